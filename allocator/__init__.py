@@ -1,0 +1,50 @@
+"""Allocations that stay robust until the replicability question is settled, as whole-lot orders with a proof.
+
+    >>> import allocator
+    >>> plan = allocator.rebalance(allocator.load("data/listed"))
+    >>> plan.orders[0].side
+    'sell'
+
+Names are loaded when they are first used: `import allocator` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book as Book
+    from allocator.book.book import from_frames as from_frames
+    from allocator.book.folder import load as load
+    from allocator.errors import AllocatorError as AllocatorError
+    from allocator.errors import BadInput as BadInput
+    from allocator.errors import BadMandate as BadMandate
+    from allocator.errors import Breach as Breach
+    from allocator.errors import Infeasible as Infeasible
+    from allocator.errors import NotSolved as NotSolved
+    from allocator.plan.document import plan_document as plan_document
+    from allocator.plan.plan import Plan as Plan
+    from allocator.plan.rebalance import rebalance as rebalance
+
+_HOME = {
+    "Book": "allocator.book.book", "from_frames": "allocator.book.book", "load": "allocator.book.folder",
+    "AllocatorError": "allocator.errors", "BadInput": "allocator.errors", "BadMandate": "allocator.errors",
+    "Breach": "allocator.errors", "Infeasible": "allocator.errors", "NotSolved": "allocator.errors",
+    "plan_document": "allocator.plan.document", "Plan": "allocator.plan.plan",
+    "rebalance": "allocator.plan.rebalance",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above
+
+try:
+    __version__ = version("portfolio-allocator")
+except PackageNotFoundError:        # a checkout that was never installed
+    __version__ = "0+checkout"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'allocator' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

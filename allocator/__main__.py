@@ -1,0 +1,34 @@
+"""The command line: `allocator COMMAND BOOK`, `python -m allocator`, and `python cli.py` from a checkout."""
+
+from __future__ import annotations
+
+import click
+
+from allocator import __version__
+from allocator.commands.check import check
+from allocator.commands.init import init
+from allocator.commands.rebalance import rebalance
+from allocator.commands.schema import schema
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="allocator")
+def main() -> None:
+    """Portfolio allocations that stay robust until the replicability question is settled.
+
+    \b
+    Start with:
+      allocator init my-book
+      allocator check my-book
+      allocator rebalance my-book
+
+    Exit codes: 0 done, 2 wrong usage, 3 input refused (with the cures), 4 the rules cannot hold together
+    (with the smallest fix), 5 no verified solution.
+    """
+
+
+for command in (init, check, rebalance, schema):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The Book: what we hold and know, aligned by label once.
+
+Tables and settings flow in, already held to their contracts one by one; the rules that span columns and tables are in
+`agreement.py`. What flows out carries one instrument order for everybody below: that of `exposures.csv`, cash apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.agreement import breaches_of
+from allocator.book.settings import Settings, settings_from
+from allocator.book.tables import RawTable, from_frame
+from allocator.contracts import hold
+from allocator.errors import BadInput, Breach
+from allocator.types import Vector
+
+REQUIRED = ("holdings", "exposures", "scenario_returns")
+OPTIONAL = ("prices", "covariance", "benchmark", "fx")
+
+
+@dataclass(frozen=True, eq=False)
+class Book:
+    """What one account holds and what we know about it.
+
+    Arrays over instruments have shape (N,) in the order of `instruments`, which leaves out cash.
+    Money is in the currency `settings.book.currency`.
+    """
+
+    settings: Settings
+    account: str
+    instruments: tuple[str, ...]
+    cash_instrument: str
+    quantities: Vector
+    prices: Vector
+    """Money for one unit, converted by fx.csv where the instrument trades in another currency."""
+    lot_sizes: Vector
+    """Units in the smallest order."""
+    cash: float
+    """Money."""
+    exposures: pd.DataFrame
+    """One row an instrument, without cash; columns of exposures.csv."""
+    scenario_returns: pd.DataFrame
+    """Instruments and cash × scenarios, simple returns over the horizon."""
+    price_history: pd.DataFrame | None = None
+    """Dates × instruments, as written: cut-off and window are the risk model's."""
+    covariance: pd.DataFrame | None = None
+    """Annual, instruments × instruments."""
+    benchmark: pd.Series[float] | None = None
+    """Weights of instruments and cash, summing to one."""
+
+    @property
+    def value(self) -> float:
+        """The account's value in money, before any trade."""
+        return float(self.quantities @ self.prices) + self.cash
+
+    @property
+    def weights(self) -> Vector:
+        """(N,) fractions of the account's value held now; cash is the rest."""
+        return self.quantities * self.prices / self.value
+
+    @property
+    def lot_values(self) -> Vector:
+        """(N,) money for one lot."""
+        return self.lot_sizes * self.prices
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """Scenario names, in the order of `book.toml`."""
+        return tuple(self.settings.scenarios)
+
+    def members(self, group: str) -> dict[str, float]:
+        """The shares of a user group of `[groups]` by instrument."""
+        named = self.settings.groups[group]
+        return dict.fromkeys(named, 1.0) if isinstance(named, list) else dict(named)
+
+
+def from_frames(
+    settings: Settings | Mapping[str, object], tables: Mapping[str, pd.DataFrame], *, account: str | None = None
+) -> Book:
+    """A Book from pandas objects: `tables` by name (`holdings`, `exposures`, `scenario_returns`, …).
+
+    Raises:
+        BadInput: a table or setting is not of its contract; all breaches at once.
+    """
+    checked = settings if isinstance(settings, Settings) else settings_from(settings)
+    return assemble(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
+
+
+def assemble(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
+    """Hold every table to its contract and all of them to each other, then align.
+
+    Raises:
+        BadInput: all breaches of all tables at once.
+    """
+    breaches: list[Breach] = [
+        Breach(name, None, None, None, "this table is required", f"add {name}.csv to the book's folder")
+        for name in REQUIRED
+        if name not in raw
+    ]
+    breaches += [
+        Breach(name, None, None, None, "this table is not known", f"known: {', '.join(REQUIRED + OPTIONAL)}")
+        for name in raw
+        if name not in REQUIRED + OPTIONAL
+    ]
+    tables, found = _held(raw)
+    breaches += found + breaches_of(settings, tables, account)
+    if breaches:
+        raise BadInput(breaches)
+    return _aligned(settings, tables, account)
+
+
+def breaches_of_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
+    """Every breach of each table's own contract, for when there is no book to hold them together."""
+    return _held(raw)[1]
+
+
+def _held(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
+    """The tables that are of their contracts, indexed by file row, and the breaches of the others."""
+    tables: dict[str, pd.DataFrame] = {}
+    breaches: list[Breach] = []
+    for name in (name for name in REQUIRED + OPTIONAL if name in raw):
+        frame, found = hold(_contract(name, raw[name]), raw[name].name, raw[name].frame, raw[name].rows)
+        breaches += found
+        if not found:
+            frame.index = pd.Index(raw[name].rows)
+            frame.attrs["name"] = raw[name].name
+            tables[name] = frame
+    return tables, breaches
+
+
+def _contract(name: str, raw: RawTable) -> str:
+    return "prices_long" if name == "prices" and set(raw.frame.columns) == {"date", "instrument", "price"} else name
+
+
+def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: str | None) -> Book:
+    exposures = tables["exposures"].set_index("instrument")
+    is_cash = exposures["bucket"] == "cash"
+    cash_instrument = str(exposures.index[is_cash][0])
+    exposures = exposures.loc[~is_cash]
+    instruments = tuple(map(str, exposures.index))
+
+    holdings = tables["holdings"]
+    account = account or str(holdings["account"].iloc[0])
+    quoted = holdings.drop_duplicates("instrument").set_index("instrument")     # one price an instrument was checked
+    own = holdings.loc[holdings["account"] == account].set_index("instrument")
+    quantities = own["quantity"].reindex(list(instruments), fill_value=0.0)
+    lots = own["lot_size"] if "lot_size" in own else pd.Series(dtype=float)
+    everyones_lots = quoted["lot_size"] if "lot_size" in quoted else pd.Series(dtype=float)
+    lot_sizes = lots.reindex(list(instruments)).fillna(everyones_lots.reindex(list(instruments))).fillna(1.0)
+    rates = {settings.book.currency: 1.0}
+    if "fx" in tables:
+        rates |= dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True))
+    rate = quoted["currency"].map(rates)
+    prices = (quoted["price"] * rate).reindex(list(instruments))
+    scenario_returns = tables["scenario_returns"].set_index("instrument")
+    benchmark = tables["benchmark"].set_index("instrument")["weight"] if "benchmark" in tables else None
+    everyone = [*instruments, cash_instrument]
+    return Book(
+        settings=settings,
+        account=account,
+        instruments=instruments,
+        cash_instrument=cash_instrument,
+        quantities=quantities.to_numpy(dtype=float),
+        prices=prices.to_numpy(dtype=float),
+        lot_sizes=lot_sizes.to_numpy(dtype=float),
+        cash=float(own["quantity"].get(cash_instrument, 0.0)),
+        exposures=exposures,
+        scenario_returns=scenario_returns.loc[everyone, list(settings.scenarios)],
+        price_history=_price_history(tables.get("prices"), instruments),
+        covariance=_square(tables.get("covariance"), instruments),
+        benchmark=None if benchmark is None else benchmark.reindex(everyone, fill_value=0.0),
+    )
+
+
+def _price_history(prices: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
+    if prices is None:
+        return None
+    long = set(prices.columns) == {"date", "instrument", "price"}
+    wide = prices.pivot(index="date", columns="instrument", values="price") if long else prices.set_index("date")
+    return wide.sort_index().loc[:, list(instruments)].astype(np.float64)
+
+
+def _square(covariance: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
+    if covariance is None:
+        return None
+    return covariance.set_index("instrument").loc[list(instruments), list(instruments)]

@@ -1,0 +1,92 @@
+"""A Book from a folder: `book.toml` and the tables beside it, every breach of all of them at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble, breaches_of_tables
+from allocator.book.settings import Settings, TablesSection, read_settings
+from allocator.book.tables import RawTable, read_table
+from allocator.errors import BadInput, Breach, did_you_mean
+
+_OURS = ("orders.csv",)         # what rebalance writes; a book may keep it beside its tables
+
+
+def load(
+    folder: str | Path,
+    *,
+    account: str | None = None,
+    overrides: Sequence[str] = (),
+    as_of: dt.date | None = None,
+) -> Book:
+    """Read and check a book.
+
+    `overrides` are what-ifs such as `'mandate.max_weight=0.2'`; `as_of` replaces the book's own date.
+
+    Raises:
+        BadInput: anything is not of its contract; every breach of every table at once.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise BadInput([Breach(str(folder), None, None, None, "there is no such folder", _nearest_book(place))])
+    breaches: list[Breach] = []
+    settings: Settings | None = None
+    try:
+        settings = read_settings(_text(place / "book.toml"), overrides=overrides, as_of=as_of)
+    except BadInput as error:
+        breaches += error.breaches
+    tables = settings.tables if settings is not None else TablesSection()
+    raw, found = _read_all(place, tables)
+    breaches += found + _strangers(place, tables)
+    if settings is None or breaches:
+        known = {breach.table for breach in breaches}
+        breaches += [breach for breach in breaches_of_tables(raw) if breach.table not in known]
+        raise BadInput(breaches)
+    return assemble(settings, raw, account=account)
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise BadInput([Breach("book.toml", None, None, None, "this folder has no book.toml",
+                               "`allocator init FOLDER` makes a book to start from")])
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput([Breach("book.toml", None, None, None, f"is not UTF-8 text: {error.reason}",
+                               "save it as UTF-8 text")]) from None
+
+
+def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:
+    """The tables that are there; a table named in `[tables]`, or required, must be."""
+    raw: dict[str, RawTable] = {}
+    breaches: list[Breach] = []
+    for name in REQUIRED + OPTIONAL:
+        path = place / getattr(tables, name)
+        if name in OPTIONAL and name not in tables.model_fields_set and not path.exists():
+            continue
+        try:
+            raw[name] = read_table(path, getattr(tables, name))
+        except BadInput as error:
+            breaches += error.breaches
+    return raw, breaches
+
+
+def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
+    """A table whose name nobody reads is a misspelt table: `benchmrk.csv` must not vanish."""
+    known = {getattr(tables, name) for name in REQUIRED + OPTIONAL}
+    found = sorted(path.name for path in place.glob("*.csv"))
+    return [
+        Breach(name, None, None, None, "no table of a book has this name",
+               f"{did_you_mean(name, known)} Else name it in [tables], or move it away")
+        for name in found if name not in known and name not in _OURS
+    ]
+
+
+def _nearest_book(place: Path) -> str:
+    parent = place.parent
+    if not parent.is_dir():
+        return "check the path; `allocator init FOLDER` makes a book to start from"
+    books = [child.name for child in parent.iterdir() if (child / "book.toml").is_file()]
+    return did_you_mean(place.name, books) if books else "`allocator init FOLDER` makes a book to start from"

@@ -1,0 +1,1 @@
+"""The commands: thin calls of the library, one file a command."""

@@ -1,0 +1,80 @@
+"""What every command shares: the BOOK argument and its options, and how errors become exit codes.
+
+Results go to stdout, everything else to stderr. `--json` answers with one document, also for errors.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import click
+
+from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible
+
+P = ParamSpec("P")
+
+
+def book_options(command: Callable[P, None]) -> Callable[P, None]:
+    """The BOOK argument with --account, --set and --as-of."""
+    for option in reversed((
+        click.argument("book", metavar="BOOK", type=click.Path()),
+        click.option("--account", help="Which account, where holdings.csv has several."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                     help="What-if: replace a key of book.toml, such as mandate.max_weight=0.2. Repeatable."),
+        click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), callback=_as_date, metavar="DATE",
+                     help="Replace the book's own date."),
+    )):
+        command = option(command)
+    return command
+
+
+def answers(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
+    """Add --json, print a returned document, and turn Allocator's errors into their exit codes.
+
+    The command is given `as_json`; it returns the document to print with --json.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document (see `allocator schema`).")
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
+        try:
+            document = command(*args, **kwargs)
+        except AllocatorError as error:
+            if as_json:
+                click.echo(json.dumps(error_document(error), indent=2))
+            else:
+                _show(error)
+            sys.exit(error.exit_code)
+        if as_json and document is not None:
+            click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+    return wrapped
+
+
+def error_document(error: AllocatorError) -> dict[str, Any]:
+    """An error as plain data; its JSON Schema is `schemas/error.schema.json`."""
+    document: dict[str, Any] = {
+        "format": "allocator.error/1", "error": type(error).__name__, "exit_code": error.exit_code,
+        "message": str(error),
+    }
+    if isinstance(error, BadInput | BadMandate):
+        document["breaches"] = [vars(breach) for breach in error.breaches]
+    if isinstance(error, Infeasible):
+        document |= {"rules": list(error.rules), "fixes": list(error.fixes)}
+    return document
+
+
+def _show(error: AllocatorError) -> None:
+    from allocator.display.refusal import show_refusal
+
+    show_refusal(error)
+
+
+def _as_date(_: click.Context, __: click.Parameter, value: dt.datetime | None) -> dt.date | None:
+    return None if value is None else value.date()

@@ -1,0 +1,177 @@
+"""Cells as people write them: text and values of one column in, numbers, dates or text out, and why some are not.
+
+A cell that cannot be read becomes a blank of the column's type and a fault: the broken rule and its cure. Nothing is
+repaired: '1,234.5' could be repaired, but '1,234' could not, and both come from the same export.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from allocator.types import Vector
+
+Fault = tuple[str, str]
+"""The rule that a cell breaks, and the cure."""
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ]00:00(:00(\.0+)?)?)?")
+_NOTHING = {"nan", "na", "n/a", "#n/a", "#n/a n/a", "-", "--", "null", "none", "?", "#value!", "#ref!", "#div/0!"}
+_INFINITE = {"inf", "infinity", "∞"}
+_UNREADABLE_DATE = dt.date.min
+_YEARS = range(1900, 2200)  # nanosecond dates end in 2262; a year outside is a slip of the hand
+_DATE_CURE = "write dates as 2026-11-20"
+_TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+
+
+def read_cells(cells: pd.Series[Any], dtype: str, nullable: bool) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    """One column in the type of its contract, and the fault of each position (from 0) that could not be read."""
+    if dtype == "float64":
+        return _read_numbers(cells, nullable)
+    if dtype.startswith("datetime64"):
+        return _read_dates(cells)
+    texts = [_text(cell) for cell in cells.tolist()]
+    bad = [position for position, text in enumerate(texts) if text is False]
+    typed = pd.Series([text or None for text in texts], dtype=_TEXT_DTYPE)
+    return typed, {position: _text_fault(cells.iloc[position]) for position in bad}
+
+
+def is_blank(cell: object) -> bool:
+    """Whether nothing is written in a cell."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _read_numbers(cells: pd.Series[Any], nullable: bool) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    values: Vector
+    if pd.api.types.is_float_dtype(cells.dtype) or pd.api.types.is_integer_dtype(cells.dtype):
+        values = cells.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    else:
+        values = np.array([_number(cell) for cell in cells.tolist()], dtype=np.float64)
+    bad = np.flatnonzero(np.isinf(values))
+    values[bad] = np.nan
+    return pd.Series(values), {int(position): _number_fault(cells.iloc[position], nullable) for position in bad}
+
+
+def _number(cell: object) -> float:
+    """The number of a cell: not-a-number if blank, infinite if it is not a finite number."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        return float(text) if _NUMBER.fullmatch(text) else math.inf if text else math.nan
+    if is_blank(cell):
+        return math.nan
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal | np.integer | np.floating):
+        return math.inf
+    try:
+        return float(cell)
+    except (OverflowError, ValueError):
+        return math.inf
+
+
+def _number_fault(cell: object, nullable: bool) -> Fault:
+    text = str(cell).strip()
+    if isinstance(cell, bool | np.bool_):
+        return "must be a number", "write a number instead of true or false"
+    if text.lstrip("+-").casefold() in _INFINITE or _NUMBER.fullmatch(text):
+        return "must be finite", "write a finite number"
+    if text.casefold() in _NOTHING:
+        cure = "write a number, or leave the cell blank" if nullable else "write a number; a blank is not allowed here"
+        return "must be a number", cure
+    return "must be a number", _number_cure(text)
+
+
+def _number_cure(text: str) -> str:
+    """How to write what looks like a number in the style of a spreadsheet, a bank or another country."""
+    if text.endswith("%") and (plain := _plain(text[:-1])):
+        return f"write {float(plain):g} % as {float(plain) / 100:g}"
+    if text.startswith("(") and text.endswith(")") and (plain := _plain(re.sub(r"[($€£¥₹)]", "", text))):
+        return f"write -{plain}: brackets for a negative are accounting style"
+    bare = re.sub(r"[$€£¥₹]|\b[A-Z]{3}\b", "", text)
+    if bare != text and (plain := _plain(bare)):
+        return f"write {plain} without the currency sign"
+    if text.startswith("="):
+        return "write the number itself; formulas are not calculated here"
+    return _separator_cure(text)
+
+
+def _separator_cure(text: str) -> str:
+    if re.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}", text):
+        whole, decimal = text.replace(",", ""), text.replace(",", ".")
+        return f"write {whole} without thousands separators, or {decimal} if the comma is a decimal one"
+    if (plain := _plain(text)) is None:
+        return "write a number such as 1234.5"
+    if "." in plain and "," in text and text.rfind(",") > text.rfind("."):
+        return f"write {plain} with a decimal point"
+    return f"write {plain} {'without thousands separators' if len(plain) < len(text) else 'in plain characters'}"
+
+
+def _plain(text: str) -> str | None:
+    """`text` as Python would spell the number, if separators and look-alikes are all that is wrong with it."""
+    plain = re.sub(r"[\s'’_]", "", text).replace("−", "-")
+    if plain.rfind(",") > plain.rfind(".") and plain.count(",") == 1:
+        plain = plain.replace(".", "").replace(",", ".")
+    elif re.fullmatch(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", plain):
+        plain = plain.replace(",", "")
+    return plain if _NUMBER.fullmatch(plain) else None
+
+
+def _read_dates(cells: pd.Series[Any]) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    dates = [_date(cell) for cell in cells.tolist()]
+    bad = [position for position, date in enumerate(dates) if date is _UNREADABLE_DATE]
+    days = np.array([None if date is _UNREADABLE_DATE else date for date in dates], dtype="datetime64[D]")
+    return pd.Series(days.astype("datetime64[ns]")), {position: _date_fault(cells.iloc[position]) for position in bad}
+
+
+def _date(cell: object) -> dt.date | None:
+    """The day of a cell: None if blank, `_UNREADABLE_DATE` if it is not a day without a time."""
+    if is_blank(cell):
+        return None
+    day: dt.date | None = None
+    if isinstance(cell, str) and (found := _DATE.fullmatch(cell.strip())):
+        try:
+            day = dt.date.fromisoformat(found[1])
+        except ValueError:
+            return _UNREADABLE_DATE
+    elif isinstance(cell, dt.datetime):
+        day = cell.date() if cell.tzinfo is None and cell == pd.Timestamp(cell.date()) else None
+    elif isinstance(cell, dt.date):
+        day = cell
+    return day if day is not None and day.year in _YEARS else _UNREADABLE_DATE
+
+
+def _date_fault(cell: object) -> Fault:
+    if isinstance(cell, dt.date) and cell.year in _YEARS:
+        return "must be a date without a time or time zone", "keep only the day, such as 2026-11-20"
+    if isinstance(cell, dt.date) or re.match(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", str(cell)):
+        year = str(cell)[:4]
+        if not year.isdigit() or int(year) not in _YEARS:
+            return "must be a date from 1900 to 2199", _DATE_CURE
+    if isinstance(cell, int | float | np.number) or re.fullmatch(r"[0-9]{5}(\.0)?", str(cell).strip()):
+        return "must be a date", f"{_DATE_CURE}; for the day number of a spreadsheet, format the column as a date"
+    return "must be a date", _DATE_CURE
+
+
+def _text(cell: object) -> str | bool | None:
+    """The text of a cell: None if blank, False if it is not text. Whole numbers are text: account 12345."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if is_blank(cell):
+        return None
+    if isinstance(cell, int | np.integer) and not isinstance(cell, bool):
+        return str(int(cell))
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else False
+
+
+def _text_fault(cell: object) -> Fault:
+    if isinstance(cell, bool | np.bool_):
+        return "must be text", "a spreadsheet took it for true or false: format the column as text"
+    if isinstance(cell, dt.date):
+        return "must be text", "a spreadsheet took it for a date: format the column as text"
+    return "must be text", "format the column as text"

@@ -1,0 +1,194 @@
+"""Hold a table to its contract: cells as written flow in; typed columns and every breach flow out.
+
+First the cells are read (`cells.py`), then pandera judges the typed columns by the rules of the YAML. A cell that
+could not be read is reported for that alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from allocator.contracts.cells import is_blank, read_cells
+from allocator.contracts.reading import contract_text, read_contract
+from allocator.errors import Breach, did_you_mean
+
+if TYPE_CHECKING:
+    from pandera.errors import SchemaError
+    from pandera.pandas import Check, Column, DataFrameSchema
+
+_RULES = {
+    "greater_than": "must be above {min_value:g}",
+    "greater_than_or_equal_to": "must be at least {min_value:g}",
+    "less_than": "must be below {max_value:g}",
+    "less_than_or_equal_to": "must be at most {max_value:g}",
+    "in_range": "must lie from {min_value:g} to {max_value:g}",
+    "str_matches": "must match {pattern}",
+}
+
+Cells = set[tuple[str, int]]
+"""Cells by column and position (from 0)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A table as written, which can say where a breach stands."""
+
+    name: str
+    frame: pd.DataFrame
+    rows: tuple[int, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return list(map(str, self.frame.columns))
+
+    def breach(self, column: str, position: int, rule: str, cure: str) -> Breach:
+        cell = self.frame[column].iloc[position]
+        shown = None if is_blank(cell) else str(cell)[:80]
+        return Breach(self.name, self.rows[position], column, shown, rule, cure)
+
+    def column_breach(self, column: str, rule: str, cure: str) -> Breach:
+        return Breach(self.name, None, column, None, rule, cure)
+
+
+def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
+    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text; blanks missing) and its breaches of a contract.
+
+    `frame` holds cells as found, text or values, in any order of columns; `rows` are the line numbers that its rows
+    have in breaches; `name` is what breaches call the table. The copy is indexed from 0 and is only sound without
+    breaches: a cell that could not be read is missing in it. Breaches of columns come first, then those of cells from
+    top to bottom and left to right.
+
+    Raises:
+        ValueError: there is no such contract, the contract itself is faulty, or `rows` is not as long as `frame`.
+    """
+    if len(rows) != len(frame):
+        raise ValueError(f"'rows' must be as long as the table '{name}' (got {len(rows)} for {len(frame)})")
+    schema = read_contract(contract_text(contract), f"{contract}.yaml")
+    table = _Table(name, frame.set_axis(pd.RangeIndex(len(frame))).set_axis(list(map(str, frame)), axis=1), tuple(rows))
+    if unusable := list(_unusable(table)):
+        return table.frame, unusable
+    rules = _rules(schema, table.columns)
+    breaches = list(_column_breaches(schema, rules, table))
+    typed, unread, unreadable = _typed(rules, table)
+    breaches += unreadable
+    for error in _judge(schema, typed):
+        breaches += _translate(error, schema, table, typed, unread)
+    columns = {column: position for position, column in enumerate(table.columns)}
+    lines = {row: position for position, row in enumerate(table.rows)}
+    breaches.sort(key=lambda b: (-1 if b.row is None else lines[b.row], columns.get(b.column or "", len(columns))))
+    return typed, breaches
+
+
+def _unusable(table: _Table) -> Iterator[Breach]:
+    """What leaves nothing to judge: no rows, or two columns of one name."""
+    if not len(table.frame):
+        yield Breach(table.name, None, None, None, "the table is empty", "add at least one row")
+    for column in sorted(set(table.frame.columns[table.frame.columns.duplicated()])):
+        yield table.column_breach(column, "this column is there twice", "remove or rename one of them")
+
+
+def _rules(schema: DataFrameSchema, names: list[str]) -> dict[str, Column]:
+    """The rules of each known column: those of its own name, or those of a pattern that fits."""
+    labels = pd.Index(names, dtype=object)
+    rules: dict[str, Column] = {}
+    for column in sorted(schema.columns.values(), key=lambda column: column.regex):
+        # pandera's own way of matching, so that both see the same columns
+        fitting = labels[labels.astype(str).str.match(column.name)] if column.regex else [column.name]
+        for name in fitting:
+            if name in names:
+                rules.setdefault(name, column)
+    return rules
+
+
+def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _Table) -> Iterator[Breach]:
+    """Columns that are missing, and columns that no rule knows."""
+    pattern = next((column for column in schema.columns.values() if column.regex), None)
+    named = [name for name, column in schema.columns.items() if not column.regex]
+    for name in table.columns:
+        if name not in rules:
+            cure = did_you_mean(name, named)
+            if pattern is not None and not cure.startswith("did you mean"):
+                cure = f"other columns are {pattern.title}"
+            yield table.column_breach(name, "unknown column", cure)
+    for name, column in schema.columns.items():
+        if column.required and not any(known is column for known in rules.values()):
+            if column.regex:
+                yield Breach(table.name, None, None, None, "more columns are needed", f"add {column.title}")
+            else:
+                yield table.column_breach(name, "this column is missing", f"add it: {column.description}")
+
+
+def _typed(rules: dict[str, Column], table: _Table) -> tuple[pd.DataFrame, Cells, list[Breach]]:
+    """The known columns in their types, the cells that could not be read, and why."""
+    columns: dict[str, pd.Series[Any]] = {}
+    breaches: dict[tuple[str, int], Breach] = {}
+    for name in table.columns:
+        if name in rules:
+            columns[name], faults = read_cells(table.frame[name], str(rules[name].dtype), rules[name].nullable)
+            breaches |= {(name, at): table.breach(name, at, *fault) for at, fault in faults.items()}
+    return pd.DataFrame(columns), set(breaches), list(breaches.values())
+
+
+def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError]:
+    from pandera.config import ValidationDepth, config_context
+    from pandera.errors import SchemaErrors
+
+    # Both must be said: either can be switched off by an environment variable, and the contract with it.
+    with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+        try:
+            schema.validate(typed, lazy=True)
+        except SchemaErrors as errors:
+            return list(errors.schema_errors)
+    return []
+
+
+def _translate(
+    error: SchemaError, schema: DataFrameSchema, table: _Table, typed: pd.DataFrame, unread: Cells
+) -> Iterator[Breach]:
+    """The breaches behind one of pandera's errors, which is about one rule of one column."""
+    column = str(error.schema.name)
+    match error.reason_code.name:
+        case "COLUMN_NOT_IN_DATAFRAME" | "INVALID_COLUMN_NAME":
+            return  # `_column_breaches` has said so, and better
+        case "SERIES_CONTAINS_DUPLICATES":
+            yield from _repeats([column], table, typed, unread)
+        case "DUPLICATES":
+            yield from _repeats(list(schema.unique), table, typed, unread)
+        case "SERIES_CONTAINS_NULLS":
+            for position in map(int, error.failure_cases["index"]):
+                if (column, position) not in unread:
+                    yield table.breach(column, position, "must not be blank", "fill it in")
+        case "DATAFRAME_CHECK":
+            for position in map(int, error.failure_cases["index"]):
+                value = typed[column].iloc[position]
+                yield table.breach(column, position, *_rule_and_cure(error.check, str(value)))
+        case reason:
+            raise ValueError(f"the contract of '{table.name}' does not fit column '{column}': {reason}: {error}")
+
+
+def _rule_and_cure(check: Check, value: str) -> tuple[str, str]:
+    """What the contract says beside the rule, or what every rule of this kind says."""
+    limits = check.statistics or {}
+    if check.name == "isin":
+        allowed = list(limits["allowed_values"])
+        rule, _, cure = (check.error or f"must be one of {', '.join(allowed)}").partition("; ")
+        return rule, cure or did_you_mean(value, allowed)
+    rule, _, cure = (check.error or _RULES[str(check.name)].format(**limits)).partition("; ")
+    return rule, cure or "correct it"
+
+
+def _repeats(columns: list[str], table: _Table, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
+    """The rows that repeat what an earlier row says in `columns` together; blank and unread cells repeat nothing."""
+    keys = typed[columns].dropna()
+    first: dict[tuple[Any, ...], int] = {}
+    for position, key in zip(keys.index, keys.itertuples(index=False, name=None), strict=True):
+        earlier = first.setdefault(key, int(position))
+        if earlier != position and not any((column, position) in unread for column in columns):
+            shown = ", ".join(str(table.frame[column].iloc[position]) for column in columns)
+            cure = f"also in row {table.rows[earlier]}: keep one of them"
+            rule = "must be unique" if len(columns) == 1 else f"{' and '.join(columns)} together must be unique"
+            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, cure)

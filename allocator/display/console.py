@@ -1,0 +1,39 @@
+"""The terminal as it is: colours only where wanted, 80 columns where there is no terminal to ask."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def console(*, err: bool = False) -> Console:
+    """stdout, or stderr for what is not a result. NO_COLOR, COLUMNS and redirection are respected."""
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 80
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """A table that fits 80 columns; `right` are the columns of numbers."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        numeric = column in right
+        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+    return made
+
+
+def percents(value: float | None, digits: int = 1) -> str:
+    """A fraction as people read it; never '-0.0%'."""
+    if value is None:
+        return ""
+    shown = f"{value * 100:.{digits}f}%"
+    return shown[1:] if shown.startswith("-") and float(shown[:-1]) == 0 else shown
+
+
+def amount(value: float) -> str:
+    """Money without cents, thousands apart."""
+    return f"{value:,.0f}"

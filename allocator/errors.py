@@ -1,0 +1,92 @@
+"""Every way in which Allocator says no, grouped by what the reader can do about it.
+
+`BadInput` wants corrected data, `BadMandate` a corrected wish, `Infeasible` a loosened rule, `NotSolved` another
+solver or tolerance. The exit code of the command line is the class's `exit_code`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One broken rule of one place in the input: where, what, and the likely cure.
+
+    `row` is the line number in a file (the header is line 1), or the row's label in a pandas object;
+    None where a whole column or table is meant.
+    """
+
+    table: str
+    row: int | None
+    column: str | None
+    value: str | None
+    rule: str
+    cure: str
+
+    def __str__(self) -> str:
+        place = self.table + ("" if self.row is None else f":{self.row}") + (f" {self.column}" if self.column else "")
+        found = "" if self.value is None else f" (got {self.value!r})"
+        return f"{place}: {self.rule}{found}; {self.cure}"
+
+
+class AllocatorError(Exception):
+    """The root of every error that Allocator raises on purpose."""
+
+    exit_code = 1
+
+
+class _Breached(AllocatorError):
+    """Carries all breaches at once; `breaches` is for programs, the text is for people."""
+
+    exit_code = 3
+
+    def __init__(self, breaches: Iterable[Breach]) -> None:
+        self.breaches: tuple[Breach, ...] = tuple(breaches)
+        super().__init__("\n".join(str(breach) for breach in self.breaches))
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Breach, ...]]]:
+        return type(self), (self.breaches,)
+
+
+class BadInput(_Breached):
+    """A table or setting is not what its contract says: correct the data and try again."""
+
+
+class BadMandate(_Breached):
+    """The mandate names something that is not there, or asks for a combination we do not solve: change the wish."""
+
+
+class Infeasible(AllocatorError):
+    """The rules cannot hold together: loosen one. `rules` names the conflict, `fixes` the smallest ways out."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, rules: Sequence[str] = (), fixes: Sequence[str] = ()) -> None:
+        self.message, self.rules, self.fixes = message, tuple(rules), tuple(fixes)
+        super().__init__(message + (f"; smallest fix: {', or '.join(fixes)}" if fixes else ""))
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        return type(self), (self.message, self.rules, self.fixes)
+
+
+class NotSolved(AllocatorError):
+    """No solver gave an answer that passes our own checks: no number leaves."""
+
+    exit_code = 5
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The cure for a name that matches nothing: the nearest known name, else the list of them."""
+    names = sorted({str(item) for item in known})
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not near:
+        folded = {item.casefold(): item for item in names}
+        near = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
+        near = [folded[item] for item in near]
+    if near:
+        return f"did you mean {near[0]!r}?"
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"known here: {shown}" if names else "nothing is known here yet"

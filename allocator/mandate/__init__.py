@@ -1,0 +1,1 @@
+"""What we want: objective, ambiguity set, rules and costs."""

@@ -1,0 +1,102 @@
+"""What can be seen to be hopeless without a solver: floors, caps and cash that cannot add up to an account.
+
+The message counts for the user what a general conflict search would list name by name. Never imports cvxpy, so that
+`check` can run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.settings import Range
+from allocator.errors import Infeasible
+from allocator.mandate.mandate import Mandate, bucket_shares
+from allocator.mandate.rules import percent
+from allocator.outlook.outlook import Outlook
+from allocator.types import Vector
+
+_NOISE = 1e-9
+
+
+def refuse_hopeless(book: Book, outlook: Outlook, mandate: Mandate) -> None:
+    """Raise the first conflict that arithmetic alone shows.
+
+    Raises:
+        Infeasible: naming the rules and the smallest fix.
+    """
+    del mandate
+    wanted = book.settings.mandate
+    floors, caps = _ranges(book)
+    for name, floor, cap in zip(book.instruments, floors, caps, strict=True):
+        if floor > cap + _NOISE:
+            labels = (f"{name} at least {percent(floor)}", f"{name} at most {percent(cap)}")
+            raise _clash(labels, (f"lower the first to {percent(cap)}", f"raise the second to {percent(floor)}"))
+    if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
+        raise Infeasible(
+            f"floors add up to {percent(total)} and cash is at least {percent(wanted.min_cash)}: together more than 100%",
+            fixes=[f"lower floors by {percent(total + wanted.min_cash - 1)} in all"],
+        )
+    if (total := float(np.minimum(caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
+        raise Infeasible(
+            f"caps add up to {percent(total)} and cash is at most {percent(wanted.max_cash)}: together less than 100%",
+            fixes=[f"raise caps by {percent(1 - total - wanted.max_cash)} in all",
+                   f"raise mandate.max_cash to {percent(1 - total)}"],
+        )
+    for name, shares, limits in _groups(book):
+        _refuse_group(name, shares, limits, floors, caps)
+    _refuse_return(book, outlook)
+
+
+def _clash(labels: tuple[str, str], fixes: tuple[str, str]) -> Infeasible:
+    return Infeasible(f"cannot hold together: '{labels[0]}' and '{labels[1]}'", labels, fixes)
+
+
+def _ranges(book: Book) -> tuple[Vector, Vector]:
+    """(N,) floors and caps by instrument."""
+    wanted = book.settings.mandate
+    own = [wanted.weights.get(name, Range()) for name in book.instruments]
+    general = 1.0 if wanted.max_weight is None else wanted.max_weight
+    floors = np.array([limits.min or 0.0 for limits in own])
+    caps = np.array([general if limits.max is None else limits.max for limits in own])
+    return floors, caps
+
+
+def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
+    wanted = book.settings.mandate
+    issuers = book.exposures["issuer"]
+    for issuer, limits in wanted.issuers.items():
+        cap = limits.max if limits.max is not None else wanted.max_issuer_weight
+        if limits.min is not None and cap is not None and limits.min > cap:
+            raise _clash((f"issuer {issuer} at least {percent(limits.min)}", f"every issuer at most {percent(cap)}"),
+                         (f"lower the first to {percent(cap)}", f"raise the second to {percent(limits.min)}"))
+        yield f"issuer {issuer}", (issuers == issuer).to_numpy(dtype=float), limits
+    for bucket, limits in wanted.buckets.items():
+        yield f"bucket {bucket}", bucket_shares(book, bucket), limits
+    for group, limits in wanted.groups.items():
+        members = book.members(group)
+        yield f"group {group}", np.array([members.get(name, 0.0) for name in book.instruments]), limits
+
+
+def _refuse_group(name: str, shares: Vector, limits: Range, floors: Vector, caps: Vector) -> None:
+    least, most = float(shares @ floors), float(shares @ np.minimum(caps, 1.0))
+    if limits.max is not None and least > limits.max + _NOISE:
+        raise _clash((f"{name} at most {percent(limits.max)}", f"its members' floors, {percent(least)} in all"),
+                     (f"raise the first to {percent(least)}", "lower the floors"))
+    if limits.min is not None and most < limits.min - _NOISE:
+        raise _clash((f"{name} at least {percent(limits.min)}", f"its members' caps, {percent(most)} in all"),
+                     (f"lower the first to {percent(most)}", "raise the caps"))
+
+
+def _refuse_return(book: Book, outlook: Outlook) -> None:
+    wanted = book.settings.mandate.min_expected_return
+    means = np.append(outlook.probabilities @ outlook.returns, outlook.probabilities @ outlook.cash_returns)
+    if wanted is not None and wanted > means.max() + _NOISE:
+        best = (*book.instruments, book.cash_instrument)[int(np.argmax(means))]
+        raise Infeasible(
+            f"expected return at least {percent(wanted)} is above the best name's: {best} has "
+            f"{percent(round(float(means.max()), 6))}",
+            ["mandate.min_expected_return"], [f"lower it below {percent(round(float(means.max()), 6))}"],
+        )

@@ -1,0 +1,1 @@
+"""What we believe: scenario probabilities, scenario returns, and the risk within a scenario."""

@@ -1,0 +1,148 @@
+"""Risk within a scenario, always as factors plus a diagonal: Ω = LL' + diag(d).
+
+Built from beta and idiosyncratic volatility, from a price history, or from a given covariance. No N × N matrix is
+formed unless the user gave one or the history has more rows than names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.settings import RiskSection
+from allocator.errors import BadInput, Breach
+from allocator.outlook.history import returns_of
+from allocator.types import Matrix, Vector
+
+
+@dataclass(frozen=True, eq=False)
+class FactorRisk:
+    """Covariance of instrument returns over the horizon, Ω = loadings·loadings' + diag(specific).
+
+    `loadings` has shape (N, F) with the factors scaled to unit variance; `specific` (N,) is variance. `source` says
+    in words where it is from. Cash carries no risk.
+    """
+
+    loadings: Matrix
+    specific: Vector
+    source: str
+
+    def variance(self, holdings: Vector) -> float:
+        """h'Ωh over the horizon, for holdings as fractions of wealth."""
+        factors = self.loadings.T @ holdings
+        return float(factors @ factors + self.specific @ holdings**2)
+
+    def covariances(self, holdings: Vector) -> Vector:
+        """(N,) Ωh: each instrument's covariance with the portfolio."""
+        result: Vector = self.loadings @ (self.loadings.T @ holdings) + self.specific * holdings
+        return result
+
+    def over(self, years: float) -> FactorRisk:
+        """The same risk over a horizon `years` times as long; variance grows with time."""
+        return FactorRisk(self.loadings * np.sqrt(years), self.specific * years, self.source)
+
+
+def risk_of(book: Book) -> FactorRisk:
+    """The book's risk over its horizon, from the source that `[risk]` names.
+
+    Raises:
+        BadInput: the price history is too short, or has blanks or late listings that no rule allows.
+    """
+    settings = book.settings.risk
+    years = book.settings.horizon.months / 12
+    if settings.source == "prices":
+        return _from_prices(book, settings).over(years)
+    if settings.source == "covariance":
+        return _from_covariance(book).over(years)
+    return _from_exposures(book, settings).over(years)
+
+
+def _from_exposures(book: Book, settings: RiskSection) -> FactorRisk:
+    """One market factor: Ω = σ²ββ' + diag(idiosyncratic²), the single-index model (Sharpe 1963)."""
+    beta = book.exposures["beta"].to_numpy(dtype=float)
+    idiosyncratic = book.exposures["idiosyncratic_volatility"].to_numpy(dtype=float)
+    volatility = float(settings.market_volatility or 0.0)
+    source = f"beta and idiosyncratic volatility of exposures.csv, market volatility {volatility:.1%} a year"
+    return FactorRisk((beta * volatility)[:, None], idiosyncratic**2, source)
+
+
+def _from_covariance(book: Book) -> FactorRisk:
+    assert book.covariance is not None  # noqa: S101  the agreement of risk.source and tables was checked on loading
+    values, vectors = np.linalg.eigh(book.covariance.to_numpy(dtype=float))
+    kept = values > values[-1] * 1e-14
+    return FactorRisk(vectors[:, kept] * np.sqrt(values[kept]), np.zeros(len(values)), "covariance.csv")
+
+
+def _from_prices(book: Book, settings: RiskSection) -> FactorRisk:
+    history = returns_of(book)
+    returns, listed = history.returns, history.fully_listed
+    per_year = float(settings.periods_per_year or 0.0)
+    rows, names = returns.shape
+    method = settings.method
+    if method == "auto":
+        method = "statistical_factors" if names > rows / 2 else "ledoit_wolf"
+    estimate = _statistical_factors if method == "statistical_factors" else _ledoit_wolf
+    own = estimate(returns, settings, f"{history.words}; {per_year:g} rows a year").over(per_year)
+    if listed.all():
+        return own
+    return _with_late_listings(book, own, listed)
+
+
+def _statistical_factors(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
+    """The leading principal components, the rest of each name's variance as its own (Connor and Korajczyk 1986)."""
+    rows, names = returns.shape
+    count = min(settings.factors, names, rows - 1)
+    centred = returns - returns.mean(axis=0)
+    _, singular, vectors = np.linalg.svd(centred, full_matrices=False)
+    loadings = (vectors[:count].T * singular[:count]) / np.sqrt(rows - 1)
+    total = (centred**2).sum(axis=0) / (rows - 1)
+    specific = np.maximum(total - (loadings**2).sum(axis=1), 0.0)
+    return FactorRisk(loadings, specific, f"{count} statistical factors of {words}")
+
+
+def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
+    """Sample covariance shrunk towards a multiple of the identity (Ledoit and Wolf 2004), whose factors are the rows."""
+    del settings
+    try:
+        from sklearn.covariance import ledoit_wolf_shrinkage
+    except ImportError:
+        raise BadInput(
+            [Breach("book.toml", None, "risk.method", "ledoit_wolf", "needs scikit-learn, which is not installed",
+                    "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\"")]
+        ) from None
+    rows, names = returns.shape
+    centred = returns - returns.mean(axis=0)
+    shrinkage = float(ledoit_wolf_shrinkage(centred, assume_centered=True))
+    target = float((centred**2).sum() / rows / names)
+    if rows < names:
+        loadings = centred.T * np.sqrt((1 - shrinkage) / rows)
+    else:
+        values, vectors = np.linalg.eigh(centred.T @ centred * ((1 - shrinkage) / rows))
+        loadings = vectors * np.sqrt(np.maximum(values, 0.0))
+    return FactorRisk(loadings, np.full(names, shrinkage * target), f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}")
+
+
+def _with_late_listings(book: Book, own: FactorRisk, listed: Vector) -> FactorRisk:
+    """Names without a full history load on the equal-weighted average of the others by their beta."""
+    late = ~listed.astype(bool)
+    columns = ["beta", "idiosyncratic_volatility"]
+    given = book.exposures.loc[late, columns]
+    if given.isna().to_numpy().any():
+        raise BadInput(
+            Breach("exposures.csv", None, ", ".join(columns), None, f"must not be blank for {name}",
+                   "its price history is too short and risk.late_listings = \"beta\"")
+            for name in given.index[given.isna().any(axis=1)]
+        )
+    beta, idiosyncratic = given["beta"].to_numpy(float), given["idiosyncratic_volatility"].to_numpy(float)
+    loadings = np.zeros((len(listed), own.loadings.shape[1]))
+    loadings[~late] = own.loadings
+    average = own.loadings.mean(axis=0)
+    length = float(np.linalg.norm(average))
+    direction = average / length if length > 0 else average
+    loadings[late] = np.outer(beta * float(book.settings.risk.market_volatility or 0.0), direction)
+    specific = np.zeros(len(listed))
+    specific[~late], specific[late] = own.specific, idiosyncratic**2
+    names = ", ".join(np.array(book.instruments)[late])
+    return FactorRisk(loadings, specific, f"{own.source}; by beta, for want of history: {names}")

@@ -1,0 +1,1 @@
+"""What to do: targets, whole-lot orders, and the proof."""

@@ -1,0 +1,80 @@
+"""The second of two checks, in the user's words: every rule's own formula, the objective from the formulas, a bound.
+
+Nothing here has seen the compiled program. A plan that fails is not a plan: `certify` raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allocator.errors import NotSolved
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Reading, Trade
+from allocator.outlook.outlook import Outlook
+from allocator.program.bound import Prices, lower_bound
+from allocator.program.canonical import CanonicalCheck
+from allocator.program.compile import Start
+
+GAP_ALLOWED = 1e-6
+"""Of the account: a target further than this (0.01 bps) from the proved bound is not called optimal."""
+TARGET_TOLERANCE = 1e-6
+"""Of a rule's own unit, on fractional targets; final lots are held to 1e-9."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """The proof that goes with a plan.
+
+    `objective` is the minimised loss of the targets recomputed from the formulas, `bound` what no plan can beat, both
+    in fractions of the account; `worst_excess` the most by which any rule is missed (negative: by which the tightest
+    is kept).
+    """
+
+    solver: str
+    attempts: tuple[str, ...]
+    canonical: CanonicalCheck
+    objective: float
+    bound: float
+    rules: int
+    worst_excess: float
+
+    @property
+    def gap(self) -> float:
+        """How far from optimal the targets can be at most."""
+        return self.objective - self.bound
+
+
+def certify(
+    start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices,
+    *, solver: str, attempts: tuple[str, ...], canonical: CanonicalCheck,
+) -> Certificate:
+    """Prove that `target` keeps every rule and is optimal to within 0.01 bps.
+
+    Raises:
+        NotSolved: it does not, or is not.
+    """
+    readings = mandate.readings(target, outlook)
+    refuse_broken(readings, TARGET_TOLERANCE, "the solver's targets")
+    if target.cash < -TARGET_TOLERANCE * target.value_before or (target.values < 0).any():
+        raise NotSolved("the solver's targets hold less than nothing of something")
+    objective = mandate.loss(target, outlook)
+    bound = lower_bound(start, outlook, mandate, prices)
+    if not abs(objective - bound) <= GAP_ALLOWED:
+        raise NotSolved(
+            f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
+            "lower solver.tolerance"
+        )
+    worst = max((reading.excess for reading in readings), default=-1.0)
+    return Certificate(solver, attempts, canonical, objective, bound, len(readings), worst)
+
+
+def refuse_broken(readings: list[Reading], tolerance: float, what: str) -> None:
+    """Raise when any rule's own formula says that it is broken.
+
+    Raises:
+        NotSolved: naming every broken rule and by how much.
+    """
+    broken = [reading for reading in readings if not reading.excess <= tolerance]
+    if broken:
+        said = "; ".join(f"'{reading.label}' measures {reading.measured:.8g}" for reading in broken)
+        raise NotSolved(f"{what} break {said}; no number leaves")

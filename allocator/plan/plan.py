@@ -1,0 +1,146 @@
+"""The Plan: what to do, what it is worth under the belief and under the worst of it, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.mandate.ambiguity import worst_case
+from allocator.mandate.mandate import Mandate, bucket_shares
+from allocator.mandate.rules import Reading, Trade
+from allocator.outlook.outlook import Outlook
+from allocator.plan.certificate import Certificate
+from allocator.program.bound import Prices
+from allocator.program.compile import Start
+from allocator.types import Vector
+
+BINDING = 1e-7
+"""A shadow price below this (a hundred-thousandth of a basis point for a point of limit) is the solver's noise."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One whole-lot order; `value` and `cost` in the book's currency, `quantity` in units, always positive."""
+
+    side: str
+    instrument: str
+    quantity: float
+    price: float
+    value: float
+    cost: float
+    weight_before: float
+    weight_after: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One portfolio under the outlook, over the horizon, as fractions of the account before trading; after costs.
+
+    `volatility_within` and `volatility_between` are annual: risk inside a scenario, and the spread of scenario means.
+    The `active_*` figures and `tracking_error` (annual, within) are against the benchmark, None without one.
+    """
+
+    expected_return: float
+    worst_case_return: float
+    volatility_within: float
+    volatility_between: float
+    costs: float
+    buckets: Mapping[str, float]
+    scenario_returns: tuple[float, ...]
+    active_expected_return: float | None = None
+    active_worst_case_return: float | None = None
+    tracking_error: float | None = None
+
+
+@dataclass(frozen=True)
+class BindingRule:
+    """A rule that holds the targets back: what one more percentage point of its limit is worth, in bps of the account."""
+
+    label: str
+    bps_per_point: float
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Targets, whole-lot orders and the certificate; made by `rebalance`, never by hand."""
+
+    book: Book
+    outlook: Outlook
+    mandate: Mandate
+    start: Start
+    target: Trade
+    final: Trade
+    orders: tuple[Order, ...]
+    adversary: Vector
+    """(K,) the worst-case probabilities of the targets."""
+    prices: Prices
+    binding: tuple[BindingRule, ...]
+    readings: tuple[Reading, ...]
+    """Every rule measured on the final lots."""
+    before: Figures
+    targeted: Figures
+    after: Figures
+    stability: float | None
+    """Largest L1 change of the target weights when one probability moves by 2 points; None where such a move is
+    infeasible."""
+    certificate: Certificate
+
+    @property
+    def rounding_bps(self) -> float:
+        """What whole lots cost against the fractional targets, in bps of the account, by the objective's own formula."""
+        return (self.mandate.loss(self.final, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
+
+
+def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
+    """What a portfolio is worth under the outlook."""
+    before = trade.value_before
+    holdings, cash = trade.values / before, trade.cash / before
+    gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
+    buckets = {
+        name: float(bucket_shares(book, name) @ trade.weights)
+        for name in ("efficiency", "capital_intensity", "adopter", "neutral")
+    }
+    buckets["cash"] = trade.cash / trade.value
+    active: dict[str, float] = {}
+    if book.benchmark is not None:
+        weights = book.benchmark.to_numpy(dtype=float)
+        against = gains - outlook.portfolio_returns(weights[:-1], float(weights[-1]))
+        difference = trade.weights - weights[:-1]
+        active = {
+            "active_expected_return": float(outlook.probabilities @ against),
+            "active_worst_case_return": -worst_case(-against, mandate.ambiguity, outlook.probabilities),
+            "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
+        }
+    return Figures(
+        expected_return=float(outlook.probabilities @ gains),
+        worst_case_return=-worst_case(-gains, mandate.ambiguity, outlook.probabilities),
+        volatility_within=float(np.sqrt(outlook.risk.variance(holdings) / outlook.years)),
+        volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
+        costs=trade.costs / before,
+        buckets=buckets,
+        scenario_returns=tuple(map(float, gains)),
+        **active,
+    )
+
+
+def orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Order, ...]:
+    """Sells before buys, each with the largest first."""
+    weights = final.weights
+    listed = []
+    for i in np.flatnonzero(lots):
+        value = abs(float(lots[i] * book.lot_values[i]))
+        listed.append(Order(
+            side="sell" if lots[i] < 0 else "buy", instrument=book.instruments[i],
+            quantity=_clean(abs(float(lots[i] * book.lot_sizes[i]))), price=float(book.prices[i]), value=value,
+            cost=value * float(mandate.cost_rates[i]), weight_before=float(book.weights[i]),
+            weight_after=float(weights[i]),
+        ))
+    return tuple(sorted(listed, key=lambda order: (order.side != "sell", -order.value, order.instrument)))
+
+
+def _clean(quantity: float) -> float:
+    """Lots × lot size without the last bits of float noise (7 lots of 0.1 are 0.7)."""
+    return float(f"{quantity:.12g}")

@@ -1,0 +1,145 @@
+"""`rebalance(book) -> Plan`: the one verb. Outlook and mandate, solve, check, whole lots, check again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.mandate import Mandate, mandate_of, untraded
+from allocator.mandate.prechecks import refuse_hopeless
+from allocator.mandate.rules import Trade
+from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.plan.certificate import Certificate, certify, refuse_broken
+from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
+from allocator.plan.plan import BINDING, BindingRule, Plan, figures, orders
+from allocator.program.bound import Prices, tightest
+from allocator.program.compile import Start, all_rows
+from allocator.program.solve import Limits, Program, Solution
+from allocator.types import Vector
+
+PROBABILITY_SHIFT = 0.02
+"""The shift of one probability that stability is measured with."""
+_DUST = 1e-9
+"""A fractional trade below this part of the account is the solver's noise, not a wish."""
+
+
+def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
+    """Turn a book into a verified plan of whole-lot orders.
+
+    `progress` is told what is being done, for people who wait.
+
+    Raises:
+        BadInput: the price history cannot give a covariance.
+        Infeasible: rules cannot hold together, or no whole-lot portfolio keeps them; names them and the smallest fix.
+        NotSolved: no solver gave an answer that passes our own checks.
+    """
+    say = progress or (lambda _: None)
+    say("reading the outlook")
+    outlook, mandate = outlook_of(book), mandate_of(book)
+    start = Start(book.weights, book.cash / book.value)
+    refuse_hopeless(book, outlook, mandate)
+    say("solving")
+    program = Program(outlook, mandate)
+    limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
+    solution = program.solve(start, outlook, mandate, limits)
+    target, prices, certificate = certified(start, outlook, mandate, solution, book.value)
+    say("finding whole lots")
+    lots = whole_lots(book, outlook, mandate, start, target)
+    final = traded(book, mandate, lots)
+    readings = mandate.readings(final, outlook)
+    refuse_broken(readings, RULE_TOLERANCE, "the whole lots")
+    if final.cash < 0 or (book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes).any():
+        raise NotSolved("the whole lots spend more than there is; no number leaves")
+    say("measuring stability")
+    adversary = mandate.ambiguity.adversary(-outlook.portfolio_returns(target.values, target.cash), outlook.probabilities)
+    return Plan(
+        book=book, outlook=outlook, mandate=mandate, start=start, target=target, final=final,
+        orders=orders(book, mandate, final, lots), adversary=_vouched(adversary, prices.adversary, target, outlook),
+        prices=prices, binding=_binding(outlook, mandate, prices), readings=tuple(readings),
+        before=figures(book, outlook, mandate, untraded(book)), targeted=figures(book, outlook, mandate, target),
+        after=figures(book, outlook, mandate, final),
+        stability=stability(program, start, outlook, mandate, target, limits), certificate=certificate,
+    )
+
+
+def certified(
+    start: Start, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
+) -> tuple[Trade, Prices, Certificate]:
+    """A solution as a trade in money (`value` before), its prices and its certificate.
+
+    Raises:
+        NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
+    """
+    target = _as_trade(start, mandate, solution.holdings, value)
+    prices, _ = tightest(start, outlook, mandate, target.values / value, solution.multipliers)
+    certificate = certify(start, outlook, mandate, target, prices, solver=solution.solver,
+                          attempts=solution.attempts, canonical=solution.canonical)
+    return target, prices, certificate
+
+
+def _as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) -> Trade:
+    """The solver's holdings without dust, cash recomputed from the cash row."""
+    moved = np.maximum(holdings, 0.0) - start.holdings
+    moved = np.where(np.abs(moved) < _DUST, 0.0, moved)
+    moved = np.where(start.holdings + moved < _DUST, -start.holdings, moved)
+    bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
+    costs = float(mandate.cost_rates @ (bought + sold))
+    cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
+    if -_DUST * 100 < cash < 0:
+        cash = 0.0
+    return Trade((start.holdings + moved) * value, cash * value, bought * value, sold * value, costs * value, value)
+
+
+def _vouched(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:
+    """The adversary to report: the solver's where several are equally bad, so that it fits the shadow prices."""
+    gains = outlook.portfolio_returns(target.values, target.cash) / target.value_before
+    return dual if float((dual - own) @ gains) < 1e-6 else own
+
+
+def _binding(outlook: Outlook, mandate: Mandate, prices: Prices) -> tuple[BindingRule, ...]:
+    """Rules with a price, dearest first: 1 point of limit is worth price × 0.01 of the account."""
+    labels = all_rows(outlook, mandate).labels
+    found = [
+        BindingRule(label, float(price) * 100)
+        for label, price in zip(labels, prices.rows, strict=True) if price > BINDING
+    ]
+    if mandate.volatility and prices.volatility > BINDING:
+        found.append(BindingRule(mandate.volatility.label, prices.volatility * float(np.sqrt(outlook.years)) * 100))
+    return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))
+
+
+def stability(
+    program: Program, start: Start, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
+) -> float | None:
+    """Largest L1 change of the target weights, cash included, when one probability moves by ± 2 points.
+
+    The others share the move in proportion. None where the mandate cannot be met under such a shift.
+    """
+    largest = 0.0
+    here = np.append(target.values, target.cash) / target.value
+    for shifted in _shifts(outlook.probabilities):
+        moved = replace(outlook, probabilities=shifted)
+        fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
+        try:
+            solution = fitting.solve(start, moved, mandate, limits)
+        except Infeasible:
+            return None
+        there = _as_trade(start, mandate, solution.holdings, 1.0)
+        change = np.append(there.values, there.cash) / there.value - here
+        largest = max(largest, float(np.abs(change).sum()))
+    return largest
+
+
+def _shifts(probabilities: Vector) -> list[Vector]:
+    shifts = []
+    for k, p in enumerate(probabilities):
+        for moved in (max(p - PROBABILITY_SHIFT, 0.0), min(p + PROBABILITY_SHIFT, 1.0)):
+            if moved != p and p < 1:
+                shifted = probabilities * (1 - moved) / (1 - p)
+                shifted[k] = moved
+                shifts.append(shifted)
+    return shifts

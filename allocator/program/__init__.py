@@ -1,0 +1,1 @@
+"""How it is solved: compile once, solve many, check, name conflicts."""

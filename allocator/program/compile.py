@@ -1,0 +1,229 @@
+"""The one builder: a mandate over one decision node as a parametrised cvxpy problem, compiled once for each shape.
+
+Wealth before trading is 1. Variables: holdings h, purchases b, sales s (N,), cash c, wealth W, factor exposures y (F,),
+scenario gains r and losses th (K,). Everything that may change between two solves is a parameter; what is compiled in
+is the shape: instruments, risk factors, which rules there are, and which ambiguity set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Rows, stacked
+from allocator.outlook.outlook import Outlook
+from allocator.program.worst_case import WorstCase, shape_of, worst_case
+from allocator.types import Vector
+
+TIE_BREAK = 1e-8
+"""Price of trading one unit of wealth, so that among equal optima the plan that trades least is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where we stand: (N,) `holdings` and `cash` before trading, as fractions summing to 1."""
+
+    holdings: Vector
+    cash: float
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """The variables whose values and duals mean something to the user."""
+
+    holdings: cp.Variable
+    cash: cp.Variable
+    buys: cp.Variable
+    sells: cp.Variable
+    wealth: cp.Variable
+
+
+@dataclass(frozen=True, eq=False)
+class Constraints:
+    """The constraints whose duals are read: labelled, one family an attribute."""
+
+    position: cp.Constraint
+    cash: cp.Constraint
+    wealth: cp.Constraint
+    factors: cp.Constraint
+    losses: cp.Constraint | None
+    rows: cp.Constraint | None
+    volatility: cp.Constraint | None
+
+    def all(self) -> list[cp.Constraint]:
+        """Those that exist."""
+        found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows, self.volatility)
+        return [constraint for constraint in found if constraint is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What must be equal for two questions to share one compiled program."""
+
+    loadings: Vector
+    specific: Vector
+    scenarios: int
+    pattern: tuple[Any, ...]
+
+    def fits(self, other: Shape) -> bool:
+        """Whether a program compiled for one serves the other."""
+        return (
+            self.pattern == other.pattern
+            and self.scenarios == other.scenarios
+            and np.array_equal(self.loadings, other.loadings)
+            and np.array_equal(self.specific, other.specific)
+        )
+
+
+def shape(outlook: Outlook, mandate: Mandate) -> Shape:
+    """The shape of a question."""
+    rows = all_rows(outlook, mandate)
+    set_, support = shape_of(mandate.ambiguity, outlook.probabilities)
+    structure = tuple(
+        part.tobytes()
+        for matrix in (rows.holdings, rows.buys, rows.sells)
+        for part in (matrix.indptr, matrix.indices, matrix.data)
+    )
+    pattern = (
+        type(set_).__name__, support, bool(mandate.return_weight), mandate.risk_aversion > 0,
+        mandate.volatility is not None, rows.cash.tobytes(), _scenario_rows(rows), structure,
+    )
+    return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern)
+
+
+def all_rows(outlook: Outlook, mandate: Mandate) -> Rows:
+    """Every linear rule's rows, one above the other."""
+    instruments = len(mandate.cost_rates)
+    parts = [rule.rows(instruments, outlook) for rule in mandate.linear_rules]
+    return stacked(parts, instruments, len(outlook.scenarios))
+
+
+def _scenario_rows(rows: Rows) -> tuple[int, ...]:
+    """The rows that look at scenario gains, by where their pattern may be filled."""
+    return tuple(int(i) for i in np.flatnonzero(np.diff(rows.scenarios.indptr)))
+
+
+class Compiled:
+    """A cvxpy problem with its parameters; `write` sets them, `problem` is DPP and never rebuilt."""
+
+    def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
+        instruments, scenarios = len(mandate.cost_rates), len(outlook.scenarios)
+        rows = all_rows(outlook, mandate)
+        self.shape = shape(outlook, mandate)
+        self._unit_variance = _typical_variance(outlook)
+        self._scenario_rows = list(_scenario_rows(rows))
+        self._declare(instruments, scenarios, len(rows.labels))
+        self.variables = Variables(
+            cp.Variable(instruments, nonneg=True, name="holdings"), cp.Variable(nonneg=True, name="cash"),
+            cp.Variable(instruments, nonneg=True, name="buys"), cp.Variable(instruments, nonneg=True, name="sells"),
+            cp.Variable(name="wealth"),
+        )
+        self._gains = cp.Variable(scenarios, name="gains")
+        self._factors = cp.Variable(outlook.risk.loadings.shape[1], name="factor exposures")
+        losses = cp.Variable(scenarios, name="losses")
+        self.worst: WorstCase | None = None
+        if mandate.return_weight:
+            self.worst = worst_case(losses, mandate.ambiguity, outlook.probabilities)
+        self.constraints = self._constrain(outlook, mandate, rows, losses)
+        gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
+        others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []
+        self.problem = cp.Problem(
+            cp.Minimize(self._objective(outlook, mandate)),
+            self.constraints.all() + others + (self.worst.constraints if self.worst else []),
+        )
+        if not self.problem.is_dcp(dpp=True):       # a raise, not an assert: python -O must not lose it
+            raise RuntimeError("the program is not DPP; every solve would compile anew")
+        self.scale = 1.0
+
+    def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
+        self._start = cp.Parameter(instruments, nonneg=True, name="holdings before")
+        self._start_cash = cp.Parameter(nonneg=True, name="cash before")
+        self._buying = cp.Parameter(instruments, nonneg=True, name="money paid for one unit bought")
+        self._selling = cp.Parameter(instruments, nonneg=True, name="money received for one unit sold")
+        self._returns = cp.Parameter((scenarios, instruments), name="scenario returns / scale")
+        self._cash_returns = cp.Parameter(scenarios, name="cash returns / scale")
+        # cvxpy wants at least one element; an unused parameter is never written into the data
+        self._wealth_limits = cp.Parameter(max(rows, 1), name="limits per wealth")
+        self._limits = cp.Parameter(max(rows, 1), name="fixed limits")
+        self._row_gains = cp.Parameter((max(len(self._scenario_rows), 1), scenarios), name="row gains × scale")
+        self._wealth_price = cp.Parameter(nonneg=True, name="price of wealth")
+        self._risk_price = cp.Parameter(nonneg=True, name="price of risk")
+        self._tie_break = cp.Parameter(nonneg=True, name="price of trading")
+        self._volatility = cp.Parameter(nonneg=True, name="volatility limit")
+
+    def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
+        v = self.variables
+        self._needs_gains = bool(mandate.return_weight) or bool(self._scenario_rows)
+        return Constraints(
+            position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
+            cash=(v.cash == self._start_cash - self._buying @ v.buys + self._selling @ v.sells).set_label("cash row"),
+            wealth=(v.wealth == cp.sum(v.holdings) + v.cash).set_label("wealth after costs"),
+            factors=(self._factors == outlook.risk.loadings.T @ v.holdings).set_label("factor exposures"),
+            losses=(losses >= -self._gains).set_label("loss in each scenario") if mandate.return_weight else None,
+            rows=self._row_constraint(rows),
+            volatility=self._volatility_constraint(outlook) if mandate.volatility else None,
+        )
+
+    def _row_constraint(self, rows: Rows) -> cp.Constraint | None:
+        if not rows.labels:
+            return None
+        v = self.variables
+        left = rows.holdings @ v.holdings + cp.multiply(rows.cash, v.cash) - self._wealth_limits * v.wealth
+        if rows.buys.nnz or rows.sells.nnz:
+            left = left + rows.buys @ v.buys + rows.sells @ v.sells
+        if self._scenario_rows:
+            count = len(self._scenario_rows)
+            at = sp.csr_array((np.ones(count), (self._scenario_rows, range(count))), shape=(len(rows.labels), count))
+            left = left + at @ (self._row_gains @ self._gains)
+        return (left <= self._limits).set_label("rules: " + "; ".join(rows.labels))
+
+    def _volatility_constraint(self, outlook: Outlook) -> cp.Constraint:
+        own = cp.multiply(np.sqrt(outlook.risk.specific), self.variables.holdings)
+        return cp.SOC(self._volatility * self.variables.wealth, cp.hstack([self._factors, own])).set_label("volatility")
+
+    def _objective(self, outlook: Outlook, mandate: Mandate) -> cp.Expression:
+        v = self.variables
+        objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells))
+        if self.worst:
+            objective = objective + self.worst.expression - self._wealth_price * v.wealth
+        if mandate.risk_aversion > 0:
+            own = sp.diags_array(outlook.risk.specific / self._unit_variance)
+            spread = cp.sum_squares(self._factors) / self._unit_variance
+            if outlook.risk.specific.any():
+                spread = spread + cp.quad_form(v.holdings, own, assume_PSD=True)
+            objective = objective + self._risk_price * spread
+        return objective
+
+    def write(self, start: Start, outlook: Outlook, mandate: Mandate) -> None:
+        """Set every parameter; the objective is divided by `scale` so that it is of order one (solvers lie otherwise)."""
+        rows = all_rows(outlook, mandate)
+        risk_price = mandate.risk_aversion * self._unit_variance
+        sizes = [risk_price]
+        if mandate.return_weight:
+            sizes += [float(np.abs(outlook.returns).max()), float(np.abs(outlook.cash_returns).max())]
+        self.scale = scale = max(max(sizes), 1e-12)
+        self._start.value, self._start_cash.value = start.holdings, start.cash
+        self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
+        self._returns.value, self._cash_returns.value = outlook.returns / scale, outlook.cash_returns / scale
+        if rows.labels:
+            self._wealth_limits.value, self._limits.value = rows.wealth, rows.limit
+        if self._scenario_rows:
+            self._row_gains.value = rows.scenarios.toarray()[self._scenario_rows] * scale
+        self._wealth_price.value, self._risk_price.value = mandate.return_weight / scale, risk_price / scale
+        self._tie_break.value = TIE_BREAK / scale
+        if mandate.volatility:
+            self._volatility.value = mandate.volatility.limit * np.sqrt(outlook.years)
+        if self.worst:
+            self.worst.write(mandate.ambiguity, outlook.probabilities)
+
+
+def _typical_variance(outlook: Outlook) -> float:
+    """Median variance of an instrument, the unit that risk is measured in while solving."""
+    variance = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
+    typical = float(np.median(variance[variance > 0])) if (variance > 0).any() else 1.0
+    return typical

@@ -1,0 +1,169 @@
+"""Solve a compiled program: solver by class, a ladder of fallbacks, and nothing accepted on a solver's word.
+
+QPs go to PIQP, linear programs to HiGHS, cones to Clarabel, which is also everybody's fallback. A status other than
+`optimal`, or a solution that fails the canonical check, sends the question to the next solver; when none is left there
+is no plan.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.ambiguity import inside
+from allocator.mandate.mandate import Mandate
+from allocator.outlook.outlook import Outlook
+from allocator.program.canonical import CanonicalCheck, check
+from allocator.program.compile import Compiled, Start, all_rows, shape
+from allocator.program.conflicts import explain_conflict
+from allocator.program.multipliers import Multipliers, read
+from allocator.types import Vector
+
+RESIDUAL_ALLOWED = 1e-6
+"""Canonical residuals above this are no solution, whatever the status says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver found and who vouches for it; holdings (N,), cash and trades (N,) are fractions of wealth before."""
+
+    holdings: Vector
+    cash: float
+    multipliers: Multipliers
+    solver: str
+    attempts: tuple[str, ...]
+    """Solvers tried before, each with the reason why its answer was not taken."""
+    canonical: CanonicalCheck
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a solver stops: residual and gap `tolerance` on the scaled program, and `seconds` for each solver."""
+
+    tolerance: float = 1e-9
+    seconds: float = 60.0
+
+
+class Program:
+    """A mandate compiled once for its shape and solved as often as its numbers change."""
+
+    def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
+        self._compiled = Compiled(outlook, mandate)
+
+    def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
+        """Whether this program has the shape of that question."""
+        return self._compiled.shape.fits(shape(outlook, mandate))
+
+    def solve(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> Solution:
+        """Write the numbers, solve, check canonically.
+
+        Raises:
+            Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
+            NotSolved: no solver gave an answer that passes the canonical check.
+        """
+        began, limits = time.perf_counter(), limits or Limits()
+        if not self.fits(outlook, mandate):
+            raise ValueError("this question has another shape; compile a Program of its own")
+        self._compiled.write(start, outlook, mandate)
+        attempts: list[str] = []
+        infeasible = False
+        for solver in self._ladder(mandate):
+            status, found = _attempt(self._compiled, solver, limits)
+            if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+                infeasible = True
+                attempts.append(f"{solver}: {status}")
+                if solver == "CLARABEL" or status == cp.INFEASIBLE:
+                    break
+            elif found is None:
+                attempts.append(f"{solver}: {status}")
+            elif found.worst > RESIDUAL_ALLOWED:
+                attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
+            else:
+                seconds = time.perf_counter() - began
+                return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds)
+        if infeasible or (conflict := explain_conflict(start, outlook, mandate)) is not None:
+            raise explain_conflict(start, outlook, mandate) or Infeasible(
+                "the rules cannot hold together", fixes=["loosen the volatility or return limit"]
+            )
+        raise NotSolved(f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
+                        "solver.tolerance a little")
+
+    def _ladder(self, mandate: Mandate) -> tuple[str, ...]:
+        conic = mandate.volatility is not None or "KullbackLeibler" in self._compiled.shape.pattern
+        if conic:
+            return ("CLARABEL", "SCS")
+        return ("PIQP", "CLARABEL") if mandate.risk_aversion > 0 else ("HIGHS", "CLARABEL")
+
+    def _solution(
+        self, outlook: Outlook, mandate: Mandate, solver: str, attempts: tuple[str, ...],
+        canonical: CanonicalCheck, seconds: float,
+    ) -> Solution:
+        variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
+        rows = len(all_rows(outlook, mandate).labels)
+        dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
+        volatility = constraints.volatility.dual_value if constraints.volatility is not None else None
+        multipliers = Multipliers(
+            rows=np.maximum(read(constraints.rows.dual_value if constraints.rows is not None else None, rows), 0) * scale,
+            cash=float(read(constraints.cash.dual_value, 1)[0]) * scale,
+            adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
+            volatility=0.0 if volatility is None else float(np.ravel(volatility[0])[0]) * scale,
+        )
+        return Solution(
+            np.asarray(variables.holdings.value, dtype=float).copy(), float(variables.cash.value),
+            multipliers, solver, attempts, canonical, seconds,
+        )
+
+
+def _attempt(compiled: Compiled, solver: str, limits: Limits) -> tuple[str, CanonicalCheck | None]:
+    problem = compiled.problem
+    with warnings.catch_warnings():
+        # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
+        warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)
+        # an inaccurate solution is judged by our own residuals, not by a warning
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
+        options = _options(solver, limits)
+        data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
+        try:
+            raw = chain.solve_via_data(problem, data, True, False, options)
+            problem.unpack_results(raw, chain, inverse)
+        except cp.SolverError as error:
+            return f"failed ({error})", None
+    if problem.status != cp.OPTIMAL:
+        return str(problem.status), None
+    return str(problem.status), check(data, *_vectors(solver, raw, data))
+
+
+def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
+    """The solver's primal vector, equality duals and cone duals, copied (PIQP's are live views)."""
+    if solver == "PIQP":
+        return np.array(raw.x), np.array(raw.y), np.array(raw.z_u)
+    zero = data["dims"].zero
+    if solver == "HIGHS":
+        x, z = np.array(raw["solution"].col_value), -np.array(raw["solution"].row_dual)
+    elif solver == "SCS":
+        x, z = np.array(raw["x"]), np.array(raw["y"])
+    else:
+        x, z = np.array(raw.x), np.array(raw.z)
+    return x, z[:zero], z[zero:]
+
+
+def _options(solver: str, limits: Limits) -> dict[str, Any]:
+    tolerance = limits.tolerance
+    if solver == "PIQP":        # has no time limit of its own; iterations bound it
+        return {"eps_abs": tolerance, "eps_rel": tolerance, "eps_duality_gap_abs": tolerance,
+                "eps_duality_gap_rel": tolerance, "max_iter": 500}
+    if solver == "CLARABEL":
+        return {"tol_gap_abs": tolerance, "tol_gap_rel": tolerance, "tol_feas": tolerance,
+                "time_limit": limits.seconds, "max_iter": 500}
+    if solver == "HIGHS":
+        return {"primal_feasibility_tolerance": max(tolerance, 1e-10),
+                "dual_feasibility_tolerance": max(tolerance, 1e-10), "time_limit": limits.seconds}
+    return {"eps_abs": max(tolerance, 1e-9), "eps_rel": max(tolerance, 1e-9), "time_limit_secs": limits.seconds,
+            "max_iters": 100_000}

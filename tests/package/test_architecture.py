@@ -1,0 +1,182 @@
+"""The shape of the house, held by a machine: direction of imports, names, what starts fast, what may be committed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Design §3, lowest first (types only names array shapes): a room may import itself and the rooms before it.
+ROOMS = (
+    "errors", "types", "resources", "contracts", "book", "outlook", "mandate", "program", "plan", "studies", "ledger",
+    "display", "integrations", "commands", "__main__",
+)  # fmt: skip
+VAGUE = {"utils", "util", "base", "core", "manager", "managers", "helper", "helpers"}
+DATA_SUFFIXES = {".csv", ".toml", ".md", ".yaml", ".json"}
+SLOW = {"cvxpy", "numpy", "pandas", "pandera", "scipy", "sklearn"}
+SOLVERS = {"cvxpy", "clarabel", "piqp", "highspy", "scs", "osqp"}
+
+
+def imported_names(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of all that `module` imports: at the top, inside functions, and by name at run time."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            texts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+            yield from ((node.lineno, text.rstrip(".")) for text in texts if isinstance(text, str))
+
+
+def upward_imports(source: str, module: str, is_package: bool = False) -> list[str]:
+    """The imports of `module` that go up the list of rooms; the public front `allocator` stands above all of them."""
+    room = module.split(".")[1]
+    if room not in ROOMS:
+        return [f"{module} stands in no room of the list"]
+    own = ROOMS.index(room)
+    breaches = []
+    for line, name in imported_names(source, module, is_package):
+        parts = name.split(".")
+        if parts[0] != "allocator" or parts[1:] == ["__version__"]:
+            continue
+        if len(parts) == 1 or parts[1] not in ROOMS or ROOMS.index(parts[1]) > own:
+            breaches.append(f"{module}:{line} imports {name}")
+    return breaches
+
+
+def modules(root: Path) -> Iterator[tuple[str, str, bool]]:
+    """Source, dotted name and kind of every module but the public front, which may name them all."""
+    for path in sorted((root / "allocator").rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        if parts != ("allocator", "__init__"):
+            yield path.read_text(encoding="utf-8"), ".".join(parts[:-1] if is_package else parts), is_package
+
+
+def test_imports_flow_down_the_list_of_rooms(root: Path) -> None:
+    found = list(modules(root))
+
+    assert len(found) > len(ROOMS) / 2
+    assert [breach for module in found for breach in upward_imports(*module)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "is_package", "source"),
+    [
+        ("allocator.contracts", False, "from allocator.book import Book"),
+        ("allocator.contracts", False, "import allocator.plan.orders"),
+        ("allocator.contracts", False, "def late():\n    from .book import Book"),
+        ("allocator.contracts", False, "from . import commands"),
+        ("allocator.book", True, "from ..program import solve"),
+        ("allocator.book.folder", False, "from ..program import solve"),
+        ("allocator.book.folder", False, "if TYPE_CHECKING:\n    from allocator.mandate import Mandate"),
+        ("allocator.book.folder", False, "importlib.import_module('allocator.plan')"),
+        ("allocator.book.folder", False, "import_module(f'allocator.commands.{name}')"),
+        ("allocator.attic", False, "import math"),
+        ("allocator.plan", True, "from allocator import rebalance"),
+        ("allocator.plan", True, "import allocator"),
+        ("allocator.plan", True, "from allocator.attic import treasure"),
+    ],
+)
+def test_an_upward_import_is_found_wherever_it_hides(module: str, is_package: bool, source: str) -> None:
+    assert len(upward_imports(source, module, is_package)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "is_package", "source"),
+    [
+        ("allocator.book", True, "from allocator.errors import BadInput"),
+        ("allocator.book", True, "from . import folder\nfrom .folder import read"),
+        ("allocator.book.folder", False, "from .. import contracts\nimport numpy as np\nfrom pandas import allocator"),
+        ("allocator.commands.check", False, "from allocator import __version__"),
+    ],
+)
+def test_a_downward_import_is_left_alone(module: str, is_package: bool, source: str) -> None:
+    assert upward_imports(source, module, is_package) == []
+
+
+def test_every_module_says_what_it_is_about(committed: list[Path]) -> None:
+    code = [path for path in committed if path.suffix == ".py"]
+    words = {path: set(re.split(r"[_.]+", "_".join(path.parts).lower())) for path in code}
+
+    assert code
+    assert [str(path) for path in code if words[path] & VAGUE] == []
+
+
+def test_data_and_schemas_hold_no_code(committed: list[Path], root: Path) -> None:
+    held = [path for path in committed if path.parts[0] in {"data", "schemas"}]
+
+    assert {path.parts[0] for path in held} == {"data", "schemas"}
+    assert [str(path) for path in held if path.suffix not in DATA_SUFFIXES] == []
+    assert [str(path) for path in held if (root / path).stat().st_mode & 0o111] == []
+
+
+def loaded_by(root: Path, *arguments: str) -> set[str]:
+    """The top-level packages that a command has imported by the time it has succeeded."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})), file=sys.stderr))\n"
+        "from allocator.__main__ import main\n"
+        f"sys.argv = {['allocator', *arguments]!r}\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["rebalance", "--help"], ["check", "--help"]])
+def test_asking_for_help_waits_for_no_heavy_import(root: Path, arguments: list[str]) -> None:
+    assert loaded_by(root, *arguments) & (SLOW | SOLVERS) == set()
+
+
+def test_checking_a_book_never_imports_a_solver(root: Path) -> None:
+    loaded = loaded_by(root, "check", "data/listed")
+
+    assert "pandas" in loaded  # it really read the tables
+    assert loaded & SOLVERS == set()
+
+
+def test_every_test_name_reads_as_a_sentence(committed: list[Path], root: Path) -> None:
+    names = [
+        f"{path}::{node.name}"
+        for path in committed
+        if path.parts[0] == "tests" and path.suffix == ".py"
+        for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+
+    assert names
+    assert [name for name in names if len(name.split("::test_")[1].split("_")) < 4] == []
+
+
+# Written in pieces, so that this file passes its own test.
+HOSTS = ("py" "pi.org", "python" "hosted", "registry.np" "mjs", "deb.deb" "ian")  # fmt: skip
+MACHINE_PATH = re.compile(r"(^|[\s\"'=(:])/(tmp|work|root|farm|home/\w+)/")
+
+
+def places_of_one_machine(text: str) -> list[str]:
+    """The lines that name a folder of somebody's machine or the host of a package registry."""
+    return [line for line in text.splitlines() if MACHINE_PATH.search(line) or any(host in line for host in HOSTS)]
+
+
+def test_no_committed_file_names_a_machine_or_a_registry(committed: list[Path], root: Path) -> None:
+    texts = {path: (root / path).read_bytes().decode("utf-8", errors="ignore") for path in committed}
+
+    assert {str(path): lines for path, text in texts.items() if (lines := places_of_one_machine(text))} == {}
+
+
+@pytest.mark.parametrize("line", ["cd /" + "work/main", "'/" + "home/ann/book'", f"https://{HOSTS[0]}/simple"])
+def test_a_machine_path_or_registry_host_is_found(line: str) -> None:
+    assert places_of_one_machine(f"first\n{line}\nlast") == [line]
