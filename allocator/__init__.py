@@ -29,10 +29,17 @@ if TYPE_CHECKING:
     from allocator.plan.rebalance import rebalance as rebalance
 
 _HOME = {
-    "Book": "allocator.book.book", "from_frames": "allocator.book.book", "load": "allocator.book.folder",
-    "AllocatorError": "allocator.errors", "BadInput": "allocator.errors", "BadMandate": "allocator.errors",
-    "Breach": "allocator.errors", "Infeasible": "allocator.errors", "NotSolved": "allocator.errors",
-    "plan_document": "allocator.plan.document", "Plan": "allocator.plan.plan",
+    "Book": "allocator.book.book",
+    "from_frames": "allocator.book.book",
+    "load": "allocator.book.folder",
+    "AllocatorError": "allocator.errors",
+    "BadInput": "allocator.errors",
+    "BadMandate": "allocator.errors",
+    "Breach": "allocator.errors",
+    "Infeasible": "allocator.errors",
+    "NotSolved": "allocator.errors",
+    "plan_document": "allocator.plan.document",
+    "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
 }
 
@@ -40,7 +47,7 @@ __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one t
 
 try:
     __version__ = version("portfolio-allocator")
-except PackageNotFoundError:        # a checkout that was never installed
+except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+checkout"
 
 

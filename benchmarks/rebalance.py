@@ -34,17 +34,29 @@ def tables(count: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     history = pd.DataFrame(prices, columns=names)
     history.insert(0, "date", pd.bdate_range("2025-11-20", periods=260))
     held = rng.random(count) < 0.5
-    holdings = pd.DataFrame({
-        "account": "main", "instrument": [*names, "USD"], "price": [*prices[-1], 1.0], "currency": "USD",
-        "quantity": [*np.where(held, np.rint(1e8 / count / prices[-1]), 0), 5e6],
-    })
-    exposures = pd.DataFrame({
-        "instrument": [*names, "USD"], "name": [*names, "cash"], "issuer": [*names, "USD"],
-        "bucket": [*["neutral"] * count, "cash"], "spread_bps": 10.0, "source": "random",
-    })
-    scenario_returns = pd.DataFrame({"instrument": [*names, "USD"]} | {
-        f"s{k}": [*np.clip(rng.normal(0.08, 0.2, count), -0.9, 3), 0.04] for k in range(4)
-    })
+    holdings = pd.DataFrame(
+        {
+            "account": "main",
+            "instrument": [*names, "USD"],
+            "price": [*prices[-1], 1.0],
+            "currency": "USD",
+            "quantity": [*np.where(held, np.rint(1e8 / count / prices[-1]), 0), 5e6],
+        }
+    )
+    exposures = pd.DataFrame(
+        {
+            "instrument": [*names, "USD"],
+            "name": [*names, "cash"],
+            "issuer": [*names, "USD"],
+            "bucket": [*["neutral"] * count, "cash"],
+            "spread_bps": 10.0,
+            "source": "random",
+        }
+    )
+    scenario_returns = pd.DataFrame(
+        {"instrument": [*names, "USD"]}
+        | {f"s{k}": [*np.clip(rng.normal(0.08, 0.2, count), -0.9, 3), 0.04] for k in range(4)}
+    )
     return {"holdings": holdings, "exposures": exposures, "scenario_returns": scenario_returns, "prices": history}
 
 
@@ -55,12 +67,24 @@ def settings(count: int, rng: np.random.Generator) -> dict[str, object]:
     return {
         "book": {"name": "benchmark", "currency": "USD", "as_of": pd.Timestamp("2026-11-20").date()},
         "scenarios": {f"s{k}": {"probability": 0.25} for k in range(4)},
-        "risk": {"source": "prices", "window_rows": 250, "periods_per_year": 252, "after_as_of": "cut",
-                 "method": "statistical_factors", "factors": 10},
-        "mandate": {"risk_aversion": 2.0, "max_weight": max(0.05, 5 / count), "max_turnover": 0.3, "min_cash": 0.01,
-                    "groups": {name: {"max": 0.3} for name in groups}},
+        "risk": {
+            "source": "prices",
+            "window_rows": 250,
+            "periods_per_year": 252,
+            "after_as_of": "cut",
+            "method": "statistical_factors",
+            "factors": 10,
+        },
+        "mandate": {
+            "risk_aversion": 2.0,
+            "max_weight": max(0.05, 5 / count),
+            "max_turnover": 0.3,
+            "min_cash": 0.01,
+            "groups": {name: {"max": 0.3} for name in groups},
+        },
         "robust": {"set": "total_variation", "radius": 0.15},
-        "costs": {"commission_bps": 1.0}, "groups": groups,
+        "costs": {"commission_bps": 1.0},
+        "groups": groups,
     }
 
 
@@ -86,29 +110,45 @@ def measure(count: int) -> None:
     first = time.perf_counter() - began
     ours, bare, gaps = [], [], []
     for _ in range(REPEATS):
-        moved = replace(outlook, returns=outlook.returns + rng.normal(0, 0.02, outlook.returns.shape),
-                        probabilities=rng.dirichlet(np.full(4, 20.0)))
+        moved = replace(
+            outlook,
+            returns=outlook.returns + rng.normal(0, 0.02, outlook.returns.shape),
+            probabilities=rng.dirichlet(np.full(4, 20.0)),
+        )
         held = rng.dirichlet(np.append(np.ones(count), 5.0))
         here = Start(held[:-1], float(held[-1]))
         began = time.perf_counter()
         _, _, certificate = certified(here, moved, mandate, program.solve(here, moved, mandate))
         ours.append((time.perf_counter() - began) * 1e3)
         gaps.append(abs(certificate.gap))
-        data = program._compiled.problem.get_problem_data("PIQP", canon_backend="COO")[0]  # noqa: SLF001
+        data = program._compiled.problem.get_problem_data("PIQP", canon_backend="COO")[0]
         solver = piqp.SparseSolver()
         solver.settings.eps_abs = solver.settings.eps_rel = 1e-9
         solver.settings.eps_duality_gap_abs = solver.settings.eps_duality_gap_rel = 1e-9
-        solver.setup(P=data["P"], c=data["q"], A=data["A"], b=data["b"], G=data["F"], h_u=data["G"],
-                     **{key: data[name] for key, name in (("x_l", "lower_bounds"), ("x_u", "upper_bounds"))
-                        if data.get(name) is not None})
+        solver.setup(
+            P=data["P"],
+            c=data["q"],
+            A=data["A"],
+            b=data["b"],
+            G=data["F"],
+            h_u=data["G"],
+            **{
+                key: data[name]
+                for key, name in (("x_l", "lower_bounds"), ("x_u", "upper_bounds"))
+                if data.get(name) is not None
+            },
+        )
         began = time.perf_counter()
         solver.solve()
         bare.append((time.perf_counter() - began) * 1e3)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wanted = TARGETS.get(count, (float("nan"), float("nan")))
-    print(f"{count:6d} {first:9.3f} {wanted[0]:7.1f} {statistics.median(ours):10.1f} {wanted[1]:7.0f} "
-          f"{statistics.median(bare):8.1f} {statistics.median(o / b for o, b in zip(ours, bare, strict=True)):6.2f} "
-          f"{max(gaps):9.1e} {memory:7.0f}", flush=True)
+    print(
+        f"{count:6d} {first:9.3f} {wanted[0]:7.1f} {statistics.median(ours):10.1f} {wanted[1]:7.0f} "
+        f"{statistics.median(bare):8.1f} {statistics.median(o / b for o, b in zip(ours, bare, strict=True)):6.2f} "
+        f"{max(gaps):9.1e} {memory:7.0f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from allocator.book.settings import Settings
+from allocator.book.settings import Settings, dotted
 from allocator.errors import Breach, did_you_mean
 
 Tables = Mapping[str, pd.DataFrame]
@@ -49,7 +49,11 @@ def _probabilities(settings: Settings) -> Iterator[Breach]:
     total = sum(scenario.probability for scenario in settings.scenarios.values())
     if abs(total - 1) > 1e-9:
         yield Breach(
-            "book.toml", None, "scenarios.*.probability", f"{total:.10g}", "probabilities must sum to 1",
+            "book.toml",
+            None,
+            "scenarios.*.probability",
+            f"{total:.10g}",
+            "probabilities must sum to 1",
             f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all",
         )
 
@@ -60,17 +64,34 @@ def _mandate_words(settings: Settings) -> Iterator[Breach]:
         for name in getattr(mandate, kind):
             if name not in known:
                 cure = did_you_mean(name, known) if known else "add it to [groups] with its instruments"
-                yield Breach("book.toml", None, f"mandate.{kind}", name, f"no such {kind[:-1]}", cure)
+                yield Breach("book.toml", None, dotted("mandate", kind, name), name, f"no such {kind[:-1]}", cure)
     if "cash" in mandate.buckets:
-        yield Breach("book.toml", None, "mandate.buckets.cash", None, "cash has rules of its own",
-                     "use mandate.min_cash and mandate.max_cash")
+        yield Breach(
+            "book.toml",
+            None,
+            "mandate.buckets.cash",
+            None,
+            "cash has rules of its own",
+            "use mandate.min_cash and mandate.max_cash",
+        )
     if mandate.min_cash > mandate.max_cash:
-        yield Breach("book.toml", None, "mandate.min_cash", f"{mandate.min_cash:g}",
-                     f"must not be above max_cash = {mandate.max_cash:g}", "lower min_cash or raise max_cash")
+        yield Breach(
+            "book.toml",
+            None,
+            "mandate.min_cash",
+            f"{mandate.min_cash:g}",
+            f"must not be above max_cash = {mandate.max_cash:g}",
+            "lower min_cash or raise max_cash",
+        )
     if mandate.objective == "minimum_variance" and settings.robust.set != "none":
-        yield Breach("book.toml", None, "robust.set", settings.robust.set,
-                     "has no meaning with objective = 'minimum_variance', which looks at no return",
-                     "set robust.set = \"none\" or objective = \"return_minus_risk\"")
+        yield Breach(
+            "book.toml",
+            None,
+            "robust.set",
+            settings.robust.set,
+            "has no meaning with objective = 'minimum_variance', which looks at no return",
+            'set robust.set = "none" or objective = "return_minus_risk"',
+        )
 
 
 def _mandate_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -79,31 +100,59 @@ def _mandate_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
     instruments, issuers = list(risky["instrument"]), set(risky["issuer"])
     for name in settings.mandate.weights:
         if name not in instruments:
-            yield Breach("book.toml", None, "mandate.weights", name, "no such instrument in exposures.csv",
-                         did_you_mean(name, instruments))
+            yield Breach(
+                "book.toml",
+                None,
+                dotted("mandate", "weights", name),
+                name,
+                "no such instrument in exposures.csv",
+                did_you_mean(name, instruments),
+            )
     for name in settings.mandate.issuers:
         if name not in issuers:
-            yield Breach("book.toml", None, "mandate.issuers", name, "no such issuer in exposures.csv",
-                         did_you_mean(name, issuers))
+            yield Breach(
+                "book.toml",
+                None,
+                dotted("mandate", "issuers", name),
+                name,
+                "no such issuer in exposures.csv",
+                did_you_mean(name, issuers),
+            )
     for group, members in settings.groups.items():
         if not members:
-            yield Breach("book.toml", None, f"groups.{group}", None, "is empty", "name its instruments or remove it")
+            yield Breach(
+                "book.toml", None, dotted("groups", group), None, "is empty", "name its instruments or remove it"
+            )
         for name in members:
             if name not in instruments:
-                yield Breach("book.toml", None, f"groups.{group}", name, "no such instrument in exposures.csv",
-                             did_you_mean(name, instruments))
+                yield Breach(
+                    "book.toml",
+                    None,
+                    dotted("groups", group) if isinstance(members, list) else dotted("groups", group, name),
+                    name,
+                    "no such instrument in exposures.csv",
+                    did_you_mean(name, instruments),
+                )
         if isinstance(members, list):
             for name in sorted({name for name in members if members.count(name) > 1}):
-                yield Breach("book.toml", None, f"groups.{group}", name, "is named twice", "name it once")
+                yield Breach("book.toml", None, dotted("groups", group), name, "is named twice", "name it once")
 
 
 def _account(tables: Tables, account: str | None) -> Iterator[Breach]:
     accounts = list(dict.fromkeys(tables["holdings"]["account"]))
     if account is None and len(accounts) > 1:
-        yield Breach(_name(tables, "holdings"), None, "account", None, f"holds {len(accounts)} accounts and none is chosen",
-                     f"say which with --account: {', '.join(accounts)}")
+        yield Breach(
+            _name(tables, "holdings"),
+            None,
+            "account",
+            None,
+            f"holds {len(accounts)} accounts and none is chosen",
+            f"say which with --account: {', '.join(accounts)}",
+        )
     if account is not None and account not in accounts:
-        yield Breach("--account", None, None, account, "no such account in holdings.csv", did_you_mean(account, accounts))
+        yield Breach(
+            "--account", None, None, account, "no such account in holdings.csv", did_you_mean(account, accounts)
+        )
 
 
 def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -118,27 +167,40 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
         late = dates[dates > as_of]
         if len(late):
             first = late.idxmin()
-            yield Breach(_name(tables, "prices"), int(str(first)), "date", f"{late.min():%Y-%m-%d}",
-                         f"is after as_of = {settings.book.as_of} ({len(late)} rows are)",
-                         'remove them, or set risk.after_as_of = "cut" to leave them out')
+            yield Breach(
+                _name(tables, "prices"),
+                int(str(first)),
+                "date",
+                f"{late.min():%Y-%m-%d}",
+                f"is after as_of = {settings.book.as_of} ({len(late)} rows are)",
+                'remove them, or set risk.after_as_of = "cut" to leave them out',
+            )
 
 
 def _late(table: str, row: int, column: str, date: object, as_of: dt.date) -> Breach:
-    return Breach(table, row, column, f"{date:%Y-%m-%d}", f"is after as_of = {as_of}",
-                  "correct the date, or move as_of forward")
+    return Breach(
+        table, row, column, f"{date:%Y-%m-%d}", f"is after as_of = {as_of}", "correct the date, or move as_of forward"
+    )
 
 
 def _currencies(settings: Settings, tables: Tables) -> Iterator[Breach]:
     holdings, home = tables["holdings"], settings.book.currency
     known = {home} | (set(tables["fx"]["currency"]) if "fx" in tables else set())
     for row, currency in holdings["currency"][~holdings["currency"].isin(known)].items():
-        yield Breach(_name(tables, "holdings"), int(str(row)), "currency", currency,
-                     f"has no rate to {home}", f"add {currency} to fx.csv, in {home} for one {currency}")
+        yield Breach(
+            _name(tables, "holdings"),
+            int(str(row)),
+            "currency",
+            currency,
+            f"has no rate to {home}",
+            f"add {currency} to fx.csv, in {home} for one {currency}",
+        )
     if "fx" in tables:
         fx = tables["fx"]
         for row, rate in fx["rate"][(fx["currency"] == home) & (fx["rate"] != 1)].items():
-            yield Breach(_name(tables, "fx"), int(str(row)), "rate", f"{rate:g}", f"one {home} is 1 {home}",
-                         "remove the row")
+            yield Breach(
+                _name(tables, "fx"), int(str(row)), "rate", f"{rate:g}", f"one {home} is 1 {home}", "remove the row"
+            )
 
 
 def _one_price(tables: Tables) -> Iterator[Breach]:
@@ -147,17 +209,28 @@ def _one_price(tables: Tables) -> Iterator[Breach]:
     for column in columns:
         first = holdings.groupby("instrument")[column].transform("first")
         for row in holdings.index[holdings[column] != first]:
-            yield Breach(_name(tables, "holdings"), int(row), column, str(holdings.loc[row, column]),
-                         f"differs from another row of {holdings.loc[row, 'instrument']} ({first[row]})",
-                         "one instrument has one price, currency and lot size in all accounts")
+            yield Breach(
+                _name(tables, "holdings"),
+                int(row),
+                column,
+                str(holdings.loc[row, column]),
+                f"differs from another row of {holdings.loc[row, 'instrument']} ({first[row]})",
+                "one instrument has one price, currency and lot size in all accounts",
+            )
 
 
 def _cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
     exposures = tables["exposures"]
     cash = exposures.loc[exposures["bucket"] == "cash"]
     if len(cash) != 1:
-        yield Breach(_name(tables, "exposures"), None, "bucket", None, f"{len(cash)} rows have bucket 'cash'",
-                     "exactly one instrument is the account's cash; money-market funds are 'neutral'")
+        yield Breach(
+            _name(tables, "exposures"),
+            None,
+            "bucket",
+            None,
+            f"{len(cash)} rows have bucket 'cash'",
+            "exactly one instrument is the account's cash; money-market funds are 'neutral'",
+        )
     if len(exposures) == len(cash):
         yield Breach(_name(tables, "exposures"), None, "bucket", None, "there is nothing but cash", "add an instrument")
     if len(cash) != 1 or "holdings" not in tables:
@@ -168,8 +241,13 @@ def _cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
         if held["price"] != 1:
             yield Breach(*place, "price", f"{held['price']:g}", "cash has price 1", "put the amount into quantity")
         if held["currency"] != settings.book.currency:
-            yield Breach(*place, "currency", held["currency"], f"cash is in the book's currency {settings.book.currency}",
-                         "convert it, or hold foreign money as a 'neutral' instrument")
+            yield Breach(
+                *place,
+                "currency",
+                held["currency"],
+                f"cash is in the book's currency {settings.book.currency}",
+                "convert it, or hold foreign money as a 'neutral' instrument",
+            )
 
 
 def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -179,16 +257,34 @@ def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
         risky = exposures.loc[exposures["bucket"] != "cash"]
         for column in ("beta", "idiosyncratic_volatility"):
             if column not in exposures:
-                yield Breach(_name(tables, "exposures"), None, column, None, f"risk.source = '{risk.source}' needs it",
-                             "add the column, or give prices.csv or covariance.csv and say so in risk.source")
+                yield Breach(
+                    _name(tables, "exposures"),
+                    None,
+                    column,
+                    None,
+                    f"risk.source = '{risk.source}' needs it",
+                    "add the column, or give prices.csv or covariance.csv and say so in risk.source",
+                )
                 continue
             for row in risky.index[risky[column].isna()] if risk.source == "exposures" else ():
-                yield Breach(_name(tables, "exposures"), int(row), column, "", "must not be blank",
-                             f"risk.source = 'exposures' needs it for {risky.loc[row, 'instrument']}")
+                yield Breach(
+                    _name(tables, "exposures"),
+                    int(row),
+                    column,
+                    "",
+                    "must not be blank",
+                    f"risk.source = 'exposures' needs it for {risky.loc[row, 'instrument']}",
+                )
     for source, table in (("prices", "prices"), ("covariance", "covariance")):
         if risk.source == source and table not in tables:
-            yield Breach("book.toml", None, "risk.source", source, f"needs {table}.csv",
-                         f"add {table}.csv, correct it, or set risk.source = \"exposures\"")
+            yield Breach(
+                "book.toml",
+                None,
+                "risk.source",
+                source,
+                f"needs {table}.csv",
+                f'add {table}.csv, correct it, or set risk.source = "exposures"',
+            )
 
 
 def _same_instruments(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -200,12 +296,20 @@ def _same_instruments(settings: Settings, tables: Tables) -> Iterator[Breach]:
             continue
         own = tables[table]["instrument"]
         for row, name in own[~own.isin(instruments)].items():
-            yield Breach(_name(tables, table), int(str(row)), "instrument", name, f"is not in {where}",
-                         did_you_mean(name, instruments))
+            yield Breach(
+                _name(tables, table),
+                int(str(row)),
+                "instrument",
+                name,
+                f"is not in {where}",
+                did_you_mean(name, instruments),
+            )
         cures = {"holdings": "add a row with today's price, quantity 0 if it is not held", "benchmark": ""}
         wanted = set(instruments) - (cash if table == "covariance" else set())
         for name in sorted(wanted - set(own)) if table != "benchmark" else ():
-            yield Breach(_name(tables, table), None, "instrument", name, "has no row here", cures.get(table, "add its row"))
+            yield Breach(
+                _name(tables, table), None, "instrument", name, "has no row here", cures.get(table, "add its row")
+            )
     for table in ("prices", "covariance"):
         if table in tables:
             yield from _columns(tables, table, instruments, cash)
@@ -219,8 +323,14 @@ def _columns(tables: Tables, table: str, instruments: list[str], cash: set[str])
     else:
         own = set(frame.columns) - {"date", "instrument"}
     for name in sorted(own - set(instruments)):
-        yield Breach(_name(tables, table), None, name, None, f"is not in {_name(tables, 'exposures')}",
-                     f"{did_you_mean(name, instruments)} Else remove the column")
+        yield Breach(
+            _name(tables, table),
+            None,
+            name,
+            None,
+            f"is not in {_name(tables, 'exposures')}",
+            f"{did_you_mean(name, instruments)} Else remove the column",
+        )
     for name in sorted(set(instruments) - cash - own):
         yield Breach(_name(tables, table), None, name, None, "has no column here", "add it")
 
@@ -230,11 +340,19 @@ def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
     table = _name(tables, "scenario_returns")
     for name in settings.scenarios:
         if name not in columns:
-            yield Breach(table, None, name, None, "this scenario of book.toml has no column", did_you_mean(name, columns))
+            yield Breach(
+                table, None, name, None, "this scenario of book.toml has no column", did_you_mean(name, columns)
+            )
     for name in columns:
         if name not in settings.scenarios:
-            yield Breach(table, None, name, None, "this column is no scenario of book.toml",
-                         did_you_mean(name, settings.scenarios))
+            yield Breach(
+                table,
+                None,
+                name,
+                None,
+                "this column is no scenario of book.toml",
+                did_you_mean(name, settings.scenarios),
+            )
 
 
 def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -249,19 +367,37 @@ def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:
         values = returns[name]
         big = int((values.abs() > 1).sum())
         if len(values) > 2 and big > len(values) / 2:
-            yield Breach(table, None, name, None, f"{big} of {len(values)} returns are beyond 100 %",
-                         "prices or percent where returns belong? write +12 % as 0.12")
+            yield Breach(
+                table,
+                None,
+                name,
+                None,
+                f"{big} of {len(values)} returns are beyond 100 %",
+                "prices or percent where returns belong? write +12 % as 0.12",
+            )
         limit = 0.3 * max(1.0, settings.horizon.months / 12)
         for row in values.index[returns["instrument"].isin(cash) & (values.abs() > limit)]:
-            yield Breach(table, int(row), name, f"{values[row]:g}", f"cash does not return more than {limit:.0%}",
-                         "percent where a fraction belongs? write 4 % as 0.04")
+            yield Breach(
+                table,
+                int(row),
+                name,
+                f"{values[row]:g}",
+                f"cash does not return more than {limit:.0%}",
+                "percent where a fraction belongs? write 4 % as 0.04",
+            )
 
 
 def _sums_to_one(tables: Tables) -> Iterator[Breach]:
     total = float(tables["benchmark"]["weight"].sum())
     if abs(total - 1) > 1e-6:
-        yield Breach(_name(tables, "benchmark"), None, "weight", f"{total:.8g}", "weights must sum to 1",
-                     f"the sum is {total:.8g}; cash is a row like any other")
+        yield Breach(
+            _name(tables, "benchmark"),
+            None,
+            "weight",
+            f"{total:.8g}",
+            "weights must sum to 1",
+            f"the sum is {total:.8g}; cash is a row like any other",
+        )
 
 
 def _covariance(tables: Tables) -> Iterator[Breach]:
@@ -275,8 +411,20 @@ def _covariance(tables: Tables) -> Iterator[Breach]:
     scale = float(np.abs(square).max())
     rows, columns = np.nonzero(np.triu(np.abs(square - square.T) > 1e-9 * scale))
     for first, second in zip(rows[:10], columns[:10], strict=True):
-        yield Breach(table, int(frame.index[first]), names[second], f"{square[first, second]:g}",
-                     f"differs from its mirror image {square[second, first]:g}", "a covariance is symmetric")
+        yield Breach(
+            table,
+            int(frame.index[first]),
+            names[second],
+            f"{square[first, second]:g}",
+            f"differs from its mirror image {square[second, first]:g}",
+            "a covariance is symmetric",
+        )
     if len(rows) == 0 and (least := float(np.linalg.eigvalsh(square)[0])) < -1e-8 * scale:
-        yield Breach(table, None, None, f"{least:.3g}", "has a negative eigenvalue: no portfolio has negative variance",
-                     "estimate it from complete rows, or give prices.csv instead")
+        yield Breach(
+            table,
+            None,
+            None,
+            f"{least:.3g}",
+            "has a negative eigenvalue: no portfolio has negative variance",
+            "estimate it from complete rows, or give prices.csv instead",
+        )

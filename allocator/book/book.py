@@ -146,7 +146,7 @@ def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: st
 
     holdings = tables["holdings"]
     account = account or str(holdings["account"].iloc[0])
-    quoted = holdings.drop_duplicates("instrument").set_index("instrument")     # one price an instrument was checked
+    quoted = holdings.drop_duplicates("instrument").set_index("instrument")  # one price an instrument was checked
     own = holdings.loc[holdings["account"] == account].set_index("instrument")
     quantities = own["quantity"].reindex(list(instruments), fill_value=0.0)
     lots = own["lot_size"] if "lot_size" in own else pd.Series(dtype=float)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble, breaches_of_tables
-from allocator.book.settings import Settings, TablesSection, read_settings
+from allocator.book.settings import Settings, TablesSection, placed, read_settings
 from allocator.book.tables import RawTable, read_table
 from allocator.errors import BadInput, Breach, did_you_mean
 
-_OURS = ("orders.csv",)         # what rebalance writes; a book may keep it beside its tables
+_OURS = ("orders.csv",)  # what rebalance writes; a book may keep it beside its tables
 
 
 def load(
@@ -34,7 +34,8 @@ def load(
     breaches: list[Breach] = []
     settings: Settings | None = None
     try:
-        settings = read_settings(_text(place / "book.toml"), overrides=overrides, as_of=as_of)
+        text = _text(place / "book.toml")
+        settings = read_settings(text, overrides=overrides, as_of=as_of)
     except BadInput as error:
         breaches += error.breaches
     tables = settings.tables if settings is not None else TablesSection()
@@ -44,18 +45,32 @@ def load(
         known = {breach.table for breach in breaches}
         breaches += [breach for breach in breaches_of_tables(raw) if breach.table not in known]
         raise BadInput(breaches)
-    return assemble(settings, raw, account=account)
+    try:
+        return assemble(settings, raw, account=account)
+    except BadInput as error:
+        raise BadInput(placed(error.breaches, text, overrides)) from None
 
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise BadInput([Breach("book.toml", None, None, None, "this folder has no book.toml",
-                               "`allocator init FOLDER` makes a book to start from")])
+        raise BadInput(
+            [
+                Breach(
+                    "book.toml",
+                    None,
+                    None,
+                    None,
+                    "this folder has no book.toml",
+                    "`allocator init FOLDER` makes a book to start from",
+                )
+            ]
+        )
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput([Breach("book.toml", None, None, None, f"is not UTF-8 text: {error.reason}",
-                               "save it as UTF-8 text")]) from None
+        raise BadInput(
+            [Breach("book.toml", None, None, None, f"is not UTF-8 text: {error.reason}", "save it as UTF-8 text")]
+        ) from None
 
 
 def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:
@@ -78,9 +93,16 @@ def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
     known = {getattr(tables, name) for name in REQUIRED + OPTIONAL}
     found = sorted(path.name for path in place.glob("*.csv"))
     return [
-        Breach(name, None, None, None, "no table of a book has this name",
-               f"{did_you_mean(name, known)} Else name it in [tables], or move it away")
-        for name in found if name not in known and name not in _OURS
+        Breach(
+            name,
+            None,
+            None,
+            None,
+            "no table of a book has this name",
+            f"{did_you_mean(name, known)} Else name it in [tables], or move it away",
+        )
+        for name in found
+        if name not in known and name not in _OURS
     ]
 
 

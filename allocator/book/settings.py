@@ -9,10 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.errors import BadInput, Breach, did_you_mean
 
@@ -92,7 +94,7 @@ class RiskSection(_Section):
         if self.source == "prices" and self.late_listings == "beta" and self.market_volatility is None:
             missing.append("market_volatility")
         if missing:
-            raise ValueError(f"source = '{self.source}' also needs {' and '.join(missing)}")
+            raise ValueError(f"source = '{self.source}' also needs {' and '.join(missing)}; add it to [risk]")
         return self
 
 
@@ -105,7 +107,7 @@ class Range(_Section):
     @model_validator(mode="after")
     def _floor_below_cap(self) -> Range:
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}")
+            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}; lower min or raise max")
         return self
 
 
@@ -122,10 +124,14 @@ class MandateSection(_Section):
     min_cash: Fraction = Field(default=0.0, description="cash left after trades and costs, at least")
     max_cash: Fraction = Field(default=1.0, description="cash left after trades and costs, at most")
     max_turnover: Fraction | None = Field(
-        default=None, description="one-way: the larger of purchases and sales, as a fraction of the account before trading"
+        default=None,
+        description="one-way: the larger of purchases and sales, as a fraction of the account before trading",
     )
     min_expected_return: float | None = Field(
-        default=None, ge=-1, le=10, allow_inf_nan=False,
+        default=None,
+        ge=-1,
+        le=10,
+        allow_inf_nan=False,
         description="expected return over the horizon after costs, under the stated probabilities",
     )
     max_volatility: Positive | None = Field(
@@ -153,7 +159,7 @@ class RobustSection(_Section):
     @model_validator(mode="after")
     def _radius_fits_the_set(self) -> RobustSection:
         if self.set in ("total_variation", "box") and self.radius > 1:
-            raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]")
+            raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
         if self.set in ("none", "worst") and self.radius != 0:
             raise ValueError(f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it")
         if self.set == "kl" and self.radius > 50:
@@ -196,6 +202,21 @@ class TablesSection(_Section):
     fx: str = "fx.csv"
 
 
+def _kind_of_group(given: object) -> str | None:
+    return "list" if isinstance(given, list) else "shares" if isinstance(given, dict) else None
+
+
+Group = Annotated[
+    Annotated[list[str], Tag("list")] | Annotated[dict[str, Fraction], Tag("shares")],
+    Discriminator(
+        _kind_of_group,
+        custom_error_type="group",
+        custom_error_message="must be a list of instruments or a table of shares",
+    ),
+]
+"""A list counts each instrument fully, a table counts the share given."""
+
+
 class Settings(_Section):
     """All of `book.toml`."""
 
@@ -208,10 +229,33 @@ class Settings(_Section):
     costs: CostsSection = Field(default_factory=CostsSection)
     lots: LotsSection = Field(default_factory=LotsSection)
     solver: SolverSection = Field(default_factory=SolverSection)
-    groups: dict[str, list[str] | dict[str, Fraction]] = Field(
+    groups: dict[str, Group] = Field(
         default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
     )
     tables: TablesSection = Field(default_factory=TablesSection)
+
+
+class _BookSchema(GenerateJsonSchema):
+    """TOML has no null, and a key is its own title."""
+
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if made.get("default", ...) is None:
+            made.pop("default")
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+def settings_schema() -> dict[str, Any]:
+    """The JSON Schema of `book.toml`, made from the models: what `schemas/book.schema.json` holds."""
+    made = Settings.model_json_schema(schema_generator=_BookSchema)
+    return {"$schema": _BookSchema.schema_dialect} | made | {"title": "Book"}
 
 
 def read_settings(
@@ -228,17 +272,39 @@ def read_settings(
         line = re.search(r"at line (\d+)", str(error))
         row = int(line.group(1)) if line else None
         raise BadInput(
-            [Breach(source, row, None, None, f"is not valid TOML: {error}", "correct the line; text needs \"quotes\"")]
+            [Breach(source, row, None, None, f"is not valid TOML: {error}", 'correct the line; text needs "quotes"')]
         ) from None
     breaches = [breach for item in overrides if (breach := _override(document, item))]
     if as_of is not None:
         document.setdefault("book", {})["as_of"] = as_of
     if breaches:
         raise BadInput(breaches)
-    return settings_from(document, source=source, text=text)
+    try:
+        return settings_from(document, source=source)
+    except BadInput as error:
+        raise BadInput(placed(error.breaches, text, overrides, source=source)) from None
 
 
-def settings_from(document: Mapping[str, Any], *, source: str = "book.toml", text: str = "") -> Settings:
+def placed(
+    breaches: Iterable[Breach], text: str, overrides: Sequence[str] = (), *, source: str = "book.toml"
+) -> list[Breach]:
+    """Breaches of `book.toml` with the line of its text, or the --set, that they come from; others as they are."""
+    lines = _line_numbers(text)
+    set_keys = [_parts(item.partition("=")[0]) for item in overrides]
+    return [
+        _placed(breach, lines, set_keys) if breach.table == source and breach.column else breach for breach in breaches
+    ]
+
+
+def _placed(breach: Breach, lines: Mapping[tuple[str, ...], int], set_keys: Sequence[tuple[str, ...]]) -> Breach:
+    place = _parts(breach.column or "")
+    if any(key[: len(place)] == place or place[: len(key)] == key for key in set_keys):
+        return replace(breach, table="--set", row=None)
+    row = next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), None)
+    return replace(breach, row=row)
+
+
+def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> Settings:
     """Hold a nested mapping to the contract of `book.toml`.
 
     Raises:
@@ -247,19 +313,20 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml", tex
     try:
         return Settings.model_validate(dict(document))
     except ValidationError as error:
-        lines = _line_numbers(text)
-        raise BadInput([_breach(item, source, lines) for item in error.errors()]) from None
+        raise BadInput([_breach(item, source) for item in error.errors()]) from None
 
 
 def _override(document: dict[str, Any], item: str) -> Breach | None:
     key, equals, value = item.partition("=")
-    path = [part.strip().strip('"') for part in re.findall(r'"[^"]*"|[^.]+', key.strip())]
-    if not equals or not path or not all(path):
-        return Breach("--set", None, None, item, "must be section.key=value", "write for example mandate.max_weight=0.2")
+    path = list(_parts(key))
+    if not equals or not _DOTTED.fullmatch(key.strip()):
+        return Breach(
+            "--set", None, None, item, "must be section.key=value", "write for example mandate.max_weight=0.2"
+        )
     try:
         parsed = tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value.strip()          # a bare word such as robust.set=kl is meant as text
+        parsed = value.strip()  # a bare word such as robust.set=kl is meant as text
     place = document
     for part in path[:-1]:
         place = place.setdefault(part, {})
@@ -269,13 +336,14 @@ def _override(document: dict[str, Any], item: str) -> Breach | None:
     return None
 
 
+_NAME = r"""("[^"]+"|'[^']+'|[^."'=]+)"""
+_DOTTED = re.compile(rf"{_NAME}(\.{_NAME})*")
 _CURES = {
     "missing": "add it",
     "float_type": "write a number without quotes",
     "int_type": "write a whole number without quotes",
     "string_type": "write text in quotes",
-    "date_type": "write a date as 2026-11-20, without quotes",
-    "date_from_datetime_inexact": "write a date as 2026-11-20, without a time",
+    "date_type": "write a date as 2026-11-20, without quotes or a time",
     "finite_number": "write a finite number",
     "dict_type": "write a [section] with keys",
     "model_type": "write a [section] with keys",
@@ -284,21 +352,25 @@ _CURES = {
     "greater_than": "raise it into the range",
     "too_short": "add at least one, for example [scenarios.base] with probability = 1.0",
     "string_too_short": "write something",
+    "group": 'write for example ["NVDA", "AVGO"], or a [groups.NAME] section with NVDA = 0.5',
 }
 
 
-def _breach(item: Any, source: str, lines: Mapping[tuple[str, ...], int]) -> Breach:
+def _breach(item: Any, source: str) -> Breach:
     place = tuple(str(part) for part in item["loc"])
+    if place[0] == "groups":
+        place = place[:2] + place[3:]  # without the kind of group, which the user did not write
     value = item.get("input")
     shown = None if isinstance(value, dict | list) else str(value)
     cure = _CURES.get(item["type"], "correct it")
-    rule = item["msg"][0].lower() + item["msg"][1:]
+    rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
         rule, cure = "unknown key", did_you_mean(place[-1], _known_keys(place[:-1]))
     elif item["type"] == "missing":
         rule, shown = "is required", None
     elif item["type"] == "value_error":
-        rule, shown = str(item["ctx"]["error"]), None
+        (rule, _, own), shown = str(item["ctx"]["error"]).partition("; "), None
+        cure = own or cure
     elif item["type"] == "literal_error":
         rule, cure = f"must be one of {item['ctx']['expected']}", did_you_mean(str(value), _choices(item))
     elif item["type"] in ("less_than_equal", "less_than"):
@@ -306,8 +378,12 @@ def _breach(item: Any, source: str, lines: Mapping[tuple[str, ...], int]) -> Bre
         rule = f"must be at most {limit:g}"
         percent = isinstance(value, int | float) and limit == 1 and 1 < value <= 100
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
-    row = next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), None)
-    return Breach(source, row, ".".join(place), shown, rule, cure)
+    return Breach(source, None, dotted(*place), shown, rule, cure)
+
+
+def dotted(*parts: str) -> str:
+    """A key as TOML and --set want it: a name with a point, such as BRK.B, in quotes."""
+    return ".".join(f'"{part}"' if "." in part else part for part in parts)
 
 
 def _choices(item: Any) -> list[str]:
@@ -320,7 +396,7 @@ def _known_keys(place: Sequence[str]) -> list[str]:
     for part in place:
         field = model.model_fields.get(part) if model is not None else None
         if field is None:
-            continue            # a user-chosen name, such as a scenario's
+            continue  # a user-chosen name, such as a scenario's
         found = re.findall(r"(\w+Section|Range)\b", str(field.annotation))
         model = globals().get(found[0]) if found else None
     return list(model.model_fields) if model is not None else []

@@ -21,14 +21,26 @@ P = ParamSpec("P")
 
 def book_options(command: Callable[P, None]) -> Callable[P, None]:
     """The BOOK argument with --account, --set and --as-of."""
-    for option in reversed((
-        click.argument("book", metavar="BOOK", type=click.Path()),
-        click.option("--account", help="Which account, where holdings.csv has several."),
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
-                     help="What-if: replace a key of book.toml, such as mandate.max_weight=0.2. Repeatable."),
-        click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), callback=_as_date, metavar="DATE",
-                     help="Replace the book's own date."),
-    )):
+    for option in reversed(
+        (
+            click.argument("book", metavar="BOOK", type=click.Path()),
+            click.option("--account", help="Which account, where holdings.csv has several."),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="What-if: replace a key of book.toml, such as mandate.max_weight=0.2. Repeatable.",
+            ),
+            click.option(
+                "--as-of",
+                type=click.DateTime(["%Y-%m-%d"]),
+                callback=_as_date,
+                metavar="DATE",
+                help="Replace the book's own date.",
+            ),
+        )
+    ):
         command = option(command)
     return command
 
@@ -60,7 +72,9 @@ def answers(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
 def error_document(error: AllocatorError) -> dict[str, Any]:
     """An error as plain data; its JSON Schema is `schemas/error.schema.json`."""
     document: dict[str, Any] = {
-        "format": "allocator.error/1", "error": type(error).__name__, "exit_code": error.exit_code,
+        "format": "allocator.error/1",
+        "error": type(error).__name__,
+        "exit_code": error.exit_code,
         "message": str(error),
     }
     if isinstance(error, BadInput | BadMandate):

@@ -40,16 +40,23 @@ def check(
     return {
         "format": "allocator.check/1",
         "book": {
-            "name": loaded.settings.book.name, "account": loaded.account,
-            "as_of": loaded.settings.book.as_of.isoformat(), "currency": loaded.settings.book.currency,
+            "name": loaded.settings.book.name,
+            "account": loaded.account,
+            "as_of": loaded.settings.book.as_of.isoformat(),
+            "currency": loaded.settings.book.currency,
             "value": round(loaded.value, 2),
         },
         "instruments": len(loaded.instruments),
         "scenarios": {name: float(p) for name, p in zip(outlook.scenarios, outlook.probabilities, strict=True)},
         "risk_source": outlook.risk.source,
         "rules": [
-            {"rule": reading.label, "measured_today": round(reading.measured, 8), "limit": reading.limit,
-             "kind": "at most" if reading.at_most else "at least", "holds_today": reading.excess <= 1e-9}
+            {
+                "rule": reading.label,
+                "measured_today": round(reading.measured, 8),
+                "limit": reading.limit,
+                "kind": "at most" if reading.at_most else "at least",
+                "holds_today": reading.excess <= 1e-9,
+            }
             for reading in readings
         ],
     }

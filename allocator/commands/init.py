@@ -30,15 +30,16 @@ def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
         raise BadInput([Breach("--from", None, None, sample, "no such sample book", did_you_mean(sample, samples))])
     place = Path(folder)
     if place.exists() and any(place.iterdir()):
-        raise BadInput([Breach(folder, None, None, None, "this folder is not empty; nothing was written",
-                               "name a new folder")])
+        raise BadInput(
+            [Breach(folder, None, None, None, "this folder is not empty; nothing was written", "name a new folder")]
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".init-") as temporary:
         made = Path(temporary) / "book"
         shutil.copytree(sample_books() / sample, made)
         if place.exists():
             place.rmdir()
-        made.rename(place)          # whole or not at all
+        made.rename(place)  # whole or not at all
     files = sorted(child.name for child in place.iterdir())
     if not as_json:
         click.echo(f"{folder}: {', '.join(files)}")

@@ -13,8 +13,12 @@ from allocator.commands.answer import answers, book_options
 
 @click.command()
 @book_options
-@click.option("--out", type=click.Path(file_okay=False), metavar="DIR",
-              help="Write orders.csv and plan.json there, both or neither.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Write orders.csv and plan.json there, both or neither.",
+)
 @answers
 def rebalance(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, out: str | None, *, as_json: bool

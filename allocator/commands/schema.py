@@ -24,8 +24,7 @@ def schema(name: str | None, *, as_json: bool) -> dict[str, Any] | None:
       allocator schema holdings
       allocator schema book
     """
-    files = {path.name.split(".")[0]: path for path in sorted(schemas().iterdir())
-             if path.suffix in (".yaml", ".json")}
+    files = {path.name.split(".")[0]: path for path in sorted(schemas().iterdir()) if path.suffix in (".yaml", ".json")}
     if name is None:
         if not as_json:
             for known, path in files.items():

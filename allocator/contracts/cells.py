@@ -22,6 +22,7 @@ Fault = tuple[str, str]
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ]00:00(:00(\.0+)?)?)?")
+_AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,234 is a thousand here and a little over one there
 _NOTHING = {"nan", "na", "n/a", "#n/a", "#n/a n/a", "-", "--", "null", "none", "?", "#value!", "#ref!", "#div/0!"}
 _INFINITE = {"inf", "infinity", "∞"}
 _UNREADABLE_DATE = dt.date.min
@@ -36,10 +37,10 @@ def read_cells(cells: pd.Series[Any], dtype: str, nullable: bool) -> tuple[pd.Se
         return _read_numbers(cells, nullable)
     if dtype.startswith("datetime64"):
         return _read_dates(cells)
-    texts = [_text(cell) for cell in cells.tolist()]
-    bad = [position for position, text in enumerate(texts) if text is False]
+    found = cells.tolist()
+    texts = [_text(cell) for cell in found]
     typed = pd.Series([text or None for text in texts], dtype=_TEXT_DTYPE)
-    return typed, {position: _text_fault(cells.iloc[position]) for position in bad}
+    return typed, {at: _text_fault(found[at]) for at, text in enumerate(texts) if text is False}
 
 
 def is_blank(cell: object) -> bool:
@@ -57,7 +58,8 @@ def _read_numbers(cells: pd.Series[Any], nullable: bool) -> tuple[pd.Series[Any]
         values = np.array([_number(cell) for cell in cells.tolist()], dtype=np.float64)
     bad = np.flatnonzero(np.isinf(values))
     values[bad] = np.nan
-    return pd.Series(values), {int(position): _number_fault(cells.iloc[position], nullable) for position in bad}
+    faults = {int(at): _number_fault(cell, nullable) for at, cell in zip(bad, cells.iloc[bad].tolist(), strict=True)}
+    return pd.Series(values), faults
 
 
 def _number(cell: object) -> float:
@@ -102,7 +104,7 @@ def _number_cure(text: str) -> str:
 
 
 def _separator_cure(text: str) -> str:
-    if re.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}", text):
+    if _AMBIGUOUS.fullmatch(text):
         whole, decimal = text.replace(",", ""), text.replace(",", ".")
         return f"write {whole} without thousands separators, or {decimal} if the comma is a decimal one"
     if (plain := _plain(text)) is None:
@@ -113,8 +115,10 @@ def _separator_cure(text: str) -> str:
 
 
 def _plain(text: str) -> str | None:
-    """`text` as Python would spell the number, if separators and look-alikes are all that is wrong with it."""
+    """`text` as Python would spell the number, if separators and look-alikes are all that is wrong and clear."""
     plain = re.sub(r"[\s'’_]", "", text).replace("−", "-")
+    if _AMBIGUOUS.fullmatch(plain):
+        return None
     if plain.rfind(",") > plain.rfind(".") and plain.count(",") == 1:
         plain = plain.replace(".", "").replace(",", ".")
     elif re.fullmatch(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", plain):
@@ -123,10 +127,11 @@ def _plain(text: str) -> str | None:
 
 
 def _read_dates(cells: pd.Series[Any]) -> tuple[pd.Series[Any], dict[int, Fault]]:
-    dates = [_date(cell) for cell in cells.tolist()]
-    bad = [position for position, date in enumerate(dates) if date is _UNREADABLE_DATE]
+    found = cells.tolist()
+    dates = [_date(cell) for cell in found]
     days = np.array([None if date is _UNREADABLE_DATE else date for date in dates], dtype="datetime64[D]")
-    return pd.Series(days.astype("datetime64[ns]")), {position: _date_fault(cells.iloc[position]) for position in bad}
+    faults = {at: _date_fault(found[at]) for at, date in enumerate(dates) if date is _UNREADABLE_DATE}
+    return pd.Series(days.astype("datetime64[ns]")), faults
 
 
 def _date(cell: object) -> dt.date | None:

@@ -6,13 +6,14 @@ could not be read is reported for that alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from allocator.contracts.cells import is_blank, read_cells
+from allocator.contracts.cells import Fault, is_blank, read_cells
 from allocator.contracts.reading import contract_text, read_contract
 from allocator.errors import Breach, did_you_mean
 
@@ -26,6 +27,7 @@ _RULES = {
     "less_than": "must be below {max_value:g}",
     "less_than_or_equal_to": "must be at most {max_value:g}",
     "in_range": "must lie from {min_value:g} to {max_value:g}",
+    "isin": "must be one of {allowed_values}",
     "str_matches": "must match {pattern}",
 }
 
@@ -45,22 +47,23 @@ class _Table:
     def columns(self) -> list[str]:
         return list(map(str, self.frame.columns))
 
-    def breach(self, column: str, position: int, rule: str, cure: str) -> Breach:
-        cell = self.frame[column].iloc[position]
-        shown = None if is_blank(cell) else str(cell)[:80]
-        return Breach(self.name, self.rows[position], column, shown, rule, cure)
+    def breaches(self, column: str, faults: Mapping[int, Fault]) -> Iterator[Breach]:
+        cells = self.frame[column].tolist() if faults else []
+        for position, (rule, cure) in faults.items():
+            shown = None if is_blank(cells[position]) else str(cells[position])[:80]
+            yield Breach(self.name, self.rows[position], column, shown, rule, cure)
 
     def column_breach(self, column: str, rule: str, cure: str) -> Breach:
         return Breach(self.name, None, column, None, rule, cure)
 
 
 def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
-    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text; blanks missing) and its breaches of a contract.
+    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text) and its breaches of a contract.
 
     `frame` holds cells as found, text or values, in any order of columns; `rows` are the line numbers that its rows
     have in breaches; `name` is what breaches call the table. The copy is indexed from 0 and is only sound without
-    breaches: a cell that could not be read is missing in it. Breaches of columns come first, then those of cells from
-    top to bottom and left to right.
+    breaches: it lacks unknown columns, and a cell that could not be read is missing in it. Breaches of columns come
+    first, then those of cells from top to bottom and left to right.
 
     Raises:
         ValueError: there is no such contract, the contract itself is faulty, or `rows` is not as long as `frame`.
@@ -125,12 +128,14 @@ def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _
 def _typed(rules: dict[str, Column], table: _Table) -> tuple[pd.DataFrame, Cells, list[Breach]]:
     """The known columns in their types, the cells that could not be read, and why."""
     columns: dict[str, pd.Series[Any]] = {}
-    breaches: dict[tuple[str, int], Breach] = {}
+    unread: Cells = set()
+    breaches: list[Breach] = []
     for name in table.columns:
         if name in rules:
             columns[name], faults = read_cells(table.frame[name], str(rules[name].dtype), rules[name].nullable)
-            breaches |= {(name, at): table.breach(name, at, *fault) for at, fault in faults.items()}
-    return pd.DataFrame(columns), set(breaches), list(breaches.values())
+            unread |= {(name, position) for position in faults}
+            breaches += table.breaches(name, faults)
+    return pd.DataFrame(columns), unread, breaches
 
 
 def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError]:
@@ -138,7 +143,11 @@ def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError
     from pandera.errors import SchemaErrors
 
     # Both must be said: either can be switched off by an environment variable, and the contract with it.
-    with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+    with (
+        config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", FutureWarning)  # pandera's own, as it collects failures with pandas 2
         try:
             schema.validate(typed, lazy=True)
         except SchemaErrors as errors:
@@ -159,25 +168,25 @@ def _translate(
         case "DUPLICATES":
             yield from _repeats(list(schema.unique), table, typed, unread)
         case "SERIES_CONTAINS_NULLS":
-            for position in map(int, error.failure_cases["index"]):
-                if (column, position) not in unread:
-                    yield table.breach(column, position, "must not be blank", "fill it in")
+            blank = [at for at in map(int, error.failure_cases["index"]) if (column, at) not in unread]
+            yield from table.breaches(column, dict.fromkeys(blank, ("must not be blank", "fill it in")))
         case "DATAFRAME_CHECK":
-            for position in map(int, error.failure_cases["index"]):
-                value = typed[column].iloc[position]
-                yield table.breach(column, position, *_rule_and_cure(error.check, str(value)))
+            cases = zip(error.failure_cases["index"], error.failure_cases["failure_case"], strict=True)
+            yield from table.breaches(column, {int(at): _rule_and_cure(error.check, str(case)) for at, case in cases})
         case reason:
             raise ValueError(f"the contract of '{table.name}' does not fit column '{column}': {reason}: {error}")
 
 
-def _rule_and_cure(check: Check, value: str) -> tuple[str, str]:
+def _rule_and_cure(check: Check, value: str) -> Fault:
     """What the contract says beside the rule, or what every rule of this kind says."""
-    limits = check.statistics or {}
+    given = check.statistics or {}
+    limits = {key: ", ".join(limit) if isinstance(limit, list) else limit for key, limit in given.items()}
+    said = str(check.error)
+    if said.startswith(f"{check.name}("):  # pandera's own words, because the contract has none
+        said = _RULES[str(check.name)].format(**limits)
+    rule, _, cure = said.partition("; ")
     if check.name == "isin":
-        allowed = list(limits["allowed_values"])
-        rule, _, cure = (check.error or f"must be one of {', '.join(allowed)}").partition("; ")
-        return rule, cure or did_you_mean(value, allowed)
-    rule, _, cure = (check.error or _RULES[str(check.name)].format(**limits)).partition("; ")
+        return rule, cure or did_you_mean(value, given["allowed_values"])
     return rule, cure or "correct it"
 
 

@@ -15,8 +15,11 @@ def show_plan(plan: Plan) -> None:
     """Print a plan for a portfolio manager."""
     out = console()
     settings = plan.book.settings
-    out.print(f"[bold]{settings.book.name}[/bold] · account {plan.book.account} · {settings.book.as_of} · "
-              f"{amount(plan.book.value)} {settings.book.currency}", soft_wrap=True)
+    out.print(
+        f"[bold]{settings.book.name}[/bold] · account {plan.book.account} · {settings.book.as_of} · "
+        f"{amount(plan.book.value)} {settings.book.currency}",
+        soft_wrap=True,
+    )
     _orders(out, plan)
     out.print(_worth(plan))
     if plan.binding:
@@ -37,24 +40,46 @@ def _orders(out: Console, plan: Plan) -> None:
     for order in plan.orders:
         returns = outlook.returns[:, index[order.instrument]]
         made.add_row(
-            order.side, order.instrument, f"{order.quantity:,.10g}", amount(order.value),
-            percents(order.weight_before), percents(order.weight_after),
-            percents(float(outlook.probabilities @ returns)), percents(float(plan.adversary @ returns)),
+            order.side,
+            order.instrument,
+            f"{order.quantity:,.10g}",
+            amount(order.value),
+            percents(order.weight_before),
+            percents(order.weight_after),
+            percents(float(outlook.probabilities @ returns)),
+            percents(float(plan.adversary @ returns)),
             style="red" if order.side == "sell" else "green",
         )
     cash = plan.final.cash
-    made.add_row("", plan.book.cash_instrument, "", amount(cash), percents(plan.book.cash / plan.book.value),
-                 percents(cash / plan.final.value), "", "", style="dim")
+    made.add_row(
+        "",
+        plan.book.cash_instrument,
+        "",
+        amount(cash),
+        percents(plan.book.cash / plan.book.value),
+        percents(cash / plan.final.value),
+        "",
+        "",
+        style="dim",
+    )
     out.print(made)
     costs = sum(order.cost for order in plan.orders)
-    out.print(f"{len(plan.orders)} orders cost {amount(costs)} {currency} ({plan.after.costs * 1e4:.1f} bps of the account). "
-              "Expected and worst case are each name's return under the stated and under the worst probabilities.")
+    out.print(
+        f"{len(plan.orders)} orders cost {amount(costs)} {currency} ({plan.after.costs * 1e4:.1f} bps of the account). "
+        "Expected and worst case are each name's return under the stated and under the worst probabilities."
+    )
 
 
 def _worth(plan: Plan) -> Table:
     months = plan.book.settings.horizon.months
-    made = table(f"over {months:g} months", "today", "target", "whole lots", right=("today", "target", "whole lots"),
-                 title="\nWhy: before and after")
+    made = table(
+        f"over {months:g} months",
+        "today",
+        "target",
+        "whole lots",
+        right=("today", "target", "whole lots"),
+        title="\nWhy: before and after",
+    )
     columns = (plan.before, plan.targeted, plan.after)
     rows: list[tuple[str, list[float | None]]] = [
         ("expected return", [figures.expected_return for figures in columns]),
@@ -79,8 +104,12 @@ def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:
 
 
 def _binding(plan: Plan) -> Table:
-    made = table("rule that holds the plan back", "bps for 1 point", right=("bps for 1 point",),
-                 title="\nWhy not more: what loosening a rule by one percentage point would earn")
+    made = table(
+        "rule that holds the plan back",
+        "bps for 1 point",
+        right=("bps for 1 point",),
+        title="\nWhy not more: what loosening a rule by one percentage point would earn",
+    )
     for rule in plan.binding[:_RULES_SHOWN]:
         made.add_row(rule.label, f"{rule.bps_per_point:.2f}")
     if len(plan.binding) > _RULES_SHOWN:
@@ -93,18 +122,26 @@ def _scenarios(plan: Plan) -> Table:
     made = table("scenario", *numbers, right=numbers, title="\nWhat if I am wrong: return in each scenario")
     for k, name in enumerate(plan.outlook.scenarios):
         made.add_row(
-            name, percents(float(plan.outlook.probabilities[k])), percents(float(plan.adversary[k])),
-            percents(plan.before.scenario_returns[k]), percents(plan.after.scenario_returns[k]),
+            name,
+            percents(float(plan.outlook.probabilities[k])),
+            percents(float(plan.adversary[k])),
+            percents(plan.before.scenario_returns[k]),
+            percents(plan.after.scenario_returns[k]),
         )
     return made
 
 
 def _verdict(out: Console, plan: Plan) -> None:
-    moved = "some shift of 2 points cannot meet the mandate" if plan.stability is None else (
-        f"2 points of any probability move the targets by {percents(plan.stability)} of the account at most")
+    moved = (
+        "some shift of 2 points cannot meet the mandate"
+        if plan.stability is None
+        else (f"2 points of any probability move the targets by {percents(plan.stability)} of the account at most")
+    )
     out.print(f"Stability: {moved}. Whole lots cost {plan.rounding_bps:.2f} bps.")
     certificate = plan.certificate
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
     gap = max(certificate.gap * 1e4, 0.0)
-    out.print(f"Proof: all {certificate.rules} rules hold on the final lots; the targets are within {gap:.1g} bps of the "
-              f"best there is ({certificate.solver}{fallback}, checked outside the solver).")
+    out.print(
+        f"Proof: all {certificate.rules} rules hold on the final lots; the targets are within {gap:.1g} bps of the "
+        f"best there is ({certificate.solver}{fallback}, checked outside the solver)."
+    )

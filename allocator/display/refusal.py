@@ -33,7 +33,9 @@ def show_refusal(error: AllocatorError) -> None:
 def _line(breach: Breach) -> Text:
     """`holdings.csv:7 price  must be above 0 (got -3)` and the cure on the next line."""
     place = breach.table + (f":{breach.row}" if breach.row is not None else "")
-    text = Text.assemble((place, "bold"), " ", (breach.column or "", "cyan"), "  " if breach.column else "", breach.rule)
+    text = Text.assemble(
+        (place, "bold"), " ", (breach.column or "", "cyan"), "  " if breach.column else "", breach.rule
+    )
     if breach.value is not None:
         text.append(f" (got {breach.value!r})")
     text.append(f"\n    {breach.cure}", style="green")

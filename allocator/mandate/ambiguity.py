@@ -182,7 +182,8 @@ def inside(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
 
 def _tilt(scaled: Vector, p: Vector, strength: float) -> Vector:
     weight: Vector = p * np.exp(strength * scaled)
-    return weight / weight.sum()
+    tilted: Vector = weight / weight.sum()
+    return tilted
 
 
 def _entropy(q: Vector, p: Vector) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -27,9 +28,11 @@ from allocator.mandate.rules import (
     MinimumExpectedReturn,
     NoTrade,
     Reading,
+    Rows,
     Trade,
     Turnover,
     VolatilityLimit,
+    stacked,
 )
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
@@ -48,6 +51,12 @@ class Mandate:
     linear_rules: tuple[LinearRule, ...]
     volatility: VolatilityLimit | None
     cost_rates: Vector
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Every linear rule's rows, one above the other."""
+        instruments = len(self.cost_rates)
+        return stacked([rule.rows(instruments) for rule in self.linear_rules], instruments)
 
     def loss(self, trade: Trade, outlook: Outlook) -> float:
         """The minimised objective on a trade, from the formulas: no solver, no coefficient of the program."""
@@ -93,7 +102,8 @@ def _cost_rates(book: Book) -> Vector:
         spread = book.exposures["spread_bps"].fillna(costs.spread_bps).to_numpy(dtype=float)
     else:
         spread = np.full(len(book.instruments), costs.spread_bps)
-    return (costs.commission_bps + spread / 2) / 1e4
+    rates: Vector = (costs.commission_bps + spread / 2) / 1e4
+    return rates
 
 
 def _linear_rules(book: Book) -> Iterator[LinearRule]:
@@ -140,7 +150,7 @@ def _issuer_ranges(book: Book) -> Iterator[LinearRule]:
     issuers = book.exposures["issuer"]
     for issuer in dict.fromkeys(issuers):
         limits = wanted.issuers.get(str(issuer), Range())
-        shares = (issuers == issuer).to_numpy(dtype=float)
+        shares = np.asarray(issuers == issuer, dtype=np.float64)
         yield from _range(f"issuer {issuer}", shares, limits, cap=wanted.max_issuer_weight)
 
 
@@ -162,8 +172,8 @@ def bucket_shares(book: Book, bucket: str) -> Vector:
     label = (book.exposures["bucket"] == bucket).astype(float)
     column = f"{bucket}_share"
     if column in book.exposures:
-        return book.exposures[column].fillna(label).to_numpy(dtype=float)
-    return label.to_numpy(dtype=float)
+        return np.asarray(book.exposures[column].fillna(label), dtype=np.float64)
+    return np.asarray(label, dtype=np.float64)
 
 
 def _locked(book: Book) -> dict[str, int]:

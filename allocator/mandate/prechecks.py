@@ -36,14 +36,16 @@ def refuse_hopeless(book: Book, outlook: Outlook, mandate: Mandate) -> None:
             raise _clash(labels, (f"lower the first to {percent(cap)}", f"raise the second to {percent(floor)}"))
     if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
-            f"floors add up to {percent(total)} and cash is at least {percent(wanted.min_cash)}: together more than 100%",
+            f"floors add up to {percent(total)} and cash is at least {percent(wanted.min_cash)}: more than 100%",
             fixes=[f"lower floors by {percent(total + wanted.min_cash - 1)} in all"],
         )
     if (total := float(np.minimum(caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
         raise Infeasible(
             f"caps add up to {percent(total)} and cash is at most {percent(wanted.max_cash)}: together less than 100%",
-            fixes=[f"raise caps by {percent(1 - total - wanted.max_cash)} in all",
-                   f"raise mandate.max_cash to {percent(1 - total)}"],
+            fixes=[
+                f"raise caps by {percent(1 - total - wanted.max_cash)} in all",
+                f"raise mandate.max_cash to {percent(1 - total)}",
+            ],
         )
     for name, shares, limits in _groups(book):
         _refuse_group(name, shares, limits, floors, caps)
@@ -70,9 +72,11 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
     for issuer, limits in wanted.issuers.items():
         cap = limits.max if limits.max is not None else wanted.max_issuer_weight
         if limits.min is not None and cap is not None and limits.min > cap:
-            raise _clash((f"issuer {issuer} at least {percent(limits.min)}", f"every issuer at most {percent(cap)}"),
-                         (f"lower the first to {percent(cap)}", f"raise the second to {percent(limits.min)}"))
-        yield f"issuer {issuer}", (issuers == issuer).to_numpy(dtype=float), limits
+            raise _clash(
+                (f"issuer {issuer} at least {percent(limits.min)}", f"every issuer at most {percent(cap)}"),
+                (f"lower the first to {percent(cap)}", f"raise the second to {percent(limits.min)}"),
+            )
+        yield f"issuer {issuer}", np.asarray(issuers == issuer, dtype=np.float64), limits
     for bucket, limits in wanted.buckets.items():
         yield f"bucket {bucket}", bucket_shares(book, bucket), limits
     for group, limits in wanted.groups.items():
@@ -83,11 +87,15 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
 def _refuse_group(name: str, shares: Vector, limits: Range, floors: Vector, caps: Vector) -> None:
     least, most = float(shares @ floors), float(shares @ np.minimum(caps, 1.0))
     if limits.max is not None and least > limits.max + _NOISE:
-        raise _clash((f"{name} at most {percent(limits.max)}", f"its members' floors, {percent(least)} in all"),
-                     (f"raise the first to {percent(least)}", "lower the floors"))
+        raise _clash(
+            (f"{name} at most {percent(limits.max)}", f"its members' floors, {percent(least)} in all"),
+            (f"raise the first to {percent(least)}", "lower the floors"),
+        )
     if limits.min is not None and most < limits.min - _NOISE:
-        raise _clash((f"{name} at least {percent(limits.min)}", f"its members' caps, {percent(most)} in all"),
-                     (f"lower the first to {percent(most)}", "raise the caps"))
+        raise _clash(
+            (f"{name} at least {percent(limits.min)}", f"its members' caps, {percent(most)} in all"),
+            (f"lower the first to {percent(most)}", "raise the caps"),
+        )
 
 
 def _refuse_return(book: Book, outlook: Outlook) -> None:
@@ -98,5 +106,6 @@ def _refuse_return(book: Book, outlook: Outlook) -> None:
         raise Infeasible(
             f"expected return at least {percent(wanted)} is above the best name's: {best} has "
             f"{percent(round(float(means.max()), 6))}",
-            ["mandate.min_expected_return"], [f"lower it below {percent(round(float(means.max()), 6))}"],
+            ["mandate.min_expected_return"],
+            [f"lower it below {percent(round(float(means.max()), 6))}"],
         )

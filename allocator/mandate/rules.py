@@ -22,10 +22,10 @@ from allocator.types import Vector
 class Rows:
     """R linear rows over one decision, wealth before trading being 1:
 
-    holdings·h + cash·c + buys·b + sells·s + scenarios·r ≤ wealth·W + limit
+    holdings·h + cash·c + buys·b + sells·s + expected·(p'r) ≤ wealth·W + limit
 
-    h (N,) holdings after the trades, c cash, b and s purchases and sales, W = Σh + c wealth after costs, r (K,) the
-    gain in each scenario before costs.
+    h (N,) holdings after the trades, c cash, b and s purchases and sales, W = Σh + c wealth after costs, p'r the
+    expected gain before costs under the belief. Nothing here depends on the outlook, so rows are made once a mandate.
     """
 
     labels: tuple[str, ...]
@@ -33,7 +33,7 @@ class Rows:
     cash: Vector
     buys: sp.csr_array
     sells: sp.csr_array
-    scenarios: sp.csr_array
+    expected: Vector
     wealth: Vector
     limit: Vector
     stated: Vector
@@ -83,8 +83,8 @@ class Reading:
 class LinearRule(Protocol):
     """What every linear rule can say of itself."""
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
-        """The formula as coefficients over `instruments` names and the outlook's scenarios."""
+    def rows(self, instruments: int) -> Rows:
+        """The formula as coefficients over `instruments` names."""
         ...
 
     def readings(self, trade: Trade, outlook: Outlook) -> Sequence[Reading]:
@@ -97,16 +97,15 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.6g}%"
 
 
-def _rows(
+def some_rows(
     labels: Sequence[str],
-    outlook: Outlook,
     instruments: int,
     *,
     holdings: sp.csr_array | None = None,
     cash: Vector | None = None,
     buys: sp.csr_array | None = None,
     sells: sp.csr_array | None = None,
-    scenarios: sp.csr_array | None = None,
+    expected: Vector | None = None,
     wealth: Vector | None = None,
     limit: Vector | None = None,
     stated: Sequence[float] | None = None,
@@ -122,7 +121,7 @@ def _rows(
         zeros if cash is None else cash,
         empty if buys is None else buys,
         empty if sells is None else sells,
-        sp.csr_array((count, len(outlook.scenarios))) if scenarios is None else scenarios,
+        zeros if expected is None else expected,
         zeros if wealth is None else wealth,
         zeros if limit is None else limit,
         np.full(count, np.nan) if stated is None else np.array(stated),
@@ -138,11 +137,12 @@ class InstrumentCaps:
     at: tuple[int, ...]
     caps: tuple[float, ...]
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
+    def rows(self, instruments: int) -> Rows:
         """One row a capped instrument."""
         labels = [f"{name} at most {percent(cap)}" for name, cap in zip(self.names, self.caps, strict=True)]
-        return _rows(labels, outlook, instruments, holdings=_picked(self.at, instruments),
-                     wealth=np.array(self.caps), stated=self.caps)
+        return some_rows(
+            labels, instruments, holdings=_picked(self.at, instruments), wealth=np.array(self.caps), stated=self.caps
+        )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """Weights after the trades."""
@@ -161,12 +161,16 @@ class InstrumentFloors:
     at: tuple[int, ...]
     floors: tuple[float, ...]
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
+    def rows(self, instruments: int) -> Rows:
         """One row an instrument with a floor."""
         labels = [f"{name} at least {percent(floor)}" for name, floor in zip(self.names, self.floors, strict=True)]
-        return _rows(
-            labels, outlook, instruments, holdings=-_picked(self.at, instruments), wealth=-np.array(self.floors),
-            stated=self.floors, sense=-1.0,
+        return some_rows(
+            labels,
+            instruments,
+            holdings=-_picked(self.at, instruments),
+            wealth=-np.array(self.floors),
+            stated=self.floors,
+            sense=-1.0,
         )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
@@ -187,12 +191,15 @@ class AtMost:
     limit: float
     cash_share: float = 0.0
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
+    def rows(self, instruments: int) -> Rows:
         """One row."""
-        return _rows(
-            [f"{self.name} at most {percent(self.limit)}"], outlook, instruments,
-            holdings=sp.csr_array(self.shares[None, :]), cash=np.array([self.cash_share]),
-            wealth=np.array([self.limit]), stated=[self.limit],
+        return some_rows(
+            [f"{self.name} at most {percent(self.limit)}"],
+            instruments,
+            holdings=sp.csr_array(self.shares[None, :]),
+            cash=np.array([self.cash_share]),
+            wealth=np.array([self.limit]),
+            stated=[self.limit],
         )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
@@ -211,12 +218,16 @@ class AtLeast:
     limit: float
     cash_share: float = 0.0
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
+    def rows(self, instruments: int) -> Rows:
         """One row."""
-        return _rows(
-            [f"{self.name} at least {percent(self.limit)}"], outlook, instruments,
-            holdings=-sp.csr_array(self.shares[None, :]), cash=np.array([-self.cash_share]),
-            wealth=np.array([-self.limit]), stated=[self.limit], sense=-1.0,
+        return some_rows(
+            [f"{self.name} at least {percent(self.limit)}"],
+            instruments,
+            holdings=-sp.csr_array(self.shares[None, :]),
+            cash=np.array([-self.cash_share]),
+            wealth=np.array([-self.limit]),
+            stated=[self.limit],
+            sense=-1.0,
         )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
@@ -235,12 +246,13 @@ class Turnover:
 
     limit: float
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
+    def rows(self, instruments: int) -> Rows:
         """One row for purchases, one for sales."""
         ones = sp.csr_array(np.vstack([np.ones(instruments), np.zeros(instruments)]))
         sold = sp.csr_array(np.vstack([np.zeros(instruments), np.ones(instruments)]))
-        return _rows(self._labels(), outlook, instruments, buys=ones, sells=sold,
-                     limit=np.full(2, self.limit), stated=[self.limit] * 2)
+        return some_rows(
+            self._labels(), instruments, buys=ones, sells=sold, limit=np.full(2, self.limit), stated=[self.limit] * 2
+        )
 
     def _labels(self) -> list[str]:
         return [f"purchases at most {percent(self.limit)}", f"sales at most {percent(self.limit)}"]
@@ -261,11 +273,16 @@ class MinimumExpectedReturn:
 
     limit: float
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
-        """One row, over the scenarios' gains."""
-        return _rows(
-            [self._label()], outlook, instruments, scenarios=-sp.csr_array(outlook.probabilities[None, :]),
-            wealth=np.ones(1), limit=np.array([-1 - self.limit]), stated=[self.limit], sense=-1.0,
+    def rows(self, instruments: int) -> Rows:
+        """One row, over the expected gain."""
+        return some_rows(
+            [self._label()],
+            instruments,
+            expected=-np.ones(1),
+            wealth=np.ones(1),
+            limit=np.array([-1 - self.limit]),
+            stated=[self.limit],
+            sense=-1.0,
         )
 
     def _label(self) -> str:
@@ -285,18 +302,21 @@ class NoTrade:
     names: tuple[str, ...]
     at: tuple[int, ...]
 
-    def rows(self, instruments: int, outlook: Outlook) -> Rows:
+    def rows(self, instruments: int) -> Rows:
         """One row a name."""
         picked = _picked(self.at, instruments)
-        return _rows([f"{name} is not tradable yet" for name in self.names], outlook, instruments,
-                     buys=picked, sells=picked)
+        return some_rows([f"{name} is not tradable yet" for name in self.names], instruments, buys=picked, sells=picked)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """Money traded, over the account's value before."""
         del outlook
         return [
-            Reading(f"{name} is not tradable yet",
-                    float(trade.bought[i] + trade.sold[i]) / trade.value_before, 0.0, at_most=True)
+            Reading(
+                f"{name} is not tradable yet",
+                float(trade.bought[i] + trade.sold[i]) / trade.value_before,
+                0.0,
+                at_most=True,
+            )
             for name, i in zip(self.names, self.at, strict=True)
         ]
 
@@ -324,19 +344,19 @@ def _picked(at: Sequence[int], instruments: int) -> sp.csr_array:
     return sp.csr_array((np.ones(count), (np.arange(count), np.asarray(at, dtype=int))), shape=(count, instruments))
 
 
-def stacked(parts: Sequence[Rows], instruments: int, scenarios: int) -> Rows:
+def stacked(parts: Sequence[Rows], instruments: int) -> Rows:
     """All rows of all rules, one above the other."""
     if not parts:
         none = sp.csr_array((0, instruments))
         nothing = np.zeros(0)
-        return Rows((), none, nothing, none, none, sp.csr_array((0, scenarios)), nothing, nothing, nothing, nothing)
+        return Rows((), none, nothing, none, none, nothing, nothing, nothing, nothing, nothing)
     return Rows(
         tuple(label for part in parts for label in part.labels),
         sp.csr_array(sp.vstack([part.holdings for part in parts])),
         np.concatenate([part.cash for part in parts]),
         sp.csr_array(sp.vstack([part.buys for part in parts])),
         sp.csr_array(sp.vstack([part.sells for part in parts])),
-        sp.csr_array(sp.vstack([part.scenarios for part in parts])),
+        np.concatenate([part.expected for part in parts]),
         np.concatenate([part.wealth for part in parts]),
         np.concatenate([part.limit for part in parts]),
         np.concatenate([part.stated for part in parts]),

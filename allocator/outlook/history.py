@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.types import Matrix
-from numpy.typing import NDArray
 
 FEWEST_ROWS = 20
 """Below this a covariance is noise."""
@@ -34,23 +34,31 @@ def returns_of(book: Book) -> History:
     Raises:
         BadInput: too few rows, blanks or late listings where the rule is to refuse them; all at once.
     """
-    assert book.price_history is not None  # noqa: S101  the agreement of risk.source and tables was checked on loading
+    assert book.price_history is not None
     settings = book.settings.risk
     until = book.price_history.loc[: pd.Timestamp(book.settings.book.as_of)]
-    window = until.tail(int(settings.window_rows or 0) + 1)     # one more price than returns
+    window = until.tail(int(settings.window_rows or 0) + 1)  # one more price than returns
     dropped_after = len(book.price_history) - len(until)
     breaches: list[Breach] = []
     if len(until) < int(settings.window_rows or 0) + 1:
-        breaches.append(_breach(
-            "risk.window_rows", f"{settings.window_rows} returns need {int(settings.window_rows or 0) + 1} prices up to "
-            f"{book.settings.book.as_of}; there are {len(until)}", "shorten the window or lengthen the history"))
-    first = window.apply(pd.Series.first_valid_index)
+        breaches.append(
+            _breach(
+                "risk.window_rows",
+                f"{settings.window_rows} returns need {int(settings.window_rows or 0) + 1} prices up to "
+                f"{book.settings.book.as_of}; there are {len(until)}",
+                "shorten the window or lengthen the history",
+            )
+        )
+    first = pd.Series({name: window[name].first_valid_index() for name in window.columns})
     late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
     notes = [f"{dropped_after} later rows cut"] if dropped_after else []
     if late.any() and settings.late_listings == "refuse":
         breaches += [
-            _breach(str(name), "has no price before " + (f"{day:%Y-%m-%d}" if pd.notna(day) else "as_of"),
-                    'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"')
+            _breach(
+                str(name),
+                "has no price before " + (f"{day:%Y-%m-%d}" if pd.notna(day) else "as_of"),
+                'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"',
+            )
             for name, day in first[late].items()
         ]
     if late.any() and settings.late_listings == "shorten_window" and first.notna().all():
@@ -58,15 +66,21 @@ def returns_of(book: Book) -> History:
         notes.append(f"window starts {first.max():%Y-%m-%d} with the last listing")
         late = late & False
     elif first.isna().any() and settings.late_listings == "shorten_window":
-        breaches += [_breach(str(name), "has no price at all before as_of", 'set risk.late_listings = "beta"')
-                     for name in first.index[first.isna()]]
+        breaches += [
+            _breach(str(name), "has no price at all before as_of", 'set risk.late_listings = "beta"')
+            for name in first.index[first.isna()]
+        ]
     kept = window.loc[:, ~late]
     blank = kept.isna()
     if blank.to_numpy().any() and settings.blanks == "refuse":
         breaches += [
-            _breach(str(name), f"is blank on {day:%Y-%m-%d}" + (f" and {count - 1} more days" if count > 1 else ""),
-                    'correct it, or set risk.blanks = "drop_rows" to leave out those days')
-            for name, count in blank.sum().items() if count > 0
+            _breach(
+                str(name),
+                f"is blank on {day:%Y-%m-%d}" + (f" and {count - 1} more days" if count > 1 else ""),
+                'correct it, or set risk.blanks = "drop_rows" to leave out those days',
+            )
+            for name, count in blank.sum().items()
+            if count > 0
             for day in [blank.index[blank[name]][0]]
         ]
     elif blank.to_numpy().any():

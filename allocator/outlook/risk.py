@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.settings import RiskSection
@@ -69,7 +70,7 @@ def _from_exposures(book: Book, settings: RiskSection) -> FactorRisk:
 
 
 def _from_covariance(book: Book) -> FactorRisk:
-    assert book.covariance is not None  # noqa: S101  the agreement of risk.source and tables was checked on loading
+    assert book.covariance is not None
     values, vectors = np.linalg.eigh(book.covariance.to_numpy(dtype=float))
     kept = values > values[-1] * 1e-14
     return FactorRisk(vectors[:, kept] * np.sqrt(values[kept]), np.zeros(len(values)), "covariance.csv")
@@ -103,14 +104,22 @@ def _statistical_factors(returns: Matrix, settings: RiskSection, words: str) -> 
 
 
 def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
-    """Sample covariance shrunk towards a multiple of the identity (Ledoit and Wolf 2004), whose factors are the rows."""
+    """Sample covariance shrunk towards a multiple of the identity (Ledoit and Wolf 2004); rows are its factors."""
     del settings
     try:
         from sklearn.covariance import ledoit_wolf_shrinkage
     except ImportError:
         raise BadInput(
-            [Breach("book.toml", None, "risk.method", "ledoit_wolf", "needs scikit-learn, which is not installed",
-                    "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\"")]
+            [
+                Breach(
+                    "book.toml",
+                    None,
+                    "risk.method",
+                    "ledoit_wolf",
+                    "needs scikit-learn, which is not installed",
+                    "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\"",
+                )
+            ]
         ) from None
     rows, names = returns.shape
     centred = returns - returns.mean(axis=0)
@@ -121,18 +130,26 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     else:
         values, vectors = np.linalg.eigh(centred.T @ centred * ((1 - shrinkage) / rows))
         loadings = vectors * np.sqrt(np.maximum(values, 0.0))
-    return FactorRisk(loadings, np.full(names, shrinkage * target), f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}")
+    return FactorRisk(
+        loadings, np.full(names, shrinkage * target), f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}"
+    )
 
 
-def _with_late_listings(book: Book, own: FactorRisk, listed: Vector) -> FactorRisk:
+def _with_late_listings(book: Book, own: FactorRisk, listed: NDArray[np.bool_]) -> FactorRisk:
     """Names without a full history load on the equal-weighted average of the others by their beta."""
-    late = ~listed.astype(bool)
+    late = ~listed
     columns = ["beta", "idiosyncratic_volatility"]
     given = book.exposures.loc[late, columns]
     if given.isna().to_numpy().any():
         raise BadInput(
-            Breach("exposures.csv", None, ", ".join(columns), None, f"must not be blank for {name}",
-                   "its price history is too short and risk.late_listings = \"beta\"")
+            Breach(
+                "exposures.csv",
+                None,
+                ", ".join(columns),
+                None,
+                f"must not be blank for {name}",
+                'its price history is too short and risk.late_listings = "beta"',
+            )
             for name in given.index[given.isna().any(axis=1)]
         )
     beta, idiosyncratic = given["beta"].to_numpy(float), given["idiosyncratic_volatility"].to_numpy(float)

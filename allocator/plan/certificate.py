@@ -45,8 +45,15 @@ class Certificate:
 
 
 def certify(
-    start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices,
-    *, solver: str, attempts: tuple[str, ...], canonical: CanonicalCheck,
+    start: Start,
+    outlook: Outlook,
+    mandate: Mandate,
+    target: Trade,
+    prices: Prices,
+    *,
+    solver: str,
+    attempts: tuple[str, ...],
+    canonical: CanonicalCheck,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps.
 

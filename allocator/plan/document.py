@@ -9,17 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.rules import Trade
 from allocator.plan.plan import Figures, Plan
-from allocator.program.compile import all_rows
 from allocator.types import Vector
 
 FORMAT = "allocator.plan/1"
 
 _SETS: dict[type, str] = {
-    Known: "none", TotalVariation: "total_variation", Box: "box", KullbackLeibler: "kl", Worst: "worst",
+    Known: "none",
+    TotalVariation: "total_variation",
+    Box: "box",
+    KullbackLeibler: "kl",
+    Worst: "worst",
 }
 
 
@@ -29,22 +33,37 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "book": {
-            "name": book.settings.book.name, "account": book.account, "as_of": book.settings.book.as_of.isoformat(),
-            "currency": book.settings.book.currency, "value": round(book.value, 2),
+            "name": book.settings.book.name,
+            "account": book.account,
+            "as_of": book.settings.book.as_of.isoformat(),
+            "currency": book.settings.book.currency,
+            "value": round(book.value, 2),
             "horizon_months": book.settings.horizon.months,
         },
         "positions": _positions(plan),
         "orders": [
-            {"side": order.side, "instrument": order.instrument, "quantity": order.quantity, "price": order.price,
-             "value": round(order.value, 2), "cost": round(order.cost, 2)}
+            {
+                "side": order.side,
+                "instrument": order.instrument,
+                "quantity": order.quantity,
+                "price": order.price,
+                "value": round(order.value, 2),
+                "cost": round(order.cost, 2),
+            }
             for order in plan.orders
         ],
-        "figures": {name: _figures(figures) for name, figures in
-                    (("before", plan.before), ("target", plan.targeted), ("after", plan.after))},
+        "figures": {
+            name: _figures(figures)
+            for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
+        },
         "scenarios": _scenarios(plan),
         "rules": [
-            {"rule": reading.label, "measured": round(reading.measured, 8), "limit": reading.limit,
-             "kind": "at most" if reading.at_most else "at least"}
+            {
+                "rule": reading.label,
+                "measured": round(reading.measured, 8),
+                "limit": reading.limit,
+                "kind": "at most" if reading.at_most else "at least",
+            }
             for reading in plan.readings
         ],
         "binding": [{"rule": rule.label, "bps_per_point": round(rule.bps_per_point, 4)} for rule in plan.binding],
@@ -61,17 +80,28 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
     after = final.values / book.prices
     rows: list[dict[str, Any]] = [
         {
-            "instrument": name, "quantity_before": float(book.quantities[i]), "quantity_after": _whole(after[i]),
-            "price": float(book.prices[i]), "weight_before": _weight(book.weights[i]),
-            "weight_target": _weight(target.weights[i]), "weight_after": _weight(final.weights[i]),
+            "instrument": name,
+            "quantity_before": float(book.quantities[i]),
+            "quantity_after": _whole(after[i]),
+            "price": float(book.prices[i]),
+            "weight_before": _weight(book.weights[i]),
+            "weight_target": _weight(target.weights[i]),
+            "weight_after": _weight(final.weights[i]),
         }
         for i, name in enumerate(book.instruments)
     ]
-    return [*rows, {
-        "instrument": book.cash_instrument, "quantity_before": round(book.cash, 2),
-        "quantity_after": round(final.cash, 2), "price": 1.0, "weight_before": _weight(book.cash / book.value),
-        "weight_target": _weight(target.cash / target.value), "weight_after": _weight(final.cash / final.value),
-    }]
+    return [
+        *rows,
+        {
+            "instrument": book.cash_instrument,
+            "quantity_before": round(book.cash, 2),
+            "quantity_after": round(final.cash, 2),
+            "price": 1.0,
+            "weight_before": _weight(book.cash / book.value),
+            "weight_target": _weight(target.cash / target.value),
+            "weight_after": _weight(final.cash / final.value),
+        },
+    ]
 
 
 def _whole(quantity: float) -> float:
@@ -85,55 +115,98 @@ def _weight(weight: float) -> float:
 def _figures(figures: Figures) -> dict[str, Any]:
     named: dict[str, Any] = {
         name: None if (value := getattr(figures, name)) is None else _weight(value)
-        for name in ("expected_return", "worst_case_return", "volatility_within", "volatility_between", "costs",
-                     "active_expected_return", "active_worst_case_return", "tracking_error")
+        for name in (
+            "expected_return",
+            "worst_case_return",
+            "volatility_within",
+            "volatility_between",
+            "costs",
+            "active_expected_return",
+            "active_worst_case_return",
+            "tracking_error",
+        )
     }
     return named | {"buckets": {name: _weight(share) for name, share in figures.buckets.items()}}
 
 
 def _scenarios(plan: Plan) -> list[dict[str, Any]]:
     return [
-        {"scenario": name, "probability": float(p), "adversary": _weight(q), "return_before": _weight(before),
-         "return_target": _weight(target), "return_after": _weight(after)}
+        {
+            "scenario": name,
+            "probability": float(p),
+            "adversary": _weight(q),
+            "return_before": _weight(before),
+            "return_target": _weight(target),
+            "return_after": _weight(after),
+        }
         for name, p, q, before, target, after in zip(
-            plan.outlook.scenarios, plan.outlook.probabilities, plan.adversary, plan.before.scenario_returns,
-            plan.targeted.scenario_returns, plan.after.scenario_returns, strict=True)
+            plan.outlook.scenarios,
+            plan.outlook.probabilities,
+            plan.adversary,
+            plan.before.scenario_returns,
+            plan.targeted.scenario_returns,
+            plan.after.scenario_returns,
+            strict=True,
+        )
     ]
 
 
 def _certificate(plan: Plan) -> dict[str, Any]:
     certificate = plan.certificate
     return {
-        "solver": certificate.solver, "attempts": list(certificate.attempts),
-        "canonical": {"primal": certificate.canonical.primal, "dual": certificate.canonical.dual,
-                      "gap": certificate.canonical.gap},
-        "objective": certificate.objective, "bound": certificate.bound, "gap_bps": certificate.gap * 1e4,
-        "rules_checked": certificate.rules, "worst_excess_target": certificate.worst_excess,
+        "solver": certificate.solver,
+        "attempts": list(certificate.attempts),
+        "canonical": {
+            "primal": certificate.canonical.primal,
+            "dual": certificate.canonical.dual,
+            "gap": certificate.canonical.gap,
+        },
+        "objective": certificate.objective,
+        "bound": certificate.bound,
+        "gap_bps": certificate.gap * 1e4,
+        "rules_checked": certificate.rules,
+        "worst_excess_target": certificate.worst_excess,
         "worst_excess_after": max((reading.excess for reading in plan.readings), default=None),
     }
 
 
 def _proof(plan: Plan) -> dict[str, Any]:
     outlook, mandate, prices = plan.outlook, plan.mandate, plan.prices
-    rows = all_rows(outlook, mandate)
+    rows = mandate.rows
     limit = 0.0 if mandate.volatility is None else mandate.volatility.limit * float(np.sqrt(outlook.years))
     return {
-        "probabilities": _list(outlook.probabilities), "returns": outlook.returns.tolist(),
-        "cash_returns": _list(outlook.cash_returns), "loadings": outlook.risk.loadings.tolist(),
-        "specific": _list(outlook.risk.specific), "ambiguity": _ambiguity(mandate.ambiguity),
-        "return_weight": mandate.return_weight, "risk_aversion": mandate.risk_aversion,
-        "volatility_limit": limit, "cost_rates": _list(mandate.cost_rates),
+        "probabilities": _list(outlook.probabilities),
+        "returns": outlook.returns.tolist(),
+        "cash_returns": _list(outlook.cash_returns),
+        "loadings": outlook.risk.loadings.tolist(),
+        "specific": _list(outlook.risk.specific),
+        "ambiguity": _ambiguity(mandate.ambiguity),
+        "return_weight": mandate.return_weight,
+        "risk_aversion": mandate.risk_aversion,
+        "volatility_limit": limit,
+        "cost_rates": _list(mandate.cost_rates),
         "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
-        "target": _trade(plan.target), "after": _trade(plan.final),
+        "target": _trade(plan.target),
+        "after": _trade(plan.final),
         "rows": {
-            "labels": list(rows.labels), "holdings": rows.holdings.toarray().tolist(), "cash": _list(rows.cash),
-            "buys": rows.buys.toarray().tolist(), "sells": rows.sells.toarray().tolist(),
-            "scenarios": rows.scenarios.toarray().tolist(), "wealth": _list(rows.wealth), "limit": _list(rows.limit),
+            "labels": list(rows.labels),
+            "holdings": _entries(rows.holdings),
+            "cash": _list(rows.cash),
+            "buys": _entries(rows.buys),
+            "sells": _entries(rows.sells),
+            "expected": _list(rows.expected),
+            "wealth": _list(rows.wealth),
+            "limit": _list(rows.limit),
         },
         "multipliers": {
-            "rows": _list(prices.rows), "position": _list(prices.position), "cash": prices.cash,
-            "wealth": prices.wealth, "factors": _list(prices.factors), "adversary": _list(prices.adversary),
-            "volatility": prices.volatility, "direction": _list(prices.direction),
+            "rows": _list(prices.rows),
+            "position": _list(prices.position),
+            "cash": prices.cash,
+            "wealth": prices.wealth,
+            "factors": _list(prices.factors),
+            "adversary": _list(prices.adversary),
+            "volatility": prices.volatility,
+            "direction": _list(prices.direction),
         },
     }
 
@@ -145,9 +218,19 @@ def _ambiguity(ambiguity: Ambiguity) -> dict[str, Any]:
 def _trade(trade: Trade) -> dict[str, Any]:
     """In fractions of the account before trading."""
     before = trade.value_before
-    return {"holdings": _list(trade.values / before), "cash": trade.cash / before,
-            "bought": _list(trade.bought / before), "sold": _list(trade.sold / before)}
+    return {
+        "holdings": _list(trade.values / before),
+        "cash": trade.cash / before,
+        "bought": _list(trade.bought / before),
+        "sold": _list(trade.sold / before),
+    }
 
 
 def _list(values: Vector) -> list[float]:
     return [float(value) for value in values]
+
+
+def _entries(matrix: sp.csr_array) -> list[list[float]]:
+    """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
+    entries = matrix.tocoo()
+    return [[int(i), int(j), float(v)] for i, j, v in zip(*entries.coords, entries.data, strict=True)]

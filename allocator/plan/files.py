@@ -53,8 +53,16 @@ def orders_csv(plan: Plan) -> str:
     writer.writerow(COLUMNS)
     for order in plan.orders:
         row = (
-            plan.book.account, settings.as_of.isoformat(), order.side, order.instrument, str(names[order.instrument]),
-            f"{order.quantity:.12g}", f"{order.price:.10g}", settings.currency, f"{order.value:.2f}", f"{order.cost:.2f}",
+            plan.book.account,
+            settings.as_of.isoformat(),
+            order.side,
+            order.instrument,
+            str(names[order.instrument]),
+            f"{order.quantity:.12g}",
+            f"{order.price:.10g}",
+            settings.currency,
+            f"{order.value:.2f}",
+            f"{order.cost:.2f}",
         )
         writer.writerow([inert(cell) for cell in row])
     return text.getvalue()

@@ -16,15 +16,15 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, Trade, percent
+from allocator.mandate.rules import Rows, Trade, VolatilityLimit, percent, some_rows, stacked
 from allocator.outlook.outlook import Outlook
-from allocator.program.compile import Start, all_rows
+from allocator.program.compile import Start
 from allocator.types import Vector
 
 RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not money."""
 _ROUNDS = 40
-_BASIS_POINTS = 1e4     # rows are scaled to basis points, so that a solver's 1e-6 is 1e-10 of the account
+_BASIS_POINTS = 1e4  # rows are scaled to basis points, so that a solver's 1e-6 is 1e-10 of the account
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
         NotSolved: the time limit passed before a whole-lot portfolio was proved nearest.
     """
     lattice = _lattice(book, mandate, start, target)
-    rows = all_rows(outlook, mandate)
+    rows = mandate.rows
     for _ in range(_ROUNDS):
         found = _nearest(lattice, outlook, rows)
         if found is None:
@@ -64,7 +64,9 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
         if tightened is None:
             return lots
         rows = tightened
-    raise NotSolved(f"no whole-lot portfolio kept every rule after {_ROUNDS} cuts; loosen mandate.max_volatility a little")
+    raise NotSolved(
+        f"no whole-lot portfolio kept every rule after {_ROUNDS} cuts; loosen mandate.max_volatility a little"
+    )
 
 
 def traded(book: Book, mandate: Mandate, lots: Vector) -> Trade:
@@ -97,10 +99,14 @@ def _nearest(lattice: _Lattice, outlook: Outlook, rows: Rows) -> Vector | None:
     count = len(lattice.targets)
     objective = np.concatenate([np.zeros(4 * count), lattice.lot_values])
     coefficients, limits = _rules_on_lots(lattice, outlook, rows)
-    found = _solve(lattice, objective, [
-        LinearConstraint(sp.hstack([coefficients, sp.csr_array((len(limits), 3 * count))]), -np.inf, limits),
-        *_structure(lattice),
-    ])
+    found = _solve(
+        lattice,
+        objective,
+        [
+            LinearConstraint(sp.hstack([coefficients, sp.csr_array((len(limits), 3 * count))]), -np.inf, limits),
+            *_structure(lattice),
+        ],
+    )
     if found.status == 2:
         return None
     if found.status != 0 or found.x is None:
@@ -108,25 +114,26 @@ def _nearest(lattice: _Lattice, outlook: Outlook, rows: Rows) -> Vector | None:
     return np.asarray(found.x[:count] - found.x[count : 2 * count], dtype=float)
 
 
-def _solve(
-    lattice: _Lattice, objective: Vector, constraints: list[LinearConstraint], extra: int = 0
-) -> OptimizeResult:
+def _solve(lattice: _Lattice, objective: Vector, constraints: list[LinearConstraint], extra: int = 0) -> OptimizeResult:
     count = len(lattice.targets)
-    highest = np.concatenate([
-        lattice.most_bought, lattice.most_sold, np.ones(2 * count), np.full(count + extra, np.inf)
-    ])
+    highest = np.concatenate(
+        [lattice.most_bought, lattice.most_sold, np.ones(2 * count), np.full(count + extra, np.inf)]
+    )
     integral = np.concatenate([np.ones(4 * count), np.zeros(count + extra)])
     return milp(
-        objective, integrality=integral, bounds=Bounds(np.zeros_like(highest), highest), constraints=constraints,
+        objective,
+        integrality=integral,
+        bounds=Bounds(np.zeros_like(highest), highest),
+        constraints=constraints,
         options={"time_limit": lattice.seconds},
     )
 
 
 def _rules_on_lots(lattice: _Lattice, outlook: Outlook, rows: Rows) -> tuple[sp.csr_array, Vector]:
-    """The rules' rows over lots bought and lots sold (R + 1, 2N), in basis points; the last keeps cash from below zero."""
+    """The rules' rows over lots bought and sold (R + 1, 2N), in basis points; the last row keeps cash from below 0."""
     value, rates, start = lattice.lot_values, lattice.cost_rates, lattice.start
-    in_holdings = rows.holdings + rows.scenarios @ sp.csr_array(outlook.returns)
-    in_cash = rows.cash + rows.scenarios @ outlook.cash_returns
+    in_holdings = rows.holdings + sp.csr_array(np.outer(rows.expected, outlook.probabilities @ outlook.returns))
+    in_cash = rows.cash + rows.expected * float(outlook.probabilities @ outlook.cash_returns)
     # one lot bought: holdings + value, cash − (1 + rate)·value, wealth − rate·value; sold: the mirror image
     paid, received, lost = -(1 + rates) * value, (1 - rates) * value, rates * value
     own = sp.diags_array(value)
@@ -164,7 +171,9 @@ def _around(lattice: _Lattice) -> tuple[Vector, Vector]:
     whole_low, whole_high = np.floor(lattice.targets + 1e-9), np.ceil(lattice.targets - 1e-9)
     smallest = lattice.smallest
     low = np.where(whole_low >= smallest, whole_low, np.where(whole_low >= 0, 0.0, np.minimum(whole_low, -smallest)))
-    high = np.where(whole_high <= -smallest, whole_high, np.where(whole_high <= 0, 0.0, np.maximum(whole_high, smallest)))
+    high = np.where(
+        whole_high <= -smallest, whole_high, np.where(whole_high <= 0, 0.0, np.maximum(whole_high, smallest))
+    )
     return low, high
 
 
@@ -179,22 +188,21 @@ def _cut(rows: Rows, trade: Trade, outlook: Outlook, mandate: Mandate) -> Rows |
     tightened = replace(rows, limit=rows.limit - np.where(broken, excess + RULE_TOLERANCE, 0.0))
     if conic <= RULE_TOLERANCE or mandate.volatility is None:
         return tightened
-    return _with_tangent(tightened, trade, outlook, mandate.volatility.limit)
+    return _with_tangent(tightened, trade, outlook, mandate.volatility)
 
 
-def _with_tangent(rows: Rows, trade: Trade, outlook: Outlook, limit: float) -> Rows:
-    """The volatility limit's tangent at this portfolio, Ωh/√(h'Ωh)·h' ≤ limit·√years·W: cuts it off, and nothing allowed."""
+def _with_tangent(rows: Rows, trade: Trade, outlook: Outlook, volatility: VolatilityLimit) -> Rows:
+    """The volatility limit's tangent at this portfolio, (Ωh)'h/√(h'Ωh) ≤ limit·√years·W: cuts off nothing allowed."""
     weights = trade.weights
     gradient = outlook.risk.covariances(weights) / np.sqrt(outlook.risk.variance(weights))
-    return Rows(
-        (*rows.labels, "volatility at most " + percent(limit)),
-        sp.csr_array(sp.vstack([rows.holdings, sp.csr_array(gradient[None, :])])),
-        np.append(rows.cash, 0.0),
-        *(sp.csr_array(sp.vstack([part, sp.csr_array((1, part.shape[1]))]))
-          for part in (rows.buys, rows.sells, rows.scenarios)),
-        np.append(rows.wealth, limit * np.sqrt(outlook.years)),
-        np.append(rows.limit, 0.0), np.append(rows.stated, limit), np.append(rows.sense, 1.0),
+    tangent = some_rows(
+        [volatility.label],
+        len(weights),
+        holdings=sp.csr_array(gradient[None, :]),
+        wealth=np.array([volatility.limit * np.sqrt(outlook.years)]),
+        stated=[volatility.limit],
     )
+    return stacked([rows, tangent], len(weights))
 
 
 def _cannot_fit(book: Book, lattice: _Lattice, outlook: Outlook, rows: Rows) -> Infeasible:
@@ -203,11 +211,14 @@ def _cannot_fit(book: Book, lattice: _Lattice, outlook: Outlook, rows: Rows) -> 
     coefficients, limits = _rules_on_lots(lattice, outlook, rows)
     slack = sp.vstack([-sp.eye_array(rules), sp.csr_array((1, rules))])
     found = _solve(
-        lattice, np.concatenate([np.zeros(5 * count), np.ones(rules)]),
+        lattice,
+        np.concatenate([np.zeros(5 * count), np.ones(rules)]),
         [
             LinearConstraint(sp.hstack([coefficients, sp.csr_array((rules + 1, 3 * count)), slack]), -np.inf, limits),
-            *(LinearConstraint(sp.hstack([part.A, sp.csr_array((count, rules))]), part.lb, part.ub)
-              for part in _structure(lattice)),
+            *(
+                LinearConstraint(sp.hstack([part.A, sp.csr_array((count, rules))]), part.lb, part.ub)
+                for part in _structure(lattice)
+            ),
         ],
         extra=rules,
     )
@@ -220,17 +231,19 @@ def _cannot_fit(book: Book, lattice: _Lattice, outlook: Outlook, rows: Rows) -> 
     touched = (np.abs((rows.holdings + rows.buys + rows.sells)[[i]].toarray()[0]) > 0) | (not broken)
     orders = np.where(touched, lattice.lot_values * lattice.smallest, 0.0)
     worst = int(np.argmax(orders))
-    lot = (f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
-           f"{book.settings.book.currency}, {percent(float(round(orders[worst], 4)))} of the account")
-    shown = [
-        np.ceil((rows.sense[j] * rows.stated[j] + missed[j]) * 1e4 - 1e-5) / 1e4 * rows.sense[j] for j in broken
-    ]
+    lot = (
+        f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
+        f"{book.settings.book.currency}, {percent(float(round(orders[worst], 4)))} of the account"
+    )
+    shown = [np.ceil((rows.sense[j] * rows.stated[j] + missed[j]) * 1e4 - 1e-5) / 1e4 * rows.sense[j] for j in broken]
     fixes = [
         f"{'raise' if rows.sense[j] > 0 else 'lower'} '{rows.labels[j]}' to {percent(float(value))}"
-        for j, value in zip(broken, shown, strict=True) if np.isfinite(value)
+        for j, value in zip(broken, shown, strict=True)
+        if np.isfinite(value)
     ]
     together = " and ".join(fixes)
     return Infeasible(
-        f"no whole-lot portfolio keeps {' and '.join(repr(name) for name in names) or 'the rules'}: {lot}", names,
+        f"no whole-lot portfolio keeps {' and '.join(repr(name) for name in names) or 'the rules'}: {lot}",
+        names,
         [*([together] if together else []), "use smaller lots or a smaller lots.min_trade"],
     )

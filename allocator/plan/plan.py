@@ -57,7 +57,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class BindingRule:
-    """A rule that holds the targets back: what one more percentage point of its limit is worth, in bps of the account."""
+    """A rule that holds the targets back: what one more point of its limit is worth, in bps of the account."""
 
     label: str
     bps_per_point: float
@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def rounding_bps(self) -> float:
-        """What whole lots cost against the fractional targets, in bps of the account, by the objective's own formula."""
+        """What whole lots cost against the fractional targets, in bps of the account, by the objective's formula."""
         return (self.mandate.loss(self.final, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
 
 
@@ -106,7 +106,7 @@ def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Fig
     buckets["cash"] = trade.cash / trade.value
     active: dict[str, float] = {}
     if book.benchmark is not None:
-        weights = book.benchmark.to_numpy(dtype=float)
+        weights = np.asarray(book.benchmark, dtype=np.float64)
         against = gains - outlook.portfolio_returns(weights[:-1], float(weights[-1]))
         difference = trade.weights - weights[:-1]
         active = {
@@ -132,12 +132,18 @@ def orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Or
     listed = []
     for i in np.flatnonzero(lots):
         value = abs(float(lots[i] * book.lot_values[i]))
-        listed.append(Order(
-            side="sell" if lots[i] < 0 else "buy", instrument=book.instruments[i],
-            quantity=_clean(abs(float(lots[i] * book.lot_sizes[i]))), price=float(book.prices[i]), value=value,
-            cost=value * float(mandate.cost_rates[i]), weight_before=float(book.weights[i]),
-            weight_after=float(weights[i]),
-        ))
+        listed.append(
+            Order(
+                side="sell" if lots[i] < 0 else "buy",
+                instrument=book.instruments[i],
+                quantity=_clean(abs(float(lots[i] * book.lot_sizes[i]))),
+                price=float(book.prices[i]),
+                value=value,
+                cost=value * float(mandate.cost_rates[i]),
+                weight_before=float(book.weights[i]),
+                weight_after=float(weights[i]),
+            )
+        )
     return tuple(sorted(listed, key=lambda order: (order.side != "sell", -order.value, order.instrument)))
 
 

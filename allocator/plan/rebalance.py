@@ -17,7 +17,7 @@ from allocator.plan.certificate import Certificate, certify, refuse_broken
 from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.plan.plan import BINDING, BindingRule, Plan, figures, orders
 from allocator.program.bound import Prices, tightest
-from allocator.program.compile import Start, all_rows
+from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program, Solution
 from allocator.types import Vector
 
@@ -55,14 +55,26 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     if final.cash < 0 or (book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes).any():
         raise NotSolved("the whole lots spend more than there is; no number leaves")
     say("measuring stability")
-    adversary = mandate.ambiguity.adversary(-outlook.portfolio_returns(target.values, target.cash), outlook.probabilities)
+    adversary = mandate.ambiguity.adversary(
+        -outlook.portfolio_returns(target.values, target.cash), outlook.probabilities
+    )
     return Plan(
-        book=book, outlook=outlook, mandate=mandate, start=start, target=target, final=final,
-        orders=orders(book, mandate, final, lots), adversary=_vouched(adversary, prices.adversary, target, outlook),
-        prices=prices, binding=_binding(outlook, mandate, prices), readings=tuple(readings),
-        before=figures(book, outlook, mandate, untraded(book)), targeted=figures(book, outlook, mandate, target),
+        book=book,
+        outlook=outlook,
+        mandate=mandate,
+        start=start,
+        target=target,
+        final=final,
+        orders=orders(book, mandate, final, lots),
+        adversary=_vouched(adversary, prices.adversary, target, outlook),
+        prices=prices,
+        binding=_binding(outlook, mandate, prices),
+        readings=tuple(readings),
+        before=figures(book, outlook, mandate, untraded(book)),
+        targeted=figures(book, outlook, mandate, target),
         after=figures(book, outlook, mandate, final),
-        stability=stability(program, start, outlook, mandate, target, limits), certificate=certificate,
+        stability=stability(program, start, outlook, mandate, target, limits),
+        certificate=certificate,
     )
 
 
@@ -76,8 +88,16 @@ def certified(
     """
     target = _as_trade(start, mandate, solution.holdings, value)
     prices, _ = tightest(start, outlook, mandate, target.values / value, solution.multipliers)
-    certificate = certify(start, outlook, mandate, target, prices, solver=solution.solver,
-                          attempts=solution.attempts, canonical=solution.canonical)
+    certificate = certify(
+        start,
+        outlook,
+        mandate,
+        target,
+        prices,
+        solver=solution.solver,
+        attempts=solution.attempts,
+        canonical=solution.canonical,
+    )
     return target, prices, certificate
 
 
@@ -102,10 +122,11 @@ def _vouched(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vect
 
 def _binding(outlook: Outlook, mandate: Mandate, prices: Prices) -> tuple[BindingRule, ...]:
     """Rules with a price, dearest first: 1 point of limit is worth price × 0.01 of the account."""
-    labels = all_rows(outlook, mandate).labels
+    labels = mandate.rows.labels
     found = [
         BindingRule(label, float(price) * 100)
-        for label, price in zip(labels, prices.rows, strict=True) if price > BINDING
+        for label, price in zip(labels, prices.rows, strict=True)
+        if price > BINDING
     ]
     if mandate.volatility and prices.volatility > BINDING:
         found.append(BindingRule(mandate.volatility.label, prices.volatility * float(np.sqrt(outlook.years)) * 100))

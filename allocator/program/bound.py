@@ -13,7 +13,7 @@ import numpy as np
 
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
-from allocator.program.compile import Start, all_rows
+from allocator.program.compile import Start
 from allocator.program.multipliers import Multipliers
 from allocator.types import Vector
 
@@ -56,18 +56,21 @@ def _completed(outlook: Outlook, mandate: Mandate, holdings: Vector, found: Mult
     Wealth and cash by stationarity in W and c, the factors' in y, the position's by clipping into the interval in which
     neither buying nor selling gains.
     """
-    rows, risk, q = all_rows(outlook, mandate), outlook.risk, found.adversary
+    rows, risk, q = mandate.rows, outlook.risk, found.adversary
     factors, own = risk.loadings.T @ holdings, np.sqrt(risk.specific) * holdings
     both = np.concatenate([factors, own])
     length = float(np.linalg.norm(both))
     direction = both / length if length > 0 else np.zeros_like(both)
     limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
     wealth = mandate.return_weight + float(rows.wealth @ found.rows) + found.volatility * limit
-    gains = rows.scenarios.T @ found.rows - mandate.return_weight * q
+    gains = float(rows.expected @ found.rows) * outlook.probabilities - mandate.return_weight * q
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ found.rows), cash_floor)
     in_factors = -2 * mandate.risk_aversion * factors - found.volatility * direction[: len(factors)]
     pull = (
-        outlook.returns.T @ gains + rows.holdings.T @ found.rows - wealth - risk.loadings @ in_factors
+        outlook.returns.T @ gains
+        + rows.holdings.T @ found.rows
+        - wealth
+        - risk.loadings @ in_factors
         + found.volatility * np.sqrt(risk.specific) * direction[len(factors) :]
         + 2 * mandate.risk_aversion * risk.specific * holdings
     )
@@ -81,9 +84,9 @@ def _completed(outlook: Outlook, mandate: Mandate, holdings: Vector, found: Mult
 
 def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) -> float:
     """A number that the minimised objective cannot fall below, in fractions of the account."""
-    rows, risk = all_rows(outlook, mandate), outlook.risk
+    rows, risk = mandate.rows, outlook.risk
     gamma, weight = mandate.risk_aversion, mandate.return_weight
-    gains = rows.scenarios.T @ at.rows - weight * at.adversary
+    gains = float(rows.expected @ at.rows) * outlook.probabilities - weight * at.adversary
     count = risk.loadings.shape[1]
     limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
     along_factors, along_own = at.direction[:count] * at.volatility, at.direction[count:] * at.volatility

@@ -49,7 +49,9 @@ def check(data: Mapping[str, Any], x: Vector, equalities: Vector, cones: Vector)
     gradient = P @ x + q + A.T @ equalities + F.T @ cones
     # what is left of the gradient must be the price of a bound that exists
     held = np.where(gradient > 0, np.isfinite(low), np.isfinite(high))
-    dual = max(_largest(np.abs(gradient[~held])), _outside(data["dims"], cones, dual=True)) / max(1.0, _largest(np.abs(q)))
+    dual = max(_largest(np.abs(gradient[~held])), _outside(data["dims"], cones, dual=True)) / max(
+        1.0, _largest(np.abs(q))
+    )
     at_bounds = np.where(gradient > 0, low, high)[held] @ gradient[held]
     curvature = float(x @ (P @ x))
     upper = 0.5 * curvature + float(q @ x)
@@ -77,7 +79,7 @@ def _largest(values: Vector) -> float:
 def _outside(dims: Any, values: Vector, *, dual: bool) -> float:
     """How far a slack (or a dual vector) lies outside its cone."""
     if dims.psd or dims.p3d or dims.pnd:
-        return np.inf           # no program of ours has such a cone; never wave one through
+        return np.inf  # no program of ours has such a cone; never wave one through
     worst, start = _largest(-values[: dims.nonneg]), dims.nonneg
     for size in dims.soc:
         cone = values[start : start + size]

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, stacked
+from allocator.mandate.rules import Rows
 from allocator.outlook.outlook import Outlook
 from allocator.program.worst_case import WorstCase, shape_of, worst_case
 from allocator.types import Vector
@@ -82,7 +82,7 @@ class Shape:
 
 def shape(outlook: Outlook, mandate: Mandate) -> Shape:
     """The shape of a question."""
-    rows = all_rows(outlook, mandate)
+    rows = mandate.rows
     set_, support = shape_of(mandate.ambiguity, outlook.probabilities)
     structure = tuple(
         part.tobytes()
@@ -90,22 +90,16 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
         for part in (matrix.indptr, matrix.indices, matrix.data)
     )
     pattern = (
-        type(set_).__name__, support, bool(mandate.return_weight), mandate.risk_aversion > 0,
-        mandate.volatility is not None, rows.cash.tobytes(), _scenario_rows(rows), structure,
+        type(set_).__name__,
+        support,
+        bool(mandate.return_weight),
+        mandate.risk_aversion > 0,
+        mandate.volatility is not None,
+        rows.cash.tobytes(),
+        rows.expected.tobytes(),
+        structure,
     )
     return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern)
-
-
-def all_rows(outlook: Outlook, mandate: Mandate) -> Rows:
-    """Every linear rule's rows, one above the other."""
-    instruments = len(mandate.cost_rates)
-    parts = [rule.rows(instruments, outlook) for rule in mandate.linear_rules]
-    return stacked(parts, instruments, len(outlook.scenarios))
-
-
-def _scenario_rows(rows: Rows) -> tuple[int, ...]:
-    """The rows that look at scenario gains, by where their pattern may be filled."""
-    return tuple(int(i) for i in np.flatnonzero(np.diff(rows.scenarios.indptr)))
 
 
 class Compiled:
@@ -113,14 +107,15 @@ class Compiled:
 
     def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
         instruments, scenarios = len(mandate.cost_rates), len(outlook.scenarios)
-        rows = all_rows(outlook, mandate)
+        rows = mandate.rows
         self.shape = shape(outlook, mandate)
         self._unit_variance = _typical_variance(outlook)
-        self._scenario_rows = list(_scenario_rows(rows))
         self._declare(instruments, scenarios, len(rows.labels))
         self.variables = Variables(
-            cp.Variable(instruments, nonneg=True, name="holdings"), cp.Variable(nonneg=True, name="cash"),
-            cp.Variable(instruments, nonneg=True, name="buys"), cp.Variable(instruments, nonneg=True, name="sells"),
+            cp.Variable(instruments, nonneg=True, name="holdings"),
+            cp.Variable(nonneg=True, name="cash"),
+            cp.Variable(instruments, nonneg=True, name="buys"),
+            cp.Variable(instruments, nonneg=True, name="sells"),
             cp.Variable(name="wealth"),
         )
         self._gains = cp.Variable(scenarios, name="gains")
@@ -136,7 +131,7 @@ class Compiled:
             cp.Minimize(self._objective(outlook, mandate)),
             self.constraints.all() + others + (self.worst.constraints if self.worst else []),
         )
-        if not self.problem.is_dcp(dpp=True):       # a raise, not an assert: python -O must not lose it
+        if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
             raise RuntimeError("the program is not DPP; every solve would compile anew")
         self.scale = 1.0
 
@@ -150,7 +145,7 @@ class Compiled:
         # cvxpy wants at least one element; an unused parameter is never written into the data
         self._wealth_limits = cp.Parameter(max(rows, 1), name="limits per wealth")
         self._limits = cp.Parameter(max(rows, 1), name="fixed limits")
-        self._row_gains = cp.Parameter((max(len(self._scenario_rows), 1), scenarios), name="row gains × scale")
+        self._belief = cp.Parameter(scenarios, nonneg=True, name="probabilities × scale")
         self._wealth_price = cp.Parameter(nonneg=True, name="price of wealth")
         self._risk_price = cp.Parameter(nonneg=True, name="price of risk")
         self._tie_break = cp.Parameter(nonneg=True, name="price of trading")
@@ -158,7 +153,7 @@ class Compiled:
 
     def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
         v = self.variables
-        self._needs_gains = bool(mandate.return_weight) or bool(self._scenario_rows)
+        self._needs_gains = bool(mandate.return_weight) or bool(rows.expected.any())
         return Constraints(
             position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
             cash=(v.cash == self._start_cash - self._buying @ v.buys + self._selling @ v.sells).set_label("cash row"),
@@ -176,10 +171,8 @@ class Compiled:
         left = rows.holdings @ v.holdings + cp.multiply(rows.cash, v.cash) - self._wealth_limits * v.wealth
         if rows.buys.nnz or rows.sells.nnz:
             left = left + rows.buys @ v.buys + rows.sells @ v.sells
-        if self._scenario_rows:
-            count = len(self._scenario_rows)
-            at = sp.csr_array((np.ones(count), (self._scenario_rows, range(count))), shape=(len(rows.labels), count))
-            left = left + at @ (self._row_gains @ self._gains)
+        if rows.expected.any():
+            left = left + cp.multiply(rows.expected, self._belief @ self._gains)
         return (left <= self._limits).set_label("rules: " + "; ".join(rows.labels))
 
     def _volatility_constraint(self, outlook: Outlook) -> cp.Constraint:
@@ -200,20 +193,19 @@ class Compiled:
         return objective
 
     def write(self, start: Start, outlook: Outlook, mandate: Mandate) -> None:
-        """Set every parameter; the objective is divided by `scale` so that it is of order one (solvers lie otherwise)."""
-        rows = all_rows(outlook, mandate)
+        """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise)."""
+        rows = mandate.rows
         risk_price = mandate.risk_aversion * self._unit_variance
         sizes = [risk_price]
         if mandate.return_weight:
             sizes += [float(np.abs(outlook.returns).max()), float(np.abs(outlook.cash_returns).max())]
-        self.scale = scale = max(max(sizes), 1e-12)
+        self.scale = scale = max(*sizes, 1e-12)
         self._start.value, self._start_cash.value = start.holdings, start.cash
         self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
         self._returns.value, self._cash_returns.value = outlook.returns / scale, outlook.cash_returns / scale
         if rows.labels:
             self._wealth_limits.value, self._limits.value = rows.wealth, rows.limit
-        if self._scenario_rows:
-            self._row_gains.value = rows.scenarios.toarray()[self._scenario_rows] * scale
+        self._belief.value = outlook.probabilities * scale
         self._wealth_price.value, self._risk_price.value = mandate.return_weight / scale, risk_price / scale
         self._tie_break.value = TIE_BREAK / scale
         if mandate.volatility:
@@ -225,5 +217,4 @@ class Compiled:
 def _typical_variance(outlook: Outlook) -> float:
     """Median variance of an instrument, the unit that risk is measured in while solving."""
     variance = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
-    typical = float(np.median(variance[variance > 0])) if (variance > 0).any() else 1.0
-    return typical
+    return float(np.median(variance[variance > 0])) if (variance > 0).any() else 1.0

@@ -16,7 +16,7 @@ from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Rows, percent
 from allocator.outlook.outlook import Outlook
-from allocator.program.compile import Start, all_rows
+from allocator.program.compile import Start
 from allocator.types import Vector
 
 _SLACK = 1e-9
@@ -36,34 +36,45 @@ class Polyhedron:
 def polyhedron(start: Start, outlook: Outlook, mandate: Mandate, rows: Rows) -> Polyhedron:
     """The linear part of a mandate, from the rules' coefficients."""
     count = len(start.holdings)
-    rules = sp.hstack([
-        rows.holdings + rows.scenarios @ sp.csr_array(outlook.returns),
-        (rows.cash + rows.scenarios @ outlook.cash_returns)[:, None], rows.buys, rows.sells, -rows.wealth[:, None],
-    ])
+    rules = sp.hstack(
+        [
+            rows.holdings + sp.csr_array(np.outer(rows.expected, outlook.probabilities @ outlook.returns)),
+            (rows.cash + rows.expected * (outlook.probabilities @ outlook.cash_returns))[:, None],
+            rows.buys,
+            rows.sells,
+            -rows.wealth[:, None],
+        ]
+    )
     eye, column = sp.eye_array(count), np.zeros((count, 1))
     position = sp.hstack([eye, column, -eye, eye, column])
     cash = np.concatenate([np.zeros(count), [1.0], 1 + mandate.cost_rates, -(1 - mandate.cost_rates), [0.0]])
     wealth = np.concatenate([-np.ones(count), [-1.0], np.zeros(2 * count), [1.0]])
     return Polyhedron(
-        sp.csr_array(rules), rows.limit,
+        sp.csr_array(rules),
+        rows.limit,
         sp.csr_array(sp.vstack([position, cash[None, :], wealth[None, :]])),
         np.concatenate([start.holdings, [start.cash, 0.0]]),
         np.concatenate([np.full(2 * count + 1, np.inf), start.holdings, [np.inf]]),
     )
 
 
-def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
-    """An irreducible conflict among the linear rules as an error to raise, or None when they can hold together."""
-    rows = all_rows(outlook, mandate)
+def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate, *, certain: bool) -> Infeasible | None:
+    """An irreducible conflict among the rules as an error to raise, or None when they can hold together.
+
+    `certain` says that a solver certified infeasibility, so that the conic rule is to blame where the linear ones can
+    hold.
+    """
+    rows = mandate.rows
     space = polyhedron(start, outlook, mandate, rows)
     slack = _elastic(space)
     if slack is None:
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
     if slack[0] <= _SLACK:
-        if mandate.volatility is not None:
+        if mandate.volatility is not None and certain:
             return Infeasible(
                 f"cannot hold together: '{mandate.volatility.label}' and the other rules",
-                [mandate.volatility.label], ["raise mandate.max_volatility"],
+                [mandate.volatility.label],
+                ["raise mandate.max_volatility"],
             )
         return None
     conflict = _irreducible(space, list(np.flatnonzero(slack[1] > 1e-7)))
@@ -82,9 +93,13 @@ def _elastic(space: Polyhedron) -> tuple[float, Vector] | None:
         return 0.0, np.zeros(0)
     found = linprog(
         np.concatenate([np.zeros(space.rules.shape[1]), np.ones(rules)]),
-        A_ub=sp.hstack([space.rules, -sp.eye_array(rules)]), b_ub=space.limits,
-        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], rules))]), b_eq=space.rights,
-        bounds=np.column_stack([np.zeros(len(space.upper) + rules), np.concatenate([space.upper, np.full(rules, np.inf)])]),
+        A_ub=sp.hstack([space.rules, -sp.eye_array(rules)]),
+        b_ub=space.limits,
+        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], rules))]),
+        b_eq=space.rights,
+        bounds=np.column_stack(
+            [np.zeros(len(space.upper) + rules), np.concatenate([space.upper, np.full(rules, np.inf)])]
+        ),
         method="highs",
     )
     if found.status != 0:
@@ -117,8 +132,10 @@ def _fix(space: Polyhedron, rows: Rows, member: int) -> str | None:
     relax[member] = -1.0
     found = linprog(
         np.concatenate([np.zeros(space.rules.shape[1]), [1.0]]),
-        A_ub=sp.hstack([space.rules, sp.csr_array(relax)]), b_ub=space.limits,
-        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], 1))]), b_eq=space.rights,
+        A_ub=sp.hstack([space.rules, sp.csr_array(relax)]),
+        b_ub=space.limits,
+        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], 1))]),
+        b_eq=space.rights,
         bounds=np.column_stack([np.zeros(len(space.upper) + 1), np.append(space.upper, np.inf)]),
         method="highs",
     )

@@ -15,12 +15,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import NotSolved
 from allocator.mandate.ambiguity import inside
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.canonical import CanonicalCheck, check
-from allocator.program.compile import Compiled, Start, all_rows, shape
+from allocator.program.compile import Compiled, Start, shape
 from allocator.program.conflicts import explain_conflict
 from allocator.program.multipliers import Multipliers, read
 from allocator.types import Vector
@@ -31,7 +31,7 @@ RESIDUAL_ALLOWED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a solver found and who vouches for it; holdings (N,), cash and trades (N,) are fractions of wealth before."""
+    """What a solver found and who vouches for it; holdings (N,), cash and trades (N,) are fractions of the account."""
 
     holdings: Vector
     cash: float
@@ -88,12 +88,12 @@ class Program:
             else:
                 seconds = time.perf_counter() - began
                 return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds)
-        if infeasible or (conflict := explain_conflict(start, outlook, mandate)) is not None:
-            raise explain_conflict(start, outlook, mandate) or Infeasible(
-                "the rules cannot hold together", fixes=["loosen the volatility or return limit"]
-            )
-        raise NotSolved(f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
-                        "solver.tolerance a little")
+        if (conflict := explain_conflict(start, outlook, mandate, certain=infeasible)) is not None:
+            raise conflict
+        raise NotSolved(
+            f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
+            "solver.tolerance a little"
+        )
 
     def _ladder(self, mandate: Mandate) -> tuple[str, ...]:
         conic = mandate.volatility is not None or "KullbackLeibler" in self._compiled.shape.pattern
@@ -102,22 +102,33 @@ class Program:
         return ("PIQP", "CLARABEL") if mandate.risk_aversion > 0 else ("HIGHS", "CLARABEL")
 
     def _solution(
-        self, outlook: Outlook, mandate: Mandate, solver: str, attempts: tuple[str, ...],
-        canonical: CanonicalCheck, seconds: float,
+        self,
+        outlook: Outlook,
+        mandate: Mandate,
+        solver: str,
+        attempts: tuple[str, ...],
+        canonical: CanonicalCheck,
+        seconds: float,
     ) -> Solution:
         variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
-        rows = len(all_rows(outlook, mandate).labels)
+        rows = len(mandate.rows.labels)
         dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
         volatility = constraints.volatility.dual_value if constraints.volatility is not None else None
         multipliers = Multipliers(
-            rows=np.maximum(read(constraints.rows.dual_value if constraints.rows is not None else None, rows), 0) * scale,
+            rows=np.maximum(read(constraints.rows.dual_value if constraints.rows is not None else None, rows), 0)
+            * scale,
             cash=float(read(constraints.cash.dual_value, 1)[0]) * scale,
             adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
             volatility=0.0 if volatility is None else float(np.ravel(volatility[0])[0]) * scale,
         )
         return Solution(
-            np.asarray(variables.holdings.value, dtype=float).copy(), float(variables.cash.value),
-            multipliers, solver, attempts, canonical, seconds,
+            np.asarray(variables.holdings.value, dtype=float).copy(),
+            float(variables.cash.value),
+            multipliers,
+            solver,
+            attempts,
+            canonical,
+            seconds,
         )
 
 
@@ -156,14 +167,31 @@ def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
 
 def _options(solver: str, limits: Limits) -> dict[str, Any]:
     tolerance = limits.tolerance
-    if solver == "PIQP":        # has no time limit of its own; iterations bound it
-        return {"eps_abs": tolerance, "eps_rel": tolerance, "eps_duality_gap_abs": tolerance,
-                "eps_duality_gap_rel": tolerance, "max_iter": 500}
+    if solver == "PIQP":  # has no time limit of its own; iterations bound it
+        return {
+            "eps_abs": tolerance,
+            "eps_rel": tolerance,
+            "eps_duality_gap_abs": tolerance,
+            "eps_duality_gap_rel": tolerance,
+            "max_iter": 500,
+        }
     if solver == "CLARABEL":
-        return {"tol_gap_abs": tolerance, "tol_gap_rel": tolerance, "tol_feas": tolerance,
-                "time_limit": limits.seconds, "max_iter": 500}
+        return {
+            "tol_gap_abs": tolerance,
+            "tol_gap_rel": tolerance,
+            "tol_feas": tolerance,
+            "time_limit": limits.seconds,
+            "max_iter": 500,
+        }
     if solver == "HIGHS":
-        return {"primal_feasibility_tolerance": max(tolerance, 1e-10),
-                "dual_feasibility_tolerance": max(tolerance, 1e-10), "time_limit": limits.seconds}
-    return {"eps_abs": max(tolerance, 1e-9), "eps_rel": max(tolerance, 1e-9), "time_limit_secs": limits.seconds,
-            "max_iters": 100_000}
+        return {
+            "primal_feasibility_tolerance": max(tolerance, 1e-10),
+            "dual_feasibility_tolerance": max(tolerance, 1e-10),
+            "time_limit": limits.seconds,
+        }
+    return {
+        "eps_abs": max(tolerance, 1e-9),
+        "eps_rel": max(tolerance, 1e-9),
+        "time_limit_secs": limits.seconds,
+        "max_iters": 100_000,
+    }

@@ -54,12 +54,12 @@ def shape_of(ambiguity: Ambiguity, probabilities: Vector) -> tuple[Ambiguity, tu
 
 
 @singledispatch
-def _dual(ambiguity: object, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _dual(ambiguity: object, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     raise TypeError(f"no dual form for {type(ambiguity).__name__}")
 
 
 @_dual.register
-def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     p = cp.Parameter(losses.shape[0], nonneg=True, name="probabilities")
 
     def write(_: Any, probabilities: Vector) -> None:
@@ -69,7 +69,7 @@ def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCa
 
 
 @_dual.register
-def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     p = cp.Parameter(losses.shape[0], nonneg=True, name="probabilities")
     moved, stays = cp.Parameter(nonneg=True, name="radius"), cp.Parameter(nonneg=True, name="one minus radius")
     eta, largest, above = cp.Variable(), cp.Variable(), cp.Variable(losses.shape[0], nonneg=True)
@@ -86,9 +86,12 @@ def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -
 
 
 @_dual.register
-def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     scenarios = losses.shape[0]
-    low, high = cp.Parameter(scenarios, nonneg=True, name="lowest"), cp.Parameter(scenarios, nonneg=True, name="highest")
+    low, high = (
+        cp.Parameter(scenarios, nonneg=True, name="lowest"),
+        cp.Parameter(scenarios, nonneg=True, name="highest"),
+    )
     eta, up, down = cp.Variable(), cp.Variable(scenarios, nonneg=True), cp.Variable(scenarios, nonneg=True)
 
     def write(ambiguity: Box, probabilities: Vector) -> None:
@@ -98,7 +101,7 @@ def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase
 
 
 @_dual.register
-def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     count = len(possible)
     p, radius = cp.Parameter(count, nonneg=True, name="probabilities"), cp.Parameter(nonneg=True, name="radius")
@@ -116,7 +119,7 @@ def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) 
 
 
 @_dual.register
-def _(ambiguity: Worst, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _(ambiguity: Worst, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     largest = cp.Variable()
 
     def write(_: Any, probabilities: Vector) -> None:
