@@ -11,7 +11,6 @@ Names are loaded when they are first used: `import allocator` costs nothing.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,13 +44,12 @@ _HOME = {
 
 __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above
 
-try:
-    __version__ = version("portfolio-allocator")
-except PackageNotFoundError:  # a checkout that was never installed
-    __version__ = "0+checkout"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # 80 ms that `--help` need not wait for
+
+        return version("portfolio-allocator")
     if name not in _HOME:
         raise AttributeError(f"module 'allocator' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

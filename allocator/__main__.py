@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from allocator import __version__
 from allocator.commands.check import check
 from allocator.commands.init import init
 from allocator.commands.rebalance import rebalance
@@ -12,7 +11,7 @@ from allocator.commands.schema import schema
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="allocator")
+@click.version_option(package_name="portfolio-allocator", prog_name="allocator")
 def main() -> None:
     """Portfolio allocations that stay robust until the replicability question is settled.
 

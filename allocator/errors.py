@@ -38,6 +38,10 @@ class AllocatorError(Exception):
     exit_code = 1
 
 
+_TOLD = 100
+"""Breaches in an error's own text; `.breaches` has them all."""
+
+
 class _Breached(AllocatorError):
     """Carries all breaches at once; `breaches` is for programs, the text is for people."""
 
@@ -45,7 +49,9 @@ class _Breached(AllocatorError):
 
     def __init__(self, breaches: Iterable[Breach]) -> None:
         self.breaches: tuple[Breach, ...] = tuple(breaches)
-        super().__init__("\n".join(str(breach) for breach in self.breaches))
+        more = len(self.breaches) - _TOLD
+        told = [str(breach) for breach in self.breaches[:_TOLD]] + ([f"and {more} more"] if more > 0 else [])
+        super().__init__("\n".join(told))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[Breach, ...]]]:
         return type(self), (self.breaches,)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import shutil
 import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,3 +41,70 @@ def committed() -> list[Path]:
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     return [Path(name) for name in sorted(set(listed.split("\0"))) if name and (ROOT / name).is_file()]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A book on disk that a test may spoil."""
+
+    path: Path
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Replace text that is there exactly once."""
+        text = (self.path / file).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file}"
+        (self.path / file).write_text(text.replace(old, new), encoding="utf-8")
+
+    def cell(self, file: str, instrument: str, column: str, value: str) -> int:
+        """Write one cell of an instrument's row; the line that it stands on."""
+        with (self.path / file).open(encoding="utf-8", newline="") as opened:
+            header, *rows = list(csv.reader(opened))
+        (position,) = [i for i, row in enumerate(rows) if row[header.index("instrument")] == instrument]
+        rows[position][header.index(column)] = value
+        self.write(file, [header, *rows])
+        return position + 2
+
+    def write(self, file: str, rows: Iterable[Sequence[object]]) -> None:
+        """Write a whole table."""
+        with (self.path / file).open("w", encoding="utf-8", newline="") as opened:
+            csv.writer(opened, lineterminator="\n").writerows(rows)
+
+    def rows(self, file: str) -> list[list[str]]:
+        """Header and rows as text."""
+        with (self.path / file).open(encoding="utf-8", newline="") as opened:
+            return list(csv.reader(opened))
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Folder:
+    """A copy of the sample book, to be spoiled."""
+    shutil.copytree(ROOT / "data" / "listed", tmp_path / "listed")
+    return Folder(tmp_path / "listed")
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """The command line in this process: `run("check", folder)`; a traceback fails the test that asked."""
+    from allocator.__main__ import main
+
+    def invoke(*arguments: object) -> Result:
+        answer = CliRunner().invoke(main, list(map(str, arguments)), prog_name="allocator")
+        if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+            raise answer.exception
+        return answer
+
+    return invoke
+
+
+@pytest.fixture
+def valid(root: Path) -> Callable[[str, str], dict[str, Any]]:
+    """The one document that a command printed, held to schemas/<name>.schema.json."""
+
+    def held(text: str, name: str) -> dict[str, Any]:
+        document = json.loads(text)
+        schema = json.loads((root / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))
+        Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(document)
+        assert isinstance(document, dict)
+        return document
+
+    return held

@@ -338,21 +338,14 @@ def _columns(tables: Tables, table: str, instruments: list[str], cash: set[str])
 def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
     columns = [column for column in tables["scenario_returns"].columns if column not in ("instrument", "source")]
     table = _name(tables, "scenario_returns")
-    for name in settings.scenarios:
-        if name not in columns:
-            yield Breach(
-                table, None, name, None, "this scenario of book.toml has no column", did_you_mean(name, columns)
-            )
-    for name in columns:
-        if name not in settings.scenarios:
-            yield Breach(
-                table,
-                None,
-                name,
-                None,
-                "this column is no scenario of book.toml",
-                did_you_mean(name, settings.scenarios),
-            )
+    missing = [name for name in settings.scenarios if name not in columns]
+    unknown = [name for name in columns if name not in settings.scenarios]
+    for name in missing:
+        cure = did_you_mean(name, unknown) if unknown else "add it"
+        yield Breach(table, None, name, None, "this scenario of book.toml has no column", cure)
+    for name in unknown:
+        cure = did_you_mean(name, missing) if missing else f"remove it, or add [scenarios.{name}] to book.toml"
+        yield Breach(table, None, name, None, "this column is no scenario of book.toml", cure)
 
 
 def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:

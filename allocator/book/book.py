@@ -16,7 +16,7 @@ from allocator.book.agreement import breaches_of
 from allocator.book.settings import Settings, settings_from
 from allocator.book.tables import RawTable, from_frame
 from allocator.contracts import hold
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.types import Vector
 
 REQUIRED = ("holdings", "exposures", "scenario_returns")
@@ -103,7 +103,7 @@ def assemble(settings: Settings, raw: Mapping[str, RawTable], *, account: str | 
         if name not in raw
     ]
     breaches += [
-        Breach(name, None, None, None, "this table is not known", f"known: {', '.join(REQUIRED + OPTIONAL)}")
+        Breach(name, None, None, None, "this table is not known", did_you_mean(name, REQUIRED + OPTIONAL))
         for name in raw
         if name not in REQUIRED + OPTIONAL
     ]

@@ -65,12 +65,13 @@ def _text(path: Path) -> str:
                 )
             ]
         )
+    content = path.read_bytes()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(
-            [Breach("book.toml", None, None, None, f"is not UTF-8 text: {error.reason}", "save it as UTF-8 text")]
-        ) from None
+        row = content.count(b"\n", 0, error.start) + 1
+        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise BadInput([Breach("book.toml", row, None, None, found, "save it as UTF-8 text")]) from None
 
 
 def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:

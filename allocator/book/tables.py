@@ -19,6 +19,7 @@ import pandas as pd
 
 from allocator.errors import BadInput, Breach, did_you_mean
 
+_SUFFIXES = (".csv", ".parquet", ".xlsx")
 Line = tuple[int, list[Any]]
 """The number of a line in its file, and its cells."""
 
@@ -85,7 +86,7 @@ def _missing_file_cure(path: Path) -> str:
         return "this is a folder: name the file in it"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either"
-    cure = did_you_mean(path.name, (entry.name for entry in path.parent.iterdir() if entry.is_file()))
+    cure = did_you_mean(path.name, (entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in _SUFFIXES))
     return cure if cure.startswith("did you mean") else f"add {path.name} to the folder '{path.parent.name or '.'}'"
 
 

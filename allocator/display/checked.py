@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from allocator.book.book import Book
-from allocator.display.console import amount, console, percents, table
+from allocator.display.console import amount, console, heading, percents, table
 from allocator.mandate.rules import Reading
 from allocator.outlook.outlook import Outlook
 
@@ -15,25 +15,20 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[Reading]) -> Non
     out = console()
     settings = book.settings.book
     out.print(
-        f"[bold]{settings.name}[/bold] · account {book.account} · {settings.as_of} · "
-        f"{amount(book.value)} {settings.currency}",
-        soft_wrap=True,
+        f"{settings.name} · account {book.account} · {settings.as_of} · {amount(book.value)} {settings.currency}",
+        style="bold",
     )
-    beliefs = ", ".join(
-        f"{name} {percents(p)}" for name, p in zip(outlook.scenarios, outlook.probabilities, strict=True)
-    )
-    out.print(f"{len(book.instruments)} instruments and cash; scenarios: {beliefs}")
+    out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
-    broken = [reading for reading in readings if reading.excess > 1e-9]
-    if not broken:
-        out.print(f"the book is in order; today's holdings keep all {len(readings)} rules")
-        return
-    made = table(
-        "rule",
-        "today",
-        right=("today",),
-        title=f"the book is in order; today's holdings break {len(broken)} of {len(readings)} rules",
-    )
-    for reading in broken:
-        made.add_row(reading.label, percents(reading.measured, 2))
+    heading(out, "Scenarios")
+    made = table("scenario", "belief", right=("belief",))
+    for name, probability in zip(outlook.scenarios, outlook.probabilities, strict=True):
+        made.add_row(name, percents(probability))
     out.print(made)
+    broken = [reading for reading in readings if reading.excess > 1e-9]
+    heading(out, f"Today's holdings keep {len(readings) - len(broken)} of {len(readings)} rules")
+    if broken:
+        made = table("broken today", "measured", right=("measured",))
+        for reading in broken:
+            made.add_row(reading.label, percents(reading.measured, 2))
+        out.print(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,18 +12,29 @@ from rich.table import Table
 
 
 def console(*, err: bool = False) -> Console:
-    """stdout, or stderr for what is not a result. NO_COLOR, COLUMNS and redirection are respected."""
+    """stdout, or stderr for what is not a result. NO_COLOR, COLUMNS and redirection are respected.
+
+    Markup is off: a name in somebody's table is text, whatever brackets it holds.
+    """
     stream = sys.stderr if err else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal without '·' shows '?', and does not crash
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """A table that fits 80 columns; `right` are the columns of numbers."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+def heading(out: Console, text: str) -> None:
+    """The title of a section."""
+    out.print()
+    out.print(text, style="bold")
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table that fits 80 columns; `right` are the columns of numbers, which are never cut."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         numeric = column in right
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     return made
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
-from allocator.display.console import amount, console, percents, table
+from allocator.display.console import amount, console, heading, percents, table
 from allocator.plan.plan import Figures, Plan
 
 _RULES_SHOWN = 8
@@ -16,29 +15,28 @@ def show_plan(plan: Plan) -> None:
     out = console()
     settings = plan.book.settings
     out.print(
-        f"[bold]{settings.book.name}[/bold] · account {plan.book.account} · {settings.book.as_of} · "
+        f"{settings.book.name} · account {plan.book.account} · {settings.book.as_of} · "
         f"{amount(plan.book.value)} {settings.book.currency}",
-        soft_wrap=True,
+        style="bold",
     )
     _orders(out, plan)
-    out.print(_worth(plan))
-    if plan.binding:
-        out.print(_binding(plan))
-    out.print(_scenarios(plan))
+    _worth(out, plan)
+    _binding(out, plan)
+    _scenarios(out, plan)
     _verdict(out, plan)
 
 
 def _orders(out: Console, plan: Plan) -> None:
     currency = plan.book.settings.book.currency
+    heading(out, "What to trade")
     if not plan.orders:
-        out.print("\nnothing to trade: today's holdings are the plan")
+        out.print("nothing: today's holdings are the plan")
         return
-    numbers = ("quantity", currency, "before", "after", "expected", "worst case")
-    made = table("order", "instrument", *numbers, right=numbers, title="\nWhat to trade")
-    outlook = plan.outlook
+    numbers = ("quantity", currency, "before", "after", "expected", "worst")
+    made = table("order", "instrument", *numbers, right=numbers)
     index = {name: i for i, name in enumerate(plan.book.instruments)}
     for order in plan.orders:
-        returns = outlook.returns[:, index[order.instrument]]
+        returns = plan.outlook.returns[:, index[order.instrument]]
         made.add_row(
             order.side,
             order.instrument,
@@ -46,40 +44,24 @@ def _orders(out: Console, plan: Plan) -> None:
             amount(order.value),
             percents(order.weight_before),
             percents(order.weight_after),
-            percents(float(outlook.probabilities @ returns)),
+            percents(float(plan.outlook.probabilities @ returns)),
             percents(float(plan.adversary @ returns)),
             style="red" if order.side == "sell" else "green",
         )
-    cash = plan.final.cash
-    made.add_row(
-        "",
-        plan.book.cash_instrument,
-        "",
-        amount(cash),
-        percents(plan.book.cash / plan.book.value),
-        percents(cash / plan.final.value),
-        "",
-        "",
-        style="dim",
-    )
+    before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
+    left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after), "", "")
+    made.add_row(*left, style="dim")
     out.print(made)
     costs = sum(order.cost for order in plan.orders)
+    count = f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}"
     out.print(
-        f"{len(plan.orders)} orders cost {amount(costs)} {currency} ({plan.after.costs * 1e4:.1f} bps of the account). "
-        "Expected and worst case are each name's return under the stated and under the worst probabilities."
+        f"{count}, costs {amount(costs)} {currency} ({plan.after.costs * 1e4:.1f} bps of the account). "
+        "Expected and worst: the name's own return under the belief and under the worst case below."
     )
 
 
-def _worth(plan: Plan) -> Table:
-    months = plan.book.settings.horizon.months
-    made = table(
-        f"over {months:g} months",
-        "today",
-        "target",
-        "whole lots",
-        right=("today", "target", "whole lots"),
-        title="\nWhy: before and after",
-    )
+def _worth(out: Console, plan: Plan) -> None:
+    heading(out, f"Why: over {plan.book.settings.horizon.months:g} months, after costs")
     columns = (plan.before, plan.targeted, plan.after)
     rows: list[tuple[str, list[float | None]]] = [
         ("expected return", [figures.expected_return for figures in columns]),
@@ -94,32 +76,33 @@ def _worth(plan: Plan) -> Table:
             ("tracking error, a year", [figures.tracking_error for figures in columns]),
         ]
     rows += [(f"in {name.replace('_', ' ')}", _shares(columns, name)) for name in plan.after.buckets]
+    numbers = ("today", "target", "whole lots")
+    made = table("", *numbers, right=numbers)
     for name, values in rows:
         made.add_row(name, *(percents(value) for value in values))
-    return made
+    out.print(made)
 
 
 def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:
     return [figures.buckets[bucket] for figures in columns]
 
 
-def _binding(plan: Plan) -> Table:
-    made = table(
-        "rule that holds the plan back",
-        "bps for 1 point",
-        right=("bps for 1 point",),
-        title="\nWhy not more: what loosening a rule by one percentage point would earn",
-    )
+def _binding(out: Console, plan: Plan) -> None:
+    if not plan.binding:
+        return
+    heading(out, "Why not more: loosening a limit by one percentage point would earn")
+    made = table("rule", "bps of the account", right=("bps of the account",))
     for rule in plan.binding[:_RULES_SHOWN]:
         made.add_row(rule.label, f"{rule.bps_per_point:.2f}")
+    out.print(made)
     if len(plan.binding) > _RULES_SHOWN:
-        made.add_row(f"… and {len(plan.binding) - _RULES_SHOWN} more, see --json", "")
-    return made
+        out.print(f"and {len(plan.binding) - _RULES_SHOWN} more: see --json")
 
 
-def _scenarios(plan: Plan) -> Table:
+def _scenarios(out: Console, plan: Plan) -> None:
+    heading(out, "What if I am wrong: return in each scenario")
     numbers = ("belief", "worst case", "today", "after")
-    made = table("scenario", *numbers, right=numbers, title="\nWhat if I am wrong: return in each scenario")
+    made = table("scenario", *numbers, right=numbers)
     for k, name in enumerate(plan.outlook.scenarios):
         made.add_row(
             name,
@@ -128,20 +111,20 @@ def _scenarios(plan: Plan) -> Table:
             percents(plan.before.scenario_returns[k]),
             percents(plan.after.scenario_returns[k]),
         )
-    return made
+    out.print(made)
 
 
 def _verdict(out: Console, plan: Plan) -> None:
-    moved = (
-        "some shift of 2 points cannot meet the mandate"
-        if plan.stability is None
-        else (f"2 points of any probability move the targets by {percents(plan.stability)} of the account at most")
-    )
-    out.print(f"Stability: {moved}. Whole lots cost {plan.rounding_bps:.2f} bps.")
+    moved = "some shift of a probability by 2 points cannot meet the mandate"
+    if plan.stability is not None:
+        moved = f"2 points of any probability move at most {percents(plan.stability)} of the account"
+    out.print()
+    out.print(f"Stability: {moved}.")
     certificate = plan.certificate
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
-    gap = max(certificate.gap * 1e4, 0.0)
+    gap = max(abs(certificate.gap) * 1e4, 0.001)
     out.print(
-        f"Proof: all {certificate.rules} rules hold on the final lots; the targets are within {gap:.1g} bps of the "
-        f"best there is ({certificate.solver}{fallback}, checked outside the solver)."
+        f"Proof: the orders keep all {certificate.rules} rules and lose {plan.rounding_bps:.2f} bps to whole lots; the "
+        f"targets are within {gap:.3f} bps of the best there is ({certificate.solver}{fallback}, checked outside the "
+        "solver)."
     )

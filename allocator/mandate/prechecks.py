@@ -14,7 +14,7 @@ from allocator.book.book import Book
 from allocator.book.settings import Range
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate, bucket_shares
-from allocator.mandate.rules import percent
+from allocator.mandate.rules import widened, percent
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
 
@@ -37,14 +37,14 @@ def refuse_hopeless(book: Book, outlook: Outlook, mandate: Mandate) -> None:
     if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
             f"floors add up to {percent(total)} and cash is at least {percent(wanted.min_cash)}: more than 100%",
-            fixes=[f"lower floors by {percent(total + wanted.min_cash - 1)} in all"],
+            fixes=[f"lower floors by {widened(total + wanted.min_cash - 1, 1)} in all"],
         )
     if (total := float(np.minimum(caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
         raise Infeasible(
             f"caps add up to {percent(total)} and cash is at most {percent(wanted.max_cash)}: together less than 100%",
             fixes=[
-                f"raise caps by {percent(1 - total - wanted.max_cash)} in all",
-                f"raise mandate.max_cash to {percent(1 - total)}",
+                f"raise caps by {widened(1 - total - wanted.max_cash, 1)} in all",
+                f"raise mandate.max_cash to {widened(1 - total, 1)}",
             ],
         )
     for name, shares, limits in _groups(book):
@@ -89,12 +89,12 @@ def _refuse_group(name: str, shares: Vector, limits: Range, floors: Vector, caps
     if limits.max is not None and least > limits.max + _NOISE:
         raise _clash(
             (f"{name} at most {percent(limits.max)}", f"its members' floors, {percent(least)} in all"),
-            (f"raise the first to {percent(least)}", "lower the floors"),
+            (f"raise the first to {widened(least, 1)}", "lower the floors"),
         )
     if limits.min is not None and most < limits.min - _NOISE:
         raise _clash(
             (f"{name} at least {percent(limits.min)}", f"its members' caps, {percent(most)} in all"),
-            (f"lower the first to {percent(most)}", "raise the caps"),
+            (f"lower the first to {widened(most, -1)}", "raise the caps"),
         )
 
 
@@ -107,5 +107,5 @@ def _refuse_return(book: Book, outlook: Outlook) -> None:
             f"expected return at least {percent(wanted)} is above the best name's: {best} has "
             f"{percent(round(float(means.max()), 6))}",
             ["mandate.min_expected_return"],
-            [f"lower it below {percent(round(float(means.max()), 6))}"],
+            [f"lower it below {widened(float(means.max()), -1)}"],
         )

@@ -97,6 +97,11 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.6g}%"
 
 
+def widened(limit: float, sense: float) -> str:
+    """A limit to loosen to, rounded to a basis point in the direction of `sense`, so that a fix as printed works."""
+    return percent(float(np.ceil(sense * limit * 1e4 - 1e-5) / 1e4 * sense + 0.0))
+
+
 def some_rows(
     labels: Sequence[str],
     instruments: int,
@@ -255,7 +260,8 @@ class Turnover:
         )
 
     def _labels(self) -> list[str]:
-        return [f"purchases at most {percent(self.limit)}", f"sales at most {percent(self.limit)}"]
+        limit = f"turnover at most {percent(self.limit)}"
+        return [f"{limit} (purchases)", f"{limit} (sales)"]
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """Money bought and sold, over the account's value before."""

@@ -19,6 +19,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Rows, Trade, VolatilityLimit, percent, some_rows, stacked
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
+from allocator.program.conflicts import loosened
 from allocator.types import Vector
 
 RULE_TOLERANCE = 1e-9
@@ -57,7 +58,7 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
     for _ in range(_ROUNDS):
         found = _nearest(lattice, outlook, rows)
         if found is None:
-            raise _cannot_fit(book, lattice, outlook, rows)
+            raise _cannot_fit(book, mandate, lattice, outlook, rows)
         lots = np.rint(found)
         trade = traded(book, mandate, lots)
         tightened = _cut(rows, trade, outlook, mandate)
@@ -205,7 +206,7 @@ def _with_tangent(rows: Rows, trade: Trade, outlook: Outlook, volatility: Volati
     return stacked([rows, tangent], len(weights))
 
 
-def _cannot_fit(book: Book, lattice: _Lattice, outlook: Outlook, rows: Rows) -> Infeasible:
+def _cannot_fit(book: Book, mandate: Mandate, lattice: _Lattice, outlook: Outlook, rows: Rows) -> Infeasible:
     """The rule that whole lots miss by least, and the largest lot that stands in its way."""
     count, rules = len(lattice.targets), len(rows.labels)
     coefficients, limits = _rules_on_lots(lattice, outlook, rows)
@@ -235,12 +236,8 @@ def _cannot_fit(book: Book, lattice: _Lattice, outlook: Outlook, rows: Rows) -> 
         f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
         f"{book.settings.book.currency}, {percent(float(round(orders[worst], 4)))} of the account"
     )
-    shown = [np.ceil((rows.sense[j] * rows.stated[j] + missed[j]) * 1e4 - 1e-5) / 1e4 * rows.sense[j] for j in broken]
-    fixes = [
-        f"{'raise' if rows.sense[j] > 0 else 'lower'} '{rows.labels[j]}' to {percent(float(value))}"
-        for j, value in zip(broken, shown, strict=True)
-        if np.isfinite(value)
-    ]
+    wealth = traded(book, mandate, np.rint(found.x[:count] - found.x[count : 2 * count])).value / book.value
+    fixes = [fix for j in broken if (fix := loosened(rows, int(j), missed[j], wealth))]
     together = " and ".join(fixes)
     return Infeasible(
         f"no whole-lot portfolio keeps {' and '.join(repr(name) for name in names) or 'the rules'}: {lot}",

@@ -6,6 +6,7 @@ a deletion filter leaves an irreducible set (each proper subset can hold), and o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.optimize import linprog
 
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, percent
+from allocator.mandate.rules import Rows, VolatilityLimit, percent
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.types import Vector
@@ -58,59 +59,79 @@ def polyhedron(start: Start, outlook: Outlook, mandate: Mandate, rows: Rows) -> 
     )
 
 
-def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate, *, certain: bool) -> Infeasible | None:
+@dataclass(frozen=True, eq=False)
+class _Elastic:
+    """The least total violation of the rules: how much each is `missed` (R,), its price (R,), and wealth there."""
+
+    total: float
+    missed: Vector
+    prices: Vector
+    wealth: float
+
+
+def explain_conflict(
+    start: Start, outlook: Outlook, mandate: Mandate, least_volatility: Callable[[], float] | None
+) -> Infeasible | None:
     """An irreducible conflict among the rules as an error to raise, or None when they can hold together.
 
-    `certain` says that a solver certified infeasibility, so that the conic rule is to blame where the linear ones can
-    hold.
+    `least_volatility` (annual) is asked when a solver certified infeasibility although the linear rules can hold: then
+    the conic rule is to blame.
     """
     rows = mandate.rows
     space = polyhedron(start, outlook, mandate, rows)
-    slack = _elastic(space)
-    if slack is None:
+    elastic = _elastic(space)
+    if elastic is None:
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
-    if slack[0] <= _SLACK:
-        if mandate.volatility is not None and certain:
-            return Infeasible(
-                f"cannot hold together: '{mandate.volatility.label}' and the other rules",
-                [mandate.volatility.label],
-                ["raise mandate.max_volatility"],
-            )
-        return None
-    conflict = _irreducible(space, list(np.flatnonzero(slack[1] > 1e-7)))
+    if elastic.total <= _SLACK:
+        if mandate.volatility is None or least_volatility is None:
+            return None
+        return _too_calm(mandate.volatility, least_volatility())
+    conflict = _irreducible(space, list(np.flatnonzero(elastic.prices > 1e-7)))
     names = [rows.labels[i] for i in conflict]
-    fixes = [fix for i in conflict if (fix := _fix(space, rows, i))]
+    fixes = [fix for i in conflict if (fix := _fix(space, rows, i))] or _joint_fix(rows, elastic)
     if len(names) == 1:
         return Infeasible(f"cannot be met: '{names[0]}'", names, fixes)
     listed = ", ".join(f"'{name}'" for name in names[:-1]) + f" and '{names[-1]}'"
     return Infeasible(f"cannot hold together: {listed}", names, fixes)
 
 
-def _elastic(space: Polyhedron) -> tuple[float, Vector] | None:
-    """Least total violation of the rules, and the rules' prices there."""
-    rules = space.rules.shape[0]
+def _too_calm(volatility: VolatilityLimit, least: float) -> Infeasible:
+    needed = np.ceil(least * 1e4) / 1e4
+    return Infeasible(
+        f"cannot hold together: '{volatility.label}' and the other rules, under which no portfolio is calmer than "
+        f"{percent(float(needed))}",
+        [volatility.label],
+        [f"raise '{volatility.label}' to {percent(float(needed))}"],
+    )
+
+
+def _elastic(space: Polyhedron, relaxed: Sequence[int] | None = None) -> _Elastic | None:
+    """Violate the rules at `relaxed` (by default all) as little as possible; None where even that fails."""
+    rules, columns = space.rules.shape
+    at = np.arange(rules) if relaxed is None else np.asarray(relaxed, dtype=int)
     if rules == 0:
-        return 0.0, np.zeros(0)
+        return _Elastic(0.0, np.zeros(0), np.zeros(0), 1.0)
+    slack = sp.csr_array((-np.ones(len(at)), (at, np.arange(len(at)))), shape=(rules, len(at)))
     found = linprog(
-        np.concatenate([np.zeros(space.rules.shape[1]), np.ones(rules)]),
-        A_ub=sp.hstack([space.rules, -sp.eye_array(rules)]),
+        np.concatenate([np.zeros(columns), np.ones(len(at))]),
+        A_ub=sp.hstack([space.rules, slack]),
         b_ub=space.limits,
-        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], rules))]),
+        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], len(at)))]),
         b_eq=space.rights,
-        bounds=np.column_stack(
-            [np.zeros(len(space.upper) + rules), np.concatenate([space.upper, np.full(rules, np.inf)])]
-        ),
+        bounds=np.column_stack([np.zeros(columns + len(at)), np.append(space.upper, np.full(len(at), np.inf))]),
         method="highs",
     )
     if found.status != 0:
         return None
-    return float(found.fun), -np.asarray(found.ineqlin.marginals)
+    missed = np.zeros(rules)
+    missed[at] = found.x[columns:]
+    return _Elastic(float(found.fun), missed, -np.asarray(found.ineqlin.marginals), float(found.x[columns - 1]))
 
 
 def _feasible(space: Polyhedron, kept: list[int]) -> bool:
     part = Polyhedron(space.rules[kept], space.limits[kept], space.equations, space.rights, space.upper)
-    slack = _elastic(part)
-    return slack is not None and slack[0] <= _SLACK
+    elastic = _elastic(part)
+    return elastic is not None and elastic.total <= _SLACK
 
 
 def _irreducible(space: Polyhedron, suspects: list[int]) -> list[int]:
@@ -126,23 +147,27 @@ def _irreducible(space: Polyhedron, suspects: list[int]) -> list[int]:
 
 
 def _fix(space: Polyhedron, rows: Rows, member: int) -> str | None:
-    """The least change of one member's limit with which everything else can hold."""
-    count = space.rules.shape[0]
-    relax = np.zeros((count, 1))
-    relax[member] = -1.0
-    found = linprog(
-        np.concatenate([np.zeros(space.rules.shape[1]), [1.0]]),
-        A_ub=sp.hstack([space.rules, sp.csr_array(relax)]),
-        b_ub=space.limits,
-        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], 1))]),
-        b_eq=space.rights,
-        bounds=np.column_stack([np.zeros(len(space.upper) + 1), np.append(space.upper, np.inf)]),
-        method="highs",
-    )
-    if found.status != 0 or np.isnan(rows.stated[member]):
+    """The least change of one member's limit with which all else can hold; None where none suffices."""
+    elastic = _elastic(space, [member])
+    return None if elastic is None else loosened(rows, member, elastic.missed[member], elastic.wealth)
+
+
+def _joint_fix(rows: Rows, elastic: _Elastic) -> list[str]:
+    """Where no single rule suffices: the least changes in all, together."""
+    changes = [
+        loosened(rows, int(i), elastic.missed[i], elastic.wealth) for i in np.flatnonzero(elastic.missed > _SLACK)
+    ]
+    return [] if None in changes else [" and ".join(filter(None, changes)) + " (one alone is not enough)"]
+
+
+def loosened(rows: Rows, member: int, missed: float, wealth: float) -> str | None:
+    """A rule's limit moved so far that what it was `missed` by fits, as an instruction; None where it has no limit.
+
+    Rounded to a basis point in the direction that loosens, so that the fix works as printed.
+    """
+    if np.isnan(rows.stated[member]):
         return None
     sense = float(rows.sense[member])
-    loosest = rows.stated[member] + sense * float(found.fun)
-    # rounded to a basis point in the direction that loosens, so that the fix as printed works
-    shown = np.ceil(sense * loosest * 1e4 - 1e-5) / 1e4 * sense
-    return f"{'raise' if sense > 0 else 'lower'} '{rows.labels[member]}' to {percent(float(shown))}"
+    per_wealth = missed / wealth if rows.limit[member] == 0 else missed
+    limit = np.ceil((sense * rows.stated[member] + per_wealth) * 1e4 - 1e-5) / 1e4 * sense
+    return f"{'raise' if sense > 0 else 'lower'} '{rows.labels[member]}' to {percent(float(limit))}"

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 
 from allocator.errors import NotSolved
-from allocator.mandate.ambiguity import inside
+from allocator.mandate.ambiguity import Known, inside
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.canonical import CanonicalCheck, check
@@ -88,7 +89,8 @@ class Program:
             else:
                 seconds = time.perf_counter() - began
                 return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds)
-        if (conflict := explain_conflict(start, outlook, mandate, certain=infeasible)) is not None:
+        calmest = partial(_least_volatility, start, outlook, mandate, limits) if infeasible else None
+        if (conflict := explain_conflict(start, outlook, mandate, calmest)) is not None:
             raise conflict
         raise NotSolved(
             f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
@@ -130,6 +132,14 @@ class Program:
             canonical,
             seconds,
         )
+
+
+def _least_volatility(start: Start, outlook: Outlook, mandate: Mandate, limits: Limits) -> float:
+    """The lowest annual volatility that the linear rules allow."""
+    calm = replace(mandate, return_weight=0.0, risk_aversion=1.0, ambiguity=Known(), volatility=None)
+    solution = Program(outlook, calm).solve(start, outlook, calm, limits)
+    wealth = float(solution.holdings.sum()) + solution.cash
+    return float(np.sqrt(outlook.risk.variance(solution.holdings) / outlook.years)) / wealth
 
 
 def _attempt(compiled: Compiled, solver: str, limits: Limits) -> tuple[str, CanonicalCheck | None]:

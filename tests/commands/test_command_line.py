@@ -1,0 +1,162 @@
+"""What all commands share: help with examples that run, streams, terminals, and how they are started."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import Result
+
+from allocator.__main__ import main
+
+if TYPE_CHECKING:
+    from tests.conftest import Folder
+
+Run = Callable[..., Result]
+COMMANDS = sorted(main.commands)
+
+
+def started(
+    root: Path, *arguments: str, folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """A process of its own, `python -m allocator ARGUMENTS`, warnings as errors."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "allocator", *arguments],
+        cwd=folder or root, env=kept | {"PYTHONPATH": str(root)} | environment, stdin=subprocess.DEVNULL,
+        capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def examples(command: str, run: Run) -> list[str]:
+    shown = run(command, "--help").stdout
+    return [line.strip() for line in re.findall(r"^ +(allocator .*)$", shown, flags=re.MULTILINE)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_that_runs(
+    command: str, run: Run, listed: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (listed.path.parent / "data").mkdir()
+    shutil.move(listed.path, listed.path.parent / "data" / "listed")
+    monkeypatch.chdir(listed.path.parent)
+
+    lines = examples(command, run)
+
+    assert re.search(r"^ +Examples?:$", run(command, "--help").stdout, flags=re.MULTILINE)
+    assert lines
+    for line in lines:
+        answer = run(*shlex.split(line)[1:])
+        assert answer.exit_code == 0, f"{line}\n{answer.stderr}"
+        assert answer.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_says_what_it_is_for(command: str) -> None:
+    assert main.commands[command].help
+    for parameter in main.commands[command].params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_answer_in_json(command: str) -> None:
+    assert "--json" in [option for parameter in main.commands[command].params for option in parameter.opts]
+
+
+def test_the_help_names_the_commands_and_the_exit_codes(run: Run) -> None:
+    answer = run("--help")
+
+    shown = " ".join(answer.stdout.split())
+    assert answer.exit_code == 0
+    assert all(f"  {command} " in answer.stdout for command in COMMANDS)
+    assert all(f"{code} " in shown for code in ("0 done", "2 wrong usage", "3 input refused", "5 no verified solution"))
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rebalanse"], "No such command"),
+        (["check"], "Missing argument 'BOOK'"),
+        (["check", "book", "--colour"], "No such option"),
+        (["rebalance", "book", "--set"], "requires an argument"),
+    ],
+)
+def test_wrong_usage_is_exit_two_with_a_word_of_help(arguments: list[str], said: str, run: Run) -> None:
+    answer = run(*arguments)
+
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
+    assert "--help" in answer.stderr
+
+
+def test_the_module_is_the_command(root: Path) -> None:
+    done = started(root, "check", "data/listed")
+
+    assert done.returncode == 0, done.stderr
+    assert "Listed AI names" in done.stdout.decode()
+    assert done.stderr == b""
+
+
+def test_the_module_calls_itself_allocator(root: Path) -> None:
+    assert b"Usage: python -m allocator" in started(root, "--help").stdout
+
+
+def test_a_terminal_without_unicode_is_served_too(root: Path, tmp_path: Path) -> None:
+    plan = started(root, "rebalance", "data/listed", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    refused = started(root, "check", "data/listed", "--set", "book.name=Zürich €", "--set", "mandate.max_wieght=1",
+                      PYTHONIOENCODING="ascii", PYTHONUTF8="0")  # fmt: skip
+    said = started(
+        root, "check", "data/listed", "--set", "book.name=Zürich €", PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+    )
+
+    assert plan.returncode == 0, plan.stderr
+    assert b"What to trade" in plan.stdout
+    assert plan.stdout.isascii()
+    assert refused.returncode == 3
+    assert b"did you mean 'max_weight'?" in refused.stderr
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.isascii()
+
+
+def test_colours_stay_away_from_files_and_where_they_are_unwanted(root: Path) -> None:
+    redirected = started(root, "check", "data/listed")
+    refused = started(root, "check", "data/lsted", NO_COLOR="1")
+
+    assert b"\x1b[" not in redirected.stdout + refused.stderr
+    assert refused.returncode == 3
+
+
+def test_a_wide_terminal_is_asked_through_columns(root: Path) -> None:
+    lines = started(root, "check", "data/listed", COLUMNS="200").stdout.decode().splitlines()
+
+    assert any(len(line) > 80 for line in lines)
+    assert max(map(len, lines)) <= 200
+
+
+def test_results_and_messages_go_to_their_own_streams(root: Path, listed: Folder) -> None:
+    done = started(root, "rebalance", str(listed.path), "--json", "--out", "plans", folder=listed.path.parent)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"{\n")
+    assert done.stdout.endswith(b"}\n")
+    assert done.stderr.decode().split() == ["wrote", "plans/orders.csv", "and", "plans/plan.json"]
+
+
+def test_a_reader_that_stops_listening_gets_no_traceback(root: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.quote(sys.executable)} -m allocator schema book | head -1; exit ${{PIPESTATUS[0]}}"],
+        cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert b"Traceback" not in done.stderr
+    assert done.stdout == b"{\n"

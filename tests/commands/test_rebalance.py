@@ -1,0 +1,302 @@
+"""`allocator rebalance`: the plan on stdout, the files whole or not at all, and an honest exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import Result
+
+from allocator.errors import NotSolved
+
+if TYPE_CHECKING:
+    from tests.conftest import Folder
+
+Run = Callable[..., Result]
+Valid = Callable[[str, str], dict[str, Any]]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, hidden ones too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_plan_answers_what_why_and_what_if(listed: Folder, run: Run) -> None:
+    answer = run("rebalance", listed.path)
+
+    assert answer.exit_code == 0
+    assert answer.stderr == ""
+    for said in (
+        "Listed AI names · account main · 2026-11-20 · 1,460,000 USD",
+        "What to trade",
+        "sell    NVDA",
+        "Why: before and after",
+        "worst-case return",
+        "Why not more",
+        "cash at most 10%",
+        "What if I am wrong",
+        "generalizable_compression",
+        "Stability: 2 points of any probability",
+        "Proof: all 36 rules hold on the final lots",
+    ):
+        assert said in answer.stdout
+
+
+def test_sells_stand_before_buys(listed: Folder, run: Run) -> None:
+    sides = [line.split()[0] for line in run("rebalance", listed.path).stdout.splitlines()
+             if line.strip().startswith(("sell ", "buy "))]  # fmt: skip
+
+    assert set(sides) == {"sell", "buy"}
+    assert sides == sorted(sides, reverse=True)
+
+
+def test_no_line_of_a_plan_is_longer_than_80_columns(listed: Folder, run: Run) -> None:
+    answer = run("rebalance", listed.path)
+
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+
+
+def test_the_longest_names_still_fit_80_columns_and_can_be_read(listed: Folder, run: Run) -> None:
+    for file in ("holdings.csv", "exposures.csv", "scenario_returns.csv", "benchmark.csv"):
+        text = (listed.path / file).read_text(encoding="utf-8").replace("NVDA,", "XNAS:NVDA.COMMON/USD-2026,")
+        (listed.path / file).write_text(text, encoding="utf-8")
+    settings = (listed.path / "book.toml").read_text(encoding="utf-8")
+    settings = settings.replace("weights.NVDA", 'weights."XNAS:NVDA.COMMON/USD-2026"')
+    settings = settings.replace('["NVDA"', '["XNAS:NVDA.COMMON/USD-2026"')
+    settings = settings.replace('"Listed AI names"', '"' + "A very long name of a book " * 5 + '"')
+    long = "_and_then_everybody_buys_more_compute_for_ever"
+    settings = settings.replace("[scenarios.proprietary_jevons]", f"[scenarios.proprietary_jevons{long}]")
+    (listed.path / "book.toml").write_text(settings, encoding="utf-8")
+    returns = (listed.path / "scenario_returns.csv").read_text(encoding="utf-8")
+    (listed.path / "scenario_returns.csv").write_text(
+        returns.replace("proprietary_jevons,", f"proprietary_jevons{long},", 1), encoding="utf-8"
+    )
+
+    answer = run("rebalance", listed.path)
+
+    assert answer.exit_code == 0, answer.stderr
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+    assert "…" not in answer.stdout
+    joined = "".join(answer.stdout.split())
+    assert "1,065" in joined  # numbers are never cut
+    assert "XNAS:NVD" in joined
+
+
+def test_headers_of_the_orders_are_not_cut(listed: Folder, run: Run) -> None:
+    header = next(line for line in run("rebalance", listed.path).stdout.splitlines() if "quantity" in line)
+
+    assert "…" not in header
+    assert header.split() == ["order", "instrument", "quantity", "USD", "before", "after", "expected", "worst", "case"]
+
+
+def test_one_document_for_programs_and_nothing_else(listed: Folder, run: Run, valid: Valid) -> None:
+    answer = run("rebalance", listed.path, "--json")
+
+    document = valid(answer.stdout, "plan")
+    assert answer.exit_code == 0
+    assert answer.stderr == ""
+    assert document["format"] == "allocator.plan/1"
+    assert document["book"]["value"] == 1_460_000
+    assert {order["side"] for order in document["orders"]} == {"sell", "buy"}
+
+
+def test_a_plan_is_written_as_orders_and_as_a_document(listed: Folder, run: Run, valid: Valid) -> None:
+    out = listed.path.parent / "new" / "plans"
+
+    answer = run("rebalance", listed.path, "--out", out)
+    shown = json.loads(run("rebalance", listed.path, "--json").stdout)
+
+    assert sorted(contents(out)) == ["orders.csv", "plan.json"]
+    assert "wrote" in answer.stderr
+    assert "orders.csv" not in answer.stdout
+    document = valid((out / "plan.json").read_text(encoding="utf-8"), "plan")
+    assert document == shown
+    orders = list(csv.DictReader(io.StringIO((out / "orders.csv").read_text(encoding="utf-8"))))
+    assert [(row["side"], row["instrument"], float(row["quantity"])) for row in orders] == [
+        (order["side"], order["instrument"], order["quantity"]) for order in document["orders"]
+    ]
+    assert {(row["account"], row["as_of"], row["currency"]) for row in orders} == {("main", "2026-11-20", "USD")}
+    assert [row["name"] for row in orders if row["instrument"] == "ADBE"] == ["Adobe"]
+
+
+def test_the_same_book_writes_the_same_bytes(listed: Folder, run: Run) -> None:
+    first, second = listed.path.parent / "first", listed.path.parent / "second"
+
+    run("rebalance", listed.path, "--out", first)
+    run("rebalance", listed.path, "--out", second)
+    once = contents(second)
+    run("rebalance", listed.path, "--out", second)
+
+    assert contents(first) == once == contents(second)
+
+
+def test_a_plan_written_into_the_book_does_not_change_the_book(listed: Folder, run: Run) -> None:
+    once = run("rebalance", listed.path, "--out", listed.path)
+
+    again = run("rebalance", listed.path, "--out", listed.path)
+
+    assert (again.exit_code, again.stdout) == (0, once.stdout)
+
+
+@pytest.mark.parametrize("broken", ["write", "rename"])
+def test_a_failure_of_writing_harms_no_earlier_file(
+    broken: str, listed: Folder, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = listed.path.parent / "plans"
+    run("rebalance", listed.path, "--out", out)
+    before = contents(out)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        if broken == "write":
+            patched.setattr(os, "fsync", fail)
+        else:
+            patched.setattr(Path, "replace", fail)
+        answer = run("rebalance", listed.path, "--set", "robust.radius=0.3", "--out", out)
+
+    assert answer.exit_code != 0
+    assert "No space left on device" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert contents(out) == before
+
+
+def test_a_file_in_place_of_the_out_folder_is_wrong_usage(listed: Folder, run: Run) -> None:
+    answer = run("rebalance", listed.path, "--out", listed.path / "book.toml")
+
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "is a file" in answer.stderr
+
+
+@pytest.mark.parametrize("start", ["=cmd|'/c calc'!A1", "+1", "-1", "@SUM(A1)"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_inert(start: str, listed: Folder, run: Run) -> None:
+    listed.cell("exposures.csv", "ADBE", "name", start)
+    rows = listed.rows("holdings.csv")
+    listed.write("holdings.csv", [rows[0], *([start, *row[1:]] for row in rows[1:])])
+    out = listed.path.parent / "plans"
+
+    answer = run("rebalance", listed.path, "--out", out)
+
+    assert answer.exit_code == 0, answer.stderr
+    cells = [cell for row in csv.reader((out / "orders.csv").open(encoding="utf-8")) for cell in row]
+    assert f"'{start}" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_markup_in_a_name_is_shown_and_not_obeyed(listed: Folder, run: Run) -> None:
+    rows = listed.rows("holdings.csv")
+    listed.write("holdings.csv", [rows[0], *(["[red]ours[/red]", *row[1:]] for row in rows[1:])])
+    listed.replace("book.toml", 'name = "Listed AI names"', 'name = "Book [/] [bold]one"')
+
+    answer = run("rebalance", listed.path)
+    checked = run("check", listed.path)
+
+    assert (answer.exit_code, checked.exit_code) == (0, 0), answer.stderr
+    for shown in (answer.stdout, checked.stdout):
+        assert "Book [/] [bold]one · account [red]ours[/red]" in shown
+
+
+def test_a_what_if_changes_the_plan_and_not_the_book(listed: Folder, run: Run) -> None:
+    before = contents(listed.path)
+
+    plain = json.loads(run("rebalance", listed.path, "--json").stdout)
+    capped = json.loads(run("rebalance", listed.path, "--json", "--set", "mandate.max_weight=0.11").stdout)
+
+    assert max(row["weight_after"] for row in plain["positions"][:-1]) > 0.11
+    assert max(row["weight_after"] for row in capped["positions"][:-1]) <= 0.11
+    assert contents(listed.path) == before
+
+
+def test_an_as_of_date_is_the_date_of_the_orders(listed: Folder, run: Run) -> None:
+    document = json.loads(run("rebalance", listed.path, "--json", "--as-of", "2027-01-04").stdout)
+
+    assert document["book"]["as_of"] == "2027-01-04"
+
+
+def test_one_of_several_accounts_is_rebalanced(listed: Folder, run: Run, valid: Valid) -> None:
+    header, *rows = listed.rows("holdings.csv")
+    listed.write("holdings.csv", [header, *rows, *(["pension", *row[1:2], "100", *row[3:]] for row in rows)])
+
+    unsaid = run("rebalance", listed.path, "--json")
+    document = valid(run("rebalance", listed.path, "--json", "--account", "pension").stdout, "plan")
+
+    assert unsaid.exit_code == 3
+    assert "--account: main, pension" in valid(unsaid.stdout, "error")["message"]
+    assert document["book"]["account"] == "pension"
+    assert {row["quantity_before"] for row in document["positions"]} == {100.0}
+
+
+def test_a_conflict_between_rules_is_exit_four(listed: Folder, run: Run, valid: Valid) -> None:
+    options = ("--set", "mandate.max_turnover=0.01")
+
+    answer = run("rebalance", listed.path, *options, "--out", listed.path / "plans")
+    document = valid(run("rebalance", listed.path, *options, "--json").stdout, "error")
+
+    assert (answer.exit_code, answer.stdout) == (4, "")
+    assert "cannot hold together" in answer.stderr
+    assert "smallest fix" in answer.stderr
+    assert not (listed.path / "plans").exists()
+    assert document["exit_code"] == 4
+    assert "sales at most 1%" in document["rules"]
+    assert document["fixes"]
+
+
+def test_every_printed_fix_of_a_conflict_works(listed: Folder, run: Run) -> None:
+    tight = ("--set", "mandate.max_turnover=0.1")
+    document = json.loads(run("rebalance", listed.path, *tight, "--json").stdout)
+    (fix,) = [fix for fix in document["fixes"] if fix.startswith("raise 'sales at most 10%' to ")]
+    limit = float(fix.rsplit(" ", 1)[1].rstrip("%")) / 100
+
+    answer = run("check", listed.path, "--set", f"mandate.max_turnover={limit}")
+
+    assert answer.exit_code == 0
+
+
+def test_no_verified_solution_is_exit_five(
+    listed: Folder, run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise NotSolved("no verified solution (PIQP: user_limit); raise solver.time_limit_seconds")
+
+    monkeypatch.setattr("allocator.plan.rebalance.rebalance", fail)
+
+    answer = run("rebalance", listed.path, "--out", listed.path / "plans")
+    document = valid(run("rebalance", listed.path, "--json").stdout, "error")
+
+    assert (answer.exit_code, answer.stdout) == (5, "")
+    assert "raise solver.time_limit_seconds" in " ".join(answer.stderr.split())
+    assert not (listed.path / "plans").exists()
+    assert (document["error"], document["exit_code"]) == ("NotSolved", 5)
+    assert "breaches" not in document
+
+
+def test_an_interruption_ends_without_a_traceback(listed: Folder, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("allocator.plan.rebalance.rebalance", interrupt)
+
+    answer = run("rebalance", listed.path, "--out", listed.path / "plans")
+
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr.strip() == "Aborted!"
+    assert not (listed.path / "plans").exists()
+
+
+def test_nothing_to_trade_is_said_plainly(listed: Folder, run: Run) -> None:
+    plan = json.loads(run("rebalance", listed.path, "--json").stdout)
+    for row in plan["positions"]:
+        listed.cell("holdings.csv", row["instrument"], "quantity", repr(row["quantity_after"]))
+
+    answer = run("rebalance", listed.path, "--set", "lots.min_trade=200000", "--set", "mandate.max_cash=0.2")
+
+    assert answer.exit_code == 0, answer.stderr
+    assert "nothing to trade: today's holdings are the plan" in answer.stdout
+    assert "What if I am wrong" in answer.stdout
