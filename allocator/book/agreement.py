@@ -24,7 +24,7 @@ def breaches_of(settings: Settings, tables: Tables, account: str | None) -> list
     found = [*_probabilities(settings), *_mandate_words(settings)]
     if "holdings" in tables:
         found += [*_account(tables, account), *_dates(settings, tables), *_currencies(settings, tables)]
-        found += _one_price(tables)
+        found += [*_one_price(tables), *_worth_something(tables, account)]
     if "exposures" in tables:
         found += [*_cash(settings, tables), *_risk_columns(settings, tables)]
         found += [*_mandate_names(settings, tables), *_same_instruments(settings, tables)]
@@ -152,6 +152,20 @@ def _account(tables: Tables, account: str | None) -> Iterator[Breach]:
     if account is not None and account not in accounts:
         yield Breach(
             "--account", None, None, account, "no such account in holdings.csv", did_you_mean(account, accounts)
+        )
+
+
+def _worth_something(tables: Tables, account: str | None) -> Iterator[Breach]:
+    holdings = tables["holdings"]
+    own = holdings if account is None else holdings.loc[holdings["account"] == account]
+    if len(own) and not (own["quantity"] > 0).any():
+        yield Breach(
+            _name(tables, "holdings"),
+            None,
+            "quantity",
+            None,
+            "the account holds nothing",
+            "enter what is held; money to invest is a quantity of cash",
         )
 
 

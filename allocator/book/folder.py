@@ -65,7 +65,11 @@ def _text(path: Path) -> str:
                 )
             ]
         )
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        rule = f"cannot be read: {error.strerror or error}"
+        raise BadInput([Breach("book.toml", None, None, None, rule, "check the file and its rights")]) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -18,6 +18,9 @@ from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible
 
 P = ParamSpec("P")
 
+INTERRUPTED = 130
+"""What a shell says of a command that Ctrl-C ended; 1 would call it a defect of ours."""
+
 
 def book_options(command: Callable[P, None]) -> Callable[P, None]:
     """The BOOK argument with --account, --set and --as-of."""
@@ -57,6 +60,9 @@ def answers(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
         as_json = bool(kwargs.get("as_json"))
         try:
             document = command(*args, **kwargs)
+        except KeyboardInterrupt:
+            click.echo("interrupted; nothing was written", err=True)
+            sys.exit(INTERRUPTED)
         except AllocatorError as error:
             if as_json:
                 click.echo(json.dumps(error_document(error), indent=2))

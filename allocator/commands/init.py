@@ -33,15 +33,24 @@ def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
         raise BadInput(
             [Breach(folder, None, None, None, "this folder is not empty; nothing was written", "name a new folder")]
         )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".init-") as temporary:
-        made = Path(temporary) / "book"
-        shutil.copytree(sample_books() / sample, made)
-        if place.exists():
-            place.rmdir()
-        made.rename(place)  # whole or not at all
+    try:
+        _copy(sample_books() / sample, place)
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror or error}; nothing was written"
+        raise BadInput([Breach(folder, None, None, None, rule, "make room, or name another folder")]) from None
     files = sorted(child.name for child in place.iterdir())
     if not as_json:
         click.echo(f"{folder}: {', '.join(files)}")
         click.echo(f"next: edit the tables, then `allocator check {folder}` and `allocator rebalance {folder}`")
     return {"format": "allocator.init/1", "folder": folder, "sample": sample, "files": files}
+
+
+def _copy(sample: Path, place: Path) -> None:
+    """Make `place` a copy of a sample, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".init-") as temporary:
+        made = Path(temporary) / "book"
+        shutil.copytree(sample, made)
+        if place.exists():
+            place.rmdir()
+        made.rename(place)

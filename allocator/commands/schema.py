@@ -41,5 +41,14 @@ def schema(name: str | None, *, as_json: bool) -> dict[str, Any] | None:
     else:
         import yaml
 
-        contract = yaml.safe_load(text)
+        contract = _lawful(yaml.safe_load(text))
     return {"format": "allocator.schema/1", "name": name, "contract": contract}
+
+
+def _lawful(value: Any) -> Any:
+    """The same contract in JSON, which has no infinity: there it is the text `.inf`, as YAML writes it."""
+    if isinstance(value, dict):
+        return {key: _lawful(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_lawful(part) for part in value]
+    return ".inf" if value == float("inf") else value

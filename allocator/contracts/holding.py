@@ -78,7 +78,7 @@ def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> 
     breaches = list(_column_breaches(schema, rules, table))
     typed, unread, unreadable = _typed(rules, table)
     breaches += unreadable
-    for error in _judge(schema, typed):
+    for error in _judge(_named(schema, rules), typed):
         breaches += _translate(error, schema, table, typed, unread)
     columns = {column: position for position, column in enumerate(table.columns)}
     lines = {row: position for position, row in enumerate(table.rows)}
@@ -136,6 +136,22 @@ def _typed(rules: dict[str, Column], table: _Table) -> tuple[pd.DataFrame, Cells
             unread |= {(name, position) for position in faults}
             breaches += table.breaches(name, faults)
     return pd.DataFrame(columns), unread, breaches
+
+
+def _named(schema: DataFrameSchema, rules: dict[str, Column]) -> DataFrameSchema:
+    """The contract with a column of its own for each name that a pattern fits.
+
+    pandera gives one column object to all of them, and its lazy errors all bear the name that it had last.
+    """
+    from pandera.pandas import Column, DataFrameSchema
+
+    columns = {
+        name: Column(rule.dtype, rule.checks, nullable=rule.nullable, unique=rule.unique, name=name)
+        if rule.regex
+        else rule
+        for name, rule in rules.items()
+    }
+    return DataFrameSchema(columns, unique=schema.unique, strict=False, name=schema.name)
 
 
 def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError]:

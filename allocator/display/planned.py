@@ -115,7 +115,7 @@ def _scenarios(out: Console, plan: Plan) -> None:
 
 
 def _verdict(out: Console, plan: Plan) -> None:
-    moved = "some shift of a probability by 2 points cannot meet the mandate"
+    moved = "for some shift of a probability by 2 points there is no verified plan"
     if plan.stability is not None:
         moved = f"2 points of any probability move at most {percents(plan.stability)} of the account"
     out.print()

@@ -18,7 +18,8 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.book.settings import Range
-from allocator.mandate.ambiguity import Ambiguity, ambiguity_of, worst_case
+from allocator.errors import BadMandate, Breach
+from allocator.mandate.ambiguity import Ambiguity, Known, ambiguity_of, worst_case
 from allocator.mandate.rules import (
     AtLeast,
     AtMost,
@@ -51,6 +52,31 @@ class Mandate:
     linear_rules: tuple[LinearRule, ...]
     volatility: VolatilityLimit | None
     cost_rates: Vector
+
+    def __post_init__(self) -> None:
+        """Refuse what no program solves: a mandate made in Python passes here as one from a book does.
+
+        Raises:
+            BadMandate: every number or combination that has no meaning.
+        """
+        found: list[tuple[str, object, str, str]] = []
+        if self.return_weight not in (0.0, 1.0):
+            found.append(("return_weight", self.return_weight, "must be 1, or 0 for minimum variance", "choose one"))
+        if not 0 <= self.risk_aversion < np.inf:
+            found.append(("risk_aversion", self.risk_aversion, "must be 0 or more", "write for example 2.0"))
+        if self.return_weight == 0 and not isinstance(self.ambiguity, Known):
+            found.append(
+                (
+                    "ambiguity",
+                    self.ambiguity,
+                    "means nothing to minimum variance, which looks at no return",
+                    "use Known()",
+                )
+            )
+        if not ((self.cost_rates >= 0) & (self.cost_rates < 1)).all():
+            found.append(("cost_rates", self.cost_rates, "must be fractions from 0 to below 1", "10 bps are 0.001"))
+        if found:
+            raise BadMandate(Breach("Mandate", None, name, str(value), rule, cure) for name, value, rule, cure in found)
 
     @cached_property
     def rows(self) -> Rows:

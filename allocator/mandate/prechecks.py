@@ -14,7 +14,7 @@ from allocator.book.book import Book
 from allocator.book.settings import Range
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate, bucket_shares
-from allocator.mandate.rules import widened, percent
+from allocator.mandate.rules import percent, widened
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
 

@@ -49,7 +49,8 @@ def returns_of(book: Book) -> History:
                 "shorten the window or lengthen the history",
             )
         )
-    first = pd.Series({name: window[name].first_valid_index() for name in window.columns})
+    there = window.notna()
+    first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
     late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
     notes = [f"{dropped_after} later rows cut"] if dropped_after else []
     if late.any() and settings.late_listings == "refuse":
@@ -76,7 +77,8 @@ def returns_of(book: Book) -> History:
         breaches += [
             _breach(
                 str(name),
-                f"is blank on {day:%Y-%m-%d}" + (f" and {count - 1} more days" if count > 1 else ""),
+                f"is blank on {day:%Y-%m-%d}"
+                + (f" and {count - 1} more day{'s' if count > 2 else ''}" if count > 1 else ""),
                 'correct it, or set risk.blanks = "drop_rows" to leave out those days',
             )
             for name, count in blank.sum().items()

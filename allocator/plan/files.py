@@ -6,43 +6,57 @@ import csv
 import io
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from allocator.errors import BadInput, Breach
 from allocator.plan.plan import Plan
 
 COLUMNS = ("account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost")
 
 
 def write_plan(plan: Plan, document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write `orders.csv` and `plan.json` into `folder`; each appears complete under its name, or not at all.
+    """Write `orders.csv` and `plan.json` into `folder`: both whole, or neither.
 
     Raises:
-        OSError: the folder cannot be written; files that were there before are unharmed.
+        BadInput: the folder cannot be written; files that were there before are as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        folder / "orders.csv": orders_csv(plan),
-        folder / "plan.json": json.dumps(document, indent=1, allow_nan=False) + "\n",
-    }
-    temporaries = {}
+    orders, plan_json = folder / "orders.csv", folder / "plan.json"
+    texts = {orders: orders_csv(plan), plan_json: json.dumps(document, indent=1, allow_nan=False) + "\n"}
     try:
-        for path, text in texts.items():
-            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}-")
-            temporaries[path] = Path(name)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in temporaries.items():
-            temporary.chmod(0o644)
-            temporary.replace(path)
-    finally:
-        for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
-    orders, plan_json = texts
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+            _replace_all({path: text.encode() for path, text in texts.items()}, Path(temporary))
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror or error}"
+        raise BadInput([Breach("--out", None, None, str(folder), rule, "make room, or name another folder")]) from None
     return orders, plan_json
+
+
+def _replace_all(contents: dict[Path, bytes], temporary: Path) -> None:
+    """Give every path its contents by renaming finished files; on a failure put back what was there."""
+    for path, content in contents.items():
+        with (temporary / path.name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copy2(path, temporary / f"{path.name}.before")
+    replaced: list[Path] = []
+    try:
+        for path in contents:
+            (temporary / path.name).replace(path)
+            replaced.append(path)
+    except OSError:
+        for path in replaced:
+            before = temporary / f"{path.name}.before"
+            if before.exists():
+                before.replace(path)
+            else:
+                path.unlink()
+        raise
 
 
 def orders_csv(plan: Plan) -> str:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Rows, Trade, VolatilityLimit, percent, some_rows, stacked
 from allocator.outlook.outlook import Outlook
+from allocator.plan.integer import Block, IntegerProgram
 from allocator.program.compile import Start
 from allocator.program.conflicts import loosened
 from allocator.types import Vector
@@ -98,36 +98,24 @@ def _lattice(book: Book, mandate: Mandate, start: Start, target: Trade) -> _Latt
 def _nearest(lattice: _Lattice, outlook: Outlook, rows: Rows) -> Vector | None:
     """Signed lots (N,) of the nearest whole-lot portfolio, or None where there is none."""
     count = len(lattice.targets)
-    objective = np.concatenate([np.zeros(4 * count), lattice.lot_values])
     coefficients, limits = _rules_on_lots(lattice, outlook, rows)
-    found = _solve(
-        lattice,
-        objective,
-        [
-            LinearConstraint(sp.hstack([coefficients, sp.csr_array((len(limits), 3 * count))]), -np.inf, limits),
-            *_structure(lattice),
-        ],
-    )
-    if found.status == 2:
+    kept = Block(sp.hstack([coefficients, sp.csr_array((len(limits), 3 * count))]), -np.inf, limits)
+    objective = np.concatenate([np.zeros(4 * count), lattice.lot_values])
+    status, found = _program(lattice, objective, [kept, *_structure(lattice)]).solve(lattice.seconds)
+    if status == "Infeasible":
         return None
-    if found.status != 0 or found.x is None:
-        raise NotSolved(f"whole lots: {found.message}; raise lots.time_limit_seconds")
-    return np.asarray(found.x[:count] - found.x[count : 2 * count], dtype=float)
+    if found is None:
+        raise NotSolved(f"whole lots: {status}; raise lots.time_limit_seconds")
+    result: Vector = found[:count] - found[count : 2 * count]
+    return result
 
 
-def _solve(lattice: _Lattice, objective: Vector, constraints: list[LinearConstraint], extra: int = 0) -> OptimizeResult:
+def _program(lattice: _Lattice, objective: Vector, blocks: list[Block], extra: int = 0) -> IntegerProgram:
+    """Lots bought and sold, is bought, is sold, distance, and `extra` columns of slack."""
     count = len(lattice.targets)
-    highest = np.concatenate(
-        [lattice.most_bought, lattice.most_sold, np.ones(2 * count), np.full(count + extra, np.inf)]
-    )
+    upper = np.concatenate([lattice.most_bought, lattice.most_sold, np.ones(2 * count), np.full(count + extra, np.inf)])
     integral = np.concatenate([np.ones(4 * count), np.zeros(count + extra)])
-    return milp(
-        objective,
-        integrality=integral,
-        bounds=Bounds(np.zeros_like(highest), highest),
-        constraints=constraints,
-        options={"time_limit": lattice.seconds},
-    )
+    return IntegerProgram(objective, tuple(blocks), upper, integral)
 
 
 def _rules_on_lots(lattice: _Lattice, outlook: Outlook, rows: Rows) -> tuple[sp.csr_array, Vector]:
@@ -145,7 +133,7 @@ def _rules_on_lots(lattice: _Lattice, outlook: Outlook, rows: Rows) -> tuple[sp.
     return sp.csr_array(coefficients) * _BASIS_POINTS, np.append(limits, start.cash) * _BASIS_POINTS
 
 
-def _structure(lattice: _Lattice) -> list[LinearConstraint]:
+def _structure(lattice: _Lattice) -> list[Block]:
     """What makes lots orders: bought or sold, at least the smallest trade; and what makes distance the distance."""
     count = len(lattice.targets)
     eye, none = sp.eye_array(count), sp.csr_array((count, count))
@@ -156,14 +144,14 @@ def _structure(lattice: _Lattice) -> list[LinearConstraint]:
     slope = np.divide(above - below, high - low, out=np.zeros(count), where=high > low)
     chord = sp.diags_array(slope)
     return [
-        LinearConstraint(sp.hstack([eye, none, -sp.diags_array(lattice.most_bought), none, none]), -np.inf, 0),
-        LinearConstraint(sp.hstack([none, eye, none, -sp.diags_array(lattice.most_sold), none]), -np.inf, 0),
-        LinearConstraint(sp.hstack([-eye, none, smallest, none, none]), -np.inf, 0),
-        LinearConstraint(sp.hstack([none, -eye, none, smallest, none]), -np.inf, 0),
-        LinearConstraint(sp.hstack([none, none, eye, eye, none]), -np.inf, 1),
-        LinearConstraint(sp.hstack([-eye, eye, none, none, eye]), -lattice.targets, np.inf),
-        LinearConstraint(sp.hstack([eye, -eye, none, none, eye]), lattice.targets, np.inf),
-        LinearConstraint(sp.hstack([-chord, chord, none, none, eye]), below - slope * low, np.inf),
+        Block(sp.hstack([eye, none, -sp.diags_array(lattice.most_bought), none, none]), -np.inf, 0),
+        Block(sp.hstack([none, eye, none, -sp.diags_array(lattice.most_sold), none]), -np.inf, 0),
+        Block(sp.hstack([-eye, none, smallest, none, none]), -np.inf, 0),
+        Block(sp.hstack([none, -eye, none, smallest, none]), -np.inf, 0),
+        Block(sp.hstack([none, none, eye, eye, none]), -np.inf, 1),
+        Block(sp.hstack([-eye, eye, none, none, eye]), -lattice.targets, np.inf),
+        Block(sp.hstack([eye, -eye, none, none, eye]), lattice.targets, np.inf),
+        Block(sp.hstack([-chord, chord, none, none, eye]), below - slope * low, np.inf),
     ]
 
 
@@ -207,40 +195,45 @@ def _with_tangent(rows: Rows, trade: Trade, outlook: Outlook, volatility: Volati
 
 
 def _cannot_fit(book: Book, mandate: Mandate, lattice: _Lattice, outlook: Outlook, rows: Rows) -> Infeasible:
-    """The rule that whole lots miss by least, and the largest lot that stands in its way."""
+    """The rules that whole lots miss by least, the largest lot that stands in their way, and the way out."""
+    count = len(lattice.targets)
+    found = _least_missed(lattice, outlook, rows)
+    if found is None:
+        return Infeasible("no whole-lot portfolio keeps the rules", fixes=["use smaller lots, or a smaller min_trade"])
+    missed = found[5 * count :] / _BASIS_POINTS
+    broken = [int(i) for i in np.argsort(-missed, kind="stable") if missed[i] > RULE_TOLERANCE]
+    names = [rows.labels[i] for i in broken]
+    wealth = traded(book, mandate, np.rint(found[:count] - found[count : 2 * count])).value / book.value
+    together = " and ".join(fix for i in broken if (fix := loosened(rows, i, missed[i], wealth)))
+    return Infeasible(
+        f"no whole-lot portfolio keeps {' and '.join(map(repr, names)) or 'the rules'}: "
+        f"{_largest_order(book, lattice, rows, broken[0] if broken else 0)}",
+        names,
+        [*([together] if together else []), "use smaller lots or a smaller lots.min_trade"],
+    )
+
+
+def _least_missed(lattice: _Lattice, outlook: Outlook, rows: Rows) -> Vector | None:
+    """The whole-lot portfolio that misses the rules by least in all; its last R entries say by how much, in bps."""
     count, rules = len(lattice.targets), len(rows.labels)
     coefficients, limits = _rules_on_lots(lattice, outlook, rows)
     slack = sp.vstack([-sp.eye_array(rules), sp.csr_array((1, rules))])
-    found = _solve(
-        lattice,
-        np.concatenate([np.zeros(5 * count), np.ones(rules)]),
-        [
-            LinearConstraint(sp.hstack([coefficients, sp.csr_array((rules + 1, 3 * count)), slack]), -np.inf, limits),
-            *(
-                LinearConstraint(sp.hstack([part.A, sp.csr_array((count, rules))]), part.lb, part.ub)
-                for part in _structure(lattice)
-            ),
-        ],
-        extra=rules,
-    )
-    if found.status != 0 or found.x is None:
-        return Infeasible("no whole-lot portfolio keeps the rules", fixes=["use smaller lots, or a smaller min_trade"])
-    missed = found.x[5 * count :] / _BASIS_POINTS
-    broken = [i for i in np.argsort(-missed, kind="stable") if missed[i] > RULE_TOLERANCE]
-    names = [rows.labels[i] for i in broken]
-    i = broken[0] if broken else 0
-    touched = (np.abs((rows.holdings + rows.buys + rows.sells)[[i]].toarray()[0]) > 0) | (not broken)
-    orders = np.where(touched, lattice.lot_values * lattice.smallest, 0.0)
+    missed = Block(sp.hstack([coefficients, sp.csr_array((rules + 1, 3 * count)), slack]), -np.inf, limits)
+    widened = [
+        Block(sp.hstack([block.coefficients, sp.csr_array((count, rules))]), block.low, block.high)
+        for block in _structure(lattice)
+    ]
+    objective = np.concatenate([np.zeros(5 * count), np.ones(rules)])
+    return _program(lattice, objective, [missed, *widened], extra=rules).solve(lattice.seconds)[1]
+
+
+def _largest_order(book: Book, lattice: _Lattice, rows: Rows, rule: int) -> str:
+    """The largest smallest order among the names that a rule touches: the lot that does not fit."""
+    touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
+    # a rule on cash or on the expected return names no instrument: every order touches it
+    orders = np.where(touched | (not touched.any()), lattice.lot_values * lattice.smallest, 0.0)
     worst = int(np.argmax(orders))
-    lot = (
+    return (
         f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
         f"{book.settings.book.currency}, {percent(float(round(orders[worst], 4)))} of the account"
-    )
-    wealth = traded(book, mandate, np.rint(found.x[:count] - found.x[count : 2 * count])).value / book.value
-    fixes = [fix for j in broken if (fix := loosened(rows, int(j), missed[j], wealth))]
-    together = " and ".join(fixes)
-    return Infeasible(
-        f"no whole-lot portfolio keeps {' and '.join(repr(name) for name in names) or 'the rules'}: {lot}",
-        names,
-        [*([together] if together else []), "use smaller lots or a smaller lots.min_trade"],
     )

@@ -52,7 +52,10 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     final = traded(book, mandate, lots)
     readings = mandate.readings(final, outlook)
     refuse_broken(readings, RULE_TOLERANCE, "the whole lots")
-    if final.cash < 0 or (book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes).any():
+    if (
+        final.cash < -RULE_TOLERANCE * book.value
+        or (book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes).any()
+    ):
         raise NotSolved("the whole lots spend more than there is; no number leaves")
     say("measuring stability")
     adversary = mandate.ambiguity.adversary(
@@ -138,7 +141,8 @@ def stability(
 ) -> float | None:
     """Largest L1 change of the target weights, cash included, when one probability moves by ± 2 points.
 
-    The others share the move in proportion. None where the mandate cannot be met under such a shift.
+    The others share the move in proportion. Every shifted plan passes the same checks as the plan itself; None where
+    there is none that does.
     """
     largest = 0.0
     here = np.append(target.values, target.cash) / target.value
@@ -146,10 +150,9 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            solution = fitting.solve(start, moved, mandate, limits)
-        except Infeasible:
+            there, _, _ = certified(start, moved, mandate, fitting.solve(start, moved, mandate, limits))
+        except (Infeasible, NotSolved):
             return None
-        there = _as_trade(start, mandate, solution.holdings, 1.0)
         change = np.append(there.values, there.cash) / there.value - here
         largest = max(largest, float(np.abs(change).sum()))
     return largest

@@ -42,25 +42,43 @@ def tightest(
     """Prices completed from the solver's multipliers, and the lower bound that they prove.
 
     With cash in the portfolio its price follows exactly from the others; with none left the solver's may be higher.
-    Both are lawful, the better one is kept.
+    The conic rule's direction is the portfolio's own or the solver's. All are lawful, the best is kept.
     """
-    tried = [_completed(outlook, mandate, holdings, found, floor) for floor in (-np.inf, found.cash)]
+    directions = [_direction(outlook, holdings), *([] if found.direction is None else [found.direction])]
+    tried = [
+        _completed(start, outlook, mandate, holdings, found, direction, floor)
+        for direction in directions
+        for floor in (-np.inf, found.cash)
+    ]
     bounds = [lower_bound(start, outlook, mandate, at) for at in tried]
     best = int(np.argmax(bounds))
     return tried[best], bounds[best]
 
 
-def _completed(outlook: Outlook, mandate: Mandate, holdings: Vector, found: Multipliers, cash_floor: float) -> Prices:
+def _direction(outlook: Outlook, holdings: Vector) -> Vector:
+    """(F + N,) the unit vector along which the portfolio is at risk."""
+    both = np.concatenate([outlook.risk.loadings.T @ holdings, np.sqrt(outlook.risk.specific) * holdings])
+    length = float(np.linalg.norm(both))
+    return both / length if length > 0 else both
+
+
+def _completed(
+    start: Start,
+    outlook: Outlook,
+    mandate: Mandate,
+    holdings: Vector,
+    found: Multipliers,
+    direction: Vector,
+    cash_floor: float,
+) -> Prices:
     """The prices of the account's own equations, so that the bound loses nothing to the solver's last digits.
 
-    Wealth and cash by stationarity in W and c, the factors' in y, the position's by clipping into the interval in which
-    neither buying nor selling gains.
+    Wealth and cash by stationarity in W and c, the factors' in y. The position's is the best there is, name by name:
+    where the name would be held as it was, clipped into the interval in which neither buying nor selling gains.
+    Last, wealth is lowered as far as the names together ask for it.
     """
     rows, risk, q = mandate.rows, outlook.risk, found.adversary
-    factors, own = risk.loadings.T @ holdings, np.sqrt(risk.specific) * holdings
-    both = np.concatenate([factors, own])
-    length = float(np.linalg.norm(both))
-    direction = both / length if length > 0 else np.zeros_like(both)
+    factors = risk.loadings.T @ holdings
     limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
     wealth = mandate.return_weight + float(rows.wealth @ found.rows) + found.volatility * limit
     gains = float(rows.expected @ found.rows) * outlook.probabilities - mandate.return_weight * q
@@ -72,13 +90,15 @@ def _completed(outlook: Outlook, mandate: Mandate, holdings: Vector, found: Mult
         - wealth
         - risk.loadings @ in_factors
         + found.volatility * np.sqrt(risk.specific) * direction[len(factors) :]
-        + 2 * mandate.risk_aversion * risk.specific * holdings
+        + 2 * mandate.risk_aversion * risk.specific * start.holdings
     )
     position = np.clip(
         -pull,
         cash * (1 - mandate.cost_rates) - rows.sells.T @ found.rows,
         cash * (1 + mandate.cost_rates) + rows.buys.T @ found.rows,
     )
+    in_holdings = pull - 2 * mandate.risk_aversion * risk.specific * start.holdings + position
+    wealth -= _excess_price(in_holdings, mandate.risk_aversion * risk.specific)
     return Prices(found.rows, position, cash, wealth, in_factors, q, found.volatility, direction)
 
 
@@ -108,12 +128,33 @@ def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) ->
     )
 
 
+def _excess_price(linear: Vector, curvature: Vector) -> float:
+    """The least price of wealth at which nobody would hold more than there is: Σ at most 1, where each name alone may
+    take all. Without it the solver's last digit counts once for every name.
+    """
+    low, high = 0.0, max(-float(linear.min()), 0.0)
+    if _cheapest(linear, curvature).sum() <= 1:
+        return 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _cheapest(linear + middle, curvature).sum() > 1:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 def _least_quadratic(linear: Vector, curvature: Vector) -> float:
     """Σ min over 0 ≤ h ≤ 1 of linear·h + curvature·h²."""
+    at = _cheapest(linear, curvature)
+    return float((linear * at + curvature * at**2).sum())
+
+
+def _cheapest(linear: Vector, curvature: Vector) -> Vector:
+    """(N,) where linear·h + curvature·h² is least, 0 ≤ h ≤ 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         inner = np.where(curvature > 0, -linear / (2 * curvature), np.where(linear < 0, 1.0, 0.0))
-    at = np.clip(inner, 0.0, 1.0)
-    return float((linear * at + curvature * at**2).sum())
+    return np.clip(inner, 0.0, 1.0)
 
 
 def _least_free(linear: Vector, curvature: float) -> float:

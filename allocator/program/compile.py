@@ -1,8 +1,9 @@
 """The one builder: a mandate over one decision node as a parametrised cvxpy problem, compiled once for each shape.
 
 Wealth before trading is 1. Variables: holdings h, purchases b, sales s (N,), cash c, wealth W, factor exposures y (F,),
-scenario gains r and losses th (K,). Everything that may change between two solves is a parameter; what is compiled in
-is the shape: instruments, risk factors, which rules there are, and which ambiguity set.
+scenario gains r and losses th (K,), costs k = 1 − W. Gains and costs are in units of the largest return, so that what a
+solver calls zero is small beside them even where returns are. Everything that may change between two solves is a
+parameter; what is compiled in is the shape: instruments, risk factors, which rules there are, and which ambiguity set.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from allocator.outlook.outlook import Outlook
 from allocator.program.worst_case import WorstCase, shape_of, worst_case
 from allocator.types import Vector
 
+FEW_FACTORS = 0.5
+"""Of the instruments: with more factors than this the full covariance is solved faster than its factors."""
 TIE_BREAK = 1e-8
 """Price of trading one unit of wealth, so that among equal optima the plan that trades least is taken."""
 
@@ -50,7 +53,7 @@ class Constraints:
     position: cp.Constraint
     cash: cp.Constraint
     wealth: cp.Constraint
-    factors: cp.Constraint
+    factors: cp.Constraint | None
     losses: cp.Constraint | None
     rows: cp.Constraint | None
     volatility: cp.Constraint | None
@@ -110,6 +113,7 @@ class Compiled:
         rows = mandate.rows
         self.shape = shape(outlook, mandate)
         self._unit_variance = _typical_variance(outlook)
+        self._full = outlook.risk.loadings.shape[1] > FEW_FACTORS * instruments
         self._declare(instruments, scenarios, len(rows.labels))
         self.variables = Variables(
             cp.Variable(instruments, nonneg=True, name="holdings"),
@@ -119,6 +123,7 @@ class Compiled:
             cp.Variable(name="wealth"),
         )
         self._gains = cp.Variable(scenarios, name="gains")
+        self._mean, self._costs = cp.Variable(name="expected gain"), cp.Variable(name="costs")
         self._factors = cp.Variable(outlook.risk.loadings.shape[1], name="factor exposures")
         losses = cp.Variable(scenarios, name="losses")
         self.worst: WorstCase | None = None
@@ -127,26 +132,34 @@ class Compiled:
         self.constraints = self._constrain(outlook, mandate, rows, losses)
         gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
         others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []
+        if rows.expected.any():
+            others.append((self._mean == self._belief @ self._gains).set_label("expected gain"))
+        if self._needs_gains:
+            traded = self.variables.buys + self.variables.sells
+            others.append((self._costs == self._rates @ traded).set_label("costs"))
         self.problem = cp.Problem(
             cp.Minimize(self._objective(outlook, mandate)),
             self.constraints.all() + others + (self.worst.constraints if self.worst else []),
         )
         if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
             raise RuntimeError("the program is not DPP; every solve would compile anew")
-        self.scale = 1.0
+        self.scale, self.row_units = 1.0, np.ones(len(rows.labels))
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
         self._start = cp.Parameter(instruments, nonneg=True, name="holdings before")
         self._start_cash = cp.Parameter(nonneg=True, name="cash before")
         self._buying = cp.Parameter(instruments, nonneg=True, name="money paid for one unit bought")
         self._selling = cp.Parameter(instruments, nonneg=True, name="money received for one unit sold")
-        self._returns = cp.Parameter((scenarios, instruments), name="scenario returns / scale")
-        self._cash_returns = cp.Parameter(scenarios, name="cash returns / scale")
+        self._returns = cp.Parameter((scenarios, instruments), name="scenario returns / unit")
+        self._cash_returns = cp.Parameter(scenarios, name="cash returns / unit")
+        self._rates = cp.Parameter(instruments, nonneg=True, name="cost rates / unit")
         # cvxpy wants at least one element; an unused parameter is never written into the data
         self._wealth_limits = cp.Parameter(max(rows, 1), name="limits per wealth")
         self._limits = cp.Parameter(max(rows, 1), name="fixed limits")
-        self._belief = cp.Parameter(scenarios, nonneg=True, name="probabilities × scale")
-        self._wealth_price = cp.Parameter(nonneg=True, name="price of wealth")
+        self._cost_limits = cp.Parameter(max(rows, 1), name="limits per cost")
+        self._expected = cp.Parameter(max(rows, 1), name="weights of the expected gain")
+        self._belief = cp.Parameter(scenarios, nonneg=True, name="probabilities")
+        self._gain_price = cp.Parameter(nonneg=True, name="price of a unit of return")
         self._risk_price = cp.Parameter(nonneg=True, name="price of risk")
         self._tie_break = cp.Parameter(nonneg=True, name="price of trading")
         self._volatility = cp.Parameter(nonneg=True, name="volatility limit")
@@ -154,12 +167,14 @@ class Compiled:
     def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
         v = self.variables
         self._needs_gains = bool(mandate.return_weight) or bool(rows.expected.any())
+        exposures = self._factors == outlook.risk.loadings.T @ v.holdings
+        loss = losses >= -self._gain_price * self._gains
         return Constraints(
             position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
             cash=(v.cash == self._start_cash - self._buying @ v.buys + self._selling @ v.sells).set_label("cash row"),
             wealth=(v.wealth == cp.sum(v.holdings) + v.cash).set_label("wealth after costs"),
-            factors=(self._factors == outlook.risk.loadings.T @ v.holdings).set_label("factor exposures"),
-            losses=(losses >= -self._gains).set_label("loss in each scenario") if mandate.return_weight else None,
+            factors=exposures.set_label("factor exposures") if mandate.volatility or not self._full else None,
+            losses=loss.set_label("loss in each scenario") if mandate.return_weight else None,
             rows=self._row_constraint(rows),
             volatility=self._volatility_constraint(outlook) if mandate.volatility else None,
         )
@@ -172,7 +187,7 @@ class Compiled:
         if rows.buys.nnz or rows.sells.nnz:
             left = left + rows.buys @ v.buys + rows.sells @ v.sells
         if rows.expected.any():
-            left = left + cp.multiply(rows.expected, self._belief @ self._gains)
+            left = left + self._expected * self._mean + self._cost_limits * self._costs
         return (left <= self._limits).set_label("rules: " + "; ".join(rows.labels))
 
     def _volatility_constraint(self, outlook: Outlook) -> cp.Constraint:
@@ -183,35 +198,55 @@ class Compiled:
         v = self.variables
         objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells))
         if self.worst:
-            objective = objective + self.worst.expression - self._wealth_price * v.wealth
+            objective = objective + self.worst.expression + self._gain_price * self._costs
         if mandate.risk_aversion > 0:
-            own = sp.diags_array(outlook.risk.specific / self._unit_variance)
-            spread = cp.sum_squares(self._factors) / self._unit_variance
-            if outlook.risk.specific.any():
-                spread = spread + cp.quad_form(v.holdings, own, assume_PSD=True)
+            risk = outlook.risk
+            if self._full:
+                full = (risk.loadings @ risk.loadings.T + np.diag(risk.specific)) / self._unit_variance
+                spread = cp.quad_form(v.holdings, full, assume_PSD=True)
+            else:
+                own = sp.diags_array(risk.specific / self._unit_variance)
+                spread = cp.sum_squares(self._factors) / self._unit_variance
+                if risk.specific.any():
+                    spread = spread + cp.quad_form(v.holdings, own, assume_PSD=True)
             objective = objective + self._risk_price * spread
         return objective
 
     def write(self, start: Start, outlook: Outlook, mandate: Mandate) -> None:
         """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise)."""
-        rows = mandate.rows
-        risk_price = mandate.risk_aversion * self._unit_variance
-        sizes = [risk_price]
-        if mandate.return_weight:
-            sizes += [float(np.abs(outlook.returns).max()), float(np.abs(outlook.cash_returns).max())]
-        self.scale = scale = max(*sizes, 1e-12)
+        rows, risk_price = mandate.rows, mandate.risk_aversion * self._unit_variance
+        unit = _largest_return(outlook)
+        self.scale = scale = max(risk_price, unit * mandate.return_weight, 1e-12)
         self._start.value, self._start_cash.value = start.holdings, start.cash
         self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
-        self._returns.value, self._cash_returns.value = outlook.returns / scale, outlook.cash_returns / scale
+        self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
+        self._rates.value = mandate.cost_rates / unit
         if rows.labels:
-            self._wealth_limits.value, self._limits.value = rows.wealth, rows.limit
-        self._belief.value = outlook.probabilities * scale
-        self._wealth_price.value, self._risk_price.value = mandate.return_weight / scale, risk_price / scale
+            self._write_rows(rows, unit)
+        self._belief.value = outlook.probabilities
+        self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
         self._tie_break.value = TIE_BREAK / scale
         if mandate.volatility:
             self._volatility.value = mandate.volatility.limit * np.sqrt(outlook.years)
         if self.worst:
             self.worst.write(mandate.ambiguity, outlook.probabilities)
+
+    def _write_rows(self, rows: Rows, unit: float) -> None:
+        """Rows on the expected gain are in units of return and have W written as 1 − costs."""
+        expects = rows.expected != 0
+        others = (abs(rows.holdings) + abs(rows.buys) + abs(rows.sells)).sum(axis=1) + np.abs(rows.cash)
+        alone = expects & (others == 0)
+        self.row_units = np.where(alone, unit, 1.0)
+        self._wealth_limits.value = np.where(expects, 0.0, rows.wealth)
+        self._limits.value = (rows.limit + np.where(expects, rows.wealth, 0.0)) / self.row_units
+        self._expected.value = rows.expected * unit / self.row_units
+        self._cost_limits.value = np.where(expects, rows.wealth * unit, 0.0) / self.row_units
+
+
+def _largest_return(outlook: Outlook) -> float:
+    """The unit that returns and costs are measured in while solving."""
+    largest = max(float(np.abs(outlook.returns).max()), float(np.abs(outlook.cash_returns).max()))
+    return largest if largest > 0 else 1.0
 
 
 def _typical_variance(outlook: Outlook) -> float:

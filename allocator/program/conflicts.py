@@ -88,7 +88,7 @@ def explain_conflict(
         return _too_calm(mandate.volatility, least_volatility())
     conflict = _irreducible(space, list(np.flatnonzero(elastic.prices > 1e-7)))
     names = [rows.labels[i] for i in conflict]
-    fixes = [fix for i in conflict if (fix := _fix(space, rows, i))] or _joint_fix(rows, elastic)
+    fixes = [fix for i in conflict if (fix := _fix(space, rows, i))] or _joint_fix(space, rows)
     if len(names) == 1:
         return Infeasible(f"cannot be met: '{names[0]}'", names, fixes)
     listed = ", ".join(f"'{name}'" for name in names[:-1]) + f" and '{names[-1]}'"
@@ -152,12 +152,15 @@ def _fix(space: Polyhedron, rows: Rows, member: int) -> str | None:
     return None if elastic is None else loosened(rows, member, elastic.missed[member], elastic.wealth)
 
 
-def _joint_fix(rows: Rows, elastic: _Elastic) -> list[str]:
-    """Where no single rule suffices: the least changes in all, together."""
+def _joint_fix(space: Polyhedron, rows: Rows) -> list[str]:
+    """Where no single rule suffices: the least changes in all, together, of the rules that have a limit to move."""
+    elastic = _elastic(space, np.flatnonzero(~np.isnan(rows.stated)).tolist())
+    if elastic is None:
+        return []
     changes = [
         loosened(rows, int(i), elastic.missed[i], elastic.wealth) for i in np.flatnonzero(elastic.missed > _SLACK)
     ]
-    return [] if None in changes else [" and ".join(filter(None, changes)) + " (one alone is not enough)"]
+    return [" and ".join(filter(None, changes)) + " (one alone is not enough)"]
 
 
 def loosened(rows: Rows, member: int, missed: float, wealth: float) -> str | None:

@@ -14,13 +14,15 @@ class Multipliers:
     """Duals in units of the objective (fractions of the account).
 
     `rows` (R,) ≥ 0 belong to the linear rules in order; `cash` prices one unit of money; `adversary` (K,) are the
-    worst-case probabilities; `volatility` ≥ 0 belongs to the conic rule.
+    worst-case probabilities; `volatility` ≥ 0 belongs to the conic rule, along the unit `direction` (F + N,) where the
+    solver gave one.
     """
 
     rows: Vector
     cash: float
     adversary: Vector
     volatility: float
+    direction: Vector | None = None
 
 
 def read(value: object, count: int) -> Vector:

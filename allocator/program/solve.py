@@ -116,12 +116,16 @@ class Program:
         rows = len(mandate.rows.labels)
         dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
         volatility = constraints.volatility.dual_value if constraints.volatility is not None else None
+        prices = read(constraints.rows.dual_value if constraints.rows is not None else None, rows)
+        prices = np.maximum(prices, 0) * scale / self._compiled.row_units
+        # where W is written as 1 − costs, cash is priced without what wealth is worth there
+        in_costs = mandate.return_weight + float(prices @ np.where(mandate.rows.expected != 0, mandate.rows.wealth, 0))
         multipliers = Multipliers(
-            rows=np.maximum(read(constraints.rows.dual_value if constraints.rows is not None else None, rows), 0)
-            * scale,
-            cash=float(read(constraints.cash.dual_value, 1)[0]) * scale,
+            rows=prices,
+            cash=float(read(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
             volatility=0.0 if volatility is None else float(np.ravel(volatility[0])[0]) * scale,
+            direction=None if volatility is None else _unit(-np.ravel(volatility[1])),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -132,6 +136,11 @@ class Program:
             canonical,
             seconds,
         )
+
+
+def _unit(vector: Vector) -> Vector:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 0 else vector
 
 
 def _least_volatility(start: Start, outlook: Outlook, mandate: Mandate, limits: Limits) -> float:
@@ -150,8 +159,8 @@ def _attempt(compiled: Compiled, solver: str, limits: Limits) -> tuple[str, Cano
         # an inaccurate solution is judged by our own residuals, not by a warning
         warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
         options = _options(solver, limits)
-        data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
         try:
+            data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
             raw = chain.solve_via_data(problem, data, True, False, options)
             problem.unpack_results(raw, chain, inverse)
         except cp.SolverError as error:

@@ -144,6 +144,15 @@ def test_settings_that_are_not_text_are_refused(listed: Folder) -> None:
     assert told(listed.path) == ["book.toml:2: is not UTF-8 text (byte 0xe8); save it as UTF-8 text"]
 
 
+def test_settings_that_cannot_be_read_are_refused(listed: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+
+    assert told(listed.path)[0] == "book.toml: cannot be read: Permission denied; check the file and its rights"
+
+
 def test_settings_that_begin_with_a_byte_order_mark_are_read(listed: Folder) -> None:
     path = listed.path / "book.toml"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

@@ -78,7 +78,8 @@ def test_the_help_names_the_commands_and_the_exit_codes(run: Run) -> None:
     shown = " ".join(answer.stdout.split())
     assert answer.exit_code == 0
     assert all(f"  {command} " in answer.stdout for command in COMMANDS)
-    assert all(f"{code} " in shown for code in ("0 done", "2 wrong usage", "3 input refused", "5 no verified solution"))
+    codes = ("0 done", "2 wrong usage", "3 input refused", "4 the rules cannot hold together", "5 no verified")
+    assert all(code in shown for code in codes)
     assert max(map(len, answer.stdout.splitlines())) <= 80
 
 
@@ -88,7 +89,6 @@ def test_the_help_names_the_commands_and_the_exit_codes(run: Run) -> None:
         (["rebalanse"], "No such command"),
         (["check"], "Missing argument 'BOOK'"),
         (["check", "book", "--colour"], "No such option"),
-        (["rebalance", "book", "--set"], "requires an argument"),
     ],
 )
 def test_wrong_usage_is_exit_two_with_a_word_of_help(arguments: list[str], said: str, run: Run) -> None:
@@ -111,7 +111,7 @@ def test_the_module_calls_itself_allocator(root: Path) -> None:
     assert b"Usage: python -m allocator" in started(root, "--help").stdout
 
 
-def test_a_terminal_without_unicode_is_served_too(root: Path, tmp_path: Path) -> None:
+def test_a_terminal_without_unicode_is_served_too(root: Path) -> None:
     plan = started(root, "rebalance", "data/listed", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     refused = started(root, "check", "data/listed", "--set", "book.name=Zürich €", "--set", "mandate.max_wieght=1",
                       PYTHONIOENCODING="ascii", PYTHONUTF8="0")  # fmt: skip

@@ -71,8 +71,8 @@ def test_a_failure_while_copying_leaves_nothing_behind(
 
     answer = run("init", tmp_path / "mine")
 
-    assert answer.exit_code != 0
-    assert "No space left on device" in answer.stderr
+    assert (answer.exit_code, answer.stdout) == (3, "")
+    assert "cannot be written: No space left on device; nothing was written" in " ".join(answer.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 

