@@ -84,15 +84,41 @@ class NotSolved(AllocatorError):
     exit_code = 5
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The cure for a name that matches nothing: the nearest known name, else the list of them."""
+def did_you_mean(name: str, known: Iterable[str], *, by_stem: bool = False) -> str:
+    """The cure for a name that matches nothing: the nearest known name, else the list of them.
+
+    `by_stem` is for names of files: what follows the last point makes no two of them alike.
+    """
     names = sorted({str(item) for item in known})
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if not near:
-        folded = {item.casefold(): item for item in names}
-        near = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
-        near = [folded[item] for item in near]
-    if near:
-        return f"did you mean {near[0]!r}?"
+    near = nearest(name, names, by_stem=by_stem)
+    if near is not None:
+        return f"did you mean {near!r}?"
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"known here: {shown}" if names else "nothing is known here yet"
+
+
+def nearest(name: str, known: Iterable[str], *, by_stem: bool = False) -> str | None:
+    """The known name that was probably meant; None where a suggestion would be a guess."""
+    given = _stem(name) if by_stem else name
+    found: tuple[float, float, str] | None = None
+    for item in sorted(set(known)):
+        meant = _stem(item) if by_stem else item
+        exact = difflib.SequenceMatcher(None, given, meant).ratio()
+        folded = difflib.SequenceMatcher(None, given.casefold(), meant.casefold()).ratio()
+        rank = (max(exact, folded), exact, item)
+        if _alike(given.casefold(), meant.casefold(), rank[0]) and (found is None or rank[:2] > found[:2]):
+            found = rank
+    return None if found is None else found[2]
+
+
+def _alike(given: str, meant: str, ratio: float) -> bool:
+    """ARM is not CRM and prices are not exposures, but NVDIA is NVDA, mx is max and maximum is max."""
+    if ratio >= 0.75:
+        return True
+    if ratio >= 0.6 and min(len(given), len(meant)) >= 3 and (given.startswith(meant) or meant.startswith(given)):
+        return True
+    return ratio >= 0.66 and abs(len(given) - len(meant)) <= 1 and given[:1] == meant[:1]
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name

@@ -231,7 +231,7 @@ def space(asked: Question) -> Space:
 
 
 def random_portfolios(asked: Question, seed: int, count: int = 50, corners: int = 10) -> list[Trade]:
-    """Portfolios that keep every rule: mixtures of random corners of the rules, and of the optimum where one is conic."""
+    """Portfolios that keep every rule: mixtures of random corners, and of the optimum where a rule is conic."""
     draw, area = np.random.default_rng(seed), space(asked)
     found = [area.nearest(draw.normal(size=len(area.most))) for _ in range(corners)]
     points = [point for point in found if point is not None]

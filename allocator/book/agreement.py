@@ -1,33 +1,40 @@
 """What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
 
-Each function looks at one agreement and yields its breaches; a table that already broke its own contract is absent
-here, and the agreements that need it are left for the next run.
+Each function looks at one agreement and yields its breaches; a table that already broke its own contract is given and
+yet absent here, and the agreements that need it are left for the next run.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from allocator.book.settings import Settings, dotted
+from allocator.book.settings import Settings, dotted, idle_keys
 from allocator.errors import Breach, did_you_mean
 
 Tables = Mapping[str, pd.DataFrame]
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
+OLDEST_RATE = 31
+"""Days that a rate of fx.csv may be older than as_of."""
+LEAST_VALUE, MOST_VALUE = 0.01, 1e15
+"""What an account may be worth; beyond, a cent is lost in the digits of a number."""
 
 
-def breaches_of(settings: Settings, tables: Tables, account: str | None) -> list[Breach]:
-    """Every disagreement between the tables and the settings."""
-    found = [*_probabilities(settings), *_mandate_words(settings)]
+def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
+    """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
+    found = [*_probabilities(settings), *_scenario_names(settings), *_mandate_words(settings), *_idle(settings)]
+    found += [*_risk_tables(settings, tables, given)]
     if "holdings" in tables:
-        found += [*_account(tables, account), *_dates(settings, tables), *_currencies(settings, tables)]
-        found += [*_one_price(tables), *_worth_something(tables, account)]
+        found += [*_account(tables, account), *_dates(settings, tables), *_one_price(tables)]
+        found += [*_worth_something(tables, account)]
+        if "fx" in tables or "fx" not in given:
+            found += [*_currencies(settings, tables), *_countable(settings, tables, account)]
     if "exposures" in tables:
         found += [*_cash(settings, tables), *_risk_columns(settings, tables)]
-        found += [*_mandate_names(settings, tables), *_same_instruments(settings, tables)]
+        found += [*_mandate_names(settings, tables), *_counted(settings, tables), *_same_instruments(tables)]
     if "scenario_returns" in tables:
         found += [*_scenarios(settings, tables), *_plausible_returns(settings, tables)]
     if "benchmark" in tables:
@@ -56,6 +63,37 @@ def _probabilities(settings: Settings) -> Iterator[Breach]:
             "probabilities must sum to 1",
             f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all",
         )
+
+
+def _scenario_names(settings: Settings) -> Iterator[Breach]:
+    for name in settings.scenarios:
+        if name.casefold() in _NOT_SCENARIOS:
+            yield Breach(
+                "book.toml",
+                None,
+                dotted("scenarios", name),
+                name,
+                "is the name of another column of scenario_returns.csv",
+                "give the scenario another name, here and there",
+            )
+
+
+_NOT_SCENARIOS = ("instrument", "source")
+"""Columns of scenario_returns.csv that are no scenarios."""
+
+
+def _idle(settings: Settings) -> Iterator[Breach]:
+    for (section, key), _, reason in idle_keys(settings.model_dump(exclude_unset=True)):
+        value = getattr(getattr(settings, section), key)
+        if value is not None:
+            yield Breach(
+                "book.toml",
+                None,
+                dotted(section, key),
+                f"{value:g}" if isinstance(value, float) else str(value),
+                f"has no effect with {reason}",
+                "remove it",
+            )
 
 
 def _mandate_words(settings: Settings) -> Iterator[Breach]:
@@ -138,6 +176,32 @@ def _mandate_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 yield Breach("book.toml", None, dotted("groups", group), name, "is named twice", "name it once")
 
 
+def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    """Rules about something that nothing in this book counts towards."""
+    exposures = tables["exposures"]
+    risky = exposures.loc[exposures["bucket"] != "cash"]
+    empty = []
+    for bucket in settings.mandate.buckets:
+        label = (risky["bucket"] == bucket).astype(float)
+        column = f"{bucket}_share"
+        shares = risky[column].fillna(label) if column in risky else label
+        if bucket in BUCKETS and bucket != "cash" and len(risky) and not (shares > 0).any():
+            empty.append(("buckets", bucket, "correct the labels and shares of exposures.csv, or remove the rule"))
+    for group in settings.mandate.groups:
+        members = settings.groups.get(group)
+        if isinstance(members, dict) and members and not any(members.values()):
+            empty.append(("groups", group, "give a member a share above 0, or remove the rule"))
+    for kind, name, cure in empty:
+        yield Breach(
+            "book.toml",
+            None,
+            dotted("mandate", kind, name),
+            None,
+            "nothing in this book counts towards it: a cap always holds, a floor never can",
+            cure,
+        )
+
+
 def _account(tables: Tables, account: str | None) -> Iterator[Breach]:
     accounts = list(dict.fromkeys(tables["holdings"]["account"]))
     if account is None and len(accounts) > 1:
@@ -169,6 +233,41 @@ def _worth_something(tables: Tables, account: str | None) -> Iterator[Breach]:
         )
 
 
+def _countable(settings: Settings, tables: Tables, account: str | None) -> Iterator[Breach]:
+    """What the account is worth, and how many lots that is, must be numbers that money is counted in."""
+    holdings, home = tables["holdings"], settings.book.currency
+    own = holdings if account is None else holdings.loc[holdings["account"] == account]
+    if not (own["quantity"] > 0).any():
+        return  # said elsewhere
+    rates = {home: 1.0} | (
+        dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True)) if "fx" in tables else {}
+    )
+    price = own["price"] * own["currency"].map(rates)
+    if price.isna().any():
+        return  # said elsewhere
+    worth = float((own["quantity"] * price).sum())
+    if not LEAST_VALUE <= worth <= MOST_VALUE:
+        yield Breach(
+            _name(tables, "holdings"),
+            None,
+            "quantity",
+            f"{worth:.4g}",
+            f"the account must be worth from {LEAST_VALUE:g} to {MOST_VALUE:g} {home}",
+            "correct quantities, prices and rates: is one of them in another unit?",
+        )
+        return
+    lot = price * own.get("lot_size", 1.0)
+    for row in own.index[lot < worth / 1e15]:
+        yield Breach(
+            _name(tables, "holdings"),
+            int(row),
+            "price",
+            f"{own.loc[row, 'price']:g}",
+            "a lot is worth so little that the account's lots cannot be counted",
+            "correct the price, the lot size or the rate",
+        )
+
+
 def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
     as_of = pd.Timestamp(settings.book.as_of)
     for table, column in (("holdings", "acquired"), ("fx", "date")):
@@ -176,7 +275,18 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
             dates = tables[table][column]
             for row, date in dates[dates > as_of].items():
                 yield _late(_name(tables, table), int(str(row)), column, date, settings.book.as_of)
-    if "prices" in tables and settings.risk.after_as_of == "refuse":
+    if "fx" in tables:
+        oldest = as_of - pd.Timedelta(days=OLDEST_RATE)
+        for row, date in tables["fx"]["date"][tables["fx"]["date"] < oldest].items():
+            yield Breach(
+                _name(tables, "fx"),
+                int(str(row)),
+                "date",
+                f"{date:%Y-%m-%d}",
+                f"is {(as_of - date).days} days before as_of = {settings.book.as_of}",
+                f"bring the rate up to date: {OLDEST_RATE} days at most",
+            )
+    if "prices" in tables and settings.risk.source == "prices" and settings.risk.after_as_of == "refuse":
         dates = tables["prices"]["date"]
         late = dates[dates > as_of]
         if len(late):
@@ -289,19 +399,34 @@ def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
                     "must not be blank",
                     f"risk.source = 'exposures' needs it for {risky.loc[row, 'instrument']}",
                 )
-    for source, table in (("prices", "prices"), ("covariance", "covariance")):
-        if risk.source == source and table not in tables:
+
+
+def _risk_tables(settings: Settings, tables: Tables, given: Collection[str]) -> Iterator[Breach]:
+    """The table that risk comes from is there; a table that it could come from is not left aside in silence."""
+    risk = settings.risk
+    for table in ("prices", "covariance"):
+        if risk.source == table and table not in given:
             yield Breach(
                 "book.toml",
                 None,
                 "risk.source",
-                source,
+                table,
                 f"needs {table}.csv",
-                f'add {table}.csv, correct it, or set risk.source = "exposures"',
+                f'add {table}.csv, or set risk.source = "exposures"',
+            )
+        if risk.source != table and table in given and "source" not in risk.model_fields_set:
+            named = _name(tables, table) if table in tables else f"{table}.csv"
+            yield Breach(
+                "book.toml",
+                None,
+                "risk.source",
+                None,
+                f"must be stated, because {named} is there",
+                f'write source = "{table}" to use it, or source = "exposures" to leave it aside',
             )
 
 
-def _same_instruments(settings: Settings, tables: Tables) -> Iterator[Breach]:
+def _same_instruments(tables: Tables) -> Iterator[Breach]:
     instruments = _instruments(tables)
     cash = set(tables["exposures"].loc[tables["exposures"]["bucket"] == "cash", "instrument"])
     where = _name(tables, "exposures")
@@ -327,7 +452,6 @@ def _same_instruments(settings: Settings, tables: Tables) -> Iterator[Breach]:
     for table in ("prices", "covariance"):
         if table in tables:
             yield from _columns(tables, table, instruments, cash)
-    del settings
 
 
 def _columns(tables: Tables, table: str, instruments: list[str], cash: set[str]) -> Iterator[Breach]:
@@ -350,9 +474,9 @@ def _columns(tables: Tables, table: str, instruments: list[str], cash: set[str])
 
 
 def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    columns = [column for column in tables["scenario_returns"].columns if column not in ("instrument", "source")]
+    columns = [column for column in tables["scenario_returns"].columns if column not in _NOT_SCENARIOS]
     table = _name(tables, "scenario_returns")
-    missing = [name for name in settings.scenarios if name not in columns]
+    missing = [name for name in settings.scenarios if name not in columns and name.casefold() not in _NOT_SCENARIOS]
     unknown = [name for name in columns if name not in settings.scenarios]
     for name in missing:
         cure = did_you_mean(name, unknown) if unknown else "add it"
@@ -369,7 +493,7 @@ def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:
         exposures = tables["exposures"]
         cash = set(exposures.loc[exposures["bucket"] == "cash", "instrument"])
     for name in settings.scenarios:
-        if name not in returns:
+        if name not in returns or name in _NOT_SCENARIOS:
             continue
         values = returns[name]
         big = int((values.abs() > 1).sum())

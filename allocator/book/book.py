@@ -52,6 +52,8 @@ class Book:
     """Annual, instruments × instruments."""
     benchmark: pd.Series[float] | None = None
     """Weights of instruments and cash, summing to one."""
+    foreign_currencies: tuple[str, ...] = ()
+    """Currencies other than the book's that its instruments are priced in."""
 
     @property
     def value(self) -> float:
@@ -108,7 +110,7 @@ def assemble(settings: Settings, raw: Mapping[str, RawTable], *, account: str | 
         if name not in REQUIRED + OPTIONAL
     ]
     tables, found = _held(raw)
-    breaches += found + breaches_of(settings, tables, account)
+    breaches += found + breaches_of(settings, tables, account, given=raw.keys())
     if breaches:
         raise BadInput(breaches)
     return _aligned(settings, tables, account)
@@ -174,6 +176,7 @@ def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: st
         price_history=_price_history(tables.get("prices"), instruments),
         covariance=_square(tables.get("covariance"), instruments),
         benchmark=None if benchmark is None else benchmark.reindex(everyone, fill_value=0.0),
+        foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
     )
 
 

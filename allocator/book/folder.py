@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble, breaches_of_tables
 from allocator.book.settings import Settings, TablesSection, placed, read_settings
-from allocator.book.tables import RawTable, read_table
+from allocator.book.tables import SUFFIXES, RawTable, read_table
 from allocator.errors import BadInput, Breach, did_you_mean
 
 _OURS = ("orders.csv",)  # what rebalance writes; a book may keep it beside its tables
@@ -29,6 +30,8 @@ def load(
         BadInput: anything is not of its contract; every breach of every table at once.
     """
     place = Path(folder)
+    if place.is_file():
+        raise BadInput([Breach(str(folder), None, None, None, "is a file", "name the folder that it stands in")])
     if not place.is_dir():
         raise BadInput([Breach(str(folder), None, None, None, "there is no such folder", _nearest_book(place))])
     breaches: list[Breach] = []
@@ -84,7 +87,7 @@ def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], 
     breaches: list[Breach] = []
     for name in REQUIRED + OPTIONAL:
         path = place / getattr(tables, name)
-        if name in OPTIONAL and name not in tables.model_fields_set and not path.exists():
+        if name in OPTIONAL and name not in tables.model_fields_set and not os.path.lexists(path):
             continue
         try:
             raw[name] = read_table(path, getattr(tables, name))
@@ -94,21 +97,24 @@ def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], 
 
 
 def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
-    """A table whose name nobody reads is a misspelt table: `benchmrk.csv` must not vanish."""
+    """A table whose name nobody reads is a misspelt table: neither `benchmrk.csv` nor `prices.parquet` may vanish."""
     known = {getattr(tables, name) for name in REQUIRED + OPTIONAL}
-    found = sorted(path.name for path in place.glob("*.csv"))
+    read = {os.path.normpath(place / name) for name in known}
     return [
-        Breach(
-            name,
-            None,
-            None,
-            None,
-            "no table of a book has this name",
-            f"{did_you_mean(name, known)} Else name it in [tables], or move it away",
-        )
-        for name in found
-        if name not in known and name not in _OURS
+        Breach(path.name, None, None, None, "no table of a book has this name", _stranger_cure(path, known))
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in SUFFIXES
+        and os.path.normpath(path) not in read
+        and path.name not in _OURS
+        and not path.name.startswith(("~$", "."))  # locks of spreadsheets, and what no listing shows
     ]
+
+
+def _stranger_cure(path: Path, known: Collection[str]) -> str:
+    name = path.stem.casefold()
+    if name in REQUIRED + OPTIONAL and path.name.casefold() not in known:
+        return f'say so with {name} = "{path.name}" in [tables], or move it away'
+    return f"{did_you_mean(path.name, known, by_stem=True)} Else name it in [tables], or move it away"
 
 
 def _nearest_book(place: Path) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, nearest
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A weight, share or probability from 0 to 1; 12 % is 0.12."""
@@ -58,7 +58,8 @@ class RiskSection(_Section):
 
     source: Literal["exposures", "prices", "covariance"] = Field(
         default="exposures",
-        description="exposures: beta and idiosyncratic volatility; prices: price history; covariance: covariance.csv",
+        description="exposures: beta and idiosyncratic volatility; prices: price history, each in its own currency, so "
+        "that currency moves are not in it; covariance: covariance.csv",
     )
     market_volatility: Positive | None = Field(
         default=None, le=3, description="annual volatility of the market factor; needed where beta is used"
@@ -66,6 +67,9 @@ class RiskSection(_Section):
     window_rows: int | None = Field(default=None, ge=20, description="price rows used, counted back from as_of")
     periods_per_year: Positive | None = Field(
         default=None, le=400, description="rows of prices.csv in a year: 252 daily, 52 weekly, 12 monthly"
+    )
+    max_age_days: int = Field(
+        default=31, ge=0, le=36500, description="days that the last price used may be older than as_of"
     )
     after_as_of: Literal["refuse", "cut"] = Field(
         default="refuse", description="price rows later than as_of: refuse them, or leave them out"
@@ -101,11 +105,15 @@ class RiskSection(_Section):
 class Range(_Section):
     """A floor and a cap, as fractions of the account's value after the trades."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     min: Fraction | None = None
     max: Fraction | None = None
 
     @model_validator(mode="after")
     def _floor_below_cap(self) -> Range:
+        if self.min is None and self.max is None:
+            raise ValueError("states neither min nor max; add one of them, or remove the section")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min = {self.min:g} is above max = {self.max:g}; lower min or raise max")
         return self
@@ -119,8 +127,12 @@ class MandateSection(_Section):
         description="maximise worst-case return - risk_aversion * variance - costs, or only minimise the variance",
     )
     risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
-    max_weight: Fraction | None = Field(default=None, description="cap of every instrument but cash")
-    max_issuer_weight: Fraction | None = Field(default=None, description="cap of every issuer's instruments together")
+    max_weight: Fraction | None = Field(
+        default=None, description="cap of every instrument but cash, unless its own range says otherwise"
+    )
+    max_issuer_weight: Fraction | None = Field(
+        default=None, description="cap of every issuer's instruments together, unless its own range says otherwise"
+    )
     min_cash: Fraction = Field(default=0.0, description="cash left after trades and costs, at least")
     max_cash: Fraction = Field(default=1.0, description="cash left after trades and costs, at most")
     max_turnover: Fraction | None = Field(
@@ -154,14 +166,23 @@ class RobustSection(_Section):
         description="none: the stated probabilities; total_variation: within radius in half the L1 distance; "
         "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all",
     )
-    radius: NonNegative = Field(default=0.0, description="how far the set reaches; ignored by none and worst")
+    radius: NonNegative = Field(
+        default=0.0, description="how far the set reaches; only for total_variation, box and kl"
+    )
 
     @model_validator(mode="after")
     def _radius_fits_the_set(self) -> RobustSection:
         if self.set in ("total_variation", "box") and self.radius > 1:
             raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
         if self.set in ("none", "worst") and self.radius != 0:
-            raise ValueError(f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it")
+            raise ValueError(
+                f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
+            )
+        if self.set == "kl" and 0 < self.radius < 1e-6:
+            raise ValueError(
+                f"radius = {self.radius:g} of a 'kl' set is too small to be told from 0; "
+                "set it to 0, or to at least 0.000001"
+            )
         if self.set == "kl" and self.radius > 50:
             raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
         return self
@@ -190,16 +211,26 @@ class SolverSection(_Section):
     time_limit_seconds: Positive = Field(default=60.0, le=3600, description="for each solver tried")
 
 
+def _names_a_file(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("must name a file in visible characters; write for example holdings.csv, or remove the key")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra={"minLength": 1})]
+"""A file, relative to the book's folder."""
+
+
 class TablesSection(_Section):
     """Where the tables are, relative to the book's folder: .csv, .parquet or .xlsx."""
 
-    holdings: str = "holdings.csv"
-    exposures: str = "exposures.csv"
-    scenario_returns: str = "scenario_returns.csv"
-    prices: str = "prices.csv"
-    covariance: str = "covariance.csv"
-    benchmark: str = "benchmark.csv"
-    fx: str = "fx.csv"
+    holdings: FileName = "holdings.csv"
+    exposures: FileName = "exposures.csv"
+    scenario_returns: FileName = "scenario_returns.csv"
+    prices: FileName = "prices.csv"
+    covariance: FileName = "covariance.csv"
+    benchmark: FileName = "benchmark.csv"
+    fx: FileName = "fx.csv"
 
 
 def _kind_of_group(given: object) -> str | None:
@@ -223,7 +254,7 @@ class Settings(_Section):
     book: BookSection
     scenarios: dict[str, ScenarioSection] = Field(min_length=1)
     horizon: HorizonSection = Field(default_factory=HorizonSection)
-    risk: RiskSection = Field(default_factory=lambda: RiskSection(market_volatility=0.16))
+    risk: RiskSection
     mandate: MandateSection = Field(default_factory=MandateSection)
     robust: RobustSection = Field(default_factory=RobustSection)
     costs: CostsSection = Field(default_factory=CostsSection)
@@ -269,20 +300,83 @@ def read_settings(
     try:
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        row = int(line.group(1)) if line else None
-        raise BadInput(
-            [Breach(source, row, None, None, f"is not valid TOML: {error}", 'correct the line; text needs "quotes"')]
-        ) from None
+        raise BadInput([_not_toml(str(error), text, source)]) from None
     breaches = [breach for item in overrides if (breach := _override(document, item))]
-    if as_of is not None:
-        document.setdefault("book", {})["as_of"] = as_of
+    if as_of is not None and isinstance(book := document.setdefault("book", {}), dict):
+        book["as_of"] = as_of
+    _set_aside(document, {_parts(item.partition("=")[0]) for item in overrides})
     if breaches:
         raise BadInput(breaches)
     try:
         return settings_from(document, source=source)
     except BadInput as error:
         raise BadInput(placed(error.breaches, text, overrides, source=source)) from None
+
+
+_PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
+Key = tuple[str, str]
+
+
+def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Keys that are written and that nobody reads: each with the keys that make it idle, and these in words."""
+    risk, mandate = document.get("risk"), document.get("mandate")
+    risk, mandate = (section if isinstance(section, Mapping) else {} for section in (risk, mandate))
+    source, method = risk.get("source", "exposures"), risk.get("method", "auto")
+    late = risk.get("late_listings", "refuse")
+    own = ("risk", "source")
+    for key in risk:
+        if source in ("exposures", "covariance") and key in (*_PRICE_KEYS, "factors"):
+            yield ("risk", key), [own], f"source = '{source}'"
+        elif key == "market_volatility" and source == "covariance":
+            yield ("risk", key), [own], "source = 'covariance'"
+        elif key == "market_volatility" and source == "prices" and late in ("refuse", "shorten_window"):
+            words = f"source = 'prices' and late_listings = '{late}'"
+            yield ("risk", key), [own, ("risk", "late_listings")], words
+        elif key == "factors" and source == "prices" and method == "ledoit_wolf":
+            yield ("risk", key), [("risk", "method")], "method = 'ledoit_wolf'"
+    if mandate.get("objective") == "minimum_variance" and "risk_aversion" in mandate:
+        yield ("mandate", "risk_aversion"), [("mandate", "objective")], "objective = 'minimum_variance'"
+
+
+def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:
+    """Leave out what the file says and a what-if made idle: --set can replace a key, and not remove one."""
+    for key, because, _ in list(idle_keys(document)):
+        if key not in set_keys and any(reason in set_keys for reason in because):
+            del document[key[0]][key[1]]
+
+
+def _not_toml(error: str, text: str, source: str) -> Breach:
+    """What the parser said, its position once, and the cure by what stands there."""
+    message, _, position = error.partition(" (at ")
+    place = re.match(r"line (\d+), column (\d+)", position)
+    lines = text.splitlines()
+    row = int(place[1]) if place else len(lines) or None
+    line = lines[row - 1] if row is not None and row <= len(lines) else ""
+    return Breach(source, row, None, None, f"is not valid TOML: {message}", _toml_cure(message, line))
+
+
+_TOML_CURES = {
+    "it is there twice: merge the two": (
+        "Cannot declare", "Cannot overwrite", "Cannot redefine", "Cannot mutate", "Duplicate"
+    ),
+    "close the bracket, in this line or above": ("Unclosed", "Expected ']'", "Expected ']]'", "Expected '}'"),
+    "close the quote, in this line or above": (
+        "Unterminated", r"Illegal character '\n'", 'Expected "', "Expected '\"'"
+    ),
+}  # fmt: skip
+"""By how the parser's words begin."""
+
+
+def _toml_cure(message: str, line: str) -> str:
+    value = line.partition("=")[2].partition("#")[0].strip()
+    if found := re.fullmatch(r"([+-]?\d+)(?:[.,](\d+))?\s*%", value):
+        return f"write {float(f'{found[1]}.{found[2] or 0}') / 100:.10g}"
+    if found := re.fullmatch(r"([+-]?\d+),(\d+)", value):
+        return f"write {found[1]}.{found[2]}"
+    if found := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", value):
+        return f"write {found[3]}-{int(found[2]):02d}-{int(found[1]):02d}"
+    known = (cure for cure, beginnings in _TOML_CURES.items() if message.startswith(beginnings))
+    return next(known, 'correct the line; text needs "quotes"')
 
 
 def placed(
@@ -365,7 +459,11 @@ def _breach(item: Any, source: str) -> Breach:
     cure = _CURES.get(item["type"], "correct it")
     rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
-        rule, cure = "unknown key", did_you_mean(place[-1], _known_keys(place[:-1]))
+        rule, cure = "unknown key", _key_cure(place)
+    elif item["type"] in ("dict_type", "model_type"):
+        rule = "must be a section with keys"
+    elif place == ("risk",) and item["type"] == "missing":
+        rule, shown, cure = "is required", None, "add [risk] with source and market_volatility"
     elif item["type"] == "missing":
         rule, shown = "is required", None
     elif item["type"] == "value_error":
@@ -384,6 +482,18 @@ def _breach(item: Any, source: str) -> Breach:
 def dotted(*parts: str) -> str:
     """A key as TOML and --set want it: a name with a point, such as BRK.B, in quotes."""
     return ".".join(f'"{part}"' if "." in part else part for part in parts)
+
+
+def _key_cure(place: Sequence[str]) -> str:
+    """The nearest key of the section; else the section that has a key of this name."""
+    siblings = _known_keys(place[:-1])
+    if nearest(place[-1], siblings) is None:
+        sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
+        elsewhere = {(name, key) for name in sections for key in _known_keys([name])}
+        meant = nearest(place[-1], {key for _, key in elsewhere})
+        if found := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
+            return f"did you mean {' or '.join(map(repr, found))}?"
+    return did_you_mean(place[-1], siblings)
 
 
 def _choices(item: Any) -> list[str]:

@@ -19,7 +19,8 @@ import pandas as pd
 
 from allocator.errors import BadInput, Breach, did_you_mean
 
-_SUFFIXES = (".csv", ".parquet", ".xlsx")
+SUFFIXES = (".csv", ".parquet", ".xlsx")
+"""What `read_table` reads; in any case of letters."""
 Line = tuple[int, list[Any]]
 """The number of a line in its file, and its cells."""
 
@@ -86,7 +87,8 @@ def _missing_file_cure(path: Path) -> str:
         return "this is a folder: name the file in it"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either"
-    cure = did_you_mean(path.name, (entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in _SUFFIXES))
+    there = (entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES)
+    cure = did_you_mean(path.name, there, by_stem=True)
     return cure if cure.startswith("did you mean") else f"add {path.name} to the folder '{path.parent.name or '.'}'"
 
 

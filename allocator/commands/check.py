@@ -31,7 +31,7 @@ def check(
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     outlook, mandate = outlook_of(loaded), mandate_of(loaded)
-    refuse_hopeless(loaded, outlook, mandate)
+    refuse_hopeless(loaded, outlook)
     readings = mandate.readings(untraded(loaded), outlook)
     if not as_json:
         from allocator.display.checked import show_check

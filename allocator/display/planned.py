@@ -5,9 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 
 from allocator.display.console import amount, console, heading, percents, table
+from allocator.mandate.mandate import untraded
 from allocator.plan.plan import Figures, Plan
 
 _RULES_SHOWN = 8
+_KEPT_SHOWN = 12
+_WIDE = 76
+"""Columns that the full order table takes; a narrower terminal is shown fewer columns, not broken words."""
 
 
 def show_plan(plan: Plan) -> None:
@@ -19,6 +23,8 @@ def show_plan(plan: Plan) -> None:
         f"{amount(plan.book.value)} {settings.book.currency}",
         style="bold",
     )
+    out.print(f"risk: {plan.outlook.risk.source}")
+    _broken_today(out, plan)
     _orders(out, plan)
     _worth(out, plan)
     _binding(out, plan)
@@ -32,7 +38,8 @@ def _orders(out: Console, plan: Plan) -> None:
     if not plan.orders:
         out.print("nothing: today's holdings are the plan")
         return
-    numbers = ("quantity", currency, "before", "after", "expected", "worst")
+    wide = out.width >= _WIDE
+    numbers = ("quantity", currency, "before", "after", *(("expected", "worst") if wide else ()))
     made = table("order", "instrument", *numbers, right=numbers)
     index = {name: i for i, name in enumerate(plan.book.instruments)}
     for order in plan.orders:
@@ -44,26 +51,56 @@ def _orders(out: Console, plan: Plan) -> None:
             amount(order.value),
             percents(order.weight_before),
             percents(order.weight_after),
-            percents(float(plan.outlook.probabilities @ returns)),
-            percents(float(plan.adversary @ returns)),
+            *((percents(float(q @ returns)) for q in (plan.outlook.probabilities, plan.adversary)) if wide else ()),
             style="red" if order.side == "sell" else "green",
         )
     before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
-    left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after), "", "")
+    left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after))
     made.add_row(*left, style="dim")
     out.print(made)
-    costs = sum(order.cost for order in plan.orders)
+    _summary(out, plan)
+
+
+def _summary(out: Console, plan: Plan) -> None:
+    """What the orders come to, and what they leave alone."""
+    currency, value = plan.book.settings.book.currency, plan.book.value
+    sold, bought = float(plan.final.sold.sum()), float(plan.final.bought.sum())
     count = f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}"
     out.print(
-        f"{count}, costs {amount(costs)} {currency} ({plan.after.costs * 1e4:.1f} bps of the account). "
-        "Expected and worst: the name's own return under the belief and under the worst case below."
+        f"{count}: sells {amount(sold)}, buys {amount(bought)} {currency}; turnover "
+        f"{percents(max(sold, bought) / value)}; costs {amount(plan.final.costs)} {currency} "
+        f"({plan.after.costs * 1e4:.1f} bps of the account)."
     )
+    traded = {order.instrument for order in plan.orders}
+    kept = [
+        f"{name} {percents(float(weight))}"
+        for name, weight in zip(plan.book.instruments, plan.final.weights, strict=True)
+        if name not in traded and weight > 0
+    ]
+    if kept:
+        shown = ", ".join(kept[:_KEPT_SHOWN]) + (
+            f" and {len(kept) - _KEPT_SHOWN} more" if len(kept) > _KEPT_SHOWN else ""
+        )
+        out.print(f"Held as they are: {shown}.")
+    if out.width >= _WIDE:
+        out.print("Expected and worst: a name's own return under the belief and under the worst case below.")
+
+
+def _broken_today(out: Console, plan: Plan) -> None:
+    """The rules that today's holdings break: the first reason to trade."""
+    readings = plan.mandate.readings(untraded(plan.book), plan.outlook)
+    broken = [f"'{reading.label}' ({percents(reading.measured)})" for reading in readings if reading.excess > 1e-9]
+    if broken:
+        more = f" and {len(broken) - _RULES_SHOWN} more" if len(broken) > _RULES_SHOWN else ""
+        out.print(f"Broken today: {', '.join(broken[:_RULES_SHOWN])}{more}.")
 
 
 def _worth(out: Console, plan: Plan) -> None:
     heading(out, f"Why: over {plan.book.settings.horizon.months:g} months, after costs")
     columns = (plan.before, plan.targeted, plan.after)
+    trades = (untraded(plan.book), plan.target, plan.final)
     rows: list[tuple[str, list[float | None]]] = [
+        ("objective (see below)", [-plan.mandate.loss(trade, plan.outlook) for trade in trades]),
         ("expected return", [figures.expected_return for figures in columns]),
         ("worst-case return", [figures.worst_case_return for figures in columns]),
         ("volatility within scenarios, a year", [figures.volatility_within for figures in columns]),
@@ -81,6 +118,13 @@ def _worth(out: Console, plan: Plan) -> None:
     for name, values in rows:
         made.add_row(name, *(percents(value) for value in values))
     out.print(made)
+    out.print(_maximised(plan))
+
+
+def _maximised(plan: Plan) -> str:
+    if plan.mandate.return_weight == 0:
+        return "The plan minimises the variance within scenarios."
+    return f"The plan maximises worst-case return less {plan.mandate.risk_aversion:g} x variance within scenarios."
 
 
 def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:
@@ -90,13 +134,14 @@ def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:
 def _binding(out: Console, plan: Plan) -> None:
     if not plan.binding:
         return
-    heading(out, "Why not more: loosening a limit by one percentage point would earn")
-    made = table("rule", "bps of the account", right=("bps of the account",))
+    heading(out, "Why not more: which rules hold the plan back")
+    made = table("rule", "worth of slack", right=("worth of slack",))
     for rule in plan.binding[:_RULES_SHOWN]:
         made.add_row(rule.label, f"{rule.bps_per_point:.2f}")
     out.print(made)
     if len(plan.binding) > _RULES_SHOWN:
         out.print(f"and {len(plan.binding) - _RULES_SHOWN} more: see --json")
+    out.print("Worth of slack: bps of what the plan maximises for one percentage point, at the margin.")
 
 
 def _scenarios(out: Console, plan: Plan) -> None:
@@ -117,7 +162,7 @@ def _scenarios(out: Console, plan: Plan) -> None:
 def _verdict(out: Console, plan: Plan) -> None:
     moved = "for some shift of a probability by 2 points there is no verified plan"
     if plan.stability is not None:
-        moved = f"2 points of any probability move at most {percents(plan.stability)} of the account"
+        moved = f"if one probability is off by 2 points, targets change by {percents(plan.stability)} in all at most"
     out.print()
     out.print(f"Stability: {moved}.")
     certificate = plan.certificate

@@ -120,7 +120,7 @@ class KullbackLeibler:
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """Σ q ln(q/p) − radius; infinite where q sees what p excludes."""
         possible = probabilities > LEAST_PROBABILITY
-        if (q[~possible] > LEAST_PROBABILITY).any():
+        if (q[~possible] > 0).any():
             return float("inf")
         return _entropy(q[possible], probabilities[possible]) - max(self.radius, 0.0)
 
@@ -166,6 +166,8 @@ def inside(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     Every set is convex and holds p, so a step back towards p always ends inside.
     """
     clean = np.maximum(q, 0.0)
+    if isinstance(ambiguity, KullbackLeibler):
+        clean = np.where(probabilities > LEAST_PROBABILITY, clean, 0.0)  # no tilt reaches what the belief excludes
     clean = clean / clean.sum() if clean.sum() > 0 else probabilities.copy()
     if ambiguity.excess(clean, probabilities) <= 0:
         return clean

@@ -4,7 +4,7 @@ Objective, in fractions of the account before trading:
 
     maximise  min_{q ∈ ambiguity} q'r(h, c)  −  risk_aversion · h'Ωh  −  costs
 
-with r the scenario gains and costs = 1 − W; or, for `minimum_variance`, minimise h'Ωh alone.
+with r the scenario gains and costs = 1 − W; or, for `minimum_variance`, minimise h'Ωh + 2·(largest variance)·costs.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from allocator.mandate.rules import (
 )
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
+
+UNLIMITED = Range(min=0.0)
+"""The range of a name for which none is stated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +91,23 @@ class Mandate:
         """The minimised objective on a trade, from the formulas: no solver, no coefficient of the program."""
         before = trade.value_before
         holdings, cash = trade.values / before, trade.cash / before
-        risk = self.risk_aversion * outlook.risk.variance(holdings)
+        costs = 1 - trade.value / before
+        loss = self.risk_aversion * outlook.risk.variance(holdings) + self.cost_price(outlook) * costs
         if not self.return_weight:
-            return risk
+            return loss
         gains = outlook.portfolio_returns(holdings, cash)
-        return worst_case(-gains, self.ambiguity, outlook.probabilities) + risk + 1 - trade.value / before
+        return loss + worst_case(-gains, self.ambiguity, outlook.probabilities)
+
+    def cost_price(self, outlook: Outlook) -> float:
+        """What a unit of costs weighs in the objective: 1, or in minimum variance so much that burning never pays.
+
+        A portfolio that throws part δ of its money away has 2δ less variance; at 2·γ·(the largest variance of a name)
+        that is never worth its cost.
+        """
+        if self.return_weight:
+            return 1.0
+        variances = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
+        return 2 * self.risk_aversion * float(variances.max(initial=0.0))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """Every rule's own formula on a trade."""
@@ -159,7 +174,7 @@ def _instrument_ranges(book: Book) -> Iterator[LinearRule]:
     caps: dict[int, float] = {}
     floors: dict[int, float] = {}
     for i, name in enumerate(book.instruments):
-        limits = wanted.weights.get(name, Range())
+        limits = wanted.weights.get(name, UNLIMITED)
         cap = limits.max if limits.max is not None else wanted.max_weight
         if cap is not None and cap < 1:
             caps[i] = cap
@@ -175,7 +190,7 @@ def _issuer_ranges(book: Book) -> Iterator[LinearRule]:
     wanted = book.settings.mandate
     issuers = book.exposures["issuer"]
     for issuer in dict.fromkeys(issuers):
-        limits = wanted.issuers.get(str(issuer), Range())
+        limits = wanted.issuers.get(str(issuer), UNLIMITED)
         shares = np.asarray(issuers == issuer, dtype=np.float64)
         yield from _range(f"issuer {issuer}", shares, limits, cap=wanted.max_issuer_weight)
 

@@ -13,7 +13,7 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.book.settings import Range
 from allocator.errors import Infeasible
-from allocator.mandate.mandate import Mandate, bucket_shares
+from allocator.mandate.mandate import UNLIMITED, bucket_shares
 from allocator.mandate.rules import percent, widened
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
@@ -21,13 +21,12 @@ from allocator.types import Vector
 _NOISE = 1e-9
 
 
-def refuse_hopeless(book: Book, outlook: Outlook, mandate: Mandate) -> None:
+def refuse_hopeless(book: Book, outlook: Outlook) -> None:
     """Raise the first conflict that arithmetic alone shows.
 
     Raises:
         Infeasible: naming the rules and the smallest fix.
     """
-    del mandate
     wanted = book.settings.mandate
     floors, caps = _ranges(book)
     for name, floor, cap in zip(book.instruments, floors, caps, strict=True):
@@ -59,7 +58,7 @@ def _clash(labels: tuple[str, str], fixes: tuple[str, str]) -> Infeasible:
 def _ranges(book: Book) -> tuple[Vector, Vector]:
     """(N,) floors and caps by instrument."""
     wanted = book.settings.mandate
-    own = [wanted.weights.get(name, Range()) for name in book.instruments]
+    own = [wanted.weights.get(name, UNLIMITED) for name in book.instruments]
     general = 1.0 if wanted.max_weight is None else wanted.max_weight
     floors = np.array([limits.min or 0.0 for limits in own])
     caps = np.array([general if limits.max is None else limits.max for limits in own])

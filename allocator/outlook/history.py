@@ -5,6 +5,7 @@ Nothing is filled. What is left out is left out by a rule that `[risk]` names, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,9 +86,11 @@ def returns_of(book: Book) -> History:
             if count > 0
             for day in [blank.index[blank[name]][0]]
         ]
-    elif blank.to_numpy().any():
-        notes.append(f"{int(blank.any(axis=1).sum())} rows with blanks left out")
-        kept = kept.dropna()
+    else:
+        breaches += _stale(book, kept)
+        if blank.to_numpy().any():
+            notes.append(f"{int(blank.any(axis=1).sum())} rows with blanks left out")
+            kept = kept.dropna()
     if not breaches and len(kept) - 1 < FEWEST_ROWS:
         breaches.append(_breach("risk.window_rows", f"only {len(kept) - 1} returns are left", "at least 20 are needed"))
     if not breaches and kept.shape[1] == 0:
@@ -97,6 +100,28 @@ def returns_of(book: Book) -> History:
     words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
     prices = kept.to_numpy(dtype=float)
     return History(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
+
+
+def _stale(book: Book, prices: pd.DataFrame) -> Iterator[Breach]:
+    """A history that ends long before as_of, one name's or all of it, or that does once rows with blanks are out."""
+    as_of, days = pd.Timestamp(book.settings.book.as_of), book.settings.risk.max_age_days
+    cure = f"bring it up to date, or raise risk.max_age_days above {days}"
+    if not len(prices):
+        return
+
+    def told(date: pd.Timestamp) -> str:
+        return f"{date:%Y-%m-%d}, {(as_of - date).days} days before as_of = {as_of:%Y-%m-%d}"
+
+    oldest = as_of - pd.Timedelta(days=days)
+    if prices.index[-1] < oldest:
+        yield _breach("date", f"the last row is of {told(prices.index[-1])}", cure)
+        return
+    last = {str(name): prices.index[prices[name].notna()].max() for name in prices}
+    late = {name: date for name, date in last.items() if date < oldest}
+    yield from (_breach(name, f"has its last price on {told(date)}", cure) for name, date in late.items())
+    whole = prices.dropna()
+    if not late and len(whole) and whole.index[-1] < oldest:
+        yield _breach("date", f"the last row without a blank is of {told(whole.index[-1])}", cure)
 
 
 def _breach(column: str, rule: str, cure: str) -> Breach:

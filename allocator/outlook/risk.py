@@ -72,7 +72,7 @@ def _from_exposures(book: Book, settings: RiskSection) -> FactorRisk:
 def _from_covariance(book: Book) -> FactorRisk:
     assert book.covariance is not None
     values, vectors = np.linalg.eigh(book.covariance.to_numpy(dtype=float))
-    kept = values > values[-1] * 1e-14
+    kept = values >= values[-1] * 1e-14  # all of them where there is no risk at all
     return FactorRisk(vectors[:, kept] * np.sqrt(values[kept]), np.zeros(len(values)), "covariance.csv")
 
 
@@ -85,7 +85,10 @@ def _from_prices(book: Book, settings: RiskSection) -> FactorRisk:
     if method == "auto":
         method = "statistical_factors" if names > rows / 2 else "ledoit_wolf"
     estimate = _statistical_factors if method == "statistical_factors" else _ledoit_wolf
-    own = estimate(returns, settings, f"{history.words}; {per_year:g} rows a year").over(per_year)
+    words = f"{history.words}; {per_year:g} rows a year"
+    if book.foreign_currencies:
+        words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
+    own = estimate(returns, settings, words).over(per_year)
     if listed.all():
         return own
     return _with_late_listings(book, own, listed)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Reading, Trade
@@ -16,7 +18,9 @@ from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import Start
 
 GAP_ALLOWED = 1e-6
-"""Of the account: a target further than this (0.01 bps) from the proved bound is not called optimal."""
+"""Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""
+BALANCE_TOLERANCE = 1e-9
+"""Of the account: the targets must follow from the trades, and prices be lawful, to this."""
 TARGET_TOLERANCE = 1e-6
 """Of a rule's own unit, on fractional targets; final lots are held to 1e-9."""
 
@@ -60,19 +64,46 @@ def certify(
     Raises:
         NotSolved: it does not, or is not.
     """
+    _refuse_unlawful(start, outlook, mandate, target, prices)
     readings = mandate.readings(target, outlook)
     refuse_broken(readings, TARGET_TOLERANCE, "the solver's targets")
     if target.cash < -TARGET_TOLERANCE * target.value_before or (target.values < 0).any():
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    if not abs(objective - bound) <= GAP_ALLOWED:
+    if not abs(objective - bound) <= GAP_ALLOWED * max(1.0, abs(objective)):
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
     worst = max((reading.excess for reading in readings), default=-1.0)
     return Certificate(solver, attempts, canonical, objective, bound, len(readings), worst)
+
+
+def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> None:
+    """The account's own equations, and what makes prices a proof: signs, and an adversary inside the set."""
+    before = target.value_before
+    bought, sold = target.bought / before, target.sold / before
+    cash = start.cash - float((1 + mandate.cost_rates) @ bought) + float((1 - mandate.cost_rates) @ sold)
+    balance = max(
+        float(np.abs(target.values / before - start.holdings - bought + sold).max(initial=0.0)),
+        abs(target.cash / before - cash),
+    )
+    if not balance <= BALANCE_TOLERANCE or min(bought.min(initial=0.0), sold.min(initial=0.0)) < 0:
+        raise NotSolved(
+            f"the targets do not follow from the trades (by {balance:.1e} of the account); no number leaves"
+        )
+    q = prices.adversary
+    lawful = (
+        (prices.rows >= 0).all()
+        and prices.volatility >= 0
+        and float(np.linalg.norm(prices.direction)) <= 1 + BALANCE_TOLERANCE
+        and (q >= 0).all()
+        and abs(float(q.sum()) - 1) <= BALANCE_TOLERANCE
+        and mandate.ambiguity.excess(q, outlook.probabilities) <= BALANCE_TOLERANCE
+    )
+    if not lawful:
+        raise NotSolved("the prices that should prove the targets are not lawful; no number leaves")
 
 
 def refuse_broken(readings: list[Reading], tolerance: float, what: str) -> None:

@@ -182,6 +182,8 @@ def _proof(plan: Plan) -> dict[str, Any]:
         "specific": _list(outlook.risk.specific),
         "ambiguity": _ambiguity(mandate.ambiguity),
         "return_weight": mandate.return_weight,
+        "cost_price": mandate.cost_price(outlook),
+        "value": plan.book.value,
         "risk_aversion": mandate.risk_aversion,
         "volatility_limit": limit,
         "cost_rates": _list(mandate.cost_rates),

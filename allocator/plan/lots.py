@@ -1,12 +1,13 @@
 """From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
 
-Costs are in the cash row, orders are at least the smallest trade, nothing is sold that is not held. Conic rules are
-re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the rules' own formulas
-refuse.
+Costs are in the cash row, orders are at least the smallest trade, nothing is sold that is not held; all of a holding
+may always be sold, lots or not. Conic rules are re-checked on the lots and cut off where they break. HiGHS solves;
+nothing is accepted that the rules' own formulas refuse.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,175 +16,195 @@ import scipy.sparse as sp
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, Trade, VolatilityLimit, percent, some_rows, stacked
+from allocator.mandate.rules import Reading, Rows, Trade, VolatilityLimit, some_rows, stacked, widened
 from allocator.outlook.outlook import Outlook
-from allocator.plan.integer import Block, IntegerProgram
+from allocator.plan.integer import Block, Found, IntegerProgram
+from allocator.plan.lattice import Lattice, lattice_of
+from allocator.plan.window import Window, rules_on, window
 from allocator.program.compile import Start
-from allocator.program.conflicts import loosened
 from allocator.types import Vector
 
 RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not money."""
 _ROUNDS = 40
-_BASIS_POINTS = 1e4  # rows are scaled to basis points, so that a solver's 1e-6 is 1e-10 of the account
+_NODES = 300
+"""A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
+_DEAREST = 1e5
+"""A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Lattice:
-    """The integer program in wealth units: lots bought, lots sold, is bought, is sold, distance; five blocks of N.
+class _Search:
+    """What stays the same while rules are tightened. `deadline` is of `time.monotonic`."""
 
-    `smallest` (N,) lots in the smallest order; `most_bought`, `most_sold` (N,) bound the lots.
-    """
+    book: Book
+    outlook: Outlook
+    mandate: Mandate
+    lattice: Lattice
+    deadline: float
 
-    start: Start
-    lot_values: Vector
-    targets: Vector
-    """(N,) wanted trades in lots, not whole."""
-    smallest: Vector
-    most_bought: Vector
-    most_sold: Vector
-    cost_rates: Vector
-    seconds: float
+    @property
+    def seconds(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def trade(self, steps: Vector) -> Trade:
+        return traded(self.book, self.mandate, _lots(self.book, self.lattice, steps))
+
+
+class _Stuck(Exception):
+    """There is no portfolio in `view`, or none was found; `proved` says which."""
+
+    def __init__(self, view: Window, *, proved: bool) -> None:
+        self.view, self.proved = view, proved
+        super().__init__()
 
 
 def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, target: Trade) -> Vector:
-    """(N,) signed whole lots to trade, the nearest to `target` in money that keeps every rule.
+    """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
+
+    Of all portfolios that keep every rule. Where a lot is worth less than arithmetic can tell from nothing
+    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded.
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
         NotSolved: the time limit passed before a whole-lot portfolio was proved nearest.
     """
-    lattice = _lattice(book, mandate, start, target)
+    deadline = time.monotonic() + book.settings.lots.time_limit_seconds
+    search = _Search(book, outlook, mandate, lattice_of(book, mandate, start, target), deadline)
     rows = mandate.rows
+    if mandate.volatility:
+        rows = _with_tangent(rows, target, outlook, mandate.volatility)
+    broken: list[Reading] = []
     for _ in range(_ROUNDS):
-        found = _nearest(lattice, outlook, rows)
-        if found is None:
-            raise _cannot_fit(book, mandate, lattice, outlook, rows)
-        lots = np.rint(found)
-        trade = traded(book, mandate, lots)
-        tightened = _cut(rows, trade, outlook, mandate)
-        if tightened is None:
-            return lots
-        rows = tightened
+        try:
+            steps = _nearest(search, rows)
+        except _Stuck as stuck:
+            raise _cannot_fit(search, rows, stuck) from None
+        trade = search.trade(steps)
+        broken = _broken(mandate.readings(trade, outlook))
+        if not broken:
+            _refuse_disorder(search, rows, steps)
+            return _lots(book, search.lattice, steps)
+        rows = _cut(rows, trade, outlook, mandate)
+    said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in broken)
     raise NotSolved(
-        f"no whole-lot portfolio kept every rule after {_ROUNDS} cuts; loosen mandate.max_volatility a little"
+        f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
     )
 
 
 def traded(book: Book, mandate: Mandate, lots: Vector) -> Trade:
-    """The trade in money that signed whole `lots` (N,) make."""
+    """The trade in money that signed `lots` (N,) make: whole lots, or everything that is held."""
     moved = lots * book.lot_values
     bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
     costs = float(mandate.cost_rates @ (bought + sold))
     quantities = book.quantities + lots * book.lot_sizes
+    quantities = np.where(np.abs(quantities) <= 1e-15 * book.quantities, 0.0, quantities)
     cash = book.cash + float(sold.sum()) - float(bought.sum()) - costs
     return Trade(quantities * book.prices, cash, bought, sold, costs, book.value)
 
 
-def _lattice(book: Book, mandate: Mandate, start: Start, target: Trade) -> _Lattice:
-    lot_values = book.lot_values / book.value
-    smallest = np.ceil(np.maximum(book.settings.lots.min_trade / book.lot_values - 1e-9, 0))
-    return _Lattice(
-        start=start,
-        lot_values=lot_values,
-        targets=(target.bought - target.sold) / book.lot_values,
-        smallest=np.maximum(smallest, 1.0),
-        most_bought=np.floor(1 / lot_values + 1e-9),
-        most_sold=np.floor(book.quantities / book.lot_sizes + 1e-9),
-        cost_rates=mandate.cost_rates,
-        seconds=book.settings.lots.time_limit_seconds,
+def _lots(book: Book, lattice: Lattice, steps: Vector) -> Vector:
+    """(N,) signed lots of signed steps; selling everything held never sells a last bit more."""
+    lots = lattice.lots(steps)
+    everything = (steps == -lattice.held) & (lattice.held > 0)
+    for _ in range(4):
+        over = everything & (book.quantities + lots * book.lot_sizes < 0)
+        lots = np.where(over, np.nextafter(lots, 0.0), lots)
+    return lots
+
+
+def _nearest(search: _Search, rows: Rows) -> Vector:
+    """Signed steps (N,) of the nearest portfolio that keeps the rows.
+
+    A window around the target is searched. What is found is the nearest of all when what it could be nearer is within
+    the window's reach; else the window is widened.
+    """
+    lattice, reach = search.lattice, search.lattice.reach
+    while True:
+        view = window(lattice, reach)
+        found = _solve(search, view, rows)
+        if found.impossible and not view.whole_lattice:
+            reach = reach * 64 if reach < 1 else np.inf
+            continue
+        if found.x is None:
+            raise _Stuck(view, proved=found.impossible)
+        if not found.proved:
+            raise NotSolved(f"whole lots: {found.status}; raise lots.time_limit_seconds")
+        steps = view.steps(found.x)
+        avoidable = lattice.avoidable(steps)
+        if view.whole_lattice or avoidable <= reach * (1 + 1e-9):
+            return steps
+        reach = avoidable
+
+
+def _solve(search: _Search, view: Window, rows: Rows) -> Found:
+    """The nearest portfolio in a window: a first look bounded in work, then whatever time there is."""
+    lattice, count = search.lattice, len(search.lattice.targets)
+    rules = rules_on(view, search.outlook, rows)
+    money = np.clip(lattice.values / lattice.unit, 1 / _DEAREST, _DEAREST)
+    program = IntegerProgram(
+        objective=np.concatenate([np.zeros(5 * count), money, np.zeros(2)]),
+        blocks=(rules.equations, rules.rules, *(_wider(block, 2) for block in view.structure())),
+        lower=np.append(np.zeros(6 * count), [-np.inf, -np.inf]),
+        upper=np.append(view.upper, [np.inf, np.inf]),
+        integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2)]),
+        gap=1e-6 * max(1.0, float(money @ np.abs(lattice.rounded - lattice.targets))),
     )
+    found = program.solve(search.seconds / 2, _NODES)
+    if found.proved or found.impossible or found.x is None:
+        return found
+    return program.solve(search.seconds)
 
 
-def _nearest(lattice: _Lattice, outlook: Outlook, rows: Rows) -> Vector | None:
-    """Signed lots (N,) of the nearest whole-lot portfolio, or None where there is none."""
-    count = len(lattice.targets)
-    coefficients, limits = _rules_on_lots(lattice, outlook, rows)
-    kept = Block(sp.hstack([coefficients, sp.csr_array((len(limits), 3 * count))]), -np.inf, limits)
-    objective = np.concatenate([np.zeros(4 * count), lattice.lot_values])
-    status, found = _program(lattice, objective, [kept, *_structure(lattice)]).solve(lattice.seconds)
-    if status == "Infeasible":
-        return None
-    if found is None:
-        raise NotSolved(f"whole lots: {status}; raise lots.time_limit_seconds")
-    result: Vector = found[:count] - found[count : 2 * count]
-    return result
+def _wider(block: Block, columns: int) -> Block:
+    none = sp.csr_array((block.coefficients.shape[0], columns))
+    return Block(sp.csr_array(sp.hstack([block.coefficients, none])), block.low, block.high)
 
 
-def _program(lattice: _Lattice, objective: Vector, blocks: list[Block], extra: int = 0) -> IntegerProgram:
-    """Lots bought and sold, is bought, is sold, distance, and `extra` columns of slack."""
-    count = len(lattice.targets)
-    upper = np.concatenate([lattice.most_bought, lattice.most_sold, np.ones(2 * count), np.full(count + extra, np.inf)])
-    integral = np.concatenate([np.ones(4 * count), np.zeros(count + extra)])
-    return IntegerProgram(objective, tuple(blocks), upper, integral)
+def _refuse_disorder(search: _Search, rows: Rows, steps: Vector) -> None:
+    """Raise unless the final lots are orders and, where no rule holds them back, the nearest ones.
+
+    Raises:
+        NotSolved: naming an instrument whose order is none, or further from its target than it need be.
+    """
+    book, lattice = search.book, search.lattice
+    lots = _lots(book, lattice, steps)
+    money = np.abs(lots) * book.lot_values
+    sold_out = steps == -lattice.held
+    wrong = ~lattice.orderable(steps) | (book.quantities + lots * book.lot_sizes < -1e-12 * book.quantities)
+    wrong |= (lots != 0) & ~sold_out & (money < book.settings.lots.min_trade * (1 - 1e-9))
+    low, high = lattice.nearest
+    loose = np.abs(steps - lattice.targets) > (high - low) + 1e-6
+    if loose.any() and not len(rules_on(window(lattice, lattice.avoidable(steps)), search.outlook, rows).kept):
+        wrong |= loose
+    if wrong.any():
+        worst = int(np.argmax(wrong))
+        raise NotSolved(
+            f"the order of {book.instruments[worst]}, {lots[worst]:.12g} lots, is not one; no number leaves"
+        )
 
 
-def _rules_on_lots(lattice: _Lattice, outlook: Outlook, rows: Rows) -> tuple[sp.csr_array, Vector]:
-    """The rules' rows over lots bought and sold (R + 1, 2N), in basis points; the last row keeps cash from below 0."""
-    value, rates, start = lattice.lot_values, lattice.cost_rates, lattice.start
-    in_holdings = rows.holdings + sp.csr_array(np.outer(rows.expected, outlook.probabilities @ outlook.returns))
-    in_cash = rows.cash + rows.expected * float(outlook.probabilities @ outlook.cash_returns)
-    # one lot bought: holdings + value, cash − (1 + rate)·value, wealth − rate·value; sold: the mirror image
-    paid, received, lost = -(1 + rates) * value, (1 - rates) * value, rates * value
-    own = sp.diags_array(value)
-    bought = (in_holdings + rows.buys) @ own + np.outer(in_cash, paid) + np.outer(rows.wealth, lost)
-    sold = (rows.sells - in_holdings) @ own + np.outer(in_cash, received) + np.outer(rows.wealth, lost)
-    limits = rows.limit + rows.wealth - in_holdings @ start.holdings - in_cash * start.cash
-    coefficients = np.vstack([np.hstack([bought, sold]), np.concatenate([-paid, -received])[None, :]])
-    return sp.csr_array(coefficients) * _BASIS_POINTS, np.append(limits, start.cash) * _BASIS_POINTS
+def _broken(readings: list[Reading]) -> list[Reading]:
+    return [reading for reading in readings if reading.excess > RULE_TOLERANCE]
 
 
-def _structure(lattice: _Lattice) -> list[Block]:
-    """What makes lots orders: bought or sold, at least the smallest trade; and what makes distance the distance."""
-    count = len(lattice.targets)
-    eye, none = sp.eye_array(count), sp.csr_array((count, count))
-    smallest = sp.diags_array(lattice.smallest)
-    low, high = _around(lattice)
-    # the chord between the two nearest allowed trades: with it the relaxation knows the cost of rounding
-    below, above = np.abs(low - lattice.targets), np.abs(high - lattice.targets)
-    slope = np.divide(above - below, high - low, out=np.zeros(count), where=high > low)
-    chord = sp.diags_array(slope)
-    return [
-        Block(sp.hstack([eye, none, -sp.diags_array(lattice.most_bought), none, none]), -np.inf, 0),
-        Block(sp.hstack([none, eye, none, -sp.diags_array(lattice.most_sold), none]), -np.inf, 0),
-        Block(sp.hstack([-eye, none, smallest, none, none]), -np.inf, 0),
-        Block(sp.hstack([none, -eye, none, smallest, none]), -np.inf, 0),
-        Block(sp.hstack([none, none, eye, eye, none]), -np.inf, 1),
-        Block(sp.hstack([-eye, eye, none, none, eye]), -lattice.targets, np.inf),
-        Block(sp.hstack([eye, -eye, none, none, eye]), lattice.targets, np.inf),
-        Block(sp.hstack([-chord, chord, none, none, eye]), below - slope * low, np.inf),
-    ]
-
-
-def _around(lattice: _Lattice) -> tuple[Vector, Vector]:
-    """(N,) the nearest allowed trades below and above the target, in signed lots."""
-    whole_low, whole_high = np.floor(lattice.targets + 1e-9), np.ceil(lattice.targets - 1e-9)
-    smallest = lattice.smallest
-    low = np.where(whole_low >= smallest, whole_low, np.where(whole_low >= 0, 0.0, np.minimum(whole_low, -smallest)))
-    high = np.where(
-        whole_high <= -smallest, whole_high, np.where(whole_high <= 0, 0.0, np.maximum(whole_high, smallest))
-    )
-    return low, high
-
-
-def _cut(rows: Rows, trade: Trade, outlook: Outlook, mandate: Mandate) -> Rows | None:
-    """Rows tightened where the lots still break a rule's own formula; None when every rule holds."""
+def _cut(rows: Rows, trade: Trade, outlook: Outlook, mandate: Mandate) -> Rows:
+    """Rows tightened where the lots still break a rule's own formula."""
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
     excess = np.array([reading.excess for reading in readings] + [0.0] * (len(rows.labels) - len(readings)))
-    broken = excess > RULE_TOLERANCE
-    conic = mandate.volatility.readings(trade, outlook)[0].excess if mandate.volatility else -1.0
-    if not broken.any() and conic <= RULE_TOLERANCE:
-        return None
-    tightened = replace(rows, limit=rows.limit - np.where(broken, excess + RULE_TOLERANCE, 0.0))
-    if conic <= RULE_TOLERANCE or mandate.volatility is None:
-        return tightened
-    return _with_tangent(tightened, trade, outlook, mandate.volatility)
+    tightened = replace(rows, limit=rows.limit - np.where(excess > RULE_TOLERANCE, excess, 0.0))
+    if mandate.volatility and _broken(mandate.volatility.readings(trade, outlook)):
+        return _with_tangent(tightened, trade, outlook, mandate.volatility)
+    return tightened
 
 
 def _with_tangent(rows: Rows, trade: Trade, outlook: Outlook, volatility: VolatilityLimit) -> Rows:
     """The volatility limit's tangent at this portfolio, (Ωh)'h/√(h'Ωh) ≤ limit·√years·W: cuts off nothing allowed."""
     weights = trade.weights
-    gradient = outlook.risk.covariances(weights) / np.sqrt(outlook.risk.variance(weights))
+    deviation = np.sqrt(outlook.risk.variance(weights))
+    if deviation == 0:
+        return rows
+    gradient = outlook.risk.covariances(weights) / deviation
     tangent = some_rows(
         [volatility.label],
         len(weights),
@@ -194,46 +215,96 @@ def _with_tangent(rows: Rows, trade: Trade, outlook: Outlook, volatility: Volati
     return stacked([rows, tangent], len(weights))
 
 
-def _cannot_fit(book: Book, mandate: Mandate, lattice: _Lattice, outlook: Outlook, rows: Rows) -> Infeasible:
-    """The rules that whole lots miss by least, the largest lot that stands in their way, and the way out."""
-    count = len(lattice.targets)
-    found = _least_missed(lattice, outlook, rows)
-    if found is None:
-        return Infeasible("no whole-lot portfolio keeps the rules", fixes=["use smaller lots, or a smaller min_trade"])
-    missed = found[5 * count :] / _BASIS_POINTS
-    broken = [int(i) for i in np.argsort(-missed, kind="stable") if missed[i] > RULE_TOLERANCE]
-    names = [rows.labels[i] for i in broken]
-    wealth = traded(book, mandate, np.rint(found[:count] - found[count : 2 * count])).value / book.value
-    together = " and ".join(fix for i in broken if (fix := loosened(rows, i, missed[i], wealth)))
+def _cannot_fit(search: _Search, rows: Rows, stuck: _Stuck) -> Infeasible:
+    """The rules that whole lots miss by least, the largest lot that stands in their way, and the way out.
+
+    The fix is what a whole-lot portfolio measures, by the rules' own formulas, that keeps all other rules: it works as
+    printed.
+    """
+    smaller = "use smaller lots or a smaller lots.min_trade"
+    said = "no whole-lot portfolio keeps" if stuck.proved else "found no whole-lot portfolio that keeps"
+    mandate, volatility = search.mandate, search.mandate.volatility
+    best: list[Reading] | None = None
+    for _ in range(5):
+        steps = _least_missed(search, stuck.view, rows)
+        if steps is None:
+            break
+        trade = search.trade(steps)
+        readings = _broken(mandate.readings(trade, search.outlook))
+        if best is None or _total(readings) < _total(best):
+            best = readings
+        if volatility is None or volatility.label not in [reading.label for reading in readings]:
+            break
+        rows = _with_tangent(rows, trade, search.outlook, volatility)
+    if best is None:
+        return Infeasible(f"{said} the rules", fixes=[smaller])
+    if not best:
+        return _hardly_fits(mandate.readings(trade, search.outlook), rows)
+    best.sort(key=lambda reading: -reading.excess)
+    together = " and ".join(fix for reading in best if (fix := _loosened(rows, reading)))
     return Infeasible(
-        f"no whole-lot portfolio keeps {' and '.join(map(repr, names)) or 'the rules'}: "
-        f"{_largest_order(book, lattice, rows, broken[0] if broken else 0)}",
-        names,
-        [*([together] if together else []), "use smaller lots or a smaller lots.min_trade"],
+        f"{said} {' and '.join(repr(reading.label) for reading in best)}: {_largest_order(search, rows, best[0])}",
+        [reading.label for reading in best],
+        [*([together] if together else []), smaller],
     )
 
 
-def _least_missed(lattice: _Lattice, outlook: Outlook, rows: Rows) -> Vector | None:
-    """The whole-lot portfolio that misses the rules by least in all; its last R entries say by how much, in bps."""
-    count, rules = len(lattice.targets), len(rows.labels)
-    coefficients, limits = _rules_on_lots(lattice, outlook, rows)
-    slack = sp.vstack([-sp.eye_array(rules), sp.csr_array((1, rules))])
-    missed = Block(sp.hstack([coefficients, sp.csr_array((rules + 1, 3 * count)), slack]), -np.inf, limits)
-    widened = [
-        Block(sp.hstack([block.coefficients, sp.csr_array((count, rules))]), block.low, block.high)
-        for block in _structure(lattice)
-    ]
-    objective = np.concatenate([np.zeros(5 * count), np.ones(rules)])
-    return _program(lattice, objective, [missed, *widened], extra=rules).solve(lattice.seconds)[1]
+def _hardly_fits(readings: list[Reading], rows: Rows) -> Infeasible:
+    """Rules that some whole lots keep by no more than the tolerance, so that the nearest cannot be told."""
+    tight = [reading for reading in readings if reading.excess > -RULE_TOLERANCE]
+    names = [reading.label for reading in tight]
+    slack = [replace(reading, measured=reading.limit + (1e-4 if reading.at_most else -1e-4)) for reading in tight]
+    return Infeasible(
+        f"whole lots leave no room under {' and '.join(map(repr, names)) or 'the rules'}",
+        names,
+        [*(fix for reading in slack if (fix := _loosened(rows, reading))), "raise lots.time_limit_seconds"],
+    )
 
 
-def _largest_order(book: Book, lattice: _Lattice, rows: Rows, rule: int) -> str:
+def _total(readings: list[Reading]) -> float:
+    return sum(reading.excess for reading in readings)
+
+
+def _loosened(rows: Rows, reading: Reading) -> str | None:
+    """The rule with the limit that was measured, as an instruction; None where it has no limit."""
+    if reading.label not in rows.labels or np.isnan(rows.stated[rows.labels.index(reading.label)]):
+        return None
+    sense = 1.0 if reading.at_most else -1.0
+    return f"{'raise' if sense > 0 else 'lower'} '{reading.label}' to {widened(reading.measured, sense)}"
+
+
+def _least_missed(search: _Search, view: Window, rows: Rows) -> Vector | None:
+    """The portfolio that misses the rules by least in all, proved or not; rows of one rule are missed together."""
+    count = len(search.lattice.targets)
+    rules = rules_on(view, search.outlook, rows)
+    labels = list(dict.fromkeys(rows.labels))
+    own = rules.kept < len(rows.labels)  # the last row, cash not below nothing, is no rule to be loosened
+    at = np.array([labels.index(rows.labels[i]) for i in rules.kept[own]], dtype=int)
+    shape = (len(rules.kept), len(labels))
+    slack = sp.csr_array((-rules.shrink[own], (np.flatnonzero(own), at)), shape=shape)
+    missable = Block(sp.csr_array(sp.hstack([rules.rules.coefficients, slack])), rules.rules.low, rules.rules.high)
+    extra = 2 + len(labels)
+    program = IntegerProgram(
+        objective=np.concatenate([np.zeros(6 * count + 2), np.ones(len(labels))]),
+        blocks=(_wider(rules.equations, len(labels)), missable, *(_wider(b, extra) for b in view.structure())),
+        lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(labels))]),
+        upper=np.concatenate([view.upper, np.full(extra, np.inf)]),
+        integral=np.concatenate([np.ones(5 * count), np.zeros(count + extra)]),
+    )
+    found = program.solve(search.seconds / 2, _NODES)
+    return None if found.x is None else view.steps(found.x)
+
+
+def _largest_order(search: _Search, rows: Rows, reading: Reading) -> str:
     """The largest smallest order among the names that a rule touches: the lot that does not fit."""
+    book, lattice = search.book, search.lattice
+    rule = rows.labels.index(reading.label)
     touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
-    # a rule on cash or on the expected return names no instrument: every order touches it
-    orders = np.where(touched | (not touched.any()), lattice.lot_values * lattice.smallest, 0.0)
+    touched |= rows.cash[rule] != 0 or rows.expected[rule] != 0  # every order moves cash and the expected return
+    orders = np.where(touched, lattice.values * lattice.smallest, 0.0)
     worst = int(np.argmax(orders))
+    share = np.format_float_positional(float(f"{orders[worst] * 100:.3g}"), trim="-")
     return (
         f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
-        f"{book.settings.book.currency}, {percent(float(round(orders[worst], 4)))} of the account"
+        f"{book.settings.book.currency}, {share}% of the account"
     )

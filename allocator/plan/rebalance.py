@@ -41,12 +41,11 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     say("reading the outlook")
     outlook, mandate = outlook_of(book), mandate_of(book)
     start = Start(book.weights, book.cash / book.value)
-    refuse_hopeless(book, outlook, mandate)
+    refuse_hopeless(book, outlook)
     say("solving")
     program = Program(outlook, mandate)
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
-    solution = program.solve(start, outlook, mandate, limits)
-    target, prices, certificate = certified(start, outlook, mandate, solution, book.value)
+    target, prices, certificate = solved(program, start, outlook, mandate, limits, book.value)
     say("finding whole lots")
     lots = whole_lots(book, outlook, mandate, start, target)
     final = traded(book, mandate, lots)
@@ -81,6 +80,25 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     )
 
 
+def solved(
+    program: Program, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None, value: float = 1.0
+) -> tuple[Trade, Prices, Certificate]:
+    """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
+
+    Raises:
+        Infeasible: the rules cannot hold together.
+        NotSolved: no solver's solution passes both checks.
+    """
+    refused: dict[str, str] = {}
+    while True:
+        solution = program.solve(start, outlook, mandate, limits, refused)
+        try:
+            return certified(start, outlook, mandate, solution, value)
+        except NotSolved as error:
+            if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
+                raise
+
+
 def certified(
     start: Start, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
 ) -> tuple[Trade, Prices, Certificate]:
@@ -112,7 +130,7 @@ def _as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) ->
     bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
     costs = float(mandate.cost_rates @ (bought + sold))
     cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
-    if -_DUST * 100 < cash < 0:
+    if -_DUST < cash < 0:
         cash = 0.0
     return Trade((start.holdings + moved) * value, cash * value, bought * value, sold * value, costs * value, value)
 
@@ -150,7 +168,7 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            there, _, _ = certified(start, moved, mandate, fitting.solve(start, moved, mandate, limits))
+            there, _, _ = solved(fitting, start, moved, mandate, limits)
         except (Infeasible, NotSolved):
             return None
         change = np.append(there.values, there.cash) / there.value - here

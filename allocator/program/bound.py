@@ -80,7 +80,7 @@ def _completed(
     rows, risk, q = mandate.rows, outlook.risk, found.adversary
     factors = risk.loadings.T @ holdings
     limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
-    wealth = mandate.return_weight + float(rows.wealth @ found.rows) + found.volatility * limit
+    wealth = mandate.cost_price(outlook) + float(rows.wealth @ found.rows) + found.volatility * limit
     gains = float(rows.expected @ found.rows) * outlook.probabilities - mandate.return_weight * q
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ found.rows), cash_floor)
     in_factors = -2 * mandate.risk_aversion * factors - found.volatility * direction[: len(factors)]
@@ -105,7 +105,7 @@ def _completed(
 def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) -> float:
     """A number that the minimised objective cannot fall below, in fractions of the account."""
     rows, risk = mandate.rows, outlook.risk
-    gamma, weight = mandate.risk_aversion, mandate.return_weight
+    gamma, weight, price = mandate.risk_aversion, mandate.return_weight, mandate.cost_price(outlook)
     gains = float(rows.expected @ at.rows) * outlook.probabilities - weight * at.adversary
     count = risk.loadings.shape[1]
     limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
@@ -115,8 +115,8 @@ def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) ->
     in_cash = float(gains @ outlook.cash_returns) + float(rows.cash @ at.rows) + at.cash - at.wealth
     in_buys = rows.buys.T @ at.rows - at.position + at.cash * (1 + mandate.cost_rates)
     in_sells = rows.sells.T @ at.rows + at.position - at.cash * (1 - mandate.cost_rates)
-    in_wealth = -weight - float(rows.wealth @ at.rows) + at.wealth - at.volatility * limit
-    constant = weight - float(at.rows @ rows.limit) - float(at.position @ start.holdings) - at.cash * start.cash
+    in_wealth = -price - float(rows.wealth @ at.rows) + at.wealth - at.volatility * limit
+    constant = price - float(at.rows @ rows.limit) - float(at.position @ start.holdings) - at.cash * start.cash
     return (
         constant
         + _least_quadratic(in_holdings, gamma * risk.specific)

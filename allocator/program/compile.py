@@ -23,6 +23,8 @@ from allocator.types import Vector
 
 FEW_FACTORS = 0.5
 """Of the instruments: with more factors than this the full covariance is solved faster than its factors."""
+HUGE = 10.0
+"""The objective is measured in its largest part, but in no more than this times the largest return."""
 TIE_BREAK = 1e-8
 """Price of trading one unit of wealth, so that among equal optima the plan that trades least is taken."""
 
@@ -134,9 +136,10 @@ class Compiled:
         others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []
         if rows.expected.any():
             others.append((self._mean == self._belief @ self._gains).set_label("expected gain"))
-        if self._needs_gains:
-            traded = self.variables.buys + self.variables.sells
-            others.append((self._costs == self._rates @ traded).set_label("costs"))
+        traded = self.variables.buys + self.variables.sells
+        others.append((self._costs == self._rates @ traded).set_label("costs"))
+        # nothing is sold that was not held: else a name bought and sold again would burn money at will
+        others.append((self.variables.sells <= self._start).set_label("sold at most what is held"))
         self.problem = cp.Problem(
             cp.Minimize(self._objective(outlook, mandate)),
             self.constraints.all() + others + (self.worst.constraints if self.worst else []),
@@ -160,6 +163,7 @@ class Compiled:
         self._expected = cp.Parameter(max(rows, 1), name="weights of the expected gain")
         self._belief = cp.Parameter(scenarios, nonneg=True, name="probabilities")
         self._gain_price = cp.Parameter(nonneg=True, name="price of a unit of return")
+        self._cost_price = cp.Parameter(nonneg=True, name="price of a unit of costs")
         self._risk_price = cp.Parameter(nonneg=True, name="price of risk")
         self._tie_break = cp.Parameter(nonneg=True, name="price of trading")
         self._volatility = cp.Parameter(nonneg=True, name="volatility limit")
@@ -196,9 +200,9 @@ class Compiled:
 
     def _objective(self, outlook: Outlook, mandate: Mandate) -> cp.Expression:
         v = self.variables
-        objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells))
+        objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells)) + self._cost_price * self._costs
         if self.worst:
-            objective = objective + self.worst.expression + self._gain_price * self._costs
+            objective = objective + self.worst.expression
         if mandate.risk_aversion > 0:
             risk = outlook.risk
             if self._full:
@@ -216,7 +220,9 @@ class Compiled:
         """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise)."""
         rows, risk_price = mandate.rows, mandate.risk_aversion * self._unit_variance
         unit = _largest_return(outlook)
-        self.scale = scale = max(risk_price, unit * mandate.return_weight, 1e-12)
+        # a huge risk aversion must not push what returns decide below the solver's tolerance
+        most = HUGE * unit if mandate.return_weight else np.inf
+        self.scale = scale = max(min(risk_price, most), unit * mandate.return_weight, 1e-12)
         self._start.value, self._start_cash.value = start.holdings, start.cash
         self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
         self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
@@ -225,6 +231,7 @@ class Compiled:
             self._write_rows(rows, unit)
         self._belief.value = outlook.probabilities
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
+        self._cost_price.value = mandate.cost_price(outlook) * unit / scale
         self._tie_break.value = TIE_BREAK / scale
         if mandate.volatility:
             self._volatility.value = mandate.volatility.limit * np.sqrt(outlook.years)

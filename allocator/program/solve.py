@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import cvxpy as cp
@@ -62,8 +64,15 @@ class Program:
         """Whether this program has the shape of that question."""
         return self._compiled.shape.fits(shape(outlook, mandate))
 
-    def solve(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> Solution:
-        """Write the numbers, solve, check canonically.
+    def solve(
+        self,
+        start: Start,
+        outlook: Outlook,
+        mandate: Mandate,
+        limits: Limits | None = None,
+        refused: Mapping[str, str] = MappingProxyType({}),
+    ) -> Solution:
+        """Write the numbers, solve, check canonically; `refused` names solvers not to ask, and why.
 
         Raises:
             Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
@@ -73,14 +82,14 @@ class Program:
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         self._compiled.write(start, outlook, mandate)
-        attempts: list[str] = []
+        attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         infeasible = False
-        for solver in self._ladder(mandate):
+        for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             status, found = _attempt(self._compiled, solver, limits)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 infeasible = True
                 attempts.append(f"{solver}: {status}")
-                if solver == "CLARABEL" or status == cp.INFEASIBLE:
+                if solver == "CLARABEL":  # the one whose certificate is to be trusted
                     break
             elif found is None:
                 attempts.append(f"{solver}: {status}")
@@ -97,7 +106,8 @@ class Program:
             "solver.tolerance a little"
         )
 
-    def _ladder(self, mandate: Mandate) -> tuple[str, ...]:
+    def ladder(self, mandate: Mandate) -> tuple[str, ...]:
+        """The solvers asked, in this order."""
         conic = mandate.volatility is not None or "KullbackLeibler" in self._compiled.shape.pattern
         if conic:
             return ("CLARABEL", "SCS")
@@ -119,12 +129,14 @@ class Program:
         prices = read(constraints.rows.dual_value if constraints.rows is not None else None, rows)
         prices = np.maximum(prices, 0) * scale / self._compiled.row_units
         # where W is written as 1 − costs, cash is priced without what wealth is worth there
-        in_costs = mandate.return_weight + float(prices @ np.where(mandate.rows.expected != 0, mandate.rows.wealth, 0))
+        in_costs = mandate.cost_price(outlook) + float(
+            prices @ np.where(mandate.rows.expected != 0, mandate.rows.wealth, 0)
+        )
         multipliers = Multipliers(
             rows=prices,
             cash=float(read(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
-            volatility=0.0 if volatility is None else float(np.ravel(volatility[0])[0]) * scale,
+            volatility=0.0 if volatility is None else max(float(np.ravel(volatility[0])[0]), 0.0) * scale,
             direction=None if volatility is None else _unit(-np.ravel(volatility[1])),
         )
         return Solution(

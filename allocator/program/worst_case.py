@@ -109,7 +109,8 @@ def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) 
 
     def write(ambiguity: KullbackLeibler, probabilities: Vector) -> None:
         p.value = probabilities[possible] / probabilities[possible].sum()
-        radius.value = ambiguity.radius
+        # beyond the farthest scenario the ball is everything, and a larger number would only strain the solver
+        radius.value = min(ambiguity.radius, -float(np.log(p.value.min())) + 0.1)
 
     return WorstCase(
         eta + price * radius + p @ weight,

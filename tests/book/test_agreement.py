@@ -11,6 +11,7 @@ import pytest
 
 from allocator.book.folder import load
 from allocator.errors import BadInput
+from allocator.outlook.risk import risk_of
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -61,6 +62,7 @@ def square(book: Folder, change: Callable[[pd.DataFrame], None]) -> None:
 def from_prices(book: Folder) -> pd.DataFrame:
     """Ask for risk from a price history, and give one."""
     book.replace("book.toml", 'source = "exposures"  ', 'source = "prices"\nwindow_rows = 20\nperiods_per_year = 252 ')
+    book.replace("book.toml", "market_volatility = 0.18", "#")
     days = pd.date_range("2026-10-20", periods=30, name="date")
     return pd.DataFrame({name: [100.0 + (i * (3 + k)) % 7 for i in range(30)] for k, name in enumerate(NAMES)}, days)
 
@@ -161,6 +163,7 @@ def test_a_floor_of_cash_above_its_cap_is_refused(listed: Folder) -> None:
 
 def test_minimum_variance_refuses_a_set_of_probabilities(listed: Folder) -> None:
     listed.replace("book.toml", '"return_minus_risk"', '"minimum_variance"')
+    listed.replace("book.toml", "risk_aversion = 1.5", "#")
 
     assert told(listed) == [
         f"book.toml:{with_line(listed, 'set =')} robust.set: has no meaning with objective = 'minimum_variance', which "
@@ -354,13 +357,14 @@ def test_risk_from_exposures_needs_its_columns(listed: Folder) -> None:
 
 @pytest.mark.parametrize("source", ["prices", "covariance"])
 def test_a_source_of_risk_needs_its_table(listed: Folder, source: str) -> None:
-    overrides = [f"risk.source={source}", "risk.window_rows=20", "risk.periods_per_year=252"]
+    overrides = [f"risk.source={source}"]
+    if source == "prices":
+        overrides += ["risk.window_rows=20", "risk.periods_per_year=252"]
 
     (only,) = told(listed, overrides=overrides)
 
     assert only == (
-        f"--set risk.source: needs {source}.csv (got '{source}'); "
-        f'add {source}.csv, correct it, or set risk.source = "exposures"'
+        f"--set risk.source: needs {source}.csv (got '{source}'); add {source}.csv, or set risk.source = \"exposures\""
     )
 
 
@@ -563,3 +567,211 @@ def test_breaches_of_one_table_do_not_hide_those_of_another(listed: Folder) -> N
     assert [line.split(":")[0] for line in found] == [
         "holdings.csv", "exposures.csv", "scenario_returns.csv", "benchmark.csv", "book.toml"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["instrument", "source", "Source"])
+def test_a_scenario_is_not_named_like_another_column(listed: Folder, name: str) -> None:
+    listed.replace("book.toml", "[scenarios.proprietary_jevons]", f"[scenarios.{name}]")
+    rows = listed.rows("scenario_returns.csv")
+    listed.write("scenario_returns.csv", [[*row[:3], *row[4:]] for row in rows])
+
+    assert told(listed) == [
+        f"book.toml:{with_line(listed, f'[scenarios.{name}]')} scenarios.{name}: is the name of another column of "
+        f"scenario_returns.csv (got '{name}'); give the scenario another name, here and there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("quantity", "1e303", "quantity: must be at most 1e15 (got '1e303'); write the number of units"),
+        ("lot_size", "1e-300", "lot_size: must lie from 1e-9 to 1e9 (got '1e-300'); write 1 if single units can be"),
+        ("lot_size", "1e10", "lot_size: must lie from 1e-9 to 1e9 (got '1e10'); write 1 if single units can be"),
+    ],
+)
+def test_a_holding_beyond_what_can_be_counted_is_refused(listed: Folder, column: str, value: str, said: str) -> None:
+    line = listed.cell("holdings.csv", "NVDA", column, value)
+
+    assert told(listed)[0].startswith(f"holdings.csv:{line} {said}")
+
+
+def test_an_account_worth_more_than_money_can_be_is_refused(listed: Folder) -> None:
+    listed.cell("holdings.csv", "NVDA", "quantity", "1e14")
+
+    assert told(listed) == [
+        "holdings.csv quantity: the account must be worth from 0.01 to 1e+15 USD (got '1.9e+16'); "
+        "correct quantities, prices and rates: is one of them in another unit?"
+    ]
+
+
+def test_an_account_worth_less_than_a_cent_is_refused(listed: Folder) -> None:
+    header, *rows = listed.rows("holdings.csv")
+    listed.write("holdings.csv", [header, *([*row[:2], "1e-300", *row[3:]] for row in rows)])
+
+    assert "the account must be worth from 0.01 to 1e+15 USD" in told(listed)[0]
+
+
+def test_a_lot_that_is_worth_nothing_cannot_be_counted(listed: Folder) -> None:
+    line = listed.cell("holdings.csv", "CRWV", "price", "1e-300")
+
+    assert told(listed) == [
+        f"holdings.csv:{line} price: a lot is worth so little that the account's lots cannot be counted "
+        "(got '1e-300'); correct the price, the lot size or the rate"
+    ]
+
+
+@pytest.mark.parametrize("table", ["prices", "covariance"])
+def test_a_table_of_risk_is_not_left_aside_in_silence(listed: Folder, table: str) -> None:
+    if table == "prices":
+        days = pd.date_range("2026-10-20", periods=30, name="date")
+        pd.DataFrame(100.0, days, NAMES).to_csv(listed.path / "prices.csv")
+    else:
+        square(listed, lambda _: None)
+    assert load(listed.path).account == "main"  # source = "exposures" is a statement
+    listed.replace("book.toml", 'source = "exposures"  ', "#")
+
+    assert told(listed) == [
+        f"book.toml:{with_line(listed, '[risk]')} risk.source: must be stated, because {table}.csv is there; "
+        f'write source = "{table}" to use it, or source = "exposures" to leave it aside'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "reason"),
+    [
+        ("exposures", "window_rows = 60", "source = 'exposures'"),
+        ("exposures", "periods_per_year = 252", "source = 'exposures'"),
+        ("exposures", 'after_as_of = "cut"', "source = 'exposures'"),
+        ("exposures", 'blanks = "refuse"', "source = 'exposures'"),
+        ("exposures", 'late_listings = "beta"', "source = 'exposures'"),
+        ("exposures", 'method = "auto"', "source = 'exposures'"),
+        ("exposures", "factors = 5", "source = 'exposures'"),
+        ("exposures", "max_age_days = 5", "source = 'exposures'"),
+        ("covariance", "factors = 5", "source = 'covariance'"),
+        ("covariance", "market_volatility = 0.2", "source = 'covariance'"),
+        ("prices", "market_volatility = 0.2", "source = 'prices' and late_listings = 'refuse'"),
+        ("prices", 'factors = 5\nmethod = "ledoit_wolf"', "method = 'ledoit_wolf'"),
+    ],
+)
+def test_a_key_without_effect_is_refused_by_name(listed: Folder, source: str, key: str, reason: str) -> None:
+    if source == "prices":
+        from_prices(listed).to_csv(listed.path / "prices.csv")
+    if source == "covariance":
+        square(listed, lambda _: None)
+        listed.replace("book.toml", "market_volatility = 0.18", "#")
+        listed.replace("book.toml", 'source = "exposures"  ', 'source = "covariance"  #')
+    listed.replace("book.toml", "[risk]", f"[risk]\n{key}")
+    name, _, value = key.partition("\n")[0].partition(" = ")
+
+    assert told(listed) == [
+        f"book.toml:{with_line(listed, name)} risk.{name}: has no effect with {reason} "
+        f"(got '{value.strip(chr(34))}'); remove it"
+    ]
+
+
+def test_risk_aversion_means_nothing_to_minimum_variance(listed: Folder) -> None:
+    listed.replace("book.toml", '"return_minus_risk"', '"minimum_variance"')
+    options = ["robust.set=none", "robust.radius=0"]
+
+    assert told(listed, overrides=options) == [
+        f"book.toml:{with_line(listed, 'risk_aversion')} mandate.risk_aversion: has no effect with "
+        "objective = 'minimum_variance' (got '1.5'); remove it"
+    ]
+
+
+def test_a_rule_that_nothing_counts_towards_is_refused(listed: Folder) -> None:
+    add(listed, "[mandate.buckets.adopter]\nmax = 0.4\n[mandate.groups.none]\nmin = 0.1\n[groups.none]\nNVDA = 0.0")
+    for name in ("MSFT", "CRM", "ADBE"):
+        listed.cell("exposures.csv", name, "bucket", "neutral")
+    rule = "nothing in this book counts towards it: a cap always holds, a floor never can"
+
+    assert told(listed) == [
+        f"book.toml:{with_line(listed, '[mandate.buckets.adopter]')} mandate.buckets.adopter: {rule}; "
+        "correct the labels and shares of exposures.csv, or remove the rule",
+        f"book.toml:{with_line(listed, '[mandate.groups.none]')} mandate.groups.none: {rule}; "
+        "give a member a share above 0, or remove the rule",
+    ]
+
+
+def test_a_group_that_no_rule_names_may_be_kept_for_what_ifs(listed: Folder) -> None:
+    add(listed, "[groups.later]\nNVDA = 0.0")
+
+    assert load(listed.path).account == "main"
+
+
+def test_a_rate_that_is_out_of_date_is_refused(listed: Folder) -> None:
+    rows = [["currency", "rate", "date"], ["TWD", "0.03", "2026-10-19"], ["EUR", "1.1", "2026-10-20"]]
+    listed.write("fx.csv", rows)
+
+    assert told(listed) == [
+        "fx.csv:2 date: is 32 days before as_of = 2026-11-20 (got '2026-10-19'); "
+        "bring the rate up to date: 31 days at most"
+    ]
+
+
+def stale(book: Folder, **options: Any) -> list[str]:
+    with pytest.raises(BadInput) as refused:
+        risk_of(load(book.path, **options))
+    return [str(breach) for breach in refused.value.breaches]
+
+
+def test_a_price_history_that_is_out_of_date_is_refused(listed: Folder) -> None:
+    from_prices(listed).shift(freq="-31D").to_csv(listed.path / "prices.csv")
+
+    assert stale(listed) == [
+        "prices.csv date: the last row is of 2026-10-18, 33 days before as_of = 2026-11-20; "
+        "bring it up to date, or raise risk.max_age_days above 31"
+    ]
+    assert risk_of(load(listed.path, overrides=["risk.max_age_days=33"])).source
+
+
+@pytest.mark.parametrize(
+    ("blank", "said"),
+    [
+        ("end", "prices.csv NVDA: has its last price on 2026-10-19, 32 days before as_of = 2026-11-20; bring it up"),
+        ("turns", "prices.csv date: the last row without a blank is of 2026-10-19, 32 days before as_of = 2026-11-20;"),
+    ],
+)
+def test_rows_left_out_do_not_hide_that_prices_are_out_of_date(listed: Folder, blank: str, said: str) -> None:
+    days = pd.date_range("2026-09-01", "2026-11-20", name="date")
+    from_prices(listed)
+    history = pd.DataFrame({name: [100.0 + (i * (3 + k)) % 7 for i in range(81)] for k, name in enumerate(NAMES)}, days)
+    late = history.index > "2026-10-19"
+    if blank == "end":
+        history.loc[late, "NVDA"] = float("nan")
+    else:
+        history.loc[late & (history.index.day % 2 == 0), "NVDA"] = float("nan")
+        history.loc[late & (history.index.day % 2 == 1), "META"] = float("nan")
+    history.to_csv(listed.path / "prices.csv")
+
+    (only,) = stale(listed, overrides=["risk.blanks=drop_rows", "risk.window_rows=80"])
+
+    assert only.startswith(said)
+
+
+def test_risk_from_prices_says_that_currency_moves_are_not_in_it(listed: Folder) -> None:
+    from_prices(listed).to_csv(listed.path / "prices.csv")
+    assert "currency" not in risk_of(load(listed.path)).source
+    listed.cell("holdings.csv", "TSM", "currency", "TWD")
+    listed.write("fx.csv", [["currency", "rate", "date"], ["TWD", "0.03", "2026-11-20"]])
+
+    assert risk_of(load(listed.path)).source.endswith("; currency moves are not in it (TWD)")
+
+
+def test_a_broken_price_history_is_not_also_called_missing(listed: Folder) -> None:
+    history = from_prices(listed)
+    history.loc[history.index[3], "NVDA"] = -1
+    history.to_csv(listed.path / "prices.csv")
+
+    (only,) = told(listed)
+
+    assert only.startswith("prices.csv:5 NVDA: must be above 0 (got '-1.0')")
+
+
+def test_broken_rates_are_not_also_called_missing(listed: Folder) -> None:
+    listed.cell("holdings.csv", "TSM", "currency", "TWD")
+    listed.write("fx.csv", [["currency", "rate", "date"], ["TWD", "-0.03", "2026-11-20"]])
+
+    (only,) = told(listed)
+
+    assert only.startswith("fx.csv:2 rate: must be above 0 (got '-0.03')")

@@ -127,7 +127,9 @@ def test_a_folder_far_from_any_book_is_told_how_to_make_one(tmp_path: Path) -> N
 
 
 def test_a_file_in_place_of_the_folder_is_refused(listed: Folder) -> None:
-    assert "there is no such folder" in told(listed.path / "holdings.csv")[0]
+    path = listed.path / "book.toml"
+
+    assert told(path) == [f"{path}: is a file; name the folder that it stands in"]
 
 
 def test_a_folder_without_book_toml_is_told_how_to_make_one(listed: Folder) -> None:
@@ -262,3 +264,46 @@ def test_the_frames_that_were_given_are_left_alone(root: Path) -> None:
 
     for name, table in tables.items():
         pd.testing.assert_frame_equal(table, before[name])
+
+
+@pytest.mark.parametrize(
+    ("file", "cure"),
+    [
+        ("prices.parquet", 'say so with prices = "prices.parquet" in [tables], or move it away'),
+        ("covariance.xlsx", 'say so with covariance = "covariance.xlsx" in [tables], or move it away'),
+        ("BENCHMRK.CSV", "did you mean 'benchmark.csv'? Else name it in [tables], or move it away"),
+        ("FX.XLSX", 'say so with fx = "FX.XLSX" in [tables], or move it away'),
+    ],
+)
+def test_no_table_beside_the_book_vanishes_whatever_its_suffix(listed: Folder, file: str, cure: str) -> None:
+    (listed.path / file).write_bytes(b"anything")
+
+    assert told(listed.path) == [f"{file}: no table of a book has this name; {cure}"]
+
+
+def test_a_file_that_is_like_no_table_is_not_guessed_at(listed: Folder) -> None:
+    (listed.path / "long.csv").write_text("a\n1\n", encoding="utf-8")
+
+    (only,) = told(listed.path)
+
+    assert only.startswith("long.csv: no table of a book has this name; known here: benchmark.csv, ")
+
+
+def test_locks_of_spreadsheets_and_hidden_files_are_no_tables(listed: Folder) -> None:
+    for file in ("~$holdings.xlsx", "._holdings.csv", ".~lock.holdings.csv#"):
+        (listed.path / file).write_bytes(b"anything")
+
+    assert load(listed.path).account == "main"
+
+
+def test_a_file_that_is_named_in_another_spelling_of_its_path_is_no_stranger(listed: Folder) -> None:
+    (listed.path / "holdings.csv").rename(listed.path / "custodian.csv")
+
+    assert load(listed.path, overrides=["tables.holdings=./custodian.csv"]).account == "main"
+
+
+def test_a_link_that_leads_nowhere_is_not_an_absent_table(listed: Folder) -> None:
+    (listed.path / "benchmark.csv").unlink()
+    (listed.path / "benchmark.csv").symlink_to("nowhere.csv")
+
+    assert told(listed.path)[0].startswith("benchmark.csv: this file is missing")

@@ -138,7 +138,7 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             "[mandate]\nweights = 0.3",
             "book.toml:12 mandate.weights",
             "0.3",
-            "dictionary",
+            "must be a section with keys",
             "write a [section] with keys",
         ),
         (
@@ -178,13 +178,41 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             "radius = 1.5 of a 'box' set must lie in [0, 1]",
             "lower it",
         ),
-        ("[robust]\nradius = 0.1", "book.toml:11 robust", None, "no meaning with set = 'none'", "remove it"),
+        ("[robust]\nradius = 0.1", "book.toml:11 robust", None, "no meaning with set = 'none'", "or set it to 0"),
         (
             '[robust]\nset = "worst"\nradius = 0.1',
             "book.toml:11 robust",
             None,
             "no meaning with set = 'worst'",
-            "remove it",
+            "remove it or set it to 0",
+        ),
+        (
+            '[robust]\nset = "kl"\nradius = 1e-7',
+            "book.toml:11 robust",
+            None,
+            "radius = 1e-07 of a 'kl' set is too small to be told from 0",
+            "set it to 0, or to at least 0.000001",
+        ),
+        (
+            "[mandate.groups.chips]",
+            "book.toml:11 mandate.groups.chips",
+            None,
+            "states neither min nor max",
+            "add one of them, or remove the section",
+        ),
+        (
+            "[tables]\nholdings = ''",
+            "book.toml:12 tables.holdings",
+            None,
+            "must name a file in visible characters",
+            "write for example holdings.csv",
+        ),
+        (
+            '[tables]\nfx = "\\u200B.csv"',
+            "book.toml:12 tables.fx",
+            None,
+            "must name a file in visible characters",
+            "or remove the key",
         ),
         ('[robust]\nset = "kl"\nradius = 99', "book.toml:11 robust", None, "beyond any probability", "set = 'worst'"),
         (
@@ -200,14 +228,14 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             "book.toml:12 groups.chips.NVDA",
             "1.5",
             "must be at most 1",
-            "write 1.5 % as 0.015",
+            "lower it into the range",
         ),
         (
             "[scenarios.other]\nprobability = 1.2",
             "book.toml:12 scenarios.other.probability",
             "1.2",
             "must be at most 1",
-            "write 1.2 % as 0.012",
+            "lower it into the range",
         ),
         (
             "[scenarios.other]\nprobability = -0.2",
@@ -491,3 +519,82 @@ def test_the_schema_refuses_what_the_reader_refuses(added: str, said: str) -> No
 def test_the_schema_wants_what_the_reader_wants() -> None:
     with pytest.raises(ValidationError, match="'scenarios' is a required property"):
         Draft202012Validator(settings_schema()).validate({"book": dates_as_text(tomllib.loads(LEAST)["book"])})
+
+
+TOML = {
+    "chips = [1, 2\nnext = 3": (2, "close the bracket, in this line or above"),
+    "[mandate\nmax_weight = 0.1": (1, "close the bracket, in this line or above"),
+    "chips = [1, 2": (1, "close the bracket, in this line or above"),
+    'name = "Least\nnext = 3': (1, "close the quote, in this line or above"),
+    "name = 'Least": (1, "close the quote, in this line or above"),
+    "max_weight = 25%": (1, "write 0.25"),
+    "max_weight = 12.5 %  # of the account": (1, "write 0.125"),
+    "max_weight = 0,25": (1, "write 0.25"),
+    "as_of = 20.11.2026": (1, "write 2026-11-20"),
+    "as_of = 1.2.2026": (1, "write 2026-02-01"),
+    "[mandate]\n[mandate]": (2, "it is there twice: merge the two"),
+    "one = 1\none = 2": (2, "it is there twice: merge the two"),
+    "one = {two = 1, two = 2}": (1, "it is there twice: merge the two"),
+    "name = Least": (1, 'correct the line; text needs "quotes"'),
+}
+
+
+@pytest.mark.parametrize("text", TOML)
+def test_text_that_is_no_toml_is_cured_by_its_cause(text: str) -> None:
+    row, cure = TOML[text]
+
+    (breach,) = refused(text)
+
+    assert (breach.row, breach.cure) == (row, cure)
+    assert breach.rule.startswith("is not valid TOML: ")
+    assert "(at " not in str(breach)
+
+
+@pytest.mark.parametrize("options", [{}, {"overrides": ["book=3"]}])
+def test_a_value_where_a_section_belongs_is_refused_under_an_as_of_date(options: dict[str, Any]) -> None:
+    text = LEAST if options else "book = 3\n" + LEAST.partition("\n\n")[2]
+
+    (breach,) = refused(text, as_of=dt.date(2027, 1, 1), **options)
+
+    assert (breach.table, breach.column) == ("--set" if options else "book.toml", "book")
+    assert (breach.rule, breach.cure) == ("must be a section with keys", "write a [section] with keys")
+
+
+def test_a_book_without_risk_is_asked_for_it_and_nothing_is_guessed() -> None:
+    (breach,) = refused(LEAST.partition("[risk]")[0])
+
+    assert str(breach) == "book.toml risk: is required; add [risk] with source and market_volatility"
+
+
+@pytest.mark.parametrize(
+    ("item", "cure"),
+    [
+        ("max_weight=0.3", "did you mean 'mandate.max_weight'?"),
+        ("max_wieght=0.3", "did you mean 'mandate.max_weight'?"),
+        ("time_limit_seconds=3", "did you mean 'lots.time_limit_seconds' or 'solver.time_limit_seconds'?"),
+        ("risk.radius=0.3", "did you mean 'robust.radius'?"),
+        ("mandate.groups.chips.mx=0.3", "did you mean 'max'?"),
+    ],
+)
+def test_a_what_if_of_another_section_is_told_where_the_key_is(item: str, cure: str) -> None:
+    (breach,) = refused(LEAST, overrides=[item])
+
+    assert (breach.table, breach.column, breach.rule) == ("--set", item.partition("=")[0], "unknown key")
+    assert breach.cure == cure
+
+
+def test_a_what_if_sets_aside_what_it_leaves_without_effect() -> None:
+    text = LEAST + "[mandate]\nrisk_aversion = 2.0\n"
+    what_if = ["risk.source=covariance", "mandate.objective=minimum_variance"]
+
+    settings = read_settings(text, overrides=what_if)
+
+    assert settings.risk.market_volatility is None
+    assert "risk_aversion" not in settings.mandate.model_fields_set
+
+
+def test_the_schema_wants_a_limit_in_every_range() -> None:
+    document = dates_as_text(tomllib.loads(LEAST + "[mandate.groups.chips]"))
+
+    with pytest.raises(ValidationError, match=r"should be non-empty|does not have enough properties"):
+        Draft202012Validator(settings_schema()).validate(document)

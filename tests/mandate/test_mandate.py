@@ -75,7 +75,7 @@ def test_bucket_shares_default_to_the_label() -> None:
 
 
 def test_minimum_variance_looks_at_no_return() -> None:
-    made = mandate_of(book({"mandate": {"objective": "minimum_variance", "risk_aversion": 7.0}}))
+    made = mandate_of(book({"mandate": {"objective": "minimum_variance"}}))
 
     assert (made.return_weight, made.risk_aversion, made.ambiguity) == (0.0, 1.0, Known())
 

@@ -109,12 +109,6 @@ CASES = {
         ("raise the caps", {"max_weight": 0.45, "groups": {"power": {"min": 0.4}}}),
         settings=SHARED,
     ),
-    "a bucket's floor that nobody can fill": case(
-        {"buckets": {"adopter": {"min": 0.1}}},
-        "cannot hold together: 'bucket adopter at least 10%' and 'its members' caps, 0% in all'",
-        ("lower the first to 0%", {"buckets": {"adopter": {"min": 0.0}}}),
-        ("raise the caps", {}),
-    ),
     "an expected return above the best name's": case(
         {"min_expected_return": 0.09},
         "expected return at least 9% is above the best name's: DDD has 8%",
@@ -136,7 +130,7 @@ def made(wish: Wish, hopeless: Hopeless) -> Book:
 
 
 def checked(held: Book) -> None:
-    refuse_hopeless(held, outlook_of(held), mandate_of(held))
+    refuse_hopeless(held, outlook_of(held))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -192,9 +186,10 @@ def test_cash_counts_among_the_names_that_may_have_the_best_return() -> None:
 
 
 def test_checking_for_hopeless_wishes_imports_no_solver(root: Path) -> None:
-    code = "import sys, allocator.mandate.prechecks; sys.exit('cvxpy' in sys.modules)"
+    code = "import sys, allocator.mandate.prechecks; print('cvxpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
 
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_the_expected_return_of_several_scenarios_is_weighed_by_the_belief() -> None:

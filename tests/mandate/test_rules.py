@@ -72,8 +72,8 @@ CASES = {
         AtLeast("cash", NOBODY, 0.05, cash_share=1.0), ("cash at least 5%",), (0.3, 0.3, 0.3), (0.3, 0.3, 0.36)
     ),
     "turnover": Case(
-        Turnover(0.2), ("turnover at most 20% (purchases)", "turnover at most 20% (sales)"), (0.3, 0.3, 0.3), (0.2, 0.2, 0.55),
-        homogeneous=False,
+        Turnover(0.2), ("turnover at most 20% (purchases)", "turnover at most 20% (sales)"),
+        (0.3, 0.3, 0.3), (0.2, 0.2, 0.55), homogeneous=False,
     ),
     "expected return": Case(
         MinimumExpectedReturn(0.06), ("expected return at least 6%",), (0.1, 0.4, 0.4), (0.4, 0.4, 0.1),

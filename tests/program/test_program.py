@@ -254,12 +254,12 @@ def test_the_full_covariance_and_its_factors_give_the_same_plan(
 
 
 def test_an_expected_return_is_kept_exactly_where_returns_are_tiny_and_risk_is_dear() -> None:
-    for aversion in (1.0, 1e6):
+    for aversion in (1.0, 1e4):
         asked = random_question(23, risk_aversion=aversion).with_rules(MinimumExpectedReturn(1.2e-4))
-        small = replace(
-            asked.outlook, returns=asked.outlook.returns * 1e-3, cash_returns=asked.outlook.cash_returns * 1e-3
-        )
-        asked = replace(asked, outlook=small)
+        outlook = asked.outlook
+        small = replace(outlook, returns=outlook.returns * 1e-3, cash_returns=outlook.cash_returns * 1e-3)
+        free = replace(asked.mandate, cost_rates=np.zeros(10))
+        asked = replace(asked, outlook=small, mandate=free)
         trade, _, _ = asked.certified()
         (reading,) = asked.mandate.readings(trade, small)
 
@@ -462,12 +462,12 @@ BASE = random_question(30, count=8, turnover=None)
 @pytest.mark.parametrize(
     ("make", "limit", "label"),
     [
-        (lambda limit: Turnover(limit), 0.3, "turnover"),
+        (Turnover, 0.3, "turnover"),
         (lambda limit: caps(8, limit), 0.2, "I"),
         (lambda limit: AtMost("group half", BASE.mandate.linear_rules[1].shares, limit), 0.1, "group"),
         (lambda limit: AtLeast("cash", np.zeros(8), limit, 1.0), 0.3, "cash"),
         (lambda limit: AtMost("cash", np.zeros(8), limit, 1.0), 0.01, "cash"),
-        (lambda limit: MinimumExpectedReturn(limit), 0.18, "expected"),
+        (MinimumExpectedReturn, 0.18, "expected"),
     ],
     ids=["turnover", "caps", "group", "least cash", "most cash", "expected return"],
 )

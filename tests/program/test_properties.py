@@ -1,4 +1,4 @@
-"""Invariants that hold for any valid book: names, order and units mean nothing; caution costs; nobody beats the plan."""
+"""Invariants that hold for any valid book: names, order and units mean nothing, caution costs, nobody is better."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ class Tables:
                 "instrument": everyone,
                 "name": everyone,
                 "issuer": everyone,
-                "bucket": [*draw.choice(["efficiency", "capital_intensity", "adopter"], count), "cash"],
+                "bucket": [
+                    "efficiency",
+                    *draw.choice(["efficiency", "capital_intensity", "adopter"], count - 1),
+                    "cash",
+                ],
                 "beta": [*draw.uniform(0.2, 2, count), 0.0],
                 "idiosyncratic_volatility": [*draw.uniform(0.1, 0.5, count), 0.0],
                 "spread_bps": [*draw.uniform(0, 30, count), 0.0],
@@ -96,7 +100,7 @@ def answer(book: Book) -> tuple[float, pd.Series[float]]:
     return question.loss(holdings), pd.Series(holdings, index=list(book.instruments))
 
 
-@SOME
+@FEW
 @given(seed=SEEDS)
 def test_the_order_and_the_names_of_instruments_do_not_matter(seed: int) -> None:
     loss, weights = answer(Tables(seed).book())
@@ -114,7 +118,7 @@ def test_the_order_and_the_names_of_instruments_do_not_matter(seed: int) -> None
     np.testing.assert_allclose(other_weights[[new[name] for name in weights.index]], weights, atol=2e-4)
 
 
-@SOME
+@FEW
 @given(seed=SEEDS, power=st.integers(-3, 6))
 def test_scaling_all_money_changes_nothing(seed: int, power: int) -> None:
     loss, weights = answer(Tables(seed).book())

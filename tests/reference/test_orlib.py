@@ -1,4 +1,4 @@
-"""OR-Library's portfolio problems (J. E. Beasley) through our own mandate and program: all 2000 points of each frontier."""
+"""OR-Library's portfolio problems (J. E. Beasley) through our own program: all 2000 points of each frontier."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""How refusals are worded: near names are suggested, far ones are not; breaches that repeat are told once."""
+
+from __future__ import annotations
+
+import pytest
+
+from allocator.display.refusal import show_refusal
+from allocator.errors import BadInput, Breach, did_you_mean, nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVDIA", "NVDA"), ("mx", "max"), ("quantitty", "quantity"), ("totl_variation", "total_variation"),
+        ("maximum", "max"), ("AMZ", "AMZN"), ("KL", "kl"), ("Nvidia", "NVIDIA"), ("CRV", "CRM"),
+    ],
+)  # fmt: skip
+def test_a_slip_of_the_hand_is_recognised_as_one(name: str, known: str) -> None:
+    assert did_you_mean(name, [known, "something else"]) == f"did you mean {known!r}?"
+
+
+@pytest.mark.parametrize(("name", "known"), [("ARM", "CRM"), ("prices", "exposures"), ("TSLA", "TSM"), ("AMD", "ADBE")])
+def test_a_name_that_is_merely_alike_is_not_suggested(name: str, known: str) -> None:
+    assert nearest(name, [known]) is None
+    assert did_you_mean(name, [known]) == f"known here: {known}"
+
+
+@pytest.mark.parametrize(
+    ("file", "known", "meant"),
+    [
+        ("benchmrk.csv", "benchmark.csv", "benchmark.csv"),
+        ("BENCHMRK.CSV", "benchmark.csv", "benchmark.csv"),
+        ("holding.xlsx", "holdings.csv", "holdings.csv"),
+        ("long.csv", "holdings.csv", None),
+        ("prices.csv", "exposures.csv", None),
+        ("a.csv", "fx.csv", None),
+    ],
+)
+def test_files_are_compared_without_their_suffix(file: str, known: str, meant: str | None) -> None:
+    assert nearest(file, [known], by_stem=True) == meant
+
+
+def test_the_nearest_of_several_names_is_suggested() -> None:
+    assert nearest("proprietary_jevon", ["proprietary_compression", "proprietary_jevons"]) == "proprietary_jevons"
+
+
+def shown(breaches: list[Breach], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    show_refusal(BadInput(breaches))
+    return capsys.readouterr().err.splitlines()
+
+
+def test_breaches_that_repeat_are_told_once_with_their_first_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Breach("exposures.csv", 7, "beta", "", "must not be blank", "fill it in")
+    many = [Breach("holdings.csv", row, "currency", "TWD", "has no rate to USD", "add TWD") for row in range(2, 2403)]
+
+    assert shown([many[0], one, *many[1:]], capsys, monkeypatch) == [
+        "2402 breaches; nothing was written",
+        "holdings.csv: rows 2, 3, 4 and 2398 more currency  has no rate to USD (got 'TWD')",
+        "    add TWD",
+        "exposures.csv:7 beta  must not be blank (got '')",
+        "    fill it in",
+    ]
+
+
+def test_breaches_that_differ_in_value_alone_name_the_first_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Breach("prices", None, "instrument", name, "has no row here", "add its row") for name in "ABCDE"]
+    two = [Breach("fx.csv", row, "rate", "-1", "must be above 0", "correct it") for row in (2, 5)]
+
+    assert shown([*rows, *two], capsys, monkeypatch)[1::2] == [
+        "prices instrument  has no row here (got 'A', 'B', 'C' and 2 more)",
+        "fx.csv: rows 2 and 5 rate  must be above 0 (got '-1')",
+    ]
+
+
+def test_entries_beyond_the_last_one_shown_are_counted_by_breach(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaches = [Breach("t", row, f"c{row // 2}", None, "is wrong", "mend it") for row in range(100)]
+
+    assert shown(breaches, capsys, monkeypatch)[-1] == "… and 20 more; --json lists them all"
