@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,11 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book, from_frames
-from allocator.errors import Infeasible
+from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import mandate_of
 from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import outlook_of
+from allocator.plan import lots as lots_module
 from allocator.plan.lots import traded, whole_lots
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import certified, rebalance
@@ -199,6 +201,65 @@ def test_the_lots_are_the_nearest_of_all_that_keep_the_rules(seed: int) -> None:
     assert distance == pytest.approx(best, rel=1e-4, abs=1e-6 * book.value)
 
 
+def priced(book: Book, target: Trade, scale: float) -> tuple[Book, Trade]:
+    """The same account in another money: every price, the cash and the smallest trade times `scale`."""
+    lots = book.settings.lots.model_copy(update={"min_trade": book.settings.lots.min_trade * scale})
+    settings = book.settings.model_copy(update={"lots": lots})
+    moved = Trade(
+        target.values * scale, target.cash * scale, target.bought * scale, target.sold * scale,
+        target.costs * scale, target.value_before * scale,
+    )  # fmt: skip
+    return replace(book, prices=book.prices * scale, cash=book.cash * scale, settings=settings), moved
+
+
+def rounded_off(book: Book, target: Trade) -> float:
+    """How far the whole lots are from the target, as a fraction of the account."""
+    start = Start(book.weights, book.cash / book.value)
+    lots = whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+    return float(np.abs(lots * book.lot_values - (target.bought - target.sold)).sum() / book.value)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e4, 1e8])
+@pytest.mark.parametrize("seed", [0, 5, 8, 11, 1001, 1004])
+def test_counting_agrees_in_every_unit_of_money(seed: int, scale: float) -> None:
+    book = random_book(seed, names=3, coarse=True)
+    target = fractional(book)
+    best = nearest_by_counting(book, target)
+    assert best is not None
+
+    assert rounded_off(*priced(book, target, scale)) * book.value == pytest.approx(best, rel=1e-4, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(300, 308))
+def test_finer_lots_and_larger_accounts_are_never_rounded_worse(seed: int) -> None:
+    """What whole lots can do, lots of a tenth can; down to steps of 1e-10 of the account, or 1e-6 of a smallest trade."""
+    book = random_book(seed, names=8)
+    target = fractional(book)
+    off = rounded_off(book, target)
+
+    for finer in (1e1, 1e3, 1e5, 1e7):
+        shrunk = rounded_off(replace(book, lot_sizes=book.lot_sizes / finer), target)
+        larger = Trade(*(part * finer for part in vars(target).values()))
+        grown = rounded_off(replace(book, quantities=book.quantities * finer, cash=book.cash * finer), larger)
+
+        assert shrunk <= off * (1 + 1e-4) + 1e-8, finer
+        assert grown <= off * (1 + 1e-4) + 1e-8, finer
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e5, 1e6])
+def test_no_order_is_a_lot_off_where_no_rule_holds_it_back(scale: float) -> None:
+    """Risk alone limits the targets: nothing but rounding is between them and the lots, at every size of account."""
+    book = small(
+        [40 * scale, 30 * scale, 20 * scale], [100, 37.5, 12.25], [1, 0.1, 3], 9_000 * scale, {"risk_aversion": 3.0}
+    )
+
+    plan = rebalance(book)
+
+    assert len(plan.orders) == 3
+    off = np.abs(plan.final.values - plan.target.values) / book.lot_values
+    assert off.max() <= 0.5 + 1e-3
+
+
 def units(plan: Plan) -> Vector:
     """Signed units traded, from the orders alone."""
     moved = dict.fromkeys(plan.book.instruments, 0.0)
@@ -352,6 +413,131 @@ def test_a_smallest_trade_that_cannot_fit_is_named_too() -> None:
     assert refused.value.exit_code == 4
     assert "3,000.00 USD, 30% of the account" in str(refused.value)
     assert refused.value.rules[0] in ("cash at least 2%", "turnover at most 10% (sales)")
+
+
+def applied(fix: str, mandate: dict[str, Any]) -> dict[str, Any]:
+    """A mandate with a printed fix applied, word for word."""
+    fixed = {**mandate, "weights": {name: dict(limits) for name, limits in mandate.get("weights", {}).items()}}
+    for rule, limit in re.findall(r"'([^']+)' to ([0-9.]+)%", fix):
+        name = rule.split(" at ")[0]
+        if name == "volatility":
+            fixed["max_volatility"] = float(limit) / 100
+        elif name == "cash":
+            fixed["min_cash" if "least" in rule else "max_cash"] = float(limit) / 100
+        else:
+            fixed["weights"][name]["min" if "least" in rule else "max"] = float(limit) / 100
+    return fixed
+
+
+@pytest.mark.parametrize("months", [6, 12, 24])
+@pytest.mark.parametrize("limit", [0.15, 0.1525, 0.2])
+def test_a_fix_of_volatility_is_annual_and_works_as_printed(months: int, limit: float) -> None:
+    mandate = {"max_volatility": limit, "weights": {"N0": {"min": 0.3}, "N1": {"min": 0.3}}}
+    shape = ([0, 0, 60], [100, 100, 100], [25, 25, 25], 4_000)
+
+    with pytest.raises(Infeasible) as refused:
+        rebalance(small(*shape, mandate, horizon={"months": months}))
+
+    fix = refused.value.fixes[0]
+    assert "volatility at most" in fix
+    plan = rebalance(small(*shape, applied(fix, mandate), horizon={"months": months}))
+    assert all(reading.excess <= 1e-9 for reading in plan.readings)
+
+
+@pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
+def test_cash_of_exactly_so_much_is_refused_by_name_and_not_by_the_clock(size: float) -> None:
+    """A floor and a cap that are one number: whole lots seldom make it, and no search should wait to say so."""
+    mandate = {"min_cash": 0.05, "max_cash": 0.05, "max_weight": 0.3}
+    draw = np.random.default_rng(3)
+    prices = [float(price) for price in np.round(draw.uniform(30, 600, 8), 2)]
+    quantities = [round(size * 100_000 / price) for price in prices]
+    shape = (quantities, prices, [1] * 8, size * 123_456.78)
+    costs = {"commission_bps": 1.5}
+
+    with pytest.raises(Infeasible) as refused:
+        rebalance(small(*shape, mandate, costs=costs))  # type: ignore[arg-type]
+
+    assert set(refused.value.rules) & {"cash at least 5%", "cash at most 5%"}
+    plan = rebalance(small(*shape, applied(refused.value.fixes[0], mandate), costs=costs))  # type: ignore[arg-type]
+    assert plan.final.cash / plan.final.value == pytest.approx(0.05, abs=2e-4)
+
+
+def test_a_small_part_of_a_large_account_is_told_with_its_digits() -> None:
+    limits = {"min_cash": 0.05, "max_cash": 0.05, "max_weight": 0.9}
+    book = small([400_000, 500_000], [97.13, 89.57], [10, 10], 3_000_000, limits, costs={"commission_bps": 3.0})
+
+    with pytest.raises(Infeasible) as refused:
+        rebalance(book)
+
+    assert "the smallest order of N0 is 971.30 USD, 0.00113% of the account" in str(refused.value)
+
+
+def test_cuts_that_do_not_end_name_the_rules_that_still_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lots_module, "_ROUNDS", 1)
+    monkeypatch.setattr(lots_module, "_with_tangent", lambda rows, *_: rows)
+    book = small([0, 0, 0], [100, 100, 100], [25, 25, 25], 10_000, {"max_volatility": 0.16, "max_weight": 0.5})
+
+    with pytest.raises(NotSolved, match="keeps 'volatility at most 16%' .measures 0.173"):
+        rebalance(book)
+
+
+def test_an_odd_lot_is_sold_out_in_one_order() -> None:
+    """A cap of nothing, lots of ten, 55 held: all 55 may go, as they would at a broker."""
+    plan = rebalance(small([55, 0], [100, 100], [10, 1], 1_000, {"weights": {"N0": {"max": 0.0}}}))
+
+    (sell,) = [order for order in plan.orders if order.side == "sell"]
+    assert sell.quantity == 55
+    assert plan.final.values[0] == 0
+
+
+def test_a_holding_below_the_smallest_trade_can_be_sold_out() -> None:
+    limits = {"weights": {"N0": {"max": 0.0}}, "max_cash": 1.0}
+    plan = rebalance(small([3.7, 90], [100, 100], [1, 1], 1_000, limits, lots={"min_trade": 2_000.0}))
+
+    (sell,) = [order for order in plan.orders if order.instrument == "N0"]
+    assert (sell.side, sell.quantity) == ("sell", 3.7)
+    assert plan.final.values[0] == 0
+
+
+def test_part_of_an_odd_lot_is_still_sold_in_whole_lots() -> None:
+    plan = rebalance(small([55, 0], [100, 100], [10, 1], 1_000, {"weights": {"N0": {"max": 0.5}}}))
+
+    (sell,) = [order for order in plan.orders if order.side == "sell"]
+    assert sell.quantity == 30
+
+
+@pytest.mark.parametrize("quantity", [0.1 + 0.2, 1e9 + 0.7, 123_456_789.123, 5e-7])
+def test_everything_sold_is_exactly_what_was_held(quantity: float) -> None:
+    book = small([quantity, 0], [70.7, 100], [0.1, 1], 1_000, {"weights": {"N0": {"max": 0.0}}})
+    target = fractional(book)
+
+    lots = whole_lots(book, outlook_of(book), mandate_of(book), Start(book.weights, book.cash / book.value), target)
+
+    assert 0 <= quantity + lots[0] * 0.1 <= 4e-16 * quantity
+    assert traded(book, mandate_of(book), lots).values[0] == 0
+
+
+@pytest.mark.parametrize("steps", [[0.5, 0.0], [0.0, -80.0]])  # half a lot; more than is held
+def test_what_is_no_order_does_not_leave(steps: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lots_module, "_nearest", lambda *_: np.array(steps))
+
+    with pytest.raises(NotSolved, match="is not one; no number leaves"):
+        rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}))
+
+
+def test_an_order_below_the_smallest_trade_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lots_module, "_nearest", lambda *_: np.array([5.0, 0.0]))
+
+    with pytest.raises(NotSolved, match="the order of N0, 5 lots, is not one"):
+        rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}, lots={"min_trade": 600.0}))
+
+
+def test_a_loose_order_that_is_far_off_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rule holds the order back, and still it is not the nearest: the search has failed, and says so."""
+    monkeypatch.setattr(lots_module, "_nearest", lambda search, _: search.lattice.rounded + np.array([2.0, 0.0]))
+
+    with pytest.raises(NotSolved, match="the order of N0, .* is not one"):
+        rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}))
 
 
 def test_traded_is_the_account_after_signed_lots() -> None:

@@ -59,6 +59,7 @@ source = "prices"
 window_rows = 1258              # the whole history
 periods_per_year = 252
 blanks = "drop_rows"            # ORCL has two
+max_age_days = 1400             # the prices end three and a half years before the filing
 
 [mandate]
 risk_aversion = 1.0
@@ -233,5 +234,5 @@ def test_a_blank_in_the_history_is_refused_without_a_rule_for_it(
     (breach,) = json.loads(answer.stdout)["breaches"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["column"]) == ("prices.csv", "ORCL")
-    assert breach["rule"] == "is blank on 2013-07-15 and 1 more days"
+    assert breach["rule"] == "is blank on 2013-07-15 and 1 more day"
     assert 'risk.blanks = "drop_rows"' in breach["cure"]
