@@ -76,10 +76,6 @@ class Lattice:
         """How much further than the nearest trades of all a trade is from the target, as a fraction of the account."""
         return float(self.values @ (np.abs(steps - self.targets) - np.abs(self.rounded - self.targets)))
 
-    def lots(self, steps: Vector) -> Vector:
-        """(N,) signed lots of signed steps."""
-        return steps * self.lots_a_step
-
     def orderable(self, steps: Vector) -> NDArray[np.bool_]:
         """(N,) whether each trade is one that may be ordered."""
         whole = np.abs(steps - np.rint(steps)) <= _NOISE

@@ -39,7 +39,8 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     """
     say = progress or (lambda _: None)
     say("reading the outlook")
-    outlook, mandate = outlook_of(book), mandate_of(book)
+    outlook = outlook_of(book)
+    mandate = mandate_of(book, outlook)
     start = Start(book.weights, book.cash / book.value)
     refuse_hopeless(book, outlook)
     say("solving")

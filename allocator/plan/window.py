@@ -18,6 +18,9 @@ from allocator.plan.integer import Block
 from allocator.plan.lattice import Lattice
 from allocator.types import Vector
 
+_FLOAT_NOISE = 1e-14
+"""Of the account: the last bits of sums over it, which may be many of the solver's tolerances where lots are fine."""
+
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -133,7 +136,7 @@ def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
     means = sp.csr_array((outlook.probabilities @ outlook.returns)[None, :])
     in_holdings = sp.csr_array(rows.holdings + sp.csr_array(rows.expected[:, None]) @ means)
     in_cash = rows.cash + rows.expected * float(outlook.probabilities @ outlook.cash_returns)
-    limits = _limits(view, rows, in_holdings, in_cash) / lattice.unit
+    limits = (_limits(view, rows, in_holdings, in_cash) + _FLOAT_NOISE) / lattice.unit
 
     money = sp.diags_array(lattice.values / lattice.unit)
     buys, sells = money @ view.buys, money @ view.sells
