@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import click
 
+from allocator.commands.beliefs import beliefs
 from allocator.commands.check import check
+from allocator.commands.claims import claims
+from allocator.commands.implied import implied
 from allocator.commands.init import init
 from allocator.commands.rebalance import rebalance
+from allocator.commands.returns import returns
 from allocator.commands.schema import schema
 
 
@@ -26,7 +30,7 @@ def main() -> None:
     """
 
 
-for command in (init, check, rebalance, schema):
+for command in (init, check, beliefs, returns, implied, claims, rebalance, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -102,7 +102,8 @@ def measure(count: int) -> None:
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(count, rng), tables(count, rng))
-    outlook, mandate = outlook_of(book), mandate_of(book)
+    outlook = outlook_of(book)
+    mandate = mandate_of(book, outlook)
     start = Start(book.weights, book.cash / book.value)
     began = time.perf_counter()
     program = Program(outlook, mandate)

@@ -77,9 +77,16 @@ class Folder:
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Folder:
-    """A copy of the sample book, to be spoiled."""
-    shutil.copytree(ROOT / "data" / "listed", tmp_path / "listed")
+    """A copy of a book of listed names whose probabilities and scenario returns are typed in, to be spoiled."""
+    shutil.copytree(ROOT / "tests" / "typed", tmp_path / "listed")
     return Folder(tmp_path / "listed")
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Folder:
+    """A copy of the sample book that runs from signals, with figures and claims, to be spoiled."""
+    shutil.copytree(ROOT / "data" / "note", tmp_path / "note")
+    return Folder(tmp_path / "note")
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from allocator.book.settings import Settings, dotted, idle_keys
+from allocator.book.evidence import breaches_of_evidence
+from allocator.book.sections import Settings
+from allocator.book.settings import dotted, idle_keys
 from allocator.errors import Breach, did_you_mean
 
 Tables = Mapping[str, pd.DataFrame]
@@ -26,7 +28,7 @@ LEAST_VALUE, MOST_VALUE = 0.01, 1e15
 def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
     """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
     found = [*_probabilities(settings), *_scenario_names(settings), *_mandate_words(settings), *_idle(settings)]
-    found += [*_risk_tables(settings, tables, given)]
+    found += [*_risk_tables(settings, tables, given), *breaches_of_evidence(settings, tables, given)]
     if "holdings" in tables:
         found += [*_account(tables, account), *_dates(settings, tables), *_one_price(tables)]
         found += [*_worth_something(tables, account)]
@@ -443,12 +445,13 @@ def _same_instruments(tables: Tables) -> Iterator[Breach]:
                 f"is not in {where}",
                 did_you_mean(name, instruments),
             )
-        cures = {"holdings": "add a row with today's price, quantity 0 if it is not held", "benchmark": ""}
+        cures = {
+            "holdings": "add a row with today's price, quantity 0 if it is not held",
+            "covariance": "add its row",
+        }
         wanted = set(instruments) - (cash if table == "covariance" else set())
-        for name in sorted(wanted - set(own)) if table != "benchmark" else ():
-            yield Breach(
-                _name(tables, table), None, "instrument", name, "has no row here", cures.get(table, "add its row")
-            )
+        for name in sorted(wanted - set(own)) if table in cures else ():
+            yield Breach(_name(tables, table), None, "instrument", name, "has no row here", cures[table])
     for table in ("prices", "covariance"):
         if table in tables:
             yield from _columns(tables, table, instruments, cash)

@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.agreement import breaches_of
-from allocator.book.settings import Settings, settings_from
+from allocator.book.sections import Settings
+from allocator.book.settings import settings_from
 from allocator.book.tables import RawTable, from_frame
 from allocator.contracts import hold
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.types import Vector
 
-REQUIRED = ("holdings", "exposures", "scenario_returns")
-OPTIONAL = ("prices", "covariance", "benchmark", "fx")
+REQUIRED = ("holdings", "exposures")
+OPTIONAL = ("scenario_returns", "signals", "prices", "covariance", "benchmark", "fx")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,11 @@ class Book:
     exposures: pd.DataFrame
     """One row an instrument, without cash; columns of exposures.csv."""
     scenario_returns: pd.DataFrame
-    """Instruments and cash × scenarios, simple returns over the horizon."""
+    """Instruments and cash × scenarios, simple returns over the horizon; no rows where the model makes them."""
+    cash_required_return: float | None = None
+    """Annual; what cash returns where the efficiency model makes returns."""
+    signals: pd.DataFrame | None = None
+    """Dated observations in date order; columns of signals.csv."""
     price_history: pd.DataFrame | None = None
     """Dates × instruments, as written: cut-off and window are the risk model's."""
     covariance: pd.DataFrame | None = None
@@ -159,7 +164,6 @@ def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: st
         rates |= dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True))
     rate = quoted["currency"].map(rates)
     prices = (quoted["price"] * rate).reindex(list(instruments))
-    scenario_returns = tables["scenario_returns"].set_index("instrument")
     benchmark = tables["benchmark"].set_index("instrument")["weight"] if "benchmark" in tables else None
     everyone = [*instruments, cash_instrument]
     return Book(
@@ -172,12 +176,29 @@ def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: st
         lot_sizes=lot_sizes.to_numpy(dtype=float),
         cash=float(own["quantity"].get(cash_instrument, 0.0)),
         exposures=exposures,
-        scenario_returns=scenario_returns.loc[everyone, list(settings.scenarios)],
+        scenario_returns=_given_returns(settings, tables.get("scenario_returns"), everyone),
+        cash_required_return=_required_return(tables["exposures"], cash_instrument),
+        signals=tables["signals"].sort_values("date", kind="stable") if "signals" in tables else None,
         price_history=_price_history(tables.get("prices"), instruments),
         covariance=_square(tables.get("covariance"), instruments),
         benchmark=None if benchmark is None else benchmark.reindex(everyone, fill_value=0.0),
         foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
     )
+
+
+def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: list[str]) -> pd.DataFrame:
+    """The user's own scenario returns, in the book's order; no rows where the model makes them all."""
+    if table is None:
+        return pd.DataFrame(columns=list(settings.scenarios), dtype=float)
+    own = table.set_index("instrument")
+    return own.loc[[name for name in everyone if name in own.index], list(settings.scenarios)]
+
+
+def _required_return(exposures: pd.DataFrame, cash_instrument: str) -> float | None:
+    if "required_return" not in exposures:
+        return None
+    value = float(exposures.set_index("instrument")["required_return"][cash_instrument])
+    return None if np.isnan(value) else value
 
 
 def _price_history(prices: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:

@@ -8,11 +8,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble, breaches_of_tables
-from allocator.book.settings import Settings, TablesSection, placed, read_settings
+from allocator.book.sections import Settings, TablesSection
+from allocator.book.settings import placed, read_settings
 from allocator.book.tables import SUFFIXES, RawTable, read_table
 from allocator.errors import BadInput, Breach, did_you_mean
 
-_OURS = ("orders.csv",)  # what rebalance writes; a book may keep it beside its tables
+_OURS = ("orders.csv", "figures.csv", "claims.csv")  # what rebalance writes; a book may keep it beside its tables
 
 
 def load(

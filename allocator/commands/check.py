@@ -30,7 +30,8 @@ def check(
     from allocator.outlook.outlook import outlook_of
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
-    outlook, mandate = outlook_of(loaded), mandate_of(loaded)
+    outlook = outlook_of(loaded)
+    mandate = mandate_of(loaded, outlook)
     refuse_hopeless(loaded, outlook)
     readings = mandate.readings(untraded(loaded), outlook)
     if not as_json:

@@ -28,7 +28,7 @@ def rebalance(
     \b
     Examples:
       allocator rebalance data/listed
-      allocator rebalance data/listed --set robust.radius=0.3 --out plans/today
+      allocator rebalance data/listed --set robust.caution=0.5 --out plans/today
     """
     from allocator.display.progress import working
 

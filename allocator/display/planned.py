@@ -124,7 +124,19 @@ def _worth(out: Console, plan: Plan) -> None:
 def _maximised(plan: Plan) -> str:
     if plan.mandate.return_weight == 0:
         return "The plan minimises the variance within scenarios."
-    return f"The plan maximises worst-case return less {plan.mandate.risk_aversion:g} x variance within scenarios."
+    return (
+        f"The plan maximises worst-case return less {plan.mandate.risk_aversion:g} x variance within scenarios; "
+        f"worst case over {_guarded(plan)}."
+    )
+
+
+def _guarded(plan: Plan) -> str:
+    """The probabilities guarded against, in words."""
+    robust, radius = plan.book.settings.robust, getattr(plan.mandate.ambiguity, "radius", None)
+    if radius is None:
+        return "any probabilities at all" if robust.set == "worst" else "the stated probabilities alone"
+    why = "" if robust.schedule == "fixed" else f", by schedule {robust.schedule}"
+    return f"{robust.set.replace('_', ' ')} within {radius:.3g}{why}"
 
 
 def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:

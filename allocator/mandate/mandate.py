@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.book.settings import Range
+from allocator.book.sections import Range
 from allocator.errors import BadMandate, Breach
 from allocator.mandate.ambiguity import Ambiguity, Known, ambiguity_of, worst_case
+from allocator.mandate.caution import radius_of
 from allocator.mandate.rules import (
     AtLeast,
     AtMost,
@@ -35,7 +36,7 @@ from allocator.mandate.rules import (
     VolatilityLimit,
     stacked,
 )
-from allocator.outlook.outlook import Outlook
+from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.types import Vector
 
 UNLIMITED = Range(min=0.0)
@@ -115,15 +116,16 @@ class Mandate:
         return found + (self.volatility.readings(trade, outlook) if self.volatility else [])
 
 
-def mandate_of(book: Book) -> Mandate:
-    """The mandate of a book's settings."""
+def mandate_of(book: Book, outlook: Outlook | None = None) -> Mandate:
+    """The mandate of a book's settings; the radius may follow the outlook (by default the book's own)."""
     wanted = book.settings.mandate
     minimum_variance = wanted.objective == "minimum_variance"
     robust = book.settings.robust
+    radius = robust.radius if robust.schedule == "fixed" else radius_of(book, outlook or outlook_of(book))
     return Mandate(
         return_weight=0.0 if minimum_variance else 1.0,
         risk_aversion=1.0 if minimum_variance else wanted.risk_aversion,
-        ambiguity=ambiguity_of(robust.set, robust.radius),
+        ambiguity=ambiguity_of(robust.set, radius),
         linear_rules=tuple(_linear_rules(book)),
         volatility=None if wanted.max_volatility is None else VolatilityLimit(wanted.max_volatility),
         cost_rates=_cost_rates(book),

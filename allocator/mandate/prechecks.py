@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.settings import Range
+from allocator.book.sections import Range
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import UNLIMITED, bucket_shares
 from allocator.mandate.rules import percent, widened

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.book.book import Book
+from allocator.outlook.model import modelled, probabilities_of
 from allocator.outlook.risk import FactorRisk, risk_of
 from allocator.types import Matrix, Vector
 
@@ -32,25 +33,41 @@ class Outlook:
         return result
 
     def variance_between(self, holdings: Vector, cash: float) -> float:
-        """Variance over the horizon of the scenario means, under the stated probabilities (science §3.4)."""
+        """Variance over the horizon of the scenario means, under the stated probabilities."""
         gains = self.portfolio_returns(holdings, cash)
         mean = float(self.probabilities @ gains)
         return float(self.probabilities @ (gains - mean) ** 2)
 
 
 def outlook_of(book: Book) -> Outlook:
-    """The outlook that the book itself gives: `scenario_returns.csv` and the probabilities of `book.toml`.
+    """The outlook of a book on its as_of date.
+
+    Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`. Returns: the
+    efficiency model's where there is a `[model]`, replaced name by name by the user's `scenario_returns.csv`.
 
     Raises:
         BadInput: the price history cannot give a covariance by the rules of `[risk]`.
     """
-    table = book.scenario_returns
-    scenarios = book.settings.scenarios
+    years = book.settings.horizon.months / 12
+    returns, cash_returns = _returns(book, years)
     return Outlook(
         scenarios=book.scenarios,
-        probabilities=np.array([scenario.probability for scenario in scenarios.values()]),
-        returns=np.ascontiguousarray(table.loc[list(book.instruments)].to_numpy(dtype=float).T),
-        cash_returns=table.loc[book.cash_instrument].to_numpy(dtype=float),
+        probabilities=probabilities_of(book),
+        returns=returns,
+        cash_returns=cash_returns,
         risk=risk_of(book),
-        years=book.settings.horizon.months / 12,
+        years=years,
     )
+
+
+def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
+    """(K, N) and (K,): the model's, then the user's own over them."""
+    model, given = modelled(book), book.scenario_returns
+    returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns.copy()
+    own = given.reindex(list(book.instruments)).to_numpy(dtype=float).T
+    returns = np.where(np.isnan(own), returns, own)
+    if book.cash_instrument in given.index:
+        cash = given.loc[book.cash_instrument].to_numpy(dtype=float)
+    else:
+        cash = np.full(len(book.scenarios), (1 + float(book.cash_required_return or 0.0)) ** years - 1)
+    return np.ascontiguousarray(returns), cash

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.book.settings import RiskSection
+from allocator.book.sections import RiskSection
 from allocator.errors import BadInput, Breach
 from allocator.outlook.history import returns_of
 from allocator.types import Matrix, Vector

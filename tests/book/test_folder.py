@@ -43,7 +43,7 @@ def frames(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def test_the_sample_book_is_read_as_it_is_written(root: Path) -> None:
-    book = load(root / "data" / "listed")
+    book = load(root / "tests" / "typed")
 
     assert book.instruments[:3] == ("META", "GOOGL", "MSFT")
     assert (book.cash_instrument, book.cash, book.account) == ("USD", 60_500.0, "main")
@@ -57,14 +57,14 @@ def test_the_sample_book_is_read_as_it_is_written(root: Path) -> None:
 
 
 def test_pandas_objects_make_the_same_book_as_the_folder(root: Path) -> None:
-    folder = root / "data" / "listed"
+    folder = root / "tests" / "typed"
     settings = tomllib.loads((folder / "book.toml").read_text(encoding="utf-8"))
 
     assert_same(from_frames(settings, frames(folder)), load(folder))
 
 
 def test_a_table_indexed_by_instrument_is_the_same_table(root: Path) -> None:
-    folder = root / "data" / "listed"
+    folder = root / "tests" / "typed"
     tables = frames(folder)
     indexed = {name: table.set_index("instrument") for name, table in tables.items()}
 
@@ -77,7 +77,7 @@ def test_the_order_of_rows_and_columns_does_not_matter(listed: Folder, root: Pat
         moved_rows = table if name == "exposures" else table.sample(frac=1, random_state=number)
         moved_rows[table.columns[::-1]].to_csv(listed.path / f"{name}.csv", index=False)
 
-    moved, still = load(listed.path), load(root / "data" / "listed")
+    moved, still = load(listed.path), load(root / "tests" / "typed")
 
     moved_exposures = moved.exposures[still.exposures.columns]
     pd.testing.assert_frame_equal(moved_exposures, still.exposures)
@@ -107,7 +107,7 @@ def test_a_name_without_lot_size_trades_in_single_units(listed: Folder) -> None:
 
 
 def test_overrides_and_as_of_reach_the_book(root: Path) -> None:
-    book = load(root / "data" / "listed", overrides=["mandate.max_weight=0.2"], as_of=dt.date(2027, 1, 4))
+    book = load(root / "tests" / "typed", overrides=["mandate.max_weight=0.2"], as_of=dt.date(2027, 1, 4))
 
     assert book.settings.mandate.max_weight == 0.2
     assert book.settings.book.as_of == dt.date(2027, 1, 4)
@@ -162,11 +162,20 @@ def test_settings_that_begin_with_a_byte_order_mark_are_read(listed: Folder) -> 
     assert load(listed.path).account == "main"
 
 
-@pytest.mark.parametrize("file", ["holdings.csv", "exposures.csv", "scenario_returns.csv"])
+@pytest.mark.parametrize("file", ["holdings.csv", "exposures.csv"])
 def test_a_required_table_that_is_missing_is_named(listed: Folder, file: str) -> None:
     (listed.path / file).unlink()
 
     assert told(listed.path) == [f"{file}: this file is missing; add {file} to the folder 'listed'"]
+
+
+def test_scenario_returns_are_required_where_no_model_makes_them(listed: Folder) -> None:
+    (listed.path / "scenario_returns.csv").unlink()
+
+    assert told(listed.path) == [
+        "scenario_returns: this table is required, as there is no [model]; "
+        "add scenario_returns.csv, or [model] to book.toml"
+    ]
 
 
 def test_a_misspelt_file_of_a_required_table_is_told_twice_over(listed: Folder) -> None:
@@ -216,19 +225,19 @@ def test_faults_of_settings_and_of_tables_come_at_once(listed: Folder) -> None:
     listed.replace("book.toml", "max_cash = 0.10", "max_cahs = 0.10")
     line = listed.cell("holdings.csv", "NVDA", "price", "-190")
     (listed.path / "stranger.csv").write_text("a\n1\n", encoding="utf-8")
-    (listed.path / "scenario_returns.csv").unlink()
+    (listed.path / "exposures.csv").unlink()
 
     found = told(listed.path)
 
     assert len(found) == 4
     assert "did you mean 'max_cash'?" in found[0]
-    assert found[1].startswith("scenario_returns.csv: this file is missing")
+    assert found[1].startswith("exposures.csv: this file is missing")
     assert found[2].startswith("stranger.csv: no table of a book has this name")
     assert found[3].startswith(f"holdings.csv:{line} price: must be above 0 (got '-190')")
 
 
 def test_pandas_objects_are_refused_by_label_not_repaired(root: Path) -> None:
-    folder = root / "data" / "listed"
+    folder = root / "tests" / "typed"
     tables = frames(folder)
     tables["holdings"].loc[5, "instrument"] = "NVDIA"
     tables["holdings"].loc[0, "price"] = float("nan")
@@ -242,7 +251,7 @@ def test_pandas_objects_are_refused_by_label_not_repaired(root: Path) -> None:
 
 
 def test_pandas_tables_must_be_known_and_complete(root: Path) -> None:
-    folder = root / "data" / "listed"
+    folder = root / "tests" / "typed"
     tables = frames(folder)
     tables["holding"] = tables.pop("holdings")
 
@@ -256,7 +265,7 @@ def test_pandas_tables_must_be_known_and_complete(root: Path) -> None:
 
 
 def test_the_frames_that_were_given_are_left_alone(root: Path) -> None:
-    folder = root / "data" / "listed"
+    folder = root / "tests" / "typed"
     tables = frames(folder)
     before = {name: table.copy() for name, table in tables.items()}
 

@@ -12,7 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from allocator.book.settings import Settings, read_settings, settings_from, settings_schema
+from allocator.book.sections import Settings
+from allocator.book.settings import read_settings, settings_from, settings_schema
 from allocator.errors import BadInput, Breach
 
 LEAST = """[book]

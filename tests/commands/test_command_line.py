@@ -43,11 +43,10 @@ def examples(command: str, run: Run) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_has_an_example_that_runs(
-    command: str, run: Run, listed: Folder, monkeypatch: pytest.MonkeyPatch
+    command: str, run: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (listed.path.parent / "data").mkdir()
-    shutil.move(listed.path, listed.path.parent / "data" / "listed")
-    monkeypatch.chdir(listed.path.parent)
+    shutil.copytree(root / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
 
     lines = examples(command, run)
 

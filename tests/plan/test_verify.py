@@ -38,12 +38,12 @@ def verified(document: dict[str, Any]) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def plan(root: Path) -> dict[str, Any]:
-    return plan_document(rebalance(load(root / "data" / "listed")))
+    return plan_document(rebalance(load(root / "tests" / "typed")))
 
 
 @pytest.mark.parametrize("overrides", WHAT_IFS, ids=" ".join)
 def test_every_kind_of_plan_is_verified_without_us(root: Path, overrides: tuple[str, ...]) -> None:
-    done = verified(plan_document(rebalance(load(root / "data" / "listed", overrides=overrides))))
+    done = verified(plan_document(rebalance(load(root / "tests" / "typed", overrides=overrides))))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("verified: ")

@@ -1,0 +1,251 @@
+"""What `[question]`, `[model]`, `[market]` and the tables that feed them must agree on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterator, Mapping
+
+import pandas as pd
+
+from allocator.book.sections import Settings
+from allocator.errors import Breach, did_you_mean
+
+Tables = Mapping[str, pd.DataFrame]
+
+HYPOTHESES = ("generalizable", "proprietary")
+REGIMES = ("jevons", "compression")
+LOADINGS = ("training", "inference", "capacity", "application", "other")
+ALWAYS = (*LOADINGS, "owner", "multiple_loading", "committed_capex", "required_return")
+APPLICATION = ("token_share", "passed_on", "application_margin", "application_elasticity")
+PARAMETERS = ("replicability", "pass_through", "usage_elasticity", "training_elasticity", "multiple_compression")
+
+
+def breaches_of_evidence(settings: Settings, tables: Tables, given: Collection[str]) -> list[Breach]:
+    """Every disagreement about what is believed; `given` names the tables that are there, sound or not."""
+    found = [*_question(settings), *_market(settings), *_model_parameters(settings), *_schedule(settings)]
+    if "exposures" in tables and ("scenario_returns" in tables or "scenario_returns" not in given):
+        found += _returns_of_everyone(settings, tables)
+    if "signals" in tables:
+        found += _signals(settings, tables["signals"], str(tables["signals"].attrs.get("name", "signals")))
+    return found
+
+
+def _in_book(key: str, value: object, rule: str, cure: str) -> Breach:
+    return Breach("book.toml", None, key, None if value is None else str(value), rule, cure)
+
+
+def _question(settings: Settings) -> Iterator[Breach]:
+    question = settings.question
+    if question is None:
+        return
+    if question.opened > settings.book.as_of:
+        yield _in_book(
+            "question.opened",
+            question.opened,
+            f"is after as_of = {settings.book.as_of}",
+            "correct it, or move as_of forward",
+        )
+    words = (("hypothesis", HYPOTHESES), *((("demand", REGIMES),) if question.demand else ()))
+    for name, scenario in settings.scenarios.items():
+        for key, known in words:
+            said = getattr(scenario, key)
+            if said not in known:
+                yield _in_book(
+                    f"scenarios.{name}.{key}",
+                    said,
+                    f"must be {' or '.join(known)} for [question] to mean it",
+                    did_you_mean(said, known) if said else "add it",
+                )
+    for key, known in words:
+        for word in known:
+            prior = sum(
+                scenario.probability for scenario in settings.scenarios.values() if getattr(scenario, key) == word
+            )
+            if prior <= 0:
+                yield _in_book(
+                    f"scenarios.*.{key}",
+                    word,
+                    "has no prior probability, so no signal could ever speak for it",
+                    f"give a {word} scenario a probability above 0",
+                )
+
+
+def _market(settings: Settings) -> Iterator[Breach]:
+    market, question, as_of = settings.market, settings.question, settings.book.as_of
+    if market is None:
+        return
+    if settings.model is None:
+        yield _in_book(
+            "market",
+            None,
+            "anchors the efficiency model's returns, and there is no [model]",
+            "add [model], or remove [market]",
+        )
+    for name in market.probabilities:
+        if name not in settings.scenarios:
+            yield _in_book("market.probabilities", name, "no such scenario", did_you_mean(name, settings.scenarios))
+    for name in settings.scenarios:
+        if name not in market.probabilities:
+            yield _in_book(f"market.probabilities.{name}", None, "is missing", "add it; 0 says that prices exclude it")
+    total = sum(market.probabilities.values())
+    if abs(total - 1) > 1e-9:
+        yield _in_book("market.probabilities", f"{total:.10g}", "must sum to 1", f"the sum is {total:.10g}")
+    if market.date > as_of:
+        yield _in_book("market.date", market.date, f"is after as_of = {as_of}", "correct it, or move as_of forward")
+    if market.date < as_of and question is None:
+        yield _in_book(
+            "market.date",
+            market.date,
+            "is not as_of, and without [question] nothing says how prices moved since",
+            "add [question], or state the market's probabilities of as_of",
+        )
+    if question is not None and market.date < question.opened:
+        yield _in_book(
+            "market.date",
+            market.date,
+            f"is before the question opened on {question.opened}",
+            "state the probabilities of that day or later",
+        )
+    if market.date < as_of and settings.horizon.announcement_share is None:
+        yield _in_book(
+            "horizon.announcement_share",
+            None,
+            f"is needed: the market's probabilities are of {market.date}",
+            "say which part of a re-pricing happens with the news, from 0 to 1",
+        )
+
+
+def _model_parameters(settings: Settings) -> Iterator[Breach]:
+    if settings.model is None:
+        return
+    for name, scenario in settings.scenarios.items():
+        for key in PARAMETERS:
+            if getattr(scenario, key) is None:
+                yield _in_book(f"scenarios.{name}.{key}", None, "is needed by [model]", "add it")
+
+
+def _schedule(settings: Settings) -> Iterator[Breach]:
+    if settings.robust.schedule == "corners" and (settings.question is None or settings.question.ranges is None):
+        yield _in_book("robust.schedule", "corners", "needs [question.ranges]", 'add them, or use schedule = "caution"')
+
+
+def _returns_of_everyone(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    """Every name's returns come from the user's table or from the model, and the model has what it needs."""
+    exposures = tables["exposures"]
+    where = str(exposures.attrs.get("name", "exposures"))
+    given = set(tables["scenario_returns"]["instrument"]) if "scenario_returns" in tables else set()
+    rest = exposures.loc[~exposures["instrument"].isin(given)]
+    if settings.model is None:
+        table = str(tables["scenario_returns"].attrs["name"]) if "scenario_returns" in tables else "scenario_returns"
+        if not given:
+            yield Breach(
+                table,
+                None,
+                None,
+                None,
+                "this table is required, as there is no [model]",
+                "add scenario_returns.csv, or [model] to book.toml",
+            )
+        for name in rest["instrument"] if given else ():
+            yield Breach(table, None, "instrument", name, "has no row here", "add its row")
+        return
+    for row, own in rest.iterrows():
+        yield from _loadings(where, int(str(row)), own)
+
+
+def _loadings(where: str, row: int, own: pd.Series[float]) -> Iterator[Breach]:
+    cash = str(own["bucket"]) == "cash"
+    wanted = ["required_return"] if cash else list(ALWAYS)
+    if not cash and abs(own.get("inference", 0)) > 0:
+        wanted.append("gross_margin")
+    if not cash and abs(own.get("application", 0)) > 0:
+        wanted += APPLICATION
+    missing = [name for name in wanted if name not in own or pd.isna(own[name])]
+    for name in missing:
+        yield Breach(
+            where,
+            row,
+            name,
+            "",
+            f"is needed by [model] for {own['instrument']}",
+            "fill it in, or give the name's returns in scenario_returns.csv",
+        )
+    total = sum(float(own[name]) for name in LOADINGS) if not cash and not missing else 1.0
+    if abs(total - 1) > 1e-6:
+        yield Breach(
+            where,
+            row,
+            "training … other",
+            f"{total:.6g}",
+            "the five loadings must sum to 1",
+            f"the sum is {total:.6g}; what hangs on no driver goes into other",
+        )
+
+
+def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[Breach]:
+    question = settings.question
+    if question is None:
+        yield Breach(
+            where,
+            None,
+            None,
+            None,
+            "signals speak to a question, and there is no [question]",
+            "add [question] to book.toml, or remove the table",
+        )
+        return
+    claimed: dict[str, dt.date] = {}
+    seen: set[tuple[object, ...]] = set()
+    for row, signal in signals.sort_values("date", kind="stable").iterrows():
+        place, day = (where, int(str(row))), signal["date"].date()
+        if day > settings.book.as_of:
+            yield Breach(
+                *place, "date", str(day), f"is after as_of = {settings.book.as_of}", "correct it, or move as_of forward"
+            )
+        if day < question.opened:
+            yield Breach(
+                *place,
+                "date",
+                str(day),
+                f"is before the question opened on {question.opened}",
+                "correct it; what was known by then belongs in the prior",
+            )
+        key = (signal["kind"], signal["source"], *([day] if signal["kind"] == "usage" else []))
+        if key in seen:
+            yield Breach(
+                *place, "kind", f"{signal['kind']} {signal['source']}", "stands here twice", "keep one of them"
+            )
+        seen.add(key)
+        if signal["kind"] == "usage":
+            yield from _usage(settings, place, signal)
+            continue
+        if signal["source"] not in question.labs:
+            yield Breach(
+                *place,
+                "source",
+                signal["source"],
+                "no such lab in [question.labs]",
+                did_you_mean(str(signal["source"]), question.labs),
+            )
+        if signal["kind"] == "claim":
+            claimed[signal["source"]] = day
+        elif signal["source"] not in claimed:
+            yield Breach(
+                *place,
+                "kind",
+                signal["kind"],
+                f"{signal['source']} has claimed nothing by {day}",
+                "add the claim that it belongs to",
+            )
+
+
+def _usage(settings: Settings, place: tuple[str, int], signal: pd.Series[float]) -> Iterator[Breach]:
+    if settings.question is not None and settings.question.demand is None:
+        yield Breach(
+            *place, "kind", "usage", "needs [question.demand]", "add it: what you believe of the usage elasticity"
+        )
+    for name in ("price_fall", "usage_growth"):
+        if name not in signal or pd.isna(signal[name]):
+            yield Breach(
+                *place, name, "", "is needed for a usage figure", "write a log change; a price that halves is 0.69"
+            )

@@ -1,0 +1,282 @@
+"""`book.toml`, section by section, as frozen pydantic models: every key with its unit and range."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from allocator.book.question import MarketSection, ModelSection, QuestionSection
+from allocator.book.section import BasisPoints, Fraction, NonNegative, Positive, Section
+
+
+class BookSection(Section):
+    """What the book is called, in which currency it is valued, and on which day it speaks."""
+
+    name: str = Field(min_length=1)
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code, such as USD")
+    as_of: dt.date = Field(description="the day on which the book speaks; no row of any table may be later")
+
+
+class HorizonSection(Section):
+    """How far the scenario returns look."""
+
+    months: float = Field(default=12.0, gt=0, le=600, description="length of the horizon that returns are quoted over")
+    announcement_share: Fraction | None = Field(
+        default=None,
+        description="part of the re-pricing that happens with the news, before anyone can trade; needed once the "
+        "market's probabilities are older than as_of",
+    )
+
+
+class ScenarioSection(Section):
+    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
+
+    probability: Fraction
+    hypothesis: str | None = Field(default=None, description="generalizable or proprietary, or your own word")
+    demand: str | None = Field(default=None, description="demand regime: jevons or compression, or your own word")
+    note: str | None = None
+    replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
+    pass_through: NonNegative | None = Field(
+        default=None, le=3, description="log share of the token saving that reaches prices; above 1 is a price war"
+    )
+    usage_elasticity: NonNegative | None = Field(default=None, le=10, description="tasks = price^-elasticity")
+    training_elasticity: float | None = Field(
+        default=None, ge=0, le=5, allow_inf_nan=False, description="of training spend; 0 saves it all, 1 re-invests all"
+    )
+    multiple_compression: float | None = Field(
+        default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
+    )
+    capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
+
+
+class RiskSection(Section):
+    """Where the covariance within a scenario comes from, always kept as factors plus a diagonal."""
+
+    source: Literal["exposures", "prices", "covariance"] = Field(
+        default="exposures",
+        description="exposures: beta and idiosyncratic volatility; prices: price history, each in its own currency, so "
+        "that currency moves are not in it; covariance: covariance.csv",
+    )
+    market_volatility: Positive | None = Field(
+        default=None, le=3, description="annual volatility of the market factor; needed where beta is used"
+    )
+    window_rows: int | None = Field(default=None, ge=20, description="price rows used, counted back from as_of")
+    periods_per_year: Positive | None = Field(
+        default=None, le=400, description="rows of prices.csv in a year: 252 daily, 52 weekly, 12 monthly"
+    )
+    max_age_days: int = Field(
+        default=31, ge=0, le=36500, description="days that the last price used may be older than as_of"
+    )
+    after_as_of: Literal["refuse", "cut"] = Field(
+        default="refuse", description="price rows later than as_of: refuse them, or leave them out"
+    )
+    blanks: Literal["refuse", "drop_rows"] = Field(
+        default="refuse", description="a blank after a name's first price: refuse it, or leave out that whole row"
+    )
+    late_listings: Literal["refuse", "shorten_window", "beta"] = Field(
+        default="refuse",
+        description="a name listed inside the window: refuse, start the window at the last listing, "
+        "or take that name's risk from beta and idiosyncratic volatility",
+    )
+    method: Literal["auto", "ledoit_wolf", "statistical_factors"] = Field(
+        default="auto",
+        description="auto: Ledoit-Wolf, or statistical factors when instruments exceed half the rows",
+    )
+    factors: int = Field(default=10, ge=1, description="number of statistical factors")
+
+    @model_validator(mode="after")
+    def _states_what_its_source_needs(self) -> RiskSection:
+        needed: dict[str, tuple[str, ...]] = {
+            "exposures": ("market_volatility",),
+            "prices": ("window_rows", "periods_per_year"),
+        }
+        missing = [key for key in needed.get(self.source, ()) if getattr(self, key) is None]
+        if self.source == "prices" and self.late_listings == "beta" and self.market_volatility is None:
+            missing.append("market_volatility")
+        if missing:
+            raise ValueError(f"source = '{self.source}' also needs {' and '.join(missing)}; add it to [risk]")
+        return self
+
+
+class Range(Section):
+    """A floor and a cap, as fractions of the account's value after the trades."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    min: Fraction | None = None
+    max: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> Range:
+        if self.min is None and self.max is None:
+            raise ValueError("states neither min nor max; add one of them, or remove the section")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}; lower min or raise max")
+        return self
+
+
+class MandateSection(Section):
+    """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
+
+    objective: Literal["return_minus_risk", "minimum_variance"] = Field(
+        default="return_minus_risk",
+        description="maximise worst-case return - risk_aversion * variance - costs, or only minimise the variance",
+    )
+    risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
+    max_weight: Fraction | None = Field(
+        default=None, description="cap of every instrument but cash, unless its own range says otherwise"
+    )
+    max_issuer_weight: Fraction | None = Field(
+        default=None, description="cap of every issuer's instruments together, unless its own range says otherwise"
+    )
+    min_cash: Fraction = Field(default=0.0, description="cash left after trades and costs, at least")
+    max_cash: Fraction = Field(default=1.0, description="cash left after trades and costs, at most")
+    max_turnover: Fraction | None = Field(
+        default=None,
+        description="one-way: the larger of purchases and sales, as a fraction of the account before trading",
+    )
+    min_expected_return: float | None = Field(
+        default=None,
+        ge=-1,
+        le=10,
+        allow_inf_nan=False,
+        description="expected return over the horizon after costs, under the stated probabilities",
+    )
+    max_volatility: Positive | None = Field(
+        default=None, le=3, description="annual volatility within a scenario, at most"
+    )
+    weights: dict[str, Range] = Field(default_factory=dict, description="range by instrument")
+    issuers: dict[str, Range] = Field(default_factory=dict, description="range by issuer")
+    buckets: dict[str, Range] = Field(
+        default_factory=dict,
+        description="range by bucket; efficiency and capital_intensity count the numeric shares of exposures.csv",
+    )
+    groups: dict[str, Range] = Field(default_factory=dict, description="range by user group of [groups]")
+
+
+class RobustSection(Section):
+    """Which probabilities we guard against."""
+
+    set: Literal["none", "total_variation", "box", "kl", "worst"] = Field(
+        default="none",
+        description="none: the stated probabilities; total_variation: within radius in half the L1 distance; "
+        "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all",
+    )
+    radius: NonNegative = Field(
+        default=0.0, description="how far the set reaches; only for total_variation, box and kl"
+    )
+
+    schedule: Literal["fixed", "caution", "corners"] = Field(
+        default="fixed",
+        description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), so that it "
+        "falls to nothing as the question settles; corners: as far as [question.ranges] reach. For kl twice its square",
+    )
+    caution: Fraction | None = Field(default=None, description="how much of the way to being wrong we guard against")
+
+    @model_validator(mode="after")
+    def _radius_fits_the_set(self) -> RobustSection:
+        if (self.schedule == "caution") != (self.caution is not None):
+            raise ValueError("caution and schedule = 'caution' go together; state both or neither")
+        if self.schedule != "fixed" and (self.radius != 0 or self.set in ("none", "worst")):
+            raise ValueError(
+                f"schedule = '{self.schedule}' makes the radius of a total_variation, box or kl set; "
+                "remove radius, or choose such a set"
+            )
+        if self.set in ("total_variation", "box") and self.radius > 1:
+            raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
+        if self.set in ("none", "worst") and self.radius != 0:
+            raise ValueError(
+                f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
+            )
+        if self.set == "kl" and 0 < self.radius < 1e-6:
+            raise ValueError(
+                f"radius = {self.radius:g} of a 'kl' set is too small to be told from 0; "
+                "set it to 0, or to at least 0.000001"
+            )
+        if self.set == "kl" and self.radius > 50:
+            raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
+        return self
+
+
+class CostsSection(Section):
+    """Linear trading costs: commission plus half the quoted spread, of the traded value."""
+
+    commission_bps: BasisPoints = Field(default=0.0, description="of the traded value, each way")
+    spread_bps: BasisPoints = Field(
+        default=0.0, description="full quoted spread where exposures.csv has no spread_bps; half of it is paid each way"
+    )
+
+
+class LotsSection(Section):
+    """How targets become whole lots."""
+
+    min_trade: NonNegative = Field(default=0.0, description="smallest order, in the book's currency")
+    time_limit_seconds: Positive = Field(default=60.0, le=3600)
+
+
+class SolverSection(Section):
+    """How exactly the program is solved."""
+
+    tolerance: float = Field(default=1e-9, ge=1e-12, le=1e-6, description="residuals and gap at which a solver stops")
+    time_limit_seconds: Positive = Field(default=60.0, le=3600, description="for each solver tried")
+
+
+def _names_a_file(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("must name a file in visible characters; write for example holdings.csv, or remove the key")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra={"minLength": 1})]
+"""A file, relative to the book's folder."""
+
+
+class TablesSection(Section):
+    """Where the tables are, relative to the book's folder: .csv, .parquet or .xlsx."""
+
+    holdings: FileName = "holdings.csv"
+    exposures: FileName = "exposures.csv"
+    scenario_returns: FileName = "scenario_returns.csv"
+    prices: FileName = "prices.csv"
+    covariance: FileName = "covariance.csv"
+    benchmark: FileName = "benchmark.csv"
+    fx: FileName = "fx.csv"
+    signals: FileName = "signals.csv"
+
+
+def _kind_of_group(given: object) -> str | None:
+    return "list" if isinstance(given, list) else "shares" if isinstance(given, dict) else None
+
+
+Group = Annotated[
+    Annotated[list[str], Tag("list")] | Annotated[dict[str, Fraction], Tag("shares")],
+    Discriminator(
+        _kind_of_group,
+        custom_error_type="group",
+        custom_error_message="must be a list of instruments or a table of shares",
+    ),
+]
+"""A list counts each instrument fully, a table counts the share given."""
+
+
+class Settings(Section):
+    """All of `book.toml`."""
+
+    book: BookSection
+    scenarios: dict[str, ScenarioSection] = Field(min_length=1)
+    horizon: HorizonSection = Field(default_factory=HorizonSection)
+    risk: RiskSection
+    mandate: MandateSection = Field(default_factory=MandateSection)
+    robust: RobustSection = Field(default_factory=RobustSection)
+    costs: CostsSection = Field(default_factory=CostsSection)
+    lots: LotsSection = Field(default_factory=LotsSection)
+    solver: SolverSection = Field(default_factory=SolverSection)
+    question: QuestionSection | None = Field(default=None, description="turns the probabilities into a prior")
+    model: ModelSection | None = Field(default=None, description="the efficiency model, which makes scenario returns")
+    market: MarketSection | None = Field(default=None, description="what prices imply; returns are anchored to it")
+    groups: dict[str, Group] = Field(
+        default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
+    )
+    tables: TablesSection = Field(default_factory=TablesSection)

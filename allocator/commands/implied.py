@@ -1,0 +1,79 @@
+"""`allocator implied BOOK`: the scenario probabilities that prices imply."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import click
+
+from allocator.commands.answer import answers, book_options
+from allocator.errors import BadInput, Breach
+
+
+@click.command()
+@book_options
+@click.option(
+    "--move",
+    "moves",
+    multiple=True,
+    metavar="NAME=RETURN",
+    help="A price move since [market] date, such as NVDA=-0.12. Repeatable; without it prices.csv is read.",
+)
+@answers
+def implied(
+    book: str,
+    account: str | None,
+    overrides: tuple[str, ...],
+    as_of: dt.date | None,
+    moves: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Infer the market's scenario probabilities from price moves, nearest to those that BOOK states.
+
+    \b
+    Example:
+      allocator implied data/listed --move NVDA=-0.05 --move META=0.02
+    """
+    from allocator.book.folder import load
+    from allocator.outlook.implied import implied as infer
+
+    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    found = infer(loaded, _numbers(moves) if moves else None)
+    if not as_json:
+        from allocator.display.inferred import show_implied
+
+        show_implied(loaded, found)
+    return {
+        "format": "allocator.implied/1",
+        "as_of": loaded.settings.book.as_of.isoformat(),
+        "scenarios": [
+            {"scenario": name, "stated": float(found.prior[k]), "implied": float(found.probabilities[k])}
+            for k, name in enumerate(found.scenarios)
+        ],
+        "instruments": [
+            {
+                "instrument": name,
+                "observed": float(found.observed[i]),
+                "explained": float(found.explained[i]),
+                "residual": float(found.residuals[i]),
+            }
+            for i, name in enumerate(found.names)
+        ],
+    }
+
+
+def _numbers(moves: tuple[str, ...]) -> dict[str, float]:
+    numbers, breaches = {}, []
+    for move in moves:
+        name, _, value = move.partition("=")
+        if name.strip() in numbers:
+            breaches.append(Breach("--move", None, name, value, "is given twice", "give one move for each name"))
+        try:
+            numbers[name.strip()] = float(value)
+        except ValueError:
+            breaches.append(Breach("--move", None, None, move, "must be NAME=RETURN", "write for example NVDA=-0.12"))
+    if breaches:
+        raise BadInput(breaches)
+    return numbers

@@ -1,0 +1,181 @@
+"""Scenario cards: `scenarios.md` in, the dated observations that would contradict each scenario out.
+
+A heading `## scenario` opens a card; below it stand bullets and nothing else, with indented lines continuing them:
+
+    - by 2027-04-08: OpenAI announces a similar saving (signal: claim OpenAI)
+
+The bracket ties a bullet to rows of signals.csv: `claim`, `verification` or `refutation`, of anyone or of the lab
+named; `no claim` for silence until that day; `usage below 1` or `usage above 1` for a figure's usage growth over its
+price fall, both in logs. Without a bracket somebody has to look.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.outlook.beliefs import Signal
+
+_BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
+_TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)")
+_KINDS = ("claim", "verification", "refutation", "usage")
+_CURE = "write '- by 2027-04-08: what would be seen', with '(signal: claim OpenAI)' at its end if a signal shows it"
+
+
+@dataclass(frozen=True)
+class Tie:
+    """The signals that show an observation: of a kind, by `lab` if one is named.
+
+    `absent` asks that there be none. A usage figure counts if its elasticity is below or above the limit given.
+    """
+
+    kind: str
+    lab: str = ""
+    absent: bool = False
+    below: float | None = None
+    above: float | None = None
+
+    def shown_by(self, signal: Signal) -> bool:
+        """Whether one signal is such a signal."""
+        if signal.kind != self.kind or self.lab not in ("", signal.lab):
+            return False
+        if self.kind != "usage":
+            return True
+        elasticity = signal.usage_growth / signal.price_fall
+        return (self.below is not None and elasticity < self.below) or (
+            self.above is not None and elasticity > self.above
+        )
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What would contradict a scenario if it is seen by a day."""
+
+    scenario: str
+    by: dt.date
+    text: str
+    tie: Tie | None
+
+
+@dataclass(frozen=True)
+class Due:
+    """An observation whose day has come, or that was seen before it; `contradicted` is None if somebody has to look."""
+
+    observation: Observation
+    contradicted: bool | None
+
+
+def cards(
+    text: str, scenarios: Collection[str], labs: Collection[str] | None = None, table: str = "scenarios.md"
+) -> dict[str, tuple[Observation, ...]]:
+    """The observations of each scenario that has a card; `labs` are the names that a tie may use, if known.
+
+    Raises:
+        BadInput: a heading that is no scenario, or twice, or a line that is no bullet; all breaches at once.
+    """
+    found: dict[str, list[Observation]] = {}
+    breaches: list[Breach] = []
+    scenario: str | None = None
+    for line, words in _entries(text):
+        if words.startswith("## "):
+            scenario = words[3:].strip()
+            if scenario not in scenarios or scenario in found:
+                known = "is there twice" if scenario in found else "no such scenario in book.toml"
+                cure = "join the two" if scenario in found else did_you_mean(scenario, scenarios)
+                breaches.append(Breach(table, line, None, scenario, known, cure))
+            found.setdefault(scenario, [])
+        elif scenario is not None:
+            read = _observation(table, line, words, scenario, labs)
+            if isinstance(read, Breach):
+                breaches.append(read)
+            else:
+                found[scenario].append(read)
+    if breaches:
+        raise BadInput(breaches)
+    return {name: tuple(observations) for name, observations in found.items()}
+
+
+def cards_beside(
+    folder: str | Path, scenarios: Collection[str], labs: Collection[str] | None = None
+) -> dict[str, tuple[Observation, ...]]:
+    """The cards of `scenarios.md` in a book's folder; none where there is no such file.
+
+    Raises:
+        BadInput: the file cannot be read, is not UTF-8 text, or is no page of cards.
+    """
+    path = Path(folder) / "scenarios.md"
+    try:
+        return cards(path.read_bytes().decode("utf-8-sig"), scenarios, labs)
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        raise BadInput([Breach(path.name, None, None, None, "is not UTF-8 text", "save it as UTF-8 text")]) from None
+    except OSError as error:
+        rule = f"cannot be read: {error.strerror or error}"
+        raise BadInput([Breach(path.name, None, None, None, rule, "check the file and its rights")]) from None
+
+
+def due(found: Mapping[str, Sequence[Observation]], signals: Sequence[Signal], as_of: dt.date) -> tuple[Due, ...]:
+    """What has come due by `as_of`, earliest first, and whether the tied signals contradict the scenario."""
+    told = []
+    for observation in (observation for card in found.values() for observation in card):
+        tie = observation.tie
+        until = min(observation.by, as_of)
+        seen = tie is not None and any(tie.shown_by(signal) for signal in signals if signal.date <= until)
+        passed = observation.by <= as_of
+        if passed or (seen and tie is not None and not tie.absent):
+            told.append(Due(observation, None if tie is None else seen != tie.absent))
+    return tuple(sorted(told, key=lambda one: one.observation.by))
+
+
+def _entries(text: str) -> list[tuple[int, str]]:
+    """Headings, bullets and other lines with their numbers, each joined with the indented lines that continue it."""
+    entries: list[tuple[int, str]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        if line[0].isspace() and entries and not entries[-1][1].startswith("#"):
+            entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")
+        else:
+            entries.append((number, line.strip()))
+    return entries
+
+
+def _observation(
+    table: str, line: int, words: str, scenario: str, labs: Collection[str] | None
+) -> Observation | Breach:
+    bullet = _BULLET.fullmatch(words)
+    if bullet is None or not bullet[2]:
+        return Breach(table, line, None, words[:60], "is no dated observation", _CURE)
+    try:
+        by = dt.date.fromisoformat(bullet[1])
+    except ValueError:
+        return Breach(table, line, None, bullet[1], "is no day of the calendar", "write a date such as 2027-04-08")
+    tied = _TIED.fullmatch(bullet[2])
+    if tied is None:
+        if "(signal" in bullet[2]:
+            return Breach(table, line, None, words[-60:], "has a signal that cannot be read", _CURE)
+        return Observation(scenario, by, bullet[2], None)
+    tie = _tie(table, line, tied[2].split(), labs)
+    return tie if isinstance(tie, Breach) else Observation(scenario, by, tied[1], tie)
+
+
+def _tie(table: str, line: int, words: list[str], labs: Collection[str] | None) -> Tie | Breach:
+    shown = " ".join(words)
+    absent = words[:1] == ["no"]
+    kind, *rest = (words[1:] if absent else words) or [""]
+    if kind not in _KINDS:
+        return Breach(table, line, None, shown, "no such kind of signal", did_you_mean(kind, _KINDS))
+    if kind == "usage":
+        if len(rest) != 2 or rest[0] not in ("below", "above") or not re.fullmatch(r"\d+(\.\d+)?", rest[1]):
+            return Breach(table, line, None, shown, "a usage figure needs a limit", "write 'usage below 1' or above")
+        limit = float(rest[1])
+        return Tie(kind, "", absent, **{rest[0]: limit})
+    lab = " ".join(rest)
+    if lab and labs is not None and lab not in labs:
+        return Breach(table, line, None, lab, "no such lab in [question.labs]", did_you_mean(lab, labs))
+    return Tie(kind, lab, absent)

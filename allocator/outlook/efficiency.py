@@ -1,0 +1,208 @@
+"""The efficiency model: from what thought compression does to a market, to what each instrument is worth in a scenario.
+
+Market block: K scenarios, each an answer to the replicability question with a demand regime.
+Instrument block: N instruments, each with signed loadings on the drivers. Everything is vectorised over K × N.
+Exposures and elasticities are judgements: what this file computes is their arithmetic, not their truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+
+from allocator.types import Matrix, Vector
+
+DRIVERS = ("training demand", "token volume", "price", "rent", "share shift", "stranded capex", "multiple")
+"""What a value multiplier is attributed to, in the order of the last axis of `attributed`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scenarios:
+    """The parameters of K scenarios; arrays (K,).
+
+    `replicability` g: share of rivals' capacity able to adopt; `pass_through` θ: log share of the token saving that
+    reaches prices; `usage_elasticity` ε and `training_elasticity` ε_T; `multiple_compression` c: log fall of valuation
+    multiples; `capacity` S relative to plan.
+    """
+
+    replicability: Vector
+    pass_through: Vector
+    usage_elasticity: Vector
+    training_elasticity: Vector
+    multiple_compression: Vector
+    capacity: Vector
+
+
+@dataclass(frozen=True)
+class Technique:
+    """What the technique does and how the market is built: the parameters that all scenarios share (units as named).
+
+    `training_reduction` X and `token_reduction` Y are ratios ≥ 1; `adoption_years` T_a; `training_share` ω of compute
+    demand; `owner_share` s_O and `share_sensitivity` η_s; `rent_elasticity` ξ with its clip; `salvage` the redeployable
+    share of idle capex; `least_value` the floor of a value multiplier.
+    """
+
+    training_reduction: float = 10.0
+    token_reduction: float = 2.7
+    adoption_years: float = 0.75
+    training_share: float = 0.45
+    owner_share: float = 0.15
+    share_sensitivity: float = 0.5
+    rent_elasticity: float = 0.6
+    rent_low: float = 0.35
+    rent_high: float = 1.6
+    salvage: float = 0.4
+    least_value: float = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """The market in K scenarios, as multiples of the status quo; arrays (K,).
+
+    `price` P per task, `usage` Q tasks, `tokens` M_C inference tokens, `training` M_T training spend, `demand` D for
+    compute, `rent` κ per unit, `stranded` σ share of committed capex lost, `owner_share` and `rival_share` multiples of
+    market share, `diffusion` a, `served` φ share of tasks served with the technique.
+    """
+
+    diffusion: Vector
+    served: Vector
+    price: Vector
+    usage: Vector
+    tokens: Vector
+    training: Vector
+    demand: Vector
+    rent: Vector
+    stranded: Vector
+    owner_share: Vector
+    rival_share: Vector
+    scenarios: Scenarios
+
+    @property
+    def revenue(self) -> Vector:
+        """Market revenue P·Q."""
+        return self.price * self.usage
+
+
+@dataclass(frozen=True, eq=False)
+class Loadings:
+    """How much of each of N instruments' value hangs on each driver; arrays (N,).
+
+    `training`, `inference`, `capacity`, `application`, `other` sum to one (training is negative for a buyer of
+    compute). `owner` o from 0 (laggard) to 1 (owner of the technique); `gross_margin` m₀ of inference;
+    `multiple_loading` ℓ; `committed_capex` K over value; `required_return` k a year; an adopter's `token_share` τ of
+    revenue, share `passed_on` ϑ to its customers, `application_margin` m_A and `application_elasticity` ε_A.
+    """
+
+    training: Vector
+    inference: Vector
+    capacity: Vector
+    application: Vector
+    other: Vector
+    owner: Vector
+    gross_margin: Vector
+    multiple_loading: Vector
+    committed_capex: Vector
+    required_return: Vector
+    token_share: Vector
+    passed_on: Vector
+    application_margin: Vector
+    application_elasticity: Vector
+
+
+def market(scenarios: Scenarios, technique: Technique, years: float) -> Market:
+    """The market block at a horizon of `years`."""
+    s, t = scenarios, technique
+    g, theta, log_y, log_x = s.replicability, s.pass_through, np.log(t.token_reduction), np.log(t.training_reduction)
+    a = np.full_like(g, 1 - np.exp(-years / t.adoption_years))
+    served = t.owner_share + (1 - t.owner_share) * g
+    price = np.exp(-a * theta * log_y)
+    usage = np.exp(a * theta * s.usage_elasticity * log_y)
+    tokens = np.exp(a * (theta * s.usage_elasticity - served) * log_y)
+    training = np.exp(a * served * (s.training_elasticity - 1) * log_x)
+    demand = t.training_share * training + (1 - t.training_share) * tokens
+    used = demand / s.capacity
+    shift = np.exp(a * (1 - g) * t.share_sensitivity * log_y)
+    whole = t.owner_share * shift + 1 - t.owner_share
+    return Market(
+        diffusion=a,
+        served=served,
+        price=price,
+        usage=usage,
+        tokens=tokens,
+        training=training,
+        demand=demand,
+        rent=np.clip(used**t.rent_elasticity, t.rent_low, t.rent_high),
+        stranded=np.maximum(0.0, 1 - used) * (1 - t.salvage),
+        owner_share=shift / whole,
+        rival_share=1 / whole,
+        scenarios=scenarios,
+    )
+
+
+def value_multipliers(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
+    """(K, N) value of each instrument in each scenario, as a multiple of today's."""
+    return _values(m, loadings, technique, frozenset(range(len(DRIVERS))))
+
+
+def _values(m: Market, e: Loadings, t: Technique, moved: frozenset[int]) -> Matrix:
+    """Value multipliers when only the drivers in `moved` have left the status quo."""
+
+    def at(driver: int, moving: Vector) -> Vector:
+        return moving[:, None] if driver in moved else np.ones((len(moving), 1))
+
+    price, rent = at(2, m.price), at(3, m.rent)
+    training, tokens, usage = at(0, m.training), at(1, m.tokens), at(1, m.usage)
+    demand = t.training_share * training + (1 - t.training_share) * tokens
+    owned = e.owner + (1 - e.owner) * m.scenarios.replicability[:, None]  # φ_i
+    saving = np.exp(-m.diffusion[:, None] * owned * np.log(t.token_reduction)) if 1 in moved else 1.0
+    share = e.owner * at(4, m.owner_share) + (1 - e.owner) * at(4, m.rival_share)
+    inference = usage * share * (price - (1 - e.gross_margin) * rent * saving) / e.gross_margin
+    capacity = np.minimum(demand, at(1, m.scenarios.capacity)) * rent
+    cheaper = e.token_share * (1 - price)
+    application = (1 - cheaper * e.passed_on) ** -e.application_elasticity
+    application = application * (e.application_margin + cheaper * (1 - e.passed_on)) / e.application_margin
+    value = e.training * training * rent + e.inference * inference + e.capacity * capacity
+    value = value + e.application * application + e.other
+    if 6 in moved:
+        value = value * np.exp(-m.scenarios.multiple_compression[:, None] * e.multiple_loading)
+    if 5 in moved:
+        value = value - e.committed_capex * m.stranded[:, None]
+    return np.maximum(value, t.least_value)
+
+
+def attributed(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
+    """(K, N, drivers) what each driver adds to the value multiplier: Shapley values, which sum to V − 1 exactly.
+
+    Shapley (1953): a driver's average effect over every order in which the drivers can move; no order is a fact.
+    """
+    players = range(len(DRIVERS))
+    worth = {
+        frozenset(coalition): _values(m, loadings, technique, frozenset(coalition))
+        for size in range(len(DRIVERS) + 1)
+        for coalition in combinations(players, size)
+    }
+    count = len(DRIVERS)
+    parts = np.zeros((*worth[frozenset()].shape, count))
+    for coalition, value in worth.items():
+        for driver in coalition:
+            others = len(coalition) - 1
+            weight = factorial(others) * factorial(count - others - 1) / factorial(count)
+            parts[:, :, driver] += weight * (value - worth[coalition - {driver}])
+    return parts
+
+
+def scenario_returns(values: Matrix, loadings: Loadings, anchor: Vector, years: float) -> Matrix:
+    """(K, N) simple returns over the horizon: (1 + k)^years · V / anchor − 1.
+
+    With `anchor` = Σ_k p^mkt_k V_k every name returns its required return under the market's own probabilities.
+    """
+    result: Matrix = (1 + loadings.required_return) ** years * values / anchor - 1
+    return result
+
+
+def with_scenario(scenarios: Scenarios, **changed: Vector) -> Scenarios:
+    """The same scenarios with some parameters replaced."""
+    return replace(scenarios, **changed)

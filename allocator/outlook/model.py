@@ -1,0 +1,180 @@
+"""From a book to the efficiency model: its scenarios, its loadings, and the returns anchored to what prices imply."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.evidence import ALWAYS, APPLICATION
+from allocator.outlook.beliefs import Demand, Lab, Question, Ranges, Signal, moved_by, posterior
+from allocator.outlook.efficiency import (
+    Loadings,
+    Market,
+    Scenarios,
+    Technique,
+    attributed,
+    market,
+    scenario_returns,
+    value_multipliers,
+)
+from allocator.types import Matrix, Vector
+
+_NEUTRAL = {
+    "gross_margin": 1.0,
+    "token_share": 0.0,
+    "passed_on": 0.0,
+    "application_margin": 1.0,
+    "application_elasticity": 0.0,
+}
+"""What stands in for a parameter that multiplies a loading of zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modelled:
+    """The efficiency model's view of a book: returns and value multipliers (K, N), and the anchor of each name (N,).
+
+    `market_then` and `market_now` (K,) are the market's probabilities on its own date and on as_of; None without
+    `[market]`, when the anchor is today's value, 1.
+    """
+
+    market: Market
+    loadings: Loadings
+    technique: Technique
+    values: Matrix
+    anchor: Vector
+    returns: Matrix
+    market_then: Vector | None
+    market_now: Vector | None
+
+    def drivers(self, years: float) -> Matrix:
+        """(K, N, drivers + 1) what each driver adds to the return, last the required return and anchor; sums to it."""
+        growth = (1 + self.loadings.required_return) ** years / self.anchor
+        parts = attributed(self.market, self.loadings, self.technique) * growth[None, :, None]
+        rest = np.broadcast_to(growth - 1, self.returns.shape)[:, :, None]
+        return np.concatenate([parts, rest], axis=2)
+
+
+def question_of(book: Book) -> Question | None:
+    """The replicability question of `book.toml`; None where its probabilities are simply given."""
+    settings = book.settings.question
+    if settings is None:
+        return None
+    scenarios = book.settings.scenarios.values()
+    demand = settings.demand
+    return Question(
+        opened=settings.opened,
+        labs={
+            name: Lab(lab.disclosure, lab.hazard, lab.background, lab.lag_months) for name, lab in settings.labs.items()
+        },
+        prior=np.array([scenario.probability for scenario in scenarios]),
+        generalizable=np.array([scenario.hypothesis == "generalizable" for scenario in scenarios]),
+        jevons=np.array([scenario.demand == "jevons" for scenario in scenarios]),
+        sensitivity=settings.sensitivity,
+        false_positive=settings.false_positive,
+        frailty=settings.frailty,
+        demand=None
+        if demand is None
+        else Demand(demand.elasticity_mean, demand.elasticity_deviation, demand.figure_noise),
+        threshold=settings.threshold,
+        release=settings.release,
+    )
+
+
+def ranges_of(book: Book) -> Ranges | None:
+    """What the book is unsure of."""
+    ranges = book.settings.question.ranges if book.settings.question is not None else None
+    if ranges is None:
+        return None
+    pairs = (ranges.prior_generalizable, ranges.disclosure, ranges.hazard, ranges.background)
+    return Ranges(*((low, high) for low, high in pairs))
+
+
+def signals_of(book: Book) -> list[Signal]:
+    """The dated observations, in date order."""
+    if book.signals is None:
+        return []
+    return [
+        Signal(
+            row["date"].date(),
+            str(row["kind"]),
+            "" if row["kind"] == "usage" else str(row["source"]),
+            *((float(row["price_fall"]), float(row["usage_growth"])) if row["kind"] == "usage" else ()),
+        )
+        for _, row in book.signals.iterrows()
+    ]
+
+
+def probabilities_of(book: Book, day: dt.date | None = None) -> Vector:
+    """(K,) scenario probabilities on `day` (as_of by default): the stated ones, updated by signals and silence."""
+    question = question_of(book)
+    if question is None:
+        return np.array([scenario.probability for scenario in book.settings.scenarios.values()])
+    result: Vector = posterior(question, signals_of(book), [day or book.settings.book.as_of])[0]
+    return result
+
+
+def modelled(book: Book) -> Modelled | None:
+    """What the efficiency model makes of the book; None where the book has no `[model]`.
+
+    Names whose returns the user gives are in it too where they have loadings; their returns here are the model's.
+    """
+    settings = book.settings
+    if settings.model is None:
+        return None
+    technique = Technique(**settings.model.model_dump())
+    years = settings.horizon.months / 12
+    loadings = _loadings(book)
+    state = market(_scenarios(book), technique, years)
+    values = value_multipliers(state, loadings, technique)
+    anchor, then, now = _anchor(book, values)
+    return Modelled(
+        state, loadings, technique, values, anchor, scenario_returns(values, loadings, anchor, years), then, now
+    )
+
+
+def _scenarios(book: Book) -> Scenarios:
+    named = (
+        "replicability",
+        "pass_through",
+        "usage_elasticity",
+        "training_elasticity",
+        "multiple_compression",
+        "capacity",
+    )
+    scenarios = book.settings.scenarios.values()
+    return Scenarios(*(np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named))
+
+
+def _loadings(book: Book) -> Loadings:
+    """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
+    columns = (*ALWAYS, "gross_margin", *APPLICATION)
+    arrays = {}
+    for name in columns:
+        default = _NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
+        arrays[name] = (
+            np.asarray(book.exposures[name].fillna(default), dtype=np.float64)
+            if name in book.exposures
+            else np.full(len(book.instruments), default)
+        )
+    return Loadings(**arrays)
+
+
+def _anchor(book: Book, values: Matrix) -> tuple[Vector, Vector | None, Vector | None]:
+    """(N,) what prices of as_of already hold: A(0)·(Σ p_t V / Σ p_0 V)^J, the part that came with the news.
+
+    p_0 are the market's probabilities of its own date, p_t the same moved by the signals and the silence since.
+    """
+    stated = book.settings.market
+    if stated is None:
+        return np.ones(values.shape[1]), None, None
+    then = np.array([stated.probabilities[name] for name in book.scenarios])
+    question, as_of = question_of(book), book.settings.book.as_of
+    before: Vector = then @ values
+    if question is None or stated.date == as_of:
+        return before, then, then
+    now = moved_by(question, then, signals_of(book), stated.date, as_of)
+    share = float(book.settings.horizon.announcement_share or 0.0)
+    return before * (now @ values / before) ** share, then, now

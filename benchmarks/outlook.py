@@ -1,0 +1,65 @@
+"""The outlook's three claims: 500 instruments × 16 scenarios, beliefs by day through 36 months, implied probabilities.
+
+python benchmarks/outlook.py
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from allocator.book.folder import load
+from allocator.outlook.beliefs import posterior
+from allocator.outlook.efficiency import Loadings, Scenarios, Technique, attributed, market, scenario_returns
+from allocator.outlook.efficiency import value_multipliers as values_of
+from allocator.outlook.implied import implied
+from allocator.outlook.model import question_of, signals_of
+from allocator.outlook.standing import standing
+
+REPEATS = 15
+BOOK = Path(__file__).resolve().parents[1] / "data" / "note"
+
+
+def measure(what: str, target: str, work: Callable[[], object]) -> None:
+    """Print the median of a few runs."""
+    milliseconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        work()
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+    print(f"{what:44} {statistics.median(milliseconds):8.1f} ms  (target {target})")
+
+
+def main() -> None:
+    """Measure on random numbers of the stated size, and on the sample book."""
+    draw, technique = np.random.default_rng(1), Technique()
+    scenarios = Scenarios(*(draw.uniform(0.1, 1.0, 16) for _ in range(6)))
+    parts = draw.dirichlet(np.ones(5), 500).T
+    rest = [draw.uniform(0.1, 0.9, 500) for _ in range(9)]
+    loadings = Loadings(*parts, *rest)
+
+    def outlook() -> None:
+        state = market(scenarios, technique, 1.0)
+        found = values_of(state, loadings, technique)
+        scenario_returns(found, loadings, found.mean(axis=0), 1.0)
+
+    measure("outlook, 500 instruments x 16 scenarios", "20 ms", outlook)
+    state = market(scenarios, technique, 1.0)
+    measure("its drivers, for all of them", "none", lambda: attributed(state, loadings, technique))
+    book = load(BOOK)
+    question, signals = question_of(book), signals_of(book)
+    assert question is not None
+    days = [question.opened + dt.timedelta(days=n) for n in range(36 * 30 + 15)]
+    measure("beliefs by day through 36 months", "200 ms", lambda: posterior(question, signals, days))
+    measure("all that `beliefs` shows", "none", lambda: standing(book))
+    moves = dict.fromkeys(book.instruments[:4], 0.01)
+    measure("implied, four names", "200 ms", lambda: implied(book, moves))
+
+
+if __name__ == "__main__":
+    main()

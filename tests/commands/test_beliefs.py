@@ -1,0 +1,138 @@
+"""`allocator beliefs`: where the question stands, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import Result
+
+if TYPE_CHECKING:
+    from tests.conftest import Folder
+
+Run = Callable[..., Result]
+Valid = Callable[[str, str], dict[str, Any]]
+
+
+def test_people_see_now_the_way_here_what_may_come_and_when(root: Path, run: Run) -> None:
+    answer = run("beliefs", root / "data" / "note")
+
+    shown = " ".join(answer.stdout.split())
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    for said in (
+        "The note's actors · 2026-11-20",
+        "Generalizable with probability 18.3%, between 3.1% and 53.9%. The question is open.",
+        "proprietary_jevons 28.0% 61.6% 61.6%",
+        "2026-04-08 50.0% ███████████████",
+        "2026-10-30 20.3% ██████ usage",
+        "claim by OpenAI 73.7%",
+        "Silence alone settles it on 2027-10-11.",
+        "within 3 m 6 m 12 m 18 m 24 m 36 m",
+        "probability 0.0% 2.6% 75.1% 75.1% 75.1% 75.1%",
+        "Cards that are due",
+        "no rival has announced a contradicted",
+    ):
+        assert said in shown
+
+
+@pytest.mark.parametrize("book", ["note", "listed"])
+def test_no_line_of_the_beliefs_is_longer_than_80_columns(root: Path, run: Run, book: str) -> None:
+    lines = run("beliefs", root / "data" / book).stdout.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line.strip() == "y"] == []  # no label broken within a word
+
+
+@pytest.mark.parametrize("book", ["note", "listed"])
+def test_programs_get_beliefs_path_signals_and_cards(root: Path, run: Run, valid: Valid, book: str) -> None:
+    document = valid(run("beliefs", root / "data" / book, "--json").stdout, "beliefs")
+
+    for kind in ("prior", "belief", "market"):
+        assert sum(row[kind] for row in document["scenarios"]) == pytest.approx(1, abs=1e-12)
+    generalizable = sum(row["belief"] for row in document["scenarios"] if row["scenario"].startswith("generalizable"))
+    assert document["generalizable"] == pytest.approx(generalizable, abs=1e-12)
+    assert document["bounds"][0] < document["generalizable"] < document["bounds"][1]
+    assert document["path"][-1] == {"date": "2026-11-20", "generalizable": document["generalizable"]}
+    within = list(document["settled_within"].values())
+    assert within == sorted(within)
+
+
+def test_another_day_has_other_beliefs(root: Path, run: Run, valid: Valid) -> None:
+    later = valid(run("beliefs", root / "data" / "note", "--as-of", "2027-04-08", "--json").stdout, "beliefs")
+
+    assert later["as_of"] == later["path"][-1]["date"] == "2027-04-08"
+    assert later["generalizable"] == pytest.approx(0.0962, abs=1e-4)  # .0909 if the prior were a product
+    contradicted = {card["scenario"] for card in later["cards"] if card["contradicted"]}
+    assert contradicted == {"generalizable_jevons", "generalizable_compression", "proprietary_compression"}
+    assert {card["contradicted"] for card in later["cards"]} == {True, False, None}
+
+
+def test_a_settled_question_says_which_answer(root: Path, run: Run, valid: Valid) -> None:
+    settled = valid(run("beliefs", root / "data" / "note", "--as-of", "2027-10-11", "--json").stdout, "beliefs")
+
+    assert settled["settled"] == "proprietary"
+    assert settled["settled_by_silence"] == "2027-10-11"
+    assert set(settled["settled_within"].values()) == {1.0}
+
+
+def test_a_claim_is_marked_and_its_test_is_what_may_come(note: Folder, run: Run, valid: Valid) -> None:
+    note.write("signals.csv", [["date", "kind", "source"], ["2026-08-08", "claim", "OpenAI"]])
+    note.replace("book.toml", "date = 2026-04-08", "date = 2026-11-20")
+
+    document = valid(run("beliefs", note.path, "--json").stdout, "beliefs")
+
+    assert document["signals"] == [{"date": "2026-08-08", "kind": "claim", "lab": "OpenAI"}]
+    assert [one["signal"] for one in document["next"]] == [
+        "verification of OpenAI", "refutation of OpenAI", "claim by Google",
+    ]  # fmt: skip
+    assert "2026-08-08" in {point["date"] for point in document["path"]}
+    assert "claim OpenAI" in run("beliefs", note.path).stdout
+
+
+def test_a_book_without_cards_has_none_that_are_due(note: Folder, run: Run, valid: Valid) -> None:
+    (note.path / "scenarios.md").unlink()
+
+    answer = run("beliefs", note.path)
+
+    assert answer.exit_code == 0
+    assert "Cards" not in answer.stdout
+    assert valid(run("beliefs", note.path, "--json").stdout, "beliefs")["cards"] == []
+
+
+def test_a_card_that_cannot_be_read_is_refused_by_its_line(note: Folder, run: Run, valid: Valid) -> None:
+    note.replace("scenarios.md", "## generalizable_jevons", "## generalisable_jevons")
+
+    answer = run("beliefs", note.path, "--json")
+
+    (breach,) = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert (breach["table"], breach["row"], breach["value"]) == ("scenarios.md", 6, "generalisable_jevons")
+    assert breach["cure"] == "did you mean 'generalizable_jevons'?"
+
+
+def test_cards_that_are_no_text_are_refused(note: Folder, run: Run) -> None:
+    (note.path / "scenarios.md").write_bytes(b"\xff\xfe## x")
+
+    answer = run("beliefs", note.path)
+
+    assert answer.exit_code == 3
+    assert "scenarios.md is not UTF-8 text save it as UTF-8 text" in " ".join(answer.stderr.split())
+
+
+def test_a_book_without_a_question_is_told_how_to_ask_one(listed: Folder, run: Run) -> None:
+    answer = run("beliefs", listed.path)
+
+    shown = " ".join(answer.stderr.split())
+    assert (answer.exit_code, answer.stdout) == (3, "")
+    assert "this book states its probabilities outright add [question] with labs and their hazards" in shown
+
+
+def test_the_beliefs_example_of_the_help_runs_as_written(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [line.split()[1:] for line in run("beliefs", "--help").stdout.splitlines()
+                if line.strip().startswith("allocator ")]  # fmt: skip
+    monkeypatch.chdir(root)
+
+    assert examples == [["beliefs", "data/note"]]
+    assert run(*examples[0]).exit_code == 0

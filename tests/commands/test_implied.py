@@ -1,0 +1,87 @@
+"""`allocator implied`: the probabilities that price moves imply, with what they leave over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import Result
+
+if TYPE_CHECKING:
+    from tests.conftest import Folder
+
+Run = Callable[..., Result]
+Valid = Callable[[str, str], dict[str, Any]]
+MOVES = ("--move", "GPU=0.1", "--move", "META=0.08")
+
+
+def test_people_see_what_prices_imply_and_what_they_leave_over(root: Path, run: Run) -> None:
+    answer = run("implied", root / "data" / "note", *MOVES)
+
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    for said in (
+        "The note's actors · 2026-11-20 · price moves since 2026-04-08",
+        "Scenario probabilities in prices",
+        "Price moves",
+        "A residual is mispricing or a wrong exposure: the numbers cannot tell which.",
+    ):
+        assert said in answer.stdout
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+
+
+def test_programs_get_probabilities_and_residuals(root: Path, run: Run, valid: Valid) -> None:
+    document = valid(run("implied", root / "data" / "note", *MOVES, "--json").stdout, "implied")
+
+    assert sum(row["implied"] for row in document["scenarios"]) == pytest.approx(1, abs=1e-12)
+    assert [row["stated"] for row in document["scenarios"]] == pytest.approx([0.275, 0.225, 0.275, 0.225])
+    assert [row["instrument"] for row in document["instruments"]] == ["GPU", "META"]
+    for row, move in zip(document["instruments"], (0.1, 0.08), strict=True):
+        assert row["observed"] == move
+        assert row["explained"] + row["residual"] == pytest.approx(move, abs=1e-15)
+
+
+def test_the_same_move_over_a_longer_time_implies_less(root: Path, run: Run, valid: Valid) -> None:
+    """Of a later day more of a rise is required return, so that less of it is news."""
+    now, later = (
+        valid(run("implied", root / "data" / "note", *day, "--move", "GPU=0.1", "--json").stdout, "implied")
+        for day in ((), ("--as-of", "2027-04-08"))
+    )
+    sunny = [document["scenarios"][2]["implied"] for document in (now, later)]
+
+    assert later["as_of"] == "2027-04-08"
+    assert sunny[0] > sunny[1]
+
+
+def test_a_move_that_no_probability_explains_names_the_nearest(root: Path, run: Run, valid: Valid) -> None:
+    answer = run("implied", root / "data" / "note", "--move", "META=-0.5", "--json")
+
+    (breach,) = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert (breach["column"], breach["value"]) == ("META", "-50.0%")
+    assert "certainty of generalizable_compression" in breach["cure"]
+
+
+@pytest.mark.parametrize("move", ["GPU", "GPU=up", "GPU=12%", "=0.1", "GPUS=0.1"])
+def test_a_move_that_cannot_be_read_is_refused(root: Path, run: Run, valid: Valid, move: str) -> None:
+    answer = run("implied", root / "data" / "note", "--move", move, "--json")
+
+    (breach,) = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert breach["table"] == "--move"
+
+
+def test_without_moves_or_prices_both_are_asked_for(note: Folder, run: Run) -> None:
+    answer = run("implied", note.path)
+
+    assert (answer.exit_code, answer.stdout) == (3, "")
+    assert "add prices.csv, or give moves: --move NVDA=-0.12" in " ".join(answer.stderr.split())
+
+
+def test_the_implied_example_of_the_help_runs_as_written(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = [line.split()[1:] for line in run("implied", "--help").stdout.splitlines()
+                  if line.strip().startswith("allocator ")]  # fmt: skip
+    monkeypatch.chdir(root)
+
+    assert run(*example).exit_code == 0

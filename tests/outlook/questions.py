@@ -1,0 +1,42 @@
+"""The replicability question of science §2.2, also on a calendar whose days are hundredths of a month."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+
+from allocator.outlook.beliefs import Lab, Question
+
+OPENED = dt.date(2026, 1, 1)
+LAB = Lab(disclosure=0.85, hazard=0.136, background=0.008)
+
+
+class Hundredths(Question):
+    """A question whose months can be hit exactly: a hundred days each."""
+
+    def months(self, day: dt.date) -> float:
+        return (day - self.opened).days / 100
+
+
+def at(months: float) -> dt.date:
+    """That many months after the opening, on the calendar of `Hundredths`."""
+    return OPENED + dt.timedelta(days=round(100 * months))
+
+
+def asked(**given: Any) -> Hundredths:
+    """Two labs alike, even odds on both axes."""
+    base: dict[str, Any] = {
+        "opened": OPENED,
+        "labs": {"a": LAB, "b": LAB},
+        "prior": np.array([0.3, 0.2, 0.3, 0.2]),
+        "generalizable": np.array([True, True, False, False]),
+        "jevons": np.array([True, False, True, False]),
+    }
+    return Hundredths(**(base | given))
+
+
+def real(**given: Any) -> Question:
+    """The same question on the calendar that there is."""
+    return Question(**vars(asked(**given)))
