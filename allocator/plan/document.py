@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.book.book import Book
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.rules import Trade
 from allocator.plan.plan import Figures, Plan
@@ -87,6 +88,7 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
             "weight_before": _weight(book.weights[i]),
             "weight_target": _weight(target.weights[i]),
             "weight_after": _weight(final.weights[i]),
+            "active_weight_after": _active(book, name, float(final.weights[i])),
         }
         for i, name in enumerate(book.instruments)
     ]
@@ -100,8 +102,14 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
             "weight_before": _weight(book.cash / book.value),
             "weight_target": _weight(target.cash / target.value),
             "weight_after": _weight(final.cash / final.value),
+            "active_weight_after": _active(book, book.cash_instrument, final.cash / final.value),
         },
     ]
+
+
+def _active(book: Book, instrument: str, weight: float) -> float | None:
+    """The weight over the benchmark's; None without a benchmark."""
+    return None if book.benchmark is None else _weight(weight - float(book.benchmark[instrument]))
 
 
 def _whole(quantity: float) -> float:

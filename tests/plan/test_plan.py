@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 import allocator
 from allocator.book.book import Book
+from allocator.book.folder import load
 from allocator.errors import NotSolved
 from allocator.mandate.ambiguity import TotalVariation, worst_case
 from allocator.mandate.mandate import mandate_of, untraded
@@ -325,3 +326,20 @@ def test_the_public_verb_is_this_one(root: Path) -> None:
 
     assert public is rebalance
     assert allocator.load(root / "data" / "listed").account == "main"
+
+
+def test_active_weights_are_over_the_benchmark_and_cancel_out(root: Path) -> None:
+    made = load(root / "data" / "listed")
+    positions = plan_document(rebalance(made))["positions"]
+    assert made.benchmark is not None
+
+    for row in positions:
+        over = row["weight_after"] - float(made.benchmark[row["instrument"]])
+        assert row["active_weight_after"] == pytest.approx(over, abs=2e-8)
+    assert sum(row["active_weight_after"] for row in positions) == pytest.approx(0, abs=1e-6)
+
+
+def test_without_a_benchmark_no_active_weight_is_told() -> None:
+    document = plan_document(rebalance(book()))
+
+    assert {row["active_weight_after"] for row in document["positions"]} == {None}
