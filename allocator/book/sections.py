@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
-from allocator.book.section import BasisPoints, Fraction, NonNegative, Positive, Section
+from allocator.book.robust import RobustSection
+from allocator.book.section import Fraction, NonNegative, Positive, Section
+from allocator.book.trading import CostsSection, LotsSection, TradingSection
+from allocator.book.wishes import MandateSection, Return
+from allocator.book.wishes import Range as Range  # noqa: PLC0414  # the mandate reads it from here
 
 
 class BookSection(Section):
@@ -49,6 +53,23 @@ class ScenarioSection(Section):
         default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
     )
     capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
+
+
+class ShockSection(Section):
+    """What a bad day is like. A name falls by its own number, else by its bucket's, else by market x its beta."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    market: Return | None = Field(default=None, description="return of the market; every name then wants a beta")
+    buckets: dict[str, Return] = Field(default_factory=dict, description="return by bucket label")
+    instruments: dict[str, Return] = Field(default_factory=dict, description="return by instrument")
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _moves_something(self) -> ShockSection:
+        if self.market is None and not self.buckets and not self.instruments:
+            raise ValueError("moves nothing; state market, buckets or instruments, or remove the section")
+        return self
 
 
 class RiskSection(Section):
@@ -100,122 +121,6 @@ class RiskSection(Section):
         return self
 
 
-class Range(Section):
-    """A floor and a cap, as fractions of the account's value after the trades."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    min: Fraction | None = None
-    max: Fraction | None = None
-
-    @model_validator(mode="after")
-    def _floor_below_cap(self) -> Range:
-        if self.min is None and self.max is None:
-            raise ValueError("states neither min nor max; add one of them, or remove the section")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}; lower min or raise max")
-        return self
-
-
-class MandateSection(Section):
-    """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
-
-    objective: Literal["return_minus_risk", "minimum_variance"] = Field(
-        default="return_minus_risk",
-        description="maximise worst-case return - risk_aversion * variance - costs, or only minimise the variance",
-    )
-    risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
-    max_weight: Fraction | None = Field(
-        default=None, description="cap of every instrument but cash, unless its own range says otherwise"
-    )
-    max_issuer_weight: Fraction | None = Field(
-        default=None, description="cap of every issuer's instruments together, unless its own range says otherwise"
-    )
-    min_cash: Fraction = Field(default=0.0, description="cash left after trades and costs, at least")
-    max_cash: Fraction = Field(default=1.0, description="cash left after trades and costs, at most")
-    max_turnover: Fraction | None = Field(
-        default=None,
-        description="one-way: the larger of purchases and sales, as a fraction of the account before trading",
-    )
-    min_expected_return: float | None = Field(
-        default=None,
-        ge=-1,
-        le=10,
-        allow_inf_nan=False,
-        description="expected return over the horizon after costs, under the stated probabilities",
-    )
-    max_volatility: Positive | None = Field(
-        default=None, le=3, description="annual volatility within a scenario, at most"
-    )
-    weights: dict[str, Range] = Field(default_factory=dict, description="range by instrument")
-    issuers: dict[str, Range] = Field(default_factory=dict, description="range by issuer")
-    buckets: dict[str, Range] = Field(
-        default_factory=dict,
-        description="range by bucket; efficiency and capital_intensity count the numeric shares of exposures.csv",
-    )
-    groups: dict[str, Range] = Field(default_factory=dict, description="range by user group of [groups]")
-
-
-class RobustSection(Section):
-    """Which probabilities we guard against."""
-
-    set: Literal["none", "total_variation", "box", "kl", "worst"] = Field(
-        default="none",
-        description="none: the stated probabilities; total_variation: within radius in half the L1 distance; "
-        "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all",
-    )
-    radius: NonNegative = Field(
-        default=0.0, description="how far the set reaches; only for total_variation, box and kl"
-    )
-
-    schedule: Literal["fixed", "caution", "corners"] = Field(
-        default="fixed",
-        description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), so that it "
-        "falls to nothing as the question settles; corners: as far as [question.ranges] reach. For kl twice its square",
-    )
-    caution: Fraction | None = Field(default=None, description="how much of the way to being wrong we guard against")
-
-    @model_validator(mode="after")
-    def _radius_fits_the_set(self) -> RobustSection:
-        if (self.schedule == "caution") != (self.caution is not None):
-            raise ValueError("caution and schedule = 'caution' go together; state both or neither")
-        if self.schedule != "fixed" and (self.radius != 0 or self.set in ("none", "worst")):
-            raise ValueError(
-                f"schedule = '{self.schedule}' makes the radius of a total_variation, box or kl set; "
-                "remove radius, or choose such a set"
-            )
-        if self.set in ("total_variation", "box") and self.radius > 1:
-            raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
-        if self.set in ("none", "worst") and self.radius != 0:
-            raise ValueError(
-                f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
-            )
-        if self.set == "kl" and 0 < self.radius < 1e-6:
-            raise ValueError(
-                f"radius = {self.radius:g} of a 'kl' set is too small to be told from 0; "
-                "set it to 0, or to at least 0.000001"
-            )
-        if self.set == "kl" and self.radius > 50:
-            raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
-        return self
-
-
-class CostsSection(Section):
-    """Linear trading costs: commission plus half the quoted spread, of the traded value."""
-
-    commission_bps: BasisPoints = Field(default=0.0, description="of the traded value, each way")
-    spread_bps: BasisPoints = Field(
-        default=0.0, description="full quoted spread where exposures.csv has no spread_bps; half of it is paid each way"
-    )
-
-
-class LotsSection(Section):
-    """How targets become whole lots."""
-
-    min_trade: NonNegative = Field(default=0.0, description="smallest order, in the book's currency")
-    time_limit_seconds: Positive = Field(default=60.0, le=3600)
-
-
 class SolverSection(Section):
     """How exactly the program is solved."""
 
@@ -242,6 +147,7 @@ class TablesSection(Section):
     prices: FileName = "prices.csv"
     covariance: FileName = "covariance.csv"
     benchmark: FileName = "benchmark.csv"
+    factors: FileName = "factors.csv"
     fx: FileName = "fx.csv"
     signals: FileName = "signals.csv"
 
@@ -271,6 +177,7 @@ class Settings(Section):
     mandate: MandateSection = Field(default_factory=MandateSection)
     robust: RobustSection = Field(default_factory=RobustSection)
     costs: CostsSection = Field(default_factory=CostsSection)
+    trading: TradingSection = Field(default_factory=TradingSection)
     lots: LotsSection = Field(default_factory=LotsSection)
     solver: SolverSection = Field(default_factory=SolverSection)
     question: QuestionSection | None = Field(default=None, description="turns the probabilities into a prior")
@@ -279,4 +186,5 @@ class Settings(Section):
     groups: dict[str, Group] = Field(
         default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
     )
+    shocks: dict[str, ShockSection] = Field(default_factory=dict, description="bad days, by name")
     tables: TablesSection = Field(default_factory=TablesSection)

@@ -193,6 +193,7 @@ _CURES = {
     "string_type": "write text in quotes",
     "date_type": "write a date as 2026-11-20, without quotes or a time",
     "finite_number": "write a finite number",
+    "list_type": 'write for example ["NVDA", "AVGO"]',
     "dict_type": "write a [section] with keys",
     "model_type": "write a [section] with keys",
     "string_pattern_mismatch": "write three capital letters, such as USD",
