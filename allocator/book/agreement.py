@@ -1,24 +1,25 @@
 """What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
 
-Each function looks at one agreement and yields its breaches; a table that already broke its own contract is given and
-yet absent here, and the agreements that need it are left for the next run.
+What the mandate stands on is in `footing.py` (names) and `columns.py` (numbers). Each function looks at one agreement
+and yields its breaches; a table that already broke its own contract is given and yet absent here, and the agreements
+that need it are left for the next run.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
 
+from allocator.book.columns import Tables, breaches_of_benchmark, breaches_of_columns, breaches_of_factors, name_of
 from allocator.book.evidence import breaches_of_evidence
+from allocator.book.footing import breaches_of_names, breaches_of_words
 from allocator.book.sections import Settings
 from allocator.book.settings import dotted, idle_keys
 from allocator.errors import Breach, did_you_mean
 
-Tables = Mapping[str, pd.DataFrame]
-BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
 OLDEST_RATE = 31
 """Days that a rate of fx.csv may be older than as_of."""
 LEAST_VALUE, MOST_VALUE = 0.01, 1e15
@@ -27,8 +28,9 @@ LEAST_VALUE, MOST_VALUE = 0.01, 1e15
 
 def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
     """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
-    found = [*_probabilities(settings), *_scenario_names(settings), *_mandate_words(settings), *_idle(settings)]
+    found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
     found += [*_risk_tables(settings, tables, given), *breaches_of_evidence(settings, tables, given)]
+    found += breaches_of_benchmark(settings, given)
     if "holdings" in tables:
         found += [*_account(tables, account), *_dates(settings, tables), *_one_price(tables)]
         found += [*_worth_something(tables, account)]
@@ -36,18 +38,17 @@ def breaches_of(settings: Settings, tables: Tables, account: str | None, given: 
             found += [*_currencies(settings, tables), *_countable(settings, tables, account)]
     if "exposures" in tables:
         found += [*_cash(settings, tables), *_risk_columns(settings, tables)]
-        found += [*_mandate_names(settings, tables), *_counted(settings, tables), *_same_instruments(tables)]
+        found += [*breaches_of_names(settings, tables), *breaches_of_columns(settings, tables, given)]
+        found += _same_instruments(tables)
     if "scenario_returns" in tables:
         found += [*_scenarios(settings, tables), *_plausible_returns(settings, tables)]
     if "benchmark" in tables:
         found += _sums_to_one(tables)
     if "covariance" in tables:
         found += _covariance(tables)
+    if "factors" in tables:
+        found += breaches_of_factors(tables)
     return found
-
-
-def _name(tables: Tables, table: str) -> str:
-    return str(tables[table].attrs.get("name", table))
 
 
 def _instruments(tables: Tables) -> list[str]:
@@ -98,117 +99,11 @@ def _idle(settings: Settings) -> Iterator[Breach]:
             )
 
 
-def _mandate_words(settings: Settings) -> Iterator[Breach]:
-    mandate = settings.mandate
-    for kind, known in (("buckets", BUCKETS), ("groups", tuple(settings.groups))):
-        for name in getattr(mandate, kind):
-            if name not in known:
-                cure = did_you_mean(name, known) if known else "add it to [groups] with its instruments"
-                yield Breach("book.toml", None, dotted("mandate", kind, name), name, f"no such {kind[:-1]}", cure)
-    if "cash" in mandate.buckets:
-        yield Breach(
-            "book.toml",
-            None,
-            "mandate.buckets.cash",
-            None,
-            "cash has rules of its own",
-            "use mandate.min_cash and mandate.max_cash",
-        )
-    if mandate.min_cash > mandate.max_cash:
-        yield Breach(
-            "book.toml",
-            None,
-            "mandate.min_cash",
-            f"{mandate.min_cash:g}",
-            f"must not be above max_cash = {mandate.max_cash:g}",
-            "lower min_cash or raise max_cash",
-        )
-    if mandate.objective == "minimum_variance" and settings.robust.set != "none":
-        yield Breach(
-            "book.toml",
-            None,
-            "robust.set",
-            settings.robust.set,
-            "has no meaning with objective = 'minimum_variance', which looks at no return",
-            'set robust.set = "none" or objective = "return_minus_risk"',
-        )
-
-
-def _mandate_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    exposures = tables["exposures"]
-    risky = exposures.loc[exposures["bucket"] != "cash"]
-    instruments, issuers = list(risky["instrument"]), set(risky["issuer"])
-    for name in settings.mandate.weights:
-        if name not in instruments:
-            yield Breach(
-                "book.toml",
-                None,
-                dotted("mandate", "weights", name),
-                name,
-                "no such instrument in exposures.csv",
-                did_you_mean(name, instruments),
-            )
-    for name in settings.mandate.issuers:
-        if name not in issuers:
-            yield Breach(
-                "book.toml",
-                None,
-                dotted("mandate", "issuers", name),
-                name,
-                "no such issuer in exposures.csv",
-                did_you_mean(name, issuers),
-            )
-    for group, members in settings.groups.items():
-        if not members:
-            yield Breach(
-                "book.toml", None, dotted("groups", group), None, "is empty", "name its instruments or remove it"
-            )
-        for name in members:
-            if name not in instruments:
-                yield Breach(
-                    "book.toml",
-                    None,
-                    dotted("groups", group) if isinstance(members, list) else dotted("groups", group, name),
-                    name,
-                    "no such instrument in exposures.csv",
-                    did_you_mean(name, instruments),
-                )
-        if isinstance(members, list):
-            for name in sorted({name for name in members if members.count(name) > 1}):
-                yield Breach("book.toml", None, dotted("groups", group), name, "is named twice", "name it once")
-
-
-def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    """Rules about something that nothing in this book counts towards."""
-    exposures = tables["exposures"]
-    risky = exposures.loc[exposures["bucket"] != "cash"]
-    empty = []
-    for bucket in settings.mandate.buckets:
-        label = (risky["bucket"] == bucket).astype(float)
-        column = f"{bucket}_share"
-        shares = risky[column].fillna(label) if column in risky else label
-        if bucket in BUCKETS and bucket != "cash" and len(risky) and not (shares > 0).any():
-            empty.append(("buckets", bucket, "correct the labels and shares of exposures.csv, or remove the rule"))
-    for group in settings.mandate.groups:
-        members = settings.groups.get(group)
-        if isinstance(members, dict) and members and not any(members.values()):
-            empty.append(("groups", group, "give a member a share above 0, or remove the rule"))
-    for kind, name, cure in empty:
-        yield Breach(
-            "book.toml",
-            None,
-            dotted("mandate", kind, name),
-            None,
-            "nothing in this book counts towards it: a cap always holds, a floor never can",
-            cure,
-        )
-
-
 def _account(tables: Tables, account: str | None) -> Iterator[Breach]:
     accounts = list(dict.fromkeys(tables["holdings"]["account"]))
     if account is None and len(accounts) > 1:
         yield Breach(
-            _name(tables, "holdings"),
+            name_of(tables, "holdings"),
             None,
             "account",
             None,
@@ -226,7 +121,7 @@ def _worth_something(tables: Tables, account: str | None) -> Iterator[Breach]:
     own = holdings if account is None else holdings.loc[holdings["account"] == account]
     if len(own) and not (own["quantity"] > 0).any():
         yield Breach(
-            _name(tables, "holdings"),
+            name_of(tables, "holdings"),
             None,
             "quantity",
             None,
@@ -250,7 +145,7 @@ def _countable(settings: Settings, tables: Tables, account: str | None) -> Itera
     worth = float((own["quantity"] * price).sum())
     if not LEAST_VALUE <= worth <= MOST_VALUE:
         yield Breach(
-            _name(tables, "holdings"),
+            name_of(tables, "holdings"),
             None,
             "quantity",
             f"{worth:.4g}",
@@ -261,7 +156,7 @@ def _countable(settings: Settings, tables: Tables, account: str | None) -> Itera
     lot = price * own.get("lot_size", 1.0)
     for row in own.index[lot < worth / 1e15]:
         yield Breach(
-            _name(tables, "holdings"),
+            name_of(tables, "holdings"),
             int(row),
             "price",
             f"{own.loc[row, 'price']:g}",
@@ -276,12 +171,12 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
         if table in tables and column in tables[table]:
             dates = tables[table][column]
             for row, date in dates[dates > as_of].items():
-                yield _late(_name(tables, table), int(str(row)), column, date, settings.book.as_of)
+                yield _late(name_of(tables, table), int(str(row)), column, date, settings.book.as_of)
     if "fx" in tables:
         oldest = as_of - pd.Timedelta(days=OLDEST_RATE)
         for row, date in tables["fx"]["date"][tables["fx"]["date"] < oldest].items():
             yield Breach(
-                _name(tables, "fx"),
+                name_of(tables, "fx"),
                 int(str(row)),
                 "date",
                 f"{date:%Y-%m-%d}",
@@ -294,7 +189,7 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
         if len(late):
             first = late.idxmin()
             yield Breach(
-                _name(tables, "prices"),
+                name_of(tables, "prices"),
                 int(str(first)),
                 "date",
                 f"{late.min():%Y-%m-%d}",
@@ -314,7 +209,7 @@ def _currencies(settings: Settings, tables: Tables) -> Iterator[Breach]:
     known = {home} | (set(tables["fx"]["currency"]) if "fx" in tables else set())
     for row, currency in holdings["currency"][~holdings["currency"].isin(known)].items():
         yield Breach(
-            _name(tables, "holdings"),
+            name_of(tables, "holdings"),
             int(str(row)),
             "currency",
             currency,
@@ -325,7 +220,7 @@ def _currencies(settings: Settings, tables: Tables) -> Iterator[Breach]:
         fx = tables["fx"]
         for row, rate in fx["rate"][(fx["currency"] == home) & (fx["rate"] != 1)].items():
             yield Breach(
-                _name(tables, "fx"), int(str(row)), "rate", f"{rate:g}", f"one {home} is 1 {home}", "remove the row"
+                name_of(tables, "fx"), int(str(row)), "rate", f"{rate:g}", f"one {home} is 1 {home}", "remove the row"
             )
 
 
@@ -336,7 +231,7 @@ def _one_price(tables: Tables) -> Iterator[Breach]:
         first = holdings.groupby("instrument")[column].transform("first")
         for row in holdings.index[holdings[column] != first]:
             yield Breach(
-                _name(tables, "holdings"),
+                name_of(tables, "holdings"),
                 int(row),
                 column,
                 str(holdings.loc[row, column]),
@@ -350,7 +245,7 @@ def _cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
     cash = exposures.loc[exposures["bucket"] == "cash"]
     if len(cash) != 1:
         yield Breach(
-            _name(tables, "exposures"),
+            name_of(tables, "exposures"),
             None,
             "bucket",
             None,
@@ -358,12 +253,14 @@ def _cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
             "exactly one instrument is the account's cash; money-market funds are 'neutral'",
         )
     if len(exposures) == len(cash):
-        yield Breach(_name(tables, "exposures"), None, "bucket", None, "there is nothing but cash", "add an instrument")
+        yield Breach(
+            name_of(tables, "exposures"), None, "bucket", None, "there is nothing but cash", "add an instrument"
+        )
     if len(cash) != 1 or "holdings" not in tables:
         return
     holdings = tables["holdings"]
     for row, held in holdings.loc[holdings["instrument"] == cash["instrument"].iloc[0]].iterrows():
-        place = (_name(tables, "holdings"), int(str(row)))
+        place = (name_of(tables, "holdings"), int(str(row)))
         if held["price"] != 1:
             yield Breach(*place, "price", f"{held['price']:g}", "cash has price 1", "put the amount into quantity")
         if held["currency"] != settings.book.currency:
@@ -384,7 +281,7 @@ def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
         for column in ("beta", "idiosyncratic_volatility"):
             if column not in exposures:
                 yield Breach(
-                    _name(tables, "exposures"),
+                    name_of(tables, "exposures"),
                     None,
                     column,
                     None,
@@ -394,7 +291,7 @@ def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 continue
             for row in risky.index[risky[column].isna()] if risk.source == "exposures" else ():
                 yield Breach(
-                    _name(tables, "exposures"),
+                    name_of(tables, "exposures"),
                     int(row),
                     column,
                     "",
@@ -417,7 +314,7 @@ def _risk_tables(settings: Settings, tables: Tables, given: Collection[str]) -> 
                 f'add {table}.csv, or set risk.source = "exposures"',
             )
         if risk.source != table and table in given and "source" not in risk.model_fields_set:
-            named = _name(tables, table) if table in tables else f"{table}.csv"
+            named = name_of(tables, table) if table in tables else f"{table}.csv"
             yield Breach(
                 "book.toml",
                 None,
@@ -431,14 +328,14 @@ def _risk_tables(settings: Settings, tables: Tables, given: Collection[str]) -> 
 def _same_instruments(tables: Tables) -> Iterator[Breach]:
     instruments = _instruments(tables)
     cash = set(tables["exposures"].loc[tables["exposures"]["bucket"] == "cash", "instrument"])
-    where = _name(tables, "exposures")
-    for table in ("holdings", "scenario_returns", "benchmark", "covariance"):
+    where = name_of(tables, "exposures")
+    for table in ("holdings", "scenario_returns", "benchmark", "covariance", "factors"):
         if table not in tables:
             continue
         own = tables[table]["instrument"]
         for row, name in own[~own.isin(instruments)].items():
             yield Breach(
-                _name(tables, table),
+                name_of(tables, table),
                 int(str(row)),
                 "instrument",
                 name,
@@ -448,10 +345,11 @@ def _same_instruments(tables: Tables) -> Iterator[Breach]:
         cures = {
             "holdings": "add a row with today's price, quantity 0 if it is not held",
             "covariance": "add its row",
+            "factors": "add its row",
         }
-        wanted = set(instruments) - (cash if table == "covariance" else set())
+        wanted = set(instruments) - (set() if table == "holdings" else cash)
         for name in sorted(wanted - set(own)) if table in cures else ():
-            yield Breach(_name(tables, table), None, "instrument", name, "has no row here", cures[table])
+            yield Breach(name_of(tables, table), None, "instrument", name, "has no row here", cures[table])
     for table in ("prices", "covariance"):
         if table in tables:
             yield from _columns(tables, table, instruments, cash)
@@ -465,20 +363,20 @@ def _columns(tables: Tables, table: str, instruments: list[str], cash: set[str])
         own = set(frame.columns) - {"date", "instrument"}
     for name in sorted(own - set(instruments)):
         yield Breach(
-            _name(tables, table),
+            name_of(tables, table),
             None,
             name,
             None,
-            f"is not in {_name(tables, 'exposures')}",
+            f"is not in {name_of(tables, 'exposures')}",
             f"{did_you_mean(name, instruments)} Else remove the column",
         )
     for name in sorted(set(instruments) - cash - own):
-        yield Breach(_name(tables, table), None, name, None, "has no column here", "add it")
+        yield Breach(name_of(tables, table), None, name, None, "has no column here", "add it")
 
 
 def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
     columns = [column for column in tables["scenario_returns"].columns if column not in _NOT_SCENARIOS]
-    table = _name(tables, "scenario_returns")
+    table = name_of(tables, "scenario_returns")
     missing = [name for name in settings.scenarios if name not in columns and name.casefold() not in _NOT_SCENARIOS]
     unknown = [name for name in columns if name not in settings.scenarios]
     for name in missing:
@@ -490,7 +388,7 @@ def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
 
 
 def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    returns, table = tables["scenario_returns"], _name(tables, "scenario_returns")
+    returns, table = tables["scenario_returns"], name_of(tables, "scenario_returns")
     cash: set[str] = set()
     if "exposures" in tables:
         exposures = tables["exposures"]
@@ -525,7 +423,7 @@ def _sums_to_one(tables: Tables) -> Iterator[Breach]:
     total = float(tables["benchmark"]["weight"].sum())
     if abs(total - 1) > 1e-6:
         yield Breach(
-            _name(tables, "benchmark"),
+            name_of(tables, "benchmark"),
             None,
             "weight",
             f"{total:.8g}",
@@ -535,7 +433,7 @@ def _sums_to_one(tables: Tables) -> Iterator[Breach]:
 
 
 def _covariance(tables: Tables) -> Iterator[Breach]:
-    frame, table = tables["covariance"], _name(tables, "covariance")
+    frame, table = tables["covariance"], name_of(tables, "covariance")
     names = list(frame["instrument"])
     if set(frame.columns) - {"instrument"} != set(names):
         for name in sorted(set(names) ^ (set(frame.columns) - {"instrument"})):

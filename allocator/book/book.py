@@ -21,7 +21,7 @@ from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.types import Vector
 
 REQUIRED = ("holdings", "exposures")
-OPTIONAL = ("scenario_returns", "signals", "prices", "covariance", "benchmark", "fx")
+OPTIONAL = ("scenario_returns", "signals", "prices", "covariance", "benchmark", "fx", "factors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,8 @@ class Book:
     """Annual, instruments × instruments."""
     benchmark: pd.Series[float] | None = None
     """Weights of instruments and cash, summing to one."""
+    factors: pd.DataFrame | None = None
+    """Instruments × factors of factors.csv, without cash, which counts 0; each in its own unit."""
     foreign_currencies: tuple[str, ...] = ()
     """Currencies other than the book's that its instruments are priced in."""
 
@@ -182,6 +184,7 @@ def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: st
         price_history=_price_history(tables.get("prices"), instruments),
         covariance=_square(tables.get("covariance"), instruments),
         benchmark=None if benchmark is None else benchmark.reindex(everyone, fill_value=0.0),
+        factors=_factors(tables.get("factors"), instruments),
         foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
     )
 
@@ -213,3 +216,9 @@ def _square(covariance: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd
     if covariance is None:
         return None
     return covariance.set_index("instrument").loc[list(instruments), list(instruments)]
+
+
+def _factors(factors: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
+    if factors is None:
+        return None
+    return factors.drop(columns="source", errors="ignore").set_index("instrument").loc[list(instruments)]

@@ -10,6 +10,7 @@ import datetime as dt
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.book.sections import Settings
+from allocator.book.wishes import flat_tiers, rule_name
 from allocator.errors import BadInput, Breach, did_you_mean, nearest
 
 
@@ -55,10 +57,11 @@ def read_settings(
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput([_not_toml(str(error), text, source)]) from None
+    _flatten_tiers(document)
     breaches = [breach for item in overrides if (breach := _override(document, item))]
     if as_of is not None and isinstance(book := document.setdefault("book", {}), dict):
         book["as_of"] = as_of
-    _set_aside(document, {_parts(item.partition("=")[0]) for item in overrides})
+    _set_aside(document, {_key(item.partition("=")[0]) for item in overrides})
     if breaches:
         raise BadInput(breaches)
     try:
@@ -68,13 +71,15 @@ def read_settings(
 
 
 _PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
+_NO_ERROR = (None, "none", 0)
 Key = tuple[str, str]
 
 
 def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
     """Keys that are written and that nobody reads: each with the keys that make it idle, and these in words."""
-    risk, mandate = document.get("risk"), document.get("mandate")
-    risk, mandate = (section if isinstance(section, Mapping) else {} for section in (risk, mandate))
+    risk, mandate, robust = (
+        section if isinstance(section := document.get(name), Mapping) else {} for name in ("risk", "mandate", "robust")
+    )
     source, method = risk.get("source", "exposures"), risk.get("method", "auto")
     late = risk.get("late_listings", "refuse")
     own = ("risk", "source")
@@ -88,8 +93,13 @@ def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
             yield ("risk", key), [own, ("risk", "late_listings")], words
         elif key == "factors" and source == "prices" and method == "ledoit_wolf":
             yield ("risk", key), [("risk", "method")], "method = 'ledoit_wolf'"
-    if mandate.get("objective") == "minimum_variance" and "risk_aversion" in mandate:
-        yield ("mandate", "risk_aversion"), [("mandate", "objective")], "objective = 'minimum_variance'"
+    if mandate.get("objective") == "minimum_variance":
+        idle = [("mandate", "risk_aversion")] if "risk_aversion" in mandate else []
+        idle += [("robust", key) for key in ("return_error", "return_error_size") if robust.get(key) not in _NO_ERROR]
+        for place in idle:
+            yield place, [("mandate", "objective")], "objective = 'minimum_variance'"
+    elif robust.get("return_error") == "none" and robust.get("return_error_size") not in _NO_ERROR:
+        yield ("robust", "return_error_size"), [("robust", "return_error")], "return_error = 'none'"
 
 
 def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:
@@ -138,14 +148,14 @@ def placed(
 ) -> list[Breach]:
     """Breaches of `book.toml` with the line of its text, or the --set, that they come from; others as they are."""
     lines = _line_numbers(text)
-    set_keys = [_parts(item.partition("=")[0]) for item in overrides]
+    set_keys = [_key(item.partition("=")[0]) for item in overrides]
     return [
         _placed(breach, lines, set_keys) if breach.table == source and breach.column else breach for breach in breaches
     ]
 
 
 def _placed(breach: Breach, lines: Mapping[tuple[str, ...], int], set_keys: Sequence[tuple[str, ...]]) -> Breach:
-    place = _parts(breach.column or "")
+    place = _key(breach.column or "")
     if any(key[: len(place)] == place or place[: len(key)] == key for key in set_keys):
         return replace(breach, table="--set", row=None)
     row = next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), None)
@@ -166,7 +176,7 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> 
 
 def _override(document: dict[str, Any], item: str) -> Breach | None:
     key, equals, value = item.partition("=")
-    path = list(_parts(key))
+    path = _key(key)
     if not equals or not _DOTTED.fullmatch(key.strip()):
         return Breach(
             "--set", None, None, item, "must be section.key=value", "write for example mandate.max_weight=0.2"
@@ -282,8 +292,28 @@ def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
             section = _parts(header.group(1))
             lines.setdefault(section, number)
         elif key := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
-            lines.setdefault(section + _parts(key.group(1)), number)
+            lines.setdefault(_one_tier(section + _parts(key.group(1))), number)
     return lines
+
+
+def _key(dotted: str) -> tuple[str, ...]:
+    """The parts of a dotted key; the name of a rule that has a tier is one part."""
+    return _one_tier(_parts(dotted))
+
+
+def _one_tier(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return (*_TIERS, rule_name(*parts[2:])) if parts[:2] == _TIERS and len(parts) > len(_TIERS) else parts
+
+
+_TIERS = ("mandate", "tiers")
+
+
+def _flatten_tiers(document: dict[str, Any]) -> None:
+    """One key a rule before any --set, so that a what-if replaces the tier however the file writes it."""
+    mandate = document.get("mandate")
+    if isinstance(mandate, dict) and "tiers" in mandate:
+        with suppress(ValueError):  # a tier twice, which the contract refuses
+            mandate["tiers"] = flat_tiers(mandate["tiers"])
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

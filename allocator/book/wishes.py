@@ -78,7 +78,7 @@ class Largest(Section):
     max: Fraction = Field(description="their weights together, at most")
 
 
-def _flat(tiers: object) -> object:
+def flat_tiers(tiers: object) -> object:
     """Tiers by one dotted key a rule; a nested table (`weights.NVDA = 2`) says the same as a quoted key."""
     if not isinstance(tiers, Mapping):
         return tiers
@@ -101,12 +101,12 @@ def _leaves(tiers: Mapping[Any, object], above: tuple[str, ...] = ()) -> Iterato
 def rule_name(*parts: str) -> str:
     """One name a rule, however it was quoted: `weights."BRK.B"` is `weights.BRK.B`, for no kind of rule has a point."""
     kind, point, name = ".".join(parts).partition(".")
-    return kind + point + name.strip("\"'")
+    return kind.strip("\"'") + point + name.strip("\"'")
 
 
 Tiers = Annotated[
     dict[str, Tier],
-    BeforeValidator(_flat),
+    BeforeValidator(flat_tiers),
     WithJsonSchema(
         {
             "type": "object",

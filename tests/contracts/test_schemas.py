@@ -11,7 +11,7 @@ from allocator.contracts import contract_names, contract_text, read_contract
 from allocator.resources import schemas
 
 EXPECTED = [
-    "benchmark", "claims", "covariance", "exposures", "figures", "fx", "holdings", "prices", "prices_long",
+    "benchmark", "claims", "covariance", "exposures", "factors", "figures", "fx", "holdings", "prices", "prices_long",
     "scenario_returns", "signals",
 ]  # fmt: skip
 INSTRUMENT = "^[A-Za-z0-9][A-Za-z0-9._:/-]*( [A-Za-z0-9._:/-]+)*$"

@@ -1,0 +1,207 @@
+"""Whether the mandate's rules have something to stand on: every name in them is known, and something counts towards it.
+
+What they are measured by (columns, tables) is in `columns.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from allocator.book.columns import Tables
+from allocator.book.sections import Settings
+from allocator.book.settings import dotted
+from allocator.book.wishes import ALWAYS_HARD, NO_RULES, MandateSection, rules_of
+from allocator.errors import Breach, did_you_mean, nearest
+
+BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
+_CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
+
+
+def breaches_of_words(settings: Settings) -> Iterator[Breach]:
+    """What `book.toml` says of itself: no table is needed."""
+    yield from _buckets_and_groups(settings)
+    yield from _ratios(settings)
+    yield from _shock_words(settings)
+    yield from _tiers(settings)
+    yield from _lists(settings)
+    mandate = settings.mandate
+    if mandate.min_cash > mandate.max_cash:
+        yield _said(
+            "mandate.min_cash",
+            f"{mandate.min_cash:g}",
+            f"must not be above max_cash = {mandate.max_cash:g}",
+            "lower min_cash or raise max_cash",
+        )
+    floors = (mandate.min_worst_case_return, mandate.min_worst_case_active_return)
+    if mandate.objective == "minimum_variance" and settings.robust.set != "none" and floors == (None, None):
+        yield _said(
+            "robust.set",
+            settings.robust.set,
+            "has no meaning with objective = 'minimum_variance', which looks at no return",
+            'set robust.set = "none" or objective = "return_minus_risk"',
+        )
+
+
+def breaches_of_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    """What `book.toml` names must be in exposures.csv."""
+    yield from _names(settings, tables)
+    yield from _members(settings, tables)
+    yield from _counted(settings, tables)
+
+
+def _said(column: str, value: str | None, rule: str, cure: str) -> Breach:
+    return Breach("book.toml", None, column, value, rule, cure)
+
+
+def _buckets_and_groups(settings: Settings) -> Iterator[Breach]:
+    mandate = settings.mandate
+    for kind, known in (("buckets", BUCKETS), ("groups", tuple(settings.groups))):
+        for name in getattr(mandate, kind):
+            if name not in known:
+                cure = did_you_mean(name, known) if known else "add it to [groups] with its instruments"
+                yield _said(dotted("mandate", kind, name), name, f"no such {kind[:-1]}", cure)
+    if "cash" in mandate.buckets:
+        yield _said("mandate.buckets.cash", None, *_CASH_RULES)
+
+
+def _ratios(settings: Settings) -> Iterator[Breach]:
+    known = [*BUCKETS[:-1], *settings.groups]
+    for ratio, section in settings.mandate.ratios.items():
+        for key in ("group", "to"):
+            name, place = getattr(section, key), dotted("mandate", "ratios", ratio, key)
+            if name in BUCKETS and name in settings.groups:
+                yield _said(place, name, "is a bucket and a group of [groups]", "give the group another name")
+            elif name == "cash":
+                yield _said(place, name, *_CASH_RULES)
+            elif name not in known:
+                yield _said(place, name, "no such bucket or group", did_you_mean(name, known))
+
+
+def _shock_words(settings: Settings) -> Iterator[Breach]:
+    for shock, section in settings.shocks.items():
+        for name in section.buckets:
+            place = dotted("shocks", shock, "buckets", name)
+            if name == "cash":
+                yield _said(place, name, "cash does not move", "remove it")
+            elif name not in BUCKETS:
+                yield _said(place, name, "no such bucket", did_you_mean(name, BUCKETS[:-1]))
+    for name in settings.mandate.max_stress_loss:
+        if name not in settings.shocks:
+            near = nearest(name, settings.shocks)
+            cure = f"did you mean {near!r}?" if near else f"add [{dotted('shocks', name)}] with what it moves"
+            yield _said(dotted("mandate", "max_stress_loss", name), name, "no such shock", cure)
+
+
+def _tiers(settings: Settings) -> Iterator[Breach]:
+    """Only a stated rule can give way, and some rules never do."""
+    stated = rules_of(settings.mandate)
+    kinds = [key for key in MandateSection.model_fields if key not in (*NO_RULES, *ALWAYS_HARD)]
+    for name in settings.mandate.tiers:
+        place, kind = dotted("mandate", "tiers", name), name.partition(".")[0]
+        if kind in ALWAYS_HARD:
+            yield _said(place, name, "is always hard: it cannot give way", "remove its tier")
+        elif name not in stated:
+            known = name in kinds or (kind in kinds and "." in name)
+            near = nearest(name, stated)
+            if near is None and name == kind and known:  # weights = 2 where weights.NVDA is meant
+                near = next((rule for rule in stated if rule.startswith(f"{kind}.")), None)
+            near = near or (None if known else nearest(name, kinds))
+            cure = f"did you mean {near!r}?" if near else "state it under [mandate], or remove its tier"
+            yield _said(place, name, "the mandate states no such rule", cure)
+
+
+def _lists(settings: Settings) -> Iterator[Breach]:
+    mandate = settings.mandate
+    for key in ("locked", "forbidden"):
+        names = getattr(mandate, key)
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield _said(dotted("mandate", key), name, "is named twice", "name it once")
+    for name in sorted(set(mandate.locked) & set(mandate.forbidden)):
+        cure = "remove it from locked or from forbidden"
+        yield _said("mandate.forbidden", name, "is locked too: it can neither be traded nor stay", cure)
+
+
+def _risky(tables: Tables) -> pd.DataFrame:
+    exposures = tables["exposures"]
+    return exposures.loc[exposures["bucket"] != "cash"]
+
+
+def _names(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    mandate, risky, exposures = settings.mandate, _risky(tables), tables["exposures"]
+    instruments, issuers = list(risky["instrument"]), set(risky["issuer"])
+    cash = set(exposures["instrument"]) - set(instruments)
+    unknown = "no such instrument in exposures.csv"
+    for name in mandate.weights:
+        if name not in instruments:
+            yield _said(dotted("mandate", "weights", name), name, unknown, did_you_mean(name, instruments))
+    for name in mandate.issuers:
+        if name not in issuers:
+            cure = did_you_mean(name, issuers)
+            yield _said(dotted("mandate", "issuers", name), name, "no such issuer in exposures.csv", cure)
+    for key in ("locked", "forbidden"):
+        for name in dict.fromkeys(getattr(mandate, key)):
+            if name in cash:
+                yield _said(dotted("mandate", key), name, *_CASH_RULES)
+            elif name not in instruments:
+                yield _said(dotted("mandate", key), name, unknown, did_you_mean(name, instruments))
+    for shock, section in settings.shocks.items():
+        for name in section.instruments:
+            place = dotted("shocks", shock, "instruments", name)
+            if name in cash:
+                yield _said(place, name, "cash does not move", "remove it")
+            elif name not in instruments:
+                yield _said(place, name, unknown, did_you_mean(name, instruments))
+
+
+def _members(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    instruments = list(_risky(tables)["instrument"])
+    for group, members in settings.groups.items():
+        if not members:
+            yield _said(dotted("groups", group), None, "is empty", "name its instruments or remove it")
+        for name in members:
+            if name not in instruments:
+                place = dotted("groups", group) if isinstance(members, list) else dotted("groups", group, name)
+                yield _said(place, name, "no such instrument in exposures.csv", did_you_mean(name, instruments))
+        if isinstance(members, list):
+            for name in sorted({name for name in members if members.count(name) > 1}):
+                yield _said(dotted("groups", group), name, "is named twice", "name it once")
+
+
+def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    """Rules and shocks of something that nothing in this book counts towards."""
+    risky, mandate = _risky(tables), settings.mandate
+    if not len(risky):
+        return  # said elsewhere
+    for kind in ("buckets", "groups"):
+        for name in getattr(mandate, kind):
+            if cure := _uncounted(settings, risky, name, kind):
+                rule = "nothing in this book counts towards it: a cap always holds, a floor never can"
+                yield _said(dotted("mandate", kind, name), None, rule, cure)
+    for ratio, section in mandate.ratios.items():
+        for key in ("group", "to"):
+            name = getattr(section, key)
+            if cure := _uncounted(settings, risky, name, "groups" if name in settings.groups else "buckets"):
+                yield _said(
+                    dotted("mandate", "ratios", ratio, key), name, "nothing in this book counts towards it", cure
+                )
+    for shock, shocked in settings.shocks.items():
+        for name in shocked.buckets:
+            if name in BUCKETS[:-1] and name not in set(risky["bucket"]):
+                cure = "correct the labels of exposures.csv, or remove it"
+                yield _said(dotted("shocks", shock, "buckets", name), name, "nothing in this book has this label", cure)
+
+
+def _uncounted(settings: Settings, risky: pd.DataFrame, name: str, kind: str) -> str | None:
+    """The cure where nothing counts towards a known bucket or group."""
+    if kind == "groups":
+        members = settings.groups.get(name)
+        none = isinstance(members, dict) and bool(members) and not any(members.values())
+        return "give a member a share above 0, or remove the rule" if none else None
+    if name not in BUCKETS[:-1]:
+        return None
+    label = (risky["bucket"] == name).astype(float)
+    column = f"{name}_share"
+    shares = risky[column].fillna(label) if column in risky else label
+    return None if (shares > 0).any() else "correct the labels and shares of exposures.csv, or remove the rule"
