@@ -23,19 +23,18 @@ def breaches_of_columns(settings: Settings, tables: Tables, given: Collection[st
     """What is wanted of exposures.csv and factors.csv by `[mandate]`, `[shocks]` and `[costs]`."""
     needs = _needs(settings)
     kinds = kinds_of_columns() if settings.mandate.exposures else {}
-    factors = factor_names(tables)
+    known = [name for name, kind in kinds.items() if kind == "float64" and name in tables["exposures"]]
+    known += factor_names(tables)
     for column in settings.mandate.exposures:
         key = dotted("mandate", "exposures", column)
         if column in kinds and kinds[column] != "float64":
-            kind = "text" if kinds[column] == "str" else "dates"
-            numbers = [name for name in tables["exposures"] if kinds[name] == "float64"]
-            yield _said(key, column, f"is a column of {kind}, not of numbers", did_you_mean(column, numbers + factors))
+            kind = "dates" if kinds[column].startswith("datetime") else "text"
+            yield _said(key, column, f"is a column of {kind}, not of numbers", did_you_mean(column, known))
         elif column in kinds:
             needs.setdefault(column, []).append(key)
-        elif column not in factors and ("factors" in tables or "factors" not in given):
-            numbers = [name for name in tables["exposures"] if kinds[name] == "float64"]
-            cure = did_you_mean(column, numbers + factors)
-            yield _said(key, column, "no such column in exposures.csv or factors.csv", cure)
+        elif column not in known and ("factors" in tables or "factors" not in given):
+            rule = "no such column in exposures.csv or factors.csv"
+            yield _said(key, column, rule, did_you_mean(column, known))
     for column, reasons in needs.items():
         yield from _filled(settings, tables, column, reasons)
 
@@ -70,11 +69,12 @@ def breaches_of_benchmark(settings: Settings, given: Collection[str]) -> Iterato
 
 def factor_names(tables: Tables) -> list[str]:
     """The factors of factors.csv; none where it is not there."""
-    return [name for name in tables["factors"] if name not in ("instrument", "source")] if "factors" in tables else []
+    columns = map(str, tables["factors"]) if "factors" in tables else ()
+    return [name for name in columns if name not in ("instrument", "source")]
 
 
 def kinds_of_columns() -> dict[str, str]:
-    """What each column that exposures.csv may have holds: str, float64 or datetime64[ns]."""
+    """What each column that exposures.csv may have holds: float64, datetime64[ns], or a kind of text."""
     contract = read_contract(contract_text("exposures"), "exposures.yaml")
     return {str(name): str(column.dtype) for name, column in contract.columns.items()}
 
@@ -104,9 +104,8 @@ def _filled(settings: Settings, tables: Tables, column: str, reasons: list[str])
         yield Breach(table, None, column, None, because, "add the column, or remove what needs it")
         return
     risky = exposures.loc[exposures["bucket"] != "cash"]
-    for row, value in risky[column].items():
-        place = (table, int(str(row)), column)
-        name = risky.loc[row, "instrument"]
+    for row, name, value in zip(risky.index, risky["instrument"], risky[column], strict=True):
+        place = (table, int(row), column)
         if pd.isna(value):
             yield Breach(*place, "", "must not be blank", f"{because} for {name}")
         elif column == "average_daily_volume" and value == 0 and "costs.impact" in reasons:

@@ -194,7 +194,7 @@ def rules_of(mandate: MandateSection) -> tuple[str, ...]:
     names: list[str] = []
     for key in MandateSection.model_fields:
         value = getattr(mandate, key)
-        if key in NO_RULES or key not in mandate.model_fields_set or value is None:
+        if key in NO_RULES or key not in mandate.model_fields_set or value in (None, []):
             continue
         names += [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
     return tuple(names)

@@ -12,31 +12,12 @@ import pytest
 from allocator.book.folder import load
 from allocator.errors import BadInput
 from allocator.outlook.risk import risk_of
+from tests.spoiling import add, told, with_line
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
 
 NAMES = ["META", "GOOGL", "MSFT", "AMZN", "ORCL", "NVDA", "AVGO", "TSM", "CRWV", "EQIX", "VST", "CRM", "ADBE"]
-
-
-def told(book: Folder, **options: Any) -> list[str]:
-    """What loading a spoiled book says, a line each breach."""
-    with pytest.raises(BadInput) as refused:
-        load(book.path, **options)
-    assert str(refused.value) == "\n".join(map(str, refused.value.breaches))
-    return [str(breach) for breach in refused.value.breaches]
-
-
-def with_line(book: Folder, text: str) -> int:
-    """The line of book.toml that begins with `text`."""
-    lines = (book.path / "book.toml").read_text(encoding="utf-8").splitlines()
-    (number,) = [number for number, line in enumerate(lines, 1) if line.startswith(text)]
-    return number
-
-
-def add(book: Folder, text: str) -> None:
-    path = book.path / "book.toml"
-    path.write_text(path.read_text(encoding="utf-8") + "\n" + text + "\n", encoding="utf-8")
 
 
 def add_row(book: Folder, file: str, row: list[str]) -> int:
