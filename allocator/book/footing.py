@@ -103,11 +103,10 @@ def _tiers(settings: Settings) -> Iterator[Breach]:
         if kind in ALWAYS_HARD:
             yield _said(place, name, "is always hard: it cannot give way", "remove its tier")
         elif name not in stated:
-            known = name in kinds or (kind in kinds and "." in name)
-            near = nearest(name, stated)
-            if near is None and name == kind and known:  # weights = 2 where weights.NVDA is meant
-                near = next((rule for rule in stated if rule.startswith(f"{kind}.")), None)
-            near = near or (None if known else nearest(name, kinds))
+            if name in kinds:  # max_cash is not min_cash, but weights may be weights.NVDA
+                near = next((rule for rule in stated if rule.startswith(f"{name}.")), None)
+            else:
+                near = nearest(name, stated) or (None if kind in kinds else nearest(name, kinds))
             cure = f"did you mean {near!r}?" if near else "state it under [mandate], or remove its tier"
             yield _said(place, name, "the mandate states no such rule", cure)
 

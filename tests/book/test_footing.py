@@ -96,6 +96,8 @@ ADD_IT = "state it under [mandate], or remove its tier"
     [
         ("max_turnovr", f"mandate.tiers.max_turnovr: {UNSTATED} (got 'max_turnovr'); did you mean 'max_turnover'?"),
         ("max_volatility", f"mandate.tiers.max_volatility: {UNSTATED} (got 'max_volatility'); {ADD_IT}"),
+        ("min_expected_return", f"mandate.tiers.min_expected_return: {UNSTATED} (got 'min_expected_return'); {ADD_IT}"),
+        ("max_participation", f"mandate.tiers.max_participation: {UNSTATED} (got 'max_participation'); {ADD_IT}"),
         ("max_volatilty", f"mandate.tiers.max_volatilty: {UNSTATED} (got 'max_volatilty'); "
          "did you mean 'max_volatility'?"),
         ("largest", f"mandate.tiers.largest: {UNSTATED} (got 'largest'); {ADD_IT}"),
@@ -117,6 +119,14 @@ def test_a_tier_belongs_to_a_stated_rule(listed: Folder, key: str, rest: str) ->
     add(listed, f"[mandate.tiers]\n{key} = 3")
 
     assert told(listed) == [f"book.toml:{with_line(listed, f'{key} = 3')} {rest}"]
+
+
+def test_a_rule_that_is_not_stated_is_not_taken_for_its_neighbour(listed: Folder) -> None:
+    listed.replace("book.toml", "max_cash = 0.10", "#")
+    add(listed, "[mandate.tiers]\nmax_cash = 3")
+
+    (only,) = told(listed)
+    assert only.endswith(f"mandate.tiers.max_cash: {UNSTATED} (got 'max_cash'); {ADD_IT}")
 
 
 def test_every_kind_of_stated_rule_may_have_a_tier(listed: Folder) -> None:
@@ -141,7 +151,8 @@ def test_a_tier_of_a_what_if_is_held_to_the_rules_stated(listed: Folder) -> None
     [
         ("[shocks.x.buckets]\nadopters = -0.1", "adopters",
          "shocks.x.buckets.adopters: no such bucket (got 'adopters'); did you mean 'adopter'?"),
-        ("[shocks.x.buckets]\ncash = -0.1", "cash", "shocks.x.buckets.cash: cash does not move (got 'cash'); remove it"),
+        ("[shocks.x.buckets]\ncash = -0.1", "cash",
+         "shocks.x.buckets.cash: cash does not move (got 'cash'); remove it"),
         ("[shocks.x.instruments]\nNVDIA = -0.1", "NVDIA",
          "shocks.x.instruments.NVDIA: no such instrument in exposures.csv (got 'NVDIA'); did you mean 'NVDA'?"),
         ("[shocks.x.instruments]\nUSD = -0.1", "USD",
