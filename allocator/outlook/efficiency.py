@@ -16,7 +16,10 @@ import numpy as np
 from allocator.types import Matrix, Vector
 
 DRIVERS = ("training demand", "token volume", "price", "rent", "share shift", "stranded capex", "multiple")
-"""What a value multiplier is attributed to, in the order of the last axis of `attributed`."""
+"""What a value multiplier is attributed to, in the order of the last axis of `attributed`.
+
+Capacity other than planned moves with the rent: supply sets it, and no token is sold or saved by it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +163,7 @@ def _values(m: Market, e: Loadings, t: Technique, moved: frozenset[int]) -> Matr
     saving = np.exp(-m.diffusion[:, None] * owned * np.log(t.token_reduction)) if 1 in moved else 1.0
     share = e.owner * at(4, m.owner_share) + (1 - e.owner) * at(4, m.rival_share)
     inference = usage * share * (price - (1 - e.gross_margin) * rent * saving) / e.gross_margin
-    capacity = np.minimum(demand, at(1, m.scenarios.capacity)) * rent
+    capacity = np.minimum(demand, at(3, m.scenarios.capacity)) * rent
     cheaper = e.token_share * (1 - price)
     application = (1 - cheaper * e.passed_on) ** -e.application_elasticity
     application = application * (e.application_margin + cheaper * (1 - e.passed_on)) / e.application_margin
