@@ -198,6 +198,27 @@ def test_a_second_run_a_month_later_keeps_the_announced_drift(root: Path) -> Non
     assert left == pytest.approx((two.market_now @ two.values / before) ** 0.4, abs=1e-12)
 
 
+def test_a_month_later_every_name_returns_by_the_rule_and_nothing_jumps(root: Path) -> None:
+    """Design §5: A(t) = A(0)·(Σ p_t V / Σ p_0 V)^J, on days between two runs and on the second run's own."""
+    then = np.array([0.275, 0.225, 0.275, 0.225])
+    days = [FIRST + dt.timedelta(n) for n in range(0, (LATER - FIRST).days + 1, 3)]
+    models = [model_of(note_book(root, as_of=day)) for day in days]
+
+    prices = []
+    for model in models:
+        assert model.market_now is not None
+        start = then @ model.values
+        price = start * (model.market_now @ model.values / start) ** 0.6
+        expected = (1 + model.loadings.required_return) * model.values / price - 1
+        assert np.abs(model.returns - expected).max() < 1e-12
+        prices.append(price)
+
+    steps = np.diff(np.log(prices), axis=0)  # (dates, N), of silence alone
+    whole = np.abs(np.log(prices[-1] / prices[0]))
+    assert whole.max() > 1e-3
+    assert (np.abs(steps).max(axis=0) <= 1.5 * whole / len(steps) + 1e-12).all()
+
+
 def test_where_nothing_is_announced_returns_stand_still(root: Path) -> None:
     first, second = (
         model_of(note_book(root, "horizon.announcement_share=0", as_of=day)).returns for day in (FIRST, LATER)
