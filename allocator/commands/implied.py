@@ -20,6 +20,9 @@ from allocator.errors import BadInput, Breach
     metavar="NAME=RETURN",
     help="A price move since [market] date, such as NVDA=-0.12. Repeatable; without it prices.csv is read.",
 )
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Leave this name's move unread. Repeatable, with either source."
+)
 @answers
 def implied(
     book: str,
@@ -27,10 +30,13 @@ def implied(
     overrides: tuple[str, ...],
     as_of: dt.date | None,
     moves: tuple[str, ...],
+    without: tuple[str, ...],
     *,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Infer the market's scenario probabilities from price moves, nearest to those that BOOK states.
+    """Infer the market's scenario probabilities from price moves.
+
+    Of all that explain the moves, those nearest to what BOOK's signals have made of the market's own since its date.
 
     \b
     Example:
@@ -40,7 +46,7 @@ def implied(
     from allocator.outlook.implied import implied as infer
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
-    found = infer(loaded, _numbers(moves) if moves else None)
+    found = infer(loaded, _numbers(moves) if moves else None, without)
     if not as_json:
         from allocator.display.inferred import show_implied
 
@@ -49,7 +55,12 @@ def implied(
         "format": "allocator.implied/1",
         "as_of": loaded.settings.book.as_of.isoformat(),
         "scenarios": [
-            {"scenario": name, "stated": float(found.prior[k]), "implied": float(found.probabilities[k])}
+            {
+                "scenario": name,
+                "stated": float(found.stated[k]),
+                "moved": float(found.moved[k]),
+                "implied": float(found.probabilities[k]),
+            }
             for k, name in enumerate(found.scenarios)
         ],
         "instruments": [
@@ -61,6 +72,7 @@ def implied(
             }
             for i, name in enumerate(found.names)
         ],
+        "not_read": [{"instrument": one.instrument, "reason": one.reason} for one in found.not_read],
     }
 
 

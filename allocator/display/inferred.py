@@ -14,10 +14,11 @@ def show_implied(book: Book, found: Implied) -> None:
     since = "" if stated is None else f" since {stated.date}"
     out.print(f"{book.settings.book.name} · {book.settings.book.as_of} · price moves{since}", style="bold")
     heading(out, "Scenario probabilities in prices")
-    numbers = ("stated", "implied")
+    numbers = ("stated", "moved by signals", "implied")
     made = table("scenario", *numbers, right=numbers)
     for k, name in enumerate(found.scenarios):
-        made.add_row(name, percents(float(found.prior[k])), percents(float(found.probabilities[k])))
+        columns = (found.stated, found.moved, found.probabilities)
+        made.add_row(name, *(percents(float(column[k])) for column in columns))
     out.print(made)
     heading(out, "Price moves")
     made = table("instrument", "observed", "explained", "residual", right=("observed", "explained", "residual"))
@@ -29,4 +30,10 @@ def show_implied(book: Book, found: Implied) -> None:
             percents(float(found.residuals[i])),
         )
     out.print(made)
+    if found.not_read:
+        heading(out, "Not read")
+        made = table("instrument", "why")
+        for one in found.not_read:
+            made.add_row(one.instrument, one.reason)
+        out.print(made)
     out.print("A residual is mispricing or a wrong exposure: the numbers cannot tell which.")

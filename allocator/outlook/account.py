@@ -67,32 +67,20 @@ def account_of(book: Book, instrument: str | None = None) -> Account:
     origins = tuple("table" if name in given else "model" for name in book.instruments)
     drivers = None
     if instrument is not None:
-        if instrument not in book.instruments:
-            raise BadInput(
-                [
-                    Breach(
-                        "--drivers",
-                        None,
-                        None,
-                        instrument,
-                        "no such instrument in exposures.csv",
-                        did_you_mean(instrument, book.instruments),
-                    )
-                ]
-            )
-        i = book.instruments.index(instrument)
+        i = _position(book, instrument)
         if model is None or origins[i] == "table":
-            raise BadInput(
-                [
-                    Breach(
-                        "--drivers",
-                        None,
-                        None,
-                        instrument,
-                        "its returns are your own, not the model's",
-                        "remove its row from scenario_returns.csv to let [model] make them",
-                    )
-                ]
-            )
+            rule = "its returns are your own, not the model's"
+            cure = "remove its row from scenario_returns.csv to let [model] make them"
+            raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
         drivers = model.drivers(outlook.years)[:, i, :]
     return Account(outlook, book.instruments, origins, instrument, drivers)
+
+
+def _position(book: Book, instrument: str) -> int:
+    """Where an instrument stands in the book's order; cash, which no driver moves, has no place in it."""
+    if instrument in book.instruments:
+        return book.instruments.index(instrument)
+    rule, cure = "no such instrument in exposures.csv", did_you_mean(instrument, book.instruments)
+    if instrument == book.cash_instrument:
+        rule, cure = "is cash and has no drivers", "name an instrument that is not cash"
+    raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.evidence import ALWAYS, APPLICATION
@@ -146,6 +147,29 @@ def _scenarios(book: Book) -> Scenarios:
     )
     scenarios = book.settings.scenarios.values()
     return Scenarios(*(np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named))
+
+
+def with_loadings(book: Book) -> NDArray[np.bool_]:
+    """(N,) whether a name has every loading that the model wants: a name whose returns are typed in may have none."""
+
+    def filled(column: str) -> NDArray[np.bool_]:
+        if column not in book.exposures:
+            return np.zeros(len(book.instruments), dtype=bool)
+        result: NDArray[np.bool_] = book.exposures[column].notna().to_numpy(dtype=bool)
+        return result
+
+    def wanted(loading: str) -> NDArray[np.bool_]:
+        if loading not in book.exposures:
+            return np.zeros(len(book.instruments), dtype=bool)
+        result: NDArray[np.bool_] = book.exposures[loading].fillna(0.0).to_numpy(dtype=float) != 0
+        return result
+
+    complete = filled("gross_margin") | ~wanted("inference")
+    for column in ALWAYS:
+        complete &= filled(column)
+    for column in APPLICATION:
+        complete &= filled(column) | ~wanted("application")
+    return complete
 
 
 def _loadings(book: Book) -> Loadings:

@@ -36,6 +36,10 @@ def test_programs_get_probabilities_and_residuals(root: Path, run: Run, valid: V
 
     assert sum(row["implied"] for row in document["scenarios"]) == pytest.approx(1, abs=1e-12)
     assert [row["stated"] for row in document["scenarios"]] == pytest.approx([0.275, 0.225, 0.275, 0.225])
+    beliefs = valid(run("beliefs", root / "data" / "note", "--json").stdout, "beliefs")
+    market = [row["market"] for row in beliefs["scenarios"]]
+    assert [row["moved"] for row in document["scenarios"]] == pytest.approx(market, abs=1e-15)
+    assert document["not_read"] == []
     assert [row["instrument"] for row in document["instruments"]] == ["GPU", "META"]
     for row, move in zip(document["instruments"], (0.1, 0.08), strict=True):
         assert row["observed"] == move
@@ -70,6 +74,56 @@ def test_a_move_that_cannot_be_read_is_refused(root: Path, run: Run, valid: Vali
     (breach,) = valid(answer.stdout, "error")["breaches"]
     assert answer.exit_code == 3
     assert breach["table"] == "--move"
+
+
+def test_people_see_the_market_as_stated_and_as_the_signals_moved_it(root: Path, run: Run) -> None:
+    shown = run("implied", root / "data" / "note", *MOVES).stdout
+
+    assert "stated" in shown
+    assert "moved by signals" in shown
+    assert "Not read" not in shown
+
+
+def test_a_name_left_out_is_listed_for_people_and_programs(root: Path, run: Run, valid: Valid) -> None:
+    asked = ("implied", root / "data" / "note", *MOVES, "--move", "CLOUD=-0.9", "--without", "CLOUD")
+
+    shown, document = run(*asked).stdout, valid(run(*asked, "--json").stdout, "implied")
+
+    assert "Not read" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert document["not_read"] == [{"instrument": "CLOUD", "reason": "left out by --without"}]
+    assert [row["instrument"] for row in document["instruments"]] == ["GPU", "META"]
+
+
+def test_prices_that_no_probability_explains_name_the_option_that_goes_on(note: Folder, run: Run, valid: Valid) -> None:
+    names = [row[0] for row in note.rows("exposures.csv")[1:-1]]
+    rows = [["2026-04-08", *[10] * len(names)], ["2026-11-20", *(1 if name == "GPU" else 10 for name in names)]]
+    note.write("prices.csv", [["date", *names], *rows])
+
+    breaches = valid(run("implied", note.path, "--json").stdout, "error")["breaches"]
+    left = [breach["column"] for breach in breaches]
+    options = [part for name in left for part in ("--without", name)]
+    went_on = valid(run("implied", note.path, *options, "--json").stdout, "implied")
+
+    assert "GPU" in left
+    assert all(breach["cure"].endswith(f"or go on with --without {breach['column']}") for breach in breaches)
+    assert [one["instrument"] for one in went_on["not_read"]] == left
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--move", "USD=0.01"), "--move: is cash and has no price move"),
+        ((*MOVES, "--without", "GPUS"), "--without: no such instrument in exposures.csv"),
+    ],
+)
+def test_cash_has_no_move_and_nobody_cannot_be_left_out(
+    root: Path, run: Run, valid: Valid, options: tuple[str, ...], said: str
+) -> None:
+    answer = run("implied", root / "data" / "note", *options, "--json")
+
+    assert answer.exit_code == 3
+    assert said in valid(answer.stdout, "error")["message"]
 
 
 def test_without_moves_or_prices_both_are_asked_for(note: Folder, run: Run) -> None:

@@ -87,6 +87,14 @@ def test_drivers_of_nobody_are_refused_with_the_nearest_name(root: Path, run: Ru
     assert (breach["table"], breach["value"], breach["cure"]) == ("--drivers", "OPENIA", "did you mean 'OPENAI'?")
 
 
+def test_drivers_of_cash_are_refused_as_of_cash(root: Path, run: Run, valid: Valid) -> None:
+    answer = run("returns", root / "data" / "note", "--drivers", "USD", "--json")
+
+    (breach,) = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert (breach["table"], breach["value"], breach["rule"]) == ("--drivers", "USD", "is cash and has no drivers")
+
+
 def test_the_returns_examples_of_the_help_run_as_written(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = [line.split()[1:] for line in run("returns", "--help").stdout.splitlines()
                 if line.strip().startswith("allocator ")]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,9 @@ def test_random_probabilities_are_recovered_from_three_names(book: Book) -> None
 
 
 @pytest.mark.parametrize("names", [("GPU",), ("META",), ("OPENAI", "GPU"), ("APPS", "CLOUD")])
-def test_too_few_moves_are_met_by_the_probabilities_nearest_to_the_stated(book: Book, names: tuple[str, ...]) -> None:
+def test_too_few_moves_are_met_by_the_probabilities_nearest_to_todays(book: Book, names: tuple[str, ...]) -> None:
     model = model_of(book)
-    prior = model.market_then
+    prior = model.market_now
     assert prior is not None
     values = model.values[:, [book.instruments.index(name) for name in names]]
     wanted = OTHERS @ values
@@ -96,14 +97,52 @@ def test_too_few_moves_are_met_by_the_probabilities_nearest_to_the_stated(book: 
     assert np.abs(found.residuals).max() < 1e-8
 
 
-def test_moves_of_nothing_but_time_leave_the_probabilities_as_stated(book: Book) -> None:
-    prior = model_of(book).market_then
-    assert prior is not None
+def test_the_market_is_shown_as_stated_and_as_the_signals_moved_it(book: Book) -> None:
+    model = model_of(book)
+    assert model.market_then is not None
+    assert model.market_now is not None
 
-    found = implied(book, moves(book, prior))
+    found = implied(book, moves(book, OTHERS))
 
-    assert np.abs(found.probabilities - prior).max() < 1e-9
-    np.testing.assert_array_equal(found.prior, prior)
+    np.testing.assert_array_equal(found.stated, model.market_then)
+    np.testing.assert_array_equal(found.moved, model.market_now)
+    assert np.abs(found.stated - found.moved).max() > 0.1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("names", [None, ("GPU",), ("META",), ("OPENAI", "GPU"), ("APPS", "CLOUD")])
+def test_the_move_that_the_model_itself_predicts_is_no_news(
+    root: Path, names: tuple[str, ...] | None, share: float
+) -> None:
+    book = load(root / "data" / "note", overrides=[f"horizon.announcement_share={share}"])
+    now = model_of(book).market_now
+    assert now is not None
+
+    found = implied(book, moves(book, now, names))
+
+    assert np.abs(found.probabilities - now).max() < 1e-9
+    assert np.abs(found.residuals).max() < 1e-9
+
+
+@pytest.mark.parametrize("day", [dt.date(2026, 12, 20), dt.date(2027, 4, 8), dt.date(2028, 4, 8)])
+def test_on_any_day_one_name_that_moves_as_predicted_leaves_the_markets_probabilities(root: Path, day: dt.date) -> None:
+    book = load(root / "data" / "note", as_of=day)
+    now = model_of(book).market_now
+    assert now is not None
+
+    for name in book.instruments:
+        assert np.abs(implied(book, moves(book, now, (name,))).probabilities - now).max() < 1e-9
+
+
+def test_a_name_that_stands_still_while_silence_should_have_moved_it_is_news(book: Book) -> None:
+    then, now = model_of(book).market_then, model_of(book).market_now
+    assert then is not None
+    assert now is not None
+
+    found = implied(book, moves(book, then, ("GPU",)))
+
+    assert np.abs(found.probabilities - now).max() > 0.01
+    assert np.abs(found.residuals).max() < 1e-9
 
 
 def test_a_name_that_moves_against_the_others_keeps_a_residual(book: Book) -> None:
@@ -123,7 +162,7 @@ def test_a_name_that_moves_against_the_others_keeps_a_residual(book: Book) -> No
 def test_inconsistent_moves_are_met_in_least_squares(book: Book) -> None:
     rng = np.random.default_rng(3)
     model = model_of(book)
-    prior, stated = model.market_then, book.settings.market
+    prior, stated = model.market_then, book.settings.market  # the multiples are of the market's own date
     assert prior is not None
     assert stated is not None
     told = {name: move + rng.normal(0, 0.003) for name, move in moves(book, OTHERS).items()}
@@ -193,6 +232,122 @@ def test_a_book_without_a_model_has_nothing_to_read_moves_against(listed: Folder
         implied(load(listed.path), {"NVDA": 0.1})
 
 
+# Names that tell nothing, and names left out
+
+REASON_LOADINGS = "has no loadings, so the model says nothing of its price"
+REASON_CONSTANT = "is worth the same in every scenario, so its price says nothing of them"
+
+
+def spoilt(note: Folder) -> Book:
+    """GPU has returns of its own instead of loadings; META hangs on nothing."""
+    for column in ("training", "inference", "capacity", "application", "other", "owner"):
+        note.cell("exposures.csv", "GPU", column, "")
+    note.write("scenario_returns.csv", [["instrument", *load_scenarios(note)], ["GPU", 0.1, -0.2, 0.3, 0.4]])
+    for column, value in (("training", "0"), ("inference", "0"), ("capacity", "0"), ("application", "0"),
+                          ("other", "1"), ("multiple_loading", "0"), ("committed_capex", "0")):  # fmt: skip
+        note.cell("exposures.csv", "META", column, value)
+    return load(note.path)
+
+
+def load_scenarios(note: Folder) -> list[str]:
+    return list(tomllib.loads((note.path / "book.toml").read_text(encoding="utf-8"))["scenarios"])
+
+
+@pytest.mark.parametrize("column", ["owner", "gross_margin", "application_elasticity", "required_return", "other"])
+def test_a_name_is_read_only_with_every_loading_that_the_model_wants(note: Folder, column: str) -> None:
+    note.write("scenario_returns.csv", [["instrument", *load_scenarios(note)], ["META", 0.1, -0.2, 0.3, 0.4]])
+    assert implied(load(note.path), {"META": 0.05}).names == ("META",)
+    note.cell("exposures.csv", "META", column, "")
+
+    with pytest.raises(BadInput, match=f"--move META: {REASON_LOADINGS} "):
+        implied(load(note.path), {"META": 0.05})
+
+
+def test_a_parameter_that_no_loading_needs_may_be_blank_in_a_name_that_is_read(book: Book) -> None:
+    assert implied(book, moves(book, OTHERS, ("OPENAI", "GPU", "APPS"))).names == ("OPENAI", "GPU", "APPS")
+
+
+def test_typed_moves_of_names_that_tell_nothing_are_refused(note: Folder) -> None:
+    with pytest.raises(BadInput) as caught:
+        implied(spoilt(note), {"GPU": 0.0, "META": 0.01, "CLOUD": 0.02})
+
+    told = [(breach.column, breach.value, breach.rule) for breach in caught.value.breaches]
+    assert told == [("GPU", "0", REASON_LOADINGS), ("META", "0.01", REASON_CONSTANT)]
+
+
+def test_loadings_that_nobody_held_to_their_sum_are_not_read(note: Folder) -> None:
+    note.write("scenario_returns.csv", [["instrument", *load_scenarios(note)], ["GPU", 0.1, -0.2, 0.3, 0.4]])
+    note.cell("exposures.csv", "GPU", "other", "0.4")
+
+    with pytest.raises(BadInput, match=r"has loadings that sum to 1\.3, not 1"):
+        implied(load(note.path), {"GPU": 0.1})
+
+
+def test_names_of_prices_that_tell_nothing_are_left_out_and_listed(note: Folder, book: Book) -> None:
+    told = moves(book, OTHERS) | {"META": 0.3, "GPU": 0.0}
+    then = np.full(len(book.instruments), 50.0)
+    spoilt(note)
+
+    found = priced(note, book, {"2026-04-08": then, "2026-11-20": then * (1 + np.array(list(told.values())))})
+
+    assert [(one.instrument, one.reason) for one in found.not_read] == [
+        ("META", REASON_CONSTANT), ("GPU", REASON_LOADINGS),
+    ]  # fmt: skip
+    assert set(found.names) == set(book.instruments) - {"META", "GPU"}
+    assert np.abs(found.probabilities - OTHERS).max() < 1e-6
+
+
+def test_a_name_without_a_price_on_either_day_is_listed(note: Folder, book: Book) -> None:
+    then = np.full(len(book.instruments), 50.0)
+    now = then * (1 + np.array(list(moves(book, OTHERS).values())))
+    rows = [["date", *book.instruments], ["2026-04-08", *map(repr, map(float, then))],
+            ["2026-11-20", *map(repr, map(float, now))]]  # fmt: skip
+    rows[1][1 + book.instruments.index("OPENAI")] = rows[2][1 + book.instruments.index("EFFLAB")] = ""
+    note.write("prices.csv", rows)
+
+    found = implied(load(note.path))
+
+    assert [(one.instrument, one.reason) for one in found.not_read] == [
+        ("OPENAI", "has no price on 2026-04-08"), ("EFFLAB", "has no price on 2026-11-20"),
+    ]  # fmt: skip
+    assert np.abs(found.probabilities - OTHERS).max() < 1e-6
+
+
+def test_an_impossible_move_can_be_left_out_by_the_name_that_the_cure_gives(note: Folder, book: Book) -> None:
+    told = moves(book, OTHERS) | {"GPU": -0.9}
+    then = np.full(len(book.instruments), 50.0)
+    days = {"2026-04-08": then, "2026-11-20": then * (1 + np.array(list(told.values())))}
+    with pytest.raises(BadInput, match="or go on with --without GPU"):
+        priced(note, book, days)
+
+    found = implied(load(note.path), None, ["GPU"])
+
+    assert [(one.instrument, one.reason) for one in found.not_read] == [("GPU", "left out by --without")]
+    assert np.abs(found.probabilities - OTHERS).max() < 1e-6
+    typed = implied(book, told, ["GPU"])
+    assert typed.not_read == found.not_read
+    assert typed.names == found.names
+
+
+@pytest.mark.parametrize(
+    ("told", "without", "said"),
+    [
+        ({"GPU": 0.1}, ["CLUOD"], "--without: no such instrument in exposures.csv (got 'CLUOD'); did you mean 'CLOUD'"),
+        ({"GPU": 0.1}, ["USD"], "--without: is cash and has no price move (got 'USD')"),
+        ({"GPU": 0.1}, ["GPU"], "no price move is left to read"),
+        ({"USD": 0.0}, [], "--move: is cash and has no price move (got 'USD')"),
+    ],
+)
+def test_leaving_out_nobody_or_everybody_is_refused(
+    book: Book, told: dict[str, float], without: list[str], said: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        implied(book, told, without)
+
+    (breach,) = caught.value.breaches
+    assert said in str(breach)
+
+
 # Moves from prices.csv
 
 
@@ -217,6 +372,33 @@ def test_a_history_that_starts_after_the_markets_date_is_refused(note: Folder, b
 
     with pytest.raises(BadInput, match="has no row on or before 2026-04-08"):
         priced(note, book, {"2026-04-09": then, "2026-11-20": then})
+
+
+def test_prices_that_end_on_the_markets_date_have_had_no_time_to_move(note: Folder, book: Book) -> None:
+    then = np.full(len(book.instruments), 10.0)
+
+    with pytest.raises(BadInput, match=r"no row after \[market\] date 2026-04-08 up to as_of 2026-11-20") as caught:
+        priced(note, book, {"2026-04-07": then, "2026-04-08": then, "2026-11-21": then * 2})
+
+    assert "or give moves: --move NVDA=-0.12" in str(caught.value)
+
+
+def test_prices_of_a_market_that_speaks_of_today_have_had_no_time_to_move(note: Folder, book: Book) -> None:
+    rows = [["2026-04-08", *[10] * len(book.instruments)], ["2026-11-20", *[11] * len(book.instruments)]]
+    note.write("prices.csv", [["date", *book.instruments], *rows])
+    today = load(note.path, overrides=["market.date=2026-11-20"])
+
+    with pytest.raises(BadInput, match=r"market\.date: is as_of, so that prices have had no time to move"):
+        implied(today)
+    assert implied(today, {"GPU": 0.05}).names == ("GPU",)
+
+
+def test_a_price_that_rose_more_than_tenfold_is_refused_with_a_way_on(note: Folder, book: Book) -> None:
+    then = np.full(len(book.instruments), 10.0)
+    now = then * np.where(np.array(book.instruments) == "GPU", 12, 1)
+
+    with pytest.raises(BadInput, match=r"prices.csv GPU: moved by more than tenfold .* or go on with --without GPU"):
+        priced(note, book, {"2026-04-08": then, "2026-11-20": now})
 
 
 def test_without_prices_and_moves_both_are_asked_for(book: Book) -> None:
