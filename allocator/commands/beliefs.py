@@ -22,14 +22,12 @@ def beliefs(
     Example:
       allocator beliefs data/note
     """
-    from allocator.book.folder import load
-    from allocator.outlook.cards import cards_beside, due
+    from allocator.outlook.carded import load_with_cards
+    from allocator.outlook.cards import due
     from allocator.outlook.standing import standing
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded, observations = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
     found = standing(loaded)
-    question = loaded.settings.question
-    observations = cards_beside(book, found.scenarios, None if question is None else question.labs)
     told = due(observations, found.signals, found.day)
     if not as_json:
         from allocator.display.believed import show_standing

@@ -16,7 +16,7 @@ from allocator.commands.answer import answers, book_options
 def check(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
-    """Check every table and rule of BOOK, and say which rules its holdings break today.
+    """Check every table, scenario card and rule of BOOK, and say which rules its holdings break today.
 
     All breaches are shown at once, each with its file, row and likely cure.
 
@@ -24,12 +24,12 @@ def check(
     Example:
       allocator check data/listed
     """
-    from allocator.book.folder import load
     from allocator.mandate.mandate import mandate_of, untraded
     from allocator.mandate.prechecks import refuse_hopeless
+    from allocator.outlook.carded import load_with_cards
     from allocator.outlook.outlook import outlook_of
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
     outlook = outlook_of(loaded)
     mandate = mandate_of(loaded, outlook)
     refuse_hopeless(loaded, outlook)

@@ -34,9 +34,9 @@ def rebalance(
 
     with working() as say:
         say("reading the book")
-        from allocator.book.folder import load
+        from allocator.outlook.carded import load_with_cards
 
-        loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+        loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")
         from allocator.plan.document import plan_document
         from allocator.plan.rebalance import rebalance as solve

@@ -1,6 +1,7 @@
 """Scenario cards: `scenarios.md` in, the dated observations that would contradict each scenario out.
 
-A heading `## scenario` opens a card; below it stand bullets and nothing else, with indented lines continuing them:
+A heading `## scenario` opens a card; below it stand bullets and nothing else, with indented lines continuing them. The
+page may begin with one `# title`; any other heading, and any line above the first card, is refused: it would be lost.
 
     - by 2027-04-08: OpenAI announces a similar saving (signal: claim OpenAI)
 
@@ -17,11 +18,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, nearest
 from allocator.outlook.beliefs import Signal
 
 _BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
-_TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)")
+_TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)", re.IGNORECASE)
+_MEANT = re.compile(r"[(\[{<]\s*signal|\bsignals?\s*:", re.IGNORECASE)
+"""What was meant as a tie, where `_TIED` does not read it."""
+_OPENS = re.compile(r"#|[-*+]\s")
+"""What begins a heading or a bullet also where it is indented."""
 _KINDS = ("claim", "verification", "refutation", "usage")
 _CURE = "write '- by 2027-04-08: what would be seen', with '(signal: claim OpenAI)' at its end if a signal shows it"
 
@@ -75,20 +80,23 @@ def cards(
     """The observations of each scenario that has a card; `labs` are the names that a tie may use, if known.
 
     Raises:
-        BadInput: a heading that is no scenario, or twice, or a line that is no bullet; all breaches at once.
+        BadInput: a heading that is no scenario, or twice, or a line that is no bullet of a card; all breaches at once.
     """
     found: dict[str, list[Observation]] = {}
     breaches: list[Breach] = []
     scenario: str | None = None
-    for line, words in _entries(text):
-        if words.startswith("## "):
-            scenario = words[3:].strip()
-            if scenario not in scenarios or scenario in found:
-                known = "is there twice" if scenario in found else "no such scenario in book.toml"
-                cure = "join the two" if scenario in found else did_you_mean(scenario, scenarios)
-                breaches.append(Breach(table, line, None, scenario, known, cure))
+    for position, (line, words) in enumerate(_entries(text)):
+        if position == 0 and _is_title(words, scenarios):
+            continue
+        if words.startswith("#"):
+            wrong = _heading(table, line, words, scenarios, found)
+            scenario = words[3:].strip() if words.startswith("## ") else words
+            breaches += [] if wrong is None else [wrong]
             found.setdefault(scenario, [])
-        elif scenario is not None:
+        elif scenario is None:
+            cure = f"put it below its scenario, such as '## {next(iter(scenarios), 'scenario')}', or leave it out"
+            breaches.append(Breach(table, line, None, words[:60], "stands above the first '## scenario'", cure))
+        else:
             read = _observation(table, line, words, scenario, labs)
             if isinstance(read, Breach):
                 breaches.append(read)
@@ -138,11 +146,29 @@ def _entries(text: str) -> list[tuple[int, str]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        if line[0].isspace() and entries and not entries[-1][1].startswith("#"):
+        if line[0].isspace() and entries and not entries[-1][1].startswith("#") and not _OPENS.match(line.strip()):
             entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")
         else:
             entries.append((number, line.strip()))
     return entries
+
+
+def _is_title(words: str, scenarios: Collection[str]) -> bool:
+    return words.startswith("# ") and nearest(words[2:].strip(), scenarios) is None
+
+
+def _heading(table: str, line: int, words: str, scenarios: Collection[str], found: Collection[str]) -> Breach | None:
+    """What is wrong with a heading, if anything is."""
+    if not words.startswith("## "):
+        near = nearest(words.strip("# "), scenarios)
+        cure = "write '## scenario'; a '# title' may only be the first line" if near is None else f"write '## {near}'"
+        return Breach(table, line, None, words[:60], "is no heading of a card", cure)
+    scenario = words[3:].strip()
+    if scenario in found:
+        return Breach(table, line, None, scenario, "is there twice", "join the two")
+    if scenario not in scenarios:
+        return Breach(table, line, None, scenario, "no such scenario in book.toml", did_you_mean(scenario, scenarios))
+    return None
 
 
 def _observation(
@@ -156,9 +182,9 @@ def _observation(
     except ValueError:
         return Breach(table, line, None, bullet[1], "is no day of the calendar", "write a date such as 2027-04-08")
     tied = _TIED.fullmatch(bullet[2])
+    if _MEANT.search(bullet[2] if tied is None else tied[1]):
+        return Breach(table, line, None, words[-60:], "has a signal that cannot be read", _CURE)
     if tied is None:
-        if "(signal" in bullet[2]:
-            return Breach(table, line, None, words[-60:], "has a signal that cannot be read", _CURE)
         return Observation(scenario, by, bullet[2], None)
     tie = _tie(table, line, tied[2].split(), labs)
     return tie if isinstance(tie, Breach) else Observation(scenario, by, tied[1], tie)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from click.testing import Result
 
 if TYPE_CHECKING:
@@ -84,6 +85,44 @@ def test_a_book_that_is_not_there_is_refused(listed: Folder, run: Run, valid: Va
     document = valid(answer.stdout, "error")
     assert answer.exit_code == 3
     assert document["breaches"][0]["cure"] == "did you mean 'listed'?"
+
+
+@pytest.mark.parametrize("command", ["check", "rebalance", "beliefs"])
+def test_a_card_that_cannot_be_read_is_refused(note: Folder, run: Run, valid: Valid, command: str) -> None:
+    note.replace("scenarios.md", "## generalizable_jevons", "### generalizable_jevons")
+
+    answer = run(command, note.path, "--json")
+
+    (breach,) = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert (breach["table"], breach["row"], breach["rule"]) == ("scenarios.md", 3, "is no heading of a card")
+
+
+@pytest.mark.parametrize("command", ["check", "rebalance", "beliefs"])
+def test_breaches_of_tables_and_cards_are_told_at_once(note: Folder, run: Run, valid: Valid, command: str) -> None:
+    note.cell("exposures.csv", "META", "owner", "")
+    note.replace("scenarios.md", "## proprietary_jevons", "## propietary_jevons")
+
+    answer = run(command, note.path, "--json")
+
+    found = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert [breach["table"] for breach in found] == ["exposures.csv", "scenarios.md"]
+
+
+def test_cards_of_a_book_whose_settings_cannot_be_read_are_not_judged(note: Folder, run: Run, valid: Valid) -> None:
+    note.replace("book.toml", "max_weight = 0.18", "max_wieght = 0.18")
+    note.replace("scenarios.md", "## proprietary_jevons", "## propietary_jevons")
+
+    found = valid(run("check", note.path, "--json").stdout, "error")["breaches"]
+
+    assert {breach["table"] for breach in found} == {"book.toml"}
+
+
+def test_a_book_without_cards_is_in_order(note: Folder, run: Run) -> None:
+    (note.path / "scenarios.md").unlink()
+
+    assert run("check", note.path).exit_code == 0
 
 
 def test_a_history_with_a_hole_is_refused_with_the_rule_that_helps(listed: Folder, run: Run, valid: Valid) -> None:

@@ -80,6 +80,8 @@ def test_the_longest_names_still_fit_80_columns_and_can_be_read(listed: Folder, 
         returns.replace("proprietary_jevons,", f"proprietary_jevons{long},", 1), encoding="utf-8"
     )
 
+    listed.replace("scenarios.md", "## proprietary_jevons", f"## proprietary_jevons{long}")
+
     answer = run("rebalance", listed.path)
 
     assert answer.exit_code == 0, answer.stderr

@@ -17,9 +17,6 @@ DAY = dt.date(2027, 4, 8)
 
 TEXT = """# What would contradict each scenario
 
-Words for people, with - a dash and a list:
-- not a card
-
 ## generalizable_jevons
 - by 2027-04-08: no rival has announced a similar saving (signal: no claim)
 - by 2026-10-31: usage grows by less than
@@ -73,25 +70,79 @@ def test_a_card_is_a_heading_and_its_dated_observations() -> None:
     }
 
 
-def test_a_page_without_headings_holds_no_cards() -> None:
-    assert cards("# Words only\n\n- by heart: nothing\n", SCENARIOS) == {}
+@pytest.mark.parametrize("text", ["", "\n\n", "# Words only\n"])
+def test_a_page_without_headings_and_bullets_holds_no_cards(text: str) -> None:
+    assert cards(text, SCENARIOS) == {}
+
+
+def test_a_page_needs_no_title() -> None:
+    assert cards(TEXT.partition("\n")[2], SCENARIOS, LABS) == cards(TEXT, SCENARIOS, LABS)
+
+
+@pytest.mark.parametrize(
+    ("heading", "cure"),
+    [
+        ("# proprietary_jevons", "write '## proprietary_jevons'"),
+        ("# Proprietary Jevons", "write '## proprietary_jevons'"),
+        ("### proprietary_jevons", "write '## proprietary_jevons'"),
+        ("##proprietary_jevons", "write '## proprietary_jevons'"),
+        ("# Further reading", "write '## scenario'; a '# title' may only be the first line"),
+        ("###", "write '## scenario'; a '# title' may only be the first line"),
+    ],
+)
+def test_another_heading_than_a_scenarios_is_refused_where_it_stands(heading: str, cure: str) -> None:
+    (breach,) = breaches(TEXT.replace("## proprietary_jevons", heading))
+
+    assert breach == f"scenarios.md:8: is no heading of a card (got {heading!r}); {cure}"
+
+
+@pytest.mark.parametrize("title", ["# generalizable_jevons", "# generalisable jevons", "# generalizable"])
+def test_a_title_that_is_nearly_a_scenario_is_refused(title: str) -> None:
+    found = breaches(TEXT.replace("# What would contradict each scenario", title))
+
+    assert found == [f"scenarios.md:1: is no heading of a card (got {title!r}); write '## generalizable_jevons'"]
+
+
+@pytest.mark.parametrize("line", ["Words for people.", "- by 2027-04-08: cheaper racks", "* a list"])
+def test_what_stands_above_the_first_card_is_refused(line: str) -> None:
+    (breach,) = breaches(TEXT.replace("## generalizable_jevons", f"{line}\n\n## generalizable_jevons"))
+
+    assert breach.startswith(f"scenarios.md:3: stands above the first '## scenario' (got {line!r}); put it below its")
+    assert "such as '## generalizable_jevons'" in breach
+
+
+@pytest.mark.parametrize("line", ["- by 2027-05-15: cheaper racks", "## proprietary_jevons"])
+def test_an_indented_bullet_or_heading_is_no_part_of_the_bullet_above(line: str) -> None:
+    plain = TEXT.replace("## proprietary_jevons", "- by 2027-05-15: cheaper racks\n\n## proprietary_jevons")
+
+    assert cards(plain.replace(f"\n{line}", f"\n  {line}"), SCENARIOS, LABS) == cards(plain, SCENARIOS, LABS)
+
+
+@pytest.mark.parametrize("word", ["Signal", "SIGNAL", "signal"])
+def test_a_tie_is_read_in_any_case(word: str) -> None:
+    assert cards(TEXT.replace("(signal:", f"({word}:"), SCENARIOS, LABS) == cards(TEXT, SCENARIOS, LABS)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("## proprietary_jevons", "## propietary_jevons", "scenarios.md:11: no such scenario in book.toml"),
-        ("## proprietary_jevons", "## generalizable_jevons", "scenarios.md:11: is there twice"),
-        ("- by 2027-05-15: rented", "- in May: rented", "scenarios.md:14: is no dated observation"),
-        ("- by 2027-05-15: rented accelerators get cheaper", "- by 2027-05-15:", "scenarios.md:14: is no dated obs"),
-        ("- by 2027-05-15: rented", "rented", "scenarios.md:14: is no dated observation"),
-        ("2027-05-15", "2027-02-30", "scenarios.md:14: is no day of the calendar (got '2027-02-30')"),
-        ("(signal: no claim)", "(signal: no clam)", "scenarios.md:7: no such kind of signal (got 'no clam')"),
-        ("(signal: no claim)", "(signal: )", "scenarios.md:7: no such kind of signal"),
-        ("(signal: no claim)", "(signals: no claim)", "scenarios.md:7: has a signal that cannot be read"),
+        ("## proprietary_jevons", "## propietary_jevons", "scenarios.md:8: no such scenario in book.toml"),
+        ("## proprietary_jevons", "## generalizable_jevons", "scenarios.md:8: is there twice"),
+        ("- by 2027-05-15: rented", "- in May: rented", "scenarios.md:11: is no dated observation"),
+        ("- by 2027-05-15: rented accelerators get cheaper", "- by 2027-05-15:", "scenarios.md:11: is no dated obs"),
+        ("- by 2027-05-15: rented", "rented", "scenarios.md:11: is no dated observation"),
+        ("2027-05-15", "2027-02-30", "scenarios.md:11: is no day of the calendar (got '2027-02-30')"),
+        ("(signal: no claim)", "(signal: no clam)", "scenarios.md:4: no such kind of signal (got 'no clam')"),
+        ("(signal: no claim)", "(signal: )", "scenarios.md:4: no such kind of signal"),
+        ("(signal: no claim)", "( Signal: no claim)", "scenarios.md:4: has a signal that cannot be read"),
+        ("(signal: no claim)", "[SIGNAL: no claim]", "scenarios.md:4: has a signal that cannot be read"),
+        ("(signal: no claim)", "(Signal no claim)", "scenarios.md:4: has a signal that cannot be read"),
+        ("(signal: no claim)", "; signal: no claim", "scenarios.md:4: has a signal that cannot be read"),
+        ("(signal: no claim)", "(signal: claim) (signal: no claim)", "scenarios.md:4: has a signal that cannot be re"),
+        ("(signal: no claim)", "(signals: no claim)", "scenarios.md:4: has a signal that cannot be read"),
         ("Google DeepMind)", "Googel DeepMind)", "no such lab in [question.labs] (got 'Googel DeepMind')"),
-        ("usage below 1", "usage", "scenarios.md:8: a usage figure needs a limit"),
-        ("usage below 1", "usage below one", "scenarios.md:8: a usage figure needs a limit"),
+        ("usage below 1", "usage", "scenarios.md:5: a usage figure needs a limit"),
+        ("usage below 1", "usage below one", "scenarios.md:5: a usage figure needs a limit"),
     ],
 )
 def test_what_is_no_card_is_refused_where_it_stands(old: str, new: str, said: str) -> None:
