@@ -30,10 +30,10 @@ def show_implied(book: Book, found: Implied) -> None:
             percents(float(found.residuals[i])),
         )
     out.print(made)
+    out.print("A residual is mispricing or a wrong exposure: the numbers cannot tell which.")
     if found.not_read:
         heading(out, "Not read")
         made = table("instrument", "why")
         for one in found.not_read:
             made.add_row(one.instrument, one.reason)
         out.print(made)
-    out.print("A residual is mispricing or a wrong exposure: the numbers cannot tell which.")
