@@ -51,7 +51,7 @@ class Question:
 
     def swapped(self, bought: Vector, sold: Vector) -> Trade:
         """The portfolio after these purchases and sales, wealth before being 1."""
-        costs = float(self.mandate.cost_rates @ (bought + sold))
+        costs = float(self.mandate.costs(bought, sold).sum())
         cash = self.start.cash + float(sold.sum()) - float(bought.sum()) - costs
         return Trade(self.start.holdings + bought - sold, cash, bought, sold, costs, 1.0)
 
@@ -66,8 +66,8 @@ class Question:
     def prices(self) -> tuple[Prices, float]:
         """The program's prices and the bound that they prove."""
         solution = self.solved()
-        holdings = self.trade(solution.holdings).values
-        return tightest(self.start, self.outlook, self.mandate, holdings, solution.multipliers)
+        target = self.trade(solution.holdings)
+        return tightest(self.start, self.outlook, self.mandate, target, solution.multipliers)
 
     def broken(self, trade: Trade) -> float:
         """The most by which any rule's own formula, or the account, is broken; negative is room to spare."""
@@ -76,7 +76,8 @@ class Question:
 
     def with_rules(self, *rules: LinearRule, volatility: VolatilityLimit | None = None) -> Question:
         """The same question under other rules."""
-        return replace(self, mandate=replace(self.mandate, linear_rules=rules, volatility=volatility))
+        convex = () if volatility is None else (volatility,)
+        return replace(self, mandate=replace(self.mandate, linear_rules=rules, convex_rules=convex))
 
     def with_ambiguity(self, ambiguity: Ambiguity) -> Question:
         """The same question guarded against another set of probabilities."""
@@ -115,7 +116,7 @@ def question(
         risk_aversion,
         ambiguity or Known(),
         tuple(rules),
-        None if volatility is None else VolatilityLimit(volatility),
+        () if volatility is None else (VolatilityLimit(volatility),),
         np.full(names, cost_rate),
     )
     return Question(Start(before, 1 - float(before.sum())), outlook, mandate)
@@ -175,7 +176,7 @@ def random_question(
         risk_aversion,
         ambiguity or TotalVariation(0.15),
         tuple(rules),
-        None if volatility is None else VolatilityLimit(volatility),
+        () if volatility is None else (VolatilityLimit(volatility),),
         draw.uniform(0, 0.003, count),
     )
     return Question(Start(held[:-1], float(held[-1])), outlook, mandate)
@@ -212,17 +213,19 @@ def space(asked: Question) -> Space:
     held = np.hstack([eye, -eye])
     cash = np.concatenate([-(1 + rates), 1 - rates])
     wealth = np.concatenate([-rates, -rates])
-    mean = asked.outlook.probabilities @ asked.outlook.returns
-    mean_cash = float(asked.outlook.probabilities @ asked.outlook.cash_returns)
-    gain, gain_now = mean @ held + mean_cash * cash, float(mean @ start.holdings) + mean_cash * start.cash
+    weights = np.outer(rows.expected, asked.outlook.probabilities)
+    if rows.gains.shape[1]:
+        weights = weights + rows.gains
+    gains, cash_gains = weights @ asked.outlook.returns, weights @ asked.outlook.cash_returns
     left = (
         rows.holdings @ held
         + np.outer(rows.cash, cash)
         + sp.csr_array(sp.hstack([rows.buys, rows.sells])).toarray()
-        + np.outer(rows.expected, gain)
+        + gains @ held
+        + np.outer(cash_gains, cash)
         - np.outer(rows.wealth, wealth)
     )
-    now = rows.holdings @ start.holdings + rows.cash * start.cash + rows.expected * gain_now - rows.wealth
+    now = (rows.holdings + gains) @ start.holdings + (rows.cash + cash_gains) * start.cash - rows.wealth
     return Space(
         np.vstack([left, -cash]),
         np.append(rows.limit - now, start.cash),
@@ -235,7 +238,7 @@ def random_portfolios(asked: Question, seed: int, count: int = 50, corners: int 
     draw, area = np.random.default_rng(seed), space(asked)
     found = [area.nearest(draw.normal(size=len(area.most))) for _ in range(corners)]
     points = [point for point in found if point is not None]
-    if asked.mandate.volatility is not None:
+    if asked.mandate.convex_rules:
         moved = np.maximum(asked.solved().holdings, 0.0) - asked.start.holdings
         points += [np.concatenate([np.maximum(moved, 0.0), np.maximum(-moved, 0.0)])] * corners
     size = len(asked.mandate.cost_rates)

@@ -24,8 +24,9 @@ def check(
     Example:
       allocator check data/listed
     """
-    from allocator.mandate.mandate import mandate_of, untraded
+    from allocator.mandate.mandate import untraded
     from allocator.mandate.prechecks import refuse_hopeless
+    from allocator.mandate.wanted import mandate_of
     from allocator.outlook.carded import load_with_cards
     from allocator.outlook.outlook import outlook_of
 

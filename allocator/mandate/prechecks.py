@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.sections import Range
+from allocator.book.wishes import Range
 from allocator.errors import Infeasible
-from allocator.mandate.mandate import UNLIMITED, bucket_shares
+from allocator.mandate.counted import bucket_shares
 from allocator.mandate.rules import percent, widened
+from allocator.mandate.wanted import UNLIMITED
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
 

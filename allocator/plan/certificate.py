@@ -84,7 +84,7 @@ def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: T
     """The account's own equations, and what makes prices a proof: signs, and an adversary inside the set."""
     before = target.value_before
     bought, sold = target.bought / before, target.sold / before
-    cash = start.cash - float((1 + mandate.cost_rates) @ bought) + float((1 - mandate.cost_rates) @ sold)
+    cash = start.cash - float(bought.sum()) + float(sold.sum()) - float(mandate.costs(bought, sold).sum())
     balance = max(
         float(np.abs(target.values / before - start.holdings - bought + sold).max(initial=0.0)),
         abs(target.cash / before - cash),
@@ -94,10 +94,12 @@ def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: T
             f"the targets do not follow from the trades (by {balance:.1e} of the account); no number leaves"
         )
     q = prices.adversary
+    convex = list(zip(mandate.convex_rules, prices.slopes, strict=True))
     lawful = (
         (prices.rows >= 0).all()
-        and prices.volatility >= 0
-        and float(np.linalg.norm(prices.direction)) <= 1 + BALANCE_TOLERANCE
+        and all(slope.price >= 0 and slope.direction is not None for _, slope in convex)
+        and all(rule.outside(np.asarray(slope.direction), outlook) <= BALANCE_TOLERANCE for rule, slope in convex)
+        and (mandate.return_error is None or mandate.return_error.outside(prices.error) <= BALANCE_TOLERANCE)
         and (q >= 0).all()
         and abs(float(q.sum()) - 1) <= BALANCE_TOLERANCE
         and mandate.ambiguity.excess(q, outlook.probabilities) <= BALANCE_TOLERANCE

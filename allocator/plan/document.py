@@ -13,8 +13,11 @@ import scipy.sparse as sp
 
 from allocator.book.book import Book
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
-from allocator.mandate.rules import Trade
+from allocator.mandate.return_error import BoxError, EllipsoidError
+from allocator.mandate.rules import ConvexRule, LargestWeights, Trade, VolatilityLimit, WorstCaseFloor
+from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Figures, Plan
+from allocator.program.multipliers import Slope
 from allocator.types import Vector
 
 FORMAT = "allocator.plan/1"
@@ -181,7 +184,6 @@ def _certificate(plan: Plan) -> dict[str, Any]:
 def _proof(plan: Plan) -> dict[str, Any]:
     outlook, mandate, prices = plan.outlook, plan.mandate, plan.prices
     rows = mandate.rows
-    limit = 0.0 if mandate.volatility is None else mandate.volatility.limit * float(np.sqrt(outlook.years))
     return {
         "probabilities": _list(outlook.probabilities),
         "returns": outlook.returns.tolist(),
@@ -193,8 +195,9 @@ def _proof(plan: Plan) -> dict[str, Any]:
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
         "risk_aversion": mandate.risk_aversion,
-        "volatility_limit": limit,
         "cost_rates": _list(mandate.cost_rates),
+        "impact": _list(np.zeros(len(mandate.cost_rates)) if mandate.impact is None else mandate.impact),
+        "return_error": _return_error(plan),
         "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
         "target": _trade(plan.target),
         "after": _trade(plan.final),
@@ -205,6 +208,7 @@ def _proof(plan: Plan) -> dict[str, Any]:
             "buys": _entries(rows.buys),
             "sells": _entries(rows.sells),
             "expected": _list(rows.expected),
+            "gains": _entries(sp.csr_array(rows.gains)),
             "wealth": _list(rows.wealth),
             "limit": _list(rows.limit),
         },
@@ -215,10 +219,33 @@ def _proof(plan: Plan) -> dict[str, Any]:
             "wealth": prices.wealth,
             "factors": _list(prices.factors),
             "adversary": _list(prices.adversary),
-            "volatility": prices.volatility,
-            "direction": _list(prices.direction),
         },
+        "convex": [
+            _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, prices.slopes, strict=True)
+        ],
     }
+
+
+def _return_error(plan: Plan) -> dict[str, Any]:
+    """By how much returns may be wrong: charge = deviations·h, or size times the deviation of h along `direction`."""
+    error = plan.mandate.return_error
+    return {
+        "size": error.size if isinstance(error, EllipsoidError) else 0.0,
+        "deviations": _list(error.deviations) if isinstance(error, BoxError) else [],
+        "direction": _list(plan.prices.error),
+    }
+
+
+def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
+    """A convex rule, its price and the direction of its tangent; limits are over the horizon."""
+    own: dict[str, Any] = {"label": rule.label, "price": slope.price, "direction": _list(np.asarray(slope.direction))}
+    if isinstance(rule, VolatilityLimit):
+        against = [] if rule.against is None else _list(rule.against)
+        return own | {"kind": "norm", "limit": rule.limit * float(np.sqrt(outlook.years)), "against": against}
+    if isinstance(rule, LargestWeights):
+        return own | {"kind": "largest", "limit": rule.limit, "count": rule.count}
+    assert isinstance(rule, WorstCaseFloor)
+    return own | {"kind": "worst_case", "limit": rule.limit, "against": _list(rule.benchmark_gains(outlook))}
 
 
 def _ambiguity(ambiguity: Ambiguity) -> dict[str, Any]:

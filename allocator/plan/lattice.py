@@ -84,6 +84,11 @@ class Lattice:
         return result
 
 
+def cost_rates_at(mandate: Mandate, traded: Vector) -> Vector:
+    """(N,) what a unit costs to trade on average, impact included, where a part `traded` of the account is."""
+    return mandate.cost_rates if mandate.impact is None else mandate.cost_rates + mandate.impact * np.sqrt(traded)
+
+
 def whole_below(steps: Vector) -> Vector:
     """The whole number at or below, not fooled by the last bits of a float."""
     result: Vector = np.floor(steps + _NOISE + 4e-16 * np.abs(steps))
@@ -115,7 +120,7 @@ def _in_steps(book: Book, mandate: Mandate, start: Start, target: Trade, lots_a_
     minimum = book.settings.lots.min_trade / book.value
     return Lattice(
         start=start,
-        cost_rates=mandate.cost_rates,
+        cost_rates=cost_rates_at(mandate, (target.bought + target.sold) / book.value),
         values=values,
         lots_a_step=lots_a_step,
         targets=np.clip((target.bought - target.sold) / book.value / values, -held, most_bought),

@@ -17,7 +17,7 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
-from allocator.plan.lattice import lattice_of
+from allocator.plan.lattice import cost_rates_at, lattice_of
 from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, nearest, traded, with_tangent
 from allocator.plan.unfit import cannot_fit
 from allocator.plan.window import rules_on, window
@@ -41,8 +41,8 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
     deadline = time.monotonic() + book.settings.lots.time_limit_seconds
     search = Search(book, outlook, mandate, lattice_of(book, mandate, start, target), deadline)
     rows = mandate.rows
-    if mandate.volatility:
-        rows = with_tangent(rows, target, outlook, mandate.volatility)
+    for rule in mandate.convex_rules:
+        rows = with_tangent(rows, target, outlook, rule)
     missed: list[Reading] = []
     for _ in range(_ROUNDS):
         try:
@@ -51,6 +51,9 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
             raise cannot_fit(search, rows, stuck) from None
         trade = search.trade(steps)
         missed = broken(mandate.readings(trade, outlook))
+        if trade.cash < -RULE_TOLERANCE * book.value:
+            search = _dearer(search, steps)
+            missed = missed or [Reading("cash at least 0%", trade.cash / book.value, 0.0, at_most=False)]
         if not missed:
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
@@ -89,6 +92,14 @@ def _cut(rows: Rows, trade: Trade, outlook: Outlook, mandate: Mandate) -> Rows:
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
     excess = np.array([reading.excess for reading in readings] + [0.0] * (len(rows.labels) - len(readings)))
     tightened = replace(rows, limit=rows.limit - np.where(excess > RULE_TOLERANCE, excess, 0.0))
-    if mandate.volatility and broken(mandate.volatility.readings(trade, outlook)):
-        return with_tangent(tightened, trade, outlook, mandate.volatility)
+    for rule in mandate.convex_rules:
+        if broken(list(rule.readings(trade, outlook))):
+            tightened = with_tangent(tightened, trade, outlook, rule)
     return tightened
+
+
+def _dearer(search: Search, steps: Vector) -> Search:
+    """The search with what impact really cost at these steps: the search itself counts a rate for each name."""
+    lattice = search.lattice
+    rates = np.maximum(lattice.cost_rates, cost_rates_at(search.mandate, np.abs(steps) * lattice.values) * (1 + 1e-9))
+    return replace(search, lattice=replace(lattice, cost_rates=rates))

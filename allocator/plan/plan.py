@@ -9,8 +9,9 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.mandate.ambiguity import worst_case
-from allocator.mandate.mandate import Mandate, bucket_shares
-from allocator.mandate.rules import Reading, Trade
+from allocator.mandate.counted import bucket_shares
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.program.bound import Prices
@@ -92,6 +93,34 @@ class Plan:
     def rounding_bps(self) -> float:
         """What whole lots cost against the fractional targets, in bps of the account, by the objective's formula."""
         return (self.mandate.loss(self.final, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
+
+
+def binding(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> tuple[BindingRule, ...]:
+    """Rules with a price, dearest first: what one point (0.01) more of the limit is worth, in bps of the account."""
+    rows, priced = prices.priced(outlook, mandate)
+    found = [
+        BindingRule(label, float(price * room) * 100)
+        for label, price, room in zip(rows.labels, priced, _room(outlook, mandate, target, prices), strict=True)
+        if price > BINDING
+    ]
+    return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))
+
+
+def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Vector:
+    """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit."""
+    rows, _ = prices.priced(outlook, mandate)
+    step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
+    wider, _ = prices.priced(outlook, mandate.eased(rows.stated + step))
+    room = (_slack(wider, target) - _slack(rows, target)) / 1e-3
+    return np.where(np.isnan(rows.stated), 1.0, room)
+
+
+def _slack(rows: Rows, target: Trade) -> Vector:
+    """What rows leave, in their own units, wealth before trading being 1."""
+    before = target.value_before
+    used = rows.holdings @ target.values + rows.cash * target.cash + rows.buys @ target.bought
+    used = used + rows.sells @ target.sold - rows.wealth * target.value
+    return np.asarray(rows.limit - used / before, dtype=np.float64)
 
 
 def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:

@@ -9,13 +9,14 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.mandate import Mandate, mandate_of, untraded
+from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.prechecks import refuse_hopeless
 from allocator.mandate.rules import Trade
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import Certificate, certify, refuse_broken
 from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
-from allocator.plan.plan import BINDING, BindingRule, Plan, figures, orders
+from allocator.plan.plan import Plan, binding, figures, orders
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program, Solution
@@ -71,7 +72,7 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         orders=orders(book, mandate, final, lots),
         adversary=_vouched(adversary, prices.adversary, target, outlook),
         prices=prices,
-        binding=_binding(outlook, mandate, prices),
+        binding=binding(outlook, mandate, target, prices),
         readings=tuple(readings),
         before=figures(book, outlook, mandate, untraded(book)),
         targeted=figures(book, outlook, mandate, target),
@@ -109,7 +110,7 @@ def certified(
         NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
     """
     target = _as_trade(start, mandate, solution.holdings, value)
-    prices, _ = tightest(start, outlook, mandate, target.values / value, solution.multipliers)
+    prices, _ = tightest(start, outlook, mandate, target, solution.multipliers)
     certificate = certify(
         start,
         outlook,
@@ -129,7 +130,7 @@ def _as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) ->
     moved = np.where(np.abs(moved) < _DUST, 0.0, moved)
     moved = np.where(start.holdings + moved < _DUST, -start.holdings, moved)
     bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
-    costs = float(mandate.cost_rates @ (bought + sold))
+    costs = float(mandate.costs(bought, sold).sum())
     cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
     if -_DUST < cash < 0:
         cash = 0.0
@@ -140,19 +141,6 @@ def _vouched(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vect
     """The adversary to report: the solver's where several are equally bad, so that it fits the shadow prices."""
     gains = outlook.portfolio_returns(target.values, target.cash) / target.value_before
     return dual if float((dual - own) @ gains) < 1e-6 else own
-
-
-def _binding(outlook: Outlook, mandate: Mandate, prices: Prices) -> tuple[BindingRule, ...]:
-    """Rules with a price, dearest first: 1 point of limit is worth price × 0.01 of the account."""
-    labels = mandate.rows.labels
-    found = [
-        BindingRule(label, float(price) * 100)
-        for label, price in zip(labels, prices.rows, strict=True)
-        if price > BINDING
-    ]
-    if mandate.volatility and prices.volatility > BINDING:
-        found.append(BindingRule(mandate.volatility.label, prices.volatility * float(np.sqrt(outlook.years)) * 100))
-    return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))
 
 
 def stability(

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from allocator.book.book import Book
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Rows, Trade, VolatilityLimit, some_rows, stacked
+from allocator.mandate.rules import ConvexRule, Reading, Rows, Trade, stacked
 from allocator.outlook.outlook import Outlook
 from allocator.plan.integer import Block, Found, IntegerProgram
 from allocator.plan.lattice import Lattice
@@ -68,7 +68,7 @@ def traded(book: Book, mandate: Mandate, lots: Vector) -> Trade:
     """The trade in money that signed `lots` (N,) make: whole lots, or everything that is held."""
     moved = lots * book.lot_values
     bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
-    costs = float(mandate.cost_rates @ (bought + sold))
+    costs = float(mandate.costs(bought, sold, book.value).sum())
     quantities = book.quantities + lots * book.lot_sizes
     quantities = np.where(np.abs(quantities) <= 1e-15 * book.quantities, 0.0, quantities)
     cash = book.cash + float(sold.sum()) - float(bought.sum()) - costs
@@ -135,18 +135,7 @@ def broken(readings: list[Reading]) -> list[Reading]:
     return [reading for reading in readings if not reading.excess <= RULE_TOLERANCE]
 
 
-def with_tangent(rows: Rows, trade: Trade, outlook: Outlook, volatility: VolatilityLimit) -> Rows:
-    """The volatility limit's tangent at this portfolio, (Ωh)'h/√(h'Ωh) ≤ limit·√years·W: cuts off nothing allowed."""
-    weights = trade.weights
-    deviation = np.sqrt(outlook.risk.variance(weights))
-    if deviation == 0:
-        return rows
-    gradient = outlook.risk.covariances(weights) / deviation
-    tangent = some_rows(
-        [volatility.label],
-        len(weights),
-        holdings=sp.csr_array(gradient[None, :]),
-        wealth=np.array([volatility.limit * np.sqrt(outlook.years)]),
-        stated=[volatility.limit],
-    )
-    return stacked([rows, tangent], len(weights))
+def with_tangent(rows: Rows, trade: Trade, outlook: Outlook, rule: ConvexRule) -> Rows:
+    """The rows and a convex rule's tangent at this portfolio: it cuts off nothing that the rule allows."""
+    tangent = rule.tangent(rule.steepest(trade, outlook), outlook)
+    return stacked([rows, tangent], len(trade.values))

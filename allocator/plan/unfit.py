@@ -45,7 +45,7 @@ def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolv
 def _readings(search: Search, rows: Rows, view: Window) -> list[Reading] | None:
     """Every rule measured on the whole lots that miss the rules by least; None where none were found."""
     best: list[Reading] | None = None
-    volatility = search.mandate.volatility
+    convex = search.mandate.convex_rules
     for _ in range(_TANGENTS):
         steps = _least_missed(search, view, rows)
         if steps is None:
@@ -54,9 +54,11 @@ def _readings(search: Search, rows: Rows, view: Window) -> list[Reading] | None:
         readings = search.mandate.readings(trade, search.outlook)
         if best is None or _total(readings) < _total(best):
             best = readings
-        if volatility is None or not broken(volatility.readings(trade, search.outlook)):
+        still = [rule for rule in convex if broken(list(rule.readings(trade, search.outlook)))]
+        if not still:
             break
-        rows = with_tangent(rows, trade, search.outlook, volatility)
+        for rule in still:
+            rows = with_tangent(rows, trade, search.outlook, rule)
     return best
 
 
@@ -78,7 +80,8 @@ def _loosened(rows: Rows, reading: Reading) -> str | None:
     if reading.label not in rows.labels or np.isnan(rows.stated[rows.labels.index(reading.label)]):
         return None
     sense = 1.0 if reading.at_most else -1.0
-    return f"{'raise' if sense > 0 else 'lower'} '{reading.label}' to {widened(reading.measured, sense)}"
+    limit = widened(reading.measured, sense, reading.unit)
+    return f"{'raise' if sense > 0 else 'lower'} '{reading.label}' to {limit}"
 
 
 def _least_missed(search: Search, view: Window, rows: Rows) -> Vector | None:

@@ -133,9 +133,8 @@ class RulesInWindow:
 def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
     """The rules' rows over a window's columns: what is traded throughout it goes into the limits."""
     lattice = view.lattice
-    means = sp.csr_array((outlook.probabilities @ outlook.returns)[None, :])
-    in_holdings = sp.csr_array(rows.holdings + sp.csr_array(rows.expected[:, None]) @ means)
-    in_cash = rows.cash + rows.expected * float(outlook.probabilities @ outlook.cash_returns)
+    written_out = rows.on(outlook)
+    in_holdings, in_cash = written_out.holdings, written_out.cash
     limits = (_limits(view, rows, in_holdings, in_cash) + _FLOAT_NOISE) / lattice.unit
 
     money = sp.diags_array(lattice.values / lattice.unit)

@@ -12,42 +12,73 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Rows, Trade, stacked
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
-from allocator.program.multipliers import Multipliers
+from allocator.program.multipliers import Multipliers, Slope
 from allocator.types import Vector
+
+_BEYOND = 3e-6
+"""Per unit traded: how far a price may lie beyond what the next unit costs, where impact makes that cost a curve."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prices:
     """Everything that the bound needs, and all that a stranger needs to recompute it.
 
-    `rows` (R,) of the linear rules; `position` (N,) of h = before + b − s; `cash` of the cash row; `wealth` of
-    W = Σh + c; `factors` (F,) of y = L'h; `adversary` (K,); `volatility` of the conic rule along `direction` (F + N,).
+    `rows` (R,) of the linear rules; `slopes` of the convex ones, each with its direction; `position` (N,) of
+    h = before + b − s; `cash` of the cash row; `wealth` of W = Σh + c; `factors` (F,) of y = L'h; `adversary` (K,);
+    `error`, the direction in which returns are wrong, empty where no choice is left.
     """
 
     rows: Vector
+    slopes: tuple[Slope, ...]
     position: Vector
     cash: float
     wealth: float
     factors: Vector
     adversary: Vector
-    volatility: float
-    direction: Vector
+    error: Vector
+
+    def priced(self, outlook: Outlook, mandate: Mandate) -> tuple[Rows, Vector]:
+        """All rules as rows over holdings and cash, the convex ones by their tangents, and the price of each row."""
+        return _priced(outlook, mandate, self.rows, self.slopes)
+
+
+def _priced(outlook: Outlook, mandate: Mandate, rows: Vector, slopes: tuple[Slope, ...]) -> tuple[Rows, Vector]:
+    linear = mandate.rows.on(outlook)
+    if not slopes:
+        return linear, rows
+    tangents = []
+    for rule, slope in zip(mandate.convex_rules, slopes, strict=True):
+        assert slope.direction is not None  # completed prices have one each
+        tangents.append(rule.tangent(slope.direction, outlook).on(outlook))
+    both = stacked([linear, *tangents], len(mandate.cost_rates))
+    return both, np.concatenate([rows, [slope.price for slope in slopes]])
 
 
 def tightest(
-    start: Start, outlook: Outlook, mandate: Mandate, holdings: Vector, found: Multipliers
+    start: Start, outlook: Outlook, mandate: Mandate, target: Trade, found: Multipliers
 ) -> tuple[Prices, float]:
     """Prices completed from the solver's multipliers, and the lower bound that they prove.
 
     With cash in the portfolio its price follows exactly from the others; with none left the solver's may be higher.
-    The conic rule's direction is the portfolio's own or the solver's. All are lawful, the best is kept.
+    The directions of convex rules and of the return error are the portfolio's own or the solver's. All are lawful, the
+    best is kept.
     """
-    directions = [_direction(outlook, holdings), *([] if found.direction is None else [found.direction])]
+    steepest = tuple(rule.steepest(target, outlook) for rule in mandate.convex_rules)
+    own = tuple(Slope(slope.price, at) for slope, at in zip(found.slopes, steepest, strict=True))
+    solvers = tuple(
+        slope if slope.direction is not None else mine for slope, mine in zip(found.slopes, own, strict=True)
+    )
+    error = mandate.return_error
+    at = np.zeros(0) if error is None else error.steepest(target.values / target.value_before, outlook.risk)
+    chosen = [(own, at)] if not own and found.error is None else [(own, at), (solvers, at)]
+    if found.error is not None:
+        chosen += [(own, found.error), (solvers, found.error)]
     tried = [
-        _completed(start, outlook, mandate, holdings, found, direction, floor)
-        for direction in directions
+        _completed(start, outlook, mandate, target, found, slopes, direction, floor)
+        for slopes, direction in chosen
         for floor in (-np.inf, found.cash)
     ]
     bounds = [lower_bound(start, outlook, mandate, at) for at in tried]
@@ -55,20 +86,14 @@ def tightest(
     return tried[best], bounds[best]
 
 
-def _direction(outlook: Outlook, holdings: Vector) -> Vector:
-    """(F + N,) the unit vector along which the portfolio is at risk."""
-    both = np.concatenate([outlook.risk.loadings.T @ holdings, np.sqrt(outlook.risk.specific) * holdings])
-    length = float(np.linalg.norm(both))
-    return both / length if length > 0 else both
-
-
 def _completed(
     start: Start,
     outlook: Outlook,
     mandate: Mandate,
-    holdings: Vector,
+    target: Trade,
     found: Multipliers,
-    direction: Vector,
+    slopes: tuple[Slope, ...],
+    error: Vector,
     cash_floor: float,
 ) -> Prices:
     """The prices of the account's own equations, so that the bound loses nothing to the solver's last digits.
@@ -77,55 +102,83 @@ def _completed(
     where the name would be held as it was, clipped into the interval in which neither buying nor selling gains.
     Last, wealth is lowered as far as the names together ask for it.
     """
-    rows, risk, q = mandate.rows, outlook.risk, found.adversary
-    factors = risk.loadings.T @ holdings
-    limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
-    wealth = mandate.cost_price(outlook) + float(rows.wealth @ found.rows) + found.volatility * limit
-    gains = float(rows.expected @ found.rows) * outlook.probabilities - mandate.return_weight * q
-    cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ found.rows), cash_floor)
-    in_factors = -2 * mandate.risk_aversion * factors - found.volatility * direction[: len(factors)]
-    pull = (
-        outlook.returns.T @ gains
-        + rows.holdings.T @ found.rows
-        - wealth
-        - risk.loadings @ in_factors
-        + found.volatility * np.sqrt(risk.specific) * direction[len(factors) :]
-        + 2 * mandate.risk_aversion * risk.specific * start.holdings
-    )
+    risk, q, before = outlook.risk, found.adversary, target.value_before
+    rows, prices = _priced(outlook, mandate, found.rows, slopes)
+    holdings, own = target.values / before, mandate.risk_aversion * risk.specific
+    wealth = mandate.cost_price(outlook) + float(rows.wealth @ prices)
+    gains = -mandate.return_weight * q
+    cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ prices), cash_floor)
+    in_factors = -2 * mandate.risk_aversion * (risk.loadings.T @ holdings)
+    pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
+    pull = pull + _error_slope(mandate, outlook, error) + 2 * own * start.holdings
+    # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
+    beyond = 0.0 if mandate.impact is None else _BEYOND
     position = np.clip(
         -pull,
-        cash * (1 - mandate.cost_rates) - rows.sells.T @ found.rows,
-        cash * (1 + mandate.cost_rates) + rows.buys.T @ found.rows,
+        cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - rows.sells.T @ prices - beyond,
+        cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + rows.buys.T @ prices + beyond,
     )
-    in_holdings = pull - 2 * mandate.risk_aversion * risk.specific * start.holdings + position
-    wealth -= _excess_price(in_holdings, mandate.risk_aversion * risk.specific)
-    return Prices(found.rows, position, cash, wealth, in_factors, q, found.volatility, direction)
+    in_holdings = pull - 2 * own * start.holdings + position
+    wealth -= _excess_price(in_holdings, own)
+    return Prices(found.rows, slopes, position, cash, wealth, in_factors, q, error)
 
 
 def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) -> float:
     """A number that the minimised objective cannot fall below, in fractions of the account."""
-    rows, risk = mandate.rows, outlook.risk
-    gamma, weight, price = mandate.risk_aversion, mandate.return_weight, mandate.cost_price(outlook)
-    gains = float(rows.expected @ at.rows) * outlook.probabilities - weight * at.adversary
-    count = risk.loadings.shape[1]
-    limit = mandate.volatility.limit * np.sqrt(outlook.years) if mandate.volatility else 0.0
-    along_factors, along_own = at.direction[:count] * at.volatility, at.direction[count:] * at.volatility
-    in_holdings = outlook.returns.T @ gains + rows.holdings.T @ at.rows + at.position - at.wealth
-    in_holdings = in_holdings - risk.loadings @ at.factors + np.sqrt(risk.specific) * along_own
-    in_cash = float(gains @ outlook.cash_returns) + float(rows.cash @ at.rows) + at.cash - at.wealth
-    in_buys = rows.buys.T @ at.rows - at.position + at.cash * (1 + mandate.cost_rates)
-    in_sells = rows.sells.T @ at.rows + at.position - at.cash * (1 - mandate.cost_rates)
-    in_wealth = -price - float(rows.wealth @ at.rows) + at.wealth - at.volatility * limit
-    constant = price - float(at.rows @ rows.limit) - float(at.position @ start.holdings) - at.cash * start.cash
+    rows, prices = at.priced(outlook, mandate)
+    risk, gamma, price = outlook.risk, mandate.risk_aversion, mandate.cost_price(outlook)
+    gains = -mandate.return_weight * at.adversary
+    in_holdings = outlook.returns.T @ gains + rows.holdings.T @ prices + at.position - at.wealth
+    in_holdings = in_holdings - risk.loadings @ at.factors + _error_slope(mandate, outlook, at.error)
+    in_cash = float(gains @ outlook.cash_returns) + float(rows.cash @ prices) + at.cash - at.wealth
+    in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates)
+    in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates)
+    in_wealth = -price - float(rows.wealth @ prices) + at.wealth
+    constant = price - float(prices @ rows.limit) - float(at.position @ start.holdings) - at.cash * start.cash
     return (
         constant
         + _least_quadratic(in_holdings, gamma * risk.specific)
-        + _least_free(at.factors + along_factors, gamma)
+        + _least_free(at.factors, gamma)
         + min(in_cash, 0.0)
-        + float(np.minimum(in_buys, 0.0).sum())
-        + float(np.minimum(in_sells * start.holdings, 0.0).sum())
+        + _least_traded(in_buys, in_sells, start.holdings, mandate, at.cash)
         + min(in_wealth, 0.0)
     )
+
+
+def _error_slope(mandate: Mandate, outlook: Outlook, direction: Vector) -> Vector | float:
+    """(N,) what the return error charges for a unit held, along its direction."""
+    return 0.0 if mandate.return_error is None else mandate.return_error.slope(direction, outlook.risk)
+
+
+def _impact_rate(mandate: Mandate, traded: Vector) -> Vector | float:
+    """(N,) what the next unit traded costs in impact: 1.5·m·√z."""
+    return 0.0 if mandate.impact is None else 1.5 * mandate.impact * np.sqrt(traded)
+
+
+def _least_traded(buys: Vector, sells: Vector, held: Vector, mandate: Mandate, cash: float) -> float:
+    """Σ min over purchases b in [0, 1] and sales s in [0, held] of buys·b + sells·s + cash·m·(b + s)^(3/2)."""
+    linear = float(np.minimum(buys, 0.0).sum()) + float(np.minimum(sells * held, 0.0).sum())
+    if mandate.impact is None:
+        return linear
+    if cash <= 0:
+        return linear + cash * float(mandate.impact @ (1 + held) ** 1.5)
+    impact, one = cash * mandate.impact, np.ones(len(buys))
+    bought = np.minimum(
+        _least_power(buys, impact, 0 * one, one), buys - sells + _least_power(sells, impact, one, 1 + held)
+    )
+    # with sales the cheaper way the first `held` units are sold, and more could only be bought
+    sold = _least_power(sells, impact, 0 * one, held)
+    both = (sells - buys) * held + _least_power(buys, impact, held, 1 + held)
+    return float(np.where(sells < buys, np.minimum(sold, both), bought).sum())
+
+
+def _least_power(linear: Vector, impact: Vector, low: Vector, high: Vector) -> Vector:
+    """(N,) min over low ≤ z ≤ high of linear·z + impact·z^(3/2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        free = np.where(impact > 0, (np.maximum(-linear, 0) / (1.5 * impact)) ** 2, np.where(linear < 0, np.inf, 0.0))
+    at = np.clip(free, low, high)
+    result: Vector = linear * at + impact * at**1.5
+    return result
 
 
 def _excess_price(linear: Vector, curvature: Vector) -> float:

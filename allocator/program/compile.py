@@ -15,9 +15,12 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.mandate.ambiguity import KullbackLeibler
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows
+from allocator.mandate.return_error import BoxError, EllipsoidError
+from allocator.mandate.rules import Rows, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
+from allocator.program.convex import Decision, Modelled, is_conic, modelled, pattern_of
 from allocator.program.worst_case import WorstCase, shape_of, worst_case
 from allocator.types import Vector
 
@@ -58,11 +61,11 @@ class Constraints:
     factors: cp.Constraint | None
     losses: cp.Constraint | None
     rows: cp.Constraint | None
-    volatility: cp.Constraint | None
+    error: cp.Constraint | None
 
     def all(self) -> list[cp.Constraint]:
         """Those that exist."""
-        found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows, self.volatility)
+        found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows, self.error)
         return [constraint for constraint in found if constraint is not None]
 
 
@@ -74,6 +77,8 @@ class Shape:
     specific: Vector
     scenarios: int
     pattern: tuple[Any, ...]
+    conic: bool
+    """Whether it takes more than a quadratic program."""
 
     def fits(self, other: Shape) -> bool:
         """Whether a program compiled for one serves the other."""
@@ -99,12 +104,21 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
         support,
         bool(mandate.return_weight),
         mandate.risk_aversion > 0,
-        mandate.volatility is not None,
+        mandate.impact is not None,
+        type(mandate.return_error).__name__,
         rows.cash.tobytes(),
         rows.expected.tobytes(),
+        rows.gains.tobytes(),
         structure,
+        convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
     )
-    return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern)
+    conic = (
+        isinstance(set_, KullbackLeibler)
+        or mandate.impact is not None
+        or isinstance(mandate.return_error, EllipsoidError)
+        or any(map(is_conic, convex))
+    )
+    return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
 
 
 class Compiled:
@@ -127,7 +141,12 @@ class Compiled:
         self._gains = cp.Variable(scenarios, name="gains")
         self._mean, self._costs = cp.Variable(name="expected gain"), cp.Variable(name="costs")
         self._factors = cp.Variable(outlook.risk.loadings.shape[1], name="factor exposures")
+        self._moved = cp.Variable(instruments, nonneg=True, name="impact") if mandate.impact is not None else None
+        self._shortfall = cp.Variable(nonneg=True, name="return error")
         losses = cp.Variable(scenarios, name="losses")
+        v = self.variables
+        decision = Decision(v.holdings, v.wealth, self._factors, self._gains, self._costs)
+        self.convex: tuple[Modelled, ...] = tuple(modelled(rule, decision, outlook) for rule in mandate.convex_rules)
         self.worst: WorstCase | None = None
         if mandate.return_weight:
             self.worst = worst_case(losses, mandate.ambiguity, outlook.probabilities)
@@ -137,12 +156,19 @@ class Compiled:
         if rows.expected.any():
             others.append((self._mean == self._belief @ self._gains).set_label("expected gain"))
         traded = self.variables.buys + self.variables.sells
-        others.append((self._costs == self._rates @ traded).set_label("costs"))
+        costs = self._rates @ traded
+        if self._moved is not None:
+            costs = costs + cp.sum(self._moved)
+            others.append((self._moved >= cp.multiply(self._impact, cp.power(traded, 1.5))).set_label("impact"))
+        others.append((self._costs == costs).set_label("costs"))
         # nothing is sold that was not held: else a name bought and sold again would burn money at will
         others.append((self.variables.sells <= self._start).set_label("sold at most what is held"))
         self.problem = cp.Problem(
             cp.Minimize(self._objective(outlook, mandate)),
-            self.constraints.all() + others + (self.worst.constraints if self.worst else []),
+            self.constraints.all()
+            + others
+            + (self.worst.constraints if self.worst else [])
+            + [constraint for rule in self.convex for constraint in rule.constraints],
         )
         if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
             raise RuntimeError("the program is not DPP; every solve would compile anew")
@@ -161,26 +187,35 @@ class Compiled:
         self._limits = cp.Parameter(max(rows, 1), name="fixed limits")
         self._cost_limits = cp.Parameter(max(rows, 1), name="limits per cost")
         self._expected = cp.Parameter(max(rows, 1), name="weights of the expected gain")
+        self._expected_gains = cp.Parameter((max(rows, 1), scenarios), name="weights of the gains")
+        self._impact = cp.Parameter(instruments, nonneg=True, name="impact / unit")
+        self._unit = cp.Parameter(nonneg=True, name="largest return")
+        self._error_price = cp.Parameter(nonneg=True, name="price of the return error")
+        self._error = cp.Parameter(instruments, nonneg=True, name="return error of each name")
         self._belief = cp.Parameter(scenarios, nonneg=True, name="probabilities")
         self._gain_price = cp.Parameter(nonneg=True, name="price of a unit of return")
         self._cost_price = cp.Parameter(nonneg=True, name="price of a unit of costs")
         self._risk_price = cp.Parameter(nonneg=True, name="price of risk")
         self._tie_break = cp.Parameter(nonneg=True, name="price of trading")
-        self._volatility = cp.Parameter(nonneg=True, name="volatility limit")
 
     def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
         v = self.variables
-        self._needs_gains = bool(mandate.return_weight) or bool(rows.expected.any())
+        self._needs_gains = bool(mandate.return_weight) or bool(rows.looks_at_gains.any()) or _looks_at_gains(mandate)
         exposures = self._factors == outlook.risk.loadings.T @ v.holdings
         loss = losses >= -self._gain_price * self._gains
+        cash = self._start_cash - self._buying @ v.buys + self._selling @ v.sells
+        if self._moved is not None:
+            cash = cash - self._unit * cp.sum(self._moved)
+        ellipsoid = isinstance(mandate.return_error, EllipsoidError)
+        factors = ellipsoid or not self._full or any(isinstance(r, VolatilityLimit) for r in mandate.convex_rules)
         return Constraints(
             position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
-            cash=(v.cash == self._start_cash - self._buying @ v.buys + self._selling @ v.sells).set_label("cash row"),
+            cash=(v.cash == cash).set_label("cash row"),
             wealth=(v.wealth == cp.sum(v.holdings) + v.cash).set_label("wealth after costs"),
-            factors=exposures.set_label("factor exposures") if mandate.volatility or not self._full else None,
+            factors=exposures.set_label("factor exposures") if factors else None,
             losses=loss.set_label("loss in each scenario") if mandate.return_weight else None,
             rows=self._row_constraint(rows),
-            volatility=self._volatility_constraint(outlook) if mandate.volatility else None,
+            error=self._error_constraint(outlook) if ellipsoid else None,
         )
 
     def _row_constraint(self, rows: Rows) -> cp.Constraint | None:
@@ -190,19 +225,27 @@ class Compiled:
         left = rows.holdings @ v.holdings + cp.multiply(rows.cash, v.cash) - self._wealth_limits * v.wealth
         if rows.buys.nnz or rows.sells.nnz:
             left = left + rows.buys @ v.buys + rows.sells @ v.sells
+        if rows.looks_at_gains.any():
+            left = left + self._cost_limits * self._costs
         if rows.expected.any():
-            left = left + self._expected * self._mean + self._cost_limits * self._costs
+            left = left + self._expected * self._mean
+        if rows.gains.any():
+            left = left + self._expected_gains @ self._gains
         return (left <= self._limits).set_label("rules: " + "; ".join(rows.labels))
 
-    def _volatility_constraint(self, outlook: Outlook) -> cp.Constraint:
+    def _error_constraint(self, outlook: Outlook) -> cp.Constraint:
         own = cp.multiply(np.sqrt(outlook.risk.specific), self.variables.holdings)
-        return cp.SOC(self._volatility * self.variables.wealth, cp.hstack([self._factors, own])).set_label("volatility")
+        return cp.SOC(self._shortfall, cp.hstack([self._factors, own])).set_label("return error")
 
     def _objective(self, outlook: Outlook, mandate: Mandate) -> cp.Expression:
         v = self.variables
         objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells)) + self._cost_price * self._costs
         if self.worst:
             objective = objective + self.worst.expression
+        if isinstance(mandate.return_error, EllipsoidError):
+            objective = objective + self._error_price * self._shortfall
+        elif isinstance(mandate.return_error, BoxError):
+            objective = objective + self._error @ v.holdings
         if mandate.risk_aversion > 0:
             risk = outlook.risk
             if self._full:
@@ -226,28 +269,40 @@ class Compiled:
         self._start.value, self._start_cash.value = start.holdings, start.cash
         self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
         self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
-        self._rates.value = mandate.cost_rates / unit
+        self._rates.value, self._unit.value = mandate.cost_rates / unit, unit
+        if mandate.impact is not None:
+            self._impact.value = mandate.impact / unit
+        if isinstance(mandate.return_error, EllipsoidError):
+            self._error_price.value = mandate.return_error.size / scale
+        elif isinstance(mandate.return_error, BoxError):
+            self._error.value = mandate.return_error.deviations / scale
         if rows.labels:
             self._write_rows(rows, unit)
         self._belief.value = outlook.probabilities
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
         self._cost_price.value = mandate.cost_price(outlook) * unit / scale
         self._tie_break.value = TIE_BREAK / scale
-        if mandate.volatility:
-            self._volatility.value = mandate.volatility.limit * np.sqrt(outlook.years)
         if self.worst:
             self.worst.write(mandate.ambiguity, outlook.probabilities)
+        for rule, own in zip(mandate.convex_rules, self.convex, strict=True):
+            own.write(rule, outlook, unit)
 
     def _write_rows(self, rows: Rows, unit: float) -> None:
-        """Rows on the expected gain are in units of return and have W written as 1 − costs."""
-        expects = rows.expected != 0
+        """Rows on gains are in units of return and have W written as 1 − costs."""
+        expects = rows.looks_at_gains != 0
         others = (abs(rows.holdings) + abs(rows.buys) + abs(rows.sells)).sum(axis=1) + np.abs(rows.cash)
         alone = expects & (others == 0)
         self.row_units = np.where(alone, unit, 1.0)
         self._wealth_limits.value = np.where(expects, 0.0, rows.wealth)
         self._limits.value = (rows.limit + np.where(expects, rows.wealth, 0.0)) / self.row_units
         self._expected.value = rows.expected * unit / self.row_units
+        if rows.gains.any():
+            self._expected_gains.value = rows.gains * (unit / self.row_units)[:, None]
         self._cost_limits.value = np.where(expects, rows.wealth * unit, 0.0) / self.row_units
+
+
+def _looks_at_gains(mandate: Mandate) -> bool:
+    return any(isinstance(rule, WorstCaseFloor) for rule in mandate.convex_rules)
 
 
 def _largest_return(outlook: Outlook) -> float:

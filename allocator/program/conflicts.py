@@ -36,11 +36,11 @@ class Polyhedron:
 
 def polyhedron(start: Start, outlook: Outlook, mandate: Mandate, rows: Rows) -> Polyhedron:
     """The linear part of a mandate, from the rules' coefficients."""
-    count = len(start.holdings)
+    count, rows = len(start.holdings), rows.on(outlook)
     rules = sp.hstack(
         [
-            rows.holdings + sp.csr_array(np.outer(rows.expected, outlook.probabilities @ outlook.returns)),
-            (rows.cash + rows.expected * (outlook.probabilities @ outlook.cash_returns))[:, None],
+            rows.holdings,
+            rows.cash[:, None],
             rows.buys,
             rows.sells,
             -rows.wealth[:, None],
@@ -83,9 +83,10 @@ def explain_conflict(
     if elastic is None:
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
     if elastic.total <= _SLACK:
-        if mandate.volatility is None or least_volatility is None:
+        calm = next((rule for rule in mandate.convex_rules if isinstance(rule, VolatilityLimit)), None)
+        if calm is None or least_volatility is None:
             return None
-        return _too_calm(mandate.volatility, least_volatility())
+        return _too_calm(calm, least_volatility())
     conflict = _irreducible(space, list(np.flatnonzero(elastic.prices > 1e-7)))
     names = [rows.labels[i] for i in conflict]
     fixes = [fix for i in conflict if (fix := _fix(space, rows, i))] or _joint_fix(space, rows)

@@ -10,19 +10,27 @@ from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
+class Slope:
+    """The multiplier of a convex rule: its `price` and the direction whose tangent is priced, None if not known."""
+
+    price: float
+    direction: Vector | None
+
+
+@dataclass(frozen=True, eq=False)
 class Multipliers:
     """Duals in units of the objective (fractions of the account).
 
     `rows` (R,) ≥ 0 belong to the linear rules in order; `cash` prices one unit of money; `adversary` (K,) are the
-    worst-case probabilities; `volatility` ≥ 0 belongs to the conic rule, along the unit `direction` (F + N,) where the
-    solver gave one.
+    worst-case probabilities; `slopes` belong to the convex rules in order; `error` is the direction in which the
+    returns are wrong, where the solver gave one.
     """
 
     rows: Vector
     cash: float
     adversary: Vector
-    volatility: float
-    direction: Vector | None = None
+    slopes: tuple[Slope, ...] = ()
+    error: Vector | None = None
 
 
 def read(value: object, count: int) -> Vector:

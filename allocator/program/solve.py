@@ -21,13 +21,16 @@ import numpy as np
 from allocator.errors import NotSolved
 from allocator.mandate.ambiguity import Known, inside
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.canonical import CanonicalCheck, check
 from allocator.program.compile import Compiled, Start, shape
 from allocator.program.conflicts import explain_conflict
-from allocator.program.multipliers import Multipliers, read
+from allocator.program.multipliers import Multipliers, Slope, read
 from allocator.types import Vector
 
+RELAXED = "CLARABEL at 10 x tolerance"
+"""Where cones meet in a corner the last digit may be out of reach; our own checks then judge what is left."""
 RESIDUAL_ALLOWED = 1e-6
 """Canonical residuals above this are no solution, whatever the status says."""
 
@@ -85,7 +88,8 @@ class Program:
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         infeasible = False
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
-            status, found = _attempt(self._compiled, solver, limits)
+            looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
+            status, found = _attempt(self._compiled, solver.partition(" ")[0], looser)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 infeasible = True
                 attempts.append(f"{solver}: {status}")
@@ -108,9 +112,8 @@ class Program:
 
     def ladder(self, mandate: Mandate) -> tuple[str, ...]:
         """The solvers asked, in this order."""
-        conic = mandate.volatility is not None or "KullbackLeibler" in self._compiled.shape.pattern
-        if conic:
-            return ("CLARABEL", "SCS")
+        if self._compiled.shape.conic:
+            return ("CLARABEL", RELAXED, "SCS")
         return ("PIQP", "CLARABEL") if mandate.risk_aversion > 0 else ("HIGHS", "CLARABEL")
 
     def _solution(
@@ -125,19 +128,24 @@ class Program:
         variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
         rows = len(mandate.rows.labels)
         dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
-        volatility = constraints.volatility.dual_value if constraints.volatility is not None else None
         prices = read(constraints.rows.dual_value if constraints.rows is not None else None, rows)
         prices = np.maximum(prices, 0) * scale / self._compiled.row_units
+        slopes = self._slopes(outlook, mandate)
         # where W is written as 1 − costs, cash is priced without what wealth is worth there
         in_costs = mandate.cost_price(outlook) + float(
-            prices @ np.where(mandate.rows.expected != 0, mandate.rows.wealth, 0)
+            prices @ np.where(mandate.rows.looks_at_gains != 0, mandate.rows.wealth, 0)
+        )
+        in_costs += sum(
+            slope.price
+            for rule, slope in zip(mandate.convex_rules, slopes, strict=True)
+            if isinstance(rule, WorstCaseFloor)
         )
         multipliers = Multipliers(
             rows=prices,
             cash=float(read(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
-            volatility=0.0 if volatility is None else max(float(np.ravel(volatility[0])[0]), 0.0) * scale,
-            direction=None if volatility is None else _unit(-np.ravel(volatility[1])),
+            slopes=slopes,
+            error=self._error_direction(),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -149,15 +157,30 @@ class Program:
             seconds,
         )
 
+    def _error_direction(self) -> Vector | None:
+        """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
+        cone = self._compiled.constraints.error
+        if cone is None or cone.dual_value is None:
+            return None
+        direction = -np.ravel(cone.dual_value[1])
+        length = float(np.linalg.norm(direction)) * (1 + 1e-15)
+        # shorter than 1 where nothing is at risk: then the price of the charge is only partly used
+        price = float(np.ravel(cone.dual_value[0])[0])
+        return direction / max(length, price) if max(length, price) > 0 else direction
 
-def _unit(vector: Vector) -> Vector:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length > 0 else vector
+    def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[Slope, ...]:
+        """Prices and lawful directions of the convex rules."""
+        found = []
+        for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
+            slope = own.read()
+            direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
+            found.append(Slope(slope.price * self._compiled.scale, direction))
+        return tuple(found)
 
 
 def _least_volatility(start: Start, outlook: Outlook, mandate: Mandate, limits: Limits) -> float:
     """The lowest annual volatility that the linear rules allow."""
-    calm = replace(mandate, return_weight=0.0, risk_aversion=1.0, ambiguity=Known(), volatility=None)
+    calm = replace(mandate, return_weight=0.0, risk_aversion=1.0, ambiguity=Known(), convex_rules=(), return_error=None)
     solution = Program(outlook, calm).solve(start, outlook, calm, limits)
     wealth = float(solution.holdings.sum()) + solution.cash
     return float(np.sqrt(outlook.risk.variance(solution.holdings) / outlook.years)) / wealth

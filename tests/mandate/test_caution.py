@@ -16,7 +16,7 @@ from allocator.book.folder import load
 from allocator.errors import BadInput
 from allocator.mandate.ambiguity import Box, KullbackLeibler, TotalVariation
 from allocator.mandate.caution import radius_of
-from allocator.mandate.mandate import mandate_of
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.beliefs import bounds
 from allocator.outlook.model import question_of, ranges_of, signals_of
 from allocator.outlook.outlook import Outlook, outlook_of

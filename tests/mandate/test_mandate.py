@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from allocator.mandate.ambiguity import Known, TotalVariation
-from allocator.mandate.mandate import bucket_shares, mandate_of, untraded
-from allocator.mandate.rules import Trade
+from allocator.mandate.counted import bucket_shares
+from allocator.mandate.mandate import untraded
+from allocator.mandate.rules import Trade, VolatilityLimit
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from tests.books import book
 from tests.questions import random_question
@@ -43,8 +45,9 @@ def test_every_wish_of_the_settings_becomes_a_labelled_rule() -> None:
         "cash at least 2%", "cash at most 30%", "turnover at most 25% (purchases)", "turnover at most 25% (sales)",
         "expected return at least 1%", "DDD is not tradable yet",
     ]  # fmt: skip
-    assert made.volatility is not None
-    assert made.volatility.limit == 0.3
+    (volatility,) = made.convex_rules
+    assert isinstance(volatility, VolatilityLimit)
+    assert (volatility.limit, volatility.against) == (0.3, None)
     np.testing.assert_array_equal(made.rows.holdings.toarray()[10], [1.0, 0.0, 0.5, 0.0])
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible
-from allocator.mandate.mandate import mandate_of
 from allocator.mandate.prechecks import refuse_hopeless
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.program.compile import Start
 from allocator.program.solve import Program

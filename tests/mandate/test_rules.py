@@ -117,6 +117,8 @@ def residuals(rows: Rows, trade: Trade, outlook: Outlook) -> Vector:
     h, c, b, s = trade.values / unit, trade.cash / unit, trade.bought / unit, trade.sold / unit
     mean = float(outlook.probabilities @ (outlook.returns @ h + outlook.cash_returns * c))
     left = rows.holdings @ h + rows.cash * c + rows.buys @ b + rows.sells @ s + rows.expected * mean
+    if rows.gains.size:
+        left = left + rows.gains @ (outlook.returns @ h + outlook.cash_returns * c)
     return np.asarray(left - rows.wealth * trade.value / unit - rows.limit)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.mandate import mandate_of
 from allocator.mandate.rules import Trade
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan import lots as lots_module
 from allocator.plan.lots import traded, whole_lots

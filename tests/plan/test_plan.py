@@ -18,8 +18,9 @@ from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.errors import NotSolved
 from allocator.mandate.ambiguity import TotalVariation, worst_case
-from allocator.mandate.mandate import mandate_of, untraded
+from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import Trade
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.document import plan_document

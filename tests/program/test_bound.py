@@ -13,7 +13,7 @@ from allocator.mandate.ambiguity import inside
 from allocator.mandate.rules import MinimumExpectedReturn, Trade
 from allocator.plan.certificate import Certificate, certify
 from allocator.program.bound import Prices, lower_bound, tightest
-from allocator.program.multipliers import Multipliers
+from allocator.program.multipliers import Multipliers, Slope
 from allocator.program.solve import Solution
 from tests.questions import SETS, Question, no_cash, question, random_portfolios, random_question
 
@@ -66,7 +66,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> Prices:
     factors = asked.outlook.risk.loadings.shape[1]
     direction = draw.normal(size=factors + count)
     size = float(10 ** draw.uniform(-3, 1))
-    conic = asked.mandate.volatility is not None
+    conic = bool(asked.mandate.convex_rules)
     return Prices(
         rows=size * draw.exponential(size=len(asked.mandate.rows.labels)),
         position=size * draw.normal(size=count),
@@ -74,8 +74,8 @@ def nonsense(asked: Question, draw: np.random.Generator) -> Prices:
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
         adversary=inside(draw.normal(0.3, 0.3, scenarios), asked.mandate.ambiguity, asked.outlook.probabilities),
-        volatility=size * float(draw.exponential()) if conic else 0.0,
-        direction=direction / np.linalg.norm(direction),
+        slopes=(Slope(size * float(draw.exponential()), direction / np.linalg.norm(direction)),) if conic else (),
+        error=np.zeros(0),
     )
 
 
@@ -88,9 +88,9 @@ def test_multipliers_of_any_kind_prove_a_bound_that_holds(part: int) -> None:
         for _ in range(40):
             prices = nonsense(asked, draw)
             assert lower_bound(asked.start, asked.outlook, asked.mandate, prices) <= optimum + 1e-9
-            found = Multipliers(prices.rows, prices.cash, prices.adversary, prices.volatility)
+            found = Multipliers(prices.rows, prices.cash, prices.adversary, prices.slopes)
             at = holdings if draw.random() < 0.5 else draw.dirichlet(np.ones(len(holdings)))
-            _, bound = tightest(asked.start, asked.outlook, asked.mandate, at, found)
+            _, bound = tightest(asked.start, asked.outlook, asked.mandate, asked.trade(at), found)
             assert bound <= optimum + 2e-9
 
 
@@ -100,7 +100,8 @@ def test_blunted_multipliers_loosen_the_bound_without_making_it_false() -> None:
     bounds = []
     for share in (1.0, 0.9, 0.5, 0.0):
         found = replace(solution.multipliers, rows=solution.multipliers.rows * share)
-        bounds.append(tightest(asked.start, asked.outlook, asked.mandate, solution.holdings, found)[1])
+        target = asked.trade(solution.holdings)
+        bounds.append(tightest(asked.start, asked.outlook, asked.mandate, target, found)[1])
 
     assert bounds[0] == pytest.approx(asked.loss(solution.holdings), abs=1e-7)
     assert (np.diff(bounds) < 0).all()
@@ -110,6 +111,13 @@ def test_blunted_multipliers_loosen_the_bound_without_making_it_false() -> None:
 def solved() -> tuple[Question, Solution, Prices]:
     """One question of ten names, its solution and its prices."""
     asked = random_question(61)
+    return asked, asked.solved(), asked.prices()[0]
+
+
+@functools.cache
+def conic() -> tuple[Question, Solution, Prices]:
+    """The same with a limit of volatility."""
+    asked = random_question(61, volatility=0.2)
     return asked, asked.solved(), asked.prices()[0]
 
 
@@ -182,24 +190,24 @@ def test_a_target_that_is_no_number_is_not_certified() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["rows", "volatility", "adversary sum", "adversary sign", "adversary far", "direction"]
+    "what", ["rows", "price of volatility", "adversary sum", "adversary sign", "adversary far", "direction"]
 )
 def test_prices_that_are_not_lawful_certify_nothing(what: str) -> None:
-    asked, solution, prices = solved()
+    asked, solution, prices = conic() if what in ("price of volatility", "direction") else solved()
     q = prices.adversary
     order = np.eye(len(q))
     unlawful = {
         "rows": replace(prices, rows=prices.rows - 1e-3),
-        "volatility": replace(prices, volatility=-1e-3),
+        "price of volatility": replace(prices, slopes=(Slope(-1e-3, np.zeros(13)),)),
         "adversary sum": replace(prices, adversary=q * 1.001),
         "adversary sign": replace(prices, adversary=q + (order[0] - order[1]) * (q[1] + 1e-3)),
         "adversary far": replace(prices, adversary=order[int(np.argmin(asked.outlook.probabilities))]),
-        "direction": replace(prices, direction=np.full(13, 1.0)),
+        "direction": replace(prices, slopes=(Slope(0.0, np.full(13, 1.0)),)),
     }[what]
 
     with pytest.raises(NotSolved, match="not lawful"):
         certify(
-            asked.start, asked.outlook, asked.mandate, target(), unlawful,
+            asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), unlawful,
             solver=solution.solver, attempts=(), canonical=solution.canonical,
         )  # fmt: skip
 

@@ -198,5 +198,5 @@ def test_too_little_volatility_is_named_with_the_least_that_the_other_rules_allo
     assert error.rules == ("volatility at most 10%",)
     assert error.message.startswith("cannot hold together: 'volatility at most 10%' and the other rules")
     assert error.fixes == ("raise 'volatility at most 10%' to 17.89%",)
-    mended_limit = replace(asked.mandate, volatility=VolatilityLimit(0.1789))
+    mended_limit = replace(asked.mandate, convex_rules=(VolatilityLimit(0.1789),))
     replace(asked, mandate=mended_limit).certified()

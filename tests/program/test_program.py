@@ -113,8 +113,9 @@ def by_cuts(asked: Question, ambiguity: Ambiguity, p: Vector) -> float:
         else:
             assert isinstance(rule, Turnover)
             rules += [cp.sum(cp.pos(moved)) <= rule.limit, cp.sum(cp.neg(moved)) <= rule.limit]
-    if mandate.volatility:
-        rules.append(cp.norm(root.T @ w) <= mandate.volatility.limit * np.sqrt(outlook.years) * wealth)
+    for rule in mandate.convex_rules:
+        assert isinstance(rule, VolatilityLimit)
+        rules.append(cp.norm(root.T @ w) <= rule.limit * np.sqrt(outlook.years) * wealth)
     gains = outlook.returns @ w + outlook.cash_returns * cash
     cuts = [worst >= -(p @ gains)]
     objective = cp.Minimize(worst + mandate.risk_aversion * cp.sum_squares(root.T @ w) + cost)
@@ -173,7 +174,7 @@ def test_solving_again_by_parameters_equals_compiling_afresh(ambiguity: Ambiguit
             ambiguity=replace(ambiguity, **other),
             linear_rules=rules,
             risk_aversion=1.0 + seed,
-            volatility=VolatilityLimit(0.2 + 0.02 * seed),
+            convex_rules=(VolatilityLimit(0.2 + 0.02 * seed),),
             cost_rates=draw.uniform(0, 0.01, 10),
         )
         again = Question(Start(held[:-1], float(held[-1])), outlook, mandate)
@@ -212,7 +213,7 @@ def other_scenarios(asked: Question) -> Question:
 
 
 def with_volatility(asked: Question) -> Question:
-    return replace(asked, mandate=replace(asked.mandate, volatility=VolatilityLimit(0.2)))
+    return replace(asked, mandate=replace(asked.mandate, convex_rules=(VolatilityLimit(0.2),)))
 
 
 def without_risk(asked: Question) -> Question:
@@ -491,8 +492,9 @@ def test_the_price_of_volatility_is_what_its_limit_is_worth(years: float) -> Non
 
     prices, _ = asked(0.08).prices()
 
-    assert prices.volatility > 1e-3
-    assert prices.volatility * np.sqrt(years) == pytest.approx(central_difference(asked, 0.08), rel=0.01)
+    (slope,) = prices.slopes
+    assert slope.price > 1e-3
+    assert slope.price * np.sqrt(years) == pytest.approx(central_difference(asked, 0.08), rel=0.01)
 
 
 def test_a_rule_that_does_not_bind_is_worth_nothing() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
 from allocator.mandate.ambiguity import Ambiguity, Box, KullbackLeibler, TotalVariation
-from allocator.mandate.mandate import mandate_of
 from allocator.mandate.rules import AtLeast, AtMost, LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.program.compile import Start
 from allocator.types import Vector

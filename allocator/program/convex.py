@@ -1,0 +1,143 @@
+"""Convex rules in the program, one function a class: constraints with parameters, and how their duals are read.
+
+A dual is read as a price and a direction, so that the lower bound can put the rule's tangent there in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from allocator.mandate.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
+from allocator.outlook.outlook import Outlook
+from allocator.program.multipliers import Slope, read
+from allocator.program.worst_case import shape_of, worst_case
+from allocator.types import Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """The variables that a convex rule may speak of; `gains` (K,) and `costs` are in units of the largest return."""
+
+    holdings: cp.Variable
+    wealth: cp.Variable
+    factors: cp.Variable
+    gains: cp.Variable
+    costs: cp.Variable
+
+
+@dataclass(frozen=True, eq=False)
+class Modelled:
+    """A convex rule's constraints; `write(rule, outlook, unit)` sets its numbers, `read()` gives its scaled dual."""
+
+    constraints: list[cp.Constraint]
+    write: Callable[[Any, Outlook, float], None]
+    read: Callable[[], Slope]
+
+
+def modelled(rule: ConvexRule, decision: Decision, outlook: Outlook) -> Modelled:
+    """A convex rule as constraints on one decision."""
+    return _constraints(rule, decision, outlook)
+
+
+def pattern_of(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
+    """What of a rule is compiled in: two rules of one pattern share a program."""
+    if isinstance(rule, VolatilityLimit):
+        return ("volatility", rule.against is None)
+    if isinstance(rule, LargestWeights):
+        return ("largest", rule.count)
+    if isinstance(rule, WorstCaseFloor):
+        ambiguity, support = shape_of(rule.ambiguity, probabilities)
+        return ("worst case", type(ambiguity).__name__, support)
+    raise TypeError(f"no program for {type(rule).__name__}")
+
+
+def is_conic(pattern: tuple[Any, ...]) -> bool:
+    """Whether a rule of this pattern takes more than linear constraints."""
+    return pattern[0] == "volatility" or "KullbackLeibler" in pattern
+
+
+@singledispatch
+def _constraints(rule: object, decision: Decision, outlook: Outlook) -> Modelled:  # noqa: ARG001
+    raise TypeError(f"no program for {type(rule).__name__}")
+
+
+@_constraints.register
+def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
+    names, factors = outlook.risk.loadings.shape
+    limit = cp.Parameter(nonneg=True, name="volatility limit")
+    deviations = np.sqrt(outlook.risk.specific)
+    own = cp.multiply(deviations, decision.holdings)
+    exposures, reference = decision.factors, None
+    if rule.against is not None:
+        reference = cp.Parameter(factors + names, name="benchmark's risk")
+        exposures = exposures - reference[:factors] * decision.wealth
+        own = own - reference[factors:] * decision.wealth
+    cone = cp.SOC(limit * decision.wealth, cp.hstack([exposures, own])).set_label("volatility")
+
+    def write(rule: VolatilityLimit, outlook: Outlook, unit: float) -> None:
+        del unit
+        limit.value = rule.limit * np.sqrt(outlook.years)
+        if reference is not None:
+            against = np.asarray(rule.against)
+            reference.value = np.concatenate([outlook.risk.loadings.T @ against, deviations * against])
+
+    def slope() -> Slope:
+        if cone.dual_value is None:
+            return Slope(0.0, None)
+        price, direction = max(float(np.ravel(cone.dual_value[0])[0]), 0.0), -np.ravel(cone.dual_value[1])
+        return Slope(price, _divided(direction, float(np.linalg.norm(direction))))
+
+    return Modelled([cone], write, slope)
+
+
+@_constraints.register
+def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
+    names = outlook.risk.loadings.shape[0]
+    limit = cp.Parameter(nonneg=True, name="limit of the largest")
+    least, above = cp.Variable(name="least of the largest"), cp.Variable(names, nonneg=True)
+    each = above >= decision.holdings - least
+    together = (rule.count * least + cp.sum(above) <= limit * decision.wealth).set_label("largest")
+
+    def write(rule: LargestWeights, outlook: Outlook, unit: float) -> None:
+        del outlook, unit
+        limit.value = rule.limit
+
+    def slope() -> Slope:
+        price = max(float(read(together.dual_value, 1)[0]), 0.0)
+        return Slope(price, _divided(read(each.dual_value, names), price))
+
+    return Modelled([each, together], write, slope)
+
+
+@_constraints.register
+def _(rule: WorstCaseFloor, decision: Decision, outlook: Outlook) -> Modelled:
+    scenarios = len(outlook.scenarios)
+    shortfalls = cp.Variable(scenarios, name="shortfalls")
+    reference, limit = cp.Parameter(scenarios, name="benchmark's gains / unit"), cp.Parameter(name="floor / unit")
+    worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
+    each = shortfalls >= reference - decision.gains
+    together = (worst.expression + decision.costs <= -limit).set_label("worst case")
+    of = 1.0
+
+    def write(rule: WorstCaseFloor, outlook: Outlook, unit: float) -> None:
+        nonlocal of
+        of = unit
+        limit.value, reference.value = rule.limit / unit, rule.benchmark_gains(outlook) / unit
+        worst.write(rule.ambiguity, outlook.probabilities)
+
+    def slope() -> Slope:
+        price = max(float(read(together.dual_value, 1)[0]), 0.0)
+        return Slope(price / of, _divided(read(each.dual_value, scenarios), price))
+
+    return Modelled([each, together, *worst.constraints], write, slope)
+
+
+def _divided(direction: Vector, price: float) -> Vector | None:
+    """The direction of a dual; None where its price is too small to tell one."""
+    return direction / price if price > 1e-12 else None
