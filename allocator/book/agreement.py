@@ -180,7 +180,7 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 int(str(row)),
                 "date",
                 f"{date:%Y-%m-%d}",
-                f"is {(as_of - date).days} days before as_of = {settings.book.as_of}",
+                f"is {(settings.book.as_of - date.date()).days} days before as_of = {settings.book.as_of}",
                 f"bring the rate up to date: {OLDEST_RATE} days at most",
             )
     if "prices" in tables and settings.risk.source == "prices" and settings.risk.after_as_of == "refuse":

@@ -194,48 +194,79 @@ def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[
             "add [question] to book.toml, or remove the table",
         )
         return
-    claimed: dict[str, dt.date] = {}
+    judged: dict[str, tuple[str, dt.date]] = {}
+    claimed: set[str] = set()
     seen: set[tuple[object, ...]] = set()
-    for row, signal in signals.sort_values("date", kind="stable").iterrows():
+    # a day's claims come before what is said of them, wherever their rows stand
+    in_order = sorted(signals.iterrows(), key=lambda item: (item[1]["date"], item[1]["kind"] != "claim"))
+    for row, signal in in_order:
         place, day = (where, int(str(row))), signal["date"].date()
-        if day > settings.book.as_of:
-            yield Breach(
-                *place, "date", str(day), f"is after as_of = {settings.book.as_of}", "correct it, or move as_of forward"
-            )
-        if day < question.opened:
-            yield Breach(
-                *place,
-                "date",
-                str(day),
-                f"is before the question opened on {question.opened}",
-                "correct it; what was known by then belongs in the prior",
-            )
-        key = (signal["kind"], signal["source"], *([day] if signal["kind"] == "usage" else []))
+        kind, source = str(signal["kind"]), str(signal["source"])
+        yield from _day(settings, question.opened, place, day)
+        key = (kind, source, *([day] if kind == "usage" else []))
         if key in seen:
-            yield Breach(
-                *place, "kind", f"{signal['kind']} {signal['source']}", "stands here twice", "keep one of them"
-            )
+            yield Breach(*place, "kind", f"{kind} {source}", "stands here twice", "keep one of them")
+            continue
         seen.add(key)
-        if signal["kind"] == "usage":
+        if kind == "usage":
             yield from _usage(settings, place, signal)
             continue
-        if signal["source"] not in question.labs:
+        yield from _no_figures(place, signal)
+        if source not in question.labs:
             yield Breach(
-                *place,
-                "source",
-                signal["source"],
-                "no such lab in [question.labs]",
-                did_you_mean(str(signal["source"]), question.labs),
+                *place, "source", source, "no such lab in [question.labs]", did_you_mean(source, question.labs)
             )
-        if signal["kind"] == "claim":
-            claimed[signal["source"]] = day
-        elif signal["source"] not in claimed:
+        if kind == "claim":
+            claimed.add(source)
+        else:
+            yield from _verdict(place, (kind, source, day), claimed, judged)
+
+
+def _day(settings: Settings, opened: dt.date, place: tuple[str, int], day: dt.date) -> Iterator[Breach]:
+    as_of = settings.book.as_of
+    if day > as_of:
+        yield Breach(*place, "date", str(day), f"is after as_of = {as_of}", "correct it, or move as_of forward")
+    if day < opened:
+        yield Breach(
+            *place,
+            "date",
+            str(day),
+            f"is before the question opened on {opened}",
+            "correct it; what was known by then belongs in the prior",
+        )
+
+
+def _verdict(
+    place: tuple[str, int],
+    said: tuple[str, str, dt.date],
+    claimed: Collection[str],
+    judged: dict[str, tuple[str, dt.date]],
+) -> Iterator[Breach]:
+    """A verification or refutation belongs to an earlier claim, and a claim is judged once."""
+    kind, source, day = said
+    if source not in claimed:
+        yield Breach(*place, "kind", kind, f"{source} has claimed nothing by {day}", "add the claim that it belongs to")
+    if source in judged:
+        before, then = judged[source]
+        yield Breach(
+            *place,
+            "kind",
+            f"{kind} {source}",
+            f"a claim is judged once, and this one's {before} is of {then}",
+            "keep the row that holds, and remove the other",
+        )
+    judged.setdefault(source, (kind, day))
+
+
+def _no_figures(place: tuple[str, int], signal: pd.Series[float]) -> Iterator[Breach]:
+    for name in ("price_fall", "usage_growth"):
+        if name in signal and pd.notna(signal[name]):
             yield Breach(
                 *place,
-                "kind",
-                signal["kind"],
-                f"{signal['source']} has claimed nothing by {day}",
-                "add the claim that it belongs to",
+                name,
+                f"{signal[name]:g}",
+                f"belongs to a usage figure, and this is a {signal['kind']}",
+                "clear the cell, or change the kind to usage",
             )
 
 

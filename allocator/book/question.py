@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from allocator.book.section import Fraction, NonNegative, Positive, Section
+from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
 
 Ratio = Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
 Interior = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -33,7 +32,7 @@ class DemandSection(Section):
 
 
 class RangesSection(Section):
-    """What the book is unsure of, as [lowest, highest]; the bounds of P(generalizable) are taken over the corners."""
+    """What the book is unsure of, as [lowest, highest] of one value that all labs share and that replaces theirs."""
 
     prior_generalizable: Between
     disclosure: Between
@@ -55,7 +54,7 @@ class RangesSection(Section):
 class QuestionSection(Section):
     """The replicability question. With it, the probabilities of [scenarios] are the prior of the day it opened."""
 
-    opened: dt.date = Field(description="the day from which silence counts")
+    opened: Day = Field(description="the day from which silence counts")
     labs: dict[str, LabSection] = Field(min_length=1, description="who may answer, by name")
     threshold: float = Field(default=0.95, gt=0.5, lt=1, description="settled when one answer is this probable")
     release: float = Field(default=0.85, gt=0.5, lt=1, description="unsettled again below this")
@@ -100,5 +99,5 @@ class ModelSection(Section):
 class MarketSection(Section):
     """What prices imply: the market's own scenario probabilities on a date, moved since then by the same signals."""
 
-    date: dt.date
+    date: Day
     probabilities: dict[str, Fraction] = Field(description="by scenario, summing to 1")

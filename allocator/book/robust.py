@@ -23,8 +23,8 @@ class RobustSection(Section):
 
     schedule: Literal["fixed", "caution", "corners"] = Field(
         default="fixed",
-        description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), so that it "
-        "falls to nothing as the question settles; corners: as far as [question.ranges] reach. For kl twice its square",
+        description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), and "
+        "nothing once the question is settled, for kl twice its square; corners: as far as [question.ranges] reach",
     )
     caution: Fraction | None = Field(default=None, description="how much of the way to being wrong we guard against")
     return_error: Literal["none", "box", "ellipsoid"] = Field(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A weight, share or probability from 0 to 1; 12 % is 0.12."""
@@ -12,6 +13,17 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BasisPoints = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]
 """Hundredths of a percent; 10 bps of 1000 USD is 1 USD."""
+FIRST_DAY, LAST_DAY = dt.date(1900, 1, 1), dt.date(2999, 12, 31)
+
+
+def _within_calendar(day: dt.date) -> dt.date:
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise ValueError(f"{day} must lie from {FIRST_DAY} to {LAST_DAY}; correct the year")
+    return day
+
+
+Day = Annotated[dt.date, AfterValidator(_within_calendar)]
+"""A date that leaves room for the decades we look ahead; one beyond it is a slip of the pen."""
 
 
 class Section(BaseModel):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
-from allocator.book.section import Fraction, NonNegative, Positive, Section
+from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
 from allocator.book.trading import CostsSection, LotsSection, TradingSection
 from allocator.book.wishes import MandateSection, Return
 from allocator.book.wishes import Range as Range  # noqa: PLC0414  # the mandate reads it from here
@@ -20,7 +19,7 @@ class BookSection(Section):
 
     name: str = Field(min_length=1)
     currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code, such as USD")
-    as_of: dt.date = Field(description="the day on which the book speaks; no row of any table may be later")
+    as_of: Day = Field(description="the day on which the book speaks; no row of any table may be later")
 
 
 class HorizonSection(Section):

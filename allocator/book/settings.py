@@ -67,7 +67,10 @@ def read_settings(
     try:
         return settings_from(document, source=source)
     except BadInput as error:
-        raise BadInput(placed(error.breaches, text, overrides, source=source)) from None
+        found = placed(error.breaches, text, overrides, source=source)
+        if as_of is not None:  # it came from the caller, whatever the file says
+            found = [replace(one, table="--as-of", row=None) if one.column == "book.as_of" else one for one in found]
+        raise BadInput(found) from None
 
 
 _PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")

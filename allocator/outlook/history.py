@@ -37,7 +37,7 @@ def returns_of(book: Book) -> History:
     """
     assert book.price_history is not None
     settings = book.settings.risk
-    until = book.price_history.loc[: pd.Timestamp(book.settings.book.as_of)]
+    until = book.price_history[book.price_history.index <= pd.Timestamp(book.settings.book.as_of)]
     window = until.tail(int(settings.window_rows or 0) + 1)  # one more price than returns
     dropped_after = len(book.price_history) - len(until)
     breaches: list[Breach] = []
@@ -104,15 +104,15 @@ def returns_of(book: Book) -> History:
 
 def _stale(book: Book, prices: pd.DataFrame) -> Iterator[Breach]:
     """A history that ends long before as_of, one name's or all of it, or that does once rows with blanks are out."""
-    as_of, days = pd.Timestamp(book.settings.book.as_of), book.settings.risk.max_age_days
+    today, days = book.settings.book.as_of, book.settings.risk.max_age_days
     cure = f"bring it up to date, or raise risk.max_age_days above {days}"
     if not len(prices):
         return
 
     def told(date: pd.Timestamp) -> str:
-        return f"{date:%Y-%m-%d}, {(as_of - date).days} days before as_of = {as_of:%Y-%m-%d}"
+        return f"{date:%Y-%m-%d}, {(today - date.date()).days} days before as_of = {today}"
 
-    oldest = as_of - pd.Timedelta(days=days)
+    oldest = pd.Timestamp(today) - pd.Timedelta(days=days)
     if prices.index[-1] < oldest:
         yield _breach("date", f"the last row is of {told(prices.index[-1])}", cure)
         return

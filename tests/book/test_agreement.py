@@ -730,6 +730,17 @@ def test_rows_left_out_do_not_hide_that_prices_are_out_of_date(listed: Folder, b
     assert only.startswith(said)
 
 
+def test_tables_of_today_are_out_of_date_on_the_last_day_of_the_calendar(listed: Folder) -> None:
+    from_prices(listed).to_csv(listed.path / "prices.csv")
+    last = dt.date(2999, 12, 31)
+    old = (last - dt.date(2026, 11, 18)).days
+
+    (only,) = stale(listed, as_of=last)
+    assert only.startswith(f"prices.csv date: the last row is of 2026-11-18, {old} days before as_of = 2999-12-31")
+    listed.write("fx.csv", [["currency", "rate", "date"], ["TWD", "0.03", "2026-11-18"]])
+    assert any(f"is {old} days before as_of = 2999-12-31" in one for one in told(listed, as_of=last))
+
+
 def test_risk_from_prices_says_that_currency_moves_are_not_in_it(listed: Folder) -> None:
     from_prices(listed).to_csv(listed.path / "prices.csv")
     assert "currency" not in risk_of(load(listed.path)).source

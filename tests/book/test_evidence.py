@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
 from allocator.book.folder import load
 from allocator.book.settings import read_settings
 from allocator.errors import BadInput, Breach
+from allocator.outlook.model import probabilities_of
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -49,6 +52,20 @@ def test_a_book_that_agrees_with_itself_is_taken(note: Folder) -> None:
     assert book.signals["date"].is_monotonic_increasing
 
 
+def test_the_order_of_the_rows_does_not_matter(note: Folder) -> None:
+    rows = [
+        ["2026-07-01", "claim", "OpenAI", "", ""], ["2026-07-01", "verification", "OpenAI", "", ""],
+        ["2026-08-01", "claim", "Google", "", ""], ["2026-08-01", "refutation", "Google", "", ""],
+        ["2026-07-01", "usage", "x", 0.2, 0.1],
+    ]  # fmt: skip
+    found = []
+    for order in permutations(rows):
+        note.write("signals.csv", [HEADER, *order])
+        found.append(probabilities_of(load(note.path)))
+
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], (120, 4)), atol=1e-15)
+
+
 # Signals
 
 
@@ -82,6 +99,26 @@ def test_a_book_that_agrees_with_itself_is_taken(note: Folder) -> None:
         (
             [["2026-08-01", "claim", "Google"], ["2026-07-01", "refutation", "Google"]],
             3, "kind", "refutation", "Google has claimed nothing by 2026-07-01", "add the claim",
+        ),
+        (
+            [["2026-07-01", "claim", "Google"], ["2026-08-01", "verification", "Google"],
+             ["2026-09-01", "refutation", "Google"]],
+            4, "kind", "refutation Google", "a claim is judged once, and this one's verification is of 2026-08-01",
+            "keep the row that holds",
+        ),
+        (
+            [["2026-09-01", "verification", "Google"], ["2026-08-01", "refutation", "Google"],
+             ["2026-07-01", "claim", "Google"]],
+            2, "kind", "verification Google", "a claim is judged once, and this one's refutation is of 2026-08-01",
+            "keep the row that holds",
+        ),
+        (
+            [["2026-07-01", "claim", "Google", 0.2, ""]],
+            2, "price_fall", "0.2", "belongs to a usage figure, and this is a claim", "clear the cell, or change",
+        ),
+        (
+            [["2026-07-01", "claim", "Google"], ["2026-08-01", "refutation", "Google", "", 0.1]],
+            3, "usage_growth", "0.1", "belongs to a usage figure, and this is a refutation", "clear the cell",
         ),
         (
             [["2026-07-01", "usage", "x", "", 0.1]],
@@ -280,6 +317,46 @@ def test_a_loading_outside_its_range_is_refused_where_it_stands(note: Folder, co
     (breach,) = refused(note)
 
     assert (breach.table, breach.row, breach.column) == ("exposures.csv", row, column)
+
+
+# The calendar
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "table"),
+    [
+        ("book.as_of=3000-01-01", "book.as_of", "--set"),
+        ("book.as_of=1899-12-31", "book.as_of", "--set"),
+        ("question.opened=1899-12-31", "question.opened", "--set"),
+        ("market.date=9990-01-01", "market.date", "--set"),
+    ],
+)
+def test_a_day_beyond_the_calendar_is_refused(note: Folder, override: str, key: str, table: str) -> None:
+    breach = next(breach for breach in refused(note, override) if breach.column == key)
+
+    assert breach.table == table
+    assert breach.rule.endswith("must lie from 1900-01-01 to 2999-12-31")
+    assert breach.cure == "correct the year"
+
+
+@pytest.mark.parametrize("day", ["9990-01-01", "9999-12-31", "0001-01-01", "3000-01-01", "1899-12-31"])
+@pytest.mark.parametrize("command", ["beliefs", "check", "rebalance"])
+def test_an_as_of_beyond_the_calendar_is_refused_as_what_it_is(
+    root: Path, run: Run, valid: Valid, command: str, day: str
+) -> None:
+    answer = run(command, root / "data" / "note", "--as-of", day, "--json")
+
+    (breach,) = valid(answer.stdout, "error")["breaches"]
+    assert answer.exit_code == 3
+    assert (breach["table"], breach["row"], breach["column"]) == ("--as-of", None, "book.as_of")
+    assert (breach["rule"], breach["cure"]) == (f"{day} must lie from 1900-01-01 to 2999-12-31", "correct the year")
+
+
+@pytest.mark.parametrize("command", ["beliefs", "returns", "check"])
+def test_the_last_day_of_the_calendar_is_a_day_as_any_other(root: Path, run: Run, command: str) -> None:
+    answer = run(command, root / "data" / "note", "--as-of", "2999-12-31", "--json")
+
+    assert answer.exit_code == 0
 
 
 # Through the command line

@@ -367,6 +367,16 @@ def test_prices_give_the_moves_from_the_markets_date_to_today(note: Folder, book
     assert found.names == book.instruments
 
 
+def test_moves_that_a_thousand_years_do_not_explain_are_refused_as_such(note: Folder, book: Book) -> None:
+    then = np.linspace(10, 100, len(book.instruments))
+    priced_days = {"2026-04-07": then, "2026-11-20": then * 1.01}
+    rows = [["date", *book.instruments], *([d, *map(repr, map(float, row))] for d, row in priced_days.items())]
+    note.write("prices.csv", rows)
+
+    with pytest.raises(BadInput, match="no scenario probability explains this move"):
+        implied(load(note.path, as_of=dt.date(2999, 12, 31)))
+
+
 def test_a_history_that_starts_after_the_markets_date_is_refused(note: Folder, book: Book) -> None:
     then = np.full(len(book.instruments), 10.0)
 
