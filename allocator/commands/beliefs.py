@@ -37,6 +37,7 @@ def beliefs(
         "format": "allocator.beliefs/1",
         "as_of": found.day.isoformat(),
         "generalizable": found.generalizable,
+        "jevons": found.jevons,
         "bounds": None if found.bounds is None else list(found.bounds),
         "settled": found.settled,
         "scenarios": [
@@ -50,9 +51,19 @@ def beliefs(
         ],
         "path": [{"date": found.days[i].isoformat(), "generalizable": float(found.path[i])} for i in found.months()],
         "signals": [
-            {"date": signal.date.isoformat(), "kind": signal.kind, "lab": signal.lab} for signal in found.signals
+            {
+                "date": signal.date.isoformat(),
+                "kind": signal.kind,
+                "lab": signal.lab,
+                "price_fall": signal.price_fall if signal.kind == "usage" else None,
+                "usage_growth": signal.usage_growth if signal.kind == "usage" else None,
+            }
+            for signal in found.signals
         ],
-        "next": [{"signal": possible.what, "generalizable": possible.probability} for possible in found.next_signals],
+        "next": [
+            {"signal": possible.what, "generalizable": possible.probability, "jevons": possible.jevons}
+            for possible in found.next_signals
+        ],
         "settled_by_silence": None if found.settled_by_silence is None else found.settled_by_silence.isoformat(),
         "settled_within": {f"{months}_months": found.settlement.within(months) for months in (3, 6, 12, 18, 24, 36)},
         "cards": [

@@ -20,7 +20,10 @@ def show_standing(book: Book, found: Standing, told: Sequence[Due] = ()) -> None
     out.print(f"{book.settings.book.name} · {found.day}", style="bold")
     answer = found.settled or "open"
     reach = "" if found.bounds is None else f", between {percents(found.bounds[0])} and {percents(found.bounds[1])}"
-    out.print(f"Generalizable with probability {percents(found.generalizable)}{reach}. The question is {answer}.")
+    demand = "" if found.jevons is None else f" Jevons with probability {percents(found.jevons)}."
+    out.print(
+        f"Generalizable with probability {percents(found.generalizable)}{reach}. The question is {answer}.{demand}"
+    )
     _now(out, found)
     _through_time(out, found)
     _next(out, found)
@@ -52,13 +55,19 @@ def _next(out: Console, found: Standing) -> None:
     if not found.next_signals:
         return
     heading(out, "What each possible next signal would do, today")
-    made = table("signal", "P(generalizable)", right=("P(generalizable)",))
+    numbers = ("P(generalizable)", *(() if found.jevons is None else ("P(Jevons)",)))
+    made = table("signal", *numbers, right=numbers)
     for possible in found.next_signals:
-        made.add_row(possible.what, percents(possible.probability))
+        demand = () if possible.jevons is None else (percents(possible.jevons),)
+        made.add_row(possible.what, percents(possible.probability), *demand)
     out.print(made)
 
 
 def _when(out: Console, found: Standing) -> None:
+    if found.settled is not None:
+        heading(out, "When it was settled")
+        out.print(f"It was settled on {found.settled_by_silence}.")
+        return
     heading(out, "When it will be settled")
     silence = (
         "silence alone never settles it"

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import rel_entr
 
 from allocator.book.book import Book
-from allocator.outlook.beliefs import bounds, generalizable
+from allocator.mandate.ambiguity import LEAST_RADIUS
+from allocator.outlook.beliefs import generalizable, settled
 from allocator.outlook.model import question_of, ranges_of, signals_of
 from allocator.outlook.outlook import Outlook
+from allocator.outlook.past import past_of
+from allocator.outlook.ranges import bounds
+
+GREATEST_ENTROPY = 50.0
+"""Of a KL set, as `[robust]` allows: e^-50 of a probability is beyond any belief."""
 
 
 def radius_of(book: Book, outlook: Outlook) -> float:
     """The radius of the book's ambiguity set on its as_of date.
 
-    fixed: as stated. caution: c·(1 − the probability of the likelier answer), which falls to nothing as the question
-    settles: 1 − π is the total-variation distance to certainty, so c is the part of the way to being wrong. corners:
-    the distance to the farthest belief that `[question.ranges]` allow, which need not shrink. For a KL set both are
-    turned into 2ρ² (Pinsker).
+    fixed: as stated. caution: c·(1 − the probability of the likelier answer) while the question is open, 0 once it is
+    settled: 1 − π is the total-variation distance to certainty, so c is the part of the way to being wrong; a KL set
+    gets 2ρ², the least entropy at which it can reach so far (Pinsker). corners: as far as the farthest belief that
+    `[question.ranges]` allow, which need not shrink: its distance, or for a KL set its relative entropy.
     """
     robust = book.settings.robust
     if robust.schedule == "fixed":
         return robust.radius
-    distance = _caution(book, outlook) if robust.schedule == "caution" else _corners(book, outlook)
+    if robust.schedule == "corners":
+        return _corners(book, outlook)
+    distance = _caution(book, outlook)
     return 2 * distance**2 if robust.set == "kl" else distance
 
 
@@ -30,7 +39,10 @@ def _caution(book: Book, outlook: Outlook) -> float:
     if question is None:
         likeliest = float(outlook.probabilities.max())
     else:
-        p = float(generalizable(question, outlook.probabilities[None, :])[0])
+        p = _generalizable(book, outlook)
+        way = past_of(question, signals_of(book), book.settings.book.as_of).generalizable
+        if settled(question, np.append(way[:-1], p)) is not None:  # today's belief is the outlook's
+            return 0.0
         likeliest = max(p, 1 - p)
     return float(book.settings.robust.caution or 0.0) * (1 - likeliest)
 
@@ -40,5 +52,24 @@ def _corners(book: Book, outlook: Outlook) -> float:
     assert question is not None  # the agreement of schedule and question was checked on loading
     assert ranges is not None
     low, high = bounds(question, ranges, signals_of(book), book.settings.book.as_of)
-    p = float(np.ravel(generalizable(question, outlook.probabilities[None, :]))[0])
+    p = _generalizable(book, outlook)
+    if book.settings.robust.set == "kl":
+        return _entropy_to(low, high, p)
     return max(high - p, p - low, 0.0)
+
+
+def _generalizable(book: Book, outlook: Outlook) -> float:
+    question = question_of(book)
+    assert question is not None
+    return float(np.ravel(generalizable(question, outlook.probabilities[None, :]))[0])
+
+
+def _entropy_to(low: float, high: float, p: float) -> float:
+    """Relative entropy of the farther of two beliefs in G against `p`: the radius of the KL ball that holds both.
+
+    That of the scenarios is the same, as the ranges move probability between the answers and not within them.
+    """
+    farthest = max(float(rel_entr(q, p) + rel_entr(1 - q, 1 - p)) for q in (low, high))
+    if farthest < 1e-12:
+        return 0.0  # the ranges allow one belief only, up to rounding
+    return min(max(farthest, LEAST_RADIUS), GREATEST_ENTROPY)

@@ -8,8 +8,9 @@ silence is evidence for P, a claim for G, and a verification weighs more than ei
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -180,19 +181,23 @@ def _evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.d
     """
     months = np.array([question.months(day) for day in days])
     ratio = likelihood_ratio(question, signals, months)[:, None]
-    factor = np.array([_demand_factor(question, signals, day) for day in days])[:, None]
+    factor = _demand_factors(question, signals, days)[:, None]
     result: Matrix = np.where(question.generalizable, ratio, 1.0) * np.where(question.jevons, factor, 1.0)
     return result
 
 
-def _demand_factor(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
+def _demand_factors(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Vector:
+    """(T,) what the usage figures told by each of `days` multiply the odds of the Jevons regime by."""
     demand = question.demand
-    if demand is None or not any(signal.kind == "usage" and signal.date <= day for signal in signals):
-        return 1.0
+    told = sorted(signal.date for signal in signals if signal.kind == "usage")
+    if demand is None or not told:
+        return np.ones(len(days))
     before = _log_odds_of_expanding(demand.mean, demand.deviation)
-    after = _log_odds_of_expanding(*elasticity(demand, signals, day))
+    after = [before, *(_log_odds_of_expanding(*elasticity(demand, signals, day)) for day in told)]
     # beyond e^±500 a regime is certain either way; the bound keeps the arithmetic finite
-    return float(np.exp(np.clip(after - before, -500.0, 500.0)))
+    steps: Vector = np.exp(np.clip(np.array(after) - before, -500.0, 500.0))
+    result: Vector = steps[[bisect_right(told, day) for day in days]]
+    return result
 
 
 def _log_odds_of_expanding(mean: float, deviation: float) -> float:
@@ -219,91 +224,16 @@ def generalizable(question: Question, probabilities: Matrix) -> Vector:
 
 def settled(question: Question, path: Vector) -> str | None:
     """Which answer a path of P(G), in date order, has settled on; None while open (in at τ, out below τ_off)."""
+    return settling(question, path)[0]
+
+
+def settling(question: Question, path: Vector) -> tuple[str | None, int | None]:
+    """The answer that a path of P(G), in date order, has settled on, and where in the path it did so last."""
     answer: str | None = None
-    for p in path:
+    since: int | None = None
+    for i, p in enumerate(path):
         if answer is not None and (p if answer == "generalizable" else 1 - p) < question.release:
-            answer = None
+            answer, since = None, None
         if answer is None and max(p, 1 - p) >= question.threshold:
-            answer = "generalizable" if p >= question.threshold else "proprietary"
-    return answer
-
-
-def claim_probability(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> float:
-    """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
-    z, weight = question.common
-    t = question.months(day)
-    silent = [
-        lab for name, lab in question.labs.items() if not any(s.lab == name and s.kind == "claim" for s in signals)
-    ]
-    p = float(generalizable(question, posterior(question, signals, [day]))[0])
-    seen = np.ones((1, len(z)))
-    for name, lab in question.labs.items():
-        seen = seen * of_lab(question, lab, [signal for signal in signals if signal.lab == name], np.array([t]), z)
-    quiet = np.ones(len(z))
-    for lab in silent:
-        quiet = quiet * survival(lab, t + months, z) / survival(lab, t, z)
-    background = float(np.exp(-months * sum(lab.background for lab in silent)))
-    weights = seen[0] * weight
-    genuine_silence = float(weights @ quiet / weights.sum())
-    return p * (1 - genuine_silence * background) + (1 - p) * (1 - background)
-
-
-@dataclass(frozen=True)
-class Possible:
-    """One thing that may be observed next: P(G) after it."""
-
-    what: str
-    probability: float
-
-
-def next_signals(question: Question, signals: Sequence[Signal], day: dt.date) -> list[Possible]:
-    """What each possible next signal, dated `day`, would do to P(G)."""
-    found = []
-    for name in question.labs:
-        own = [signal.kind for signal in signals if signal.lab == name]
-        kinds = ("verification", "refutation") if "claim" in own else ("claim",)
-        for kind in kinds:
-            if kind in own or ("verification" in own or "refutation" in own):
-                continue
-            told = [*signals, Signal(day, kind, name)]
-            after = float(generalizable(question, posterior(question, told, [day]))[0])
-            found.append(Possible(f"{kind} {'by' if kind == 'claim' else 'of'} {name}", after))
-    return found
-
-
-def settled_by_silence(question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20) -> dt.date | None:
-    """The first day from `day` on which silence alone has settled the question; None if never within `years`."""
-    days = [day + dt.timedelta(days=n) for n in range(365 * years)]
-    path = generalizable(question, posterior(question, signals, days))
-    there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
-    return days[int(there[0])] if len(there) else None
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """What the book is unsure of: lowest and highest prior of G, and factors on disclosure, hazard and background."""
-
-    prior: tuple[float, float]
-    disclosure: tuple[float, float]
-    hazard: tuple[float, float]
-    background: tuple[float, float]
-
-
-def bounds(question: Question, ranges: Ranges, signals: Sequence[Signal], day: dt.date) -> tuple[float, float]:
-    """Lowest and highest P(G) over the corners of `ranges` (robust Bayes): monotone, so corners suffice.
-
-    Every lab takes the same corner; `ranges` are absolute values that replace each lab's own.
-    """
-    found = []
-    share = question.prior[question.generalizable.astype(bool)].sum()
-    for p in ranges.prior:
-        scale = np.where(question.generalizable, p / share, (1 - p) / (1 - share))
-        for d in ranges.disclosure:
-            for h in ranges.hazard:
-                for b in ranges.background:
-                    labs = {
-                        name: replace(lab, disclosure=d, hazard=h, background=b) for name, lab in question.labs.items()
-                    }
-                    corner = replace(question, prior=question.prior * scale, labs=labs)
-                    found.append(float(generalizable(corner, posterior(corner, signals, [day]))[0]))
-    return min(found), max(found)
+            answer, since = "generalizable" if p >= question.threshold else "proprietary", i
+    return answer, since

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.evidence import ALWAYS, APPLICATION
-from allocator.outlook.beliefs import Demand, Lab, Question, Ranges, Signal, moved_by, posterior
+from allocator.outlook.beliefs import Demand, Lab, Question, Signal, moved_by, posterior
 from allocator.outlook.efficiency import (
     Loadings,
     Market,
@@ -21,6 +21,7 @@ from allocator.outlook.efficiency import (
     scenario_returns,
     value_multipliers,
 )
+from allocator.outlook.ranges import Ranges
 from allocator.types import Matrix, Vector
 
 _NEUTRAL = {

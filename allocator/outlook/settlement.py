@@ -3,13 +3,18 @@
 Two ways lead there: silence until the posterior crosses the threshold, or the first claim, which settles at once or
 when it is verified or refuted `VERIFIED_AFTER` months later. What a second claim would add is left out, so "never" is
 an upper bound. Densities are exact; the integral over the date of the claim is a trapezium rule by the day.
+
+Where claims are open today, their verifications are what comes, each `VERIFIED_AFTER` months after its claim; one that
+is overdue is taken to come in another `VERIFIED_AFTER` months. Every sequence of verdicts counts with its joint
+probability; what other labs say or keep silent about meanwhile is left out.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -23,6 +28,7 @@ from allocator.outlook.beliefs import (
     posterior,
     survival,
 )
+from allocator.outlook.past import Past, past_of
 from allocator.types import Vector
 
 VERIFIED_AFTER = 3.0
@@ -41,12 +47,19 @@ class Settlement:
         return float(np.interp(months, self.months, self.probability))
 
 
-def settlement(question: Question, signals: Sequence[Signal], day: dt.date, horizon: float = 36.0) -> Settlement:
-    """The distribution of the settlement date, given what was seen until `day`."""
+def settlement(
+    question: Question, signals: Sequence[Signal], day: dt.date, horizon: float = 36.0, past: Past | None = None
+) -> Settlement:
+    """The distribution of the settlement date, given what was seen until `day`; a question that is settled is so at 0.
+
+    `past` is the way here where the caller knows it already.
+    """
     steps = int(horizon * DAYS_A_MONTH) + 1
     ahead = np.arange(steps) / DAYS_A_MONTH
-    if open_claim := _open_claim(signals):
-        return Settlement(ahead, _after_claim(question, signals, day, ahead, open_claim))
+    if (past or past_of(question, signals, day)).settled is not None:
+        return Settlement(ahead, np.ones(steps))
+    if claims := _open_claims(signals):
+        return Settlement(ahead, _after_claims(question, signals, day, ahead, claims))
     path = generalizable(question, posterior(question, signals, [day + dt.timedelta(days=n) for n in range(steps)]))
     crossed = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
     quiet_until = int(crossed[0]) if len(crossed) else steps
@@ -133,25 +146,83 @@ def _verified_settles(question: Question, claimed: Vector, real: Vector) -> Vect
     return result
 
 
-def _open_claim(signals: Sequence[Signal]) -> Signal | None:
-    """The latest claim that is neither verified nor refuted."""
+def _open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:
+    """The claims that are neither verified nor refuted, by lab."""
     judged = {signal.lab for signal in signals if signal.kind in ("verification", "refutation")}
-    open_claims = [signal for signal in signals if signal.kind == "claim" and signal.lab not in judged]
-    return max(open_claims, key=lambda signal: signal.date, default=None)
+    return {signal.lab: signal for signal in signals if signal.kind == "claim" and signal.lab not in judged}
 
 
-def _after_claim(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector, claim: Signal) -> Vector:
-    """With a claim outstanding, the next news is its verification."""
-    p = generalizable(question, posterior(question, signals, [day]))
-    if max(float(p[0]), 1 - float(p[0])) >= question.threshold:
-        return np.ones_like(ahead)
-    lab, (z, seen) = question.labs[claim.lab], question.common
-    at, now = question.months(claim.date), np.array([question.months(day)])
-    for name, other in question.labs.items():
-        if name != claim.lab:
-            seen = seen * of_lab(question, other, [signal for signal in signals if signal.lab == name], now, z)[0]
-    genuine, silent = float(disclosing(lab, at, z) @ seen), float(survival(lab, at, z) @ seen)
-    real = np.array([genuine / (genuine + lab.background * silent)])
-    due = max(at + VERIFIED_AFTER - question.months(day), 0.0)
-    result: Vector = np.where(ahead >= due, float(_verified_settles(question, p, real)[0]), 0.0)
-    return result
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """The verification of an open claim, `due` in so many months: how likely the claim is relative to P, given the
+    common multiplier (nodes,), if it is `genuine` and if it is `empty`.
+    """
+
+    due: float
+    genuine: Vector
+    empty: Vector
+
+    def says(self, question: Question, verdict: bool | None) -> tuple[Vector, float]:
+        """The claim and the verdict on it (None: not yet known), under G relative to P's claim, and under P."""
+        if verdict is None:
+            return self.genuine + self.empty, 1.0
+        se, fp = question.sensitivity, question.false_positive
+        real, not_real = (se, fp) if verdict else (1 - se, 1 - fp)
+        return self.genuine * real + self.empty * not_real, not_real
+
+
+def _after_claims(
+    question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector, claims: Mapping[str, Signal]
+) -> Vector:
+    """With claims outstanding, the next news are their verifications: in order of their dates, until one settles it."""
+    now = question.months(day)
+    z, seen = question.common
+    tests = []
+    for name, lab in question.labs.items():
+        if name in claims:
+            at = question.months(claims[name].date)
+            due = at + VERIFIED_AFTER - now if at + VERIFIED_AFTER > now else VERIFIED_AFTER
+            tests.append(_Test(due, disclosing(lab, at, z) / lab.background, survival(lab, at, z)))
+        else:
+            own = [signal for signal in signals if signal.lab == name]
+            seen = seen * of_lab(question, lab, own, np.array([now]), z)[0]
+    p = float(generalizable(question, posterior(question, signals, [day]))[0])
+    total = np.zeros_like(ahead)
+    for due, probability in _settled_by(question, sorted(tests, key=lambda test: test.due), seen, p):
+        total += np.where(ahead >= due, probability, 0.0)
+    return total
+
+
+def _settled_by(question: Question, tests: Sequence[_Test], seen: Vector, p: float) -> Iterator[tuple[float, float]]:
+    """When verifications settle the question and how probable that is: every sequence of verdicts, jointly by Bayes.
+
+    `seen` (nodes,) is the evidence of all other labs under G, `p` today's P(G). Verdicts due together speak together.
+    """
+    claimed = float(seen @ _joint(question, tests, ())[0])
+
+    def follow(told: tuple[bool, ...]) -> Iterator[tuple[float, float]]:
+        if len(told) == len(tests):
+            return
+        due = tests[len(told)].due
+        together = sum(test.due == due for test in tests)
+        for verdicts in product((True, False), repeat=together):
+            known = (*told, *verdicts)
+            under_g, under_p = _joint(question, tests, known)
+            general = p * float(seen @ under_g) / claimed
+            probability = general + (1 - p) * under_p
+            belief = general / probability if probability > 0 else p
+            if max(belief, 1 - belief) >= question.threshold:
+                yield due, probability
+            else:
+                yield from follow(known)
+
+    return follow(())
+
+
+def _joint(question: Question, tests: Sequence[_Test], known: Sequence[bool]) -> tuple[Vector, float]:
+    """All claims and the first verdicts on them: under G (nodes,), relative to the claims under P, and under P."""
+    under_g, under_p = np.ones_like(tests[0].genuine), 1.0
+    for i, test in enumerate(tests):
+        g, p = test.says(question, known[i] if i < len(known) else None)
+        under_g, under_p = under_g * g, under_p * p
+    return under_g, under_p

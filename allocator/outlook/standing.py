@@ -5,21 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-import numpy as np
-
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.outlook.beliefs import (
-    Possible,
-    Signal,
-    bounds,
-    generalizable,
-    next_signals,
-    posterior,
-    settled,
-    settled_by_silence,
-)
+from allocator.outlook.beliefs import Signal
+from allocator.outlook.coming import Possible, jevons_of, next_signals, settled_by_silence
 from allocator.outlook.model import modelled, question_of, ranges_of, signals_of
+from allocator.outlook.past import past_of
+from allocator.outlook.ranges import bounds
 from allocator.outlook.settlement import Settlement, settlement
 from allocator.types import Matrix, Vector
 
@@ -30,6 +22,8 @@ class Standing:
 
     `prior`, `belief`, `market` (K,) are scenario probabilities, the market's None where the book states none. `days`
     (T,) run from the opening to `day`, with P(generalizable) `path` (T,) and scenario probabilities `paths` (T, K).
+    `jevons` is None where the question does not model demand. `settled_by_silence` is in the past where the question is
+    settled: the day on which that happened.
     """
 
     scenarios: tuple[str, ...]
@@ -38,6 +32,7 @@ class Standing:
     belief: Vector
     market: Vector | None
     generalizable: float
+    jevons: float | None
     bounds: tuple[float, float] | None
     settled: str | None
     signals: tuple[Signal, ...]
@@ -77,24 +72,23 @@ def standing(book: Book) -> Standing:
             ]
         )
     day, signals = book.settings.book.as_of, signals_of(book)
-    days = [question.opened + dt.timedelta(days=n) for n in range((day - question.opened).days + 1)]
-    paths = posterior(question, signals, days)
-    path = generalizable(question, paths)
+    past = past_of(question, signals, day)
     ranges, model = ranges_of(book), modelled(book)
     return Standing(
         scenarios=book.scenarios,
         day=day,
         prior=question.prior,
-        belief=paths[-1],
+        belief=past.beliefs[-1],
         market=None if model is None else model.market_now,
-        generalizable=float(path[-1]),
+        generalizable=float(past.generalizable[-1]),
+        jevons=jevons_of(question, past.beliefs[-1]),
         bounds=None if ranges is None else bounds(question, ranges, signals, day),
-        settled=settled(question, path),
+        settled=past.settled,
         signals=tuple(signals),
-        days=tuple(days),
-        path=np.asarray(path),
-        paths=paths,
+        days=past.days,
+        path=past.generalizable,
+        paths=past.beliefs,
         next_signals=tuple(next_signals(question, signals, day)),
-        settled_by_silence=settled_by_silence(question, signals, day),
-        settlement=settlement(question, signals, day),
+        settled_by_silence=settled_by_silence(question, signals, day, past=past),
+        settlement=settlement(question, signals, day, past=past),
     )

@@ -24,6 +24,7 @@ def test_people_see_now_the_way_here_what_may_come_and_when(root: Path, run: Run
     for said in (
         "The note's actors · 2026-11-20",
         "Generalizable with probability 18.3%, between 3.1% and 53.9%. The question is open.",
+        "Jevons with probability 76.5%.",
         "proprietary_jevons 28.0% 61.6% 61.6%",
         "2026-04-08 50.0% ███████████████",
         "2026-10-30 20.3% ██████ usage",
@@ -77,15 +78,63 @@ def test_a_settled_question_says_which_answer(root: Path, run: Run, valid: Valid
     assert set(settled["settled_within"].values()) == {1.0}
 
 
+def test_a_question_that_was_settled_says_when_and_not_when_it_will_be(note: Folder, run: Run, valid: Valid) -> None:
+    note.write("signals.csv", [["date", "kind", "source"], ["2026-08-08", "claim", "OpenAI"],
+                               ["2026-08-20", "verification", "OpenAI"]])  # fmt: skip
+
+    document = valid(run("beliefs", note.path, "--as-of", "2027-11-20", "--json").stdout, "beliefs")
+    shown = " ".join(run("beliefs", note.path, "--as-of", "2027-11-20").stdout.split())
+
+    assert 0.85 < document["generalizable"] < 0.95
+    assert (document["settled"], document["settled_by_silence"]) == ("generalizable", "2026-08-20")
+    assert set(document["settled_within"].values()) == {1.0}
+    assert "When it was settled It was settled on 2026-08-20." in shown
+    assert "silence" not in shown.lower()
+
+
+def test_usage_figures_speak_of_the_demand_regime(root: Path, run: Run, valid: Valid) -> None:
+    document = valid(run("beliefs", root / "data" / "note", "--json").stdout, "beliefs")
+
+    belief = {row["scenario"]: row["belief"] for row in document["scenarios"]}
+    jevons = belief["generalizable_jevons"] + belief["proprietary_jevons"]
+    assert document["jevons"] == pytest.approx(jevons, abs=1e-12)
+    assert document["signals"][0] == {
+        "date": "2026-07-31", "kind": "usage", "lab": "", "price_fall": 0.25, "usage_growth": 0.45,
+    }  # fmt: skip
+    figures = [one for one in document["next"] if one["signal"].startswith("usage")]
+    assert [one["signal"] for one in figures] == [
+        f"usage {growth} as prices fall 30%" for growth in ("+20%", "+43%", "+104%")
+    ]
+    assert figures[0]["jevons"] < jevons < figures[2]["jevons"]
+    assert len(figures) < len(document["next"])
+    assert all(one["jevons"] is not None for one in document["next"])
+
+
+def test_a_question_without_demand_says_nothing_of_it(note: Folder, run: Run, valid: Valid) -> None:
+    text = (note.path / "book.toml").read_text(encoding="utf-8")
+    first = text.index("[question.demand]")
+    (note.path / "book.toml").write_text(text[:first] + text[text.index("[question.ranges]") :], encoding="utf-8")
+    (note.path / "signals.csv").unlink()
+
+    document = valid(run("beliefs", note.path, "--json").stdout, "beliefs")
+
+    assert document["jevons"] is None
+    assert {one["jevons"] for one in document["next"]} == {None}
+    assert "Jevons" not in run("beliefs", note.path).stdout
+
+
 def test_a_claim_is_marked_and_its_test_is_what_may_come(note: Folder, run: Run, valid: Valid) -> None:
     note.write("signals.csv", [["date", "kind", "source"], ["2026-08-08", "claim", "OpenAI"]])
     note.replace("book.toml", "date = 2026-04-08", "date = 2026-11-20")
 
     document = valid(run("beliefs", note.path, "--json").stdout, "beliefs")
 
-    assert document["signals"] == [{"date": "2026-08-08", "kind": "claim", "lab": "OpenAI"}]
+    assert document["signals"] == [
+        {"date": "2026-08-08", "kind": "claim", "lab": "OpenAI", "price_fall": None, "usage_growth": None}
+    ]
     assert [one["signal"] for one in document["next"]] == [
         "verification of OpenAI", "refutation of OpenAI", "claim by Google",
+        *(f"usage {growth} as prices fall 30%" for growth in ("+20%", "+43%", "+104%")),
     ]  # fmt: skip
     assert "2026-08-08" in {point["date"] for point in document["path"]}
     assert "claim OpenAI" in run("beliefs", note.path).stdout

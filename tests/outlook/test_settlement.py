@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import product
 
 import numpy as np
 import pytest
 
-from allocator.outlook.beliefs import DAYS_A_MONTH, Lab, Signal, claim_probability, disclosing, survival
+from allocator.outlook.beliefs import (
+    DAYS_A_MONTH,
+    Lab,
+    Question,
+    Signal,
+    disclosing,
+    generalizable,
+    posterior,
+    survival,
+)
+from allocator.outlook.coming import claim_probability
+from allocator.outlook.past import past_of
 from allocator.outlook.settlement import VERIFIED_AFTER, settlement
 from allocator.types import Vector
 from tests.outlook.questions import LAB, OPENED, real
@@ -147,3 +159,80 @@ def test_where_every_claim_settles_the_date_is_that_of_the_next_claim(frailty: f
 
     for months in (0.5, 1.0, 2.0):
         assert found.within(months) == pytest.approx(claim_probability(question, signals, day, months), abs=2e-3)
+
+
+def test_a_question_that_fell_below_the_threshold_and_not_below_the_release_is_settled_now() -> None:
+    told = [Signal(after(4), "claim", "a"), Signal(after(5), "verification", "a")]
+
+    assert settlement(real(), told, after(20)).probability.min() == 1
+    assert settlement(real(release=0.94), told, after(20)).probability[0] < 0.01
+
+
+def test_an_overdue_verification_takes_as_long_again() -> None:
+    claim = Signal(after(4), "claim", "a")
+    overdue = settlement(real(), [claim], after(9))
+
+    assert overdue.within(VERIFIED_AFTER - 0.1) == 0
+    assert overdue.within(VERIFIED_AFTER + 0.1) > 0.3
+
+
+def judged(question: Question, claims: dict[str, float], today: float, seed: int) -> tuple[Vector, Vector]:
+    """Months from today to settlement of weighted paths whose labs claimed on those months, by their verdicts alone.
+
+    The paths are drawn from the story that the model tells, the beliefs after each verdict from the signals.
+    """
+    rng, paths = np.random.default_rng(seed), 40_000
+    general = rng.random(paths) < 0.5
+    a = question.frailty
+    z = np.ones(paths) if a is None else rng.gamma(a, 1 / a, paths)
+    weight, passes = np.ones(paths), {}
+    for name, lab in question.labs.items():
+        if name not in claims:
+            weight *= np.where(general, survival(lab, today, z), 1.0)
+            continue
+        genuine = np.where(general, disclosing(lab, claims[name], z), 0.0)
+        empty = lab.background * np.where(general, survival(lab, claims[name], z), 1.0)
+        weight *= (genuine + empty) / lab.background
+        passes[name] = rng.random(paths) < np.where(rng.random(paths) < genuine / (genuine + empty), 0.9, 0.1)
+    due = {name: at + VERIFIED_AFTER - today for name, at in claims.items()}
+    due = {name: wait if wait > 0 else VERIFIED_AFTER for name, wait in due.items()}
+    told = [Signal(after(at), "claim", name) for name, at in claims.items()]
+    dates = np.full(paths, np.inf)
+    for wait in sorted(set(due.values())):
+        known = [name for name in claims if due[name] <= wait]
+        for verdicts in product((True, False), repeat=len(known)):
+            verdict = [Signal(after(today), "verification" if yes else "refutation", name)
+                       for name, yes in zip(known, verdicts, strict=True)]  # fmt: skip
+            p = float(generalizable(question, posterior(question, [*told, *verdict], [after(today)]))[0])
+            if max(p, 1 - p) >= question.threshold:
+                here = np.all([passes[name] == yes for name, yes in zip(known, verdicts, strict=True)], axis=0)
+                dates[here] = np.minimum(dates[here], wait)
+    return dates, weight
+
+
+@pytest.mark.parametrize("frailty", [None, 0.5])
+@pytest.mark.parametrize(
+    ("claims", "today", "threshold"),
+    [
+        ({"a": 4.0, "b": 5.0}, 5.5, 0.995),
+        ({"b": 9.0, "a": 12.0}, 12.5, 0.97),
+        ({"a": 2.0, "b": 1.0}, 8.0, 0.998),  # both overdue: they come together
+        ({"a": 14.0, "c": 15.0, "b": 16.0}, 16.2, 0.96),
+    ],
+)
+def test_every_open_claim_waits_for_its_verdict_as_simulated(
+    claims: dict[str, float], today: float, threshold: float, frailty: float | None
+) -> None:
+    labs = {"a": LAB, "b": Lab(0.6, 0.05, 0.02), "c": Lab(0.7, 0.1, 0.03)}
+    question = real(labs=labs, threshold=threshold, frailty=frailty)
+    told = [Signal(after(at), "claim", name) for name, at in claims.items()]
+    assert past_of(question, told, after(today)).settled is None
+
+    found = settlement(question, told, after(today))
+    dates, weight = judged(question, claims, today, seed=1)
+
+    weight = weight / weight.sum()
+    error = 4 * float(np.sqrt((weight**2).sum())) / 2 + 0.003  # claims stand on whole days
+    for months in (0.0, 0.7, 1.4, 1.6, 2.4, 2.6, 2.9, 3.1, 36.0):
+        assert found.within(months) == pytest.approx(float(weight[dates <= months].sum()), abs=error)
+    assert found.within(36) > 0.05
