@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -198,31 +197,24 @@ def _settled_by(question: Question, tests: Sequence[_Test], seen: Vector, p: flo
 
     `seen` (nodes,) is the evidence of all other labs under G, `p` today's P(G). Verdicts due together speak together.
     """
-    claimed = float(seen @ _joint(question, tests, ())[0])
+    rest = [np.ones_like(seen)]  # what the claims say whose verdicts are not known yet, from the last one back
+    for test in reversed(tests):
+        rest.insert(0, rest[0] * test.says(question, None)[0])
+    claimed = float(seen @ rest[0])
 
-    def follow(told: tuple[bool, ...]) -> Iterator[tuple[float, float]]:
-        if len(told) == len(tests):
-            return
-        due = tests[len(told)].due
-        together = sum(test.due == due for test in tests)
-        for verdicts in product((True, False), repeat=together):
-            known = (*told, *verdicts)
-            under_g, under_p = _joint(question, tests, known)
-            general = p * float(seen @ under_g) / claimed
-            probability = general + (1 - p) * under_p
+    def follow(i: int, under_g: Vector, under_p: float) -> Iterator[tuple[float, float]]:
+        for verdict in (True, False) if i < len(tests) else ():
+            g, of_p = tests[i].says(question, verdict)
+            told_g, told_p = under_g * g, under_p * of_p
+            if i + 1 < len(tests) and tests[i + 1].due == tests[i].due:
+                yield from follow(i + 1, told_g, told_p)
+                continue
+            general = p * float(told_g @ rest[i + 1]) / claimed
+            probability = general + (1 - p) * told_p
             belief = general / probability if probability > 0 else p
             if max(belief, 1 - belief) >= question.threshold:
-                yield due, probability
+                yield tests[i].due, probability
             else:
-                yield from follow(known)
+                yield from follow(i + 1, told_g, told_p)
 
-    return follow(())
-
-
-def _joint(question: Question, tests: Sequence[_Test], known: Sequence[bool]) -> tuple[Vector, float]:
-    """All claims and the first verdicts on them: under G (nodes,), relative to the claims under P, and under P."""
-    under_g, under_p = np.ones_like(tests[0].genuine), 1.0
-    for i, test in enumerate(tests):
-        g, p = test.says(question, known[i] if i < len(known) else None)
-        under_g, under_p = under_g * g, under_p * p
-    return under_g, under_p
+    return follow(0, seen, 1.0)
