@@ -39,6 +39,10 @@ class Book:
     quantities: Vector
     prices: Vector
     """Money for one unit, converted by fx.csv where the instrument trades in another currency."""
+    quoted_prices: Vector
+    """Money for one unit in the currency that the instrument trades in."""
+    currencies: tuple[str, ...]
+    """The currency that each instrument trades in."""
     lot_sizes: Vector
     """Units in the smallest order."""
     cash: float
@@ -175,6 +179,8 @@ def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: st
         cash_instrument=cash_instrument,
         quantities=quantities.to_numpy(dtype=float),
         prices=prices.to_numpy(dtype=float),
+        quoted_prices=quoted["price"].reindex(list(instruments)).to_numpy(dtype=float),
+        currencies=tuple(map(str, quoted["currency"].reindex(list(instruments)))),
         lot_sizes=lot_sizes.to_numpy(dtype=float),
         cash=float(own["quantity"].get(cash_instrument, 0.0)),
         exposures=exposures,

@@ -14,7 +14,9 @@ from typing import Any
 from allocator.errors import BadInput, Breach
 from allocator.plan.plan import Plan
 
-COLUMNS = ("account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost")
+COLUMNS = (
+    "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
+)  # fmt: skip
 
 
 def write_plan(plan: Plan, document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
@@ -60,8 +62,9 @@ def _replace_all(contents: dict[Path, bytes], temporary: Path) -> None:
 
 
 def orders_csv(plan: Plan) -> str:
-    """One row an order, sells before buys; price, value and cost in the book's currency."""
+    """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
     settings, names = plan.book.settings.book, plan.book.exposures["name"]
+    at = {name: i for i, name in enumerate(plan.book.instruments)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -73,10 +76,11 @@ def orders_csv(plan: Plan) -> str:
             order.instrument,
             str(names[order.instrument]),
             f"{order.quantity:.12g}",
-            f"{order.price:.10g}",
-            settings.currency,
+            f"{plan.book.quoted_prices[at[order.instrument]]:.10g}",
+            plan.book.currencies[at[order.instrument]],
             f"{order.value:.2f}",
             f"{order.cost:.2f}",
+            settings.currency,
         )
         writer.writerow([inert(cell) for cell in row])
     return text.getvalue()

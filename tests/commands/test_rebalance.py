@@ -128,6 +128,23 @@ def test_a_plan_is_written_as_orders_and_as_a_document(listed: Folder, run: Run,
     assert [row["name"] for row in orders if row["instrument"] == "ADBE"] == ["Adobe"]
 
 
+def test_an_order_is_priced_in_the_currency_that_its_instrument_trades_in(listed: Folder, run: Run) -> None:
+    listed.cell("holdings.csv", "NVDA", "currency", "TWD")
+    listed.cell("holdings.csv", "NVDA", "price", "5000")
+    listed.write("fx.csv", [["currency", "rate", "date"], ["TWD", "0.04", "2026-11-20"]])
+    out = listed.path.parent / "plans"
+
+    answer = run("rebalance", listed.path, "--out", out)
+
+    assert answer.exit_code == 0, answer.stderr
+    text = (out / "orders.csv").read_text(encoding="utf-8")
+    orders = {row["instrument"]: row for row in csv.DictReader(io.StringIO(text))}
+    order = orders["NVDA"]
+    assert (order["price"], order["currency"], order["book_currency"]) == ("5000", "TWD", "USD")
+    assert float(order["value"]) == pytest.approx(float(order["quantity"]) * 5000 * 0.04, abs=0.01)
+    assert (orders["META"]["currency"], orders["META"]["book_currency"]) == ("USD", "USD")
+
+
 def test_the_same_book_writes_the_same_bytes(listed: Folder, run: Run) -> None:
     first, second = listed.path.parent / "first", listed.path.parent / "second"
 
