@@ -36,61 +36,16 @@ def returns_of(book: Book) -> History:
         BadInput: too few rows, blanks or late listings where the rule is to refuse them; all at once.
     """
     assert book.price_history is not None
-    settings = book.settings.risk
-    until = book.price_history[book.price_history.index <= pd.Timestamp(book.settings.book.as_of)]
-    window = until.tail(int(settings.window_rows or 0) + 1)  # one more price than returns
-    dropped_after = len(book.price_history) - len(until)
-    breaches: list[Breach] = []
-    if len(until) < int(settings.window_rows or 0) + 1:
-        breaches.append(
-            _breach(
-                "risk.window_rows",
-                f"{settings.window_rows} returns need {int(settings.window_rows or 0) + 1} prices up to "
-                f"{book.settings.book.as_of}; there are {len(until)}",
-                "shorten the window or lengthen the history",
-            )
-        )
-    there = window.notna()
-    first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
-    late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
-    notes = [f"{dropped_after} later rows cut"] if dropped_after else []
-    if late.any() and settings.late_listings == "refuse":
-        breaches += [
-            _breach(
-                str(name),
-                "has no price before " + (f"{day:%Y-%m-%d}" if pd.notna(day) else "as_of"),
-                'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"',
-            )
-            for name, day in first[late].items()
-        ]
-    if late.any() and settings.late_listings == "shorten_window" and first.notna().all():
-        window = window.loc[first.max() :]
-        notes.append(f"window starts {first.max():%Y-%m-%d} with the last listing")
-        late = late & False
-    elif first.isna().any() and settings.late_listings == "shorten_window":
-        breaches += [
-            _breach(str(name), "has no price at all before as_of", 'set risk.late_listings = "beta"')
-            for name in first.index[first.isna()]
-        ]
-    kept = window.loc[:, ~late]
-    blank = kept.isna()
-    if blank.to_numpy().any() and settings.blanks == "refuse":
-        breaches += [
-            _breach(
-                str(name),
-                f"is blank on {day:%Y-%m-%d}"
-                + (f" and {count - 1} more day{'s' if count > 2 else ''}" if count > 1 else ""),
-                'correct it, or set risk.blanks = "drop_rows" to leave out those days',
-            )
-            for name, count in blank.sum().items()
-            if count > 0
-            for day in [blank.index[blank[name]][0]]
-        ]
-    else:
-        breaches += _stale(book, kept)
-        if blank.to_numpy().any():
-            notes.append(f"{int(blank.any(axis=1).sum())} rows with blanks left out")
-            kept = kept.dropna()
+    until = book.price_history.loc[book.price_history.index <= pd.Timestamp(book.settings.book.as_of)]
+    breaches = list(_too_short(book, until))
+    window = until.tail(int(book.settings.risk.window_rows or 0) + 1)  # one more price than returns
+    later = len(book.price_history) - len(until)
+    notes = [f"{later} later rows cut"] if later else []
+
+    window, late, found, told = _listed(book, window)
+    breaches, notes = breaches + found, notes + told
+    kept, found, told = _without_blanks(book, window.loc[:, ~late])
+    breaches, notes = breaches + found, notes + told
     if not breaches and len(kept) - 1 < FEWEST_ROWS:
         breaches.append(_breach("risk.window_rows", f"only {len(kept) - 1} returns are left", "at least 20 are needed"))
     if not breaches and kept.shape[1] == 0:
@@ -100,6 +55,55 @@ def returns_of(book: Book) -> History:
     words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
     prices = kept.to_numpy(dtype=float)
     return History(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
+
+
+def _too_short(book: Book, until: pd.DataFrame) -> Iterator[Breach]:
+    rows = int(book.settings.risk.window_rows or 0)
+    if len(until) < rows + 1:
+        told = f"{rows} returns need {rows + 1} prices up to {book.settings.book.as_of}; there are {len(until)}"
+        yield _breach("risk.window_rows", told, "shorten the window or lengthen the history")
+
+
+def _listed(book: Book, window: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[bool], list[Breach], list[str]]:
+    """The window by the rule for late listings; which names are late in it; breaches and notes."""
+    rule = book.settings.risk.late_listings
+    there = window.notna()
+    first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
+    late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
+    if not late.any() or rule == "beta":
+        return window, late, [], []
+    if rule == "refuse":
+        cure = 'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"'
+        found = [
+            _breach(str(name), f"has no price before {f'{day:%Y-%m-%d}' if pd.notna(day) else 'as_of'}", cure)
+            for name, day in first[late].items()
+        ]
+        return window, late, found, []
+    if first.isna().any():
+        cure = 'set risk.late_listings = "beta"'
+        never = first.index[first.isna()]
+        return window, late, [_breach(str(name), "has no price at all before as_of", cure) for name in never], []
+    note = f"window starts {first.max():%Y-%m-%d} with the last listing"
+    return window.loc[first.max() :], late & False, [], [note]
+
+
+def _without_blanks(book: Book, kept: pd.DataFrame) -> tuple[pd.DataFrame, list[Breach], list[str]]:
+    """The prices by the rule for blanks, breaches and notes."""
+    blank = kept.isna()
+    some = bool(blank.to_numpy().any())
+    if some and book.settings.risk.blanks == "refuse":
+        return kept, [_blank(str(name), kept.index[blank[name]]) for name in kept if blank[name].any()], []
+    breaches = list(_stale(book, kept))
+    if not some:
+        return kept, breaches, []
+    return kept.dropna(), breaches, [f"{int(blank.any(axis=1).sum())} rows with blanks left out"]
+
+
+def _blank(name: str, days: pd.Index) -> Breach:
+    more = len(days) - 1
+    rest = f" and {more} more day{'s' if more > 1 else ''}" if more else ""
+    cure = 'correct it, or set risk.blanks = "drop_rows" to leave out those days'
+    return _breach(name, f"is blank on {days[0]:%Y-%m-%d}{rest}", cure)
 
 
 def _stale(book: Book, prices: pd.DataFrame) -> Iterator[Breach]:
