@@ -6,6 +6,7 @@ from rich.console import Console
 
 from allocator.display.console import amount, console, heading, percents, table
 from allocator.mandate.mandate import untraded
+from allocator.mandate.rules import PERCENT, Reading
 from allocator.plan.plan import Figures, Plan
 
 _RULES_SHOWN = 8
@@ -89,10 +90,15 @@ def _summary(out: Console, plan: Plan) -> None:
 def _broken_today(out: Console, plan: Plan) -> None:
     """The rules that today's holdings break: the first reason to trade."""
     readings = plan.mandate.readings(untraded(plan.book), plan.outlook)
-    broken = [f"'{reading.label}' ({percents(reading.measured)})" for reading in readings if reading.excess > 1e-9]
+    broken = [f"'{reading.label}' ({_measured(reading)})" for reading in readings if reading.excess > 1e-9]
     if broken:
         more = f" and {len(broken) - _RULES_SHOWN} more" if len(broken) > _RULES_SHOWN else ""
         out.print(f"Broken today: {', '.join(broken[:_RULES_SHOWN])}{more}.")
+
+
+def _measured(reading: Reading) -> str:
+    """What a rule measured, in the unit of its limit."""
+    return percents(reading.measured) if reading.unit == PERCENT else f"{reading.measured:.3g}{reading.unit}"
 
 
 def _worth(out: Console, plan: Plan) -> None:

@@ -22,6 +22,7 @@ from allocator.mandate.rules.reading import Trade as Trade
 from allocator.mandate.rules.returns import MinimumExpectedReturn as MinimumExpectedReturn
 from allocator.mandate.rules.returns import ScenarioFloor as ScenarioFloor
 from allocator.mandate.rules.returns import StressFloor as StressFloor
+from allocator.mandate.rules.rows import PERCENT as PERCENT
 from allocator.mandate.rules.rows import Rows as Rows
 from allocator.mandate.rules.rows import limit_in_words as limit_in_words
 from allocator.mandate.rules.rows import percent as percent
