@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.verdict import tickets_in_words, verdict_in_words
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import PERCENT, Reading
 from allocator.plan.plan import Figures, Plan
@@ -37,7 +38,7 @@ def _orders(out: Console, plan: Plan) -> None:
     currency = plan.book.settings.book.currency
     heading(out, "What to trade")
     if not plan.orders:
-        out.print("nothing: today's holdings are the plan")
+        out.print(verdict_in_words(plan), style="bold" if plan.worth.orders else "")
         return
     wide = out.width >= _WIDE
     numbers = ("quantity", currency, "before", "after", *(("expected", "worst") if wide else ()))
@@ -70,8 +71,9 @@ def _summary(out: Console, plan: Plan) -> None:
     out.print(
         f"{count}: sells {amount(sold)}, buys {amount(bought)} {currency}; turnover "
         f"{percents(max(sold, bought) / value)}; costs {amount(plan.final.costs)} {currency} "
-        f"({plan.after.costs * 1e4:.1f} bps of the account)."
+        f"({plan.after.costs * 1e4:.1f} bps of the account){tickets_in_words(plan)}."
     )
+    out.print(verdict_in_words(plan))
     traded = {order.instrument for order in plan.orders}
     kept = [
         f"{name} {percents(float(weight))}"
@@ -119,7 +121,7 @@ def _worth(out: Console, plan: Plan) -> None:
             ("tracking error, a year", [figures.tracking_error for figures in columns]),
         ]
     rows += [(f"in {name.replace('_', ' ')}", _shares(columns, name)) for name in plan.after.buckets]
-    numbers = ("today", "target", "whole lots")
+    numbers = ("today", "target", "whole lots" if plan.orders else "held")
     made = table("", *numbers, right=numbers)
     for name, values in rows:
         made.add_row(name, *(percents(value) for value in values))
@@ -186,8 +188,10 @@ def _verdict(out: Console, plan: Plan) -> None:
     certificate = plan.certificate
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
     gap = max(abs(certificate.gap) * 1e4, 0.001)
+    lots = f"the orders keep all {certificate.rules} rules and lose {plan.rounding_bps:.2f} bps to whole lots"
+    if not plan.orders:
+        lots = f"today's holdings keep all {certificate.rules} rules"
     out.print(
-        f"Proof: the orders keep all {certificate.rules} rules and lose {plan.rounding_bps:.2f} bps to whole lots; the "
-        f"targets are within {gap:.3f} bps of the best there is ({certificate.solver}{fallback}, checked outside the "
+        f"Proof: {lots}; the targets are within {gap:.3f} bps of the best there is ({certificate.solver}{fallback}, checked outside the "
         "solver)."
     )

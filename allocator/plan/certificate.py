@@ -41,6 +41,8 @@ class Certificate:
     bound: float
     rules: int
     worst_excess: float
+    allowed: float = GAP_ALLOWED
+    """How far from the bound the targets may be: the tolerance, and the indifference that the book states."""
 
     @property
     def gap(self) -> float:
@@ -58,8 +60,9 @@ def certify(
     solver: str,
     attempts: tuple[str, ...],
     canonical: CanonicalCheck,
+    indifference: float = 0.0,
 ) -> Certificate:
-    """Prove that `target` keeps every rule and is optimal to within 0.01 bps.
+    """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
     Raises:
         NotSolved: it does not, or is not.
@@ -71,13 +74,14 @@ def certify(
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    if not abs(objective - bound) <= GAP_ALLOWED * max(1.0, abs(objective)):
+    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference
+    if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
     worst = max((reading.excess for reading in readings), default=-1.0)
-    return Certificate(solver, attempts, canonical, objective, bound, len(readings), worst)
+    return Certificate(solver, attempts, canonical, objective, bound, len(readings), worst, allowed)
 
 
 def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> None:

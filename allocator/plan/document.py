@@ -56,6 +56,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             }
             for order in plan.orders
         ],
+        "worth": _worth(plan),
         "figures": {
             name: _figures(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
@@ -92,6 +93,8 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
             "weight_target": _weight(target.weights[i]),
             "weight_after": _weight(final.weights[i]),
             "active_weight_after": _active(book, name, float(final.weights[i])),
+            "no_trade_from": _weight(plan.no_trade.low[i]),
+            "no_trade_to": _weight(plan.no_trade.high[i]),
         }
         for i, name in enumerate(book.instruments)
     ]
@@ -106,8 +109,29 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
             "weight_target": _weight(target.cash / target.value),
             "weight_after": _weight(final.cash / final.value),
             "active_weight_after": _active(book, book.cash_instrument, final.cash / final.value),
+            "no_trade_from": None,
+            "no_trade_to": None,
         },
     ]
+
+
+def _worth(plan: Plan) -> dict[str, Any]:
+    """What trading is worth; with the verdict "hold", what is forgone."""
+    worth = plan.worth
+    return {
+        "gain_bps": _bps(worth.gain_bps),
+        "share": worth.share,
+        "lowest_bps": _bps(worth.lowest_bps),
+        "median_bps": _bps(worth.median_bps),
+        "highest_bps": _bps(worth.highest_bps),
+        "orders": worth.orders,
+        "tickets": round(worth.tickets, 2),
+        "verdict": worth.verdict,
+    }
+
+
+def _bps(value: float | None) -> float | None:
+    return None if value is None else round(value, 4) + 0.0
 
 
 def _active(book: Book, instrument: str, weight: float) -> float | None:
@@ -175,6 +199,7 @@ def _certificate(plan: Plan) -> dict[str, Any]:
         "objective": certificate.objective,
         "bound": certificate.bound,
         "gap_bps": certificate.gap * 1e4,
+        "allowed_bps": certificate.allowed * 1e4,
         "rules_checked": certificate.rules,
         "worst_excess_target": certificate.worst_excess,
         "worst_excess_after": max((reading.excess for reading in plan.readings), default=None),

@@ -14,6 +14,8 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
+from allocator.plan.region import Regions
+from allocator.plan.worth import Worth
 from allocator.program.bound import Prices
 from allocator.program.compile import Start
 from allocator.types import Vector
@@ -73,12 +75,17 @@ class Plan:
     mandate: Mandate
     start: Start
     target: Trade
+    weighed: Trade
+    """The whole lots that were weighed against holding; `final` unless the verdict was to hold."""
     final: Trade
     orders: tuple[Order, ...]
+    """None where the verdict is to hold; `final` is then today's portfolio."""
+    worth: Worth
     adversary: Vector
     """(K,) the worst-case probabilities of the targets."""
     prices: Prices
     binding: tuple[BindingRule, ...]
+    no_trade: Regions
     readings: tuple[Reading, ...]
     """Every rule measured on the final lots."""
     before: Figures
@@ -91,8 +98,8 @@ class Plan:
 
     @property
     def rounding_bps(self) -> float:
-        """What whole lots cost against the fractional targets, in bps of the account, by the objective's formula."""
-        return (self.mandate.loss(self.final, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
+        """What whole lots cost against the targets, traded or held, in bps of the account, by the objective's formula."""
+        return (self.mandate.loss(self.weighed, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
 
 
 def binding(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> tuple[BindingRule, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate, untraded
+from allocator.mandate.plausible import PROBABILITY_SHIFT
 from allocator.mandate.prechecks import refuse_hopeless
 from allocator.mandate.rules import Trade
 from allocator.mandate.wanted import mandate_of
@@ -17,13 +18,14 @@ from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import Certificate, certify, refuse_broken
 from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.plan.plan import Plan, binding, figures, orders
+from allocator.plan.region import no_trade_regions
+from allocator.plan.restraint import Restrained, least_traded
+from allocator.plan.worth import worth
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program, Solution
 from allocator.types import Vector
 
-PROBABILITY_SHIFT = 0.02
-"""The shift of one probability that stability is measured with."""
 _DUST = 1e-9
 """A fractional trade below this part of the account is the solver's noise, not a wish."""
 
@@ -47,17 +49,30 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     say("solving")
     program = Program(outlook, mandate)
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
-    target, prices, certificate = solved(program, start, outlook, mandate, limits, book.value)
+    best, prices, certificate = solved(program, start, outlook, mandate, limits, book.value)
+    restrained = _restrained(book, program, start, outlook, mandate, limits, Restrained(best, certificate, prices))
+    target, certificate = restrained.target, restrained.certificate
     say("finding whole lots")
     lots = whole_lots(book, outlook, mandate, start, target)
     final = traded(book, mandate, lots)
-    readings = mandate.readings(final, outlook)
-    refuse_broken(readings, RULE_TOLERANCE, "the whole lots")
+    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
     if (
         final.cash < -RULE_TOLERANCE * book.value
         or (book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes).any()
     ):
         raise NotSolved("the whole lots spend more than there is; no number leaves")
+    weighed, weighed_orders = final, orders(book, mandate, final, lots)
+    value = worth(
+        outlook,
+        mandate,
+        untraded(book),
+        weighed,
+        book.settings.trading,
+        orders=len(weighed_orders),
+        ticket=book.settings.costs.ticket,
+    )
+    if value.verdict == "hold":
+        final = untraded(book)
     say("measuring stability")
     adversary = mandate.ambiguity.adversary(
         -outlook.portfolio_returns(target.values, target.cash), outlook.probabilities
@@ -69,17 +84,57 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         start=start,
         target=target,
         final=final,
-        orders=orders(book, mandate, final, lots),
+        weighed=weighed,
+        orders=() if value.verdict == "hold" else weighed_orders,
+        worth=value,
         adversary=_vouched(adversary, prices.adversary, target, outlook),
         prices=prices,
         binding=binding(outlook, mandate, target, prices),
-        readings=tuple(readings),
+        no_trade=no_trade_regions(outlook, mandate, target, restrained.prices, restrained.trading_price),
+        readings=tuple(mandate.readings(final, outlook)),
         before=figures(book, outlook, mandate, untraded(book)),
         targeted=figures(book, outlook, mandate, target),
         after=figures(book, outlook, mandate, final),
-        stability=stability(program, start, outlook, mandate, target, limits),
+        stability=stability(program, start, outlook, mandate, best, limits),
         certificate=certificate,
     )
+
+
+def _restrained(
+    book: Book,
+    program: Program,
+    start: Start,
+    outlook: Outlook,
+    mandate: Mandate,
+    limits: Limits,
+    best: Restrained,
+) -> Restrained:
+    """The targets that trade least among those within the book's indifference, certified by the best ones' prices."""
+    indifference = book.settings.trading.indifference_bps / 1e4
+
+    def again(trading_price: float) -> Restrained | None:
+        try:
+            found = program.solve(start, outlook, mandate, limits, trading_price=trading_price)
+            target = _as_trade(start, mandate, found.holdings, book.value)
+            if mandate.loss(target, outlook) > best.certificate.objective + indifference:
+                return None
+            proof = certify(
+                start,
+                outlook,
+                mandate,
+                target,
+                best.prices,
+                solver=found.solver,
+                attempts=found.attempts,
+                canonical=found.canonical,
+                indifference=indifference,
+            )
+        except (Infeasible, NotSolved):
+            return None
+        own, _ = tightest(start, outlook, mandate, target, found.multipliers)
+        return Restrained(target, proof, own, trading_price)
+
+    return least_traded(best, again) if indifference > 0 else best
 
 
 def solved(

@@ -259,8 +259,13 @@ class Compiled:
             objective = objective + self._risk_price * spread
         return objective
 
-    def write(self, start: Start, outlook: Outlook, mandate: Mandate) -> None:
-        """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise)."""
+    def write(
+        self, start: Start, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK
+    ) -> None:
+        """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise).
+
+        `trading_price` is charged for a unit of wealth traded, beside its costs.
+        """
         rows, risk_price = mandate.rows, mandate.risk_aversion * self._unit_variance
         unit = _largest_return(outlook)
         # a huge risk aversion must not push what returns decide below the solver's tolerance
@@ -281,7 +286,7 @@ class Compiled:
         self._belief.value = outlook.probabilities
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
         self._cost_price.value = mandate.cost_price(outlook) * unit / scale
-        self._tie_break.value = TIE_BREAK / scale
+        self._tie_break.value = trading_price / scale
         if self.worst:
             self.worst.write(mandate.ambiguity, outlook.probabilities)
         for rule, own in zip(mandate.convex_rules, self.convex, strict=True):

@@ -24,7 +24,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.canonical import CanonicalCheck, check
-from allocator.program.compile import Compiled, Start, shape
+from allocator.program.compile import TIE_BREAK, Compiled, Start, shape
 from allocator.program.conflicts import explain_conflict
 from allocator.program.multipliers import Multipliers, Slope, read
 from allocator.types import Vector
@@ -74,8 +74,11 @@ class Program:
         mandate: Mandate,
         limits: Limits | None = None,
         refused: Mapping[str, str] = MappingProxyType({}),
+        trading_price: float = TIE_BREAK,
     ) -> Solution:
         """Write the numbers, solve, check canonically; `refused` names solvers not to ask, and why.
+
+        `trading_price` is charged for a unit of wealth traded, beside its costs.
 
         Raises:
             Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
@@ -84,7 +87,7 @@ class Program:
         began, limits = time.perf_counter(), limits or Limits()
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
-        self._compiled.write(start, outlook, mandate)
+        self._compiled.write(start, outlook, mandate, trading_price)
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         infeasible = False
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):

@@ -1,0 +1,47 @@
+"""Whether to trade at all, in words."""
+
+from __future__ import annotations
+
+import math
+
+from allocator.display.console import amount
+from allocator.plan.plan import Plan
+from allocator.plan.worth import Worth
+
+
+def verdict_in_words(plan: Plan) -> str:
+    """The verdict, what trading is worth, and in how much of what is plausible it pays."""
+    worth, trading = plan.worth, plan.book.settings.trading
+    if worth.verdict == "trade":
+        return f"Worth it: {_gains(worth)} after costs{_pays(worth, ';')}."
+    if worth.verdict == "must trade":
+        gains = _gains(worth).replace("gains", "trading gains", 1)
+        return f"Must trade: today's holdings break a rule; {gains} after costs{_pays(worth, ' and')}."
+    if not worth.orders:
+        return "nothing: today's holdings are the plan"
+    gains = _gains(worth).replace("gains", "trading would gain", 1)
+    wanted = ""
+    if worth.share is not None:
+        wanted = f" Wanted: more than {trading.min_gain_bps:g} bps, in at least {trading.min_share * 100:g}%."
+    return f"Holding: {gains}{_pays(worth, ' and')}.{wanted}"
+
+
+def tickets_in_words(plan: Plan) -> str:
+    """What the tickets of the orders cost, beside the costs; empty where tickets are free."""
+    if not plan.orders or not plan.worth.tickets:
+        return ""
+    return f"; tickets {amount(plan.worth.tickets)} {plan.book.settings.book.currency}"
+
+
+def _gains(worth: Worth) -> str:
+    if worth.share is None:  # minimum variance: the objective is no return, and its unit no basis point of one
+        return f"gains {worth.gain_bps / 1e4:.3g} of the objective (variance and costs)"
+    gain = f"{worth.gain_bps:.1f}"
+    return f"gains {'0.0' if gain == '-0.0' else gain} bps"
+
+
+def _pays(worth: Worth, joint: str) -> str:
+    """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
+    if worth.share is None:
+        return ""
+    return f"{joint} pays in {math.floor(worth.share * 100 + 1e-9)}% of plausible beliefs and costs"
