@@ -96,7 +96,7 @@ def _touched(rows: Rows) -> NDArray[np.bool_]:
 def _own(rows: Rows, touched: NDArray[np.bool_], alone: NDArray[np.bool_], wealth: float) -> _Own:
     """Rows on one name alone as bounds, at the wealth after the targets' costs."""
     names = touched.shape[1]
-    low, high, locked = np.zeros(names), np.ones(names) * max(wealth, 1.0), np.zeros(names, dtype=bool)
+    low, high, locked = np.zeros(names), np.full(names, wealth), np.zeros(names, dtype=bool)
     held, limits = rows.holdings.toarray(), rows.limit + rows.wealth * wealth
     for row in np.flatnonzero(alone):
         i = int(np.argmax(touched[row]))
