@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from allocator.display.console import amount
+from allocator.mandate.ambiguity import Known
 from allocator.plan.plan import Plan
 from allocator.plan.worth import Worth
 
@@ -23,6 +24,8 @@ def verdict_in_words(plan: Plan) -> str:
     wanted = ""
     if worth.share is not None:
         wanted = f" Wanted: more than {trading.min_gain_bps:g} bps, in at least {trading.min_share * 100:g}%."
+        if worth.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Known):
+            wanted += " It would insure against the worst case: to take it, lower trading.min_share."
     return f"Holding: {gains}{_pays(worth, ' and')}.{wanted}"
 
 

@@ -98,7 +98,7 @@ class Plan:
 
     @property
     def rounding_bps(self) -> float:
-        """What whole lots cost against the targets, traded or held, in bps of the account, by the objective's formula."""
+        """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
         return (self.mandate.loss(self.weighed, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
 
 

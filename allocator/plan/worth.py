@@ -84,9 +84,7 @@ def _verdict(gain: float, share: float | None, trading: TradingSection, *, broke
     return "trade" if gain > trading.min_gain_bps and share >= trading.min_share else "hold"
 
 
-def _gains(
-    outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float
-) -> Vector:
+def _gains(outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float) -> Vector:
     """(DRAWS,) what trading gains, in bps, under each plausible belief and cost estimate."""
     draw = np.random.default_rng(_SEED)
     beliefs = plausible(mandate.ambiguity, outlook.probabilities, draw, DRAWS)

@@ -259,9 +259,7 @@ class Compiled:
             objective = objective + self._risk_price * spread
         return objective
 
-    def write(
-        self, start: Start, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK
-    ) -> None:
+    def write(self, start: Start, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK) -> None:
         """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise).
 
         `trading_price` is charged for a unit of wealth traded, beside its costs.

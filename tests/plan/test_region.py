@@ -66,7 +66,7 @@ def alone(asked: Question, target: Trade, name: int, weight: float) -> Question:
     return replace(asked, start=Start(holdings, cash), mandate=mandate)
 
 
-@pytest.mark.parametrize("seed", (0, 1, 3, 4, 5, 6))
+@pytest.mark.parametrize("seed", [0, 1, 3, 4, 5, 6])
 def test_from_inside_nothing_is_traded_and_from_outside_to_the_edge(seed: int) -> None:
     asked = calm_question(seed)
     target, found = regions(asked)

@@ -82,7 +82,7 @@ def test_the_range_is_that_of_beliefs_and_costs_by_hand() -> None:
     assert found.highest_bps == pytest.approx(at(0.02, 0.25), abs=2.0)
     assert found.lowest_bps < found.median_bps < found.highest_bps  # type: ignore[operator]
     draw = np.random.default_rng(0)
-    brute = [at(d, 4.0**f) > 0 for d, f in zip(draw.uniform(-0.02, 0.02, 20_000), draw.uniform(-1, 1, 20_000))]
+    brute = [at(d, 4.0**f) > 0 for d, f in zip(draw.uniform(-0.02, 0.02, 20_000), draw.uniform(-1, 1, 20_000), strict=True)]
     assert found.share == pytest.approx(np.mean(brute), abs=0.03)
 
 

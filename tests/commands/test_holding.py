@@ -1,0 +1,120 @@
+"""`allocator rebalance` on books where trading does not pay: said plainly, exit 0, and no order leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import Result
+from jsonschema import Draft202012Validator
+
+if TYPE_CHECKING:
+    from tests.conftest import Folder
+
+Run = Callable[..., Result]
+HEADER = "account,as_of,side,instrument,name,quantity,price,currency,value,cost\n"
+EDGE = ("--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.05")
+DEAR = (*EDGE, "--set", "costs.ticket=2000")
+
+
+@pytest.fixture
+def settled(listed: Folder, run: Run) -> Folder:
+    """The listed book as its own plan leaves it: every rule holds, and nothing is left to gain."""
+    plan = json.loads(run("rebalance", listed.path, "--json").stdout)
+    for row in plan["positions"]:
+        listed.cell("holdings.csv", row["instrument"], "quantity", repr(row["quantity_after"]))
+    return listed
+
+
+def test_a_small_edge_is_not_traded_for_dear_tickets(settled: Folder, run: Run) -> None:
+    out = settled.path.parent / "plans"
+
+    cheap = run("rebalance", settled.path, *EDGE)
+    answer = run("rebalance", settled.path, *DEAR, "--out", out)
+
+    assert (cheap.exit_code, answer.exit_code) == (0, 0)
+    assert "Worth it: gains" in cheap.stdout
+    said = " ".join(answer.stdout.split())
+    assert "Holding: trading would gain -" in said
+    assert "% of plausible beliefs and costs. Wanted: more than 0 bps, in at least 50%." in said
+    assert "today's holdings keep all" in said
+    assert "order instrument" not in said
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+    assert (out / "orders.csv").read_text(encoding="utf-8") == HEADER
+
+
+def test_the_document_of_a_plan_that_holds_agrees_with_itself(settled: Folder, run: Run, root: Path) -> None:
+    trade = json.loads(run("rebalance", settled.path, *EDGE, "--json").stdout)
+    hold = json.loads(run("rebalance", settled.path, *DEAR, "--json").stdout)
+
+    assert (trade["worth"]["verdict"], hold["worth"]["verdict"]) == ("trade", "hold")
+    assert trade["orders"]
+    assert hold["orders"] == []
+    assert hold["worth"]["orders"] == len(trade["orders"])
+    assert hold["worth"]["tickets"] == 2000 * len(trade["orders"])
+    lost = 2000 * len(trade["orders"]) / hold["proof"]["value"] * 1e4
+    assert hold["worth"]["gain_bps"] == pytest.approx(trade["worth"]["gain_bps"] - lost, abs=2e-4)
+    proof = hold["proof"]
+    assert set(proof["after"]["bought"]) == set(proof["after"]["sold"]) == {0}
+    assert proof["after"]["holdings"] == pytest.approx(proof["before"]["holdings"], abs=1e-15)
+    assert proof["after"]["cash"] == pytest.approx(proof["before"]["cash"], abs=1e-15)
+    assert proof["target"] == trade["proof"]["target"]
+    assert hold["figures"]["after"] == hold["figures"]["before"]
+    assert hold["figures"]["target"] == trade["figures"]["target"]
+    assert hold["rounding_bps"] == trade["rounding_bps"]
+    for row in hold["positions"]:
+        assert row["quantity_after"] == row["quantity_before"]
+    _fits_the_schema(hold, root)
+    _fits_the_schema(trade, root)
+
+
+def _fits_the_schema(document: dict[str, Any], root: Path) -> None:
+    schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+    for part in ("positions", "orders", "worth", "certificate"):
+        assert part in schema["required"]
+        Draft202012Validator(schema["properties"][part]).validate(document[part])
+
+
+def test_more_may_be_wanted_than_there_is(settled: Folder, run: Run) -> None:
+    answer = run("rebalance", settled.path, *EDGE, "--set", "trading.min_gain_bps=500")
+
+    said = " ".join(answer.stdout.split())
+    assert answer.exit_code == 0
+    assert "Holding: trading would gain 4." in said
+    assert "Wanted: more than 500 bps" in said
+    assert "insure" not in said
+
+
+def test_an_insurance_that_few_beliefs_pay_for_is_left_with_a_word_on_how_to_take_it(settled: Folder, run: Run) -> None:
+    wider = ("--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.3")
+    left = run("rebalance", settled.path, *wider)
+    taken = run("rebalance", settled.path, *wider, "--set", "trading.min_share=0.2")
+
+    assert (left.exit_code, taken.exit_code) == (0, 0)
+    assert "It would insure against the worst case: to take it, lower trading.min_share." in " ".join(
+        left.stdout.split()
+    )
+    assert "Worth it: gains 8" in taken.stdout
+
+
+def test_a_book_that_breaks_a_rule_trades_whatever_it_gains(listed: Folder, run: Run) -> None:
+    answer = run("rebalance", listed.path, "--set", "trading.min_gain_bps=1000", "--set", "costs.ticket=500")
+
+    said = " ".join(answer.stdout.split())
+    assert answer.exit_code == 0
+    assert "Must trade: today's holdings break a rule; trading gains " in said
+    assert "sell NVDA" in said
+    assert "; tickets 5,000 USD." in said
+
+
+def test_minimum_variance_tells_its_gain_in_its_own_unit(settled: Folder, run: Run) -> None:
+    calm = ("--set", "mandate.objective='minimum_variance'", "--set", "robust.set='none'", "--set", "robust.radius=0")
+    answer = run("rebalance", settled.path, *calm, "--set", "mandate.max_turnover=0.3")
+
+    said = " ".join(answer.stdout.split())
+    assert answer.exit_code == 0, answer.stderr
+    assert "of the objective (variance and costs) after costs." in said
+    assert "plausible" not in said
