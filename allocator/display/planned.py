@@ -192,6 +192,6 @@ def _verdict(out: Console, plan: Plan) -> None:
     if not plan.orders:
         lots = f"today's holdings keep all {certificate.rules} rules"
     out.print(
-        f"Proof: {lots}; the targets are within {gap:.3f} bps of the best there is ({certificate.solver}{fallback}, checked outside the "
-        "solver)."
+        f"Proof: {lots}; the targets are within {gap:.3f} bps of the best there is ({certificate.solver}{fallback}, "
+        "checked outside the solver)."
     )

@@ -93,10 +93,9 @@ def test_an_insurance_that_few_beliefs_pay_for_is_left_with_a_word_on_how_to_tak
     left = run("rebalance", settled.path, *wider)
     taken = run("rebalance", settled.path, *wider, "--set", "trading.min_share=0.2")
 
+    said = " ".join(left.stdout.split())
     assert (left.exit_code, taken.exit_code) == (0, 0)
-    assert "It would insure against the worst case: to take it, lower trading.min_share." in " ".join(
-        left.stdout.split()
-    )
+    assert "It would insure against the worst case: to take it, lower trading.min_share." in said
     assert "Worth it: gains 8" in taken.stdout
 
 
