@@ -16,13 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.program.bound import Prices
-from allocator.types import Matrix, Vector
+from allocator.types import Vector
 
 _NOISE = 3e-7
 """A marginal value this near to what trading costs is at the edge: the rest is the solver's last digits."""
@@ -53,8 +54,9 @@ def no_trade_regions(
 ) -> Regions:
     """The regions at the targets; `trading_price` is what the program charged for a unit traded beside its costs."""
     rows, priced = prices.priced(outlook, mandate)
-    touched = _touched(rows)
-    alone = (np.asarray(touched.sum(axis=1)) == 1) & (rows.cash == 0)
+    touched = sp.csr_array(abs(rows.holdings) + abs(rows.buys) + abs(rows.sells))
+    touched.eliminate_zeros()
+    alone = (np.diff(touched.indptr) == 1) & (rows.cash == 0)
     shared = np.where(alone, 0.0, priced)
     before = target.value_before
     value = _marginal_value(outlook, mandate, target, prices) - rows.holdings.T @ shared
@@ -87,24 +89,14 @@ def _over(gain: Vector, curvature: Vector) -> Vector:
     return np.asarray(far, dtype=np.float64)
 
 
-def _touched(rows: Rows) -> NDArray[np.bool_]:
-    """(R, N) which names each row speaks of."""
-    looked: Matrix = (abs(rows.holdings) + abs(rows.buys) + abs(rows.sells)).toarray()
-    return np.asarray(looked != 0)
-
-
-def _own(rows: Rows, touched: NDArray[np.bool_], alone: NDArray[np.bool_], wealth: float) -> _Own:
+def _own(rows: Rows, touched: sp.csr_array, alone: NDArray[np.bool_], wealth: float) -> _Own:
     """Rows on one name alone as bounds, at the wealth after the targets' costs."""
     names = touched.shape[1]
     low, high, locked = np.zeros(names), np.full(names, wealth), np.zeros(names, dtype=bool)
-    held, limits = rows.holdings.toarray(), rows.limit + rows.wealth * wealth
-    for row in np.flatnonzero(alone):
-        i = int(np.argmax(touched[row]))
-        each = float(held[row, i])
-        if each > 0:
-            high[i] = min(high[i], limits[row] / each)
-        elif each < 0:
-            low[i] = max(low[i], limits[row] / each)
-        elif limits[row] <= 0:
-            locked[i] = True
+    at = touched.indices[touched.indptr[:-1][alone]]
+    held, limits = np.asarray(rows.holdings.sum(axis=1))[alone], (rows.limit + rows.wealth * wealth)[alone]
+    caps, floors = held > 0, held < 0
+    np.minimum.at(high, at[caps], limits[caps] / held[caps])
+    np.maximum.at(low, at[floors], limits[floors] / held[floors])
+    locked[at[(held == 0) & (limits <= 0)]] = True
     return _Own(low, np.maximum(high, low), locked)
