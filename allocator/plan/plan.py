@@ -92,7 +92,7 @@ class Plan:
     targeted: Figures
     after: Figures
     stability: float | None
-    """Largest L1 change of the target weights when one probability moves by 2 points; None where such a move
+    """Largest L1 change of the best target weights when one probability moves by 2 points; None where such a move
     leaves no verified plan."""
     certificate: Certificate
 

@@ -109,15 +109,29 @@ def test_without_indifference_nothing_is_solved_again(monkeypatch: pytest.Monkey
     assert all(price > 0 for price in solves[1:])
 
 
-def test_a_plan_that_may_give_up_everything_trades_nothing() -> None:
-    made = random_book(2, mandate={"risk_aversion": 2.0}, robust={"set": "none", "radius": 0.0})
-    best = indifferent(made, 0.0)
-    today = (best.mandate.loss(best.weighed, best.outlook) - best.certificate.objective) * 1e4
-    assert today < 100
-    gain = best.worth.gain_bps
-    plan = indifferent(made, 100.0)
+def test_where_all_there_is_to_gain_may_be_given_up_nothing_is_traded() -> None:
+    made = random_book(2, mandate={"risk_aversion": 0.1})
+    hair = made.scenario_returns * 0.01  # the returns of a few days
+    made = replace(made, scenario_returns=hair)
+    best, plan = indifferent(made, 0.0), indifferent(made, 100.0)
 
-    assert (turnover(plan) < 1e-6) == (gain < 99)
+    assert 0 < best.worth.gain_bps < 100
+    assert turnover(best) > 0.01
+    assert turnover(plan) == 0
+    assert plan.orders == ()
+    assert (plan.worth.verdict, plan.worth.orders, plan.worth.gain_bps) == ("hold", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("set_", "radius"), [("none", 0.0), ("total_variation", 0.1), ("box", 0.1), ("kl", 0.05), ("worst", 0.0)]
+)
+def test_whatever_is_guarded_against_the_proof_is_within_the_indifference(set_: str, radius: float) -> None:
+    made = random_book(5, robust={"set": set_, "radius": radius}, mandate={"max_weight": 0.3, "max_turnover": 0.4})
+    best, plan = indifferent(made, 0.0), indifferent(made, 3.0)
+
+    assert turnover(plan) < turnover(best)
+    assert plan.certificate.bound == pytest.approx(best.certificate.bound, abs=1e-12)
+    assert plan.certificate.gap <= 3.01e-4
 
 
 def test_no_trade_regions_of_a_restrained_plan_end_at_its_targets() -> None:
