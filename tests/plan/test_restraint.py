@@ -135,7 +135,7 @@ def test_whatever_is_guarded_against_the_proof_is_within_the_indifference(set_: 
 
 
 def test_no_trade_regions_of_a_restrained_plan_end_at_its_targets() -> None:
-    plan = indifferent(random_book(1), 4.0)
+    plan = indifferent(random_book(1, mandate={"risk_aversion": 3.0}), 4.0)
     weights, before = plan.target.weights, plan.book.value
     bought, sold = plan.target.bought > 1e-5 * before, plan.target.sold > 1e-5 * before
 
