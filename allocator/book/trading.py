@@ -29,8 +29,10 @@ class TradingSection(Section):
     """When trading is worth it."""
 
     min_gain_bps: BasisPoints = Field(default=0.0, description="no trade unless the whole lots gain more than this")
-    min_share: Fraction = Field(
-        default=0.5, description="no trade unless it gains in this share of plausible beliefs and costs"
+    min_share: Fraction | None = Field(
+        default=None,
+        description="no trade unless it gains in this share of plausible beliefs and costs; by default 0.5 where "
+        "[robust] guards against nothing, else 0: an insurance pays in few of the beliefs that it guards against",
     )
     cost_factor: float = Field(
         default=2.0, ge=1, le=10, allow_inf_nan=False, description="costs may be off by this factor, either way"

@@ -7,7 +7,7 @@ import math
 from allocator.display.console import amount
 from allocator.mandate.ambiguity import Known
 from allocator.plan.plan import Plan
-from allocator.plan.worth import Worth
+from allocator.plan.worth import Worth, least_share
 
 
 def verdict_in_words(plan: Plan) -> str:
@@ -23,7 +23,8 @@ def verdict_in_words(plan: Plan) -> str:
     gains = _gains(worth).replace("gains", "trading would gain", 1)
     wanted = ""
     if worth.share is not None:
-        wanted = f" Wanted: more than {trading.min_gain_bps:g} bps, in at least {trading.min_share * 100:g}%."
+        least = least_share(plan.mandate, trading)
+        wanted = f" Wanted: more than {trading.min_gain_bps:g} bps" + (f", in at least {least:.0%}." if least else ".")
         if worth.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Known):
             wanted += " It would insure against the worst case: to take it, lower trading.min_share."
     return f"Holding: {gains}{_pays(worth, ' and')}.{wanted}"

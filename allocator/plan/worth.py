@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from allocator.book.trading import TradingSection
+from allocator.mandate.ambiguity import Known
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.plausible import plausible
 from allocator.mandate.rules import Trade
@@ -71,17 +72,26 @@ def worth(
     gain = (mandate.loss(today, outlook) - mandate.loss(lots, outlook) - lost) * 1e4
     gains = None if not mandate.return_weight else _gains(outlook, mandate, today, lots, lost, trading.cost_factor)
     share = None if gains is None else float((gains > 0).mean())
+    wanted = least_share(mandate, trading)
     broken = any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
-    return Worth(gain, share, lowest, median, highest, orders, tickets, _verdict(gain, share, trading, broken=broken))
+    verdict = _verdict(gain, share, trading.min_gain_bps, wanted, broken=broken)
+    return Worth(gain, share, lowest, median, highest, orders, tickets, verdict)
 
 
-def _verdict(gain: float, share: float | None, trading: TradingSection, *, broken: bool) -> Verdict:
+def least_share(mandate: Mandate, trading: TradingSection) -> float:
+    """The share of plausible beliefs and costs in which trading must gain: as stated, or by what is guarded against."""
+    if trading.min_share is not None:
+        return trading.min_share
+    return 0.5 if isinstance(mandate.ambiguity, Known) else 0.0
+
+
+def _verdict(gain: float, share: float | None, least_gain: float, least_share: float, *, broken: bool) -> Verdict:
     if broken:
         return "must trade"
     if share is None:
         return "trade" if gain > 0 else "hold"
-    return "trade" if gain > trading.min_gain_bps and share >= trading.min_share else "hold"
+    return "trade" if gain > least_gain and share >= least_share else "hold"
 
 
 def _gains(outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float) -> Vector:

@@ -39,7 +39,7 @@ def test_a_small_edge_is_not_traded_for_dear_tickets(settled: Folder, run: Run) 
     assert "Worth it: gains" in cheap.stdout
     said = " ".join(answer.stdout.split())
     assert "Holding: trading would gain -" in said
-    assert "% of plausible beliefs and costs. Wanted: more than 0 bps, in at least 50%." in said
+    assert "% of plausible beliefs and costs. Wanted: more than 0 bps." in said
     assert "today's holdings keep all" in said
     assert "order instrument" not in said
     assert max(map(len, answer.stdout.splitlines())) <= 80
@@ -90,8 +90,8 @@ def test_more_may_be_wanted_than_there_is(settled: Folder, run: Run) -> None:
 
 def test_an_insurance_that_few_beliefs_pay_for_is_left_with_a_word_on_how_to_take_it(settled: Folder, run: Run) -> None:
     wider = ("--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.3")
-    left = run("rebalance", settled.path, *wider)
-    taken = run("rebalance", settled.path, *wider, "--set", "trading.min_share=0.2")
+    left = run("rebalance", settled.path, *wider, "--set", "trading.min_share=0.5")
+    taken = run("rebalance", settled.path, *wider)
 
     said = " ".join(left.stdout.split())
     assert (left.exit_code, taken.exit_code) == (0, 0)

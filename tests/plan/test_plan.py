@@ -148,7 +148,6 @@ def plan() -> Plan:
             mandate={"max_weight": 0.45, "min_cash": 0.05, "max_turnover": 0.3, "risk_aversion": 0.5},
             robust={"set": "total_variation", "radius": 0.1},
             costs={"commission_bps": 10.0, "spread_bps": 20.0},
-            trading={"min_share": 0.0},  # an insurance: it pays in few of the beliefs it guards against
         )
     )
 
