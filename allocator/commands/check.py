@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import click
+import numpy as np
 
 from allocator.commands.answer import answers, book_options
 
@@ -54,7 +55,7 @@ def check(
         "rules": [
             {
                 "rule": reading.label,
-                "measured_today": round(reading.measured, 8),
+                "measured_today": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
                 "limit": reading.limit,
                 "kind": "at most" if reading.at_most else "at least",
                 "holds_today": reading.excess <= 1e-9,

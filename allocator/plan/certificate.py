@@ -22,7 +22,7 @@ GAP_ALLOWED = 1e-6
 BALANCE_TOLERANCE = 1e-9
 """Of the account: the targets must follow from the trades, and prices be lawful, to this."""
 TARGET_TOLERANCE = 1e-6
-"""Of a rule's own unit, on fractional targets; final lots are held to 1e-9."""
+"""Of the account, on fractional targets; final lots are held to 1e-9 of a rule's own unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def certify(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
-    worst = max((reading.excess for reading in readings), default=-1.0)
+    worst = max((reading.missed for reading in readings), default=-1.0)
     return Certificate(solver, attempts, canonical, objective, bound, len(readings), worst, allowed)
 
 
@@ -113,12 +113,12 @@ def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: T
 
 
 def refuse_broken(readings: list[Reading], tolerance: float, what: str) -> None:
-    """Raise when any rule's own formula says that it is broken.
+    """Raise when any rule's own formula says that it is broken by more than a part of the account.
 
     Raises:
         NotSolved: naming every broken rule and by how much.
     """
-    broken = [reading for reading in readings if not reading.excess <= tolerance]
+    broken = [reading for reading in readings if not reading.missed <= tolerance]
     if broken:
         said = "; ".join(f"'{reading.label}' measures {reading.measured:.8g}" for reading in broken)
         raise NotSolved(f"{what} break {said}; no number leaves")

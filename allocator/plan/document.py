@@ -65,7 +65,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "rules": [
             {
                 "rule": reading.label,
-                "measured": round(reading.measured, 8),
+                "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
                 "limit": reading.limit,
                 "kind": "at most" if reading.at_most else "at least",
             }
@@ -202,7 +202,9 @@ def _certificate(plan: Plan) -> dict[str, Any]:
         "allowed_bps": certificate.allowed * 1e4,
         "rules_checked": certificate.rules,
         "worst_excess_target": certificate.worst_excess,
-        "worst_excess_after": max((reading.excess for reading in plan.readings), default=None),
+        "worst_excess_after": max(
+            (reading.excess for reading in plan.readings if np.isfinite(reading.excess)), default=None
+        ),
     }
 
 

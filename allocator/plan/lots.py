@@ -15,7 +15,7 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Rows, Trade
+from allocator.mandate.rules import Reading, Rows, Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.plan.lattice import cost_rates_at, lattice_of
 from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, nearest, traded, with_tangent
@@ -90,8 +90,12 @@ def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
 def _cut(rows: Rows, trade: Trade, outlook: Outlook, mandate: Mandate) -> Rows:
     """Rows tightened where the lots still break a rule's own formula."""
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
-    excess = np.array([reading.excess for reading in readings] + [0.0] * (len(rows.labels) - len(readings)))
-    tightened = replace(rows, limit=rows.limit - np.where(excess > RULE_TOLERANCE, excess, 0.0))
+    missed = np.zeros(len(rows.labels), dtype=bool)
+    missed[: len(readings)] = [not reading.excess <= RULE_TOLERANCE for reading in readings]
+    # by what the row itself is missed: a rule's own unit may be a day's volume, or another group
+    tightened = replace(
+        rows, limit=rows.limit - np.where(missed, np.maximum(-slack(rows.on(outlook), trade), 1e-13), 0)
+    )
     for rule in mandate.convex_rules:
         if broken(list(rule.readings(trade, outlook))):
             tightened = with_tangent(tightened, trade, outlook, rule)

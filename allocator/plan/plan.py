@@ -11,7 +11,7 @@ from allocator.book.book import Book
 from allocator.mandate.ambiguity import worst_case
 from allocator.mandate.counted import bucket_shares
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Rows, Trade
+from allocator.mandate.rules import Reading, Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.region import Regions
@@ -118,16 +118,8 @@ def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> 
     rows, _ = prices.priced(outlook, mandate)
     step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
     wider, _ = prices.priced(outlook, mandate.eased(rows.stated + step))
-    room = (_slack(wider, target) - _slack(rows, target)) / 1e-3
+    room = (slack(wider, target) - slack(rows, target)) / 1e-3
     return np.where(np.isnan(rows.stated), 1.0, room)
-
-
-def _slack(rows: Rows, target: Trade) -> Vector:
-    """What rows leave, in their own units, wealth before trading being 1."""
-    before = target.value_before
-    used = rows.holdings @ target.values + rows.cash * target.cash + rows.buys @ target.bought
-    used = used + rows.sells @ target.sold - rows.wealth * target.value
-    return np.asarray(rows.limit - used / before, dtype=np.float64)
 
 
 def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
@@ -164,7 +156,7 @@ def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Fig
 
 def orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Order, ...]:
     """Sells before buys, each with the largest first."""
-    weights = final.weights
+    weights, costs = final.weights, mandate.costs(final.bought, final.sold, final.value_before)
     listed = []
     for i in np.flatnonzero(lots):
         value = abs(float(lots[i] * book.lot_values[i]))
@@ -175,7 +167,7 @@ def orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Or
                 quantity=_clean(abs(float(lots[i] * book.lot_sizes[i]))),
                 price=float(book.prices[i]),
                 value=value,
-                cost=value * float(mandate.cost_rates[i]),
+                cost=float(costs[i]),
                 weight_before=float(book.weights[i]),
                 weight_after=float(weights[i]),
             )

@@ -174,7 +174,7 @@ def _least_traded(buys: Vector, sells: Vector, held: Vector, mandate: Mandate, c
 
 def _least_power(linear: Vector, impact: Vector, low: Vector, high: Vector) -> Vector:
     """(N,) min over low ≤ z ≤ high of linear·z + impact·z^(3/2)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         free = np.where(impact > 0, (np.maximum(-linear, 0) / (1.5 * impact)) ** 2, np.where(linear < 0, np.inf, 0.0))
     at = np.clip(free, low, high)
     result: Vector = linear * at + impact * at**1.5

@@ -290,6 +290,11 @@ class Compiled:
         for rule, own in zip(mandate.convex_rules, self.convex, strict=True):
             own.write(rule, outlook, unit)
 
+    @property
+    def price_of_error(self) -> float:
+        """What a unit of the return error's deviation weighs in the scaled objective."""
+        return float(self._error_price.value)
+
     def _write_rows(self, rows: Rows, unit: float) -> None:
         """Rows on gains are in units of return and have W written as 1 − costs."""
         expects = rows.looks_at_gains != 0

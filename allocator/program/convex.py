@@ -100,7 +100,8 @@ def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
 def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
     names = outlook.risk.loadings.shape[0]
     limit = cp.Parameter(nonneg=True, name="limit of the largest")
-    least, above = cp.Variable(name="least of the largest"), cp.Variable(names, nonneg=True)
+    # nobody is held short, so the least is not below nothing; were it, a count beyond the names would allow anything
+    least, above = cp.Variable(nonneg=True, name="least of the largest"), cp.Variable(names, nonneg=True)
     each = above >= decision.holdings - least
     together = (rule.count * least + cp.sum(above) <= limit * decision.wealth).set_label("largest")
 

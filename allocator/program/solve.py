@@ -167,9 +167,9 @@ class Program:
             return None
         direction = -np.ravel(cone.dual_value[1])
         length = float(np.linalg.norm(direction)) * (1 + 1e-15)
-        # shorter than 1 where nothing is at risk: then the price of the charge is only partly used
-        price = float(np.ravel(cone.dual_value[0])[0])
-        return direction / max(length, price) if max(length, price) > 0 else direction
+        # shorter than the price where nothing is at risk: only a part of the charge is then used
+        used = max(length, self._compiled.price_of_error)
+        return direction / used if used > 0 else direction
 
     def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[Slope, ...]:
         """Prices and lawful directions of the convex rules."""

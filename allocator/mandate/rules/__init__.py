@@ -19,6 +19,7 @@ from allocator.mandate.rules.ranges import Ratio as Ratio
 from allocator.mandate.rules.reading import LinearRule as LinearRule
 from allocator.mandate.rules.reading import Reading as Reading
 from allocator.mandate.rules.reading import Trade as Trade
+from allocator.mandate.rules.reading import slack as slack
 from allocator.mandate.rules.returns import MinimumExpectedReturn as MinimumExpectedReturn
 from allocator.mandate.rules.returns import ScenarioFloor as ScenarioFloor
 from allocator.mandate.rules.returns import StressFloor as StressFloor

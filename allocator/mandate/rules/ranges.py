@@ -168,24 +168,30 @@ class ExposureLimit:
         return f"exposure {self.name} at {'most' if self.at_most else 'least'} {self.limit:.6g}"
 
     def rows(self, instruments: int) -> Rows:
-        """One row."""
+        """One row, in units of the largest exposure: a column may count in millions."""
         sense = 1.0 if self.at_most else -1.0
         return some_rows(
             [self._label],
             instruments,
-            holdings=sp.csr_array(sense * self.exposures[None, :]),
-            wealth=np.array([sense * self.limit]),
+            holdings=sp.csr_array(sense * self.exposures[None, :] / self._largest),
+            wealth=np.array([sense * self.limit / self._largest]),
             stated=[self.limit],
             sense=sense,
             tier=self.tier,
+            size=np.array([1 / self._largest]),
             unit=NUMBER,
         )
+
+    @property
+    def _largest(self) -> float:
+        return max(float(np.abs(self.exposures).max(initial=0.0)), 1.0)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """The exposure after the trades."""
         del outlook
         measured = float(self.exposures @ trade.values) / trade.value
-        return [Reading(self._label, measured, self.limit, self.at_most, NUMBER)]
+        beyond = (measured - self.limit) * (1.0 if self.at_most else -1.0)
+        return [Reading(self._label, measured, self.limit, self.at_most, NUMBER, beyond / self._largest)]
 
     def eased(self, limits: Sequence[float]) -> ExposureLimit:
         """Another limit."""
@@ -237,7 +243,8 @@ class Ratio:
             measured = self.limit if empty else np.inf
         else:
             measured = first / second
-        return [Reading(self._label, measured, self.limit, self.at_most, TIMES)]
+        beyond = (first - self.limit * second) * (1.0 if self.at_most else -1.0)
+        return [Reading(self._label, measured, self.limit, self.at_most, TIMES, beyond / trade.value)]
 
     def eased(self, limits: Sequence[float]) -> Ratio:
         """Another limit."""

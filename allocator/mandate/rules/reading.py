@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from allocator.mandate.rules.rows import PERCENT, Rows
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
@@ -42,11 +44,26 @@ class Reading:
     limit: float
     at_most: bool
     unit: str = PERCENT
+    of_account: float | None = None
+    """How far the rule is broken as a part of the account, where its own unit may be a million times that."""
+
+    @property
+    def missed(self) -> float:
+        """How far the rule is broken as far as money goes, which is what a solver's last digits are measured in."""
+        return self.excess if self.of_account is None else self.of_account
 
     @property
     def excess(self) -> float:
         """How far the rule is broken, in its own unit; negative is room to spare."""
         return self.measured - self.limit if self.at_most else self.limit - self.measured
+
+
+def slack(rows: Rows, trade: Trade) -> Vector:
+    """(R,) what rows with their gains written out leave on a trade, wealth before trading being 1."""
+    before = trade.value_before
+    used = rows.holdings @ trade.values + rows.cash * trade.cash + rows.buys @ trade.bought
+    used = used + rows.sells @ trade.sold - rows.wealth * trade.value
+    return np.asarray(rows.limit - used / before, dtype=np.float64)
 
 
 @runtime_checkable

@@ -95,7 +95,8 @@ class Participation:
         for label, i, limit, volume in zip(self._labels(), self.at, self.limits, self.volumes, strict=True):
             money = float(trade.bought[i] + trade.sold[i]) / trade.value_before
             measured = money / volume if volume > 0 else (0.0 if money == 0 else np.inf)
-            found.append(Reading(label, measured, limit, at_most=True))
+            beyond = money - limit * volume
+            found.append(Reading(label, measured, limit, at_most=True, of_account=beyond))
         return found
 
     def eased(self, limits: Sequence[float]) -> Participation:
