@@ -14,11 +14,11 @@ import scipy.sparse as sp
 from allocator.book.book import Book
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.return_error import BoxError, EllipsoidError
-from allocator.mandate.rules import ConvexRule, LargestWeights, Trade, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Figures, Plan
 from allocator.program.multipliers import Slope
-from allocator.types import Vector
+from allocator.types import Matrix, Vector
 
 FORMAT = "allocator.plan/1"
 
@@ -234,8 +234,7 @@ def _proof(plan: Plan) -> dict[str, Any]:
             "cash": _list(rows.cash),
             "buys": _entries(rows.buys),
             "sells": _entries(rows.sells),
-            "expected": _list(rows.expected),
-            "gains": _entries(sp.csr_array(rows.gains)),
+            "gains": _entries(sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))),
             "wealth": _list(rows.wealth),
             "limit": _list(rows.limit),
         },
@@ -253,13 +252,17 @@ def _proof(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _gains(rows: Rows, outlook: Outlook) -> Matrix:
+    return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
+
+
 def _return_error(plan: Plan) -> dict[str, Any]:
     """By how much returns may be wrong: charge = deviations·h, or size times the deviation of h along `direction`."""
-    error = plan.mandate.return_error
+    error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
     return {
         "size": error.size if isinstance(error, EllipsoidError) else 0.0,
-        "deviations": _list(error.deviations) if isinstance(error, BoxError) else [],
-        "direction": _list(plan.prices.error),
+        "deviations": _list(error.deviations if isinstance(error, BoxError) else np.zeros(names)),
+        "direction": _list(plan.prices.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)),
     }
 
 
@@ -267,12 +270,14 @@ def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
     """A convex rule, its price and the direction of its tangent; limits are over the horizon."""
     own: dict[str, Any] = {"label": rule.label, "price": slope.price, "direction": _list(np.asarray(slope.direction))}
     if isinstance(rule, VolatilityLimit):
-        against = [] if rule.against is None else _list(rule.against)
+        against = _list(np.zeros(len(outlook.returns[0])) if rule.against is None else rule.against)
         return own | {"kind": "norm", "limit": rule.limit * float(np.sqrt(outlook.years)), "against": against}
     if isinstance(rule, LargestWeights):
         return own | {"kind": "largest", "limit": rule.limit, "count": rule.count}
     assert isinstance(rule, WorstCaseFloor)
-    return own | {"kind": "worst_case", "limit": rule.limit, "against": _list(rule.benchmark_gains(outlook))}
+    against = np.zeros(len(outlook.returns[0]) + 1) if rule.against is None else rule.against
+    own |= {"ambiguity": _ambiguity(rule.ambiguity)}
+    return own | {"kind": "worst_case", "limit": rule.limit, "against": _list(against)}
 
 
 def _ambiguity(ambiguity: Ambiguity) -> dict[str, Any]:
