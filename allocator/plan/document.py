@@ -30,6 +30,8 @@ _SETS: dict[type, str] = {
     Worst: "worst",
 }
 
+_SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
+
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """The plan as plain data: strings, numbers, lists and mappings. Its JSON Schema is `schemas/plan.schema.json`."""
@@ -267,17 +269,27 @@ def _return_error(plan: Plan) -> dict[str, Any]:
 
 
 def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
-    """A convex rule, its price and the direction of its tangent; limits are over the horizon."""
-    own: dict[str, Any] = {"label": rule.label, "price": slope.price, "direction": _list(np.asarray(slope.direction))}
+    """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
+
+    x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
+    """
+    kind, limit, set_, against = _SUPREMA[type(rule)], rule.limit, {"set": "norm", "radius": 1.0}, None
     if isinstance(rule, VolatilityLimit):
-        against = _list(np.zeros(len(outlook.returns[0])) if rule.against is None else rule.against)
-        return own | {"kind": "norm", "limit": rule.limit * float(np.sqrt(outlook.years)), "against": against}
-    if isinstance(rule, LargestWeights):
-        return own | {"kind": "largest", "limit": rule.limit, "count": rule.count}
-    assert isinstance(rule, WorstCaseFloor)
-    against = np.zeros(len(outlook.returns[0]) + 1) if rule.against is None else rule.against
-    own |= {"ambiguity": _ambiguity(rule.ambiguity)}
-    return own | {"kind": "worst_case", "limit": rule.limit, "against": _list(against)}
+        limit *= float(np.sqrt(outlook.years))
+        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
+    elif isinstance(rule, LargestWeights):
+        set_ = {"set": "largest", "radius": rule.count}
+    elif isinstance(rule, WorstCaseFloor):
+        set_, against = _ambiguity(rule.ambiguity), rule.against
+    return {
+        "label": rule.label,
+        "kind": kind,
+        "set": set_,
+        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
+        "limit": limit,
+        "price": slope.price,
+        "direction": _list(np.asarray(slope.direction)),
+    }
 
 
 def _ambiguity(ambiguity: Ambiguity) -> dict[str, Any]:
