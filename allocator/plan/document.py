@@ -273,7 +273,10 @@ def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
 
     x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
     """
-    kind, limit, set_, against = _SUPREMA[type(rule)], rule.limit, {"set": "norm", "radius": 1.0}, None
+    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
+    kind, limit = _SUPREMA[type(rule)], rule.limit
+    set_: dict[str, Any] = {"set": "norm", "radius": 1.0}
+    against: Vector | None = None
     if isinstance(rule, VolatilityLimit):
         limit *= float(np.sqrt(outlook.years))
         against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())

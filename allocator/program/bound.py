@@ -20,6 +20,8 @@ from allocator.types import Vector
 
 _BEYOND = 3e-6
 """Per unit traded: how far a price may lie beyond what the next unit costs, where impact makes that cost a curve."""
+_BEYOND_COSTS = 1e-11
+"""Of the account and a name: what lying beyond may cost the bound; the flatter the curve, the less room there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ def _completed(
     pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
     pull = pull + _error_slope(mandate, outlook, error) + 2 * own * start.holdings
     # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
-    beyond = 0.0 if mandate.impact is None else _BEYOND
+    beyond = _beyond(mandate, cash)
     position = np.clip(
         -pull,
         cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - rows.sells.T @ prices - beyond,
@@ -153,6 +155,14 @@ def _error_slope(mandate: Mandate, outlook: Outlook, direction: Vector) -> Vecto
 def _impact_rate(mandate: Mandate, traded: Vector) -> Vector | float:
     """(N,) what the next unit traded costs in impact: 1.5·m·√z."""
     return 0.0 if mandate.impact is None else 1.5 * mandate.impact * np.sqrt(traded)
+
+
+def _beyond(mandate: Mandate, cash: float) -> Vector | float:
+    """(N,) δ such that min over z of −δz + cash·m·z^(3/2), which is −4δ³/(27·(cash·m)²), is next to nothing."""
+    if mandate.impact is None:
+        return 0.0
+    curve = max(cash, 0.0) * mandate.impact
+    return np.minimum(np.cbrt(6.75 * _BEYOND_COSTS * curve**2), _BEYOND)
 
 
 def _least_traded(buys: Vector, sells: Vector, held: Vector, mandate: Mandate, cash: float) -> float:
