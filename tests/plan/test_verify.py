@@ -29,6 +29,7 @@ WHAT_IFS = (
     ("mandate.min_expected_return=0.105",),
     ("mandate.max_volatility=0.185",),
     ("lots.min_trade=0", "mandate.max_turnover=1"),
+    ("trading.indifference_bps=5",),
     ("robust.return_error='box'", "robust.return_error_size=0.2"),
     ("robust.return_error='ellipsoid'", "robust.return_error_size=0.2"),
 )
@@ -224,7 +225,7 @@ def _unlawful_prices(plan: dict[str, Any]) -> None:
     ("tamper", "told"),
     [
         (_more_of_the_first, "after: balance"),
-        (_another_target, "nothing is better by 0.01 bps"),
+        (_another_target, "nothing is better by more than is told"),
         (_hundred_times_the_order, "orders make the plan"),
         (_no_orders, "orders make the plan"),
         (_a_finer_figure, "after: figures"),
