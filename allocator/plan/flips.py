@@ -1,0 +1,129 @@
+"""How wrong we would have to be: the probability at which two allocations are worth the same, and the least shift of
+the belief that makes the other one better (science §4.5, §4.6).
+
+Pure functions of scenario returns (K,), probabilities (K,) and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.types import Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """The nearest probabilities `q` (K,) under which the other allocation is as good, `distance` from the belief."""
+
+    distance: float
+    q: Vector
+
+
+def break_even(first: Vector, second: Vector, if_true: Vector, if_false: Vector) -> float | None:
+    """The probability π of a hypothesis at which two allocations have the same expected return.
+
+    `first` and `second` (K,) are their returns, `if_true` and `if_false` (K,) the scenario probabilities given the
+    hypothesis and given its contrary: π* = (b_P − a_P) / ((a_G − a_P) − (b_G − b_P)). None where no probability in
+    [0, 1] does it, or every one.
+    """
+    apart = first - second
+    true, false = float(if_true @ apart), float(if_false @ apart)
+    if true == false or true * false > 0:
+        return None
+    return false / (false - true)
+
+
+def crossing(difference: Callable[[float], float], nearest_to: float, steps: int = 64) -> float | None:
+    """The root of a function on [0, 1] that is nearest to a point, by a scan and bisection; None where none is seen.
+
+    Two roots within one step of the scan are overlooked.
+    """
+    at = np.unique(np.append(np.linspace(0, 1, steps + 1), nearest_to))
+    values = np.array([difference(float(x)) for x in at])
+    found = [float(x) for x, value in zip(at, values, strict=True) if value == 0]
+    for i in np.flatnonzero(values[:-1] * values[1:] < 0):
+        low, high, sign = float(at[i]), float(at[i + 1]), values[i]
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if difference(middle) * sign > 0 else (low, middle)
+        found.append((low + high) / 2)
+    return min(found, key=lambda root: abs(root - nearest_to), default=None)
+
+
+def least_shift_kl(better: Vector, probabilities: Vector) -> Shift | None:
+    """The least relative entropy Σ q ln(q/p) with q'better ≥ 0: q ∝ p·e^{ϑ·better}, ϑ by bisection.
+
+    `better` (K,) is by how much the other allocation returns more in each scenario. None where no belief that keeps
+    impossible scenarios impossible makes it better.
+    """
+    possible = probabilities > 0
+    d, p = better[possible], probabilities[possible]
+    if float(p @ d) >= 0:
+        return Shift(0.0, probabilities.copy())
+    if float(d.max()) < 0:
+        return None
+    scaled = d / float(np.abs(d).max())
+
+    def tilted(strength: float) -> Vector:
+        weight = p * np.exp(strength * (scaled - scaled.max()))
+        return np.asarray(weight / weight.sum())
+
+    low, high = 0.0, 1.0
+    while float(tilted(high) @ scaled) < 0 and high < 1e12:
+        low, high = high, 2 * high
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(tilted(middle) @ scaled) < 0 else (low, middle)
+    tilt, q = tilted(high), np.zeros_like(probabilities)
+    q[possible] = tilt
+    seen = tilt > 0
+    return Shift(float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen]))), q)
+
+
+def least_shift_tv(better: Vector, probabilities: Vector) -> Shift | None:
+    """The least total variation ½‖q − p‖₁ with q'better ≥ 0: mass from the scenarios that speak most against the other
+    allocation to the one that speaks most for it, which solves the linear program. None where nothing does it.
+    """
+    best, q, lacking = int(np.argmax(better)), probabilities.copy(), -float(probabilities @ better)
+    if lacking <= 0:
+        return Shift(0.0, q)
+    if better[best] < 0:
+        return None
+    for k in np.argsort(better, kind="stable"):
+        won = float(better[best] - better[k])
+        if lacking <= 0 or won <= 0:
+            break
+        mass = min(q[k], lacking / won)
+        q[k] -= mass
+        q[best] += mass
+        lacking -= mass * won
+    return Shift(float(np.abs(q - probabilities).sum() / 2), q)
+
+
+def least_shift_chi2(better: Vector, probabilities: Vector) -> Shift | None:
+    """The least modified χ² distance Σ (q − p)²/p with q'better ≥ 0; (p'd)²/Var_p(d) while every q stays above 0.
+
+    q/p is rising in d, so the scenarios that fall to 0 are those of the least d: each number of them is tried.
+    """
+    possible = np.flatnonzero(probabilities > 0)
+    if float(probabilities @ better) >= 0:
+        return Shift(0.0, probabilities.copy())
+    if float(better[possible].max()) < 0:
+        return None
+    order, best = possible[np.argsort(better[possible], kind="stable")], None
+    for dropped in range(len(order)):
+        kept = order[dropped:]
+        p, d = probabilities[kept], better[kept]
+        moments = np.array([[p.sum(), p @ d], [p @ d, p @ d**2]])
+        level, slope = np.linalg.lstsq(moments, np.array([1.0, 0.0]), rcond=None)[0]
+        q = np.zeros_like(probabilities)
+        q[kept] = p * (level + slope * d)
+        reached = abs(q.sum() - 1) < 1e-9 and abs(float(q @ better)) < 1e-9 * float(np.abs(better).max())
+        if reached and (q >= -1e-15).all():
+            distance = float(np.sum((q - probabilities)[possible] ** 2 / probabilities[possible]))
+            if best is None or distance < best.distance:
+                best = Shift(distance, np.maximum(q, 0.0))
+    return best
