@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from allocator.errors import Infeasible as Infeasible
     from allocator.errors import NotSolved as NotSolved
     from allocator.plan.document import plan_document as plan_document
+    from allocator.plan.explanation import Explanation as Explanation
+    from allocator.plan.explanation import explain as explain
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
 
@@ -38,6 +40,8 @@ _HOME = {
     "Infeasible": "allocator.errors",
     "NotSolved": "allocator.errors",
     "plan_document": "allocator.plan.document",
+    "Explanation": "allocator.plan.explanation",
+    "explain": "allocator.plan.explanation",
     "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
 }

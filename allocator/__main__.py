@@ -7,6 +7,7 @@ import click
 from allocator.commands.beliefs import beliefs
 from allocator.commands.check import check
 from allocator.commands.claims import claims
+from allocator.commands.explain import explain
 from allocator.commands.implied import implied
 from allocator.commands.init import init
 from allocator.commands.rebalance import rebalance
@@ -30,7 +31,7 @@ def main() -> None:
     """
 
 
-for command in (init, check, beliefs, returns, implied, claims, rebalance, schema):
+for command in (init, check, beliefs, returns, implied, claims, rebalance, explain, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

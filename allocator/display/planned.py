@@ -5,10 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 
 from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import PERCENT, Reading
 from allocator.plan.plan import Figures, Plan
+from allocator.plan.reasons import reasons
 
 _RULES_SHOWN = 8
 _KEPT_SHOWN = 12
@@ -28,6 +30,7 @@ def show_plan(plan: Plan) -> None:
     out.print(f"risk: {plan.outlook.risk.source}")
     _broken_today(out, plan)
     _orders(out, plan)
+    show_reasons(out, plan, reasons(plan))
     _worth(out, plan)
     _binding(out, plan)
     _scenarios(out, plan)

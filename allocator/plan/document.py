@@ -17,6 +17,7 @@ from allocator.mandate.return_error import BoxError, EllipsoidError
 from allocator.mandate.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Figures, Plan
+from allocator.plan.reasons import reasons_document
 from allocator.program.multipliers import Slope
 from allocator.types import Matrix, Vector
 
@@ -59,6 +60,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for order in plan.orders
         ],
         "worth": _worth(plan),
+        "reasons": reasons_document(plan),
         "figures": {
             name: _figures(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))

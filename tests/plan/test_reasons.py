@@ -141,7 +141,7 @@ def test_parts_that_do_not_add_up_do_not_leave(monkeypatch: pytest.MonkeyPatch) 
         reasons_of(made.start, made.outlook, made.mandate, target, prices)
 
 
-def test_reasons_by_hand() -> None:
+def test_reasons_are_those_of_arithmetic_by_hand() -> None:
     # all in cash; A returns 20 % or -10 %, even odds, adversary .25/.75; no risk aversion, 1 % costs, A at most 50 %
     made = question(
         np.array([[0.20], [-0.05]]),

@@ -1,0 +1,178 @@
+"""`allocator explain`: reasons that add up, one name's page, and an unknown name asked back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import allocator
+from allocator.plan.explanation import Explanation, about
+from allocator.plan.reasons import MOTIVES
+
+if TYPE_CHECKING:
+    from tests.conftest import Folder
+
+Run = Callable[..., Result]
+Valid = Callable[[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def found(root: Path) -> Explanation:
+    return allocator.explain(allocator.load(root / "data" / "note"))
+
+
+def test_an_explanation_says_why_what_and_how_wrong(listed: Folder, run: Run) -> None:
+    answer = run("explain", listed.path)
+
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    for said in (
+        "Listed AI names · account main · 2026-11-20",
+        "Why each order",
+        "sell   NVDA",
+        "whole lots",
+        "What the targets consist of",
+        "How wrong may we be",
+        "Expected return after costs: the orders are",
+    ):
+        assert said in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["note", "listed"])
+def test_lines_and_columns_of_the_document_add_up(name: str, root: Path, run: Run, valid: Valid) -> None:
+    document = valid(run("explain", root / "data" / name, "--json").stdout, "explain")
+    reasons = document["reasons"]
+    lines = [*reasons["orders"], reasons["others"], reasons["cash"]]
+
+    for motive in (*MOTIVES, "sum"):
+        assert sum(line[motive] for line in lines) == pytest.approx(reasons["targets"][motive], abs=1e-4)
+    for line in (*lines, reasons["targets"]):
+        assert sum(line[motive] for motive in MOTIVES) == pytest.approx(line["sum"], abs=1e-5)
+    assert reasons["targets"]["money"] == pytest.approx(0, abs=1e-5)
+    assert reasons["total"] == pytest.approx(reasons["targets"]["sum"] + reasons["lots"], abs=1e-5)
+    assert document["instrument"] is None
+
+
+def test_the_plan_gives_the_same_reasons(root: Path, run: Run, valid: Valid) -> None:
+    plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
+    explained = valid(run("explain", root / "data" / "listed", "--json").stdout, "explain")
+
+    assert plan["reasons"] == explained["reasons"]
+    assert [line["instrument"] for line in plan["reasons"]["orders"]] == [row["instrument"] for row in plan["orders"]]
+    assert plan["reasons"]["lots"] == pytest.approx(-plan["rounding_bps"], abs=1e-4)
+
+
+def test_a_rebalance_has_a_line_of_why_for_each_order(root: Path, run: Run) -> None:
+    answer = run("rebalance", root / "data" / "listed")
+    plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
+    why = answer.stdout.split("Why each order")[1].split("Return: under")[0]
+
+    for line in plan["reasons"]["orders"]:
+        (row,) = [row.split() for row in why.splitlines() if line["instrument"] in row.split()]
+        assert row[0] in ("buy", "sell")
+        assert float(row[-1]) == pytest.approx(line["sum"], abs=0.051)
+        assert float(row[2]) == pytest.approx(line["expected_return"], abs=0.051)
+    (cash,) = [row.split() for row in why.splitlines() if row.split()[:1] == ["USD"]]
+    assert float(cash[-1]) == pytest.approx(plan["reasons"]["cash"]["sum"], abs=0.051)
+
+
+@pytest.mark.parametrize("arguments", [("note",), ("note", "GOOGL"), ("note", "OPENAI"), ("note", "USD"), ("listed",)])
+def test_nothing_is_wider_than_eighty_columns(arguments: tuple[str, ...], root: Path, run: Run) -> None:
+    answer = run("explain", root / "data" / arguments[0], *arguments[1:])
+
+    assert answer.exit_code == 0
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+
+
+def test_a_name_has_a_page_of_its_own(root: Path, run: Run, valid: Valid) -> None:
+    shown = run("explain", root / "data" / "note", "OPENAI").stdout
+    document = valid(run("explain", root / "data" / "note", "OPENAI", "--json").stdout, "explain")
+    one = document["instrument"]
+    (position,) = [row for row in document["positions"] if row["instrument"] == "OPENAI"]
+
+    assert f"To be held it would have to return {position['to_more']:.1f} bps more, in every scenario." in " ".join(
+        shown.split()
+    )
+    assert "OPENAI: sell 9,000; 12.2% of the account today, 0.0% after." in shown
+    for name, drivers in one["drivers"].items():
+        assert sum(drivers.values()) == pytest.approx(one["returns"][name])
+    assert "turnover at most 40% (sales)" in [rule["rule"] for rule in one["rules"]]
+    assert "GOOGL at most 18%" not in [rule["rule"] for rule in one["rules"]]
+    rules = sum(rule["takes"] for rule in one["rules"])
+    assert -rules == pytest.approx(position["margin"]["rules"], abs=1e-4)
+
+
+def test_returns_that_are_typed_in_have_no_drivers(listed: Folder, run: Run, valid: Valid) -> None:
+    document = valid(run("explain", listed.path, "NVDA", "--json").stdout, "explain")
+
+    assert document["instrument"]["drivers"] is None
+    assert "Where its returns come from" not in run("explain", listed.path, "NVDA").stdout
+
+
+def test_an_unknown_name_is_asked_back_before_anything_is_solved(
+    listed: Folder, run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("allocator.plan.rebalance.rebalance", fail)
+    answer = run("explain", listed.path, "NVDIA")
+    document = valid(run("explain", listed.path, "NVDIA", "--json").stdout, "error")
+
+    assert (answer.exit_code, answer.stdout) == (3, "")
+    assert "did you mean 'NVDA'?" in " ".join(answer.stderr.split())
+    assert document["breaches"][0]["value"] == "NVDIA"
+
+
+def test_a_book_is_explained_as_its_plan_is(found: Explanation) -> None:
+    again = allocator.explain(found.plan)
+
+    assert (again.reasons.parts == found.reasons.parts).all()
+    assert again.plan is found.plan
+
+
+def test_the_flip_along_the_hypothesis_is_where_both_are_worth_the_same(found: Explanation) -> None:
+    assert found.hypothesis is not None
+    sections, p = found.plan.book.settings.scenarios, found.plan.outlook.probabilities
+    true = np.array([sections[name].hypothesis == "generalizable" for name in found.plan.outlook.scenarios])
+    today, then = (np.array(figures.scenario_returns) for figures in (found.plan.before, found.plan.after))
+
+    assert found.hypothesis.probability == pytest.approx(p[true].sum())
+    assert found.hypothesis.by_return is not None
+    moved = np.where(true, p / p[true].sum() * found.hypothesis.by_return, p / p[~true].sum())
+    moved = np.where(true, moved, moved * (1 - found.hypothesis.by_return))
+    assert moved @ today == pytest.approx(moved @ then, abs=1e-12)
+
+
+def test_the_least_shifts_just_turn_the_expected_return(found: Explanation) -> None:
+    today, then = (np.array(figures.scenario_returns) for figures in (found.plan.before, found.plan.after))
+
+    assert found.ahead == pytest.approx(found.plan.after.expected_return - found.plan.before.expected_return)
+    assert set(found.shifts) == {"total_variation", "kl", "chi2"}
+    for shift in found.shifts.values():
+        assert shift is not None
+        assert shift.distance > 0
+        assert shift.q @ (then - today) == pytest.approx(0, abs=1e-9)
+
+
+def test_every_name_and_cash_have_a_page(found: Explanation) -> None:
+    for name in (*found.plan.book.instruments, found.plan.book.cash_instrument):
+        page = about(found.plan, name)
+        assert page.instrument == name
+        assert len(page.returns) == len(found.plan.outlook.scenarios)
+
+
+def test_nothing_to_trade_is_explained_too(listed: Folder, run: Run) -> None:
+    plan = json.loads(run("rebalance", listed.path, "--json").stdout)
+    for row in plan["positions"]:
+        listed.cell("holdings.csv", row["instrument"], "quantity", repr(row["quantity_after"]))
+
+    answer = run("explain", listed.path, "--set", "mandate.max_turnover=0")
+
+    assert answer.exit_code == 0, answer.stderr
+    assert "nothing to trade" in answer.stdout
