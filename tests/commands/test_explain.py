@@ -89,6 +89,26 @@ def test_nothing_is_wider_than_eighty_columns(arguments: tuple[str, ...], root: 
     assert max(map(len, answer.stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("width", ["50", "70", "80", "120"])
+def test_every_number_of_the_reasons_stands_whole_on_any_terminal(
+    width: str, root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    shown = run("explain", root / "data" / "note").stdout
+    document = json.loads(run("explain", root / "data" / "note", "--json").stdout)
+
+    for line in document["reasons"]["orders"]:
+        (row,) = [
+            row.split()
+            for row in shown.splitlines()
+            if row.split()[:1] in (["buy"], ["sell"]) and row.split()[1] == line["instrument"]
+        ]
+        numbers = list(map(float, row[2:]))
+        assert len(numbers) == {"50": 1, "70": 5}.get(width, 7)
+        assert len(numbers) == 1 or sum(numbers[:-1]) == pytest.approx(numbers[-1], abs=0.35)
+        assert numbers[-1] == pytest.approx(line["sum"], abs=0.051)
+
+
 def test_a_name_has_a_page_of_its_own(root: Path, run: Run, valid: Valid) -> None:
     shown = run("explain", root / "data" / "note", "OPENAI").stdout
     document = valid(run("explain", root / "data" / "note", "OPENAI", "--json").stdout, "explain")

@@ -139,3 +139,11 @@ def test_the_crossing_nearest_to_the_belief_is_found() -> None:
     assert crossing(difference, 0.2) == pytest.approx(0.13)
     assert crossing(difference, 0.6) == pytest.approx(0.57)
     assert crossing(difference, 1.0) == pytest.approx(0.91)
+
+
+def test_the_published_break_even_of_two_names_is_met() -> None:
+    """Science §4.5: OPENAI against GPU .4350; 15-month returns of §1.5, Jevons at .6 under either answer."""
+    openai, gpu = np.array([1.653, -0.074, -0.167, -0.720]), np.array([0.330, -0.611, 0.517, 0.195])
+    found = break_even(openai, gpu, np.array([0.6, 0.4, 0, 0]), np.array([0, 0, 0.6, 0.4]))
+
+    assert found == pytest.approx(0.4350, abs=5e-5)
