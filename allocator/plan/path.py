@@ -10,7 +10,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from allocator.mandate.ambiguity import LEAST_PROBABILITY, LEAST_RADIUS, Ambiguity, KullbackLeibler, Worst
+from allocator.mandate.ambiguity import (
+    LEAST_PROBABILITY,
+    LEAST_RADIUS,
+    Ambiguity,
+    Box,
+    Known,
+    KullbackLeibler,
+    TotalVariation,
+    Worst,
+)
 from allocator.types import Matrix, Vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -29,10 +38,20 @@ def averaged_adversary(before: Vector, after: Vector, ambiguity: Ambiguity, prob
     Exact where the adversary depends on the order of the losses alone (total variation, box, any, none); for a KL ball
     by Gauss-Legendre quadrature, halved until it is exact to 1e-12.
     """
-    if isinstance(ambiguity, KullbackLeibler) and ambiguity.radius >= LEAST_RADIUS:
-        return _averaged_tilt(before, after, ambiguity.radius, probabilities)
-    pieces = _pieces(before, after, lambda losses: ambiguity.adversary(losses, probabilities))
-    return np.asarray(sum((end - begin) * q for begin, end, q in pieces), dtype=np.float64)
+    if isinstance(ambiguity, Known | TotalVariation | Box | Worst) or _is_belief(ambiguity):
+        pieces = _pieces(before, after, lambda losses: ambiguity.adversary(losses, probabilities))
+        return np.asarray(sum((end - begin) * q for begin, end, q in pieces), dtype=np.float64)
+    if not isinstance(ambiguity, KullbackLeibler):  # a set that is not known here: slower, as exact
+        return _averaged(before, after, lambda rows: np.array([ambiguity.adversary(x, probabilities) for x in rows]))
+    possible = probabilities > LEAST_PROBABILITY
+    p, radius = probabilities[possible] / probabilities[possible].sum(), ambiguity.radius
+    result = np.zeros_like(probabilities)
+    result[possible] = _averaged(before[possible], after[possible], lambda rows: _tilts(rows, p, radius))
+    return result
+
+
+def _is_belief(ambiguity: Ambiguity) -> bool:
+    return isinstance(ambiguity, KullbackLeibler) and ambiguity.radius < LEAST_RADIUS
 
 
 def _pieces(before: Vector, after: Vector, adversary: Adversary) -> list[tuple[float, float, Vector]]:
@@ -63,20 +82,20 @@ def _pieces(before: Vector, after: Vector, adversary: Adversary) -> list[tuple[f
     return found
 
 
-def _averaged_tilt(before: Vector, after: Vector, radius: float, probabilities: Vector) -> Vector:
-    """The same for a KL ball: smooth between the places where another scenario becomes the worst."""
-    possible = probabilities > LEAST_PROBABILITY
-    p, here, there = probabilities[possible] / probabilities[possible].sum(), before[possible], after[possible]
-    breaks = sorted({0.0, 1.0, *(end for _, end, _ in _pieces(here, there, lambda x: Worst().adversary(x, p)))})
+def _averaged(here: Vector, there: Vector, adversaries: Callable[[Matrix], Matrix]) -> Vector:
+    """The same by quadrature, from `adversaries` of (M, K) losses: smooth between the places where another scenario
+    becomes the worst.
+    """
+    breaks = sorted({0.0, 1.0, *(end for _, end, _ in _pieces(here, there, lambda x: Worst().adversary(x, x)))})
 
     def mean(begin: Vector, end: Vector) -> Matrix:
         at = (begin + end)[:, None] / 2 + (end - begin)[:, None] / 2 * _NODES
-        q = _tilts((here + at[..., None] * (there - here)).reshape(-1, len(p)), p, radius)
-        averaged: Matrix = np.einsum("n,snk->sk", _WEIGHTS / 2, q.reshape(len(begin), len(_NODES), len(p)))
+        q = adversaries((here + at[..., None] * (there - here)).reshape(-1, len(here)))
+        averaged: Matrix = np.einsum("n,snk->sk", _WEIGHTS / 2, q.reshape(len(begin), len(_NODES), len(here)))
         return averaged * (end - begin)[:, None]
 
     begin, end = np.array(breaks[:-1]), np.array(breaks[1:])
-    whole, total = mean(begin, end), np.zeros(len(p))
+    whole, total = mean(begin, end), np.zeros(len(here))
     while len(begin):
         middle = (begin + end) / 2
         halves = mean(np.concatenate([begin, middle]), np.concatenate([middle, end]))
@@ -85,9 +104,7 @@ def _averaged_tilt(before: Vector, after: Vector, radius: float, probabilities: 
         total += (left + right)[~open_].sum(axis=0)
         begin, end = np.concatenate([begin[open_], middle[open_]]), np.concatenate([middle[open_], end[open_]])
         whole = np.concatenate([left[open_], right[open_]])
-    result = np.zeros_like(probabilities)
-    result[possible] = total
-    return result
+    return total
 
 
 def _tilts(losses: Matrix, p: Vector, radius: float) -> Matrix:

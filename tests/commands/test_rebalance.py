@@ -51,11 +51,13 @@ def test_a_plan_answers_what_why_and_what_if(listed: Folder, run: Run) -> None:
 
 
 def test_sells_stand_before_buys(listed: Folder, run: Run) -> None:
-    sides = [line.split()[0] for line in run("rebalance", listed.path).stdout.splitlines()
-             if line.strip().startswith(("sell ", "buy "))]  # fmt: skip
+    orders, why = run("rebalance", listed.path).stdout.split("Why each order")
+    sides, again = ([line.split()[0] for line in part.splitlines() if line.strip().startswith(("sell ", "buy "))]
+                    for part in (orders, why))  # fmt: skip
 
     assert set(sides) == {"sell", "buy"}
     assert sides == sorted(sides, reverse=True)
+    assert again == sides
 
 
 def test_no_line_of_a_plan_is_longer_than_80_columns(listed: Folder, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -263,3 +264,18 @@ def test_rules_on_returns_are_priced_with_what_the_scenarios_bring() -> None:
     assert prices.rows[-1] > 1e-4
     assert found.lines.sum() == pytest.approx(found.gain, abs=1e-9)
     assert found.gain > 0
+
+
+def test_a_set_that_the_path_does_not_know_adds_up_too() -> None:
+    class Unknown:
+        """Any set at all, known by nothing but its adversary."""
+
+        def __init__(self, inner: Ambiguity) -> None:
+            self.adversary = inner.adversary
+
+    for seed, inner in enumerate(SETS[1:3]):
+        draw = np.random.default_rng(seed)
+        p, losses = draw.dirichlet(np.ones(4)), draw.normal(0, 0.2, (2, 4))
+        found = averaged_adversary(losses[0], losses[1], cast("Ambiguity", Unknown(inner)), p)
+
+        assert found == pytest.approx(averaged_adversary(losses[0], losses[1], inner, p), abs=1e-9)
