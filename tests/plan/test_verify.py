@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from allocator.book.folder import load
 from allocator.plan.document import plan_document
@@ -183,6 +184,16 @@ def _a_stricter_scenario(plan: dict[str, Any]) -> None:
 def rich() -> dict[str, Any]:
     robust = {"set": "total_variation", "radius": 0.1, "return_error": "ellipsoid", "return_error_size": 0.2}
     return plan_document(rebalance(random_book(3, EASY, robust=robust, impact=0.5)))
+
+
+def test_the_document_of_many_rules_keeps_its_schema(rich: dict[str, Any], root: Path) -> None:
+    schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(rich)
+    lacking = copy.deepcopy(rich)
+    del lacking["proof"]["convex"][0]["direction"]
+
+    assert not Draft202012Validator(schema).is_valid(lacking)
+    assert {rule["kind"] for rule in rich["proof"]["convex"]} == {"norm", "largest", "worst_case"}
 
 
 @pytest.mark.parametrize(
