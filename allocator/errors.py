@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,41 @@ class BadMandate(_Breached):
 
 
 class Infeasible(AllocatorError):
-    """The rules cannot hold together: loosen one. `rules` names the conflict, `fixes` the smallest ways out."""
+    """The rules cannot hold together: loosen one. `rules` names the conflict, `fixes` the smallest ways out.
+
+    `conflicts` are all that were found, `rules` among them; `cut_short` says that there may be more.
+    """
 
     exit_code = 4
 
-    def __init__(self, message: str, rules: Sequence[str] = (), fixes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        rules: Sequence[str] = (),
+        fixes: Sequence[str] = (),
+        conflicts: Sequence[Sequence[str]] = (),
+        *,
+        cut_short: bool = False,
+    ) -> None:
         self.message, self.rules, self.fixes = message, tuple(rules), tuple(fixes)
+        self.conflicts: tuple[tuple[str, ...], ...] = tuple(map(tuple, conflicts)) or (
+            (self.rules,) if self.rules else ()
+        )
+        self.cut_short = cut_short
         super().__init__(message + (f"; smallest fix: {', or '.join(fixes)}" if fixes else ""))
 
-    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...], tuple[str, ...]]]:
-        return type(self), (self.message, self.rules, self.fixes)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _infeasible, (self.message, self.rules, self.fixes, self.conflicts, self.cut_short)
+
+
+def _infeasible(
+    message: str,
+    rules: Sequence[str],
+    fixes: Sequence[str],
+    conflicts: Sequence[Sequence[str]],
+    cut_short: bool,
+) -> Infeasible:
+    return Infeasible(message, rules, fixes, conflicts, cut_short=cut_short)
 
 
 class NotSolved(AllocatorError):

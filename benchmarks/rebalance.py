@@ -96,7 +96,7 @@ def measure(count: int) -> None:
     from allocator.book.book import from_frames
     from allocator.mandate.wanted import mandate_of
     from allocator.outlook.outlook import outlook_of
-    from allocator.plan.rebalance import certified
+    from allocator.plan.targets import certified
     from allocator.program.compile import Start
     from allocator.program.solve import Program
 

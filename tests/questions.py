@@ -18,7 +18,7 @@ from allocator.mandate.rules import AtLeast, AtMost, InstrumentCaps, LinearRule,
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
 from allocator.plan.certificate import Certificate
-from allocator.plan.rebalance import certified
+from allocator.plan.targets import certified
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program, Solution

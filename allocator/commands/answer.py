@@ -86,7 +86,12 @@ def error_document(error: AllocatorError) -> dict[str, Any]:
     if isinstance(error, BadInput | BadMandate):
         document["breaches"] = [vars(breach) for breach in error.breaches]
     if isinstance(error, Infeasible):
-        document |= {"rules": list(error.rules), "fixes": list(error.fixes)}
+        document |= {
+            "rules": list(error.rules),
+            "fixes": list(error.fixes),
+            "conflicts": [list(conflict) for conflict in error.conflicts],
+            "cut_short": error.cut_short,
+        }
     return document
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.text import Text
 
 from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import PERCENT, Reading
+from allocator.mandate.rules import PERCENT, Reading, limit_in_words
 from allocator.plan.plan import Figures, Plan
 from allocator.plan.reasons import reasons
 
@@ -28,6 +29,7 @@ def show_plan(plan: Plan) -> None:
         style="bold",
     )
     out.print(f"risk: {plan.outlook.risk.source}")
+    _gave_way(out, plan)
     _broken_today(out, plan)
     _orders(out, plan)
     show_reasons(out, plan, reasons(plan))
@@ -90,6 +92,13 @@ def _summary(out: Console, plan: Plan) -> None:
         out.print(f"Held as they are: {shown}.")
     if out.width >= _WIDE:
         out.print("Expected and worst: a name's own return under the belief and under the worst case below.")
+
+
+def _gave_way(out: Console, plan: Plan) -> None:
+    """The rules that could not be kept: before anything else, so that nobody trades without having seen it."""
+    for one in plan.given_way:
+        measured = limit_in_words(float(f"{one.measured:.5g}"), one.unit)
+        out.print(Text(f"Gave way: '{one.label}' -> {measured} (tier {one.tier})", style="bold red"))
 
 
 def _broken_today(out: Console, plan: Plan) -> None:

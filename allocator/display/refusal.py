@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.text import Text
 
 from allocator.display.console import console
@@ -11,6 +12,8 @@ from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infea
 
 SHOWN = 40
 """Entries printed one by one; `--json` has every breach."""
+CONFLICTS = 8
+"""Further conflicts that are shown."""
 NAMED = 3
 """Rows and values that an entry of several breaches names."""
 
@@ -31,8 +34,21 @@ def show_refusal(error: AllocatorError) -> None:
         out.print(Text(error.message, style="bold red"))
         if error.fixes:
             out.print(Text("smallest fix: " + "\n   or, instead: ".join(error.fixes)))
+        _others(out, error)
         return
     out.print(Text(str(error), style="bold red"))
+
+
+def _others(out: Console, error: Infeasible) -> None:
+    """The conflicts that stay when the first is mended."""
+    others = [conflict for conflict in error.conflicts if conflict != error.rules]
+    for conflict in others[:CONFLICTS]:
+        names = _listed([f"'{name}'" for name in conflict], len(conflict))
+        out.print(Text(f"also: {names} cannot hold{' together' if len(conflict) > 1 else ''}"))
+    if len(others) > CONFLICTS:
+        out.print(Text(f"also: {len(others) - CONFLICTS} more; --json lists them all"))
+    if error.cut_short:
+        out.print(Text("there may be more: the search was cut short"))
 
 
 def _alike(breaches: Iterable[Breach]) -> list[list[Breach]]:
@@ -56,10 +72,10 @@ def _entry(alike: Sequence[Breach]) -> Text:
     return text
 
 
-def _listed(items: Sequence[str]) -> str:
+def _listed(items: Sequence[str], most: int = NAMED) -> str:
     """`2, 3, 4 and 2398 more`."""
     if len(items) == 1:
         return items[0]
-    if len(items) <= NAMED:
+    if len(items) <= most:
         return f"{', '.join(items[:-1])} and {items[-1]}"
-    return f"{', '.join(items[:NAMED])} and {len(items) - NAMED} more"
+    return f"{', '.join(items[:most])} and {len(items) - most} more"

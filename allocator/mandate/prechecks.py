@@ -13,9 +13,10 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.book.wishes import Range
 from allocator.errors import Infeasible
-from allocator.mandate.counted import bucket_shares
+from allocator.mandate.counted import bucket_shares, group_shares
+from allocator.mandate.frozen import clash, least_wealth, most_of_each, refuse_frozen, refuse_slow, refuse_stress
 from allocator.mandate.rules import percent, widened
-from allocator.mandate.wanted import UNLIMITED
+from allocator.mandate.wanted import UNLIMITED, cost_rates_of
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
 
@@ -29,11 +30,13 @@ def refuse_hopeless(book: Book, outlook: Outlook) -> None:
         Infeasible: naming the rules and the smallest fix.
     """
     wanted = book.settings.mandate
+    if wanted.tiers:  # a rule that may give way makes nothing hopeless
+        return
     floors, caps = _ranges(book)
     for name, floor, cap in zip(book.instruments, floors, caps, strict=True):
         if floor > cap + _NOISE:
             labels = (f"{name} at least {percent(floor)}", f"{name} at most {percent(cap)}")
-            raise _clash(labels, (f"lower the first to {percent(cap)}", f"raise the second to {percent(floor)}"))
+            raise clash(labels, (f"lower the first to {percent(cap)}", f"raise the second to {percent(floor)}"))
     if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
             f"floors add up to {percent(total)} and cash is at least {percent(wanted.min_cash)}: more than 100%",
@@ -47,13 +50,14 @@ def refuse_hopeless(book: Book, outlook: Outlook) -> None:
                 f"raise mandate.max_cash to {widened(1 - total, 1)}",
             ],
         )
+    rates = cost_rates_of(book)
+    refuse_frozen(book, floors, caps, rates)
+    refuse_slow(book, caps, rates)
     for name, shares, limits in _groups(book):
-        _refuse_group(name, shares, limits, floors, caps)
+        _refuse_group(book, name, shares, limits, floors, caps)
+    refuse_stress(book, rates)
     _refuse_return(book, outlook)
-
-
-def _clash(labels: tuple[str, str], fixes: tuple[str, str]) -> Infeasible:
-    return Infeasible(f"cannot hold together: '{labels[0]}' and '{labels[1]}'", labels, fixes)
+    _refuse_worst_return(book, outlook)
 
 
 def _ranges(book: Book) -> tuple[Vector, Vector]:
@@ -72,7 +76,7 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
     for issuer, limits in wanted.issuers.items():
         cap = limits.max if limits.max is not None else wanted.max_issuer_weight
         if limits.min is not None and cap is not None and limits.min > cap:
-            raise _clash(
+            raise clash(
                 (f"issuer {issuer} at least {percent(limits.min)}", f"every issuer at most {percent(cap)}"),
                 (f"lower the first to {percent(cap)}", f"raise the second to {percent(limits.min)}"),
             )
@@ -84,17 +88,57 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
         yield f"group {group}", np.array([members.get(name, 0.0) for name in book.instruments]), limits
 
 
-def _refuse_group(name: str, shares: Vector, limits: Range, floors: Vector, caps: Vector) -> None:
-    least, most = float(shares @ floors), float(shares @ np.minimum(caps, 1.0))
+def _refuse_group(book: Book, name: str, shares: Vector, limits: Range, floors: Vector, caps: Vector) -> None:
+    wanted = book.settings.mandate
+    cash = group_shares(book, name.partition(" ")[2])[1] if name.startswith(("group ", "bucket ")) else 0.0
+    least = float(shares @ floors) + cash * wanted.min_cash
+    most = float(shares @ np.minimum(caps, 1.0)) + cash * wanted.max_cash
     if limits.max is not None and least > limits.max + _NOISE:
-        raise _clash(
+        raise clash(
             (f"{name} at most {percent(limits.max)}", f"its members' floors, {percent(least)} in all"),
             (f"raise the first to {widened(least, 1)}", "lower the floors"),
         )
     if limits.min is not None and most < limits.min - _NOISE:
-        raise _clash(
+        raise clash(
             (f"{name} at least {percent(limits.min)}", f"its members' caps, {percent(most)} in all"),
             (f"lower the first to {widened(most, -1)}", "raise the caps"),
+        )
+    _refuse_held_back(book, name, shares, limits.min or 0.0, caps, cash * wanted.max_cash)
+
+
+def _refuse_held_back(book: Book, name: str, shares: Vector, floor: float, caps: Vector, cash: float) -> None:
+    """A group's floor that its forbidden and locked members do not let it reach."""
+    rates = cost_rates_of(book)
+    each, who = most_of_each(book, caps, rates)
+    most = float(shares @ each) + cash
+    if most < floor - _NOISE:
+        left = least_wealth(book, rates)
+        raise clash(
+            (f"{name} at least {percent(floor)}", " and ".join(one for one in who if _counts(book, shares, one))),
+            (f"lower the first to {widened(most * left, -1)}",) if left > 0 else (),
+        )
+
+
+def _counts(book: Book, shares: Vector, said: str) -> bool:
+    return bool(shares[book.instruments.index(said.partition(" is ")[0])] > 0)
+
+
+def _refuse_worst_return(book: Book, outlook: Outlook) -> None:
+    """In one scenario no name brings what is wanted in all of them; one name alone shows what can be had."""
+    wanted = book.settings.mandate.min_worst_scenario_return
+    if wanted is None:
+        return
+    returns = np.column_stack([outlook.returns, outlook.cash_returns])
+    names, best = (*book.instruments, book.cash_instrument), returns.max(axis=1)
+    k = int(np.argmin(best))
+    if wanted > best[k] + _NOISE:
+        safest = int(np.argmax(returns.min(axis=0)))
+        to = widened(float(returns[:, safest].min()), -1)
+        raise Infeasible(
+            f"return in {outlook.scenarios[k]} at least {percent(wanted)} is above the best name's: "
+            f"{names[int(np.argmax(returns[k]))]} has {percent(round(float(best[k]), 6))}",
+            ["mandate.min_worst_scenario_return"],
+            [f"lower it to {to}, which {names[safest]} alone has in every scenario"],
         )
 
 

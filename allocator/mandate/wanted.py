@@ -61,13 +61,13 @@ def mandate_of(book: Book, outlook: Outlook | None = None) -> Mandate:
         ambiguity=Known() if minimum_variance else ambiguity,  # then the set is the floors' alone
         linear_rules=tuple(_linear_rules(book)),
         convex_rules=tuple(_convex_rules(book, ambiguity)),
-        cost_rates=_cost_rates(book),
+        cost_rates=cost_rates_of(book),
         impact=_impact(book, outlook),
         return_error=_return_error(book, outlook),
     )
 
 
-def _cost_rates(book: Book) -> Vector:
+def cost_rates_of(book: Book) -> Vector:
     """Commission plus half the quoted spread, as a fraction."""
     costs = book.settings.costs
     if "spread_bps" in book.exposures:

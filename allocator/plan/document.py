@@ -75,6 +75,17 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             }
             for reading in plan.readings
         ],
+        "given_way": [
+            {
+                "rule": one.label,
+                "stated": one.stated,
+                "kept": one.kept,
+                "measured": round(one.measured, 8),
+                "tier": one.tier,
+                "kind": "at most" if one.at_most else "at least",
+            }
+            for one in plan.given_way
+        ],
         "binding": [{"rule": rule.label, "bps_per_point": round(rule.bps_per_point, 4)} for rule in plan.binding],
         "rounding_bps": round(plan.rounding_bps, 4),
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),

@@ -19,7 +19,7 @@ from allocator.mandate.rules import Reading, Rows, Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.plan.lattice import cost_rates_at, lattice_of
 from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, nearest, traded, with_tangent
-from allocator.plan.unfit import cannot_fit
+from allocator.plan.unfit import refuse_or_give_way
 from allocator.plan.window import rules_on, window
 from allocator.program.compile import Start
 from allocator.types import Vector
@@ -36,6 +36,7 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
+        LotsGiveWay: none does, but rules with a tier could give way.
         NotSolved: the time limit passed before a whole-lot portfolio was proved nearest.
     """
     deadline = time.monotonic() + book.settings.lots.time_limit_seconds
@@ -48,7 +49,8 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
         try:
             steps = nearest(search, rows)
         except Stuck as stuck:
-            raise cannot_fit(search, rows, stuck) from None
+            refuse_or_give_way(search, rows, stuck)
+            raise  # never: the line above always raises
         trade = search.trade(steps)
         missed = broken(mandate.readings(trade, outlook))
         if trade.cash < -RULE_TOLERANCE * book.value:

@@ -14,6 +14,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Reading, Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
+from allocator.plan.given_way import GivenWay
 from allocator.plan.region import Regions
 from allocator.plan.worth import Worth
 from allocator.program.bound import Prices
@@ -88,6 +89,8 @@ class Plan:
     no_trade: Regions
     readings: tuple[Reading, ...]
     """Every rule measured on the final lots."""
+    given_way: tuple[GivenWay, ...]
+    """Rules with a tier that could not be kept; `mandate` has the limits kept instead."""
     before: Figures
     targeted: Figures
     after: Figures

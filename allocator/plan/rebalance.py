@@ -15,15 +15,15 @@ from allocator.mandate.prechecks import refuse_hopeless
 from allocator.mandate.rules import Trade
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.plan.certificate import Certificate, certify, refuse_broken
-from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
+from allocator.plan.certificate import refuse_broken
+from allocator.plan.given_way import given_way, lots_giving_way
+from allocator.plan.lots import RULE_TOLERANCE, traded
 from allocator.plan.plan import Plan, binding, figures, orders
 from allocator.plan.region import no_trade_regions
-from allocator.plan.restraint import Restrained, least_traded
+from allocator.plan.targets import kept_under, solved, targets_of
 from allocator.plan.worth import worth
-from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
-from allocator.program.solve import Limits, Program, Solution
+from allocator.program.solve import Limits, Program
 from allocator.types import Vector
 
 _DUST = 1e-9
@@ -43,24 +43,16 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     say = progress or (lambda _: None)
     say("reading the outlook")
     outlook = outlook_of(book)
-    mandate = mandate_of(book, outlook)
+    stated = mandate_of(book, outlook)
     start = Start(book.weights, book.cash / book.value)
     refuse_hopeless(book, outlook)
     say("solving")
-    program = Program(outlook, mandate)
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
-    best, prices, certificate = solved(program, start, outlook, mandate, limits, book.value)
-    restrained = _restrained(book, program, start, outlook, mandate, limits, Restrained(best, certificate, prices))
-    target, certificate = restrained.target, restrained.certificate
+    found = targets_of(book, start, outlook, stated, limits)
     say("finding whole lots")
-    lots = whole_lots(book, outlook, mandate, start, target)
-    final = traded(book, mandate, lots)
-    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
-    if (
-        final.cash < -RULE_TOLERANCE * book.value
-        or (book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes).any()
-    ):
-        raise NotSolved("the whole lots spend more than there is; no number leaves")
+    lots, mandate, given = lots_giving_way(book, outlook, stated, found.given, found.mandate, start, found.target)
+    found = kept_under(found, mandate, given, start, outlook, limits)
+    final = _verified(book, outlook, mandate, lots)
     weighed, weighed_orders = final, orders(book, mandate, final, lots)
     value = worth(
         outlook,
@@ -74,6 +66,7 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     if value.verdict == "hold":
         final = untraded(book)
     say("measuring stability")
+    target, prices, readings = found.target, found.prices, mandate.readings(final, outlook)
     adversary = mandate.ambiguity.adversary(
         -outlook.portfolio_returns(target.values, target.cash), outlook.probabilities
     )
@@ -90,106 +83,30 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         adversary=_vouched(adversary, prices.adversary, target, outlook),
         prices=prices,
         binding=binding(outlook, mandate, target, prices),
-        no_trade=no_trade_regions(outlook, mandate, target, restrained.prices, restrained.trading_price),
-        readings=tuple(mandate.readings(final, outlook)),
+        no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
+        readings=tuple(readings),
+        given_way=given_way(given, readings),
         before=figures(book, outlook, mandate, untraded(book)),
         targeted=figures(book, outlook, mandate, target),
         after=figures(book, outlook, mandate, final),
-        stability=stability(program, start, outlook, mandate, best, limits),
-        certificate=certificate,
+        stability=stability(found.program, start, outlook, mandate, found.best, limits),
+        certificate=found.certificate,
     )
 
 
-def _restrained(
-    book: Book,
-    program: Program,
-    start: Start,
-    outlook: Outlook,
-    mandate: Mandate,
-    limits: Limits,
-    best: Restrained,
-) -> Restrained:
-    """The targets that trade least among those within the book's indifference, certified by the best ones' prices."""
-    indifference = book.settings.trading.indifference_bps / 1e4
-
-    def again(trading_price: float) -> Restrained | None:
-        try:
-            found = program.solve(start, outlook, mandate, limits, trading_price=trading_price)
-            target = _as_trade(start, mandate, found.holdings, book.value)
-            if mandate.loss(target, outlook) > best.certificate.objective + indifference:
-                return None
-            proof = certify(
-                start,
-                outlook,
-                mandate,
-                target,
-                best.prices,
-                solver=found.solver,
-                attempts=found.attempts,
-                canonical=found.canonical,
-                indifference=indifference,
-            )
-        except (Infeasible, NotSolved):
-            return None
-        own, _ = tightest(start, outlook, mandate, target, found.multipliers)
-        return Restrained(target, proof, own, trading_price)
-
-    return least_traded(best, again) if indifference > 0 else best
-
-
-def solved(
-    program: Program, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None, value: float = 1.0
-) -> tuple[Trade, Prices, Certificate]:
-    """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
+def _verified(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> Trade:
+    """The portfolio that whole lots make, every rule and the account checked by formula.
 
     Raises:
-        Infeasible: the rules cannot hold together.
-        NotSolved: no solver's solution passes both checks.
+        NotSolved: a rule is broken, or more is spent or sold than there is.
     """
-    refused: dict[str, str] = {}
-    while True:
-        solution = program.solve(start, outlook, mandate, limits, refused)
-        try:
-            return certified(start, outlook, mandate, solution, value)
-        except NotSolved as error:
-            if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
-                raise
-
-
-def certified(
-    start: Start, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
-) -> tuple[Trade, Prices, Certificate]:
-    """A solution as a trade in money (`value` before), its prices and its certificate.
-
-    Raises:
-        NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
-    """
-    target = _as_trade(start, mandate, solution.holdings, value)
-    prices, _ = tightest(start, outlook, mandate, target, solution.multipliers)
-    certificate = certify(
-        start,
-        outlook,
-        mandate,
-        target,
-        prices,
-        solver=solution.solver,
-        attempts=solution.attempts,
-        canonical=solution.canonical,
-    )
-    return target, prices, certificate
-
-
-def _as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) -> Trade:
-    """The solver's holdings without dust, cash recomputed from the cash row."""
-    moved = np.maximum(holdings, 0.0) - start.holdings
-    moved = np.where(np.abs(moved) < _DUST, 0.0, moved)
-    moved = np.where(start.holdings + moved < _DUST, -start.holdings, moved)
-    bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
-    costs = float(mandate.costs(bought, sold).sum())
-    cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
-    if -_DUST < cash < 0:
-        cash = 0.0
-    return Trade((start.holdings + moved) * value, cash * value, bought * value, sold * value, costs * value, value)
+    final = traded(book, mandate, lots)
+    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
+    # what is left of a name may be less than nothing by the last bits of what was held, and by no more
+    short = book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes - 1e-12 * book.quantities
+    if final.cash < -RULE_TOLERANCE * book.value or short.any():
+        raise NotSolved("the whole lots spend more than there is; no number leaves")
+    return final
 
 
 def _vouched(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:

@@ -1,177 +1,165 @@
-"""Which rules cannot hold together, and the smallest way out of it, in each rule's own unit.
+"""Which rules cannot hold together: one irreducible conflict, then every one of a few rules.
 
-A small linear program of our own (HiGHS through scipy), apart from the compiled one: an elastic solve picks suspects,
-a deletion filter leaves an irreducible set (each proper subset can hold), and one solve a member gives its fix.
+An elastic solve's prices give suspects, a deletion filter leaves an irreducible set (each proper subset can hold).
+Then all conflicts of up to four rules, by hitting sets (Liffiton, Previti, Malik and Marques-Silva 2016): a conflict
+meets every set of rules without which the others hold, so a smallest set that meets all that are known is either a
+conflict, and irreducible, or can hold, and what it grows to leaves out another such set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-import scipy.sparse as sp
-from scipy.optimize import linprog
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, VolatilityLimit, percent
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
-from allocator.types import Vector
+from allocator.program.feasibility import HOLDS, Feasibility
+from allocator.program.fixes import fixes_for
+from allocator.program.members import Member
 
-_SLACK = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Polyhedron:
-    """Everything linear: the rules' rows and the account's own equations over x = (h, c, b, s, W)."""
-
-    rules: sp.csr_array
-    limits: Vector
-    equations: sp.csr_array
-    rights: Vector
-    upper: Vector
+LARGEST = 4
+"""Conflicts of more rules than this are not looked for, beyond the first."""
+SOLVES = 600
+SECONDS = 0.75
+"""What looking for further conflicts may take; a refusal says where it was not enough."""
 
 
-def polyhedron(start: Start, outlook: Outlook, mandate: Mandate, rows: Rows) -> Polyhedron:
-    """The linear part of a mandate, from the rules' coefficients."""
-    count, rows = len(start.holdings), rows.on(outlook)
-    rules = sp.hstack(
-        [
-            rows.holdings,
-            rows.cash[:, None],
-            rows.buys,
-            rows.sells,
-            -rows.wealth[:, None],
-        ]
-    )
-    eye, column = sp.eye_array(count), np.zeros((count, 1))
-    position = sp.hstack([eye, column, -eye, eye, column])
-    cash = np.concatenate([np.zeros(count), [1.0], 1 + mandate.cost_rates, -(1 - mandate.cost_rates), [0.0]])
-    wealth = np.concatenate([-np.ones(count), [-1.0], np.zeros(2 * count), [1.0]])
-    return Polyhedron(
-        sp.csr_array(rules),
-        rows.limit,
-        sp.csr_array(sp.vstack([position, cash[None, :], wealth[None, :]])),
-        np.concatenate([start.holdings, [start.cash, 0.0]]),
-        np.concatenate([np.full(2 * count + 1, np.inf), start.holdings, [np.inf]]),
-    )
+def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
+    """Every small conflict among the rules as an error to raise, or None when all rules can hold together.
 
-
-@dataclass(frozen=True, eq=False)
-class _Elastic:
-    """The least total violation of the rules: how much each is `missed` (R,), its price (R,), and wealth there."""
-
-    total: float
-    missed: Vector
-    prices: Vector
-    wealth: float
-
-
-def explain_conflict(
-    start: Start, outlook: Outlook, mandate: Mandate, least_volatility: Callable[[], float] | None
-) -> Infeasible | None:
-    """An irreducible conflict among the rules as an error to raise, or None when they can hold together.
-
-    `least_volatility` (annual) is asked when a solver certified infeasibility although the linear rules can hold: then
-    the conic rule is to blame.
+    Where some rules have a tier, those that never give way are asked first.
     """
-    rows = mandate.rows
-    space = polyhedron(start, outlook, mandate, rows)
-    elastic = _elastic(space)
-    if elastic is None:
-        return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
-    if elastic.total <= _SLACK:
-        calm = next((rule for rule in mandate.convex_rules if isinstance(rule, VolatilityLimit)), None)
-        if calm is None or least_volatility is None:
-            return None
-        return _too_calm(calm, least_volatility())
-    conflict = _irreducible(space, list(np.flatnonzero(elastic.prices > 1e-7)))
-    names = [rows.labels[i] for i in conflict]
-    fixes = [fix for i in conflict if (fix := _fix(space, rows, i))] or _joint_fix(space, rows)
-    if len(names) == 1:
-        return Infeasible(f"cannot be met: '{names[0]}'", names, fixes)
-    listed = ", ".join(f"'{name}'" for name in names[:-1]) + f" and '{names[-1]}'"
-    return Infeasible(f"cannot hold together: {listed}", names, fixes)
+    feasibility = Feasibility(start, outlook, mandate)
+    hard = [i for i, member in enumerate(feasibility.members) if member.tier == 0]
+    return refusal(feasibility, hard) or refusal(feasibility, range(len(feasibility.members)))
 
 
-def _too_calm(volatility: VolatilityLimit, least: float) -> Infeasible:
-    needed = np.ceil(least * 1e4) / 1e4
-    return Infeasible(
-        f"cannot hold together: '{volatility.label}' and the other rules, under which no portfolio is calmer than "
-        f"{percent(float(needed))}",
-        [volatility.label],
-        [f"raise '{volatility.label}' to {percent(float(needed))}"],
-    )
-
-
-def _elastic(space: Polyhedron, relaxed: Sequence[int] | None = None) -> _Elastic | None:
-    """Violate the rules at `relaxed` (by default all) as little as possible; None where even that fails."""
-    rules, columns = space.rules.shape
-    at = np.arange(rules) if relaxed is None else np.asarray(relaxed, dtype=int)
-    if rules == 0:
-        return _Elastic(0.0, np.zeros(0), np.zeros(0), 1.0)
-    slack = sp.csr_array((-np.ones(len(at)), (at, np.arange(len(at)))), shape=(rules, len(at)))
-    found = linprog(
-        np.concatenate([np.zeros(columns), np.ones(len(at))]),
-        A_ub=sp.hstack([space.rules, slack]),
-        b_ub=space.limits,
-        A_eq=sp.hstack([space.equations, sp.csr_array((space.equations.shape[0], len(at)))]),
-        b_eq=space.rights,
-        bounds=np.column_stack([np.zeros(columns + len(at)), np.append(space.upper, np.full(len(at), np.inf))]),
-        method="highs",
-    )
-    if found.status != 0:
+def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None:
+    """Every small conflict among the members `asked`, the others left aside; None when they can hold together."""
+    first = _first(feasibility, asked)
+    if first is None:
         return None
-    missed = np.zeros(rules)
-    missed[at] = found.x[columns:]
-    return _Elastic(float(found.fun), missed, -np.asarray(found.ineqlin.marginals), float(found.x[columns - 1]))
+    members = feasibility.members
+    if not first:
+        return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
+    search = _Search(feasibility, tuple(asked), feasibility.solves + SOLVES, time.monotonic() + SECONDS)
+    search.conflicts.append(first)
+    search.run()
+    found = sorted({frozenset(c) for c in search.conflicts}, key=_size_then_place)
+    conflicts = [tuple(sorted(conflict)) for conflict in found]
+    return Infeasible(
+        in_words([members[i] for i in conflicts[0]]),
+        [members[i].label for i in conflicts[0]],
+        fixes_for(feasibility, conflicts[0], asked),
+        [[members[i].label for i in conflict] for conflict in conflicts],
+        cut_short=search.cut_short,
+    )
 
 
-def _feasible(space: Polyhedron, kept: list[int]) -> bool:
-    part = Polyhedron(space.rules[kept], space.limits[kept], space.equations, space.rights, space.upper)
-    elastic = _elastic(part)
-    return elastic is not None and elastic.total <= _SLACK
+def in_words(conflict: Sequence[Member]) -> str:
+    """What cannot be."""
+    names = [f"'{member.label}'" for member in conflict]
+    if len(names) == 1:
+        return f"cannot be met: {names[0]}"
+    return f"cannot hold together: {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _irreducible(space: Polyhedron, suspects: list[int]) -> list[int]:
+def _first(feasibility: Feasibility, asked: Sequence[int]) -> list[int] | None:
+    """One irreducible conflict; None where all can hold together, empty where not even the account's equations do."""
+    elastic = feasibility.elastic(dict.fromkeys(asked, 1.0))
+    if elastic is None:
+        return []
+    if elastic.total <= HOLDS:
+        return None
+    suspects = [i for i in asked if elastic.prices[i] > 1e-7]
+    if feasibility.holds(suspects):  # prices are a hint
+        suspects = list(asked)
+    return irreducible(feasibility, suspects)
+
+
+def irreducible(feasibility: Feasibility, suspects: Sequence[int]) -> list[int]:
     """Deletion filter (Chinneck and Dravnieks 1991): drop what is not needed for the conflict."""
-    if _feasible(space, suspects):
-        suspects = list(range(space.rules.shape[0]))
     kept = list(suspects)
     for i in suspects:
         without = [j for j in kept if j != i]
-        if not _feasible(space, without):
+        if not feasibility.holds(without):
             kept = without
     return kept
 
 
-def _fix(space: Polyhedron, rows: Rows, member: int) -> str | None:
-    """The least change of one member's limit with which all else can hold; None where none suffices."""
-    elastic = _elastic(space, [member])
-    return None if elastic is None else loosened(rows, member, elastic.missed[member], elastic.wealth)
+@dataclass(eq=False)
+class _Search:
+    """All conflicts of up to LARGEST members, while there is work left to spend."""
 
+    feasibility: Feasibility
+    asked: tuple[int, ...]
+    solves: int
+    deadline: float
+    conflicts: list[list[int]] = field(default_factory=list)
+    corrections: list[frozenset[int]] = field(default_factory=list)
+    """Sets of members without which the others hold together."""
+    cut_short: bool = False
 
-def _joint_fix(space: Polyhedron, rows: Rows) -> list[str]:
-    """Where no single rule suffices: the least changes in all, together, of the rules that have a limit to move."""
-    elastic = _elastic(space, np.flatnonzero(~np.isnan(rows.stated)).tolist())
-    if elastic is None:
-        return []
-    changes = [
-        loosened(rows, int(i), elastic.missed[i], elastic.wealth) for i in np.flatnonzero(elastic.missed > _SLACK)
-    ]
-    return [" and ".join(filter(None, changes)) + " (one alone is not enough)"]
+    def run(self) -> None:
+        """Until no small set meets all corrections, or the work is spent."""
+        self.corrections.append(self._left_out([]))
+        while (chosen := self._next()) is not None:
+            if self.feasibility.holds(chosen):
+                self.corrections.append(self._left_out(chosen))
+            else:
+                self.conflicts.append(chosen)
 
-
-def loosened(rows: Rows, member: int, missed: float, wealth: float) -> str | None:
-    """A rule's limit moved so far that what it was `missed` by fits, as an instruction; None where it has no limit.
-
-    Rounded to a basis point in the direction that loosens, so that the fix works as printed.
-    """
-    if np.isnan(rows.stated[member]):
+    def _next(self) -> list[int] | None:
+        known = [frozenset(conflict) for conflict in self.conflicts]
+        for size in range(1, LARGEST + 1):
+            for chosen in self._hitting(frozenset(), size, frozenset()):
+                if self._spent():
+                    self.cut_short = True
+                    return None
+                if not any(conflict <= chosen for conflict in known):
+                    return sorted(chosen)
         return None
-    sense = float(rows.sense[member])
-    per_wealth = missed / wealth if rows.limit[member] == 0 else missed
-    limit = np.ceil((sense * rows.stated[member] + per_wealth) * 1e4 - 1e-5) / 1e4 * sense
-    return f"{'raise' if sense > 0 else 'lower'} '{rows.labels[member]}' to {percent(float(limit))}"
+
+    def _spent(self) -> bool:
+        return self.feasibility.solves > self.solves or time.monotonic() > self.deadline
+
+    def _hitting(self, chosen: frozenset[int], room: int, barred: frozenset[int]) -> Iterator[frozenset[int]]:
+        """Sets of so many more members that meet every correction, each set once, not all of them smallest."""
+        missed: list[frozenset[int]] = [
+            correction - barred for correction in self.corrections if not correction & chosen
+        ]
+        if not missed:
+            yield chosen
+            return
+        if room == 0 or self._spent():
+            if room:
+                yield chosen
+            return
+        smallest = min(missed, key=_size_then_place)
+        for member in sorted(smallest):
+            yield from self._hitting(chosen | {member}, room - 1, barred)
+            barred = barred | {member}
+
+    def _left_out(self, chosen: Sequence[int]) -> frozenset[int]:
+        """What stays outside when a set that can hold grows as far as it goes."""
+        kept = list(chosen)
+        others = [i for i in self.asked if i not in set(kept)]
+        elastic = self.feasibility.elastic({i: self.feasibility.members[i].price for i in others}, kept)
+        if elastic is None:  # by no more than the simplex's own tolerance: nothing can be said of this set
+            return frozenset(others)
+        outside = [i for i in others if elastic.by[i] > HOLDS / 100]
+        kept += [i for i in others if i not in set(outside)]
+        left = []
+        for i in outside:
+            if self.feasibility.holds([*kept, i]):
+                kept.append(i)
+            else:
+                left.append(i)
+        return frozenset(left)
+
+
+def _size_then_place(members: Collection[int]) -> tuple[int, list[int]]:
+    return len(members), sorted(members)

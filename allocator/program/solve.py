@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +18,7 @@ import cvxpy as cp
 import numpy as np
 
 from allocator.errors import NotSolved
-from allocator.mandate.ambiguity import Known, inside
+from allocator.mandate.ambiguity import inside
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import WorstCaseFloor
 from allocator.outlook.outlook import Outlook
@@ -89,12 +88,10 @@ class Program:
             raise ValueError("this question has another shape; compile a Program of its own")
         self._compiled.write(start, outlook, mandate, trading_price)
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
-        infeasible = False
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
             status, found = _attempt(self._compiled, solver.partition(" ")[0], looser)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
-                infeasible = True
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
                     break
@@ -105,8 +102,7 @@ class Program:
             else:
                 seconds = time.perf_counter() - began
                 return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds)
-        calmest = partial(_least_volatility, start, outlook, mandate, limits) if infeasible else None
-        if (conflict := explain_conflict(start, outlook, mandate, calmest)) is not None:
+        if (conflict := explain_conflict(start, outlook, mandate)) is not None:
             raise conflict
         raise NotSolved(
             f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
@@ -179,14 +175,6 @@ class Program:
             direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
             found.append(Slope(slope.price * self._compiled.scale, direction))
         return tuple(found)
-
-
-def _least_volatility(start: Start, outlook: Outlook, mandate: Mandate, limits: Limits) -> float:
-    """The lowest annual volatility that the linear rules allow."""
-    calm = replace(mandate, return_weight=0.0, risk_aversion=1.0, ambiguity=Known(), convex_rules=(), return_error=None)
-    solution = Program(outlook, calm).solve(start, outlook, calm, limits)
-    wealth = float(solution.holdings.sum()) + solution.cash
-    return float(np.sqrt(outlook.risk.variance(solution.holdings) / outlook.years)) / wealth
 
 
 def _attempt(compiled: Compiled, solver: str, limits: Limits) -> tuple[str, CanonicalCheck | None]:

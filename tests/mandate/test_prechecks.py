@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from allocator.book.book import Book
@@ -45,6 +46,7 @@ def floors(*each: float) -> Wish:
 TWO_OF_META = {"exposures_columns": {"issuer": ["Meta", "Meta", "Other", "Other"]}}
 CHIPS = {"groups": {"chips": ["AAA", "BBB"]}}
 SHARED = {"groups": {"power": {"AAA": 0.123, "BBB": 0.777}}}
+LATER = {"exposures_columns": {"tradable_from": [pd.Timestamp("2027-06-01"), pd.NaT, pd.NaT, pd.NaT]}}
 CASES = {
     "a floor above the general cap": case(
         {"max_weight": 0.1, "weights": {"BBB": {"min": 0.2}}},
@@ -108,6 +110,65 @@ CASES = {
         ("lower the first to 13.59%", {"max_weight": 0.1511, "groups": {"power": {"min": 0.1359}}}),
         ("raise the caps", {"max_weight": 0.45, "groups": {"power": {"min": 0.4}}}),
         settings=SHARED,
+    ),
+    "a locked name above its cap": case(
+        {"locked": ["AAA"], "weights": {"AAA": {"max": 0.15}}},
+        "cannot hold together: 'AAA at most 15%' and 'AAA is locked'",
+        ("raise the first to 20%", {"locked": ["AAA"], "weights": {"AAA": {"max": 0.2}}}),
+        ("take AAA out of mandate.locked", {"weights": {"AAA": {"max": 0.15}}}),
+    ),
+    "a name that is not tradable below its floor": case(
+        {"weights": {"AAA": {"min": 0.25}}},
+        "cannot hold together: 'AAA at least 25%' and 'AAA is not tradable yet'",
+        ("lower the first to 20%", {"weights": {"AAA": {"min": 0.2}}}),
+        **LATER,
+    ),
+    "forbidden, but not tradable": case(
+        {"forbidden": ["AAA"]},
+        "cannot hold together: 'AAA is forbidden' and 'AAA is not tradable yet'",
+        ("take AAA out of mandate.forbidden", {}),
+        **LATER,
+    ),
+    "forbidden with a floor": case(
+        {"forbidden": ["AAA"], "weights": {"AAA": {"min": 0.1}}},
+        "cannot hold together: 'AAA is forbidden' and 'AAA at least 10%'",
+        ("take AAA out of mandate.forbidden", {"weights": {"AAA": {"min": 0.1}}}),
+        ("lower the second to 0%", {"forbidden": ["AAA"]}),
+    ),
+    "a group's floor with a forbidden and a locked member": case(
+        {"forbidden": ["AAA"], "locked": ["BBB"], "groups": {"chips": {"min": 0.3}}},
+        "cannot hold together: 'group chips at least 30%' and 'BBB is locked and AAA is forbidden'",
+        ("lower the first to 20%", {"forbidden": ["AAA"], "locked": ["BBB"], "groups": {"chips": {"min": 0.2}}}),
+        settings=CHIPS,
+    ),
+    "a forbidden name that cannot be sold in a day": case(
+        {"forbidden": ["AAA"], "max_participation": 0.1},
+        "cannot hold together: 'AAA is forbidden' and 'AAA traded at most 10% of its daily volume'",
+        ("take AAA out of mandate.forbidden", {"max_participation": 0.1}),
+        ("raise the second to 20%", {"forbidden": ["AAA"], "max_participation": 0.2}),
+        exposures_columns={"average_daily_volume": [50.0, 50.0, 50.0, 50.0]},
+    ),
+    "a name above its cap that cannot be sold in a day": case(
+        {"max_participation": 0.1, "weights": {"AAA": {"max": 0.05}}},
+        "cannot hold together: 'AAA at most 5%' and 'AAA traded at most 10% of its daily volume'",
+        ("raise the first to 10%", {"max_participation": 0.1, "weights": {"AAA": {"max": 0.1}}}),
+        ("raise the second to 15%", {"max_participation": 0.15, "weights": {"AAA": {"max": 0.05}}}),
+        exposures_columns={"average_daily_volume": [50.0, 50.0, 50.0, 50.0]},
+    ),
+    "a loss that locked names alone make": case(
+        {"locked": ["AAA"], "max_stress_loss": {"crash": 0.05}},
+        "cannot hold together: 'loss under crash at most 5%' and what cannot be traded, which alone loses 8%",
+        ("raise the first to 8%", {"locked": ["AAA"], "max_stress_loss": {"crash": 0.08}}),
+        settings={"shocks": {"crash": {"market": -0.4}}},
+    ),
+    "a return in every scenario above the best name's in one": case(
+        {"min_worst_scenario_return": 0.07},
+        "return in down at least 7% is above the best name's: DDD has 6%",
+        (
+            "lower it to 4%, which CCC alone has in every scenario",
+            {"min_worst_scenario_return": 0.04},
+        ),
+        returns={"up": [0.1, 0.2, 0.04, -0.1], "down": [-0.1, -0.2, 0.05, 0.06]},
     ),
     "an expected return above the best name's": case(
         {"min_expected_return": 0.09},

@@ -8,7 +8,7 @@ import pytest
 from allocator.errors import Infeasible
 from allocator.mandate.ambiguity import KullbackLeibler
 from allocator.mandate.rules import AtMost
-from allocator.plan.rebalance import solved
+from allocator.plan.targets import solved
 from allocator.program.solve import Program
 from tests.questions import Question, caps, no_cash, question
 

@@ -2,155 +2,110 @@
 
 from __future__ import annotations
 
-import re
+import itertools
+import pickle
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
+from allocator.commands.answer import error_document
+from allocator.display.refusal import show_refusal
 from allocator.errors import Infeasible
 from allocator.mandate.rules import (
     AtLeast,
     AtMost,
-    InstrumentCaps,
     InstrumentFloors,
-    LinearRule,
     MinimumExpectedReturn,
     NoTrade,
     Turnover,
     VolatilityLimit,
 )
-from tests.questions import Question, caps, names, no_cash, question, random_question, space
+from allocator.program.conflicts import explain_conflict
+from tests.hopeless import demanding, hopeless, mended, possible
+from tests.questions import Question, no_cash, question
 
-COUNT = 6
-WANTED = 60
-
-
-def demanding(seed: int) -> Question:
-    """Random rules with limits so narrow that many sets of them cannot hold together."""
-    draw = np.random.default_rng(seed)
-    asked = random_question(seed, count=COUNT)
-    shares = (draw.random((2, COUNT)) < 0.5).astype(float) * np.round(draw.uniform(0.3, 1, (2, COUNT)), 2)
-    floors = np.round(draw.uniform(0, 0.3, 2), 3)
-
-    def limit(low: float, high: float) -> float:
-        return float(np.round(draw.uniform(low, high), 3))
-
-    rules: list[LinearRule] = [
-        caps(COUNT, limit(0.12, 0.5)),
-        InstrumentFloors(names(COUNT)[:2], (0, 1), (float(floors[0]), float(floors[1]))),
-        AtMost("group first", shares[0], limit(0.05, 0.6)),
-        AtLeast("group second", shares[1], limit(0.1, 0.5)),
-        AtLeast("cash", np.zeros(COUNT), limit(0.0, 0.3), 1.0),
-        AtMost("cash", np.zeros(COUNT), limit(0.3, 0.6), 1.0),
-        Turnover(limit(0.02, 0.4)),
-        MinimumExpectedReturn(limit(-0.1, 0.2)),
-        NoTrade(names(COUNT)[5:], (5,)),
-    ]
-    kept = [rule for rule in rules if draw.random() < 0.75]
-    rates = np.full(COUNT, 0.01 if seed % 3 == 0 else 0.0)
-    asked = asked.with_rules(*kept)
-    return replace(asked, mandate=replace(asked.mandate, cost_rates=rates))
+LINEAR, CONES, IMPACT = hopeless(160), hopeless(100, first=5000, cones=True), hopeless(20, first=9000, impact=True)
+ASKED = [
+    *((seed, False, False) for seed in LINEAR),
+    *((seed, True, False) for seed in CONES),
+    *((seed, False, True) for seed in IMPACT),
+]
+PARTS = [ASKED[i::8] for i in range(8)]
 
 
-def hopeless() -> list[int]:
-    """Seeds of mandates whose rules cannot hold together, by a linear program of the tests' own."""
-    found: list[int] = []
-    for seed in range(1000):
-        if not space(demanding(seed)).feasible():
-            found.append(seed)
-        if len(found) == WANTED:
-            break
-    return found
-
-
-HOPELESS = hopeless()
-PARTS = [HOPELESS[i::6] for i in range(6)]
+def made(one: tuple[int, bool, bool]) -> Question:
+    seed, cones, impact = one
+    return demanding(seed, cones=cones, impact=impact)
 
 
 def refused(asked: Question) -> Infeasible:
-    with pytest.raises(Infeasible) as caught:
-        asked.solved()
-    return caught.value
-
-
-def only(asked: Question, labels: tuple[str, ...]) -> bool:
-    """Whether the named rows alone can hold together."""
-    every = asked.mandate.rows.labels
-    return space(asked).without([i for i, label in enumerate(every) if label not in labels]).feasible()
-
-
-def stated(rule: LinearRule, label: str, limit: float) -> LinearRule:
-    """The rule with the limit of one of its labels replaced."""
-    at = rule.rows(COUNT).labels.index(label)
-    if isinstance(rule, InstrumentCaps):
-        return replace(rule, caps=(*rule.caps[:at], limit, *rule.caps[at + 1 :]))
-    if isinstance(rule, InstrumentFloors):
-        return replace(rule, floors=(*rule.floors[:at], limit, *rule.floors[at + 1 :]))
-    changed: Any = replace(rule, limit=limit)  # type: ignore[call-overload]
-    return changed  # type: ignore[no-any-return]
-
-
-def mended(asked: Question, fix: str, part: float = 1.0) -> Question:
-    """The question after a printed fix, or after `part` of its way; one limit named twice takes the larger change."""
-    changes = dict(re.findall(r"(?:raise|lower) '([^']+)' to (-?[\d.]+(?:e-?\d+)?)%", fix))
-    assert changes, fix
-    rules = []
-    for rule in asked.mandate.linear_rules:
-        rows, changed = rule.rows(COUNT), rule
-        wanted = [(i, float(changes[label]) / 100) for i, label in enumerate(rows.labels) if label in changes]
-        for i, limit in sorted(wanted, key=lambda pair: pair[1] * rows.sense[pair[0]]):
-            was = float(rows.stated[i])
-            changed = stated(changed, changed.rows(COUNT).labels[i], was + part * (limit - was))
-        rules.append(changed)
-    return asked.with_rules(*rules)
+    """What is said of a question, without asking the program first."""
+    error = explain_conflict(asked.start, asked.outlook, asked.mandate)
+    assert error is not None
+    return error
 
 
 def test_enough_random_mandates_are_hopeless_and_enough_are_not() -> None:
-    assert len(HOPELESS) == WANTED
-    assert HOPELESS[-1] - HOPELESS[0] > WANTED + 20
+    assert len(ASKED) == 280
+    assert LINEAR[-1] > len(LINEAR) + 20
+    assert CONES[-1] - 5000 > len(CONES) + 5
+    assert sum(any("most" in label for label in refused(made(one)).rules) for one in ASKED[:10]) > 0
 
 
-@pytest.mark.parametrize("seeds", PARTS, ids=range(len(PARTS)))
-def test_what_is_named_cannot_hold_together_and_each_part_of_it_can(seeds: list[int]) -> None:
-    for seed in seeds:
-        asked = demanding(seed)
+@pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
+def test_what_is_named_cannot_hold_together_each_part_can_and_each_fix_works_but_half_of_it_does_not(
+    part: list[tuple[int, bool, bool]],
+) -> None:
+    for one in part:
+        asked = made(one)
         error = refused(asked)
+        said = f"{one}: {error}"
 
-        assert error.exit_code == 4
-        assert error.rules
-        assert all(f"'{label}'" in error.message for label in error.rules)
-        assert not only(asked, error.rules), f"seed {seed}: {error}"
+        assert error.exit_code == 4, said
+        assert error.rules, said
+        assert error.rules in error.conflicts, said
+        assert all(f"'{label}'" in error.message for label in error.rules), said
+        assert not possible(asked, error.rules), said
         for label in error.rules:
-            assert only(asked, tuple(other for other in error.rules if other != label)), f"seed {seed}: {error}"
-
-
-@pytest.mark.parametrize("seeds", PARTS, ids=range(len(PARTS)))
-def test_each_fix_works_as_printed_and_half_of_it_does_not(seeds: list[int]) -> None:
-    for seed in seeds:
-        asked = demanding(seed)
-        error = refused(asked)
-
-        assert error.fixes, f"seed {seed}: {error}"
+            assert possible(asked, [other for other in error.rules if other != label]), said
+        # a ratio to a group that is and stays empty has no limit that would do
+        assert error.fixes or any(" x " in label for conflict in error.conflicts for label in conflict), said
         for fix in error.fixes:
-            assert space(mended(asked, fix)).feasible(), f"seed {seed}: {fix}"
-            assert not space(mended(asked, fix, 0.5)).feasible(), f"seed {seed}: {fix}"
+            assert possible(mended(asked, error, fix)), f"{said}\n{fix}"
+            assert not possible(mended(asked, error, fix, 0.5)), f"{said}\n{fix}"
 
 
-@pytest.mark.parametrize("seeds", PARTS, ids=range(len(PARTS)))
-def test_a_mended_mandate_is_solved_and_certified(seeds: list[int]) -> None:
-    for seed in seeds[:3]:
-        asked = demanding(seed)
+# with costs, a limit on the very edge may be kept only by throwing money away, which no certificate lets pass
+@pytest.mark.parametrize("one", [one for one in ASKED if one[0] % 3][::16])
+def test_a_mended_mandate_is_solved_and_certified(one: tuple[int, bool, bool]) -> None:
+    asked = made(one)
+    error = refused(asked)
 
-        mended(asked, refused(asked).fixes[0]).certified()
+    mended(asked, error, error.fixes[0]).certified()
+
+
+@pytest.mark.parametrize("seed", LINEAR[:12])
+def test_all_conflicts_of_up_to_four_rules_are_found_as_counting_finds_them(seed: int) -> None:
+    asked = demanding(seed)
+    labels = list(dict.fromkeys(label.partition(" (")[0] for label in asked.mandate.rows.labels))
+    found: list[frozenset[str]] = []
+    for size in (1, 2, 3):
+        for some in itertools.combinations(labels, size):
+            if not any(known <= set(some) for known in found) and not possible(asked, some):
+                found.append(frozenset(some))
+    error = refused(asked)
+
+    assert not error.cut_short
+    assert {frozenset(conflict) for conflict in error.conflicts if len(conflict) < 4} == set(found)
+    assert len(error.rules) == min(map(len, error.conflicts))
 
 
 def test_a_mandate_that_can_hold_is_never_called_hopeless() -> None:
     found = 0
     for seed in range(200, 400):
         asked = demanding(seed)
-        if found < 25 and space(asked).feasible():
+        if found < 25 and possible(asked):
             asked.certified()
             found += 1
 
@@ -166,7 +121,7 @@ def test_two_rules_that_clash_are_both_named_with_the_smallest_change_of_either(
 
     assert str(refused(asked)) == (
         "cannot hold together: 'group capital at least 40%' and 'group compute at most 25%'; smallest fix: lower "
-        "'group capital at least 40%' to 25%, or raise 'group compute at most 25%' to 40%"
+        "the first to 25%, or raise the second to 40%"
     )
 
 
@@ -186,7 +141,7 @@ def test_a_rule_without_a_limit_to_move_is_named_but_offers_no_fix() -> None:
     error = refused(asked)
 
     assert set(error.rules) == {"I0 is not tradable yet", "I0 at least 10%"}
-    assert error.fixes == ("lower 'I0 at least 10%' to 0%",)
+    assert error.fixes == ("lower the second to 0%",)
 
 
 def test_too_little_volatility_is_named_with_the_least_that_the_other_rules_allow() -> None:
@@ -195,8 +150,48 @@ def test_too_little_volatility_is_named_with_the_least_that_the_other_rules_allo
     )  # the calmest mixture has weights 4:1 and a volatility of √0.032 = 17.8885 %
     error = refused(asked)
 
-    assert error.rules == ("volatility at most 10%",)
-    assert error.message.startswith("cannot hold together: 'volatility at most 10%' and the other rules")
-    assert error.fixes == ("raise 'volatility at most 10%' to 17.89%",)
+    assert error.message == "cannot hold together: 'cash at most 0%' and 'volatility at most 10%'"
+    assert error.fixes == ("raise the first to 44.1%", "raise the second to 17.89%")  # 1 − 10 / 17.8885
     mended_limit = replace(asked.mandate, convex_rules=(VolatilityLimit(0.1789),))
     replace(asked, mandate=mended_limit).certified()
+
+
+def test_purchases_and_sales_are_one_rule_with_one_number() -> None:
+    held = np.array([0.5, 0.5])
+    asked = question(
+        np.array([[0.1, 0.05]]), np.eye(2) * 0.04, held=held,
+        rules=[Turnover(0.1), AtLeast("group a", np.array([1.0, 0.0]), 0.8)],
+    )  # fmt: skip
+    error = refused(asked)
+
+    assert error.rules == ("turnover at most 10%", "group a at least 80%")
+    assert error.fixes == ("raise the first to 30%", "lower the second to 60%")
+
+
+def test_where_one_rule_alone_is_not_enough_the_changes_are_named_together() -> None:
+    first, second = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    asked = question(
+        np.array([[0.1, 0.05]]), np.eye(2) * 0.04,
+        rules=[AtLeast("a", first, 0.5), AtMost("b", first, 0.2), AtLeast("c", second, 0.4), AtMost("d", second, 0.1)],
+    )  # fmt: skip
+    error = refused(asked)
+
+    assert error.conflicts == (("a at least 50%", "b at most 20%"), ("c at least 40%", "d at most 10%"))
+    assert len(error.fixes) == 1
+    assert error.fixes[0].endswith("(one alone is not enough)")
+    assert possible(mended(asked, error, error.fixes[0]))
+    assert not possible(mended(asked, error, error.fixes[0], 0.5))
+
+
+def test_people_and_programs_are_told_of_every_conflict_and_of_a_search_cut_short(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = Infeasible("cannot be met: 'a'", ["a"], ["drop it"], [["a"], ["b", "c"]], cut_short=True)
+    again = pickle.loads(pickle.dumps(error))
+    show_refusal(again)
+    said = capsys.readouterr().err
+
+    assert "also: 'b' and 'c' cannot hold together" in said
+    assert "the search was cut short" in said
+    assert error_document(again)["conflicts"] == [["a"], ["b", "c"]]
+    assert error_document(again)["cut_short"] is True

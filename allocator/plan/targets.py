@@ -1,0 +1,194 @@
+"""Fractional targets: solved and certified, under the stated rules or under what holds of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Trade
+from allocator.outlook.outlook import Outlook
+from allocator.plan.certificate import Certificate, certify
+from allocator.plan.restraint import Restrained, least_traded
+from allocator.program.bound import Prices, tightest
+from allocator.program.compile import Start
+from allocator.program.solve import Limits, Program, Solution
+from allocator.program.tiers import GivenUp, give_way
+from allocator.types import Vector
+
+_DUST = 1e-9
+"""A fractional trade below this part of the account is the solver's noise, not a wish."""
+_ROOM = (0.0, 1e-4, 2e-4)
+"""Limits that only just hold may leave a solver no room to work in: then each is a basis point looser, then two."""
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Verified targets: the mandate they keep, what of the stated one was `given` up for it, and the proof.
+
+    `best` is the optimum and `prices` its own, which prove; `restrained` are the targets that are traded: the same, or
+    within the book's indifference.
+    """
+
+    program: Program
+    mandate: Mandate
+    given: GivenUp | None
+    best: Trade
+    prices: Prices
+    restrained: Restrained
+
+    @property
+    def target(self) -> Trade:
+        """The targets."""
+        return self.restrained.target
+
+    @property
+    def certificate(self) -> Certificate:
+        """Their proof."""
+        return self.restrained.certificate
+
+
+def targets_of(book: Book, start: Start, outlook: Outlook, stated: Mandate, limits: Limits) -> Targets:
+    """The targets of a book under its stated mandate, or under what holds of it where rules with a tier give way.
+
+    Raises:
+        Infeasible: the rules that never give way cannot hold together.
+        NotSolved: no solver's solution passes both checks.
+    """
+    given = give_way(start, outlook, stated)
+    for room in _ROOM if given is not None else _ROOM[:1]:
+        looser = None if given is None else given.looser(room)
+        mandate = stated if looser is None else looser.eased(stated)
+        program = Program(outlook, mandate)
+        try:
+            best, prices, certificate = solved(program, start, outlook, mandate, limits, book.value)
+        except (Infeasible, NotSolved):
+            if given is None or room == _ROOM[-1]:
+                raise
+            continue
+        found = Restrained(best, certificate, prices)
+        restrained = _restrained(book, program, start, outlook, mandate, limits, found)
+        return Targets(program, mandate, looser, best, prices, restrained)
+    raise RuntimeError("unreachable")
+
+
+def kept_under(
+    targets: Targets, mandate: Mandate, given: GivenUp | None, start: Start, outlook: Outlook, limits: Limits
+) -> Targets:
+    """The same targets where whole lots made more rules give way: proved under the mandate that the lots keep.
+
+    The targets need none of that room, so they may be further from the best there is now; the certificate says how far.
+    """
+    if mandate is targets.mandate:
+        return targets
+    value, program = targets.target.value_before, Program(outlook, mandate)
+    best, prices, certificate = solved(program, start, outlook, mandate, limits, value)
+    lost = max(mandate.loss(targets.target, outlook) - certificate.objective, 0.0)
+    proof = certify(
+        start,
+        outlook,
+        mandate,
+        targets.target,
+        prices,
+        solver=certificate.solver,
+        attempts=certificate.attempts,
+        canonical=certificate.canonical,
+        indifference=lost,
+    )
+    restrained = replace(targets.restrained, certificate=proof)
+    return Targets(program, mandate, given, best, prices, restrained)
+
+
+def _restrained(
+    book: Book,
+    program: Program,
+    start: Start,
+    outlook: Outlook,
+    mandate: Mandate,
+    limits: Limits,
+    best: Restrained,
+) -> Restrained:
+    """The targets that trade least among those within the book's indifference, certified by the best ones' prices."""
+    indifference = book.settings.trading.indifference_bps / 1e4
+
+    def again(trading_price: float) -> Restrained | None:
+        try:
+            found = program.solve(start, outlook, mandate, limits, trading_price=trading_price)
+            target = as_trade(start, mandate, found.holdings, book.value)
+            if mandate.loss(target, outlook) > best.certificate.objective + indifference:
+                return None
+            proof = certify(
+                start,
+                outlook,
+                mandate,
+                target,
+                best.prices,
+                solver=found.solver,
+                attempts=found.attempts,
+                canonical=found.canonical,
+                indifference=indifference,
+            )
+        except (Infeasible, NotSolved):
+            return None
+        own, _ = tightest(start, outlook, mandate, target, found.multipliers)
+        return Restrained(target, proof, own, trading_price)
+
+    return least_traded(best, again) if indifference > 0 else best
+
+
+def solved(
+    program: Program, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None, value: float = 1.0
+) -> tuple[Trade, Prices, Certificate]:
+    """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
+
+    Raises:
+        Infeasible: the rules cannot hold together.
+        NotSolved: no solver's solution passes both checks.
+    """
+    refused: dict[str, str] = {}
+    while True:
+        solution = program.solve(start, outlook, mandate, limits, refused)
+        try:
+            return certified(start, outlook, mandate, solution, value)
+        except NotSolved as error:
+            if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
+                raise
+
+
+def certified(
+    start: Start, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
+) -> tuple[Trade, Prices, Certificate]:
+    """A solution as a trade in money (`value` before), its prices and its certificate.
+
+    Raises:
+        NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
+    """
+    target = as_trade(start, mandate, solution.holdings, value)
+    prices, _ = tightest(start, outlook, mandate, target, solution.multipliers)
+    certificate = certify(
+        start,
+        outlook,
+        mandate,
+        target,
+        prices,
+        solver=solution.solver,
+        attempts=solution.attempts,
+        canonical=solution.canonical,
+    )
+    return target, prices, certificate
+
+
+def as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) -> Trade:
+    """The solver's holdings without dust, cash recomputed from the cash row."""
+    moved = np.maximum(holdings, 0.0) - start.holdings
+    moved = np.where(np.abs(moved) < _DUST, 0.0, moved)
+    moved = np.where(start.holdings + moved < _DUST, -start.holdings, moved)
+    bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
+    costs = float(mandate.costs(bought, sold).sum())
+    cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
+    if -_DUST < cash < 0:
+        cash = 0.0
+    return Trade((start.holdings + moved) * value, cash * value, bought * value, sold * value, costs * value, value)

@@ -1,0 +1,293 @@
+"""Can these rules hold together, and if not, by how little do they miss: any subset, linear and convex.
+
+One linear program, kept alive by HiGHS, over purchases b, sales s, cash c, wealth W, and where there is impact its
+cost m of each name. What is convex is an epigraph, cut out by tangents: a convex rule by its own
+`tangent(steepest(…))`, a volatility by the cones v_i·τ ≥ u_i², Σv ≤ τ of its parts (Vielma, Dunning, Huchette and
+Lubin 2017), which take a few rounds where tangents of the whole take hundreds; the cash row by the tangents of
+m_i ≥ impact_i·(b_i + s_i)^1.5. A tangent belongs to its function and not to a question, so it serves every later one.
+
+Every rule has a slack. A rule that is off may use it for nothing, a relaxed one pays for it, a kept one has none:
+between two questions only costs and bounds change, and the last basis is the next start. Until the last cut the
+program is a relaxation: what it calls impossible is impossible, and what it calls possible is checked by the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.errors import NotSolved
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Trade
+from allocator.outlook.outlook import Outlook
+from allocator.program.compile import Start
+from allocator.program.epigraphs import Columns, Cuts, epigraph_of, impact_cuts, in_columns
+from allocator.program.members import Member, members_of
+from allocator.types import Vector
+
+HOLDS = 1e-7
+"""Rules that miss by no more than this in all hold together: a tenth of the 1e-6 of their own unit that a certificate
+allows, and well above the 1e-9 at which the simplex calls a row kept."""
+_CUT = 1e-8
+"""A function is cut until its epigraph is this near."""
+_NEAR = 1e-7
+"""Where cuts end before that, what is left may be this much: a tenth of what a certificate allows."""
+_ROUNDS = 200
+_TOLERANCE = 1e-9
+_SOLVES_AFRESH = 6000
+"""Cuts beyond which the program is made anew: it is small again, and what it needs it finds again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Missed:
+    """The least violation: in all as priced, and of each member in its own row's unit (M,); the portfolio there."""
+
+    total: float
+    by: Vector
+    prices: Vector
+    """(M,) what the total falls by where a member is loosened by a unit of its row."""
+    trade: Trade
+    point: Vector
+
+
+class Feasibility:
+    """Every question of what can hold together about one start, outlook and mandate."""
+
+    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate) -> None:
+        self.solves = 0
+        self._start, self._outlook, self._mandate = start, outlook, mandate
+        self._columns = Columns.of(start, outlook, mandate)
+        self._epigraphs = [
+            epigraph_of(rule, position, self._columns, start, outlook)
+            for position, rule in enumerate(mandate.convex_rules)
+        ]
+        tangents = [
+            rule.tangent(epigraph.direction, outlook)
+            for rule, epigraph in zip(mandate.convex_rules, self._epigraphs, strict=True)
+        ]
+        self.members: tuple[Member, ...] = members_of(mandate, tangents)
+        self._rows = mandate.rows.on(outlook)
+        self._room, self._room_limit = self._rooms()
+        self._first_slack = self._columns.total
+        self._build()
+
+    def _rooms(self) -> tuple[sp.csr_array, Vector]:
+        """What one unit of limit, loosened, makes of room in each row: coefficients over the columns, and a constant.
+
+        Rows are affine in their limits, so that a difference over a whole unit is exact.
+        """
+        rows, mandate = self._mandate.rows, self._mandate
+        convex = [m for m in self.members if m.rows[0] >= len(rows.labels)]
+        stated = np.concatenate([rows.stated + rows.sense, [m.stated + m.sense for m in convex]])
+        moved = mandate.eased(stated)
+        linear = in_columns(moved.rows.on(self._outlook), self._columns)
+        here = in_columns(self._rows, self._columns)
+        parts, limits = [here[0] - linear[0]], [linear[1] - here[1]]
+        for epigraph, rule, wider in zip(self._epigraphs, mandate.convex_rules, moved.convex_rules, strict=True):
+            before = in_columns(rule.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
+            after = in_columns(wider.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
+            parts.append(before[0] - after[0])
+            limits.append(after[1] - before[1])
+        room = sp.csr_array(sp.vstack(parts))
+        room.data[np.abs(room.data) < 1e-12] = 0.0
+        room.eliminate_zeros()
+        return room, np.concatenate(limits)
+
+    def _build(self) -> None:
+        columns, members = self._columns, self.members
+        linear, limits = in_columns(self._rows, columns)
+        convex = sp.csr_array(
+            (np.ones(len(self._epigraphs)), (range(len(self._epigraphs)), [e.column for e in self._epigraphs])),
+            shape=(len(self._epigraphs), columns.total),
+        )
+        rules = sp.csr_array(sp.vstack([linear, convex]))
+        count = rules.shape[0]
+        of = np.zeros(count, dtype=int)
+        for position, member in enumerate(members):
+            of[list(member.rows)] = position
+        slack = sp.csr_array((-np.ones(count), (np.arange(count), of)), shape=(count, len(members)))
+        own, low, high = columns.equations(self._epigraphs)
+        matrix = sp.csr_array(
+            sp.vstack([sp.hstack([rules, slack]), sp.hstack([own, sp.csr_array((own.shape[0], len(members)))])])
+        )
+        self._base, self._limits = rules, np.concatenate([limits, np.zeros(len(self._epigraphs))])
+        solver = self._solver = highspy.Highs()
+        for option, value in (
+            ("output_flag", False),
+            ("threads", 1),
+            ("presolve", "off"),
+            ("primal_feasibility_tolerance", _TOLERANCE),
+            ("dual_feasibility_tolerance", _TOLERANCE),
+            ("small_matrix_value", 1e-12),
+        ):
+            solver.setOptionValue(option, value)
+        lower, upper = columns.bounds(self._epigraphs)
+        model = highspy.HighsModel()
+        lp = model.lp_
+        lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
+        lp.col_cost_ = np.zeros(matrix.shape[1])
+        lp.col_lower_ = np.concatenate([lower, np.zeros(len(members))])
+        lp.col_upper_ = np.concatenate([upper, np.full(len(members), np.inf)])
+        lp.row_lower_ = np.concatenate([np.full(count, -np.inf), low])
+        lp.row_upper_ = np.concatenate([self._limits, high])
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        solver.passModel(model)
+        self._cuts = 0
+        for epigraph in self._epigraphs:
+            self._add(epigraph.first)
+
+    def elastic(
+        self,
+        relaxed: Mapping[int, float],
+        kept: Iterable[int] = (),
+        *,
+        enough: float = np.inf,
+        together: Iterable[tuple[Mapping[int, float], float]] = (),
+        limits: Mapping[int, float] = MappingProxyType({}),
+        free: bool = False,
+    ) -> Missed | None:
+        """The least priced violation of the `relaxed` members, subject to the `kept` ones; None where there is none.
+
+        `relaxed` says what a unit of each costs. A total proved to be above `enough` is not followed further. Each of
+        `together` (prices, most) bounds a priced violation. `limits` are other limits than stated; with `free`, slacks
+        may be negative: then the total says how much room is left.
+        """
+        if self._cuts > _SOLVES_AFRESH:
+            self._build()
+        count, together = len(self.members), list(together)
+        costs, upper, lower = np.zeros(count), np.full(count, np.inf), np.zeros(count)
+        for member, price in relaxed.items():
+            costs[member] = price
+        for member in kept:
+            upper[member] = 0.0
+        if free:
+            lower[list(relaxed)] = -10.0
+        at = np.arange(self._first_slack, self._first_slack + count, dtype=np.int32)
+        self._solver.changeColsCost(count, at, costs)
+        self._solver.changeColsBounds(count, at, lower, upper)
+        held = [self._hold(prices, most) for prices, most in together]
+        for member, limit in limits.items():
+            self._move(member, limit)
+        try:
+            bounded = {member for prices, _ in together for member in prices}
+            return self._solve(relaxed, {*kept, *relaxed, *bounded}, enough)
+        finally:
+            for member in limits:
+                self._move(member, self.members[member].stated)
+            for row in reversed(held):
+                self._solver.deleteRows(1, np.array([row], dtype=np.int32))
+                self._cuts -= 1
+
+    def holds(self, members: Iterable[int]) -> bool:
+        """Whether these members can hold together, all others left aside."""
+        found = self.elastic(dict.fromkeys(members, 1.0), enough=HOLDS)
+        return found is not None and bool(found.total <= HOLDS)
+
+    def room(self, member: int, point: Vector) -> float:
+        """What a unit of the member's limit, loosened, makes of room in its row at a point; the least of its rows."""
+        rows = list(self.members[member].rows)
+        return float((self._room[rows] @ point[: self._columns.total] + self._room_limit[rows]).min())
+
+    def fixed_room(self, member: int) -> bool:
+        """Whether that room is the same everywhere."""
+        return bool(self._room[list(self.members[member].rows)].nnz == 0)
+
+    def _move(self, member: int, limit: float) -> None:
+        """Write a member's limit into its rows."""
+        one = self.members[member]
+        by = one.sense * (limit - one.stated)
+        for row in one.rows:
+            room = self._room[[row]].tocoo()
+            base = self._base[[row]].toarray()[0]
+            for column, per_unit in zip(room.coords[1], room.data, strict=True):
+                self._solver.changeCoeff(row, int(column), float(base[column] - by * per_unit))
+            self._solver.changeRowBounds(row, -np.inf, float(self._limits[row] + by * self._room_limit[row]))
+
+    def _hold(self, prices: Mapping[int, float], most: float) -> int:
+        at = np.array([self._first_slack + member for member in prices], dtype=np.int32)
+        row = self._solver.getNumRow()
+        self._solver.addRow(-np.inf, most, len(at), at, np.array(list(prices.values())))
+        self._cuts += 1
+        return int(row)
+
+    def _solve(self, relaxed: Mapping[int, float], wanted: set[int], enough: float) -> Missed | None:
+        near = np.inf
+        for _ in range(_ROUNDS):
+            self.solves += 1
+            if not self._ran():
+                return None
+            point = np.array(self._solver.getSolution().col_value)
+            by = point[self._first_slack :]
+            total = float(sum(price * by[member] for member, price in relaxed.items()))
+            if total > enough:
+                break
+            found, near = self._violated(point, wanted)
+            moved = self._solver.getInfo().simplex_iteration_count > 0
+            if near <= _CUT or (near <= _NEAR and not moved):
+                break
+            self._add(found)
+        else:
+            if near > _NEAR:
+                raise NotSolved("the search for conflicts found no end of its cuts; loosen a convex rule a little")
+        duals = -np.array(self._solver.getSolution().row_dual)
+        prices = np.array([max(duals[list(member.rows)].sum(), 0.0) for member in self.members])
+        return Missed(total, by.copy(), prices, self._columns.trade(point), point)
+
+    def _ran(self) -> bool:
+        """Whether there is a point; a basis that leads nowhere is thrown away, and then the scaling.
+
+        Raises:
+            NotSolved: the simplex has no answer either way.
+        """
+        said = ""
+        for retry, tolerance in enumerate((_TOLERANCE, _TOLERANCE, 10 * _TOLERANCE, 10 * _TOLERANCE)):
+            if retry:
+                self._solver.clearSolver()
+                self._solver.setOptionValue("simplex_scale_strategy", 4 if retry == 3 else 2)
+            for side in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+                self._solver.setOptionValue(side, tolerance)
+            self._solver.run()
+            status = self._solver.getModelStatus()
+            if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
+                return bool(status == highspy.HighsModelStatus.kOptimal)
+            said = self._solver.modelStatusToString(status)
+        raise NotSolved(f"the search for conflicts ended without an answer: {said}")
+
+    def _violated(self, point: Vector, wanted: set[int]) -> tuple[Cuts, float]:
+        """Tangents of what the point violates among the wanted members, and by how much at most."""
+        trade = self._columns.trade(point)
+        found, far = [], 0.0
+        for epigraph, member in zip(self._epigraphs, self._convex_members(), strict=True):
+            if member in wanted:
+                cuts, by = epigraph.cut(point, trade)
+                found.append(cuts)
+                far = max(far, by)
+        if self._mandate.impact is not None:
+            cuts, by = impact_cuts(point, self._mandate.impact, self._columns)
+            found.append(cuts)
+            far = max(far, by)
+        return Cuts.all(found, self._columns.total), far
+
+    def _convex_members(self) -> list[int]:
+        count = len(self._epigraphs)
+        return list(range(len(self.members) - count, len(self.members)))
+
+    def _add(self, cuts: Cuts) -> None:
+        rows = sp.csr_array(cuts.rows)
+        if rows.shape[0]:
+            self._solver.addRows(
+                rows.shape[0],
+                np.full(rows.shape[0], -np.inf),
+                cuts.limits,
+                rows.nnz,
+                rows.indptr[:-1].astype(np.int32),
+                rows.indices.astype(np.int32),
+                rows.data,
+            )
+            self._cuts += rows.shape[0]

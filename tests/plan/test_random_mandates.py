@@ -1,0 +1,91 @@
+"""300 random books through to whole lots, and random ones whose rules clash only in whole lots: nothing is dropped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.wanted import mandate_of
+from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
+from allocator.program.compile import Start
+from allocator.program.conflicts import explain_conflict
+from tests.plan.test_lots import random_book
+
+BOOKS = 300
+PARTS = [range(i, BOOKS, 10) for i in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def without_stability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stability solves every plan anew for each scenario, and keeps no rule."""
+    monkeypatch.setattr("allocator.plan.rebalance.stability", lambda *_: None)
+
+
+def planned(book: Book) -> Plan | Infeasible | NotSolved:
+    """The plan, or why there is none."""
+    try:
+        return rebalance(book)
+    except (Infeasible, NotSolved) as error:
+        return error
+
+
+@pytest.mark.parametrize("seeds", PARTS, ids=range(len(PARTS)))
+def test_every_rule_holds_on_the_final_lots_and_none_is_dropped(seeds: range) -> None:
+    solved = 0
+    for seed in seeds:
+        book = random_book(seed, 4)
+        answer = planned(book)
+        if isinstance(answer, Plan):
+            wanted = mandate_of(book, answer.outlook)
+            labels = [reading.label for reading in wanted.readings(answer.final, answer.outlook)]
+            assert [reading.label for reading in answer.readings] == labels, seed
+            assert all(reading.excess <= 1e-9 for reading in wanted.readings(answer.final, answer.outlook)), seed
+            assert answer.given_way == (), seed
+            solved += 1
+        else:
+            assert isinstance(answer, Infeasible), f"{seed}: {answer}"
+    assert solved >= 20
+
+
+@pytest.mark.parametrize("seeds", PARTS[:2], ids=range(2))
+def test_what_has_a_plan_is_never_called_a_conflict(seeds: range) -> None:
+    for seed in seeds:
+        book = random_book(seed, 4)
+        answer = planned(book)
+        mandate = mandate_of(book)
+        if isinstance(answer, Plan):
+            start = Start(book.weights, book.cash / book.value)
+            assert explain_conflict(start, answer.outlook, mandate) is None, seed
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_coarse_lots_that_clash_have_a_plan_where_the_rules_they_name_give_way(seed: int) -> None:
+    book = random_book(seed, 3, coarse=True)
+    answer = planned(book)
+    if not isinstance(answer, Infeasible) or "whole-lot" not in answer.message or answer.cut_short:
+        return
+    tiers = {_key(label): 5 for label in answer.rules}
+    settings = book.settings
+    softer = settings.mandate.model_copy(update={"tiers": tiers})
+    plan = rebalance(replace(book, settings=settings.model_copy(update={"mandate": softer})))
+
+    assert plan.given_way
+    kept = {way.label for way in plan.given_way}
+    assert kept <= set(answer.rules)
+    assert np.isfinite(plan.final.value)
+
+
+def _key(label: str) -> str:
+    name, _, _ = label.partition(" at ")
+    own = {"cash": "min_cash", "turnover": "max_turnover", "volatility": "max_volatility"}
+    if name in own:
+        return own[name]
+    kind, _, rest = name.partition(" ")
+    if kind in ("group", "bucket"):
+        return f"{kind}s.{rest}"
+    return "max_weight" if " at most " in label else f"weights.{name}"
