@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from math import isfinite
 from typing import Any
 
 import click
-import numpy as np
 
 from allocator.commands.answer import answers, book_options
 
@@ -55,7 +55,7 @@ def check(
         "rules": [
             {
                 "rule": reading.label,
-                "measured_today": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
+                "measured_today": round(reading.measured, 8) if isfinite(reading.measured) else None,
                 "limit": reading.limit,
                 "kind": "at most" if reading.at_most else "at least",
                 "holds_today": reading.excess <= 1e-9,
