@@ -9,19 +9,18 @@ parameter; what is compiled in is the shape: instruments, risk factors, which ru
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.ambiguity import KullbackLeibler
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.return_error import BoxError, EllipsoidError
 from allocator.mandate.rules import Rows, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
-from allocator.program.convex import Decision, Modelled, is_conic, modelled, pattern_of
-from allocator.program.worst_case import WorstCase, shape_of, worst_case
+from allocator.program.convex import Decision, Modelled, modelled
+from allocator.program.shape import shape
+from allocator.program.worst_case import WorstCase, worst_case
 from allocator.types import Vector
 
 FEW_FACTORS = 0.5
@@ -67,58 +66,6 @@ class Constraints:
         """Those that exist."""
         found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows, self.error)
         return [constraint for constraint in found if constraint is not None]
-
-
-@dataclass(frozen=True, eq=False)
-class Shape:
-    """What must be equal for two questions to share one compiled program."""
-
-    loadings: Vector
-    specific: Vector
-    scenarios: int
-    pattern: tuple[Any, ...]
-    conic: bool
-    """Whether it takes more than a quadratic program."""
-
-    def fits(self, other: Shape) -> bool:
-        """Whether a program compiled for one serves the other."""
-        return (
-            self.pattern == other.pattern
-            and self.scenarios == other.scenarios
-            and np.array_equal(self.loadings, other.loadings)
-            and np.array_equal(self.specific, other.specific)
-        )
-
-
-def shape(outlook: Outlook, mandate: Mandate) -> Shape:
-    """The shape of a question."""
-    rows = mandate.rows
-    set_, support = shape_of(mandate.ambiguity, outlook.probabilities)
-    structure = tuple(
-        part.tobytes()
-        for matrix in (rows.holdings, rows.buys, rows.sells)
-        for part in (matrix.indptr, matrix.indices, matrix.data)
-    )
-    pattern = (
-        type(set_).__name__,
-        support,
-        bool(mandate.return_weight),
-        mandate.risk_aversion > 0,
-        mandate.impact is not None,
-        type(mandate.return_error).__name__,
-        rows.cash.tobytes(),
-        rows.expected.tobytes(),
-        rows.gains.tobytes(),
-        structure,
-        convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
-    )
-    conic = (
-        isinstance(set_, KullbackLeibler)
-        or mandate.impact is not None
-        or isinstance(mandate.return_error, EllipsoidError)
-        or any(map(is_conic, convex))
-    )
-    return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
 
 
 class Compiled:

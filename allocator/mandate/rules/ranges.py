@@ -38,8 +38,9 @@ class InstrumentCaps:
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """Weights after the trades."""
         del outlook
+        weights = trade.weights
         return [
-            Reading(f"{name} at most {percent(cap)}", float(trade.values[i]) / trade.value, cap, at_most=True)
+            Reading(f"{name} at most {percent(cap)}", float(weights[i]), cap, at_most=True)
             for name, i, cap in zip(self.names, self.at, self.caps, strict=True)
         ]
 
@@ -73,8 +74,9 @@ class InstrumentFloors:
     def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
         """Weights after the trades."""
         del outlook
+        weights = trade.weights
         return [
-            Reading(f"{name} at least {percent(floor)}", float(trade.values[i]) / trade.value, floor, at_most=False)
+            Reading(f"{name} at least {percent(floor)}", float(weights[i]), floor, at_most=False)
             for name, i, floor in zip(self.names, self.at, self.floors, strict=True)
         ]
 

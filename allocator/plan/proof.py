@@ -1,0 +1,137 @@
+"""The proof part of `plan.json`: exact numbers from which a stranger recomputes rules, objective and bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.mandate.return_error import BoxError, EllipsoidError
+from allocator.mandate.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
+from allocator.outlook.outlook import Outlook
+from allocator.plan.plan import Plan
+from allocator.program.multipliers import Slope
+from allocator.types import Matrix, Vector
+
+_SETS: dict[type, str] = {
+    Known: "none",
+    TotalVariation: "total_variation",
+    Box: "box",
+    KullbackLeibler: "kl",
+    Worst: "worst",
+}
+
+_SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
+
+
+def proof_document(plan: Plan) -> dict[str, Any]:
+    """Everything that `docs/verify_plan.py` needs, in fractions of the account before trading."""
+    outlook, mandate, prices = plan.outlook, plan.mandate, plan.prices
+    rows = mandate.rows
+    return {
+        "probabilities": _list(outlook.probabilities),
+        "returns": outlook.returns.tolist(),
+        "cash_returns": _list(outlook.cash_returns),
+        "loadings": outlook.risk.loadings.tolist(),
+        "specific": _list(outlook.risk.specific),
+        "ambiguity": _ambiguity(mandate.ambiguity),
+        "return_weight": mandate.return_weight,
+        "cost_price": mandate.cost_price(outlook),
+        "value": plan.book.value,
+        "risk_aversion": mandate.risk_aversion,
+        "cost_rates": _list(mandate.cost_rates),
+        "impact": _list(np.zeros(len(mandate.cost_rates)) if mandate.impact is None else mandate.impact),
+        "return_error": _return_error(plan),
+        "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
+        "target": _trade(plan.target),
+        "after": _trade(plan.final),
+        "rows": {
+            "labels": list(rows.labels),
+            "holdings": _entries(rows.holdings),
+            "cash": _list(rows.cash),
+            "buys": _entries(rows.buys),
+            "sells": _entries(rows.sells),
+            "gains": _entries(sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))),
+            "wealth": _list(rows.wealth),
+            "limit": _list(rows.limit),
+        },
+        "multipliers": {
+            "rows": _list(prices.rows),
+            "position": _list(prices.position),
+            "cash": prices.cash,
+            "wealth": prices.wealth,
+            "factors": _list(prices.factors),
+            "adversary": _list(prices.adversary),
+        },
+        "convex": [
+            _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, prices.slopes, strict=True)
+        ],
+    }
+
+
+def _gains(rows: Rows, outlook: Outlook) -> Matrix:
+    return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
+
+
+def _return_error(plan: Plan) -> dict[str, Any]:
+    """By how much returns may be wrong: charge = deviations·h, or size times the deviation of h along `direction`."""
+    error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
+    return {
+        "size": error.size if isinstance(error, EllipsoidError) else 0.0,
+        "deviations": _list(error.deviations if isinstance(error, BoxError) else np.zeros(names)),
+        "direction": _list(plan.prices.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)),
+    }
+
+
+def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
+    """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
+
+    x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
+    """
+    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
+    kind, limit = _SUPREMA[type(rule)], rule.limit
+    set_: dict[str, Any] = {"set": "norm", "radius": 1.0}
+    against: Vector | None = None
+    if isinstance(rule, VolatilityLimit):
+        limit *= float(np.sqrt(outlook.years))
+        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
+    elif isinstance(rule, LargestWeights):
+        set_ = {"set": "largest", "radius": rule.count}
+    elif isinstance(rule, WorstCaseFloor):
+        set_, against = _ambiguity(rule.ambiguity), rule.against
+    return {
+        "label": rule.label,
+        "kind": kind,
+        "set": set_,
+        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
+        "limit": limit,
+        "price": slope.price,
+        "direction": _list(np.asarray(slope.direction)),
+    }
+
+
+def _ambiguity(ambiguity: Ambiguity) -> dict[str, Any]:
+    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0)}
+
+
+def _trade(trade: Trade) -> dict[str, Any]:
+    """In fractions of the account before trading."""
+    before = trade.value_before
+    return {
+        "holdings": _list(trade.values / before),
+        "cash": trade.cash / before,
+        "bought": _list(trade.bought / before),
+        "sold": _list(trade.sold / before),
+    }
+
+
+def _list(values: Vector) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _entries(matrix: sp.csr_array) -> list[list[float]]:
+    """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
+    entries = matrix.tocoo()
+    return [[int(i), int(j), float(v)] for i, j, v in zip(*entries.coords, entries.data, strict=True)]
