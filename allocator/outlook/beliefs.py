@@ -16,11 +16,15 @@ from functools import cached_property
 import numpy as np
 from scipy.special import gammainccinv, gammaincinv, gammaln, log_ndtr, ndtr
 
+from allocator.errors import BadInput, Breach
 from allocator.types import Matrix, Vector
 
 DAYS_A_MONTH = 365.25 / 12
 _NODES = 128
 """Quadrature nodes of the frailty; exact to about 1e-12 over the ranges that a book may state."""
+
+_LEAST = 500.0
+"""How far evidence may tell scenarios apart, in logs."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,19 @@ def likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vect
     Given the common multiplier z, the labs are independent: a silent lab contributes S, a claim S + g/ν, a verified one
     S + (g/ν)·se/fp, a refuted one S + (g/ν)·(1−se)/(1−fp), with S and g at the date of the claim.
     """
+    result: Vector = np.exp(log_likelihood_ratio(question, signals, months))
+    return result
+
+
+def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
+    """(T,) the logarithm of `likelihood_ratio`, finite also where the ratio itself would not be a number."""
     z, weight = question.common
     t = np.asarray(months, dtype=float)
-    total = np.ones((len(t), len(z)))
+    total = np.zeros((len(t), len(z)))
     for name, lab in question.labs.items():
-        total = total * of_lab(question, lab, [signal for signal in signals if signal.lab == name], t, z)
-    result: Vector = total @ weight
+        total = total + np.log(of_lab(question, lab, [signal for signal in signals if signal.lab == name], t, z))
+    top = total.max(axis=1)
+    result: Vector = top + np.log(np.exp(total - top[:, None]) @ weight)
     return result
 
 
@@ -155,8 +166,9 @@ def elasticity(demand: Demand, signals: Sequence[Signal], until: dt.date | None 
         if signal.kind != "usage" or (until is not None and signal.date > until):
             continue
         x, y = signal.price_fall, signal.usage_growth
-        gain = variance * x / (x**2 * variance + demand.noise**2)
-        mean, variance = mean + gain * (y - x * mean), variance * (1 - gain * x)
+        told = x**2 * variance + demand.noise**2
+        # never variance·(1 − gain·x): that difference rounds to 0 where the noise is small
+        mean, variance = mean + variance * x / told * (y - x * mean), variance * (demand.noise**2 / told)
     return mean, float(np.sqrt(variance))
 
 
@@ -170,39 +182,63 @@ def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.d
 
     The joint prior is updated on both axes at once.
     """
-    weight = question.prior * _evidence(question, signals, days)
+    return _updated(question.prior, _log_evidence(question, signals, days))
+
+
+def _updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
+    """(T, K) probabilities times evidence, normalised: only what the evidence differs by between scenarios counts."""
+    top = log_evidence[:, probabilities > 0].max(axis=1, keepdims=True)
+    # beyond e^-500 a scenario is excluded either way; the bound keeps it from being impossible for ever
+    weight = probabilities * np.exp(np.clip(log_evidence - top, -_LEAST, 0.0))
     result: Matrix = weight / weight.sum(axis=1, keepdims=True)
-    return result
+    return sound(result, "question", "its probabilities")
 
 
-def _evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
-    """(T, K) what the evidence of each day multiplies odds by: the likelihood ratio of G against P, and the Bayes
-    factor that the usage figures give the Jevons regime.
+def _log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
+    """(T, K) log of what the evidence of each day multiplies odds by: the likelihood ratio of G against P, and the
+    Bayes factor that the usage figures give the Jevons regime.
+
+    Raises:
+        BadInput: hazards, noise or figures are so extreme that the evidence is no number.
     """
     months = np.array([question.months(day) for day in days])
-    ratio = likelihood_ratio(question, signals, months)[:, None]
-    factor = _demand_factors(question, signals, days)[:, None]
-    result: Matrix = np.where(question.generalizable, ratio, 1.0) * np.where(question.jevons, factor, 1.0)
+    with np.errstate(all="ignore"):  # what comes of an overflow is refused below
+        ratio = log_likelihood_ratio(question, signals, months)[:, None]
+        factor = _log_demand_factors(question, signals, days)[:, None]
+    sound(ratio, "question.labs", "what the labs' claims and silence say")
+    sound(factor, "question.demand", "what the usage figures say")
+    result: Matrix = np.where(question.generalizable, ratio, 0.0) + np.where(question.jevons, factor, 0.0)
     return result
 
 
-def _demand_factors(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Vector:
-    """(T,) what the usage figures told by each of `days` multiply the odds of the Jevons regime by."""
+def sound(numbers: Matrix, key: str, what: str) -> Matrix:
+    """The same numbers, if they are numbers.
+
+    Raises:
+        BadInput: one is infinite or not a number: settings or figures are beyond what arithmetic can follow.
+    """
+    if np.isfinite(numbers).all():
+        return numbers
+    rule = f"{what} cannot be computed: numbers here are too large or too small"
+    cure = "look for a rate, noise, elasticity or figure that is off by many orders of magnitude"
+    raise BadInput([Breach("book.toml", None, key, None, rule, cure)])
+
+
+def _log_demand_factors(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Vector:
+    """(T,) log of what the usage figures told by each of `days` multiply the odds of the Jevons regime by."""
     demand = question.demand
     told = sorted(signal.date for signal in signals if signal.kind == "usage")
     if demand is None or not told:
-        return np.ones(len(days))
+        return np.zeros(len(days))
     before = _log_odds_of_expanding(demand.mean, demand.deviation)
-    after = [before, *(_log_odds_of_expanding(*elasticity(demand, signals, day)) for day in told)]
-    # beyond e^±500 a regime is certain either way; the bound keeps the arithmetic finite
-    steps: Vector = np.exp(np.clip(np.array(after) - before, -500.0, 500.0))
+    steps = np.array([before, *(_log_odds_of_expanding(*elasticity(demand, signals, day)) for day in told)]) - before
     result: Vector = steps[[bisect_right(told, day) for day in days]]
     return result
 
 
 def _log_odds_of_expanding(mean: float, deviation: float) -> float:
     """ln of P(elasticity > 1) / P(elasticity <= 1), finite where the probability itself rounds to 0 or 1."""
-    z = (mean - 1) / deviation
+    z = np.float64(mean - 1) / deviation
     return float(log_ndtr(z) - log_ndtr(-z))
 
 
@@ -210,9 +246,8 @@ def moved_by(
     question: Question, probabilities: Vector, signals: Sequence[Signal], since: dt.date, until: dt.date
 ) -> Vector:
     """(K,) somebody else's probabilities of `since`, moved to `until` by the same evidence (the market's)."""
-    before, after = _evidence(question, signals, [since, until])
-    moved = probabilities * after / before
-    result: Vector = moved / moved.sum()
+    before, after = _log_evidence(question, signals, [since, until])
+    result: Vector = _updated(probabilities, (after - before)[None, :])[0]
     return result
 
 

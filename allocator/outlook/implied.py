@@ -19,7 +19,7 @@ from scipy.optimize import minimize, nnls
 from allocator.book.book import Book
 from allocator.book.question import MarketSection
 from allocator.errors import BadInput, Breach
-from allocator.outlook.beliefs import DAYS_A_MONTH
+from allocator.outlook.beliefs import DAYS_A_MONTH, sound
 from allocator.outlook.model import Modelled, modelled
 from allocator.outlook.moves import NotRead, moves_of
 from allocator.types import Matrix, Vector
@@ -75,10 +75,11 @@ def implied(book: Book, moves: Mapping[str, float] | None = None, without: Colle
     at = [book.instruments.index(name) for name in names]
     carry = (1 + model.loadings.required_return[at]) ** years
     values, before = model.values[:, at], then @ model.values[:, at]
-    multiples = before * ((1 + moved) / carry) ** (1 / share)
+    with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
+        multiples = before * ((1 + moved) / carry) ** (1 / share)
     _refuse_impossible(book, read.returns, values, before, carry, share, multiples)
-    probabilities = _nearest(values, multiples, now)
-    explained = carry * (probabilities @ values / before) ** share - 1
+    probabilities = sound(_nearest(values, multiples, now), "market", "the probabilities that prices imply")
+    explained = sound(carry * (probabilities @ values / before) ** share - 1, "market", "what prices should have done")
     return Implied(book.scenarios, then, now, probabilities, names, moved, explained, read.not_read)
 
 
@@ -121,6 +122,7 @@ def _refuse_impossible(
 
 def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:
     """(K,) probabilities: least squares to the multiples, and among those the least relative entropy to the prior."""
+    sound(np.concatenate([values.ravel(), multiples, prior]), "market", "what prices are read against")
     if np.abs(prior @ values - multiples).max() <= _ROUNDING * multiples.max():
         return prior  # no news; names that are nearly alike would make more of the rounding
     count = values.shape[0]

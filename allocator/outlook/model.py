@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.evidence import ALWAYS, APPLICATION
-from allocator.outlook.beliefs import Demand, Lab, Question, Signal, moved_by, posterior
+from allocator.outlook.beliefs import Demand, Lab, Question, Signal, moved_by, posterior, sound
 from allocator.outlook.efficiency import (
     Loadings,
     Market,
@@ -131,10 +131,9 @@ def modelled(book: Book) -> Modelled | None:
     loadings = _loadings(book)
     state = market(_scenarios(book), technique, years)
     values = value_multipliers(state, loadings, technique)
-    anchor, then, now = _anchor(book, values)
-    return Modelled(
-        state, loadings, technique, values, anchor, scenario_returns(values, loadings, anchor, years), then, now
-    )
+    anchor, then, now = _anchor(book, sound(values, "model", "what the names are worth"))
+    returns = sound(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
+    return Modelled(state, loadings, technique, values, anchor, returns, then, now)
 
 
 def _scenarios(book: Book) -> Scenarios:
@@ -202,4 +201,5 @@ def _anchor(book: Book, values: Matrix) -> tuple[Vector, Vector | None, Vector |
         return before, then, then
     now = moved_by(question, then, signals_of(book), stated.date, as_of)
     share = float(book.settings.horizon.announcement_share or 0.0)
-    return before * (now @ values / before) ** share, then, now
+    anchor = sound(before * (now @ values / before) ** share, "market", "what prices already hold")
+    return anchor, then, now

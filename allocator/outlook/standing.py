@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.outlook.beliefs import Signal
+from allocator.outlook.beliefs import Signal, sound
 from allocator.outlook.coming import Possible, jevons_of, next_signals, settled_by_silence
 from allocator.outlook.model import modelled, question_of, ranges_of, signals_of
 from allocator.outlook.past import past_of
@@ -73,6 +73,7 @@ def standing(book: Book) -> Standing:
         )
     day, signals = book.settings.book.as_of, signals_of(book)
     past = past_of(question, signals, day)
+    sound(past.beliefs, "question", "what is believed")
     ranges, model = ranges_of(book), modelled(book)
     return Standing(
         scenarios=book.scenarios,

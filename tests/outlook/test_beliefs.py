@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, simpson
 
+from allocator.errors import BadInput
 from allocator.outlook.beliefs import (
     Demand,
     Lab,
@@ -486,3 +487,57 @@ def test_the_bounds_hold_every_belief_within_the_ranges() -> None:
             ))  # fmt: skip
             inside = asked(prior=np.array([p, 0, 1 - p, 0]), labs=dict.fromkeys("ab", Lab(d, h, b)))
             assert low - 1e-12 <= p_of(inside, signals, at(months)) <= high + 1e-12
+
+
+# Extreme figures
+
+
+@pytest.mark.parametrize("noise", [1e-1, 1e-3, 1e-9, 1e-150])
+@pytest.mark.parametrize("second", [9.0, -9.0])
+def test_figures_that_contradict_each_other_to_the_last_move_the_market_by_their_difference(
+    noise: float, second: float
+) -> None:
+    question = asked(demand=Demand(1.2, 0.6, noise))
+    told = [Signal(at(1), "usage", "", 0.25, 0.02), Signal(at(3), "usage", "", 3.0, second)]
+    market = np.array([0.1, 0.4, 0.3, 0.2])
+
+    moved = moved_by(question, market, told, at(2), at(4))
+    believed = posterior(question, told, [at(0), at(2), at(4)])
+
+    assert np.isfinite(moved).all()
+    assert moved.sum() == pytest.approx(1, abs=1e-12)
+    assert np.isfinite(believed).all()
+    assert believed.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-12)
+    assert moved[[0, 2]].sum() == pytest.approx(float(second > 0), abs=1e-6)
+
+
+def test_the_elasticity_keeps_its_error_however_small_the_noise() -> None:
+    mean, deviation = elasticity(Demand(1.2, 0.6, 1e-9), [Signal(at(1), "usage", "", 0.25, 0.45)])
+
+    assert mean == pytest.approx(0.45 / 0.25, abs=1e-9)
+    assert deviation == pytest.approx(1e-9 / 0.25, rel=1e-6)
+
+
+def test_claims_against_hardly_any_background_are_certain_and_finite() -> None:
+    labs = {name: Lab(0.85, 0.136, 1e-200) for name in "abc"}
+    question = asked(labs=labs)
+    told = [Signal(at(1), "claim", name) for name in labs]
+
+    assert p_of(question, told, at(2)) == pytest.approx(1, abs=1e-12)
+    assert np.isfinite(moved_by(question, question.prior, told, at(0.5), at(2))).all()
+
+
+def test_the_silence_of_many_sure_labs_is_certain_and_finite() -> None:
+    labs = {f"lab {i}": Lab(1 - 1e-16, 10.0, 0.01) for i in range(40)}
+
+    assert p_of(asked(labs=labs), [], at(100)) == pytest.approx(0, abs=1e-12)
+
+
+def test_evidence_that_is_no_number_is_refused_and_never_believed() -> None:
+    noiseless = asked(demand=Demand(1.2, 0.6, 1e-200))
+    told = [Signal(at(1), "usage", "", 0.25, 0.02)]
+
+    for ask in (lambda: posterior(noiseless, told, [at(2)]),
+                lambda: moved_by(noiseless, noiseless.prior, told, at(0), at(2))):  # fmt: skip
+        with pytest.raises(BadInput, match=r"question\.demand"):
+            ask()

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.errors import BadInput
-from allocator.outlook.implied import Implied, implied
+from allocator.outlook.implied import Implied, _nearest, implied
 from allocator.outlook.model import Modelled, modelled
 from allocator.types import Vector
 
@@ -423,3 +423,10 @@ def test_inferring_from_many_names_takes_a_fifth_of_a_second_at_most(book: Book)
     implied(book, told)
 
     assert (dt.datetime.now(tz=dt.UTC) - started).total_seconds() < 0.2
+
+
+def test_a_market_that_is_no_number_is_refused_and_not_read_as_excluded() -> None:
+    values = np.array([[1.2, 0.8], [0.9, 1.1], [1.0, 1.0]])
+
+    with pytest.raises(BadInput, match="read against"):
+        _nearest(values, np.array([1.0, 1.0]), np.array([np.nan, 0.5, 0.5]))

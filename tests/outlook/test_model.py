@@ -378,3 +378,24 @@ def test_a_book_without_a_question_believes_what_it_states(listed: Folder) -> No
 
     assert (question_of(book), ranges_of(book), modelled(book)) == (None, None, None)
     assert outlook_of(book).probabilities.tolist() == [s.probability for s in book.settings.scenarios.values()]
+
+
+def test_usage_figures_without_error_that_contradict_each_other_leave_every_return_a_number(note: Folder) -> None:
+    note.write("signals.csv", [
+        ["date", "kind", "source", "price_fall", "usage_growth"],
+        ["2026-07-31", "usage", "a router", 0.25, 0.02], ["2026-10-30", "usage", "a router", 3.0, 9.0],
+    ])  # fmt: skip
+
+    model = model_of(load(note.path, overrides=["question.demand.figure_noise=0.001", "market.date=2026-09-01"]))
+
+    assert np.isfinite(model.returns).all()
+    assert model.market_now is not None
+    assert np.isfinite(model.market_now).all()
+
+
+def test_returns_that_are_no_numbers_are_refused(note: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = load(note.path, overrides=["market.date=2026-09-01"])
+    monkeypatch.setattr("allocator.outlook.model.moved_by", lambda *_: np.full(4, np.nan))
+
+    with pytest.raises(BadInput, match="what prices already hold"):
+        modelled(book)
