@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -18,7 +19,7 @@ def show_standing(book: Book, found: Standing, told: Sequence[Due] = ()) -> None
     """Print what `beliefs` found, and which scenario cards are due."""
     out = console()
     out.print(f"{book.settings.book.name} · {found.day}", style="bold")
-    answer = found.settled or "open"
+    answer = "open" if found.settled is None else f"settled: {found.settled}"
     reach = "" if found.bounds is None else f", between {percents(found.bounds[0])} and {percents(found.bounds[1])}"
     demand = "" if found.jevons is None else f" Jevons with probability {percents(found.jevons)}."
     out.print(
@@ -43,11 +44,14 @@ def _now(out: Console, found: Standing) -> None:
 
 def _through_time(out: Console, found: Standing) -> None:
     heading(out, "P(generalizable) through time")
-    told = {signal.date: f"{signal.kind} {signal.lab}".strip() for signal in found.signals}
+    told: dict[dt.date, list[str]] = {}
+    for signal in found.signals:
+        told.setdefault(signal.date, []).append(f"{signal.kind} {signal.lab}".strip())
     made = table("date", "", "", "signal", right=())
     for i in found.months():
         p = float(found.path[i])
-        made.add_row(found.days[i].isoformat(), percents(p), "█" * round(p * _WIDTH), told.get(found.days[i], ""))
+        said = ", ".join(told.get(found.days[i], ()))
+        made.add_row(found.days[i].isoformat(), percents(p), "█" * round(p * _WIDTH), said)
     out.print(made)
 
 
@@ -74,21 +78,22 @@ def _when(out: Console, found: Standing) -> None:
         if found.settled_by_silence is None
         else (f"silence alone settles it on {found.settled_by_silence}")
     )
-    out.print(f"{silence[0].upper()}{silence[1:]}. By silence or the first claim and its verification:")
+    out.print(f"{silence[0].upper()}{silence[1:]}.")
+    out.print("By silence, a verdict or the next claim, with a probability of at least:")
     months = (3, 6, 12, 18, 24, 36)
     made = table("within", *(f"{n} m" for n in months), right=tuple(f"{n} m" for n in months))
     made.add_row("probability", *(percents(found.settlement.within(n)) for n in months))
     out.print(made)
 
 
-_SAID = {True: "contradicted", False: "not seen", None: "look"}
+_SAID = {True: "yes", False: "no", None: "look"}
 
 
 def _cards(out: Console, told: Sequence[Due]) -> None:
     if not told:
         return
     heading(out, "Cards that are due")
-    made = table("by", "scenario", "what would contradict it", "", right=("by",))
+    made = table("by", "scenario", "what would contradict it", "contradicted", right=("by",))
     for one in told:
         made.add_row(
             one.observation.by.isoformat(), one.observation.scenario, one.observation.text, _SAID[one.contradicted]

@@ -1,24 +1,29 @@
 """When the question will be settled: the distribution of the date, from today's evidence, in closed form.
 
-Two ways lead there: silence until the posterior crosses the threshold, or the first claim, which settles at once or
-when it is verified or refuted `VERIFIED_AFTER` months later. What a second claim would add is left out, so "never" is
-an upper bound. Densities are exact; the integral over the date of the claim is a trapezium rule by the day.
+Three ways lead there: silence until the posterior crosses the threshold; the verdict on a claim that is open today,
+`VERIFIED_AFTER` months after it (one that is overdue is taken to come in another `VERIFIED_AFTER` months); and the
+first further claim, by a lab that is silent today, which settles at once, with a verdict that is still to come, or with
+its own `VERIFIED_AFTER` months later. Every sequence of verdicts is followed, each with its joint probability.
 
-Where claims are open today, their verifications are what comes, each `VERIFIED_AFTER` months after its claim; one that
-is overdue is taken to come in another `VERIFIED_AFTER` months. Every sequence of verdicts counts with its joint
-probability; what other labs say or keep silent about meanwhile is left out.
+What a second further claim would add is left out, and so is what the other labs keep silent about after the first: the
+probabilities are of being settled at least, and "never" is an upper bound. Densities are exact; the integral over the
+date of the claim is a trapezium rule by the day.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import cumulative_trapezoid
 
 from allocator.outlook.beliefs import (
     DAYS_A_MONTH,
+    Lab,
     Question,
     Signal,
     disclosing,
@@ -28,7 +33,7 @@ from allocator.outlook.beliefs import (
     survival,
 )
 from allocator.outlook.past import Past, past_of
-from allocator.types import Vector
+from allocator.types import Matrix, Vector
 
 VERIFIED_AFTER = 3.0
 """Months from a claim to its verification or refutation."""
@@ -53,102 +58,14 @@ def settlement(
 
     `past` is the way here where the caller knows it already.
     """
-    steps = int(horizon * DAYS_A_MONTH) + 1
-    ahead = np.arange(steps) / DAYS_A_MONTH
+    ahead = np.arange(int(np.ceil(horizon * DAYS_A_MONTH)) + 1) / DAYS_A_MONTH
     if (past or past_of(question, signals, day)).settled is not None:
-        return Settlement(ahead, np.ones(steps))
-    if claims := _open_claims(signals):
-        return Settlement(ahead, _after_claims(question, signals, day, ahead, claims))
-    path = generalizable(question, posterior(question, signals, [day + dt.timedelta(days=n) for n in range(steps)]))
-    crossed = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
-    quiet_until = int(crossed[0]) if len(crossed) else steps
-    total = np.zeros(steps)
-    silence = np.ones(steps)
-    for density, settled_at_once, later in _claims(question, signals, day, ahead, path):
-        mass = np.where(np.arange(steps) < quiet_until, density, 0.0) / DAYS_A_MONTH
-        mass[0] /= 2  # trapezium
-        total += np.cumsum(mass * settled_at_once)
-        total += _delayed(np.cumsum(mass * np.where(settled_at_once > 0, 0.0, later)), ahead)
-        silence -= np.cumsum(mass)
-    if quiet_until < steps:
-        total[quiet_until:] += silence[quiet_until]
+        return Settlement(ahead, np.ones(len(ahead)))
+    today = _today(question, signals, day, ahead)
+    total = np.zeros(len(ahead))
+    for way in _quiet(today, _Told(0, today.seen, 1.0), 0.0):
+        total += way
     return Settlement(ahead, np.minimum(total, 1.0))
-
-
-def _delayed(settled: Vector, ahead: Vector) -> Vector:
-    """The same cumulative probability, `VERIFIED_AFTER` months later."""
-    result: Vector = np.interp(ahead - VERIFIED_AFTER, ahead, settled, left=0.0)
-    return result
-
-
-def _claims(
-    question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector, path: Vector
-) -> list[tuple[Vector, Vector, Vector]]:
-    """For each silent lab and each day ahead: density a month of claiming first; whether that settles at once;
-    and the probability that verification settles it later.
-    """
-    z, weight = question.common
-    silent = {name: lab for name, lab in question.labs.items() if not any(s.lab == name for s in signals)}
-    now = question.months(day)
-    t = (now + ahead)[:, None]
-    p = float(path[0])
-    background = np.exp(-ahead * sum(lab.background for lab in silent.values()))
-    quiet = np.prod([survival(lab, t, z) / survival(lab, now, z) for lab in silent.values()], axis=0)
-    seen = weight.copy()
-    for name, lab in question.labs.items():
-        own = [signal for signal in signals if signal.lab == name]
-        seen = seen * of_lab(question, lab, own, np.array([now]), z)[0]
-    seen = seen / seen.sum()
-    found = []
-    for name, lab in silent.items():
-        genuine = disclosing(lab, t, z) / survival(lab, t, z)
-        under_g = ((genuine + lab.background) * quiet) @ seen * background
-        under_p = lab.background * background
-        real = np.divide((genuine * quiet) @ seen * background, under_g, out=np.zeros_like(under_g), where=under_g > 0)
-        claimed = _after_claim_by(question, signals, name, now + ahead, path)
-        found.append(
-            (
-                p * under_g + (1 - p) * under_p,
-                (np.maximum(claimed, 1 - claimed) >= question.threshold).astype(float),
-                _verified_settles(question, claimed, real),
-            )
-        )
-    return found
-
-
-def _after_claim_by(question: Question, signals: Sequence[Signal], name: str, months: Vector, path: Vector) -> Vector:
-    """(T,) P(G) if that lab claimed on that day, from P(G) had it stayed silent: odds times likelihood ratio."""
-    z, weight = question.common
-    others = weight * np.ones((len(months), 1))
-    for other, lab in question.labs.items():
-        if other != name:
-            own = [signal for signal in signals if signal.lab == other]
-            others = others * of_lab(question, lab, own, months, z)
-    lab, t = question.labs[name], months[:, None]
-    silent, genuine = survival(lab, t, z), disclosing(lab, t, z)
-    ratio = (others * (silent + genuine / lab.background)).sum(axis=1) / (others * silent).sum(axis=1)
-    odds = path / (1 - path) * ratio
-    result: Vector = odds / (1 + odds)
-    return result
-
-
-def _verified_settles(question: Question, claimed: Vector, real: Vector) -> Vector:
-    """Probability that the verification of a claim settles the question, from P(G) after it and P(genuine | G)."""
-    se, fp = question.sensitivity, question.false_positive
-    yes_g = real * se + (1 - real) * fp
-    success = claimed * yes_g + (1 - claimed) * fp
-    after_yes = claimed * yes_g / success
-    after_no = claimed * (1 - yes_g) / (1 - success)
-    settles_yes = np.maximum(after_yes, 1 - after_yes) >= question.threshold
-    settles_no = np.maximum(after_no, 1 - after_no) >= question.threshold
-    result: Vector = success * settles_yes + (1 - success) * settles_no
-    return result
-
-
-def _open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:
-    """The claims that are neither verified nor refuted, by lab."""
-    judged = {signal.lab for signal in signals if signal.kind in ("verification", "refutation")}
-    return {signal.lab: signal for signal in signals if signal.kind == "claim" and signal.lab not in judged}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,22 +78,81 @@ class _Test:
     genuine: Vector
     empty: Vector
 
-    def says(self, question: Question, verdict: bool | None) -> tuple[Vector, float]:
-        """The claim and the verdict on it (None: not yet known), under G relative to P's claim, and under P."""
-        if verdict is None:
-            return self.genuine + self.empty, 1.0
-        se, fp = question.sensitivity, question.false_positive
-        real, not_real = (se, fp) if verdict else (1 - se, 1 - fp)
-        return self.genuine * real + self.empty * not_real, not_real
+
+@dataclass(frozen=True, eq=False)
+class _Today:
+    """Where the story starts: P(G) `p`, the evidence under G (nodes,) but for the open claims, which `tests` judge.
+
+    `rest[i]` (nodes,) is what the claims say whose verdicts are not known after i of them.
+    """
+
+    question: Question
+    now: float
+    ahead: Vector
+    p: float
+    silent: tuple[Lab, ...]
+    seen: Vector
+    tests: tuple[_Test, ...]
+    rest: tuple[Vector, ...]
+    known: dict[tuple[float, float], tuple[Matrix, list[Matrix]]] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> float:
+        """What turns evidence under G into probability."""
+        return self.p / float(self.seen @ self.rest[0])
+
+    def grid(self, start: float, end: float) -> Vector:
+        """(T,) both ends and the days between."""
+        return np.concatenate([[start], self.ahead[(self.ahead > start) & (self.ahead < end)], [end]])
+
+    def silence(self, start: float, end: float) -> tuple[Matrix, list[Matrix]]:
+        """(T, nodes) P(nothing more is said, under G), and for each silent lab that times its genuine hazard."""
+        if (start, end) not in self.known:
+            t, (z, _) = self.now + self.grid(start, end)[:, None], self.question.common
+            quiet = np.ones((len(t), len(z)))
+            for lab in self.silent:
+                quiet = quiet * survival(lab, t, z) / survival(lab, self.now, z)
+            quiet = quiet * self.unfounded(start, end)[:, None]
+            self.known[start, end] = quiet, [quiet * disclosing(lab, t, z) / survival(lab, t, z) for lab in self.silent]
+        return self.known[start, end]
+
+    def unfounded(self, start: float, end: float) -> Vector:
+        """(T,) P(nobody has claimed without substance since today)."""
+        result: Vector = np.exp(-self.grid(start, end) * sum(lab.background for lab in self.silent))
+        return result
+
+    def settles(self, under_g: Vector, under_p: Vector) -> NDArray[np.bool_]:
+        """Whether these joint probabilities settle the question."""
+        most = np.maximum(under_g, under_p)
+        result: NDArray[np.bool_] = (most > 0) & (most >= self.question.threshold * (under_g + under_p))
+        return result
 
 
-def _after_claims(
-    question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector, claims: Mapping[str, Signal]
-) -> Vector:
-    """With claims outstanding, the next news are their verifications: in order of their dates, until one settles it."""
-    now = question.months(day)
-    z, seen = question.common
-    tests = []
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """The first `verdicts` of the tests are known: what they and all that is seen make of G (nodes,), and of P."""
+
+    verdicts: int
+    under_g: Vector
+    under_p: float
+
+    def next(self, today: _Today) -> Iterator[tuple[float, _Told]]:
+        """When the next verdicts come, and what each outcome tells; those that come together speak together."""
+        rest = today.tests[self.verdicts :]
+        together = [test for test in rest if test.due == rest[0].due]
+        se, fp = today.question.sensitivity, today.question.false_positive
+        for outcome in product((True, False), repeat=len(together)) if together else ():
+            g, of_p = self.under_g, self.under_p
+            for test, yes in zip(together, outcome, strict=True):
+                g = g * (test.genuine * (se if yes else 1 - se) + test.empty * (fp if yes else 1 - fp))
+                of_p *= fp if yes else 1 - fp
+            yield together[0].due, _Told(self.verdicts + len(together), g, of_p)
+
+
+def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector) -> _Today:
+    """What is seen, what is open, and who is silent."""
+    now, (z, weight) = question.months(day), question.common
+    claims, tests, seen = _open_claims(signals), [], weight
     for name, lab in question.labs.items():
         if name in claims:
             at = question.months(claims[name].date)
@@ -185,36 +161,84 @@ def _after_claims(
         else:
             own = [signal for signal in signals if signal.lab == name]
             seen = seen * of_lab(question, lab, own, np.array([now]), z)[0]
-    p = float(generalizable(question, posterior(question, signals, [day]))[0])
-    total = np.zeros_like(ahead)
-    for due, probability in _settled_by(question, sorted(tests, key=lambda test: test.due), seen, p):
-        total += np.where(ahead >= due, probability, 0.0)
-    return total
-
-
-def _settled_by(question: Question, tests: Sequence[_Test], seen: Vector, p: float) -> Iterator[tuple[float, float]]:
-    """When verifications settle the question and how probable that is: every sequence of verdicts, jointly by Bayes.
-
-    `seen` (nodes,) is the evidence of all other labs under G, `p` today's P(G). Verdicts due together speak together.
-    """
-    rest = [np.ones_like(seen)]  # what the claims say whose verdicts are not known yet, from the last one back
+    tests.sort(key=lambda test: test.due)
+    rest = [np.ones(len(z))]
     for test in reversed(tests):
-        rest.insert(0, rest[0] * test.says(question, None)[0])
-    claimed = float(seen @ rest[0])
+        rest.insert(0, rest[0] * (test.genuine + test.empty))
+    p = float(generalizable(question, posterior(question, signals, [day]))[0])
+    silent = tuple(lab for name, lab in question.labs.items() if not any(s.lab == name for s in signals))
+    return _Today(question, now, ahead, p, silent, seen, tuple(tests), tuple(rest))
 
-    def follow(i: int, under_g: Vector, under_p: float) -> Iterator[tuple[float, float]]:
-        for verdict in (True, False) if i < len(tests) else ():
-            g, of_p = tests[i].says(question, verdict)
-            told_g, told_p = under_g * g, under_p * of_p
-            if i + 1 < len(tests) and tests[i + 1].due == tests[i].due:
-                yield from follow(i + 1, told_g, told_p)
-                continue
-            general = p * float(told_g @ rest[i + 1]) / claimed
-            probability = general + (1 - p) * told_p
-            belief = general / probability if probability > 0 else p
-            if max(belief, 1 - belief) >= question.threshold:
-                yield tests[i].due, probability
-            else:
-                yield from follow(i + 1, told_g, told_p)
 
-    return follow(0, seen, 1.0)
+def _open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:
+    """The claims that are neither verified nor refuted, by lab."""
+    judged = {signal.lab for signal in signals if signal.kind in ("verification", "refutation")}
+    return {signal.lab: signal for signal in signals if signal.kind == "claim" and signal.lab not in judged}
+
+
+def _quiet(today: _Today, told: _Told, start: float) -> Iterator[Vector]:
+    """Each way to be settled from `start` on where no lab has said anything more by then: (T,) by each day ahead."""
+    last = float(today.ahead[-1])
+    due = today.tests[told.verdicts].due if told.verdicts < len(today.tests) else np.inf
+    end = min(due, last)
+    t, (quiet, genuine) = today.grid(start, end), today.silence(start, end)
+    under_g = today.scale * (quiet @ (told.under_g * today.rest[told.verdicts]))
+    under_p = (1 - today.p) * told.under_p * today.unfounded(start, end)
+    crossed = np.flatnonzero(today.settles(under_g, under_p))
+    until = int(crossed[0]) + 1 if len(crossed) else len(t)
+    if len(crossed):
+        yield np.where(today.ahead >= t[until - 1], (under_g + under_p)[until - 1], 0.0)
+    unfounded = (1 - today.p) * today.unfounded(start, end)[:until]
+    for lab, hazard in zip(today.silent, genuine, strict=True):
+        real, empty = today.scale * hazard[:until], today.scale * lab.background * quiet[:until]
+        yield from _claimed(today, told, _Claim(t[:until], real, empty, lab.background * unfounded))
+    if not len(crossed) and due <= last:
+        for _, more in told.next(today):
+            yield from _quiet(today, more, due)
+
+
+@dataclass(frozen=True, eq=False)
+class _Claim:
+    """The first further claim, on each day of `t` (T,): its density a month, (T, nodes) under G if it is `real` and if
+    it is `empty`, and (T,) under P.
+    """
+
+    t: Vector
+    real: Matrix
+    empty: Matrix
+    under_p: Vector
+
+    def told(self, told: _Told, known: Vector, real: float = 1.0, empty: float = 1.0) -> tuple[Vector, Vector]:
+        """(T,) joint densities under G and P with what is told besides, `known` being what open claims say."""
+        weight = told.under_g * known
+        return real * (self.real @ weight) + empty * (self.empty @ weight), empty * told.under_p * self.under_p
+
+    def by_then(self, density: Vector) -> Vector:
+        """(T,) the probability that has come together by each day of `t`."""
+        result: Vector = cumulative_trapezoid(density, self.t, initial=0.0)
+        return result
+
+
+def _claimed(today: _Today, told: _Told, claim: _Claim) -> Iterator[Vector]:
+    """Each way to be settled after the first further claim: at once, by a verdict to come, or by its own."""
+    g, p = claim.told(told, today.rest[told.verdicts])
+    at_once = today.settles(g, p)
+    yield np.interp(today.ahead, claim.t, claim.by_then((g + p) * at_once), left=0.0)
+    yield from _judged(today, told, claim, ~at_once)
+
+
+def _judged(today: _Today, told: _Told, claim: _Claim, still: NDArray[np.bool_]) -> Iterator[Vector]:
+    """The same where the claim left the question open on the days that are `still` so (T,)."""
+    if not still.any():
+        return
+    if told.verdicts == len(today.tests):
+        se, fp = today.question.sensitivity, today.question.false_positive
+        for real, empty in ((se, fp), (1 - se, 1 - fp)):
+            g, p = claim.told(told, today.rest[-1], real, empty)
+            settled = claim.by_then((g + p) * (still & today.settles(g, p)))
+            yield np.interp(today.ahead - VERIFIED_AFTER, claim.t, settled, left=0.0)
+    for due, more in told.next(today):
+        g, p = claim.told(more, today.rest[more.verdicts])
+        settles = today.settles(g, p)
+        yield np.where(today.ahead >= due, claim.by_then((g + p) * (still & settles))[-1], 0.0)
+        yield from _judged(today, more, claim, still & ~settles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,9 @@ def test_people_see_now_the_way_here_what_may_come_and_when(root: Path, run: Run
         "within 3 m 6 m 12 m 18 m 24 m 36 m",
         "probability 0.0% 2.6% 75.1% 75.1% 75.1% 75.1%",
         "Cards that are due",
-        "no rival has announced a contradicted",
+        "By silence, a verdict or the next claim, with a probability of at least:",
+        "by scenario what would contradict it contradicted",
+        "2026-10-08 generalizable_jevons no rival has announced a yes",
     ):
         assert said in shown
 
@@ -185,3 +188,35 @@ def test_the_beliefs_example_of_the_help_runs_as_written(root: Path, run: Run, m
 
     assert examples == [["beliefs", "data/note"]]
     assert run(*examples[0]).exit_code == 0
+
+
+def test_signals_of_one_day_are_all_marked_on_it(note: Folder, run: Run) -> None:
+    note.write("signals.csv", [
+        ["date", "kind", "source", "price_fall", "usage_growth"],
+        ["2026-08-01", "claim", "OpenAI", "", ""], ["2026-08-01", "claim", "Google", "", ""],
+    ])  # fmt: skip
+
+    assert "claim OpenAI, claim Google" in run("beliefs", note.path).stdout
+
+
+def test_a_card_that_asks_for_silence_reads_well_where_somebody_spoke(note: Folder, run: Run) -> None:
+    note.write("signals.csv", [
+        ["date", "kind", "source", "price_fall", "usage_growth"], ["2026-08-01", "claim", "OpenAI", "", ""],
+    ])  # fmt: skip
+
+    shown = " ".join(run("beliefs", note.path).stdout.split())
+
+    assert "not seen" not in shown
+    assert "2026-10-08 generalizable_jevons no rival has announced a no" in shown
+
+
+def test_a_settled_question_is_called_settled(root: Path, run: Run) -> None:
+    shown = " ".join(run("beliefs", root / "data" / "note", "--as-of", "2028-01-01").stdout.split())
+
+    assert "The question is settled: proprietary." in shown
+
+
+def test_the_probability_of_being_settled_is_described_as_a_lower_bound(root: Path) -> None:
+    schema = json.loads((root / "schemas" / "beliefs.schema.json").read_text(encoding="utf-8"))
+
+    assert "at least" in schema["properties"]["settled_within"]["description"]
