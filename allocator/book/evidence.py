@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 import pandas as pd
 
 from allocator.book.sections import Settings
+from allocator.book.settings import dotted
 from allocator.errors import Breach, did_you_mean
 
 Tables = Mapping[str, pd.DataFrame]
@@ -22,7 +23,13 @@ PARAMETERS = ("replicability", "pass_through", "usage_elasticity", "training_ela
 
 def breaches_of_evidence(settings: Settings, tables: Tables, given: Collection[str]) -> list[Breach]:
     """Every disagreement about what is believed; `given` names the tables that are there, sound or not."""
-    found = [*_question(settings), *_market(settings), *_model_parameters(settings), *_schedule(settings)]
+    found = [
+        *_question(settings),
+        *_ranges(settings),
+        *_market(settings),
+        *_model_parameters(settings),
+        *_schedule(settings),
+    ]
     if "exposures" in tables and ("scenario_returns" in tables or "scenario_returns" not in given):
         found += _returns_of_everyone(settings, tables)
     if "signals" in tables:
@@ -70,6 +77,30 @@ def _question(settings: Settings) -> Iterator[Breach]:
                 )
 
 
+def _ranges(settings: Settings) -> Iterator[Breach]:
+    """What we believe lies within what we are unsure of: else the belief may lie outside its own interval."""
+    question = settings.question
+    if question is None or question.ranges is None:
+        return
+    prior = sum(one.probability for one in settings.scenarios.values() if one.hypothesis == "generalizable")
+    stated = [("scenarios.*.probability", "of the generalizable scenarios", prior, "prior_generalizable")]
+    stated = stated if prior > 0 else []  # refused by itself
+    stated += [
+        (f"question.labs.{dotted(name)}.{key}", f"of {name}", float(getattr(lab, key)), key)
+        for name, lab in question.labs.items()
+        for key in ("disclosure", "hazard", "background")
+    ]
+    for place, whose, value, key in stated:
+        low, high = getattr(question.ranges, key)
+        if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
+            yield _in_book(
+                place,
+                f"{value:.10g}",
+                f"{whose} is outside [question.ranges] {key} = [{low:g}, {high:g}]",
+                "widen the range to hold it, or correct the value",
+            )
+
+
 def _market(settings: Settings) -> Iterator[Breach]:
     market, question, as_of = settings.market, settings.question, settings.book.as_of
     if market is None:
@@ -89,7 +120,8 @@ def _market(settings: Settings) -> Iterator[Breach]:
             yield _in_book(f"market.probabilities.{name}", None, "is missing", "add it; 0 says that prices exclude it")
     total = sum(market.probabilities.values())
     if abs(total - 1) > 1e-9:
-        yield _in_book("market.probabilities", f"{total:.10g}", "must sum to 1", f"the sum is {total:.10g}")
+        cure = f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all"
+        yield _in_book("market.probabilities", f"{total:.10g}", "must sum to 1", cure)
     if market.date > as_of:
         yield _in_book("market.date", market.date, f"is after as_of = {as_of}", "correct it, or move as_of forward")
     if market.date < as_of and question is None:
@@ -194,6 +226,7 @@ def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[
             "add [question] to book.toml, or remove the table",
         )
         return
+    yield from _future(settings, signals, where)
     judged: dict[str, tuple[str, dt.date]] = {}
     claimed: set[str] = set()
     seen: set[tuple[object, ...]] = set()
@@ -202,7 +235,8 @@ def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[
     for row, signal in in_order:
         place, day = (where, int(str(row))), signal["date"].date()
         kind, source = str(signal["kind"]), str(signal["source"])
-        yield from _day(settings, question.opened, place, day)
+        if day < question.opened:
+            yield _before(question.opened, place, day)
         key = (kind, source, *([day] if kind == "usage" else []))
         if key in seen:
             yield Breach(*place, "kind", f"{kind} {source}", "stands here twice", "keep one of them")
@@ -222,18 +256,25 @@ def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[
             yield from _verdict(place, (kind, source, day), claimed, judged)
 
 
-def _day(settings: Settings, opened: dt.date, place: tuple[str, int], day: dt.date) -> Iterator[Breach]:
+def _future(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[Breach]:
+    """Signals after as_of; the cure is that of all of them at once."""
     as_of = settings.book.as_of
-    if day > as_of:
-        yield Breach(*place, "date", str(day), f"is after as_of = {as_of}", "correct it, or move as_of forward")
-    if day < opened:
-        yield Breach(
-            *place,
-            "date",
-            str(day),
-            f"is before the question opened on {opened}",
-            "correct it; what was known by then belongs in the prior",
+    days = signals["date"].dt.date
+    late = signals.loc[days > as_of]
+    if late.empty:
+        return
+    last, count = days.max(), len(late)
+    rows = "this row" if count == 1 else f"these {count} rows"
+    for row, day in days.loc[late.index].items():
+        cure = (
+            f"{count} signal{'s lie' if count > 1 else ' lies'} after it: use --as-of {last} or later, or remove {rows}"
         )
+        yield Breach(where, int(str(row)), "date", str(day), f"is after as_of = {as_of}", cure)
+
+
+def _before(opened: dt.date, place: tuple[str, int], day: dt.date) -> Breach:
+    rule, cure = f"is before the question opened on {opened}", "correct it; what was known by then belongs in the prior"
+    return Breach(*place, "date", str(day), rule, cure)
 
 
 def _verdict(

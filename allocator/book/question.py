@@ -44,10 +44,11 @@ class RangesSection(Section):
         for name in ("prior_generalizable", "disclosure", "hazard", "background"):
             low, high = getattr(self, name)
             top = 1 if name in ("prior_generalizable", "disclosure") else 10
-            if not 0 < low <= high < top:
-                raise ValueError(
-                    f"{name} = [{low:g}, {high:g}] must be [lowest, highest] between 0 and {top}; correct it"
-                )
+            said = f"{name} = [{low:g}, {high:g}]"
+            if not (0 < low < top and 0 < high < top):
+                raise ValueError(f"{said} must be above 0 and below {top}; correct it")
+            if low > high:
+                raise ValueError(f"{said} must be [lowest, highest]; write the lowest first: [{high:g}, {low:g}]")
         return self
 
 

@@ -241,7 +241,7 @@ def _breach(item: Any, source: str) -> Breach:
         rule, cure = f"must be one of {item['ctx']['expected']}", did_you_mean(str(value), _choices(item))
     elif item["type"] in ("less_than_equal", "less_than"):
         limit = item["ctx"].get("le", item["ctx"].get("lt"))
-        rule = f"must be at most {limit:g}"
+        rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
         percent = isinstance(value, int | float) and limit == 1 and 2 < value <= 100
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
     return Breach(source, None, dotted(*place), shown, rule, cure)

@@ -46,7 +46,15 @@ def implied(
     from allocator.outlook.implied import implied as infer
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
-    found = infer(loaded, _numbers(moves) if moves else None, without)
+    numbers, breaches = _numbers(moves)
+    if breaches and not numbers:
+        raise BadInput(breaches)
+    try:
+        found = infer(loaded, numbers if moves else None, without)
+    except BadInput as error:
+        raise BadInput([*breaches, *error.breaches]) from None
+    if breaches:
+        raise BadInput(breaches)
     if not as_json:
         from allocator.display.inferred import show_implied
 
@@ -76,16 +84,18 @@ def implied(
     }
 
 
-def _numbers(moves: tuple[str, ...]) -> dict[str, float]:
-    numbers, breaches = {}, []
+def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
+    """The moves that can be read, and what is wrong with the others."""
+    numbers: dict[str, float] = {}
+    breaches = []
     for move in moves:
-        name, _, value = move.partition("=")
-        if name.strip() in numbers:
-            breaches.append(Breach("--move", None, name, value, "is given twice", "give one move for each name"))
+        name, _, value = (part.strip() for part in move.partition("="))
         try:
-            numbers[name.strip()] = float(value)
+            number = float(value)
         except ValueError:
             breaches.append(Breach("--move", None, None, move, "must be NAME=RETURN", "write for example NVDA=-0.12"))
-    if breaches:
-        raise BadInput(breaches)
-    return numbers
+            continue
+        if name in numbers:
+            breaches.append(Breach("--move", None, name, value, "is given twice", "give one move for each name"))
+        numbers.setdefault(name, number)
+    return numbers, breaches

@@ -29,18 +29,19 @@ class Ranges:
 
 
 def bounds(question: Question, ranges: Ranges, signals: Sequence[Signal], day: dt.date) -> tuple[float, float]:
-    """Lowest and highest P(G) over `ranges`, which replace each lab's own values by one that all labs share.
+    """Lowest and highest P(G) over `ranges`, which replace each lab's own values by one that all labs share, and over
+    the belief itself: where labs differ, no common value need give it.
 
     P(G) rises with the prior and, where there is a claim, falls with the background, so their ends suffice. Disclosure
     and hazard are searched: a claim speaks loudest at a hazard near 1/(months since the lag), and one lab's claim
     beside another's silence, or a refutation, may do so at a disclosure in between.
     """
-    found = []
+    found = [float(generalizable(question, posterior(question, signals, [day]))[0])]
     for end, sign in ((0, -1.0), (1, 1.0)):
         background = ranges.background[1 - end]
         disclosure, hazard = _extreme(question, ranges, signals, day, background, sign)
         found.append(_belief(question, signals, day, ranges.prior[end], (disclosure, hazard, background)))
-    return found[0], found[1]
+    return min(found), max(found)
 
 
 def _belief(

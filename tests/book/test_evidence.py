@@ -74,7 +74,8 @@ def test_the_order_of_the_rows_does_not_matter(note: Folder) -> None:
     [
         (
             [["2026-11-21", "claim", "OpenAI"]],
-            2, "date", "2026-11-21", "is after as_of = 2026-11-20", "correct it, or move as_of forward",
+            2, "date", "2026-11-21", "is after as_of = 2026-11-20",
+            "1 signal lies after it: use --as-of 2026-11-21 or later",
         ),
         (
             [["2026-04-07", "claim", "OpenAI"]],
@@ -237,13 +238,29 @@ def test_a_parameter_outside_its_range_is_refused_by_its_key(root: Path, overrid
     [
         ("question.release=0.96", "release = 0.96 is above threshold = 0.95; lower it"),
         ("question.false_positive=0.9", "false_positive must be below sensitivity"),
-        ("question.ranges.hazard=[0.2, 0.1]", "hazard = [0.2, 0.1] must be [lowest, highest] between 0 and 10"),
-        ("question.ranges.disclosure=[0.7, 1.0]", "disclosure = [0.7, 1] must be [lowest, highest] between 0 and 1"),
+        (
+            "question.ranges.hazard=[0.2, 0.1]",
+            "hazard = [0.2, 0.1] must be [lowest, highest]; write the lowest first: [0.1, 0.2]",
+        ),
+        ("question.ranges.prior_generalizable=[0, 1]", "prior_generalizable = [0, 1] must be above 0 and below 1"),
+        ("question.labs.OpenAI.disclosure=1", "must be below 1 (got '1')"),
+        ("question.ranges.disclosure=[0.7, 1.0]", "disclosure = [0.7, 1] must be above 0 and below 1"),
+        (
+            "question.ranges.prior_generalizable=[0.6, 0.7]",
+            "scenarios.*.probability: of the generalizable scenarios is "
+            "outside [question.ranges] prior_generalizable = [0.6, 0.7] (got '0.5')",
+        ),
+        (
+            "question.labs.Google.hazard=0.3",
+            "question.labs.Google.hazard: of Google is outside [question.ranges] hazard = [0.08, 0.2] (got '0.3')",
+        ),
+        ("question.labs.Google.background=0.001", "of Google is outside [question.ranges] background = [0.003, 0.02]"),
+        ("question.ranges.disclosure=[0.9, 0.95]", "of OpenAI is outside [question.ranges] disclosure"),
         ("question.opened=2026-11-21", "is after as_of = 2026-11-20"),
         ("scenarios.proprietary_jevons.hypothesis=propietary", "must be generalizable or proprietary"),
         ("scenarios.proprietary_jevons.demand=boom", "must be jevons or compression for [question] to mean it"),
         ("scenarios.proprietary_jevons.probability=0.29", "1.01"),
-        ("market.probabilities.proprietary_jevons=0.3", "the sum is 1.025"),
+        ("market.probabilities.proprietary_jevons=0.3", "lower them by 0.025 in all"),
         ("market.probabilities.propietary_jevons=0", "did you mean 'proprietary_jevons'?"),
         ("market.date=2026-11-21", "is after as_of = 2026-11-20"),
         ("market.date=2026-04-01", "is before the question opened on 2026-04-08"),
@@ -290,7 +307,7 @@ def test_a_scenario_that_prices_leave_out_must_be_said_to_be_excluded(note: Fold
     found = {breach.column: breach for breach in refused(note)}
 
     assert found["market.probabilities.proprietary_compression"].cure == "add it; 0 says that prices exclude it"
-    assert found["market.probabilities"].cure == "the sum is 0.775"
+    assert found["market.probabilities"].cure == "the sum is 0.775: raise them by 0.225 in all"
 
 
 # Loadings
@@ -371,7 +388,14 @@ def test_every_command_refuses_a_signal_from_the_future(note: Folder, run: Run, 
     (breach,) = valid(answer.stdout, "error")["breaches"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["row"], breach["column"]) == ("signals.csv", 2, "date")
-    assert breach["cure"] == "correct it, or move as_of forward"
+    assert breach["cure"].startswith("1 signal lies after it: use --as-of ")
+
+
+def test_a_day_before_signals_is_told_the_first_that_works(note: Folder, run: Run) -> None:
+    told = " ".join(run("beliefs", note.path, "--as-of", "2026-05-01").stderr.split())
+
+    assert "2 signals lie after it: use --as-of 2026-10-30 or later, or remove these 2 rows" in told
+    assert run("beliefs", note.path, "--as-of", "2026-10-30").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,13 @@ def test_the_implied_example_of_the_help_runs_as_written(root: Path, run: Run, m
     monkeypatch.chdir(root)
 
     assert run(*example).exit_code == 0
+
+
+def test_moves_that_are_wrong_in_several_ways_are_told_all_at_once(root: Path, run: Run, valid: Valid) -> None:
+    typed = ["NVDA=-0.05", "NVDA=0.1", "NVIDA=0.1", "META=-2", "AVGO"]
+    answer = run("implied", root / "data" / "listed", *(part for move in typed for part in ("--move", move)), "--json")
+
+    rules = [breach["rule"] for breach in valid(answer.stdout, "error")["breaches"]]
+    assert answer.exit_code == 3
+    for said in ("is given twice", "no such instrument", "must be above -1", "must be NAME=RETURN"):
+        assert any(said in rule for rule in rules)

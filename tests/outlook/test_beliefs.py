@@ -541,3 +541,14 @@ def test_evidence_that_is_no_number_is_refused_and_never_believed() -> None:
                 lambda: moved_by(noiseless, noiseless.prior, told, at(0), at(2))):  # fmt: skip
         with pytest.raises(BadInput, match=r"question\.demand"):
             ask()
+
+
+def test_the_bounds_hold_the_belief_where_labs_differ() -> None:
+    labs = {"a": Lab(0.7, 0.08, 0.02), "b": Lab(0.95, 0.2, 0.003)}
+    question, ranges = asked(labs=labs), Ranges((0.5, 0.5), (0.7, 0.95), (0.08, 0.2), (0.003, 0.02))
+    told = [Signal(at(0.5), "claim", "b"), Signal(at(1), "refutation", "b")]
+
+    for signals in ([], told, [Signal(at(20), "claim", "a")]):
+        for month in (1, 6, 21):
+            low, high = bounds(question, ranges, signals, at(month))
+            assert low <= p_of(question, signals, at(month)) <= high
