@@ -25,6 +25,8 @@ _BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
 _TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)", re.IGNORECASE)
 _MEANT = re.compile(r"[(\[{<]\s*signal|\bsignals?\s*:", re.IGNORECASE)
 """What was meant as a tie, where `_TIED` does not read it."""
+_ENDS = re.compile(r".*[(\[{<][^()\[\]{}<>]*:[^()\[\]{}<>]*[)\]}>]?\W*")
+"""A bracket with a colon at the end: a tie that is misspelt, since words for people need no colon there."""
 _OPENS = re.compile(r"#|[-*+]\s")
 """What begins a heading or a bullet also where it is indented."""
 _KINDS = ("claim", "verification", "refutation", "usage")
@@ -184,6 +186,8 @@ def _observation(
     tied = _TIED.fullmatch(bullet[2])
     if _MEANT.search(bullet[2] if tied is None else tied[1]):
         return Breach(table, line, None, words[-60:], "has a signal that cannot be read", _CURE)
+    if tied is None and _ENDS.fullmatch(bullet[2]):
+        return Breach(table, line, None, words[-60:], "ends in a bracket that is no signal", _CURE)
     if tied is None:
         return Observation(scenario, by, bullet[2], None)
     tie = _tie(table, line, tied[2].split(), labs)
