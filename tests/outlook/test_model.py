@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -399,3 +400,32 @@ def test_returns_that_are_no_numbers_are_refused(note: Folder, monkeypatch: pyte
 
     with pytest.raises(BadInput, match="what prices already hold"):
         modelled(book)
+
+
+@pytest.mark.parametrize(
+    ("row", "day"),
+    [
+        (["2026-12-03", "usage", "a router", 0.25, 0.9], dt.date(2026, 12, 3)),
+        (["2026-12-03", "claim", "OpenAI", "", ""], dt.date(2026, 12, 3)),
+    ],
+)
+def test_news_inside_the_month_moves_returns_on_its_own_day_and_no_other(
+    note: Folder, row: list[object], day: dt.date
+) -> None:
+    days = [FIRST + dt.timedelta(days=n) for n in range(9, 18)]
+    with (note.path / "signals.csv").open("a", encoding="utf-8") as signals:
+        signals.write(",".join(map(str, row)) + ",\n")
+    told = [model_of(load(note.path, as_of=one)).returns for one in days if one >= day]
+    note.path.joinpath("signals.csv").write_text(
+        "".join((note.path / "signals.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1]),
+        encoding="utf-8",
+    )
+    quiet = [model_of(load(note.path, as_of=one)).returns for one in days]
+
+    before = quiet[: days.index(day)]
+    steps = np.array([np.abs(b - a).max() for a, b in pairwise([*before, *told])])
+    calm = max(np.abs(b - a).max() for a, b in pairwise(quiet))
+    at = int(steps.argmax())
+    assert at == len(before) - 1
+    assert steps[at] > 3 * calm
+    assert np.delete(steps, at).max() < 3 * calm
