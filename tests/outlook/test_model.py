@@ -413,14 +413,10 @@ def test_news_inside_the_month_moves_returns_on_its_own_day_and_no_other(
     note: Folder, row: list[object], day: dt.date
 ) -> None:
     days = [FIRST + dt.timedelta(days=n) for n in range(9, 18)]
+    quiet = [model_of(load(note.path, as_of=one)).returns for one in days]
     with (note.path / "signals.csv").open("a", encoding="utf-8") as signals:
         signals.write(",".join(map(str, row)) + ",\n")
     told = [model_of(load(note.path, as_of=one)).returns for one in days if one >= day]
-    note.path.joinpath("signals.csv").write_text(
-        "".join((note.path / "signals.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1]),
-        encoding="utf-8",
-    )
-    quiet = [model_of(load(note.path, as_of=one)).returns for one in days]
 
     before = quiet[: days.index(day)]
     steps = np.array([np.abs(b - a).max() for a, b in pairwise([*before, *told])])
