@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
 
-Ratio = Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
 Interior = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Between = Annotated[list[float], Field(min_length=2, max_length=2)]
 """[lowest, highest]."""
