@@ -99,10 +99,27 @@ def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
     if mandate.get("objective") == "minimum_variance":
         idle = [("mandate", "risk_aversion")] if "risk_aversion" in mandate else []
         idle += [("robust", key) for key in ("return_error", "return_error_size") if robust.get(key) not in _NO_ERROR]
+        trading = section if isinstance(section := document.get("trading"), Mapping) else {}
+        idle += [("trading", key) for key in ("min_gain_bps", "min_share", "cost_factor") if key in trading]
         for place in idle:
             yield place, [("mandate", "objective")], "objective = 'minimum_variance'"
     elif robust.get("return_error") == "none" and robust.get("return_error_size") not in _NO_ERROR:
         yield ("robust", "return_error_size"), [("robust", "return_error")], "return_error = 'none'"
+    yield from _idle_reach(robust)
+
+
+def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Of radius, schedule and caution, those that the set or the schedule leaves without a meaning."""
+    kind, schedule = robust.get("set", "none"), robust.get("schedule", "fixed")
+    stated = [key for key, nothing in (("radius", 0), ("schedule", "fixed"), ("caution", None))
+              if robust.get(key, nothing) != nothing]  # fmt: skip
+    if kind in ("none", "worst"):
+        for key in stated:
+            yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
+    elif schedule != "caution" and "caution" in stated:
+        yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"
+    elif schedule in ("caution", "corners") and "radius" in stated:
+        yield ("robust", "radius"), [("robust", "schedule")], f"schedule = '{schedule}'"
 
 
 def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from allocator.book.book import Book
 from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.measured import in_its_unit
 from allocator.mandate.rules import Reading
 from allocator.outlook.outlook import Outlook
 
@@ -30,5 +31,5 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[Reading]) -> Non
     if broken:
         made = table("broken today", "measured", right=("measured",))
         for reading in broken:
-            made.add_row(reading.label, percents(reading.measured, 2))
+            made.add_row(reading.label, in_its_unit(reading, 2))
         out.print(made)

@@ -6,8 +6,9 @@ import numpy as np
 from rich.console import Console
 
 from allocator.display.console import console, heading, percents, table
+from allocator.display.measured import in_its_unit
 from allocator.display.reasoned import show_reasons, signed
-from allocator.mandate.rules import limit_in_words
+from allocator.display.verdict import verdict_in_words
 from allocator.plan.explanation import HYPOTHESIS, About, Explanation
 from allocator.plan.marginal import MARGINS
 from allocator.plan.reasons import MOTIVES
@@ -49,8 +50,7 @@ def show_explanation(found: Explanation, one: About | None) -> None:
 
 
 def _all(out: Console, found: Explanation) -> None:
-    if not found.plan.orders:
-        out.print("nothing to trade: today's holdings are the plan")
+    out.print(verdict_in_words(found.plan))
     show_reasons(out, found.plan, found.reasons)
     _carried(out, found)
     _flips(out, found)
@@ -178,7 +178,7 @@ def _rules(out: Console, one: About) -> None:
     for rule in dearest[:_RULES_SHOWN]:
         reading = rule.reading
         made.add_row(
-            reading.label, limit_in_words(round(reading.measured, 4), reading.unit), signed(-rule.takes / 100, 2)
+            reading.label, in_its_unit(reading, 2), signed(-rule.takes / 100, 2)
         )
     out.print(made)
     if len(dearest) > _RULES_SHOWN:

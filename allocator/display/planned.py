@@ -6,10 +6,12 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.measured import in_its_unit
 from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import PERCENT, Reading, limit_in_words
+from allocator.mandate.rules import limit_in_words
+from allocator.mandate.wanted import mandate_of
 from allocator.plan.plan import Figures, Plan
 from allocator.plan.reasons import reasons
 
@@ -103,16 +105,12 @@ def _gave_way(out: Console, plan: Plan) -> None:
 
 def _broken_today(out: Console, plan: Plan) -> None:
     """The rules that today's holdings break: the first reason to trade."""
-    readings = plan.mandate.readings(untraded(plan.book), plan.outlook)
-    broken = [f"'{reading.label}' ({_measured(reading)})" for reading in readings if reading.excess > 1e-9]
+    stated = mandate_of(plan.book, plan.outlook) if plan.given_way else plan.mandate
+    readings = stated.readings(untraded(plan.book), plan.outlook)
+    broken = [f"'{reading.label}' ({in_its_unit(reading)})" for reading in readings if reading.excess > 1e-9]
     if broken:
         more = f" and {len(broken) - _RULES_SHOWN} more" if len(broken) > _RULES_SHOWN else ""
         out.print(f"Broken today: {', '.join(broken[:_RULES_SHOWN])}{more}.")
-
-
-def _measured(reading: Reading) -> str:
-    """What a rule measured, in the unit of its limit."""
-    return percents(reading.measured) if reading.unit == PERCENT else f"{reading.measured:.3g}{reading.unit}"
 
 
 def _worth(out: Console, plan: Plan) -> None:

@@ -31,9 +31,10 @@ _LARGE = 0.1
 
 def show_reasons(out: Console, plan: Plan, found: Reasons) -> None:
     """The table "Why each order", with cash, whole lots and the total below."""
-    if not plan.orders:
+    if not plan.weighed_orders:
         return
-    heading(out, "Why each order: bps of the account, + speaks for it")
+    what = "Why each order" if plan.orders else "Forgone by holding"
+    heading(out, f"{what}: bps of the account, + speaks for it")
     shown = _SHOWN if out.width >= _WIDE else _NARROW if out.width >= _HALF else ()
     digits = 1 if max(np.abs(found.parts).max(), np.abs(found.motives).max()) < _LARGE else 0
     numbers = (*(name for name, _ in shown), "sum")
@@ -44,10 +45,10 @@ def show_reasons(out: Console, plan: Plan, found: Reasons) -> None:
         return [signed(part, digits) for part in (*own, float(parts.sum()))]
 
     index = {name: i for i, name in enumerate(plan.book.instruments)}
-    for order in plan.orders:
+    for order in plan.weighed_orders:
         style = "red" if order.side == "sell" else "green"
         made.add_row(order.side, order.instrument, *cells(found.parts[index[order.instrument]]), style=style)
-    ordered = [index[order.instrument] for order in plan.orders]
+    ordered = [index[order.instrument] for order in plan.weighed_orders]
     others = found.parts[np.setdiff1d(np.arange(len(index)), ordered)]
     if np.abs(others).max(initial=0.0) >= _SEEN:
         made.add_row("", "below one lot", *cells(others.sum(axis=0)), style="dim")

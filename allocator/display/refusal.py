@@ -34,6 +34,8 @@ def show_refusal(error: AllocatorError) -> None:
         out.print(Text(error.message, style="bold red"))
         if error.fixes:
             out.print(Text("smallest fix: " + "\n   or, instead: ".join(error.fixes)))
+            if error.conflicts:
+                out.print("Fixes are exact before whole lots, which may take a little more.")
         _others(out, error)
         return
     out.print(Text(str(error), style="bold red"))

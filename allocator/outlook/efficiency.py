@@ -137,7 +137,8 @@ def market(scenarios: Scenarios, technique: Technique, years: float) -> Market:
         tokens=tokens,
         training=training,
         demand=demand,
-        rent=np.clip(used**t.rent_elasticity, t.rent_low, t.rent_high),
+        # through its logarithm: a power that no float holds is still a clipped rent
+        rent=np.clip(np.exp(np.minimum(t.rent_elasticity * np.log(used), 700.0)), t.rent_low, t.rent_high),
         stranded=np.maximum(0.0, 1 - used) * (1 - t.salvage),
         owner_share=shift / whole,
         rival_share=1 / whole,

@@ -26,6 +26,7 @@ def explanation_document(found: Explanation, one: About | None = None) -> dict[s
             "as_of": settings.book.as_of.isoformat(),
             "horizon_months": settings.horizon.months,
         },
+        "verdict": plan.worth.verdict,
         "reasons": reasons_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
         "flips": _flips(found),

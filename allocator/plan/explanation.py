@@ -15,7 +15,7 @@ from allocator.outlook.account import COLUMNS
 from allocator.outlook.model import modelled
 from allocator.plan.flips import Shift, break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
 from allocator.plan.marginal import Contributions, Margins, contributions, margins
-from allocator.plan.plan import Plan
+from allocator.plan.plan import Plan, figures
 from allocator.plan.reasons import Reasons, reasons
 from allocator.plan.uniqueness import notes
 from allocator.types import Vector
@@ -85,7 +85,8 @@ def explain(asked: Plan | Book) -> Explanation:
 
         plan = rebalance(asked)
     outlook, mandate, target, prices = plan.outlook, plan.mandate, plan.target, plan.prices
-    today, then = (np.array(figures.scenario_returns) for figures in (plan.before, plan.after))
+    weighed = figures(plan.book, outlook, mandate, plan.weighed)
+    today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
     ahead = float(outlook.probabilities @ (then - today))
     turned = today - then if ahead >= 0 else then - today
     kinds = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
@@ -114,9 +115,9 @@ def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisFlip | Non
 
     def ahead(probability: float) -> float:
         moved = replace(plan.outlook, probabilities=probability * if_true + (1 - probability) * if_false)
-        return plan.mandate.loss(held, moved) - plan.mandate.loss(plan.final, moved)
+        return plan.mandate.loss(held, moved) - plan.mandate.loss(plan.weighed, moved)
 
-    by_objective = crossing(ahead, stated) if plan.mandate.return_weight and plan.orders else None
+    by_objective = crossing(ahead, stated) if plan.mandate.return_weight and plan.weighed_orders else None
     return HypothesisFlip(stated, break_even(then, today, if_true, if_false), by_objective)
 
 

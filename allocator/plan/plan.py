@@ -81,6 +81,8 @@ class Plan:
     final: Trade
     orders: tuple[Order, ...]
     """None where the verdict is to hold; `final` is then today's portfolio."""
+    weighed_orders: tuple[Order, ...]
+    """The orders that were weighed: `orders`, or what is forgone by holding."""
     worth: Worth
     adversary: Vector
     """(K,) the worst-case probabilities of the targets."""

@@ -190,7 +190,7 @@ def reasons_document(plan: Plan) -> dict[str, Any]:
     """The reasons as plain data, in bps of the account; `others` are targets that no whole lot follows."""
     found = reasons(plan)
     index = {name: i for i, name in enumerate(plan.book.instruments)}
-    rows = [index[order.instrument] for order in plan.orders]
+    rows = [index[order.instrument] for order in plan.weighed_orders]
     others = found.parts[np.setdiff1d(np.arange(len(index)), rows)].sum(axis=0)
     return {
         "orders": [{"instrument": plan.book.instruments[i], **motives_in_bps(found.parts[i])} for i in rows],

@@ -79,6 +79,7 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         final=final,
         weighed=weighed,
         orders=() if value.verdict == "hold" else weighed_orders,
+        weighed_orders=weighed_orders,
         worth=value,
         adversary=_vouched(adversary, prices.adversary, target, outlook),
         prices=prices,

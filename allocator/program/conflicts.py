@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from allocator.errors import Infeasible
+from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
@@ -47,7 +47,10 @@ def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
     search = _Search(feasibility, tuple(asked), feasibility.solves + SOLVES, time.monotonic() + SECONDS)
     search.conflicts.append(first)
-    search.run()
+    try:
+        search.run()
+    except NotSolved:  # further conflicts are a help; the first stands without them
+        search.cut_short = True
     found = sorted({frozenset(c) for c in search.conflicts}, key=_size_then_place)
     conflicts = [tuple(sorted(conflict)) for conflict in found]
     return Infeasible(
@@ -85,7 +88,11 @@ def irreducible(feasibility: Feasibility, suspects: Sequence[int]) -> list[int]:
     kept = list(suspects)
     for i in suspects:
         without = [j for j in kept if j != i]
-        if not feasibility.holds(without):
+        try:
+            held = feasibility.holds(without)
+        except NotSolved:  # not known to be needed, and not known not to be: it stays
+            continue
+        if not held:
             kept = without
     return kept
 

@@ -257,7 +257,23 @@ class Feasibility:
             if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
                 return bool(status == highspy.HighsModelStatus.kOptimal)
             said = self._solver.modelStatusToString(status)
-        raise NotSolved(f"the search for conflicts ended without an answer: {said}")
+        return self._ran_afresh(said)
+
+    def _ran_afresh(self, said: str) -> bool:
+        """The same program read by a new solver that presolves: it settles what a warm simplex gets lost in."""
+        fresh = highspy.Highs()
+        for option, value in (("output_flag", False), ("threads", 1), ("small_matrix_value", 1e-12)):
+            fresh.setOptionValue(option, value)
+        fresh.passModel(self._solver.getModel())
+        fresh.run()
+        status = fresh.getModelStatus()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return False
+        if status != highspy.HighsModelStatus.kOptimal:
+            raise NotSolved(f"the search for conflicts ended without an answer: {said}")
+        fresh.setOptionValue("presolve", "off")
+        self._solver = fresh
+        return True
 
     def _violated(self, point: Vector, wanted: set[int]) -> tuple[Cuts, float]:
         """Tangents of what the point violates among the wanted members, and by how much at most."""

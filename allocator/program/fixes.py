@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from allocator.errors import NotSolved
 from allocator.mandate.rules import widened
 from allocator.program.feasibility import Feasibility, Missed
 from allocator.program.members import Member
@@ -23,7 +24,10 @@ def fixes_for(feasibility: Feasibility, conflict: Sequence[int], asked: Sequence
     """For each member of a conflict the smallest change that lets all of `asked` hold; else one of several together."""
     fixes = []
     for place, i in enumerate(conflict):
-        limit = least_limit(feasibility, i, [j for j in asked if j != i])
+        try:
+            limit = least_limit(feasibility, i, [j for j in asked if j != i])
+        except NotSolved:  # one fix less must not cost the conflict
+            continue
         if limit is not None:
             name = f"the {_PLACES[place]}" if len(conflict) == 2 else f"'{feasibility.members[i].label}'"
             fixes.append(loosened(feasibility.members[i], limit, name))

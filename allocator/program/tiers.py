@@ -20,8 +20,10 @@ from allocator.program.feasibility import HOLDS, Feasibility, Missed
 from allocator.program.fixes import limits_at
 from allocator.program.members import Member
 
-_AS_GOOD = 1e-9
-"""What a tier may lose again to those that come after it."""
+_AS_GOOD = 1e-4
+"""What a tier may lose again to those that come after it, in parts of a limit: limits kept are rounded to a basis point
+anyway, and without this room a tier would burn money for its last digit.
+"""
 _NOISE = 1e-7
 
 
@@ -48,7 +50,10 @@ class GivenUp:
 
     def looser(self, more: float) -> GivenUp:
         """Each of these limits loosened by so much more."""
-        moved = {place: limit + self.members[place].sense * more for place, limit in self.limits.items()}
+        moved = {
+            place: limit + self.members[place].sense * more * max(abs(limit), 1.0)
+            for place, limit in self.limits.items()
+        }
         return replace(
             self, limits={place: rounded_up(limit, self.members[place].sense) for place, limit in moved.items()}
         )

@@ -584,6 +584,25 @@ def test_a_what_if_of_another_section_is_told_where_the_key_is(item: str, cure: 
     assert breach.cure == cure
 
 
+@pytest.mark.parametrize(
+    ("what_if", "left"),
+    [
+        ("robust.set=none", ("none", 0.0, "fixed", None)),
+        ("robust.set=worst", ("worst", 0.0, "fixed", None)),
+        ("robust.schedule=fixed", ("total_variation", 0.0, "fixed", None)),
+        ("robust.caution=0.1", ("total_variation", 0.0, "caution", 0.1)),
+    ],
+)
+def test_another_set_or_schedule_sets_aside_how_far_the_last_one_reached(
+    what_if: str, left: tuple[object, ...]
+) -> None:
+    text = f'{LEAST}\n[robust]\nset = "total_variation"\nschedule = "caution"\ncaution = 0.3\n'
+
+    robust = read_settings(text, overrides=[what_if]).robust
+
+    assert (robust.set, robust.radius, robust.schedule, robust.caution) == left
+
+
 def test_a_what_if_sets_aside_what_it_leaves_without_effect() -> None:
     text = LEAST + "[mandate]\nrisk_aversion = 2.0\n"
     what_if = ["risk.source=covariance", "mandate.objective=minimum_variance"]

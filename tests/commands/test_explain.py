@@ -195,4 +195,4 @@ def test_nothing_to_trade_is_explained_too(listed: Folder, run: Run) -> None:
     answer = run("explain", listed.path, "--set", "mandate.max_turnover=0")
 
     assert answer.exit_code == 0, answer.stderr
-    assert "nothing to trade" in answer.stdout
+    assert "nothing: today's holdings are the plan" in answer.stdout

@@ -38,8 +38,8 @@ def test_a_small_edge_is_not_traded_for_dear_tickets(settled: Folder, run: Run) 
     assert (cheap.exit_code, answer.exit_code) == (0, 0)
     assert "Worth it: gains" in cheap.stdout
     said = " ".join(answer.stdout.split())
-    assert "Holding: trading would gain -" in said
-    assert "% of plausible beliefs and costs. Wanted: more than 0 bps." in said
+    assert "Holding: trading would lose " in said
+    assert "% of plausible beliefs and costs. Wanted: more than 0 bps (trading.min_gain_bps)." in said
     assert "today's holdings keep all" in said
     assert "order instrument" not in said
     assert max(map(len, answer.stdout.splitlines())) <= 80

@@ -77,7 +77,7 @@ def percent(fraction: float) -> str:
 
 def limit_in_words(limit: float, unit: str = PERCENT) -> str:
     """A limit in its unit: 12.5%, 1.2 or 2 x."""
-    return percent(limit) if unit == PERCENT else f"{limit:.6g}{unit}"
+    return percent(limit) if unit == PERCENT else f"{limit:.12g}{unit}"
 
 
 def widened(limit: float, sense: float, unit: str = PERCENT) -> str:
