@@ -15,10 +15,10 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Rows, Trade, slack
+from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.lattice import cost_rates_at, lattice_of
-from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, nearest, traded, with_tangent
+from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, cut, nearest, traded, with_tangent
 from allocator.plan.unfit import refuse_or_give_way
 from allocator.plan.window import rules_on, window
 from allocator.program.compile import Start
@@ -59,7 +59,7 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
         if not missed:
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
-        rows = _cut(rows, trade, outlook, mandate)
+        rows = cut(rows, trade, outlook, mandate)
     said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
     raise NotSolved(
         f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
@@ -87,21 +87,6 @@ def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
         raise NotSolved(
             f"the order of {book.instruments[worst]}, {lots[worst]:.12g} lots, is not one; no number leaves"
         )
-
-
-def _cut(rows: Rows, trade: Trade, outlook: Outlook, mandate: Mandate) -> Rows:
-    """Rows tightened where the lots still break a rule's own formula."""
-    readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
-    missed = np.zeros(len(rows.labels), dtype=bool)
-    missed[: len(readings)] = [not reading.excess <= RULE_TOLERANCE for reading in readings]
-    # by what the row itself is missed: a rule's own unit may be a day's volume, or another group
-    tightened = replace(
-        rows, limit=rows.limit - np.where(missed, np.maximum(-slack(rows.on(outlook), trade), 1e-13), 0)
-    )
-    for rule in mandate.convex_rules:
-        if broken(list(rule.readings(trade, outlook))):
-            tightened = with_tangent(tightened, trade, outlook, rule)
-    return tightened
 
 
 def _dearer(search: Search, steps: Vector) -> Search:

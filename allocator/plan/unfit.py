@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,12 +16,12 @@ import scipy.sparse as sp
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.rules import Reading, Rows, widened
 from allocator.plan.integer import Block, Found, IntegerProgram
-from allocator.plan.search import NODES, RULE_TOLERANCE, Search, Stuck, broken, wider, with_tangent
+from allocator.plan.search import NODES, RULE_TOLERANCE, Search, Stuck, broken, cut, wider
 from allocator.plan.window import Window, rules_on
 from allocator.types import Vector
 
 _SMALLER = "use smaller lots or a smaller lots.min_trade"
-_TANGENTS = 5
+_ROUNDS = 40
 _PLACES = ("first", "second")
 _SECONDS = 5.0
 """What naming an irreducible set of rules may take."""
@@ -32,60 +32,58 @@ _DEARER = 30.0
 def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolved:
     """The error to raise where the search is stuck."""
     said = "no whole-lot portfolio keeps" if stuck.proved else "found no whole-lot portfolio that keeps"
-    readings = _readings(search, rows, stuck.view)
-    if readings is None:
+    near = _nearest_to_rules(search, rows, stuck.view)
+    if near.readings is None and not stuck.proved:
         return Infeasible(f"{said} the rules", fixes=[_SMALLER])
-    missed, joint = broken(readings), " and "
+    readings, joint = near.readings or [], " and "
+    missed = broken(readings)
     if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may give way
         missed, joint = [_eased(reading) for reading in readings if _is_tight(reading)], " or "
-    if not missed:
-        return NotSolved("whole lots keep the rules, but the nearest were not found; raise lots.time_limit_seconds")
     missed.sort(key=lambda reading: -reading.excess)
     conflict, fixes, whole = [reading.label for reading in missed], list[str](), True
     if stuck.proved:
-        conflict, whole = irreducible(search, rows, stuck.view)
+        conflict, whole, rows = irreducible(search, near.rows, stuck.view)
         fixes = [fix for label in conflict if (fix := _fix(search, rows, stuck.view, label, conflict))]
+    if not conflict:
+        return NotSolved("whole lots keep the rules, but the nearest were not found; raise lots.time_limit_seconds")
     if not fixes and (together := joint.join(fix for reading in missed if (fix := _loosened(rows, reading)))):
         fixes = [together]
     return Infeasible(
-        f"{said} {' and '.join(map(repr, conflict))}: {_largest_order(search, rows, missed[0])}",
+        f"{said} {' and '.join(map(repr, conflict))}: "
+        f"{_largest_order(search, rows, missed[0].label if missed else conflict[0])}",
         conflict,
         [*fixes, _SMALLER],
         cut_short=not whole,
     )
 
 
-def irreducible(search: Search, rows: Rows, view: Window) -> tuple[list[str], bool]:
-    """Rules that no whole lots keep together although they keep each part of them; False where time ran out.
+def irreducible(search: Search, rows: Rows, view: Window) -> tuple[list[str], bool, Rows]:
+    """Rules that no whole lots keep together although some keep each part of them; False where time ran out.
 
-    Deletion filter: a rule stays only where the others were proved to be kept by some whole lots, or time ran out. A
-    convex rule counts by the tangents met so far, which are weaker: what is impossible under them is impossible.
+    Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or time ran out. A convex
+    rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
     """
     until = time.monotonic() + min(search.seconds / 3, _SECONDS)
-    kept, whole = list(dict.fromkeys(map(rule_name, rows.labels))), True
-    for label in list(kept):
+    every = list(dict.fromkeys(map(rule_name, rows.labels)))
+    kept, whole = every, True
+    for label in every:
         without = [other for other in kept if other != label]
-        others = dict.fromkeys((one for one in map(rule_name, rows.labels) if one not in without), 0.0)
-        left = until - time.monotonic()
-        found = _missed(search, view, rows, others, left) if left > 0 else None
-        if found is not None and found.impossible:
+        found = _nearest_to_rules(search, rows, view, {one: 0.0 for one in every if one not in without}, until, None)
+        rows = found.rows
+        if found.impossible:
             kept = without
-        elif found is None or found.x is None:
+        elif found.readings is None:
             whole = False
-    return kept, whole
+    return kept, whole, rows
 
 
 def _fix(search: Search, rows: Rows, view: Window, label: str, conflict: list[str]) -> str | None:
     """The limit that whole lots which keep everything else measure where they miss this rule by least."""
-    readings = _readings(search, rows, view, {label: 1.0})
-    if readings is None:
-        return None
-    missed = broken(readings)
-    own = [reading for reading in missed if rule_name(reading.label) == label]
-    if not own or len(own) < len(missed):
+    missed = broken(_nearest_to_rules(search, rows, view, {label: 1.0}, nodes=10 * NODES).readings or [])
+    if not missed:
         return None
     name = f"the {_PLACES[conflict.index(label)]}" if len(conflict) == 2 else None
-    return _loosened(rows, max(own, key=lambda reading: reading.excess), name)
+    return _loosened(rows, max(missed, key=lambda reading: reading.excess), name)
 
 
 def rule_name(label: str) -> str:
@@ -111,8 +109,8 @@ def refuse_or_give_way(search: Search, rows: Rows, stuck: Stuck) -> None:
     """
     prices = _by_tier(search)
     if prices is not None:
-        readings = _readings(search, rows, stuck.view, prices)
-        missed = [] if readings is None else [(i, r) for i, r in enumerate(readings) if r in broken([r])]
+        readings = _nearest_to_rules(search, rows, stuck.view, prices).readings or []
+        missed = [(i, reading) for i, reading in enumerate(readings) if broken([reading])]
         if missed and all(prices.get(rule_name(reading.label)) for _, reading in missed):
             raise LotsGiveWay([(i, reading.measured) for i, reading in missed])
     raise cannot_fit(search, rows, stuck)
@@ -135,33 +133,62 @@ def _by_tier(search: Search) -> dict[str, float] | None:
     }
 
 
-def _readings(
-    search: Search, rows: Rows, view: Window, prices: Mapping[str, float] | None = None
-) -> list[Reading] | None:
-    """Every rule measured on the whole lots that miss the rules by least; None where none were found.
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """Every rule measured on the whole lots that miss priced rules by least and keep all others by their formulas.
 
-    With `prices`, only the rules that are priced may be missed.
+    `readings` are None where none were found, and `impossible` says whether it is proved that there are none. `rows`
+    are those asked with, and the tangents met on the way.
     """
+
+    readings: list[Reading] | None
+    impossible: bool
+    rows: Rows
+
+
+def _nearest_to_rules(
+    search: Search,
+    rows: Rows,
+    view: Window,
+    prices: Mapping[str, float] | None = None,
+    until: float = np.inf,
+    nodes: int | None = NODES,
+) -> _Near:
+    """The whole lots that miss the rules in `prices`, by default all alike, by least, and keep all others.
+
+    Looked for until they are kept by the formulas, and until lots are found again whose tangents are all known: then
+    what a convex rule is missed by is no less than was counted.
+    """
+    until = min(until, time.monotonic() + search.seconds / 2)
     best: list[Reading] | None = None
-    convex = search.mandate.convex_rules
-    for _ in range(_TANGENTS):
-        steps = _least_missed(search, view, rows, prices)
-        if steps is None:
-            break
+    before: Vector | None = None
+    for _ in range(_ROUNDS):
+        left = until - time.monotonic()
+        found = _missed(search, view, rows, prices, left, nodes) if left > 0 else None
+        if found is None or found.x is None:
+            return _Near(best, found is not None and found.impossible and best is None, rows)
+        steps = view.steps(found.x)
         trade = search.trade(steps)
         readings = search.mandate.readings(trade, search.outlook)
-        if best is None or _total(readings) < _total(best):
+        cost = {r.label: 1.0 if prices is None else prices.get(rule_name(r.label)) for r in readings}
+        missed = broken(readings)
+        kept = not any(cost[reading.label] is None for reading in missed)
+        if kept and (best is None or _total(missed, cost) < _total(broken(best), cost)):
             best = readings
-        still = [rule for rule in convex if broken(list(rule.readings(trade, search.outlook)))]
-        if not still:
+        labels = {reading.label for reading in missed if cost[reading.label] != 0}
+        if kept and (not labels & {rule.label for rule in search.mandate.convex_rules} or _same(steps, before)):
             break
-        for rule in still:
-            rows = with_tangent(rows, trade, search.outlook, rule)
-    return best
+        rows = cut(rows, trade, search.outlook, search.mandate, labels, {label for label in labels if not cost[label]})
+        before = steps
+    return _Near(best, impossible=False, rows=rows)
 
 
-def _total(readings: list[Reading]) -> float:
-    return sum(reading.excess for reading in broken(readings))
+def _same(steps: Vector, before: Vector | None) -> bool:
+    return before is not None and np.array_equal(steps, before)
+
+
+def _total(missed: list[Reading], cost: Mapping[str, float | None]) -> float:
+    return sum((cost[reading.label] or 0.0) * reading.excess for reading in missed)
 
 
 def _is_tight(reading: Reading) -> bool:
@@ -181,12 +208,6 @@ def _loosened(rows: Rows, reading: Reading, name: str | None = None) -> str | No
     limit = widened(reading.measured, sense, reading.unit)
     name = name or f"'{rule_name(reading.label)}'"
     return f"{'raise' if sense > 0 else 'lower'} {name} to {limit}"
-
-
-def _least_missed(search: Search, view: Window, rows: Rows, prices: Mapping[str, float] | None = None) -> Vector | None:
-    """The steps (N,) that miss the rules by least in all, proved or not; rows of one rule are missed together."""
-    found = _missed(search, view, rows, prices, search.seconds / 2, NODES)
-    return None if found.x is None else view.steps(found.x)
 
 
 def _missed(
@@ -221,12 +242,13 @@ def _missed(
     return program.solve(seconds, nodes)
 
 
-def _largest_order(search: Search, rows: Rows, reading: Reading) -> str:
+def _largest_order(search: Search, rows: Rows, label: str) -> str:
     """The largest smallest order among the names that a rule touches: the lot that does not fit."""
     book, lattice = search.book, search.lattice
     touched = np.ones(len(book.instruments), dtype=bool)  # every order moves cash, risk and the expected return
-    if reading.label in rows.labels:
-        rule = rows.labels.index(reading.label)
+    named = list(map(rule_name, rows.labels))
+    if rule_name(label) in named:
+        rule = named.index(rule_name(label))
         if rows.cash[rule] == 0 and rows.expected[rule] == 0:
             touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
     orders = np.where(touched, lattice.values * lattice.smallest, 0.0)
