@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -83,6 +85,12 @@ def read_contract(text: str, source: str) -> DataFrameSchema:
     Raises:
         ValueError: the text is not YAML, or says something that would not be checked; all faults at once, a line each.
     """
+    return deepcopy(_read(text, source))
+
+
+@cache
+def _read(text: str, source: str) -> DataFrameSchema:
+    """Read once: parsing YAML takes longer than the table does, and many books are read in one process."""
     try:
         document = yaml.load(text, Loader=_Loader)  # a SafeLoader that is stricter still
     except yaml.YAMLError as error:
