@@ -1,4 +1,4 @@
-"""300 random books through to whole lots, a quarter by a whole plan; rules that clash only in lots give way."""
+"""300 random books through to whole lots, a sixth by a whole plan; rules that clash only in lots give way."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_rule_holds_on_the_final_lots_and_none_is_dropped(seeds: range) ->
         book = random_book(seed, 3)
         outlook, wanted = outlook_of(book), mandate_of(book)
         labels = [reading.label for reading in wanted.readings(untraded(book), outlook)]
-        if seed % 4:
+        if seed % 6:
             final = in_lots(book)
         else:
             answer = planned(book)
