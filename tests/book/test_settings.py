@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from allocator.book.sections import Settings
-from allocator.book.settings import read_settings, settings_from, settings_schema
+from allocator.book.settings import idle_keys, read_settings, settings_from, settings_schema
 from allocator.errors import BadInput, Breach
 
 LEAST = """[book]
@@ -601,6 +601,14 @@ def test_another_set_or_schedule_sets_aside_how_far_the_last_one_reached(
     robust = read_settings(text, overrides=[what_if]).robust
 
     assert (robust.set, robust.radius, robust.schedule, robust.caution) == left
+
+
+def test_thresholds_of_a_gain_are_not_read_where_nothing_is_gained() -> None:
+    document = {"mandate": {"objective": "minimum_variance"}, "trading": {"min_gain_bps": 5, "indifference_bps": 1}}
+
+    assert [(key, words) for key, _, words in idle_keys(document)] == [
+        (("trading", "min_gain_bps"), "objective = 'minimum_variance'")
+    ]
 
 
 def test_a_what_if_sets_aside_what_it_leaves_without_effect() -> None:

@@ -142,3 +142,10 @@ def test_a_history_with_a_hole_is_refused_with_the_rule_that_helps(listed: Folde
     assert breach["rule"] == "is blank on 2026-10-26"
     assert 'risk.blanks = "drop_rows"' in breach["cure"]
     assert "1 rows with blanks left out" in valid(dropped.stdout, "check")["risk_source"]
+
+
+def test_a_broken_rule_is_measured_in_its_own_unit(listed: Folder, run: Run) -> None:
+    answer = run("check", listed.path, "--set", "mandate.exposures.beta.max=1.0")
+
+    line = next(line for line in answer.stdout.splitlines() if "exposure beta at most 1" in line)
+    assert line.split()[-1] == "1.181"

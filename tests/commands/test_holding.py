@@ -99,6 +99,32 @@ def test_an_insurance_that_few_beliefs_pay_for_is_left_with_a_word_on_how_to_tak
     assert "Worth it: gains 8" in taken.stdout
 
 
+def test_a_trade_that_few_beliefs_pay_for_is_called_an_insurance(settled: Folder, run: Run) -> None:
+    answer = run("rebalance", settled.path, "--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.3")
+
+    said = " ".join(answer.stdout.split())
+    assert "It is an insurance against the worst case; under the middle one of them it loses " in said
+
+
+def test_what_holding_forgoes_is_explained(settled: Folder, run: Run, root: Path) -> None:
+    wanted = (*EDGE, "--set", "trading.min_gain_bps=500")
+    trade = json.loads(run("rebalance", settled.path, *EDGE, "--json").stdout)
+
+    page = run("explain", settled.path, *wanted)
+    told = json.loads(run("explain", settled.path, *wanted, "--json").stdout)
+
+    assert page.exit_code == 0
+    assert "Holding: trading would gain 4." in page.stdout
+    assert "Forgone by holding: bps of the account" in page.stdout
+    assert "today's holdings are the plan" not in page.stdout
+    assert told["verdict"] == "hold"
+    assert [order["instrument"] for order in told["reasons"]["orders"]] == [
+        order["instrument"] for order in trade["orders"]
+    ]
+    schema = json.loads((root / "schemas" / "explain.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(told)
+
+
 def test_a_book_that_breaks_a_rule_trades_whatever_it_gains(listed: Folder, run: Run) -> None:
     answer = run("rebalance", listed.path, "--set", "trading.min_gain_bps=1000", "--set", "costs.ticket=500")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from allocator.book.folder import load
 from allocator.commands.answer import error_document
 from allocator.display.refusal import show_refusal
 from allocator.errors import Infeasible
@@ -21,7 +23,10 @@ from allocator.mandate.rules import (
     Turnover,
     VolatilityLimit,
 )
+from allocator.mandate.wanted import mandate_of
+from allocator.outlook.outlook import outlook_of
 from allocator.program import conflicts
+from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
 from tests.hopeless import demanding, hopeless, mended, possible
 from tests.questions import Question, no_cash, question
@@ -197,3 +202,21 @@ def test_people_and_programs_are_told_of_every_conflict_and_of_a_search_cut_shor
     assert "the search was cut short" in said
     assert error_document(again)["conflicts"] == [["a"], ["b", "c"]]
     assert error_document(again)["cut_short"] is True
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("mandate.exposures.beta.min=1.0", "mandate.max_stress_loss.glut=0.12", "mandate.max_turnover=0.4028"),
+        ("mandate.max_turnover=0.0775", "mandate.exposures.beta.max=0.8876"),
+    ],
+)
+def test_a_conflict_is_named_where_a_warm_simplex_gets_lost(root: Path, overrides: tuple[str, ...]) -> None:
+    book = load(root / "data" / "listed", overrides=overrides)
+    outlook = outlook_of(book)
+
+    error = explain_conflict(Start(book.weights, book.cash / book.value), outlook, mandate_of(book, outlook))
+
+    assert error is not None
+    assert error.message.startswith("cannot hold together: ")
+    assert error.fixes
