@@ -7,7 +7,7 @@ solver or tolerance. The exit code of the command line is the class's `exit_code
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,9 @@ class BadMandate(_Breached):
 class Infeasible(AllocatorError):
     """The rules cannot hold together: loosen one. `rules` names the conflict, `fixes` the smallest ways out.
 
-    `conflicts` are all that were found, `rules` among them; `cut_short` says that there may be more.
+    `conflicts` are all that were found, `rules` among them; `cut_short` says that there may be more. `moves` are the
+    fixes as limits by the place of a rule, where they are known; `for_fractions` says that a fix was not tried on whole
+    lots.
     """
 
     exit_code = 4
@@ -82,16 +84,19 @@ class Infeasible(AllocatorError):
         conflicts: Sequence[Sequence[str]] = (),
         *,
         cut_short: bool = False,
+        moves: Sequence[Mapping[int, float]] = (),
+        for_fractions: bool = False,
     ) -> None:
         self.message, self.rules, self.fixes = message, tuple(rules), tuple(fixes)
         self.conflicts: tuple[tuple[str, ...], ...] = tuple(map(tuple, conflicts)) or (
             (self.rules,) if self.rules else ()
         )
-        self.cut_short = cut_short
+        self.cut_short, self.moves, self.for_fractions = cut_short, tuple(moves), for_fractions
         super().__init__(message + (f"; smallest fix: {', or '.join(fixes)}" if fixes else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _infeasible, (self.message, self.rules, self.fixes, self.conflicts, self.cut_short)
+        parts = (self.message, self.rules, self.fixes, self.conflicts)
+        return _infeasible, (*parts, self.cut_short, self.moves, self.for_fractions)
 
 
 def _infeasible(
@@ -100,8 +105,10 @@ def _infeasible(
     fixes: Sequence[str],
     conflicts: Sequence[Sequence[str]],
     cut_short: bool,
+    moves: Sequence[Mapping[int, float]],
+    for_fractions: bool,
 ) -> Infeasible:
-    return Infeasible(message, rules, fixes, conflicts, cut_short=cut_short)
+    return Infeasible(message, rules, fixes, conflicts, cut_short=cut_short, moves=moves, for_fractions=for_fractions)
 
 
 class NotSolved(AllocatorError):

@@ -91,6 +91,7 @@ def error_document(error: AllocatorError) -> dict[str, Any]:
             "fixes": list(error.fixes),
             "conflicts": [list(conflict) for conflict in error.conflicts],
             "cut_short": error.cut_short,
+            "for_fractions": error.for_fractions,
         }
     return document
 

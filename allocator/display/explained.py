@@ -177,9 +177,7 @@ def _rules(out: Console, one: About) -> None:
     dearest = sorted(one.rules, key=lambda rule: -abs(rule.takes))
     for rule in dearest[:_RULES_SHOWN]:
         reading = rule.reading
-        made.add_row(
-            reading.label, in_its_unit(reading, 2), signed(-rule.takes / 100, 2)
-        )
+        made.add_row(reading.label, in_its_unit(reading, 2), signed(-rule.takes / 100, 2))
     out.print(made)
     if len(dearest) > _RULES_SHOWN:
         out.print(f"and {len(dearest) - _RULES_SHOWN} more: see --json")

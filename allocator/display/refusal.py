@@ -34,8 +34,8 @@ def show_refusal(error: AllocatorError) -> None:
         out.print(Text(error.message, style="bold red"))
         if error.fixes:
             out.print(Text("smallest fix: " + "\n   or, instead: ".join(error.fixes)))
-            if error.conflicts:
-                out.print("Fixes are exact before whole lots, which may take a little more.")
+            if error.for_fractions:
+                out.print("Not every fix was tried on whole lots, which may take a little more.")
         _others(out, error)
         return
     out.print(Text(str(error), style="bold red"))

@@ -18,6 +18,7 @@ from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.given_way import given_way, lots_giving_way
 from allocator.plan.lots import RULE_TOLERANCE, traded
+from allocator.plan.mended import with_lots
 from allocator.plan.plan import Plan, binding, figures, orders
 from allocator.plan.region import no_trade_regions
 from allocator.plan.targets import kept_under, solved, targets_of
@@ -48,7 +49,11 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     refuse_hopeless(book, outlook)
     say("solving")
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
-    found = targets_of(book, start, outlook, stated, limits)
+    try:
+        found = targets_of(book, start, outlook, stated, limits)
+    except Infeasible as error:
+        say("trying the fixes on whole lots")
+        raise with_lots(error, book, start, outlook, stated) from None
     say("finding whole lots")
     lots, mandate, given = lots_giving_way(book, outlook, stated, found.given, found.mandate, start, found.target)
     found = kept_under(found, mandate, given, start, outlook, limits)

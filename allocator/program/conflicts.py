@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
+from allocator.program import fixes
 from allocator.program.compile import Start
 from allocator.program.feasibility import HOLDS, Feasibility
 from allocator.program.fixes import fixes_for
@@ -53,12 +54,15 @@ def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None
         search.cut_short = True
     found = sorted({frozenset(c) for c in search.conflicts}, key=_size_then_place)
     conflicts = [tuple(sorted(conflict)) for conflict in found]
+    moves, labels = fixes_for(feasibility, conflicts[0], asked), [members[i].label for i in conflicts[0]]
     return Infeasible(
         in_words([members[i] for i in conflicts[0]]),
-        [members[i].label for i in conflicts[0]],
-        fixes_for(feasibility, conflicts[0], asked),
+        labels,
+        [fixes.in_words(members, move, labels) for move in moves],
         [[members[i].label for i in conflict] for conflict in conflicts],
         cut_short=search.cut_short,
+        moves=moves,
+        for_fractions=True,
     )
 
 

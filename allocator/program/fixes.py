@@ -7,7 +7,7 @@ Dinkelbach's iteration (1967), each step one linear program, falls to it from th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from allocator.errors import NotSolved
 from allocator.mandate.rules import widened
@@ -20,18 +20,31 @@ _NO_ROOM = 1e-9
 _PLACES = ("first", "second")
 
 
-def fixes_for(feasibility: Feasibility, conflict: Sequence[int], asked: Sequence[int]) -> list[str]:
+Move = dict[int, float]
+"""Limits to move to, by the place of a member: one, or several together."""
+
+
+def fixes_for(feasibility: Feasibility, conflict: Sequence[int], asked: Sequence[int]) -> list[Move]:
     """For each member of a conflict the smallest change that lets all of `asked` hold; else one of several together."""
     fixes = []
-    for place, i in enumerate(conflict):
+    for i in conflict:
         try:
             limit = least_limit(feasibility, i, [j for j in asked if j != i])
         except NotSolved:  # one fix less must not cost the conflict
             continue
         if limit is not None:
-            name = f"the {_PLACES[place]}" if len(conflict) == 2 else f"'{feasibility.members[i].label}'"
-            fixes.append(loosened(feasibility.members[i], limit, name))
+            fixes.append({i: limit})
     return fixes or _joint(feasibility, asked)
+
+
+def in_words(members: Sequence[Member], move: Mapping[int, float], conflict: Sequence[str]) -> str:
+    """A move as an instruction; `conflict` are the labels of the rules that clash."""
+    if len(move) > 1:
+        changes = [loosened(members[i], limit) for i, limit in move.items()]
+        return " and ".join(changes) + " (one alone is not enough)"
+    ((i, limit),) = move.items()
+    name = f"the {_PLACES[list(conflict).index(members[i].label)]}" if len(conflict) == 2 else None
+    return loosened(members[i], limit, name)
 
 
 def least_limit(feasibility: Feasibility, member: int, others: Sequence[int]) -> float | None:
@@ -75,7 +88,7 @@ def loosened(member: Member, limit: float, name: str | None = None) -> str:
     return f"{'raise' if member.sense > 0 else 'lower'} {name} to {widened(limit, member.sense, member.unit)}"
 
 
-def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[str]:
+def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[Move]:
     """Where no single rule suffices: the least changes in all, together, of the rules that have a limit to move.
 
     A ratio to a group of which the least violation holds nothing has no limit that would do: it is kept instead, and
@@ -89,8 +102,7 @@ def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[str]:
         limits = limits_at(feasibility, found, movable)
         hopeless = [i for i, limit in limits.items() if limit is None]
         if not hopeless:
-            changes = [loosened(feasibility.members[i], limit) for i, limit in limits.items() if limit is not None]
-            return [" and ".join(changes) + " (one alone is not enough)"]
+            return [{i: limit for i, limit in limits.items() if limit is not None}]
         movable = [i for i in movable if i not in hopeless]
     return []
 

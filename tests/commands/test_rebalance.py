@@ -332,6 +332,19 @@ def test_following_the_printed_fixes_leads_to_a_plan(turnover: float, listed: Fo
     assert settings != {"mandate.max_turnover": turnover}
 
 
+def test_each_fix_that_was_tried_on_whole_lots_leads_to_a_plan_as_printed(listed: Folder, run: Run) -> None:
+    tight = {"mandate.max_turnover": 0.25}
+
+    told = json.loads(run("rebalance", listed.path, "--json", "--set", "mandate.max_turnover=0.25").stdout)
+
+    assert told["for_fractions"] is False
+    assert len(told["fixes"]) == 3
+    for fix in told["fixes"]:
+        wanted = tight | as_settings(fix, told["rules"])
+        options = [part for key, value in wanted.items() for part in ("--set", f"{key}={value}")]
+        assert run("rebalance", listed.path, *options).exit_code == 0, fix
+
+
 def test_no_verified_solution_is_exit_five(
     listed: Folder, run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
