@@ -123,8 +123,8 @@ def test_sector_floors_above_the_whole_are_named_with_a_fix() -> None:
     assert set(error.value.rules) == {"group north at least 70%", "group south at least 60%"}
     assert "'group north at least 70%' and 'group south at least 60%'" in str(error.value)
     assert set(error.value.fixes) == {
-        "lower 'group north at least 70%' to 40%",
-        "lower 'group south at least 60%' to 30%",
+        "lower the first to 40%",
+        "lower the second to 30%",
     }
 
 
@@ -288,7 +288,7 @@ def test_an_infeasible_group_cap_names_the_rules_in_conflict() -> None:
         rebalance(book({"mandate": mandate, "groups": {"all": ["AAA", "BBB", "CCC", "DDD"]}}))
 
     assert set(error.value.rules) == {"group all at most 50%", "cash at most 10%"}
-    assert set(error.value.fixes) == {"raise 'group all at most 50%' to 90%", "raise 'cash at most 10%' to 50%"}
+    assert set(error.value.fixes) == {"raise the first to 90%", "raise the second to 50%"}
 
 
 # qlib logs "solver ECOS is not installed" and returns today's weights; LEAN returns equal weights
