@@ -91,7 +91,7 @@ class Program:
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
-            status, found = _attempt(self._compiled, solver.partition(" ")[0], looser)
+            status, found = attempt(self._compiled.problem, solver.partition(" ")[0], looser)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
@@ -178,8 +178,8 @@ class Program:
         return tuple(found)
 
 
-def _attempt(compiled: Compiled, solver: str, limits: Limits) -> tuple[str, CanonicalCheck | None]:
-    problem = compiled.problem
+def attempt(problem: cp.Problem, solver: str, limits: Limits) -> tuple[str, CanonicalCheck | None]:
+    """Ask one solver: its status, and the canonical check of its answer where it says that it has one."""
     with warnings.catch_warnings():
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
         warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)

@@ -1,0 +1,62 @@
+"""A mandate over a tree: the same rules at every decision node, each with the node's own outlook and ambiguity set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from allocator.mandate.ambiguity import Ambiguity
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import LinearRule, Participation
+from allocator.mandate.utility import Utility
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.tree import Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """What is compiled and solved; one entry a decision node (D,) of `mandates`, `outlooks` and `ambiguities`.
+
+    A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
+    outlook is from the node to the horizon. `ambiguities` are sets over the node's children, decision nodes first.
+    `risk_charge` κ adds κ·√(part of the years to the horizon that the step takes)·‖L'h‖ to a node's loss, for a linear
+    utility only: under any other it would change with the account's size.
+    """
+
+    tree: Tree
+    mandates: tuple[Mandate, ...]
+    outlooks: tuple[Outlook, ...]
+    ambiguities: tuple[Ambiguity, ...]
+    utility: Utility
+    risk_charge: float = 0.0
+
+    def charge(self, node: int) -> float:
+        """κ·√(years until the next date / years to the horizon), for a risk that is stated to the horizon."""
+        children = self.tree.children(node)[0]
+        years = self.outlooks[node].years
+        ahead = years - self.outlooks[children[0]].years if len(children) else years
+        return self.risk_charge * float(np.sqrt(ahead / years))
+
+    def below(self, node: int, wealth_before: float) -> Staged:
+        """The question that is left at `node`, where the account before trading is worth so much of today's."""
+        tree, at = self.tree.below(node)
+        return replace(
+            self,
+            tree=tree,
+            mandates=tuple(in_account(self.mandates[i], wealth_before) for i in at),
+            outlooks=tuple(self.outlooks[i] for i in at),
+            ambiguities=tuple(self.ambiguities[i] for i in at),
+        )
+
+
+def in_account(mandate: Mandate, wealth_before: float) -> Mandate:
+    """A mandate whose money is in units of an account `wealth_before` times as large."""
+
+    def scaled(rule: LinearRule) -> LinearRule:
+        if isinstance(rule, Participation):
+            return replace(rule, volumes=tuple(volume / wealth_before for volume in rule.volumes))
+        return rule
+
+    impact = None if mandate.impact is None else mandate.impact * np.sqrt(wealth_before)
+    return replace(mandate, linear_rules=tuple(map(scaled, mandate.linear_rules)), impact=impact)

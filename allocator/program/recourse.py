@@ -1,0 +1,261 @@
+"""The builder of a tree: one set of variables a decision node, all nodes batched into sparse matrices.
+
+    minimise θ_root     θ_n ≥ sup over the ambiguity set of node n of Σ_children q_m·θ_m,     θ_leaf ≥ loss(leaf)
+
+in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
+and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The worst case is
+nested, node by node, hence time-consistent. One decision node is the same program. It is built anew for each question:
+that takes less time than solving it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.mandate.ambiguity import Known
+from allocator.mandate.rules import LargestWeights, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.staged import Staged
+from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
+from allocator.outlook.outlook import Outlook
+from allocator.program.compile import TIE_BREAK, Start
+from allocator.program.worst_case import shape_of, worst_case
+from allocator.types import Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Staging:
+    """The program of a tree and the variables that are read from it.
+
+    `holdings`, `buys`, `sells` (D·N,) node by node, `cash` (D,); `losses` are the leaf rows, whose duals are the
+    adversary's unconditional probabilities of the leaves.
+    """
+
+    problem: cp.Problem
+    holdings: cp.Variable
+    cash: cp.Variable
+    buys: cp.Variable
+    sells: cp.Variable
+    losses: cp.Constraint
+
+
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """What every constraint speaks of: variables, and values before each node's trades."""
+
+    holdings: cp.Variable
+    cash: cp.Variable
+    buys: cp.Variable
+    sells: cp.Variable
+    wealth: cp.Variable
+    wealth_before: cp.Variable
+
+    def of(self, node: int, names: int) -> tuple[cp.Expression, cp.Expression]:
+        """Holdings (N,) and wealth of one node."""
+        return self.holdings[node * names : (node + 1) * names], self.wealth[node]
+
+
+def staging(staged: Staged, start: Start, *, fixed: Vector | None = None, trading: bool = True) -> Staging:
+    """The program of a mandate over a tree from `start`.
+
+    `fixed` (N,) are holdings after the root's trades that somebody else decided; without `trading` nothing is traded
+    after the root: a policy that commits now.
+    """
+    tree = staged.tree
+    nodes, names = tree.nodes, len(start.holdings)
+    v = _Nodes(
+        cp.Variable(nodes * names, nonneg=True, name="holdings"),
+        cp.Variable(nodes, nonneg=True, name="cash"),
+        cp.Variable(nodes * names, nonneg=True, name="buys"),
+        cp.Variable(nodes * names, nonneg=True, name="sells"),
+        cp.Variable(nodes, name="wealth"),
+        cp.Variable(nodes, name="wealth before trades"),
+    )
+    theta = cp.Variable(nodes + tree.leaves, name="value")
+    carried, carried_cash = _carried(staged)
+    before = carried @ v.holdings + np.concatenate([start.holdings, np.zeros((nodes - 1) * names)])
+    cash_before = carried_cash @ v.cash + np.concatenate([[start.cash], np.zeros(nodes - 1)])
+    each = sp.csr_array(sp.kron(sp.eye_array(nodes), np.ones((1, names))))
+    rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
+    costs, constraints = rates @ (v.buys + v.sells), []
+    if staged.mandates[0].impact is not None:
+        moved = cp.Variable(nodes * names, nonneg=True, name="impact")
+        impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])
+        constraints.append(moved >= cp.multiply(impact, cp.power(v.buys + v.sells, 1.5)))
+        costs = costs + each @ moved
+    losses, measured = _leaf_rows(staged, v, theta)
+    constraints += [
+        v.holdings == before + v.buys - v.sells,
+        v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
+        v.wealth == each @ v.holdings + v.cash,
+        v.wealth_before == each @ before + cash_before,
+        v.sells <= before,
+        *measured,
+        losses,
+        *_worst_cases(staged, v, theta),
+        *_rules(staged, v, trading=trading),
+    ]
+    if fixed is not None:
+        constraints.append(v.holdings[:names] == fixed)
+    if not trading and nodes > 1:
+        constraints += [v.buys[names:] == 0, v.sells[names:] == 0]
+    traded = cp.sum(v.buys) + cp.sum(v.sells)
+    problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
+    return Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses)
+
+
+def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
+    """(D·N, D·N) and (D, D): from holdings and cash of the parents to those before each node's trades."""
+    tree = staged.tree
+    nodes, names = tree.growth.shape
+    child = np.arange(1, nodes)
+    rows = (child[:, None] * names + np.arange(names)).ravel()
+    columns = (tree.parents[1:, None] * names + np.arange(names)).ravel()
+    holdings = sp.csr_array((tree.growth[1:].ravel(), (rows, columns)), shape=(nodes * names, nodes * names))
+    cash = sp.csr_array((tree.cash_growth[1:], (child, tree.parents[1:])), shape=(nodes, nodes))
+    return holdings, cash
+
+
+def _leaf_rows(staged: Staged, v: _Nodes, theta: cp.Variable) -> tuple[cp.Constraint, list[cp.Constraint]]:
+    """θ_leaf ≥ loss, and what the leaf's wealth or measures are."""
+    tree, utility = staged.tree, staged.utility
+    nodes, names = tree.growth.shape
+    goals = utility if isinstance(utility, PiecewiseLinear) else None
+    shares = np.ones((1, names)) if goals is None else goals.shares
+    of_cash = np.ones(1) if goals is None else goals.cash_shares
+    count = len(shares)
+    weighted = tree.leaf_growth[:, None, :] * shares  # (L, J, N)
+    rows = np.repeat(np.arange(tree.leaves * count), names)
+    columns = np.repeat(tree.leaf_parents[:, None] * names + np.arange(names), count, axis=0).ravel()
+    worth = sp.csr_array((weighted.ravel(), (rows, columns)), shape=(tree.leaves * count, nodes * names))
+    cash = sp.csr_array(
+        (
+            (tree.leaf_cash_growth[:, None] * of_cash).ravel(),
+            (np.arange(tree.leaves * count), np.repeat(tree.leaf_parents, count)),
+        ),
+        shape=(tree.leaves * count, nodes),
+    )
+    measures = cp.Variable(tree.leaves * count, name="wealth at the end")
+    known = [measures == worth @ v.holdings + cash @ v.cash]
+    here = theta[nodes:]
+    if goals is not None:
+        earned = cp.Variable((tree.leaves, count), name="earned")
+        for piece in range(goals.slopes.shape[1]):
+            line = cp.multiply(np.tile(goals.slopes[:, piece], tree.leaves), measures)
+            known.append(
+                cp.reshape(earned, (tree.leaves * count,), order="C")
+                <= line + np.tile(goals.levels[:, piece], tree.leaves)
+            )
+        return here >= -cp.sum(earned, axis=1), known
+    if isinstance(utility, Linear):
+        return here >= 1 - measures, known
+    if isinstance(utility, Log):
+        return here >= -cp.log(measures), known
+    assert isinstance(utility, PowerUtility)
+    convex = cp.power(measures, 1 - utility.aversion)
+    return here >= (convex - 1) / (utility.aversion - 1), known
+
+
+def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.Constraint]:
+    """θ_n ≥ the worst case over its children: nodes whose belief is taken as it is in one matrix, others one by one."""
+    tree, names = staged.tree, staged.tree.growth.shape[1]
+    rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
+    plain: list[int] = []
+    charge = [staged.charge(node) for node in range(tree.nodes)]
+    charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
+    for node in range(tree.nodes):
+        at = np.concatenate([tree.children(node)[0], tree.nodes + tree.children(node)[1]])
+        p, ambiguity = tree.child_probabilities(node), staged.ambiguities[node]
+        if staged.risk_charge > 0:
+            own, _ = v.of(node, names)
+            risk = staged.outlooks[node].risk
+            parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
+            yield cp.SOC(charges[node], charge[node] * parts)
+        if isinstance(shape_of(ambiguity, p)[0], Known):
+            rows[[node], at] = p
+            plain.append(node)
+            continue
+        worst = worst_case(theta[at], ambiguity, p)
+        worst.write(ambiguity, p)
+        yield from worst.constraints
+        yield theta[node] >= worst.expression + charges[node]
+    if plain:
+        yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
+
+
+def _rules(staged: Staged, v: _Nodes, *, trading: bool) -> Iterator[cp.Constraint]:
+    """Every rule at every decision node; at the root alone where nothing is traded later."""
+    names = staged.tree.growth.shape[1]
+    at = range(staged.tree.nodes) if trading else range(1)
+    blocks = [_linear(staged, node) for node in at]
+    if any(block.shape[0] for block, _ in blocks):
+        left, limits = sp.csr_array(sp.vstack([block for block, _ in blocks])), np.concatenate([b for _, b in blocks])
+        every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
+        yield (left @ every <= limits).set_label("rules at every node")
+    for node in at:
+        own, wealth = v.of(node, names)
+        for rule in staged.mandates[node].convex_rules:
+            if isinstance(rule, VolatilityLimit):
+                yield _volatility(rule, own, wealth, staged.outlooks[node])
+            elif isinstance(rule, LargestWeights):
+                yield cp.sum_largest(own, rule.count) <= rule.limit * wealth
+            elif isinstance(rule, WorstCaseFloor):
+                yield from _floor(rule, own, v, node, staged.outlooks[node])
+
+
+def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
+    """One node's linear rules over [h, b, s, c, W, W before] of all nodes, and what is left of their limits."""
+    nodes, names = staged.tree.growth.shape
+    blocks, limits = [], []
+    for rule in staged.mandates[node].linear_rules:
+        rows = rule.rows(names).on(staged.outlooks[node])
+        # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
+        absolute = isinstance(rule, Participation)
+        limits.append(rows.limit if absolute else np.zeros(len(rows.labels)))
+        relative = np.zeros(len(rows.labels)) if absolute else rows.limit
+        blocks.append(
+            sp.hstack(
+                [rows.holdings, rows.buys, rows.sells, rows.cash[:, None], -rows.wealth[:, None], -relative[:, None]]
+            )
+        )
+    if not blocks:
+        return sp.csr_array((0, 3 * nodes * names + 3 * nodes)), np.zeros(0)
+    own = sp.coo_array(sp.vstack(blocks))
+    sizes = np.array([names] * 3 + [1] * 3)
+    offset = np.concatenate(
+        [node * names + nodes * names * np.arange(3), 3 * nodes * names + nodes * np.arange(3) + node]
+    )
+    begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    part = np.searchsorted(begins, own.col, side="right") - 1
+    columns = offset[part] + own.col - begins[part]
+    shape = (own.shape[0], 3 * nodes * names + 3 * nodes)
+    return sp.csr_array((own.data, (own.row, columns)), shape=shape), np.concatenate(limits)
+
+
+def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression, outlook: Outlook) -> cp.Constraint:
+    risk, deviations = outlook.risk, np.sqrt(outlook.risk.specific)
+    exposures, alone = risk.loadings.T @ own, cp.multiply(deviations, own)
+    if rule.against is not None:
+        exposures = exposures - (risk.loadings.T @ rule.against) * wealth
+        alone = alone - (deviations * rule.against) * wealth
+    return cp.SOC(rule.limit * np.sqrt(outlook.years) * wealth, cp.hstack([exposures, alone]))
+
+
+def _floor(rule: WorstCaseFloor, own: cp.Expression, v: _Nodes, node: int, outlook: Outlook) -> Iterator[cp.Constraint]:
+    shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
+    before = v.wealth_before[node]
+    gains = outlook.returns @ own + outlook.cash_returns * v.cash[node]
+    worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
+    worst.write(rule.ambiguity, outlook.probabilities)
+    yield shortfalls >= rule.benchmark_gains(outlook) * before - gains
+    yield worst.expression + before - v.wealth[node] <= -rule.limit * before
+    yield from worst.constraints
+
+
+def committed(staged: Staged) -> Staged:
+    """The same question for somebody who takes every belief as it is."""
+    return replace(staged, ambiguities=(Known(),) * staged.tree.nodes)
