@@ -17,13 +17,14 @@ from allocator.book.footing import breaches_of_names, breaches_of_words
 from allocator.book.positions import breaches_of_cash, breaches_of_positions
 from allocator.book.sections import Settings
 from allocator.book.settings import dotted, idle_keys
+from allocator.book.stages import breaches_of_stages
 from allocator.errors import Breach
 
 
 def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
     """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
     found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
-    found += breaches_of_evidence(settings, tables, given)
+    found += [*breaches_of_evidence(settings, tables, given), *breaches_of_stages(settings, tables)]
     found += breaches_of_benchmark(settings, given)
     if "holdings" in tables:
         found += breaches_of_positions(settings, tables, account, given)

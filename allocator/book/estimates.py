@@ -167,7 +167,7 @@ def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 f"{big} of {len(values)} returns are beyond 100 %",
                 "prices or percent where returns belong? write +12 % as 0.12",
             )
-        limit = 0.3 * max(1.0, settings.horizon.months / 12)
+        limit = 0.3 * max(1.0, settings.years)
         for row in values.index[returns["instrument"].isin(cash) & (values.abs() > limit)]:
             yield Breach(
                 table,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,8 @@ from allocator.errors import Breach, did_you_mean
 
 Tables = Mapping[str, pd.DataFrame]
 
+ANY_LAB = "any lab"
+"""The source of a claim of which it is known only that somebody silent made it, and since when."""
 HYPOTHESES = ("generalizable", "proprietary")
 REGIMES = ("jevons", "compression")
 LOADINGS = ("training", "inference", "capacity", "application", "other")
@@ -229,6 +232,7 @@ def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[
     yield from _future(settings, signals, where)
     judged: dict[str, tuple[str, dt.date]] = {}
     claimed: set[str] = set()
+    pooled = False
     seen: set[tuple[object, ...]] = set()
     # a day's claims come before what is said of them, wherever their rows stand
     in_order = sorted(signals.iterrows(), key=lambda item: (item[1]["date"], item[1]["kind"] != "claim"))
@@ -246,11 +250,17 @@ def _signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[
             yield from _usage(settings, place, signal)
             continue
         yield from _no_figures(place, signal)
-        if source not in question.labs:
+        yield from _interval(question.opened, place, signal)
+        if source == ANY_LAB:
+            pooled = pooled or (kind == "claim")
+        elif source not in question.labs:
             yield Breach(
                 *place, "source", source, "no such lab in [question.labs]", did_you_mean(source, question.labs)
             )
         if kind == "claim":
+            if pooled and source != ANY_LAB:
+                rule = f"comes after a claim by {ANY_LAB}, which stands for the first of them"
+                yield Breach(*place, "source", source, rule, f"name the lab in the row of {ANY_LAB}, without since")
             claimed.add(source)
         else:
             yield from _verdict(place, (kind, source, day), claimed, judged)
@@ -297,6 +307,21 @@ def _verdict(
             "keep the row that holds, and remove the other",
         )
     judged.setdefault(source, (kind, day))
+
+
+def _interval(opened: dt.date, place: tuple[str, int], signal: pd.Series[Any]) -> Iterator[Breach]:
+    """`since` belongs to a claim by any lab, which needs it."""
+    since = signal.get("since")
+    there = since is not None and bool(pd.notna(since))
+    needed = signal["kind"] == "claim" and signal["source"] == ANY_LAB
+    if needed and not there:
+        yield Breach(*place, "since", "", f"is needed for a claim by {ANY_LAB}", "state the last day without a claim")
+    elif there and not needed:
+        rule, cure = f"belongs to a claim by {ANY_LAB}", "clear the cell"
+        yield Breach(*place, "since", f"{since:%Y-%m-%d}", rule, cure)
+    elif since is not None and there and not opened <= since.date() < signal["date"].date():
+        rule = f"must be from the opening on {opened} to before the row's own date"
+        yield Breach(*place, "since", f"{since:%Y-%m-%d}", rule, "correct it")
 
 
 def _no_figures(place: tuple[str, int], signal: pd.Series[float]) -> Iterator[Breach]:

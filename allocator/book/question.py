@@ -86,6 +86,9 @@ class ModelSection(Section):
 
     training_reduction: Ratio = Field(default=10.0, description="times less training compute at equal capability")
     token_reduction: Ratio = Field(default=2.7, description="times fewer tokens for a task")
+    since: Day | None = Field(
+        default=None, description="the day from which labs adopt, as_of if not said; say it where as_of moves on"
+    )
     adoption_years: Positive = Field(default=0.75, le=50, description="mean time to adopt")
     training_share: Fraction = Field(default=0.45, description="training's share of compute demand")
     owner_share: Fraction = Field(default=0.15, description="the owner's share of the market")

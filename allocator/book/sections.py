@@ -10,8 +10,10 @@ from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
 from allocator.book.trading import CostsSection, LotsSection, TradingSection
-from allocator.book.wishes import MandateSection, Return
+from allocator.book.wishes import UTILITIES, MandateSection, Return
 from allocator.book.wishes import Range as Range  # noqa: PLC0414  # the mandate reads it from here
+
+DAYS_A_YEAR = 365.25
 
 
 class BookSection(Section):
@@ -23,14 +25,30 @@ class BookSection(Section):
 
 
 class HorizonSection(Section):
-    """How far the scenario returns look."""
+    """How far the scenario returns look, and when it is decided again on the way."""
 
     months: float = Field(default=12.0, gt=0, le=600, description="length of the horizon that returns are quoted over")
+    until: Day | None = Field(
+        default=None, description="the day that the horizon ends, instead of months: it then stays as as_of moves on"
+    )
+    reviews: list[Day] = Field(
+        default_factory=list, description="days on which it is decided again, with what is known by then; wants until"
+    )
     announcement_share: Fraction | None = Field(
         default=None,
         description="part of the re-pricing that happens with the news, before anyone can trade; needed once the "
-        "market's probabilities are older than as_of",
+        "market's probabilities are older than as_of, and with reviews",
     )
+
+    @model_validator(mode="after")
+    def _reviews_in_order(self) -> HorizonSection:
+        if self.reviews and self.until is None:
+            raise ValueError(
+                "reviews need a horizon that stays where it is; write until = the day it ends, instead of months"
+            )
+        if self.reviews != sorted(set(self.reviews)):
+            raise ValueError("reviews must be in date order, each once; sort them")
+        return self
 
 
 class ScenarioSection(Section):
@@ -187,3 +205,20 @@ class Settings(Section):
     )
     shocks: dict[str, ShockSection] = Field(default_factory=dict, description="bad days, by name")
     tables: TablesSection = Field(default_factory=TablesSection)
+
+    @property
+    def years(self) -> float:
+        """From as_of to the end of the horizon."""
+        if self.horizon.until is None:
+            return self.horizon.months / 12
+        return (self.horizon.until - self.book.as_of).days / DAYS_A_YEAR
+
+    @property
+    def months(self) -> float:
+        """The same in months."""
+        return self.horizon.months if self.horizon.until is None else self.years * 12
+
+    @property
+    def in_stages(self) -> bool:
+        """Whether the objective is a utility of the final wealth, which may be decided again at review dates."""
+        return self.mandate.objective in UTILITIES

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.book.sections import Settings
-from allocator.book.wishes import flat_tiers, rule_name
+from allocator.book.wishes import UTILITIES, flat_tiers, rule_name
 from allocator.errors import BadInput, Breach, did_you_mean, nearest
 
 
@@ -61,6 +61,7 @@ def read_settings(
     breaches = [breach for item in overrides if (breach := _override(document, item))]
     if as_of is not None and isinstance(book := document.setdefault("book", {}), dict):
         book["as_of"] = as_of
+        _let_pass(document, as_of)
     _set_aside(document, {_key(item.partition("=")[0]) for item in overrides})
     if breaches:
         raise BadInput(breaches)
@@ -105,7 +106,24 @@ def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
             yield place, [("mandate", "objective")], "objective = 'minimum_variance'"
     elif robust.get("return_error") == "none" and robust.get("return_error_size") not in _NO_ERROR:
         yield ("robust", "return_error_size"), [("robust", "return_error")], "return_error = 'none'"
+    horizon = section if isinstance(section := document.get("horizon"), Mapping) else {}
+    if "months" in horizon and "until" in horizon:
+        yield ("horizon", "months"), [("horizon", "until")], "until, the day that the horizon ends"
+    yield from _idle_wishes(document, mandate)
     yield from _idle_reach(robust)
+
+
+def _idle_wishes(document: Mapping[str, Any], mandate: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Keys that belong to another objective than the one that is stated."""
+    objective = mandate.get("objective", "return_minus_risk")
+    idle = [("mandate", "relative_risk_aversion")] if objective != "crra" else []
+    idle += [("mandate", "step_risk")] if objective != "return" else []
+    if objective in UTILITIES:
+        idle += [("mandate", "risk_aversion"), ("trading", "min_share"), ("trading", "cost_factor")]
+    for section, key in idle:
+        there = document.get(section)
+        if isinstance(there, Mapping) and key in there:
+            yield (section, key), [("mandate", "objective")], f"objective = '{objective}'"
 
 
 def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
@@ -120,6 +138,13 @@ def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
         yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"
     elif schedule in ("caution", "corners") and "radius" in stated:
         yield ("robust", "radius"), [("robust", "schedule")], f"schedule = '{schedule}'"
+
+
+def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
+    """Reviews that an as-of date from outside has passed, or stands on, are decided: they are left out."""
+    horizon = document.get("horizon")
+    if isinstance(horizon, dict) and isinstance(reviews := horizon.get("reviews"), list):
+        horizon["reviews"] = [day for day in reviews if not isinstance(day, dt.date) or day > as_of]
 
 
 def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:

@@ -121,11 +121,19 @@ Tiers = Annotated[
 class MandateSection(Section):
     """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
 
-    objective: Literal["return_minus_risk", "minimum_variance"] = Field(
+    objective: Literal["return_minus_risk", "minimum_variance", "log", "crra", "return"] = Field(
         default="return_minus_risk",
-        description="maximise worst-case return - risk_aversion * variance - costs, or only minimise the variance",
+        description="return_minus_risk: maximise worst-case return - risk_aversion * variance - costs; "
+        "minimum_variance: only minimise the variance; log, crra, return: the worst-case expected utility of the "
+        "final wealth, deciding again at horizon.reviews",
     )
     risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
+    relative_risk_aversion: Positive | None = Field(
+        default=None, le=50, description="of objective crra; 1 is objective log"
+    )
+    step_risk: NonNegative = Field(
+        default=0.0, le=10, description="of objective return: charge per unit of volatility between decisions"
+    )
     max_weight: Fraction | None = Field(
         default=None, description="cap of every instrument but cash, unless its own range says otherwise"
     )
@@ -184,7 +192,9 @@ class MandateSection(Section):
     )
 
 
-NO_RULES = ("objective", "risk_aversion", "tiers")
+UTILITIES = ("log", "crra", "return")
+"""Objectives that are a utility of the final wealth, which alone can be decided in stages."""
+NO_RULES = ("objective", "risk_aversion", "relative_risk_aversion", "step_risk", "tiers")
 ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
 """Rules that cannot give way; tradable_from stands in exposures.csv."""
 

@@ -36,7 +36,7 @@ def show_explanation(found: Explanation, one: About | None) -> None:
     out, settings = console(), found.plan.book.settings
     out.print(
         f"{settings.book.name} · account {found.plan.book.account} · {settings.book.as_of} · over "
-        f"{settings.horizon.months:g} months",
+        f"{settings.months:.4g} months",
         style="bold",
     )
     if one is None:

@@ -114,7 +114,7 @@ def _broken_today(out: Console, plan: Plan) -> None:
 
 
 def _worth(out: Console, plan: Plan) -> None:
-    heading(out, f"Why: over {plan.book.settings.horizon.months:g} months, after costs")
+    heading(out, f"Why: over {plan.book.settings.months:.4g} months, after costs")
     columns = (plan.before, plan.targeted, plan.after)
     trades = (untraded(plan.book), plan.target, plan.final)
     rows: list[tuple[str, list[float | None]]] = [

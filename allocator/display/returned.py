@@ -12,7 +12,7 @@ def show_returns(book: Book, found: Account) -> None:
     out = console()
     outlook = found.outlook
     out.print(
-        f"{book.settings.book.name} · {book.settings.book.as_of} · over {book.settings.horizon.months:g} months",
+        f"{book.settings.book.name} · {book.settings.book.as_of} · over {book.settings.months:.4g} months",
         style="bold",
     )
     heading(out, "Scenarios")

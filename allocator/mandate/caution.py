@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import rel_entr
 
 from allocator.book.book import Book
 from allocator.mandate.ambiguity import LEAST_RADIUS
-from allocator.outlook.beliefs import generalizable, settled
+from allocator.outlook.beliefs import Question, Signal, generalizable, settled
 from allocator.outlook.model import question_of, ranges_of, signals_of
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.past import past_of
 from allocator.outlook.ranges import bounds
+from allocator.types import Vector
 
 GREATEST_ENTROPY = 50.0
 """Of a KL set, as `[robust]` allows: e^-50 of a probability is beyond any belief."""
@@ -25,43 +29,46 @@ def radius_of(book: Book, outlook: Outlook) -> float:
     gets 2ρ², the least entropy at which it can reach so far (Pinsker). corners: as far as the farthest belief that
     `[question.ranges]` allow, which need not shrink: its distance, or for a KL set its relative entropy.
     """
+    return radius_at(book, outlook.probabilities, signals_of(book), book.settings.book.as_of)
+
+
+def radius_at(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
+    """The same where other `signals` have been seen, by another `day`, and have made these `probabilities` (K,)."""
     robust = book.settings.robust
     if robust.schedule == "fixed":
         return robust.radius
     if robust.schedule == "corners":
-        return _corners(book, outlook)
-    distance = _caution(book, outlook)
+        return _corners(book, probabilities, signals, day)
+    distance = _caution(book, probabilities, signals, day)
     return 2 * distance**2 if robust.set == "kl" else distance
 
 
-def _caution(book: Book, outlook: Outlook) -> float:
+def _caution(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
     question = question_of(book)
     if question is None:
-        likeliest = float(outlook.probabilities.max())
+        likeliest = float(probabilities.max())
     else:
-        p = _generalizable(book, outlook)
-        way = past_of(question, signals_of(book), book.settings.book.as_of).generalizable
+        p = _generalizable(question, probabilities)
+        way = past_of(question, signals, day).generalizable
         if settled(question, np.append(way[:-1], p)) is not None:  # today's belief is the outlook's
             return 0.0
         likeliest = max(p, 1 - p)
     return float(book.settings.robust.caution or 0.0) * (1 - likeliest)
 
 
-def _corners(book: Book, outlook: Outlook) -> float:
+def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
     question, ranges = question_of(book), ranges_of(book)
     assert question is not None  # the agreement of schedule and question was checked on loading
     assert ranges is not None
-    low, high = bounds(question, ranges, signals_of(book), book.settings.book.as_of)
-    p = _generalizable(book, outlook)
+    low, high = bounds(question, ranges, signals, day)
+    p = _generalizable(question, probabilities)
     if book.settings.robust.set == "kl":
         return _entropy_to(low, high, p)
     return max(high - p, p - low, 0.0)
 
 
-def _generalizable(book: Book, outlook: Outlook) -> float:
-    question = question_of(book)
-    assert question is not None
-    return float(np.ravel(generalizable(question, outlook.probabilities[None, :]))[0])
+def _generalizable(question: Question, probabilities: Vector) -> float:
+    return float(np.ravel(generalizable(question, probabilities[None, :]))[0])
 
 
 def _entropy_to(low: float, high: float, p: float) -> float:

@@ -12,14 +12,17 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import gammainccinv, gammaincinv, gammaln, log_ndtr, ndtr
 
+from allocator.book.evidence import ANY_LAB
 from allocator.errors import BadInput, Breach
 from allocator.types import Matrix, Vector
 
 DAYS_A_MONTH = 365.25 / 12
+_QUADRATURE = 32
 _NODES = 128
 """Quadrature nodes of the frailty; exact to about 1e-12 over the ranges that a book may state."""
 
@@ -44,7 +47,8 @@ class Lab:
 class Signal:
     """A dated observation: a `claim`, `verification` or `refutation` by or of a lab, or a `usage` figure.
 
-    A usage figure is a log price fall and the log usage growth that came with it.
+    A usage figure is a log price fall and the log usage growth that came with it. A claim by `ANY_LAB` was made by some
+    lab that had been silent, after the day `since`.
     """
 
     date: dt.date
@@ -52,6 +56,7 @@ class Signal:
     lab: str = ""
     price_fall: float = 0.0
     usage_growth: float = 0.0
+    since: dt.date | None = None
 
 
 @dataclass(frozen=True)
@@ -133,11 +138,81 @@ def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: 
     """(T,) the logarithm of `likelihood_ratio`, finite also where the ratio itself would not be a number."""
     z, weight = question.common
     t = np.asarray(months, dtype=float)
-    total = np.zeros((len(t), len(z)))
+    total, pooled = np.zeros((len(t), len(z))), pooled_claim(question, signals)
     for name, lab in question.labs.items():
-        total = total + np.log(of_lab(question, lab, [signal for signal in signals if signal.lab == name], t, z))
+        own = [signal for signal in signals if signal.lab == name]
+        # after a claim by any lab nobody asks who has been silent since
+        until = np.where(t >= pooled.date, pooled.since, t) if pooled is not None and name in pooled.silent else t
+        total = total + np.log(of_lab(question, lab, own, until, z))
+    if pooled is not None:
+        total = total + np.log(of_pooled(question, pooled, signals, t))
     top = total.max(axis=1)
     result: Vector = top + np.log(np.exp(total - top[:, None]) @ weight)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """The first claim by any of the labs `silent` until then, between the months `since` and `date`.
+
+    `genuine` and `empty` (nodes,) say how much likelier it is than under P, given G and the common multiplier, that
+    the first claim came then and was genuine, or without substance.
+    """
+
+    silent: tuple[str, ...]
+    since: float
+    date: float
+    genuine: Vector
+    empty: Vector
+
+
+def pooled_claim(question: Question, signals: Sequence[Signal]) -> Pooled | None:
+    """What a claim by any lab says; None where there is none.
+
+    With Q the probability under G that nobody has claimed since: the first claim came in the interval with probability
+    1 − Q(end), without substance with ∫νQ; under P with 1 − e^(−ν·length).
+    """
+    claim = next((signal for signal in signals if signal.lab == ANY_LAB and signal.kind == "claim"), None)
+    if claim is None or claim.since is None:
+        return None
+    silent = silent_labs(question, signals)
+    since, date = question.months(claim.since), question.months(claim.date)
+    z, labs = question.common[0], [question.labs[name] for name in silent]
+    rate = sum(lab.background for lab in labs)
+
+    def quiet(at: float) -> Vector:
+        result = np.full(len(z), np.exp(-rate * (at - since)))
+        for lab in labs:
+            result = result * survival(lab, at, z) / survival(lab, since, z)
+        return result
+
+    ends = sorted({since, date, *(lab.lag_months for lab in labs if since < lab.lag_months < date)})
+    nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
+    empty = np.zeros(len(z))
+    for low, high in pairwise(ends):  # smooth between the ends
+        for node, weight in zip(nodes, weights, strict=True):
+            empty += rate * weight * (high - low) / 2 * quiet(low + (node + 1) / 2 * (high - low))
+    genuine = np.maximum(1 - quiet(date) - empty, 0.0)
+    under_p = -np.expm1(-rate * (date - since))
+    return Pooled(silent, since, date, genuine / under_p, empty / under_p)
+
+
+def silent_labs(question: Question, signals: Sequence[Signal]) -> tuple[str, ...]:
+    """The labs that have claimed nothing by name."""
+    said = {signal.lab for signal in signals if signal.kind == "claim"}
+    return tuple(name for name in question.labs if name not in said)
+
+
+def of_pooled(question: Question, pooled: Pooled, signals: Sequence[Signal], t: Vector) -> Matrix:
+    """(T, nodes) what the claim by any lab contributes from its date on, graded by its verdict from that date on."""
+    genuine = np.ones(len(t))
+    for signal in signals:
+        if signal.lab == ANY_LAB and signal.kind != "claim":
+            after, yes = t >= question.months(signal.date), signal.kind == "verification"
+            se, fp = question.sensitivity, question.false_positive
+            genuine = np.where(after, genuine * (se / fp if yes else (1 - se) / (1 - fp)), genuine)
+    claimed = genuine[:, None] * pooled.genuine + pooled.empty
+    result: Matrix = np.where((t >= pooled.date)[:, None], claimed, 1.0)
     return result
 
 
@@ -182,10 +257,10 @@ def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.d
 
     The joint prior is updated on both axes at once.
     """
-    return _updated(question.prior, _log_evidence(question, signals, days))
+    return updated(question.prior, log_evidence(question, signals, days))
 
 
-def _updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
+def updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
     """(T, K) probabilities times evidence, normalised: only what the evidence differs by between scenarios counts."""
     top = log_evidence[:, probabilities > 0].max(axis=1, keepdims=True)
     # beyond e^-500 a scenario is excluded either way; the bound keeps it from being impossible for ever
@@ -194,7 +269,7 @@ def _updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
     return sound(result, "question", "its probabilities")
 
 
-def _log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
+def log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
     """(T, K) log of what the evidence of each day multiplies odds by: the likelihood ratio of G against P, and the
     Bayes factor that the usage figures give the Jevons regime.
 
@@ -246,8 +321,8 @@ def moved_by(
     question: Question, probabilities: Vector, signals: Sequence[Signal], since: dt.date, until: dt.date
 ) -> Vector:
     """(K,) somebody else's probabilities of `since`, moved to `until` by the same evidence (the market's)."""
-    before, after = _log_evidence(question, signals, [since, until])
-    result: Vector = _updated(probabilities, (after - before)[None, :])[0]
+    before, after = log_evidence(question, signals, [since, until])
+    result: Vector = updated(probabilities, (after - before)[None, :])[0]
     return result
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.outlook.beliefs import Question, Signal, generalizable, of_lab, posterior, survival
+from allocator.book.evidence import ANY_LAB
+from allocator.outlook.beliefs import Question, Signal, generalizable, of_lab, posterior, silent_labs, survival
 from allocator.outlook.past import Past, past_of
 from allocator.types import Vector
 
@@ -23,9 +24,9 @@ def claim_probability(question: Question, signals: Sequence[Signal], day: dt.dat
     """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
     z, weight = question.common
     t = question.months(day)
-    silent = [
-        lab for name, lab in question.labs.items() if not any(s.lab == name and s.kind == "claim" for s in signals)
-    ]
+    if any(signal.lab == ANY_LAB for signal in signals):
+        return 0.0  # the first claim is there, and nobody is asked who else makes one
+    silent = [question.labs[name] for name in silent_labs(question, signals)]
     p = float(generalizable(question, posterior(question, signals, [day]))[0])
     seen = np.ones((1, len(z)))
     for name, lab in question.labs.items():
@@ -64,9 +65,12 @@ def jevons_of(question: Question, probabilities: Vector) -> float | None:
 
 def _of_labs(question: Question, signals: Sequence[Signal], day: dt.date) -> Iterator[tuple[str, Signal]]:
     """A claim by each lab that is silent, the verification and refutation of each claim that is open."""
-    for name in question.labs:
+    pooled = any(signal.lab == ANY_LAB for signal in signals)
+    for name in (*question.labs, *((ANY_LAB,) if pooled else ())):
         own = {signal.kind for signal in signals if signal.lab == name}
         if "verification" in own or "refutation" in own:
+            continue
+        if pooled and "claim" not in own:
             continue
         for kind in ("verification", "refutation") if "claim" in own else ("claim",):
             yield f"{kind} {'by' if kind == 'claim' else 'of'} {name}", Signal(day, kind, name)

@@ -6,10 +6,12 @@ import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.evidence import ALWAYS, APPLICATION
+from allocator.book.sections import DAYS_A_YEAR
 from allocator.outlook.beliefs import Demand, Lab, Question, Signal, moved_by, posterior, sound
 from allocator.outlook.efficiency import (
     Loadings,
@@ -103,7 +105,8 @@ def signals_of(book: Book) -> list[Signal]:
             row["date"].date(),
             str(row["kind"]),
             "" if row["kind"] == "usage" else str(row["source"]),
-            *((float(row["price_fall"]), float(row["usage_growth"])) if row["kind"] == "usage" else ()),
+            *((float(row["price_fall"]), float(row["usage_growth"])) if row["kind"] == "usage" else (0.0, 0.0)),
+            row["since"].date() if "since" in row and pd.notna(row["since"]) else None,
         )
         for _, row in book.signals.iterrows()
     ]
@@ -126,14 +129,20 @@ def modelled(book: Book) -> Modelled | None:
     settings = book.settings
     if settings.model is None:
         return None
-    technique = Technique(**settings.model.model_dump())
-    years = settings.horizon.months / 12
-    loadings = _loadings(book)
-    state = market(_scenarios(book), technique, years)
+    technique = Technique(**settings.model.model_dump(exclude={"since"}))
+    years, loadings = settings.years, _loadings(book)
+    state = market(_scenarios(book), technique, years + _adopted(book))
     values = value_multipliers(state, loadings, technique)
     anchor, then, now = _anchor(book, sound(values, "model", "what the names are worth"))
     returns = sound(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
     return Modelled(state, loadings, technique, values, anchor, returns, then, now)
+
+
+def _adopted(book: Book) -> float:
+    """Years for which labs have been adopting the technique by as_of."""
+    model = book.settings.model
+    since = None if model is None else model.since
+    return 0.0 if since is None else (book.settings.book.as_of - since).days / DAYS_A_YEAR
 
 
 def _scenarios(book: Book) -> Scenarios:

@@ -48,7 +48,7 @@ def outlook_of(book: Book) -> Outlook:
     Raises:
         BadInput: the price history cannot give a covariance by the rules of `[risk]`.
     """
-    years = book.settings.horizon.months / 12
+    years = book.settings.years
     returns, cash_returns = _returns(book, years)
     return Outlook(
         scenarios=book.scenarios,

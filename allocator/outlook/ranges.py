@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.outlook.beliefs import Question, Signal, generalizable, of_lab, posterior
+from allocator.book.evidence import ANY_LAB
+from allocator.outlook.beliefs import Question, Signal, generalizable, log_likelihood_ratio, of_lab, posterior
 from allocator.types import Matrix, Vector
 
 _GRID = (33, 257)
 """Disclosures and hazards of the first look; in ln(hazard) nothing is narrower than about 1, so no peak is lost."""
+_POOLED_GRID = (5, 17)
+"""Where a claim by any lab joins the labs and each point takes a quadrature."""
 _CLOSER = (9, 9)
 _LOOKS = 14
 """Each look spans two cells of the last one: 14 of them pin the place down to 1e-8 of a cell, its value to rounding."""
@@ -64,7 +67,8 @@ def _extreme(
 ) -> tuple[float, float]:
     """Disclosure and hazard where G explains what was seen best (`sign` 1) or worst (−1): a grid, then ever closer."""
     (d_low, d_high), (h_low, h_high) = ranges.disclosure, ranges.hazard
-    disclosures, hazards = np.linspace(d_low, d_high, _GRID[0]), np.geomspace(h_low, h_high, _GRID[1])
+    grid = _POOLED_GRID if any(signal.lab == ANY_LAB for signal in signals) else _GRID
+    disclosures, hazards = np.linspace(d_low, d_high, grid[0]), np.geomspace(h_low, h_high, grid[1])
     best = (-np.inf, d_low, h_low)
     for _ in range(_LOOKS):
         ratios = sign * _ratios(question, signals, day, background, disclosures, hazards)
@@ -93,6 +97,8 @@ def _ratios(
     z, weight = question.common
     rates = (hazards[:, None] * z).ravel()
     month = np.array([question.months(day)])
+    if any(signal.lab == ANY_LAB for signal in signals):
+        return _pooled_ratios(question, signals, month, background, disclosures, hazards)
     product = np.ones((len(disclosures), len(hazards), len(z)))
     for name, lab in question.labs.items():
         own = [signal for signal in signals if signal.lab == name]
@@ -101,3 +107,20 @@ def _ratios(
         product *= 1 + disclosures[:, None, None] * more
     result: Matrix = product @ weight
     return result
+
+
+def _pooled_ratios(
+    question: Question,
+    signals: Sequence[Signal],
+    month: Vector,
+    background: float,
+    disclosures: Vector,
+    hazards: Vector,
+) -> Matrix:
+    """(D, H) the same with a claim by any lab, which joins the labs: point by point."""
+    found = np.zeros((len(disclosures), len(hazards)))
+    for i, j in np.ndindex(found.shape):
+        values = {"disclosure": float(disclosures[i]), "hazard": float(hazards[j]), "background": background}
+        labs = {name: replace(lab, **values) for name, lab in question.labs.items()}
+        found[i, j] = log_likelihood_ratio(replace(question, labs=labs), signals, month)[0]
+    return found

@@ -52,7 +52,7 @@ def risk_of(book: Book) -> FactorRisk:
         BadInput: the price history is too short, or has blanks or late listings that no rule allows.
     """
     settings = book.settings.risk
-    years = book.settings.horizon.months / 12
+    years = book.settings.years
     if settings.source == "prices":
         return _from_prices(book, settings).over(years)
     if settings.source == "covariance":

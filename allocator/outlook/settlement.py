@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 
+from allocator.book.evidence import ANY_LAB
 from allocator.outlook.beliefs import (
     DAYS_A_MONTH,
     Lab,
@@ -29,6 +30,8 @@ from allocator.outlook.beliefs import (
     disclosing,
     generalizable,
     of_lab,
+    of_pooled,
+    pooled_claim,
     posterior,
     survival,
 )
@@ -152,12 +155,18 @@ class _Told:
 def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector) -> _Today:
     """What is seen, what is open, and who is silent."""
     now, (z, weight) = question.months(day), question.common
-    claims, tests, seen = _open_claims(signals), [], weight
+    claims, tests, seen, pooled = _open_claims(signals), [], weight, pooled_claim(question, signals)
+    if pooled is not None:
+        if ANY_LAB in claims:
+            tests.append(_Test(_due(pooled.date, now), pooled.genuine, pooled.empty))
+        else:
+            seen = seen * of_pooled(question, pooled, signals, np.array([now]))[0]
     for name, lab in question.labs.items():
-        if name in claims:
+        if pooled is not None and name in pooled.silent:
+            seen = seen * survival(lab, pooled.since, z)
+        elif name in claims:
             at = question.months(claims[name].date)
-            due = at + VERIFIED_AFTER - now if at + VERIFIED_AFTER > now else VERIFIED_AFTER
-            tests.append(_Test(due, disclosing(lab, at, z) / lab.background, survival(lab, at, z)))
+            tests.append(_Test(_due(at, now), disclosing(lab, at, z) / lab.background, survival(lab, at, z)))
         else:
             own = [signal for signal in signals if signal.lab == name]
             seen = seen * of_lab(question, lab, own, np.array([now]), z)[0]
@@ -166,8 +175,14 @@ def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: V
     for test in reversed(tests):
         rest.insert(0, rest[0] * (test.genuine + test.empty))
     p = float(generalizable(question, posterior(question, signals, [day]))[0])
-    silent = tuple(lab for name, lab in question.labs.items() if not any(s.lab == name for s in signals))
+    quiet = () if pooled is not None else tuple(question.labs)
+    silent = tuple(question.labs[name] for name in quiet if not any(s.lab == name for s in signals))
     return _Today(question, now, ahead, p, silent, seen, tuple(tests), tuple(rest))
+
+
+def _due(claimed: float, now: float) -> float:
+    """In how many months the verdict on a claim comes; one that is overdue takes as long again."""
+    return claimed + VERIFIED_AFTER - now if claimed + VERIFIED_AFTER > now else VERIFIED_AFTER
 
 
 def _open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:

@@ -29,7 +29,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             "as_of": book.settings.book.as_of.isoformat(),
             "currency": book.settings.book.currency,
             "value": round(book.value, 2),
-            "horizon_months": book.settings.horizon.months,
+            "horizon_months": round(book.settings.months, 6),
         },
         "positions": _positions(plan),
         "orders": [

@@ -24,7 +24,7 @@ def explanation_document(found: Explanation, one: About | None = None) -> dict[s
             "name": settings.book.name,
             "account": plan.book.account,
             "as_of": settings.book.as_of.isoformat(),
-            "horizon_months": settings.horizon.months,
+            "horizon_months": round(settings.months, 6),
         },
         "verdict": plan.worth.verdict,
         "reasons": reasons_document(plan),

@@ -118,8 +118,8 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             '[mandate]\nobjective = "max_return"',
             "book.toml:12 mandate.objective",
             "max_return",
-            "must be one of 'return_minus_risk' or 'minimum_variance'",
-            "known here: minimum_variance, return_minus_risk",
+            "must be one of 'return_minus_risk', 'minimum_variance', 'log', 'crra' or 'return'",
+            "did you mean 'return'?",
         ),
         (
             "[mandate]\nrisk_aversion = -1",

@@ -1,0 +1,85 @@
+"""From a book to its mandate in stages: the same wishes at every review, on that day's evidence, prices and locks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.mandate.ambiguity import Ambiguity, Known, ambiguity_of
+from allocator.mandate.caution import radius_at
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
+from allocator.mandate.staged import Staged
+from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
+from allocator.mandate.wanted import mandate_of
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.reviews import Staging, staging_of
+from allocator.types import Vector
+
+
+def staged_of(book: Book, outlook: Outlook) -> Staged:
+    """The mandate of a book whose objective is a utility, over the tree of its reviews."""
+    staging, stated = staging_of(book, outlook), mandate_of(book, outlook)
+    ambiguities = tuple(_ambiguity(book, staging, node) for node in range(staging.tree.nodes))
+    growth, _ = staging.tree.since_now()
+    return Staged(
+        tree=staging.tree,
+        mandates=tuple(
+            _at(book, stated, staging, node, growth[node], ambiguities[node]) for node in range(staging.tree.nodes)
+        ),
+        outlooks=staging.outlooks,
+        ambiguities=ambiguities,
+        utility=utility_of(book),
+        risk_charge=book.settings.mandate.step_risk,
+    )
+
+
+def utility_of(book: Book) -> Utility:
+    """What the final wealth is worth."""
+    wanted = book.settings.mandate
+    if wanted.objective == "log":
+        return Log()
+    return PowerUtility(float(wanted.relative_risk_aversion or 0.0)) if wanted.objective == "crra" else Linear()
+
+
+def _ambiguity(book: Book, staging: Staging, node: int) -> Ambiguity:
+    """The set that `[robust]` names, at the radius that the evidence at the node leaves."""
+    robust, state = book.settings.robust, staging.states[node]
+    radius = radius_at(book, staging.outlooks[node].probabilities, state.signals, state.told)
+    return ambiguity_of(robust.set, radius) if robust.set != "none" else Known()
+
+
+def _at(book: Book, stated: Mandate, staging: Staging, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
+    """The mandate at one node: locks that have ended are gone, volumes in money have grown with prices."""
+    if node == 0:
+        return stated
+    locked_until = _locks(book)
+    day = pd.Timestamp(staging.states[node].day)
+
+    def linear(rule: LinearRule) -> LinearRule | None:
+        if isinstance(rule, NoTrade) and rule.why == NoTrade.why:
+            still = [i for i, name in enumerate(rule.names) if locked_until[name] > day]
+            names, at = tuple(rule.names[i] for i in still), tuple(rule.at[i] for i in still)
+            return replace(rule, names=names, at=at) if still else None
+        if isinstance(rule, Participation):
+            return replace(rule, volumes=tuple(np.array(rule.volumes) * growth[list(rule.at)]))
+        return rule
+
+    def convex(rule: ConvexRule) -> ConvexRule:
+        return replace(rule, ambiguity=ambiguity) if isinstance(rule, WorstCaseFloor) else rule
+
+    rules = [linear(rule) for rule in stated.linear_rules]
+    return replace(
+        stated,
+        linear_rules=tuple(rule for rule in rules if rule is not None),
+        convex_rules=tuple(map(convex, stated.convex_rules)),
+        impact=None if stated.impact is None else stated.impact / np.sqrt(growth),
+    )
+
+
+def _locks(book: Book) -> dict[str, pd.Timestamp]:
+    """Until when each name cannot be traded."""
+    return {} if "tradable_from" not in book.exposures else dict(book.exposures["tradable_from"].dropna())

@@ -1,0 +1,192 @@
+"""From a book to its tree: what may be known at each review date, how likely that is, and what prices then hold.
+
+While labs are silent a review finds either that the silence has lasted or that one of them has claimed since the last
+review; the claim is judged by the review after. After a verdict, and after the last review, the tree looks no further:
+what else may be learnt is left out, which understates what waiting is worth. Usage figures move no branch.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.evidence import ANY_LAB
+from allocator.book.sections import DAYS_A_YEAR
+from allocator.outlook.beliefs import (
+    DAYS_A_MONTH,
+    Question,
+    Signal,
+    generalizable,
+    log_evidence,
+    posterior,
+    silent_labs,
+    updated,
+)
+from allocator.outlook.coming import claim_probability
+from allocator.outlook.model import modelled, question_of, signals_of
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.tree import Tree
+from allocator.types import Matrix, Vector
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The evidence at a node: `signals` seen by `day`; `told` is the day that its evidence is of.
+
+    `told` is earlier than `day` where a verdict on a lab's claim has come and nobody looks at the other labs' silence
+    since.
+    """
+
+    name: str
+    kind: str
+    day: dt.date
+    told: dt.date
+    signals: tuple[Signal, ...]
+    parent: int
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Staging:
+    """A book's tree, the outlook at each decision node (D,) from there to the horizon, and the evidence there."""
+
+    tree: Tree
+    outlooks: tuple[Outlook, ...]
+    states: tuple[State, ...]
+
+
+def staging_of(book: Book, outlook: Outlook) -> Staging:
+    """The tree of a book's reviews; one decision node where it has none."""
+    states = tuple(_states(book))
+    beliefs, market = _probabilities(book, outlook, states)
+    growth, cash = _growth_since_now(book, outlook, states, market)
+    years = np.array([_years(book, state.day) for state in states])
+    parents = np.array([state.parent for state in states])
+    last = np.setdiff1d(np.arange(len(states)), parents)
+    leaf_parents = np.repeat(last, len(outlook.scenarios))
+    leaf_scenarios = np.tile(np.arange(len(outlook.scenarios)), len(last))
+    end, cash_end = 1 + outlook.returns, 1 + outlook.cash_returns
+    above = np.maximum(parents, 0)
+    tree = Tree(
+        names=tuple(state.name for state in states),
+        kinds=tuple(state.kind for state in states),
+        dates=tuple(state.day for state in states),
+        parents=parents,
+        probabilities=np.array([state.probability for state in states]),
+        beliefs=beliefs,
+        growth=growth / growth[above],
+        cash_growth=cash / cash[above],
+        leaf_parents=leaf_parents,
+        leaf_scenarios=leaf_scenarios,
+        leaf_probabilities=beliefs[leaf_parents, leaf_scenarios],
+        leaf_growth=end[leaf_scenarios] / growth[leaf_parents],
+        leaf_cash_growth=cash_end[leaf_scenarios] / cash[leaf_parents],
+    )
+    outlooks = tuple(
+        replace(
+            outlook,
+            probabilities=beliefs[i],
+            returns=end / growth[i] - 1,
+            cash_returns=cash_end / cash[i] - 1,
+            risk=outlook.risk if i == 0 else outlook.risk.over((outlook.years - years[i]) / outlook.years),
+            years=outlook.years - float(years[i]),
+        )
+        for i in range(len(states))
+    )
+    return Staging(tree, outlooks, states)
+
+
+def _years(book: Book, day: dt.date) -> float:
+    return (day - book.settings.book.as_of).days / DAYS_A_YEAR
+
+
+def _states(book: Book) -> Iterator[State]:
+    """The nodes, parents before children: each review's, then the next one's."""
+    as_of, signals = book.settings.book.as_of, tuple(signals_of(book))
+    root = State("now", "now", as_of, as_of, signals, -1, 1.0)
+    yield root
+    question = question_of(book)
+    if question is None:
+        return
+    level, count = [(0, root)], 1
+    for day in book.settings.horizon.reviews:
+        following = []
+        for at, state in level:
+            for child in _next(question, state, at, day):
+                yield child
+                following.append((count, child))
+                count += 1
+        level = following
+
+
+def _next(question: Question, state: State, at: int, day: dt.date) -> Iterator[State]:
+    """What the review on `day` may find, coming from `state`."""
+    judged = {signal.lab for signal in state.signals if signal.kind in ("verification", "refutation")}
+    claims = [signal.lab for signal in state.signals if signal.kind == "claim" and signal.lab not in judged]
+    if claims:
+        yield from _judged(question, state, at, day, claims)
+    elif silent_labs(question, state.signals) and not any(signal.lab == ANY_LAB for signal in state.signals):
+        claimed = claim_probability(question, state.signals, state.day, (day - state.day).days / DAYS_A_MONTH)
+        yield State(f"silent until {day}", "silent", day, day, state.signals, at, 1 - claimed)
+        said = (*state.signals, Signal(day, "claim", ANY_LAB, since=state.day))
+        yield State(f"claimed by {day}", "claimed", day, day, said, at, claimed)
+
+
+def _judged(question: Question, state: State, at: int, day: dt.date, claims: Sequence[str]) -> Iterator[State]:
+    """Every outcome of the open claims, with its probability under today's belief."""
+    for outcome in product((True, False), repeat=len(claims)):
+        kinds = ["verification" if yes else "refutation" for yes in outcome]
+        pooled = claims == [ANY_LAB]
+        told = day if pooled else state.told
+        verdicts = [Signal(told, kind, lab) for kind, lab in zip(kinds, claims, strict=True)]
+        said = (*state.signals, *verdicts)
+        fp = question.false_positive
+        under_p = float(np.prod([fp if yes else 1 - fp for yes in outcome]))
+        before = float(generalizable(question, posterior(question, state.signals, [state.told]))[0])
+        after = float(generalizable(question, posterior(question, said, [told]))[0])
+        # the verdict is as likely under G as it moves the odds
+        under_g = under_p * (after / (1 - after)) / (before / (1 - before))
+        kind = "verified" if all(outcome) else "refuted" if not any(outcome) else "mixed"
+        words = (
+            kind
+            if pooled
+            else ", ".join(
+                f"{lab} {'verified' if yes else 'refuted'}" for lab, yes in zip(claims, outcome, strict=True)
+            )
+        )
+        yield State(f"{words} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
+
+
+def _probabilities(book: Book, outlook: Outlook, states: Sequence[State]) -> tuple[Matrix, Matrix | None]:
+    """(D, K) our beliefs and the market's at each node, both moved by the same evidence since now."""
+    question, model = question_of(book), modelled(book)
+    market = None if model is None else model.market_now
+    if question is None or len(states) == 1:
+        return outlook.probabilities[None, :], None if market is None else market[None, :]
+    evidence = np.array([log_evidence(question, state.signals, [state.told])[0] for state in states])
+    moved = evidence - evidence[0]
+    beliefs = np.concatenate([updated(outlook.probabilities, one[None, :]) for one in moved])
+    return beliefs, None if market is None else np.concatenate([updated(market, one[None, :]) for one in moved])
+
+
+def _growth_since_now(
+    book: Book, outlook: Outlook, states: Sequence[State], market: Matrix | None
+) -> tuple[Matrix, Vector]:
+    """(D, N) and (D,) prices and cash at each node per unit of today's: (1 + k)^t·(Σ π_t g / Σ π_0 g)^J.
+
+    g is the growth to the horizon in each scenario and π the market's probabilities: the announcement share J of the
+    re-pricing comes with the news, the rest on the way to the horizon (design §5).
+    """
+    if market is None or len(states) == 1:
+        return np.ones((1, len(book.instruments))), np.ones(1)
+    years = np.array([_years(book, state.day) for state in states])
+    required = np.asarray(book.exposures["required_return"], dtype=np.float64)
+    share = float(book.settings.horizon.announcement_share or 0.0)
+    implied = market @ (1 + outlook.returns)
+    growth = (1 + required) ** years[:, None] * (implied / implied[0]) ** share
+    return growth, (1 + float(book.cash_required_return or 0.0)) ** years
