@@ -10,6 +10,7 @@ from allocator.commands.claims import claims
 from allocator.commands.explain import explain
 from allocator.commands.implied import implied
 from allocator.commands.init import init
+from allocator.commands.outlook import outlook
 from allocator.commands.rebalance import rebalance
 from allocator.commands.returns import returns
 from allocator.commands.schema import schema
@@ -31,7 +32,7 @@ def main() -> None:
     """
 
 
-for command in (init, check, beliefs, returns, implied, claims, rebalance, explain, schema):
+for command in (init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from allocator.commands.answer import answers, book_options
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book
 
 
 @click.command()
@@ -38,6 +42,8 @@ def rebalance(
 
         loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")
+        if loaded.settings.in_stages:
+            return _in_stages(loaded, out, say, as_json=as_json)
         from allocator.plan.document import plan_document
         from allocator.plan.rebalance import rebalance as solve
 
@@ -52,4 +58,26 @@ def rebalance(
         from allocator.display.planned import show_plan
 
         show_plan(plan)
+    return document
+
+
+def _in_stages(book: Book, out: str | None, say: Callable[[str], None], *, as_json: bool) -> dict[str, Any]:
+    """Today's orders as the first step of a policy, and how it lets go of its caution."""
+    from allocator.plan.release import released
+    from allocator.plan.stages import rebalance_in_stages
+    from allocator.plan.stages_document import stages_document
+
+    plan = rebalance_in_stages(book, progress=say)
+    say("pricing caution at every review")
+    release = released(book, plan.followed)
+    document = stages_document(plan, release)
+    if out is not None:
+        from allocator.plan.files import write_plan
+
+        written = write_plan(plan, document, Path(out))
+        click.echo("wrote " + " and ".join(map(str, written)), err=True)
+    if not as_json:
+        from allocator.display.staged import show_staged
+
+        show_staged(plan, release)
     return document

@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -190,3 +191,33 @@ def _growth_since_now(
     implied = market @ (1 + outlook.returns)
     growth = (1 + required) ** years[:, None] * (implied / implied[0]) ** share
     return growth, (1 + float(book.cash_required_return or 0.0)) ** years
+
+
+def tree_document(book: Book, staging: Staging) -> dict[str, Any]:
+    """The tree as plain data; its JSON Schema is `schemas/outlook.schema.json`."""
+    tree, settings = staging.tree, book.settings
+    reached, _ = tree.reach()
+    growth, _ = tree.since_now()
+    return {
+        "format": "allocator.outlook/1",
+        "book": {
+            "name": settings.book.name,
+            "as_of": settings.book.as_of.isoformat(),
+            "until": None if settings.horizon.until is None else settings.horizon.until.isoformat(),
+            "announcement_share": settings.horizon.announcement_share,
+        },
+        "nodes": [
+            {
+                "node": tree.names[i],
+                "kind": tree.kinds[i],
+                "date": tree.dates[i].isoformat(),
+                "parent": int(tree.parents[i]),
+                "probability": float(tree.probabilities[i]),
+                "reach": float(reached[i]),
+                "beliefs": dict(zip(staging.outlooks[i].scenarios, map(float, tree.beliefs[i]), strict=True)),
+                "prices": dict(zip(book.instruments, map(float, growth[i]), strict=True)),
+            }
+            for i in range(tree.nodes)
+        ],
+        "outcomes": tree.leaves,
+    }

@@ -46,7 +46,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "worth": _worth(plan),
         "reasons": reasons_document(plan),
         "figures": {
-            name: _figures(figures)
+            name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
         "scenarios": _scenarios(plan),
@@ -146,7 +146,8 @@ def _weight(weight: float) -> float:
     return round(float(weight), 8) + 0.0
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
+def figures_document(figures: Figures) -> dict[str, Any]:
+    """One portfolio's figures, rounded to the decimals that are stable."""
     named: dict[str, Any] = {
         name: None if (value := getattr(figures, name)) is None else _weight(value)
         for name in (

@@ -13,13 +13,14 @@ from typing import Any
 
 from allocator.errors import BadInput, Breach
 from allocator.plan.plan import Plan
+from allocator.plan.stages import StagedPlan
 
 COLUMNS = (
     "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
 )  # fmt: skip
 
 
-def write_plan(plan: Plan, document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
+def write_plan(plan: Plan | StagedPlan, document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     """Write `orders.csv` and `plan.json` into `folder`: both whole, or neither.
 
     Raises:
@@ -61,7 +62,7 @@ def _replace_all(contents: dict[Path, bytes], temporary: Path) -> None:
         raise
 
 
-def orders_csv(plan: Plan) -> str:
+def orders_csv(plan: Plan | StagedPlan) -> str:
     """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
     settings, names = plan.book.settings.book, plan.book.exposures["name"]
     at = {name: i for i, name in enumerate(plan.book.instruments)}

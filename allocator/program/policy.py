@@ -115,7 +115,8 @@ def policy_of(
 ) -> Policy:
     """The best policy over a tree, checked outside the solver.
 
-    `fixed` (N,) are the root's holdings where they are decided already; without `trading` nothing is traded after it.
+    `fixed` (N,) are the root's holdings where they are decided already, and their rules looked at; without `trading`
+    nothing is traded after it.
 
     Raises:
         Infeasible: the rules cannot hold together at every node.
@@ -131,7 +132,8 @@ def policy_of(
             attempts.append(f"{solver}: {status}" if found is None else f"{solver}: residuals are {found.worst:.1e}")
             continue
         try:
-            policy = _followed(staged, start, made, solver, tuple(attempts), found, trading=trading)
+            ruled = range(0 if fixed is None else 1, staged.tree.nodes if trading else 1)
+            policy = _followed(staged, start, made, solver, tuple(attempts), found, ruled)
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
@@ -145,8 +147,7 @@ def _followed(
     solver: str,
     attempts: tuple[str, ...],
     canonical: CanonicalCheck,
-    *,
-    trading: bool,
+    ruled: Sequence[int],
 ) -> Policy:
     """The solver's trades followed forward, and every check of the policy that they make.
 
@@ -160,7 +161,7 @@ def _followed(
     claimed = float(made.problem.value) - TIE_BREAK * traded
     if not abs(policy.objective - claimed) <= _DISAGREES * max(1.0, abs(claimed)):
         raise NotSolved(f"the formulas give {policy.objective:.9g} where the solver says {claimed:.9g}")
-    refuse_broken(policy, range(nodes) if trading else range(1))
+    refuse_broken(policy, ruled)
     return policy
 
 

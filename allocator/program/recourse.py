@@ -10,7 +10,7 @@ that takes less time than solving it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cvxpy as cp
@@ -62,8 +62,8 @@ class _Nodes:
 def staging(staged: Staged, start: Start, *, fixed: Vector | None = None, trading: bool = True) -> Staging:
     """The program of a mandate over a tree from `start`.
 
-    `fixed` (N,) are holdings after the root's trades that somebody else decided; without `trading` nothing is traded
-    after the root: a policy that commits now.
+    `fixed` (N,) are holdings after the root's trades that somebody else decided, and whose rules he has looked at;
+    without `trading` nothing is traded after the root: a policy that commits now.
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
@@ -97,7 +97,7 @@ def staging(staged: Staged, start: Start, *, fixed: Vector | None = None, tradin
         *measured,
         losses,
         *_worst_cases(staged, v, theta),
-        *_rules(staged, v, trading=trading),
+        *_rules(staged, v, range(0 if fixed is None else 1, nodes if trading else 1)),
     ]
     if fixed is not None:
         constraints.append(v.holdings[:names] == fixed)
@@ -187,10 +187,9 @@ def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.C
         yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
 
 
-def _rules(staged: Staged, v: _Nodes, *, trading: bool) -> Iterator[cp.Constraint]:
-    """Every rule at every decision node; at the root alone where nothing is traded later."""
+def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:
+    """Every rule at the decision nodes `at`."""
     names = staged.tree.growth.shape[1]
-    at = range(staged.tree.nodes) if trading else range(1)
     blocks = [_linear(staged, node) for node in at]
     if any(block.shape[0] for block, _ in blocks):
         left, limits = sp.csr_array(sp.vstack([block for block, _ in blocks])), np.concatenate([b for _, b in blocks])

@@ -1,0 +1,104 @@
+"""How the plan lets go of its caution: at each node, what is believed, how far we guard and what that costs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.mandate.ambiguity import Known
+from allocator.mandate.counted import bucket_shares
+from allocator.outlook.beliefs import generalizable
+from allocator.outlook.model import question_of
+from allocator.program.policy import Policy, follow, policy_of
+from allocator.program.solve import Limits
+
+HEADLINE = ("efficiency", "capital_intensity")
+"""The buckets that the question divides."""
+_SHOWN = 0.0005
+"""Of the account: smaller trades are no news."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A trade at a node as a part of the account there, positive to buy."""
+
+    instrument: str
+    part: float
+
+
+@dataclass(frozen=True)
+class Release:
+    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
+
+    `caution_bps` is the price of caution from there on: how much more sure return the policy that trusts the belief
+    would have under it, in bps of the account at the node. `shares` by bucket are of the account after trades. `moves`
+    are the trades there, largest first.
+    """
+
+    name: str
+    kind: str
+    date: dt.date
+    probability: float
+    generalizable: float | None
+    settled: bool
+    radius: float
+    caution_bps: float
+    shares: dict[str, float]
+    cash: float
+    moves: tuple[Move, ...]
+
+
+def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[Release, ...]:
+    """Every decision node of a policy, in the order of the tree.
+
+    Raises:
+        NotSolved: what the policy that trusts the belief would do at a node was not found.
+    """
+    staged = policy.staged
+    tree, question = staged.tree, question_of(book)
+    reached, _ = tree.reach()
+    found = []
+    for node in range(tree.nodes):
+        moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
+        order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
+        shares = {
+            name: float(bucket_shares(book, name) @ policy.holdings[node] / policy.wealth[node]) for name in HEADLINE
+        }
+        p = None if question is None else float(generalizable(question, tree.beliefs[node][None, :])[0])
+        found.append(
+            Release(
+                name=tree.names[node],
+                kind=tree.kinds[node],
+                date=tree.dates[node],
+                probability=float(reached[node]),
+                generalizable=p,
+                settled=p is not None and question is not None and max(p, 1 - p) >= question.threshold,
+                radius=float(getattr(staged.ambiguities[node], "radius", 0.0)),
+                caution_bps=price_of_caution(policy, node, limits) * 1e4,
+                shares=shares,
+                cash=float(policy.cash[node] / policy.wealth[node]),
+                moves=tuple(Move(book.instruments[i], float(moved[i])) for i in order),
+            )
+        )
+    return tuple(found)
+
+
+def price_of_caution(policy: Policy, node: int, limits: Limits | None = None) -> float:
+    """What guarding costs from `node` on if the belief is right: sure return under it, of the policy that trusts it,
+    less that of ours (price of robustness, science §3.8). As a part of the account at the node.
+
+    Raises:
+        NotSolved: the policy that trusts the belief was not found.
+    """
+    unit = float(policy.wealth_before[node])
+    below = policy.staged.below(node, unit)
+    if all(isinstance(ambiguity, Known) for ambiguity in below.ambiguities):
+        return 0.0
+    trusting = replace(below, ambiguities=(Known(),) * below.tree.nodes)
+    start, at = policy.start_of(node), policy.staged.tree.below(node)[1]
+    ours = follow(trusting, start, (policy.bought - policy.sold)[at] / unit)
+    best = policy_of(trusting, start, limits)
+    return max(best.equivalent - ours.equivalent, 0.0)

@@ -1,0 +1,189 @@
+"""`rebalance_in_stages(book)`: today's orders as the first step of a policy that decides again at every review.
+
+The policy is solved over the tree and checked outside the solver; today's targets become whole lots; what the lots are
+worth, and what holding is worth, is asked of the tree again with today's trades given and every later one open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from allocator.book.book import Book
+from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
+from allocator.mandate.mandate import Mandate, untraded
+from allocator.mandate.prechecks import refuse_hopeless
+from allocator.mandate.reviewed import staged_of
+from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Trade
+from allocator.mandate.staged import Staged
+from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.plan.certificate import refuse_broken
+from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
+from allocator.plan.plan import Figures, Order, figures, orders
+from allocator.plan.targets import as_trade
+from allocator.plan.worth import Verdict
+from allocator.program.compile import Start
+from allocator.program.conflicts import explain_conflict
+from allocator.program.policy import Policy, policy_of
+from allocator.program.solve import Limits
+
+R = TypeVar("R")
+_BROKEN = 1e-9
+"""Of a rule's own unit: what whole lots are allowed, today's holdings are allowed too."""
+
+
+@dataclass(frozen=True, eq=False)
+class StagedPlan:
+    """Today's whole-lot orders and the policy that they begin.
+
+    `policy` is the best one with fractional trades; `with_lots` begins with the lots that were weighed, `holding` with
+    today's holdings, and both decide anew at every review. `final` is today's portfolio after `orders`: the lots, or
+    what is held where the verdict is to hold.
+    """
+
+    book: Book
+    outlook: Outlook
+    staged: Staged
+    start: Start
+    policy: Policy
+    with_lots: Policy
+    holding: Policy
+    target: Trade
+    weighed: Trade
+    final: Trade
+    orders: tuple[Order, ...]
+    weighed_orders: tuple[Order, ...]
+    verdict: Verdict
+    readings: tuple[Reading, ...]
+    before: Figures
+    after: Figures
+
+    @property
+    def followed(self) -> Policy:
+        """The policy that today's portfolio begins."""
+        return self.holding if self.verdict == "hold" else self.with_lots
+
+    @property
+    def tickets(self) -> float:
+        """Money for the tickets of the orders that were weighed."""
+        return self.book.settings.costs.ticket * len(self.weighed_orders)
+
+    @property
+    def gain_bps(self) -> float:
+        """What trading today gains over holding until the first review, in sure return, after costs and tickets."""
+        gain = self.with_lots.equivalent - self.holding.equivalent - self.tickets / self.book.value
+        return gain * 1e4
+
+    @property
+    def rounding_bps(self) -> float:
+        """What whole lots cost against fractional trades, in sure return."""
+        return (self.policy.equivalent - self.with_lots.equivalent) * 1e4
+
+
+def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = None) -> StagedPlan:
+    """Turn a book whose objective is a utility into whole-lot orders for today and a policy for its reviews.
+
+    Raises:
+        BadInput: the price history cannot give a covariance.
+        BadMandate: the objective is no utility; `rebalance` is for it.
+        Infeasible: rules cannot hold together, now or at a review, or no whole lots keep them.
+        NotSolved: no solver gave an answer that passes our own checks.
+    """
+    if not book.settings.in_stages:
+        rule, cure = "is no utility of the final wealth", "use `rebalance`, or choose log, crra or return"
+        raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
+    say = progress or (lambda _: None)
+    say("reading the outlook")
+    outlook = outlook_of(book)
+    refuse_hopeless(book, outlook)
+    staged, start = staged_of(book, outlook), Start(book.weights, book.cash / book.value)
+    mandate = staged.mandates[0]
+    limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
+    say(f"solving {staged.tree.nodes} decisions")
+    policy = _policy(staged, start, outlook, limits)
+    say("finding whole lots")
+    moves = policy.holdings[0]
+    target = as_trade(start, mandate, moves, book.value)
+    lots = whole_lots(book, outlook, mandate, start, target)
+    weighed, held = traded(book, mandate, lots), untraded(book)
+    refuse_broken(mandate.readings(weighed, outlook), RULE_TOLERANCE, "the whole lots")
+    say("weighing the orders against holding")
+    with_lots = policy_of(staged, start, limits, fixed=weighed.values / book.value)
+    holding = policy_of(staged, start, limits, fixed=start.holdings)
+    listed = orders(book, mandate, weighed, lots)
+    plan = StagedPlan(
+        book=book,
+        outlook=outlook,
+        staged=staged,
+        start=start,
+        policy=policy,
+        with_lots=with_lots,
+        holding=holding,
+        target=target,
+        weighed=weighed,
+        final=weighed,
+        orders=listed,
+        weighed_orders=listed,
+        verdict="trade",
+        readings=tuple(mandate.readings(weighed, outlook)),
+        before=figures(book, outlook, mandate, held),
+        after=figures(book, outlook, mandate, weighed),
+    )
+    broken = any(reading.excess > _BROKEN for reading in mandate.readings(held, outlook))
+    if broken or (listed and plan.gain_bps > book.settings.trading.min_gain_bps):
+        return replace(plan, verdict="must trade" if broken else "trade")
+    return replace(
+        plan,
+        verdict="hold",
+        final=held,
+        orders=(),
+        readings=tuple(mandate.readings(held, outlook)),
+        after=plan.before,
+    )
+
+
+def _policy(staged: Staged, start: Start, outlook: Outlook, limits: Limits) -> Policy:
+    """The best policy, or why there is none.
+
+    Raises:
+        Infeasible: names the rules in conflict today, or those that a later review cannot keep.
+        NotSolved: no answer passes the checks.
+    """
+    try:
+        return policy_of(staged, start, limits)
+    except Infeasible:
+        today = explain_conflict(start, outlook, staged.mandates[0])
+        if today is not None:
+            raise today from None
+        raise _later(staged, start, limits) from None
+
+
+def _later(staged: Staged, start: Start, limits: Limits) -> Infeasible:
+    """The rules hold together today and not at every review: which one of them, were it gone there, would let them."""
+    first = staged.mandates[0]
+    rules: tuple[LinearRule | ConvexRule, ...] = (*first.linear_rules, *first.convex_rules)
+    found = []
+    for place, rule in enumerate(rules):
+        nth = sum(type(one) is type(rule) for one in rules[:place])
+        later = tuple(_without(mandate, type(rule), nth) for mandate in staged.mandates[1:])
+        try:
+            policy_of(replace(staged, mandates=(first, *later)), start, limits)
+        except (Infeasible, NotSolved):
+            continue
+        names = len(start.holdings)
+        labels = rule.rows(names).labels if isinstance(rule, LinearRule) else (rule.label,)
+        found.append(labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}")
+    cures = [f"loosen '{label}'" for label in found] or ["loosen a rule, or remove a review"]
+    return Infeasible("the rules hold together today, and cannot at every review", found, cures)
+
+
+def _without(mandate: Mandate, kind: type, nth: int) -> Mandate:
+    """The mandate without the n-th of its rules of one kind."""
+
+    def others(rules: Sequence[R]) -> tuple[R, ...]:
+        of_kind = [i for i, one in enumerate(rules) if type(one) is kind]
+        gone = of_kind[nth] if nth < len(of_kind) else None
+        return tuple(one for i, one in enumerate(rules) if i != gone)
+
+    return replace(mandate, linear_rules=others(mandate.linear_rules), convex_rules=others(mandate.convex_rules))

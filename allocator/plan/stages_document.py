@@ -1,0 +1,133 @@
+"""`plan.json` of a plan in stages: today's orders, the policy that they begin, and how it lets go of its caution.
+
+The policy stands in it node by node, with what is believed and what prices are there, so that a later run can be held
+against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from allocator.plan.document import figures_document
+from allocator.plan.release import Release
+from allocator.plan.stages import StagedPlan
+
+FORMAT = "allocator.stages/1"
+
+
+def stages_document(plan: StagedPlan, release: Sequence[Release]) -> dict[str, Any]:
+    """The plan as plain data. Its JSON Schema is `schemas/stages.schema.json`."""
+    book = plan.book
+    return {
+        "format": FORMAT,
+        "book": {
+            "name": book.settings.book.name,
+            "account": book.account,
+            "as_of": book.settings.book.as_of.isoformat(),
+            "currency": book.settings.book.currency,
+            "value": round(book.value, 2),
+            "until": None if book.settings.horizon.until is None else book.settings.horizon.until.isoformat(),
+            "horizon_months": round(book.settings.months, 6),
+            "announcement_share": book.settings.horizon.announcement_share,
+        },
+        "release": [_release(one) for one in release],
+        "orders": [
+            {
+                "side": order.side,
+                "instrument": order.instrument,
+                "quantity": order.quantity,
+                "price": order.price,
+                "value": round(order.value, 2),
+                "cost": round(order.cost, 2),
+            }
+            for order in plan.orders
+        ],
+        "positions": _positions(plan),
+        "worth": {
+            "verdict": plan.verdict,
+            "gain_bps": round(plan.gain_bps, 4),
+            "orders": len(plan.weighed_orders),
+            "tickets": plan.tickets,
+            "equivalent": round(plan.with_lots.equivalent, 8),
+            "holding_equivalent": round(plan.holding.equivalent, 8),
+            "rounding_bps": round(plan.rounding_bps, 4),
+        },
+        "figures": {"before": figures_document(plan.before), "after": figures_document(plan.after)},
+        "rules": [
+            {
+                "rule": reading.label,
+                "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
+                "limit": reading.limit,
+                "kind": "at most" if reading.at_most else "at least",
+            }
+            for reading in plan.readings
+        ],
+        "policy": _policy(plan),
+        "certificate": {
+            "solver": plan.policy.solver,
+            "attempts": list(plan.policy.attempts),
+            "decisions": plan.staged.tree.nodes,
+            "outcomes": plan.staged.tree.leaves,
+            "objective": plan.policy.objective,
+            "gap": plan.policy.gap,
+            "primal": plan.policy.canonical.primal,
+            "dual": plan.policy.canonical.dual,
+        },
+    }
+
+
+def _release(one: Release) -> dict[str, Any]:
+    return {
+        "node": one.name,
+        "kind": one.kind,
+        "date": one.date.isoformat(),
+        "probability": round(one.probability, 8),
+        "generalizable": None if one.generalizable is None else round(one.generalizable, 8),
+        "settled": one.settled,
+        "radius": round(one.radius, 8),
+        "caution_bps": round(one.caution_bps, 2),
+        "shares": {name: round(share, 6) for name, share in one.shares.items()} | {"cash": round(one.cash, 6)},
+        "trades": {move.instrument: round(move.part, 6) for move in one.moves},
+    }
+
+
+def _positions(plan: StagedPlan) -> list[dict[str, Any]]:
+    names = [*plan.book.instruments, plan.book.cash_instrument]
+    columns = {
+        "before": np.append(plan.start.holdings, plan.start.cash),
+        "target": np.append(plan.target.values, plan.target.cash) / plan.target.value,
+        "after": np.append(plan.final.values, plan.final.cash) / plan.final.value,
+    }
+    return [
+        {"instrument": name} | {key: round(float(values[i]), 8) for key, values in columns.items()}
+        for i, name in enumerate(names)
+    ]
+
+
+def _policy(plan: StagedPlan) -> list[dict[str, Any]]:
+    """Each decision node of the policy that is followed: (N,) by instrument, weights as parts of the account there."""
+    policy, tree = plan.followed, plan.staged.tree
+    growth, cash_growth = tree.since_now()
+    names = plan.book.instruments
+
+    def by_name(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+        return {name: round(float(value), 8) for name, value in zip(names, values, strict=True)}
+
+    return [
+        {
+            "node": tree.names[node],
+            "kind": tree.kinds[node],
+            "date": tree.dates[node].isoformat(),
+            "parent": int(tree.parents[node]),
+            "beliefs": dict(zip(plan.outlook.scenarios, map(float, tree.beliefs[node]), strict=True)),
+            "prices": by_name(growth[node]),
+            "cash_growth": round(float(cash_growth[node]), 8),
+            "account": round(float(policy.wealth_before[node]), 8),
+            "before": by_name(policy.before[node] / policy.wealth_before[node]),
+            "after": by_name(policy.holdings[node] / policy.wealth[node]),
+        }
+        for node in range(tree.nodes)
+    ]
