@@ -30,6 +30,8 @@ _BROKEN = 1e-6
 """How far a fractional policy may miss a rule, as a part of the account: what a solver's last digits may do."""
 _DISAGREES = 1e-6
 """How far the recomputed objective may lie from the solver's, as a fraction of the account."""
+_LADDER = (("CLARABEL", 1.0), (RELAXED, 10.0), ("CLARABEL at 100 x tolerance", 100.0))
+"""Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
 _OFF_PATH = 1e-6
 """A node to which the adversary gives less than this probability has not been decided by the program (science F11)."""
 
@@ -123,8 +125,8 @@ def policy_of(
         NotSolved: no solver's answer passes the checks.
     """
     made, attempts, limits = staging(staged, start, fixed=fixed, trading=trading), [], limits or Limits()
-    for solver in ("CLARABEL", RELAXED):
-        looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
+    for solver, looseness in _LADDER:
+        looser = replace(limits, tolerance=looseness * limits.tolerance)
         status, found = attempt(made.problem, "CLARABEL", looser)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             raise Infeasible("the rules cannot hold together at every review date", (), ())

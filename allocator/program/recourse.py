@@ -26,6 +26,9 @@ from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.worst_case import shape_of, worst_case
 from allocator.types import Vector
 
+TRADE_UNIT = 0.1
+"""Of the account: what trades are measured in where their impact is a cone."""
+
 
 @dataclass(frozen=True, eq=False)
 class Staging:
@@ -83,10 +86,11 @@ def staging(staged: Staged, start: Start, *, fixed: Vector | None = None, tradin
     rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
     costs, constraints = rates @ (v.buys + v.sells), []
     if staged.mandates[0].impact is not None:
-        moved = cp.Variable(nodes * names, nonneg=True, name="impact")
+        powers = cp.Variable(nodes * names, nonneg=True, name="trades to the 3/2")
         impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])
-        constraints.append(moved >= cp.multiply(impact, cp.power(v.buys + v.sells, 1.5)))
-        costs = costs + each @ moved
+        # in units in which no cone is small: what a solver calls zero would be all of it
+        constraints.append(powers >= cp.power((v.buys + v.sells) / TRADE_UNIT, 1.5))
+        costs = costs + each @ cp.multiply(impact * TRADE_UNIT**1.5, powers)
     losses, measured = _leaf_rows(staged, v, theta)
     constraints += [
         v.holdings == before + v.buys - v.sells,
