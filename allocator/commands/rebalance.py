@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allocator.commands.answer import answers, book_options
+from allocator.errors import BadInput, Breach
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -23,9 +24,22 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Write orders.csv and plan.json there, both or neither.",
 )
+@click.option(
+    "--follow",
+    type=click.Path(dir_okay=False),
+    metavar="PLAN",
+    help="An earlier plan.json of a book with reviews: say how far this plan follows it, and why not.",
+)
 @answers
 def rebalance(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, out: str | None, *, as_json: bool
+    book: str,
+    account: str | None,
+    overrides: tuple[str, ...],
+    as_of: dt.date | None,
+    out: str | None,
+    follow: str | None,
+    *,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Turn BOOK into whole-lot orders that keep every rule, with a proof.
 
@@ -33,6 +47,7 @@ def rebalance(
     Examples:
       allocator rebalance data/listed
       allocator rebalance data/listed --set robust.caution=0.5 --out plans/today
+      allocator rebalance data/reviewed --as-of 2027-02-20 --follow plans/today/plan.json
     """
     from allocator.display.progress import working
 
@@ -43,7 +58,10 @@ def rebalance(
         loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")
         if loaded.settings.in_stages:
-            return _in_stages(loaded, out, say, as_json=as_json)
+            return _in_stages(loaded, out, follow, say, as_json=as_json)
+        if follow is not None:
+            rule = "has no meaning for a book without a utility: it announces no policy"
+            raise BadInput([Breach("--follow", None, None, follow, rule, "leave it out")])
         from allocator.plan.document import plan_document
         from allocator.plan.rebalance import rebalance as solve
 
@@ -61,8 +79,11 @@ def rebalance(
     return document
 
 
-def _in_stages(book: Book, out: str | None, say: Callable[[str], None], *, as_json: bool) -> dict[str, Any]:
+def _in_stages(
+    book: Book, out: str | None, follow: str | None, say: Callable[[str], None], *, as_json: bool
+) -> dict[str, Any]:
     """Today's orders as the first step of a policy, and how it lets go of its caution."""
+    from allocator.plan.announced import departure
     from allocator.plan.release import released
     from allocator.plan.stages import rebalance_in_stages
     from allocator.plan.stages_document import stages_document
@@ -70,7 +91,8 @@ def _in_stages(book: Book, out: str | None, say: Callable[[str], None], *, as_js
     plan = rebalance_in_stages(book, progress=say)
     say("pricing caution at every review")
     release = released(book, plan.followed)
-    document = stages_document(plan, release)
+    held_against = None if follow is None else departure(plan, Path(follow))
+    document = stages_document(plan, release, held_against)
     if out is not None:
         from allocator.plan.files import write_plan
 
@@ -79,5 +101,5 @@ def _in_stages(book: Book, out: str | None, say: Callable[[str], None], *, as_js
     if not as_json:
         from allocator.display.staged import show_staged
 
-        show_staged(plan, release)
+        show_staged(plan, release, held_against)
     return document

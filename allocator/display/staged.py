@@ -10,6 +10,7 @@ from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.mandate.mandate import untraded
 from allocator.mandate.utility import Linear, Log
+from allocator.plan.announced import Departure
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
 
@@ -20,8 +21,8 @@ _LARGE = 0.005
 _RULES_SHOWN = 8
 
 
-def show_staged(plan: StagedPlan, release: Sequence[Release]) -> None:
-    """Print a plan in stages for a portfolio manager."""
+def show_staged(plan: StagedPlan, release: Sequence[Release], departure: Departure | None = None) -> None:
+    """Print a plan in stages for a portfolio manager, and how it follows an earlier one."""
     out = console()
     settings = plan.book.settings
     out.print(
@@ -30,6 +31,8 @@ def show_staged(plan: StagedPlan, release: Sequence[Release]) -> None:
         style="bold",
     )
     show_release(out, release)
+    if departure is not None:
+        _departure(out, departure)
     _broken_today(out, plan)
     _orders(out, plan)
     _figures(out, plan)
@@ -64,6 +67,20 @@ def show_release(out: Console, release: Sequence[Release]) -> None:
     settled = [one for one in release if one.settled and one.kind != "now"]
     if settled:
         out.print(f"Settled: {'; '.join(f'{one.kind} {one.date}' for one in settled)}.")
+
+
+def _departure(out: Console, found: Departure) -> None:
+    heading(out, "Against the announced policy")
+    apart = ", ".join(f"{name} {part:+.1%}" for name, part in found.differences)
+    decision = f"what '{found.node}' announced" + (", held since" if found.between_reviews else "")
+    if found.follows:
+        out.print(f"Follows {decision}: {percents(found.distance, 2)} of the account is elsewhere.")
+    else:
+        out.print(f"Departs from {decision} by {percents(found.distance)} of the account: {apart}.")
+    for cause in found.causes:
+        out.print(f"Changed: {cause}.")
+    if not found.causes:
+        out.print("Nothing else has changed.")
 
 
 def _broken_today(out: Console, plan: StagedPlan) -> None:

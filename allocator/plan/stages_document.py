@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from allocator.plan.announced import FORMAT, Departure, fingerprints
 from allocator.plan.document import figures_document
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
 
-FORMAT = "allocator.stages/1"
 
+def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Departure | None = None) -> dict[str, Any]:
+    """The plan as plain data, and how it follows an earlier one where it was held against one.
 
-def stages_document(plan: StagedPlan, release: Sequence[Release]) -> dict[str, Any]:
-    """The plan as plain data. Its JSON Schema is `schemas/stages.schema.json`."""
+    Its JSON Schema is `schemas/stages.schema.json`.
+    """
     book = plan.book
     return {
         "format": FORMAT,
@@ -66,6 +68,8 @@ def stages_document(plan: StagedPlan, release: Sequence[Release]) -> dict[str, A
             for reading in plan.readings
         ],
         "policy": _policy(plan),
+        "announced": None if departure is None else _departure(departure),
+        "fingerprints": fingerprints(book),
         "certificate": {
             "solver": plan.policy.solver,
             "attempts": list(plan.policy.attempts),
@@ -94,6 +98,17 @@ def _release(one: Release) -> dict[str, Any]:
     }
 
 
+def _departure(found: Departure) -> dict[str, Any]:
+    return {
+        "node": found.node,
+        "between_reviews": found.between_reviews,
+        "distance": round(found.distance, 8),
+        "follows": found.follows,
+        "differences": {name: round(apart, 8) for name, apart in found.differences},
+        "causes": list(found.causes),
+    }
+
+
 def _positions(plan: StagedPlan) -> list[dict[str, Any]]:
     names = [*plan.book.instruments, plan.book.cash_instrument]
     columns = {
@@ -101,8 +116,10 @@ def _positions(plan: StagedPlan) -> list[dict[str, Any]]:
         "target": np.append(plan.target.values, plan.target.cash) / plan.target.value,
         "after": np.append(plan.final.values, plan.final.cash) / plan.final.value,
     }
+    prices = np.append(plan.book.prices, 1.0)
     return [
-        {"instrument": name} | {key: round(float(values[i]), 8) for key, values in columns.items()}
+        {"instrument": name, "price": float(prices[i])}
+        | {key: round(float(values[i]), 8) for key, values in columns.items()}
         for i, name in enumerate(names)
     ]
 

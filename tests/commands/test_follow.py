@@ -1,0 +1,135 @@
+"""Re-solving over time: a later run follows the announced policy when nothing else changed, and says why it departs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from allocator.__main__ import main
+from allocator.plan.announced import FOLLOWS
+from tests.implied_books import announced, node_book
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+def held_against(plan: Path, book: Path, day: object, *more: str) -> dict[str, Any]:
+    answer = run("rebalance", book, "--as-of", day, "--follow", plan / "plan.json", "--json", *more)
+    assert answer.exit_code == 0, answer.output
+    found: dict[str, Any] = json.loads(answer.stdout)["announced"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The sample book with smallest orders of nothing, so that lots hardly move it off the announced policy."""
+    place = tmp_path_factory.mktemp("follow") / "book"
+    place.mkdir()
+    for path in (root / "data" / "reviewed").iterdir():
+        (place / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def plan(sample: Path) -> Path:
+    answer = run("rebalance", sample, "--out", sample.parent / "plan")
+    assert answer.exit_code == 0, answer.output
+    return sample.parent / "plan"
+
+
+@pytest.mark.parametrize("node", range(11))
+def test_a_run_at_each_node_follows_what_was_announced_for_it(
+    sample: Path, plan: Path, tmp_path: Path, node: int
+) -> None:
+    policy, states = announced(sample, ())
+    place = tmp_path / "book"
+    node_book(sample, place, policy, states[node], node)
+    found = held_against(plan, place, states[node].day)
+    assert found["node"] == states[node].name
+    assert found["follows"]
+    assert found["distance"] < FOLLOWS
+    # the announced policy begins with whole lots, the node's book with fractions: only holdings differ, and by little
+    assert all(cause.startswith("holdings") for cause in found["causes"])
+
+
+def test_between_reviews_the_announced_policy_holds_and_a_moved_belief_is_a_cause(sample: Path, plan: Path) -> None:
+    found = held_against(plan, sample, "2026-12-20")
+    assert (found["node"], found["between_reviews"]) == ("now", True)
+    assert any(cause.startswith("the belief: 2.5%") for cause in found["causes"])
+    assert "the date: it was announced for 2026-11-20" in found["causes"]
+
+
+def test_what_has_changed_is_said_with_its_size(sample: Path, plan: Path, tmp_path: Path) -> None:
+    place = tmp_path / "book"
+    place.mkdir()
+    for path in sample.iterdir():
+        (place / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    with (place / "holdings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["instrument"] == "GPU":
+            row["price"] = str(float(row["price"]) * 1.2)
+    with (place / "holdings.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    found = held_against(plan, place, "2026-11-20", "--set", "mandate.max_weight=0.16")
+    assert not found["follows"]
+    assert "prices: 1 differ from the announced ones, most GPU by +20.0%" in found["causes"]
+    assert "the book: [mandate] changed" in found["causes"]
+    assert any(cause.startswith("holdings: ") for cause in found["causes"])
+    said = run("rebalance", place, "--follow", plan / "plan.json", "--set", "mandate.max_weight=0.16").stdout
+    assert "Departs from what 'now' announced by" in said
+    assert "Changed: the book: [mandate] changed." in said
+
+
+def test_a_run_that_changes_nothing_says_so(sample: Path, plan: Path) -> None:
+    said = run("rebalance", sample, "--follow", plan / "plan.json").stdout
+    assert "Follows what 'now' announced" in said
+    assert "Nothing else has changed." in said
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("{", "cannot be read"),
+        ("{}", "is no plan in stages"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_announced_plan_is_refused(sample: Path, tmp_path: Path, text: str | None, rule: str) -> None:
+    path = tmp_path / "plan.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    answer = run("rebalance", sample, "--follow", path)
+    assert answer.exit_code == 3
+    assert rule in answer.stderr
+
+
+def test_a_later_plan_another_account_and_other_instruments_are_refused(
+    sample: Path, plan: Path, tmp_path: Path
+) -> None:
+    document = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"book": document["book"] | {"as_of": "2027-01-01"}}, "is of 2027-01-01, later than as_of"),
+        ({"book": document["book"] | {"account": "other"}}, "is of account other"),
+        ({"policy": [document["policy"][0] | {"after": {"GPU": 1.0}}]}, "is about other instruments"),
+    )
+    for change, rule in changes:
+        path = tmp_path / "plan.json"
+        path.write_text(json.dumps(document | change), encoding="utf-8")
+        answer = run("rebalance", sample, "--follow", path)
+        assert answer.exit_code == 3
+        assert rule in " ".join(answer.stderr.split())
+
+
+def test_a_book_that_announces_no_policy_has_nothing_to_follow(root: Path, plan: Path) -> None:
+    answer = run("rebalance", root / "data" / "listed", "--follow", plan / "plan.json")
+    assert answer.exit_code == 3
+    assert "it announces no policy" in " ".join(answer.stderr.split())
