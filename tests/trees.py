@@ -187,3 +187,33 @@ def worked(
     guarded = (radius * min(s.believed, 1 - s.believed) for s in found)
     sets = tuple(Known() if r < 1e-9 else set_of(r) for r in guarded)
     return Staged(tree, (mandate,) * len(found), outlooks, sets, utility or Log())
+
+
+def revealed(share: float, costs: tuple[float, ...] = FREE) -> Staged:
+    """The small tree of science's T2 and T3: a moment after today the scenario itself is known, and one can trade."""
+    years, belief, worth = GRID[-1] / 12, joint(0.5, 0.6), values(GRID[-1] / 12)
+    moved = worth / (joint(0.5, 0.55) @ worth)
+    finals = (1 + LOADINGS.required_return) ** years * moved
+    cash, each = (1 + _CASH_RETURN) ** years, np.arange(4)
+    prices, beliefs = np.vstack([np.ones(7), moved**share]), np.vstack([belief, np.eye(4)])
+    tree = Tree(
+        ("now", *SCENARIOS),
+        ("now", *("verified",) * 2, *("refuted",) * 2),
+        (_OPENED,) * 5,
+        np.array([-1, 0, 0, 0, 0]),
+        np.concatenate([[1.0], belief]),
+        beliefs,
+        prices,
+        np.ones(5),
+        each + 1,
+        each,
+        np.ones(4),
+        finals / prices[1:],
+        np.full(4, cash),
+    )
+    whole = worked(costs=costs)
+    outlooks = tuple(
+        Outlook(SCENARIOS, b, finals / price - 1, np.full(4, cash - 1), FLAT, years)
+        for b, price in zip(beliefs, prices, strict=True)
+    )
+    return Staged(tree, whole.mandates[:5], outlooks, (Known(),) * 5, Log())
