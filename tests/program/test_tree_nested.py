@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.staged import Staged
 from allocator.program.compile import Start
-from allocator.program.policy import Policy, policy_of, worst_reach
+from allocator.program.policy import Policy, policy_of
 from allocator.program.recourse import committed, staging
 from allocator.program.worst_case import worst_case
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
@@ -37,9 +37,17 @@ def one_period(p: np.ndarray, growth: np.ndarray, ahead: np.ndarray, ambiguity: 
             size, loss = np.exp(z[-1]), losses(z)
             return float(size * (ambiguity.radius + np.log(p @ np.exp((loss - loss.max()) / size))) + loss.max())
 
-        start, bounds = np.append(first, 0.0), [*bounds, (-8, 8)]
-        found = minimize(tilted, start, bounds=bounds, constraints=[budget], method="SLSQP", options=_FINE)
-        return float(found.fun), found.x[:names]
+        bounds = [*bounds, (-14, 8)]
+        best = None
+        level = one_period(p, growth, ahead, TotalVariation(1.0))[1]  # the other end: λ → 0, where losses tie
+        for start in (
+            np.append(w, size) for w in (first, level) for size in (-14.0, -10.0, -6.0, -3.0, -1.5, 0.0, 1.0)
+        ):
+            found = minimize(tilted, start, bounds=bounds, constraints=[budget], method="SLSQP", options=_FINE)
+            if best is None or found.fun < best.fun:
+                best = found
+        assert best is not None
+        return float(best.fun), best.x[:names]
     radius = ambiguity.radius if isinstance(ambiguity, TotalVariation) else 0.0
 
     def bounded(z: np.ndarray) -> float:  # ρ·top + (1 − ρ)·η + p'(loss − η)₊ with top ≥ loss, η
@@ -82,7 +90,7 @@ def test_at_no_cost_the_tree_is_a_dynamic_program_that_somebody_else_solves(set_
 
     assert policy.objective == pytest.approx(value, abs=1e-6)
     assert held == pytest.approx(weights, abs=5e-3)
-    print(-policy.objective, printed)
+    assert -policy.objective == pytest.approx(printed, abs=7e-8)
 
 
 def again(policy: Policy, node: int) -> Policy:
@@ -139,7 +147,7 @@ def test_one_worst_case_over_all_leaves_would_go_back_on_what_was_planned() -> N
 
 @SETS
 def test_the_multipliers_of_the_leaves_are_the_adversary_s_probabilities(set_of: Radius) -> None:
-    """Unique under KL, and the same; elsewhere losses tie at the optimum, and they are one of the worst members."""
+    """The same wherever they are unique: where no two children are equally bad, which the optimum often makes them."""
     staged = worked(radius=0.5, set_of=set_of)
     made, policy = staging(staged, CASH_ONLY), policy_of(staged, CASH_ONLY)
     made.problem.solve(solver="CLARABEL")
@@ -147,14 +155,17 @@ def test_the_multipliers_of_the_leaves_are_the_adversary_s_probabilities(set_of:
 
     assert q.sum() == pytest.approx(1, abs=1e-6)
     assert q @ policy.valued.leaf_losses == pytest.approx(policy.objective, abs=1e-5)
-    if isinstance(staged.ambiguities[0], KullbackLeibler):
-        assert q == pytest.approx(worst_reach(policy)[1], abs=1e-4)
-    reached = _reached(staged, q)
+    reached, compared = _reached(staged, q), 0
     for node, ambiguity in enumerate(staged.ambiguities):
         below, ends = staged.tree.children(node)
         if reached[node] > 1e-4:
             here = np.concatenate([reached[below], q[ends]]) / reached[node]
             assert ambiguity.excess(here, staged.tree.child_probabilities(node)) <= 1e-4 / reached[node]
+            ahead = np.concatenate([policy.valued.losses[below], policy.valued.leaf_losses[ends]])
+            if np.diff(np.sort(ahead)).min() > 1e-3:
+                assert here == pytest.approx(policy.valued.adversaries[node], abs=1e-3)
+                compared += 1
+    assert compared >= 5
 
 
 def _reached(staged: Staged, q: np.ndarray) -> np.ndarray:
