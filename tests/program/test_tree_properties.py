@@ -114,6 +114,7 @@ def test_the_widest_radius_values_the_policy_at_its_worst_leaf(ambiguity: Ambigu
     policy = policy_of(everywhere(worked(), ambiguity), CASH_ONLY)
 
     assert policy.objective == pytest.approx(policy.valued.leaf_losses.max(), abs=1e-9)
+    assert -policy.objective == pytest.approx(0.115043, abs=5e-7)
 
 
 @EVERY_COST
