@@ -9,7 +9,7 @@ import numpy as np
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import LinearRule, Participation
-from allocator.mandate.utility import Utility
+from allocator.mandate.utility import PiecewiseLinear, Utility
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.tree import Tree
 
@@ -41,12 +41,16 @@ class Staged:
     def below(self, node: int, wealth_before: float) -> Staged:
         """The question that is left at `node`, where the account before trading is worth so much of today's."""
         tree, at = self.tree.below(node)
+        goals = self.utility
+        if isinstance(goals, PiecewiseLinear):  # stated in today's account, which every other utility forgets
+            goals = replace(goals, slopes=goals.slopes * wealth_before)
         return replace(
             self,
             tree=tree,
             mandates=tuple(in_account(self.mandates[i], wealth_before) for i in at),
             outlooks=tuple(self.outlooks[i] for i in at),
             ambiguities=tuple(self.ambiguities[i] for i in at),
+            utility=goals,
         )
 
 

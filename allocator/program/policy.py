@@ -17,10 +17,10 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.rules import Reading, Trade
 from allocator.mandate.staged import Staged, in_account
-from allocator.mandate.utility import leaf_losses
+from allocator.mandate.utility import Linear, leaf_losses
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import TIE_BREAK, Start
-from allocator.program.recourse import Staging, staging
+from allocator.program.recourse import Staging, committed, staging
 from allocator.program.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
 from allocator.types import Matrix, Vector
 
@@ -139,7 +139,22 @@ def policy_of(
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
+    refuse_impossible(staged, start, limits, fixed=fixed, trading=trading)
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule")
+
+
+def refuse_impossible(
+    staged: Staged, start: Start, limits: Limits, *, fixed: Vector | None = None, trading: bool = True
+) -> None:
+    """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide it.
+
+    Raises:
+        Infeasible: the rules cannot hold together at every node.
+    """
+    plain = replace(committed(staged), utility=Linear(), risk_charge=0.0)
+    status, _ = attempt(staging(plain, start, fixed=fixed, trading=trading).problem, "CLARABEL", limits)
+    if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+        raise Infeasible("the rules cannot hold together at every review date", (), ())
 
 
 def _followed(

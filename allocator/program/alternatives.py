@@ -1,0 +1,151 @@
+"""Policies that a tree's best one is compared with: idle until news, the root fixed, averages, perfect foresight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from allocator.mandate.ambiguity import Known
+from allocator.mandate.rules import NoTrade
+from allocator.mandate.staged import Staged
+from allocator.program.compile import Start
+from allocator.program.policy import Policy, follow, policy_of, refuse_broken
+from allocator.program.solve import Limits
+from allocator.types import Vector
+
+QUIET = "silent"
+"""The kind of a node at which there is still no news."""
+
+
+def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = None) -> Policy:
+    """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own.
+
+    The worst case is nested, so that what is best below a node is best whatever led there; with its holdings fixed in
+    one program the root would have no interior.
+
+    Raises:
+        NotSolved: the first trades break a rule of the root, or a subtree has no verified policy.
+        Infeasible: the rules cannot hold together below the root.
+    """
+    every = np.zeros_like(staged.tree.growth)
+    every[0] = moves
+    first = follow(staged, start, every)
+    refuse_broken(first, range(1))
+    for child in staged.tree.children(0)[0]:
+        unit = float(first.wealth_before[child])
+        below = policy_of(staged.below(int(child), unit), first.start_of(int(child)), limits)
+        every[staged.tree.below(int(child))[1]] = (below.bought - below.sold) * unit
+    return follow(staged, start, every)
+
+
+def kept(staged: Staged, start: Start, moves: Vector) -> Policy:
+    """The policy that trades `moves` (N,) today and never again; as for one that commits now, today's rules are asked.
+
+    Raises:
+        NotSolved: the trades break a rule of the root.
+    """
+    every = np.zeros_like(staged.tree.growth)
+    every[0] = moves
+    policy = follow(staged, start, every)
+    refuse_broken(policy, range(1))
+    return policy
+
+
+def idle(staged: Staged, start: Start, limits: Limits | None = None) -> Policy:
+    """The best policy that holds today's holdings until the first news: nothing is traded at the root, nor at a silent
+    node that only silence led to. Today's holdings must keep the rules of the root; where nothing may be traded later,
+    no rule is asked.
+
+    Raises:
+        NotSolved: today's holdings break a rule, or a subtree has no verified policy.
+        Infeasible: the rules cannot hold together after the news.
+    """
+    tree, quiet = staged.tree, {0}
+    for node in range(1, tree.nodes):
+        if tree.kinds[node] == QUIET and tree.parents[node] in quiet:
+            quiet.add(node)
+    names = tree.growth.shape[1]
+    still = NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
+    mandates = tuple(
+        replace(mandate, linear_rules=(still,), convex_rules=()) if node in quiet - {0} else mandate
+        for node, mandate in enumerate(staged.mandates)
+    )
+    return rooted(replace(staged, mandates=mandates), start, np.zeros(names), limits)
+
+
+def by_averages(staged: Staged, start: Start, limits: Limits | None = None) -> Vector:
+    """(N,) the trades of the mean-value problem: buy today, hold to the horizon, every name bringing its mean.
+
+    Raises:
+        Infeasible: the root's rules cannot hold together.
+        NotSolved: there is no verified solution.
+    """
+    tree, (growth, cash) = staged.tree, staged.tree.since_now()
+    reach = tree.reach()[1]
+    root = replace(
+        tree,
+        names=tree.names[:1],
+        kinds=tree.kinds[:1],
+        dates=tree.dates[:1],
+        parents=tree.parents[:1],
+        probabilities=tree.probabilities[:1],
+        beliefs=tree.beliefs[:1],
+        growth=tree.growth[:1],
+        cash_growth=tree.cash_growth[:1],
+        leaf_parents=np.zeros(1, dtype=np.int64),
+        leaf_scenarios=np.zeros(1, dtype=np.int64),
+        leaf_probabilities=np.ones(1),
+        leaf_growth=(reach @ (tree.leaf_growth * growth[tree.leaf_parents]))[None, :],
+        leaf_cash_growth=np.array([reach @ (tree.leaf_cash_growth * cash[tree.leaf_parents])]),
+    )
+    averaged = replace(
+        staged, tree=root, mandates=staged.mandates[:1], outlooks=staged.outlooks[:1], ambiguities=(Known(),)
+    )
+    policy = policy_of(averaged, start, limits)
+    moves: Vector = policy.bought[0] - policy.sold[0]
+    return moves
+
+
+def foresight(staged: Staged, start: Start, limits: Limits | None = None) -> float:
+    """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, the rules unchanged.
+
+    Raises:
+        Infeasible: the rules cannot hold together along a path.
+        NotSolved: a path has no verified policy.
+    """
+    reach = staged.tree.reach()[1]
+    return float(sum(reach[leaf] * _foreseen(staged, int(leaf), start, limits) for leaf in np.flatnonzero(reach > 0)))
+
+
+def _foreseen(staged: Staged, leaf: int, start: Start, limits: Limits | None) -> float:
+    """The loss of the best policy on the path to one leaf."""
+    tree = staged.tree
+    path = [int(tree.leaf_parents[leaf])]
+    while path[0] > 0:
+        path.insert(0, int(tree.parents[path[0]]))
+    at = np.array(path)
+    chain = replace(
+        tree,
+        names=tuple(tree.names[i] for i in path),
+        kinds=tuple(tree.kinds[i] for i in path),
+        dates=tuple(tree.dates[i] for i in path),
+        parents=np.arange(len(path)) - 1,
+        probabilities=np.ones(len(path)),
+        beliefs=tree.beliefs[at],
+        growth=tree.growth[at],
+        cash_growth=tree.cash_growth[at],
+        leaf_parents=np.array([len(path) - 1]),
+        leaf_scenarios=tree.leaf_scenarios[[leaf]],
+        leaf_probabilities=np.ones(1),
+        leaf_growth=tree.leaf_growth[[leaf]],
+        leaf_cash_growth=tree.leaf_cash_growth[[leaf]],
+    )
+    known = replace(
+        staged,
+        tree=chain,
+        mandates=tuple(staged.mandates[i] for i in path),
+        outlooks=tuple(staged.outlooks[i] for i in path),
+        ambiguities=(Known(),) * len(path),
+    )
+    return policy_of(known, start, limits).objective
