@@ -14,13 +14,13 @@ from math import comb
 import numpy as np
 from scipy.optimize import linprog
 
+from allocator.errors import NotSolved
 from allocator.types import Matrix, Vector
 
 MOST_CORNERS = 20_000
 """Beyond so many candidates a polytope is asked by a linear program each time, and not by its corners."""
 _ROUNDING = 1e-12
 """Of a probability, or of a distance: nearer than this is inside."""
-_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +66,10 @@ class Wasserstein:
         """(K, K) the cheapest transport from p to q."""
         count = len(q)
         sums = np.vstack([np.kron(np.eye(count), np.ones(count)), np.kron(np.ones(count), np.eye(count))])
-        found = linprog(
-            self.metric.ravel(),
-            A_eq=sums,
-            b_eq=np.concatenate([probabilities, q * (probabilities.sum() / q.sum())]),
-            method="highs",
-            options=_OPTIONS,
-        )
-        return _balanced(found.x.reshape(count, count), probabilities)
+        rights = np.concatenate([probabilities, q * (probabilities.sum() / q.sum())])
+        told = np.arange(2 * count) != count + int(np.argmax(q))  # one row follows from the others, up to rounding
+        plan = _solved(self.metric.ravel(), None, None, sums[told], rights[told])
+        return _balanced(plan.reshape(count, count), probabilities)
 
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
         """(K,) the member with the least sum of differences from q."""
@@ -166,9 +162,9 @@ class Polytope:
 
     def _by_program(self, losses: Vector) -> Vector:
         ones = np.ones((1, len(losses)))
-        found = linprog(-losses, self.matrix, self.limits, ones, [1.0], method="highs", options=_OPTIONS)
-        worst: Vector = np.maximum(found.x, 0.0) / np.maximum(found.x, 0.0).sum()
-        return worst
+        worst = _solved(-losses, self.matrix, self.limits, ones, np.ones(1))
+        member: Vector = worst / worst.sum()
+        return member
 
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """max (matrix·q − limits); 0 where rounding could not tell."""
@@ -226,14 +222,26 @@ def _nearest(
     if below is not None:
         upper.append(np.hstack([below[0], np.zeros((len(below[1]), count))]))
         limits.append(below[1])
-    found = linprog(
+    found = _solved(
         np.concatenate([np.zeros(width), np.ones(count)]),
         np.vstack(upper),
         np.concatenate(limits),
         np.hstack([equal[0], np.zeros((len(equal[1]), count))]),
         equal[1],
-        method="highs",
-        options=_OPTIONS,
     )
-    best: Vector = np.maximum(found.x[:width], 0.0)
-    return best
+    return found[:width]
+
+
+def _solved(costs: Vector, above: Matrix | None, most: Vector | None, equal: Matrix, rights: Vector) -> Vector:
+    """The x ≥ 0 of the least costs'x under above·x ≤ most and equal·x = rights.
+
+    Raises:
+        NotSolved: no answer; a presolve that stumbles over rounding is left out first.
+    """
+    for presolve in (True, False):
+        options = {"presolve": presolve, "primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+        found = linprog(costs, above, most, equal, rights, method="highs", options=options)
+        if found.status == 0:
+            best: Vector = np.maximum(found.x, 0.0)
+            return best
+    raise NotSolved(f"a linear program over scenario probabilities ended without an answer: {found.message}")

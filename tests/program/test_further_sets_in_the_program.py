@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -23,8 +25,18 @@ from tests.further_sets import FURTHER
 from tests.inner import inner, random_instance
 
 INSTANCES = 210
-CURVED = "modified chi squared"
-TIGHT = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+
+
+def by_clarabel(problem: cp.Problem) -> float:
+    """As tight as the program asks, then ten times looser, as it does."""
+    for tolerance in (1e-9, 1e-8):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
+            problem.solve(cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
+        if problem.status == cp.OPTIMAL:
+            break
+    assert problem.status == cp.OPTIMAL
+    return float(problem.value)
 
 
 class Dual:
@@ -41,7 +53,7 @@ class Dual:
         self.given.value = losses
         self.worst.write(ambiguity, p)
         if is_curved(type(shape_of(ambiguity, p)[0]).__name__):
-            self.problem.solve(cp.CLARABEL, **TIGHT)
+            by_clarabel(self.problem)
         else:
             self.problem.solve(cp.HIGHS)
         assert self.problem.status == cp.OPTIMAL
@@ -96,14 +108,14 @@ def test_the_adversary_of_the_best_portfolio_makes_it_the_best_against_him(kind:
         worst, rows = worst_case(losses, ambiguity, p), losses >= -returns @ x
         worst.write(ambiguity, p)
         problem = cp.Problem(cp.Minimize(worst.expression + risk), [rows, cp.sum(x) == 1, *worst.constraints])
-        value = problem.solve(cp.CLARABEL, **TIGHT)
+        value = by_clarabel(problem)
         q, charge = np.asarray(rows.dual_value, dtype=float), float(risk.value)
         at_best = -returns @ x.value
 
         assert value == pytest.approx(inner(at_best, ambiguity, p) + charge, abs=1e-7)
         assert q @ at_best + charge == pytest.approx(value, abs=1e-7)
         saddle = cp.Problem(cp.Minimize(-(inside(q, ambiguity, p) @ returns) @ x + risk), [cp.sum(x) == 1])
-        assert saddle.solve(cp.CLARABEL, **TIGHT) == pytest.approx(value, abs=1e-6)
+        assert by_clarabel(saddle) == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", FURTHER)
