@@ -157,18 +157,20 @@ def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) 
 @_dual.register
 def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
-    weight = cp.Parameter(len(possible), nonneg=True, name="root of (1 + radius) x probabilities")
-    eta, above, length = cp.Variable(), cp.Variable(len(possible), nonneg=True), cp.Variable()
+    # mean + √radius·deviation of losses raised where a probability would fall below 0; η + √(1 + radius)·‖√p∘(ℓ − η)₊‖
+    # is the same and left one solve in ten short of the tolerance
+    p = cp.Parameter(len(possible), nonneg=True, name="probabilities")
+    weight = cp.Parameter(len(possible), nonneg=True, name="root of radius x probabilities")
+    centre, raised, length = cp.Variable(), cp.Variable(len(possible)), cp.Variable()
 
     def write(ambiguity: ModifiedChiSquared, probabilities: Vector) -> None:
-        p = probabilities[possible] / probabilities[possible].sum()
+        p.value = probabilities[possible] / probabilities[possible].sum()
         # beyond the farthest scenario the ball is everything, and a larger number would only strain the solver
-        radius = min(ambiguity.radius, 1 / float(p.min()) - 1 + 0.1)
-        weight.value = np.sqrt((1 + radius) * p)
+        weight.value = np.sqrt(min(ambiguity.radius, 1 / float(p.value.min()) - 1 + 0.1) * p.value)
 
     return WorstCase(
-        eta + length,
-        [above >= losses[possible] - eta, cp.SOC(length, cp.multiply(weight, above))],
+        p @ raised + length,
+        [raised >= losses[possible], cp.SOC(length, cp.multiply(weight, raised - centre))],
         write,
     )
 
