@@ -3,8 +3,7 @@
 A belief lies on a random way from the stated one to where the set or the simplex ends, at a depth that would fill a
 ball evenly. Ways lead to uniform points of the simplex, which makes the draws from the whole simplex uniform; in a KL
 set, an ellipsoid when small, and in a χ² set, one as far as the simplex reaches, they are as likely as the ellipsoid is
-wide: covariance diag(p) − pp'. Sets that may be flat hold no such way: their beliefs are random mixtures of members
-that are worst for random losses.
+wide: covariance diag(p) − pp'. Sets that may be flat hold no such way: their beliefs are random mixtures of corners.
 """
 
 from __future__ import annotations
@@ -42,9 +41,12 @@ def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Gener
     """
     if len(probabilities) == 1:
         return np.ones((count, 1))
-    set_ = _at_least_a_shift(ambiguity, probabilities, draw)
-    if isinstance(set_, Wasserstein | Hull | Polytope):
-        return _mixed(_members(set_, probabilities, draw), draw, count)
+    if isinstance(ambiguity, Wasserstein | Hull | Polytope):
+        members = _members(ambiguity, probabilities, draw)
+        if np.abs(members - probabilities).sum(axis=1).max() / 2 > PROBABILITY_SHIFT:
+            return _mixed(members, draw, count)
+        ambiguity = TotalVariation(PROBABILITY_SHIFT)
+    set_ = _at_least_a_shift(ambiguity)
     dimensions = len(probabilities) - 1
     if isinstance(set_, KullbackLeibler | ModifiedChiSquared):  # no tilt reaches what the belief excludes
         possible = np.where(probabilities > LEAST_PROBABILITY, probabilities, 0.0)
@@ -63,24 +65,25 @@ def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Gener
     return result
 
 
-def _at_least_a_shift(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Generator) -> Ambiguity:
+def _at_least_a_shift(ambiguity: Ambiguity) -> Ambiguity:
     if isinstance(ambiguity, KullbackLeibler):
         return KullbackLeibler(max(ambiguity.radius, 2 * PROBABILITY_SHIFT**2))  # Pinsker, as in `radius_of`
     if isinstance(ambiguity, ModifiedChiSquared):
         return ModifiedChiSquared(max(ambiguity.radius, 4 * PROBABILITY_SHIFT**2))  # Cauchy-Schwarz, as there
     if isinstance(ambiguity, TotalVariation | Box | Contamination):
         return type(ambiguity)(max(ambiguity.radius, PROBABILITY_SHIFT))
-    if isinstance(ambiguity, Wasserstein | Hull | Polytope):
-        farthest = np.abs(_members(ambiguity, probabilities, draw) - probabilities).sum(axis=1).max() / 2
-        return ambiguity if farthest > PROBABILITY_SHIFT else TotalVariation(PROBABILITY_SHIFT)
     return TotalVariation(PROBABILITY_SHIFT) if isinstance(ambiguity, Known) else ambiguity
 
 
 def _members(ambiguity: Wasserstein | Hull | Polytope, probabilities: Vector, draw: np.random.Generator) -> Matrix:
-    """(M, K) members that are worst for random losses, and the belief."""
+    """(M, K) the corners where they are known, else members that are worst for random losses; and the belief."""
+    if isinstance(ambiguity, Hull):
+        return ambiguity.vertices(probabilities)
+    if isinstance(ambiguity, Polytope) and ambiguity.corners is not None:
+        return np.vstack([probabilities, ambiguity.corners])
     losses = draw.normal(size=(_LOSSES * len(probabilities), len(probabilities)))
     worst = [ambiguity.adversary(each, probabilities) for each in losses]
-    return np.unique(np.round([probabilities, *worst], 12), axis=0)
+    return np.vstack([probabilities, np.unique(np.round(worst, 12), axis=0)])
 
 
 def _mixed(members: Matrix, draw: np.random.Generator, count: int) -> Matrix:

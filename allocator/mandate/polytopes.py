@@ -142,7 +142,7 @@ class Polytope:
             return None
         size = np.maximum(np.abs(self.matrix).max(axis=1, initial=0.0), 1e-300)[:, None]
         sides = np.vstack([np.hstack([self.matrix, self.limits[:, None]]) / size, np.eye(count, count + 1) * -1])
-        chosen = np.array(list(combinations(range(rows + count), count - 1)), dtype=int).reshape(-1, count - 1)
+        chosen = np.array(list(combinations(range(rows + count), count - 1)), dtype=int)
         systems = np.concatenate([np.ones((len(chosen), 1, count + 1)), sides[chosen]], axis=1)
         regular = np.abs(np.linalg.det(systems[:, :, :-1])) > _ROUNDING
         points = np.linalg.solve(systems[regular, :, :-1], systems[regular, :, -1:])[..., 0]

@@ -58,7 +58,7 @@ def test_a_plan_answers_what_why_and_what_if(listed: Folder, run: Run) -> None:
         (["robust.set=contamination"], "contamination within 0.147, by schedule caution"),
         (["robust.set=modified_chi2"], "modified chi2 within 0.0865, by schedule caution"),
         (["robust.set=wasserstein", "robust.radius=0.2", "robust.metric={replicability=1.0,usage_elasticity=0.5}"],
-         "wasserstein within 0.2"),
+         "wasserstein over replicability, usage_elasticity within 0.2"),
         (["robust.set=hull", "robust.experts.bear={generalizable_jevons=0.1,generalizable_compression=0.5,"
                              "proprietary_jevons=0.1,proprietary_compression=0.3}"],
          "mixtures of the belief with expert bear"),

@@ -203,6 +203,15 @@ def test_the_belief_is_a_vertex_of_every_hull() -> None:
     np.testing.assert_array_equal(mild.adversary(np.array([1.0, 0.0]), p), [0.9, 0.1])
 
 
+def test_with_one_scenario_there_is_nothing_to_be_wrong_about() -> None:
+    one, draw = np.ones(1), np.random.default_rng(16)
+    for make in FURTHER.values():
+        ambiguity = make(draw, one, 0.3)
+        np.testing.assert_allclose(ambiguity.adversary(np.array([0.2]), one), one)
+        np.testing.assert_allclose(inside(np.array([1.1]), ambiguity, one), one)
+        np.testing.assert_array_equal(plausible(ambiguity, one, draw, 3), np.ones((3, 1)))
+
+
 def test_a_polytope_of_many_rows_is_asked_by_a_linear_program() -> None:
     draw = np.random.default_rng(10)
     p = draw.dirichlet(np.ones(12))
