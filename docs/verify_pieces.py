@@ -1,40 +1,29 @@
 """What verify_plan.py is made of: the sets that rules and probabilities range over, and the cheapest trades.
 
 A set's `kind` is norm (u no longer than 1), largest (u in [0, 1], summing to at most `rho`), or one of probabilities
-around p; `rho` is its size.
+around p, which verify_sets.py knows; `rho` is its size.
 """
 
 import numpy as np
+from verify_sets import is_member, worst_case
 
 
-def largest(x, kind, rho, p):
+def largest(x, kind, rho, table, p):
     """The largest u'x over the set."""
     if kind == "norm":
         return np.linalg.norm(x)
     if kind == "largest":
         return np.sort(x)[-rho:].sum()
-    up = np.argsort(x)
-    low, high = {"box": (np.maximum(p - rho, 0), np.minimum(p + rho, 1)), "worst": (0 * p, 0 * p + 1)}.get(kind, (p, p))
-    if kind == "total_variation":  # take mass from the smallest losses, give it to the largest
-        return p @ x + np.clip(rho - np.cumsum(p[up]) + p[up], 0, p[up]) @ (x.max() - x[up])
-    if kind == "kl" and rho >= 1e-6 and np.ptp(x[p > 1e-9]) > 0:  # tilt the belief, its entropy is the radius
-        a, b = 0.0, 1e9 / np.ptp(x[p > 1e-9])
-        for _ in range(200):
-            q = (w := p * np.exp((t := (a + b) / 2) * np.minimum(x - x[p > 1e-9].max(), 0))) / w.sum()
-            a, b = (t, b) if q @ np.log((q + 1e-300) / (p + 1e-300)) < rho else (a, t)
-        return q @ x
-    room = (high - low)[up[::-1]]  # everything at its lowest, then the largest losses filled up
-    return low @ x + np.clip(1 - low.sum() - np.cumsum(room) + room, 0, room) @ x[up[::-1]]
+    return worst_case(x, kind, rho, table, p)
 
 
-def inside(u, kind, rho, p):
+def inside(u, kind, rho=1, table=(), p=(), witness=()):
     """Whether u belongs to the set."""
     if kind == "norm":
         return np.linalg.norm(u) <= 1 + 1e-9
     if kind == "largest":
         return min(u) >= 0 and max(u) <= 1 and sum(u) <= rho + 1e-9
-    far = {"kl": u @ np.log((u + 1e-300) / (p + 1e-300)), "total_variation": abs(u - p).sum() / 2, "worst": 0}
-    return min(u) >= 0 and abs(u.sum() - 1) <= 1e-9 and far.get(kind, abs(u - p).max()) <= rho + 1e-9
+    return is_member(u, kind, rho, table, p, witness)
 
 
 def cheapest(buys, sells, held, impact):

@@ -35,13 +35,13 @@ net = {o["instrument"]: o["quantity"] * o["price"] * (-1) ** (o["side"] == "sell
 net = [net.get(row["instrument"], 0) / proof["value"] for row in doc["positions"][:-1]]
 claims.append(("orders make the plan", np.allclose(net, b - s, 0, 1e-9)))
 
-lawful = [min([0, *m["rows"]]) >= 0, inside(m["adversary"], *among), inside(error["direction"], "norm", 1, p)]
+lawful = [min([0, *m["rows"]]) >= 0, inside(m["adversary"], *among, m["witness"]), inside(error["direction"], "norm")]
 in_gain, in_wealth = m["rows"] @ G["gains"] - weight * m["adversary"], m["wealth"] - price - m["rows"] @ G["wealth"]
 in_h = m["rows"] @ G["holdings"] + m["position"] - m["wealth"] - L @ m["factors"] + error["deviations"]
 in_h, bound = in_h + error["size"] * error["direction"] @ R, price - m["rows"] @ G["limit"] - m["cash"] * c0
 for r in proof["convex"]:  # its price times its tangent: any lawful direction u gives a row that the rule implies
     u, a, v = np.array(r["direction"]), np.array(r["against"]), r["price"]
-    lawful += [v >= 0, inside(u, *r["set"].values(), p)]
+    lawful += [v >= 0, inside(u, *r["set"].values(), p, r["witness"])]
     if r["kind"] == "worst_case":
         in_gain, in_wealth = in_gain - v * u, in_wealth - v
         bound += v * (1 + r["limit"] + u @ (M @ a[:-1] + cash_return * a[-1]))

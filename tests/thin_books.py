@@ -34,6 +34,12 @@ TOGETHER: dict[str, Any] = {
 SETS: tuple[dict[str, Any], ...] = (
     {"set": "total_variation", "radius": 0.1}, {"set": "kl", "radius": 0.05}, {"set": "box", "radius": 0.1},
     {"set": "worst"}, {"set": "none"},
+    {"set": "contamination", "radius": 0.15}, {"set": "modified_chi2", "radius": 0.1},
+    {"set": "wasserstein", "radius": 0.1, "metric": {"replicability": 0.5, "usage_elasticity": 1.0}},
+    {"set": "hull", "experts": {"bull": {"up": 0.7, "middle": 0.2, "down": 0.1},
+                                "bear": {"up": 0.25, "middle": 0.25, "down": 0.5}}},
+    {"set": "polytope", "limits": {"down": {"weights": {"down": 1.0}, "min": 0.2, "max": 0.4},
+                                   "calm": {"weights": {"middle": 1.0, "up": -0.5}, "max": 0.1}}},
 )  # fmt: skip
 
 
@@ -49,7 +55,11 @@ def random_book(
     bench[0] += 1 - bench.sum()
     settings = {
         "book": {"name": f"random {seed}", "currency": "USD", "as_of": pd.Timestamp("2026-11-20").date()},
-        "scenarios": {"up": {"probability": 0.5}, "middle": {"probability": 0.2}, "down": {"probability": 0.3}},
+        "scenarios": {
+            "up": {"probability": 0.5, "replicability": 1.0, "usage_elasticity": 1.8},
+            "middle": {"probability": 0.2, "replicability": 1.0, "usage_elasticity": 1.1},
+            "down": {"probability": 0.3, "replicability": 0.1, "usage_elasticity": 0.6},
+        },
         "risk": {"market_volatility": 0.2},
         "mandate": {"risk_aversion": 0.5, "max_weight": 0.6} | mandate,
         "groups": {"some": NAMES[:2], "rest": NAMES[2:]},

@@ -14,6 +14,7 @@ from allocator.book.columns import Tables, breaches_of_benchmark, breaches_of_co
 from allocator.book.estimates import NOT_SCENARIOS, breaches_of_estimates
 from allocator.book.evidence import breaches_of_evidence
 from allocator.book.footing import breaches_of_names, breaches_of_words
+from allocator.book.guards import breaches_of_guards
 from allocator.book.positions import breaches_of_cash, breaches_of_positions
 from allocator.book.sections import Settings
 from allocator.book.settings import dotted, idle_keys
@@ -24,7 +25,8 @@ from allocator.errors import Breach
 def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
     """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
     found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
-    found += [*breaches_of_evidence(settings, tables, given), *breaches_of_stages(settings, tables)]
+    found += [*breaches_of_guards(settings), *breaches_of_stages(settings, tables)]
+    found += breaches_of_evidence(settings, tables, given)
     found += breaches_of_benchmark(settings, given)
     if "holdings" in tables:
         found += breaches_of_positions(settings, tables, account, given)
@@ -71,7 +73,7 @@ def _idle(settings: Settings) -> Iterator[Breach]:
                 "book.toml",
                 None,
                 dotted(section, key),
-                f"{value:g}" if isinstance(value, float) else str(value),
+                None if isinstance(value, dict) else f"{value:g}" if isinstance(value, float) else str(value),
                 f"has no effect with {reason}",
                 "remove it",
             )

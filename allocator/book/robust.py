@@ -2,31 +2,98 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from allocator.book.section import Fraction, NonNegative, Section
+from allocator.book.section import Fraction, NonNegative, Positive, Section
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A coefficient or a limit of either sign."""
+WITHOUT_RADIUS = ("none", "worst", "hull", "polytope")
+"""Sets that reach as far as they reach."""
+SCHEDULED = ("total_variation", "box", "kl", "contamination", "modified_chi2")
+"""Sets whose radius a belief can tell."""
+UNSCHEDULED = {
+    "wasserstein": ", and that of 'wasserstein' is in the unit of its metric, which no belief tells",
+    "hull": ", and 'hull' has none: it reaches as far as its experts",
+    "polytope": ", and 'polytope' has none: it reaches as far as its limits",
+}
+MOST_RADIUS = {"kl": 50.0, "modified_chi2": 1e6}
+"""Of the divergences; beyond it every scenario is reached that could be believed at all."""
+NEEDED = {
+    "wasserstein": ("metric", "write for example replicability = 1.0 there"),
+    "hull": ("experts", "write for example [robust.experts.optimist] with a probability for every scenario"),
+    "polytope": ("limits", "write for example [robust.limits.glut] with weights = { SCENARIO = 1.0 } and max = 0.3"),
+}
+"""What a set reads beside its radius, and an example of it."""
+
+
+class LimitSection(Section):
+    """A stated limit on scenario probabilities: min ≤ Σ weight × probability ≤ max."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
+
+    weights: dict[str, Finite] = Field(min_length=1, description="coefficient by scenario; those left out count 0")
+    max: Finite | None = None
+    min: Finite | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> LimitSection:
+        if self.max is None and self.min is None:
+            raise ValueError("states neither min nor max; add one of them, or remove the section")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min:g} must not be above max = {self.max:g}; lower min or raise max")
+        if not any(self.weights.values()):
+            raise ValueError("counts no scenario; give a weight other than 0, or remove the section")
+        return self
 
 
 class RobustSection(Section):
     """Which probabilities we guard against, and by how much the scenario returns may be wrong."""
 
-    set: Literal["none", "total_variation", "box", "kl", "worst"] = Field(
+    set: Literal[
+        "none",
+        "total_variation",
+        "box",
+        "kl",
+        "worst",
+        "contamination",
+        "modified_chi2",
+        "wasserstein",
+        "hull",
+        "polytope",
+    ] = Field(
         default="none",
         description="none: the stated probabilities; total_variation: within radius in half the L1 distance; "
-        "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all",
+        "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all; contamination: "
+        "a part radius of every probability may go anywhere; modified_chi2: sum of (q - p)^2 / p within radius; "
+        "wasserstein: moving probability over the distances of [robust.metric] costs at most radius; hull: any mixture "
+        "of the belief and [robust.experts]; polytope: all probabilities within [robust.limits]",
     )
     radius: NonNegative = Field(
-        default=0.0, description="how far the set reaches; only for total_variation, box and kl"
+        default=0.0, description="how far the set reaches; not for none, worst, hull and polytope"
     )
 
     schedule: Literal["fixed", "caution", "corners"] = Field(
         default="fixed",
         description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), and "
-        "nothing once the question is settled, for kl twice its square; corners: as far as [question.ranges] reach",
+        "nothing once the question is settled, for kl twice its square, for modified_chi2 four times; corners: as far "
+        "as [question.ranges] reach",
     )
     caution: Fraction | None = Field(default=None, description="how much of the way to being wrong we guard against")
+    experts: dict[str, dict[str, Fraction]] = Field(
+        default_factory=dict,
+        description="for hull: each expert's probability of every scenario, as of as_of; signals do not move them",
+    )
+    metric: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="for wasserstein: weight by scenario parameter, such as replicability; two scenarios are as far "
+        "apart as the weighted sum of the differences in these parameters",
+    )
+    limits: dict[str, LimitSection] = Field(
+        default_factory=dict, description="for polytope: named limits on sums of weight x probability"
+    )
     return_error: Literal["none", "box", "ellipsoid"] = Field(
         default="none",
         description="scenario returns may be wrong: box: each name's alone; ellipsoid: all together, in the metric of "
@@ -40,24 +107,31 @@ class RobustSection(Section):
     def _radius_fits_the_set(self) -> RobustSection:
         if (self.schedule == "caution") != (self.caution is not None):
             raise ValueError("caution and schedule = 'caution' go together; state both or neither")
-        if self.schedule != "fixed" and (self.radius != 0 or self.set in ("none", "worst")):
+        if self.schedule != "fixed" and (self.radius != 0 or self.set not in SCHEDULED):
             raise ValueError(
-                f"schedule = '{self.schedule}' makes the radius of a total_variation, box or kl set; "
-                "remove radius, or choose such a set"
+                f"schedule = '{self.schedule}' makes the radius of a {', '.join(SCHEDULED[:-1])} or {SCHEDULED[-1]} set"
+                f"{UNSCHEDULED.get(self.set, '')}; remove radius, or choose such a set"
             )
-        if self.set in ("total_variation", "box") and self.radius > 1:
+        if self.set in ("total_variation", "box", "contamination") and self.radius > 1:
             raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
-        if self.set in ("none", "worst") and self.radius != 0:
+        if self.set in WITHOUT_RADIUS and self.radius != 0:
             raise ValueError(
                 f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
             )
-        if self.set == "kl" and 0 < self.radius < 1e-6:
+        if self.set in MOST_RADIUS and 0 < self.radius < 1e-6:
             raise ValueError(
-                f"radius = {self.radius:g} of a 'kl' set is too small to be told from 0; "
+                f"radius = {self.radius:g} of a '{self.set}' set is too small to be told from 0; "
                 "set it to 0, or to at least 0.000001"
             )
-        if self.set == "kl" and self.radius > 50:
+        if self.radius > MOST_RADIUS.get(self.set, self.radius):
             raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
+        return self
+
+    @model_validator(mode="after")
+    def _says_what_its_set_needs(self) -> RobustSection:
+        needed = NEEDED.get(self.set)
+        if needed is not None and not getattr(self, needed[0]):
+            raise ValueError(f"set = '{self.set}' needs [robust.{needed[0]}]; {needed[1]}")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from allocator.book.robust import NEEDED, SCHEDULED
 from allocator.book.sections import Settings
 from allocator.book.wishes import UTILITIES, flat_tiers, rule_name
 from allocator.errors import BadInput, Breach, did_you_mean, nearest
@@ -127,14 +128,20 @@ def _idle_wishes(document: Mapping[str, Any], mandate: Mapping[str, Any]) -> Ite
 
 
 def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
-    """Of radius, schedule and caution, those that the set or the schedule leaves without a meaning."""
-    kind, schedule = robust.get("set", "none"), robust.get("schedule", "fixed")
+    """Of what says how far a set reaches, all that the set or the schedule leaves without a meaning."""
+    kind, schedule = str(robust.get("set", "none")), robust.get("schedule", "fixed")
     stated = [key for key, nothing in (("radius", 0), ("schedule", "fixed"), ("caution", None))
               if robust.get(key, nothing) != nothing]  # fmt: skip
-    if kind in ("none", "worst"):
-        for key in stated:
-            yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
-    elif schedule != "caution" and "caution" in stated:
+    own = NEEDED.get(kind, ("", ""))[0]
+    read = ("radius",) if kind == "wasserstein" else ()
+    unread = [key for key, _ in NEEDED.values() if key != own and robust.get(key)]
+    if kind not in SCHEDULED:
+        unread += [key for key in stated if key not in read]
+    for key in unread:
+        yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
+    if kind not in SCHEDULED:
+        return
+    if schedule != "caution" and "caution" in stated:
         yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"
     elif schedule in ("caution", "corners") and "radius" in stated:
         yield ("robust", "radius"), [("robust", "schedule")], f"schedule = '{schedule}'"

@@ -9,6 +9,7 @@ from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
+from allocator.mandate.ambiguity import Hull, Polytope, Wasserstein
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import limit_in_words
 from allocator.mandate.wanted import mandate_of
@@ -151,10 +152,16 @@ def _maximised(plan: Plan) -> str:
 def _guarded(plan: Plan) -> str:
     """The probabilities guarded against, in words."""
     robust, radius = plan.book.settings.robust, getattr(plan.mandate.ambiguity, "radius", None)
+    if isinstance(plan.mandate.ambiguity, Hull):
+        names = list(robust.experts)
+        return f"mixtures of the belief with expert{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    if isinstance(plan.mandate.ambiguity, Polytope):
+        return f"all probabilities within limits {', '.join(robust.limits)}"
     if radius is None:
         return "any probabilities at all" if robust.set == "worst" else "the stated probabilities alone"
+    over = f" over {', '.join(robust.metric)}" if isinstance(plan.mandate.ambiguity, Wasserstein) else ""
     why = "" if robust.schedule == "fixed" else f", by schedule {robust.schedule}"
-    return f"{robust.set.replace('_', ' ')} within {radius:.3g}{why}"
+    return f"{robust.set.replace('_', ' ')}{over} within {radius:.3g}{why}"
 
 
 def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:

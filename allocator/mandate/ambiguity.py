@@ -1,7 +1,9 @@
 """Ambiguity sets: which scenario probabilities we guard against.
 
 One frozen class a set, with its definition and its inner maximiser in closed form: `adversary(losses, p)` is the worst
-member of the set, found without a solver. The program uses the dual forms; these are what it is checked against.
+member of the set, exact and apart from the program. The program uses the dual forms; these are what it is checked
+against. Sets that a divergence bounds are in `divergences.py`, those that flat faces bound in `polytopes.py`; all are
+reached from here.
 """
 
 from __future__ import annotations
@@ -11,12 +13,29 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.types import Vector
+from allocator.mandate.divergences import LEAST_PROBABILITY, LEAST_RADIUS, KullbackLeibler, ModifiedChiSquared
+from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
+from allocator.types import Matrix, Vector
 
-LEAST_PROBABILITY = 1e-9
-"""A scenario below this is impossible in a KL set (relative entropy to it is not computable)."""
-LEAST_RADIUS = 1e-6
-"""A KL ball below this is the belief itself (science F14)."""
+__all__ = [
+    "LEAST_PROBABILITY",
+    "LEAST_RADIUS",
+    "Ambiguity",
+    "Box",
+    "Contamination",
+    "Hull",
+    "Known",
+    "KullbackLeibler",
+    "ModifiedChiSquared",
+    "Polytope",
+    "TotalVariation",
+    "Wasserstein",
+    "Worst",
+    "ambiguity_of",
+    "inside",
+    "is_belief",
+    "worst_case",
+]
 
 
 @dataclass(frozen=True)
@@ -83,46 +102,29 @@ class Box:
 
 
 @dataclass(frozen=True)
-class KullbackLeibler:
-    """Relative entropy to the belief at most `radius`: {q ≥ 0, Σq = 1, Σ q ln(q/p) ≤ radius}."""
+class Contamination:
+    """With probability `radius` the belief is beside the point: {(1 − radius)·p + radius·r, r any probabilities}."""
 
     radius: float
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) the exponential tilt q ∝ p·e^{ϑ·loss} whose entropy is the radius, ϑ by bisection."""
-        possible = probabilities > LEAST_PROBABILITY
-        p, loss = probabilities[possible] / probabilities[possible].sum(), losses[possible]
-        spread = float(np.ptp(loss))
-        if self.radius < LEAST_RADIUS or spread <= 1e-15:
-            return probabilities.copy()
-        scaled = (loss - loss.max()) / spread
-        tied = scaled >= 0
-        if self.radius >= -np.log(p[tied].sum()):
-            tilted = np.where(tied, p, 0.0) / p[tied].sum()
-        else:
-            tilted = self._tilted(scaled, p)
-        q = np.zeros_like(probabilities)
-        q[possible] = tilted
+        """(K,) the same part of every probability moved to the worst scenario."""
+        q: Vector = (1 - self.radius) * probabilities
+        q[int(np.argmax(losses))] += self.radius
         return q
 
-    def _tilted(self, scaled: Vector, p: Vector) -> Vector:
-        low, high = 0.0, 1.0
-        while _entropy(_tilt(scaled, p, high), p) < self.radius and high < 1e12:
-            low, high = high, high * 2
-        for _ in range(200):
-            middle = (low + high) / 2
-            if _entropy(_tilt(scaled, p, middle), p) < self.radius:
-                low = middle
-            else:
-                high = middle
-        return _tilt(scaled, p, low)
-
     def excess(self, q: Vector, probabilities: Vector) -> float:
-        """Σ q ln(q/p) − radius; infinite where q sees what p excludes."""
-        possible = probabilities > LEAST_PROBABILITY
-        if (q[~possible] > 0).any():
-            return float("inf")
-        return _entropy(q[possible], probabilities[possible]) - max(self.radius, 0.0)
+        """max ((1 − radius)·p − q): by how much some probability has given more than its part."""
+        return float(((1 - self.radius) * probabilities - q).max())
+
+    def nearest(self, q: Vector, probabilities: Vector) -> Vector:
+        """(K,) what every probability keeps, and the rest shared out as `q` does."""
+        kept = (1 - self.radius) * probabilities
+        beside = np.maximum(q - kept, 0.0)
+        if beside.sum() <= 0 or self.radius <= 0:
+            return probabilities.copy()
+        member: Vector = kept + self.radius * beside / beside.sum()
+        return member
 
 
 @dataclass(frozen=True)
@@ -141,18 +143,54 @@ class Worst:
         return 0.0
 
 
-Ambiguity: TypeAlias = Known | TotalVariation | Box | KullbackLeibler | Worst
+Direct: TypeAlias = Known | TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared | Worst
+"""Sets that need nothing but the belief, whatever the number of scenarios."""
+Ambiguity: TypeAlias = Direct | Wasserstein | Hull | Polytope
+
+_BALLS: dict[str, type[TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared]] = {
+    "total_variation": TotalVariation,
+    "box": Box,
+    "contamination": Contamination,
+    "kl": KullbackLeibler,
+    "modified_chi2": ModifiedChiSquared,
+}
 
 
-def ambiguity_of(name: str, radius: float) -> Ambiguity:
-    """The set that `[robust]` names."""
-    if name == "total_variation":
-        return TotalVariation(radius)
-    if name == "box":
-        return Box(radius)
-    if name == "kl":
-        return KullbackLeibler(radius)
+def ambiguity_of(
+    name: str,
+    radius: float = 0.0,
+    *,
+    metric: Matrix | None = None,
+    experts: Matrix | None = None,
+    limits: tuple[Matrix, Vector] | None = None,
+) -> Ambiguity:
+    """The set that `[robust]` names; three of them want more than a radius.
+
+    `metric` (K, K) is the ground distance of wasserstein, `experts` (M, K) are the probabilities of hull, `limits`
+    (R, K) and (R,) are A and b of polytope.
+
+    Raises:
+        ValueError: the set wants what was not given.
+    """
+    if name in _BALLS:
+        return _BALLS[name](radius)
+    needed = {"wasserstein": metric, "hull": experts, "polytope": limits}
+    if name in needed and needed[name] is None:
+        wanted = {"wasserstein": "metric", "hull": "experts", "polytope": "limits"}[name]
+        raise ValueError(f"a {name} set needs its {wanted}; pass {wanted}=…")
+    if name == "wasserstein" and metric is not None:
+        return Wasserstein(radius, metric)
+    if name == "hull" and experts is not None:
+        return Hull(experts)
+    if name == "polytope" and limits is not None:
+        return Polytope(*limits)
     return Worst() if name == "worst" else Known()
+
+
+def is_belief(ambiguity: Ambiguity) -> bool:
+    """Whether the set holds the belief alone: it is so small that it cannot be told from it."""
+    small = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and ambiguity.radius < LEAST_RADIUS
+    return small or isinstance(ambiguity, Known)
 
 
 def worst_case(losses: Vector, ambiguity: Ambiguity, probabilities: Vector) -> float:
@@ -163,31 +201,25 @@ def worst_case(losses: Vector, ambiguity: Ambiguity, probabilities: Vector) -> f
 def inside(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     """The member of the set nearest to `q` on the way to the belief: solver noise taken out, never added.
 
-    Every set is convex and holds p, so a step back towards p always ends inside.
+    Every set is convex and holds p, so a step back towards p always ends inside. A set that may be flat, or whose
+    faces may pass close to p, gives the nearest member in any direction: the way to p would be long.
     """
-    clean = np.maximum(q, 0.0)
-    if isinstance(ambiguity, KullbackLeibler):
-        clean = np.where(probabilities > LEAST_PROBABILITY, clean, 0.0)  # no tilt reaches what the belief excludes
-    clean = clean / clean.sum() if clean.sum() > 0 else probabilities.copy()
+    clean, home = np.maximum(q, 0.0), probabilities
+    if isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared):
+        possible = probabilities > LEAST_PROBABILITY  # nothing reaches what the belief excludes
+        clean, home = np.where(possible, clean, 0.0), np.where(possible, home, 0.0)
+        home = home / home.sum()
+    clean = clean / clean.sum() if clean.sum() > 0 else home.copy()
     if ambiguity.excess(clean, probabilities) <= 0:
         return clean
+    if isinstance(ambiguity, Contamination | Wasserstein | Hull | Polytope):
+        return ambiguity.nearest(clean, probabilities)
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        if ambiguity.excess(probabilities + middle * (clean - probabilities), probabilities) <= 0:
+        if ambiguity.excess(home + middle * (clean - home), probabilities) <= 0:
             low = middle
         else:
             high = middle
-    result: Vector = probabilities + low * (clean - probabilities)
+    result: Vector = home + low * (clean - home)
     return result
-
-
-def _tilt(scaled: Vector, p: Vector, strength: float) -> Vector:
-    weight: Vector = p * np.exp(strength * scaled)
-    tilted: Vector = weight / weight.sum()
-    return tilted
-
-
-def _entropy(q: Vector, p: Vector) -> float:
-    seen = q > 0
-    return float(np.sum(q[seen] * np.log(q[seen] / p[seen])))

@@ -19,6 +19,8 @@ from allocator.types import Vector
 
 GREATEST_ENTROPY = 50.0
 """Of a KL set, as `[robust]` allows: e^-50 of a probability is beyond any belief."""
+GREATEST_CHI2 = 1e6
+"""Of a modified χ² set, as `[robust]` allows."""
 
 
 def radius_of(book: Book, outlook: Outlook) -> float:
@@ -26,8 +28,10 @@ def radius_of(book: Book, outlook: Outlook) -> float:
 
     fixed: as stated. caution: c·(1 − the probability of the likelier answer) while the question is open, 0 once it is
     settled: 1 − π is the total-variation distance to certainty, so c is the part of the way to being wrong; a KL set
-    gets 2ρ², the least entropy at which it can reach so far (Pinsker). corners: as far as the farthest belief that
-    `[question.ranges]` allow, which need not shrink: its distance, or for a KL set its relative entropy.
+    gets 2ρ², the least entropy at which it can reach so far (Pinsker), a modified χ² set 4ρ², the least χ² at which it
+    can (Cauchy and Schwarz), and contamination ρ itself. corners: as far as the farthest belief that
+    `[question.ranges]` allow, which need not shrink: its distance, its relative entropy, its χ², or the part of an
+    answer's probability that it takes away.
     """
     return radius_at(book, outlook.probabilities, signals_of(book), book.settings.book.as_of)
 
@@ -40,7 +44,7 @@ def radius_at(book: Book, probabilities: Vector, signals: Sequence[Signal], day:
     if robust.schedule == "corners":
         return _corners(book, probabilities, signals, day)
     distance = _caution(book, probabilities, signals, day)
-    return 2 * distance**2 if robust.set == "kl" else distance
+    return {"kl": 2 * distance**2, "modified_chi2": 4 * distance**2}.get(robust.set, distance)
 
 
 def _caution(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
@@ -62,8 +66,13 @@ def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: 
     assert ranges is not None
     low, high = bounds(question, ranges, signals, day)
     p = _generalizable(question, probabilities)
-    if book.settings.robust.set == "kl":
+    kind = book.settings.robust.set
+    if kind == "kl":
         return _entropy_to(low, high, p)
+    if kind == "modified_chi2":
+        return _chi2_to(low, high, p)
+    if kind == "contamination":
+        return _part_taken_back(low, high, p)
     return max(high - p, p - low, 0.0)
 
 
@@ -80,3 +89,16 @@ def _entropy_to(low: float, high: float, p: float) -> float:
     if farthest < 1e-12:
         return 0.0  # the ranges allow one belief only, up to rounding
     return min(max(farthest, LEAST_RADIUS), GREATEST_ENTROPY)
+
+
+def _chi2_to(low: float, high: float, p: float) -> float:
+    """Modified χ² of the farther of two beliefs in G against `p`, which is that of the scenarios too."""
+    distance, room = max(high - p, p - low, 0.0), p * (1 - p)
+    if distance < 1e-12:
+        return 0.0
+    return min(max(distance**2 / max(room, 1e-300), LEAST_RADIUS), GREATEST_CHI2)
+
+
+def _part_taken_back(low: float, high: float, p: float) -> float:
+    """The largest part of an answer's probability that one of two beliefs in G takes from it."""
+    return max(1 - low / p if p > 0 else 0.0, 1 - (1 - high) / (1 - p) if p < 1 else 0.0, 0.0)

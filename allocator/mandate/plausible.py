@@ -2,20 +2,35 @@
 
 A belief lies on a random way from the stated one to where the set or the simplex ends, at a depth that would fill a
 ball evenly. Ways lead to uniform points of the simplex, which makes the draws from the whole simplex uniform; in a KL
-set, an ellipsoid when small, they are as likely as the ellipsoid is wide: covariance diag(p) − pp'.
+set, an ellipsoid when small, and in a χ² set, one as far as the simplex reaches, they are as likely as the ellipsoid is
+wide: covariance diag(p) − pp'. Sets that may be flat hold no such way: their beliefs are random mixtures of corners.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from allocator.mandate.ambiguity import LEAST_PROBABILITY, Ambiguity, Box, Known, KullbackLeibler, TotalVariation
+from allocator.mandate.ambiguity import (
+    LEAST_PROBABILITY,
+    Ambiguity,
+    Box,
+    Contamination,
+    Hull,
+    Known,
+    KullbackLeibler,
+    ModifiedChiSquared,
+    Polytope,
+    TotalVariation,
+    Wasserstein,
+)
 from allocator.types import Matrix, Vector
 
 PROBABILITY_SHIFT = 0.02
 """No belief is known better than this: the shift of one probability that stability is measured with."""
 _STEPS = 8
 _ROOM = 1e-9
+_LOSSES = 64
+"""Random losses a scenario, whose worst members are mixed."""
 
 
 def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Generator, count: int) -> Matrix:
@@ -26,9 +41,14 @@ def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Gener
     """
     if len(probabilities) == 1:
         return np.ones((count, 1))
+    if isinstance(ambiguity, Wasserstein | Hull | Polytope):
+        members = _members(ambiguity, probabilities, draw)
+        if np.abs(members - probabilities).sum(axis=1).max() / 2 > PROBABILITY_SHIFT:
+            return _mixed(members, draw, count)
+        ambiguity = TotalVariation(PROBABILITY_SHIFT)
     set_ = _at_least_a_shift(ambiguity)
     dimensions = len(probabilities) - 1
-    if isinstance(set_, KullbackLeibler):  # no tilt reaches what the belief excludes
+    if isinstance(set_, KullbackLeibler | ModifiedChiSquared):  # no tilt reaches what the belief excludes
         possible = np.where(probabilities > LEAST_PROBABILITY, probabilities, 0.0)
         dimensions = max(int((possible > 0).sum()) - 1, 1)
         own = draw.normal(size=(count, len(probabilities))) * np.sqrt(possible)
@@ -48,9 +68,31 @@ def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Gener
 def _at_least_a_shift(ambiguity: Ambiguity) -> Ambiguity:
     if isinstance(ambiguity, KullbackLeibler):
         return KullbackLeibler(max(ambiguity.radius, 2 * PROBABILITY_SHIFT**2))  # Pinsker, as in `radius_of`
-    if isinstance(ambiguity, TotalVariation | Box):
+    if isinstance(ambiguity, ModifiedChiSquared):
+        return ModifiedChiSquared(max(ambiguity.radius, 4 * PROBABILITY_SHIFT**2))  # Cauchy-Schwarz, as there
+    if isinstance(ambiguity, TotalVariation | Box | Contamination):
         return type(ambiguity)(max(ambiguity.radius, PROBABILITY_SHIFT))
     return TotalVariation(PROBABILITY_SHIFT) if isinstance(ambiguity, Known) else ambiguity
+
+
+def _members(ambiguity: Wasserstein | Hull | Polytope, probabilities: Vector, draw: np.random.Generator) -> Matrix:
+    """(M, K) the corners where they are known, else members that are worst for random losses; and the belief."""
+    if isinstance(ambiguity, Hull):
+        return ambiguity.vertices(probabilities)
+    if isinstance(ambiguity, Polytope) and ambiguity.corners is not None:
+        return np.vstack([probabilities, ambiguity.corners])
+    losses = draw.normal(size=(_LOSSES * len(probabilities), len(probabilities)))
+    worst = [ambiguity.adversary(each, probabilities) for each in losses]
+    return np.vstack([probabilities, np.unique(np.round(worst, 12), axis=0)])
+
+
+def _mixed(members: Matrix, draw: np.random.Generator, count: int) -> Matrix:
+    """(count, K) mixtures of as many members as a point between corners takes."""
+    picked = draw.integers(len(members), size=(count, members.shape[1]))
+    weights = draw.dirichlet(np.ones(members.shape[1]), count)
+    beliefs = np.einsum("nk,nkj->nj", weights, members[picked])
+    result: Matrix = beliefs / beliefs.sum(axis=1, keepdims=True)
+    return result
 
 
 def _reach(ambiguity: Ambiguity, probabilities: Vector, way: Matrix, to_the_edge: Vector) -> Vector:
@@ -60,6 +102,12 @@ def _reach(ambiguity: Ambiguity, probabilities: Vector, way: Matrix, to_the_edge
             return np.asarray(ambiguity.radius / (np.abs(way).sum(axis=1) / 2), dtype=np.float64)
         if isinstance(ambiguity, Box):
             return np.asarray(ambiguity.radius / np.abs(way).max(axis=1), dtype=np.float64)
+        if isinstance(ambiguity, Contamination):  # the simplex, drawn together around the belief
+            return np.asarray(ambiguity.radius * to_the_edge, dtype=np.float64)
+        if isinstance(ambiguity, ModifiedChiSquared):
+            p = np.where(probabilities > LEAST_PROBABILITY, probabilities, 1.0)
+            length = np.sqrt((way**2 / p).sum(axis=1))
+            return np.where(length > 0, np.sqrt(ambiguity.radius) / length * (1 - _ROOM), to_the_edge)
     if not isinstance(ambiguity, KullbackLeibler):
         return to_the_edge
     return _reach_in_entropy(ambiguity.radius, probabilities, way, to_the_edge)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.mandate.ambiguity import Ambiguity, Known, ambiguity_of
+from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
 from allocator.mandate.caution import radius_at
+from allocator.mandate.guarded import set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.mandate.staged import Staged
@@ -48,8 +49,10 @@ def utility_of(book: Book) -> Utility:
 def _ambiguity(book: Book, staging: Staging, node: int) -> Ambiguity:
     """The set that `[robust]` names, at the radius that the evidence at the node leaves."""
     robust, state = book.settings.robust, staging.states[node]
+    if node == 0:
+        return set_of(book, staging.outlooks[0])
     radius = radius_at(book, staging.outlooks[node].probabilities, state.signals, state.told)
-    return ambiguity_of(robust.set, radius) if robust.set != "none" else Known()
+    return ambiguity_of(robust.set, radius)
 
 
 def _at(book: Book, stated: Mandate, staging: Staging, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:

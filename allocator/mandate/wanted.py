@@ -8,8 +8,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.wishes import Range
-from allocator.mandate.ambiguity import Ambiguity, Known, ambiguity_of
-from allocator.mandate.caution import radius_of
+from allocator.mandate.ambiguity import Ambiguity, Known
 from allocator.mandate.counted import (
     adv_in_money,
     bucket_shares,
@@ -19,6 +18,7 @@ from allocator.mandate.counted import (
     locked_names,
     shock_returns,
 )
+from allocator.mandate.guarded import set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.return_error import BoxError, EllipsoidError, ReturnError
 from allocator.mandate.rules import (
@@ -50,11 +50,10 @@ UNLIMITED = Range(min=0.0)
 
 def mandate_of(book: Book, outlook: Outlook | None = None) -> Mandate:
     """The mandate of a book's settings; what follows the outlook takes the book's own where none is given."""
-    wanted, robust = book.settings.mandate, book.settings.robust
+    wanted = book.settings.mandate
     outlook = outlook or outlook_of(book)
     minimum_variance = wanted.objective == "minimum_variance"
-    radius = robust.radius if robust.schedule == "fixed" else radius_of(book, outlook)
-    ambiguity = ambiguity_of(robust.set, radius)
+    ambiguity = set_of(book, outlook)
     return Mandate(
         return_weight=0.0 if minimum_variance else 1.0,
         risk_aversion=1.0 if minimum_variance else wanted.risk_aversion,

@@ -12,13 +12,11 @@ import numpy as np
 
 from allocator.mandate.ambiguity import (
     LEAST_PROBABILITY,
-    LEAST_RADIUS,
     Ambiguity,
-    Box,
-    Known,
     KullbackLeibler,
-    TotalVariation,
+    ModifiedChiSquared,
     Worst,
+    is_belief,
 )
 from allocator.types import Matrix, Vector
 
@@ -35,23 +33,19 @@ def averaged_adversary(before: Vector, after: Vector, ambiguity: Ambiguity, prob
     """(K,) the adversary averaged while losses go from `before` to `after` in a straight line: q̄'(after − before) is
     the change of the worst case.
 
-    Exact where the adversary depends on the order of the losses alone (total variation, box, any, none); for a KL ball
-    by Gauss-Legendre quadrature, halved until it is exact to 1e-12.
+    Exact where the set has flat faces only, so that the adversary changes a finite number of times (all but the
+    divergences); for these by Gauss-Legendre quadrature, halved until it is exact to 1e-12.
     """
-    if isinstance(ambiguity, Known | TotalVariation | Box | Worst) or _is_belief(ambiguity):
+    if not isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_belief(ambiguity):
         pieces = _pieces(before, after, lambda losses: ambiguity.adversary(losses, probabilities))
         return np.asarray(sum((end - begin) * q for begin, end, q in pieces), dtype=np.float64)
-    if not isinstance(ambiguity, KullbackLeibler):  # a set that is not known here: slower, as exact
+    if isinstance(ambiguity, ModifiedChiSquared):
         return _averaged(before, after, lambda rows: np.array([ambiguity.adversary(x, probabilities) for x in rows]))
     possible = probabilities > LEAST_PROBABILITY
     p, radius = probabilities[possible] / probabilities[possible].sum(), ambiguity.radius
     result = np.zeros_like(probabilities)
     result[possible] = _averaged(before[possible], after[possible], lambda rows: _tilts(rows, p, radius))
     return result
-
-
-def _is_belief(ambiguity: Ambiguity) -> bool:
-    return isinstance(ambiguity, KullbackLeibler) and ambiguity.radius < LEAST_RADIUS
 
 
 def _pieces(before: Vector, after: Vector, adversary: Adversary) -> list[tuple[float, float, Vector]]:

@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.mandate.ambiguity import (
+    Ambiguity,
+    Box,
+    Contamination,
+    Hull,
+    Known,
+    KullbackLeibler,
+    ModifiedChiSquared,
+    Polytope,
+    TotalVariation,
+    Wasserstein,
+    Worst,
+)
 from allocator.mandate.return_error import BoxError, EllipsoidError
 from allocator.mandate.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
@@ -21,6 +33,11 @@ _SETS: dict[type, str] = {
     Box: "box",
     KullbackLeibler: "kl",
     Worst: "worst",
+    Contamination: "contamination",
+    ModifiedChiSquared: "modified_chi2",
+    Wasserstein: "wasserstein",
+    Hull: "hull",
+    Polytope: "polytope",
 }
 
 _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
@@ -36,7 +53,7 @@ def proof_document(plan: Plan) -> dict[str, Any]:
         "cash_returns": _list(outlook.cash_returns),
         "loadings": outlook.risk.loadings.tolist(),
         "specific": _list(outlook.risk.specific),
-        "ambiguity": _ambiguity(mandate.ambiguity),
+        "ambiguity": _ambiguity(mandate.ambiguity, outlook.probabilities),
         "return_weight": mandate.return_weight,
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
@@ -64,6 +81,7 @@ def proof_document(plan: Plan) -> dict[str, Any]:
             "wealth": prices.wealth,
             "factors": _list(prices.factors),
             "adversary": _list(prices.adversary),
+            "witness": _witness(mandate.ambiguity, prices.adversary, outlook.probabilities),
         },
         "convex": [
             _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, prices.slopes, strict=True)
@@ -92,15 +110,17 @@ def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
     """
     assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
     kind, limit = _SUPREMA[type(rule)], rule.limit
-    set_: dict[str, Any] = {"set": "norm", "radius": 1.0}
+    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
     against: Vector | None = None
+    witness: list[Any] = []
     if isinstance(rule, VolatilityLimit):
         limit *= float(np.sqrt(outlook.years))
         against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
     elif isinstance(rule, LargestWeights):
-        set_ = {"set": "largest", "radius": rule.count}
+        set_ = {"set": "largest", "radius": rule.count, "table": []}
     elif isinstance(rule, WorstCaseFloor):
-        set_, against = _ambiguity(rule.ambiguity), rule.against
+        set_, against = _ambiguity(rule.ambiguity, outlook.probabilities), rule.against
+        witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
     return {
         "label": rule.label,
         "kind": kind,
@@ -109,11 +129,28 @@ def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
         "limit": limit,
         "price": slope.price,
         "direction": _list(np.asarray(slope.direction)),
+        "witness": witness,
     }
 
 
-def _ambiguity(ambiguity: Ambiguity) -> dict[str, Any]:
-    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0)}
+def _ambiguity(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
+    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
+    table: Matrix = np.zeros((0, len(probabilities)))
+    if isinstance(ambiguity, Wasserstein):
+        table = ambiguity.metric
+    elif isinstance(ambiguity, Hull):
+        table = ambiguity.vertices(probabilities)
+    elif isinstance(ambiguity, Polytope):
+        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
+    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
+
+
+def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
+    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
+    if isinstance(ambiguity, Wasserstein | Hull):
+        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
+        return found
+    return []
 
 
 def _trade(trade: Trade) -> dict[str, Any]:

@@ -7,12 +7,12 @@ ties are more than these equations can tell apart, other prices prove the plan j
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from scipy.optimize import linprog
 
-from allocator.mandate.ambiguity import Box, TotalVariation, Worst
+from allocator.mandate.ambiguity import Hull, KullbackLeibler, ModifiedChiSquared, Polytope, Wasserstein, is_belief
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
@@ -46,24 +46,27 @@ def notes(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> 
 def tied_adversaries(outlook: Outlook, mandate: Mandate, target: Trade) -> Matrix:
     """(D, K) directions in which the adversary may move at the targets without being less bad; none where it may not.
 
-    For total variation, box and any probabilities at all: mass may go between two scenarios of equal loss, where one
-    can give and the other take.
+    For total variation, box, contamination and any probabilities at all: mass may go between two scenarios of equal
+    loss, where one can give and the other take. Transport, hull and polytope may tie between members that differ in any
+    two scenarios. A divergence has one worst member, but where all losses are equal.
     """
     ambiguity, p = mandate.ambiguity, outlook.probabilities
-    if not isinstance(ambiguity, TotalVariation | Box | Worst) or not mandate.return_weight:
+    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_belief(ambiguity)
+    if curved or not mandate.return_weight:
         return np.zeros((0, len(p)))
     before = target.value_before
     losses = -outlook.portfolio_returns(target.values / before, target.cash / before)
     found = []
     order = np.argsort(losses, kind="stable")
-    for j, k in pairwise(order):
-        if losses[k] - losses[j] > TIED:
+    flat = isinstance(ambiguity, Wasserstein | Hull | Polytope)
+    for j, k in combinations(range(len(p)), 2) if flat else pairwise(order):
+        if not flat and losses[k] - losses[j] > TIED:
             continue
         ways = np.zeros(len(p))
         ways[j], ways[k] = 1.0, -1.0
         pushes = [losses + sign * 2 * TIED * ways for sign in (1, -1)]
         apart = ambiguity.adversary(pushes[0], p) - ambiguity.adversary(pushes[1], p)
-        if np.abs(apart).max() > TIED:
+        if np.abs(apart).max() > TIED and abs(float(apart @ losses)) <= 2 * TIED * np.abs(apart).sum():
             found.append(apart / np.abs(apart).max())
     return np.array(found).reshape(-1, len(p))
 

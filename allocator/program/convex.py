@@ -16,7 +16,7 @@ import numpy as np
 from allocator.mandate.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.multipliers import Slope, read
-from allocator.program.worst_case import shape_of, worst_case
+from allocator.program.worst_case import is_curved, shape_of, worst_case
 from allocator.types import Vector
 
 
@@ -59,7 +59,7 @@ def pattern_of(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
 
 def is_conic(pattern: tuple[Any, ...]) -> bool:
     """Whether a rule of this pattern takes more than linear constraints."""
-    return pattern[0] == "volatility" or "KullbackLeibler" in pattern
+    return pattern[0] == "volatility" or (pattern[0] == "worst case" and is_curved(pattern[1]))
 
 
 @singledispatch

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from allocator.mandate.ambiguity import KullbackLeibler
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.return_error import EllipsoidError
 from allocator.outlook.outlook import Outlook
 from allocator.program.convex import is_conic, pattern_of
-from allocator.program.worst_case import shape_of
+from allocator.program.worst_case import is_curved, shape_of
 from allocator.types import Vector
 
 
@@ -60,7 +59,7 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
         convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
     )
     conic = (
-        isinstance(set_, KullbackLeibler)
+        is_curved(type(set_).__name__)
         or mandate.impact is not None
         or isinstance(mandate.return_error, EllipsoidError)
         or any(map(is_conic, convex))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import combinations
 from typing import Any
 
 import cvxpy as cp
@@ -17,13 +18,18 @@ import numpy as np
 
 from allocator.mandate.ambiguity import (
     LEAST_PROBABILITY,
-    LEAST_RADIUS,
     Ambiguity,
     Box,
+    Contamination,
+    Hull,
     Known,
     KullbackLeibler,
+    ModifiedChiSquared,
+    Polytope,
     TotalVariation,
+    Wasserstein,
     Worst,
+    is_belief,
 )
 from allocator.types import Vector
 
@@ -42,15 +48,30 @@ def worst_case(losses: cp.Expression, ambiguity: Ambiguity, probabilities: Vecto
     return _dual(shape_of(ambiguity, probabilities)[0], losses, probabilities)
 
 
-def shape_of(ambiguity: Ambiguity, probabilities: Vector) -> tuple[Ambiguity, tuple[bool, ...]]:
-    """The set that is compiled, and what else of it is structure: a tiny KL ball is the belief itself, and a KL ball
-    never reaches a scenario that the belief excludes.
+def shape_of(ambiguity: Ambiguity, probabilities: Vector) -> tuple[Ambiguity, tuple[bool | int, ...]]:
+    """The set that is compiled, and what else of it is structure.
+
+    A tiny divergence ball is the belief itself, and a divergence never reaches a scenario that the belief excludes.
+    Transport starts from possible scenarios only; with nothing to spend it goes where there is no distance. A hull has
+    its experts and a polytope its rows, those apart that come in pairs and leave no room between them.
     """
-    if isinstance(ambiguity, KullbackLeibler):
-        if ambiguity.radius < LEAST_RADIUS:
-            return Known(), ()
+    if is_belief(ambiguity):
+        return Known(), ()
+    if isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared):
         return ambiguity, tuple(bool(p > LEAST_PROBABILITY) for p in probabilities)
+    if isinstance(ambiguity, Wasserstein):
+        free = () if ambiguity.radius > 0 else tuple(map(bool, np.ravel(ambiguity.metric <= 0)))
+        return ambiguity, (*(bool(p > 0) for p in probabilities), *free)
+    if isinstance(ambiguity, Hull):
+        return ambiguity, (len(ambiguity.experts),)
+    if isinstance(ambiguity, Polytope):
+        return ambiguity, (len(ambiguity.limits), *(row for pair in _pairs(ambiguity) for row in pair))
     return ambiguity, ()
+
+
+def is_curved(kind: str) -> bool:
+    """Whether the dual form of a set of this class takes more than linear constraints."""
+    return kind in (KullbackLeibler.__name__, ModifiedChiSquared.__name__)
 
 
 @singledispatch
@@ -101,6 +122,20 @@ def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase
 
 
 @_dual.register
+def _(ambiguity: Contamination, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+    stays, moved = (
+        cp.Parameter(losses.shape[0], nonneg=True, name="what stays"),
+        cp.Parameter(nonneg=True, name="radius"),
+    )
+    largest = cp.Variable()
+
+    def write(ambiguity: Contamination, probabilities: Vector) -> None:
+        stays.value, moved.value = (1 - ambiguity.radius) * probabilities, ambiguity.radius
+
+    return WorstCase(stays @ losses + moved * largest, [largest >= losses], write)
+
+
+@_dual.register
 def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     count = len(possible)
@@ -117,6 +152,87 @@ def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) 
         [shifted >= losses[possible] - eta - price, cp.ExpCone(shifted, price * np.ones(count), weight)],
         write,
     )
+
+
+@_dual.register
+def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+    possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
+    # mean + √radius·deviation of losses raised where a probability would fall below 0; η + √(1 + radius)·‖√p∘(ℓ − η)₊‖
+    # is the same and left one solve in ten short of the tolerance
+    p = cp.Parameter(len(possible), nonneg=True, name="probabilities")
+    weight = cp.Parameter(len(possible), nonneg=True, name="root of radius x probabilities")
+    centre, raised, length = cp.Variable(), cp.Variable(len(possible)), cp.Variable()
+
+    def write(ambiguity: ModifiedChiSquared, probabilities: Vector) -> None:
+        p.value = probabilities[possible] / probabilities[possible].sum()
+        # beyond the farthest scenario the ball is everything, and a larger number would only strain the solver
+        weight.value = np.sqrt(min(ambiguity.radius, 1 / float(p.value.min()) - 1 + 0.1) * p.value)
+
+    return WorstCase(
+        p @ raised + length,
+        [raised >= losses[possible], cp.SOC(length, cp.multiply(weight, raised - centre))],
+        write,
+    )
+
+
+@_dual.register
+def _(ambiguity: Wasserstein, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+    sources = np.flatnonzero(probabilities > 0)
+    p = cp.Parameter(len(sources), nonneg=True, name="probabilities")
+    metric = cp.Parameter((len(sources), losses.shape[0]), nonneg=True, name="metric")
+    radius, price, worth = cp.Parameter(nonneg=True, name="radius"), cp.Variable(nonneg=True), cp.Variable(len(sources))
+
+    def write(ambiguity: Wasserstein, probabilities: Vector) -> None:
+        p.value, metric.value = probabilities[sources], ambiguity.metric[sources]
+        # beyond the largest distance everything can move, and a larger number would only strain the solver
+        radius.value = min(ambiguity.radius, 1.1 * float(ambiguity.metric.max(initial=0.0)))
+
+    if ambiguity.radius == 0:  # then the price of distance has no limit, and what costs nothing is structure
+        free = [np.flatnonzero(ambiguity.metric[source] <= 0) for source in sources]
+        return WorstCase(p @ worth, [worth[j] >= losses[to] for j, to in enumerate(free)], write)
+    rows = [worth[j] >= losses - cp.multiply(metric[j], price) for j in range(len(sources))]
+    return WorstCase(price * radius + p @ worth, rows, write)
+
+
+@_dual.register
+def _(ambiguity: Hull, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+    vertices = cp.Parameter(ambiguity.vertices(probabilities).shape, nonneg=True, name="belief and experts")
+    largest = cp.Variable()
+
+    def write(ambiguity: Hull, probabilities: Vector) -> None:
+        vertices.value = ambiguity.vertices(probabilities)
+
+    return WorstCase(largest, [largest >= vertices @ losses], write)
+
+
+def _pairs(ambiguity: Polytope) -> list[tuple[int, int]]:
+    """Rows a'q ≤ b and −a'q ≤ −b: an equality, whose two prices could grow together without end."""
+    rows = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
+    found: dict[int, int] = {}
+    for i, j in combinations(range(len(rows)), 2):
+        if i not in found.values() and j not in found.values() and i not in found and (rows[i] == -rows[j]).all():
+            found[i] = j
+    return list(found.items())
+
+
+@_dual.register
+def _(ambiguity: Polytope, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+    pairs = _pairs(ambiguity)
+    dropped = {j for _, j in pairs}
+    kept = [row for row in range(len(ambiguity.limits)) if row not in dropped]
+    signed = np.array([row not in dict(pairs) for row in kept])
+    matrix = cp.Parameter((len(kept), losses.shape[0]), name="coefficients")
+    limits = cp.Parameter(len(kept), name="limits")
+    eta, prices = cp.Variable(), cp.Variable(len(kept))
+
+    def write(ambiguity: Polytope, probabilities: Vector) -> None:
+        del probabilities
+        matrix.value, limits.value = ambiguity.matrix[kept], ambiguity.limits[kept]
+
+    rows = [matrix.T @ prices + eta >= losses]
+    if signed.any():
+        rows.append(prices[np.flatnonzero(signed)] >= 0)
+    return WorstCase(eta + limits @ prices, rows, write)
 
 
 @_dual.register

@@ -169,7 +169,7 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             "book.toml:12 robust.set",
             "CVar",
             "must be one of 'none', 'total_variation'",
-            "known here: box, kl, none",
+            "known here: box, contamination, hull, kl",
         ),
         ('[robust]\nset = "KL"\nradius = 0.1', "book.toml:12 robust.set", "KL", "must be one of", "did you mean 'kl'?"),
         (

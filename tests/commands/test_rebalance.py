@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,38 @@ def test_a_plan_answers_what_why_and_what_if(listed: Folder, run: Run) -> None:
         "checked outside",
     ):
         assert said in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["robust.set=contamination"], "contamination within 0.147, by schedule caution"),
+        (["robust.set=modified_chi2"], "modified chi2 within 0.0865, by schedule caution"),
+        (["robust.set=wasserstein", "robust.radius=0.2", "robust.metric={replicability=1.0,usage_elasticity=0.5}"],
+         "wasserstein over replicability, usage_elasticity within 0.2"),
+        (["robust.set=hull", "robust.experts.bear={generalizable_jevons=0.1,generalizable_compression=0.5,"
+                             "proprietary_jevons=0.1,proprietary_compression=0.3}"],
+         "mixtures of the belief with expert bear"),
+        (["robust.set=polytope", "robust.limits.glut={weights={generalizable_compression=1.0,"
+                                 "proprietary_compression=1.0},min=0.3,max=0.6}"],
+         "all probabilities within limits glut"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)  # fmt: skip
+def test_every_further_set_is_a_what_if_away_and_its_plan_is_verified_by_the_script(
+    root: Path, tmp_path: Path, run: Run, valid: Valid, overrides: list[str], words: str
+) -> None:
+    what_if = [part for one in overrides for part in ("--set", one)]
+    answer = run("rebalance", root / "data" / "listed", *what_if, "--out", tmp_path / "plan")
+
+    assert answer.exit_code == 0, answer.stderr
+    assert words in " ".join(answer.stdout.split())
+    plan = (tmp_path / "plan" / "plan.json").read_text(encoding="utf-8")
+    valid(plan, "plan")
+    command = [sys.executable, "-E", "-s", "-W", "error", str(root / "docs" / "verify_plan.py")]
+    done = subprocess.run(command, input=plan, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("verified: ")
 
 
 def test_sells_stand_before_buys(listed: Folder, run: Run) -> None:

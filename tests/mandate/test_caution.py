@@ -14,7 +14,7 @@ import pytest
 from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.errors import BadInput
-from allocator.mandate.ambiguity import Box, KullbackLeibler, TotalVariation
+from allocator.mandate.ambiguity import Box, Contamination, KullbackLeibler, ModifiedChiSquared, TotalVariation
 from allocator.mandate.caution import radius_of
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.model import question_of, ranges_of, signals_of
@@ -83,6 +83,39 @@ def test_a_box_reaches_as_far_as_total_variation_and_kl_by_pinsker(root: Path, s
 
     assert mandate_of(box, outlook).ambiguity == Box(distance)
     assert mandate_of(kl, outlook).ambiguity == KullbackLeibler(2 * distance**2)
+
+
+def test_chi_squared_reaches_as_far_by_cauchy_and_schwarz_and_contamination_takes_the_same_part(
+    root: Path, sample: Book
+) -> None:
+    outlook = outlook_of(sample)
+    distance = radius_of(sample, outlook)
+    chi2 = load(root / "data" / "note", overrides=["robust.set=modified_chi2"])
+    part = load(root / "data" / "note", overrides=["robust.set=contamination"])
+
+    assert mandate_of(chi2, outlook).ambiguity == ModifiedChiSquared(4 * distance**2)
+    assert mandate_of(part, outlook).ambiguity == Contamination(distance)
+    even = np.array([0.5, 0.5])  # where the two sides are equally likely it reaches so far and no farther
+    q = ModifiedChiSquared(4 * distance**2).adversary(np.array([0.0, 1.0]), even)
+    assert np.abs(q - even).sum() / 2 == pytest.approx(distance, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["modified_chi2", "contamination"])
+def test_further_sets_by_corners_hold_the_farthest_belief_and_no_more(note: Folder, kind: str) -> None:
+    note.replace("book.toml", 'schedule = "caution"', 'schedule = "corners"')
+    note.replace("book.toml", "caution = 0.5 ", "")
+    book = load(note.path, overrides=[f"robust.set={kind}"])
+    outlook, question, ranges = outlook_of(book), question_of(book), ranges_of(book)
+    assert question is not None
+    assert ranges is not None
+    reached = bounds(question, ranges, signals_of(book), book.settings.book.as_of)
+
+    ball = mandate_of(book, outlook).ambiguity
+    excess = [ball.excess(with_belief(outlook, q).probabilities, outlook.probabilities) for q in reached]
+    assert max(excess) == pytest.approx(0, abs=1e-12)
+    assert radius_of(book, with_belief(outlook, 1.0)) == (
+        1e6 if kind == "modified_chi2" else pytest.approx(0.6, abs=0.4)
+    )
 
 
 def test_without_a_question_caution_looks_at_the_likeliest_scenario(listed: Folder) -> None:
@@ -180,7 +213,7 @@ def test_certainty_of_the_other_answer_leads_the_robust_plan_to_its_optimum(samp
 def test_the_longer_the_silence_the_less_the_radius_until_there_is_none(root: Path) -> None:
     silent = [dt.date(2026, 11, 20), dt.date(2027, 4, 8), dt.date(2027, 10, 10)]
     settled = [dt.date(2027, 10, 11), dt.date(2027, 10, 20), dt.date(2027, 11, 20), dt.date(2030, 4, 8)]
-    for kind in ("total_variation", "box", "kl"):
+    for kind in ("total_variation", "box", "kl", "contamination", "modified_chi2"):
         radii = []
         for day in (*silent, *settled):
             book = load(root / "data" / "note", as_of=day, overrides=[f"robust.set={kind}"])

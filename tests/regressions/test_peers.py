@@ -174,7 +174,13 @@ def test_a_typo_in_the_direction_of_a_rule_is_refused_by_name(sign: str) -> None
     ("section", "key", "value", "cure"),
     [
         ("robust", "set", "Total_Variation", "did you mean 'total_variation'?"),
-        ("robust", "set", "CVar", "known here: box, kl, none, total_variation, worst"),
+        (
+            "robust",
+            "set",
+            "CVar",
+            "known here: box, contamination, hull, kl, modified_chi2, none, polytope, total_variation, "
+            "wasserstein, worst",
+        ),
         ("mandate", "objective", "min_variance", "did you mean 'minimum_variance'?"),
         ("risk", "method", "LedoitWolf", "did you mean 'ledoit_wolf'?"),
         ("risk", "source", "price", "did you mean 'prices'?"),

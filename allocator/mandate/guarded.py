@@ -1,0 +1,76 @@
+"""From a book's `[robust]` to its ambiguity set, with the scenarios in the book's order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.settings import dotted
+from allocator.errors import BadMandate, Breach
+from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
+from allocator.mandate.caution import radius_of
+from allocator.outlook.outlook import Outlook
+from allocator.types import Matrix, Vector
+
+_NOISE = 1e-9
+
+
+def set_of(book: Book, outlook: Outlook) -> Ambiguity:
+    """The set that `[robust]` states, as far as it reaches on the book's as_of date.
+
+    Raises:
+        BadMandate: the belief breaks limits of a polytope, so that it would guard against everything but the belief.
+    """
+    robust = book.settings.robust
+    radius = radius_of(book, outlook)
+    if robust.set == "wasserstein":
+        return ambiguity_of("wasserstein", radius, metric=metric_of(book))
+    if robust.set == "hull":
+        experts = [[expert[name] for name in book.scenarios] for expert in robust.experts.values()]
+        given = np.array(experts)
+        return ambiguity_of("hull", experts=given / given.sum(axis=1, keepdims=True))
+    if robust.set == "polytope":
+        _refuse_outside(book, outlook.probabilities)
+        return ambiguity_of("polytope", limits=limits_of(book))
+    return ambiguity_of(robust.set, radius)
+
+
+def metric_of(book: Book) -> Matrix:
+    """(K, K) distances of the scenarios: the weighted L1 distance in the coordinates that `[robust.metric]` names."""
+    scenarios, weights = book.settings.scenarios.values(), book.settings.robust.metric
+    places = np.array([[float(getattr(scenario, name)) for name in weights] for scenario in scenarios])
+    return np.asarray(np.abs(places[:, None, :] - places[None, :, :]) @ list(weights.values()), dtype=np.float64)
+
+
+def limits_of(book: Book) -> tuple[Matrix, Vector]:
+    """(R, K) and (R,): A and b of A·q ≤ b, a row for each stated max and min, the latter with its signs turned."""
+    rows, rights = [], []
+    for limit in book.settings.robust.limits.values():
+        own = np.array([limit.weights.get(name, 0.0) for name in book.scenarios])
+        for sign, bound in ((1.0, limit.max), (-1.0, limit.min)):
+            if bound is not None:
+                rows.append(sign * own)
+                rights.append(sign * bound)
+    return np.array(rows), np.array(rights)
+
+
+def _refuse_outside(book: Book, probabilities: Vector) -> None:
+    """Signals move the belief, so that this is seen only once there is an outlook."""
+    found = []
+    for name, limit in book.settings.robust.limits.items():
+        measured = float(sum(w * probabilities[book.scenarios.index(of)] for of, w in limit.weights.items()))
+        for key, bound, sign in (("max", limit.max, 1), ("min", limit.min, -1)):
+            if bound is not None and sign * (measured - bound) > _NOISE:
+                found.append(
+                    Breach(
+                        "book.toml",
+                        None,
+                        dotted("robust", "limits", name, key),
+                        f"{bound:g}",
+                        f"today's belief is outside: it makes {measured:.6g} of it",
+                        f"{'raise' if sign > 0 else 'lower'} it to {measured:.6g} or {'more' if sign > 0 else 'less'}, "
+                        "or correct the probabilities of the scenarios",
+                    )
+                )
+    if found:
+        raise BadMandate(found)

@@ -1,0 +1,124 @@
+"""Plans against contamination, χ², transport, experts and limits: proved, best, explained, refused with a conflict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from allocator.errors import Infeasible
+from allocator.mandate.ambiguity import Ambiguity, Contamination, ModifiedChiSquared, Wasserstein, worst_case
+from allocator.mandate.rules import Trade, WorstCaseFloor
+from allocator.plan.path import averaged_adversary
+from allocator.plan.uniqueness import tied_adversaries
+from allocator.program.solve import Program
+from tests.further_sets import FURTHER
+from tests.questions import Question, no_cash, question, random_portfolios, random_question
+
+
+def asked(kind: str, seed: int, **more: float | None) -> Question:
+    made = random_question(seed, count=6, scenarios=2 + seed % 5, **more)  # type: ignore[arg-type]
+    draw = np.random.default_rng(seed)
+    return made.with_ambiguity(FURTHER[kind](draw, made.outlook.probabilities, float(draw.uniform(0.05, 0.6))))
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+@pytest.mark.parametrize(("risk_aversion", "volatility"), [(2.0, None), (0.0, None), (2.0, 0.18)])
+def test_the_bound_meets_the_objective_and_no_random_portfolio_goes_below_it(
+    kind: str, risk_aversion: float, volatility: float | None
+) -> None:
+    for seed in range(6):
+        made = asked(kind, seed, risk_aversion=risk_aversion, volatility=volatility)
+        _, prices, certificate = made.certified()
+        q = prices.adversary
+
+        assert -1e-9 <= certificate.gap <= 2e-8, f"{seed}: {certificate}"
+        assert made.mandate.ambiguity.excess(q, made.outlook.probabilities) <= 1e-9
+        trades = random_portfolios(made, seed)
+        assert min(made.mandate.loss(trade, made.outlook) for trade in trades) >= certificate.bound - 1e-9
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_a_worst_case_floor_over_the_set_holds_and_binds(kind: str) -> None:
+    bound = 0
+    for seed in range(5):
+        made = asked(kind, seed)
+        free = made.certified()[0]
+        own = WorstCaseFloor(0.0, made.mandate.ambiguity)
+        (reading,) = own.readings(free, made.outlook)
+        floor = replace(own, limit=reading.measured + 0.004)
+        tight = replace(made, mandate=replace(made.mandate, convex_rules=(floor,), risk_aversion=6.0))
+        try:
+            trade, _, certificate = tight.certified()
+        except Infeasible:
+            continue
+        bound += 1
+        assert floor.readings(trade, made.outlook)[0].measured >= floor.limit - 1e-7
+        assert -1e-9 <= certificate.gap <= 5e-8
+    assert bound >= 3
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_a_floor_that_no_portfolio_keeps_is_a_conflict_with_a_fix_that_works(kind: str) -> None:
+    made = asked(kind, 3)
+    floor = WorstCaseFloor(2.0, made.mandate.ambiguity)
+    hopeless = replace(made, mandate=replace(made.mandate, convex_rules=(floor,)))
+
+    with pytest.raises(Infeasible) as caught:
+        hopeless.solved()
+    assert any("worst-case return at least" in rule for rule in caught.value.rules)
+    assert caught.value.fixes
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_one_program_serves_every_radius_of_a_shape(kind: str) -> None:
+    first = asked(kind, 2)
+    program = Program(first.outlook, first.mandate)
+    for seed in range(2, 12):
+        draw = np.random.default_rng(seed)
+        set_ = FURTHER[kind](draw, first.outlook.probabilities, float(draw.uniform(0.05, 0.6)))
+        again = first.with_ambiguity(set_)
+        if program.fits(again.outlook, again.mandate):
+            held = program.solve(again.start, again.outlook, again.mandate).holdings
+            assert again.loss(held) == pytest.approx(again.optimum(), abs=5e-8)
+
+
+def test_a_larger_radius_never_improves_the_objective() -> None:
+    metric = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+    for seed in range(4):
+        made = random_question(seed)
+        for kind in (Contamination, ModifiedChiSquared, lambda radius: Wasserstein(radius, metric)):
+            values = [made.with_ambiguity(kind(radius)).optimum() for radius in (0.0, 0.1, 0.4, 1.0)]
+            assert (np.diff(values) >= -5e-8).all()
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_the_averaged_adversary_is_that_of_a_fine_walk(kind: str) -> None:
+    for seed in range(5 if kind == "modified chi squared" else 25):
+        draw = np.random.default_rng(seed)
+        p, losses = draw.dirichlet(np.ones(5)), draw.normal(0, 0.2, (2, 5))
+        ambiguity: Ambiguity = FURTHER[kind](draw, p, 0.3)
+        found = averaged_adversary(losses[0], losses[1], ambiguity, p)
+        steps = (np.arange(400) + 0.5) / 400
+        walked = np.mean([ambiguity.adversary((1 - t) * losses[0] + t * losses[1], p) for t in steps], axis=0)
+        change = worst_case(losses[1], ambiguity, p) - worst_case(losses[0], ambiguity, p)
+
+        assert found @ (losses[1] - losses[0]) == pytest.approx(change, abs=1e-10)
+        assert found.sum() == pytest.approx(1)
+        assert found == pytest.approx(walked, abs=6e-3)
+
+
+def test_members_of_a_flat_set_that_are_equally_bad_are_told() -> None:
+    # opposite names: at half and half both scenarios are worth the same, and transport between them is open both ways
+    metric = np.ones((2, 2)) - np.eye(2)
+    made = question(
+        np.array([[0.4, -0.1], [-0.1, 0.4]]), risk_aversion=0.0, ambiguity=Wasserstein(0.3, metric), rules=[no_cash(2)],
+    )  # fmt: skip
+    holdings = np.array([0.5, 0.5])
+    target = Trade(holdings, 0.0, holdings, np.zeros(2), 0.0, 1.0)
+    found = tied_adversaries(made.outlook, made.mandate, target)
+
+    np.testing.assert_allclose(np.abs(found), [[1.0, 1.0]])
+    apart = replace(target, values=np.array([0.6, 0.4]))
+    assert len(tied_adversaries(made.outlook, made.mandate, apart)) == 0
