@@ -15,6 +15,7 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
+from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, Regret
 from allocator.mandate.rules import Reading, Trade
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.utility import leaf_losses
@@ -210,6 +211,11 @@ def valued(staged: Staged, ambiguities: tuple[Ambiguity, ...], holdings: Matrix,
     """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
     tree = staged.tree
     ends = tree.leaf_growth * holdings[tree.leaf_parents]
+    if isinstance(staged.utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret):
+        wealth = ends.sum(axis=1) + tree.leaf_cash_growth * cash[tree.leaf_parents]
+        p = tree.child_probabilities(0)
+        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, ambiguities[0], p)
+        return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,))
     at_leaves = leaf_losses(staged.utility, ends, tree.leaf_cash_growth * cash[tree.leaf_parents])
     losses, adversaries = np.zeros(tree.nodes), [np.zeros(0)] * tree.nodes
     for node in reversed(range(tree.nodes)):
