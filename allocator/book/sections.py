@@ -10,7 +10,7 @@ from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
 from allocator.book.trading import CostsSection, LotsSection, TradingSection
-from allocator.book.wishes import UTILITIES, MandateSection, Return
+from allocator.book.wishes import ONE_DECISION, UTILITIES, MandateSection, Return
 from allocator.book.wishes import Range as Range  # noqa: PLC0414  # the mandate reads it from here
 
 DAYS_A_YEAR = 365.25
@@ -220,5 +220,5 @@ class Settings(Section):
 
     @property
     def in_stages(self) -> bool:
-        """Whether the objective is a utility of the final wealth, which may be decided again at review dates."""
-        return self.mandate.objective in UTILITIES
+        """Whether the tree of decisions solves it: a utility of the final wealth, or an objective for one decision."""
+        return self.mandate.objective in UTILITIES + ONE_DECISION

@@ -19,7 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.book.robust import NEEDED, SCHEDULED
 from allocator.book.sections import Settings
-from allocator.book.wishes import UTILITIES, flat_tiers, rule_name
+from allocator.book.wishes import ONE_DECISION, UTILITIES, flat_tiers, rule_name
 from allocator.errors import BadInput, Breach, did_you_mean, nearest
 
 
@@ -119,8 +119,11 @@ def _idle_wishes(document: Mapping[str, Any], mandate: Mapping[str, Any]) -> Ite
     objective = mandate.get("objective", "return_minus_risk")
     idle = [("mandate", "relative_risk_aversion")] if objective != "crra" else []
     idle += [("mandate", "step_risk")] if objective != "return" else []
-    if objective in UTILITIES:
-        idle += [("mandate", "risk_aversion"), ("trading", "min_share"), ("trading", "cost_factor")]
+    if objective != "mean_cvar":
+        idle += [("mandate", key) for key in ("cvar_level", "cvar_weight", "draws")]
+    if objective in UTILITIES + ONE_DECISION:
+        idle += [("mandate", "risk_aversion")] if objective != "mixture_variance" else []
+        idle += [("trading", "min_share"), ("trading", "cost_factor")]
     for section, key in idle:
         there = document.get(section)
         if isinstance(there, Mapping) and key in there:

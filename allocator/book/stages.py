@@ -7,10 +7,19 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from allocator.book.sections import Settings
-from allocator.book.wishes import UTILITIES
+from allocator.book.wishes import MOST_SCENARIOS, ONE_DECISION, UTILITIES
 from allocator.errors import Breach
 
 _CHOICES = " or ".join(f"'{name}'" for name in UTILITIES)
+_PLANNED = "what is best at a review by it is not what it planned for that review"
+_WHY_NOT = {
+    "mixture_variance": f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
+    "mean_cvar": "is not time-consistent: CVaR could only be nested review by review, which is not offered yet",
+    "regret": "is not time-consistent: regret is known at the end alone, against hindsight over all dates",
+    "regret_ex_ante": "is not time-consistent: its corners are of one set of probabilities, and news moves them",
+}
+_MEMORY = 1_000_000_000
+"""Bytes that the draws of mean_cvar may take; a solver then needs several times as much."""
 
 
 def breaches_of_stages(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
@@ -22,6 +31,8 @@ def breaches_of_stages(settings: Settings, tables: Mapping[str, pd.DataFrame]) -
             yield from _growth(tables)
     if settings.in_stages:
         yield from _utility(settings)
+    if settings.mandate.objective in ONE_DECISION:
+        yield from _one_decision(settings, tables)
 
 
 def _said(key: str, value: object, rule: str, cure: str) -> Breach:
@@ -48,11 +59,11 @@ def _horizon(settings: Settings) -> Iterator[Breach]:
 
 def _reviews(settings: Settings) -> Iterator[Breach]:
     horizon, objective = settings.horizon, settings.mandate.objective
-    if not settings.in_stages:
+    if objective not in UTILITIES:
         yield _said(
             "mandate.objective",
             objective,
-            "is not time-consistent: what is best at a review by it is not what it planned for that review",
+            _WHY_NOT.get(objective, f"is not time-consistent: {_PLANNED}"),
             f"with reviews choose {_CHOICES}",
         )
     if horizon.announcement_share is None:
@@ -121,3 +132,25 @@ def _utility(settings: Settings) -> Iterator[Breach]:
                 rule = "leaves nothing to be wrong about, and [robust] guards against being wrong"
                 cure = "state a probability between 0 and 1, or remove the scenario"
                 yield _said(f"scenarios.{name}.probability", scenario.probability, rule, cure)
+
+
+def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
+    mandate, scenarios, kind = settings.mandate, max(len(settings.scenarios), 1), settings.robust.set
+    if mandate.objective == "mean_cvar" and "exposures" in tables:
+        names = max(int((tables["exposures"]["bucket"] != "cash").sum()), 1)
+        fit = _MEMORY // (8 * scenarios * names) // 2 * 2
+        if mandate.draws > fit:
+            rule = (
+                f"do not fit into memory: {scenarios} scenarios x {names} names leave room for {fit:,} "
+                f"({_MEMORY / 1e9:g} GB)"
+            )
+            cure = f"write draws = {fit}, or have fewer scenarios or names"
+            yield _said("mandate.draws", mandate.draws, rule, cure)
+    if mandate.objective == "regret_ex_ante":
+        if kind == "kl":
+            rule = "has no corners, and the regret of knowing the probabilities is largest at a corner"
+            yield _said("robust.set", kind, rule, "use total_variation, box or worst, or objective = 'regret'")
+        if scenarios > MOST_SCENARIOS:
+            rule = f"looks at every corner of the set, too many with {scenarios} scenarios"
+            cure = f"have at most {MOST_SCENARIOS} scenarios, or use objective = 'regret'"
+            yield _said("mandate.objective", mandate.objective, rule, cure)

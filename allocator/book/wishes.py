@@ -121,15 +121,37 @@ Tiers = Annotated[
 class MandateSection(Section):
     """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
 
-    objective: Literal["return_minus_risk", "minimum_variance", "log", "crra", "return"] = Field(
+    objective: Literal[
+        "return_minus_risk",
+        "minimum_variance",
+        "log",
+        "crra",
+        "return",
+        "mixture_variance",
+        "mean_cvar",
+        "regret",
+        "regret_ex_ante",
+    ] = Field(
         default="return_minus_risk",
         description="return_minus_risk: maximise worst-case return - risk_aversion * variance - costs; "
         "minimum_variance: only minimise the variance; log, crra, return: the worst-case expected utility of the "
-        "final wealth, deciding again at horizon.reviews",
+        "final wealth, deciding again at horizon.reviews; for one decision, worst case over the probabilities: "
+        "mixture_variance: return - risk_aversion * (variance within and between scenarios); mean_cvar: expected loss "
+        "and CVaR on draws; regret: what hindsight would have earned more; regret_ex_ante: what knowing the "
+        "probabilities would",
     )
     risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
     relative_risk_aversion: Positive | None = Field(
         default=None, le=50, description="of objective crra; 1 is objective log"
+    )
+    cvar_level: float = Field(
+        default=0.95, gt=0, lt=1, description="of objective mean_cvar: CVaR is the mean loss beyond this quantile"
+    )
+    cvar_weight: Fraction = Field(
+        default=0.5, description="of objective mean_cvar: 1 is CVaR alone, 0 the expected loss alone"
+    )
+    draws: int = Field(
+        default=500, ge=2, multiple_of=2, description="of objective mean_cvar: by scenario, each with its mirror image"
     )
     step_risk: NonNegative = Field(
         default=0.0, le=10, description="of objective return: charge per unit of volatility between decisions"
@@ -194,7 +216,20 @@ class MandateSection(Section):
 
 UTILITIES = ("log", "crra", "return")
 """Objectives that are a utility of the final wealth, which alone can be decided in stages."""
-NO_RULES = ("objective", "risk_aversion", "relative_risk_aversion", "step_risk", "tiers")
+ONE_DECISION = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
+"""Objectives that the same program solves for one decision, and that no review may follow."""
+MOST_SCENARIOS = 6
+"""Of regret_ex_ante: with more, the corners of a set are too many to look at one by one."""
+NO_RULES = (
+    "objective",
+    "risk_aversion",
+    "relative_risk_aversion",
+    "cvar_level",
+    "cvar_weight",
+    "draws",
+    "step_risk",
+    "tiers",
+)
 ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
 """Rules that cannot give way; tradable_from stands in exposures.csv."""
 

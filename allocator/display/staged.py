@@ -9,7 +9,8 @@ from rich.console import Console
 from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.mandate.mandate import untraded
-from allocator.mandate.utility import Linear, Log
+from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret
+from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
 from allocator.plan.announced import Departure
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
@@ -30,7 +31,7 @@ def show_staged(plan: StagedPlan, release: Sequence[Release], departure: Departu
         f"{amount(plan.book.value)} {settings.book.currency}",
         style="bold",
     )
-    show_release(out, release)
+    show_release(out, release, _measure(plan))
     if departure is not None:
         _departure(out, departure)
     _broken_today(out, plan)
@@ -39,7 +40,7 @@ def show_staged(plan: StagedPlan, release: Sequence[Release], departure: Departu
     _proof(out, plan)
 
 
-def show_release(out: Console, release: Sequence[Release]) -> None:
+def show_release(out: Console, release: Sequence[Release], measure: str = "sure return") -> None:
     """The table that the mission is about: what is believed, guarded against and held at each review."""
     heading(out, "When caution is released")
     numbers = ("chance", "P(gen)", "radius", "caution", "eff/cap")
@@ -62,7 +63,7 @@ def show_release(out: Console, release: Sequence[Release]) -> None:
     out.print(made)
     out.print(
         "Chance: of coming there. Radius: how far probabilities may be wrong. Caution: what guarding costs from there "
-        "on if the belief is right, in bps of sure return. Eff/cap: efficiency and capital intensity after the trades."
+        f"on if the belief is right, in bps of {measure}. Eff/cap: efficiency and capital intensity after the trades."
     )
     settled = [one for one in release if one.settled and one.kind != "now"]
     if settled:
@@ -120,9 +121,9 @@ def _orders(out: Console, plan: StagedPlan) -> None:
 
 
 def _verdict(plan: StagedPlan) -> str:
-    gain = f"{plan.gain_bps:.1f} bps of sure return over holding until the first review"
+    gain = f"{plan.gain_bps:.1f} bps of {_measure(plan)} over holding until the first review"
     if not plan.staged.tree.children(0)[0].size:
-        gain = f"{plan.gain_bps:.1f} bps of sure return over holding"
+        gain = f"{plan.gain_bps:.1f} bps of {_measure(plan)} over holding"
     if plan.verdict == "must trade":
         return f"Must trade: today's holdings break a rule; trading gains {gain}, after costs."
     if plan.verdict == "trade":
@@ -138,7 +139,7 @@ def _figures(out: Console, plan: StagedPlan) -> None:
     numbers = ("today, held", "lots" if plan.orders else "held")
     made = table("", *numbers, right=numbers)
     rows = [
-        ("sure return, deciding again at reviews", plan.holding.equivalent, plan.followed.equivalent),
+        (_first_figure(plan), plan.holding.equivalent, plan.followed.equivalent),
         ("expected return, never trading again", plan.before.expected_return, plan.after.expected_return),
         ("worst-case return, never trading again", plan.before.worst_case_return, plan.after.worst_case_return),
         *((f"in {name.replace('_', ' ')}", plan.before.buckets[name], share)
@@ -148,17 +149,46 @@ def _figures(out: Console, plan: StagedPlan) -> None:
         made.add_row(name, percents(today), percents(after))
     out.print(made)
     robust, utility = plan.book.settings.robust, plan.staged.utility
-    if isinstance(utility, Log):
-        words = "log of the final wealth"
-    elif isinstance(utility, Linear):
-        words = "final wealth"
-    else:
-        words = f"final wealth at relative risk aversion {utility.aversion:g}"  # type: ignore[union-attr]  # no goals in a book
-    guarded = "the beliefs as they are" if robust.set == "none" else f"{robust.set.replace('_', ' ')} at every node"
-    out.print(
-        f"The plan maximises the worst-case expected {words}, over {guarded}. Sure return: the certainty equivalent. "
-        "The risk within a scenario is in rules alone, not in this objective."
-    )
+    guarded = "the beliefs as they are" if robust.set == "none" else robust.set.replace("_", " ")
+    guarded += " at every node" if robust.set != "none" and plan.staged.tree.nodes > 1 else ""
+    out.print(f"The plan {_aim(utility)}, over {guarded}. {_meaning(utility)}")
+
+
+def _measure(plan: StagedPlan) -> str:
+    """What plans are compared by."""
+    return "risk-adjusted return" if isinstance(plan.staged.utility, OneDecision) else "sure return"
+
+
+def _first_figure(plan: StagedPlan) -> str:
+    utility = plan.staged.utility
+    if isinstance(utility, Regret | ExAnteRegret):
+        return "minus the worst-case regret"
+    return "risk-adjusted return" if isinstance(utility, OneDecision) else "sure return, deciding again at reviews"
+
+
+def _aim(utility: Utility | OneDecision) -> str:
+    """What the plan does, in words."""
+    if isinstance(utility, Regret):
+        return "minimises the worst-case regret: what the best portfolio of each scenario would have earned more"
+    if isinstance(utility, ExAnteRegret):
+        return "minimises the regret of not knowing the probabilities: what is best under them would earn more"
+    if isinstance(utility, MixtureVariance):
+        return f"maximises the worst-case return less {utility.aversion:g} x variance within and between scenarios"
+    if isinstance(utility, MeanCVaR):
+        parts = f"{1 - utility.weight:.4g} x expected loss + {utility.weight:g} x CVaR at {utility.level:.4g}"
+        return f"minimises the worst case of {parts} on {utility.growth.shape[1]:,} draws a scenario"
+    if isinstance(utility, PowerUtility):
+        return f"maximises the worst-case expected final wealth at relative risk aversion {utility.aversion:g}"
+    return f"maximises the worst-case expected {'log of the ' if isinstance(utility, Log) else ''}final wealth"
+
+
+def _meaning(utility: Utility | OneDecision) -> str:
+    """What the compared figure is, and where risk within a scenario counts."""
+    outside = "The risk within a scenario is in rules alone, not in this objective."
+    if isinstance(utility, Linear | Log | PowerUtility | PiecewiseLinear):
+        return f"Sure return: the certainty equivalent. {outside}"
+    said = "Risk-adjusted return: minus what is minimised."
+    return f"{said} {outside}" if isinstance(utility, Regret | ExAnteRegret) else said
 
 
 def _proof(out: Console, plan: StagedPlan) -> None:
@@ -168,6 +198,7 @@ def _proof(out: Console, plan: StagedPlan) -> None:
     after = f" after {'; '.join(policy.attempts)}" if policy.attempts else ""
     out.print(
         f"Proof: {kept} and lose {max(plan.rounding_bps, 0.0):.2f} bps to whole lots; the policy keeps every rule at "
-        f"{tree.nodes} decisions over {tree.leaves} outcomes, its worst case recomputed node by node; within "
+        f"{tree.nodes} decision{'s' if tree.nodes > 1 else ''} over {tree.leaves} outcomes, its worst case recomputed "
+        f"{'node by node' if tree.nodes > 1 else 'from the formulas'}; within "
         f"{max(policy.gap * 1e4, 0.001):.3f} bps of the best there is ({policy.solver}{after}, checked outside it)."
     )

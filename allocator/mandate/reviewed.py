@@ -12,6 +12,7 @@ from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
 from allocator.mandate.caution import radius_at
 from allocator.mandate.guarded import set_of
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret, simulated
 from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
@@ -22,7 +23,7 @@ from allocator.types import Vector
 
 
 def staged_of(book: Book, outlook: Outlook) -> Staged:
-    """The mandate of a book whose objective is a utility, over the tree of its reviews."""
+    """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews."""
     staging, stated = staging_of(book, outlook), mandate_of(book, outlook)
     ambiguities = tuple(_ambiguity(book, staging, node) for node in range(staging.tree.nodes))
     growth, _ = staging.tree.since_now()
@@ -33,17 +34,27 @@ def staged_of(book: Book, outlook: Outlook) -> Staged:
         ),
         outlooks=staging.outlooks,
         ambiguities=ambiguities,
-        utility=utility_of(book),
+        utility=utility_of(book, outlook, staging),
         risk_charge=book.settings.mandate.step_risk,
     )
 
 
-def utility_of(book: Book) -> Utility:
-    """What the final wealth is worth."""
+def utility_of(book: Book, outlook: Outlook, staging: Staging) -> Utility | OneDecision:
+    """What the final wealth is worth; what regret is measured against is still to be solved for."""
     wanted = book.settings.mandate
     if wanted.objective == "log":
         return Log()
-    return PowerUtility(float(wanted.relative_risk_aversion or 0.0)) if wanted.objective == "crra" else Linear()
+    if wanted.objective == "crra":
+        return PowerUtility(float(wanted.relative_risk_aversion or 0.0))
+    if wanted.objective == "mixture_variance":
+        return MixtureVariance(wanted.risk_aversion, outlook.risk)
+    if wanted.objective == "mean_cvar":
+        tree = staging.tree
+        drawn = simulated(outlook, wanted.draws, tree.leaf_scenarios)
+        return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
+    if wanted.objective == "regret":
+        return Regret()
+    return ExAnteRegret() if wanted.objective == "regret_ex_ante" else Linear()
 
 
 def _ambiguity(book: Book, staging: Staging, node: int) -> Ambiguity:

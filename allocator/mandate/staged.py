@@ -8,6 +8,7 @@ import numpy as np
 
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.one_decision import OneDecision
 from allocator.mandate.rules import LinearRule, Participation
 from allocator.mandate.utility import PiecewiseLinear, Utility
 from allocator.outlook.outlook import Outlook
@@ -21,14 +22,15 @@ class Staged:
     A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
     outlook is from the node to the horizon. `ambiguities` are sets over the node's children, decision nodes first.
     `risk_charge` κ adds κ·√(part of the years to the horizon that the step takes)·‖L'h‖ to a node's loss, for a linear
-    utility only: under any other it would change with the account's size.
+    utility only: under any other it would change with the account's size. A `OneDecision` objective is for a
+    tree of one decision node.
     """
 
     tree: Tree
     mandates: tuple[Mandate, ...]
     outlooks: tuple[Outlook, ...]
     ambiguities: tuple[Ambiguity, ...]
-    utility: Utility
+    utility: Utility | OneDecision
     risk_charge: float = 0.0
 
     def charge(self, node: int) -> float:

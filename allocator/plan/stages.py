@@ -26,6 +26,7 @@ from allocator.plan.worth import Verdict
 from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
 from allocator.program.policy import Policy, policy_of
+from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
 
 R = TypeVar("R")
@@ -82,16 +83,16 @@ class StagedPlan:
 
 
 def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = None) -> StagedPlan:
-    """Turn a book whose objective is a utility into whole-lot orders for today and a policy for its reviews.
+    """Turn a book whose objective is a utility, or for one decision, into orders for today and a policy for reviews.
 
     Raises:
         BadInput: the price history cannot give a covariance.
-        BadMandate: the objective is no utility; `rebalance` is for it.
+        BadMandate: the objective is for the one-period program; `rebalance` is for it.
         Infeasible: rules cannot hold together, now or at a review, or no whole lots keep them.
         NotSolved: no solver gave an answer that passes our own checks.
     """
     if not book.settings.in_stages:
-        rule, cure = "is no utility of the final wealth", "use `rebalance`, or choose log, crra or return"
+        rule, cure = "is not for the tree of decisions", "use `rebalance`, or choose log, crra or return"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
     say = progress or (lambda _: None)
     say("reading the outlook")
@@ -102,6 +103,7 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
     say(f"solving {staged.tree.nodes} decisions")
     policy = _policy(staged, start, outlook, limits)
+    staged = policy.staged  # what regret is measured against is known now
     say("finding whole lots")
     moves = policy.holdings[0]
     target = as_trade(start, mandate, moves, book.value)
@@ -151,7 +153,7 @@ def _policy(staged: Staged, start: Start, outlook: Outlook, limits: Limits) -> P
         NotSolved: no answer passes the checks.
     """
     try:
-        return policy_of(staged, start, limits)
+        return policy_of(with_hindsight(staged, start, limits), start, limits)
     except Infeasible:
         today = explain_conflict(start, outlook, staged.mandates[0])
         if today is not None:

@@ -7,7 +7,7 @@ inner maximisers of the ambiguity sets. The compiled program's residuals, cones 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cvxpy as cp
@@ -15,12 +15,13 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
+from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, Regret
 from allocator.mandate.rules import Reading, Trade
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.utility import Linear, leaf_losses
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import TIE_BREAK, Start
-from allocator.program.recourse import Staging, committed, staging
+from allocator.program.recourse import TRADE_UNITS, Staging, committed, staging
 from allocator.program.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
 from allocator.types import Matrix, Vector
 
@@ -124,29 +125,42 @@ def policy_of(
         Infeasible: the rules cannot hold together at every node.
         NotSolved: no solver's answer passes the checks.
     """
-    made, attempts, limits = staging(staged, start, fixed=fixed, trading=trading), [], limits or Limits()
-    for solver, looseness in _LADDER:
+    attempts, limits = [], limits or Limits()
+    ruled = range(0 if fixed is None else 1, staged.tree.nodes if trading else 1)
+    for solver, looseness, made in _ladder(staged, start, fixed, trading=trading):
         looser = replace(limits, tolerance=looseness * limits.tolerance)
         status, found = attempt(made.problem, "CLARABEL", looser)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
-            raise Infeasible("the rules cannot hold together at every review date", (), ())
+            attempts.append(f"{solver}: {status}")
+            break
         if found is None or found.worst > RESIDUAL_ALLOWED:
             attempts.append(f"{solver}: {status}" if found is None else f"{solver}: residuals are {found.worst:.1e}")
             continue
         try:
-            ruled = range(0 if fixed is None else 1, staged.tree.nodes if trading else 1)
             policy = _followed(staged, start, made, solver, tuple(attempts), found, ruled)
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
     refuse_impossible(staged, start, limits, fixed=fixed, trading=trading)
-    raise NotSolved(f"no verified policy ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule")
+    cure = "loosen solver.tolerance a little, raise solver.time_limit_seconds, or loosen a tight rule"
+    raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
+
+
+def _ladder(
+    staged: Staged, start: Start, fixed: Vector | None, *, trading: bool
+) -> Iterator[tuple[str, float, Staging]]:
+    """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
+    made = staging(staged, start, fixed=fixed, trading=trading)
+    yield from ((name, looseness, made) for name, looseness in _LADDER)
+    if staged.mandates[0].impact is not None:
+        other = staging(staged, start, fixed=fixed, trading=trading, trade_unit=TRADE_UNITS[1])
+        yield from ((f"{name}, trades in other units", looseness, other) for name, looseness in _LADDER)
 
 
 def refuse_impossible(
     staged: Staged, start: Start, limits: Limits, *, fixed: Vector | None = None, trading: bool = True
 ) -> None:
-    """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide it.
+    """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide or feign it.
 
     Raises:
         Infeasible: the rules cannot hold together at every node.
@@ -227,6 +241,11 @@ def valued(staged: Staged, ambiguities: tuple[Ambiguity, ...], holdings: Matrix,
     """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
     tree = staged.tree
     ends = tree.leaf_growth * holdings[tree.leaf_parents]
+    if isinstance(staged.utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret):
+        wealth = ends.sum(axis=1) + tree.leaf_cash_growth * cash[tree.leaf_parents]
+        p = tree.child_probabilities(0)
+        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, ambiguities[0], p)
+        return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,))
     at_leaves = leaf_losses(staged.utility, ends, tree.leaf_cash_growth * cash[tree.leaf_parents])
     losses, adversaries = np.zeros(tree.nodes), [np.zeros(0)] * tree.nodes
     for node in reversed(range(tree.nodes)):

@@ -20,14 +20,14 @@ import scipy.sparse as sp
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.rules import LargestWeights, Participation, VolatilityLimit, WorstCaseFloor
 from allocator.mandate.staged import Staged
-from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import TIE_BREAK, Start
+from allocator.program.leaves import leaf_rows
 from allocator.program.worst_case import shape_of, worst_case
 from allocator.types import Vector
 
-TRADE_UNIT = 0.1
-"""Of the account: what trades are measured in where their impact is a cone."""
+TRADE_UNITS = (0.1, 1.0)
+"""Of the account: what trades are measured in where their impact is a cone; a solver that fails on one takes the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,14 @@ class _Nodes:
         return self.holdings[node * names : (node + 1) * names], self.wealth[node]
 
 
-def staging(staged: Staged, start: Start, *, fixed: Vector | None = None, trading: bool = True) -> Staging:
+def staging(
+    staged: Staged,
+    start: Start,
+    *,
+    fixed: Vector | None = None,
+    trading: bool = True,
+    trade_unit: float = TRADE_UNITS[0],
+) -> Staging:
     """The program of a mandate over a tree from `start`.
 
     `fixed` (N,) are holdings after the root's trades that somebody else decided, and whose rules he has looked at;
@@ -89,9 +96,9 @@ def staging(staged: Staged, start: Start, *, fixed: Vector | None = None, tradin
         powers = cp.Variable(nodes * names, nonneg=True, name="trades to the 3/2")
         impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])
         # in units in which no cone is small: what a solver calls zero would be all of it
-        constraints.append(powers >= cp.power((v.buys + v.sells) / TRADE_UNIT, 1.5))
-        costs = costs + each @ cp.multiply(impact * TRADE_UNIT**1.5, powers)
-    losses, measured = _leaf_rows(staged, v, theta)
+        constraints.append(powers >= cp.power((v.buys + v.sells) / trade_unit, 1.5))
+        costs = costs + each @ cp.multiply(impact * trade_unit**1.5, powers)
+    losses, measured = leaf_rows(staged, v.holdings, v.cash, theta)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -122,46 +129,6 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
     holdings = sp.csr_array((tree.growth[1:].ravel(), (rows, columns)), shape=(nodes * names, nodes * names))
     cash = sp.csr_array((tree.cash_growth[1:], (child, tree.parents[1:])), shape=(nodes, nodes))
     return holdings, cash
-
-
-def _leaf_rows(staged: Staged, v: _Nodes, theta: cp.Variable) -> tuple[cp.Constraint, list[cp.Constraint]]:
-    """θ_leaf ≥ loss, and what the leaf's wealth or measures are."""
-    tree, utility = staged.tree, staged.utility
-    nodes, names = tree.growth.shape
-    goals = utility if isinstance(utility, PiecewiseLinear) else None
-    shares = np.ones((1, names)) if goals is None else goals.shares
-    of_cash = np.ones(1) if goals is None else goals.cash_shares
-    count = len(shares)
-    weighted = tree.leaf_growth[:, None, :] * shares  # (L, J, N)
-    rows = np.repeat(np.arange(tree.leaves * count), names)
-    columns = np.repeat(tree.leaf_parents[:, None] * names + np.arange(names), count, axis=0).ravel()
-    worth = sp.csr_array((weighted.ravel(), (rows, columns)), shape=(tree.leaves * count, nodes * names))
-    cash = sp.csr_array(
-        (
-            (tree.leaf_cash_growth[:, None] * of_cash).ravel(),
-            (np.arange(tree.leaves * count), np.repeat(tree.leaf_parents, count)),
-        ),
-        shape=(tree.leaves * count, nodes),
-    )
-    measures = cp.Variable(tree.leaves * count, name="wealth at the end")
-    known = [measures == worth @ v.holdings + cash @ v.cash]
-    here = theta[nodes:]
-    if goals is not None:
-        earned = cp.Variable((tree.leaves, count), name="earned")
-        for piece in range(goals.slopes.shape[1]):
-            line = cp.multiply(np.tile(goals.slopes[:, piece], tree.leaves), measures)
-            known.append(
-                cp.reshape(earned, (tree.leaves * count,), order="C")
-                <= line + np.tile(goals.levels[:, piece], tree.leaves)
-            )
-        return here >= -cp.sum(earned, axis=1), known
-    if isinstance(utility, Linear):
-        return here >= 1 - measures, known
-    if isinstance(utility, Log):
-        return here >= -cp.log(measures), known
-    assert isinstance(utility, PowerUtility)
-    convex = cp.power(measures, 1 - utility.aversion)
-    return here >= (convex - 1) / (utility.aversion - 1), known
 
 
 def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.Constraint]:

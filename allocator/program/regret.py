@@ -1,0 +1,42 @@
+"""What regret is measured against: the most that the rules allow in each scenario, or under given probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from allocator.mandate.ambiguity import Known
+from allocator.mandate.one_decision import ExAnteRegret, Regret, corners_of
+from allocator.mandate.staged import Staged
+from allocator.mandate.utility import Linear
+from allocator.program.compile import Start
+from allocator.program.policy import policy_of
+from allocator.program.solve import Limits
+from allocator.types import Vector
+
+
+def with_hindsight(staged: Staged, start: Start, limits: Limits | None = None) -> Staged:
+    """The same question, its regret measured against what is best over the same rules; others as they are.
+
+    Raises:
+        Infeasible: the rules cannot hold together.
+        NotSolved: no solver's answer passes the checks.
+    """
+    leaves, utility = np.eye(staged.tree.leaves), staged.utility
+    if isinstance(utility, Regret):
+        return replace(staged, utility=Regret(np.array([best_under(staged, start, q, limits) for q in leaves])))
+    if isinstance(utility, ExAnteRegret):
+        p = staged.tree.child_probabilities(0)
+        corners = corners_of(staged.ambiguities[0], p)
+        best = np.array([best_under(staged, start, q, limits) for q in corners])
+        return replace(staged, utility=ExAnteRegret(corners, best, best_under(staged, start, p, limits)))
+    return staged
+
+
+def best_under(staged: Staged, start: Start, q: Vector, limits: Limits | None = None) -> float:
+    """v(q): the highest expected return, after costs, over the rules of one decision, `q` (L,) being known."""
+    known = replace(
+        staged, tree=replace(staged.tree, leaf_probabilities=q), utility=Linear(), ambiguities=(Known(),), risk_charge=0
+    )
+    return policy_of(known, start, limits).equivalent
