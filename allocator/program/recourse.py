@@ -27,7 +27,7 @@ from allocator.program.worst_case import shape_of, worst_case
 from allocator.types import Vector
 
 TRADE_UNITS = (0.1, 1.0)
-"""Of the account: what trades are measured in where their impact is a cone; a solver that fails on one takes the next."""
+"""Of the account: what trades are measured in where their impact is a cone; where a solver fails on one, the next."""
 
 
 @dataclass(frozen=True, eq=False)
