@@ -1,0 +1,66 @@
+"""`allocator waiting`: what the reviews of a book are worth, beside the announcement share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+
+from allocator.__main__ import main
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["waiting", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def document(root: Path) -> dict[str, Any]:
+    answer = run(root / "data" / "reviewed", "--json")
+    assert answer.exit_code == 0, answer.output
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+def test_the_document_keeps_its_schema(root: Path, document: dict[str, Any]) -> None:
+    schema = json.loads((root / "schemas" / "waiting.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    del document["waiting"][0]["recourse_bps"], schema["title"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
+    document["waiting"][0]["recourse_bps"] = 0.0
+
+
+def test_the_less_comes_with_the_news_the_more_it_is_worth_to_decide_again(root: Path) -> None:
+    answer = run(root / "data" / "reviewed", "--json", "--share", "0", "--share", "1")
+    found = {one["announcement_share"]: one for one in json.loads(answer.stdout)["waiting"]}
+    assert list(found) == [0.0, 0.6, 1.0]
+    assert found[0.0]["recourse_bps"] > found[0.6]["recourse_bps"] > found[1.0]["recourse_bps"] > 0
+    for one in found.values():
+        assert one["price_of_robustness_bps"] >= 0
+        assert one["insurance_bps"] >= 0
+        assert one["perfect_information_bps"] >= 0
+        assert one["vss_all_bps"] >= one["vss_root_bps"] - 1e-6
+
+
+def test_a_policy_that_cannot_be_had_is_none_with_its_reason(document: dict[str, Any]) -> None:
+    own = next(one for one in document["waiting"] if one["announcement_share"] == 0.6)
+    assert own["idling_bps"] is None
+    assert "bucket capital_intensity at most 50%" in own["missing"]["idle"]
+
+
+def test_the_table_fits_eighty_columns_and_says_what_is_missing_once(root: Path) -> None:
+    answer = run(root / "data" / "reviewed")
+    assert answer.exit_code == 0
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+    assert " ".join(answer.stdout.split()).count("there is no policy 'idle'") == 1
+
+
+def test_a_book_without_reviews_has_nothing_to_wait_for(root: Path) -> None:
+    answer = run(root / "data" / "listed")
+    assert answer.exit_code == 3
+    assert "states no review, so there is nothing to wait for" in " ".join(answer.stderr.split())
