@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from allocator.plan.explanation import explain as explain
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
+    from allocator.plan.stages import StagedPlan as StagedPlan
+    from allocator.plan.stages import rebalance_in_stages as rebalance_in_stages
 
 _HOME = {
     "Book": "allocator.book.book",
@@ -44,6 +46,8 @@ _HOME = {
     "explain": "allocator.plan.explanation",
     "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
+    "StagedPlan": "allocator.plan.stages",
+    "rebalance_in_stages": "allocator.plan.stages",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above

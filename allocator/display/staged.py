@@ -17,6 +17,8 @@ from allocator.plan.stages import StagedPlan
 
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
+_OTHERS = 60
+"""Columns that the table of caution takes besides the trades."""
 _LARGE = 0.005
 """Of the account: smaller trades are not among the largest."""
 _RULES_SHOWN = 8
@@ -57,7 +59,7 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
             f"{one.radius:.3f}",
             f"{one.caution_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
-            ", ".join(f"{m.instrument} {m.part * 100:+.0f}" for m in one.moves[:shown] if abs(m.part) >= _LARGE),
+            _moves(one, shown, out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
     out.print(made)
@@ -68,6 +70,13 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
     settled = [one for one in release if one.settled and one.kind != "now"]
     if settled:
         out.print(f"Settled: {'; '.join(f'{one.kind} {one.date}' for one in settled)}.")
+
+
+def _moves(one: Release, shown: int, width: int) -> str:
+    """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
+    told = [f"{move.instrument} {move.part * 100:+.0f}" for move in one.moves[:shown] if abs(move.part) >= _LARGE]
+    line = ", ".join(told)
+    return line if len(line) <= width else "\n".join(told)
 
 
 def _departure(out: Console, found: Departure) -> None:
@@ -121,17 +130,17 @@ def _orders(out: Console, plan: StagedPlan) -> None:
 
 
 def _verdict(plan: StagedPlan) -> str:
-    gain = f"{plan.gain_bps:.1f} bps of {_measure(plan)} over holding until the first review"
-    if not plan.staged.tree.children(0)[0].size:
-        gain = f"{plan.gain_bps:.1f} bps of {_measure(plan)} over holding"
+    does = "gain" if plan.gain_bps > -0.05 else "lose"
+    gain = f"{abs(plan.gain_bps):.1f} bps of {_measure(plan)} against holding"
+    gain += " until the first review" if plan.staged.tree.children(0)[0].size else ""
     if plan.verdict == "must trade":
-        return f"Must trade: today's holdings break a rule; trading gains {gain}, after costs."
+        return f"Must trade: today's holdings break a rule; trading {does}s {gain}, after costs."
     if plan.verdict == "trade":
         return f"Worth it: gains {gain}, after costs."
     if not plan.weighed_orders:
         return "nothing: today's holdings are the plan"
     least = plan.book.settings.trading.min_gain_bps
-    return f"Holding: trading would gain {gain}. Wanted: more than {least:g} bps (trading.min_gain_bps)."
+    return f"Holding: trading would {does} {gain}. Wanted: more than {least:g} bps (trading.min_gain_bps)."
 
 
 def _figures(out: Console, plan: StagedPlan) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.counted import bucket_shares
-from allocator.outlook.beliefs import generalizable
+from allocator.outlook.beliefs import Question, generalizable
 from allocator.outlook.model import question_of
+from allocator.outlook.past import past_of
+from allocator.outlook.reviews import State, staging_of
 from allocator.program.policy import Policy, follow, policy_of
 from allocator.program.solve import Limits
 
@@ -60,7 +62,7 @@ def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[
     staged = policy.staged
     tree, question = staged.tree, question_of(book)
     reached, _ = tree.reach()
-    found = []
+    states, found = staging_of(book, staged.outlooks[0]).states, []
     for node in range(tree.nodes):
         moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
         order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
@@ -75,7 +77,7 @@ def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[
                 date=tree.dates[node],
                 probability=float(reached[node]),
                 generalizable=p,
-                settled=p is not None and question is not None and max(p, 1 - p) >= question.threshold,
+                settled=question is not None and _settled(question, states[node]),
                 radius=float(getattr(staged.ambiguities[node], "radius", 0.0)),
                 caution_bps=price_of_caution(policy, node, limits) * 1e4,
                 shares=shares,
@@ -84,6 +86,11 @@ def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[
             )
         )
     return tuple(found)
+
+
+def _settled(question: Question, state: State) -> bool:
+    """As everywhere: in at the threshold, out below the release, along the way that led here."""
+    return past_of(question, state.signals, state.told).settled is not None
 
 
 def price_of_caution(policy: Policy, node: int, limits: Limits | None = None) -> float:
