@@ -29,6 +29,8 @@ _MARGIN_WORDS = dict(
     )
 )
 _RULES_SHOWN = 12
+_SAME = 1e-6
+"""Of the account: weights this near are at the edge."""
 
 
 def show_explanation(found: Explanation, one: About | None) -> None:
@@ -53,6 +55,7 @@ def _all(out: Console, found: Explanation) -> None:
     out.print(verdict_in_words(found.plan))
     show_reasons(out, found.plan, found.reasons)
     _carried(out, found)
+    _regions(out, found)
     _flips(out, found)
 
 
@@ -75,6 +78,26 @@ def _carried(out: Console, found: Explanation) -> None:
     out.print(made)
     out.print("Expected and worst case: parts of the return before costs; risk: parts of the")
     out.print("volatility within scenarios. Lacks: return that a name would need to be held.")
+
+
+def _regions(out: Console, found: Explanation) -> None:
+    """Where each name may stand without being worth a trade of its own."""
+    plan = found.plan
+    heading(out, "Where a name is not worth trading, all else at the targets")
+    numbers = ("today", "from", "to")
+    made = table("instrument", *numbers, "today it is", right=numbers)
+    for i, name in enumerate(plan.book.instruments):
+        today, low, high = float(plan.book.weights[i]), float(plan.no_trade.low[i]), float(plan.no_trade.high[i])
+        if today == 0 == high:
+            continue
+        made.add_row(name, percents(today), percents(low), percents(high), _standing(today, low, high))
+    out.print(made)
+
+
+def _standing(today: float, low: float, high: float) -> str:
+    if today < low - _SAME:
+        return "too little"
+    return "too much" if today > high + _SAME else "right"
 
 
 def _flips(out: Console, found: Explanation) -> None:
@@ -110,6 +133,10 @@ def _one(out: Console, found: Explanation, one: About) -> None:
     motives = ", ".join(f"{name.replace('_', ' ')} {signed(part)}" for name, part in named if part != 0)
     if order is not None or cash:
         out.print(f"Why: {motives}; together {signed(float(parts.sum()))} bps of the account.")
+    if not cash:
+        low, high = float(plan.no_trade.low[i]), float(plan.no_trade.high[i])
+        between = f"from {percents(low)} to {percents(high)} of the account"
+        out.print(f"Not worth trading {between}, all else at the targets: today it is {_standing(before, low, high)}.")
     _margin(out, found, one)
     _scenarios(out, found, one)
     _rules(out, one)

@@ -196,3 +196,29 @@ def test_nothing_to_trade_is_explained_too(listed: Folder, run: Run) -> None:
 
     assert answer.exit_code == 0, answer.stderr
     assert "nothing: today's holdings are the plan" in answer.stdout
+
+
+def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Path, run: Run) -> None:
+    shown = run("explain", root / "data" / "listed").stdout
+    plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
+    table = shown.partition("Where a name is not worth trading")[2].partition("How wrong may we be")[0]
+    orders = {order["instrument"]: order["side"] for order in plan["orders"]}
+
+    rows = {row.split()[0]: row.split() for row in table.splitlines()[3:] if row.strip()}
+    for position in plan["positions"][:-1]:
+        name, low, high = position["instrument"], position["no_trade_from"], position["no_trade_to"]
+        _, today, start, end, *words = rows[name]
+        assert (start, end) == (f"{low:.1%}", f"{high:.1%}")
+        standing = (
+            "too little"
+            if position["weight_before"] < low
+            else "too much"
+            if position["weight_before"] > high
+            else "right"
+        )
+        assert " ".join(words) == standing
+        assert today == f"{position['weight_before']:.1%}"
+        # what stands right is left alone, and what does not is traded towards its region
+        assert orders.get(name) == {"too little": "buy", "too much": "sell", "right": None}[standing]
+    page = " ".join(run("explain", root / "data" / "listed", "MSFT").stdout.split())
+    assert "Not worth trading from 8.3% to 12.0% of the account, all else at the targets: today it is right." in page
