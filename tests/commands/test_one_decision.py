@@ -93,8 +93,9 @@ def test_regret_before_the_fact_needs_corners_and_few_scenarios(root: Path, run:
     many = run("rebalance", book, *asked("regret_ex_ante", *(f"scenarios.more{i}.probability=0.0" for i in range(3))))
 
     assert (round_set.exit_code, many.exit_code) == (3, 3)
-    assert "has no corners, and the regret of knowing the probabilities is largest at a corner" in one_line(
-        round_set.stderr
+    assert (
+        "has no corners that are looked at, and the regret of knowing the probabilities is largest at a corner"
+        in one_line(round_set.stderr)
     )
     assert "looks at every corner of the set, too many with 7 scenarios" in one_line(many.stderr)
 
