@@ -147,8 +147,10 @@ def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
             cure = f"write draws = {fit}, or have fewer scenarios or names"
             yield _said("mandate.draws", mandate.draws, rule, cure)
     if mandate.objective == "regret_ex_ante":
-        if kind == "kl":
-            rule = "has no corners, and the regret of knowing the probabilities is largest at a corner"
+        if kind not in ("none", "total_variation", "box", "worst"):
+            rule = (
+                "has no corners that are looked at, and the regret of knowing the probabilities is largest at a corner"
+            )
             yield _said("robust.set", kind, rule, "use total_variation, box or worst, or objective = 'regret'")
         if scenarios > MOST_SCENARIOS:
             rule = f"looks at every corner of the set, too many with {scenarios} scenarios"

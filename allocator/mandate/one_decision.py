@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.book.wishes import MOST_SCENARIOS
-from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
+from allocator.mandate.ambiguity import Ambiguity, Box, Known, TotalVariation, Worst
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
 from allocator.types import Matrix, Vector
@@ -172,9 +172,9 @@ def corners_of(ambiguity: Ambiguity, p: Vector) -> Matrix:
     corner is the only worst case of some losses without ties; so the orders give all of them.
 
     Raises:
-        ValueError: the set has no corners, or there are too many scenarios.
+        ValueError: the set has no corners that orders alone give, or there are too many scenarios.
     """
-    if isinstance(ambiguity, KullbackLeibler) or len(p) > MOST_SCENARIOS:
+    if not isinstance(ambiguity, Known | TotalVariation | Box | Worst) or len(p) > MOST_SCENARIOS:
         raise ValueError(f"corners are for polyhedral sets over at most {MOST_SCENARIOS} scenarios")
     found = [ambiguity.adversary(np.array(order, dtype=np.float64), p) for order in permutations(range(len(p)))]
     corners: Matrix = np.unique(np.round(found, 15), axis=0)

@@ -21,6 +21,7 @@ from allocator.mandate.one_decision import (
     corners_of,
     simulated,
 )
+from allocator.mandate.rules import AtMost, MinimumExpectedReturn
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
@@ -178,6 +179,31 @@ def test_cvar_on_normal_draws_is_the_closed_form_to_monte_carlo_error() -> None:
     # Rockafellar and Uryasev (2000): CVaR = −mean + deviation·φ(z)/(1 − level)
     closed = -mean + deviation * norm.pdf(norm.ppf(level)) / (1 - level)
     assert found == pytest.approx(closed, abs=4 * deviation * 1.7 / np.sqrt(draws * (1 - level)))
+
+
+def test_the_portfolio_of_rockafellar_and_uryasev_is_found_again_within_the_error_of_the_draws() -> None:
+    covariance = np.array(
+        [
+            [0.00324625, 0.00022983, 0.00420395],
+            [0.00022983, 0.00049937, 0.00019247],
+            [0.00420395, 0.00019247, 0.00764097],
+        ]
+    )
+    about, draws = outlook(scenarios=1, names=3), 20_000
+    returns = np.array([[0.0101110, 0.0043532, 0.0137058]])
+    risk = FactorRisk(np.linalg.cholesky(covariance), np.zeros(3), "a paper")
+    about = replace(about, returns=returns, risk=risk, probabilities=np.ones(1), cash_returns=np.zeros(1))
+    drawn = simulated(about, draws, np.zeros(1, dtype=np.int64))
+    published = np.array([0.452006, 0.115575, 0.432419])
+
+    for level, cvar in ((0.90, 0.096975), (0.95, 0.115908), (0.99, 0.152977)):
+        asked = staged(MeanCVaR(level, 1.0, drawn, np.ones(1)), Known(), about)
+        assert value(asked, published) == pytest.approx(cvar, rel=0.03)
+    few = replace(asked, utility=MeanCVaR(0.95, 1.0, drawn[:, ::4], np.ones(1)))
+    rules = (MinimumExpectedReturn(0.011), AtMost("cash", np.zeros(3), 0.0, cash_share=1.0))
+    plan = policy_of(replace(few, mandates=(replace(few.mandates[0], linear_rules=rules),)), start(3))
+    assert plan.objective == pytest.approx(0.115908, rel=0.05)
+    assert plan.holdings[0] == pytest.approx(published, abs=0.1)
 
 
 def test_the_worst_cvar_over_all_probabilities_is_that_of_the_worst_scenario() -> None:

@@ -1,0 +1,119 @@
+"""The objectives of one decision through the command: words that fit, the same plan again, reasons of refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Run = Callable[..., Result]
+OBJECTIVES = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
+REVIEWED = (
+    *("--set", "horizon.reviews=[2027-03-01]"),
+    *("--set", "horizon.until=2027-11-20"),
+    *("--set", "model.since=2026-04-08"),
+)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def asked(objective: str, *settings: str) -> list[str]:
+    return [part for one in (f"mandate.objective={objective}", *settings) for part in ("--set", one)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("mixture_variance", "maximises the worst-case return less 1.5 x variance within and between scenarios, over"),
+        ("mean_cvar", "worst case of 0.5 x expected loss + 0.5 x CVaR at 0.95 on 500 draws a scenario, over total"),
+        ("regret", "minimises the worst-case regret: what the best portfolio of each scenario would have earned more"),
+        ("regret_ex_ante", "minimises the regret of not knowing the probabilities: what is best under them"),
+    ],
+)
+def test_the_plan_says_what_it_minimises_and_that_its_figure_is_minus_that(
+    objective: str, said: str, root: Path, run: Run
+) -> None:
+    answer = run("rebalance", root / "data" / "listed", *asked(objective))
+
+    words = one_line(answer.stdout)
+    assert answer.exit_code == 0
+    assert said in words
+    assert "Risk-adjusted return: minus what is minimised." in words
+    assert "sure return" not in words.lower()
+    assert "the orders keep all 38 rules" in words
+    assert "at 1 decision over 4 outcomes, its worst case recomputed from the formulas" in words
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: str, root: Path, run: Run) -> None:
+    first, second = (run("rebalance", root / "data" / "listed", *asked(objective), "--json").stdout for _ in range(2))
+
+    document = json.loads(first)
+    assert first == second
+    assert document["certificate"]["gap"] <= 1e-7
+    assert document["worth"]["equivalent"] <= -document["certificate"]["objective"] + 1e-8
+    assert document["release"][0]["caution_bps"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [
+        ("mixture_variance", "is not time-consistent: the variance between scenarios has one mean for all"),
+        ("mean_cvar", "CVaR could only be nested review by review, which is not offered yet"),
+        ("regret", "regret is known at the end alone, against hindsight over all dates"),
+        ("regret_ex_ante", "its corners are of one set of probabilities, and news moves them"),
+    ],
+)
+def test_with_reviews_each_is_refused_with_its_reason(objective: str, reason: str, root: Path, run: Run) -> None:
+    answer = run("rebalance", root / "data" / "listed", *asked(objective), *REVIEWED)
+
+    assert answer.exit_code == 3
+    assert reason in one_line(answer.stderr)
+    assert "with reviews choose 'log' or 'crra' or 'return'" in one_line(answer.stderr)
+
+
+def test_more_draws_than_memory_allows_are_refused_with_how_many_fit(root: Path, run: Run) -> None:
+    answer = run("check", root / "data" / "listed", *asked("mean_cvar", "mandate.draws=3000000"))
+
+    assert answer.exit_code == 3
+    said = one_line(answer.stdout + answer.stderr)
+    assert "do not fit into memory: 4 scenarios x 13 names leave room for 2,403,846 (1 GB)" in said
+    assert "write draws = 2403846, or have fewer scenarios or names" in said
+
+
+def test_regret_before_the_fact_needs_corners_and_few_scenarios(root: Path, run: Run) -> None:
+    book = root / "data" / "listed"
+
+    round_set = run("rebalance", book, *asked("regret_ex_ante", "robust.set=kl"))
+    many = run("rebalance", book, *asked("regret_ex_ante", *(f"scenarios.more{i}.probability=0.0" for i in range(3))))
+
+    assert (round_set.exit_code, many.exit_code) == (3, 3)
+    assert (
+        "has no corners that are looked at, and the regret of knowing the probabilities is largest at a corner"
+        in one_line(round_set.stderr)
+    )
+    assert "looks at every corner of the set, too many with 7 scenarios" in one_line(many.stderr)
+
+
+@pytest.mark.parametrize(
+    ("objective", "key"),
+    [("regret", "cvar_level=0.9"), ("log", "draws=100"), ("mean_cvar", "risk_aversion=2.0"), ("log", "cvar_weight=1")],
+)
+def test_a_key_of_another_objective_is_refused(objective: str, key: str, root: Path, run: Run) -> None:
+    answer = run("check", root / "data" / "listed", *asked(objective, f"mandate.{key}"))
+
+    assert answer.exit_code == 3
+    assert f"has no effect with objective = '{objective}'" in one_line(answer.stdout + answer.stderr)
+
+
+def test_an_explanation_of_another_objective_than_the_stated_one_is_not_given(root: Path, run: Run) -> None:
+    for objective in ("regret", "log"):
+        answer = run("explain", root / "data" / "listed", *asked(objective))
+
+        assert answer.exit_code == 3
+        assert "has no explanation yet" in one_line(answer.stderr)
