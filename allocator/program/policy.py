@@ -17,6 +17,7 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, Regret
 from allocator.mandate.rules import Reading, Trade
+from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.utility import Linear, leaf_losses
 from allocator.program.canonical import CanonicalCheck
@@ -103,7 +104,7 @@ class Policy:
         holdings = np.maximum(self.before[node] / unit, 0.0)
         return Start(holdings, max(1 - float(holdings.sum()), 0.0))
 
-    def under(self, ambiguities: Sequence[Ambiguity]) -> Valued:
+    def under(self, ambiguities: Sequence[Ambiguity | Seen]) -> Valued:
         """The same policy valued under other sets: no solve."""
         return valued(self.staged, tuple(ambiguities), self.holdings, self.cash)
 
@@ -237,14 +238,14 @@ def follow(
     )
 
 
-def valued(staged: Staged, ambiguities: tuple[Ambiguity, ...], holdings: Matrix, cash: Vector) -> Valued:
+def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: Matrix, cash: Vector) -> Valued:
     """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
     tree = staged.tree
     ends = tree.leaf_growth * holdings[tree.leaf_parents]
     if isinstance(staged.utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret):
         wealth = ends.sum(axis=1) + tree.leaf_cash_growth * cash[tree.leaf_parents]
         p = tree.child_probabilities(0)
-        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, ambiguities[0], p)
+        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, of_scenarios(ambiguities[0]), p)
         return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,))
     at_leaves = leaf_losses(staged.utility, ends, tree.leaf_cash_growth * cash[tree.leaf_parents])
     losses, adversaries = np.zeros(tree.nodes), [np.zeros(0)] * tree.nodes

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.rules import LargestWeights, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import TIE_BREAK, Start
@@ -146,12 +147,15 @@ def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.C
             risk = staged.outlooks[node].risk
             parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
             yield cp.SOC(charges[node], charge[node] * parts)
-        if isinstance(shape_of(ambiguity, p)[0], Known):
+        if not isinstance(ambiguity, Seen) and isinstance(shape_of(ambiguity, p)[0], Known):
             rows[[node], at] = p
             plain.append(node)
             continue
-        worst = worst_case(theta[at], ambiguity, p)
-        worst.write(ambiguity, p)
+        losses, over, of = theta[at], of_scenarios(ambiguity), p
+        if isinstance(ambiguity, Seen):
+            losses, of = ambiguity.likelihoods @ theta[at], ambiguity.beliefs
+        worst = worst_case(losses, over, of)
+        worst.write(over, of)
         yield from worst.constraints
         yield theta[node] >= worst.expression + charges[node]
     if plain:
