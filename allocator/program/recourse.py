@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.mandate.ambiguity import Known
-from allocator.mandate.rules import LargestWeights, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
 from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
@@ -42,8 +43,8 @@ class Staging:
     problem: cp.Problem
     holdings: cp.Variable
     cash: cp.Variable
-    buys: cp.Variable
-    sells: cp.Variable
+    buys: cp.Expression
+    sells: cp.Expression
     losses: cp.Constraint
 
 
@@ -53,8 +54,8 @@ class _Nodes:
 
     holdings: cp.Variable
     cash: cp.Variable
-    buys: cp.Variable
-    sells: cp.Variable
+    buys: cp.Expression
+    sells: cp.Expression
     wealth: cp.Variable
     wealth_before: cp.Variable
 
@@ -67,22 +68,23 @@ def staging(
     staged: Staged,
     start: Start,
     *,
-    fixed: Vector | None = None,
     trading: bool = True,
     trade_unit: float = TRADE_UNITS[0],
+    cuts: Sequence[Sequence[Vector]] | None = None,
 ) -> Staging:
     """The program of a mandate over a tree from `start`.
 
-    `fixed` (N,) are holdings after the root's trades that somebody else decided, and whose rules he has looked at;
-    without `trading` nothing is traded after the root: a policy that commits now.
+    Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
+    node's children, its worst case is the worst of those: a bound from below on that of any set that holds them.
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
+    bought, sold = _tradable(staged, start, trading=trading)
     v = _Nodes(
         cp.Variable(nodes * names, nonneg=True, name="holdings"),
         cp.Variable(nodes, nonneg=True, name="cash"),
-        cp.Variable(nodes * names, nonneg=True, name="buys"),
-        cp.Variable(nodes * names, nonneg=True, name="sells"),
+        _only(bought, "buys"),
+        _only(sold, "sells"),
         cp.Variable(nodes, name="wealth"),
         cp.Variable(nodes, name="wealth before trades"),
     )
@@ -94,30 +96,52 @@ def staging(
     rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
     costs, constraints = rates @ (v.buys + v.sells), []
     if staged.mandates[0].impact is not None:
-        powers = cp.Variable(nodes * names, nonneg=True, name="trades to the 3/2")
-        impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])
+        at = np.flatnonzero(bought | sold)
+        powers = cp.Variable(len(at), nonneg=True, name="trades to the 3/2")
+        impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])[at]
         # in units in which no cone is small: what a solver calls zero would be all of it
-        constraints.append(powers >= cp.power((v.buys + v.sells) / trade_unit, 1.5))
-        costs = costs + each @ cp.multiply(impact * trade_unit**1.5, powers)
+        constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
+        costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
     losses, measured = leaf_rows(staged, v.holdings, v.cash, theta)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
         v.wealth == each @ v.holdings + v.cash,
         v.wealth_before == each @ before + cash_before,
-        v.sells <= before,
+        v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
         *measured,
         losses,
-        *_worst_cases(staged, v, theta),
-        *_rules(staged, v, range(0 if fixed is None else 1, nodes if trading else 1)),
+        *_worst_cases(staged, v, theta, cuts),
+        *_rules(staged, v, range(nodes if trading else 1)),
     ]
-    if fixed is not None:
-        constraints.append(v.holdings[:names] == fixed)
-    if not trading and nodes > 1:
-        constraints += [v.buys[names:] == 0, v.sells[names:] == 0]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
     return Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses)
+
+
+def _tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
+    leaves a program no interior, and an interior-point solver no way.
+    """
+    bought = np.ones(staged.tree.growth.shape, dtype=bool)
+    for node, mandate in enumerate(staged.mandates):
+        for rule in mandate.linear_rules:
+            if isinstance(rule, NoTrade):
+                bought[node, list(rule.at)] = False
+    if not trading:
+        bought[1:] = False
+    sold = bought.copy()
+    sold[0] &= start.holdings > 0
+    return bought.ravel(), sold.ravel()
+
+
+def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
+    """(D·N,) variables where the mask is, zero elsewhere."""
+    at = np.flatnonzero(mask)
+    if not len(at):
+        return cp.Constant(np.zeros(len(mask)))
+    place = sp.csr_array((np.ones(len(at)), (at, np.arange(len(at)))), shape=(len(mask), len(at)))
+    return place @ cp.Variable(len(at), nonneg=True, name=name)
 
 
 def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
@@ -132,7 +156,9 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
     return holdings, cash
 
 
-def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.Constraint]:
+def _worst_cases(
+    staged: Staged, v: _Nodes, theta: cp.Variable, cuts: Sequence[Sequence[Vector]] | None
+) -> Iterator[cp.Constraint]:
     """θ_n ≥ the worst case over its children: nodes whose belief is taken as it is in one matrix, others one by one."""
     tree, names = staged.tree, staged.tree.growth.shape[1]
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
@@ -150,6 +176,9 @@ def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.C
         if not isinstance(ambiguity, Seen) and isinstance(shape_of(ambiguity, p)[0], Known):
             rows[[node], at] = p
             plain.append(node)
+            continue
+        if cuts is not None:
+            yield theta[node] >= np.array(cuts[node]) @ theta[at] + charges[node]
             continue
         losses, over, of = theta[at], of_scenarios(ambiguity), p
         if isinstance(ambiguity, Seen):
@@ -186,6 +215,8 @@ def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
     nodes, names = staged.tree.growth.shape
     blocks, limits = [], []
     for rule in staged.mandates[node].linear_rules:
+        if isinstance(rule, NoTrade):
+            continue  # what may not be traded has no variable
         rows = rule.rows(names).on(staged.outlooks[node])
         # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
         absolute = isinstance(rule, Participation)
