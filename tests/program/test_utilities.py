@@ -111,17 +111,60 @@ def test_robust_log_with_a_divergence_penalty_is_constant_relative_risk_aversion
     radius = float(adversary @ np.log(adversary / p))
     robust = policy_of(plain(returns, p, Log(), KullbackLeibler(radius)), all_cash(3))
 
-    assert robust.holdings[0] == pytest.approx(averse.holdings[0], abs=1e-3)
+    assert robust.holdings[0] == pytest.approx(averse.holdings[0], abs=1e-4)
     assert robust.objective == pytest.approx(float(-adversary @ np.log(wealth)), abs=1e-7)
 
 
+def twice(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity) -> Staged:
+    """Two decisions with the same returns after each."""
+    once = plain(returns, p, utility, ambiguity)
+    count, names = returns.shape
+    inner = np.arange(1, count + 1)
+    tree = Tree(
+        ("now", *(f"after {k}" for k in range(count))),
+        ("now", *("silent",) * count),
+        (dt.date(2026, 1, 1), *(dt.date(2026, 7, 1),) * count),
+        np.array([-1, *np.zeros(count, dtype=np.int64)]),
+        np.array([1.0, *p]),
+        np.tile(p, (count + 1, 1)),
+        np.vstack([np.ones((1, names)), 1 + returns]),
+        np.ones(count + 1),
+        np.repeat(inner, count),
+        np.tile(np.arange(count), count),
+        np.tile(p, count),
+        np.tile(1 + returns, (count, 1)),
+        np.ones(count * count),
+    )
+    nodes = count + 1
+    return Staged(tree, once.mandates * nodes, once.outlooks * nodes, (ambiguity,) * nodes, utility)
+
+
+@pytest.mark.parametrize("penalty", [0.5])
+def test_nested_robust_log_is_constant_relative_risk_aversion_where_every_subtree_is_as_uncertain(
+    penalty: float,
+) -> None:
+    """Balls charge nothing for their divergence: were it larger below one child than below another, penalties and
+    balls would part at the root."""
+    returns, p = drawn(2)
+    aversion = 1 + 1 / penalty
+    averse = policy_of(twice(returns, p, PowerUtility(aversion), Known()), all_cash(3))
+    wealth = 1 + returns @ averse.holdings[0]
+    adversary = p * wealth ** (1 - aversion)
+    adversary /= adversary.sum()
+    ball = KullbackLeibler(float(adversary @ np.log(adversary / p)))
+    robust = policy_of(twice(returns, p, Log(), ball), all_cash(3))
+
+    assert robust.objective == pytest.approx(2 * float(-adversary @ np.log(wealth)), abs=1e-6)
+    assert robust.holdings / robust.wealth[:, None] == pytest.approx(averse.holdings / averse.wealth[:, None], abs=2e-3)
+
+
 def test_eighty_tangents_of_the_logarithm_are_worth_as_much() -> None:
-    at = np.geomspace(0.2, 4.0, 80)
+    at = np.geomspace(0.2, 5.0, 80)
     tangents = PiecewiseLinear(np.ones((1, 7)), np.ones(1), (1 / at)[None, :], (np.log(at) - 1)[None, :])
     log, lines = policy_of(worked(), CASH_ONLY), policy_of(worked(utility=tangents), CASH_ONLY)
 
     assert -log.objective == pytest.approx(0.201289, abs=5e-7)
-    assert 0 < log.objective - lines.objective < 2e-4
+    assert -lines.objective == pytest.approx(0.201375, abs=5e-7)
 
 
 @pytest.mark.parametrize("seed", range(6))
