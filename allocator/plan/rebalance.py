@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.plausible import PROBABILITY_SHIFT
 from allocator.mandate.prechecks import refuse_hopeless
@@ -38,9 +38,14 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
 
     Raises:
         BadInput: the price history cannot give a covariance.
+        BadMandate: the objective is for the tree of decisions; `rebalance_in_stages` is for it.
         Infeasible: rules cannot hold together, or no whole-lot portfolio keeps them; names them and the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
+    if book.settings.in_stages:
+        rule = "is for the tree of decisions, and this plan is of one period"
+        cure = "use `allocator rebalance` or rebalance_in_stages, or choose return_minus_risk"
+        raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
     say = progress or (lambda _: None)
     say("reading the outlook")
     outlook = outlook_of(book)
