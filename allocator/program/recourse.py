@@ -21,6 +21,7 @@ from allocator.mandate.ambiguity import Known
 from allocator.mandate.rules import LargestWeights, Participation, VolatilityLimit, WorstCaseFloor
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
+from allocator.program.batched import BATCHED, Robust, batched
 from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.leaves import leaf_rows
 from allocator.program.worst_case import shape_of, worst_case
@@ -132,10 +133,10 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
 
 
 def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case over its children: nodes whose belief is taken as it is in one matrix, others one by one."""
+    """θ_n ≥ the worst case over its children: nodes of a kind at once where that has a form, others one by one."""
     tree, names = staged.tree, staged.tree.growth.shape[1]
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain: list[int] = []
+    plain, robust = list[int](), list[Robust]()
     charge = [staged.charge(node) for node in range(tree.nodes)]
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
     for node in range(tree.nodes):
@@ -150,12 +151,16 @@ def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.C
             rows[[node], at] = p
             plain.append(node)
             continue
+        if isinstance(ambiguity, BATCHED):
+            robust.append(Robust(node, at, p, ambiguity))
+            continue
         worst = worst_case(theta[at], ambiguity, p)
         worst.write(ambiguity, p)
         yield from worst.constraints
         yield theta[node] >= worst.expression + charges[node]
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
+    yield from batched(robust, theta, charges)
 
 
 def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:
