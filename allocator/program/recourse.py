@@ -185,30 +185,33 @@ def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constrai
 def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
     """One node's linear rules over [h, b, s, c, W, W before] of all nodes, and what is left of their limits."""
     nodes, names = staged.tree.growth.shape
-    blocks, limits = [], []
+    shape = (0, 3 * nodes * names + 3 * nodes)
+    rows_of, columns_of, entries, limits, count = [], [], [], list[Vector](), 0
+    # where the node's own part of h, b, s, c, W and W before begins
+    begins = [node * names + nodes * names * part for part in range(3)]
+    begins += [3 * nodes * names + nodes * part + node for part in range(3)]
     for rule in staged.mandates[node].linear_rules:
         rows = rule.rows(names).on(staged.outlooks[node])
         # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
         absolute = isinstance(rule, Participation)
         limits.append(rows.limit if absolute else np.zeros(len(rows.labels)))
         relative = np.zeros(len(rows.labels)) if absolute else rows.limit
-        blocks.append(
-            sp.hstack(
-                [rows.holdings, rows.buys, rows.sells, rows.cash[:, None], -rows.wealth[:, None], -relative[:, None]]
-            )
-        )
-    if not blocks:
-        return sp.csr_array((0, 3 * nodes * names + 3 * nodes)), np.zeros(0)
-    own = sp.coo_array(sp.vstack(blocks))
-    sizes = np.array([names] * 3 + [1] * 3)
-    offset = np.concatenate(
-        [node * names + nodes * names * np.arange(3), 3 * nodes * names + nodes * np.arange(3) + node]
-    )
-    begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    part = np.searchsorted(begins, own.col, side="right") - 1
-    columns = offset[part] + own.col - begins[part]
-    shape = (own.shape[0], 3 * nodes * names + 3 * nodes)
-    return sp.csr_array((own.data, (own.row, columns)), shape=shape), np.concatenate(limits)
+        for begin, part in zip(begins, (rows.holdings, rows.buys, rows.sells), strict=False):
+            # entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program
+            own = sp.coo_array(part)
+            rows_of.append(own.row + count)
+            columns_of.append(own.col + begin)
+            entries.append(own.data)
+        for begin, column in zip(begins[3:], (rows.cash, -rows.wealth, -relative), strict=True):
+            at = np.flatnonzero(column)
+            rows_of.append(at + count)
+            columns_of.append(np.full(len(at), begin))
+            entries.append(column[at])
+        count += len(rows.labels)
+    if not count:
+        return sp.csr_array(shape), np.zeros(0)
+    placed = (np.concatenate(rows_of), np.concatenate(columns_of))
+    return sp.csr_array((np.concatenate(entries), placed), shape=(count, shape[1])), np.concatenate(limits)
 
 
 def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression, outlook: Outlook) -> cp.Constraint:
