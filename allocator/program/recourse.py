@@ -23,6 +23,7 @@ from allocator.mandate.rules import LargestWeights, NoTrade, Participation, Vola
 from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
+from allocator.program.batched import BATCHED, Robust, batched
 from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.leaves import leaf_rows
 from allocator.program.worst_case import shape_of, worst_case
@@ -159,10 +160,10 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
 def _worst_cases(
     staged: Staged, v: _Nodes, theta: cp.Variable, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case over its children: nodes whose belief is taken as it is in one matrix, others one by one."""
+    """θ_n ≥ the worst case over its children: nodes of a kind at once where that has a form, others one by one."""
     tree, names = staged.tree, staged.tree.growth.shape[1]
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain: list[int] = []
+    plain, robust = list[int](), list[Robust]()
     charge = [staged.charge(node) for node in range(tree.nodes)]
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
     for node in range(tree.nodes):
@@ -180,6 +181,9 @@ def _worst_cases(
         if cuts is not None:
             yield theta[node] >= np.array(cuts[node]) @ theta[at] + charges[node]
             continue
+        if isinstance(ambiguity, BATCHED):
+            robust.append(Robust(node, at, p, ambiguity))
+            continue
         losses, over, of = theta[at], of_scenarios(ambiguity), p
         if isinstance(ambiguity, Seen):
             losses, of = ambiguity.likelihoods @ theta[at], ambiguity.beliefs
@@ -189,6 +193,7 @@ def _worst_cases(
         yield theta[node] >= worst.expression + charges[node]
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
+    yield from batched(robust, theta, charges)
 
 
 def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:
@@ -213,7 +218,11 @@ def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constrai
 def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
     """One node's linear rules over [h, b, s, c, W, W before] of all nodes, and what is left of their limits."""
     nodes, names = staged.tree.growth.shape
-    blocks, limits = [], []
+    shape = (0, 3 * nodes * names + 3 * nodes)
+    rows_of, columns_of, entries, limits, count = [], [], [], list[Vector](), 0
+    # where the node's own part of h, b, s, c, W and W before begins
+    begins = [node * names + nodes * names * part for part in range(3)]
+    begins += [3 * nodes * names + nodes * part + node for part in range(3)]
     for rule in staged.mandates[node].linear_rules:
         if isinstance(rule, NoTrade):
             continue  # what may not be traded has no variable
@@ -222,23 +231,22 @@ def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
         absolute = isinstance(rule, Participation)
         limits.append(rows.limit if absolute else np.zeros(len(rows.labels)))
         relative = np.zeros(len(rows.labels)) if absolute else rows.limit
-        blocks.append(
-            sp.hstack(
-                [rows.holdings, rows.buys, rows.sells, rows.cash[:, None], -rows.wealth[:, None], -relative[:, None]]
-            )
-        )
-    if not blocks:
-        return sp.csr_array((0, 3 * nodes * names + 3 * nodes)), np.zeros(0)
-    own = sp.coo_array(sp.vstack(blocks))
-    sizes = np.array([names] * 3 + [1] * 3)
-    offset = np.concatenate(
-        [node * names + nodes * names * np.arange(3), 3 * nodes * names + nodes * np.arange(3) + node]
-    )
-    begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    part = np.searchsorted(begins, own.col, side="right") - 1
-    columns = offset[part] + own.col - begins[part]
-    shape = (own.shape[0], 3 * nodes * names + 3 * nodes)
-    return sp.csr_array((own.data, (own.row, columns)), shape=shape), np.concatenate(limits)
+        for begin, part in zip(begins, (rows.holdings, rows.buys, rows.sells), strict=False):
+            # entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program
+            own = sp.coo_array(part)
+            rows_of.append(own.row + count)
+            columns_of.append(own.col + begin)
+            entries.append(own.data)
+        for begin, column in zip(begins[3:], (rows.cash, -rows.wealth, -relative), strict=True):
+            at = np.flatnonzero(column)
+            rows_of.append(at + count)
+            columns_of.append(np.full(len(at), begin))
+            entries.append(column[at])
+        count += len(rows.labels)
+    if not count:
+        return sp.csr_array(shape), np.zeros(0)
+    placed = (np.concatenate(rows_of), np.concatenate(columns_of))
+    return sp.csr_array((np.concatenate(entries), placed), shape=(count, shape[1])), np.concatenate(limits)
 
 
 def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression, outlook: Outlook) -> cp.Constraint:
