@@ -74,7 +74,10 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
 
 def _moves(one: Release, shown: int, width: int) -> str:
     """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
-    told = [f"{move.instrument} {move.part * 100:+.0f}" for move in one.moves[:shown] if abs(move.part) >= _LARGE]
+    # rounded first, so that a lot that makes exactly half a percent is shown alike everywhere
+    told = [
+        f"{move.instrument} {round(move.part * 100, 6):+.0f}" for move in one.moves[:shown] if abs(move.part) >= _LARGE
+    ]
     line = ", ".join(told)
     return line if len(line) <= width else "\n".join(told)
 

@@ -80,13 +80,6 @@ def test_reviews_without_news_or_prices_are_refused(reviewed: Folder, run: Run, 
     assert said[section] in refused(run, reviewed)
 
 
-def test_sets_that_speak_of_scenarios_are_refused_at_reviews(reviewed: Folder, run: Run) -> None:
-    reviewed.replace("book.toml", 'schedule = "caution"\ncaution = 0.5', "#")
-    what_if = ("robust.set=wasserstein", "robust.radius=0.1", "robust.metric={replicability=1.0}")
-    told = refused(run, reviewed, *(part for item in what_if for part in ("--set", item)))
-    assert "speaks of the scenarios, and what may be wrong at a review is which news comes" in told
-
-
 def test_tiers_cannot_give_way_to_a_utility(reviewed: Folder, run: Run) -> None:
     told = refused(run, reviewed, "--set", "mandate.tiers.min_cash=1")
     assert "cannot give way with objective = 'log' (got 'min_cash') remove the tiers: the rules are then hard" in told
