@@ -85,7 +85,7 @@ def test_a_market_that_begins_where_we_do_believes_what_we_believe() -> None:
     outlook, model = outlook_of(book), modelled(book)
     assert model is not None
     states = staging_of(book, outlook).states
-    ours, market = _probabilities(book, replace(outlook, probabilities=model.market_now), states)
+    ours, market, _ = _probabilities(book, replace(outlook, probabilities=model.market_now), states)
     assert market is not None
     np.testing.assert_array_equal(ours, market)
     assert np.ptp(ours, axis=0).min() > 0.01
