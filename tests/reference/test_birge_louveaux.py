@@ -1,4 +1,4 @@
-"""The farmer and financial planning by our tree (Birge and Louveaux, Introduction to Stochastic Programming, chapter 1).
+"""The farmer and financial planning by our tree (Birge and Louveaux, Introduction to Stochastic Programming, ch. 1).
 
 Published values of the first stand in StochasticPrograms.jl and PySP too, of the second in RSOME and SDDP.jl (science
 §6.1). Money is in units of the start, today's account being 1.
