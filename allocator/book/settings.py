@@ -154,7 +154,8 @@ def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
     """Reviews that an as-of date from outside has passed, or stands on, are decided: they are left out."""
     horizon = document.get("horizon")
     if isinstance(horizon, dict) and isinstance(reviews := horizon.get("reviews"), list):
-        horizon["reviews"] = [day for day in reviews if not isinstance(day, dt.date) or day > as_of]
+        # a datetime is a date to Python; it is left for the contract to refuse
+        horizon["reviews"] = [day for day in reviews if type(day) is not dt.date or day > as_of]
 
 
 def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:

@@ -80,17 +80,9 @@ def _reviews(settings: Settings) -> Iterator[Breach]:
     if settings.market is None:
         rule = "is needed with reviews: without what prices hold, nobody knows what a name costs after the news"
         yield _said("market", None, rule, "add [market] with its date and probabilities")
-    if settings.robust.set in _OF_SCENARIOS:
-        rule = "speaks of the scenarios, and what may be wrong at a review is which news comes"
-        cure = "with reviews use total_variation, box, kl, contamination, modified_chi2 or worst"
-        yield _said("robust.set", settings.robust.set, rule, cure)
     if settings.robust.schedule == "corners":
         cure = "use schedule = 'caution', or 'fixed' with a radius"
         yield _said("robust.schedule", "corners", "is not known at review dates", cure)
-
-
-_OF_SCENARIOS = ("wasserstein", "hull", "polytope")
-"""Sets that speak of scenarios, where a review's branches are pieces of news."""
 
 
 def _growth(tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:

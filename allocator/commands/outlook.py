@@ -20,8 +20,8 @@ def outlook(
 
     \b
     Examples:
-      allocator outlook data/staged
-      allocator outlook data/staged --json
+      allocator outlook data/reviewed
+      allocator outlook data/reviewed --json
     """
     from allocator.book.folder import load
     from allocator.outlook.outlook import outlook_of

@@ -47,7 +47,8 @@ def rebalance(
     Examples:
       allocator rebalance data/listed
       allocator rebalance data/listed --set robust.caution=0.5 --out plans/today
-      allocator rebalance data/reviewed --as-of 2027-02-20 --follow plans/today/plan.json
+      allocator rebalance data/reviewed --out plans/policy
+      allocator rebalance data/reviewed --as-of 2027-02-20 --follow plans/policy/plan.json
     """
     from allocator.display.progress import working
 

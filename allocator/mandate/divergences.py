@@ -46,6 +46,8 @@ class KullbackLeibler:
             low, high = high, high * 2
         for _ in range(200):
             middle = (low + high) / 2
+            if middle in (low, high):  # no number lies between them: further halving would change nothing
+                break
             if _entropy(_tilt(scaled, p, middle), p) < self.radius:
                 low = middle
             else:

@@ -8,32 +8,38 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.errors import BadMandate, Breach
 from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
 from allocator.mandate.caution import radius_at
 from allocator.mandate.guarded import set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret, simulated
+from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
 from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
+from allocator.mandate.seen import Seen, seen_through
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
 from allocator.mandate.wanted import mandate_of
+from allocator.outlook.beliefs import updated
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.reviews import Staging, staging_of
 from allocator.types import Vector
+
+_OUTSIDE = 1e-9
 
 
 def staged_of(book: Book, outlook: Outlook) -> Staged:
     """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews."""
     staging, stated = staging_of(book, outlook), mandate_of(book, outlook)
-    ambiguities = tuple(_ambiguity(book, staging, node) for node in range(staging.tree.nodes))
+    sets = [_set_at(book, staging, node) for node in range(staging.tree.nodes)]
     growth, _ = staging.tree.since_now()
     return Staged(
         tree=staging.tree,
         mandates=tuple(
-            _at(book, stated, staging, node, growth[node], ambiguities[node]) for node in range(staging.tree.nodes)
+            _at(book, stated, staging, node, growth[node], sets[node]) for node in range(staging.tree.nodes)
         ),
         outlooks=staging.outlooks,
-        ambiguities=ambiguities,
+        ambiguities=tuple(_over_news(over, staging, node) for node, over in enumerate(sets)),
         utility=utility_of(book, outlook, staging),
         risk_charge=book.settings.mandate.step_risk,
     )
@@ -57,13 +63,42 @@ def utility_of(book: Book, outlook: Outlook, staging: Staging) -> Utility | OneD
     return ExAnteRegret() if wanted.objective == "regret_ex_ante" else Linear()
 
 
-def _ambiguity(book: Book, staging: Staging, node: int) -> Ambiguity:
-    """The set that `[robust]` names, at the radius that the evidence at the node leaves."""
+def _set_at(book: Book, staging: Staging, node: int) -> Ambiguity:
+    """The set of scenario probabilities that `[robust]` names, at the radius that the evidence at the node leaves.
+
+    Experts have seen the news too: their probabilities move by the same evidence.
+
+    Raises:
+        BadMandate: the belief at the node is outside the limits of a polytope.
+    """
     robust, state = book.settings.robust, staging.states[node]
+    today = set_of(book, staging.outlooks[0])
     if node == 0:
-        return set_of(book, staging.outlooks[0])
-    radius = radius_at(book, staging.outlooks[node].probabilities, state.signals, state.told)
-    return ambiguity_of(robust.set, radius)
+        return today
+    beliefs = staging.outlooks[node].probabilities
+    if isinstance(today, Hull):
+        moved = [updated(expert, staging.evidence[[node]])[0] for expert in today.experts]
+        return ambiguity_of("hull", experts=np.array(moved))
+    if isinstance(today, Polytope):
+        if today.excess(beliefs, beliefs) > _OUTSIDE:
+            rule = f"leaves out what we would believe at the review '{state.name}'"
+            cure = "widen the limits: what holds today need not hold after the news"
+            raise BadMandate([Breach("book.toml", None, "robust.limits", None, rule, cure)])
+        return today
+    if isinstance(today, Wasserstein):
+        return today
+    return ambiguity_of(robust.set, radius_at(book, beliefs, state.signals, state.told))
+
+
+def _over_news(over: Ambiguity, staging: Staging, node: int) -> Ambiguity | Seen:
+    """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
+    that one seen through the news.
+    """
+    tree = staging.tree
+    children, leaves = tree.children(node)
+    if len(leaves) or not isinstance(over, Hull | Polytope | Wasserstein):
+        return over  # the leaves of a node are the scenarios themselves
+    return seen_through(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 
 
 def _at(book: Book, stated: Mandate, staging: Staging, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:

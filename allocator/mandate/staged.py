@@ -10,6 +10,7 @@ from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import OneDecision
 from allocator.mandate.rules import LinearRule, Participation
+from allocator.mandate.seen import Seen
 from allocator.mandate.utility import PiecewiseLinear, Utility
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.tree import Tree
@@ -29,7 +30,7 @@ class Staged:
     tree: Tree
     mandates: tuple[Mandate, ...]
     outlooks: tuple[Outlook, ...]
-    ambiguities: tuple[Ambiguity, ...]
+    ambiguities: tuple[Ambiguity | Seen, ...]
     utility: Utility | OneDecision
     risk_charge: float = 0.0
 

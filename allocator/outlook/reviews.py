@@ -59,12 +59,14 @@ class Staging:
     tree: Tree
     outlooks: tuple[Outlook, ...]
     states: tuple[State, ...]
+    evidence: Matrix
+    """(D, K) logs of what the news since today multiplies the odds of the scenarios by, up to a constant a node."""
 
 
 def staging_of(book: Book, outlook: Outlook) -> Staging:
     """The tree of a book's reviews; one decision node where it has none."""
     states = tuple(_states(book))
-    beliefs, market = _probabilities(book, outlook, states)
+    beliefs, market, evidence = _probabilities(book, outlook, states)
     growth, cash = _growth_since_now(book, outlook, states, market)
     years = np.array([_years(book, state.day) for state in states])
     parents = np.array([state.parent for state in states])
@@ -99,7 +101,7 @@ def staging_of(book: Book, outlook: Outlook) -> Staging:
         )
         for i in range(len(states))
     )
-    return Staging(tree, outlooks, states)
+    return Staging(tree, outlooks, states, evidence)
 
 
 def _years(book: Book, day: dt.date) -> float:
@@ -163,16 +165,18 @@ def _judged(question: Question, state: State, at: int, day: dt.date, claims: Seq
         yield State(f"{words} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
 
 
-def _probabilities(book: Book, outlook: Outlook, states: Sequence[State]) -> tuple[Matrix, Matrix | None]:
-    """(D, K) our beliefs and the market's at each node, both moved by the same evidence since now."""
+def _probabilities(book: Book, outlook: Outlook, states: Sequence[State]) -> tuple[Matrix, Matrix | None, Matrix]:
+    """(D, K) our beliefs and the market's at each node, both moved by the same evidence since now, and its logs."""
     question, model = question_of(book), modelled(book)
     market = None if model is None else model.market_now
     if question is None or len(states) == 1:
-        return outlook.probabilities[None, :], None if market is None else market[None, :]
+        nothing = np.zeros((1, len(outlook.scenarios)))
+        return outlook.probabilities[None, :], None if market is None else market[None, :], nothing
     evidence = np.array([log_evidence(question, state.signals, [state.told])[0] for state in states])
     moved = evidence - evidence[0]
     beliefs = np.concatenate([updated(outlook.probabilities, one[None, :]) for one in moved])
-    return beliefs, None if market is None else np.concatenate([updated(market, one[None, :]) for one in moved])
+    markets = None if market is None else np.concatenate([updated(market, one[None, :]) for one in moved])
+    return beliefs, markets, moved
 
 
 def _growth_since_now(

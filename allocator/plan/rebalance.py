@@ -43,7 +43,8 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         NotSolved: no solver gave an answer that passes our own checks.
     """
     if book.settings.in_stages:  # the plan, and what explains it, would be of another objective than is stated
-        rule, cure = "has no explanation yet", "use `allocator rebalance`, in Python `rebalance_in_stages`"
+        rule = "is for the tree of decisions, and this plan is of one period"
+        cure = "use `allocator rebalance` or rebalance_in_stages, or choose return_minus_risk"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
     say = progress or (lambda _: None)
     say("reading the outlook")

@@ -23,6 +23,7 @@ from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.plan.plan import Figures, Order, figures, orders
 from allocator.plan.targets import as_trade
 from allocator.plan.worth import Verdict
+from allocator.program.alternatives import rooted
 from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
 from allocator.program.policy import Policy, policy_of
@@ -111,8 +112,9 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
     weighed, held = traded(book, mandate, lots), untraded(book)
     refuse_broken(mandate.readings(weighed, outlook), RULE_TOLERANCE, "the whole lots")
     say("weighing the orders against holding")
-    with_lots = policy_of(staged, start, limits, fixed=weighed.values / book.value)
-    holding = policy_of(staged, start, limits, fixed=start.holdings)
+    traded_now = (weighed.bought - weighed.sold) / book.value
+    with_lots = rooted(staged, start, traded_now, limits, ruled=False)
+    holding = rooted(staged, start, 0 * traded_now, limits, ruled=False)
     listed = orders(book, mandate, weighed, lots)
     plan = StagedPlan(
         book=book,

@@ -18,8 +18,9 @@ QUIET = "silent"
 """The kind of a node at which there is still no news."""
 
 
-def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = None) -> Policy:
-    """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own.
+def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = None, *, ruled: bool = True) -> Policy:
+    """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own. Where
+    they are not to be `ruled`, somebody else has looked at the rules of the root.
 
     The worst case is nested, so that what is best below a node is best whatever led there; with its holdings fixed in
     one program the root would have no interior.
@@ -31,7 +32,8 @@ def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = 
     every = np.zeros_like(staged.tree.growth)
     every[0] = moves
     first = follow(staged, start, every)
-    refuse_broken(first, range(1))
+    if ruled:
+        refuse_broken(first, range(1))
     for child in staged.tree.children(0)[0]:
         unit = float(first.wealth_before[child])
         below = policy_of(staged.below(int(child), unit), first.start_of(int(child)), limits)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.types import Vector
+from allocator.types import Matrix, Vector
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,23 @@ def _outside(dims: Any, values: Vector, *, dual: bool) -> float:
         worst = max(worst, float(np.linalg.norm(cone[1:]) - cone[0]))
         start += size
     outside = _outside_dual_exponential if dual else _outside_exponential
-    for cone in values[start : start + 3 * dims.exp].reshape(-1, 3):
-        worst = max(worst, outside(*map(float, cone)))
-    return worst
+    with np.errstate(over="ignore"):  # an overflow is infinitely far outside, which is what it then says
+        return max(worst, outside(values[start : start + 3 * dims.exp].reshape(-1, 3)))
 
 
-def _outside_exponential(x: float, y: float, z: float) -> float:
-    """K = closure of {y > 0, y·e^(x/y) ≤ z}."""
-    if y <= 0:
-        return max(-y, x, -z)
-    return y * float(np.exp(min(x / y, 700.0))) - z
+def _outside_exponential(cones: Matrix) -> float:
+    """K = closure of {y > 0, y·e^(x/y) ≤ z}; `cones` (C, 3)."""
+    x, y, z = cones.T
+    inner = y > 0
+    at_edge = np.maximum(np.maximum(-y, x), -z)[~inner]
+    x, y, z = x[inner], y[inner], z[inner]
+    return max(_largest(at_edge), _largest(y * np.exp(np.minimum(x / y, 700.0)) - z))
 
 
-def _outside_dual_exponential(u: float, v: float, w: float) -> float:
-    """K* = closure of {u < 0, −u·e^(v/u) ≤ e·w}."""
-    if u >= 0:
-        return max(u, -v, -w)
-    return -u * float(np.exp(min(v / u - 1, 700.0))) - w
+def _outside_dual_exponential(cones: Matrix) -> float:
+    """K* = closure of {u < 0, −u·e^(v/u) ≤ e·w}; `cones` (C, 3)."""
+    u, v, w = cones.T
+    inner = u < 0
+    at_edge = np.maximum(np.maximum(u, -v), -w)[~inner]
+    u, v, w = u[inner], v[inner], w[inner]
+    return max(_largest(at_edge), _largest(-u * np.exp(np.minimum(v / u - 1, 700.0)) - w))

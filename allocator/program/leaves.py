@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret
+from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
 
@@ -68,7 +69,7 @@ def _at_once(
         return plain + objective.best, []
     if isinstance(objective, ExAnteRegret):
         # the worst case is in the corners already: every leaf loses the same, whatever its probability
-        corners, best = objective.under(staged.ambiguities[0], staged.tree.child_probabilities(0))
+        corners, best = objective.under(of_scenarios(staged.ambiguities[0]), staged.tree.child_probabilities(0))
         regret = cp.Variable(name="regret")
         return regret * np.ones(staged.tree.leaves), [regret >= best + corners @ plain]
     if isinstance(objective, MixtureVariance):

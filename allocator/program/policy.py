@@ -7,7 +7,7 @@ inner maximisers of the ambiguity sets. The compiled program's residuals, cones 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cvxpy as cp
@@ -17,6 +17,7 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, Regret
 from allocator.mandate.rules import Reading, Trade
+from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.utility import Linear, leaf_losses
 from allocator.program.canonical import CanonicalCheck
@@ -31,8 +32,18 @@ _BROKEN = 1e-6
 """How far a fractional policy may miss a rule, as a part of the account: what a solver's last digits may do."""
 _DISAGREES = 1e-6
 """How far the recomputed objective may lie from the solver's, as a fraction of the account."""
-_LADDER = (("CLARABEL", 1.0), (RELAXED, 10.0), ("CLARABEL at 100 x tolerance", 100.0))
-"""Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
+_LADDER: tuple[tuple[str, float, Mapping[str, float]], ...] = (
+    ("CLARABEL", 1.0, {}),
+    ("CLARABEL with small steps", 1.0, {"min_switch_step_length": 1e-3, "min_terminate_step_length": 1e-6}),
+    ("CLARABEL with shorter steps", 1.0, {"max_step_fraction": 0.95}),
+    (RELAXED, 10.0, {}),
+    ("CLARABEL at 100 x tolerance", 100.0, {}),
+)
+"""A solver that steps too near the edge of many cones makes no more progress, and shorter steps lead around it. Where
+cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
+_MOST_CUTS = 60
+_CUT_ENOUGH = 1e-8
+"""How near the worst case of a policy is to that of the cuts when they are enough."""
 _OFF_PATH = 1e-6
 """A node to which the adversary gives less than this probability has not been decided by the program (science F11)."""
 
@@ -103,7 +114,7 @@ class Policy:
         holdings = np.maximum(self.before[node] / unit, 0.0)
         return Start(holdings, max(1 - float(holdings.sum()), 0.0))
 
-    def under(self, ambiguities: Sequence[Ambiguity]) -> Valued:
+    def under(self, ambiguities: Sequence[Ambiguity | Seen]) -> Valued:
         """The same policy valued under other sets: no solve."""
         return valued(self.staged, tuple(ambiguities), self.holdings, self.cash)
 
@@ -113,23 +124,19 @@ def policy_of(
     start: Start,
     limits: Limits | None = None,
     *,
-    fixed: Vector | None = None,
     trading: bool = True,
 ) -> Policy:
-    """The best policy over a tree, checked outside the solver.
-
-    `fixed` (N,) are the root's holdings where they are decided already, and their rules looked at; without `trading`
-    nothing is traded after it.
+    """The best policy over a tree, checked outside the solver; without `trading` nothing is traded after its root.
 
     Raises:
         Infeasible: the rules cannot hold together at every node.
         NotSolved: no solver's answer passes the checks.
     """
     attempts, limits = [], limits or Limits()
-    ruled = range(0 if fixed is None else 1, staged.tree.nodes if trading else 1)
-    for solver, looseness, made in _ladder(staged, start, fixed, trading=trading):
+    ruled = range(staged.tree.nodes if trading else 1)
+    for solver, looseness, further, made in _ladder(staged, start, trading=trading):
         looser = replace(limits, tolerance=looseness * limits.tolerance)
-        status, found = attempt(made.problem, "CLARABEL", looser)
+        status, found = attempt(made.problem, "CLARABEL", looser, further)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
             break
@@ -141,32 +148,76 @@ def policy_of(
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
-    refuse_impossible(staged, start, limits, fixed=fixed, trading=trading)
+    refuse_impossible(staged, start, limits, trading=trading)
+    try:
+        policy = _by_cuts(staged, start, limits, tuple(attempts), ruled, trading=trading)
+        return _decided(policy, limits) if trading else policy
+    except NotSolved as error:
+        attempts.append(f"by cuts: {error}")
     cure = "loosen solver.tolerance a little, raise solver.time_limit_seconds, or loosen a tight rule"
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 
 def _ladder(
-    staged: Staged, start: Start, fixed: Vector | None, *, trading: bool
-) -> Iterator[tuple[str, float, Staging]]:
+    staged: Staged, start: Start, *, trading: bool
+) -> Iterator[tuple[str, float, Mapping[str, float], Staging]]:
     """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
-    made = staging(staged, start, fixed=fixed, trading=trading)
-    yield from ((name, looseness, made) for name, looseness in _LADDER)
+    made = staging(staged, start, trading=trading)
+    yield from ((name, looseness, further, made) for name, looseness, further in _LADDER)
     if staged.mandates[0].impact is not None:
-        other = staging(staged, start, fixed=fixed, trading=trading, trade_unit=TRADE_UNITS[1])
-        yield from ((f"{name}, trades in other units", looseness, other) for name, looseness in _LADDER)
+        other = staging(staged, start, trading=trading, trade_unit=TRADE_UNITS[1])
+        yield from ((f"{name}, other units", looseness, further, other) for name, looseness, further in _LADDER)
 
 
-def refuse_impossible(
-    staged: Staged, start: Start, limits: Limits, *, fixed: Vector | None = None, trading: bool = True
-) -> None:
+def _by_cuts(
+    staged: Staged,
+    start: Start,
+    limits: Limits,
+    attempts: tuple[str, ...],
+    ruled: Sequence[int],
+    *,
+    trading: bool,
+) -> Policy:
+    """The best policy without a cone for any set: against the worst probabilities met so far at every node, and again
+    with those that are worst for what it finds, until they change nothing (adversary cuts, Bertsimas, Dunning and Lubin
+    2016). Slower than the sets' own duals, and it solves where their cones leave a solver no room.
+
+    Raises:
+        NotSolved: a program of it has no solution, or the worst case is not met in time.
+    """
+    tree = staged.tree
+    cuts = [[tree.child_probabilities(node)] for node in range(tree.nodes)]
+    for _ in range(_MOST_CUTS):
+        made = staging(staged, start, trading=trading, cuts=cuts)
+        status, found = "", None
+        for _, looseness, further in _LADDER:
+            looser = replace(limits, tolerance=looseness * limits.tolerance)
+            status, found = attempt(made.problem, "CLARABEL", looser, further)
+            if found is not None and found.worst <= RESIDUAL_ALLOWED:
+                break
+        if found is None or found.worst > RESIDUAL_ALLOWED:
+            raise NotSolved(status or "residuals")
+        moves = (np.asarray(made.buys.value) - np.asarray(made.sells.value)).reshape(tree.growth.shape)
+        policy = follow(staged, start, moves, "CLARABEL by cuts", attempts, found)
+        traded = float(np.asarray(made.buys.value).sum() + np.asarray(made.sells.value).sum())
+        size = max(1.0, abs(policy.objective))
+        missing = (policy.objective - float(made.problem.value) + TIE_BREAK * traded) / size
+        if missing <= _CUT_ENOUGH:
+            refuse_broken(policy, ruled)
+            return replace(policy, canonical=replace(found, gap=found.gap + max(missing, 0.0)))
+        for own, q in zip(cuts, policy.valued.adversaries, strict=True):
+            own.append(q)
+    raise NotSolved(f"the worst case is still {missing:.1e} away after {_MOST_CUTS} cuts")
+
+
+def refuse_impossible(staged: Staged, start: Start, limits: Limits, *, trading: bool = True) -> None:
     """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide or feign it.
 
     Raises:
         Infeasible: the rules cannot hold together at every node.
     """
     plain = replace(committed(staged), utility=Linear(), risk_charge=0.0)
-    status, _ = attempt(staging(plain, start, fixed=fixed, trading=trading).problem, "CLARABEL", limits)
+    status, _ = attempt(staging(plain, start, trading=trading).problem, "CLARABEL", limits)
     if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
         raise Infeasible("the rules cannot hold together at every review date", (), ())
 
@@ -237,14 +288,14 @@ def follow(
     )
 
 
-def valued(staged: Staged, ambiguities: tuple[Ambiguity, ...], holdings: Matrix, cash: Vector) -> Valued:
+def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: Matrix, cash: Vector) -> Valued:
     """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
     tree = staged.tree
     ends = tree.leaf_growth * holdings[tree.leaf_parents]
     if isinstance(staged.utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret):
         wealth = ends.sum(axis=1) + tree.leaf_cash_growth * cash[tree.leaf_parents]
         p = tree.child_probabilities(0)
-        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, ambiguities[0], p)
+        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, of_scenarios(ambiguities[0]), p)
         return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,))
     at_leaves = leaf_losses(staged.utility, ends, tree.leaf_cash_growth * cash[tree.leaf_parents])
     losses, adversaries = np.zeros(tree.nodes), [np.zeros(0)] * tree.nodes

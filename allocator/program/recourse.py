@@ -16,11 +16,14 @@ from dataclasses import dataclass, replace
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.mandate.ambiguity import Known
-from allocator.mandate.rules import LargestWeights, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
+from allocator.program.batched import BATCHED, Robust, batched
 from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.leaves import leaf_rows
 from allocator.program.worst_case import shape_of, worst_case
@@ -41,8 +44,8 @@ class Staging:
     problem: cp.Problem
     holdings: cp.Variable
     cash: cp.Variable
-    buys: cp.Variable
-    sells: cp.Variable
+    buys: cp.Expression
+    sells: cp.Expression
     losses: cp.Constraint
 
 
@@ -52,8 +55,8 @@ class _Nodes:
 
     holdings: cp.Variable
     cash: cp.Variable
-    buys: cp.Variable
-    sells: cp.Variable
+    buys: cp.Expression
+    sells: cp.Expression
     wealth: cp.Variable
     wealth_before: cp.Variable
 
@@ -66,22 +69,23 @@ def staging(
     staged: Staged,
     start: Start,
     *,
-    fixed: Vector | None = None,
     trading: bool = True,
     trade_unit: float = TRADE_UNITS[0],
+    cuts: Sequence[Sequence[Vector]] | None = None,
 ) -> Staging:
     """The program of a mandate over a tree from `start`.
 
-    `fixed` (N,) are holdings after the root's trades that somebody else decided, and whose rules he has looked at;
-    without `trading` nothing is traded after the root: a policy that commits now.
+    Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
+    node's children, its worst case is the worst of those: a bound from below on that of any set that holds them.
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
+    bought, sold = _tradable(staged, start, trading=trading)
     v = _Nodes(
         cp.Variable(nodes * names, nonneg=True, name="holdings"),
         cp.Variable(nodes, nonneg=True, name="cash"),
-        cp.Variable(nodes * names, nonneg=True, name="buys"),
-        cp.Variable(nodes * names, nonneg=True, name="sells"),
+        _only(bought, "buys"),
+        _only(sold, "sells"),
         cp.Variable(nodes, name="wealth"),
         cp.Variable(nodes, name="wealth before trades"),
     )
@@ -93,30 +97,52 @@ def staging(
     rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
     costs, constraints = rates @ (v.buys + v.sells), []
     if staged.mandates[0].impact is not None:
-        powers = cp.Variable(nodes * names, nonneg=True, name="trades to the 3/2")
-        impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])
+        at = np.flatnonzero(bought | sold)
+        powers = cp.Variable(len(at), nonneg=True, name="trades to the 3/2")
+        impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])[at]
         # in units in which no cone is small: what a solver calls zero would be all of it
-        constraints.append(powers >= cp.power((v.buys + v.sells) / trade_unit, 1.5))
-        costs = costs + each @ cp.multiply(impact * trade_unit**1.5, powers)
+        constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
+        costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
     losses, measured = leaf_rows(staged, v.holdings, v.cash, theta)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
         v.wealth == each @ v.holdings + v.cash,
         v.wealth_before == each @ before + cash_before,
-        v.sells <= before,
+        v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
         *measured,
         losses,
-        *_worst_cases(staged, v, theta),
-        *_rules(staged, v, range(0 if fixed is None else 1, nodes if trading else 1)),
+        *_worst_cases(staged, v, theta, cuts),
+        *_rules(staged, v, range(nodes if trading else 1)),
     ]
-    if fixed is not None:
-        constraints.append(v.holdings[:names] == fixed)
-    if not trading and nodes > 1:
-        constraints += [v.buys[names:] == 0, v.sells[names:] == 0]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
     return Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses)
+
+
+def _tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
+    leaves a program no interior, and an interior-point solver no way.
+    """
+    bought = np.ones(staged.tree.growth.shape, dtype=bool)
+    for node, mandate in enumerate(staged.mandates):
+        for rule in mandate.linear_rules:
+            if isinstance(rule, NoTrade):
+                bought[node, list(rule.at)] = False
+    if not trading:
+        bought[1:] = False
+    sold = bought.copy()
+    sold[0] &= start.holdings > 0
+    return bought.ravel(), sold.ravel()
+
+
+def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
+    """(D·N,) variables where the mask is, zero elsewhere."""
+    at = np.flatnonzero(mask)
+    if not len(at):
+        return cp.Constant(np.zeros(len(mask)))
+    place = sp.csr_array((np.ones(len(at)), (at, np.arange(len(at)))), shape=(len(mask), len(at)))
+    return place @ cp.Variable(len(at), nonneg=True, name=name)
 
 
 def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
@@ -131,11 +157,13 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
     return holdings, cash
 
 
-def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case over its children: nodes whose belief is taken as it is in one matrix, others one by one."""
+def _worst_cases(
+    staged: Staged, v: _Nodes, theta: cp.Variable, cuts: Sequence[Sequence[Vector]] | None
+) -> Iterator[cp.Constraint]:
+    """θ_n ≥ the worst case over its children: nodes of a kind at once where that has a form, others one by one."""
     tree, names = staged.tree, staged.tree.growth.shape[1]
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain: list[int] = []
+    plain, robust = list[int](), list[Robust]()
     charge = [staged.charge(node) for node in range(tree.nodes)]
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
     for node in range(tree.nodes):
@@ -146,16 +174,26 @@ def _worst_cases(staged: Staged, v: _Nodes, theta: cp.Variable) -> Iterator[cp.C
             risk = staged.outlooks[node].risk
             parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
             yield cp.SOC(charges[node], charge[node] * parts)
-        if isinstance(shape_of(ambiguity, p)[0], Known):
+        if not isinstance(ambiguity, Seen) and isinstance(shape_of(ambiguity, p)[0], Known):
             rows[[node], at] = p
             plain.append(node)
             continue
-        worst = worst_case(theta[at], ambiguity, p)
-        worst.write(ambiguity, p)
+        if cuts is not None:
+            yield theta[node] >= np.array(cuts[node]) @ theta[at] + charges[node]
+            continue
+        if isinstance(ambiguity, BATCHED):
+            robust.append(Robust(node, at, p, ambiguity))
+            continue
+        losses, over, of = theta[at], of_scenarios(ambiguity), p
+        if isinstance(ambiguity, Seen):
+            losses, of = ambiguity.likelihoods @ theta[at], ambiguity.beliefs
+        worst = worst_case(losses, over, of)
+        worst.write(over, of)
         yield from worst.constraints
         yield theta[node] >= worst.expression + charges[node]
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
+    yield from batched(robust, theta, charges)
 
 
 def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:
@@ -180,30 +218,35 @@ def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constrai
 def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
     """One node's linear rules over [h, b, s, c, W, W before] of all nodes, and what is left of their limits."""
     nodes, names = staged.tree.growth.shape
-    blocks, limits = [], []
+    shape = (0, 3 * nodes * names + 3 * nodes)
+    rows_of, columns_of, entries, limits, count = [], [], [], list[Vector](), 0
+    # where the node's own part of h, b, s, c, W and W before begins
+    begins = [node * names + nodes * names * part for part in range(3)]
+    begins += [3 * nodes * names + nodes * part + node for part in range(3)]
     for rule in staged.mandates[node].linear_rules:
+        if isinstance(rule, NoTrade):
+            continue  # what may not be traded has no variable
         rows = rule.rows(names).on(staged.outlooks[node])
         # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
         absolute = isinstance(rule, Participation)
         limits.append(rows.limit if absolute else np.zeros(len(rows.labels)))
         relative = np.zeros(len(rows.labels)) if absolute else rows.limit
-        blocks.append(
-            sp.hstack(
-                [rows.holdings, rows.buys, rows.sells, rows.cash[:, None], -rows.wealth[:, None], -relative[:, None]]
-            )
-        )
-    if not blocks:
-        return sp.csr_array((0, 3 * nodes * names + 3 * nodes)), np.zeros(0)
-    own = sp.coo_array(sp.vstack(blocks))
-    sizes = np.array([names] * 3 + [1] * 3)
-    offset = np.concatenate(
-        [node * names + nodes * names * np.arange(3), 3 * nodes * names + nodes * np.arange(3) + node]
-    )
-    begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    part = np.searchsorted(begins, own.col, side="right") - 1
-    columns = offset[part] + own.col - begins[part]
-    shape = (own.shape[0], 3 * nodes * names + 3 * nodes)
-    return sp.csr_array((own.data, (own.row, columns)), shape=shape), np.concatenate(limits)
+        for begin, part in zip(begins, (rows.holdings, rows.buys, rows.sells), strict=False):
+            # entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program
+            own = sp.coo_array(part)
+            rows_of.append(own.row + count)
+            columns_of.append(own.col + begin)
+            entries.append(own.data)
+        for begin, column in zip(begins[3:], (rows.cash, -rows.wealth, -relative), strict=True):
+            at = np.flatnonzero(column)
+            rows_of.append(at + count)
+            columns_of.append(np.full(len(at), begin))
+            entries.append(column[at])
+        count += len(rows.labels)
+    if not count:
+        return sp.csr_array(shape), np.zeros(0)
+    placed = (np.concatenate(rows_of), np.concatenate(columns_of))
+    return sp.csr_array((np.concatenate(entries), placed), shape=(count, shape[1])), np.concatenate(limits)
 
 
 def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression, outlook: Outlook) -> cp.Constraint:

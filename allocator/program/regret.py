@@ -8,6 +8,7 @@ import numpy as np
 
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.one_decision import ExAnteRegret, Regret, corners_of
+from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
 from allocator.program.compile import Start
@@ -28,7 +29,7 @@ def with_hindsight(staged: Staged, start: Start, limits: Limits | None = None) -
         return replace(staged, utility=Regret(np.array([best_under(staged, start, q, limits) for q in leaves])))
     if isinstance(utility, ExAnteRegret):
         p = staged.tree.child_probabilities(0)
-        corners = corners_of(staged.ambiguities[0], p)
+        corners = corners_of(of_scenarios(staged.ambiguities[0]), p)
         best = np.array([best_under(staged, start, q, limits) for q in corners])
         return replace(staged, utility=ExAnteRegret(corners, best, best_under(staged, start, p, limits)))
     return staged

@@ -178,14 +178,19 @@ class Program:
         return tuple(found)
 
 
-def attempt(problem: cp.Problem, solver: str, limits: Limits) -> tuple[str, CanonicalCheck | None]:
-    """Ask one solver: its status, and the canonical check of its answer where it says that it has one."""
+def attempt(
+    problem: cp.Problem, solver: str, limits: Limits, further: Mapping[str, float] = MappingProxyType({})
+) -> tuple[str, CanonicalCheck | None]:
+    """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
+
+    `further` are options of the solver beside its limits.
+    """
     with warnings.catch_warnings():
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
         warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)
         # an inaccurate solution is judged by our own residuals, not by a warning
         warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
-        options = _options(solver, limits)
+        options = _options(solver, limits) | dict(further)
         try:
             data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
             raw = chain.solve_via_data(problem, data, True, False, options)

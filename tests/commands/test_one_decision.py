@@ -116,4 +116,4 @@ def test_an_explanation_of_another_objective_than_the_stated_one_is_not_given(ro
         answer = run("explain", root / "data" / "listed", *asked(objective))
 
         assert answer.exit_code == 3
-        assert "has no explanation yet" in one_line(answer.stderr)
+        assert "is for the tree of decisions, and this plan is of one period" in one_line(answer.stderr)

@@ -1,0 +1,151 @@
+"""A mandate in stages → verified policy, beside the solver's own time on the same canonical data.
+
+    python benchmarks/tree.py                 # reviews x N: 4 x 20, 4 x 100, 12 x 100, 4 x 300
+    python benchmarks/tree.py 4x100
+
+Nested KL, log utility, costs, caps at every decision; a chain of silence with a claim and its verdict at each review.
+Medians of 5 policies from other holdings; the gap of the canonical certificate stands beside the time. Read the ratios:
+machines differ and are noisy. Each size runs in a process of its own, so that peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+
+import cvxpy as cp
+import numpy as np
+
+from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import InstrumentCaps
+from allocator.mandate.staged import Staged
+from allocator.mandate.utility import Log
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.risk import FactorRisk
+from allocator.outlook.tree import Tree
+from allocator.program.compile import Start
+from allocator.program.policy import policy_of
+from allocator.program.recourse import staging
+
+REPEATS = 5
+SIZES = ("4x20", "4x100", "12x100", "4x300")
+TARGETS = {"4x100": 0.3, "12x100": 1.5, "4x300": 1.2}
+"""Seconds in all."""
+JEVONS, SHARE, CLAIM = 0.6, 0.6, 0.15
+
+
+def chain(reviews: int) -> tuple[list[tuple[str, int, float, float]], list[float]]:
+    """Kind, parent, probability and P(generalizable) of every decision node, and the years of each."""
+    nodes, years = [("silent", -1, 1.0, 0.5)], [0.0]
+    silent, open_claim = 0, -1
+    for review in range(1, reviews + 1):
+        p = nodes[silent][3]
+        claimed = min(0.95, p * 1.8)
+        quiet = (p - CLAIM * claimed) / (1 - CLAIM)
+        level = [("silent", silent, 1 - CLAIM, quiet), ("claimed", silent, CLAIM, claimed)]
+        if open_claim >= 0:
+            q = nodes[open_claim][3]
+            level += [("verified", open_claim, q, 1.0), ("refuted", open_claim, 1 - q, 0.0)]
+        silent, open_claim = len(nodes), len(nodes) + 1
+        nodes += level
+        years += [1.25 * review / (reviews + 1)] * len(level)
+    return nodes, years
+
+
+def question(reviews: int, count: int, rng: np.random.Generator) -> tuple[Staged, Start]:
+    """A random market of `count` names, priced at the market's probabilities of each node."""
+    nodes, years = chain(reviews)
+    returns = np.clip(rng.normal(0.1, 0.35, (4, count)), -0.9, 2.0)
+    beliefs = np.array([[g * JEVONS, g * (1 - JEVONS), (1 - g) * JEVONS, (1 - g) * (1 - JEVONS)] for *_, g in nodes])
+    t = np.array(years)
+    implied = beliefs @ (1 + returns)
+    price = 1.1 ** t[:, None] * (implied / implied[0]) ** SHARE
+    cash = 1.04**t
+    parents = np.array([parent for _, parent, *_ in nodes])
+    above = np.maximum(parents, 0)
+    last = np.setdiff1d(np.arange(len(nodes)), parents)
+    ends = [(node, k) for node in last for k in range(4) if beliefs[node, k] > 0]
+    at, scenario = np.array([node for node, _ in ends]), np.array([k for _, k in ends])
+    tree = Tree(
+        names=tuple(f"{kind} {i}" for i, (kind, *_) in enumerate(nodes)),
+        kinds=tuple(kind for kind, *_ in nodes),
+        dates=(dt.date(2026, 1, 1),) * len(nodes),
+        parents=parents,
+        probabilities=np.array([p for *_, p, _ in nodes]),
+        beliefs=beliefs,
+        growth=price / price[above],
+        cash_growth=cash / cash[above],
+        leaf_parents=at,
+        leaf_scenarios=scenario,
+        leaf_probabilities=beliefs[at, scenario],
+        leaf_growth=(1 + returns)[scenario] / price[at],
+        leaf_cash_growth=1.04**1.25 / cash[at],
+    )
+    caps = InstrumentCaps(tuple(f"I{i}" for i in range(count)), tuple(range(count)), (max(0.1, 2 / count),) * count)
+    mandate = Mandate(1.0, 0.0, Known(), (caps,), (), np.full(count, 0.001))
+    risk = FactorRisk(np.zeros((count, 1)), np.zeros(count), "none")
+    outlooks = tuple(
+        Outlook(("A", "B", "C", "D"), beliefs[i], (1 + returns) / price[i] - 1, np.full(4, 1.04**1.25 / cash[i] - 1),
+                risk, 1.25 - years[i])
+        for i in range(len(nodes))
+    )  # fmt: skip
+    radii = [2 * (0.5 * min(g, 1 - g)) ** 2 for *_, g in nodes]
+    sets: list[Ambiguity] = [Known() if radius < 1e-6 else KullbackLeibler(radius) for radius in radii]
+    held = rng.random(count) * (rng.random(count) < 0.5)
+    held = 0.9 * np.minimum(held / held.sum(), 0.05)
+    start = Start(held, 1 - float(held.sum()))
+    return Staged(tree, (mandate,) * len(nodes), outlooks, tuple(sets), Log()), start
+
+
+def measure(size: str) -> None:
+    """One size: medians, and the peak memory of this process."""
+    reviews, count = map(int, size.split("x"))
+    rng = np.random.default_rng(20261120)
+    compiling, solving, total, gaps = [], [], [], []
+    for _ in range(REPEATS + 1):
+        staged, start = question(reviews, count, rng)
+        began = time.perf_counter()
+        problem = staging(staged, start).problem
+        data, chain_, _ = problem.get_problem_data("CLARABEL", canon_backend="COO")
+        compiling.append(time.perf_counter() - began)
+        raw = chain_.solve_via_data(
+            problem, data, True, False, {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
+        )
+        solving.append(raw.solve_time)
+        began = time.perf_counter()
+        policy = policy_of(staged, start)
+        total.append(time.perf_counter() - began)
+        gaps.append(policy.gap)
+    compile_, solve, all_ = (statistics.median(times[1:]) for times in (compiling, solving, total))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    target = f"{TARGETS[size]:.1f}" if size in TARGETS else "-"
+    print(
+        f"{size:>7} {staged.tree.nodes:9d} {staged.tree.leaves:6d} {compile_:8.3f} {solve:7.3f} {all_:7.3f} "
+        f"{target:>6} {all_ / solve:6.2f} {max(gaps):9.1e} {peak:6.0f} MB",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Every size in a process of its own."""
+    sizes = sys.argv[1:] or SIZES
+    if len(sizes) == 1:
+        warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)
+        measure(sizes[0])
+        return
+    print(
+        f"cvxpy {cp.__version__}, nested KL, log utility; seconds, total over the solver's own, worst gap, peak memory"
+    )
+    print("   size decisions leaves  compile   solve   total target  ratio       gap   peak")
+    for size in sizes:
+        subprocess.run([sys.executable, __file__, size], check=True)
+
+
+if __name__ == "__main__":
+    main()
