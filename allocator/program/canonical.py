@@ -91,18 +91,24 @@ def _outside(dims: Any, values: Vector, *, dual: bool) -> float:
 
 
 def _outside_exponential(cones: Matrix) -> float:
-    """K = closure of {y > 0, y·e^(x/y) ≤ z}; `cones` (C, 3)."""
+    """K = closure of {y > 0, y·e^(x/y) ≤ z}; `cones` (C, 3).
+
+    Never less than the distance to K in the largest coordinate: what z is short of, or how far the face y = 0 is. Next
+    to the apex, where a set costs nothing, z alone would say any number of a point that all but touches K.
+    """
     x, y, z = cones.T
     inner = y > 0
     at_edge = np.maximum(np.maximum(-y, x), -z)[~inner]
     x, y, z = x[inner], y[inner], z[inner]
-    return max(_largest(at_edge), _largest(y * np.exp(np.minimum(x / y, 700.0)) - z))
+    to_face = np.maximum(np.maximum(y, x), -z)
+    return max(_largest(at_edge), _largest(np.minimum(y * np.exp(x / y) - z, to_face)))
 
 
 def _outside_dual_exponential(cones: Matrix) -> float:
-    """K* = closure of {u < 0, −u·e^(v/u) ≤ e·w}; `cones` (C, 3)."""
+    """K* = closure of {u < 0, −u·e^(v/u) ≤ e·w}; `cones` (C, 3). Never less than the distance, as for K."""
     u, v, w = cones.T
     inner = u < 0
     at_edge = np.maximum(np.maximum(u, -v), -w)[~inner]
     u, v, w = u[inner], v[inner], w[inner]
-    return max(_largest(at_edge), _largest(-u * np.exp(np.minimum(v / u - 1, 700.0)) - w))
+    to_face = np.maximum(np.maximum(-u, -v), -w)
+    return max(_largest(at_edge), _largest(np.minimum(-u * np.exp(v / u - 1) - w, to_face)))

@@ -177,6 +177,51 @@ def test_every_pair_of_an_inside_point_and_an_inside_price_has_a_product_of_at_l
     assert (np.array(points) @ np.array(prices).T).min() >= -1e-9
 
 
+def distance(x: float, y: float, z: float, times: float = 1.0) -> float:
+    """To {y > 0, y·e^(x/y) ≤ times·z} in the largest coordinate: the least t with a member within it, by bisection.
+
+    For a given x and z the best y is x itself, where y·e^(x/y) is least, or as near to it as t allows.
+    """
+
+    def reached(t: float) -> bool:
+        low, high, left, up = max(y - t, 0.0), y + t, x - t, z + t
+        if high < 0 or up < 0:
+            return False
+        best = min(max(left, low), high) if left > 0 else low
+        return left <= 0 if best <= 0 else bool(best * np.exp(min(left / best, 700.0)) <= times * up)
+
+    if reached(0.0):
+        return 0.0
+    inside, outside = 0.0, 2 * max(abs(x), abs(y), abs(z))
+    for _ in range(100):
+        middle = (inside + outside) / 2
+        inside, outside = (inside, middle) if reached(middle) else (middle, outside)
+    return outside
+
+
+def test_what_is_said_of_a_point_beside_an_exponential_cone_is_never_less_than_its_distance() -> None:
+    """At every scale up to 1, beyond which figures are relative; the dual cone is {u < 0, −u·e^(v/u) ≤ e·w}."""
+    draw = np.random.default_rng(14)
+    for at in draw.normal(size=(300, 3)):
+        for scale in (1.0, 1e-4, 1e-10):
+            x, y, z = (float(value) for value in at / np.abs(at).max() * scale)
+            farthest = max(abs(x), abs(y), abs(z)) * (1 + 1e-9)
+            assert distance(x, y, z) * (1 - 1e-9) <= in_cone(EXP, np.array([x, y, z])) <= farthest
+            dual = in_dual_cone(EXP, np.array([-y, -x, z]))
+            assert distance(x, y, z, np.e) * (1 - 1e-9) <= dual <= farthest
+
+
+def test_a_point_that_all_but_touches_the_apex_is_as_far_outside_as_it_is() -> None:
+    """What Clarabel gives where a set costs nothing: along z alone it would be 1.5e-5 outside, and no answer."""
+    point = np.array([5.10112073e-11, 3.33285163e-12, -3.02451769e-11])
+
+    assert point[1] * np.exp(point[0] / point[1]) - point[2] > 1e-5
+    assert distance(*map(float, point)) * (1 - 1e-9) <= in_cone(EXP, point) <= 6e-11
+    assert in_cone(EXP, 1e8 * point) > 1e-3
+    assert in_dual_cone(EXP, np.array([-3e-12, -5e-11, 3e-11])) <= 6e-11
+    assert in_dual_cone(EXP, 1e8 * np.array([-3e-12, -5e-11, 3e-11])) > 1e-3
+
+
 def test_several_cones_are_told_apart_by_their_order() -> None:
     dims = Dims(nonneg=1, soc=[3], exp=1)
     inside = np.array([1.0, 5, 3, 4, 0, 1, 1])
