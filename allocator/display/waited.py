@@ -18,7 +18,8 @@ def show_waited(found: Waited) -> None:
         bps = [getattr(one, name) for one in found.worth]
         own = getattr(found.at_stated(), name)
         shown = ["none" if one is None else f"{one:.0f}" for one in bps]
-        made.add_row(words, *shown, "" if own is None else amount(own / 1e4 * found.book.value))
+        # a tenth of a basis point is what is stable from machine to machine, and so is the money that it makes
+        made.add_row(words, *shown, "" if own is None else amount(round(own, 1) / 1e4 * found.book.value))
     out.print(made)
     out.print(
         "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. In sure "
