@@ -30,7 +30,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
 from allocator.outlook.tree import Tree
 from allocator.program.compile import Start
-from allocator.program.policy import SMALL_STEPS, policy_of
+from allocator.program.decisions import SMALL_STEPS, policy_of
 from allocator.program.recourse import staging
 
 REPEATS = 5

@@ -14,16 +14,17 @@ from allocator.__main__ import main
 from allocator.book.folder import load
 from allocator.mandate.reviewed import staged_of
 from allocator.outlook.outlook import outlook_of
-from allocator.outlook.reviews import State, staging_of
+from allocator.outlook.reviews import State, reviews_of
 from allocator.program.compile import Start
-from allocator.program.policy import Policy, policy_of
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy
 
 
 def announced(place: Path, overrides: tuple[str, ...]) -> tuple[Policy, tuple[State, ...]]:
     book = load(place, overrides=overrides)
     outlook = outlook_of(book)
     policy = policy_of(staged_of(book, outlook), Start(book.weights, book.cash / book.value))
-    return policy, staging_of(book, outlook).states
+    return policy, reviews_of(book, outlook).states
 
 
 def node_book(root: Path, place: Path, policy: Policy, state: State, node: int) -> None:

@@ -25,12 +25,12 @@ def outlook(
     """
     from allocator.book.folder import load
     from allocator.outlook.outlook import outlook_of
-    from allocator.outlook.reviews import staging_of, tree_document
+    from allocator.outlook.reviews import reviews_of, tree_document
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
-    staging = staging_of(loaded, outlook_of(loaded))
+    reviews = reviews_of(loaded, outlook_of(loaded))
     if not as_json:
         from allocator.display.drawn import show_tree
 
-        show_tree(loaded, staging)
-    return tree_document(loaded, staging)
+        show_tree(loaded, reviews)
+    return tree_document(loaded, reviews)

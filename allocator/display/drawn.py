@@ -9,12 +9,12 @@ from allocator.book.book import Book
 from allocator.display.console import console, percents
 from allocator.outlook.beliefs import generalizable
 from allocator.outlook.model import question_of
-from allocator.outlook.reviews import Staging
+from allocator.outlook.reviews import Reviews
 
 
-def show_tree(book: Book, staging: Staging) -> None:
+def show_tree(book: Book, reviews: Reviews) -> None:
     """Print the tree, and what each branch makes of the question."""
-    out, tree, question = console(), staging.tree, question_of(book)
+    out, tree, question = console(), reviews.tree, question_of(book)
     out.print(f"{book.settings.book.name} · {book.settings.book.as_of}", style="bold")
     reached, _ = tree.reach()
     branches: list[Branches] = []

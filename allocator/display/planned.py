@@ -7,6 +7,7 @@ from rich.text import Text
 
 from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.measured import in_its_unit
+from allocator.display.ordered import cells, style
 from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
 from allocator.mandate.ambiguity import Hull, Polytope, Wasserstein
@@ -54,16 +55,8 @@ def _orders(out: Console, plan: Plan) -> None:
     index = {name: i for i, name in enumerate(plan.book.instruments)}
     for order in plan.orders:
         returns = plan.outlook.returns[:, index[order.instrument]]
-        made.add_row(
-            order.side,
-            order.instrument,
-            f"{order.quantity:,.10g}",
-            amount(order.value),
-            percents(order.weight_before),
-            percents(order.weight_after),
-            *((percents(float(q @ returns)) for q in (plan.outlook.probabilities, plan.adversary)) if wide else ()),
-            style="red" if order.side == "sell" else "green",
-        )
+        under = (percents(float(q @ returns)) for q in (plan.outlook.probabilities, plan.adversary))
+        made.add_row(*cells(order), *(under if wide else ()), style=style(order))
     before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
     left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after))
     made.add_row(*left, style="dim")

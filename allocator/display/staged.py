@@ -8,6 +8,7 @@ from rich.console import Console
 
 from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.measured import in_its_unit
+from allocator.display.ordered import cells, style
 from allocator.mandate.mandate import untraded
 from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
@@ -57,7 +58,7 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
             percents(one.probability, 0),
             "" if one.generalizable is None else percents(one.generalizable, 0),
             f"{one.radius:.3f}",
-            f"{one.caution_bps:.0f}",
+            "none" if one.caution_bps is None else f"{one.caution_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
             _moves(one, shown, out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
@@ -112,15 +113,7 @@ def _orders(out: Console, plan: StagedPlan) -> None:
         numbers = ("quantity", currency, "before", "after")
         made = table("order", "instrument", *numbers, right=numbers)
         for order in plan.orders:
-            made.add_row(
-                order.side,
-                order.instrument,
-                f"{order.quantity:,.10g}",
-                amount(order.value),
-                percents(order.weight_before),
-                percents(order.weight_after),
-                style="red" if order.side == "sell" else "green",
-            )
+            made.add_row(*cells(order), style=style(order))
         left = (percents(plan.book.cash / value), percents(plan.final.cash / plan.final.value))
         made.add_row("", plan.book.cash_instrument, "", amount(plan.final.cash), *left, style="dim")
         out.print(made)
@@ -133,6 +126,8 @@ def _orders(out: Console, plan: StagedPlan) -> None:
 
 
 def _verdict(plan: StagedPlan) -> str:
+    if plan.gain_bps is None:
+        return "Must trade: who holds today cannot keep the rules at a review."
     does = "gain" if plan.gain_bps > -0.05 else "lose"
     gain = f"{abs(plan.gain_bps):.1f} bps of {_measure(plan)} against holding"
     gain += " until the first review" if plan.staged.tree.children(0)[0].size else ""
@@ -151,7 +146,7 @@ def _figures(out: Console, plan: StagedPlan) -> None:
     numbers = ("today, held", "lots" if plan.orders else "held")
     made = table("", *numbers, right=numbers)
     rows = [
-        (_first_figure(plan), plan.holding.equivalent, plan.followed.equivalent),
+        (_first_figure(plan), None if plan.holding is None else plan.holding.equivalent, plan.followed.equivalent),
         ("expected return, never trading again", plan.before.expected_return, plan.after.expected_return),
         ("worst-case return, never trading again", plan.before.worst_case_return, plan.after.worst_case_return),
         *((f"in {name.replace('_', ' ')}", plan.before.buckets[name], share)
@@ -161,8 +156,10 @@ def _figures(out: Console, plan: StagedPlan) -> None:
         made.add_row(name, percents(today), percents(after))
     out.print(made)
     robust, utility = plan.book.settings.robust, plan.staged.utility
-    guarded = "the beliefs as they are" if robust.set == "none" else robust.set.replace("_", " ")
-    guarded += " at every node" if robust.set != "none" and plan.staged.tree.nodes > 1 else ""
+    guarded = "the beliefs as they are"
+    if robust.set != "none":
+        guarded = f"the probabilities of the set '{robust.set.replace('_', ' ')}'"
+        guarded += " at every node" if plan.staged.tree.nodes > 1 else ""
     out.print(f"The plan {_aim(utility)}, over {guarded}. {_meaning(utility)}")
 
 
@@ -206,10 +203,13 @@ def _meaning(utility: Utility | OneDecision) -> str:
 def _proof(out: Console, plan: StagedPlan) -> None:
     tree, policy = plan.staged.tree, plan.policy
     out.print()
-    kept = f"the orders keep all {len(plan.readings)} rules" if plan.orders else "today's holdings keep every rule"
+    kept = "today's holdings keep every rule"
+    if plan.orders:
+        lost = max(plan.rounding_bps, 0.0)
+        kept = f"the orders keep all {len(plan.readings)} rules and lose {lost:.2f} bps to whole lots"
     after = f" after {'; '.join(policy.attempts)}" if policy.attempts else ""
     out.print(
-        f"Proof: {kept} and lose {max(plan.rounding_bps, 0.0):.2f} bps to whole lots; the policy keeps every rule at "
+        f"Proof: {kept}; the policy keeps every rule at "
         f"{tree.nodes} decision{'s' if tree.nodes > 1 else ''} over {tree.leaves} outcomes, its worst case recomputed "
         f"{'node by node' if tree.nodes > 1 else 'from the formulas'}; within "
         f"{max(policy.gap * 1e4, 0.001):.3f} bps of the best there is ({policy.solver}{after}, checked outside it)."

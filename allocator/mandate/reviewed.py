@@ -22,7 +22,7 @@ from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.beliefs import updated
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.reviews import Staging, staging_of
+from allocator.outlook.reviews import Reviews, reviews_of
 from allocator.types import Vector
 
 _OUTSIDE = 1e-9
@@ -30,22 +30,23 @@ _OUTSIDE = 1e-9
 
 def staged_of(book: Book, outlook: Outlook) -> Staged:
     """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews."""
-    staging, stated = staging_of(book, outlook), mandate_of(book, outlook)
-    sets = [_set_at(book, staging, node) for node in range(staging.tree.nodes)]
-    growth, _ = staging.tree.since_now()
+    reviews, stated = reviews_of(book, outlook), mandate_of(book, outlook)
+    today = set_of(book, outlook)
+    sets = [today, *(_set_at(book, today, reviews, node) for node in range(1, reviews.tree.nodes))]
+    growth, _ = reviews.tree.since_now()
     return Staged(
-        tree=staging.tree,
+        tree=reviews.tree,
         mandates=tuple(
-            _at(book, stated, staging, node, growth[node], sets[node]) for node in range(staging.tree.nodes)
+            _at(book, stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)
         ),
-        outlooks=staging.outlooks,
-        ambiguities=tuple(_over_news(over, staging, node) for node, over in enumerate(sets)),
-        utility=utility_of(book, outlook, staging),
+        outlooks=reviews.outlooks,
+        ambiguities=tuple(_over_news(over, reviews, node) for node, over in enumerate(sets)),
+        utility=utility_of(book, outlook, reviews),
         risk_charge=book.settings.mandate.step_risk,
     )
 
 
-def utility_of(book: Book, outlook: Outlook, staging: Staging) -> Utility | OneDecision:
+def utility_of(book: Book, outlook: Outlook, reviews: Reviews) -> Utility | OneDecision:
     """What the final wealth is worth; what regret is measured against is still to be solved for."""
     wanted = book.settings.mandate
     if wanted.objective == "log":
@@ -55,7 +56,7 @@ def utility_of(book: Book, outlook: Outlook, staging: Staging) -> Utility | OneD
     if wanted.objective == "mixture_variance":
         return MixtureVariance(wanted.risk_aversion, outlook.risk)
     if wanted.objective == "mean_cvar":
-        tree = staging.tree
+        tree = reviews.tree
         drawn = simulated(outlook, wanted.draws, tree.leaf_scenarios)
         return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
     if wanted.objective == "regret":
@@ -63,21 +64,18 @@ def utility_of(book: Book, outlook: Outlook, staging: Staging) -> Utility | OneD
     return ExAnteRegret() if wanted.objective == "regret_ex_ante" else Linear()
 
 
-def _set_at(book: Book, staging: Staging, node: int) -> Ambiguity:
-    """The set of scenario probabilities that `[robust]` names, at the radius that the evidence at the node leaves.
+def _set_at(book: Book, today: Ambiguity, reviews: Reviews, node: int) -> Ambiguity:
+    """Today's set of scenario probabilities as it is at a later node, at the radius that the evidence there leaves.
 
     Experts have seen the news too: their probabilities move by the same evidence.
 
     Raises:
         BadMandate: the belief at the node is outside the limits of a polytope.
     """
-    robust, state = book.settings.robust, staging.states[node]
-    today = set_of(book, staging.outlooks[0])
-    if node == 0:
-        return today
-    beliefs = staging.outlooks[node].probabilities
+    state = reviews.states[node]
+    beliefs = reviews.outlooks[node].probabilities
     if isinstance(today, Hull):
-        moved = [updated(expert, staging.evidence[[node]])[0] for expert in today.experts]
+        moved = [updated(expert, reviews.evidence[[node]])[0] for expert in today.experts]
         return ambiguity_of("hull", experts=np.array(moved))
     if isinstance(today, Polytope):
         if today.excess(beliefs, beliefs) > _OUTSIDE:
@@ -87,26 +85,26 @@ def _set_at(book: Book, staging: Staging, node: int) -> Ambiguity:
         return today
     if isinstance(today, Wasserstein):
         return today
-    return ambiguity_of(robust.set, radius_at(book, beliefs, state.signals, state.told))
+    return ambiguity_of(book.settings.robust.set, radius_at(book, beliefs, state.signals, state.told))
 
 
-def _over_news(over: Ambiguity, staging: Staging, node: int) -> Ambiguity | Seen:
+def _over_news(over: Ambiguity, reviews: Reviews, node: int) -> Ambiguity | Seen:
     """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
     that one seen through the news.
     """
-    tree = staging.tree
+    tree = reviews.tree
     children, leaves = tree.children(node)
     if len(leaves) or not isinstance(over, Hull | Polytope | Wasserstein):
         return over  # the leaves of a node are the scenarios themselves
     return seen_through(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 
 
-def _at(book: Book, stated: Mandate, staging: Staging, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
+def _at(book: Book, stated: Mandate, reviews: Reviews, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
     """The mandate at one node: locks that have ended are gone, volumes in money have grown with prices."""
     if node == 0:
         return stated
     locked_until = _locks(book)
-    day = pd.Timestamp(staging.states[node].day)
+    day = pd.Timestamp(reviews.states[node].day)
 
     def linear(rule: LinearRule) -> LinearRule | None:
         if isinstance(rule, NoTrade) and rule.why == NoTrade.why:

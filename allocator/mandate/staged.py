@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity
+from allocator.mandate.ambiguity import Ambiguity, Known
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import OneDecision
 from allocator.mandate.rules import LinearRule, Participation
@@ -55,6 +55,11 @@ class Staged:
             ambiguities=tuple(self.ambiguities[i] for i in at),
             utility=goals,
         )
+
+
+def trusting(staged: Staged) -> Staged:
+    """The same question for somebody who takes every belief as it is."""
+    return replace(staged, ambiguities=(Known(),) * staged.tree.nodes)
 
 
 def in_account(mandate: Mandate, wealth_before: float) -> Mandate:

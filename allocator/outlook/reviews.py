@@ -24,6 +24,7 @@ from allocator.outlook.beliefs import (
     Signal,
     generalizable,
     log_evidence,
+    log_likelihood_ratio,
     posterior,
     silent_labs,
     updated,
@@ -53,7 +54,7 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Staging:
+class Reviews:
     """A book's tree, the outlook at each decision node (D,) from there to the horizon, and the evidence there."""
 
     tree: Tree
@@ -63,7 +64,7 @@ class Staging:
     """(D, K) logs of what the news since today multiplies the odds of the scenarios by, up to a constant a node."""
 
 
-def staging_of(book: Book, outlook: Outlook) -> Staging:
+def reviews_of(book: Book, outlook: Outlook) -> Reviews:
     """The tree of a book's reviews; one decision node where it has none."""
     states = tuple(_states(book))
     beliefs, market, evidence = _probabilities(book, outlook, states)
@@ -101,7 +102,7 @@ def staging_of(book: Book, outlook: Outlook) -> Staging:
         )
         for i in range(len(states))
     )
-    return Staging(tree, outlooks, states, evidence)
+    return Reviews(tree, outlooks, states, evidence)
 
 
 def _years(book: Book, day: dt.date) -> float:
@@ -151,9 +152,9 @@ def _judged(question: Question, state: State, at: int, day: dt.date, claims: Seq
         fp = question.false_positive
         under_p = float(np.prod([fp if yes else 1 - fp for yes in outcome]))
         before = float(generalizable(question, posterior(question, state.signals, [state.told]))[0])
-        after = float(generalizable(question, posterior(question, said, [told]))[0])
-        # the verdict is as likely under G as it moves the odds
-        under_g = under_p * (after / (1 - after)) / (before / (1 - before))
+        # the verdict is as likely under G as it moves the odds, which logs can tell where probabilities round to 1
+        moved = _log_odds(question, said, told) - _log_odds(question, state.signals, state.told)
+        under_g = under_p * float(np.exp(moved))
         kind = "verified" if all(outcome) else "refuted" if not any(outcome) else "mixed"
         words = (
             kind
@@ -163,6 +164,11 @@ def _judged(question: Question, state: State, at: int, day: dt.date, claims: Seq
             )
         )
         yield State(f"{words} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
+
+
+def _log_odds(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
+    """What the evidence multiplies the odds of G by, in logs."""
+    return float(log_likelihood_ratio(question, signals, np.array([question.months(day)]))[0])
 
 
 def _probabilities(book: Book, outlook: Outlook, states: Sequence[State]) -> tuple[Matrix, Matrix | None, Matrix]:
@@ -197,9 +203,9 @@ def _growth_since_now(
     return growth, (1 + float(book.cash_required_return or 0.0)) ** years
 
 
-def tree_document(book: Book, staging: Staging) -> dict[str, Any]:
+def tree_document(book: Book, reviews: Reviews) -> dict[str, Any]:
     """The tree as plain data; its JSON Schema is `schemas/outlook.schema.json`."""
-    tree, settings = staging.tree, book.settings
+    tree, settings = reviews.tree, book.settings
     reached, _ = tree.reach()
     growth, _ = tree.since_now()
     return {
@@ -218,7 +224,7 @@ def tree_document(book: Book, staging: Staging) -> dict[str, Any]:
                 "parent": int(tree.parents[i]),
                 "probability": float(tree.probabilities[i]),
                 "reach": float(reached[i]),
-                "beliefs": dict(zip(staging.outlooks[i].scenarios, map(float, tree.beliefs[i]), strict=True)),
+                "beliefs": dict(zip(reviews.outlooks[i].scenarios, map(float, tree.beliefs[i]), strict=True)),
                 "prices": dict(zip(book.instruments, map(float, growth[i]), strict=True)),
             }
             for i in range(tree.nodes)

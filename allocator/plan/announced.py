@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
@@ -55,7 +56,17 @@ def departure(plan: StagedPlan, announced: Path) -> Departure:
     Raises:
         BadInput: the file is no such document, is of another account or universe, or is later than the plan.
     """
-    document = _read(plan.book, announced)
+    document = _read(announced)
+    try:
+        return _departure(plan, document, announced)
+    except (KeyError, TypeError, IndexError) as error:  # BadInput is none of these
+        rule = f"is not whole: it lacks or misstates {error}"
+        cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
+        raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
+
+
+def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -> Departure:
+    _refuse_other(plan.book, document, announced)
     node, between = _node_of(plan.book, document, announced)
     names = [*plan.book.instruments]
     then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])
@@ -73,22 +84,34 @@ def departure(plan: StagedPlan, announced: Path) -> Departure:
 
 
 def fingerprints(book: Book) -> dict[str, str]:
-    """What was written in a book, section by section: equal where nothing was changed. Dates that pass are left out."""
+    """What was written in a book, by section and table: equal where nothing was changed. Left out are dates that pass,
+    and what is said on its own: holdings, prices paid and signals.
+    """
     settings = book.settings.model_dump(
         mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True}
     )
     found = {name: _digest(section) for name, section in settings.items()}
-    exposures = book.exposures.drop(columns=["source"], errors="ignore")
-    return found | {"exposures": _digest(json.loads(exposures.to_json(date_format="iso", double_precision=15)))}
+    tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
+        "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),
+        "scenario_returns.csv": book.scenario_returns,
+        "benchmark.csv": book.benchmark,
+        "covariance.csv": book.covariance,
+        "factors.csv": book.factors,
+        "prices.csv": book.price_history,
+    }
+    for name, table in tables.items():
+        if table is not None:
+            found[name] = _digest(json.loads(table.to_json(date_format="iso", double_precision=15)))
+    return found
 
 
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _read(book: Book, path: Path) -> Mapping[str, Any]:
-    def refused(rule: str, cure: str, value: object = None) -> BadInput:
-        return BadInput([Breach("--follow", None, None, str(value or path), rule, cure)])
+def _read(path: Path) -> Mapping[str, Any]:
+    def refused(rule: str, cure: str) -> BadInput:
+        return BadInput([Breach("--follow", None, None, str(path), rule, cure)])
 
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -97,15 +120,24 @@ def _read(book: Book, path: Path) -> Mapping[str, Any]:
         raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise refused("is no plan in stages", "name the plan.json that `rebalance --out` wrote for a book with reviews")
-    if document["book"]["account"] != book.account:
-        raise refused(f"is of account {document['book']['account']}", f"name a plan of account {book.account}")
-    if dt.date.fromisoformat(document["book"]["as_of"]) > book.settings.book.as_of:
-        raise refused(f"is of {document['book']['as_of']}, later than as_of", "name an earlier plan")
-    theirs = set(document["policy"][0]["after"])
-    if theirs != set(book.instruments):
-        other = ", ".join(sorted(theirs ^ set(book.instruments)))
-        raise refused("is about other instruments", "plan anew without --follow", other)
     return document
+
+
+def _refuse_other(book: Book, document: Mapping[str, Any], path: Path) -> None:
+    """Raise where the document is of another account or universe, or is later than the book.
+
+    Raises:
+        BadInput: all that differs.
+    """
+    found: list[tuple[str, str, str]] = []
+    if (theirs := document["book"]["account"]) != book.account:
+        found.append((str(path), f"is of account {theirs}", f"name a plan of account {book.account}"))
+    if dt.date.fromisoformat(made := document["book"]["as_of"]) > book.settings.book.as_of:
+        found.append((str(path), f"is of {made}, later than as_of", "name an earlier plan"))
+    if others := sorted(set(document["policy"][0]["after"]) ^ set(book.instruments)):
+        found.append((", ".join(others), "is about other instruments", "plan anew without --follow"))
+    if found:
+        raise BadInput([Breach("--follow", None, None, value, rule, cure) for value, rule, cure in found])
 
 
 def _node_of(book: Book, document: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], bool]:
@@ -179,7 +211,8 @@ def _causes(plan: StagedPlan, document: Mapping[str, Any], node: Mapping[str, An
     here, there = fingerprints(book), document["fingerprints"]
     changed = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
     if changed:
-        found.append(f"the book: {', '.join(f'[{name}]' for name in changed)} changed")
+        told = ", ".join(name if name.endswith(".csv") else f"[{name}]" for name in changed)
+        found.append(f"the book: {told} changed")
     if (day := node["date"]) != book.settings.book.as_of.isoformat():
         found.append(f"the date: it was announced for {day}")
     return found

@@ -6,12 +6,14 @@ alone can recompute every rule, the objective and the bound (`docs/verify_plan.p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.plan.plan import Figures, Plan
+from allocator.mandate.rules import Reading
+from allocator.plan.plan import Figures, Order, Plan
 from allocator.plan.proof import proof_document
 from allocator.plan.reasons import reasons_document
 
@@ -32,17 +34,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             "horizon_months": round(book.settings.months, 6),
         },
         "positions": _positions(plan),
-        "orders": [
-            {
-                "side": order.side,
-                "instrument": order.instrument,
-                "quantity": order.quantity,
-                "price": order.price,
-                "value": round(order.value, 2),
-                "cost": round(order.cost, 2),
-            }
-            for order in plan.orders
-        ],
+        "orders": orders_document(plan.orders),
         "worth": _worth(plan),
         "reasons": reasons_document(plan),
         "figures": {
@@ -50,15 +42,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
         "scenarios": _scenarios(plan),
-        "rules": [
-            {
-                "rule": reading.label,
-                "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
-                "limit": reading.limit,
-                "kind": "at most" if reading.at_most else "at least",
-            }
-            for reading in plan.readings
-        ],
+        "rules": rules_document(plan.readings),
         "given_way": [
             {
                 "rule": one.label,
@@ -144,6 +128,34 @@ def _whole(quantity: float) -> float:
 
 def _weight(weight: float) -> float:
     return round(float(weight), 8) + 0.0
+
+
+def orders_document(orders: Sequence[Order]) -> list[dict[str, Any]]:
+    """Orders, money in cents."""
+    return [
+        {
+            "side": order.side,
+            "instrument": order.instrument,
+            "quantity": order.quantity,
+            "price": order.price,
+            "value": round(order.value, 2),
+            "cost": round(order.cost, 2),
+        }
+        for order in orders
+    ]
+
+
+def rules_document(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """Every rule measured, null where that is no number."""
+    return [
+        {
+            "rule": reading.label,
+            "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
+            "limit": reading.limit,
+            "kind": "at most" if reading.at_most else "at least",
+        }
+        for reading in readings
+    ]
 
 
 def figures_document(figures: Figures) -> dict[str, Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.counted import bucket_shares
+from allocator.mandate.staged import trusting
 from allocator.outlook.beliefs import Question, generalizable
 from allocator.outlook.model import question_of
 from allocator.outlook.past import past_of
-from allocator.outlook.reviews import State, staging_of
-from allocator.program.policy import Policy, follow, policy_of
+from allocator.outlook.reviews import State, reviews_of
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy, follow
 from allocator.program.solve import Limits
 
 HEADLINE = ("efficiency", "capital_intensity")
@@ -36,8 +39,8 @@ class Release:
     """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
 
     `caution_bps` is the price of caution from there on: how much more sure return the policy that trusts the belief
-    would have under it, in bps of the account at the node. `shares` by bucket are of the account after trades. `moves`
-    are the trades there, largest first.
+    would have under it, in bps of the account at the node; None where that policy was not found. `shares` by bucket are
+    of the account after trades. `moves` are the trades there, largest first.
     """
 
     name: str
@@ -47,28 +50,25 @@ class Release:
     generalizable: float | None
     settled: bool
     radius: float
-    caution_bps: float
+    caution_bps: float | None
     shares: dict[str, float]
     cash: float
     moves: tuple[Move, ...]
 
 
 def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[Release, ...]:
-    """Every decision node of a policy, in the order of the tree.
-
-    Raises:
-        NotSolved: what the policy that trusts the belief would do at a node was not found.
-    """
+    """Every decision node of a policy, in the order of the tree."""
     staged = policy.staged
     tree, question = staged.tree, question_of(book)
     reached, _ = tree.reach()
-    states, found = staging_of(book, staged.outlooks[0]).states, []
+    states, found = reviews_of(book, staged.outlooks[0]).states, []
     for node in range(tree.nodes):
         moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
         order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
         shares = {
             name: float(bucket_shares(book, name) @ policy.holdings[node] / policy.wealth[node]) for name in HEADLINE
         }
+        price = price_of_caution(policy, node, limits)
         p = None if question is None else float(generalizable(question, tree.beliefs[node][None, :])[0])
         found.append(
             Release(
@@ -79,7 +79,7 @@ def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[
                 generalizable=p,
                 settled=question is not None and _settled(question, states[node]),
                 radius=float(getattr(staged.ambiguities[node], "radius", 0.0)),
-                caution_bps=price_of_caution(policy, node, limits) * 1e4,
+                caution_bps=None if price is None else price * 1e4,
                 shares=shares,
                 cash=float(policy.cash[node] / policy.wealth[node]),
                 moves=tuple(Move(book.instruments[i], float(moved[i])) for i in order),
@@ -93,19 +93,19 @@ def _settled(question: Question, state: State) -> bool:
     return past_of(question, state.signals, state.told).settled is not None
 
 
-def price_of_caution(policy: Policy, node: int, limits: Limits | None = None) -> float:
+def price_of_caution(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
     """What guarding costs from `node` on if the belief is right: sure return under it, of the policy that trusts it,
-    less that of ours (price of robustness, science §3.8). As a part of the account at the node.
-
-    Raises:
-        NotSolved: the policy that trusts the belief was not found.
+    less that of ours (price of robustness, science §3.8). As a part of the account at the node; None where that policy
+    was not found: a verified plan is not lost for want of a figure beside it.
     """
     unit = float(policy.wealth_before[node])
     below = policy.staged.below(node, unit)
     if all(isinstance(ambiguity, Known) for ambiguity in below.ambiguities):
         return 0.0
-    trusting = replace(below, ambiguities=(Known(),) * below.tree.nodes)
-    start, at = policy.start_of(node), policy.staged.tree.below(node)[1]
-    ours = follow(trusting, start, (policy.bought - policy.sold)[at] / unit)
-    best = policy_of(trusting, start, limits)
+    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[1], trusting(below)
+    ours = follow(trusted, start, (policy.bought - policy.sold)[at] / unit)
+    try:
+        best = policy_of(trusted, start, limits)
+    except (Infeasible, NotSolved):
+        return None
     return max(best.equivalent - ours.equivalent, 0.0)

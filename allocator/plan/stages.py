@@ -15,7 +15,7 @@ from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.prechecks import refuse_hopeless
 from allocator.mandate.reviewed import staged_of
-from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Trade
+from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Trade, Turnover
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
@@ -26,9 +26,11 @@ from allocator.plan.worth import Verdict
 from allocator.program.alternatives import rooted
 from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
-from allocator.program.policy import Policy, policy_of
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy
 from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
+from allocator.types import Vector
 
 R = TypeVar("R")
 _BROKEN = 1e-9
@@ -40,8 +42,9 @@ class StagedPlan:
     """Today's whole-lot orders and the policy that they begin.
 
     `policy` is the best one with fractional trades; `with_lots` begins with the lots that were weighed, `holding` with
-    today's holdings, and both decide anew at every review. `final` is today's portfolio after `orders`: the lots, or
-    what is held where the verdict is to hold.
+    today's holdings, and both decide anew at every review; `holding` is None where nobody who holds today could keep
+    the rules at a review. `final` is today's portfolio after `orders`: the lots, or what is held where the verdict is
+    to hold.
     """
 
     book: Book
@@ -50,7 +53,7 @@ class StagedPlan:
     start: Start
     policy: Policy
     with_lots: Policy
-    holding: Policy
+    holding: Policy | None
     target: Trade
     weighed: Trade
     final: Trade
@@ -64,7 +67,7 @@ class StagedPlan:
     @property
     def followed(self) -> Policy:
         """The policy that today's portfolio begins."""
-        return self.holding if self.verdict == "hold" else self.with_lots
+        return self.holding if self.verdict == "hold" and self.holding is not None else self.with_lots
 
     @property
     def tickets(self) -> float:
@@ -72,10 +75,13 @@ class StagedPlan:
         return self.book.settings.costs.ticket * len(self.weighed_orders)
 
     @property
-    def gain_bps(self) -> float:
-        """What trading today gains over holding until the first review, in sure return, after costs and tickets."""
-        gain = self.with_lots.equivalent - self.holding.equivalent - self.tickets / self.book.value
-        return gain * 1e4
+    def gain_bps(self) -> float | None:
+        """What trading today gains over holding until the first review, in sure return, after costs and tickets; None
+        where holding is no choice.
+        """
+        if self.holding is None:
+            return None
+        return (self.with_lots.equivalent - self.holding.equivalent - self.tickets / self.book.value) * 1e4
 
     @property
     def rounding_bps(self) -> float:
@@ -106,15 +112,16 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
     policy = _policy(staged, start, outlook, limits)
     staged = policy.staged  # what regret is measured against is known now
     say("finding whole lots")
-    moves = policy.holdings[0]
-    target = as_trade(start, mandate, moves, book.value)
+    target = as_trade(start, mandate, policy.holdings[0], book.value)
     lots = whole_lots(book, outlook, mandate, start, target)
     weighed, held = traded(book, mandate, lots), untraded(book)
     refuse_broken(mandate.readings(weighed, outlook), RULE_TOLERANCE, "the whole lots")
     say("weighing the orders against holding")
-    traded_now = (weighed.bought - weighed.sold) / book.value
-    with_lots = rooted(staged, start, traded_now, limits, ruled=False)
-    holding = rooted(staged, start, 0 * traded_now, limits, ruled=False)
+    with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
+    if with_lots is None:
+        told = "the nearest whole lots leave no way to keep the rules at a later review"
+        raise Infeasible(told, fixes=["use smaller lots", "loosen a rule a little"])
+    holding = _beginning_with(staged, start, 0 * start.holdings, limits)
     listed = orders(book, mandate, weighed, lots)
     plan = StagedPlan(
         book=book,
@@ -134,9 +141,10 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
         before=figures(book, outlook, mandate, held),
         after=figures(book, outlook, mandate, weighed),
     )
-    broken = any(reading.excess > _BROKEN for reading in mandate.readings(held, outlook))
-    if broken or (listed and plan.gain_bps > book.settings.trading.min_gain_bps):
-        return replace(plan, verdict="must trade" if broken else "trade")
+    if plan.gain_bps is None or any(reading.excess > _BROKEN for reading in mandate.readings(held, outlook)):
+        return replace(plan, verdict="must trade")
+    if listed and plan.gain_bps > book.settings.trading.min_gain_bps:
+        return plan
     return replace(
         plan,
         verdict="hold",
@@ -145,6 +153,18 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
         readings=tuple(mandate.readings(held, outlook)),
         after=plan.before,
     )
+
+
+def _beginning_with(staged: Staged, start: Start, moves: Vector, limits: Limits) -> Policy | None:
+    """The best policy that trades `moves` (N,) today; None where nothing after them keeps the rules at every review.
+
+    Raises:
+        NotSolved: a later part of it has no verified policy.
+    """
+    try:
+        return rooted(staged, start, moves, limits, ruled=False)
+    except Infeasible:
+        return None
 
 
 def _policy(staged: Staged, start: Start, outlook: Outlook, limits: Limits) -> Policy:
@@ -175,11 +195,19 @@ def _later(staged: Staged, start: Start, limits: Limits) -> Infeasible:
             policy_of(replace(staged, mandates=(first, *later)), start, limits)
         except (Infeasible, NotSolved):
             continue
-        names = len(start.holdings)
-        labels = rule.rows(names).labels if isinstance(rule, LinearRule) else (rule.label,)
-        found.append(labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}")
+        found.append(_named(rule, len(start.holdings)))
     cures = [f"loosen '{label}'" for label in found] or ["loosen a rule, or remove a review"]
     return Infeasible("the rules hold together today, and cannot at every review", found, cures)
+
+
+def _named(rule: LinearRule | ConvexRule, names: int) -> str:
+    """A rule's label; of many rows the first and the last, but purchases and sales are one turnover."""
+    if not isinstance(rule, LinearRule):
+        return rule.label
+    labels = rule.rows(names).labels
+    if isinstance(rule, Turnover):
+        return labels[0].partition(" (")[0]
+    return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
 
 
 def _without(mandate: Mandate, kind: type, nth: int) -> Mandate:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from allocator.plan.announced import FORMAT, Departure, fingerprints
-from allocator.plan.document import figures_document
+from allocator.plan.document import figures_document, orders_document, rules_document
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
 
@@ -36,37 +36,19 @@ def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Dep
             "announcement_share": book.settings.horizon.announcement_share,
         },
         "release": [_release(one) for one in release],
-        "orders": [
-            {
-                "side": order.side,
-                "instrument": order.instrument,
-                "quantity": order.quantity,
-                "price": order.price,
-                "value": round(order.value, 2),
-                "cost": round(order.cost, 2),
-            }
-            for order in plan.orders
-        ],
+        "orders": orders_document(plan.orders),
         "positions": _positions(plan),
         "worth": {
             "verdict": plan.verdict,
-            "gain_bps": round(plan.gain_bps, 4),
+            "gain_bps": None if plan.gain_bps is None else round(plan.gain_bps, 4),
             "orders": len(plan.weighed_orders),
             "tickets": plan.tickets,
             "equivalent": round(plan.with_lots.equivalent, 8),
-            "holding_equivalent": round(plan.holding.equivalent, 8),
+            "holding_equivalent": None if plan.holding is None else round(plan.holding.equivalent, 8),
             "rounding_bps": round(plan.rounding_bps, 4),
         },
         "figures": {"before": figures_document(plan.before), "after": figures_document(plan.after)},
-        "rules": [
-            {
-                "rule": reading.label,
-                "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
-                "limit": reading.limit,
-                "kind": "at most" if reading.at_most else "at least",
-            }
-            for reading in plan.readings
-        ],
+        "rules": rules_document(plan.readings),
         "policy": _policy(plan),
         "announced": None if departure is None else _departure(departure),
         "fingerprints": fingerprints(book),
@@ -92,7 +74,7 @@ def _release(one: Release) -> dict[str, Any]:
         "generalizable": None if one.generalizable is None else round(one.generalizable, 8),
         "settled": one.settled,
         "radius": round(one.radius, 8),
-        "caution_bps": round(one.caution_bps, 2),
+        "caution_bps": None if one.caution_bps is None else round(one.caution_bps, 2),
         "shares": {name: round(share, 6) for name, share in one.shares.items()} | {"cash": round(one.cash, 6)},
         "trades": {move.instrument: round(move.part, 6) for move in one.moves},
     }

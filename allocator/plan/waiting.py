@@ -19,11 +19,10 @@ from typing import TypeVar
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Known
-from allocator.mandate.staged import Staged
+from allocator.mandate.staged import Staged, trusting
 from allocator.program.alternatives import by_averages, foresight, idle, kept, rooted
 from allocator.program.compile import Start
-from allocator.program.policy import policy_of
-from allocator.program.recourse import committed
+from allocator.program.decisions import policy_of
 from allocator.program.solve import Limits
 
 _Found = TypeVar("_Found")
@@ -103,7 +102,7 @@ def waiting(
     say, missing = progress or (lambda _: None), dict[str, str]()
     say("the policy that decides at every review")
     flexible = policy_of(staged, start, limits)
-    beliefs = committed(staged)
+    beliefs = trusting(staged)
     plain = all(isinstance(ambiguity, Known) for ambiguity in staged.ambiguities)
     nominal = flexible if plain else policy_of(beliefs, start, limits)
 

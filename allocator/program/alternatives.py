@@ -10,7 +10,8 @@ from allocator.mandate.ambiguity import Known
 from allocator.mandate.rules import NoTrade
 from allocator.mandate.staged import Staged
 from allocator.program.compile import Start
-from allocator.program.policy import Policy, follow, policy_of, refuse_broken
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy, follow, refuse_broken
 from allocator.program.solve import Limits
 from allocator.types import Vector
 

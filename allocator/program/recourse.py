@@ -11,7 +11,7 @@ that takes less time than solving it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cvxpy as cp
 import numpy as np
@@ -267,8 +267,3 @@ def _floor(rule: WorstCaseFloor, own: cp.Expression, v: _Nodes, node: int, outlo
     yield shortfalls >= rule.benchmark_gains(outlook) * before - gains
     yield worst.expression + before - v.wealth[node] <= -rule.limit * before
     yield from worst.constraints
-
-
-def committed(staged: Staged) -> Staged:
-    """The same question for somebody who takes every belief as it is."""
-    return replace(staged, ambiguities=(Known(),) * staged.tree.nodes)

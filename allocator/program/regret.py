@@ -12,7 +12,7 @@ from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
 from allocator.program.compile import Start
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 from allocator.program.solve import Limits
 from allocator.types import Vector
 

@@ -133,3 +133,32 @@ def test_a_book_that_announces_no_policy_has_nothing_to_follow(root: Path, plan:
     answer = run("rebalance", root / "data" / "listed", "--follow", plan / "plan.json")
     assert answer.exit_code == 3
     assert "it announces no policy" in " ".join(answer.stderr.split())
+
+
+def test_a_plan_that_is_not_whole_is_refused_and_not_a_traceback(sample: Path, plan: Path, tmp_path: Path) -> None:
+    document = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
+    del document["fingerprints"]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    answer = run("rebalance", sample, "--follow", path)
+    assert answer.exit_code == 3
+    assert "is not whole: it lacks or misstates 'fingerprints'" in " ".join(answer.stderr.split())
+
+
+def test_a_table_that_changed_is_a_cause(sample: Path, tmp_path: Path) -> None:
+    place = tmp_path / "book"
+    place.mkdir()
+    for path in sample.iterdir():
+        (place / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    rows = csv.DictReader((place / "holdings.csv").read_text(encoding="utf-8").splitlines())
+    names = [row["instrument"] for row in rows]
+
+    def benchmark(first: float) -> None:
+        weights = [first, 1 - first, *[0.0] * (len(names) - 2)]
+        rows = "".join(f"{name},{weight}\n" for name, weight in zip(names, weights, strict=True))
+        (place / "benchmark.csv").write_text("instrument,weight\n" + rows, encoding="utf-8")
+
+    benchmark(0.5)
+    assert run("rebalance", place, "--out", tmp_path / "plan").exit_code == 0
+    benchmark(0.4)
+    assert held_against(tmp_path / "plan", place, "2026-11-20")["causes"] == ["the book: benchmark.csv changed"]

@@ -30,7 +30,7 @@ def asked(objective: str, *settings: str) -> list[str]:
     ("objective", "said"),
     [
         ("mixture_variance", "maximises the worst-case return less 1.5 x variance within and between scenarios, over"),
-        ("mean_cvar", "worst case of 0.5 x expected loss + 0.5 x CVaR at 0.95 on 500 draws a scenario, over total"),
+        ("mean_cvar", "worst case of 0.5 x expected loss + 0.5 x CVaR at 0.95 on 500 draws a scenario, over the prob"),
         ("regret", "minimises the worst-case regret: what the best portfolio of each scenario would have earned more"),
         ("regret_ex_ante", "minimises the regret of not knowing the probabilities: what is best under them"),
     ],

@@ -17,7 +17,7 @@ from allocator.mandate.reviewed import staged_of
 from allocator.mandate.seen import Seen, seen_through
 from allocator.outlook.outlook import outlook_of
 from allocator.program.compile import Start
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 
 EXPERT = {
     "generalizable_jevons": 0.6, "generalizable_compression": 0.1,

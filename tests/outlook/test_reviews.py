@@ -12,16 +12,16 @@ from allocator.book.folder import load
 from allocator.book.sections import DAYS_A_YEAR
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
-from allocator.outlook.reviews import Staging, _probabilities, staging_of
+from allocator.outlook.reviews import Reviews, _probabilities, reviews_of
 from tests.implied_books import announced, node_book
 
 REVIEWED = Path(__file__).parents[2] / "data" / "reviewed"
 DAYS = ("2027-02-20", "2027-05-20", "2027-08-20")
 
 
-def staged(*overrides: str, root: Path = REVIEWED) -> Staging:
+def staged(*overrides: str, root: Path = REVIEWED) -> Reviews:
     book = load(root, overrides=overrides)
-    return staging_of(book, outlook_of(book))
+    return reviews_of(book, outlook_of(book))
 
 
 def reviews(count: int) -> str:
@@ -62,7 +62,7 @@ def test_so_many_reviews_make_so_many_decisions_and_outcomes(count: int) -> None
 def test_prices_are_fair_to_the_market_where_all_is_announced() -> None:
     book = load(REVIEWED, overrides=("horizon.announcement_share=1.0",))
     outlook = outlook_of(book)
-    staging, model = staging_of(book, outlook), modelled(book)
+    staging, model = reviews_of(book, outlook), modelled(book)
     assert model is not None
     market = _probabilities(book, outlook, staging.states)[1]
     assert market is not None
@@ -84,7 +84,7 @@ def test_a_market_that_begins_where_we_do_believes_what_we_believe() -> None:
     book = load(REVIEWED)
     outlook, model = outlook_of(book), modelled(book)
     assert model is not None
-    states = staging_of(book, outlook).states
+    states = reviews_of(book, outlook).states
     ours, market, _ = _probabilities(book, replace(outlook, probabilities=model.market_now), states)
     assert market is not None
     np.testing.assert_array_equal(ours, market)
@@ -134,3 +134,19 @@ def test_each_nodes_belief_is_that_of_the_book_it_implies(tmp_path: Path) -> Non
         rest = [day for day in DAYS if day > state.day.isoformat()]
         book = load(place, overrides=(f"book.as_of={state.day}", f"horizon.reviews=[{', '.join(rest)}]"))
         np.testing.assert_allclose(outlook_of(book).probabilities, policy.staged.tree.beliefs[node], atol=1e-12)
+
+
+def test_a_verdict_that_all_but_proves_a_claim_is_still_a_branch() -> None:
+    """Evidence so strong that the belief after it rounds to 1: its chance is told by logs."""
+    rates = [f"question.labs.{lab}.background=1e-9" for lab in ("OpenAI", "Google")]
+    ranges = "question.ranges.background=[1e-10, 0.02]"
+    tree = staged("question.sensitivity=0.999999999", "question.false_positive=1e-12", *rates, ranges).tree
+
+    for node in range(tree.nodes):
+        children = tree.children(node)[0]
+        if len(children):
+            chances = tree.probabilities[children]
+            assert chances.sum() == pytest.approx(1, abs=1e-9)
+            np.testing.assert_allclose(chances @ tree.beliefs[children], tree.beliefs[node], atol=1e-9)
+    verified = tree.kinds.index("verified")
+    assert tree.beliefs[verified][:2].sum() == 1  # where a division by what is left of it would fail

@@ -12,7 +12,7 @@ from allocator.mandate.ambiguity import Ambiguity, KullbackLeibler, TotalVariati
 from allocator.mandate.staged import Staged
 from allocator.program import recourse
 from allocator.program.batched import Robust, batched
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 from allocator.program.worst_case import worst_case
 from tests.random_trees import random_tree
 

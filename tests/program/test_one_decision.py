@@ -27,7 +27,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
 from allocator.outlook.tree import Tree
 from allocator.program.compile import Start
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 from allocator.program.regret import with_hindsight
 from allocator.types import Matrix, Vector
 

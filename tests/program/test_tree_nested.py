@@ -10,10 +10,11 @@ import pytest
 from scipy.optimize import minimize
 
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler, TotalVariation
-from allocator.mandate.staged import Staged
+from allocator.mandate.staged import Staged, trusting
 from allocator.program.compile import Start
-from allocator.program.policy import Policy, policy_of
-from allocator.program.recourse import committed, staging
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy
+from allocator.program.recourse import staging
 from allocator.program.worst_case import worst_case
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
 
@@ -115,7 +116,7 @@ def test_a_re_solve_at_any_node_repeats_what_was_planned_there(
 
 def at_leaf_level(staged: Staged, start: Start, ambiguity: Ambiguity) -> np.ndarray:
     """(D, N) holdings under one worst case over all leaves at once: what the tree does not do."""
-    made = staging(committed(staged), start)
+    made = staging(trusting(staged), start)
     rows = [row for row in made.problem.constraints if row is not made.losses]
     wealth = next(v for v in made.problem.variables() if v.name() == "wealth at the end")
     losses = cp.Variable(staged.tree.leaves)

@@ -11,7 +11,7 @@ import pytest
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
 from allocator.outlook.tree import Tree
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 from allocator.program.solve import Limits
 from tests.questions import SETS, Question, random_question
 from tests.textbook import RULES, rich_question

@@ -14,7 +14,7 @@ from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
 from allocator.program.alternatives import by_averages, foresight, rooted
 from allocator.program.compile import Start
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 from tests.trees import CASH_ONLY, COSTS, FREE, GRID, LOADINGS, NAMES, box, kl, revealed, tv, worked
 
 EVERY_COST = pytest.mark.parametrize("costs", [COSTS, FREE], ids=["costs", "free"])

@@ -29,7 +29,8 @@ from allocator.mandate.rules import (
     WorstCaseFloor,
 )
 from allocator.mandate.staged import Staged
-from allocator.program.policy import Policy, follow, policy_of, refuse_broken
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy, follow, refuse_broken
 from tests.random_trees import NAMES, SCENARIOS, random_tree
 
 Rule = LinearRule | ConvexRule

@@ -16,7 +16,7 @@ from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.tree import Tree
 from allocator.program.compile import Start
-from allocator.program.policy import policy_of
+from allocator.program.decisions import policy_of
 from allocator.types import Matrix, Vector
 from tests.questions import SETS, question, random_question
 from tests.trees import CASH_ONLY, worked

@@ -8,7 +8,8 @@ import pytest
 from allocator.outlook.outlook import Outlook
 from allocator.program.alternatives import by_averages, foresight, rooted
 from allocator.program.compile import Start
-from allocator.program.policy import Policy, policy_of
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy
 from tests.trees import APPS, CASH_ONLY, CLOUD, EFFLAB, FREE, GPU, OPENAI, SPX_XAI, worked
 
 

@@ -24,7 +24,8 @@ from allocator.outlook.risk import FactorRisk
 from allocator.outlook.tree import Tree
 from allocator.program.alternatives import by_averages, foresight, rooted
 from allocator.program.compile import Start
-from allocator.program.policy import Policy, policy_of
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy
 from allocator.types import Matrix, Vector
 
 DAY = dt.date(2026, 1, 1)
