@@ -1,9 +1,10 @@
 """What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
 
 What the mandate stands on is in `footing.py` (names) and `columns.py` (numbers), what is held in `positions.py`, what
-is estimated in `estimates.py`, what is believed in `evidence.py`. Each function looks at one agreement and yields its
-breaches; a table that already broke its own contract is given and yet absent here, and the agreements that need it are
-left for the next run.
+is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what is guarded
+against in `guards.py`, what is decided when in `stages.py`, what nobody reads in `idle.py`. Each function looks at one
+agreement and yields its breaches; a table that already broke its own contract is given and yet absent here, and the
+agreements that need it are left for the next run.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from allocator.book.estimates import NOT_SCENARIOS, breaches_of_estimates
 from allocator.book.evidence import breaches_of_evidence
 from allocator.book.footing import breaches_of_names, breaches_of_words
 from allocator.book.guards import breaches_of_guards
+from allocator.book.idle import idle_keys
 from allocator.book.positions import breaches_of_cash, breaches_of_positions
 from allocator.book.sections import Settings
-from allocator.book.settings import dotted, idle_keys
+from allocator.book.settings import dotted
 from allocator.book.stages import breaches_of_stages
 from allocator.errors import Breach
 

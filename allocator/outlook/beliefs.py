@@ -1,127 +1,26 @@
 """Beliefs: scenario probabilities given dated signals and silence.
 
-The replicability question has two answers, generalizable (G) and proprietary (P). A lab that could replicate discloses
-after a while, or never (a cure model); any lab may claim without substance (background claims, under both answers). So
-silence is evidence for P, a claim for G, and a verification weighs more than either.
+The replicability question has two answers, generalizable (G) and proprietary (P). What labs say and keep silent about
+(`disclosure.py`) moves the odds between them, usage figures those between demand regimes: silence is evidence for P, a
+claim for G, and a verification weighs more than either.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import gammainccinv, gammaincinv, gammaln, log_ndtr, ndtr
+from scipy.special import log_ndtr, ndtr
 
-from allocator.book.evidence import ANY_LAB
 from allocator.errors import BadInput, Breach
+from allocator.outlook.disclosure import of_lab, of_pooled, pooled_claim
+from allocator.outlook.question import Demand, Question, Signal
 from allocator.types import Matrix, Vector
-
-DAYS_A_MONTH = 365.25 / 12
-_QUADRATURE = 32
-_NODES = 128
-"""Quadrature nodes of the frailty; exact to about 1e-12 over the ranges that a book may state."""
 
 _LEAST = 500.0
 """How far evidence may tell scenarios apart, in logs."""
-
-
-@dataclass(frozen=True)
-class Lab:
-    """How one lab discloses, under G: ever with probability `disclosure`, then at `hazard` a month after `lag_months`.
-
-    `background` is the hazard a month of claiming without substance, under G and P alike.
-    """
-
-    disclosure: float
-    hazard: float
-    background: float
-    lag_months: float = 0.0
-
-
-@dataclass(frozen=True)
-class Signal:
-    """A dated observation: a `claim`, `verification` or `refutation` by or of a lab, or a `usage` figure.
-
-    A usage figure is a log price fall and the log usage growth that came with it. A claim by `ANY_LAB` was made by some
-    lab that had been silent, after the day `since`.
-    """
-
-    date: dt.date
-    kind: str
-    lab: str = ""
-    price_fall: float = 0.0
-    usage_growth: float = 0.0
-    since: dt.date | None = None
-
-
-@dataclass(frozen=True)
-class Demand:
-    """The usage elasticity as we believe it: Normal(`mean`, `deviation`²); a figure errs by Normal(0, `noise`²)."""
-
-    mean: float
-    deviation: float
-    noise: float
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """The replicability question: when it opened, who may answer, and what was believed at the start.
-
-    `prior` (K,) sums to one over scenarios; `generalizable` and `jevons` (K,) say which answer and which demand regime
-    each scenario stands for. `sensitivity` and `false_positive` belong to verification. `frailty` is the shape of a
-    gamma multiplier common to all hazards (correlated labs); None makes the labs independent.
-    """
-
-    opened: dt.date
-    labs: Mapping[str, Lab]
-    prior: Vector
-    generalizable: Vector
-    jevons: Vector
-    sensitivity: float = 0.9
-    false_positive: float = 0.1
-    frailty: float | None = None
-    demand: Demand | None = None
-    threshold: float = 0.95
-    release: float = 0.85
-
-    @cached_property
-    def common(self) -> tuple[Vector, Vector]:
-        """Values of the common multiplier and their probabilities; one value of 1 when labs are independent."""
-        if self.frailty is None:
-            return np.ones(1), np.ones(1)
-        a = self.frailty
-        low, high = max(float(gammaincinv(a, 1e-16)) / a, 1e-15), float(gammainccinv(a, 1e-16)) / a
-        logs = np.linspace(np.log(low), np.log(high), _NODES)  # trapezium rule in ln z: converges exponentially
-        values = np.exp(logs)
-        weights = np.exp(a * (np.log(a) + logs - values) - gammaln(a)) * (logs[1] - logs[0])
-        weights[0] = 1 - weights[1:].sum()  # all the mass below, where nothing depends on z any more
-        return values, weights
-
-    def months(self, day: dt.date) -> float:
-        """Months from the opening to `day`."""
-        return (day - self.opened).days / DAYS_A_MONTH
-
-
-def survival(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -> Vector:
-    """Probability, under G, that the lab has not genuinely disclosed by `months`: 1 − δ + δe^(−λz(t−d)₊)."""
-    waited = np.maximum(np.asarray(months, dtype=float) - lab.lag_months, 0.0)
-    result: Vector = 1 - lab.disclosure + lab.disclosure * np.exp(-lab.hazard * np.asarray(common) * waited)
-    return result
-
-
-def disclosing(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -> Vector:
-    """Density a month, under G, of genuine disclosure at `months`: δλz·e^(−λz(t−d)), 0 before the lag."""
-    t = np.asarray(months, dtype=float)
-    rate = lab.hazard * np.asarray(common)
-    result: Vector = np.where(
-        t >= lab.lag_months, lab.disclosure * rate * np.exp(-rate * np.maximum(t - lab.lag_months, 0.0)), 0.0
-    )
-    return result
 
 
 def likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
@@ -148,89 +47,6 @@ def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: 
         total = total + np.log(of_pooled(question, pooled, signals, t))
     top = total.max(axis=1)
     result: Vector = top + np.log(np.exp(total - top[:, None]) @ weight)
-    return result
-
-
-@dataclass(frozen=True, eq=False)
-class Pooled:
-    """The first claim by any of the labs `silent` until then, between the months `since` and `date`.
-
-    `genuine` and `empty` (nodes,) say how much likelier it is than under P, given G and the common multiplier, that
-    the first claim came then and was genuine, or without substance.
-    """
-
-    silent: tuple[str, ...]
-    since: float
-    date: float
-    genuine: Vector
-    empty: Vector
-
-
-def pooled_claim(question: Question, signals: Sequence[Signal]) -> Pooled | None:
-    """What a claim by any lab says; None where there is none.
-
-    With Q the probability under G that nobody has claimed since: the first claim came in the interval with probability
-    1 − Q(end), without substance with ∫νQ; under P with 1 − e^(−ν·length).
-    """
-    claim = next((signal for signal in signals if signal.lab == ANY_LAB and signal.kind == "claim"), None)
-    if claim is None or claim.since is None:
-        return None
-    silent = silent_labs(question, signals)
-    since, date = question.months(claim.since), question.months(claim.date)
-    z, labs = question.common[0], [question.labs[name] for name in silent]
-    rate = sum(lab.background for lab in labs)
-
-    def quiet(at: float) -> Vector:
-        result = np.full(len(z), np.exp(-rate * (at - since)))
-        for lab in labs:
-            result = result * survival(lab, at, z) / survival(lab, since, z)
-        return result
-
-    ends = sorted({since, date, *(lab.lag_months for lab in labs if since < lab.lag_months < date)})
-    nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
-    empty = np.zeros(len(z))
-    for low, high in pairwise(ends):  # smooth between the ends
-        for node, weight in zip(nodes, weights, strict=True):
-            empty += rate * weight * (high - low) / 2 * quiet(low + (node + 1) / 2 * (high - low))
-    genuine = np.maximum(1 - quiet(date) - empty, 0.0)
-    under_p = -np.expm1(-rate * (date - since))
-    return Pooled(silent, since, date, genuine / under_p, empty / under_p)
-
-
-def silent_labs(question: Question, signals: Sequence[Signal]) -> tuple[str, ...]:
-    """The labs that have claimed nothing by name."""
-    said = {signal.lab for signal in signals if signal.kind == "claim"}
-    return tuple(name for name in question.labs if name not in said)
-
-
-def of_pooled(question: Question, pooled: Pooled, signals: Sequence[Signal], t: Vector) -> Matrix:
-    """(T, nodes) what the claim by any lab contributes from its date on, graded by its verdict from that date on."""
-    genuine = np.ones(len(t))
-    for signal in signals:
-        if signal.lab == ANY_LAB and signal.kind != "claim":
-            after, yes = t >= question.months(signal.date), signal.kind == "verification"
-            se, fp = question.sensitivity, question.false_positive
-            genuine = np.where(after, genuine * (se / fp if yes else (1 - se) / (1 - fp)), genuine)
-    claimed = genuine[:, None] * pooled.genuine + pooled.empty
-    result: Matrix = np.where((t >= pooled.date)[:, None], claimed, 1.0)
-    return result
-
-
-def of_lab(question: Question, lab: Lab, signals: Sequence[Signal], t: Vector, z: Vector) -> Matrix:
-    """(T, nodes) one lab's contribution as time passes: silent, then claimed, then verified or refuted."""
-    claim = next((question.months(signal.date) for signal in signals if signal.kind == "claim"), np.inf)
-    until = np.minimum(t, claim)[:, None]
-    factor = survival(lab, until, z)
-    said = disclosing(lab, min(claim, 1e9), z) / lab.background
-    grade = np.ones(len(t))
-    for signal in sorted(signals, key=lambda signal: signal.date):
-        after = t >= question.months(signal.date)
-        if signal.kind == "verification":
-            grade = np.where(after, grade * question.sensitivity / question.false_positive, grade)
-        if signal.kind == "refutation":
-            grade = np.where(after, grade * (1 - question.sensitivity) / (1 - question.false_positive), grade)
-    claimed = (t >= claim)[:, None]
-    result: Matrix = factor + np.where(claimed, said * grade[:, None], 0.0)
     return result
 
 

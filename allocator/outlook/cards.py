@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.errors import BadInput, Breach, did_you_mean, nearest
-from allocator.outlook.beliefs import Signal
+from allocator.outlook.question import Signal
 
 _BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
 _TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)", re.IGNORECASE)

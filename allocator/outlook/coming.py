@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.book.evidence import ANY_LAB
-from allocator.outlook.beliefs import Question, Signal, generalizable, of_lab, posterior, silent_labs, survival
+from allocator.book.observed import ANY_LAB
+from allocator.outlook.beliefs import generalizable, posterior
+from allocator.outlook.disclosure import of_lab, silent_labs, survival
 from allocator.outlook.past import Past, past_of
+from allocator.outlook.question import Question, Signal
 from allocator.types import Vector
 
 PRICE_FALL = 0.3

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from allocator.book.book import Book
 from allocator.book.evidence import ALWAYS, APPLICATION
 from allocator.book.sections import DAYS_A_YEAR
-from allocator.outlook.beliefs import Demand, Lab, Question, Signal, moved_by, posterior, sound
+from allocator.outlook.beliefs import moved_by, posterior, sound
 from allocator.outlook.efficiency import (
     Loadings,
     Market,
@@ -23,6 +23,7 @@ from allocator.outlook.efficiency import (
     scenario_returns,
     value_multipliers,
 )
+from allocator.outlook.question import Demand, Lab, Question, Signal
 from allocator.outlook.ranges import Ranges
 from allocator.types import Matrix, Vector
 

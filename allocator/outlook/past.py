@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.outlook.beliefs import Question, Signal, generalizable, posterior, settling
+from allocator.outlook.beliefs import generalizable, posterior, settling
+from allocator.outlook.question import Question, Signal
 from allocator.types import Matrix, Vector
 
 _AT_ONCE = 4096

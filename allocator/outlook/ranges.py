@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.book.evidence import ANY_LAB
-from allocator.outlook.beliefs import Question, Signal, generalizable, log_likelihood_ratio, of_lab, posterior
+from allocator.book.observed import ANY_LAB
+from allocator.outlook.beliefs import generalizable, log_likelihood_ratio, posterior
+from allocator.outlook.disclosure import of_lab
+from allocator.outlook.question import Question, Signal
 from allocator.types import Matrix, Vector
 
 _GRID = (33, 257)

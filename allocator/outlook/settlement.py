@@ -21,21 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 
-from allocator.book.evidence import ANY_LAB
-from allocator.outlook.beliefs import (
-    DAYS_A_MONTH,
-    Lab,
-    Question,
-    Signal,
-    disclosing,
-    generalizable,
-    of_lab,
-    of_pooled,
-    pooled_claim,
-    posterior,
-    survival,
-)
+from allocator.book.observed import ANY_LAB
+from allocator.outlook.beliefs import generalizable, posterior
+from allocator.outlook.disclosure import disclosing, of_lab, of_pooled, pooled_claim, survival
 from allocator.outlook.past import Past, past_of
+from allocator.outlook.question import DAYS_A_MONTH, Lab, Question, Signal
 from allocator.types import Matrix, Vector
 
 VERIFIED_AFTER = 3.0

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.outlook.beliefs import Signal, sound
+from allocator.outlook.beliefs import sound
 from allocator.outlook.coming import Possible, jevons_of, next_signals, settled_by_silence
 from allocator.outlook.model import modelled, question_of, ranges_of, signals_of
 from allocator.outlook.past import past_of
+from allocator.outlook.question import Signal
 from allocator.outlook.ranges import bounds
 from allocator.outlook.settlement import Settlement, settlement
 from allocator.types import Matrix, Vector

@@ -12,8 +12,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from allocator.book.idle import idle_keys
 from allocator.book.sections import Settings
-from allocator.book.settings import idle_keys, read_settings, settings_from, settings_schema
+from allocator.book.settings import read_settings, settings_from, settings_schema
 from allocator.errors import BadInput, Breach
 
 LEAST = """[book]

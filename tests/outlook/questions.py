@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.outlook.beliefs import Lab, Question
+from allocator.outlook.question import Lab, Question
 
 OPENED = dt.date(2026, 1, 1)
 LAB = Lab(disclosure=0.85, hazard=0.136, background=0.008)

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.book.evidence import ANY_LAB
-from allocator.outlook.beliefs import Lab, Signal, generalizable, pooled_claim, posterior, survival
+from allocator.book.observed import ANY_LAB
+from allocator.outlook.beliefs import generalizable, posterior
 from allocator.outlook.coming import claim_probability, next_signals
+from allocator.outlook.disclosure import pooled_claim, survival
+from allocator.outlook.question import Lab, Signal
 from allocator.outlook.ranges import Ranges, bounds
 from allocator.outlook.settlement import settlement
 from tests.outlook.questions import LAB, Hundredths, asked, at

@@ -13,11 +13,6 @@ from scipy.integrate import quad, simpson
 
 from allocator.errors import BadInput
 from allocator.outlook.beliefs import (
-    Demand,
-    Lab,
-    Question,
-    Signal,
-    disclosing,
     elasticity,
     expanding,
     generalizable,
@@ -25,9 +20,10 @@ from allocator.outlook.beliefs import (
     moved_by,
     posterior,
     settled,
-    survival,
 )
 from allocator.outlook.coming import claim_probability
+from allocator.outlook.disclosure import disclosing, survival
+from allocator.outlook.question import Demand, Lab, Question, Signal
 from allocator.outlook.ranges import Ranges, bounds
 from tests.outlook.questions import LAB, OPENED, asked, at
 

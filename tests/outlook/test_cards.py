@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from allocator.errors import BadInput
-from allocator.outlook.beliefs import Signal
 from allocator.outlook.cards import Due, Observation, Tie, cards, due
+from allocator.outlook.question import Signal
 
 SCENARIOS = ("generalizable_jevons", "proprietary_jevons")
 LABS = ("OpenAI", "Google DeepMind")

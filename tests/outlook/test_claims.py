@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from allocator.errors import BadInput
-from allocator.outlook.beliefs import Lab, survival
 from allocator.outlook.claims import FORMULAS, CheckedClaim, claims_of
+from allocator.outlook.disclosure import survival
 from allocator.outlook.efficiency import Scenarios, Technique, market
+from allocator.outlook.question import Lab
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

@@ -10,19 +10,10 @@ import numpy as np
 import pytest
 
 import allocator.outlook.coming as under_test
-from allocator.outlook.beliefs import (
-    DAYS_A_MONTH,
-    Demand,
-    Lab,
-    Question,
-    Signal,
-    elasticity,
-    expanding,
-    generalizable,
-    posterior,
-)
+from allocator.outlook.beliefs import elasticity, expanding, generalizable, posterior
 from allocator.outlook.coming import next_signals, settled_by_silence
 from allocator.outlook.past import past_of
+from allocator.outlook.question import DAYS_A_MONTH, Demand, Lab, Question, Signal
 from tests.outlook.questions import OPENED, asked, at, real
 
 DEMAND = Demand(1.2, 0.6, 0.25)

@@ -15,18 +15,11 @@ from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.errors import BadInput
 from allocator.outlook.account import COLUMNS, account_of
-from allocator.outlook.beliefs import (
-    Signal,
-    disclosing,
-    elasticity,
-    expanding,
-    generalizable,
-    likelihood_ratio,
-    moved_by,
-    survival,
-)
+from allocator.outlook.beliefs import elasticity, expanding, generalizable, likelihood_ratio, moved_by
+from allocator.outlook.disclosure import disclosing, survival
 from allocator.outlook.model import Modelled, modelled, probabilities_of, question_of, ranges_of, signals_of
 from allocator.outlook.outlook import outlook_of
+from allocator.outlook.question import Signal
 from allocator.types import Vector
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from allocator.mandate.ambiguity import Known, TotalVariation
-from allocator.outlook.beliefs import Lab, survival
+from allocator.outlook.disclosure import survival
 from allocator.outlook.efficiency import market, scenario_returns, value_multipliers
+from allocator.outlook.question import Lab
 from allocator.program.worst_case import worst_case
 from allocator.types import Matrix, Vector
 from tests.outlook.test_efficiency import NAMES, NOTE, WORLDS
