@@ -217,3 +217,23 @@ def revealed(share: float, costs: tuple[float, ...] = FREE) -> Staged:
         for b, price in zip(beliefs, prices, strict=True)
     )
     return Staged(tree, whole.mandates[:5], outlooks, (Known(),) * 5, Log())
+
+
+def of_one(outlook: Outlook) -> Tree:
+    """Decide today, see a scenario: a tree of one decision."""
+    scenarios, names = outlook.returns.shape
+    return Tree(
+        names=("now",),
+        kinds=("now",),
+        dates=(dt.date(2026, 11, 20),),
+        parents=np.array([-1]),
+        probabilities=np.ones(1),
+        beliefs=outlook.probabilities[None, :],
+        growth=np.ones((1, names)),
+        cash_growth=np.ones(1),
+        leaf_parents=np.zeros(scenarios, dtype=np.int64),
+        leaf_scenarios=np.arange(scenarios),
+        leaf_probabilities=outlook.probabilities,
+        leaf_growth=1 + outlook.returns,
+        leaf_cash_growth=1 + outlook.cash_returns,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +24,11 @@ from allocator.mandate.rules import AtMost, MinimumExpectedReturn
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
-from allocator.outlook.tree import Tree
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.regret import with_hindsight
 from allocator.types import Matrix, Vector
+from tests.trees import of_one
 
 K, N = 4, 5
 SETS: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.2), Box(0.1), KullbackLeibler(0.15), Worst())
@@ -49,24 +48,8 @@ def outlook(seed: int = 7, scenarios: int = K, names: int = N) -> Outlook:
 
 
 def staged(objective: OneDecision, ambiguity: Ambiguity, about: Outlook) -> Staged:
-    scenarios, names = about.returns.shape
-    tree = Tree(
-        names=("now",),
-        kinds=("now",),
-        dates=(dt.date(2026, 11, 20),),
-        parents=np.array([-1]),
-        probabilities=np.ones(1),
-        beliefs=about.probabilities[None, :],
-        growth=np.ones((1, names)),
-        cash_growth=np.ones(1),
-        leaf_parents=np.zeros(scenarios, dtype=np.int64),
-        leaf_scenarios=np.arange(scenarios),
-        leaf_probabilities=about.probabilities,
-        leaf_growth=1 + about.returns,
-        leaf_cash_growth=1 + about.cash_returns,
-    )
-    mandate = Mandate(1.0, 0.0, Known(), (), (), np.zeros(names))
-    return Staged(tree, (mandate,), (about,), (ambiguity,), objective)
+    mandate = Mandate(1.0, 0.0, Known(), (), (), np.zeros(about.returns.shape[1]))
+    return Staged(of_one(about), (mandate,), (about,), (ambiguity,), objective)
 
 
 def start(names: int = N) -> Start:

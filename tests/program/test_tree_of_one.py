@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import replace
 
 import numpy as np
@@ -10,37 +9,22 @@ import pytest
 
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
-from allocator.outlook.tree import Tree
 from allocator.program.decisions import policy_of
 from allocator.program.solve import Limits
 from tests.questions import SETS, Question, random_question
 from tests.textbook import RULES, rich_question
+from tests.trees import of_one
 
 FINE = Limits(tolerance=1e-10)
 
 
 def as_tree(asked: Question) -> Staged:
     """Decide today, see a scenario; the set moves from the mandate to the node, losses are 1 − W."""
-    outlook, names = asked.outlook, len(asked.start.holdings)
-    tree = Tree(
-        names=("now",),
-        kinds=("now",),
-        dates=(dt.date(2026, 11, 20),),
-        parents=np.array([-1]),
-        probabilities=np.ones(1),
-        beliefs=outlook.probabilities[None, :],
-        growth=np.ones((1, names)),
-        cash_growth=np.ones(1),
-        leaf_parents=np.zeros(len(outlook.scenarios), dtype=np.int64),
-        leaf_scenarios=np.arange(len(outlook.scenarios)),
-        leaf_probabilities=outlook.probabilities,
-        leaf_growth=1 + outlook.returns,
-        leaf_cash_growth=1 + outlook.cash_returns,
-    )
-    return Staged(tree, (asked.mandate,), (outlook,), (asked.mandate.ambiguity,), Linear())
+    tree = of_one(asked.outlook)
+    return Staged(tree, (asked.mandate,), (asked.outlook,), (asked.mandate.ambiguity,), Linear())
 
 
-def same(asked: Question) -> None:
+def assert_same_optimum(asked: Question) -> None:
     """Both optima, by the mandate's own formula and by the tree's, on both portfolios."""
     one, tree = asked.optimum(FINE), policy_of(as_tree(asked), asked.start, FINE)
 
@@ -56,16 +40,16 @@ def test_a_tree_of_one_decision_gives_the_one_period_program_s_optimum_with_cost
     if seed % 4 == 3:
         p = np.where(np.arange(4) == seed % 3, 0.0, asked.outlook.probabilities)
         asked = replace(asked, outlook=replace(asked.outlook, probabilities=p / p.sum()))
-    same(asked)
+    assert_same_optimum(asked)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_tree_of_one_decision_gives_the_one_period_program_s_optimum_with_impact(seed: int) -> None:
-    same(rich_question(seed, "impact", ambiguity=SETS[seed % 5], risk_aversion=0.0))
+    assert_same_optimum(rich_question(seed, "impact", ambiguity=SETS[seed % 5], risk_aversion=0.0))
 
 
 @pytest.mark.parametrize("at", range(28))
 def test_a_tree_of_one_decision_gives_the_one_period_program_s_optimum_under_every_rule(at: int) -> None:
     """Each rule where it binds, under two sets or three, and all of them together."""
     kinds = RULES if at >= 24 else (RULES[at % len(RULES)],)
-    same(rich_question(at, *kinds, ambiguity=SETS[(at + at // len(RULES)) % 5], risk_aversion=0.0))
+    assert_same_optimum(rich_question(at, *kinds, ambiguity=SETS[(at + at // len(RULES)) % 5], risk_aversion=0.0))
