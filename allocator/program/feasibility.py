@@ -23,7 +23,7 @@ import scipy.sparse as sp
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
+from allocator.mandate.rules import Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.program.epigraphs import Columns, Cuts, epigraph_of, impact_cuts, in_columns
@@ -39,8 +39,10 @@ _NEAR = 1e-7
 """Where cuts end before that, what is left may be this much: a tenth of what a certificate allows."""
 _ROUNDS = 200
 _TOLERANCE = 1e-9
-_SOLVES_AFRESH = 6000
-"""Cuts beyond which the program is made anew: it is small again, and what it needs it finds again."""
+_LEFT = 1e-6
+"""Of the account: rules say nothing of weights where less is left."""
+_CUTS = 300
+"""Cuts beyond which those that no longer hold anything back are dropped: what they were needed for finds them again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,8 @@ class Feasibility:
         self._rows = mandate.rows.on(outlook)
         self._room, self._room_limit = self._rooms()
         self._first_slack = self._columns.total
+        self._missed_by: list[Vector] = []
+        self._cores: list[frozenset[int]] = []
         self._build()
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:
@@ -138,9 +142,23 @@ class Feasibility:
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
         solver.passModel(model)
-        self._cuts = 0
+        self._cuts, self._crowded = 0, _CUTS
         for epigraph in self._epigraphs:
             self._add(epigraph.first)
+
+    def _drop_idle_cuts(self) -> None:
+        """Delete the cuts whose rows are slack at the last basis, which stays one."""
+        first = self._solver.getNumRow() - self._cuts
+        basis = self._solver.getBasis()
+        if basis.valid:
+            idle = [
+                row
+                for row in range(first, first + self._cuts)
+                if basis.row_status[row] == highspy.HighsBasisStatus.kBasic
+            ]
+            self._solver.deleteRows(len(idle), np.array(idle, dtype=np.int32))
+            self._cuts -= len(idle)
+        self._crowded = self._cuts + _CUTS
 
     def elastic(
         self,
@@ -158,8 +176,8 @@ class Feasibility:
         `together` (prices, most) bounds a priced violation. `limits` are other limits than stated; with `free`, slacks
         may be negative: then the total says how much room is left.
         """
-        if self._cuts > _SOLVES_AFRESH:
-            self._build()
+        if self._cuts > self._crowded:
+            self._drop_idle_cuts()
         count, together = len(self.members), list(together)
         costs, upper, lower = np.zeros(count), np.full(count, np.inf), np.zeros(count)
         for member, price in relaxed.items():
@@ -176,7 +194,10 @@ class Feasibility:
             self._move(member, limit)
         try:
             bounded = {member for prices, _ in together for member in prices}
-            return self._solve(relaxed, {*kept, *relaxed, *bounded}, enough)
+            found = self._solve(relaxed, {*kept, *relaxed, *bounded}, enough)
+            if found is not None and not limits and not found.total > enough and found.trade.value > _LEFT:
+                self._missed_by.append(self._violations(found))
+            return found
         finally:
             for member in limits:
                 self._move(member, self.members[member].stated)
@@ -185,9 +206,44 @@ class Feasibility:
                 self._cuts -= 1
 
     def holds(self, members: Iterable[int]) -> bool:
-        """Whether these members can hold together, all others left aside."""
-        found = self.elastic(dict.fromkeys(members, 1.0), enough=HOLDS)
-        return found is not None and bool(found.total <= HOLDS)
+        """Whether these members can hold together, all others left aside.
+
+        A portfolio met before may answer, or a part of them that is known not to hold: of an earlier question the
+        members whose rows have no price are not needed for its answer.
+        """
+        asked = frozenset(members)
+        at = sorted(asked)
+        if any(missed[at].sum() <= HOLDS for missed in self._missed_by):
+            return True
+        if self.core(asked) is not None:
+            return False
+        found = self.elastic(dict.fromkeys(at, 1.0), enough=HOLDS)
+        if found is None:
+            return False
+        if found.total > HOLDS:
+            self._cores.append(frozenset(i for i in at if found.prices[i] > 0))
+        return bool(found.total <= HOLDS)
+
+    def core(self, members: Iterable[int]) -> frozenset[int] | None:
+        """The smallest part of these members that is known not to hold together; None where none is."""
+        asked = frozenset(members)
+        return min((core for core in self._cores if core <= asked), key=len, default=None)
+
+    def _violations(self, found: Missed) -> Vector:
+        """(M,) what each member's worst row is missed by, by the formulas, at a portfolio whose costs are its own."""
+        point = found.point[: self._columns.total]
+        linear = self._base[: len(self._rows.labels)] @ point - self._limits[: len(self._rows.labels)]
+        convex = [
+            -float(
+                slack(
+                    rule.tangent(rule.steepest(found.trade, self._outlook), self._outlook).on(self._outlook),
+                    found.trade,
+                )[0]
+            )
+            for rule in self._mandate.convex_rules
+        ]
+        missed = np.maximum(np.concatenate([linear, convex]), 0.0)
+        return np.array([missed[list(member.rows)].max() for member in self.members])
 
     def room(self, member: int, point: Vector) -> float:
         """What a unit of the member's limit, loosened, makes of room in its row at a point; the least of its rows."""

@@ -25,9 +25,10 @@ from allocator.mandate.rules import (
 )
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
-from allocator.program import conflicts
+from allocator.program import conflicts, feasibility
 from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
+from allocator.program.feasibility import Feasibility
 from tests.hopeless import demanding, hopeless, mended, possible
 from tests.questions import Question, no_cash, question
 
@@ -106,6 +107,33 @@ def test_all_conflicts_of_up_to_four_rules_are_found_as_counting_finds_them(seed
     assert not error.cut_short
     assert {frozenset(conflict) for conflict in error.conflicts if len(conflict) < 4} == set(found)
     assert len(error.rules) == min(map(len, error.conflicts))
+
+
+@pytest.mark.parametrize("one", [(LINEAR[0], False, False), (CONES[0], True, False), (IMPACT[0], False, True)])
+def test_what_is_known_to_clash_or_to_hold_is_not_solved_again(one: tuple[int, bool, bool]) -> None:
+    asked = made(one)
+    asking = Feasibility(asked.start, asked.outlook, asked.mandate)
+    labels, conflict = [member.label for member in asking.members], refused(asked).rules
+    clash = [labels.index(label) for label in conflict]
+    assert not asking.holds(clash)
+    assert asking.holds(clash[1:])
+    solved = asking.solves
+
+    assert not asking.holds(range(len(labels)))
+    assert asking.holds(clash[2:])
+    assert asking.solves == solved
+
+
+def test_cuts_that_hold_nothing_back_are_dropped_and_what_was_said_is_said_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feasibility, "_CUTS", 5)
+    for one in ASKED[160:280:7]:
+        asked = made(one)
+        error = refused(asked)
+        assert not possible(asked, error.rules)
+        for label in error.rules:
+            assert possible(asked, [other for other in error.rules if other != label])
 
 
 def test_a_mandate_that_can_hold_is_never_called_hopeless() -> None:
