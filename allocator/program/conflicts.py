@@ -76,7 +76,7 @@ def in_words(conflict: Sequence[Member]) -> str:
 
 def _first(feasibility: Feasibility, asked: Sequence[int]) -> list[int] | None:
     """One irreducible conflict; None where all can hold together, empty where not even the account's equations do."""
-    elastic = feasibility.elastic(dict.fromkeys(asked, 1.0))
+    elastic = feasibility.elastic(dict.fromkeys(asked, 1.0), enough=HOLDS)
     if elastic is None:
         return []
     if elastic.total <= HOLDS:

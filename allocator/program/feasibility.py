@@ -12,7 +12,7 @@ program is a relaxation: what it calls impossible is impossible, and what it cal
 
 It may also meet a rule by burning money, which no order does: by buying and selling one name at once, or by an impact
 above the curve. Then the same portfolio is tried with trades netted, then the one that burns least, and where neither
-misses as little, integers decide (`waste`).
+misses as little, integers decide (`waste`), but not the curves of many impacts: there an answer may still burn money.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.program.epigraphs import Columns, Cuts, epigraph_of, impact_cuts, in_columns
 from allocator.program.members import Member, members_of
-from allocator.program.waste import least_missed
+from allocator.program.waste import FEW, least_missed
 from allocator.types import Vector
 
 HOLDS = 1e-7
@@ -110,6 +110,7 @@ class Feasibility:
         self._first_slack = self._columns.total
         self._missed_by: list[Vector] = []
         self._cores: list[frozenset[int]] = []
+        self._waste_is_hard = False
         self._build()
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:
@@ -264,8 +265,8 @@ class Feasibility:
     def _without_waste(self, asked: _Asked, found: Missed) -> Missed | None:
         """The least violation by a portfolio that burns no money; None where there is none.
 
-        Raises:
-            NotSolved: that was not found out in time.
+        Where telling takes more work than one question may, the answer stays what it is with waste: whoever solves the
+        program finds that (`plan.targets.solved`), and no plan comes of it.
         """
         netted, burned = self._netted(found.point)
         if burned <= _BURNED:
@@ -285,7 +286,14 @@ class Feasibility:
             self._add(cuts)
             return False, cuts
 
-        point = least_missed(self._solver, self._columns, self._mandate.impact, check)
+        impact = self._mandate.impact
+        if self._waste_is_hard or (impact is not None and np.count_nonzero(impact) > FEW):
+            return found
+        try:
+            point = least_missed(self._solver, self._columns, impact, check)
+        except NotSolved:
+            self._waste_is_hard = True  # of the next question, too: the time is better spent on others
+            return found
         # integers have no prices: every member may be needed for the answer
         return None if point is None else self._judged(asked, self._netted(point)[0])
 
