@@ -6,6 +6,7 @@ shares nothing with the search for conflicts.
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ from allocator.mandate.rules import (
     VolatilityLimit,
     WorstCaseFloor,
 )
-from tests.questions import Question, caps, names, random_question, space
+from allocator.types import Vector
+from tests.questions import Question, Space, caps, names, random_question, space
 
 COUNT = 6
 _NOISE = 3e-7
@@ -79,23 +81,73 @@ def demanding(seed: int, *, cones: bool = False, impact: bool = False) -> Questi
 
 
 def possible(asked: Question, labels: Sequence[str] | None = None) -> bool:
-    """Whether these rules (all of them, where none are named) can hold together; purchases and sales are one rule."""
+    """Whether these rules (all of them, where none are named) can hold together; purchases and sales are one rule.
+
+    No name may be bought and sold at once where that costs money: every choice of directions is tried.
+    """
     rows = asked.mandate.rows.labels
     wanted = None if labels is None else set(labels)
     dropped = [i for i, label in enumerate(rows) if wanted is not None and _named(label) not in wanted]
     convex = [rule for rule in asked.mandate.convex_rules if wanted is None or rule.label in wanted]
+    dear = bool(asked.mandate.cost_rates.any()) or asked.mandate.impact is not None
     if not convex and asked.mandate.impact is None:
-        return space(asked).without(dropped).feasible()
-    return _least_missed(asked, dropped, convex) <= _NOISE
+        area = space(asked).without(dropped)
+        return area.feasible() and (not dear or any(_one_way(area, way).feasible() for way in _ways()))
+    if _least_missed(asked, dropped, convex) > _NOISE:
+        return False
+    if not dear or _wastes_nothing(asked, dropped, convex):
+        return True
+    return any(_least_missed(asked, dropped, convex, way) <= _NOISE for way in _ways())
+
+
+def _ways() -> list[Vector]:
+    """Every choice of which names are bought."""
+    return [np.array(way) for way in itertools.product((1.0, 0.0), repeat=COUNT)]
+
+
+def _one_way(area: Space, way: Vector) -> Space:
+    """The names of `way` are bought only, the others sold only."""
+    return replace(area, most=area.most * np.concatenate([way, 1 - way]))
 
 
 def _named(label: str) -> str:
     return re.sub(r" \((purchases|sales)\)$", "", label)
 
 
-def _least_missed(asked: Question, dropped: Sequence[int], convex: Sequence[ConvexRule]) -> float:
-    """The least by which the worst missed of the rules is missed."""
-    area, start, outlook = space(asked), asked.start, asked.outlook
+def _least_missed(
+    asked: Question, dropped: Sequence[int], convex: Sequence[ConvexRule], way: Vector | None = None
+) -> float:
+    """The least by which the worst missed of the rules is missed; of a `way`, at impact as it is where that is found.
+
+    Impact as it is, and no dearer, is no convex set: tangents of its cost at the last trades, from below, lead there.
+    """
+    missed, bought, sold, _ = _nearest(asked, dropped, convex, way)
+    if asked.mandate.impact is None or way is None:
+        return missed
+    for _ in range(4):
+        missed, bought, sold, _ = _nearest(asked, dropped, convex, way, at=np.maximum(bought + sold, 0.0))
+    return missed
+
+
+def _wastes_nothing(asked: Question, dropped: Sequence[int], convex: Sequence[ConvexRule]) -> bool:
+    """Whether the cheapest trades that keep the rules, where waste is allowed, waste nothing."""
+    _, bought, sold, moved = _nearest(asked, dropped, convex, cheapest=True)
+    rates, impact = asked.mandate.cost_rates, asked.mandate.impact
+    true = 0.0 if impact is None else float(impact @ np.maximum(bought + sold, 0.0) ** 1.5)
+    return float(2 * rates @ np.minimum(bought, sold)) + max(moved - true, 0.0) <= 10 * _NOISE
+
+
+def _nearest(
+    asked: Question,
+    dropped: Sequence[int],
+    convex: Sequence[ConvexRule],
+    way: Vector | None = None,
+    *,
+    at: Vector | None = None,
+    cheapest: bool = False,
+) -> tuple[float, Vector, Vector, float]:
+    """What the worst missed rule is missed by at least, the purchases and sales there, and what impact costs."""
+    area, start, outlook, impact = space(asked), asked.start, asked.outlook, asked.mandate.impact
     bought, sold = cp.Variable(COUNT, nonneg=True), cp.Variable(COUNT, nonneg=True)
     missed, moved = cp.Variable(nonneg=True), cp.Variable(nonneg=True)
     rates = asked.mandate.cost_rates
@@ -103,24 +155,30 @@ def _least_missed(asked: Question, dropped: Sequence[int], convex: Sequence[Conv
     cash = start.cash - (1 + rates) @ bought + (1 - rates) @ sold - moved
     wealth = cp.sum(holdings) + cash
     within: list[cp.Constraint] = [sold <= start.holdings, cash >= 0]
-    if asked.mandate.impact is None:
-        within.append(moved == 0)
-    else:
-        within.append(moved >= asked.mandate.impact @ cp.power(bought + sold, 1.5))
+    if way is not None:
+        within += [bought <= way, sold <= (1 - way) * start.holdings]
+    within.append(moved == 0 if impact is None else moved >= impact @ cp.power(bought + sold, 1.5))
+    if at is not None and impact is not None:
+        within.append(moved <= (1.5 * impact * np.sqrt(at)) @ (bought + sold) - 0.5 * float(impact @ at**1.5) + 1e-9)
     rows, kept = asked.mandate.rows.on(outlook), [i for i in range(len(area.limits) - 1) if i not in set(dropped)]
     left = rows.holdings @ holdings + rows.cash * cash + rows.buys @ bought + rows.sells @ sold
     if kept:
         within.append((left - rows.wealth * wealth - rows.limit)[kept] <= missed)
     for rule in convex:
         within.append(_function(rule, asked, holdings, cash, wealth) <= missed)
-    problem = cp.Problem(cp.Minimize(missed), within)
+    aim = rates @ (bought + sold) + moved if cheapest else missed
+    if cheapest:
+        within.append(missed <= _NOISE)
+    problem = cp.Problem(cp.Minimize(aim), within)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
         with suppress(cp.SolverError):
             problem.solve("CLARABEL")
-    if problem.status != cp.OPTIMAL:  # a corner where it makes no progress
-        problem.solve("SCS", eps=1e-9, max_iters=500_000)
-    return float(problem.value)
+        if problem.status != cp.OPTIMAL and not cheapest:  # a corner where it makes no progress
+            problem.solve("SCS", eps=1e-9, max_iters=500_000)
+    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+        return np.inf, np.zeros(COUNT), np.zeros(COUNT), np.inf
+    return float(missed.value), np.asarray(bought.value), np.asarray(sold.value), float(moved.value)
 
 
 def _function(

@@ -15,12 +15,15 @@ from allocator.plan.certificate import Certificate, certify
 from allocator.plan.restraint import Restrained, least_traded
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
+from allocator.program.conflicts import explain_conflict
 from allocator.program.solve import Limits, Program, Solution
 from allocator.program.tiers import GivenUp, give_way
 from allocator.types import Vector
 
 _DUST = 1e-9
 """A fractional trade below this part of the account is the solver's noise, not a wish."""
+_BURNED = 1e-7
+"""Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""
 _ROOM = (0.0, 1e-4, 2e-4)
 """Limits that only just hold may leave a solver no room to work in: then each is a basis point looser, then two."""
 
@@ -145,7 +148,7 @@ def solved(
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
     Raises:
-        Infeasible: the rules cannot hold together.
+        Infeasible: the rules cannot hold together, or only by buying and selling one name at once to be rid of money.
         NotSolved: no solver's solution passes both checks.
     """
     refused: dict[str, str] = {}
@@ -154,6 +157,13 @@ def solved(
         try:
             return certified(start, outlook, mandate, solution, value)
         except NotSolved as error:
+            if as_trade(start, mandate, solution.holdings, 1.0).cash - solution.cash > _BURNED:
+                if (conflict := explain_conflict(start, outlook, mandate)) is not None:
+                    raise conflict from None
+                raise NotSolved(
+                    "the best that these rules allow on paper burns money, as by buying and selling one name at once; "
+                    "loosen what asks for little cash, or for much of what is held, a little"
+                ) from None
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
 

@@ -76,7 +76,7 @@ def in_words(conflict: Sequence[Member]) -> str:
 
 def _first(feasibility: Feasibility, asked: Sequence[int]) -> list[int] | None:
     """One irreducible conflict; None where all can hold together, empty where not even the account's equations do."""
-    elastic = feasibility.elastic(dict.fromkeys(asked, 1.0))
+    elastic = feasibility.elastic(dict.fromkeys(asked, 1.0), enough=HOLDS)
     if elastic is None:
         return []
     if elastic.total <= HOLDS:
@@ -91,13 +91,16 @@ def irreducible(feasibility: Feasibility, suspects: Sequence[int]) -> list[int]:
     """Deletion filter (Chinneck and Dravnieks 1991): drop what is not needed for the conflict."""
     kept = list(suspects)
     for i in suspects:
+        if i not in kept:
+            continue
         without = [j for j in kept if j != i]
         try:
             held = feasibility.holds(without)
         except NotSolved:  # not known to be needed, and not known not to be: it stays
             continue
         if not held:
-            kept = without
+            core = feasibility.core(without)
+            kept = without if core is None else [j for j in without if j in core]
     return kept
 
 
@@ -165,7 +168,8 @@ class _Search:
         kept += [i for i in others if i not in set(outside)]
         left = []
         for i in outside:
-            if self.feasibility.holds([*kept, i]):
+            # out of time, what is left out is more than need be: a conflict meets that, too
+            if not self._spent() and self.feasibility.holds([*kept, i]):
                 kept.append(i)
             else:
                 left.append(i)

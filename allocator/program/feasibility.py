@@ -9,12 +9,16 @@ m_i ≥ impact_i·(b_i + s_i)^1.5. A tangent belongs to its function and not to 
 Every rule has a slack. A rule that is off may use it for nothing, a relaxed one pays for it, a kept one has none:
 between two questions only costs and bounds change, and the last basis is the next start. Until the last cut the
 program is a relaxation: what it calls impossible is impossible, and what it calls possible is checked by the formulas.
+
+It may also meet a rule by burning money, which no order does: by buying and selling one name at once, or by an impact
+above the curve. Then the same portfolio is tried with trades netted, then the one that burns least, and where neither
+misses as little, integers decide (`waste`), but not the curves of many impacts: there an answer may still burn money.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import highspy
@@ -23,11 +27,12 @@ import scipy.sparse as sp
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
+from allocator.mandate.rules import Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.program.epigraphs import Columns, Cuts, epigraph_of, impact_cuts, in_columns
 from allocator.program.members import Member, members_of
+from allocator.program.waste import FEW, least_missed
 from allocator.types import Vector
 
 HOLDS = 1e-7
@@ -39,8 +44,12 @@ _NEAR = 1e-7
 """Where cuts end before that, what is left may be this much: a tenth of what a certificate allows."""
 _ROUNDS = 200
 _TOLERANCE = 1e-9
-_SOLVES_AFRESH = 6000
-"""Cuts beyond which the program is made anew: it is small again, and what it needs it finds again."""
+_BURNED = 1e-8
+"""Of the account: less is no waste, but the last digits of costs."""
+_LEFT = 1e-6
+"""Of the account: rules say nothing of weights where less is left."""
+_CUTS = 300
+"""Cuts beyond which those that no longer hold anything back are dropped: what they were needed for finds them again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +62,31 @@ class Missed:
     """(M,) what the total falls by where a member is loosened by a unit of its row."""
     trade: Trade
     point: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """One question of `Feasibility.elastic`, in its words."""
+
+    relaxed: Mapping[int, float]
+    kept: frozenset[int]
+    together: tuple[tuple[Mapping[int, float], float], ...]
+    limits: Mapping[int, float]
+    free: bool
+
+    @property
+    def wanted(self) -> set[int]:
+        """Every member that counts."""
+        return {*self.kept, *self.relaxed, *(member for prices, _ in self.together for member in prices)}
+
+    def total(self, by: Vector) -> float:
+        """The priced violation."""
+        return float(sum(price * by[member] for member, price in self.relaxed.items()))
+
+    @property
+    def noise(self) -> float:
+        """What two totals of one portfolio may differ by."""
+        return _CUT * max(1.0, *self.relaxed.values())
 
 
 class Feasibility:
@@ -74,6 +108,9 @@ class Feasibility:
         self._rows = mandate.rows.on(outlook)
         self._room, self._room_limit = self._rooms()
         self._first_slack = self._columns.total
+        self._missed_by: list[Vector] = []
+        self._cores: list[frozenset[int]] = []
+        self._waste_is_hard = False
         self._build()
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:
@@ -138,9 +175,23 @@ class Feasibility:
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
         solver.passModel(model)
-        self._cuts = 0
+        self._cuts, self._crowded = 0, _CUTS
         for epigraph in self._epigraphs:
             self._add(epigraph.first)
+
+    def _drop_idle_cuts(self) -> None:
+        """Delete the cuts whose rows are slack at the last basis, which stays one."""
+        first = self._solver.getNumRow() - self._cuts
+        basis = self._solver.getBasis()
+        if basis.valid:
+            idle = [
+                row
+                for row in range(first, first + self._cuts)
+                if basis.row_status[row] == highspy.HighsBasisStatus.kBasic
+            ]
+            self._solver.deleteRows(len(idle), np.array(idle, dtype=np.int32))
+            self._cuts -= len(idle)
+        self._crowded = self._cuts + _CUTS
 
     def elastic(
         self,
@@ -158,25 +209,28 @@ class Feasibility:
         `together` (prices, most) bounds a priced violation. `limits` are other limits than stated; with `free`, slacks
         may be negative: then the total says how much room is left.
         """
-        if self._cuts > _SOLVES_AFRESH:
-            self._build()
-        count, together = len(self.members), list(together)
+        if self._cuts > self._crowded:
+            self._drop_idle_cuts()
+        count, asked = len(self.members), _Asked(relaxed, frozenset(kept), tuple(together), limits, free)
         costs, upper, lower = np.zeros(count), np.full(count, np.inf), np.zeros(count)
         for member, price in relaxed.items():
             costs[member] = price
-        for member in kept:
-            upper[member] = 0.0
+        upper[list(asked.kept)] = 0.0
         if free:
             lower[list(relaxed)] = -10.0
         at = np.arange(self._first_slack, self._first_slack + count, dtype=np.int32)
         self._solver.changeColsCost(count, at, costs)
         self._solver.changeColsBounds(count, at, lower, upper)
-        held = [self._hold(prices, most) for prices, most in together]
+        held = [self._hold(prices, most) for prices, most in asked.together]
         for member, limit in limits.items():
             self._move(member, limit)
         try:
-            bounded = {member for prices, _ in together for member in prices}
-            return self._solve(relaxed, {*kept, *relaxed, *bounded}, enough)
+            found = self._solve(relaxed, asked.wanted, enough)
+            if found is not None and not found.total > enough:
+                found = self._without_waste(asked, found)
+            if found is not None and not limits and not found.total > enough and found.trade.value > _LEFT:
+                self._missed_by.append(np.maximum(self._violations(found.point), 0.0))
+            return found
         finally:
             for member in limits:
                 self._move(member, self.members[member].stated)
@@ -185,9 +239,131 @@ class Feasibility:
                 self._cuts -= 1
 
     def holds(self, members: Iterable[int]) -> bool:
-        """Whether these members can hold together, all others left aside."""
-        found = self.elastic(dict.fromkeys(members, 1.0), enough=HOLDS)
-        return found is not None and bool(found.total <= HOLDS)
+        """Whether these members can hold together, all others left aside.
+
+        A portfolio met before may answer, or a part of them that is known not to hold: of an earlier question the
+        members whose rows have no price are not needed for its answer.
+        """
+        asked = frozenset(members)
+        at = sorted(asked)
+        if any(missed[at].sum() <= HOLDS for missed in self._missed_by):
+            return True
+        if self.core(asked) is not None:
+            return False
+        found = self.elastic(dict.fromkeys(at, 1.0), enough=HOLDS)
+        if found is None:
+            return False
+        if found.total > HOLDS:
+            self._cores.append(frozenset(i for i in at if found.prices[i] > 0))
+        return bool(found.total <= HOLDS)
+
+    def core(self, members: Iterable[int]) -> frozenset[int] | None:
+        """The smallest part of these members that is known not to hold together; None where none is."""
+        asked = frozenset(members)
+        return min((core for core in self._cores if core <= asked), key=len, default=None)
+
+    def _without_waste(self, asked: _Asked, found: Missed) -> Missed | None:
+        """The least violation by a portfolio that burns no money; None where there is none.
+
+        Where telling takes more work than one question may, the answer stays what it is with waste: whoever solves the
+        program finds that (`plan.targets.solved`), and no plan comes of it.
+        """
+        netted, burned = self._netted(found.point)
+        if burned <= _BURNED:
+            return found
+        tried = self._judged(asked, netted)
+        if tried is None or tried.total > found.total + asked.noise:
+            cheapest = self._cheapest(asked, found)
+            tried = None if cheapest is None else self._judged(asked, self._netted(cheapest.point)[0])
+        if tried is not None and tried.total <= found.total + asked.noise:
+            return replace(tried, prices=found.prices)
+
+        def check(point: Vector) -> tuple[bool, Cuts]:
+            judged = self._judged(asked, self._netted(point)[0])
+            if judged is not None and judged.total <= asked.total(point[self._first_slack :]) + asked.noise:
+                return True, Cuts.all([], self._columns.total)
+            cuts, _ = self._violated(point, asked.wanted)
+            self._add(cuts)
+            return False, cuts
+
+        impact = self._mandate.impact
+        if self._waste_is_hard or (impact is not None and np.count_nonzero(impact) > FEW):
+            return found
+        try:
+            point = least_missed(self._solver, self._columns, impact, check)
+        except NotSolved:
+            self._waste_is_hard = True  # of the next question, too: the time is better spent on others
+            return found
+        # integers have no prices: every member may be needed for the answer
+        return None if point is None else self._judged(asked, self._netted(point)[0])
+
+    def _cheapest(self, asked: _Asked, found: Missed) -> Missed | None:
+        """A portfolio that misses by as little, and pays least for its trades."""
+        count, names, trades = len(self.members), self._columns.names, self._columns.cash
+        at = np.arange(self._first_slack + count, dtype=np.int32)
+        costs = np.zeros(len(at))
+        costs[: 2 * names] = np.tile(self._mandate.cost_rates, 2)
+        costs[2 * names : trades] = 1.0
+        row = self._hold(asked.relaxed, found.total + _TOLERANCE)
+        self._solver.changeColsCost(len(at), at, costs)
+        try:
+            return self._solve(asked.relaxed, asked.wanted, np.inf)
+        except NotSolved:
+            return None
+        finally:
+            self._solver.changeColsCost(len(at), at, np.zeros(len(at)))
+            self._solver.changeColsCost(
+                len(asked.relaxed),
+                np.array([self._first_slack + member for member in asked.relaxed], dtype=np.int32),
+                np.array(list(asked.relaxed.values())),
+            )
+            self._solver.deleteRows(1, np.array([row], dtype=np.int32))
+            self._cuts -= 1
+
+    def _netted(self, point: Vector) -> tuple[Vector, float]:
+        """The point without waste, and what was burned: each name traded one way only, at what that costs."""
+        names, columns = self._columns.names, self._columns
+        netted = point.copy()
+        both = np.minimum(point[:names], point[names : 2 * names])
+        bought, sold = np.maximum(point[:names] - both, 0.0), np.maximum(point[names : 2 * names] - both, 0.0)
+        netted[:names], netted[names : 2 * names] = bought, sold
+        if self._mandate.impact is not None:
+            netted[2 * names : 3 * names] = self._mandate.impact * (bought + sold) ** 1.5
+        cash = self._start.cash + float(sold.sum() - bought.sum() - self._mandate.costs(bought, sold).sum())
+        burned = cash - float(point[columns.cash])
+        netted[[columns.cash, columns.wealth]] += burned
+        return netted, burned
+
+    def _judged(self, asked: _Asked, point: Vector) -> Missed | None:
+        """What a point misses, by the formulas; None where it breaks what is kept."""
+        trade = self._columns.trade(point)
+        if trade.value <= _LEFT or point[self._columns.cash] < -_NEAR:
+            return None
+        by = self._violations(point, asked.limits)
+        if any(by[member] > _NEAR for member in asked.kept):
+            return None
+        by = np.maximum(by, -10.0 if asked.free else 0.0)
+        if any(
+            sum(price * by[m] for m, price in prices.items()) > most + asked.noise for prices, most in asked.together
+        ):
+            return None
+        prices = np.zeros(len(self.members))
+        prices[list(asked.relaxed)] = 1.0
+        return Missed(asked.total(by), by, prices, trade, point)
+
+    def _violations(self, point: Vector, limits: Mapping[int, float] = MappingProxyType({})) -> Vector:
+        """(M,) what each member's worst row is missed by, by the formulas; negative is room to spare."""
+        here, trade = point[: self._columns.total], self._columns.trade(point)
+        linear = self._base[: len(self._rows.labels)] @ here - self._limits[: len(self._rows.labels)]
+        convex = [
+            -float(slack(rule.tangent(rule.steepest(trade, self._outlook), self._outlook).on(self._outlook), trade)[0])
+            for rule in self._mandate.convex_rules
+        ]
+        missed = np.concatenate([linear, convex])
+        for member, limit in limits.items():
+            rows, one = list(self.members[member].rows), self.members[member]
+            missed[rows] -= one.sense * (limit - one.stated) * (self._room[rows] @ here + self._room_limit[rows])
+        return np.array([missed[list(member.rows)].max() for member in self.members])
 
     def room(self, member: int, point: Vector) -> float:
         """What a unit of the member's limit, loosened, makes of room in its row at a point; the least of its rows."""
