@@ -18,6 +18,8 @@ from allocator.plan.stages import StagedPlan
 
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
+_FULL = 76
+"""Columns that the table of caution takes; a narrower terminal is shown fewer columns, not broken words."""
 _OTHERS = 60
 """Columns that the table of caution takes besides the trades."""
 _LARGE = 0.005
@@ -45,9 +47,11 @@ def show_staged(plan: StagedPlan, release: Sequence[Release], departure: Departu
 
 def show_release(out: Console, release: Sequence[Release], measure: str = "sure return") -> None:
     """The table that the mission is about: what is believed, guarded against and held at each review."""
-    heading(out, "When caution is released")
-    numbers = ("chance", "P(gen)", "radius", "caution", "eff/cap")
-    made = table("if", *numbers, "largest trades, %", right=numbers)
+    heading(out, "When caution is released" if len(release) > 1 else "What caution costs")
+    full = out.width >= _FULL
+    numbers = ("chance", "P(gen)", *(("radius",) if full else ()), "caution", "eff/cap")
+    made = table("if", *numbers, *(("largest trades, %",) if full else ()), right=("if", *numbers))
+    made.columns[0].justify = "left"
     shown, day = 2 if out.width < _WIDE else 5, None
     for one in release:
         if one.kind != "now" and one.date != day:
@@ -57,16 +61,17 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
             one.kind,
             percents(one.probability, 0),
             "" if one.generalizable is None else percents(one.generalizable, 0),
-            f"{one.radius:.3f}",
+            *((f"{one.radius:.3f}",) if full else ()),
             "none" if one.caution_bps is None else f"{one.caution_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
-            _moves(one, shown, out.width - _OTHERS),
+            *((_moves(one, shown, out.width - _OTHERS),) if full else ()),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
     out.print(made)
+    radius = " Radius: how far probabilities may be wrong." if full else ""
     out.print(
-        "Chance: of coming there. Radius: how far probabilities may be wrong. Caution: what guarding costs from there "
-        f"on if the belief is right, in bps of {measure}. Eff/cap: efficiency and capital intensity after the trades."
+        f"Chance: of coming there.{radius} Caution: what guarding costs from there on if the belief is right, in bps "
+        f"of {measure}. Eff/cap: efficiency and capital intensity after the trades."
     )
     settled = [one for one in release if one.settled and one.kind != "now"]
     if settled:

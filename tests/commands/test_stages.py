@@ -119,3 +119,15 @@ def test_explaining_a_book_of_a_utility_is_refused_with_the_cure(sample: Path, r
     told = " ".join(answer.stderr.split())
     assert "mandate.objective is for the tree of decisions, and this plan is of one period (got 'log')" in told
     assert "use `allocator rebalance` or rebalance_in_stages, or choose return_minus_risk" in told
+
+
+def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(
+    sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = ran("rebalance", sample).stdout.partition("When caution is released")[2].splitlines()
+    kinds = [line.split()[0] for line in shown[3:19] if line.strip()]
+
+    assert shown[1].split() == ["if", "chance", "P(gen)", "caution", "eff/cap"]
+    assert set(kinds) <= {"now", "silent", "claimed", "verified", "refuted", "2027-02-20", "2027-05-20", "2027-08-20"}
+    assert kinds.count("silent") == kinds.count("claimed") == 3
