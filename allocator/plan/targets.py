@@ -157,7 +157,7 @@ def solved(
         try:
             return certified(start, outlook, mandate, solution, value)
         except NotSolved as error:
-            if as_trade(start, mandate, solution.holdings, 1.0).cash - solution.cash > _BURNED:
+            if _burns(start, mandate, solution):
                 if (conflict := explain_conflict(start, outlook, mandate)) is not None:
                     raise conflict from None
                 raise NotSolved(
@@ -166,6 +166,13 @@ def solved(
                 ) from None
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
+
+
+def _burns(start: Start, mandate: Mandate, solution: Solution) -> bool:
+    """Whether its own trades lead to its holdings, and leave more cash than it has."""
+    apart = np.abs(start.holdings + solution.bought - solution.sold - solution.holdings).max(initial=0.0)
+    left = as_trade(start, mandate, solution.holdings, 1.0).cash
+    return bool(apart <= _BURNED and left - solution.cash > _BURNED)
 
 
 def certified(

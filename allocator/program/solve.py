@@ -41,6 +41,8 @@ class Solution:
 
     holdings: Vector
     cash: float
+    bought: Vector
+    sold: Vector
     multipliers: Multipliers
     solver: str
     attempts: tuple[str, ...]
@@ -150,6 +152,8 @@ class Program:
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
             float(variables.cash.value),
+            np.asarray(variables.buys.value, dtype=float).copy(),
+            np.asarray(variables.sells.value, dtype=float).copy(),
             multipliers,
             solver,
             attempts,

@@ -126,7 +126,8 @@ def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     shown = ran("rebalance", sample).stdout.partition("When caution is released")[2].splitlines()
-    kinds = [line.split()[0] for line in shown[3:19] if line.strip()]
+    rows = shown[3 : next(at for at, line in enumerate(shown) if line.startswith("Chance:"))]
+    kinds = [line.split()[0] for line in rows]
 
     assert shown[1].split() == ["if", "chance", "P(gen)", "caution", "eff/cap"]
     assert set(kinds) <= {"now", "silent", "claimed", "verified", "refuted", "2027-02-20", "2027-05-20", "2027-08-20"}
