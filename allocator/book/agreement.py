@@ -1,10 +1,10 @@
 """What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
 
 What the mandate stands on is in `footing.py` (names) and `columns.py` (numbers), what is held in `positions.py`, what
-is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what is guarded
-against in `guards.py`, what is decided when in `stages.py`, what nobody reads in `idle.py`. Each function looks at one
-agreement and yields its breaches; a table that already broke its own contract is given and yet absent here, and the
-agreements that need it are left for the next run.
+is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what might happen
+in `shocked.py`, what is guarded against in `guards.py`, what is decided when in `stages.py`, what nobody reads in
+`idle.py`. Each function looks at one agreement and yields its breaches; a table that already broke its own contract is
+given and yet absent here, and the agreements that need it are left for the next run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from allocator.book.idle import idle_keys
 from allocator.book.positions import breaches_of_cash, breaches_of_positions
 from allocator.book.sections import Settings
 from allocator.book.settings import dotted
+from allocator.book.shocked import breaches_of_shocks
 from allocator.book.stages import breaches_of_stages
 from allocator.errors import Breach
 
@@ -29,6 +30,7 @@ def breaches_of(settings: Settings, tables: Tables, account: str | None, given: 
     found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
     found += [*breaches_of_guards(settings), *breaches_of_stages(settings, tables)]
     found += breaches_of_evidence(settings, tables, given)
+    found += breaches_of_shocks(settings, tables)
     found += breaches_of_benchmark(settings, given)
     if "holdings" in tables:
         found += breaches_of_positions(settings, tables, account, given)

@@ -23,7 +23,6 @@ def breaches_of_words(settings: Settings) -> Iterator[Breach]:
     """What `book.toml` says of itself: no table is needed."""
     yield from _buckets_and_groups(settings)
     yield from _ratios(settings)
-    yield from _shock_words(settings)
     yield from _tiers(settings)
     yield from _lists(settings)
     mandate = settings.mandate
@@ -79,21 +78,6 @@ def _ratios(settings: Settings) -> Iterator[Breach]:
                 yield _said(place, name, "no such bucket or group", did_you_mean(name, known))
 
 
-def _shock_words(settings: Settings) -> Iterator[Breach]:
-    for shock, section in settings.shocks.items():
-        for name in section.buckets:
-            place = dotted("shocks", shock, "buckets", name)
-            if name == "cash":
-                yield _said(place, name, "cash does not move", "remove it")
-            elif name not in BUCKETS:
-                yield _said(place, name, "no such bucket", did_you_mean(name, BUCKETS[:-1]))
-    for name in settings.mandate.max_stress_loss:
-        if name not in settings.shocks:
-            near = nearest(name, settings.shocks)
-            cure = f"did you mean {near!r}?" if near else f"add [{dotted('shocks', name)}] with what it moves"
-            yield _said(dotted("mandate", "max_stress_loss", name), name, "no such shock", cure)
-
-
 def _tiers(settings: Settings) -> Iterator[Breach]:
     """Only a stated rule can give way, and some rules never do."""
     stated = rules_of(settings.mandate)
@@ -145,13 +129,6 @@ def _names(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 yield _said(dotted("mandate", key), name, *_CASH_RULES)
             elif name not in instruments:
                 yield _said(dotted("mandate", key), name, unknown, did_you_mean(name, instruments))
-    for shock, section in settings.shocks.items():
-        for name in section.instruments:
-            place = dotted("shocks", shock, "instruments", name)
-            if name in cash:
-                yield _said(place, name, "cash does not move", "remove it")
-            elif name not in instruments:
-                yield _said(place, name, unknown, did_you_mean(name, instruments))
 
 
 def _members(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -169,7 +146,7 @@ def _members(settings: Settings, tables: Tables) -> Iterator[Breach]:
 
 
 def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    """Rules and shocks of something that nothing in this book counts towards."""
+    """Rules of something that nothing in this book counts towards."""
     risky, mandate = _risky(tables), settings.mandate
     if not len(risky):
         return  # said elsewhere
@@ -185,11 +162,6 @@ def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 yield _said(
                     dotted("mandate", "ratios", ratio, key), name, "nothing in this book counts towards it", cure
                 )
-    for shock, shocked in settings.shocks.items():
-        for name in shocked.buckets:
-            if name in BUCKETS[:-1] and name not in set(risky["bucket"]):
-                cure = "correct the labels of exposures.csv, or remove it"
-                yield _said(dotted("shocks", shock, "buckets", name), name, "nothing in this book has this label", cure)
 
 
 def _uncounted(settings: Settings, risky: pd.DataFrame, name: str, kind: str) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
+from allocator.book.shock import ShockSection
 from allocator.book.trading import CostsSection, LotsSection, TradingSection
-from allocator.book.wishes import ONE_DECISION, UTILITIES, MandateSection, Return
+from allocator.book.wishes import ONE_DECISION, UTILITIES, MandateSection
 from allocator.book.wishes import Range as Range  # noqa: PLC0414  # the mandate reads it from here
 
 DAYS_A_YEAR = 365.25
@@ -70,23 +71,6 @@ class ScenarioSection(Section):
         default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
     )
     capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
-
-
-class ShockSection(Section):
-    """What a bad day is like. A name falls by its own number, else by its bucket's, else by market x its beta."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    market: Return | None = Field(default=None, description="return of the market; every name then wants a beta")
-    buckets: dict[str, Return] = Field(default_factory=dict, description="return by bucket label")
-    instruments: dict[str, Return] = Field(default_factory=dict, description="return by instrument")
-    note: str | None = None
-
-    @model_validator(mode="after")
-    def _moves_something(self) -> ShockSection:
-        if self.market is None and not self.buckets and not self.instruments:
-            raise ValueError("moves nothing; state market, buckets or instruments, or remove the section")
-        return self
 
 
 class RiskSection(Section):
@@ -203,7 +187,7 @@ class Settings(Section):
     groups: dict[str, Group] = Field(
         default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
     )
-    shocks: dict[str, ShockSection] = Field(default_factory=dict, description="bad days, by name")
+    shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
     tables: TablesSection = Field(default_factory=TablesSection)
 
     @property

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.book.shock import ShockSection
 from allocator.outlook.outlook import Outlook
 from allocator.types import Vector
 
@@ -62,11 +63,17 @@ def daily_volatility(outlook: Outlook) -> Vector:
 
 
 def shock_returns(book: Book, name: str) -> Vector:
-    """(N,) returns under a shock: an instrument's own number, else its bucket's, else the market's times its beta."""
-    shock = book.settings.shocks[name]
+    """(N,) returns at once under a shock of the book, as far as it states them."""
+    return moved_at_once(book, book.settings.shocks[name])
+
+
+def moved_at_once(book: Book, shock: ShockSection) -> Vector:
+    """(N,) an instrument's own number, else its bucket's, else the market's times its beta and the factors'."""
     moved = np.zeros(len(book.instruments))
     if shock.market is not None:
         moved = shock.market * np.asarray(book.exposures["beta"], dtype=np.float64)
+    if shock.factors and book.factors is not None:
+        moved = moved + book.factors[list(shock.factors)].to_numpy(dtype=float) @ np.array([*shock.factors.values()])
     for i, (instrument, bucket) in enumerate(book.exposures["bucket"].items()):
         moved[i] = shock.instruments.get(str(instrument), shock.buckets.get(str(bucket), moved[i]))
     return np.maximum(moved, -1.0)

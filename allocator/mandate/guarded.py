@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.settings import dotted
 from allocator.errors import BadMandate, Breach
 from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
-from allocator.mandate.caution import radius_of
+from allocator.mandate.caution import radius_at, radius_of
+from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
+from allocator.outlook.beliefs import updated
 from allocator.outlook.outlook import Outlook
+from allocator.outlook.question import Signal
 from allocator.types import Matrix, Vector
 
 _NOISE = 1e-9
@@ -33,6 +40,40 @@ def set_of(book: Book, outlook: Outlook) -> Ambiguity:
         _refuse_outside(book, outlook.probabilities)
         return ambiguity_of("polytope", limits=limits_of(book))
     return ambiguity_of(robust.set, radius)
+
+
+@dataclass(frozen=True, eq=False)
+class News:
+    """What has been learnt since today: the `signals` seen by then, the day that they `told` something of, and by how
+    much they multiply the odds of the scenarios, in logs (K,); `when` in words.
+    """
+
+    signals: Sequence[Signal]
+    told: dt.date
+    evidence: Vector
+    when: str
+
+
+def set_after(book: Book, today: Ambiguity, beliefs: Vector, news: News) -> Ambiguity:
+    """Today's set as it is around the `beliefs` (K,) that the news has left, at the radius that it leaves.
+
+    Experts have seen the news too: their probabilities move by the same evidence.
+
+    Raises:
+        BadMandate: the belief is outside the limits of a polytope.
+    """
+    if isinstance(today, Hull):
+        moved = [updated(expert, news.evidence[None, :])[0] for expert in today.experts]
+        return ambiguity_of("hull", experts=np.array(moved))
+    if isinstance(today, Polytope):
+        if today.excess(beliefs, beliefs) > _NOISE:
+            rule = f"leaves out what we would believe {news.when}"
+            cure = "widen the limits: what holds today need not hold after the news"
+            raise BadMandate([Breach("book.toml", None, "robust.limits", None, rule, cure)])
+        return today
+    if isinstance(today, Wasserstein):
+        return today
+    return ambiguity_of(book.settings.robust.set, radius_at(book, beliefs, news.signals, news.told))
 
 
 def metric_of(book: Book) -> Matrix:

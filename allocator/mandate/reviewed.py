@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.errors import BadMandate, Breach
-from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
-from allocator.mandate.caution import radius_at
-from allocator.mandate.guarded import set_of
+from allocator.mandate.ambiguity import Ambiguity
+from allocator.mandate.guarded import News, set_after, set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret, simulated
 from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
@@ -20,12 +18,9 @@ from allocator.mandate.seen import Seen, seen_through
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
 from allocator.mandate.wanted import mandate_of
-from allocator.outlook.beliefs import updated
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.reviews import Reviews, reviews_of
 from allocator.types import Vector
-
-_OUTSIDE = 1e-9
 
 
 def staged_of(book: Book, outlook: Outlook) -> Staged:
@@ -67,25 +62,12 @@ def utility_of(book: Book, outlook: Outlook, reviews: Reviews) -> Utility | OneD
 def _set_at(book: Book, today: Ambiguity, reviews: Reviews, node: int) -> Ambiguity:
     """Today's set of scenario probabilities as it is at a later node, at the radius that the evidence there leaves.
 
-    Experts have seen the news too: their probabilities move by the same evidence.
-
     Raises:
         BadMandate: the belief at the node is outside the limits of a polytope.
     """
     state = reviews.states[node]
-    beliefs = reviews.outlooks[node].probabilities
-    if isinstance(today, Hull):
-        moved = [updated(expert, reviews.evidence[[node]])[0] for expert in today.experts]
-        return ambiguity_of("hull", experts=np.array(moved))
-    if isinstance(today, Polytope):
-        if today.excess(beliefs, beliefs) > _OUTSIDE:
-            rule = f"leaves out what we would believe at the review '{state.name}'"
-            cure = "widen the limits: what holds today need not hold after the news"
-            raise BadMandate([Breach("book.toml", None, "robust.limits", None, rule, cure)])
-        return today
-    if isinstance(today, Wasserstein):
-        return today
-    return ambiguity_of(book.settings.robust.set, radius_at(book, beliefs, state.signals, state.told))
+    news = News(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
+    return set_after(book, today, reviews.outlooks[node].probabilities, news)
 
 
 def _over_news(over: Ambiguity, reviews: Reviews, node: int) -> Ambiguity | Seen:

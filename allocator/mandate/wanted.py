@@ -48,12 +48,12 @@ UNLIMITED = Range(min=0.0)
 """The range of a name for which none is stated."""
 
 
-def mandate_of(book: Book, outlook: Outlook | None = None) -> Mandate:
-    """The mandate of a book's settings; what follows the outlook takes the book's own where none is given."""
+def mandate_of(book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity | None = None) -> Mandate:
+    """The mandate of a book's settings; outlook and set of probabilities are the book's own where none is given."""
     wanted = book.settings.mandate
     outlook = outlook or outlook_of(book)
     minimum_variance = wanted.objective == "minimum_variance"
-    ambiguity = set_of(book, outlook)
+    ambiguity = ambiguity or set_of(book, outlook)
     return Mandate(
         return_weight=0.0 if minimum_variance else 1.0,
         risk_aversion=1.0 if minimum_variance else wanted.risk_aversion,

@@ -188,6 +188,6 @@ def test_all_faults_of_a_mandate_are_told_at_once(listed: Folder) -> None:
 
     columns = [line.partition(": ")[0].partition(" ")[2] for line in told(listed)]
     assert columns == [
-        "shocks.x.buckets.cash", "mandate.tiers.largest", "mandate.max_tracking_error", "mandate.locked",
+        "mandate.tiers.largest", "shocks.x.buckets.cash", "mandate.max_tracking_error", "mandate.locked",
         "mandate.exposures.bta",
     ]  # fmt: skip
