@@ -14,6 +14,7 @@ from allocator.commands.outlook import outlook
 from allocator.commands.rebalance import rebalance
 from allocator.commands.returns import returns
 from allocator.commands.schema import schema
+from allocator.commands.stress import stress
 from allocator.commands.waiting import waiting
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     """
 
 
-for command in (init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, waiting, schema):
+for command in (init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, waiting, stress, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,0 +1,143 @@
+"""How shocks look at 80 columns: worst first, holdings beside the plan beside the plan decided again."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from allocator.display.console import amount, console, heading, percents, table
+from allocator.studies.effects import Effect, ShockEffect
+from allocator.studies.stress import Stress
+
+_FULL = 72
+"""Columns that the whole table takes."""
+_FEW = 3
+"""Shocks up to which each is shown with all that is known of it."""
+_TRADES = 6
+_NOUNS = {"gains": "a gain", "falls": "a fall", "stays": "no change"}
+
+
+def show_stress(found: Stress, *, in_detail: bool = False) -> None:
+    """Print what shocks do."""
+    out, book = console(), found.plan.book
+    settings = book.settings
+    out.print(
+        f"{settings.book.name} · account {book.account} · {settings.book.as_of} · {amount(book.value)} "
+        f"{settings.book.currency}",
+        style="bold",
+    )
+    show_shocks(out, found)
+    if in_detail or len(found.shocks) <= _FEW:
+        for one in found.shocks:
+            _detail(out, one)
+    if found.interrupted:
+        out.print(f"Interrupted: {len(found.shocks)} of {found.asked} shocks are done, and shown.", style="bold")
+
+
+def show_shocks(out: Console, found: Stress) -> None:
+    """The table of shocks, worst for the plan first, and what it says in one line."""
+    heading(out, "What happens if")
+    if not found.shocks:
+        out.print("This book has no shocks: add [shocks.NAME] to book.toml.")
+        return
+    worst = min(found.shocks, key=lambda one: one.plan.expected)
+    again = "" if worst.again is None else f", {_signed(worst.again.expected)} when it is decided again"
+    out.print(
+        f"Worst for the plan: {_words(worst.name)}, {_signed(worst.plan.at_once)} at once and "
+        f"{_signed(worst.plan.expected)} by the horizon{again}."
+    )
+    full = out.width >= _FULL
+    numbers = ("P(gen)", "now: held", "plan", "all: held", "plan ", "again")
+    shown = numbers if full else ("plan", "plan ", "again")
+    made = table("shock", *shown, right=shown)
+    nothing = (None, found.held, found.planned, None)
+    made.add_row("none", *_cells(*nothing, full=full), style="bold")
+    for one in sorted(found.shocks, key=lambda one: one.plan.expected):
+        made.add_row(_words(one.name), *_cells(one.generalizable, one.held, one.plan, one.again, full=full))
+    out.print(made)
+    out.print(
+        "Percent of the account. Now: at once, by prices alone. All: expected by the horizon, what comes at once "
+        "included; again: with the plan decided again after the shock, costs included."
+    )
+    _blank(out, found)
+    _claims(out, found)
+    _left_out(out, found)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _signed(value: float) -> str:
+    shown = percents(value)
+    return shown if shown.startswith("-") else f"+{shown}"
+
+
+def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effect | None, *, full: bool) -> list[str]:
+    last = "" if again is None else f"{again.expected * 100:.1f}"
+    if not full:
+        return [f"{plan.at_once * 100:.1f}", f"{plan.expected * 100:.1f}", last]
+    return [
+        "" if generalizable is None else percents(generalizable, 0),
+        *(f"{value * 100:.1f}" for value in (held.at_once, plan.at_once, held.expected, plan.expected)),
+        last,
+    ]
+
+
+def _blank(out: Console, found: Stress) -> None:
+    """Why there is no plan after some shocks, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for one in found.shocks:
+        if one.why_not is not None:
+            reasons.setdefault(one.why_not, []).append(_words(one.name))
+    for reason, names in reasons.items():
+        out.print(f"Not decided again after {', '.join(names)}: {reason}.")
+    unmoved = {name for one in found.shocks for name in one.unmoved}
+    if unmoved:
+        typed = ", ".join(name for name in found.plan.book.instruments if name in unmoved)
+        out.print(f"The model moves no returns that are typed in: {typed}.")
+
+
+def _claims(out: Console, found: Stress) -> None:
+    """How many claims come true here, and why the others do not."""
+    told = [(one, sign) for one in found.shocks for sign in one.told]
+    if not told:
+        return
+    unlike = [(one, sign) for one, sign in told if not sign.as_claimed]
+    heading(out, "What is claimed, and what is computed")
+    out.print(f"{len(told) - len(unlike)} of {len(told)} signs are as claimed.")
+    for one in {id(one): one for one, _ in unlike}.values():
+        signs = ", ".join(f"{sign.name} {_signed(sign.change)}, not {_NOUNS[sign.expected]}" for other, sign in unlike
+                          if other is one)  # fmt: skip
+        why = "" if one.shock.unlike is None else f": {one.shock.unlike}"
+        out.print(f"{_words(one.name)}: {signs}{why}.")
+
+
+def _left_out(out: Console, found: Stress) -> None:
+    if found.left_out:
+        names = ", ".join(_words(name) for name in found.left_out)
+        out.print(f"Starter shocks that this book cannot carry: {names}.", style="dim")
+
+
+def _detail(out: Console, one: ShockEffect) -> None:
+    """All that is known of one shock."""
+    heading(out, _words(one.name))
+    if one.shock.claim is not None:
+        out.print(f"“{one.shock.claim}”")
+    if one.shock.note is not None:
+        out.print(one.shock.note)
+    made = table("", "at once", "by the horizon", "worst case", right=("at once", "by the horizon", "worst case"))
+    for words, effect in (("held", one.held), ("plan", one.plan), ("plan again", one.again)):
+        if effect is not None:
+            made.add_row(words, _signed(effect.at_once), _signed(effect.expected), _signed(effect.worst_case))
+    out.print(made)
+    if one.rules_broken:
+        out.print(f"Breaks: {', '.join(one.rules_broken)}.")
+    if one.trades:
+        shown = ", ".join(f"{name} {_signed(part)}" for name, part in one.trades[:_TRADES])
+        more = f" and {len(one.trades) - _TRADES} more" if len(one.trades) > _TRADES else ""
+        out.print(f"Then trade, of the account: {shown}{more}; turnover {percents(one.turnover)}.")
+    elif one.why_not is None:
+        out.print("Then trade: nothing.")
+    if one.told:
+        signs = ", ".join(f"{told.name} {told.expected} ({_signed(told.change)})" for told in one.told)
+        out.print(f"Claimed, and computed: {signs}.")

@@ -1,0 +1,1 @@
+"""What if: the same question asked again with something changed."""

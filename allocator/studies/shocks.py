@@ -1,0 +1,144 @@
+"""A book after a shock: prices at once, what is then believed, and what names return from there.
+
+With g the growth of a name from today's price to the horizon in each scenario, s what the shock states of its price,
+and p the market's probabilities, all before and (primed) after the shock:
+
+    price after / price before = (1 + s)·(Σ p'_k g'_k / Σ p_k g_k)^J,
+
+so that the announcement share J of a re-pricing comes at once and the rest by the horizon, as at a review (design §5).
+What s takes is lost for good. Time stands still: a silence of twelve months is what twelve more months of it would tell
+us today, so that a shock is beside the plan in the same year, and nothing of it is the mere passing of time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.book.sections import Settings
+from allocator.book.shock import ShockSection
+from allocator.book.shocked import after, days_after, rows_of
+from allocator.mandate.counted import moved_at_once
+from allocator.mandate.guarded import News, set_after, set_of
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.wanted import mandate_of
+from allocator.outlook.beliefs import generalizable, log_evidence, sound, updated
+from allocator.outlook.efficiency import scenario_returns
+from allocator.outlook.model import modelled, question_of, signals_of
+from allocator.outlook.outlook import Outlook
+from allocator.types import Matrix, Vector
+
+_WORTHLESS = 1e-9
+"""Of its price: what is left of a name that loses everything, so that a price stays one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shocked:
+    """One shock: the `book` at the prices that it leaves, and `outlook` and `mandate` from there to the horizon.
+
+    `at_once` (N,) are simple returns; `growth` (K, N) and `cash_growth` (K,) are from today's prices to the horizon.
+    `unmoved` names those whose returns are typed in, which no parameter of the model moves.
+    """
+
+    name: str
+    shock: ShockSection
+    book: Book
+    outlook: Outlook
+    mandate: Mandate
+    at_once: Vector
+    growth: Matrix
+    cash_growth: Vector
+    generalizable: float | None
+    unmoved: tuple[str, ...]
+
+
+def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Shocked:
+    """What a shock makes of a book and its outlook.
+
+    Raises:
+        BadInput: its numbers are beyond what arithmetic can follow.
+        BadMandate: its belief is outside the limits that the book guards by.
+    """
+    settings = after(book.settings, shock) if shock.changes_model else book.settings
+    news = _news(book, shock)
+    beliefs = updated(outlook.probabilities, news.evidence[None, :])[0]
+    growth, unmoved = _growth(book, outlook, settings)
+    stated = np.maximum(moved_at_once(book, shock), _WORTHLESS - 1)
+    repriced = _repriced(book, outlook, growth, news.evidence)
+    at_once = sound((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
+    returns = sound(growth / repriced - 1, "shocks", f"what names return after '{name}'")
+    from_there = replace(outlook, probabilities=beliefs, returns=returns)
+    later = _at_prices(book, settings, shock, at_once)
+    ambiguity = set_after(book, set_of(book, outlook), beliefs, news) if shock.tells else None
+    question = question_of(book)
+    return Shocked(
+        name=name,
+        shock=shock,
+        book=later,
+        outlook=from_there,
+        mandate=mandate_of(later, from_there, ambiguity),
+        at_once=at_once,
+        growth=(1 + stated) * growth,
+        cash_growth=1 + outlook.cash_returns,
+        generalizable=None if question is None else float(np.ravel(generalizable(question, beliefs[None, :]))[0]),
+        unmoved=unmoved if shock.changes_model else (),
+    )
+
+
+def _news(book: Book, shock: ShockSection) -> News:
+    """What the shock tells: the signals seen by the day that it looks to, and what they add to today's evidence."""
+    as_of, known = book.settings.book.as_of, signals_of(book)
+    question = question_of(book)
+    nothing = np.zeros(len(book.scenarios))
+    if question is None or not shock.tells:
+        return News(known, as_of, nothing, "today")
+    rows = rows_of(book.settings, book.signals, shock)
+    both = rows if book.signals is None else pd.concat([book.signals, rows]) if len(rows) else book.signals
+    seen = signals_of(replace(book, signals=both))
+    days = [signal.date for signal in seen]
+    told = max([as_of, *days, *([days_after(book.settings, shock.silent_months)] if shock.silent_months else [])])
+    before = log_evidence(question, known, [as_of])[0]
+    return News(seen, told, log_evidence(question, seen, [told])[0] - before, "after the shock")
+
+
+def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, tuple[str, ...]]:
+    """(K, N) growth from today's prices to the horizon where the model has other `settings`; names it cannot move."""
+    before = 1 + outlook.returns
+    if settings is book.settings:
+        return before, ()
+    own, changed = modelled(book), modelled(replace(book, settings=settings))
+    assert own is not None  # a shock that changes the model was held to a book that has one
+    assert changed is not None
+    given = np.isin(book.instruments, book.scenario_returns.index)
+    # today's prices stay what they are: the anchor is that of the model as it was believed
+    moved = 1 + scenario_returns(changed.values, own.loadings, own.anchor, outlook.years)
+    return np.where(given, before, moved), tuple(np.array(book.instruments)[given])
+
+
+def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
+    """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by."""
+    model = modelled(book)
+    if model is None or model.market_now is None:
+        return np.ones(len(book.instruments))
+    share = float(book.settings.horizon.announcement_share or 0.0)
+    then = updated(model.market_now, evidence[None, :])[0]
+    moved: Vector = (then @ growth / (model.market_now @ (1 + outlook.returns))) ** share
+    return moved
+
+
+def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vector) -> Book:
+    """The book at the prices that the shock leaves, with lock-ups put off."""
+    exposures = book.exposures
+    if shock.delay_months is not None:
+        late = days_after(settings, shock.delay_months) - settings.book.as_of
+        exposures = exposures.assign(tradable_from=exposures["tradable_from"] + late)
+    return replace(
+        book,
+        settings=settings,
+        prices=book.prices * (1 + at_once),
+        quoted_prices=book.quoted_prices * (1 + at_once),
+        exposures=exposures,
+    )
