@@ -72,13 +72,17 @@ def _signed(value: float) -> str:
     return shown if shown.startswith("-") else f"+{shown}"
 
 
+def _number(value: float) -> str:
+    return percents(value).removesuffix("%")
+
+
 def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effect | None, *, full: bool) -> list[str]:
-    last = "" if again is None else f"{again.expected * 100:.1f}"
+    last = "" if again is None else _number(again.expected)
     if not full:
-        return [f"{plan.at_once * 100:.1f}", f"{plan.expected * 100:.1f}", last]
+        return [_number(plan.at_once), _number(plan.expected), last]
     return [
         "" if generalizable is None else percents(generalizable, 0),
-        *(f"{value * 100:.1f}" for value in (held.at_once, plan.at_once, held.expected, plan.expected)),
+        *map(_number, (held.at_once, plan.at_once, held.expected, plan.expected)),
         last,
     ]
 

@@ -1,0 +1,169 @@
+"""What shocks do to holdings, to the plan and to the plan decided again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allocator.book.book import Book
+from allocator.book.folder import load
+from allocator.book.shock import ShockSection
+from allocator.errors import BadInput, Infeasible
+from allocator.mandate.ambiguity import worst_case
+from allocator.outlook.outlook import outlook_of
+from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
+from allocator.studies import effects as room
+from allocator.studies.effects import Told, effect, effects, unshocked
+from allocator.studies.shocks import shocked
+from allocator.studies.starter import library, starter_shocks
+from allocator.studies.stress import stress
+
+BOOKS = ("note", "listed", "reviewed")
+
+
+@pytest.fixture(scope="module")
+def note(root: Path) -> Book:
+    return load(root / "data" / "note")
+
+
+@pytest.fixture(scope="module")
+def plan(note: Book) -> Plan:
+    return rebalance(note)
+
+
+def test_a_shock_of_nothing_leaves_everything_as_it_was(plan: Plan) -> None:
+    nothing = ShockSection(market=0.0)
+    (found,) = effects(plan, {"nothing": nothing})
+    held, planned = unshocked(plan)
+    for one, other in ((found.held, held), (found.plan, planned)):
+        assert vars(one) == pytest.approx(vars(other), abs=1e-14)
+    assert found.again is not None
+    assert plan.mandate.loss(plan.final, plan.outlook) >= -found.again.worst_case - 1e-3  # only whole lots are between
+
+
+def test_the_effect_on_the_plan_is_that_of_its_lots_by_hand(plan: Plan) -> None:
+    outlook = outlook_of(plan.book)
+    after = shocked(plan.book, outlook, "it", ShockSection(instruments={"META": -0.5}, silent_months=12.0))
+    found = effect(plan, outlook, after)
+    final, before = plan.final, plan.final.value_before
+    worth = final.values @ (1 + after.at_once) + final.cash
+    assert found.plan.at_once == pytest.approx(worth / before - 1, abs=1e-14)
+    ends = after.growth @ final.values + after.cash_growth * final.cash
+    assert found.plan.expected == pytest.approx(after.outlook.probabilities @ ends / before - 1, abs=1e-14)
+    worst = -worst_case(1 - ends / before, after.mandate.ambiguity, after.outlook.probabilities)
+    assert found.plan.worst_case == pytest.approx(worst, abs=1e-14)
+
+
+def test_deciding_again_is_never_worse_by_what_the_mandate_asks(plan: Plan) -> None:
+    """The loss of the targets after the shock against that of standing still, where standing still keeps the rules."""
+    outlook = outlook_of(plan.book)
+    for name in ("multiples_54_to_25", "usage_times_5", "rivals_announce"):
+        after = shocked(plan.book, outlook, name, library(plan.book).shocks[name])
+        found = effect(plan, outlook, after)
+        assert found.again is not None
+        if not found.rules_broken:
+            assert found.again.worst_case >= found.plan.worst_case - 0.05
+        assert found.turnover is not None
+        assert found.turnover <= 0.40 + 1e-6  # the book's own rule
+
+
+def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impossible(*_: object) -> None:
+        raise Infeasible("cannot hold together: 'a' and 'b'", ("a", "b"), ())
+
+    monkeypatch.setattr(room, "targets_of", impossible)
+    (found,) = effects(plan, {"it": ShockSection(market=-0.1)})
+    assert found.again is None
+    assert found.why_not == "cannot hold together: 'a' and 'b'"
+    assert found.turnover is None
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_each_starter_shock_has_the_sign_that_its_claim_says_or_a_reason_why_not(root: Path, name: str) -> None:
+    made = load(root / "data" / name)
+    outlook, known = outlook_of(made), library(made)
+    told: dict[str, list[Told]] = {
+        one: list(room._told(made, outlook, shocked(made, outlook, one, shock))) for one, shock in known.shocks.items()
+    }
+    assert sum(map(len, told.values())) > 20
+    for one, signs in told.items():
+        assert all(sign.as_claimed for sign in signs) or known.shocks[one].unlike, one
+
+
+def test_no_reason_is_given_for_what_is_as_claimed_everywhere(root: Path) -> None:
+    unlike = set()
+    for name in BOOKS:
+        made = load(root / "data" / name)
+        outlook = outlook_of(made)
+        for one, shock in library(made).shocks.items():
+            if any(not sign.as_claimed for sign in room._told(made, outlook, shocked(made, outlook, one, shock))):
+                unlike.add(one)
+    assert unlike == {name for name, shock in starter_shocks().items() if shock.unlike}
+
+
+def test_the_starter_set_speaks_of_every_kind_of_thing_that_a_shock_moves() -> None:
+    shocks = starter_shocks().values()
+    assert {kind for shock in shocks for kind in ("signals", "silent_months", "model", "scenarios", "multiples",
+            "market", "instruments", "delay_months") if getattr(shock, kind)} >= {"signals", "silent_months", "model",
+            "scenarios", "multiples", "market", "instruments", "delay_months"}  # fmt: skip
+    assert sum(shock.claim is not None for shock in shocks) >= 25
+
+
+def test_a_shock_of_the_books_own_replaces_the_starter_one(root: Path) -> None:
+    made = load(root / "data" / "note", overrides=["shocks.market_down_20.market=-0.3"])
+    assert library(made).shocks["market_down_20"].market == -0.3
+
+
+def test_starter_shocks_of_names_that_the_book_has_not_are_left_out_with_the_reason(root: Path) -> None:
+    known = library(load(root / "data" / "listed"))
+    assert "ipo_slips" not in known.shocks
+    assert known.left_out["ipo_slips"] == "SPX_XAI: no such instrument in exposures.csv"
+
+
+def test_unknown_shocks_are_refused_all_at_once(note: Book) -> None:
+    with pytest.raises(BadInput) as caught:
+        library(note).chosen(("ipo_slip", "market_dwn_20"))
+    assert [str(breach).splitlines()[0] for breach in caught.value.breaches] == [
+        "--shock: no such shock (got 'ipo_slip'); did you mean 'ipo_slips'?",
+        "--shock: no such shock (got 'market_dwn_20'); did you mean 'market_down_20'?",
+    ]
+
+
+def test_what_is_interrupted_keeps_what_is_finished_and_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, done = room.effect, list[str]()
+
+    def twice(*given: object) -> object:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append("one")
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(room, "effect", twice)
+    found = stress(plan.book, plan=plan)
+    assert len(found.shocks) == 2
+    assert found.interrupted
+    assert found.asked > 20
+    assert found.document()["interrupted"]
+    monkeypatch.undo()
+    whole = stress(plan.book, shocks=tuple(one.name for one in found.shocks), plan=plan)
+    for one, other in zip(whole.shocks, found.shocks, strict=True):
+        assert vars(one.plan) == vars(other.plan)
+
+
+def test_the_frame_has_a_row_a_shock_and_one_for_none(plan: Plan) -> None:
+    frame = stress(plan.book, plan=plan, shocks=("rates_up",)).frame()
+    assert list(frame.index) == ["no shock", "rates_up"]
+    assert frame.loc["rates_up", "plan at_once"] < frame.loc["no shock", "plan at_once"]
+    assert np.isnan(frame.loc["no shock", "again expected"])
+
+
+def test_effects_do_not_depend_on_the_order_of_the_shocks(plan: Plan) -> None:
+    names = ("rates_up", "usage_times_5", "all_silent_12_months")
+    one = {found.name: found for found in stress(plan.book, plan=plan, shocks=names).shocks}
+    other = {found.name: found for found in stress(plan.book, plan=plan, shocks=names[::-1]).shocks}
+    for name in names:
+        assert vars(one[name].again) == vars(other[name].again)  # type: ignore[arg-type]
+        assert one[name].trades == other[name].trades
