@@ -195,7 +195,7 @@ def _changed(there: Named, place: tuple[str, ...], shock: ShockSection) -> Itera
         after(settings, shock)
     except BadInput as error:
         for breach in error.breaches:
-            yield _said(dotted(*place, str(breach.column)), breach.value, breach.rule, breach.cure)
+            yield _said(f"{dotted(*place)}.{breach.column}", breach.value, breach.rule, breach.cure)
 
 
 def after(settings: Settings, shock: ShockSection) -> Settings:
