@@ -9,20 +9,14 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.shock import ShockSection, Sign
-from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Ambiguity, worst_case
 from allocator.mandate.counted import group_shares
 from allocator.mandate.mandate import Mandate, untraded
-from allocator.mandate.reviewed import staged_of
 from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
-from allocator.plan.targets import as_trade, targets_of
-from allocator.program.compile import Start
-from allocator.program.decisions import policy_of
-from allocator.program.regret import with_hindsight
-from allocator.program.solve import Limits
+from allocator.studies.decided import decided_again
 from allocator.studies.shocks import Shocked, shocked
 from allocator.types import Matrix, Vector
 
@@ -136,12 +130,12 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
     final = plan.final
     owned = replace(after.book, quantities=final.values / plan.book.prices, cash=final.cash)
     readings = after.mandate.readings(untraded(owned), after.outlook)
-    again, why_not = _again(owned, after)
-    of_again: Effect | None = None
-    if again is not None:
+    found = decided_again(owned, after)
+    again, of_again = None, None
+    if not isinstance(found, str):
+        again, gains = found
         left = owned.value / final.value_before
-        gains = after.outlook.portfolio_returns(again.values / again.value_before, again.cash / again.value_before)
-        of_again = ways.made(left - 1, left * (gains + again.value / again.value_before) - 1)
+        of_again = ways.made(left - 1, left * (1 + gains) - 1)
     return ShockEffect(
         name=after.name,
         shock=after.shock,
@@ -149,7 +143,7 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
         held=ways.of(untraded(plan.book)),
         plan=ways.of(final),
         again=of_again,
-        why_not=why_not,
+        why_not=found if isinstance(found, str) else None,
         trades=() if again is None else _trades(again, owned.instruments),
         turnover=None if again is None else float(max(again.bought.sum(), again.sold.sum()) / again.value_before),
         rules_broken=tuple(reading.label for reading in readings if reading.excess > _BROKEN),
@@ -160,23 +154,6 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
 
 def _mandate(plan: Plan | StagedPlan) -> Mandate:
     return plan.mandate if isinstance(plan, Plan) else plan.staged.mandates[0]
-
-
-def _again(owned: Book, after: Shocked) -> tuple[Trade | None, str | None]:
-    """What would be traded after the shock by who owns that book: verified targets, not whole lots; or why nothing."""
-    start = Start(owned.weights, owned.cash / owned.value)
-    settings = owned.settings
-    limits = Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
-    if settings.in_stages and after.shock.tells:
-        return None, "what a tree of reviews learns comes with its dates: use rebalance --as-of with the signals"
-    try:
-        if not settings.in_stages:
-            return targets_of(owned, start, after.outlook, after.mandate, limits).target, None
-        staged = staged_of(owned, after.outlook)
-        policy = policy_of(with_hindsight(staged, start, limits), start, limits)
-        return as_trade(start, staged.mandates[0], policy.holdings[0], owned.value), None
-    except (Infeasible, NotSolved) as error:
-        return None, str(error)
 
 
 def _trades(trade: Trade, instruments: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

@@ -12,6 +12,7 @@ us today, so that a shock is beside the plan in the same year, and nothing of it
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +41,7 @@ class Shocked:
     """One shock: the `book` at the prices that it leaves, and `outlook` and `mandate` from there to the horizon.
 
     `at_once` (N,) are simple returns; `growth` (K, N) and `cash_growth` (K,) are from today's prices to the horizon.
+    `signals` are the rows of signals.csv that it adds, and `told` the day by which everything of it is learnt.
     `unmoved` names those whose returns are typed in, which no parameter of the model moves.
     """
 
@@ -52,6 +54,8 @@ class Shocked:
     growth: Matrix
     cash_growth: Vector
     generalizable: float | None
+    signals: pd.DataFrame
+    told: dt.date
     unmoved: tuple[str, ...]
 
 
@@ -84,6 +88,8 @@ def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Sho
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
         generalizable=None if question is None else float(np.ravel(generalizable(question, beliefs[None, :]))[0]),
+        signals=rows_of(book.settings, book.signals, shock),
+        told=news.told,
         unmoved=unmoved if shock.changes_model else (),
     )
 

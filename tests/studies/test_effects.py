@@ -15,6 +15,7 @@ from allocator.mandate.ambiguity import worst_case
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from allocator.studies import decided
 from allocator.studies import effects as room
 from allocator.studies.effects import Told, effect, effects, unshocked
 from allocator.studies.shocks import shocked
@@ -74,7 +75,7 @@ def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatc
     def impossible(*_: object) -> None:
         raise Infeasible("cannot hold together: 'a' and 'b'", ("a", "b"), ())
 
-    monkeypatch.setattr(room, "targets_of", impossible)
+    monkeypatch.setattr(decided, "targets_of", impossible)
     (found,) = effects(plan, {"it": ShockSection(market=-0.1)})
     assert found.again is None
     assert found.why_not == "cannot hold together: 'a' and 'b'"
