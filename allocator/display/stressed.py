@@ -52,11 +52,14 @@ def show_shocks(out: Console, found: Stress) -> None:
     nothing = (None, found.held, found.planned, None)
     made.add_row("none", *_cells(*nothing, full=full), style="bold")
     for one in sorted(found.shocks, key=lambda one: one.plan.expected):
-        made.add_row(_words(one.name), *_cells(one.generalizable, one.held, one.plan, one.again, full=full))
+        cells = _cells(one.generalizable, one.held, one.plan, one.again, full=full)
+        cells[-1] += "*" if one.rules_broken and one.again is not None else " "
+        made.add_row(_words(one.name), *cells)
     out.print(made)
     out.print(
         "Percent of the account. Now: at once, by prices alone. All: expected by the horizon, what comes at once "
-        "included; again: with the plan decided again after the shock, costs included."
+        "included; again: with the plan decided again after the shock, costs included (*: it must trade, as the shock "
+        "has broken rules). What is best by the mandate need not be expected to earn most."
     )
     _blank(out, found)
     _claims(out, found)
