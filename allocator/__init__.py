@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from allocator.plan.rebalance import rebalance as rebalance
     from allocator.plan.stages import StagedPlan as StagedPlan
     from allocator.plan.stages import rebalance_in_stages as rebalance_in_stages
+    from allocator.studies.stress import Stress as Stress
+    from allocator.studies.stress import stress as stress
 
 _HOME = {
     "Book": "allocator.book.book",
@@ -48,6 +50,8 @@ _HOME = {
     "rebalance": "allocator.plan.rebalance",
     "StagedPlan": "allocator.plan.stages",
     "rebalance_in_stages": "allocator.plan.stages",
+    "Stress": "allocator.studies.stress",
+    "stress": "allocator.studies.stress",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above

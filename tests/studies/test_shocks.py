@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ import pytest
 from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.book.shock import ShockSection
-from allocator.book.shocked import days_after
+from allocator.book.shocked import breaches_of_shock, days_after
 from allocator.mandate.ambiguity import TotalVariation
 from allocator.outlook.beliefs import moved_by, posterior
 from allocator.outlook.model import modelled, question_of, signals_of
 from allocator.outlook.outlook import outlook_of
 from allocator.outlook.question import Signal
 from allocator.studies.shocks import Shocked, shocked
+from allocator.studies.starter import named_in
 from tests.books import book
 
 
@@ -185,3 +188,14 @@ def test_lock_ups_are_put_off(note: Book) -> None:
     before = note.exposures.loc["SPX_XAI", "tradable_from"]
     assert (found.book.exposures.loc["SPX_XAI", "tradable_from"] - before).days == 366
     assert np.abs(found.at_once).max() == 0
+
+
+def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", (root / "docs" / "stress.md").read_text("utf-8"), re.M | re.S)
+    made = load(root / "data" / "note")
+    (name,) = tomllib.loads(text)["shocks"]
+    own = ShockSection.model_validate(tomllib.loads(text)["shocks"][name])
+    assert not list(breaches_of_shock(named_in(made), name, own))
+    found = shocked(made, outlook_of(made), name, own)
+    assert found.generalizable is not None
+    assert found.generalizable > 0.5
