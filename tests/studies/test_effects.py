@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from allocator.book.book import Book
@@ -168,3 +169,39 @@ def test_effects_do_not_depend_on_the_order_of_the_shocks(plan: Plan) -> None:
     for name in names:
         assert vars(one[name].again) == vars(other[name].again)  # type: ignore[arg-type]
         assert one[name].trades == other[name].trades
+
+
+SHOCK_OF_A_CLAIM = {
+    "2.7x fewer tokens": "tokens_saved_2x",
+    "Intelligence Index 52": "training_saved_3x",
+    "a single-digit point gap": "training_saved_3x",
+    "training costs collapse from": "claim_verified",
+    "OpenAI's $17B/year burn": "nothing_reinvested",
+    "If inference tokens drop 2-3x": "saving_passed_on",
+    "if efficiency forces pricing down 50%": "token_price_halves",
+    "Revenue per API call falls 2-3x": "revenue_stagnates",
+    "Jevons Paradox": "usage_grows_faster",
+    "they are buying infrastructure": "usage_times_5",
+    "it could unlock new applications": "demand_beats_saving",
+    "a material TCO advantage": "customers_save_30",
+    "The 50-54x revenue multiples": "multiples_54_to_25",
+    "OpenAI closed a $122B funding round": "half_the_revenue",
+    "The capital raise is justified": "raise_undone",
+    "The $200B+ capital committed": "capacity_stranded",
+    "SpaceX-xAI's $1.25 trillion merger": "ipo_slips",
+    "the margin advantage of space-based compute": "orbital_edge_gone",
+    "they can train frontier models at 1/10": "meta_at_market_rates",
+    "Within 3-6 months": "openai_announces",
+    "If both remain silent for 12+ months": "all_silent_12_months",
+}
+
+
+def test_every_claim_of_the_note_is_a_starter_shock(root: Path) -> None:
+    claims = set(pd.read_csv(root / "data" / "note" / "claims.csv")["claim"])
+    known = starter_shocks()
+    for claim in claims:
+        found = [shock for words, shock in SHOCK_OF_A_CLAIM.items() if claim.startswith(words)]
+        assert len(found) == 1, claim
+        assert found[0] in known
+        assert known[found[0]].expect
+    assert all(any(claim.startswith(words) for claim in claims) for words in SHOCK_OF_A_CLAIM)
