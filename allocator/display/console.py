@@ -8,6 +8,7 @@ import sys
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 
@@ -36,6 +37,28 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
         numeric = column in right
         made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     return made
+
+
+def fitting(out: Console, made: Table, *spare: str) -> Table:
+    """The table without as many of the `spare` columns, in their order, as it takes for no word to be broken."""
+    unbounded = out.options.update(max_width=10 * out.width + 1000)
+    for name in spare:
+        if Measurement.get(out, unbounded, made).maximum <= out.width:
+            break
+        made = _without(made, name)
+    return made
+
+
+def _without(made: Table, name: str) -> Table:
+    """The same table without a column: made anew, as a table's columns know where they stand."""
+    kept = [column for column in made.columns if column.header != name]
+    less = table()
+    for column in kept:
+        less.add_column(column.header, justify=column.justify, no_wrap=column.no_wrap, overflow=column.overflow)
+    cells = [list(column.cells) for column in kept]
+    for at, row in enumerate(made.rows):
+        less.add_row(*(column[at] for column in cells), style=row.style)
+    return less
 
 
 def percents(value: float | None, digits: int = 1) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.console import amount, console, fitting, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.display.ordered import cells, style
 from allocator.display.reasoned import show_reasons
@@ -60,7 +60,7 @@ def _orders(out: Console, plan: Plan) -> None:
     before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
     left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after))
     made.add_row(*left, style="dim")
-    out.print(made)
+    out.print(fitting(out, made, "before", "quantity", "after"))
     _summary(out, plan)
 
 

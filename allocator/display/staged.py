@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.console import amount, console, fitting, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.display.ordered import cells, style
 from allocator.mandate.mandate import untraded
@@ -121,7 +121,7 @@ def _orders(out: Console, plan: StagedPlan) -> None:
             made.add_row(*cells(order), style=style(order))
         left = (percents(plan.book.cash / value), percents(plan.final.cash / plan.final.value))
         made.add_row("", plan.book.cash_instrument, "", amount(plan.final.cash), *left, style="dim")
-        out.print(made)
+        out.print(fitting(out, made, "before", "quantity", "after"))
         sold, bought = float(plan.final.sold.sum()), float(plan.final.bought.sum())
         out.print(
             f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}: sells {amount(sold)}, buys "

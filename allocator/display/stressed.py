@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from allocator.display.console import amount, console, heading, percents, table
+from allocator.display.console import amount, console, fitting, heading, percents, table
 from allocator.studies.effects import Effect, ShockEffect
 from allocator.studies.stress import Stress
 
-_FULL = 72
-"""Columns that the whole table takes."""
 _FEW = 3
 """Shocks up to which each is shown with all that is known of it."""
 _TRADES = 6
@@ -45,20 +43,17 @@ def show_shocks(out: Console, found: Stress) -> None:
         f"Worst for the plan: {_words(worst.name)}, {_signed(worst.plan.at_once)} at once and "
         f"{_signed(worst.plan.expected)} by the horizon{again}."
     )
-    full = out.width >= _FULL
-    numbers = ("P(gen)", "now: held", "plan", "all: held", "plan ", "again")
-    shown = numbers if full else ("plan", "plan ", "again")
-    made = table("shock", *shown, right=shown)
-    nothing = (None, found.held, found.planned, None)
-    made.add_row("none", *_cells(*nothing, full=full), style="bold")
+    numbers = ("P(gen)", "held now", "plan now", "held", "plan", "again")
+    made = table("shock", *numbers, right=numbers)
+    made.add_row("none", *_cells(None, found.held, found.planned, None), style="bold")
     for one in sorted(found.shocks, key=lambda one: one.plan.expected):
-        cells = _cells(one.generalizable, one.held, one.plan, one.again, full=full)
+        cells = _cells(one.generalizable, one.held, one.plan, one.again)
         cells[-1] += "*" if one.rules_broken and one.again is not None else " "
         made.add_row(_words(one.name), *cells)
-    out.print(made)
+    out.print(fitting(out, made, "P(gen)", "held now", "held"))
     out.print(
-        "Percent of the account. Now: at once, by prices alone. All: expected by the horizon, what comes at once "
-        "included; again: with the plan decided again after the shock, costs included (*: it must trade, as the shock "
+        "Percent of the account. Now: at once, by prices alone. Held, plan: expected by the horizon, what comes at "
+        "once included; again: with the plan decided again after the shock, costs included (*: it must trade, as the shock "
         "has broken rules). What is best by the mandate need not be expected to earn most."
     )
     _blank(out, found)
@@ -79,14 +74,11 @@ def _number(value: float) -> str:
     return percents(value).removesuffix("%")
 
 
-def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effect | None, *, full: bool) -> list[str]:
-    last = "" if again is None else _number(again.expected)
-    if not full:
-        return [_number(plan.at_once), _number(plan.expected), last]
+def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effect | None) -> list[str]:
     return [
         "" if generalizable is None else percents(generalizable, 0),
         *map(_number, (held.at_once, plan.at_once, held.expected, plan.expected)),
-        last,
+        "" if again is None else _number(again.expected),
     ]
 
 

@@ -420,3 +420,20 @@ def test_nothing_to_trade_is_said_plainly(listed: Folder, run: Run) -> None:
     assert answer.exit_code == 0, answer.stderr
     assert "nothing: today's holdings are the plan" in answer.stdout
     assert "What if I am wrong" in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["listed", "reviewed"])
+def test_a_narrow_terminal_is_shown_fewer_columns_and_whole_names_and_numbers(
+    root: Path, name: str, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def orders(columns: int) -> list[list[str]]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        answer = run("rebalance", root / "data" / name)
+        assert answer.exit_code == 0
+        rows = answer.stdout.partition("What to trade")[2].splitlines()
+        return [row.split() for row in rows if row.startswith(("sell", "buy"))]
+
+    wide, narrow = orders(120), orders(40)
+    for full, short in zip(wide[:8], narrow[:8], strict=True):  # more rows speak of the same orders below
+        assert short[:2] == full[:2]
+        assert short[2:4] == [full[3], full[5]]  # money and the weight after
