@@ -53,8 +53,8 @@ def show_shocks(out: Console, found: Stress) -> None:
     out.print(fitting(out, made, "P(gen)", "held now", "held"))
     out.print(
         "Percent of the account. Now: at once, by prices alone. Held, plan: expected by the horizon, what comes at "
-        "once included; again: with the plan decided again after the shock, costs included (*: it must trade, as the shock "
-        "has broken rules). What is best by the mandate need not be expected to earn most."
+        "once included; again: with the plan decided again after the shock, costs included (*: it must trade, as the "
+        "shock has broken rules). What is best by the mandate need not be expected to earn most."
     )
     _blank(out, found)
     _claims(out, found)
