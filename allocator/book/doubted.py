@@ -90,7 +90,7 @@ def lawful(key: str) -> tuple[float, float, bool, bool]:
     room, _, name = key.partition(".")
     if room == "question":
         return 0.0, _TOPS[name], True, True
-    model = {"model": ModelSection, "horizon": HorizonSection, "scenarios": ScenarioSection}[room]
+    model: type[BaseModel] = {"model": ModelSection, "horizon": HorizonSection, "scenarios": ScenarioSection}[room]
     name = name.rpartition(".")[2]
     low, high, above, below = float("-inf"), float("inf"), False, False
     schema = model.model_json_schema()["properties"][name]

@@ -201,7 +201,7 @@ def loadings_of(book: Book) -> Loadings:
 
 
 def market_probabilities(book: Book, question: Question | None = None) -> tuple[Vector | None, Vector | None]:
-    """(K,) the market's probabilities on its own date, and the same moved to as_of by the signals and the silence since.
+    """(K,) the market's probabilities on its own date, and the same moved to as_of by signals and silence since.
 
     `question` stands for the book's own where its numbers are draws: then (draws, 1, K) on as_of. None without
     `[market]`.
