@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from rich.console import Console
 
 from allocator.display.console import console, heading, percents, table
 from allocator.studies.reverse import Reversed, ReverseStress, Shift
 from allocator.studies.reversed_parameters import Root
 
-_WAYS = {"probabilities": "probabilities alone", "markets": "markets alone", "both": "both together"}
 _NARROW = 72
 _NAMES = 3
 _ROOTS = 5
@@ -17,27 +17,38 @@ _ROOTS = 5
 def show_reverse(found: ReverseStress) -> None:
     """Print what would have to happen."""
     out = console()
-    for one in found.portfolios:
+    same = len(found.portfolios) > 1 and np.array_equal(*(one.portfolio.holdings for one in found.portfolios))
+    for one in found.portfolios[:1] if same else found.portfolios:
         gain = -one.expected_loss
         heading(out, f"{one.portfolio.name}: what would have to happen to lose {percents(found.loss)}")
         out.print(
             f"Expected {'gain' if gain >= 0 else 'loss'} {percents(abs(gain))} over the horizon; in the worst scenario "
             f"{'a loss' if one.largest_loss > 0 else 'a gain'} of {percents(abs(one.largest_loss))} on average."
         )
-        wide = out.width >= _NARROW
-        numbers = ("sigma", "e^-d") if wide else ("sigma",)
-        made = table("what moves", "this is", *numbers, "it takes", right=numbers)
-        for shift in one.shifts:
-            sigmas = "" if shift.sigmas is None else f"{shift.sigmas:.2f}"
-            shown = (sigmas, f"{shift.plausibility:.2f}") if wide else (sigmas,)
-            made.add_row(_WAYS[shift.way], shift.words, *shown, shift.why or _takes(found, one, shift))
-        out.print(made)
-        _show_roots(found, one)
+        _show_shifts(out, found, one)
+        _show_roots(out, found, one)
+    if same:
+        out.print("The plan is to hold: the same of the plan.")
     out.print()
     out.print(
         "sigma: standard deviations that a normal mean would have to move to be as far from the belief; up to 1 is "
         "plausible, to 2 a stretch, to 3 far-fetched. e^-d: plausibility, d the relative entropy."
     )
+
+
+def _show_shifts(out: Console, found: ReverseStress, one: Reversed) -> None:
+    """A row a way; on a narrow terminal the words stand before what it takes."""
+    wide = out.width >= _NARROW
+    columns = ("what moves", "this is", "sigma", "e^-d", "it takes") if wide else ("what moves", "sigma", "it takes")
+    made = table(*columns, right=("sigma", "e^-d"))
+    for shift in one.shifts:
+        sigmas = "" if shift.sigmas is None else f"{shift.sigmas:.2f}"
+        takes = shift.why or _takes(found, one, shift)
+        if wide:
+            made.add_row(shift.way, shift.words, sigmas, f"{shift.plausibility:.2f}", takes)
+        else:
+            made.add_row(shift.way, sigmas, f"{shift.words}: {takes}")
+    out.print(made)
 
 
 def _takes(found: ReverseStress, one: Reversed, shift: Shift) -> str:
@@ -62,8 +73,7 @@ def _takes(found: ReverseStress, one: Reversed, shift: Shift) -> str:
     return "; ".join(parts) or "nothing"
 
 
-def _show_roots(found: ReverseStress, one: Reversed) -> None:
-    out = console()
+def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     if not one.roots:
         out.print("No parameter does it: this book has no [model].")
         return
@@ -80,10 +90,10 @@ def _show_roots(found: ReverseStress, one: Reversed) -> None:
     none = [root for root in one.roots if root.value is None]
     if none:
         worst = max(none, key=lambda root: root.most_loss)
-        end = "a loss" if worst.most_loss > 0 else "a gain"
+        end, nobody = "a loss" if worst.most_loss > 0 else "a gain", "No other" if doing else "No"
         out.print(
-            f"{'No' if not doing else 'No other'} single parameter loses {loss} at any lawful value ({len(none)} tried, "
-            f"local); the worst, {parameter_name(worst.key)}, leaves {end} of {percents(abs(worst.most_loss))}."
+            f"{nobody} single parameter loses {loss} at any lawful value ({len(none)} tried, one at a time); the worst, "
+            f"{parameter_name(worst.key)}, makes {end} of {percents(abs(worst.most_loss))} at most."
         )
 
 
