@@ -17,7 +17,8 @@ _ROOTS = 5
 def show_reverse(found: ReverseStress) -> None:
     """Print what would have to happen."""
     out = console()
-    same = len(found.portfolios) > 1 and np.array_equal(*(one.portfolio.holdings for one in found.portfolios))
+    first, last = (one.portfolio.holdings for one in (found.portfolios[0], found.portfolios[-1]))
+    same = len(found.portfolios) > 1 and np.array_equal(first, last)
     for one in found.portfolios[:1] if same else found.portfolios:
         gain = -one.expected_loss
         heading(out, f"{one.portfolio.name}: what would have to happen to lose {percents(found.loss)}")
@@ -92,8 +93,8 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
         worst = max(none, key=lambda root: root.most_loss)
         end, nobody = "a loss" if worst.most_loss > 0 else "a gain", "No other" if doing else "No"
         out.print(
-            f"{nobody} single parameter loses {loss} at any lawful value ({len(none)} tried, one at a time); the worst, "
-            f"{parameter_name(worst.key)}, makes {end} of {percents(abs(worst.most_loss))} at most."
+            f"{nobody} single parameter loses {loss} at any lawful value ({len(none)} tried, one at a time); "
+            f"the worst, {parameter_name(worst.key)}, makes {end} of {percents(abs(worst.most_loss))} at most."
         )
 
 
