@@ -2,9 +2,9 @@
 
 What the mandate stands on is in `footing.py` (names) and `columns.py` (numbers), what is held in `positions.py`, what
 is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what might happen
-in `shocked.py`, what is guarded against in `guards.py`, what is decided when in `stages.py`, what nobody reads in
-`idle.py`. Each function looks at one agreement and yields its breaches; a table that already broke its own contract is
-given and yet absent here, and the agreements that need it are left for the next run.
+in `shocked.py`, what is guarded against in `guards.py`, what is decided when in `stages.py`, what is doubted in
+`doubted.py`, what nobody reads in `idle.py`. Each function looks at one agreement and yields its breaches; a table that
+already broke its own contract is given and yet absent here, and the agreements that need it are left for the next run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from allocator.book.columns import Tables, breaches_of_benchmark, breaches_of_columns, breaches_of_factors
+from allocator.book.doubted import breaches_of_doubts
 from allocator.book.estimates import NOT_SCENARIOS, breaches_of_estimates
 from allocator.book.evidence import breaches_of_evidence
 from allocator.book.footing import breaches_of_names, breaches_of_words
@@ -28,7 +29,7 @@ from allocator.errors import Breach
 def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
     """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
     found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
-    found += [*breaches_of_guards(settings), *breaches_of_stages(settings, tables)]
+    found += [*breaches_of_guards(settings), *breaches_of_stages(settings, tables), *breaches_of_doubts(settings)]
     found += breaches_of_evidence(settings, tables, given)
     found += breaches_of_shocks(settings, tables)
     found += breaches_of_benchmark(settings, given)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from allocator.book.doubts import StressSection
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
@@ -188,6 +189,7 @@ class Settings(Section):
         default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
     )
     shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
+    stress: StressSection = Field(default_factory=StressSection)
     tables: TablesSection = Field(default_factory=TablesSection)
 
     @property

@@ -34,7 +34,10 @@ def likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vect
 
 
 def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
-    """(T,) the logarithm of `likelihood_ratio`, finite also where the ratio itself would not be a number."""
+    """(T,) the logarithm of `likelihood_ratio`, finite also where the ratio itself would not be a number.
+
+    (draws, T) where the labs' numbers are draws.
+    """
     z, weight = question.common
     t = np.asarray(months, dtype=float)
     total, pooled = np.zeros((len(t), len(z))), pooled_claim(question, signals)
@@ -45,8 +48,8 @@ def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: 
         total = total + np.log(of_lab(question, lab, own, until, z))
     if pooled is not None:
         total = total + np.log(of_pooled(question, pooled, signals, t))
-    top = total.max(axis=1)
-    result: Vector = top + np.log(np.exp(total - top[:, None]) @ weight)
+    top = total.max(axis=-1)
+    result: Vector = top + np.log(np.exp(total - top[..., None]) @ weight)
     return result
 
 
@@ -77,11 +80,14 @@ def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.d
 
 
 def updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
-    """(T, K) probabilities times evidence, normalised: only what the evidence differs by between scenarios counts."""
-    top = log_evidence[:, probabilities > 0].max(axis=1, keepdims=True)
+    """(T, K) probabilities times evidence, normalised: only what the evidence differs by between scenarios counts.
+
+    With draws before them: (draws, T, K), and probabilities (K,) or (draws, 1, K).
+    """
+    top = np.where(probabilities > 0, log_evidence, -np.inf).max(axis=-1, keepdims=True)
     # beyond e^-500 a scenario is excluded either way; the bound keeps it from being impossible for ever
     weight = probabilities * np.exp(np.clip(log_evidence - top, -_LEAST, 0.0))
-    result: Matrix = weight / weight.sum(axis=1, keepdims=True)
+    result: Matrix = weight / weight.sum(axis=-1, keepdims=True)
     return sound(result, "question", "its probabilities")
 
 
@@ -94,7 +100,7 @@ def log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[d
     """
     months = np.array([question.months(day) for day in days])
     with np.errstate(all="ignore"):  # what comes of an overflow is refused below
-        ratio = log_likelihood_ratio(question, signals, months)[:, None]
+        ratio = log_likelihood_ratio(question, signals, months)[..., None]
         factor = _log_demand_factors(question, signals, days)[:, None]
     sound(ratio, "question.labs", "what the labs' claims and silence say")
     sound(factor, "question.demand", "what the usage figures say")
@@ -136,9 +142,13 @@ def _log_odds_of_expanding(mean: float, deviation: float) -> float:
 def moved_by(
     question: Question, probabilities: Vector, signals: Sequence[Signal], since: dt.date, until: dt.date
 ) -> Vector:
-    """(K,) somebody else's probabilities of `since`, moved to `until` by the same evidence (the market's)."""
-    before, after = log_evidence(question, signals, [since, until])
-    result: Vector = updated(probabilities, (after - before)[None, :])[0]
+    """(K,) somebody else's probabilities of `since`, moved to `until` by the same evidence (the market's).
+
+    (draws, 1, K) where the question's numbers are draws.
+    """
+    evidence = log_evidence(question, signals, [since, until])
+    moved = updated(probabilities, evidence[..., 1:, :] - evidence[..., :1, :])
+    result: Vector = moved[0] if moved.ndim == 2 else moved
     return result
 
 

@@ -84,17 +84,17 @@ def pooled_claim(question: Question, signals: Sequence[Signal]) -> Pooled | None
     rate = sum(lab.background for lab in labs)
 
     def quiet(at: float) -> Vector:
-        result = np.full(len(z), np.exp(-rate * (at - since)))
+        result = np.ones(len(z)) * np.exp(-rate * (at - since))
         for lab in labs:
             result = result * survival(lab, at, z) / survival(lab, since, z)
         return result
 
     ends = sorted({since, date, *(lab.lag_months for lab in labs if since < lab.lag_months < date)})
     nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
-    empty = np.zeros(len(z))
+    empty: Vector = np.zeros(len(z))
     for low, high in pairwise(ends):  # smooth between the ends
         for node, weight in zip(nodes, weights, strict=True):
-            empty += rate * weight * (high - low) / 2 * quiet(low + (node + 1) / 2 * (high - low))
+            empty = empty + rate * weight * (high - low) / 2 * quiet(low + (node + 1) / 2 * (high - low))
     genuine = np.maximum(1 - quiet(date) - empty, 0.0)
     under_p = -np.expm1(-rate * (date - since))
     return Pooled(silent, since, date, genuine / under_p, empty / under_p)

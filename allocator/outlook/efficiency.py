@@ -1,7 +1,8 @@
 """The efficiency model: from what thought compression does to a market, to what each instrument is worth in a scenario.
 
 Market block: K scenarios, each an answer to the replicability question with a demand regime.
-Instrument block: N instruments, each with signed loadings on the drivers. Everything is vectorised over K × N.
+Instrument block: N instruments, each with signed loadings on the drivers. Everything is vectorised over K × N, and over
+draws of the parameters before them: arrays (K,) may be (draws, K) throughout, and a shared parameter (draws, 1).
 Exposures and elasticities are judgements: what this file computes is their arithmetic, not their truth.
 """
 
@@ -10,10 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import factorial
+from typing import TypeAlias
 
 import numpy as np
 
 from allocator.types import Matrix, Vector
+
+Number: TypeAlias = float | Vector
+"""One number for all, or one a draw: an array (draws, 1), which goes with arrays (draws, K) over scenarios."""
 
 DRIVERS = ("training demand", "token volume", "price", "rent", "share shift", "stranded capex", "multiple")
 """What a value multiplier is attributed to, in the order of the last axis of `attributed`.
@@ -48,17 +53,17 @@ class Technique:
     share of idle capex; `least_value` the floor of a value multiplier.
     """
 
-    training_reduction: float = 10.0
-    token_reduction: float = 2.7
-    adoption_years: float = 0.75
-    training_share: float = 0.45
-    owner_share: float = 0.15
-    share_sensitivity: float = 0.5
-    rent_elasticity: float = 0.6
-    rent_low: float = 0.35
-    rent_high: float = 1.6
-    salvage: float = 0.4
-    least_value: float = 0.02
+    training_reduction: Number = 10.0
+    token_reduction: Number = 2.7
+    adoption_years: Number = 0.75
+    training_share: Number = 0.45
+    owner_share: Number = 0.15
+    share_sensitivity: Number = 0.5
+    rent_elasticity: Number = 0.6
+    rent_low: Number = 0.35
+    rent_high: Number = 1.6
+    salvage: Number = 0.4
+    least_value: Number = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +124,8 @@ def market(scenarios: Scenarios, technique: Technique, years: float) -> Market:
     """The market block at a horizon of `years`."""
     s, t = scenarios, technique
     g, theta, log_y, log_x = s.replicability, s.pass_through, np.log(t.token_reduction), np.log(t.training_reduction)
-    a = np.full_like(g, 1 - np.exp(-years / t.adoption_years))
+    spread = np.asarray(1 - np.exp(-years / np.asarray(t.adoption_years)))
+    a = np.broadcast_to(spread, np.broadcast_shapes(np.shape(g), np.shape(spread)))
     served = t.owner_share + (1 - t.owner_share) * g
     price = np.exp(-a * theta * log_y)
     usage = np.exp(a * theta * s.usage_elasticity * log_y)
@@ -155,13 +161,15 @@ def _values(m: Market, e: Loadings, t: Technique, moved: frozenset[int]) -> Matr
     """Value multipliers when only the drivers in `moved` have left the status quo."""
 
     def at(driver: int, moving: Vector) -> Vector:
-        return moving[:, None] if driver in moved else np.ones((len(moving), 1))
+        return moving[..., None] if driver in moved else np.ones((*moving.shape, 1))
 
     price, rent = at(2, m.price), at(3, m.rent)
     training, tokens, usage = at(0, m.training), at(1, m.tokens), at(1, m.usage)
-    demand = t.training_share * training + (1 - t.training_share) * tokens
-    owned = e.owner + (1 - e.owner) * m.scenarios.replicability[:, None]  # φ_i
-    saving = np.exp(-m.diffusion[:, None] * owned * np.log(t.token_reduction)) if 1 in moved else 1.0
+    trained = _over_names(t.training_share)
+    demand = trained * training + (1 - trained) * tokens
+    owned = e.owner + (1 - e.owner) * m.scenarios.replicability[..., None]  # φ_i
+    saved = _over_names(np.log(t.token_reduction))
+    saving = np.exp(-m.diffusion[..., None] * owned * saved) if 1 in moved else 1.0
     share = e.owner * at(4, m.owner_share) + (1 - e.owner) * at(4, m.rival_share)
     inference = usage * share * (price - (1 - e.gross_margin) * rent * saving) / e.gross_margin
     capacity = np.minimum(demand, at(3, m.scenarios.capacity)) * rent
@@ -171,10 +179,15 @@ def _values(m: Market, e: Loadings, t: Technique, moved: frozenset[int]) -> Matr
     value = e.training * training * rent + e.inference * inference + e.capacity * capacity
     value = value + e.application * application + e.other
     if 6 in moved:
-        value = value * np.exp(-m.scenarios.multiple_compression[:, None] * e.multiple_loading)
+        value = value * np.exp(-m.scenarios.multiple_compression[..., None] * e.multiple_loading)
     if 5 in moved:
-        value = value - e.committed_capex * m.stranded[:, None]
-    return np.maximum(value, t.least_value)
+        value = value - e.committed_capex * m.stranded[..., None]
+    return np.maximum(value, _over_names(t.least_value))
+
+
+def _over_names(shared: Number) -> Vector:
+    """A shared parameter, as it goes with arrays whose last axis is the names."""
+    return np.asarray(shared, dtype=np.float64)[..., None]
 
 
 def attributed(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
@@ -199,7 +212,7 @@ def attributed(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
 
 
 def scenario_returns(values: Matrix, loadings: Loadings, anchor: Vector, years: float) -> Matrix:
-    """(K, N) simple returns over the horizon: (1 + k)^years · V / anchor − 1.
+    """(K, N) simple returns over the horizon: (1 + k)^years · V / anchor − 1, the anchor (N,) or (draws, 1, N).
 
     With `anchor` = Σ_k p^mkt_k V_k every name returns its required return under the market's own probabilities.
     """

@@ -16,6 +16,7 @@ from allocator.outlook.beliefs import moved_by, posterior, sound
 from allocator.outlook.efficiency import (
     Loadings,
     Market,
+    Number,
     Scenarios,
     Technique,
     attributed,
@@ -131,22 +132,25 @@ def modelled(book: Book) -> Modelled | None:
     if settings.model is None:
         return None
     technique = Technique(**settings.model.model_dump(exclude={"since"}))
-    years, loadings = settings.years, _loadings(book)
-    state = market(_scenarios(book), technique, years + _adopted(book))
-    values = value_multipliers(state, loadings, technique)
-    anchor, then, now = _anchor(book, sound(values, "model", "what the names are worth"))
+    years, loadings = settings.years, loadings_of(book)
+    state = market(scenarios_of(book), technique, years + adopted(book))
+    values = sound(value_multipliers(state, loadings, technique), "model", "what the names are worth")
+    then, now = market_probabilities(book)
+    share = float(settings.horizon.announcement_share or 0.0)
+    anchor = sound(anchored(values, then, now, share), "market", "what prices already hold")
     returns = sound(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
     return Modelled(state, loadings, technique, values, anchor, returns, then, now)
 
 
-def _adopted(book: Book) -> float:
+def adopted(book: Book) -> float:
     """Years for which labs have been adopting the technique by as_of."""
     model = book.settings.model
     since = None if model is None else model.since
     return 0.0 if since is None else (book.settings.book.as_of - since).days / DAYS_A_YEAR
 
 
-def _scenarios(book: Book) -> Scenarios:
+def scenarios_of(book: Book) -> Scenarios:
+    """The efficiency model's parameters of each scenario."""
     named = (
         "replicability",
         "pass_through",
@@ -182,7 +186,7 @@ def with_loadings(book: Book) -> NDArray[np.bool_]:
     return complete
 
 
-def _loadings(book: Book) -> Loadings:
+def loadings_of(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
     columns = (*ALWAYS, "gross_margin", *APPLICATION)
     arrays = {}
@@ -196,20 +200,33 @@ def _loadings(book: Book) -> Loadings:
     return Loadings(**arrays)
 
 
-def _anchor(book: Book, values: Matrix) -> tuple[Vector, Vector | None, Vector | None]:
-    """(N,) what prices of as_of already hold: A(0)·(Σ p_t V / Σ p_0 V)^J, the part that came with the news.
+def market_probabilities(book: Book, question: Question | None = None) -> tuple[Vector | None, Vector | None]:
+    """(K,) the market's probabilities on its own date, and the same moved to as_of by signals and silence since.
 
-    p_0 are the market's probabilities of its own date, p_t the same moved by the signals and the silence since.
+    `question` stands for the book's own where its numbers are draws: then (draws, 1, K) on as_of. None without
+    `[market]`.
     """
     stated = book.settings.market
     if stated is None:
-        return np.ones(values.shape[1]), None, None
+        return None, None
     then = np.array([stated.probabilities[name] for name in book.scenarios])
-    question, as_of = question_of(book), book.settings.book.as_of
-    before: Vector = then @ values
+    question, as_of = question or question_of(book), book.settings.book.as_of
     if question is None or stated.date == as_of:
-        return before, then, then
-    now = moved_by(question, then, signals_of(book), stated.date, as_of)
-    share = float(book.settings.horizon.announcement_share or 0.0)
-    anchor = sound(before * (now @ values / before) ** share, "market", "what prices already hold")
-    return anchor, then, now
+        return then, then
+    return then, moved_by(question, then, signals_of(book), stated.date, as_of)
+
+
+def anchored(values: Matrix, then: Vector | None, now: Vector | None, share: Number) -> Vector:
+    """(N,) what prices of as_of already hold: A(0)·(Σ p_t V / Σ p_0 V)^J, the part that came with the news.
+
+    `then` p_0 are the market's probabilities of its own date, `now` p_t those of as_of; 1 without them. With values
+    (draws, K, N), `now` (draws, 1, K) and `share` (draws, 1): (draws, N).
+    """
+    if then is None or now is None:
+        return np.ones((*values.shape[:-2], values.shape[-1]))
+    before: Vector = then @ values
+    if now is then:
+        return before
+    after = now @ values if now.ndim == 1 else (now @ values)[..., 0, :]
+    result: Vector = before * (after / before) ** share
+    return result

@@ -63,11 +63,17 @@ def outlook_of(book: Book) -> Outlook:
 def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
     """(K, N) and (K,): the model's, then the user's own over them."""
     model, given = modelled(book), book.scenario_returns
-    returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns.copy()
-    own = given.reindex(list(book.instruments)).to_numpy(dtype=float).T
-    returns = np.where(np.isnan(own), returns, own)
+    returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns
+    returns = with_given(book, returns)
     if book.cash_instrument in given.index:
         cash = given.loc[book.cash_instrument].to_numpy(dtype=float)
     else:
         cash = np.full(len(book.scenarios), (1 + float(book.cash_required_return or 0.0)) ** years - 1)
     return np.ascontiguousarray(returns), cash
+
+
+def with_given(book: Book, returns: Matrix) -> Matrix:
+    """(K, N), or (draws, K, N): the user's own scenario returns where there are any, else `returns`."""
+    own = book.scenario_returns.reindex(list(book.instruments)).to_numpy(dtype=float).T
+    result: Matrix = np.where(np.isnan(own), returns, own)
+    return result

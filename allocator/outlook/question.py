@@ -6,12 +6,15 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import gammainccinv, gammaincinv, gammaln
 
 from allocator.types import Vector
 
+Number: TypeAlias = float | Vector
+"""One number, or one a draw: an array (draws, 1, 1), which goes with arrays (draws, days, scenarios)."""
 DAYS_A_MONTH = 365.25 / 12
 _NODES = 128
 """Quadrature nodes of the frailty; exact to about 1e-12 over the ranges that a book may state."""
@@ -24,9 +27,9 @@ class Lab:
     `background` is the hazard a month of claiming without substance, under G and P alike.
     """
 
-    disclosure: float
-    hazard: float
-    background: float
+    disclosure: Number
+    hazard: Number
+    background: Number
     lag_months: float = 0.0
 
 

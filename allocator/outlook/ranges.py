@@ -11,7 +11,7 @@ import numpy as np
 from allocator.book.observed import ANY_LAB
 from allocator.outlook.beliefs import generalizable, log_likelihood_ratio, posterior
 from allocator.outlook.disclosure import of_lab
-from allocator.outlook.question import Question, Signal
+from allocator.outlook.question import Number, Question, Signal
 from allocator.types import Matrix, Vector
 
 _GRID = (33, 257)
@@ -53,15 +53,25 @@ def _belief(
     question: Question, signals: Sequence[Signal], day: dt.date, prior: float, values: tuple[float, float, float]
 ) -> float:
     """P(G) if the prior of G and all labs' disclosure, hazard and background were these."""
-    share = question.prior[question.generalizable.astype(bool)].sum()
-    scale = np.where(question.generalizable, prior / share, (1 - prior) / (1 - share))
     disclosure, hazard, background = values
     labs = {
         name: replace(lab, disclosure=disclosure, hazard=hazard, background=background)
         for name, lab in question.labs.items()
     }
-    moved = replace(question, prior=question.prior * scale, labs=labs)
+    moved = replace(question, prior=prior_at(question, prior), labs=labs)
     return float(generalizable(moved, posterior(moved, signals, [day]))[0])
+
+
+def prior_at(question: Question, generalizable_prior: Number) -> Vector:
+    """(K,) the prior of the scenarios if G had this prior; within an answer their proportions stay.
+
+    (draws, 1, K) where it is drawn: an array (draws, 1, 1).
+    """
+    share = question.prior[question.generalizable.astype(bool)].sum()
+    given = np.asarray(generalizable_prior, dtype=np.float64)
+    scale = np.where(question.generalizable, given / share, (1 - given) / (1 - share))
+    result: Vector = question.prior * scale
+    return result
 
 
 def _extreme(

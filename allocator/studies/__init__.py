@@ -1,1 +1,1 @@
-"""What if: the same question asked again with something changed."""
+"""What if: the same question asked again, or many times, with something changed."""

@@ -1,0 +1,41 @@
+"""The two portfolios that every stress is about: what is held today, and what the plan's whole lots make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allocator.book.book import Book
+from allocator.outlook.outlook import Outlook
+from allocator.plan.plan import Plan
+from allocator.plan.stages import StagedPlan
+from allocator.types import Vector
+
+HOLDINGS, PLAN = "holdings", "plan"
+
+
+@dataclass(frozen=True, eq=False)
+class Portfolio:
+    """(N,) `holdings` and `cash` as fractions of the account before any trade; what is missing to 1 went on costs."""
+
+    name: str
+    holdings: Vector
+    cash: float
+
+    @property
+    def spent(self) -> float:
+        """What trading took, as a fraction of the account before it."""
+        return 1 - float(self.holdings.sum()) - self.cash
+
+    def losses(self, outlook: Outlook) -> Vector:
+        """(K,) loss of each scenario's mean, after costs, as a fraction of the account before any trade."""
+        result: Vector = self.spent - outlook.portfolio_returns(self.holdings, self.cash)
+        return result
+
+
+def portfolios_of(book: Book, plan: Plan | StagedPlan | None) -> tuple[Portfolio, ...]:
+    """Today's holdings, and the plan's final lots where there is a plan."""
+    today = Portfolio(HOLDINGS, book.weights, book.cash / book.value)
+    if plan is None:
+        return (today,)
+    before = plan.final.value_before
+    return today, Portfolio(PLAN, plan.final.values / before, plan.final.cash / before)

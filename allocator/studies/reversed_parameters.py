@@ -1,0 +1,111 @@
+"""Reverse stress of the efficiency model: the least change of one parameter that makes a loss expected.
+
+Prices stay those of today, which hold the book's own parameters: the parameter turns out to be another than anybody
+priced. One parameter at a time and the root nearest to the book's own value: with several at once the set of losing
+parameters is not convex, so what is found is local. Two roots within one step of the scan are overlooked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.doubted import lawful, own_values
+from allocator.book.evidence import PARAMETERS
+from allocator.book.question import ModelSection
+from allocator.studies.evaluated import Ground, evaluated
+from allocator.studies.portfolios import Portfolio
+from allocator.types import Vector
+
+_STEPS = 129
+_CLOSER, _LOOKS = 33, 7
+_OPEN = 1e-4
+"""How near an end that is out of bounds itself is looked at, relative to the parameter's own value."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """The `value` of a parameter, nearest to its `own`, at which the loss is expected; None where none in its lawful
+    range from `lowest` to `highest` does it, over which the expected loss goes from `least_loss` to `most_loss`.
+    """
+
+    key: str
+    own: float
+    value: float | None
+    lowest: float
+    highest: float
+    least_loss: float
+    most_loss: float
+
+    @property
+    def change(self) -> float | None:
+        """The value less the book's own."""
+        return None if self.value is None else self.value - self.own
+
+
+def parameters_of(book: Book) -> tuple[str, ...]:
+    """Every parameter of the efficiency model that is one number, by its key in `book.toml`; none without [model]."""
+    if book.settings.model is None:
+        return ()
+    shared = [f"model.{name}" for name in ModelSection.model_fields if name != "since"]
+    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in (*PARAMETERS, "capacity")))
+
+
+def roots_of(ground: Ground, portfolio: Portfolio, loss: float) -> Iterator[Root]:
+    """The root of each parameter in turn; `ground` has prices that stay."""
+    for key in parameters_of(ground.book):
+        (own,) = own_values(ground.book.settings, key)
+        at = _places(key, own)
+        losses = expected_losses(ground, portfolio, key, at)
+        yield Root(
+            key=key,
+            own=own,
+            value=own if float(losses[at == own][0]) >= loss else _nearest(ground, portfolio, key, at, losses, loss),
+            lowest=float(at[0]),
+            highest=float(at[-1]),
+            least_loss=float(np.nanmin(losses)),
+            most_loss=float(np.nanmax(losses)),
+        )
+
+
+def expected_losses(ground: Ground, portfolio: Portfolio, key: str, at: Vector) -> Vector:
+    """(D,) expected loss of the portfolio with the parameter at each of D values; NaN where it is no number."""
+    with np.errstate(all="ignore"):
+        found = evaluated(ground, {key: at})
+        gains = found.returns @ portfolio.holdings + ground.outlook.cash_returns * portfolio.cash
+        losses = portfolio.spent - (found.probabilities * gains).sum(axis=1)
+    return np.asarray(np.where(np.isfinite(losses), losses, np.nan))
+
+
+def _places(key: str, own: float) -> Vector:
+    """Where a parameter is looked at: evenly over its lawful range, and evenly in logarithms where it has any."""
+    low, high, above, below = lawful(key)
+    room = _OPEN * max(abs(own), _OPEN)
+    low, high = low + room * above, high - room * below
+    places = [np.linspace(low, high, _STEPS), np.array([own])]
+    if high > 0:
+        places.append(np.geomspace(max(low, room), high, _STEPS))
+    return np.unique(np.clip(np.concatenate(places), low, high))
+
+
+def _nearest(ground: Ground, portfolio: Portfolio, key: str, at: Vector, losses: Vector, loss: float) -> float | None:
+    """The crossing whose step lies nearest to the book's own value, drawn together until it is a point."""
+    (own,) = own_values(ground.book.settings, key)
+    apart = losses - loss
+    with np.errstate(invalid="ignore"):
+        steps = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
+    steps = steps[np.isfinite(apart[steps]) & np.isfinite(apart[steps + 1])]
+    if not len(steps):
+        return None
+    first = min(steps, key=lambda i: min(abs(at[i] - own), abs(at[i + 1] - own)))
+    low, high = float(at[first]), float(at[first + 1])
+    rising = apart[first] < 0
+    for _ in range(_LOOKS):
+        between = np.linspace(low, high, _CLOSER)
+        under = (expected_losses(ground, portfolio, key, between) < loss) == rising
+        i = int(np.flatnonzero(under)[-1]) if under.any() else 0
+        low, high = float(between[i]), float(between[min(i + 1, _CLOSER - 1)])
+    return (low + high) / 2
