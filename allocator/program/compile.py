@@ -246,9 +246,7 @@ class Compiled:
     def _write_rows(self, rows: Rows, unit: float) -> None:
         """Rows on gains are in units of return and have W written as 1 − costs."""
         expects = rows.looks_at_gains != 0
-        others = (abs(rows.holdings) + abs(rows.buys) + abs(rows.sells)).sum(axis=1) + np.abs(rows.cash)
-        alone = expects & (others == 0)
-        self.row_units = np.where(alone, unit, 1.0)
+        self.row_units = np.where(rows.looks_at_gains_alone, unit, 1.0)
         self._wealth_limits.value = np.where(expects, 0.0, rows.wealth)
         self._limits.value = (rows.limit + np.where(expects, rows.wealth, 0.0)) / self.row_units
         self._expected.value = rows.expected * unit / self.row_units

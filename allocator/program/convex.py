@@ -121,7 +121,7 @@ def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
 def _(rule: WorstCaseFloor, decision: Decision, outlook: Outlook) -> Modelled:
     scenarios = len(outlook.scenarios)
     shortfalls = cp.Variable(scenarios, name="shortfalls")
-    reference, limit = Number(scenarios, name="benchmark's gains / unit"), cp.Parameter(name="floor / unit")
+    reference, limit = Number(scenarios, name="benchmark's gains / unit"), Number(name="floor / unit")
     worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
     each = shortfalls >= reference - decision.gains
     together = (worst.expression + decision.costs <= -limit).set_label("worst case")

@@ -93,7 +93,7 @@ def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCa
 @_dual.register
 def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     p = Number(losses.shape[0], nonneg=True, name="probabilities")
-    moved, stays = Number(nonneg=True, name="radius"), cp.Parameter(nonneg=True, name="one minus radius")
+    moved, stays = Number(nonneg=True, name="radius"), Number(nonneg=True, name="one minus radius")
     eta, largest, above = cp.Variable(), cp.Variable(), cp.Variable(losses.shape[0], nonneg=True)
 
     def write(ambiguity: TotalVariation, probabilities: Vector) -> None:
@@ -140,7 +140,7 @@ def _(ambiguity: Contamination, losses: cp.Expression, probabilities: Vector) ->
 def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     count = len(possible)
-    p, radius = Number(count, nonneg=True, name="probabilities"), cp.Parameter(nonneg=True, name="radius")
+    p, radius = Number(count, nonneg=True, name="probabilities"), Number(nonneg=True, name="radius")
     eta, price, weight, shifted = cp.Variable(), cp.Variable(nonneg=True), cp.Variable(count), cp.Variable(count)
 
     def write(ambiguity: KullbackLeibler, probabilities: Vector) -> None:
