@@ -1,0 +1,1 @@
+"""What if: the same question asked many times with something changed."""
