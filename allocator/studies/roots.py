@@ -15,10 +15,10 @@ from itertools import pairwise
 
 WIDTH = 1e-4
 """Of a bracket."""
-CLEAR = 5e-4
+CLEAR = (5e-4, 1e-3)
 """Between the answers that a line is laid through, the first of them so far from the bracket."""
-STRAIGHT = 1e-8
-"""How far the middle one of three answers may be from the line through the others: the solver's digits."""
+STRAIGHT = 1e-6
+"""Of the axis: how far the middle one of three answers may be from the line through the others."""
 
 Reading = Callable[[float], float | None]
 """A number at a probability; None where there is no verified answer."""
@@ -80,12 +80,12 @@ def straight(reading: Reading, low: float, high: float) -> list[float]:
     """Where the lines through answers on either side of a bracket meet 0, as far as they are lines."""
     found = []
     for end, way in ((low, -1.0), (high, 1.0)):
-        at = [end + way * CLEAR * k for k in (1, 2, 3)]
-        values = [reading(point) for point in at] if min(at) >= 0 and max(at) <= 1 else []
-        known = [value for value in values if value is not None]
-        if len(known) < 3:
-            continue
-        steep = abs(known[2] - known[0]) > 100 * STRAIGHT
-        if steep and abs(known[1] - (known[0] + known[2]) / 2) <= STRAIGHT:
-            found.append(at[0] - known[0] * (at[2] - at[0]) / (known[2] - known[0]))
+        for apart in CLEAR:
+            at = [end + way * apart * k for k in (1, 2, 3)]
+            known = [value for point in at if 0 <= point <= 1 and (value := reading(point)) is not None]
+            if len(known) < 3 or known[2] == known[0]:
+                continue
+            slope = (known[2] - known[0]) / (at[2] - at[0])
+            if abs(known[1] - (known[0] + known[2]) / 2) <= STRAIGHT * abs(slope):
+                found.append(at[0] - known[0] / slope)
     return found
