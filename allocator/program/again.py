@@ -4,7 +4,7 @@ The fast way is for quadratic programs without convex rules, impact and ellipsoi
 the canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What fails any of
 them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
 
-No answer depends on the ones before it: every solve starts cold, and the scaling is the first question's.
+No answer depends on the ones before it, to the last bit: every solve starts cold.
 """
 
 from __future__ import annotations
@@ -60,15 +60,14 @@ class _Compiled:
 class Again:
     """Answers to questions that differ in numbers from the one it was made with.
 
-    Questions of another shape (a belief that excludes a scenario) are compiled when they come, and scaled by
-    themselves.
+    Questions of another shape (a belief that excludes a scenario) are compiled when they come.
     """
 
     def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._kept: list[_Compiled] = []
         self._layout: Layout | None = None
-        self._kept.append(self._compile(start, outlook, mandate, keep_scaling=True))
+        self._kept.append(self._compile(start, outlook, mandate))
 
     @property
     def is_fast(self) -> bool:
@@ -88,18 +87,18 @@ class Again:
             return None
         return self._proved(at, raw, start, outlook, mandate)
 
-    def _compile(self, start: Start, outlook: Outlook, mandate: Mandate, *, keep_scaling: bool) -> _Compiled:
+    def _compile(self, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
         compiled = Compiled(outlook, mandate)
         if not _is_fast(compiled.shape, mandate):
             return _Compiled(compiled, None)
         compiled.write(start, outlook, mandate)
-        return _Compiled(compiled, loop_of(compiled, self._limits.tolerance, keep_scaling=keep_scaling))
+        return _Compiled(compiled, loop_of(compiled, self._limits.tolerance))
 
     def _fitting(self, wanted: Shape, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
         for one in self._kept:
             if one.compiled.shape.fits(wanted):
                 return one
-        made = self._compile(start, outlook, mandate, keep_scaling=False)
+        made = self._compile(start, outlook, mandate)
         self._kept = [*self._kept[:1], *self._kept[1:][-_MOST:], made]
         return made
 

@@ -45,12 +45,12 @@ class Place:
 class Loop:
     """PIQP on the maps of a compiled program whose parameters are written.
 
-    Every solve is given all data and starts cold, so that no answer depends on the one before: what PIQP is not given
-    it unscales and scales again, which loses bits. The scaling is that of the numbers written when the loop was made,
-    or (where not `keep_scaling`) of each question.
+    Every solve starts cold, and PIQP is told not to scale: an update would unscale and scale again what it is not
+    given, the scaling of bounds too, and lose bits each time. The numbers are of order one already; so no answer
+    depends on the one before, or on what the loop was made with.
     """
 
-    def __init__(self, compiled: Compiled, tolerance: float, *, keep_scaling: bool) -> None:
+    def __init__(self, compiled: Compiled, tolerance: float) -> None:
         import piqp
 
         self._problem = compiled.problem
@@ -71,11 +71,12 @@ class Loop:
         settings = self._solver.settings
         settings.eps_abs = settings.eps_rel = tolerance
         settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = tolerance
-        settings.max_iter, settings.compute_timings = 500, False
-        settings.preconditioner_reuse_on_update = keep_scaling
+        settings.max_iter, settings.compute_timings = 100, False  # a dozen are usual
+        settings.preconditioner_iter, settings.preconditioner_reuse_on_update = 0, True
         self.write()
         self._refuse_other_data(data)
         self._solver.setup(**self._data())
+        self._given = {key: self._numbers(value).copy() for key, value in self._data().items()}
 
     def _open(self, program: Any, data: Any) -> None:
         """The matrices that the maps fill, and where in them each number goes."""
@@ -119,6 +120,11 @@ class Loop:
         data = {"P": self.P, "c": self.q, "A": self.A, "b": self.b, "G": self.F, "h_u": self.g}
         return data | self._bounds
 
+    @staticmethod
+    def _numbers(value: Any) -> Vector:
+        """All that can change of a vector or of a matrix whose pattern stays."""
+        return np.asarray(value.data if sp.issparse(value) else value)
+
     def _refuse_other_data(self, data: Any) -> None:
         """Raise where the maps were misread."""
         same = all(
@@ -133,7 +139,13 @@ class Loop:
 
     def solve(self) -> Raw | None:
         """Solve what is written; None where PIQP does not say that it did."""
-        self._solver.update(**self._data())
+        changed = {}
+        for key, value in self._data().items():
+            numbers = self._numbers(value)
+            if not np.array_equal(numbers, self._given[key]):
+                changed[key], self._given[key] = value, numbers.copy()
+        if changed:
+            self._solver.update(**changed)
         status = self._solver.solve()
         if status.name != "PIQP_SOLVED":
             return None
@@ -162,10 +174,10 @@ class Loop:
         return CanonicalCheck(max(map(_largest, missed)) / size, dual, abs(upper - lower) / max(1.0, abs(upper)))
 
 
-def loop_of(compiled: Compiled, tolerance: float, *, keep_scaling: bool) -> Loop | None:
+def loop_of(compiled: Compiled, tolerance: float) -> Loop | None:
     """The loop of a compiled program, its parameters written; None where cvxpy is not as this module knows it."""
     try:
-        return Loop(compiled, tolerance, keep_scaling=keep_scaling)
+        return Loop(compiled, tolerance)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, cp.SolverError):
         return None
 

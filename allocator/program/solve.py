@@ -17,7 +17,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.errors import NotSolved
+from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import inside
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import WorstCaseFloor
@@ -62,10 +62,14 @@ class Limits:
 class Program:
     """A mandate compiled once for its shape and solved as often as its numbers change."""
 
-    def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True) -> None:
-        """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before."""
+    def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True, explains: bool = True) -> None:
+        """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before.
+
+        Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
+        hundred solves.
+        """
         self._compiled = Compiled(outlook, mandate)
-        self._warm = warm
+        self._warm, self._explains = warm, explains
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
@@ -99,6 +103,8 @@ class Program:
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
+                    if not self._explains:
+                        raise Infeasible("the rules cannot hold together; `rebalance` with these numbers names them")
                     break
             elif found is None:
                 attempts.append(f"{solver}: {status}")

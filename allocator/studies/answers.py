@@ -1,7 +1,7 @@
 """The answer to a changed question: the fast way where it is proved, else the whole ladder and a certificate.
 
-An answer depends on its question and on the one the study was made with, not on those before it: what runs in two
-processes or in another order gives the same digits.
+An answer depends on its question alone, not on those before it: what runs in two processes or in another order gives
+the same digits.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Answers:
             return Failed(type(error).__name__, str(error))
 
     def _program(self, outlook: Outlook, mandate: Mandate) -> Program:
-        """A program of this shape that starts cold."""
+        """A program of this shape that starts cold and says of a conflict only that there is one."""
         for program in self._programs:
             if program.fits(outlook, mandate):
                 return program
-        made = Program(outlook, mandate, warm=False)
+        made = Program(outlook, mandate, warm=False, explains=False)
         self._programs = [*self._programs[-_MOST:], made]
         return made
 
