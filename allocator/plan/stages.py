@@ -21,7 +21,6 @@ from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.plan.plan import Figures, Order, figures, orders
-from allocator.plan.targets import as_trade
 from allocator.plan.worth import Verdict
 from allocator.program.alternatives import rooted
 from allocator.program.compile import Start
@@ -30,6 +29,7 @@ from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
 from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
+from allocator.program.trades import as_trade
 from allocator.types import Vector
 
 R = TypeVar("R")

@@ -18,10 +18,8 @@ from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
 from allocator.program.solve import Limits, Program, Solution
 from allocator.program.tiers import GivenUp, give_way
-from allocator.types import Vector
+from allocator.program.trades import as_trade
 
-_DUST = 1e-9
-"""A fractional trade below this part of the account is the solver's noise, not a wish."""
 _BURNED = 1e-7
 """Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""
 _ROOM = (0.0, 1e-4, 2e-4)
@@ -196,16 +194,3 @@ def certified(
         canonical=solution.canonical,
     )
     return target, prices, certificate
-
-
-def as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) -> Trade:
-    """The solver's holdings without dust, cash recomputed from the cash row."""
-    moved = np.maximum(holdings, 0.0) - start.holdings
-    moved = np.where(np.abs(moved) < _DUST, 0.0, moved)
-    moved = np.where(start.holdings + moved < _DUST, -start.holdings, moved)
-    bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
-    costs = float(mandate.costs(bought, sold).sum())
-    cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
-    if -_DUST < cash < 0:
-        cash = 0.0
-    return Trade((start.holdings + moved) * value, cash * value, bought * value, sold * value, costs * value, value)

@@ -121,7 +121,7 @@ def _completed(
         cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + rows.buys.T @ prices + beyond,
     )
     in_holdings = pull - 2 * own * start.holdings + position
-    wealth -= _excess_price(in_holdings, own)
+    wealth -= excess_price(in_holdings, own)
     return Prices(found.rows, slopes, position, cash, wealth, in_factors, q, error)
 
 
@@ -139,8 +139,8 @@ def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) ->
     constant = price - float(prices @ rows.limit) - float(at.position @ start.holdings) - at.cash * start.cash
     return (
         constant
-        + _least_quadratic(in_holdings, gamma * risk.specific)
-        + _least_free(at.factors, gamma)
+        + least_quadratic(in_holdings, gamma * risk.specific)
+        + least_free(at.factors, gamma)
         + min(in_cash, 0.0)
         + _least_traded(in_buys, in_sells, start.holdings, mandate, at.cash)
         + min(in_wealth, 0.0)
@@ -191,7 +191,7 @@ def _least_power(linear: Vector, impact: Vector, low: Vector, high: Vector) -> V
     return result
 
 
-def _excess_price(linear: Vector, curvature: Vector) -> float:
+def excess_price(linear: Vector, curvature: Vector) -> float:
     """The least price of wealth at which nobody would hold more than there is: Σ at most 1, where each name alone may
     take all. Without it the solver's last digit counts once for every name.
     """
@@ -207,7 +207,7 @@ def _excess_price(linear: Vector, curvature: Vector) -> float:
     return high
 
 
-def _least_quadratic(linear: Vector, curvature: Vector) -> float:
+def least_quadratic(linear: Vector, curvature: Vector) -> float:
     """Σ min over 0 ≤ h ≤ 1 of linear·h + curvature·h²."""
     at = _cheapest(linear, curvature)
     return float((linear * at + curvature * at**2).sum())
@@ -220,7 +220,7 @@ def _cheapest(linear: Vector, curvature: Vector) -> Vector:
     return np.clip(inner, 0.0, 1.0)
 
 
-def _least_free(linear: Vector, curvature: float) -> float:
+def least_free(linear: Vector, curvature: float) -> float:
     """Σ min over all y of linear·y + curvature·y²."""
     if curvature > 0:
         return -float(linear @ linear) / (4 * curvature)

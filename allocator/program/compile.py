@@ -19,6 +19,7 @@ from allocator.mandate.return_error import BoxError, EllipsoidError
 from allocator.mandate.rules import Rows, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.convex import Decision, Modelled, modelled
+from allocator.program.numbers import Number
 from allocator.program.shape import shape
 from allocator.program.worst_case import WorstCase, worst_case
 from allocator.types import Vector
@@ -122,28 +123,28 @@ class Compiled:
         self.scale, self.row_units = 1.0, np.ones(len(rows.labels))
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
-        self._start = cp.Parameter(instruments, nonneg=True, name="holdings before")
-        self._start_cash = cp.Parameter(nonneg=True, name="cash before")
-        self._buying = cp.Parameter(instruments, nonneg=True, name="money paid for one unit bought")
-        self._selling = cp.Parameter(instruments, nonneg=True, name="money received for one unit sold")
-        self._returns = cp.Parameter((scenarios, instruments), name="scenario returns / unit")
-        self._cash_returns = cp.Parameter(scenarios, name="cash returns / unit")
-        self._rates = cp.Parameter(instruments, nonneg=True, name="cost rates / unit")
+        self._start = Number(instruments, nonneg=True, name="holdings before")
+        self._start_cash = Number(nonneg=True, name="cash before")
+        self._buying = Number(instruments, nonneg=True, name="money paid for one unit bought")
+        self._selling = Number(instruments, nonneg=True, name="money received for one unit sold")
+        self._returns = Number((scenarios, instruments), name="scenario returns / unit")
+        self._cash_returns = Number(scenarios, name="cash returns / unit")
+        self._rates = Number(instruments, nonneg=True, name="cost rates / unit")
         # cvxpy wants at least one element; an unused parameter is never written into the data
-        self._wealth_limits = cp.Parameter(max(rows, 1), name="limits per wealth")
-        self._limits = cp.Parameter(max(rows, 1), name="fixed limits")
-        self._cost_limits = cp.Parameter(max(rows, 1), name="limits per cost")
-        self._expected = cp.Parameter(max(rows, 1), name="weights of the expected gain")
-        self._expected_gains = cp.Parameter((max(rows, 1), scenarios), name="weights of the gains")
-        self._impact = cp.Parameter(instruments, nonneg=True, name="impact / unit")
-        self._unit = cp.Parameter(nonneg=True, name="largest return")
-        self._error_price = cp.Parameter(nonneg=True, name="price of the return error")
-        self._error = cp.Parameter(instruments, nonneg=True, name="return error of each name")
-        self._belief = cp.Parameter(scenarios, nonneg=True, name="probabilities")
-        self._gain_price = cp.Parameter(nonneg=True, name="price of a unit of return")
-        self._cost_price = cp.Parameter(nonneg=True, name="price of a unit of costs")
-        self._risk_price = cp.Parameter(nonneg=True, name="price of risk")
-        self._tie_break = cp.Parameter(nonneg=True, name="price of trading")
+        self._wealth_limits = Number(max(rows, 1), name="limits per wealth")
+        self._limits = Number(max(rows, 1), name="fixed limits")
+        self._cost_limits = Number(max(rows, 1), name="limits per cost")
+        self._expected = Number(max(rows, 1), name="weights of the expected gain")
+        self._expected_gains = Number((max(rows, 1), scenarios), name="weights of the gains")
+        self._impact = Number(instruments, nonneg=True, name="impact / unit")
+        self._unit = Number(nonneg=True, name="largest return")
+        self._error_price = Number(nonneg=True, name="price of the return error")
+        self._error = Number(instruments, nonneg=True, name="return error of each name")
+        self._belief = Number(scenarios, nonneg=True, name="probabilities")
+        self._gain_price = Number(nonneg=True, name="price of a unit of return")
+        self._cost_price = Number(nonneg=True, name="price of a unit of costs")
+        self._risk_price = Number(nonneg=True, name="price of risk")
+        self._tie_break = Number(nonneg=True, name="price of trading")
 
     def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
         v = self.variables
@@ -245,9 +246,7 @@ class Compiled:
     def _write_rows(self, rows: Rows, unit: float) -> None:
         """Rows on gains are in units of return and have W written as 1 − costs."""
         expects = rows.looks_at_gains != 0
-        others = (abs(rows.holdings) + abs(rows.buys) + abs(rows.sells)).sum(axis=1) + np.abs(rows.cash)
-        alone = expects & (others == 0)
-        self.row_units = np.where(alone, unit, 1.0)
+        self.row_units = np.where(rows.looks_at_gains_alone, unit, 1.0)
         self._wealth_limits.value = np.where(expects, 0.0, rows.wealth)
         self._limits.value = (rows.limit + np.where(expects, rows.wealth, 0.0)) / self.row_units
         self._expected.value = rows.expected * unit / self.row_units

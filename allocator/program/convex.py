@@ -16,6 +16,7 @@ import numpy as np
 from allocator.mandate.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.multipliers import Slope, read
+from allocator.program.numbers import Number
 from allocator.program.worst_case import is_curved, shape_of, worst_case
 from allocator.types import Vector
 
@@ -70,12 +71,12 @@ def _constraints(rule: object, decision: Decision, outlook: Outlook) -> Modelled
 @_constraints.register
 def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
     names, factors = outlook.risk.loadings.shape
-    limit = cp.Parameter(nonneg=True, name="volatility limit")
+    limit = Number(nonneg=True, name="volatility limit")
     deviations = np.sqrt(outlook.risk.specific)
     own = cp.multiply(deviations, decision.holdings)
     exposures, reference = decision.factors, None
     if rule.against is not None:
-        reference = cp.Parameter(factors + names, name="benchmark's risk")
+        reference = Number(factors + names, name="benchmark's risk")
         exposures = exposures - reference[:factors] * decision.wealth
         own = own - reference[factors:] * decision.wealth
     cone = cp.SOC(limit * decision.wealth, cp.hstack([exposures, own])).set_label("volatility")
@@ -99,7 +100,7 @@ def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
 @_constraints.register
 def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
     names = outlook.risk.loadings.shape[0]
-    limit = cp.Parameter(nonneg=True, name="limit of the largest")
+    limit = Number(nonneg=True, name="limit of the largest")
     # nobody is held short, so the least is not below nothing; were it, a count beyond the names would allow anything
     least, above = cp.Variable(nonneg=True, name="least of the largest"), cp.Variable(names, nonneg=True)
     each = above >= decision.holdings - least
@@ -120,7 +121,7 @@ def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
 def _(rule: WorstCaseFloor, decision: Decision, outlook: Outlook) -> Modelled:
     scenarios = len(outlook.scenarios)
     shortfalls = cp.Variable(scenarios, name="shortfalls")
-    reference, limit = cp.Parameter(scenarios, name="benchmark's gains / unit"), cp.Parameter(name="floor / unit")
+    reference, limit = Number(scenarios, name="benchmark's gains / unit"), Number(name="floor / unit")
     worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
     each = shortfalls >= reference - decision.gains
     together = (worst.expression + decision.costs <= -limit).set_label("worst case")

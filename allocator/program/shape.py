@@ -40,11 +40,6 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
     """The shape of a question."""
     rows = mandate.rows
     set_, support = shape_of(mandate.ambiguity, outlook.probabilities)
-    structure = tuple(
-        part.tobytes()
-        for matrix in (rows.holdings, rows.buys, rows.sells)
-        for part in (matrix.indptr, matrix.indices, matrix.data)
-    )
     pattern = (
         type(set_).__name__,
         support,
@@ -52,10 +47,7 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
         mandate.risk_aversion > 0,
         mandate.impact is not None,
         type(mandate.return_error).__name__,
-        rows.cash.tobytes(),
-        rows.expected.tobytes(),
-        rows.gains.tobytes(),
-        structure,
+        rows.structure,
         convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
     )
     conic = (

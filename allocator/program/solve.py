@@ -17,7 +17,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.errors import NotSolved
+from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import inside
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import WorstCaseFloor
@@ -62,8 +62,14 @@ class Limits:
 class Program:
     """A mandate compiled once for its shape and solved as often as its numbers change."""
 
-    def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
+    def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True, explains: bool = True) -> None:
+        """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before.
+
+        Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
+        hundred solves.
+        """
         self._compiled = Compiled(outlook, mandate)
+        self._warm, self._explains = warm, explains
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
@@ -97,10 +103,12 @@ class Program:
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
-            status, found = attempt(self._compiled.problem, solver.partition(" ")[0], looser)
+            status, found = attempt(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
+                    if not self._explains:
+                        raise Infeasible("the rules cannot hold together; `rebalance` with these numbers names them")
                     break
             elif found is None:
                 attempts.append(f"{solver}: {status}")
@@ -187,11 +195,16 @@ class Program:
 
 
 def attempt(
-    problem: cp.Problem, solver: str, limits: Limits, further: Mapping[str, float] = MappingProxyType({})
+    problem: cp.Problem,
+    solver: str,
+    limits: Limits,
+    further: Mapping[str, float] = MappingProxyType({}),
+    *,
+    warm: bool = True,
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
-    `further` are options of the solver beside its limits.
+    `further` are options of the solver beside its limits; where not `warm`, it forgets what it solved before.
     """
     with warnings.catch_warnings():
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
@@ -201,7 +214,7 @@ def attempt(
         options = _options(solver, limits) | dict(further)
         try:
             data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
-            raw = chain.solve_via_data(problem, data, True, False, options)
+            raw = chain.solve_via_data(problem, data, warm, False, options)
             problem.unpack_results(raw, chain, inverse)
         except cp.SolverError as error:
             return f"failed ({error})", None

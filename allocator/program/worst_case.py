@@ -31,6 +31,7 @@ from allocator.mandate.ambiguity import (
     Worst,
     is_belief,
 )
+from allocator.program.numbers import Number
 from allocator.types import Vector
 
 
@@ -81,7 +82,7 @@ def _dual(ambiguity: object, losses: cp.Expression, probabilities: Vector) -> Wo
 
 @_dual.register
 def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
-    p = cp.Parameter(losses.shape[0], nonneg=True, name="probabilities")
+    p = Number(losses.shape[0], nonneg=True, name="probabilities")
 
     def write(_: Any, probabilities: Vector) -> None:
         p.value = probabilities
@@ -91,8 +92,8 @@ def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCa
 
 @_dual.register
 def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
-    p = cp.Parameter(losses.shape[0], nonneg=True, name="probabilities")
-    moved, stays = cp.Parameter(nonneg=True, name="radius"), cp.Parameter(nonneg=True, name="one minus radius")
+    p = Number(losses.shape[0], nonneg=True, name="probabilities")
+    moved, stays = Number(nonneg=True, name="radius"), Number(nonneg=True, name="one minus radius")
     eta, largest, above = cp.Variable(), cp.Variable(), cp.Variable(losses.shape[0], nonneg=True)
 
     def write(ambiguity: TotalVariation, probabilities: Vector) -> None:
@@ -110,8 +111,8 @@ def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -
 def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     scenarios = losses.shape[0]
     low, high = (
-        cp.Parameter(scenarios, nonneg=True, name="lowest"),
-        cp.Parameter(scenarios, nonneg=True, name="highest"),
+        Number(scenarios, nonneg=True, name="lowest"),
+        Number(scenarios, nonneg=True, name="highest"),
     )
     eta, up, down = cp.Variable(), cp.Variable(scenarios, nonneg=True), cp.Variable(scenarios, nonneg=True)
 
@@ -124,8 +125,8 @@ def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase
 @_dual.register
 def _(ambiguity: Contamination, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     stays, moved = (
-        cp.Parameter(losses.shape[0], nonneg=True, name="what stays"),
-        cp.Parameter(nonneg=True, name="radius"),
+        Number(losses.shape[0], nonneg=True, name="what stays"),
+        Number(nonneg=True, name="radius"),
     )
     largest = cp.Variable()
 
@@ -139,7 +140,7 @@ def _(ambiguity: Contamination, losses: cp.Expression, probabilities: Vector) ->
 def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     count = len(possible)
-    p, radius = cp.Parameter(count, nonneg=True, name="probabilities"), cp.Parameter(nonneg=True, name="radius")
+    p, radius = Number(count, nonneg=True, name="probabilities"), Number(nonneg=True, name="radius")
     eta, price, weight, shifted = cp.Variable(), cp.Variable(nonneg=True), cp.Variable(count), cp.Variable(count)
 
     def write(ambiguity: KullbackLeibler, probabilities: Vector) -> None:
@@ -159,8 +160,8 @@ def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vecto
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     # mean + √radius·deviation of losses raised where a probability would fall below 0; η + √(1 + radius)·‖√p∘(ℓ − η)₊‖
     # is the same and left one solve in ten short of the tolerance
-    p = cp.Parameter(len(possible), nonneg=True, name="probabilities")
-    weight = cp.Parameter(len(possible), nonneg=True, name="root of radius x probabilities")
+    p = Number(len(possible), nonneg=True, name="probabilities")
+    weight = Number(len(possible), nonneg=True, name="root of radius x probabilities")
     centre, raised, length = cp.Variable(), cp.Variable(len(possible)), cp.Variable()
 
     def write(ambiguity: ModifiedChiSquared, probabilities: Vector) -> None:
@@ -178,9 +179,9 @@ def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vecto
 @_dual.register
 def _(ambiguity: Wasserstein, losses: cp.Expression, probabilities: Vector) -> WorstCase:
     sources = np.flatnonzero(probabilities > 0)
-    p = cp.Parameter(len(sources), nonneg=True, name="probabilities")
-    metric = cp.Parameter((len(sources), losses.shape[0]), nonneg=True, name="metric")
-    radius, price, worth = cp.Parameter(nonneg=True, name="radius"), cp.Variable(nonneg=True), cp.Variable(len(sources))
+    p = Number(len(sources), nonneg=True, name="probabilities")
+    metric = Number((len(sources), losses.shape[0]), nonneg=True, name="metric")
+    radius, price, worth = Number(nonneg=True, name="radius"), cp.Variable(nonneg=True), cp.Variable(len(sources))
 
     def write(ambiguity: Wasserstein, probabilities: Vector) -> None:
         p.value, metric.value = probabilities[sources], ambiguity.metric[sources]
@@ -196,7 +197,7 @@ def _(ambiguity: Wasserstein, losses: cp.Expression, probabilities: Vector) -> W
 
 @_dual.register
 def _(ambiguity: Hull, losses: cp.Expression, probabilities: Vector) -> WorstCase:
-    vertices = cp.Parameter(ambiguity.vertices(probabilities).shape, nonneg=True, name="belief and experts")
+    vertices = Number(ambiguity.vertices(probabilities).shape, nonneg=True, name="belief and experts")
     largest = cp.Variable()
 
     def write(ambiguity: Hull, probabilities: Vector) -> None:
@@ -221,8 +222,8 @@ def _(ambiguity: Polytope, losses: cp.Expression, probabilities: Vector) -> Wors
     dropped = {j for _, j in pairs}
     kept = [row for row in range(len(ambiguity.limits)) if row not in dropped]
     signed = np.array([row not in dict(pairs) for row in kept])
-    matrix = cp.Parameter((len(kept), losses.shape[0]), name="coefficients")
-    limits = cp.Parameter(len(kept), name="limits")
+    matrix = Number((len(kept), losses.shape[0]), name="coefficients")
+    limits = Number(len(kept), name="limits")
     eta, prices = cp.Variable(), cp.Variable(len(kept))
 
     def write(ambiguity: Polytope, probabilities: Vector) -> None:

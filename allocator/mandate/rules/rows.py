@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -47,11 +48,24 @@ class Rows:
     unit: tuple[str, ...]
     """What `stated` is written in: PERCENT, NUMBER or TIMES."""
 
-    @property
+    @cached_property
+    def structure(self) -> tuple[bytes, ...]:
+        """Every coefficient, limits and what multiplies wealth apart: equal rows give equal bytes."""
+        matrices = (self.holdings, self.buys, self.sells)
+        sparse = [part for matrix in matrices for part in (matrix.indptr, matrix.indices, matrix.data)]
+        return tuple(part.tobytes() for part in (self.cash, self.expected, self.gains, *sparse))
+
+    @cached_property
     def looks_at_gains(self) -> Vector:
         """(R,) 1 for rows on what the scenarios bring, expected or one by one."""
         own = self.gains.any(axis=1) if self.gains.shape[1] else np.zeros(len(self.labels), dtype=bool)
         return np.asarray((self.expected != 0) | own, dtype=np.float64)
+
+    @cached_property
+    def looks_at_gains_alone(self) -> Vector:
+        """(R,) whether a row looks at what the scenarios bring, and at nothing else but wealth."""
+        others = (abs(self.holdings) + abs(self.buys) + abs(self.sells)).sum(axis=1) + np.abs(self.cash)
+        return np.asarray((self.looks_at_gains != 0) & (others == 0))
 
     def on(self, outlook: Outlook) -> Rows:
         """The same rows with gains written out in holdings and cash."""

@@ -1,0 +1,148 @@
+"""Many solves of nearly the same question: as fast as a bare solver loop, and each answer still proved outside it.
+
+The fast way is for quadratic programs without convex rules, impact and ellipsoids: PIQP updated through `loop`, then
+the canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What fails any of
+them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
+
+No answer depends on the ones before it, to the last bit: every solve starts cold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.mandate.ambiguity import Ambiguity, inside
+from allocator.mandate.mandate import Mandate
+from allocator.outlook.outlook import Outlook
+from allocator.program.compile import Compiled, Start
+from allocator.program.loop import Loop, Raw, loop_of
+from allocator.program.proved import GAP_ALLOWED, Duals, Layout, is_plain
+from allocator.program.shape import Shape, shape
+from allocator.program.solve import RESIDUAL_ALLOWED, Limits
+from allocator.program.trades import as_trade
+from allocator.types import Vector
+
+_MOST = 32
+"""Compiled shapes kept at once: the supports of beliefs on the faces of a simplex of five scenarios."""
+_STEP_BACK = 1e-8
+"""Of the way from the belief to the solver's adversary: costs the bound that part of what the adversary costs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A proved answer, in fractions of the account before trading.
+
+    (N,) `holdings` and `cash` after the trades; the minimised `objective` by its formula, at most `gap` above the best
+    there is; `solver` says which way it came.
+    """
+
+    holdings: Vector
+    cash: float
+    objective: float
+    gap: float
+    solver: str
+
+    @property
+    def weights(self) -> Vector:
+        """(N + 1,) fractions of the account after trading, cash last."""
+        every = np.append(self.holdings, self.cash)
+        return np.asarray(every / every.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Compiled:
+    compiled: Compiled
+    loop: Loop | None
+
+
+class Again:
+    """Answers to questions that differ in numbers from the one it was made with.
+
+    Questions of another shape (a belief that excludes a scenario) are compiled when they come.
+    """
+
+    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._kept: list[_Compiled] = []
+        self._layout: Layout | None = None
+        self._kept.append(self._compile(start, outlook, mandate))
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the question it was made with can go the fast way."""
+        return self._kept[0].loop is not None
+
+    def solve(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
+        """The proved answer; None where the fast way has none, which says nothing about whether there is one."""
+        wanted = shape(outlook, mandate)
+        at = self._fitting(wanted, start, outlook, mandate) if _is_fast(wanted, mandate) else None
+        if at is None or at.loop is None:
+            return None
+        at.compiled.write(start, outlook, mandate)
+        at.loop.write()
+        raw = at.loop.solve()
+        if raw is None or not at.loop.check(raw).worst <= RESIDUAL_ALLOWED:
+            return None
+        return self._proved(at, raw, start, outlook, mandate)
+
+    def _compile(self, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
+        compiled = Compiled(outlook, mandate)
+        if not _is_fast(compiled.shape, mandate):
+            return _Compiled(compiled, None)
+        compiled.write(start, outlook, mandate)
+        return _Compiled(compiled, loop_of(compiled, self._limits.tolerance))
+
+    def _fitting(self, wanted: Shape, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
+        for one in self._kept:
+            if one.compiled.shape.fits(wanted):
+                return one
+        made = self._compile(start, outlook, mandate)
+        self._kept = [*self._kept[:1], *self._kept[1:][-_MOST:], made]
+        return made
+
+    def _proved(self, at: _Compiled, raw: Raw, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
+        assert at.loop is not None
+        layout = self._laid_out(outlook, mandate)
+        trade = as_trade(start, mandate, at.loop.places.holdings.of(raw.x), 1.0)
+        duals = _duals(at.compiled, at.loop, raw, outlook, mandate)
+        if not (layout.keeps(trade, outlook) and layout.lawful(duals, outlook)):
+            return None
+        objective = mandate.loss(trade, outlook)
+        allowed = GAP_ALLOWED * max(1.0, abs(objective))
+        for floor in (-np.inf, duals.cash):  # with cash left its price follows exactly; with none it may be higher
+            gap = objective - layout.bound(start, outlook, trade, duals, floor)
+            if -allowed <= gap <= allowed:
+                return Solved(trade.values, trade.cash, objective, gap, "PIQP")
+        return None
+
+    def _laid_out(self, outlook: Outlook, mandate: Mandate) -> Layout:
+        if self._layout is None or not self._layout.fits(mandate, outlook.risk):
+            self._layout = Layout(mandate, outlook.risk)
+        return self._layout
+
+
+def _is_fast(wanted: Shape, mandate: Mandate) -> bool:
+    """Whether a question can go the fast way: curved by its risk alone."""
+    return is_plain(mandate) and mandate.risk_aversion > 0 and not wanted.conic
+
+
+def _duals(compiled: Compiled, loop: Loop, raw: Raw, outlook: Outlook, mandate: Mandate) -> Duals:
+    """The solver's duals in units of the account, noise taken out."""
+    both, rows, places = np.concatenate([raw.equalities, raw.rows]), mandate.rows, loop.places
+    prices = np.zeros(0)
+    if places.rows is not None:
+        prices = np.maximum(places.rows.of(both), 0.0) * compiled.scale / compiled.row_units
+    # where W is written as 1 − costs, cash is priced without what wealth is worth there
+    apart = float(prices @ np.where(rows.looks_at_gains != 0, rows.wealth, 0.0)) if len(prices) else 0.0
+    cash = float(places.cash.of(both)[0]) * compiled.scale + mandate.cost_price(outlook) + apart
+    q = outlook.probabilities if places.adversary is None else places.adversary.of(both)
+    return Duals(prices, cash, _member(q, mandate.ambiguity, outlook.probabilities))
+
+
+def _member(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
+    """A member of the set beside `q`: a last digit outside it needs no search."""
+    clean = np.maximum(q, 0.0)
+    near: Vector = probabilities + (clean / clean.sum() - probabilities) * (1 - _STEP_BACK)
+    return near if ambiguity.excess(near, probabilities) <= 0 else inside(q, ambiguity, probabilities)

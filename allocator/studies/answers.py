@@ -1,0 +1,81 @@
+"""The answer to a changed question: the fast way where it is proved, else the whole ladder and a certificate.
+
+An answer depends on its question alone, not on those before it: what runs in two processes or in another order gives
+the same digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from allocator.errors import AllocatorError
+from allocator.mandate.mandate import Mandate
+from allocator.outlook.outlook import Outlook
+from allocator.plan.targets import solved
+from allocator.program.again import Again, Solved
+from allocator.program.compile import Start
+from allocator.program.solve import Limits, Program
+from allocator.types import Vector
+
+_MOST = 32
+"""Programs for the long way that are kept."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A question that has no verified answer, and why: the class of the error and its text."""
+
+    error: str
+    reason: str
+
+
+class Answers:
+    """Answers to questions near the one it was made with, each proved; none is less than a certificate says."""
+
+    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._again = Again(start, outlook, mandate, self._limits)
+        self._programs: list[Program] = []
+
+    def solve(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved:
+        """The proved answer.
+
+        Raises:
+            Infeasible: the rules cannot hold together.
+            NotSolved: no solver's answer passes the checks.
+        """
+        found = self._again.solve(start, outlook, mandate)
+        if found is not None:
+            return found
+        program = self._program(outlook, mandate)
+        trade, _, certificate = solved(program, start, outlook, mandate, self._limits)
+        return Solved(trade.values, trade.cash, certificate.objective, certificate.gap, certificate.solver)
+
+    def attempt(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | Failed:
+        """The proved answer, or why there is none."""
+        try:
+            return self.solve(start, outlook, mandate)
+        except AllocatorError as error:
+            return Failed(type(error).__name__, str(error))
+
+    def _program(self, outlook: Outlook, mandate: Mandate) -> Program:
+        """A program of this shape that starts cold and says of a conflict only that there is one."""
+        for program in self._programs:
+            if program.fits(outlook, mandate):
+                return program
+        made = Program(outlook, mandate, warm=False, explains=False)
+        self._programs = [*self._programs[-_MOST:], made]
+        return made
+
+
+def at_beliefs(
+    start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None
+) -> Callable[[Vector], Solved | Failed]:
+    """What is best under other probabilities (K,), the radius of the ambiguity set staying as it is."""
+    answers = Answers(start, outlook, mandate, limits)
+
+    def at(probabilities: Vector) -> Solved | Failed:
+        return answers.attempt(start, replace(outlook, probabilities=probabilities), mandate)
+
+    return at

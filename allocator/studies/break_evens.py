@@ -1,0 +1,154 @@
+"""At which probability what we do, how we lean and whom we prefer turns (science §4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from allocator.mandate.ambiguity import KullbackLeibler, ModifiedChiSquared, is_belief
+from allocator.mandate.counted import bucket_shares
+from allocator.mandate.rules import Trade
+from allocator.plan.flips import break_even
+from allocator.plan.plan import Order, Plan
+from allocator.program.again import Solved
+from allocator.program.shape import shape
+from allocator.studies.roots import Reading, nearest_crossing
+from allocator.studies.sweeps import OnAxis
+from allocator.types import Vector
+
+NOTHING = 1e-5
+"""Of the account: a trade of a tenth of a basis point is none, and weights no farther apart are the same."""
+_JUMP = 1e-3
+"""Of the account: more than this within a bracket is a jump and no slope."""
+RANKED = 5
+"""Of names by weight and by expected return, whose neighbours are compared."""
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The probability of `axis` nearest to today's `stated` at which `what` happens; None where nowhere from 0 to 1.
+
+    It lies in [`low`, `high`], 1e-4 wide, whose ends are solved for and on different sides. `exact` says that
+    `probability` is where straight lines of answers meet, or two answers tie; else it is the middle. `kind` is trade,
+    tilt, weight or return.
+    """
+
+    kind: str
+    what: str
+    axis: str
+    stated: float
+    probability: float | None
+    low: float | None
+    high: float | None
+    exact: bool
+
+    @property
+    def distance(self) -> float | None:
+        """How far the probability is from today's, signed."""
+        return None if self.probability is None else self.probability - self.stated
+
+
+def break_evens(on: OnAxis, points: Sequence[float]) -> Iterator[BreakEven]:
+    """Every one along an axis, trades first; `points` are where turns are looked for."""
+    for kind, what, nothing, reading in _readings(on):
+        yield _turn(on, points, kind, what, nothing, reading)
+    yield from _returns(on)
+
+
+def _turn(on: OnAxis, points: Sequence[float], kind: str, what: str, nothing: float, reading: Reading) -> BreakEven:
+    stated, name = on.axis.stated, on.axis.name
+
+    def ties(low: float, high: float) -> list[float]:
+        return _ties(on, low, high)
+
+    jumps = ties if is_polyhedral(on.plan) else None
+    found = nearest_crossing(reading, points, stated, nothing=nothing, jumps=jumps)
+    if found is None:
+        return BreakEven(kind, what, name, stated, None, None, None, exact=False)
+    return BreakEven(kind, what, name, stated, found.at, found.low, found.high, exact=found.exact)
+
+
+def is_polyhedral(plan: Plan) -> bool:
+    """Whether the best allocation is piecewise linear along an axis: flat sets and rules, quadratic risk."""
+    ambiguity = plan.mandate.ambiguity
+    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and not is_belief(ambiguity)
+    return not curved and not shape(plan.outlook, plan.mandate).conic
+
+
+def _ties(on: OnAxis, low: float, high: float) -> list[float]:
+    """Where the best allocations at both ends of a bracket are worth the same, where they are apart: it jumps there."""
+    ends = [on.at(low), on.at(high)]
+    if ends[0] is None or ends[1] is None:
+        return []
+    if np.abs(ends[0].weights - ends[1].weights).max() < _JUMP:
+        return []
+    first, second = (as_trade_of(on.plan, end) for end in ends if end is not None)
+    apart = [
+        on.plan.mandate.loss(first, on.outlook(at)) - on.plan.mandate.loss(second, on.outlook(at)) for at in (low, high)
+    ]
+    if apart[0] == apart[1]:
+        return []
+    return [low - apart[0] * (high - low) / (apart[1] - apart[0])]
+
+
+def as_trade_of(plan: Plan, found: Solved) -> Trade:
+    """An answer as a trade, the account before it being 1."""
+    moved = found.holdings - plan.start.holdings
+    costs = 1 - float(found.holdings.sum()) - found.cash
+    return Trade(found.holdings, found.cash, np.maximum(moved, 0.0), np.maximum(-moved, 0.0), costs, 1.0)
+
+
+def _readings(on: OnAxis) -> Iterator[tuple[str, str, float, Reading]]:
+    """What is looked at, positive on today's side where today's best has it so."""
+    plan, book = on.plan, on.plan.book
+    for order in plan.weighed_orders:
+        verb = "bought" if order.side == "buy" else "sold"
+        yield "trade", f"{order.instrument} is no longer {verb}", NOTHING, _trade(on, order)
+    lean = bucket_shares(book, "efficiency") - bucket_shares(book, "capital_intensity")
+    today = float(lean @ book.weights)
+    yield "tilt", "efficiency and capital intensity weigh the same", 0.0, _weighed(on, lean, 0.0)
+    yield "tilt", "they are as far apart as today", 0.0, _weighed(on, lean, today)
+    best = on.at(on.axis.stated)
+    if best is None:
+        return
+    order_ = np.argsort(-best.weights[:-1], kind="stable")
+    for i, j in pairwise(order_):
+        if best.weights[i] - best.weights[j] > NOTHING and int(np.flatnonzero(order_ == i)[0]) < RANKED:
+            names = book.instruments
+            apart = np.zeros(len(names))
+            apart[i], apart[j] = 1.0, -1.0
+            yield "weight", f"{names[i]} is no longer above {names[j]}", NOTHING, _weighed(on, apart, 0.0)
+
+
+def _trade(on: OnAxis, order: Order) -> Reading:
+    """By how much the best allocation buys (or sells) a name."""
+    i, sign = on.plan.book.instruments.index(order.instrument), 1.0 if order.side == "buy" else -1.0
+
+    def reading(at: float) -> float | None:
+        found = on.at(at)
+        return None if found is None else sign * float(found.holdings[i] - on.plan.start.holdings[i])
+
+    return reading
+
+
+def _weighed(on: OnAxis, coefficients: Vector, level: float) -> Reading:
+    """A sum over the best allocation's weights, less a level."""
+
+    def reading(at: float) -> float | None:
+        found = on.at(at)
+        return None if found is None else float(coefficients @ found.weights[:-1]) - level
+
+    return reading
+
+
+def _returns(on: OnAxis) -> Iterator[BreakEven]:
+    """Neighbours by expected return: two straight lines, which meet exactly once or never."""
+    outlook, axis, names = on.plan.outlook, on.axis, on.plan.book.instruments
+    ranked = np.argsort(-(outlook.probabilities @ outlook.returns), kind="stable")[:RANKED]
+    for i, j in pairwise(ranked):
+        at = break_even(outlook.returns[:, i], outlook.returns[:, j], axis.if_true, axis.if_false)
+        what = f"{names[i]} returns no more than {names[j]}"
+        yield BreakEven("return", what, axis.name, axis.stated, at, at, at, exact=at is not None)

@@ -1,0 +1,173 @@
+"""What is best along an axis of beliefs: one verified allocation a point, and what it is worth there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allocator.mandate.ambiguity import worst_case
+from allocator.mandate.counted import bucket_shares
+from allocator.outlook.outlook import Outlook
+from allocator.plan.plan import Plan
+from allocator.program.again import Solved
+from allocator.studies.answers import Failed, at_beliefs
+from allocator.studies.axes import Axis
+from allocator.studies.pool import mapped
+from allocator.types import Matrix, Vector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STEPS = 40
+"""Pieces of an axis that are looked at; what turns twice within one is overlooked."""
+BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
+
+Solve = Callable[[Vector], Solved | Failed]
+
+
+@dataclass(frozen=True)
+class FailedBelief:
+    """A belief under which there is no verified allocation: its probabilities by scenario, and the reason."""
+
+    probabilities: Mapping[str, float]
+    error: str
+    reason: str
+
+
+class OnAxis:
+    """Verified answers along an axis, each solved for once; the ambiguity set's radius stays today's."""
+
+    def __init__(self, plan: Plan, axis: Axis, solve: Solve) -> None:
+        self.plan, self.axis, self._solve = plan, axis, solve
+        self.known: dict[float, Solved | Failed] = {}
+
+    def at(self, probability: float) -> Solved | None:
+        """What is best at this probability; None where that failed."""
+        if probability not in self.known:
+            self.known[probability] = self._solve(self.axis.at(probability))
+        found = self.known[probability]
+        return found if isinstance(found, Solved) else None
+
+    def outlook(self, probability: float) -> Outlook:
+        """The plan's outlook with the belief at this probability."""
+        return replace(self.plan.outlook, probabilities=self.axis.at(probability))
+
+    def failures(self) -> list[FailedBelief]:
+        """What failed so far."""
+        return [
+            failed_belief(self.plan.outlook, self.axis.at(at), found)
+            for at, found in sorted(self.known.items())
+            if isinstance(found, Failed)
+        ]
+
+
+def failed_belief(outlook: Outlook, belief: Vector, found: Failed) -> FailedBelief:
+    """A failure with the belief it belongs to."""
+    return FailedBelief(dict(zip(outlook.scenarios, map(float, belief), strict=True)), found.error, found.reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """M verified allocations along an axis.
+
+    `probabilities` (M,) of the axis; `weights` (M, N + 1) after the trades, cash last; and in fractions of the account
+    over the horizon: `worth` (M,), the maximised objective; `worst_case` and `expected` (M,) returns after costs;
+    `short` (M,), by how much the plan's own lots are worth less there. `buckets` (M, 5), cash last.
+    """
+
+    axis: Axis
+    instruments: tuple[str, ...]
+    probabilities: Vector
+    weights: Matrix
+    worth: Vector
+    worst_case: Vector
+    expected: Vector
+    short: Vector
+    buckets: Matrix = field(repr=False)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a probability."""
+        import pandas as pd
+
+        columns = dict(zip((*BUCKETS, "cash"), self.buckets.T, strict=True))
+        figures = {"worth": self.worth, "worst_case_return": self.worst_case, "expected_return": self.expected}
+        named = dict(zip(self.instruments, self.weights.T, strict=True))
+        return pd.DataFrame(
+            {"probability": self.probabilities, **figures, "plan_short": self.short, **columns, **named}
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "axis": self.axis.name,
+            "stated": round(self.axis.stated, 8),
+            "points": [
+                {
+                    "probability": round(float(at), 8),
+                    "worth": round(float(self.worth[m]), 10),
+                    "worst_case_return": round(float(self.worst_case[m]), 10),
+                    "expected_return": round(float(self.expected[m]), 10),
+                    "plan_short": round(float(self.short[m]), 10),
+                    "weights": dict(zip(self.instruments, (round(float(w), 8) for w in self.weights[m]), strict=True)),
+                }
+                for m, at in enumerate(self.probabilities)
+            ],
+        }
+
+
+def solver_of(plan: Plan) -> Callable[[], Solve]:
+    """A function that makes the solver of a plan's questions under other beliefs; it can go to another process."""
+    from allocator.program.solve import Limits
+
+    section = plan.book.settings.solver
+    limits = Limits(section.tolerance, section.time_limit_seconds)
+    return partial(at_beliefs, plan.start, plan.outlook, plan.mandate, limits)
+
+
+def grid(axis: Axis, steps: int = STEPS) -> list[float]:
+    """Points from 0 to 1, today's probability among them."""
+    return sorted({*(step / steps for step in range(steps + 1)), axis.stated})
+
+
+def swept(
+    plan: Plan, axis: Axis, *, steps: int = STEPS, jobs: int = 1, say: Callable[[str], None] | None = None
+) -> tuple[OnAxis, bool]:
+    """The answers on the grid of an axis, and whether Ctrl-C came before the last of them."""
+    make, points = solver_of(plan), grid(axis, steps)
+    done = mapped(make, [axis.at(point) for point in points], jobs=jobs, say=say, what=f"beliefs in {axis.name}")
+    on = OnAxis(plan, axis, make())
+    on.known |= {point: found for point, found in zip(points, done.results, strict=True) if found is not None}
+    return on, done.interrupted
+
+
+def sweep_of(on: OnAxis, points: list[float]) -> Sweep:
+    """The sweep over those of the points that are known and verified."""
+    plan, book = on.plan, on.plan.book
+    found = [(point, one) for point in points if isinstance(one := on.known.get(point), Solved)]
+    shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
+    rows = [_figures(on, point, one) for point, one in found]
+    worth, worst, expected, short = np.array(rows).reshape(-1, 4).T
+    weights = np.array([one.weights for _, one in found]).reshape(-1, len(book.instruments) + 1)
+    return Sweep(
+        on.axis,
+        (*plan.book.instruments, plan.book.cash_instrument),
+        np.array([point for point, _ in found]),
+        weights,
+        worth,
+        worst,
+        expected,
+        short,
+        np.column_stack([weights[:, :-1] @ shares, weights[:, -1]]),
+    )
+
+
+def _figures(on: OnAxis, point: float, one: Solved) -> tuple[float, float, float, float]:
+    outlook, mandate = on.outlook(point), on.plan.mandate
+    gains = outlook.portfolio_returns(one.holdings, one.cash) + float(one.holdings.sum()) + one.cash - 1
+    worst = -worst_case(-gains, mandate.ambiguity, outlook.probabilities)
+    short = mandate.loss(on.plan.final, outlook) - one.objective
+    return -one.objective, worst, float(outlook.probabilities @ gains), short
