@@ -18,11 +18,12 @@ from allocator.mandate.reviewed import staged_of
 from allocator.mandate.rules import Trade
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.plan.targets import as_trade, targets_of
+from allocator.plan.targets import targets_of
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
+from allocator.program.trades import as_trade
 from allocator.studies.shocks import Shocked
 from allocator.types import Vector
 
