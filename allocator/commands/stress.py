@@ -10,15 +10,34 @@ import click
 from allocator.commands.answer import answers, book_options
 
 
+class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
+    """A part of the account: 10% or 0.1."""
+
+    name = "part"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, percent, rest = str(value).strip().partition("%")
+        try:
+            part = float(number) / (100 if percent else 1)
+        except ValueError:
+            self.fail(f"{value!r} is no part of the account; write 10% or 0.1", param, ctx)
+        if rest or not 0 < part <= 1:
+            self.fail(f"{value!r} is not above 0% and at most 100% of the account; write 10% or 0.1", param, ctx)
+        return part
+
+
 @click.command()
 @book_options
-@click.option(
-    "--shock",
-    "shocks",
-    multiple=True,
-    metavar="NAME",
-    help="Only this shock, in detail. Repeatable; by default every one that BOOK can carry.",
-)
+@click.option("--shock", "shocks", multiple=True, metavar="NAME", help="This shock, in detail. Repeatable.")
+@click.option("--reverse", type=_Part(), metavar="10%", help="What would have to happen to lose so much.")
+@click.option("--beliefs", is_flag=True, help="How wrong the probabilities may be, and what turns where.")
+@click.option("--replay", is_flag=True, help="The worst windows of the book's own price history.")
+@click.option("--model", type=click.IntRange(min=1), metavar="DRAWS", help="Draws of the model's parameters.")
+@click.option("--within", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, metavar="BPS",
+              help="How much worse than the best the plan may be.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
 @answers
 def stress(
     book: str,
@@ -26,25 +45,46 @@ def stress(
     overrides: tuple[str, ...],
     as_of: dt.date | None,
     shocks: tuple[str, ...],
+    reverse: float | None,
+    model: int | None,
+    within: float,
+    jobs: int,
     *,
+    beliefs: bool,
+    replay: bool,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Show what shocks do to what BOOK holds, to its plan, and to the plan decided again.
+    """Put BOOK's plan under stress: shocks, a loss of 10%, its own history, other beliefs.
+
+    Without an option that names a part, every part is shown but --model. Ctrl-C keeps what is finished.
 
     \b
     Examples:
       allocator stress data/note
-      allocator stress data/note --shock all_silent_12_months
+      allocator stress data/note --shock all_silent_12_months --reverse 15%
+      allocator stress data/note --model 1000 --jobs 2
     """
     from allocator.book.folder import load
     from allocator.display.progress import working
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
     with working() as say:
         say("loading the solvers")
+        from allocator.studies.stress import PARTS
         from allocator.studies.stress import stress as study
 
-        found = study(loaded, shocks=tuple(name.replace(" ", "_") for name in shocks), progress=say)
+        anything = any(named.values()) or model is not None
+        found = study(
+            loaded,
+            parts=tuple(part for part in PARTS if named[part]) if anything else PARTS,
+            shocks=tuple(name.replace(" ", "_") for name in shocks),
+            loss=0.10 if reverse is None else reverse,
+            within_bps=within,
+            draws=model or 0,
+            jobs=jobs,
+            progress=say,
+        )
     if not as_json:
         from allocator.display.stressed import show_stress
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from allocator.book.book import Book
+from allocator.display.believed_stress import show_belief_stress
 from allocator.display.console import amount, console, fitting, heading, percents, table
+from allocator.display.modelled_stress import show_model_stress
+from allocator.display.replayed import show_replay
+from allocator.display.reversed_stress import show_reverse
+from allocator.studies.belief_stress import BeliefStress
 from allocator.studies.effects import Effect, ShockEffect
+from allocator.studies.reverse import ReverseStress
+from allocator.studies.shocked import ShockStress
 from allocator.studies.stress import Stress
 
 _FEW = 3
@@ -14,8 +22,8 @@ _TRADES = 6
 _NOUNS = {"gains": "a gain", "falls": "a fall", "stays": "no change"}
 
 
-def show_stress(found: Stress, *, in_detail: bool = False) -> None:
-    """Print what shocks do."""
+def show_stress(found: Stress) -> None:
+    """Print what was asked: the answers at a glance, then what each rests on."""
     out, book = console(), found.plan.book
     settings = book.settings
     out.print(
@@ -23,42 +31,95 @@ def show_stress(found: Stress, *, in_detail: bool = False) -> None:
         f"{settings.book.currency}",
         style="bold",
     )
-    show_shocks(out, found)
-    if in_detail or len(found.shocks) <= _FEW:
-        for one in found.shocks:
-            _detail(out, one)
+    _at_a_glance(out, found)
+    if found.shocks is not None:
+        show_shocks(out, found.shocks, book)
+    if found.reverse is not None:
+        show_reverse(found.reverse)
+    if found.replay is not None:
+        show_replay(found.replay)
+    if found.beliefs is not None:
+        show_belief_stress(found.beliefs)
+    if found.model is not None:
+        show_model_stress(found.model)
+    for part, why in found.why_not.items():
+        out.print()
+        out.print(f"No {part}: {why}.")
     if found.interrupted:
-        out.print(f"Interrupted: {len(found.shocks)} of {found.asked} shocks are done, and shown.", style="bold")
+        out.print()
+        out.print(f"Interrupted: {', '.join(found.interrupted)} not finished; what is shown is.", style="bold")
 
 
-def show_shocks(out: Console, found: Stress) -> None:
-    """The table of shocks, worst for the plan first, and what it says in one line."""
+def _at_a_glance(out: Console, found: Stress) -> None:
+    """The three questions, each answered in one sentence."""
+    said = []
+    if found.shocks is not None and (worst := found.shocks.worst) is not None:
+        again = "" if worst.again is None else f", {_signed(worst.again.expected)} decided again"
+        said.append(
+            f"What happens if: worst for the plan is {_words(worst.name)}, {_signed(worst.plan.at_once)} at once and "
+            f"{_signed(worst.plan.expected)} by the horizon{again}."
+        )
+    if found.reverse is not None:
+        said.append(_to_lose(found.reverse))
+    if found.beliefs is not None and found.beliefs.axes:
+        said.append(_how_wrong(found.beliefs))
+    if len(said) > 1:
+        heading(out, "At a glance")
+        for line in said:
+            out.print(line)
+
+
+def _to_lose(found: ReverseStress) -> str:
+    """The likeliest way for the plan to lose so much."""
+    plan = found.portfolios[-1]
+    both = plan.by("both")
+    if both.distance is None:
+        return f"To lose {percents(found.loss)}: nothing does it; {both.why}."
+    sigmas = "" if both.sigmas is None else f", a move of {both.sigmas:.1f} standard deviations"
+    alone = plan.by("probabilities")
+    also = "no probabilities alone do it" if alone.distance is None else f"by probabilities alone {alone.words}"
+    return f"To lose {percents(found.loss)}: {both.words}{sigmas}, by probabilities and markets together; {also}."
+
+
+def _how_wrong(found: BeliefStress) -> str:
+    axis = found.axes[0]
+    name, interval = axis.sweep.axis.name, axis.interval
+    today = f"P({name}), today {percents(axis.sweep.axis.stated)}"
+    if interval is None or interval.low is None or interval.high is None:
+        return f"How wrong may we be: not at all about {today}."
+    if interval.low <= 0 and interval.high >= 1:
+        return f"How wrong may we be: whatever {today}, the plan stays within {interval.within_bps:g} bps of the best."
+    return (
+        f"How wrong may we be: with {today}, from {percents(interval.low)} to {percents(interval.high)} the plan stays "
+        f"within {interval.within_bps:g} bps of the best."
+    )
+
+
+def show_shocks(out: Console, found: ShockStress, book: Book) -> None:
+    """The table of shocks, worst for the plan first; a few are shown with all that is known of them."""
     heading(out, "What happens if")
-    if not found.shocks:
+    if not found.effects:
         out.print("This book has no shocks: add [shocks.NAME] to book.toml.")
         return
-    worst = min(found.shocks, key=lambda one: one.plan.expected)
-    again = "" if worst.again is None else f", {_signed(worst.again.expected)} when it is decided again"
-    out.print(
-        f"Worst for the plan: {_words(worst.name)}, {_signed(worst.plan.at_once)} at once and "
-        f"{_signed(worst.plan.expected)} by the horizon{again}."
-    )
     numbers = ("P(gen)", "held now", "plan now", "held", "plan", "again")
     made = table("shock", *numbers, right=numbers)
     made.add_row("none", *_cells(None, found.held, found.planned, None), style="bold")
-    for one in sorted(found.shocks, key=lambda one: one.plan.expected):
-        cells = _cells(one.generalizable, one.held, one.plan, one.again)
-        cells[-1] += "*" if one.rules_broken and one.again is not None else " "
-        made.add_row(_words(one.name), *cells)
+    for one in sorted(found.effects, key=lambda one: one.plan.expected):
+        made.add_row(_words(one.name), *_cells(one.generalizable, one.held, one.plan, one.again))
     out.print(fitting(out, made, "P(gen)", "held now", "held"))
     out.print(
         "Percent of the account. Now: at once, by prices alone. Held, plan: expected by the horizon, what comes at "
-        "once included; again: with the plan decided again after the shock, costs included (*: it must trade, as the "
-        "shock has broken rules). What is best by the mandate need not be expected to earn most."
+        "once included; again: with the plan decided again after the shock, under its rules and after costs. What is "
+        "best by the mandate need not be expected to earn most."
     )
-    _blank(out, found)
+    _blank(out, found, book)
     _claims(out, found)
     _left_out(out, found)
+    if len(found.effects) <= _FEW:
+        for one in found.effects:
+            _detail(out, one)
+    if found.interrupted:
+        out.print(f"Interrupted: {len(found.effects)} of {found.asked} shocks are done, and shown.", style="bold")
 
 
 def _words(name: str) -> str:
@@ -82,23 +143,23 @@ def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effec
     ]
 
 
-def _blank(out: Console, found: Stress) -> None:
+def _blank(out: Console, found: ShockStress, book: Book) -> None:
     """Why there is no plan after some shocks, each reason once."""
     reasons: dict[str, list[str]] = {}
-    for one in found.shocks:
+    for one in found.effects:
         if one.why_not is not None:
             reasons.setdefault(one.why_not, []).append(_words(one.name))
     for reason, names in reasons.items():
         out.print(f"Not decided again after {', '.join(names)}: {reason}.")
-    unmoved = {name for one in found.shocks for name in one.unmoved}
+    unmoved = {name for one in found.effects for name in one.unmoved}
     if unmoved:
-        typed = ", ".join(name for name in found.plan.book.instruments if name in unmoved)
+        typed = ", ".join(name for name in book.instruments if name in unmoved)
         out.print(f"The model moves no returns that are typed in: {typed}.")
 
 
-def _claims(out: Console, found: Stress) -> None:
+def _claims(out: Console, found: ShockStress) -> None:
     """How many claims come true here, and why the others do not."""
-    told = [(one, sign) for one in found.shocks for sign in one.told]
+    told = [(one, sign) for one in found.effects for sign in one.told]
     if not told:
         return
     unlike = [(one, sign) for one, sign in told if not sign.as_claimed]
@@ -111,7 +172,7 @@ def _claims(out: Console, found: Stress) -> None:
         out.print(f"{_words(one.name)}: {signs}{why}.")
 
 
-def _left_out(out: Console, found: Stress) -> None:
+def _left_out(out: Console, found: ShockStress) -> None:
     if found.left_out:
         names = ", ".join(_words(name) for name in found.left_out)
         out.print(f"Starter shocks that this book cannot carry: {names}.", style="dim")

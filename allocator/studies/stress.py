@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.errors import BadInput, BadMandate, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
-from allocator.studies.effects import Effect, ShockEffect, effects, unshocked
-from allocator.studies.starter import library
+from allocator.studies.belief_stress import BeliefStress, belief_stress
+from allocator.studies.modelled import ModelStress
+from allocator.studies.parameters import model_stress
+from allocator.studies.replay import Replay, replay
+from allocator.studies.reverse import ReverseStress, reverse_stress
+from allocator.studies.shocked import ShockStress, shock_stress
+
+PARTS = ("shocks", "reverse", "replay", "beliefs")
+"""What is asked where nothing is named; `model` is asked by its number of draws."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stress:
-    """A plan under stress. `held` and `planned` are holdings and plan where nothing happens; `shocks` what was asked,
-    as far as it was finished: `asked` counts what was to be done, `left_out` says which starter shocks this book cannot
-    carry.
-    """
+    """A plan under stress; a part is None where it was not asked, and `why_not` says it where it cannot be had."""
 
     plan: Plan | StagedPlan
-    held: Effect
-    planned: Effect
-    shocks: tuple[ShockEffect, ...]
-    asked: int
-    left_out: dict[str, str] = field(default_factory=dict)
+    shocks: ShockStress | None
+    reverse: ReverseStress | None
+    replay: Replay | None
+    beliefs: BeliefStress | None
+    model: ModelStress | None
+    why_not: dict[str, str]
 
     @property
-    def interrupted(self) -> bool:
-        """Whether something that was asked is not here."""
-        return len(self.shocks) < self.asked
+    def interrupted(self) -> tuple[str, ...]:
+        """The parts that were cut short, whose finished figures stand, or that never began."""
+        parts = {"shocks": self.shocks, "beliefs": self.beliefs, "model": self.model}
+        cut = [name for name, part in parts.items() if part is not None and part.interrupted]
+        return tuple(cut + [name for name, why in self.why_not.items() if why == INTERRUPTED])
 
     def frame(self) -> pd.DataFrame:
-        """One row a shock and one for none, in fractions of the account; a plan that cannot be is blank."""
-        rows = {"no shock": _columns(self.held, self.planned, None)}
-        rows |= {one.name: _columns(one.held, one.plan, one.again) for one in self.shocks}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("shock")
+        """One row a shock; the other parts have frames of their own.
+
+        Raises:
+            BadInput: shocks were not asked.
+        """
+        if self.shocks is None:
+            rule, cure = "were not asked", "look at .reverse, .beliefs, .replay or .model, or ask with shocks"
+            raise BadInput([Breach("stress", None, "shocks", None, rule, cure)])
+        return self.shocks.frame()
 
     def document(self) -> dict[str, Any]:
         """The stress as plain data; its JSON Schema is `schemas/stress.schema.json`."""
         settings = self.plan.book.settings
+        parts = {
+            "shocks": self.shocks,
+            "reverse": self.reverse,
+            "replay": self.replay,
+            "beliefs": self.beliefs,
+            "model": self.model,
+        }
         return {
             "format": "allocator.stress/1",
             "book": {
@@ -54,68 +74,90 @@ class Stress:
                 "value": self.plan.book.value,
                 "announcement_share": settings.horizon.announcement_share,
             },
-            "no_shock": {"held": vars(self.held), "plan": vars(self.planned)},
-            "shocks": [_shock_document(one) for one in self.shocks],
-            "left_out": self.left_out,
-            "interrupted": self.interrupted,
+            **{name: None if part is None else part.document() for name, part in parts.items()},
+            "why_not": self.why_not,
+            "interrupted": list(self.interrupted),
         }
+
+
+INTERRUPTED = "interrupted before it began"
 
 
 def stress(
     book: Book,
     *,
+    parts: tuple[str, ...] = PARTS,
     shocks: tuple[str, ...] = (),
+    loss: float = 0.10,
+    within_bps: float = 10.0,
+    draws: int = 0,
+    jobs: int = 1,
     plan: Plan | StagedPlan | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Stress:
-    """Put a book's plan under shocks: those named, or all that the book can carry.
+    """Put a book's plan under stress, or one that was made already.
 
-    Ctrl-C keeps what is finished. `plan` saves planning again what was planned already.
+    `parts` are of PARTS; `shocks` names some of them only; `loss` is what reverse stress asks for, a fraction of the
+    account; `within_bps` how much worse than the best the plan may be; `draws` of the model's parameters, 0 for none.
+    Ctrl-C keeps what is finished.
 
     Raises:
-        BadInput: a shock's name is unknown, or its numbers are beyond arithmetic.
+        BadInput: a part or a shock is unknown, or a number is out of its range.
+        BadMandate: only beliefs are asked, of a plan that does not follow from probabilities.
         Infeasible, NotSolved: the book has no plan to put under stress.
     """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        cure = f"choose of {', '.join(PARTS)}; for the model's parameters give draws"
+        raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
     say = progress or (lambda _: None)
-    known = library(book)
-    chosen = known.chosen(shocks)
     plan = plan or (rebalance_in_stages if book.settings.in_stages else rebalance)(book, progress=say)
-    held, planned = unshocked(plan)
-    found = tuple(_as_far_as_it_gets(effects(plan, chosen, say)))
-    return Stress(plan, held, planned, found, len(chosen), {} if shocks else known.left_out)
+    found = _Asked(book, plan, dict[str, Any](), dict[str, str](), tuple(parts), draws)
+    found.ask("shocks", lambda: shock_stress(plan, shocks, say))
+    found.ask("reverse", lambda: reverse_stress(book, plan, loss))
+    found.ask("replay", lambda: replay(book, plan))
+    found.ask("beliefs", lambda: belief_stress(book, plan, within_bps=within_bps, jobs=jobs, say=say))  # type: ignore[arg-type]  # a staged plan is refused by what it is asked
+    found.ask("model", lambda: model_stress(book, plan, draws, redo=draws, jobs=jobs, say=say))
+    made = found.made
+    return Stress(
+        plan=plan,
+        shocks=made.get("shocks"),
+        reverse=made.get("reverse"),
+        replay=made.get("replay"),
+        beliefs=made.get("beliefs"),
+        model=made.get("model"),
+        why_not=found.why_not,
+    )
 
 
-def _as_far_as_it_gets(found: Iterator[ShockEffect]) -> Iterator[ShockEffect]:
-    try:
-        yield from found
-    except KeyboardInterrupt:
-        return
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The parts that are asked, in turn; after Ctrl-C none is begun."""
 
+    book: Book
+    plan: Plan | StagedPlan
+    made: dict[str, Any]
+    why_not: dict[str, str]
+    parts: tuple[str, ...]
+    draws: int
 
-def _columns(held: Effect, plan: Effect, again: Effect | None) -> dict[str, float | None]:
-    return {
-        f"{whose} {what}": None if one is None else getattr(one, what)
-        for whose, one in (("held", held), ("plan", plan), ("again", again))
-        for what in ("at_once", "expected", "worst_case")
-    }
+    def ask(self, part: str, study: Callable[[], Any]) -> None:
+        """Make one part where it is asked; one among others that the book cannot have is said and not raised."""
+        asked = [*self.parts, *(["model"] if self.draws else [])]
+        if part not in asked:
+            return
+        if self._stopped():
+            self.why_not[part] = INTERRUPTED
+            return
+        try:
+            self.made[part] = study()
+        except BadMandate as error:
+            if len(asked) == 1:
+                raise
+            self.why_not[part] = "; ".join(breach.rule for breach in error.breaches)
+        except KeyboardInterrupt:
+            self.why_not[part] = INTERRUPTED
 
-
-def _shock_document(one: ShockEffect) -> dict[str, Any]:
-    return {
-        "shock": one.name,
-        "claim": one.shock.claim,
-        "generalizable": one.generalizable,
-        "held": vars(one.held),
-        "plan": vars(one.plan),
-        "again": None if one.again is None else vars(one.again),
-        "why_not": one.why_not,
-        "turnover": one.turnover,
-        "trades": dict(one.trades),
-        "rules_broken": list(one.rules_broken),
-        "told": [
-            {"name": told.name, "expected": told.expected, "change": told.change, "as_claimed": told.as_claimed}
-            for told in one.told
-        ],
-        "unlike": one.shock.unlike,
-        "unmoved": list(one.unmoved),
-    }
+    def _stopped(self) -> bool:
+        cut = [one for one in self.made.values() if getattr(one, "interrupted", False)]
+        return bool(cut) or INTERRUPTED in self.why_not.values()

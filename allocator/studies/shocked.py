@@ -1,0 +1,104 @@
+"""A plan under shocks, as one study: what was asked, what was finished, and what the book cannot carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from allocator.plan.plan import Plan
+from allocator.plan.stages import StagedPlan
+from allocator.studies.effects import Effect, ShockEffect, effects, unshocked
+from allocator.studies.starter import library
+
+
+@dataclass(frozen=True, eq=False)
+class ShockStress:
+    """`held` and `planned` are holdings and plan where nothing happens; `effects` what shocks do, as far as it was
+    finished of the `asked`; `left_out` says which starter shocks this book cannot carry, and why.
+    """
+
+    held: Effect
+    planned: Effect
+    effects: tuple[ShockEffect, ...]
+    asked: int
+    left_out: Mapping[str, str]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something that was asked is not here."""
+        return len(self.effects) < self.asked
+
+    @property
+    def worst(self) -> ShockEffect | None:
+        """The shock that leaves the plan least to expect."""
+        return min(self.effects, key=lambda one: one.plan.expected, default=None)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a shock and one for none, in fractions of the account; a plan that cannot be is blank."""
+        rows = {"no shock": _columns(self.held, self.planned, None)}
+        rows |= {one.name: _columns(one.held, one.plan, one.again) for one in self.effects}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("shock")
+
+    def document(self) -> dict[str, Any]:
+        """The figures as plain data."""
+        return {
+            "no_shock": {"held": vars(self.held), "plan": vars(self.planned)},
+            "effects": [_document(one) for one in self.effects],
+            "left_out": dict(self.left_out),
+            "asked": self.asked,
+            "interrupted": self.interrupted,
+        }
+
+
+def shock_stress(
+    plan: Plan | StagedPlan, names: tuple[str, ...] = (), say: Callable[[str], None] | None = None
+) -> ShockStress:
+    """What shocks do to a plan: those named, or all that its book can carry. Ctrl-C keeps what is finished.
+
+    Raises:
+        BadInput: a name is unknown or not of this book, or a shock's numbers are beyond arithmetic.
+    """
+    known = library(plan.book)
+    chosen = known.chosen(names)
+    held, planned = unshocked(plan)
+    found = tuple(_as_far_as_it_gets(effects(plan, chosen, say)))
+    return ShockStress(held, planned, found, len(chosen), {} if names else known.left_out)
+
+
+def _as_far_as_it_gets(found: Iterator[ShockEffect]) -> Iterator[ShockEffect]:
+    try:
+        yield from found
+    except KeyboardInterrupt:
+        return
+
+
+def _columns(held: Effect, plan: Effect, again: Effect | None) -> dict[str, float | None]:
+    return {
+        f"{whose} {what}": None if one is None else getattr(one, what)
+        for whose, one in (("held", held), ("plan", plan), ("again", again))
+        for what in ("at_once", "expected", "worst_case")
+    }
+
+
+def _document(one: ShockEffect) -> dict[str, Any]:
+    return {
+        "shock": one.name,
+        "claim": one.shock.claim,
+        "generalizable": one.generalizable,
+        "held": vars(one.held),
+        "plan": vars(one.plan),
+        "again": None if one.again is None else vars(one.again),
+        "why_not": one.why_not,
+        "turnover": one.turnover,
+        "trades": dict(one.trades),
+        "rules_broken": list(one.rules_broken),
+        "told": [
+            {"name": told.name, "expected": told.expected, "change": told.change, "as_claimed": told.as_claimed}
+            for told in one.told
+        ],
+        "unlike": one.shock.unlike,
+        "unmoved": list(one.unmoved),
+    }
