@@ -71,6 +71,8 @@ def answers(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
             sys.exit(error.exit_code)
         if as_json and document is not None:
             click.echo(json.dumps(document, indent=2, allow_nan=False))
+        if document is not None and document.get("interrupted"):
+            sys.exit(INTERRUPTED)  # what is finished was shown, and is not all
 
     return wrapped
 

@@ -217,7 +217,7 @@ def _largest(outlook: Outlook, portfolio: Portfolio) -> float:
 def _shift(book: Book, outlook: Outlook, portfolio: Portfolio, way: Way, tilt: Tilt | None, never: str) -> Shift:
     strength = 0.0 if tilt is None else tilt.strength
     risk, section = outlook.risk, book.settings.risk
-    factors = -strength * (risk.loadings.T @ portfolio.holdings)
+    factors = 0.0 - strength * (risk.loadings.T @ portfolio.holdings)  # never -0.0
     market = None
     if section.source == "exposures":  # the one factor is the market, scaled to unit variance over the horizon
         market = float(factors[0]) * float(section.market_volatility or 0.0) * float(np.sqrt(outlook.years))
@@ -225,7 +225,7 @@ def _shift(book: Book, outlook: Outlook, portfolio: Portfolio, way: Way, tilt: T
         way=way,
         distance=None if tilt is None else tilt.distance,
         probabilities=outlook.probabilities if tilt is None else tilt.q,
-        moves=-strength * risk.covariances(portfolio.holdings),
+        moves=0.0 - strength * risk.covariances(portfolio.holdings),
         factors=factors,
         market=market,
         why=never if tilt is None else "",

@@ -45,7 +45,7 @@ class ShockStress:
     def document(self) -> dict[str, Any]:
         """The figures as plain data."""
         return {
-            "no_shock": {"held": vars(self.held), "plan": vars(self.planned)},
+            "no_shock": {"held": _effect(self.held), "plan": _effect(self.planned)},
             "effects": [_document(one) for one in self.effects],
             "left_out": dict(self.left_out),
             "asked": self.asked,
@@ -88,12 +88,12 @@ def _document(one: ShockEffect) -> dict[str, Any]:
         "shock": one.name,
         "claim": one.shock.claim,
         "generalizable": one.generalizable,
-        "held": vars(one.held),
-        "plan": vars(one.plan),
-        "again": None if one.again is None else vars(one.again),
+        "held": _effect(one.held),
+        "plan": _effect(one.plan),
+        "again": None if one.again is None else _effect(one.again),
         "why_not": one.why_not,
-        "turnover": one.turnover,
-        "trades": dict(one.trades),
+        "turnover": None if one.turnover is None else round(one.turnover, 8),
+        "trades": {name: round(part, 8) for name, part in one.trades},
         "rules_broken": list(one.rules_broken),
         "told": [
             {"name": told.name, "expected": told.expected, "change": told.change, "as_claimed": told.as_claimed}
@@ -102,3 +102,7 @@ def _document(one: ShockEffect) -> dict[str, Any]:
         "unlike": one.shock.unlike,
         "unmoved": list(one.unmoved),
     }
+
+
+def _effect(one: Effect) -> dict[str, float]:
+    return {name: round(value, 8) for name, value in vars(one).items()}

@@ -34,8 +34,9 @@ def test_the_document_keeps_its_schema(root: Path, name: str) -> None:
     schema = json.loads((root / "schemas" / "stress.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document, schema)
-    assert [one["shock"] for one in document["shocks"]] == ["usage_lags", "rates_up"]
-    del document["shocks"][0]["held"]
+    assert [one["shock"] for one in document["shocks"]["effects"]] == ["usage_lags", "rates_up"]
+    assert document["reverse"] is document["beliefs"] is document["replay"] is document["model"] is None
+    del document["shocks"]["effects"][0]["held"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema)
 
@@ -44,10 +45,10 @@ def test_shocks_are_listed_with_the_worst_for_the_plan_first(whole: Result) -> N
     assert whole.exit_code == 0, whole.output
     rows = whole.stdout.partition("none ")[2].splitlines()[1:]
     names = [row[:22].strip() for row in rows[: rows.index(next(row for row in rows if row.startswith("Percent")))]]
-    plans = [float(row.split()[-2].rstrip("*")) for row in rows[: len(names)]]
+    plans = [float(row.split()[-2]) for row in rows[: len(names)]]
     assert len(names) >= 27
     assert plans == sorted(plans)
-    assert f"Worst for the plan: {names[0]}," in said(whole)
+    assert f"worst for the plan is {names[0]}," in said(whole)
 
 
 def test_claims_that_do_not_come_true_are_named_with_the_reason(whole: Result) -> None:
@@ -68,7 +69,7 @@ def test_one_shock_is_shown_with_its_words_its_trades_and_the_rules_that_it_brea
     assert "Even if usage expands 5-10x, total revenue may stagnate”" in told
     assert "Breaks: CLOUD at most 18%, bucket efficiency at least 15%," in told
     assert "Then trade, of the account: CLOUD -" in told
-    assert "What happens if Worst for the plan: revenue stagnates" in told
+    assert "At a glance" not in told  # one part has no summary beside it
 
 
 def test_an_unknown_shock_is_refused_with_the_nearest_name(root: Path) -> None:
@@ -81,3 +82,67 @@ def test_an_unknown_shock_is_refused_with_the_nearest_name(root: Path) -> None:
 def test_starter_shocks_that_the_book_cannot_carry_are_named(root: Path) -> None:
     told = said(run(root / "data" / "listed", "--set", "mandate.risk_aversion=3.0"))
     assert "Starter shocks that this book cannot carry: half the revenue, raise undone, ipo slips, orbital" in told
+
+
+def test_the_three_questions_are_answered_at_a_glance(whole: Result) -> None:
+    glance = " ".join(whole.stdout.partition("At a glance")[2].partition("What happens if\n")[0].split())
+    assert "What happens if: worst for the plan is market down 20, -2" in glance
+    assert "To lose 10.0%: " in glance
+    assert "How wrong may we be: with P(generalizable), today 18.3%, from " in glance
+    assert whole.stdout.index("What happens if\n") < whole.stdout.index("what would have to happen to lose")
+    assert whole.stdout.index("what would have to happen to lose") < whole.stdout.index("How wrong may we be about")
+    assert "this book has no price history; add prices.csv" in said(whole)
+
+
+def test_naming_a_part_shows_that_part_alone(root: Path) -> None:
+    told = said(run(root / "data" / "note", "--reverse", "15%"))
+    assert "what would have to happen to lose 15.0%" in told
+    assert "market down 20" not in told
+    assert "How wrong may we be about" not in told
+
+
+@pytest.mark.parametrize("wrong", ["ten", "0", "-5%", "150%", "10%%"])
+def test_a_loss_that_is_no_part_of_the_account_is_wrong_usage(root: Path, wrong: str) -> None:
+    answer = run(root / "data" / "note", f"--reverse={wrong}")
+    assert answer.exit_code == 2
+    assert "write 10% or 0.1" in " ".join(answer.stderr.split())
+
+
+def test_beliefs_under_a_tree_of_decisions_are_refused_alone_and_said_among_others(root: Path) -> None:
+    alone = run(root / "data" / "reviewed", "--beliefs")
+    assert alone.exit_code == 3
+    among = run(root / "data" / "reviewed", "--beliefs", "--reverse", "10%")
+    assert among.exit_code == 0
+    assert "No beliefs: " in said(among)
+
+
+def test_every_part_keeps_the_schema(root: Path) -> None:
+    answer = run(root / "data" / "listed", "--shock", "glut", "--reverse", "0.1", "--replay", "--beliefs", "--model",
+                 "16", "--json")  # fmt: skip
+    document: dict[str, Any] = json.loads(answer.stdout)
+    schema = json.loads((root / "schemas" / "stress.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema)
+    assert all(document[part] is not None for part in ("shocks", "reverse", "replay", "beliefs", "model"))
+    assert document["reverse"]["loss"] == 0.1
+    assert document["model"]["finished"] == 16
+    assert document["interrupted"] == []
+
+
+def test_after_ctrl_c_what_is_finished_is_shown_and_what_is_not_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allocator.studies import effects as room
+
+    real, done = room.effect, list[str]()
+
+    def twice(*given: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append("one")
+        return real(*given)
+
+    monkeypatch.setattr(room, "effect", twice)
+    answer = run(root / "data" / "note")
+    assert answer.exit_code == 130
+    assert "Interrupted: 2 of " in said(answer)
+    assert "Interrupted: shocks, reverse, replay, beliefs not finished; what is shown is." in said(answer)

@@ -19,6 +19,7 @@ from allocator.plan.rebalance import rebalance
 from allocator.studies import decided
 from allocator.studies import effects as room
 from allocator.studies.effects import Told, effect, effects, unshocked
+from allocator.studies.shocked import shock_stress
 from allocator.studies.shocks import shocked
 from allocator.studies.starter import library, starter_shocks
 from allocator.studies.stress import stress
@@ -144,19 +145,19 @@ def test_what_is_interrupted_keeps_what_is_finished_and_says_so(plan: Plan, monk
         return real(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(room, "effect", twice)
-    found = stress(plan.book, plan=plan)
-    assert len(found.shocks) == 2
+    found = shock_stress(plan)
+    assert len(found.effects) == 2
     assert found.interrupted
     assert found.asked > 20
     assert found.document()["interrupted"]
     monkeypatch.undo()
-    whole = stress(plan.book, shocks=tuple(one.name for one in found.shocks), plan=plan)
-    for one, other in zip(whole.shocks, found.shocks, strict=True):
+    whole = shock_stress(plan, tuple(one.name for one in found.effects))
+    for one, other in zip(whole.effects, found.effects, strict=True):
         assert vars(one.plan) == vars(other.plan)
 
 
 def test_the_frame_has_a_row_a_shock_and_one_for_none(plan: Plan) -> None:
-    frame = stress(plan.book, plan=plan, shocks=("rates_up",)).frame()
+    frame = stress(plan.book, plan=plan, parts=("shocks",), shocks=("rates_up",)).frame()
     assert list(frame.index) == ["no shock", "rates_up"]
     assert frame.loc["rates_up", "plan at_once"] < frame.loc["no shock", "plan at_once"]
     assert np.isnan(frame.loc["no shock", "again expected"])
@@ -164,8 +165,8 @@ def test_the_frame_has_a_row_a_shock_and_one_for_none(plan: Plan) -> None:
 
 def test_effects_do_not_depend_on_the_order_of_the_shocks(plan: Plan) -> None:
     names = ("rates_up", "usage_times_5", "all_silent_12_months")
-    one = {found.name: found for found in stress(plan.book, plan=plan, shocks=names).shocks}
-    other = {found.name: found for found in stress(plan.book, plan=plan, shocks=names[::-1]).shocks}
+    one = {found.name: found for found in shock_stress(plan, names).effects}
+    other = {found.name: found for found in shock_stress(plan, names[::-1]).effects}
     for name in names:
         assert vars(one[name].again) == vars(other[name].again)  # type: ignore[arg-type]
         assert one[name].trades == other[name].trades
