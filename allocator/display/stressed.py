@@ -12,7 +12,7 @@ from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import show_reverse
 from allocator.studies.belief_stress import BeliefStress
 from allocator.studies.effects import Effect, ShockEffect
-from allocator.studies.reverse import ReverseStress
+from allocator.studies.reversals import ReverseStress
 from allocator.studies.shocked import ShockStress
 from allocator.studies.stress import Stress
 

@@ -17,7 +17,8 @@ from allocator.studies.belief_stress import BeliefStress, belief_stress
 from allocator.studies.modelled import ModelStress
 from allocator.studies.parameters import model_stress
 from allocator.studies.replay import Replay, replay
-from allocator.studies.reverse import ReverseStress, reverse_stress
+from allocator.studies.reversals import ReverseStress
+from allocator.studies.reverse import reverse_stress
 from allocator.studies.shocked import ShockStress, shock_stress
 
 PARTS = ("shocks", "reverse", "replay", "beliefs")
