@@ -21,6 +21,7 @@ from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.policy import Policy, follow, refuse_broken, worst_reach
 from allocator.program.recourse import TRADE_UNITS, Staging, staging
+from allocator.program.reused import staging_from
 from allocator.program.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
 
 _DISAGREES = 1e-6
@@ -60,7 +61,7 @@ def policy_of(
     ruled = range(staged.tree.nodes if trading else 1)
     for solver, looseness, further, made in _ladder(staged, start, trading=trading):
         looser = replace(limits, tolerance=looseness * limits.tolerance)
-        status, found = attempt(made.problem, "CLARABEL", looser, further)
+        status, found = attempt(made.problem, "CLARABEL", looser, further, warm=False)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
             break
@@ -88,11 +89,12 @@ def _ladder(
     staged: Staged, start: Start, *, trading: bool
 ) -> Iterator[tuple[str, float, Mapping[str, float], Staging]]:
     """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
-    made = staging(staged, start, trading=trading)
-    yield from ((name, looseness, further, made) for name, looseness, further in _LADDER)
-    if staged.mandates[0].impact is not None:
-        other = staging(staged, start, trading=trading, trade_unit=TRADE_UNITS[1])
-        yield from ((f"{name}, other units", looseness, further, other) for name, looseness, further in _LADDER)
+    units = TRADE_UNITS if staged.mandates[0].impact is not None else TRADE_UNITS[:1]
+    for unit in units:
+        other = "" if unit == TRADE_UNITS[0] else ", other units"
+        for name, looseness, further in _LADDER:  # written anew for each, whatever else was solved in between
+            made = staging_from(staged, start, trading=trading, trade_unit=unit)
+            yield f"{name}{other}", looseness, further, made
 
 
 def _by_cuts(
@@ -116,7 +118,7 @@ def _by_cuts(
         made, status, found = staging(staged, start, trading=trading, cuts=cuts), "", None
         for _, looseness, further in _LADDER:
             looser = replace(limits, tolerance=looseness * limits.tolerance)
-            status, found = attempt(made.problem, "CLARABEL", looser, further)
+            status, found = attempt(made.problem, "CLARABEL", looser, further, warm=False)
             if found is not None and found.worst <= RESIDUAL_ALLOWED:
                 break
         if found is None or found.worst > RESIDUAL_ALLOWED:

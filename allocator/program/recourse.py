@@ -4,8 +4,9 @@
 
 in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
 and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The worst case is
-nested, node by node, hence time-consistent. One decision node is the same program. It is built anew for each question:
-that takes less time than solving it.
+nested, node by node, hence time-consistent. One decision node is the same program. Where one stands today is a
+parameter, so that the same tree is solved again from elsewhere without compiling it again; the tree's own numbers are
+compiled in: as parameters, which cvxpy multiplies out one by one, they take it a hundred times as long.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Staging:
     buys: cp.Expression
     sells: cp.Expression
     losses: cp.Constraint
+    start: tuple[cp.Parameter, cp.Parameter]
+
+    def write(self, start: Start) -> None:
+        """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable."""
+        self.start[0].value, self.start[1].value = start.holdings, start.cash
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +86,7 @@ def staging(
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
-    bought, sold = _tradable(staged, start, trading=trading)
+    bought, sold = tradable(staged, start, trading=trading)
     v = _Nodes(
         cp.Variable(nodes * names, nonneg=True, name="holdings"),
         cp.Variable(nodes, nonneg=True, name="cash"),
@@ -91,8 +97,9 @@ def staging(
     )
     theta = cp.Variable(nodes + tree.leaves, name="value")
     carried, carried_cash = _carried(staged)
-    before = carried @ v.holdings + np.concatenate([start.holdings, np.zeros((nodes - 1) * names)])
-    cash_before = carried_cash @ v.cash + np.concatenate([[start.cash], np.zeros(nodes - 1)])
+    held, in_cash = cp.Parameter(names, name="held today"), cp.Parameter(name="cash today")
+    before = carried @ v.holdings + sp.csr_array(sp.eye_array(nodes * names, names)) @ held
+    cash_before = carried_cash @ v.cash + np.eye(nodes, 1)[:, 0] * in_cash
     each = sp.csr_array(sp.kron(sp.eye_array(nodes), np.ones((1, names))))
     rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
     costs, constraints = rates @ (v.buys + v.sells), []
@@ -117,10 +124,12 @@ def staging(
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
-    return Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses)
+    made = Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses, (held, in_cash))
+    made.write(start)
+    return made
 
 
-def _tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
     leaves a program no interior, and an interior-point solver no way.
     """

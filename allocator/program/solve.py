@@ -183,11 +183,17 @@ class Program:
 
 
 def attempt(
-    problem: cp.Problem, solver: str, limits: Limits, further: Mapping[str, float] = MappingProxyType({})
+    problem: cp.Problem,
+    solver: str,
+    limits: Limits,
+    further: Mapping[str, float] = MappingProxyType({}),
+    *,
+    warm: bool = True,
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
-    `further` are options of the solver beside its limits.
+    `further` are options of the solver beside its limits. A `warm` solver keeps what it made of the last question: its
+    scaling, and options that are not said anew.
     """
     with warnings.catch_warnings():
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
@@ -197,7 +203,7 @@ def attempt(
         options = _options(solver, limits) | dict(further)
         try:
             data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
-            raw = chain.solve_via_data(problem, data, True, False, options)
+            raw = chain.solve_via_data(problem, data, warm, False, options)
             problem.unpack_results(raw, chain, inverse)
         except cp.SolverError as error:
             return f"failed ({error})", None
