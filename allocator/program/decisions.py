@@ -16,6 +16,7 @@ import numpy as np
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Known, KullbackLeibler
 from allocator.mandate.staged import Staged, trusting
+from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import TIE_BREAK, Start
@@ -77,6 +78,8 @@ def policy_of(
             attempts.append(f"{solver}: {error}")
     refuse_impossible(staged, start, limits, trading=trading)
     try:
+        if staged.at_leaves:
+            raise NotSolved("are for worst cases node by node")
         policy = _by_cuts(staged, start, limits, tuple(attempts), ruled, trading=trading)
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
@@ -171,7 +174,7 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     Only what is best from there on is changed there, and no node with a part in the worst case.
     """
     staged, tree = policy.staged, policy.staged.tree
-    if all(isinstance(ambiguity, Known | KullbackLeibler) for ambiguity in staged.ambiguities):
+    if _looks_everywhere(staged):
         return policy
     reached, (possible, _) = worst_reach(policy)[0], tree.reach()
     moves = policy.bought - policy.sold
@@ -187,6 +190,14 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     if not undecided:
         return policy
     again = follow(staged, policy.start, moves, policy.solver, policy.attempts, policy.canonical, policy.claimed)
+    if staged.at_leaves and again.objective > policy.objective:
+        return policy  # what is best from there on is not what is best from here: not time-consistent
     if again.objective > policy.objective + _DISAGREES:
         raise NotSolved("deciding the nodes that the adversary rules out changed the plan")
     return again
+
+
+def _looks_everywhere(staged: Staged) -> bool:
+    """Whether every node that can come counts at the root: then the program has decided it."""
+    tails = isinstance(staged.utility, MeanCVaR) and staged.utility.weight == 1
+    return not tails and all(isinstance(ambiguity, Known | KullbackLeibler) for ambiguity in staged.ambiguities)

@@ -26,7 +26,7 @@ from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
 from allocator.program.batched import BATCHED, Robust, batched
 from allocator.program.compile import TIE_BREAK, Start
-from allocator.program.leaves import leaf_rows
+from allocator.program.leaves import ahead_of, leaf_rows
 from allocator.program.worst_case import shape_of, worst_case
 from allocator.types import Vector
 
@@ -110,7 +110,9 @@ def staging(
         # in units in which no cone is small: what a solver calls zero would be all of it
         constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
         costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
-    losses, measured = leaf_rows(staged, v.holdings, v.cash, theta)
+    thresholds = cp.Variable(nodes, name="thresholds")
+    losses, measured = leaf_rows(staged, v.holdings, v.cash, theta, thresholds)
+    ahead, tails = ahead_of(staged, theta, thresholds)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -119,7 +121,8 @@ def staging(
         v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
         *measured,
         losses,
-        *_worst_cases(staged, v, theta, cuts),
+        *tails,
+        *_worst_cases(staged, v, theta, ahead, cuts),
         *_rules(staged, v, range(nodes if trading else 1)),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
@@ -167,42 +170,48 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
 
 
 def _worst_cases(
-    staged: Staged, v: _Nodes, theta: cp.Variable, cuts: Sequence[Sequence[Vector]] | None
+    staged: Staged, v: _Nodes, theta: cp.Variable, ahead: cp.Expression, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case over its children: nodes of a kind at once where that has a form, others one by one."""
-    tree, names = staged.tree, staged.tree.growth.shape[1]
+    """θ_n ≥ the worst case of what is `ahead` of it (D + L,): nodes of a kind at once where that has a form, others
+    one by one.
+    """
+    tree = staged.tree
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
     plain, robust = list[int](), list[Robust]()
-    charge = [staged.charge(node) for node in range(tree.nodes)]
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
-    for node in range(tree.nodes):
-        at = np.concatenate([tree.children(node)[0], tree.nodes + tree.children(node)[1]])
-        p, ambiguity = tree.child_probabilities(node), staged.ambiguities[node]
-        if staged.risk_charge > 0:
-            own, _ = v.of(node, names)
-            risk = staged.outlooks[node].risk
-            parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
-            yield cp.SOC(charges[node], charge[node] * parts)
+    if staged.risk_charge > 0:
+        yield from _charges(staged, v, charges)
+    if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
+        yield theta[1 : tree.nodes] == 0
+    for one in staged.branchings():
+        node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
         if not isinstance(ambiguity, Seen) and isinstance(shape_of(ambiguity, p)[0], Known):
             rows[[node], at] = p
             plain.append(node)
-            continue
-        if cuts is not None:
-            yield theta[node] >= np.array(cuts[node]) @ theta[at] + charges[node]
-            continue
-        if isinstance(ambiguity, BATCHED):
+        elif cuts is not None:
+            yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
+        elif isinstance(ambiguity, BATCHED):
             robust.append(Robust(node, at, p, ambiguity))
-            continue
-        losses, over, of = theta[at], of_scenarios(ambiguity), p
-        if isinstance(ambiguity, Seen):
-            losses, of = ambiguity.likelihoods @ theta[at], ambiguity.beliefs
-        worst = worst_case(losses, over, of)
-        worst.write(over, of)
-        yield from worst.constraints
-        yield theta[node] >= worst.expression + charges[node]
+        else:
+            losses, of = ahead[at], p
+            if isinstance(ambiguity, Seen):
+                losses, of = ambiguity.likelihoods @ losses, ambiguity.beliefs
+            worst = worst_case(losses, of_scenarios(ambiguity), of)
+            worst.write(of_scenarios(ambiguity), of)
+            yield from worst.constraints
+            yield theta[node] >= worst.expression + charges[node]
     if plain:
-        yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
-    yield from batched(robust, theta, charges)
+        yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
+    yield from batched(robust, theta, ahead, charges)
+
+
+def _charges(staged: Staged, v: _Nodes, charges: cp.Variable) -> Iterator[cp.Constraint]:
+    """What risk within a scenario costs until the next date, at every node."""
+    names = staged.tree.growth.shape[1]
+    for node, outlook in enumerate(staged.outlooks):
+        own, _ = v.of(node, names)
+        parts = cp.hstack([outlook.risk.loadings.T @ own, cp.multiply(np.sqrt(outlook.risk.specific), own)])
+        yield cp.SOC(charges[node], staged.charge(node) * parts)
 
 
 def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, is_dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.mandate.one_decision import MeanCVaR
 from allocator.mandate.staged import Staged
+from allocator.mandate.tail import MeanCVaR
 from allocator.program.compile import Start
 from allocator.program.recourse import Staging, staging
 
