@@ -206,5 +206,5 @@ class Settings(Section):
 
     @property
     def in_stages(self) -> bool:
-        """Whether the tree of decisions solves it: a utility of the final wealth, or an objective for one decision."""
+        """Whether the tree of decisions solves it: a utility of the final wealth, CVaR, regret or mixture variance."""
         return self.mandate.objective in UTILITIES + ONE_DECISION

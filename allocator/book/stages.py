@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from allocator.book.sections import Settings
-from allocator.book.wishes import MOST_SCENARIOS, ONE_DECISION, UTILITIES
+from allocator.book.wishes import MOST_SCENARIOS, ONE_DECISION, REVIEWED
 from allocator.errors import Breach
 
-_CHOICES = " or ".join(f"'{name}'" for name in UTILITIES)
+_CHOICES = " or ".join(f"'{name}'" for name in REVIEWED)
 _PLANNED = "what is best at a review by it is not what it planned for that review"
 _WHY_NOT = {
     "mixture_variance": f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
-    "mean_cvar": "is not time-consistent: CVaR could only be nested review by review, which is not offered yet",
-    "regret": "is not time-consistent: regret is known at the end alone, against hindsight over all dates",
     "regret_ex_ante": "is not time-consistent: its corners are of one set of probabilities, and news moves them",
 }
 _MEMORY = 1_000_000_000
@@ -59,7 +57,7 @@ def _horizon(settings: Settings) -> Iterator[Breach]:
 
 def _reviews(settings: Settings) -> Iterator[Breach]:
     horizon, objective = settings.horizon, settings.mandate.objective
-    if objective not in UTILITIES:
+    if objective not in REVIEWED:
         yield _said(
             "mandate.objective",
             objective,
@@ -130,13 +128,13 @@ def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
     mandate, scenarios, kind = settings.mandate, max(len(settings.scenarios), 1), settings.robust.set
     if mandate.objective == "mean_cvar" and "exposures" in tables:
         names = max(int((tables["exposures"]["bucket"] != "cash").sum()), 1)
-        fit = _MEMORY // (8 * scenarios * names) // 2 * 2
+        # silence, a claim and its verdicts at each review: about two ways for each to come to the end
+        ways = max(2 * len(settings.horizon.reviews), 1)
+        fit = _MEMORY // (8 * ways * scenarios * names) // 2 * 2
         if mandate.draws > fit:
-            rule = (
-                f"do not fit into memory: {scenarios} scenarios x {names} names leave room for {fit:,} "
-                f"({_MEMORY / 1e9:g} GB)"
-            )
-            cure = f"write draws = {fit}, or have fewer scenarios or names"
+            each = f"{scenarios} scenarios x {names} names" + (f" x {ways} ways to come there" if ways > 1 else "")
+            rule = f"do not fit into memory: {each} leave room for {fit:,} ({_MEMORY / 1e9:g} GB)"
+            cure = f"write draws = {fit}, or have fewer scenarios{', reviews' if ways > 1 else ''} or names"
             yield _said("mandate.draws", mandate.draws, rule, cure)
     if mandate.objective == "regret_ex_ante":
         if kind not in ("none", "total_variation", "box", "worst"):

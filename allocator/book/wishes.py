@@ -135,10 +135,10 @@ class MandateSection(Section):
         default="return_minus_risk",
         description="return_minus_risk: maximise worst-case return - risk_aversion * variance - costs; "
         "minimum_variance: only minimise the variance; log, crra, return: the worst-case expected utility of the "
-        "final wealth, deciding again at horizon.reviews; for one decision, worst case over the probabilities: "
-        "mixture_variance: return - risk_aversion * (variance within and between scenarios); mean_cvar: expected loss "
-        "and CVaR on draws; regret: what hindsight would have earned more; regret_ex_ante: what knowing the "
-        "probabilities would",
+        "final wealth, deciding again at horizon.reviews; mean_cvar: expected loss and CVaR on draws, with reviews "
+        "nested at every one; regret: what hindsight would have earned more, with reviews at the end alone, which is "
+        "not time-consistent; for one decision: mixture_variance: return - risk_aversion * (variance within and "
+        "between scenarios); regret_ex_ante: what knowing the probabilities would earn more",
     )
     risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
     relative_risk_aversion: Positive | None = Field(
@@ -215,9 +215,11 @@ class MandateSection(Section):
 
 
 UTILITIES = ("log", "crra", "return")
-"""Objectives that are a utility of the final wealth, which alone can be decided in stages."""
+"""Objectives that are a utility of the final wealth: their mean, and its worst case, nest by themselves."""
 ONE_DECISION = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
-"""Objectives that the same program solves for one decision, and that no review may follow."""
+"""Objectives of another kind that the same program solves for one decision."""
+REVIEWED = (*UTILITIES, "mean_cvar", "regret")
+"""Objectives that reviews may follow: CVaR nested at every node, regret at the leaves alone."""
 MOST_SCENARIOS = 6
 """Of regret_ex_ante: with more, the corners of a set are too many to look at one by one."""
 NO_RULES = (

@@ -10,9 +10,12 @@ from allocator.display.console import amount, console, fitting, heading, percent
 from allocator.display.measured import in_its_unit
 from allocator.display.ordered import cells, style
 from allocator.mandate.mandate import untraded
-from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret
-from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
+from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
+from allocator.mandate.staged import Staged
+from allocator.mandate.tail import MeanCVaR
+from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
 from allocator.plan.announced import Departure
+from allocator.plan.labels import label_of
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
 
@@ -61,7 +64,7 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
             one.kind,
             percents(one.probability, 0),
             "" if one.generalizable is None else percents(one.generalizable, 0),
-            *((f"{one.radius:.3f}",) if full else ()),
+            *(("" if one.radius is None else f"{one.radius:.3f}",) if full else ()),
             "none" if one.caution_bps is None else f"{one.caution_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
             *((_moves(one, shown, out.width - _OTHERS),) if full else ()),
@@ -160,12 +163,14 @@ def _figures(out: Console, plan: StagedPlan) -> None:
     for name, today, after in rows:
         made.add_row(name, percents(today), percents(after))
     out.print(made)
-    robust, utility = plan.book.settings.robust, plan.staged.utility
+    robust = plan.book.settings.robust
     guarded = "the beliefs as they are"
     if robust.set != "none":
         guarded = f"the probabilities of the set '{robust.set.replace('_', ' ')}'"
-        guarded += " at every node" if plan.staged.tree.nodes > 1 else ""
-    out.print(f"The plan {_aim(utility)}, over {guarded}. {_meaning(utility)}")
+        guarded += f" {_where(plan.staged)}" if plan.staged.tree.nodes > 1 else ""
+    out.print(f"The plan {_aim(plan.staged)}, over {guarded}. {_meaning(plan.staged)}")
+    if plan.staged.at_leaves:
+        out.print(f"{label_of(plan.staged).capitalize()}: solved again at a review it may decide otherwise than here.")
 
 
 def _measure(plan: StagedPlan) -> str:
@@ -176,32 +181,56 @@ def _measure(plan: StagedPlan) -> str:
 def _first_figure(plan: StagedPlan) -> str:
     utility = plan.staged.utility
     if isinstance(utility, Regret | ExAnteRegret):
-        return "minus the worst-case regret"
+        return "minus the worst-case regret" + (" at the leaves" if plan.staged.at_leaves else "")
+    if isinstance(utility, MeanCVaR) and plan.staged.tree.nodes > 1:
+        return "minus the nested CVaR, deciding again at reviews"
     return "risk-adjusted return" if isinstance(utility, OneDecision) else "sure return, deciding again at reviews"
 
 
-def _aim(utility: Utility | OneDecision) -> str:
+def _where(staged: Staged) -> str:
+    """What the set is around."""
+    return "over all paths and scenarios at once" if staged.at_leaves else "at every node"
+
+
+def _aim(staged: Staged) -> str:
     """What the plan does, in words."""
-    if isinstance(utility, Regret):
-        return "minimises the worst-case regret: what the best portfolio of each scenario would have earned more"
-    if isinstance(utility, ExAnteRegret):
-        return "minimises the regret of not knowing the probabilities: what is best under them would earn more"
+    utility = staged.utility
+    if isinstance(utility, Regret | ExAnteRegret):
+        return f"minimises {_regretted(staged)}"
     if isinstance(utility, MixtureVariance):
         return f"maximises the worst-case return less {utility.aversion:g} x variance within and between scenarios"
     if isinstance(utility, MeanCVaR):
-        parts = f"{1 - utility.weight:.4g} x expected loss + {utility.weight:g} x CVaR at {utility.level:.4g}"
-        return f"minimises the worst case of {parts} on {utility.growth.shape[1]:,} draws a scenario"
+        return f"minimises {_tail(utility, nested=staged.tree.nodes > 1)}"
     if isinstance(utility, PowerUtility):
         return f"maximises the worst-case expected final wealth at relative risk aversion {utility.aversion:g}"
     return f"maximises the worst-case expected {'log of the ' if isinstance(utility, Log) else ''}final wealth"
 
 
-def _meaning(utility: Utility | OneDecision) -> str:
+def _regretted(staged: Staged) -> str:
+    if staged.at_leaves:
+        return "the worst-case regret at the leaves: what who had known path and scenario would have earned more"
+    if isinstance(staged.utility, ExAnteRegret):
+        return "the regret of not knowing the probabilities: what is best under them would earn more"
+    return "the worst-case regret: what the best portfolio of each scenario would have earned more"
+
+
+def _tail(utility: MeanCVaR, *, nested: bool) -> str:
+    parts = f"{1 - utility.weight:.4g} x expected loss + {utility.weight:g} x CVaR at {utility.level:.4g}"
+    draws = f"on {utility.growth.shape[1]:,} draws a scenario"
+    if nested:
+        return f"nested CVaR: at every node the worst case of {parts} of what is ahead, at the end {draws}"
+    return f"the worst case of {parts} {draws}"
+
+
+def _meaning(staged: Staged) -> str:
     """What the compared figure is, and where risk within a scenario counts."""
+    utility = staged.utility
     outside = "The risk within a scenario is in rules alone, not in this objective."
     if isinstance(utility, Linear | Log | PowerUtility | PiecewiseLinear):
         return f"Sure return: the certainty equivalent. {outside}"
     said = "Risk-adjusted return: minus what is minimised."
+    if isinstance(utility, MeanCVaR) and staged.tree.nodes > 1:
+        return f"{said} The risk within a scenario counts from the last decision on."
     return f"{said} {outside}" if isinstance(utility, Regret | ExAnteRegret) else said
 
 
@@ -216,6 +245,6 @@ def _proof(out: Console, plan: StagedPlan) -> None:
     out.print(
         f"Proof: {kept}; the policy keeps every rule at "
         f"{tree.nodes} decision{'s' if tree.nodes > 1 else ''} over {tree.leaves} outcomes, its worst case recomputed "
-        f"{'node by node' if tree.nodes > 1 else 'from the formulas'}; within "
+        f"{'node by node' if tree.nodes > 1 and not plan.staged.at_leaves else 'from the formulas'}; within "
         f"{max(policy.gap * 1e4, 0.001):.3f} bps of the best there is ({policy.solver}{after}, checked outside it)."
     )

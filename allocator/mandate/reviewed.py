@@ -11,11 +11,12 @@ from allocator.book.book import Book
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.guarded import News, set_after, set_of
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret, simulated
+from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
 from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
 from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
-from allocator.mandate.seen import Seen, seen_through
+from allocator.mandate.seen import Seen, seen_through, speaks_of_scenarios
 from allocator.mandate.staged import Staged
+from allocator.mandate.tail import MeanCVaR, simulated
 from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook
@@ -52,7 +53,13 @@ def utility_of(book: Book, outlook: Outlook, reviews: Reviews) -> Utility | OneD
         return MixtureVariance(wanted.risk_aversion, outlook.risk)
     if wanted.objective == "mean_cvar":
         tree = reviews.tree
-        drawn = simulated(outlook, wanted.draws, tree.leaf_scenarios)
+        # from the last decision on: what happens within a scenario before it is not in the tree
+        drawn = np.concatenate(
+            [
+                simulated(reviews.outlooks[node], wanted.draws, tree.leaf_scenarios[tree.leaf_parents == node])
+                for node in dict.fromkeys(tree.leaf_parents.tolist())
+            ]
+        )
         return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
     if wanted.objective == "regret":
         return Regret()
@@ -76,7 +83,7 @@ def _over_news(over: Ambiguity, reviews: Reviews, node: int) -> Ambiguity | Seen
     """
     tree = reviews.tree
     children, leaves = tree.children(node)
-    if len(leaves) or not isinstance(over, Hull | Polytope | Wasserstein):
+    if len(leaves) or not speaks_of_scenarios(over):
         return over  # the leaves of a node are the scenarios themselves
     return seen_through(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 

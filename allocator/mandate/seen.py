@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.mandate.ambiguity import Ambiguity
+from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
 from allocator.types import Matrix, Vector
 
 
@@ -38,6 +39,11 @@ class Seen:
 def of_scenarios(ambiguity: Ambiguity | Seen) -> Ambiguity:
     """The set of scenario probabilities itself: where there is one decision, nothing is seen through news."""
     return ambiguity.over if isinstance(ambiguity, Seen) else ambiguity
+
+
+def speaks_of_scenarios(ambiguity: Ambiguity) -> bool:
+    """Whether it is about scenarios by name, so that over anything else it is seen through news."""
+    return isinstance(ambiguity, Hull | Polytope | Wasserstein)
 
 
 def seen_through(over: Ambiguity, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Seen:

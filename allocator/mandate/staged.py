@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.mandate.ambiguity import Ambiguity, Known
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.one_decision import OneDecision
+from allocator.mandate.one_decision import OneDecision, Regret
 from allocator.mandate.rules import LinearRule, Participation
-from allocator.mandate.seen import Seen
+from allocator.mandate.seen import Seen, of_scenarios, seen_through, speaks_of_scenarios
+from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import PiecewiseLinear, Utility
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.tree import Tree
+from allocator.types import Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Branching:
+    """A worst case: of node `node` over what stands at `at` (M,) among nodes and then leaves, believed at `p` (M,)."""
+
+    node: int
+    at: NDArray[np.int64]
+    p: Vector
+    ambiguity: Ambiguity | Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +37,8 @@ class Staged:
     A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
     outlook is from the node to the horizon. `ambiguities` are sets over the node's children, decision nodes first.
     `risk_charge` κ adds κ·√(part of the years to the horizon that the step takes)·‖L'h‖ to a node's loss, for a linear
-    utility only: under any other it would change with the account's size. A `OneDecision` objective is for a
-    tree of one decision node.
+    utility only: under any other it would change with the account's size. Of the `OneDecision` objectives only
+    `MeanCVaR`, nested, and `Regret`, at the leaves, are for a tree of more than one decision node.
     """
 
     tree: Tree
@@ -33,6 +47,30 @@ class Staged:
     ambiguities: tuple[Ambiguity | Seen, ...]
     utility: Utility | OneDecision
     risk_charge: float = 0.0
+
+    @property
+    def at_leaves(self) -> bool:
+        """Whether there is one worst case, over all leaves at once: not time-consistent."""
+        return isinstance(self.utility, Regret) and self.tree.nodes > 1
+
+    def branchings(self) -> Iterator[Branching]:
+        """Where there is a worst case: at every node over its children, or at the root over all leaves."""
+        tree = self.tree
+        if self.at_leaves:
+            yield Branching(0, tree.nodes + np.arange(tree.leaves), tree.reach()[1], self._over_leaves())
+            return
+        for node, ambiguity in enumerate(self.ambiguities):
+            below, ends = tree.children(node)
+            at = np.concatenate([below, tree.nodes + ends])
+            yield Branching(node, at, tree.child_probabilities(node), ambiguity)
+
+    def _over_leaves(self) -> Ambiguity | Seen:
+        """The root's set over paths and scenarios; one that speaks of scenarios is seen through all news at once."""
+        own, tree = of_scenarios(self.ambiguities[0]), self.tree
+        if not speaks_of_scenarios(own):
+            return own
+        kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
+        return seen_through(own, tree.beliefs[0], tree.reach()[1], kinds)
 
     def charge(self, node: int) -> float:
         """κ·√(years until the next date / years to the horizon), for a risk that is stated to the horizon."""
@@ -47,6 +85,11 @@ class Staged:
         goals = self.utility
         if isinstance(goals, PiecewiseLinear):  # stated in today's account, which every other utility forgets
             goals = replace(goals, slopes=goals.slopes * wealth_before)
+        leaves = np.flatnonzero(np.isin(self.tree.leaf_parents, at))
+        if isinstance(goals, MeanCVaR):
+            goals = goals.of(leaves)
+        if isinstance(goals, Regret) and len(goals.best):  # what hindsight makes of today's account, in the node's
+            goals = Regret(((goals.best + 1) / wealth_before - 1)[leaves])
         return replace(
             self,
             tree=tree,

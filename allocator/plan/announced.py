@@ -67,6 +67,10 @@ def departure(plan: StagedPlan, announced: Path) -> Departure:
 
 def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -> Departure:
     _refuse_other(plan.book, document, announced)
+    if plan.staged.at_leaves or not document["objective"]["time_consistent"]:
+        rule = "has nothing to follow: regret at the leaves is not time-consistent, and a review decides otherwise"
+        cure = "leave it out, or choose log, crra, return or mean_cvar"
+        raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)])
     node, between = _node_of(plan.book, document, announced)
     names = [*plan.book.instruments]
     then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])

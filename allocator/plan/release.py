@@ -41,7 +41,8 @@ class Release:
 
     `caution_bps` is the price of caution from there on: how much more sure return the policy that trusts the belief
     would have under it, in bps of the account at the node; None where that policy was not found. `shares` by bucket are
-    of the account after trades. `moves` are the trades there, largest first.
+    of the account after trades. `moves` are the trades there, largest first. `radius` is None where the one worst
+    case is today's.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Release:
     probability: float
     generalizable: float | None
     settled: bool
-    radius: float
+    radius: float | None
     caution_bps: float | None
     shares: dict[str, float]
     cash: float
@@ -79,7 +80,7 @@ def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[
                 probability=float(reached[node]),
                 generalizable=p,
                 settled=question is not None and _settled(question, states[node]),
-                radius=float(getattr(staged.ambiguities[node], "radius", 0.0)),
+                radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
                 caution_bps=None if price is None else price * 1e4,
                 shares=shares,
                 cash=float(policy.cash[node] / policy.wealth[node]),

@@ -6,19 +6,19 @@ worth, and what holding is worth, is asked of the tree again with today's trades
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from allocator.book.book import Book
-from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
-from allocator.mandate.mandate import Mandate, untraded
+from allocator.errors import BadMandate, Breach, Infeasible
+from allocator.mandate.mandate import untraded
 from allocator.mandate.prechecks import refuse_hopeless
 from allocator.mandate.reviewed import staged_of
-from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Trade, Turnover
+from allocator.mandate.rules import Reading, Trade
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
+from allocator.plan.later import later_conflict
 from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.plan.plan import Figures, Order, figures, orders
 from allocator.plan.worth import Verdict
@@ -32,7 +32,6 @@ from allocator.program.solve import Limits
 from allocator.program.trades import as_trade
 from allocator.types import Vector
 
-R = TypeVar("R")
 _BROKEN = 1e-9
 """Of a rule's own unit: what whole lots are allowed, today's holdings are allowed too."""
 
@@ -180,42 +179,4 @@ def _policy(staged: Staged, start: Start, outlook: Outlook, limits: Limits) -> P
         today = explain_conflict(start, outlook, staged.mandates[0])
         if today is not None:
             raise today from None
-        raise _later(staged, start, limits) from None
-
-
-def _later(staged: Staged, start: Start, limits: Limits) -> Infeasible:
-    """The rules hold together today and not at every review: which one of them, were it gone there, would let them."""
-    first = staged.mandates[0]
-    rules: tuple[LinearRule | ConvexRule, ...] = (*first.linear_rules, *first.convex_rules)
-    found = []
-    for place, rule in enumerate(rules):
-        nth = sum(type(one) is type(rule) for one in rules[:place])
-        later = tuple(_without(mandate, type(rule), nth) for mandate in staged.mandates[1:])
-        try:
-            policy_of(replace(staged, mandates=(first, *later)), start, limits)
-        except (Infeasible, NotSolved):
-            continue
-        found.append(_named(rule, len(start.holdings)))
-    cures = [f"loosen '{label}'" for label in found] or ["loosen a rule, or remove a review"]
-    return Infeasible("the rules hold together today, and cannot at every review", found, cures)
-
-
-def _named(rule: LinearRule | ConvexRule, names: int) -> str:
-    """A rule's label; of many rows the first and the last, but purchases and sales are one turnover."""
-    if not isinstance(rule, LinearRule):
-        return rule.label
-    labels = rule.rows(names).labels
-    if isinstance(rule, Turnover):
-        return labels[0].partition(" (")[0]
-    return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
-
-
-def _without(mandate: Mandate, kind: type, nth: int) -> Mandate:
-    """The mandate without the n-th of its rules of one kind."""
-
-    def others(rules: Sequence[R]) -> tuple[R, ...]:
-        of_kind = [i for i, one in enumerate(rules) if type(one) is kind]
-        gone = of_kind[nth] if nth < len(of_kind) else None
-        return tuple(one for i, one in enumerate(rules) if i != gone)
-
-    return replace(mandate, linear_rules=others(mandate.linear_rules), convex_rules=others(mandate.convex_rules))
+        raise later_conflict(staged, start, limits) from None

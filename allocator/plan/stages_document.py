@@ -13,6 +13,7 @@ import numpy as np
 
 from allocator.plan.announced import FORMAT, Departure, fingerprints
 from allocator.plan.document import figures_document, orders_document, rules_document
+from allocator.plan.labels import label_of
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
 
@@ -34,6 +35,11 @@ def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Dep
             "until": None if book.settings.horizon.until is None else book.settings.horizon.until.isoformat(),
             "horizon_months": round(book.settings.months, 6),
             "announcement_share": book.settings.horizon.announcement_share,
+        },
+        "objective": {
+            "kind": book.settings.mandate.objective,
+            "label": label_of(plan.staged),
+            "time_consistent": not plan.staged.at_leaves,
         },
         "release": [_release(one) for one in release],
         "orders": orders_document(plan.orders),
@@ -73,7 +79,7 @@ def _release(one: Release) -> dict[str, Any]:
         "probability": round(one.probability, 8),
         "generalizable": None if one.generalizable is None else round(one.generalizable, 8),
         "settled": one.settled,
-        "radius": round(one.radius, 8),
+        "radius": None if one.radius is None else round(one.radius, 8),
         "caution_bps": None if one.caution_bps is None else round(one.caution_bps, 2),
         "shares": {name: round(share, 6) for name, share in one.shares.items()} | {"cash": round(one.cash, 6)},
         "trades": {move.instrument: round(move.part, 6) for move in one.moves},

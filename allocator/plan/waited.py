@@ -66,7 +66,7 @@ def waited(
     """What waiting is worth; `book_at` gives the book at an announcement share, or at its own for None.
 
     Raises:
-        BadInput: the book has no reviews, so that there is nothing to wait for.
+        BadInput: the book has no reviews, so that there is nothing to wait for, or is about regret.
         Infeasible: the rules cannot hold together at every review.
         NotSolved: the policy has no verified solution.
     """
@@ -75,6 +75,11 @@ def waited(
     if not book.settings.horizon.reviews or stated is None:
         rule, cure = "states no review, so there is nothing to wait for", "add dates to horizon.reviews"
         raise BadInput([Breach("book.toml", None, "horizon.reviews", None, rule, cure)])
+    if book.settings.mandate.objective == "regret":
+        rule = "is not time-consistent at the leaves, and what waiting is worth is summed up review by review"
+        raise BadInput(
+            [Breach("book.toml", None, "mandate.objective", "regret", rule, "choose log, crra or mean_cvar")]
+        )
     say = progress or (lambda _: None)
     every = tuple(sorted({*shares, stated}))
     found = []

@@ -8,10 +8,12 @@ import numpy as np
 
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.rules import NoTrade
-from allocator.mandate.staged import Staged
+from allocator.mandate.staged import Staged, trusting
+from allocator.mandate.tail import MeanCVaR
+from allocator.mandate.utility import Linear
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
-from allocator.program.policy import Policy, follow, refuse_broken
+from allocator.program.policy import Policy, follow, nested_tails, refuse_broken
 from allocator.program.solve import Limits
 from allocator.types import Vector
 
@@ -24,7 +26,8 @@ def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = 
     they are not to be `ruled`, somebody else has looked at the rules of the root.
 
     The worst case is nested, so that what is best below a node is best whatever led there; with its holdings fixed in
-    one program the root would have no interior.
+    one program the root would have no interior. Regret at the leaves knows no such subtrees, and is asked in one
+    program all the same: it is linear but for its set.
 
     Raises:
         NotSolved: the first trades break a rule of the root, or a subtree has no verified policy.
@@ -35,11 +38,28 @@ def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = 
     first = follow(staged, start, every)
     if ruled:
         refuse_broken(first, range(1))
+    if staged.at_leaves:
+        return _given(staged, start, first, limits)
     for child in staged.tree.children(0)[0]:
         unit = float(first.wealth_before[child])
         below = policy_of(staged.below(int(child), unit), first.start_of(int(child)), limits)
         every[staged.tree.below(int(child))[1]] = (below.bought - below.sold) * unit
     return follow(staged, start, every)
+
+
+def _given(staged: Staged, start: Start, first: Policy, limits: Limits | None) -> Policy:
+    """The best policy after the first trades of `first`: one program, whose root holds what they leave."""
+    root = replace(staged.mandates[0], linear_rules=(_untouched(staged),), convex_rules=())
+    after = Start(first.holdings[0], float(first.cash[0]))
+    later = policy_of(replace(staged, mandates=(root, *staged.mandates[1:])), after, limits)
+    moves = later.bought - later.sold
+    moves[0] = first.bought[0] - first.sold[0]
+    return follow(staged, start, moves)
+
+
+def _untouched(staged: Staged) -> NoTrade:
+    names = staged.tree.growth.shape[1]
+    return NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
 
 
 def kept(staged: Staged, start: Start, moves: Vector) -> Policy:
@@ -68,8 +88,7 @@ def idle(staged: Staged, start: Start, limits: Limits | None = None) -> Policy:
     for node in range(1, tree.nodes):
         if tree.kinds[node] == QUIET and tree.parents[node] in quiet:
             quiet.add(node)
-    names = tree.growth.shape[1]
-    still = NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
+    names, still = tree.growth.shape[1], _untouched(staged)
     mandates = tuple(
         replace(mandate, linear_rules=(still,), convex_rules=()) if node in quiet - {0} else mandate
         for node, mandate in enumerate(staged.mandates)
@@ -103,7 +122,13 @@ def by_averages(staged: Staged, start: Start, limits: Limits | None = None) -> V
         leaf_cash_growth=np.array([reach @ (tree.leaf_cash_growth * cash[tree.leaf_parents])]),
     )
     averaged = replace(
-        staged, tree=root, mandates=staged.mandates[:1], outlooks=staged.outlooks[:1], ambiguities=(Known(),)
+        staged,
+        tree=root,
+        mandates=staged.mandates[:1],
+        outlooks=staged.outlooks[:1],
+        ambiguities=(Known(),),
+        # what brings its mean has no tail
+        utility=Linear() if isinstance(staged.utility, MeanCVaR) else staged.utility,
     )
     policy = policy_of(averaged, start, limits)
     moves: Vector = policy.bought[0] - policy.sold[0]
@@ -111,17 +136,22 @@ def by_averages(staged: Staged, start: Start, limits: Limits | None = None) -> V
 
 
 def foresight(staged: Staged, start: Start, limits: Limits | None = None) -> float:
-    """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, the rules unchanged.
+    """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, the rules unchanged. Under
+    a nested CVaR what the paths lose is nested as everybody's losses are.
 
     Raises:
         Infeasible: the rules cannot hold together along a path.
         NotSolved: a path has no verified policy.
     """
-    reach = staged.tree.reach()[1]
-    return float(sum(reach[leaf] * _foreseen(staged, int(leaf), start, limits) for leaf in np.flatnonzero(reach > 0)))
+    reach, losses = staged.tree.reach()[1], np.zeros(staged.tree.leaves)
+    for leaf in np.flatnonzero(reach > 0):
+        losses[leaf] = foreseen(staged, int(leaf), start, limits)
+    if isinstance(staged.utility, MeanCVaR):
+        return float(nested_tails(trusting(staged), staged.utility, losses, losses[:, None]).losses[0])
+    return float(reach @ losses)
 
 
-def _foreseen(staged: Staged, leaf: int, start: Start, limits: Limits | None) -> float:
+def foreseen(staged: Staged, leaf: int, start: Start, limits: Limits | None) -> float:
     """The loss of the best policy on the path to one leaf."""
     tree = staged.tree
     path = [int(tree.leaf_parents[leaf])]
@@ -150,5 +180,6 @@ def _foreseen(staged: Staged, leaf: int, start: Start, limits: Limits | None) ->
         mandates=tuple(staged.mandates[i] for i in path),
         outlooks=tuple(staged.outlooks[i] for i in path),
         ambiguities=(Known(),) * len(path),
+        utility=staged.utility.of(np.array([leaf])) if isinstance(staged.utility, MeanCVaR) else staged.utility,
     )
     return policy_of(known, start, limits).objective

@@ -30,17 +30,21 @@ class Robust:
     ambiguity: Ambiguity
 
 
-def batched(nodes: Sequence[Robust], theta: cp.Variable, charges: cp.Expression) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case over its children, for nodes whose sets are among `BATCHED`."""
+def batched(
+    nodes: Sequence[Robust], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+) -> Iterator[cp.Constraint]:
+    """θ_n ≥ the worst case of what is `ahead` of it, for nodes whose sets are among `BATCHED`."""
     divergence = [one for one in nodes if isinstance(one.ambiguity, KullbackLeibler)]
     variation = [one for one in nodes if isinstance(one.ambiguity, TotalVariation)]
     if divergence:
-        yield from _divergence(divergence, theta, charges)
+        yield from _divergence(divergence, theta, ahead, charges)
     if variation:
-        yield from _variation(variation, theta, charges)
+        yield from _variation(variation, theta, ahead, charges)
 
 
-def _divergence(nodes: Sequence[Robust], theta: cp.Variable, charges: cp.Expression) -> Iterator[cp.Constraint]:
+def _divergence(
+    nodes: Sequence[Robust], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+) -> Iterator[cp.Constraint]:
     possible = [np.flatnonzero(one.p > LEAST_PROBABILITY) for one in nodes]
     believed = [one.p[at] / one.p[at].sum() for one, at in zip(nodes, possible, strict=True)]
     below = np.concatenate([one.children[at] for one, at in zip(nodes, possible, strict=True)])
@@ -49,20 +53,22 @@ def _divergence(nodes: Sequence[Robust], theta: cp.Variable, charges: cp.Express
     owner = np.repeat(np.arange(len(nodes)), [len(at) for at in possible])
     eta, price = cp.Variable(len(nodes)), cp.Variable(len(nodes), nonneg=True)
     weight, shifted = cp.Variable(len(below)), cp.Variable(len(below))
-    yield shifted >= theta[below] - eta[owner] - price[owner]
+    yield shifted >= ahead[below] - eta[owner] - price[owner]
     yield cp.ExpCone(shifted, price[owner], weight)
     at = [one.node for one in nodes]
     yield theta[at] >= eta + cp.multiply(radii, price) + _means(believed) @ weight + charges[at]
 
 
-def _variation(nodes: Sequence[Robust], theta: cp.Variable, charges: cp.Expression) -> Iterator[cp.Constraint]:
+def _variation(
+    nodes: Sequence[Robust], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+) -> Iterator[cp.Constraint]:
     below = np.concatenate([one.children for one in nodes])
     owner = np.repeat(np.arange(len(nodes)), [len(one.p) for one in nodes])
     radii = np.array([_radius(one) for one in nodes])
     eta, largest = cp.Variable(len(nodes)), cp.Variable(len(nodes))
     above = cp.Variable(len(below), nonneg=True)
-    yield above >= theta[below] - eta[owner]
-    yield largest[owner] >= theta[below]
+    yield above >= ahead[below] - eta[owner]
+    yield largest[owner] >= ahead[below]
     yield largest >= eta
     at, means = [one.node for one in nodes], _means([one.p for one in nodes])
     yield theta[at] >= cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + means @ above + charges[at]

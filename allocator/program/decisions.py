@@ -16,11 +16,13 @@ import numpy as np
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Known, KullbackLeibler
 from allocator.mandate.staged import Staged, trusting
+from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.policy import Policy, follow, refuse_broken, worst_reach
 from allocator.program.recourse import TRADE_UNITS, Staging, staging
+from allocator.program.reused import staging_from
 from allocator.program.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
 
 _DISAGREES = 1e-6
@@ -60,7 +62,7 @@ def policy_of(
     ruled = range(staged.tree.nodes if trading else 1)
     for solver, looseness, further, made in _ladder(staged, start, trading=trading):
         looser = replace(limits, tolerance=looseness * limits.tolerance)
-        status, found = attempt(made.problem, "CLARABEL", looser, further)
+        status, found = attempt(made.problem, "CLARABEL", looser, further, warm=False)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
             break
@@ -76,6 +78,8 @@ def policy_of(
             attempts.append(f"{solver}: {error}")
     refuse_impossible(staged, start, limits, trading=trading)
     try:
+        if staged.at_leaves:
+            raise NotSolved("are for worst cases node by node")
         policy = _by_cuts(staged, start, limits, tuple(attempts), ruled, trading=trading)
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
@@ -88,11 +92,12 @@ def _ladder(
     staged: Staged, start: Start, *, trading: bool
 ) -> Iterator[tuple[str, float, Mapping[str, float], Staging]]:
     """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
-    made = staging(staged, start, trading=trading)
-    yield from ((name, looseness, further, made) for name, looseness, further in _LADDER)
-    if staged.mandates[0].impact is not None:
-        other = staging(staged, start, trading=trading, trade_unit=TRADE_UNITS[1])
-        yield from ((f"{name}, other units", looseness, further, other) for name, looseness, further in _LADDER)
+    units = TRADE_UNITS if staged.mandates[0].impact is not None else TRADE_UNITS[:1]
+    for unit in units:
+        other = "" if unit == TRADE_UNITS[0] else ", other units"
+        for name, looseness, further in _LADDER:  # written anew for each, whatever else was solved in between
+            made = staging_from(staged, start, trading=trading, trade_unit=unit)
+            yield f"{name}{other}", looseness, further, made
 
 
 def _by_cuts(
@@ -116,7 +121,7 @@ def _by_cuts(
         made, status, found = staging(staged, start, trading=trading, cuts=cuts), "", None
         for _, looseness, further in _LADDER:
             looser = replace(limits, tolerance=looseness * limits.tolerance)
-            status, found = attempt(made.problem, "CLARABEL", looser, further)
+            status, found = attempt(made.problem, "CLARABEL", looser, further, warm=False)
             if found is not None and found.worst <= RESIDUAL_ALLOWED:
                 break
         if found is None or found.worst > RESIDUAL_ALLOWED:
@@ -169,7 +174,7 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     Only what is best from there on is changed there, and no node with a part in the worst case.
     """
     staged, tree = policy.staged, policy.staged.tree
-    if all(isinstance(ambiguity, Known | KullbackLeibler) for ambiguity in staged.ambiguities):
+    if _looks_everywhere(staged):
         return policy
     reached, (possible, _) = worst_reach(policy)[0], tree.reach()
     moves = policy.bought - policy.sold
@@ -185,6 +190,14 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     if not undecided:
         return policy
     again = follow(staged, policy.start, moves, policy.solver, policy.attempts, policy.canonical, policy.claimed)
+    if staged.at_leaves and again.objective > policy.objective:
+        return policy  # what is best from there on is not what is best from here: not time-consistent
     if again.objective > policy.objective + _DISAGREES:
         raise NotSolved("deciding the nodes that the adversary rules out changed the plan")
     return again
+
+
+def _looks_everywhere(staged: Staged) -> bool:
+    """Whether every node that can come counts at the root: then the program has decided it."""
+    tails = isinstance(staged.utility, MeanCVaR) and staged.utility.weight == 1
+    return not tails and all(isinstance(ambiguity, Known | KullbackLeibler) for ambiguity in staged.ambiguities)

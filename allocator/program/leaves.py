@@ -9,16 +9,20 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, OneDecision, Regret
+from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
 from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
+from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
 
 
 def leaf_rows(
-    staged: Staged, holdings: cp.Variable, cash: cp.Variable, theta: cp.Variable
+    staged: Staged, holdings: cp.Variable, cash: cp.Variable, theta: cp.Variable, thresholds: cp.Variable
 ) -> tuple[cp.Constraint, list[cp.Constraint]]:
-    """θ_leaf ≥ loss, and what the leaf's wealth or measures are; `holdings` (D·N,), `cash` (D,), `theta` (D + L,)."""
+    """θ_leaf ≥ loss, and what the leaf's wealth or measures are; `holdings` (D·N,), `cash` (D,), `theta` (D + L,).
+
+    `thresholds` (D,) are those of a CVaR at each node.
+    """
     tree, utility = staged.tree, staged.utility
     nodes, names = tree.growth.shape
     goals = utility if isinstance(utility, PiecewiseLinear) else None
@@ -48,8 +52,11 @@ def leaf_rows(
                 <= line + np.tile(goals.levels[:, piece], tree.leaves)
             )
         return here >= -cp.sum(earned, axis=1), known
-    if isinstance(utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret):
-        loss, more = _at_once(staged, utility, holdings, cash, measures)
+    if isinstance(utility, MeanCVaR):
+        loss, more = _tail(staged, utility, holdings, cash, 1 - measures, thresholds)
+        return here >= loss, known + more
+    if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
+        loss, more = _at_once(staged, utility, holdings, measures)
         return here >= loss, known + more
     if isinstance(utility, Linear):
         return here >= 1 - measures, known
@@ -61,7 +68,7 @@ def leaf_rows(
 
 
 def _at_once(
-    staged: Staged, objective: OneDecision, holdings: cp.Variable, cash: cp.Variable, wealth: cp.Variable
+    staged: Staged, objective: OneDecision, holdings: cp.Variable, wealth: cp.Variable
 ) -> tuple[cp.Expression, list[cp.Constraint]]:
     """(L,) losses of one decision's leaves, which end as `wealth` (L,), and what else they need."""
     plain = 1 - wealth
@@ -72,9 +79,8 @@ def _at_once(
         corners, best = objective.under(of_scenarios(staged.ambiguities[0]), staged.tree.child_probabilities(0))
         regret = cp.Variable(name="regret")
         return regret * np.ones(staged.tree.leaves), [regret >= best + corners @ plain]
-    if isinstance(objective, MixtureVariance):
-        return _mixture(objective, holdings, wealth)
-    return _tail(objective, holdings, cash, plain)
+    assert isinstance(objective, MixtureVariance)
+    return _mixture(objective, holdings, wealth)
 
 
 def _mixture(
@@ -89,14 +95,37 @@ def _mixture(
 
 
 def _tail(
-    objective: MeanCVaR, holdings: cp.Variable, cash: cp.Variable, plain: cp.Expression
+    staged: Staged,
+    objective: MeanCVaR,
+    holdings: cp.Variable,
+    cash: cp.Variable,
+    plain: cp.Expression,
+    thresholds: cp.Variable,
 ) -> tuple[cp.Expression, list[cp.Constraint]]:
     if objective.weight == 0:  # nothing would hold the threshold
         return plain, []
-    leaves, draws, names = objective.growth.shape
-    threshold, excess = cp.Variable(name="threshold"), cp.Variable(leaves * draws, nonneg=True, name="excess")
-    ends = objective.growth.reshape(leaves * draws, names) @ holdings
-    drawn = 1 - ends - np.repeat(objective.cash_growth, draws) * cash[0]
+    tree, (leaves, draws, names) = staged.tree, objective.growth.shape
+    excess = cp.Variable(leaves * draws, nonneg=True, name="excess")
+    parents = np.repeat(tree.leaf_parents, draws)
+    columns = (parents[:, None] * names + np.arange(names)).ravel()
+    begins = np.arange(leaves * draws + 1) * names
+    grown = sp.csr_array((objective.growth.ravel(), columns, begins), shape=(leaves * draws, tree.nodes * names))
+    drawn = 1 - grown @ holdings - cp.multiply(np.repeat(objective.cash_growth, draws), cash[parents])
     mean = sp.csr_array(sp.kron(sp.eye_array(leaves), np.full((1, draws), 1 / draws)))
-    shortfall = threshold + (mean @ excess) / (1 - objective.level)
-    return (1 - objective.weight) * plain + objective.weight * shortfall, [excess >= drawn - threshold]
+    shortfall = thresholds[tree.leaf_parents] + (mean @ excess) / (1 - objective.level)
+    loss = (1 - objective.weight) * plain + objective.weight * shortfall
+    return loss, [excess >= drawn - thresholds[parents]]
+
+
+def ahead_of(staged: Staged, theta: cp.Variable, thresholds: cp.Variable) -> tuple[cp.Expression, list[cp.Constraint]]:
+    """(D + L,) what the worst case of a node is taken of: its children's values, under a nested CVaR their tails too.
+
+    A leaf's tail is in its loss already, where its draws are.
+    """
+    objective, nodes = staged.utility, staged.tree.nodes
+    if not isinstance(objective, MeanCVaR) or objective.weight == 0 or nodes == 1:
+        return theta, []
+    here, own = theta[1:nodes], thresholds[staged.tree.parents[1:]]
+    excess = cp.Variable(nodes - 1, nonneg=True, name="excess of a branch")
+    value = (1 - objective.weight) * here + objective.weight * (own + excess / (1 - objective.level))
+    return cp.hstack([theta[:1], value, theta[nodes:]]), [excess >= here - own]

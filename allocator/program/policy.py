@@ -7,16 +7,17 @@ by its own formula, and the objective is recomputed by backward recursion with t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.mandate.ambiguity import Ambiguity
-from allocator.mandate.one_decision import ExAnteRegret, MeanCVaR, MixtureVariance, Regret
+from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, Regret
 from allocator.mandate.rules import Reading, Trade
 from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged, in_account
+from allocator.mandate.tail import Ahead, MeanCVaR
 from allocator.mandate.utility import leaf_losses
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import Start
@@ -32,12 +33,14 @@ _BROKEN = 1e-6
 class Valued:
     """A policy's losses by backward recursion: at nodes (D,) and leaves (L,), and the adversary's choice at each node.
 
-    `adversaries[n]` are the worst probabilities of node n's children, its decision nodes first.
+    `adversaries[n]` are the worst probabilities of node n's children, its decision nodes first; `counted[n]` how much
+    their losses count in its own: the same, but that a tail counts more.
     """
 
     losses: Vector
     leaf_losses: Vector
     adversaries: tuple[Vector, ...]
+    counted: tuple[Vector, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,25 +155,66 @@ def follow(
 
 def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: Matrix, cash: Vector) -> Valued:
     """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
-    tree = staged.tree
-    ends = tree.leaf_growth * holdings[tree.leaf_parents]
-    if isinstance(staged.utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret):
-        wealth = ends.sum(axis=1) + tree.leaf_cash_growth * cash[tree.leaf_parents]
+    tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
+    held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
+    ends, cash_ends = tree.leaf_growth * held, tree.leaf_cash_growth * in_cash
+    wealth = ends.sum(axis=1) + cash_ends
+    if isinstance(utility, Regret) and staged.at_leaves:
+        return _over_leaves(staged, utility.best + 1 - wealth)
+    if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
         p = tree.child_probabilities(0)
-        at_once = staged.utility.worst(holdings[0], float(cash[0]), wealth, of_scenarios(ambiguities[0]), p)
-        return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,))
-    at_leaves = leaf_losses(staged.utility, ends, tree.leaf_cash_growth * cash[tree.leaf_parents])
-    losses, adversaries = np.zeros(tree.nodes), [np.zeros(0)] * tree.nodes
+        at_once = utility.worst(holdings[0], float(cash[0]), wealth, of_scenarios(ambiguities[0]), p)
+        return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))
+    if isinstance(utility, MeanCVaR):
+        return nested_tails(staged, utility, 1 - wealth, utility.drawn(held, in_cash))
+    charges = np.zeros(tree.nodes)
+    if staged.risk_charge > 0:
+        risks = [outlook.risk.variance(own) for outlook, own in zip(staged.outlooks, holdings, strict=True)]
+        charges = np.array([staged.charge(node) * np.sqrt(risk) for node, risk in enumerate(risks)])
+    return _nested(staged, leaf_losses(utility, ends, cash_ends), charges)
+
+
+def _nested(staged: Staged, at_leaves: Vector, charges: Vector) -> Valued:
+    """Node by node the worst mean of what is ahead."""
+    tree = staged.tree
+    losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
+    for one in reversed([*staged.branchings()]):
+        ahead = losses[one.at]
+        q = one.ambiguity.adversary(ahead, one.p) if np.isfinite(ahead).all() else one.p
+        losses[one.node] = float(q[q > 0] @ ahead[q > 0]) + charges[one.node]
+        adversaries[one.node] = q
+    return Valued(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
+
+
+def nested_tails(staged: Staged, objective: MeanCVaR, plain: Vector, drawn: Matrix) -> Valued:
+    """Node by node the worst mean and CVaR of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
+    tree = staged.tree
+    losses, at_leaves = np.zeros(tree.nodes), np.zeros(tree.leaves)
+    adversaries, counted = [np.zeros(0)] * tree.nodes, [np.zeros(0)] * tree.nodes
+    for one in reversed([*staged.branchings()]):
+        below, ends = one.at[one.at < tree.nodes], one.at[one.at >= tree.nodes] - tree.nodes
+        certain = np.repeat(losses[below][:, None], drawn.shape[1] if len(ends) else 1, axis=1)
+        on_draws = np.vstack([certain, drawn[ends]]) if len(ends) else certain
+        ahead = Ahead(np.concatenate([losses[below], plain[ends]]), on_draws)
+        found = objective.worst(ahead, one.ambiguity, one.p)
+        losses[one.node], at_leaves[ends] = found.loss, found.leaf_losses[len(below) :]
+        adversaries[one.node] = found.adversary
+        counted[one.node] = objective.counted(ahead, found.adversary)
+    return Valued(losses, at_leaves, tuple(adversaries), tuple(counted))
+
+
+def _over_leaves(staged: Staged, at_leaves: Vector) -> Valued:
+    """One worst case over all leaves; a later node's loss, and what comes after it, are conditional on coming there."""
+    tree, (one,) = staged.tree, staged.branchings()
+    reached = np.concatenate([np.zeros(tree.nodes), one.ambiguity.adversary(at_leaves, one.p)])
+    losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
     for node in reversed(range(tree.nodes)):
-        nodes, leaves = tree.children(node)
-        ahead = np.concatenate([losses[nodes], at_leaves[leaves]])
-        p = tree.child_probabilities(node)
-        q = ambiguities[node].adversary(ahead, p) if np.isfinite(ahead).all() else p
-        losses[node] = float(q[q > 0] @ ahead[q > 0])
-        adversaries[node] = q
-        if staged.risk_charge > 0:
-            losses[node] += staged.charge(node) * float(np.sqrt(staged.outlooks[node].risk.variance(holdings[node])))
-    return Valued(losses, at_leaves, tuple(adversaries))
+        below, ends = tree.children(node)
+        at, p = np.concatenate([below, tree.nodes + ends]), tree.child_probabilities(node)
+        reached[node] = reached[at].sum()
+        adversaries[node] = reached[at] / reached[node] if reached[node] > 0 else p
+        losses[node] = float(adversaries[node] @ losses[at])
+    return Valued(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
 
 
 def refuse_broken(policy: Policy, nodes: Sequence[int]) -> None:
@@ -190,11 +234,11 @@ def refuse_broken(policy: Policy, nodes: Sequence[int]) -> None:
 
 
 def worst_reach(policy: Policy) -> tuple[Vector, Vector]:
-    """(D,) and (L,) the adversary's unconditional probabilities of nodes and leaves."""
+    """(D,) and (L,) how much nodes and leaves count at the root: the adversary's probabilities, but for tails."""
     tree = policy.staged.tree
     nodes, leaves = np.ones(tree.nodes), np.zeros(tree.leaves)
     for node in range(tree.nodes):
         below, ends = tree.children(node)
-        q = policy.valued.adversaries[node]
+        q = policy.valued.counted[node]
         nodes[below], leaves[ends] = nodes[node] * q[: len(below)], nodes[node] * q[len(below) :]
     return nodes, leaves

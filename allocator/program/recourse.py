@@ -4,8 +4,9 @@
 
 in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
 and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The worst case is
-nested, node by node, hence time-consistent. One decision node is the same program. It is built anew for each question:
-that takes less time than solving it.
+nested, node by node, hence time-consistent. One decision node is the same program. Where one stands today is a
+parameter, so that the same tree is solved again from elsewhere without compiling it again; the tree's own numbers are
+compiled in: as parameters, which cvxpy multiplies out one by one, they take it a hundred times as long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook
 from allocator.program.batched import BATCHED, Robust, batched
 from allocator.program.compile import TIE_BREAK, Start
-from allocator.program.leaves import leaf_rows
+from allocator.program.leaves import ahead_of, leaf_rows
 from allocator.program.worst_case import shape_of, worst_case
 from allocator.types import Vector
 
@@ -47,6 +48,11 @@ class Staging:
     buys: cp.Expression
     sells: cp.Expression
     losses: cp.Constraint
+    start: tuple[cp.Parameter, cp.Parameter]
+
+    def write(self, start: Start) -> None:
+        """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable."""
+        self.start[0].value, self.start[1].value = start.holdings, start.cash
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +86,7 @@ def staging(
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
-    bought, sold = _tradable(staged, start, trading=trading)
+    bought, sold = tradable(staged, start, trading=trading)
     v = _Nodes(
         cp.Variable(nodes * names, nonneg=True, name="holdings"),
         cp.Variable(nodes, nonneg=True, name="cash"),
@@ -91,8 +97,9 @@ def staging(
     )
     theta = cp.Variable(nodes + tree.leaves, name="value")
     carried, carried_cash = _carried(staged)
-    before = carried @ v.holdings + np.concatenate([start.holdings, np.zeros((nodes - 1) * names)])
-    cash_before = carried_cash @ v.cash + np.concatenate([[start.cash], np.zeros(nodes - 1)])
+    held, in_cash = cp.Parameter(names, name="held today"), cp.Parameter(name="cash today")
+    before = carried @ v.holdings + sp.csr_array(sp.eye_array(nodes * names, names)) @ held
+    cash_before = carried_cash @ v.cash + np.eye(nodes, 1)[:, 0] * in_cash
     each = sp.csr_array(sp.kron(sp.eye_array(nodes), np.ones((1, names))))
     rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
     costs, constraints = rates @ (v.buys + v.sells), []
@@ -103,7 +110,9 @@ def staging(
         # in units in which no cone is small: what a solver calls zero would be all of it
         constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
         costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
-    losses, measured = leaf_rows(staged, v.holdings, v.cash, theta)
+    thresholds = cp.Variable(nodes, name="thresholds")
+    losses, measured = leaf_rows(staged, v.holdings, v.cash, theta, thresholds)
+    ahead, tails = ahead_of(staged, theta, thresholds)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -112,15 +121,18 @@ def staging(
         v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
         *measured,
         losses,
-        *_worst_cases(staged, v, theta, cuts),
+        *tails,
+        *_worst_cases(staged, v, theta, ahead, cuts),
         *_rules(staged, v, range(nodes if trading else 1)),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
-    return Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses)
+    made = Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses, (held, in_cash))
+    made.write(start)
+    return made
 
 
-def _tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
     leaves a program no interior, and an interior-point solver no way.
     """
@@ -158,42 +170,48 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
 
 
 def _worst_cases(
-    staged: Staged, v: _Nodes, theta: cp.Variable, cuts: Sequence[Sequence[Vector]] | None
+    staged: Staged, v: _Nodes, theta: cp.Variable, ahead: cp.Expression, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case over its children: nodes of a kind at once where that has a form, others one by one."""
-    tree, names = staged.tree, staged.tree.growth.shape[1]
+    """θ_n ≥ the worst case of what is `ahead` of it (D + L,): nodes of a kind at once where that has a form, others
+    one by one.
+    """
+    tree = staged.tree
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
     plain, robust = list[int](), list[Robust]()
-    charge = [staged.charge(node) for node in range(tree.nodes)]
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
-    for node in range(tree.nodes):
-        at = np.concatenate([tree.children(node)[0], tree.nodes + tree.children(node)[1]])
-        p, ambiguity = tree.child_probabilities(node), staged.ambiguities[node]
-        if staged.risk_charge > 0:
-            own, _ = v.of(node, names)
-            risk = staged.outlooks[node].risk
-            parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
-            yield cp.SOC(charges[node], charge[node] * parts)
+    if staged.risk_charge > 0:
+        yield from _charges(staged, v, charges)
+    if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
+        yield theta[1 : tree.nodes] == 0
+    for one in staged.branchings():
+        node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
         if not isinstance(ambiguity, Seen) and isinstance(shape_of(ambiguity, p)[0], Known):
             rows[[node], at] = p
             plain.append(node)
-            continue
-        if cuts is not None:
-            yield theta[node] >= np.array(cuts[node]) @ theta[at] + charges[node]
-            continue
-        if isinstance(ambiguity, BATCHED):
+        elif cuts is not None:
+            yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
+        elif isinstance(ambiguity, BATCHED):
             robust.append(Robust(node, at, p, ambiguity))
-            continue
-        losses, over, of = theta[at], of_scenarios(ambiguity), p
-        if isinstance(ambiguity, Seen):
-            losses, of = ambiguity.likelihoods @ theta[at], ambiguity.beliefs
-        worst = worst_case(losses, over, of)
-        worst.write(over, of)
-        yield from worst.constraints
-        yield theta[node] >= worst.expression + charges[node]
+        else:
+            losses, of = ahead[at], p
+            if isinstance(ambiguity, Seen):
+                losses, of = ambiguity.likelihoods @ losses, ambiguity.beliefs
+            worst = worst_case(losses, of_scenarios(ambiguity), of)
+            worst.write(of_scenarios(ambiguity), of)
+            yield from worst.constraints
+            yield theta[node] >= worst.expression + charges[node]
     if plain:
-        yield theta[plain] >= sp.csr_array(rows)[plain] @ theta + charges[plain]
-    yield from batched(robust, theta, charges)
+        yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
+    yield from batched(robust, theta, ahead, charges)
+
+
+def _charges(staged: Staged, v: _Nodes, charges: cp.Variable) -> Iterator[cp.Constraint]:
+    """What risk within a scenario costs until the next date, at every node."""
+    names = staged.tree.growth.shape[1]
+    for node, outlook in enumerate(staged.outlooks):
+        own, _ = v.of(node, names)
+        parts = cp.hstack([outlook.risk.loadings.T @ own, cp.multiply(np.sqrt(outlook.risk.specific), own)])
+        yield cp.SOC(charges[node], staged.charge(node) * parts)
 
 
 def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:

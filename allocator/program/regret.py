@@ -11,6 +11,7 @@ from allocator.mandate.one_decision import ExAnteRegret, Regret, corners_of
 from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
+from allocator.program.alternatives import foreseen
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.solve import Limits
@@ -20,13 +21,17 @@ from allocator.types import Vector
 def with_hindsight(staged: Staged, start: Start, limits: Limits | None = None) -> Staged:
     """The same question, its regret measured against what is best over the same rules; others as they are.
 
+    After the fact that is the best policy of who knew path and scenario from the start, trading at every review.
+
     Raises:
         Infeasible: the rules cannot hold together.
         NotSolved: no solver's answer passes the checks.
     """
-    leaves, utility = np.eye(staged.tree.leaves), staged.utility
+    utility = staged.utility
     if isinstance(utility, Regret):
-        return replace(staged, utility=Regret(np.array([best_under(staged, start, q, limits) for q in leaves])))
+        plain = replace(staged, utility=Linear(), risk_charge=0.0)
+        hindsight = [-foreseen(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)]
+        return replace(staged, utility=Regret(np.array(hindsight)))
     if isinstance(utility, ExAnteRegret):
         p = staged.tree.child_probabilities(0)
         corners = corners_of(of_scenarios(staged.ambiguities[0]), p)

@@ -204,7 +204,8 @@ def attempt(
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
-    `further` are options of the solver beside its limits; where not `warm`, it forgets what it solved before.
+    `further` are options of the solver beside its limits. A `warm` solver keeps what it made of the last question: its
+    scaling, and options that are not said anew.
     """
     with warnings.catch_warnings():
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used

@@ -41,8 +41,7 @@ def refused(run: Run, book: Folder, *more: object) -> str:
         ("horizon.announcement_share=-0.2", "must be greater than or equal to 0"),
         ("model.since=2026-12-01", "is after as_of = 2026-11-20"),
         ("mandate.objective=mixture_variance", "is not time-consistent: the variance between scenarios"),
-        ("mandate.objective=mean_cvar", "is not time-consistent: CVaR could only be nested"),
-        ("mandate.objective=regret", "is not time-consistent: regret is known at the end alone"),
+        ("mandate.objective=regret_ex_ante", "is not time-consistent: its corners are of one set of probabilities"),
         ("mandate.objective=return_minus_risk", "is not time-consistent: what is best at a review by it"),
         ("mandate.objective=minimum_variance", "with reviews choose 'log' or 'crra' or 'return'"),
         ("mandate.objective=crra", "must be stated with objective = 'crra', and not be 1"),
@@ -101,12 +100,17 @@ def test_what_reviews_need_is_asked_for_by_its_key(reviewed: Folder, run: Run, o
 def test_several_disagreements_are_told_at_once(reviewed: Folder, run: Run) -> None:
     reviewed.replace("book.toml", "announcement_share = 0.6", "")
     told = refused(
-        run, reviewed, "--set", "horizon.reviews=[2026-01-01, 2028-01-01]", "--set", "mandate.objective=regret"
+        run,
+        reviewed,
+        "--set",
+        "horizon.reviews=[2026-01-01, 2028-01-01]",
+        "--set",
+        "mandate.objective=mixture_variance",
     )
     for rule in (
         "is not after as_of = 2026-11-20 (got '2026-01-01')",
         "is not before until = 2027-11-20 (got '2028-01-01')",
-        "is not time-consistent: regret is known",
+        "is not time-consistent: the variance between scenarios",
         "is needed with reviews: what deciding later is worth",
     ):
         assert rule in told

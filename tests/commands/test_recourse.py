@@ -18,6 +18,7 @@ SETS = {
     "kl": (),
     "total_variation": ("robust.set='total_variation'",),
     "none": ("robust.set='none'",),
+    "nested CVaR": ("mandate.objective='mean_cvar'", "mandate.draws=20", "mandate.cvar_level=0.8"),
     "crra": ("mandate.objective='crra'", "mandate.relative_risk_aversion=3.0"),
     "impact and volume": ("costs.impact=0.1", "mandate.max_participation=0.02"),  # binds at eight of eleven nodes
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import pytest
 from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.errors import BadMandate, Infeasible, NotSolved
+from allocator.mandate.reviewed import staged_of
+from allocator.mandate.staged import trusting
+from allocator.mandate.utility import Linear
+from allocator.outlook.outlook import outlook_of
 from allocator.plan.rebalance import rebalance
 from allocator.plan.release import released
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
+from allocator.program.compile import Start
+from allocator.program.decisions import policy_of
 from tests.books import book
 
 FREE = (
@@ -95,6 +102,32 @@ def test_rules_that_a_later_review_alone_cannot_keep_are_named(root: Path) -> No
     assert "the rules hold together today, and cannot at every review" in str(caught.value)
     assert any(rule.startswith("cash at least 12.959%") for rule in caught.value.rules)
     assert any(rule.startswith("turnover at most 0%") for rule in caught.value.rules)
+
+
+@pytest.mark.parametrize("key", ["min_cash", "max_turnover"])
+def test_what_a_later_review_needs_is_named_with_the_least_that_does(root: Path, key: str) -> None:
+    """What is printed works, and a hundredth of a percent less, the last digit printed, does not."""
+    today = sample(root, *FREE)
+    floor = round(today.cash / today.value - 1e-5, 6)
+    narrow = {"max_turnover": 0.0, "min_cash": floor}
+    with pytest.raises(Infeasible) as caught:
+        rebalance_in_stages(sample(root, *FREE, *(f"mandate.{name}={limit}" for name, limit in narrow.items())))
+    label = "turnover at most 0%" if key == "max_turnover" else "cash at least"
+    (fix,) = [one for one in caught.value.fixes if label in one]
+    limit = float(fix.rpartition(" to ")[2].rstrip("%")) / 100
+
+    def can(limit: float) -> bool:
+        book = sample(root, *FREE, *(f"mandate.{name}={one}" for name, one in {**narrow, key: limit}.items()))
+        staged = trusting(staged_of(book, outlook_of(book)))
+        asked = replace(staged, utility=Linear())
+        try:
+            policy_of(asked, Start(book.weights, book.cash / book.value))
+        except Infeasible:
+            return False
+        return True
+
+    assert can(limit)
+    assert not can(limit + (2e-4 if key == "min_cash" else -2e-4))
 
 
 def test_a_time_limit_that_is_too_small_gives_no_plan(root: Path) -> None:

@@ -85,7 +85,7 @@ def test_what_the_formulas_are_above_the_solver_counts_in_the_gap() -> None:
 
 def test_an_inaccurate_certificate_does_not_say_that_rules_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     staged = worked()
-    monkeypatch.setattr(allocator.program.decisions, "attempt", lambda *_: (cp.INFEASIBLE_INACCURATE, None))
+    monkeypatch.setattr(allocator.program.decisions, "attempt", lambda *_, **__: (cp.INFEASIBLE_INACCURATE, None))
     refuse_impossible(staged, CASH_ONLY, Limits())
     with pytest.raises(NotSolved, match="infeasible_inaccurate"):
         policy_of(staged, CASH_ONLY)

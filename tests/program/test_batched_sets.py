@@ -41,7 +41,7 @@ def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -
         if node % 3 == 0:  # a child that the belief excludes
             p = np.append(0.0, p[1:] / p[1:].sum())
         nodes.append(Robust(node, children, p, SETS[kind][node % 2]))
-    every = [theta[6:] == losses, *batched(nodes, theta, cp.Constant(np.zeros(6)))]
+    every = [theta[6:] == losses, *batched(nodes, theta, theta, cp.Constant(np.zeros(6)))]
 
     cp.Problem(cp.Minimize(cp.sum(theta[:6])), every).solve(solver="CLARABEL")
 

@@ -11,21 +11,15 @@ from scipy.stats import norm
 
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.one_decision import (
-    ExAnteRegret,
-    MeanCVaR,
-    MixtureVariance,
-    OneDecision,
-    Regret,
-    corners_of,
-    simulated,
-)
+from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret, corners_of
 from allocator.mandate.rules import AtMost, MinimumExpectedReturn
 from allocator.mandate.staged import Staged
+from allocator.mandate.tail import MeanCVaR, simulated
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import FactorRisk
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
+from allocator.program.policy import valued
 from allocator.program.regret import with_hindsight
 from allocator.types import Matrix, Vector
 from tests.trees import of_one
@@ -58,10 +52,8 @@ def start(names: int = N) -> Start:
 
 def value(asked: Staged, x: Vector) -> float:
     """The objective of holdings (N,), the rest in cash."""
-    tree, cash = asked.tree, 1 - float(x.sum())
-    assert isinstance(asked.utility, MixtureVariance | MeanCVaR | Regret | ExAnteRegret)
-    wealth = tree.leaf_growth @ x + tree.leaf_cash_growth * cash
-    return asked.utility.worst(x, cash, wealth, asked.ambiguities[0], tree.leaf_probabilities).loss
+    cash = np.array([1 - float(x.sum())])
+    return float(valued(asked, asked.ambiguities, x[None, :], cash).losses[0])
 
 
 def never_beaten(asked: Staged, best: float, tries: int = 200) -> None:
