@@ -20,8 +20,8 @@ from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
+from allocator.plan.netted import as_trade
 from allocator.plan.plan import Figures, Order, figures, orders
-from allocator.plan.targets import as_trade
 from allocator.plan.worth import Verdict
 from allocator.program.alternatives import rooted
 from allocator.program.compile import Start

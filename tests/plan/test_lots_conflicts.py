@@ -22,7 +22,7 @@ from allocator.mandate.rules import Trade
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.lots import whole_lots
-from allocator.plan.targets import as_trade
+from allocator.plan.netted import as_trade
 from allocator.plan.unfit import rule_name
 from allocator.program.compile import Start
 from allocator.program.feasibility import Feasibility
