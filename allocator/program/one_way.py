@@ -27,6 +27,8 @@ from allocator.program.multipliers import Multipliers, read
 from allocator.program.solve import Limits, Program, Solution
 from allocator.types import Vector
 
+_SMALL = 0.01
+"""Of the account: what is next to a trade of nothing."""
 _NARROW = 1e-9
 """Of the account: between amounts this near the curve is its slope."""
 
@@ -53,6 +55,18 @@ class Branch:
             moved[part] = getattr(self, part).copy()
             moved[part][name] = amount
         return replace(self, **moved)
+
+    def about(self, bought: Vector, sold: Vector, part: float) -> Branch:
+        """What is near these trades: each name the way it trades more, and no more than a `part` more or less of it."""
+        ways, traded = bought >= sold, np.abs(bought - sold)
+        low, high = self.ends()
+        least = np.clip(traded * (1 - part), low, high)
+        return Branch(
+            np.where(ways, self.bought, 0.0),
+            np.where(ways, 0.0, self.sold),
+            least,
+            np.maximum(np.clip(traded * (1 + part) + _SMALL * part, low, high), least),
+        )
 
     def ends(self) -> tuple[Vector, Vector]:
         """(N,) each: the least and the most that can be traded, with the directions that are left."""
