@@ -14,6 +14,7 @@ from allocator.mandate.ambiguity import Hull, Polytope, Wasserstein
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import limit_in_words
 from allocator.mandate.wanted import mandate_of
+from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Plan
 from allocator.plan.reasons import reasons
 
@@ -191,17 +192,30 @@ def _scenarios(out: Console, plan: Plan) -> None:
 
 def _verdict(out: Console, plan: Plan) -> None:
     moved = "for some shift of a probability by 2 points there is no verified plan"
+    if plan.certificate.wasteless is not None:
+        moved = "not measured where the best on paper burns money"
     if plan.stability is not None:
         moved = f"if one probability is off by 2 points, targets change by {percents(plan.stability)} in all at most"
     out.print()
     out.print(f"Stability: {moved}.")
     certificate = plan.certificate
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
-    gap = max(abs(certificate.gap) * 1e4, 0.001)
     lots = f"the orders keep all {certificate.rules} rules and lose {plan.rounding_bps:.2f} bps to whole lots"
     if not plan.orders:
         lots = f"today's holdings keep all {certificate.rules} rules"
     out.print(
-        f"Proof: {lots}; the targets are within {gap:.3f} bps of the best there is ({certificate.solver}{fallback}, "
+        f"Proof: {lots}; the targets are within {_nearness(certificate)} ({certificate.solver}{fallback}, "
         "checked outside the solver)."
+    )
+
+
+def _nearness(certificate: Certificate) -> str:
+    """How near the best there is the targets are, and the best of what where that is said of some plans only."""
+    found = certificate.wasteless
+    if found is None:
+        return f"{max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best there is"
+    gap = max(abs(certificate.objective - found.bound) * 1e4, 0.001)
+    return (
+        f"{gap:.3f} bps of the best that burns no money, by {found.branches} branches; burning some, as by buying and "
+        f"selling one name at once, would gain up to {found.burned * 1e4:.3f} bps on paper"
     )

@@ -12,7 +12,6 @@ from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.guarded import News, set_after, set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
-from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
 from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.mandate.seen import Seen, seen_through, speaks_of_scenarios
 from allocator.mandate.staged import Staged

@@ -25,13 +25,25 @@ TARGET_TOLERANCE = 1e-6
 """Of the account, on fractional targets; final lots are held to 1e-9 of a rule's own unit."""
 
 
+@dataclass(frozen=True)
+class Wasteless:
+    """Where the best on paper burns money: what no plan that burns none can beat, by so many `branches` of them.
+
+    `burned` is what burning would gain on paper over this plan, at most: the certificate's bound counts that, too.
+    """
+
+    bound: float
+    branches: int
+    burned: float
+
+
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """The proof that goes with a plan.
 
-    `objective` is the minimised loss of the targets recomputed from the formulas, `bound` what no plan can beat, both
-    in fractions of the account; `worst_excess` the most by which any rule is missed (negative: by which the tightest
-    is kept).
+    `objective` is the minimised loss of the targets recomputed from the formulas, `bound` what no plan can beat, by
+    `prices`, both in fractions of the account; `worst_excess` the most by which any rule is missed (negative: by which
+    the tightest is kept).
     """
 
     solver: str
@@ -39,10 +51,13 @@ class Certificate:
     canonical: CanonicalCheck
     objective: float
     bound: float
+    prices: Prices
     rules: int
     worst_excess: float
     allowed: float = GAP_ALLOWED
-    """How far from the bound the targets may be: the tolerance, and the indifference that the book states."""
+    """How far from the bound the targets may be: the tolerance, the indifference that the book states, and what burning
+    money would gain on paper."""
+    wasteless: Wasteless | None = None
 
     @property
     def gap(self) -> float:
@@ -61,8 +76,11 @@ def certify(
     attempts: tuple[str, ...],
     canonical: CanonicalCheck,
     indifference: float = 0.0,
+    wasteless: Wasteless | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
+
+    Where it is only `wasteless`, also to within what burning money would gain.
 
     Raises:
         NotSolved: it does not, or is not.
@@ -74,14 +92,14 @@ def certify(
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference
+    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + (wasteless.burned if wasteless else 0.0)
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
     worst = max((reading.missed for reading in readings), default=-1.0)
-    return Certificate(solver, attempts, canonical, objective, bound, len(readings), worst, allowed)
+    return Certificate(solver, attempts, canonical, objective, bound, prices, len(readings), worst, allowed, wasteless)
 
 
 def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> None:

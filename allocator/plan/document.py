@@ -13,6 +13,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.mandate.rules import Reading
+from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Order, Plan
 from allocator.plan.proof import proof_document
 from allocator.plan.reasons import reasons_document
@@ -198,6 +199,19 @@ def _scenarios(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+def _wasteless(certificate: Certificate) -> dict[str, Any] | None:
+    """How near the best that burns no money the targets are, where the best on paper burns some."""
+    found = certificate.wasteless
+    if found is None:
+        return None
+    return {
+        "bound": found.bound,
+        "gap_bps": (certificate.objective - found.bound) * 1e4,
+        "branches": found.branches,
+        "burned_bps": found.burned * 1e4,
+    }
+
+
 def _certificate(plan: Plan) -> dict[str, Any]:
     certificate = plan.certificate
     return {
@@ -211,6 +225,7 @@ def _certificate(plan: Plan) -> dict[str, Any]:
         "objective": certificate.objective,
         "bound": certificate.bound,
         "gap_bps": certificate.gap * 1e4,
+        "wasteless": _wasteless(certificate),
         "allowed_bps": certificate.allowed * 1e4,
         "rules_checked": certificate.rules,
         "worst_excess_target": certificate.worst_excess,

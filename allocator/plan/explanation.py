@@ -98,7 +98,17 @@ def explain(asked: Plan | Book) -> Explanation:
         ahead=ahead,
         hypothesis=_hypothesis(plan, today, then),
         shifts={kind: shift(turned, outlook.probabilities) for kind, shift in kinds.items()},
-        notes=notes(outlook, mandate, target, prices),
+        notes=(*_of_branches(plan), *notes(outlook, mandate, target, prices)),
+    )
+
+
+def _of_branches(plan: Plan) -> tuple[str, ...]:
+    """What prices are of where the best on paper is no plan."""
+    if plan.certificate.wasteless is None:
+        return ()
+    return (
+        "The best on paper burns money: a little less of it would do the plan good. Prices are those of the best plan "
+        "that burns none.",
     )
 
 

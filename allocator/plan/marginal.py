@@ -78,7 +78,8 @@ def margins(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, pri
     error = nothing if mandate.return_error is None else mandate.return_error.slope(prices.error, outlook.risk)
     lowest, highest = trading_range(mandate, outlook, target, prices)
     kept = holdings > HELD
-    resting = np.clip(prices.position, lowest, highest)  # the bound lets it lie a little beyond
+    # the bound lets it lie a little beyond; where money is worth less than nothing, costs turn the range around
+    resting = np.clip(prices.position, np.minimum(lowest, highest), np.maximum(lowest, highest))
     position = np.where(kept, resting, np.where(start.holdings > HELD, lowest, highest))
     parts = np.column_stack(
         [
@@ -129,7 +130,7 @@ def trading_range(mandate: Mandate, outlook: Outlook, target: Trade, prices: Pri
     selling, buying = next_costs(mandate, target)
     lowest = prices.cash * (1 - selling) - rows.sells.T @ priced
     highest = prices.cash * (1 + buying) + rows.buys.T @ priced
-    return lowest, np.maximum(highest, lowest)
+    return lowest, highest
 
 
 def next_costs(mandate: Mandate, target: Trade) -> tuple[Vector, Vector]:

@@ -56,7 +56,8 @@ def _kept(book: Book, start: Start, outlook: Outlook, mandate: Mandate, deadline
     """Whether whole lots that keep a mandate are found in time."""
     if time.monotonic() > deadline:
         return False
-    limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
+    left = max(min(book.settings.solver.time_limit_seconds, deadline - time.monotonic()), 0.1)
+    limits = Limits(book.settings.solver.tolerance, left)
     try:
         target, _, _ = solved(Program(outlook, mandate), start, outlook, mandate, limits, book.value)
         whole_lots(book, outlook, mandate, start, target)

@@ -45,7 +45,7 @@ _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest",
 
 def proof_document(plan: Plan) -> dict[str, Any]:
     """Everything that `docs/verify_plan.py` needs, in fractions of the account before trading."""
-    outlook, mandate, prices = plan.outlook, plan.mandate, plan.prices
+    outlook, mandate, prices = plan.outlook, plan.mandate, plan.certificate.prices
     rows = mandate.rows
     return {
         "probabilities": _list(outlook.probabilities),
@@ -99,7 +99,9 @@ def _return_error(plan: Plan) -> dict[str, Any]:
     return {
         "size": error.size if isinstance(error, EllipsoidError) else 0.0,
         "deviations": _list(error.deviations if isinstance(error, BoxError) else np.zeros(names)),
-        "direction": _list(plan.prices.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)),
+        "direction": _list(
+            plan.certificate.prices.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)
+        ),
     }
 
 

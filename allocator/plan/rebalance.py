@@ -21,14 +21,11 @@ from allocator.plan.lots import RULE_TOLERANCE, traded
 from allocator.plan.mended import with_lots
 from allocator.plan.plan import Plan, binding, figures, orders
 from allocator.plan.region import no_trade_regions
-from allocator.plan.targets import kept_under, solved, targets_of
+from allocator.plan.targets import Targets, kept_under, solved, targets_of
 from allocator.plan.worth import worth
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program
 from allocator.types import Vector
-
-_DUST = 1e-9
-"""A fractional trade below this part of the account is the solver's noise, not a wish."""
 
 
 def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
@@ -100,7 +97,7 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         before=figures(book, outlook, mandate, untraded(book)),
         targeted=figures(book, outlook, mandate, target),
         after=figures(book, outlook, mandate, final),
-        stability=stability(found.program, start, outlook, mandate, found.best, limits),
+        stability=_stability(found, start, outlook, limits),
         certificate=found.certificate,
     )
 
@@ -126,6 +123,13 @@ def _vouched(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vect
     return dual if float((dual - own) @ gains) < 1e-6 else own
 
 
+def _stability(found: Targets, start: Start, outlook: Outlook, limits: Limits) -> float | None:
+    """The stability of targets, but not where each shift takes a search."""
+    if found.certificate.wasteless is not None:
+        return None
+    return stability(found.program, start, outlook, found.mandate, found.best, limits)
+
+
 def stability(
     program: Program, start: Start, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
 ) -> float | None:
@@ -140,7 +144,7 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            there, _, _ = solved(fitting, start, moved, mandate, limits)
+            there, _, _ = solved(fitting, start, moved, mandate, limits, branching=False)
         except (Infeasible, NotSolved):
             return None
         change = np.append(there.values, there.cash) / there.value - here

@@ -69,6 +69,8 @@ def no_trade_regions(
     holdings = target.values / before
     low = np.clip(holdings + _over(value - spent, curvature), own.low, own.high)
     high = np.clip(holdings + _over(value - brought, curvature), own.low, own.high)
+    # where money is worth less than nothing, only the target itself is not worth trading
+    low, high = np.where(low > high, holdings, low), np.where(low > high, holdings, high)
     wealth = target.value / before
     return Regions(np.where(own.locked, 0.0, low / wealth), np.where(own.locked, 1.0, high / wealth))
 

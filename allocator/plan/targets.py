@@ -13,6 +13,7 @@ from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate, certify
 from allocator.plan.restraint import Restrained, least_traded
+from allocator.plan.wasteless import wasteless
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
@@ -30,8 +31,8 @@ _ROOM = (0.0, 1e-4, 2e-4)
 class Targets:
     """Verified targets: the mandate they keep, what of the stated one was `given` up for it, and the proof.
 
-    `best` is the optimum and `prices` its own, which prove; `restrained` are the targets that are traded: the same, or
-    within the book's indifference.
+    `best` is the optimum and `prices` its own; `restrained` are the targets that are traded: the same, or within the
+    book's indifference.
     """
 
     program: Program
@@ -93,11 +94,12 @@ def kept_under(
         outlook,
         mandate,
         targets.target,
-        prices,
+        certificate.prices,
         solver=certificate.solver,
         attempts=certificate.attempts,
         canonical=certificate.canonical,
         indifference=lost,
+        wasteless=certificate.wasteless,
     )
     restrained = replace(targets.restrained, certificate=proof)
     return Targets(program, mandate, given, best, prices, restrained)
@@ -126,11 +128,12 @@ def _restrained(
                 outlook,
                 mandate,
                 target,
-                best.prices,
+                best.certificate.prices,
                 solver=found.solver,
                 attempts=found.attempts,
                 canonical=found.canonical,
                 indifference=indifference,
+                wasteless=best.certificate.wasteless,
             )
         except (Infeasible, NotSolved):
             return None
@@ -141,12 +144,22 @@ def _restrained(
 
 
 def solved(
-    program: Program, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None, value: float = 1.0
+    program: Program,
+    start: Start,
+    outlook: Outlook,
+    mandate: Mandate,
+    limits: Limits | None = None,
+    value: float = 1.0,
+    *,
+    branching: bool = True,
 ) -> tuple[Trade, Prices, Certificate]:
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
+    Where the best on paper burns money, by buying and selling one name at once or by more impact than trades come to,
+    the best plan that burns none; without `branching` that is not looked for.
+
     Raises:
-        Infeasible: the rules cannot hold together, or only by buying and selling one name at once to be rid of money.
+        Infeasible: the rules cannot hold together, or only by burning money.
         NotSolved: no solver's solution passes both checks.
     """
     refused: dict[str, str] = {}
@@ -158,10 +171,9 @@ def solved(
             if _burns(start, mandate, solution):
                 if (conflict := explain_conflict(start, outlook, mandate)) is not None:
                     raise conflict from None
-                raise NotSolved(
-                    "the best that these rules allow on paper burns money, as by buying and selling one name at once; "
-                    "loosen what asks for little cash, or for much of what is held, a little"
-                ) from None
+                if not branching:
+                    raise NotSolved("the best that these rules allow on paper burns money") from None
+                return wasteless(start, outlook, mandate, solution, limits or Limits(), value)
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
 

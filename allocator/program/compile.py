@@ -89,7 +89,7 @@ class Compiled:
         self._gains = cp.Variable(scenarios, name="gains")
         self._mean, self._costs = cp.Variable(name="expected gain"), cp.Variable(name="costs")
         self._factors = cp.Variable(outlook.risk.loadings.shape[1], name="factor exposures")
-        self._moved = cp.Variable(instruments, nonneg=True, name="impact") if mandate.impact is not None else None
+        self.moved = cp.Variable(instruments, nonneg=True, name="impact") if mandate.impact is not None else None
         self._shortfall = cp.Variable(nonneg=True, name="return error")
         losses = cp.Variable(scenarios, name="losses")
         v = self.variables
@@ -105,9 +105,9 @@ class Compiled:
             others.append((self._mean == self._belief @ self._gains).set_label("expected gain"))
         traded = self.variables.buys + self.variables.sells
         costs = self._rates @ traded
-        if self._moved is not None:
-            costs = costs + cp.sum(self._moved)
-            others.append((self._moved >= cp.multiply(self._impact, cp.power(traded, 1.5))).set_label("impact"))
+        if self.moved is not None:
+            costs = costs + cp.sum(self.moved)
+            others.append((self.moved >= cp.multiply(self._impact, cp.power(traded, 1.5))).set_label("impact"))
         others.append((self._costs == costs).set_label("costs"))
         # nothing is sold that was not held: else a name bought and sold again would burn money at will
         others.append((self.variables.sells <= self._start).set_label("sold at most what is held"))
@@ -153,8 +153,8 @@ class Compiled:
         exposures = self._factors == outlook.risk.loadings.T @ v.holdings
         loss = losses >= -self._gain_price * self._gains
         cash = self._start_cash - self._buying @ v.buys + self._selling @ v.sells
-        if self._moved is not None:
-            cash = cash - self._unit * cp.sum(self._moved)
+        if self.moved is not None:
+            cash = cash - self._unit * cp.sum(self.moved)
         ellipsoid = isinstance(mandate.return_error, EllipsoidError)
         factors = ellipsoid or not self._full or any(isinstance(r, VolatilityLimit) for r in mandate.convex_rules)
         return Constraints(
@@ -255,6 +255,11 @@ class Compiled:
         for rule, own in zip(mandate.convex_rules, self.convex, strict=True):
             own.write(rule, outlook, unit)
         self._written = (start, mandate)
+
+    @property
+    def unit(self) -> float:
+        """What gains and costs are measured in while solving."""
+        return float(self._unit.value)
 
     @property
     def price_of_error(self) -> float:

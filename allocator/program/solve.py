@@ -96,10 +96,26 @@ class Program:
             Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
             NotSolved: no solver gave an answer that passes the canonical check.
         """
-        began, limits = time.perf_counter(), limits or Limits()
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         self._compiled.write(start, outlook, mandate, trading_price)
+        solution, attempts = self.verified(outlook, mandate, limits or Limits(), refused)
+        if solution is not None:
+            return solution
+        if (conflict := explain_conflict(start, outlook, mandate)) is not None:
+            raise conflict
+        raise NotSolved(
+            f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
+            "solver.tolerance a little"
+        )
+
+    def verified(
+        self, outlook: Outlook, mandate: Mandate, limits: Limits, refused: Mapping[str, str]
+    ) -> tuple[Solution | None, tuple[str, ...]]:
+        """The first answer of the ladder to the numbers as written that passes the canonical check, and why others do
+        not.
+        """
+        began = time.perf_counter()
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
@@ -116,13 +132,8 @@ class Program:
                 attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
             else:
                 seconds = time.perf_counter() - began
-                return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds)
-        if (conflict := explain_conflict(start, outlook, mandate)) is not None:
-            raise conflict
-        raise NotSolved(
-            f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
-            "solver.tolerance a little"
-        )
+                return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds), tuple(attempts)
+        return None, tuple(attempts)
 
     def ladder(self, mandate: Mandate) -> tuple[str, ...]:
         """The solvers asked, in this order."""

@@ -13,7 +13,7 @@ import pytest
 from allocator.book.folder import load
 from allocator.commands.answer import error_document
 from allocator.display.refusal import show_refusal
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import Infeasible
 from allocator.mandate.rules import (
     AtLeast,
     AtMost,
@@ -49,6 +49,11 @@ def made(one: tuple[int, bool, bool]) -> Question:
     return demanding(seed, cones=cones, impact=impact)
 
 
+def planned(asked: Question) -> None:
+    """Have a certified plan made of a question, one that burns no money."""
+    solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
+
+
 def refused(asked: Question) -> Infeasible:
     """What is said of a question, without asking the program first."""
     error = explain_conflict(asked.start, asked.outlook, asked.mandate)
@@ -64,7 +69,7 @@ def test_enough_random_mandates_are_hopeless_and_enough_are_not() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
-def test_what_is_named_cannot_hold_together_each_part_can_and_each_fix_works_but_half_of_it_does_not(
+def test_what_is_named_cannot_hold_together_each_part_can_and_each_fix_gives_a_plan_but_half_of_it_does_not(
     part: list[tuple[int, bool, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conflicts, "SECONDS", 0.05)  # what else clashes is counted below
@@ -85,9 +90,10 @@ def test_what_is_named_cannot_hold_together_each_part_can_and_each_fix_works_but
         for fix in error.fixes:
             assert possible(mended(asked, error, fix)), f"{said}\n{fix}"
             assert not possible(mended(asked, error, fix, 0.5)), f"{said}\n{fix}"
+            planned(mended(asked, error, fix))
 
 
-@pytest.mark.parametrize("one", [*ASKED[::16], (171, False, False), (9020, False, True)])
+@pytest.mark.parametrize("one", [(171, False, False), (9020, False, True)])
 def test_a_mended_mandate_is_solved_and_certified(one: tuple[int, bool, bool]) -> None:
     asked = made(one)
     error = refused(asked)
@@ -124,15 +130,6 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
         mended(asked, error, fix).certified()
     with pytest.raises(Infeasible, match="cannot hold together"):
         solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
-
-
-def test_a_best_plan_that_burns_money_is_said_to() -> None:
-    asked = made((24, False, False))  # some portfolio keeps the mended rules, but one that wastes would be better
-    error = refused(asked)
-    loose = mended(asked, error, error.fixes[0])
-
-    with pytest.raises(NotSolved, match="burns money"):
-        solved(Program(loose.outlook, loose.mandate), loose.start, loose.outlook, loose.mandate)
 
 
 def test_a_search_without_time_says_that_it_was_cut_short(

@@ -1,0 +1,229 @@
+"""The best plan that burns no money, where the best on paper does: branch and bound over the ways to trade each name.
+
+Of each branch (`program.one_way`) the convex program's answer is netted: where that keeps every rule it is a plan. Its
+bound, by our own formula, is what no plan of the branch can beat. Else the name that wastes most is split: bought only
+or sold only, or traded less than here or more. What is left when no branch can be better is the best, and where the
+work is spent before that, the least bound of the branches left says how far from it the plan can be.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Trade
+from allocator.outlook.outlook import Outlook
+from allocator.plan.certificate import GAP_ALLOWED, Certificate, Wasteless, certify
+from allocator.program.bound import Prices, tightest
+from allocator.program.compile import Start
+from allocator.program.feasibility import HOLDS, Feasibility
+from allocator.program.one_way import Branch, OneWayProgram, within, without_own_rows
+from allocator.program.solve import Limits, Solution
+from allocator.program.trades import as_trade
+from allocator.types import Vector
+
+WORK = 4000
+"""Branches times names: what a search may take. Work ends it, so that a busy machine comes to the same plan."""
+FEWEST = 150
+"""Branches, however many names."""
+_NEARER = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""Parts of a trade: how far from the last one the next is looked for, where impact bends costs."""
+_KEPT = 2e-7
+"""Of the account: a rule missed by more would let a plan beat the bound of plans that keep it."""
+_WASTE = 1e-10
+"""Of the account: less than this is the last digits of a solver, not worth a branch."""
+
+
+_LOOSEN = "loosen what asks for little cash, or for much of what is held, a little"
+
+
+def wasteless(
+    start: Start, outlook: Outlook, mandate: Mandate, burning: Solution, limits: Limits, value: float
+) -> tuple[Trade, Prices, Certificate]:
+    """The best plan that burns no money, its prices among such plans, and its certificate.
+
+    What proves it to strangers is the bound of the `burning` solution, which counts plans that burn money, too.
+
+    Raises:
+        Infeasible: every plan that keeps the rules burns money.
+        NotSolved: none that does not was found.
+    """
+    proof, paper = tightest(start, outlook, mandate, _raw(burning), burning.multipliers)
+    search = Search(start, outlook, mandate, limits, paper)
+    search.run()
+    if (best := search.best) is None:
+        if search.bound == np.inf:
+            raise Infeasible(
+                "the rules can only be kept by burning money, as by trading a name both ways", [], [_LOOSEN]
+            )
+        raise NotSolved(
+            "the best that these rules allow on paper burns money, as by buying and selling one name at once, and no "
+            f"plan that burns none was found in {search.branches} branches; {_LOOSEN}"
+        )
+    target = as_trade(start, mandate, best.solution.holdings, value)
+    own = without_own_rows(best.solution.multipliers, mandate)
+    certificate = certify(
+        start,
+        outlook,
+        mandate,
+        target,
+        proof,
+        solver=best.solution.solver,
+        attempts=best.solution.attempts,
+        canonical=best.solution.canonical,
+        wasteless=Wasteless(search.bound, search.branches, max(best.loss - paper, 0.0)),
+    )
+    return target, tightest(start, outlook, mandate, target, own)[0], certificate
+
+
+@dataclass(frozen=True, eq=False)
+class _Open:
+    """A branch not looked at: what is known of its bound, and how deep it is."""
+
+    branch: Branch
+    bound: float
+    depth: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a plan came of, and the loss of it."""
+
+    solution: Solution
+    loss: float
+
+
+class Search:
+    """One search; `best` and `bound` say what it came to."""
+
+    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits, bound: float) -> None:
+        self.best: _Found | None = None
+        self.branches = 0
+        self._start, self._outlook, self._mandate, self._limits = start, outlook, mandate, limits
+        self._program = OneWayProgram(outlook, mandate)
+        self._open = [_Open(Branch.of_all(start), bound, 0)]
+        self._closed = np.inf
+        """The least bound of the branches that are done with, those left out in which no plan can be."""
+
+    @property
+    def bound(self) -> float:
+        """What no plan can beat that burns no money; infinite where there is none."""
+        return float(min([self._closed, *(one.bound for one in self._open)]))
+
+    def run(self) -> None:
+        """Until no branch can be better, or the work is spent.
+
+        Raises:
+            NotSolved: the time limit passed first.
+        """
+        deadline = time.monotonic() + self._limits.seconds
+        most = max(WORK // max(len(self._start.holdings), 1), FEWEST)
+        while self._open and self.branches < most:
+            if time.monotonic() > deadline:
+                raise NotSolved(
+                    f"the best plan that burns no money was not found in time, after {self.branches} branches; "
+                    "raise solver.time_limit_seconds"
+                )
+            one = self._next()
+            if self._can_be_better(one):
+                self._look(one)
+            else:
+                self._close(one)
+
+    def _next(self) -> _Open:
+        """The branch of the least bound; before there is a plan, of the deepest ones."""
+        one = min(self._open, key=lambda o: (-o.depth if self.best is None else 0, o.bound))
+        self._open.remove(one)
+        return one
+
+    def _can_be_better(self, one: _Open) -> bool:
+        return self.best is None or one.bound < self.best.loss - GAP_ALLOWED / 2
+
+    def _close(self, one: _Open) -> None:
+        self._closed = min(self._closed, one.bound)
+
+    def _look(self, one: _Open) -> None:
+        """Solve a branch; split it where it can still hold a better plan than the best."""
+        self.branches += 1
+        mandate = within(one.branch, self._mandate)
+        solution = self._program.best_of(self._start, self._outlook, self._mandate, one.branch, self._limits)
+        if solution is None:
+            if not _cannot_hold(self._start, self._outlook, mandate):
+                self._close(one)
+            return
+        _, bound = tightest(self._start, self._outlook, mandate, _raw(solution), solution.multipliers)
+        one = replace(one, bound=max(one.bound, bound))
+        self._keep(solution)
+        if self.branches & (self.branches - 1) == 0:  # the first, second, fourth, … branch
+            self._look_about(one.branch, solution)
+        halves = split(one.branch, solution, self._mandate) if self._can_be_better(one) else []
+        if not halves:
+            self._close(one)
+        self._open += [_Open(half, one.bound, one.depth + 1) for half in halves]
+
+    def _look_about(self, branch: Branch, near: Solution) -> None:
+        """Plans near a solution of a branch, each nearer to the last one: then many names need no splitting."""
+        for part in _NEARER if self._mandate.impact is not None else _NEARER[:1]:
+            about = branch.about(near.bought, near.sold, part)
+            found = self._program.best_of(self._start, self._outlook, self._mandate, about, self._limits)
+            self.branches += 1
+            if found is None:
+                break
+            self._keep(found)
+            near = found
+
+    def _keep(self, solution: Solution) -> None:
+        """Take the netted trade for the best plan where it keeps every rule and is."""
+        target = as_trade(self._start, self._mandate, solution.holdings, 1.0)
+        readings = self._mandate.readings(target, self._outlook)
+        if target.cash < 0 or not all(reading.missed <= _KEPT for reading in readings):
+            return
+        loss = self._mandate.loss(target, self._outlook)
+        if self.best is None or loss < self.best.loss:
+            self.best = _Found(solution, loss)
+
+
+def _raw(solution: Solution) -> Trade:
+    """A solution as it is, with what it wastes."""
+    return Trade(np.maximum(solution.holdings, 0.0), solution.cash, solution.bought, solution.sold, 0.0, 1.0)
+
+
+def split(branch: Branch, solution: Solution, mandate: Mandate) -> list[Branch]:
+    """The branch in two where the solution wastes most; the half that it is nearer to comes first. None: it wastes
+    nothing.
+    """
+    bought, sold = np.maximum(solution.bought, 0.0), np.maximum(solution.sold, 0.0)
+    traded, both = bought + sold, np.minimum(bought, sold)
+    swapped = _cost(mandate, traded) - _cost(mandate, traded - 2 * both)
+    swapped[(branch.bought == 0) | (branch.sold == 0)] = 0.0
+    dearer = np.zeros(len(both))
+    if mandate.impact is not None:
+        slopes, at_nothing = branch.chords(mandate.impact)
+        dearer = slopes * traded + at_nothing - mandate.impact * traded**1.5
+    name = int(np.argmax(np.maximum(swapped, dearer)))
+    if max(swapped[name], dearer[name]) <= _WASTE:
+        return []
+    if swapped[name] >= dearer[name]:
+        halves = [branch.narrowed(name, sold=0.0), branch.narrowed(name, bought=0.0)]
+        return halves if bought[name] >= sold[name] else halves[::-1]
+    low, high = (float(end[name]) for end in branch.ends())
+    at = float(np.clip(traded[name], low + 0.1 * (high - low), high - 0.1 * (high - low)))
+    return [branch.narrowed(name, most=at), branch.narrowed(name, least=at)]
+
+
+def _cost(mandate: Mandate, traded: Vector) -> Vector:
+    return mandate.costs(traded, np.zeros(len(traded)))
+
+
+def _cannot_hold(start: Start, outlook: Outlook, mandate: Mandate) -> bool:
+    """Whether it is proved that no plan keeps these rules, with waste or without."""
+    asking = Feasibility(start, outlook, mandate)
+    try:
+        found = asking.elastic(dict.fromkeys(range(len(asking.members)), 1.0), enough=HOLDS)
+    except NotSolved:
+        return False
+    return found is None or found.total > HOLDS
