@@ -37,6 +37,9 @@ class Lattice:
     smallest: Vector
     held: Vector
     most_bought: Vector
+    impact: Vector | None
+    known: list[Vector]
+    """Trades that were met: with impact, what they cost is known to every later search."""
 
     @cached_property
     def most_sold(self) -> Vector:
@@ -76,17 +79,19 @@ class Lattice:
         """How much further than the nearest trades of all a trade is from the target, as a fraction of the account."""
         return float(self.values @ (np.abs(steps - self.targets) - np.abs(self.rounded - self.targets)))
 
+    def learnt(self, steps: Vector) -> bool:
+        """Whether what these steps cost was not known; from now on it is."""
+        if self.impact is None or any(np.array_equal(steps, one) for one in self.known):
+            return False
+        self.known.append(steps)
+        return True
+
     def orderable(self, steps: Vector) -> NDArray[np.bool_]:
         """(N,) whether each trade is one that may be ordered."""
         whole = np.abs(steps - np.rint(steps)) <= _NOISE
         sized = (steps >= self.smallest) | ((-steps >= self.smallest) & (-steps <= self.most_sold))
         result: NDArray[np.bool_] = (steps == 0) | (steps == -self.held) | (whole & sized)
         return result
-
-
-def cost_rates_at(mandate: Mandate, traded: Vector) -> Vector:
-    """(N,) what a unit costs to trade on average, impact included, where a part `traded` of the account is."""
-    return mandate.cost_rates if mandate.impact is None else mandate.cost_rates + mandate.impact * np.sqrt(traded)
 
 
 def whole_below(steps: Vector) -> Vector:
@@ -120,11 +125,13 @@ def _in_steps(book: Book, mandate: Mandate, start: Start, target: Trade, lots_a_
     minimum = book.settings.lots.min_trade / book.value
     return Lattice(
         start=start,
-        cost_rates=cost_rates_at(mandate, (target.bought + target.sold) / book.value),
+        cost_rates=mandate.cost_rates,
         values=values,
         lots_a_step=lots_a_step,
         targets=np.clip((target.bought - target.sold) / book.value / values, -held, most_bought),
         smallest=np.maximum(np.ceil(minimum / values - _NOISE), 1.0),
         held=held,
         most_bought=most_bought,
+        impact=mandate.impact,
+        known=[],
     )

@@ -1,14 +1,14 @@
 """From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
 
-Costs are in the cash row, orders are at least the smallest trade, nothing is sold that is not held; all of a holding
-may always be sold, lots or not. Conic rules are re-checked on the lots and cut off where they break. HiGHS solves;
-nothing is accepted that the rules' own formulas refuse.
+Costs are in the cash row, with impact between lines that meet them at every trade that was met (`bent`). Orders are at
+least the smallest trade, nothing is sold that is not held; all of a holding may always be sold, lots or not. Conic
+rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the rules' own
+formulas refuse.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
-from allocator.plan.lattice import cost_rates_at, lattice_of
+from allocator.plan.lattice import lattice_of
 from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, cut, nearest, traded, with_tangent
 from allocator.plan.unfit import refuse_or_give_way
 from allocator.plan.window import rules_on, window
@@ -44,22 +44,27 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
-    missed: list[Reading] = []
+    missed, tightened = list[Reading](), rows
     for _ in range(_ROUNDS):
         try:
-            steps = nearest(search, rows)
+            steps = nearest(search, tightened)
         except Stuck as stuck:
-            refuse_or_give_way(search, rows, stuck)
+            # rows tightened where costs are only known to lie between lines prove nothing
+            refuse_or_give_way(search, rows, stuck if tightened is rows else Stuck(stuck.view, proved=False))
             raise  # never: the line above always raises
         trade = search.trade(steps)
         missed = broken(mandate.readings(trade, outlook))
         if trade.cash < -RULE_TOLERANCE * book.value:
-            search = _dearer(search, steps)
             missed = missed or [Reading("cash at least 0%", trade.cash / book.value, 0.0, at_most=False)]
         if not missed:
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
-        rows = cut(rows, trade, outlook, mandate)
+        if mandate.impact is None:
+            rows = tightened = cut(rows, trade, outlook, mandate)
+            continue
+        sure = search.lattice.learnt(steps) and tightened is rows
+        rows = cut(rows, trade, outlook, mandate, linear=())
+        tightened = rows if sure else cut(tightened, trade, outlook, mandate)
     said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
     raise NotSolved(
         f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
@@ -87,10 +92,3 @@ def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
         raise NotSolved(
             f"the order of {book.instruments[worst]}, {lots[worst]:.12g} lots, is not one; no number leaves"
         )
-
-
-def _dearer(search: Search, steps: Vector) -> Search:
-    """The search with what impact really cost at these steps: the search itself counts a rate for each name."""
-    lattice = search.lattice
-    rates = np.maximum(lattice.cost_rates, cost_rates_at(search.mandate, np.abs(steps) * lattice.values) * (1 + 1e-9))
-    return replace(search, lattice=replace(lattice, cost_rates=rates))

@@ -46,7 +46,9 @@ def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolv
         fixes = [fix for label in conflict if (fix := _fix(search, rows, stuck.view, label, conflict))]
     if not conflict:
         return NotSolved("whole lots keep the rules, but the nearest were not found; raise lots.time_limit_seconds")
-    if not fixes and (together := joint.join(fix for reading in missed if (fix := _loosened(rows, reading)))):
+    furthest = {rule_name(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
+    apart = [reading for reading in missed if furthest[rule_name(reading.label)] is reading]
+    if not fixes and (together := joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))):
         fixes = [together]
     return Infeasible(
         f"{said} {' and '.join(map(repr, conflict))}: "
@@ -162,23 +164,34 @@ def _nearest_to_rules(
     until = min(until, time.monotonic() + search.seconds / 2)
     best: list[Reading] | None = None
     before: Vector | None = None
+    tightened = rows  # where costs are only known to lie between lines, rows are, and then prove nothing
     for _ in range(_ROUNDS):
         left = until - time.monotonic()
-        found = _missed(search, view, rows, prices, left, nodes) if left > 0 else None
+        found = _missed(search, view, tightened, prices, left, nodes) if left > 0 else None
         if found is None or found.x is None:
-            return _Near(best, found is not None and found.impossible and best is None, rows)
+            impossible = found is not None and found.impossible and best is None and tightened is rows
+            return _Near(best, impossible, rows)
         steps = view.steps(found.x)
         trade = search.trade(steps)
         readings = search.mandate.readings(trade, search.outlook)
         cost = {r.label: 1.0 if prices is None else prices.get(rule_name(r.label)) for r in readings}
         missed = broken(readings)
-        kept = not any(cost[reading.label] is None for reading in missed)
+        paid = trade.cash >= -RULE_TOLERANCE * search.book.value
+        kept = paid and not any(cost[reading.label] is None for reading in missed)
         if kept and (best is None or _total(missed, cost) < _total(broken(best), cost)):
             best = readings
         labels = {reading.label for reading in missed if cost[reading.label] != 0}
-        if kept and (not labels & {rule.label for rule in search.mandate.convex_rules} or _same(steps, before)):
+        learnt = search.lattice.learnt(steps)
+        if (
+            not learnt
+            and kept
+            and (not labels & {rule.label for rule in search.mandate.convex_rules} or _same(steps, before))
+        ):
             break
-        rows = cut(rows, trade, search.outlook, search.mandate, labels, {label for label in labels if not cost[label]})
+        linear = {label for label in labels if not cost[label]}
+        sure, was_sure = search.mandate.impact is None or learnt, tightened is rows
+        rows = cut(rows, trade, search.outlook, search.mandate, labels, linear if search.mandate.impact is None else ())
+        tightened = rows if sure and was_sure else cut(tightened, trade, search.outlook, search.mandate, labels, linear)
         before = steps
     return _Near(best, impossible=False, rows=rows)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from allocator.mandate.rules import Rows
 from allocator.outlook.outlook import Outlook
+from allocator.plan.bent import costs_between
 from allocator.plan.integer import Block
 from allocator.plan.lattice import Lattice
 from allocator.types import Vector
@@ -120,8 +121,8 @@ def window(lattice: Lattice, reach: float) -> Window:
 class RulesInWindow:
     """The rules that a window can break, over its columns, cash and costs, counted in units.
 
-    `equations` say what cash and costs are. The rows of `rules` are those `kept` of all R and, as number R, that cash
-    is not below nothing; each was multiplied by `shrink`.
+    `equations` say what cash and costs are; with impact, between what costs lie. The rows of `rules` are those `kept`
+    of all R and, as number R, that cash is not below nothing; each was multiplied by `shrink`.
     """
 
     equations: Block
@@ -142,16 +143,24 @@ def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
     own = in_holdings @ (buys - sells) + rows.buys @ buys + rows.sells @ sells
     own = sp.csr_array(sp.vstack([own, sp.csr_array((1, len(view.upper)))]))
     costs = sp.csr_array(lattice.cost_rates[None, :]) @ (buys + sells)
-    cash = sp.csr_array(np.ones((1, len(lattice.values)))) @ (sells - buys) - costs
+    brought = sp.csr_array(np.ones((1, len(lattice.values)))) @ (sells - buys)
+    if lattice.impact is None:
+        cash = brought - costs
+        equations = Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), 0.0, 0.0)
+        in_costs, in_cash_alone = _reach(costs, view.upper), _reach(cash, view.upper)
+    else:
+        equations, in_costs = costs_between(view, brought, costs)
+        least, highest = _reach(brought, view.upper)
+        in_cash_alone = (least - in_costs[1], highest - in_costs[0])
     of_cash, of_costs = np.append(in_cash, -1.0), np.append(rows.wealth, 0.0)
 
-    most = _most(own, view.upper) + _range(of_cash, cash, view.upper) + _range(of_costs, costs, view.upper)
+    most = _most(own, view.upper) + _range(of_cash, *in_cash_alone) + _range(of_costs, *in_costs)
     kept = np.flatnonzero(most > limits - 1e-9)
     # a row with a long way to go is shrunk, so that a solver's 1e-9 stays far above the last bits of its limit
     shrink = 1 / np.maximum(np.abs(limits[kept]) / 1e6, 1.0)
     both = sp.csr_array(np.stack([of_cash, of_costs], axis=1)[kept])
     return RulesInWindow(
-        Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), 0.0, 0.0),
+        equations,
         Block(sp.csr_array(sp.diags_array(shrink) @ sp.hstack([own[kept], both])), -np.inf, limits[kept] * shrink),
         kept,
         shrink,
@@ -175,7 +184,11 @@ def _most(coefficients: sp.sparray, upper: Vector) -> Vector:
     return result
 
 
-def _range(weights: Vector, row: sp.sparray, upper: Vector) -> Vector:
-    """(R,) the most that `weights` times one row can reach."""
-    most, least = float(_most(row, upper)[0]), -float(_most(-row, upper)[0])
+def _reach(row: sp.sparray, upper: Vector) -> tuple[float, float]:
+    """The least and the most that one row can reach over 0 ≤ x ≤ upper."""
+    return -float(_most(-row, upper)[0]), float(_most(row, upper)[0])
+
+
+def _range(weights: Vector, least: float, most: float) -> Vector:
+    """(R,) the most that `weights` times one number between these can reach."""
     return np.maximum(weights * most, weights * least)

@@ -34,7 +34,7 @@ _NOISE = 1e-9
 CONFLICTS = 40
 
 
-def narrow_book(seed: int) -> Book:
+def narrow_book(seed: int, impact: float = 0.0) -> Book:
     """Three to five names in lots of a sixth to a third of the account, under limits close around a portfolio."""
     draw = np.random.default_rng(70_000 + seed)
     count = (3, 4, 3, 4, 5)[seed % 5]
@@ -79,7 +79,7 @@ def narrow_book(seed: int) -> Book:
         "mandate": mandate,
         "groups": {"some": group},
         "robust": {"set": "total_variation", "radius": 0.1},
-        "costs": {"commission_bps": float(draw.choice([0.0, 2.0, 30.0])), "spread_bps": 5.0},
+        "costs": {"commission_bps": float(draw.choice([0.0, 2.0, 30.0])), "spread_bps": 5.0, "impact": impact},
         "lots": {"min_trade": float(draw.choice([0.0, 500.0, 4000.0]))},
     }
     everyone = [*listed, "CASH"]
@@ -92,6 +92,7 @@ def narrow_book(seed: int) -> Book:
             "instrument": everyone, "name": everyone, "issuer": everyone,
             "bucket": [*["neutral"] * count, "cash"], "beta": [*beta, 0.0],
             "idiosyncratic_volatility": [*own, 0.0], "source": "a test",
+            "average_daily_volume": [*np.round(5000.0 / prices, 1), 0.0],
         }),
         "scenario_returns": pd.DataFrame({"instrument": everyone, "up": [*up, 0.03], "down": [*down, 0.03]}),
     }  # fmt: skip
@@ -127,7 +128,9 @@ class Counted:
         lots = np.stack([part.ravel() for part in orders], axis=1)
         money = lots * book.lot_values
         cash = book.cash - money.sum(axis=1) - np.abs(money) @ cost_rates(book)
+        cash -= impact_of(book, money)
         lots, money, cash = (part[cash >= -1e-13 * value] for part in (lots, money, cash))
+        self.lots, self.money = lots, money
         values = (book.quantities + lots * book.lot_sizes) * book.prices
         after = values.sum(axis=1) + cash
         w, in_cash = values / after[:, None], cash / after
@@ -173,6 +176,17 @@ class Counted:
         for label in labels:
             kept &= self.rules[label].kept((limits or {}).get(label))
         return bool(kept.any())
+
+
+def impact_of(book: Book, money: Vector) -> Vector:
+    """What impact costs in all: the daily volatility of each order, times the root of its part of a day's volume."""
+    coefficient, exposures = book.settings.costs.impact, book.exposures.iloc[: len(book.instruments)]
+    if not coefficient:
+        return np.zeros(len(money))
+    beta, own = (exposures[c].to_numpy(float) for c in ("beta", "idiosyncratic_volatility"))
+    daily = np.sqrt((0.2 * beta) ** 2 + own**2) / np.sqrt(252)
+    volume = exposures["average_daily_volume"].to_numpy(float) * book.prices
+    return np.asarray(coefficient * (np.abs(money) ** 1.5) @ (daily / np.sqrt(volume)))
 
 
 def _percent(limit: float) -> str:

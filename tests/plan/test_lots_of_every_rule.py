@@ -72,7 +72,7 @@ def test_all_rules_hold_together_on_the_lots(error: str) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_impact_is_in_the_cash_that_is_left_when_nothing_else_is(seed: int) -> None:
-    """Fully invested with dear impact: the search counts a rate a name, and the real costs must still be there."""
+    """Fully invested with dear impact: the search knows costs between lines, and the real ones must still be there."""
     book = random_book(seed, {"max_cash": 0.06}, impact=5.0)
     plan = rebalance(book)
 
