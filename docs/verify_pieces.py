@@ -4,8 +4,21 @@ A set's `kind` is norm (u no longer than 1), largest (u in [0, 1], summing to at
 around p, which verify_sets.py knows; `rho` is its size.
 """
 
+import json
+import sys
+
 import numpy as np
 from verify_sets import is_member, worst_case
+
+
+def read():
+    """The document; one of a plan in stages has a verifier of its own, and nothing comes after it."""
+    doc = json.load(sys.stdin)
+    if doc["format"] == "allocator.stages/1":
+        from verify_stages import verify  # noqa: PLC0415  # which is made of these pieces, too
+
+        sys.exit(verify(doc))
+    return doc
 
 
 def largest(x, kind, rho, table, p):

@@ -1,12 +1,11 @@
 """Verify a plan.json with numpy alone: `python docs/verify_plan.py < plan.json`. Exit 0 when all its claims hold."""
 
-import json
 import sys
 
 import numpy as np
-from verify_pieces import cheapest, dense, inside, largest
+from verify_pieces import cheapest, dense, inside, largest, read
 
-doc = json.load(sys.stdin)  # what the names mean: allocator schema plan
+doc = read()  # a plan in stages is verified there; what the names mean: allocator schema plan
 proof, claims, loss = {key: np.array(v) if isinstance(v, list) else v for key, v in doc["proof"].items()}, [], {}
 p, M, cash_return, L, D = (proof[key] for key in ("probabilities", "returns", "cash_returns", "loadings", "specific"))
 gamma, weight, price = (proof[key] for key in ("risk_aversion", "return_weight", "cost_price"))

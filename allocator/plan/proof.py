@@ -53,7 +53,7 @@ def proof_document(plan: Plan) -> dict[str, Any]:
         "cash_returns": _list(outlook.cash_returns),
         "loadings": outlook.risk.loadings.tolist(),
         "specific": _list(outlook.risk.specific),
-        "ambiguity": _ambiguity(mandate.ambiguity, outlook.probabilities),
+        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
         "return_weight": mandate.return_weight,
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
@@ -66,11 +66,11 @@ def proof_document(plan: Plan) -> dict[str, Any]:
         "after": _trade(plan.final),
         "rows": {
             "labels": list(rows.labels),
-            "holdings": _entries(rows.holdings),
+            "holdings": entries(rows.holdings),
             "cash": _list(rows.cash),
-            "buys": _entries(rows.buys),
-            "sells": _entries(rows.sells),
-            "gains": _entries(sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))),
+            "buys": entries(rows.buys),
+            "sells": entries(rows.sells),
+            "gains": entries(sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))),
             "wealth": _list(rows.wealth),
             "limit": _list(rows.limit),
         },
@@ -121,7 +121,7 @@ def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
     elif isinstance(rule, LargestWeights):
         set_ = {"set": "largest", "radius": rule.count, "table": []}
     elif isinstance(rule, WorstCaseFloor):
-        set_, against = _ambiguity(rule.ambiguity, outlook.probabilities), rule.against
+        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
         witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
     return {
         "label": rule.label,
@@ -135,7 +135,7 @@ def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
     }
 
 
-def _ambiguity(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
+def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
     """The set by name, its radius, and the table that it is made of where a radius does not say it."""
     table: Matrix = np.zeros((0, len(probabilities)))
     if isinstance(ambiguity, Wasserstein):
@@ -170,7 +170,7 @@ def _list(values: Vector) -> list[float]:
     return [float(value) for value in values]
 
 
-def _entries(matrix: sp.csr_array) -> list[list[float]]:
+def entries(matrix: sp.csr_array) -> list[list[float]]:
     """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
-    entries = matrix.tocoo()
-    return [[int(i), int(j), float(v)] for i, j, v in zip(*entries.coords, entries.data, strict=True)]
+    found = matrix.tocoo()
+    return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]

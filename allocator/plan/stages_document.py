@@ -16,6 +16,7 @@ from allocator.plan.document import figures_document, orders_document, rules_doc
 from allocator.plan.labels import label_of
 from allocator.plan.release import Release
 from allocator.plan.stages import StagedPlan
+from allocator.plan.stages_proof import stages_proof
 
 
 def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Departure | None = None) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Dep
             "primal": plan.policy.canonical.primal,
             "dual": plan.policy.canonical.dual,
         },
+        "proof": stages_proof(plan),
     }
 
 
