@@ -86,9 +86,12 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     loss = percents(found.loss)
     doing = sorted((root for root in one.roots if root.value is not None), key=_relative)
     if doing:
-        made = table("one parameter, prices as today", "now", "loses at", right=("now", "loses at"))
+        wide = out.width >= _NARROW
+        words = ("this is",) if wide else ()
+        made = table("one parameter, prices as today", "now", "loses at", *words, right=("now", "loses at"))
         for root in doing[:_ROOTS]:
-            made.add_row(parameter_name(root.key), f"{root.own:g}", f"{root.value:.4g}")
+            shown = (root.words,) if wide else ()
+            made.add_row(parameter_name(root.key), f"{root.own:g}", f"{root.value:.4g}", *shown)
         out.print(made)
         more = len(doing) - _ROOTS
         if more > 0:
@@ -96,10 +99,11 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     none = [root for root in one.roots if root.value is None]
     if none:
         worst = max(none, key=lambda root: root.most_loss)
-        end, nobody = "a loss" if worst.most_loss > 0 else "a gain", "No other" if doing else "No"
+        most, nobody = percents(abs(worst.most_loss)), "No other" if doing else "No"
+        left = f"loses {most} at most" if worst.most_loss > 0 else f"still leaves a gain of {most}"
         out.print(
             f"{nobody} single parameter loses {loss} at any lawful value ({len(none)} tried, one at a time); "
-            f"the worst, {parameter_name(worst.key)}, makes {end} of {percents(abs(worst.most_loss))} at most."
+            f"the worst, {parameter_name(worst.key)}, {left}."
         )
 
 

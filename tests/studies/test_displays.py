@@ -44,6 +44,7 @@ def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFix
     assert "plan: what would have to happen to lose 10.0%" in text
     assert "market -16.5%" in text
     assert "No single parameter loses 10.0% at any lawful value (35 tried, one at a time)" in text
+    assert "the worst, multiple_compression (proprietary_jevons), loses 9.1% at most" in text
     assert "a stretch" in text
     if width == 80:
         assert "1.16 0.51" in text
@@ -63,6 +64,8 @@ def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureF
     assert "capacity (proprietary_jevons) 1 0.1314" in text
     assert "multiple_compression (proprietary_jevons) 0.05 1.04" in text
     assert "No other single parameter loses 10.0%" in text
+    if width == 80:
+        assert "capacity (proprietary_jevons) 1 0.1314 no range is stated" in text
 
 
 def test_a_plan_that_holds_is_not_told_twice(capsys: pytest.CaptureFixture[str], width: int) -> None:
