@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from allocator.book.plugged import PluginsSection
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
@@ -189,6 +190,7 @@ class Settings(Section):
     )
     shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
     tables: TablesSection = Field(default_factory=TablesSection)
+    plugins: PluginsSection = Field(default_factory=PluginsSection)
 
     @property
     def years(self) -> float:
