@@ -50,10 +50,10 @@ def breaches_of(kind: str, name: str, table: str, column: str | None) -> Iterato
         cure = did_you_mean(name, [one.name for one in known])
         if not known:
             cure = "install the package that has it; `allocator plugins` lists what is here"
-        yield Breach(table, None, column, name, f"no installed package has a {_SINGULAR[kind]} of this name", cure)
+        yield Breach(table, None, column, name, f"no installed package has {_article(kind)} of this name", cure)
     elif len(found) > 1:
         packages = " and ".join(f"{one.package} {one.version}" for one in found)
-        rule = f"is a {_SINGULAR[kind]} of {packages}, and nobody can tell which is meant"
+        rule = f"is {_article(kind)} of {packages}, and nobody can tell which is meant"
         yield Breach(table, None, column, name, rule, "uninstall all but one of them")
 
 
@@ -96,6 +96,11 @@ def refused(
 ) -> Breach:
     """A breach of the contract that a plugin's answers are held to."""
     return Breach(plugin.package, None, plugin.name, value, f"the {plugin} {rule}", cure)
+
+
+def _article(kind: str) -> str:
+    word = _SINGULAR[kind]
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def _points(kind: str) -> Iterator[EntryPoint]:

@@ -58,7 +58,7 @@ class PluggedRule:
         """
         eased = called(self.plugin, self.own.eased, list(limits), doing="cannot be eased")
         names = self.made.holdings.shape[1]
-        made = called(self.plugin, eased.rows, names, doing="has no coefficients once eased")
+        made = called(self.plugin, lambda: eased.rows(names), doing="has no coefficients once eased")
         _refuse(self.plugin, faults_of_rows(made, names, self.made.gains.shape[1], self.tier))
         if len(made.labels) != len(self.made.labels):
             _refuse(self.plugin, ["has another number of rows once eased"])

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, did_you_mean
-from allocator.mandate.rules import Reading, Rows, Trade, some_rows
+from allocator.mandate.rules import Reading, Rows, Trade, percent, some_rows
 from allocator.outlook.outlook import Outlook
 
 
@@ -25,7 +26,7 @@ class Together:
     @property
     def label(self) -> str:
         """What plans and conflicts call it."""
-        return f"the listed names together at most {self.limit:.6%}"
+        return f"the listed names together at most {percent(self.limit)}"
 
     def rows(self, instruments: int) -> Rows:
         """Coefficients of holdings·h ≤ wealth·W + limit; what is not named is zero."""
