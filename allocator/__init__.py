@@ -23,15 +23,24 @@ if TYPE_CHECKING:
     from allocator.errors import Breach as Breach
     from allocator.errors import Infeasible as Infeasible
     from allocator.errors import NotSolved as NotSolved
+    from allocator.mandate.checked import Check as Check
+    from allocator.mandate.checked import check as check
+    from allocator.outlook.frames import returns_frame as returns_frame
+    from allocator.outlook.outlook import Outlook as Outlook
+    from allocator.outlook.outlook import outlook_of as outlook_of
     from allocator.plan.document import plan_document as plan_document
     from allocator.plan.explanation import Explanation as Explanation
     from allocator.plan.explanation import explain as explain
+    from allocator.plan.frames import orders_frame as orders_frame
+    from allocator.plan.frames import weights_frame as weights_frame
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
     from allocator.plan.stages import StagedPlan as StagedPlan
     from allocator.plan.stages import rebalance_in_stages as rebalance_in_stages
     from allocator.studies.stress import Stress as Stress
     from allocator.studies.stress import stress as stress
+
+    outlook = outlook_of
 
 _HOME = {
     "Book": "allocator.book.book",
@@ -43,9 +52,16 @@ _HOME = {
     "Breach": "allocator.errors",
     "Infeasible": "allocator.errors",
     "NotSolved": "allocator.errors",
+    "Check": "allocator.mandate.checked",
+    "check": "allocator.mandate.checked",
+    "returns_frame": "allocator.outlook.frames",
+    "Outlook": "allocator.outlook.outlook",
+    "outlook_of": "allocator.outlook.outlook",
     "plan_document": "allocator.plan.document",
     "Explanation": "allocator.plan.explanation",
     "explain": "allocator.plan.explanation",
+    "orders_frame": "allocator.plan.frames",
+    "weights_frame": "allocator.plan.frames",
     "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
     "StagedPlan": "allocator.plan.stages",
@@ -54,7 +70,7 @@ _HOME = {
     "stress": "allocator.studies.stress",
 }
 
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above
+__all__ = sorted([*_HOME, "outlook", "__version__"])  # noqa: PLE0605  built from the one table above
 
 
 def __getattr__(name: str) -> Any:
@@ -62,6 +78,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # 80 ms that `--help` need not wait for
 
         return version("portfolio-allocator")
+    if name == "outlook":
+        return importlib.import_module("allocator.outlook")  # a room that can be called, as it has the verb's name
     if name not in _HOME:
         raise AttributeError(f"module 'allocator' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

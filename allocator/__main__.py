@@ -8,9 +8,11 @@ from allocator.commands.beliefs import beliefs
 from allocator.commands.check import check
 from allocator.commands.claims import claims
 from allocator.commands.explain import explain
+from allocator.commands.further import Commands
 from allocator.commands.implied import implied
 from allocator.commands.init import init
 from allocator.commands.outlook import outlook
+from allocator.commands.plugins import plugins
 from allocator.commands.rebalance import rebalance
 from allocator.commands.returns import returns
 from allocator.commands.schema import schema
@@ -18,7 +20,7 @@ from allocator.commands.stress import stress
 from allocator.commands.waiting import waiting
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="portfolio-allocator", prog_name="allocator")
 def main() -> None:
     """Portfolio allocations that stay robust until the replicability question is settled.
@@ -34,7 +36,9 @@ def main() -> None:
     """
 
 
-for command in (init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, waiting, stress, schema):
+for command in (
+    init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, waiting, stress, schema, plugins
+):  # fmt: skip
     main.add_command(command)
 
 if __name__ == "__main__":

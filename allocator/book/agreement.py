@@ -3,8 +3,9 @@
 What the mandate stands on is in `footing.py` (names) and `columns.py` (numbers), what is held in `positions.py`, what
 is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what might happen
 in `shocked.py`, what is guarded against in `guards.py`, what is decided when in `stages.py`, what is doubted in
-`doubted.py`, what nobody reads in `idle.py`. Each function looks at one agreement and yields its breaches; a table that
-already broke its own contract is given and yet absent here, and the agreements that need it are left for the next run.
+`doubted.py`, what other packages add in `plugged.py`, what nobody reads in `idle.py`. Each function looks at one
+agreement and yields its breaches; a table that already broke its own contract is given and yet absent here, and the
+agreements that need it are left for the next run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from allocator.book.evidence import breaches_of_evidence
 from allocator.book.footing import breaches_of_names, breaches_of_words
 from allocator.book.guards import breaches_of_guards
 from allocator.book.idle import idle_keys
+from allocator.book.plugged import breaches_of_plugins
 from allocator.book.positions import breaches_of_cash, breaches_of_positions
 from allocator.book.sections import Settings
 from allocator.book.settings import dotted
@@ -31,7 +33,7 @@ def breaches_of(settings: Settings, tables: Tables, account: str | None, given: 
     found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
     found += [*breaches_of_guards(settings), *breaches_of_stages(settings, tables), *breaches_of_doubts(settings)]
     found += breaches_of_evidence(settings, tables, given)
-    found += breaches_of_shocks(settings, tables)
+    found += [*breaches_of_shocks(settings, tables), *breaches_of_plugins(settings)]
     found += breaches_of_benchmark(settings, given)
     if "holdings" in tables:
         found += breaches_of_positions(settings, tables, account, given)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from allocator.book.doubts import StressSection
+from allocator.book.plugged import PluginsSection
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
@@ -191,6 +192,7 @@ class Settings(Section):
     shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
     stress: StressSection = Field(default_factory=StressSection)
     tables: TablesSection = Field(default_factory=TablesSection)
+    plugins: PluginsSection = Field(default_factory=PluginsSection)
 
     @property
     def years(self) -> float:

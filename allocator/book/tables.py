@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.quiet import quiet
 
 SUFFIXES = (".csv", ".parquet", ".xlsx")
 """What `read_table` reads; in any case of letters."""
@@ -129,8 +129,7 @@ def _read_xlsx(path: Path, name: str) -> RawTable:
         raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
     from zipfile import BadZipFile
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of styles and drop-down lists, which are not data
+    with quiet(Warning):  # of styles and drop-down lists, which are not data
         try:
             # data_only: the value that a formula last had, not the formula
             workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)

@@ -14,6 +14,11 @@ from allocator.errors import BadInput, Breach
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
+    from allocator.plan.plan import Plan
+    from allocator.plan.run import Run
+    from allocator.plan.stages import StagedPlan
+
+    Made = tuple[Plan | StagedPlan, dict[str, Any], Callable[[], None]]
 
 
 @click.command()
@@ -23,6 +28,17 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False),
     metavar="DIR",
     help="Write orders.csv and plan.json there, both or neither.",
+)
+@click.option(
+    "--run-id",
+    metavar="ID",
+    help="With --out: write into DIR/ID, once. The same run again is not solved again; other inputs are refused.",
+)
+@click.option(
+    "--export",
+    multiple=True,
+    metavar="NAME",
+    help="With --out: also write what this exporter of another package makes of the plan. Repeatable.",
 )
 @click.option(
     "--follow",
@@ -37,6 +53,8 @@ def rebalance(
     overrides: tuple[str, ...],
     as_of: dt.date | None,
     out: str | None,
+    run_id: str | None,
+    export: tuple[str, ...],
     follow: str | None,
     *,
     as_json: bool,
@@ -47,42 +65,84 @@ def rebalance(
     Examples:
       allocator rebalance data/listed
       allocator rebalance data/listed --set robust.caution=0.5 --out plans/today
+      allocator rebalance data/listed --run-id 2026-11-20 --out plans
       allocator rebalance data/reviewed --out plans/policy
       allocator rebalance data/reviewed --as-of 2027-02-20 --follow plans/policy/plan.json
     """
+    if out is None and (run_id is not None or export):
+        raise click.UsageError(f"{'--export' if run_id is None else '--run-id'} writes files, and wants --out DIR")
     from allocator.display.progress import working
 
     with working() as say:
         say("reading the book")
         from allocator.outlook.carded import load_with_cards
 
+        before = _digests(book, overrides, as_of) if run_id is not None else {}
         loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+        run: Run | None = None
+        if run_id is not None and out is not None:
+            from allocator.plan.inputs import inputs_of, refuse_moving
+            from allocator.plan.run import finished, run_named
+
+            refuse_moving(before, _digests(book, overrides, as_of))
+            options = _options(account, overrides, as_of, export, follow)
+            run = run_named(run_id, Path(out), inputs_of(loaded, before, options))
+            if (done := finished(run)) is not None:
+                click.echo(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
+                return done
+        if export:
+            from allocator.plan.exported import exporters_named
+
+            exporters_named(export)
         say("loading the solvers")
-        if loaded.settings.in_stages:
-            return _in_stages(loaded, out, follow, say, as_json=as_json)
-        if follow is not None:
-            rule = "has no meaning for a book without a utility: it announces no policy"
-            raise BadInput([Breach("--follow", None, None, follow, rule, "leave it out")])
-        from allocator.plan.document import plan_document
-        from allocator.plan.rebalance import rebalance as solve
-
-        plan = solve(loaded, progress=say)
-    document = plan_document(plan)
+        plan, document, show = (_in_stages if loaded.settings.in_stages else _at_once)(loaded, follow, say)
     if out is not None:
-        from allocator.plan.files import write_plan
-
-        written = write_plan(plan, document, Path(out))
-        click.echo("wrote " + " and ".join(map(str, written)), err=True)
+        _write(plan, document, Path(out), run, export)
     if not as_json:
-        from allocator.display.planned import show_plan
-
-        show_plan(plan)
+        show()
     return document
 
 
-def _in_stages(
-    book: Book, out: str | None, follow: str | None, say: Callable[[str], None], *, as_json: bool
-) -> dict[str, Any]:
+def _digests(book: str, overrides: tuple[str, ...], as_of: dt.date | None) -> dict[str, str]:
+    from allocator.plan.inputs import digests_of
+
+    return digests_of(Path(book), overrides, as_of)
+
+
+def _options(
+    account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, export: tuple[str, ...], follow: str | None
+) -> dict[str, str | None]:
+    """What was asked for, as far as it can change what is written."""
+    from allocator.plan.run import digest
+
+    path = None if follow is None else Path(follow)
+    return {
+        "--account": account,
+        "--set": "; ".join(overrides),
+        "--as-of": None if as_of is None else as_of.isoformat(),
+        "--export": " ".join(export),
+        "--follow": digest(path.read_bytes()) if path is not None and path.is_file() else follow,
+    }
+
+
+def _at_once(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
+    if follow is not None:
+        rule = "has no meaning for a book without a utility: it announces no policy"
+        raise BadInput([Breach("--follow", None, None, follow, rule, "leave it out")])
+    from allocator.plan.document import plan_document
+    from allocator.plan.rebalance import rebalance as solve
+
+    plan = solve(book, progress=say)
+
+    def show() -> None:
+        from allocator.display.planned import show_plan
+
+        show_plan(plan)
+
+    return plan, plan_document(plan), show
+
+
+def _in_stages(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
     """Today's orders as the first step of a policy, and how it lets go of its caution."""
     from allocator.plan.announced import departure
     from allocator.plan.release import released
@@ -93,14 +153,23 @@ def _in_stages(
     say("pricing caution at every review")
     release = released(book, plan.followed)
     held_against = None if follow is None else departure(plan, Path(follow))
-    document = stages_document(plan, release, held_against)
-    if out is not None:
-        from allocator.plan.files import write_plan
 
-        written = write_plan(plan, document, Path(out))
-        click.echo("wrote " + " and ".join(map(str, written)), err=True)
-    if not as_json:
+    def show() -> None:
         from allocator.display.staged import show_staged
 
         show_staged(plan, release, held_against)
-    return document
+
+    return plan, stages_document(plan, release, held_against), show
+
+
+def _write(
+    plan: Plan | StagedPlan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]
+) -> None:
+    """All files or none; where they belong to a run, with what it was made from."""
+    from allocator.plan.exported import exported
+    from allocator.plan.files import files_of, write_files
+    from allocator.plan.run import write_run
+
+    files = files_of(plan, document) | exported(document, export, plan.book.settings.plugins.exporters)
+    written = write_files(files, out) if run is None else write_run(run, files)
+    click.echo("wrote " + " and ".join(map(str, written)), err=True)

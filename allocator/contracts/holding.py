@@ -6,7 +6,6 @@ could not be read is reported for that alone.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pandas as pd
 from allocator.contracts.cells import Fault, is_blank, read_cells
 from allocator.contracts.reading import contract_text, read_contract
 from allocator.errors import Breach, did_you_mean
+from allocator.quiet import quiet
 
 if TYPE_CHECKING:
     from pandera.errors import SchemaError
@@ -161,9 +161,8 @@ def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError
     # Both must be said: either can be switched off by an environment variable, and the contract with it.
     with (
         config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA),
-        warnings.catch_warnings(),
+        quiet(FutureWarning),  # pandera's own, as it collects failures with pandas 2
     ):
-        warnings.simplefilter("ignore", FutureWarning)  # pandera's own, as it collects failures with pandas 2
         try:
             schema.validate(typed, lazy=True)
         except SchemaErrors as errors:

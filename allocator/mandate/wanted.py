@@ -20,6 +20,7 @@ from allocator.mandate.counted import (
 )
 from allocator.mandate.guarded import set_of
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.plugged import plugged_rules, refuse_namesakes
 from allocator.mandate.return_error import BoxError, EllipsoidError, ReturnError
 from allocator.mandate.rules import (
     AtLeast,
@@ -58,7 +59,7 @@ def mandate_of(book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity 
         return_weight=0.0 if minimum_variance else 1.0,
         risk_aversion=1.0 if minimum_variance else wanted.risk_aversion,
         ambiguity=Known() if minimum_variance else ambiguity,  # then the set is the floors' alone
-        linear_rules=tuple(_linear_rules(book)),
+        linear_rules=_every_linear_rule(book, outlook),
         convex_rules=tuple(_convex_rules(book, ambiguity)),
         cost_rates=cost_rates_of(book),
         impact=_impact(book, outlook),
@@ -98,6 +99,13 @@ def _return_error(book: Book, outlook: Outlook) -> ReturnError | None:
         return EllipsoidError(robust.return_error_size)
     risk = outlook.risk
     return BoxError(robust.return_error_size * np.sqrt((risk.loadings**2).sum(axis=1) + risk.specific))
+
+
+def _every_linear_rule(book: Book, outlook: Outlook) -> tuple[LinearRule, ...]:
+    """Ours, then those of other packages."""
+    ours, plugged = tuple(_linear_rules(book)), tuple(plugged_rules(book, outlook))
+    refuse_namesakes(ours, plugged, len(book.instruments))
+    return (*ours, *plugged)
 
 
 def _linear_rules(book: Book) -> Iterator[LinearRule]:

@@ -18,7 +18,7 @@ COLUMNS = (*DRIVERS, "required return and anchor")
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """Scenario returns of a book: `origins` says model or table for each instrument.
+    """Scenario returns of a book: `origins` says model, table or `plugin NAME` for each instrument.
 
     With an `instrument`, `drivers` (K, len(COLUMNS)) add up to its return in each scenario.
     """
@@ -64,13 +64,16 @@ def account_of(book: Book, instrument: str | None = None) -> Account:
     """
     outlook, model = outlook_of(book), modelled(book)
     given = set(book.scenario_returns.index)
-    origins = tuple("table" if name in given else "model" for name in book.instruments)
+    maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
+    origins = tuple("table" if name in given else maker for name in book.instruments)
     drivers = None
     if instrument is not None:
         i = _position(book, instrument)
         if model is None or origins[i] == "table":
             rule = "its returns are your own, not the model's"
             cure = "remove its row from scenario_returns.csv to let [model] make them"
+            if origins[i] == maker:
+                rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
             raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
         drivers = model.drivers(outlook.years)[:, i, :]
     return Account(outlook, book.instruments, origins, instrument, drivers)

@@ -8,6 +8,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.outlook.model import modelled, probabilities_of
+from allocator.outlook.plugged import plugged_returns
 from allocator.outlook.risk import FactorRisk, risk_of
 from allocator.types import Matrix, Vector
 
@@ -43,10 +44,11 @@ def outlook_of(book: Book) -> Outlook:
     """The outlook of a book on its as_of date.
 
     Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`. Returns: the
-    efficiency model's where there is a `[model]`, replaced name by name by the user's `scenario_returns.csv`.
+    efficiency model's where there is a `[model]`, or another package's of `[plugins.models]`, replaced name by name by
+    the user's `scenario_returns.csv`.
 
     Raises:
-        BadInput: the price history cannot give a covariance by the rules of `[risk]`.
+        BadInput: the price history cannot give a covariance by the rules of `[risk]`, or a plugin's model no returns.
     """
     years = book.settings.years
     returns, cash_returns = _returns(book, years)
@@ -61,12 +63,16 @@ def outlook_of(book: Book) -> Outlook:
 
 
 def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
-    """(K, N) and (K,): the model's, then the user's own over them."""
-    model, given = modelled(book), book.scenario_returns
+    """(K, N) and (K,): the model's, ours or a plugin's, then the user's own over them."""
+    model, given, plugged = modelled(book), book.scenario_returns, plugged_returns(book)
     returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns
+    if plugged is not None:
+        returns = plugged.to_numpy(dtype=float)[:-1].T
     returns = with_given(book, returns)
     if book.cash_instrument in given.index:
         cash = given.loc[book.cash_instrument].to_numpy(dtype=float)
+    elif plugged is not None:
+        cash = plugged.loc[book.cash_instrument].to_numpy(dtype=float)
     else:
         cash = np.full(len(book.scenarios), (1 + float(book.cash_required_return or 0.0)) ** years - 1)
     return np.ascontiguousarray(returns), cash

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,30 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_plan(plan: Plan | StagedPlan, document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write `orders.csv` and `plan.json` into `folder`: both whole, or neither.
+def files_of(plan: Plan | StagedPlan, document: Mapping[str, Any]) -> dict[str, bytes]:
+    """`orders.csv` and `plan.json` by name."""
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return {"orders.csv": orders_csv(plan).encode(), "plan.json": text.encode()}
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> tuple[Path, ...]:
+    """Write files into `folder` by name: all of them whole, or none.
 
     Raises:
         BadInput: the folder cannot be written; files that were there before are as they were.
     """
-    orders, plan_json = folder / "orders.csv", folder / "plan.json"
-    texts = {orders: orders_csv(plan), plan_json: json.dumps(document, indent=1, allow_nan=False) + "\n"}
+    contents = {folder / name: content for name, content in files.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
-            _replace_all({path: text.encode() for path, text in texts.items()}, Path(temporary))
+            _replace_all(contents, Path(temporary))
     except OSError as error:
         rule = f"cannot be written: {error.strerror or error}"
         raise BadInput([Breach("--out", None, None, str(folder), rule, "make room, or name another folder")]) from None
-    return orders, plan_json
+    return tuple(contents)
 
 
-def _replace_all(contents: dict[Path, bytes], temporary: Path) -> None:
+def _replace_all(contents: Mapping[Path, bytes], temporary: Path) -> None:
     """Give every path its contents by renaming finished files; on a failure put back what was there."""
     for path, content in contents.items():
         with (temporary / path.name).open("wb") as file:

@@ -8,7 +8,6 @@ is no plan.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -218,18 +217,20 @@ def attempt(
     `further` are options of the solver beside its limits. A `warm` solver keeps what it made of the last question: its
     scaling, and options that are not said anew.
     """
-    with warnings.catch_warnings():
+    options = _options(solver, limits) | dict(further)
+    try:
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
-        warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)
-        # an inaccurate solution is judged by our own residuals, not by a warning
-        warnings.filterwarnings("ignore", message="Solution may be inaccurate", category=UserWarning)
-        options = _options(solver, limits) | dict(further)
-        try:
+        with np.errstate(invalid="ignore"):
             data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
             raw = chain.solve_via_data(problem, data, warm, False, options)
-            problem.unpack_results(raw, chain, inverse)
-        except cp.SolverError as error:
-            return f"failed ({error})", None
+        # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a
+        # warning is of the whole process, where another thread may be solving too
+        solution = chain.invert(raw, inverse)
+        if solution.status in cp.settings.ERROR:
+            return f"failed ({solution.status})", None
+        problem.unpack(solution)
+    except cp.SolverError as error:
+        return f"failed ({error})", None
     if problem.status != cp.OPTIMAL:
         return str(problem.status), None
     return str(problem.status), check(data, *_vectors(solver, raw, data))

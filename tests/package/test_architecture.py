@@ -14,8 +14,8 @@ import pytest
 
 # Design §3, lowest first (types only names array shapes): a room may import itself and the rooms before it.
 ROOMS = (
-    "errors", "types", "resources", "contracts", "book", "outlook", "mandate", "program", "plan", "studies", "ledger",
-    "display", "integrations", "commands", "__main__",
+    "errors", "types", "resources", "quiet", "plugins", "contracts", "book", "outlook", "mandate", "program", "plan",
+    "studies", "ledger", "display", "integrations", "commands", "__main__",
 )  # fmt: skip
 VAGUE = {"utils", "util", "base", "core", "manager", "managers", "helper", "helpers"}
 DATA_SUFFIXES = {".csv", ".toml", ".md", ".yaml", ".json"}

@@ -393,26 +393,26 @@ def test_when_every_solver_fails_there_is_no_plan_and_each_failure_is_named(
 
 @pytest.mark.parametrize("status", ["optimal_inaccurate", "user_limit", "unbounded", "unbounded_inaccurate", None])
 def test_no_status_but_optimal_ever_becomes_a_plan(monkeypatch: pytest.MonkeyPatch, status: str | None) -> None:
-    unpack = cp.Problem.unpack_results
+    unpack = cp.Problem.unpack
 
     def relabelled(self: cp.Problem, *args: Any) -> None:
         unpack(self, *args)  # the values are right, only the status is not
         self._status = status
 
-    monkeypatch.setattr(cp.Problem, "unpack_results", relabelled)
+    monkeypatch.setattr(cp.Problem, "unpack", relabelled)
 
     with pytest.raises(NotSolved, match=f"PIQP: {status}; CLARABEL: {status}"):
         random_question(24).solved()
 
 
 def test_a_false_claim_of_infeasibility_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    unpack = cp.Problem.unpack_results
+    unpack = cp.Problem.unpack
 
     def relabelled(self: cp.Problem, *args: Any) -> None:
         unpack(self, *args)
         self._status = cp.INFEASIBLE
 
-    monkeypatch.setattr(cp.Problem, "unpack_results", relabelled)
+    monkeypatch.setattr(cp.Problem, "unpack", relabelled)
 
     with pytest.raises(NotSolved, match="PIQP: infeasible"):
         random_question(24).solved()

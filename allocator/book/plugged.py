@@ -1,0 +1,58 @@
+"""`[plugins]` of `book.toml`: what other packages add to this book, by name, and what the book must then not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from allocator.book.section import Section
+from allocator.errors import Breach
+from allocator.plugins import breaches_of
+
+if TYPE_CHECKING:
+    from allocator.book.sections import Settings
+
+Parameters = dict[str, Any]
+"""What a plugin is given, as the book writes it; what it means is the plugin's to say."""
+
+
+class PluginsSection(Section):
+    """What other packages add: `[plugins.rules.NAME]` and so on, NAME being theirs, with the parameters it is given."""
+
+    rules: dict[str, Parameters] = Field(default_factory=dict, description="rules, kept and proved like our own")
+    models: dict[str, Parameters] = Field(
+        default_factory=dict, description="one model that makes scenario returns, in the place of [model]"
+    )
+    exporters: dict[str, Parameters] = Field(
+        default_factory=dict, description="parameters of exporters, which `rebalance --export NAME` runs"
+    )
+
+    @model_validator(mode="after")
+    def _one_model(self) -> PluginsSection:
+        if len(self.models) > 1:
+            raise ValueError(f"has {len(self.models)} models, and returns can be made by one; keep one of them")
+        return self
+
+
+def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
+    """Names that mean no plugin or several, and what a plugin cannot stand beside; nothing is imported."""
+    plugins = settings.plugins
+    for kind in ("rules", "models", "exporters"):
+        for name in getattr(plugins, kind):
+            yield from breaches_of(kind, name, "book.toml", f"plugins.{kind}.{_quoted(name)}")
+    for name in plugins.models:
+        if settings.model is not None:
+            rule = "makes scenario returns, and so does [model]"
+            yield Breach("book.toml", None, f"plugins.models.{_quoted(name)}", None, rule, "remove one of them")
+    if settings.horizon.reviews:
+        for kind in ("rules", "models"):
+            for name in getattr(plugins, kind):
+                rule = "speaks of today, and horizon.reviews want what holds at later dates as well"
+                cure = "remove the reviews, or the plugin"
+                yield Breach("book.toml", None, f"plugins.{kind}.{_quoted(name)}", None, rule, cure)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if "." in name else name

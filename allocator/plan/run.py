@@ -1,0 +1,151 @@
+"""A run by its id: made once, whole, from inputs that are written down; asked for again, it is shown and not repeated.
+
+A run is the folder `OUT/ID`. It is written under another name and renamed, so a run that is there is whole. Its
+`run.json` holds what it was made from, file by file, and what it wrote.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from allocator.errors import BadInput, Breach
+
+FORMAT = "allocator.run/1"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
+"""What cron, Airflow and Dagster call their runs; nothing that leaves the folder, hides, or reads as an option."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An id, the folder that is its own, and by name what it is made from: digests of files, options and versions."""
+
+    id: str
+    folder: Path
+    inputs: Mapping[str, str]
+
+
+def run_named(run_id: str, out: Path, inputs: Mapping[str, str]) -> Run:
+    """The run of this id under `out`.
+
+    Raises:
+        BadInput: the id cannot be the name of a folder.
+    """
+    if not _ID.fullmatch(run_id):
+        rule = "must be letters, digits and . _ : + - and begin with a letter or digit"
+        raise BadInput([Breach("--run-id", None, None, run_id, rule, "write for example 2026-11-20")])
+    return Run(run_id, out / run_id, dict(inputs))
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """The plan that the run already made from the same inputs; None where it has not been made.
+
+    Raises:
+        BadInput: it was made from other inputs, or its files are no longer as it wrote them; all that differs.
+    """
+    if not os.path.lexists(run.folder):
+        return None
+    made = _manifest(run)
+    if found := [*_changed(run, made["inputs"]), *_spoiled(run, made["outputs"])]:
+        raise BadInput(found)
+    document: dict[str, Any] = json.loads((run.folder / "plan.json").read_text(encoding="utf-8"))
+    return document
+
+
+def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write the run's files and its run.json as one folder: whole, or not at all.
+
+    Where another process has finished the same run meanwhile, that one stays: the same inputs give the same files.
+
+    Raises:
+        BadInput: the folder cannot be written, or the other process's run was made from other inputs.
+    """
+    outputs = {name: digest(content) for name, content in files.items()}
+    made = {"format": FORMAT, "run_id": run.id, "inputs": dict(sorted(run.inputs.items())), "outputs": outputs}
+    whole = {**files, "run.json": (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()}
+    beside = run.folder.parent / f".writing-{uuid4().hex}"
+    try:
+        beside.mkdir(parents=True)
+        for name, content in whole.items():
+            _write(beside / name, content)
+        _renamed(beside, run)
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror or error}"
+        raise BadInput(
+            [Breach("--out", None, None, str(run.folder), rule, "make room, or name another folder")]
+        ) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return tuple(run.folder / name for name in whole)
+
+
+def digest(content: bytes) -> str:
+    """What tells one content from another."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _renamed(beside: Path, run: Run) -> None:
+    try:
+        beside.rename(run.folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        finished(run)  # another process was faster: the same run, or a refusal
+
+
+def _manifest(run: Run) -> Mapping[str, Any]:
+    path = run.folder / "run.json"
+    try:
+        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        rule = f"is there, and no run of ours: run.json cannot be read ({type(error).__name__})"
+        raise BadInput([_breach(run, rule, "move the folder away, or use another --run-id")]) from None
+    sound = isinstance(made, dict) and made.get("format") == FORMAT and made.get("run_id") == run.id
+    if not sound or not all(isinstance(made.get(name), dict) for name in ("inputs", "outputs")):
+        raise BadInput([_breach(run, "is there, and holds another run", "use another --run-id or --out")])
+    return made
+
+
+def _changed(run: Run, before: Mapping[str, str]) -> Iterator[Breach]:
+    """Every input that is not what the run was made from."""
+    cure = "give the new inputs a --run-id of their own, or put back the old ones"
+    for name in sorted({*before, *run.inputs}):
+        then, now = before.get(name), run.inputs.get(name)
+        if then != now:
+            how = "was not there" if then is None else "is gone and was there" if now is None else "was another"
+            shown = None if now is None or _is_digest(now) else now
+            told = f" ({then})" if then is not None and not _is_digest(then) else ""
+            yield Breach(name, None, None, shown, f"{how}{told} when run '{run.id}' was made", cure)
+
+
+def _spoiled(run: Run, outputs: Mapping[str, str]) -> Iterator[Breach]:
+    """Every file of the run that is missing or not as it was written: it would be handed on as the run's own."""
+    for name, written in outputs.items():
+        path = run.folder / name
+        if not path.is_file() or digest(path.read_bytes()) != written:
+            rule = f"is not what run '{run.id}' wrote"
+            yield Breach(str(path), None, None, None, rule, "restore it, or move the run's folder away to make it anew")
+
+
+def _is_digest(value: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _breach(run: Run, rule: str, cure: str) -> Breach:
+    return Breach("--run-id", None, None, str(run.folder), rule, cure)

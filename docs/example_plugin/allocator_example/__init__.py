@@ -1,0 +1,1 @@
+"""A rule, a model and an exporter for portfolio-allocator, one file each."""

@@ -1,0 +1,199 @@
+"""Allocator as a library: its verbs, pandas in and out, silent, without state of its own, in threads and in workers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import random
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import allocator
+
+BOOKS = ("tests/typed", "data/listed")
+VERBS = ("load", "from_frames", "check", "outlook_of", "rebalance", "rebalance_in_stages", "explain", "stress")
+WORKERS = """
+import json, sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import allocator
+
+def document(book):
+    return json.dumps(allocator.plan_document(allocator.rebalance(allocator.load(book))))
+
+if __name__ == "__main__":
+    books, way = sys.argv[2:], sys.argv[1]
+    if way == "fork":
+        document(books[0])  # the solvers have run, and their threads with them, before there are workers
+    with ProcessPoolExecutor(2, mp_context=get_context(way)) as workers:
+        print(json.dumps(list(workers.map(document, books))))
+"""
+
+
+def document(book: str | Path) -> str:
+    return json.dumps(allocator.plan_document(allocator.rebalance(allocator.load(book))))
+
+
+@pytest.fixture(scope="module")
+def alone(root: Path) -> dict[str, str]:
+    """The plans of both books, made one after the other."""
+    return {book: document(root / book) for book in BOOKS}
+
+
+def test_plans_made_in_threads_at_once_are_those_made_alone_to_the_last_bit(root: Path, alone: dict[str, str]) -> None:
+    filters, errors = list(warnings.filters), np.geterr()
+
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(document, [root / book for book in BOOKS * 3]))
+
+    assert made == [alone[book] for book in BOOKS * 3]
+    assert list(warnings.filters) == filters  # interleaved, one thread's silence could stay behind
+    assert np.geterr() == errors
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_plans_made_in_workers_at_once_are_those_made_alone_to_the_last_bit(
+    root: Path, alone: dict[str, str], tmp_path: Path, way: str
+) -> None:
+    if way == "fork" and not hasattr(os, "fork"):
+        pytest.skip("this system does not fork")
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS, encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, str(script), way, *BOOKS], cwd=root, env=os.environ | {"PYTHONPATH": str(root)},
+        stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=300,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [alone[book] for book in BOOKS]
+
+
+def state() -> dict[str, object]:
+    """What the process shares: every global of ours, contents of containers too, and what belongs to everybody."""
+    ours = {
+        f"{module}.{name}": (id(value), repr(value) if isinstance(value, dict | list | set) else None)
+        for module, loaded in list(sys.modules.items())
+        if module.partition(".")[0] == "allocator"
+        for name, value in vars(loaded).items()
+        if not name.startswith("__")
+    }
+    numbers: Any = np.random.get_state()
+    return ours | {
+        "random": random.getstate(),
+        "numpy": (numbers[1].tobytes(), numbers[2]),
+        "warnings": list(warnings.filters),
+        "errors": np.geterr(),
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+    }
+
+
+def use(root: Path) -> None:
+    book = allocator.load(root / "tests" / "typed")
+    allocator.check(book)
+    allocator.outlook_of(book)
+    allocator.explain(allocator.rebalance(book))
+
+
+def test_using_it_leaves_no_trace_in_the_process(root: Path) -> None:
+    use(root)  # what is imported late is imported now
+    before = state()
+
+    use(root)
+
+    after = state()
+    assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == set()
+
+
+def test_using_it_prints_nothing_and_warns_of_nothing(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        use(root)
+        with pytest.raises(allocator.Infeasible):
+            allocator.rebalance(allocator.load(root / "tests" / "typed", overrides=["mandate.max_weight=0.01"]))
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_outlook_is_called_by_the_name_of_its_room_before_and_after_the_room_is_imported(root: Path) -> None:
+    code = (
+        "import allocator, numpy\n"
+        "book = allocator.load('tests/typed')\n"
+        "first = allocator.outlook(book)\n"
+        "from allocator.outlook.outlook import outlook_of\n"
+        "from allocator import outlook\n"
+        "again = outlook(book)\n"
+        "assert type(first) is type(again) is allocator.Outlook\n"
+        "assert numpy.array_equal(first.returns, outlook_of(book).returns)\n"
+    )
+
+    subprocess.run([sys.executable, "-c", code], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=True)
+
+
+def test_a_check_tells_what_the_holdings_break_and_what_arithmetic_refuses(root: Path) -> None:
+    found = allocator.check(allocator.load(root / "tests" / "typed"))
+
+    assert "NVDA at most 12%" in [reading.label for reading in found.broken]
+    rules = found.rules()
+    assert list(rules.loc[~rules["holds_today"], "rule"]) == [reading.label for reading in found.broken]
+    assert found.document()["rules"] == rules.to_dict("records")
+    with pytest.raises(allocator.Infeasible, match="cannot hold together"):
+        allocator.check(allocator.load(root / "tests" / "typed", overrides=["mandate.max_weight=0.01"]))
+
+
+def test_frames_carry_the_labels_of_the_book_and_add_up(root: Path) -> None:
+    book = allocator.load(root / "tests" / "typed")
+    plan = allocator.rebalance(book)
+
+    weights, orders = allocator.weights_frame(plan), allocator.orders_frame(plan)
+
+    assert list(weights.index) == [*book.instruments, book.cash_instrument]
+    assert weights.sum().to_numpy() == pytest.approx([1.0, 1.0, 1.0])
+    assert weights.loc["NVDA", "before"] == pytest.approx(book.weights[book.instruments.index("NVDA")])
+    assert list(orders["side"]) == [order.side for order in plan.orders]
+    sells = orders[orders["side"] == "sell"].set_index("instrument")
+    assert (sells["weight_after"] < sells["weight_before"]).all()
+
+
+def test_what_an_outlook_says_can_be_a_table_of_a_book_again(root: Path) -> None:
+    book = allocator.load(root / "tests" / "typed")
+    returns = allocator.returns_frame(book, allocator.outlook_of(book))
+    tables = {name: pd.read_csv(root / "tests" / "typed" / f"{name}.csv") for name in ("holdings", "exposures")}
+
+    again = allocator.from_frames(
+        book.settings.model_dump(exclude_unset=True),
+        {**tables, "scenario_returns": returns, "benchmark": pd.read_csv(root / "tests" / "typed" / "benchmark.csv")},
+    )
+
+    assert np.array_equal(allocator.outlook_of(again).returns, allocator.outlook_of(book).returns)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_what_it_raises_and_is_typed(verb: str) -> None:
+    function = getattr(allocator, verb)
+    signature = inspect.signature(function)
+
+    assert "Raises:" in function.__doc__
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(one.annotation is not inspect.Parameter.empty for one in signature.parameters.values())
+
+
+def test_type_checkers_are_told_that_the_package_is_typed(committed: list[Path]) -> None:
+    assert Path("allocator/py.typed") in committed
+
+
+def test_every_public_name_is_there_and_no_other_is() -> None:
+    assert [name for name in allocator.__all__ if not hasattr(allocator, name)] == []
+    with pytest.raises(AttributeError, match="no attribute 'optimise'"):
+        allocator.optimise  # noqa: B018
