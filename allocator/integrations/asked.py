@@ -52,17 +52,19 @@ def targets(book: Book, outlook: Outlook | None = None) -> Targets:
 def weights_after(found: Targets, places: Places) -> Vector:
     """(n,) target weights in the peer's order, fractions of the account after costs; warns of cash without a place."""
     trade = found.target
-    return _given(places, trade.weights, trade.cash / trade.value)
+    _warn_of_cash(places, trade.cash / trade.value)
+    return places.given(trade.weights, trade.cash / trade.value)
 
 
 def weights_bought(found: Targets, places: Places) -> Vector:
     """(n,) the same as fractions of the account before costs, for peers that take costs from cash themselves."""
     trade = found.target
     holdings = trade.values / trade.value_before
-    return _given(places, holdings, 1 - float(holdings.sum()))
+    _warn_of_cash(places, trade.cash / trade.value_before)
+    return places.given(holdings, 1 - float(holdings.sum()))
 
 
-def _given(places: Places, holdings: Vector, cash: float) -> Vector:
+def _warn_of_cash(places: Places, cash: float) -> None:
     if cash > NOISE and not places.knows_cash:
         warnings.warn(
             f"{cash:.2%} of the account stays in {places.cash_instrument}, which is not a name of {places.peer}: the "
@@ -71,7 +73,6 @@ def _given(places: Places, holdings: Vector, cash: float) -> Vector:
             TranslationWarning,
             stacklevel=4,
         )
-    return places.given(holdings, cash)
 
 
 def looks_at_holdings(book: Book) -> bool:

@@ -206,7 +206,7 @@ def _needed(book: Book | None) -> Book:
 
 def _names(fitted: Any) -> Sequence[str]:
     if not hasattr(fitted, "feature_names_in_"):
-        cure = "give a DataFrame with one column a name: by position, labels would be guessed"
+        cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
         raise BadInput([Breach(f"returns from {PEER}", None, None, None, "the columns have no names", cure)])
     return [str(name) for name in fitted.feature_names_in_]
 
