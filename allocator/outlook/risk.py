@@ -80,18 +80,27 @@ def _from_prices(book: Book, settings: RiskSection) -> FactorRisk:
     history = returns_of(book)
     returns, listed = history.returns, history.fully_listed
     per_year = float(settings.periods_per_year or 0.0)
+    words = f"{history.words}; {per_year:g} rows a year"
+    if book.foreign_currencies:
+        words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
+    own = estimated(returns, settings, words).over(per_year)
+    if listed.all():
+        return own
+    return _with_late_listings(book, own, listed)
+
+
+def estimated(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
+    """The risk of one row of (T, N) simple returns, by the method that `settings` names; `words` say wherefrom.
+
+    Raises:
+        BadInput: the method needs scikit-learn, which is not installed.
+    """
     rows, names = returns.shape
     method = settings.method
     if method == "auto":
         method = "statistical_factors" if names > rows / 2 else "ledoit_wolf"
     estimate = _statistical_factors if method == "statistical_factors" else _ledoit_wolf
-    words = f"{history.words}; {per_year:g} rows a year"
-    if book.foreign_currencies:
-        words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
-    own = estimate(returns, settings, words).over(per_year)
-    if listed.all():
-        return own
-    return _with_late_listings(book, own, listed)
+    return estimate(returns, settings, words)
 
 
 def _statistical_factors(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:

@@ -1,0 +1,83 @@
+"""Our program, asked by a peer: verified targets in fractions of the account.
+
+Peers trade fractions, or make whole lots in their own way, so they get the targets that `rebalance` makes
+whole lots of: solved and certified as there, and stopped there.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from allocator.book.book import Book
+from allocator.errors import BadMandate, Breach
+from allocator.integrations.translated import NOISE, Places, TranslationWarning
+from allocator.mandate.counted import locked_names
+from allocator.mandate.prechecks import refuse_hopeless
+from allocator.mandate.rules import limit_in_words
+from allocator.mandate.wanted import cost_rates_of, mandate_of
+from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.plan.given_way import given_way
+from allocator.plan.targets import Targets, targets_of
+from allocator.program.compile import Start
+from allocator.program.solve import Limits
+from allocator.types import Vector
+
+
+def targets(book: Book, outlook: Outlook | None = None) -> Targets:
+    """The verified targets of a book, under its own outlook unless one is given; warns of rules that gave way.
+
+    Raises:
+        BadInput: the price history cannot give a covariance.
+        BadMandate: the objective is one that is decided in stages.
+        Infeasible: the rules cannot hold together; names them and the smallest fix.
+        NotSolved: no solver gave an answer that passes our own checks.
+    """
+    settings = book.settings
+    if settings.in_stages:
+        rule, cure = "is for the tree of decisions, and a peer asks for one period", "choose return_minus_risk"
+        raise BadMandate([Breach("book.toml", None, "mandate.objective", settings.mandate.objective, rule, cure)])
+    outlook = outlook or outlook_of(book)
+    stated = mandate_of(book, outlook)
+    refuse_hopeless(book, outlook)
+    start = Start(book.weights, book.cash / book.value)
+    found = targets_of(
+        book, start, outlook, stated, Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
+    )
+    for one in given_way(found.given, found.mandate.readings(found.target, outlook)):
+        told = f"{limit_in_words(one.stated, one.unit)} became {limit_in_words(one.kept, one.unit)}"
+        warnings.warn(f"{one.label} gave way: {told} (tier {one.tier})", TranslationWarning, stacklevel=3)
+    return found
+
+
+def weights_after(found: Targets, places: Places) -> Vector:
+    """(n,) target weights in the peer's order, fractions of the account after costs; warns of cash without a place."""
+    trade = found.target
+    _warn_of_cash(places, trade.cash / trade.value)
+    return places.given(trade.weights, trade.cash / trade.value)
+
+
+def weights_bought(found: Targets, places: Places) -> Vector:
+    """(n,) the same as fractions of the account before costs, for peers that take costs from cash themselves."""
+    trade = found.target
+    holdings = trade.values / trade.value_before
+    _warn_of_cash(places, trade.cash / trade.value_before)
+    return places.given(holdings, 1 - float(holdings.sum()))
+
+
+def _warn_of_cash(places: Places, cash: float) -> None:
+    if cash > NOISE and not places.knows_cash:
+        warnings.warn(
+            f"{cash:.2%} of the account stays in {places.cash_instrument}, which is not a name of {places.peer}: the "
+            f"weights add up to {1 - cash:.4f}, and {places.peer} counts no return of the rest; give it a column, or "
+            "set mandate.max_cash = 0",
+            TranslationWarning,
+            stacklevel=4,
+        )
+
+
+def looks_at_holdings(book: Book) -> bool:
+    """Whether the targets of a book depend on what is held before: by costs, limits on trades, or names that stay."""
+    mandate, costs = book.settings.mandate, book.settings.costs
+    limited = mandate.max_turnover is not None or mandate.max_participation is not None
+    costly = bool(cost_rates_of(book).any()) or costs.impact > 0 or book.settings.trading.indifference_bps > 0
+    return limited or costly or bool(mandate.locked or locked_names(book))

@@ -1,0 +1,74 @@
+"""bt: our robust program as an Algo, between what selects and what rebalances.
+
+Written against bt 1.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
+from allocator.integrations.asked import targets, weights_bought
+from allocator.integrations.restated import forbidding, holding
+from allocator.integrations.translated import Absent, Places, placed
+
+try:
+    import bt
+except ImportError as error:
+    raise ImportError("allocator.integrations.bt needs bt: pip install 'portfolio-allocator[integrations]'") from error
+
+PEER = "bt"
+
+
+class RobustAllocation(bt.Algo):
+    """Sets `temp["weights"]` to our verified targets, from what the strategy holds at that moment.
+
+        bt.Strategy("robust", [bt.algos.RunQuarterly(), bt.algos.SelectAll(), RobustAllocation(book),
+                               bt.algos.Rebalance()])
+
+    Outlook and mandate are the book's own, at every date; holdings and the account's value are the strategy's. The
+    names are `temp["selected"]`, or the columns of the universe without it. What the weights leave of 1 is the
+    strategy's capital, on which bt counts no return, which is warned of where cash is no column.
+
+    Args:
+        book: what `allocator.load` or `allocator.from_frames` gives.
+        absent: names of the book that are not selected are refused, or what is held of them is sold ("sell").
+
+    Raises:
+        BadInput: names, prices or holdings that do not fit the book; all at once.
+        Infeasible: the rules cannot hold together on that date; the backtest stops there.
+        NotSolved: no solver gave an answer that passes our own checks.
+    """
+
+    def __init__(self, book: Book, *, absent: Absent = "refuse") -> None:
+        super().__init__()
+        self.book = book
+        self.absent = absent
+
+    def __call__(self, target: Any) -> bool:
+        """Read selection, holdings and value of a `bt.Strategy`; write weights; go on."""
+        names = list(target.temp.get("selected", target.universe.columns))
+        places = placed(self.book, names, peer=PEER, absent=self.absent)
+        _refuse_without_price(target, places)
+        held = {name: float(child.weight) for name, child in target.children.items() if child.weight != 0}
+        everywhere = placed(self.book, list(dict.fromkeys([*names, *held])), peer=PEER, absent="sell")
+        holdings, cash = everywhere.taken([held.get(name, 0.0) for name in everywhere.names])
+        book = holding(forbidding(self.book, places), holdings, cash, float(target.value))
+        weights = weights_bought(targets(book), places)
+        target.temp["weights"] = {name: float(w) for name, w in zip(places.names, weights, strict=True) if w > 0}
+        return True
+
+
+def _refuse_without_price(target: Any, places: Places) -> None:
+    prices = target.universe.loc[target.now, list(places.names)]
+    found = [
+        Breach(f"prices from {PEER}", None, str(name), f"{price:g}", f"must be above 0 on {target.now:%Y-%m-%d}",
+               "select only names that have a price, as SelectAll does")
+        for name, price in prices.items()
+        if not (np.isfinite(price) and price > 0)
+    ]  # fmt: skip
+    if found:
+        raise BadInput(found)

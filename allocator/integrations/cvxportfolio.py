@@ -1,0 +1,118 @@
+"""cvxportfolio: our robust program as a policy, our rules as its constraints, our worst case in its objective.
+
+Written against cvxportfolio 1.5, which is GPLv3 and is imported here only, where a user has installed it. Its weights
+have cash last, under a name of its own, and are fractions of the account before costs, which it takes out of cash.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cvxpy as cp
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
+from allocator.integrations.asked import targets, weights_bought
+from allocator.integrations.restated import forbidding, holding
+from allocator.integrations.translated import Absent, Places, placed
+from allocator.integrations.written import Traded, rules_written, worst_case_return
+from allocator.outlook.outlook import outlook_of
+
+try:
+    from cvxportfolio.constraints.base_constraints import Constraint
+    from cvxportfolio.costs import Cost
+    from cvxportfolio.policies import Policy
+except ImportError as error:
+    raise ImportError("allocator.integrations.cvxportfolio needs cvxportfolio: pip install cvxportfolio") from error
+
+PEER = "cvxportfolio"
+
+
+class RobustPolicy(Policy):
+    """Our robust program as a policy: trades to our verified targets, from what is held at that moment.
+
+        cvxportfolio.StockMarketSimulator(market_data=data).backtest(RobustPolicy(book))
+
+    Outlook and mandate are the book's own, at every date; weights and the account's value are the simulator's, whose
+    last name is the book's cash, whatever it is called. The targets leave in cash what the book's own costs will take;
+    where the simulator's take more, cash below zero is refused at the next step: let mandate.min_cash leave room.
+
+    Args:
+        book: what `allocator.load` or `allocator.from_frames` gives.
+        absent: names of the book that are not in the universe are refused, or sold ("sell").
+
+    Raises:
+        BadInput: names or weights that do not fit the book: shorts, borrowed cash; all at once.
+        Infeasible: the rules cannot hold together on that date, with the smallest fix.
+        NotSolved: no solver gave an answer that passes our own checks.
+    """
+
+    def __init__(self, book: Book, *, absent: Absent = "refuse") -> None:
+        self.book = book
+        self.absent = absent
+
+    def values_in_time(
+        self, current_weights: pd.Series[float], current_portfolio_value: float, **kwargs: Any
+    ) -> pd.Series[float]:
+        """Weights after the trades, cash last, from weights before them."""
+        del kwargs
+        places = _placed(self.book, current_weights.index, self.absent)
+        holdings, cash = places.taken(current_weights.to_list())
+        book = holding(forbidding(self.book, places), holdings, cash, float(current_portfolio_value))
+        return pd.Series(weights_bought(targets(book), places), index=current_weights.index)
+
+
+class _OfABook:
+    """What a term of the program and a constraint have in common: a book, and the universe it is compiled for."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._places: Places | None = None
+
+    def initialize_estimator(self, universe: pd.Index, trading_calendar: Any = None, **kwargs: Any) -> None:
+        """Match the universe with the book, by label."""
+        del trading_calendar, kwargs
+        self._places = _placed(self.book, universe, "refuse")
+
+    def _traded(self, w_plus: Any, z: Any) -> Traded:
+        assert self._places is not None
+        order = [self._places.at.index(i) for i in range(self._places.instruments)]
+        return Traded(w_plus[order], w_plus[len(order)], z[order])
+
+
+class Rules(_OfABook, Constraint):
+    """The book's rules as constraints of cvxportfolio's own programs, and no name or cash below zero.
+
+        cvxportfolio.SinglePeriodOptimization(objective, [Rules(book)], include_cash_return=False)
+
+    Every rule of `[mandate]` is there, its limit as a fraction of the account before costs (which is never looser), and
+    what the book's own costs will take is left in cash. A tier means nothing here: no rule gives way.
+    """
+
+    def compile_to_cvxpy(self, w_plus: Any, z: Any, w_plus_minus_w_bm: Any, **kwargs: Any) -> list[cp.Constraint]:
+        """Constraints on the weights after trades."""
+        del w_plus_minus_w_bm, kwargs
+        return rules_written(self.book, outlook_of(self.book), self._traded(w_plus, z))
+
+
+class WorstCaseReturn(_OfABook, Cost):
+    """The worst expected return over the book's set of probabilities, over its horizon: a term to maximise.
+
+    Cash's own return is in it, so that `include_cash_return=False` belongs to the program. Weigh it against
+    cvxportfolio's own terms with care: theirs are per trading period.
+    """
+
+    def compile_to_cvxpy(self, w_plus: Any, z: Any, w_plus_minus_w_bm: Any, **kwargs: Any) -> cp.Expression:
+        """A concave expression of the weights after trades."""
+        del w_plus_minus_w_bm, kwargs
+        return worst_case_return(self.book, outlook_of(self.book), self._traded(w_plus, z))
+
+
+def _placed(book: Book, universe: pd.Index, absent: Absent) -> Places:
+    """The universe matched with the book, its last name being the book's cash."""
+    *names, cash = map(str, universe)
+    if cash in book.instruments:
+        cure = "cvxportfolio's last name is its cash account; add it"
+        raise BadInput([Breach(f"names from {PEER}", None, None, cash, "is an instrument of the book, and last", cure)])
+    return placed(book, [*names, book.cash_instrument], peer=PEER, absent=absent)

@@ -1,0 +1,102 @@
+"""A question made of a table of returns alone: every row a scenario, for a peer that brings no book.
+
+Rows are equally probable scenarios over the horizon of one row, so that all that a mandate weighs (the mean, the worst
+case over probabilities, the charge for risk) is per row. Risk is the covariance of the same rows, estimated as a price
+history's is. There is nothing but the names: cash returns nothing, and max_cash is 0 unless it is stated.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book, from_frames
+from allocator.book.robust import NEEDED
+from allocator.book.sections import RiskSection
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.risk import estimated
+from allocator.types import Matrix
+
+SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver")
+"""Of book.toml; the others say what the rows say here."""
+CASH = "UNINVESTED"
+ESTIMATE = RiskSection(source="prices", window_rows=20, periods_per_year=1.0)
+"""Whose method is auto; the window is all rows that are given."""
+
+
+def book_of(names: Sequence[str], settings: Mapping[str, Any] | None, *, peer: str) -> Book:
+    """A book of `names` that holds nothing but cash, with the sections of book.toml that are given.
+
+    Raises:
+        BadInput: a section is unknown or needs more than rows, or is not of its contract; all at once.
+    """
+    given = dict(settings or {})
+    table = f"settings from {peer}"
+    found = [
+        Breach(table, None, name, None, "cannot be stated without a book", did_you_mean(name, SECTIONS))
+        for name in given
+        if name not in SECTIONS
+    ]
+    kind = given["robust"].get("set") if isinstance(given.get("robust"), Mapping) else None
+    if kind in NEEDED:
+        rule = "needs scenarios that have names and parameters, and rows have none"
+        found.append(Breach(table, None, "robust.set", str(kind), rule, "choose for example kl or total_variation"))
+    mandate = given.pop("mandate", {})
+    if isinstance(mandate, Mapping) and mandate.get("min_worst_scenario_return") is not None:
+        rule, cure = "would make a floor of every row", 'use robust.set = "worst" to look at the worst row'
+        found.append(Breach(table, None, "mandate.min_worst_scenario_return", None, rule, cure))
+    if found:
+        raise BadInput(found)
+    stated = {"mandate": {"max_cash": 0.0, **mandate} if isinstance(mandate, Mapping) else mandate, **given}
+    return _made(tuple(names), json.dumps(stated, default=float), peer)  # a number of numpy's is a number
+
+
+@lru_cache(maxsize=8)
+def _made(names: tuple[str, ...], stated: str, peer: str) -> Book:
+    """The same book for every fold of a walk and most points of a grid: its tables are held to their contracts once."""
+    document = {
+        "book": {"name": f"rows from {peer}", "currency": "USD", "as_of": dt.date(2000, 1, 1)},  # nothing here is dated
+        "scenarios": {"rows": {"probability": 1.0}},
+        "risk": {"source": "exposures", "market_volatility": 1.0},
+    }
+    return from_frames(document | json.loads(stated), _tables(names))
+
+
+def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The tables that every book has, with nothing in them but the names."""
+    everyone, count = [*names, CASH], len(names)
+    holdings = {"account": "rows", "instrument": everyone, "quantity": [0.0] * count + [1e6], "price": 1.0}
+    exposures = {
+        "instrument": everyone,
+        "name": everyone,
+        "issuer": everyone,
+        "bucket": ["neutral"] * count + ["cash"],
+        "beta": 0.0,
+        "idiosyncratic_volatility": [1.0] * count + [0.0],
+        "source": "the rows",
+    }
+    return {
+        "holdings": pd.DataFrame({**holdings, "currency": "USD"}),
+        "exposures": pd.DataFrame(exposures),
+        "scenario_returns": pd.DataFrame({"instrument": everyone, "rows": 0.0}),
+    }
+
+
+def outlook_of_rows(returns: Matrix) -> Outlook:
+    """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one."""
+    rows, _ = returns.shape
+    return Outlook(
+        scenarios=tuple(f"row {row}" for row in range(rows)),
+        probabilities=np.full(rows, 1 / rows),
+        returns=np.ascontiguousarray(returns),
+        cash_returns=np.zeros(rows),
+        risk=estimated(returns, ESTIMATE, f"{rows} rows"),
+        years=1.0,
+    )

@@ -1,0 +1,216 @@
+"""skfolio: our outlook inside their optimizers, and our robust program inside their pipelines.
+
+Written against skfolio 1.12. `fit` of both wants returns, not prices; weights are matched by the names of columns.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved
+from allocator.integrations.asked import looks_at_holdings, targets, weights_after
+from allocator.integrations.history import warn_of_hindsight, warn_of_prices, with_history
+from allocator.integrations.restated import forbidding, holding, restated
+from allocator.integrations.rows import book_of, outlook_of_rows
+from allocator.integrations.translated import (
+    Absent,
+    TranslationWarning,
+    by_name,
+    moments,
+    placed,
+    refuse_prices,
+)
+from allocator.outlook.outlook import outlook_of
+from allocator.types import Matrix, Vector
+
+try:
+    from skfolio.exceptions import OptimizationError
+    from skfolio.optimization import BaseOptimization
+    from skfolio.prior import BasePrior, ReturnDistribution
+    from sklearn.utils.validation import validate_data
+except ImportError as error:
+    raise ImportError(
+        "allocator.integrations.skfolio needs skfolio: pip install 'portfolio-allocator[integrations]'"
+    ) from error
+
+PEER = "skfolio"
+TAIL = 0.05
+"""skfolio's measures of the tail look at the worst 5 % unless told otherwise."""
+
+
+class ScenarioPrior(BasePrior):
+    """Our outlook inside skfolio's optimizers: K scenarios with probabilities as their returns and sample weights.
+
+        MeanRisk(risk_measure=RiskMeasure.CVAR, prior_estimator=ScenarioPrior(allocator.load("data/listed")))
+
+    `fit(X)` reads the names of X's columns, which may be some of the book's instruments and its cash, and no figure of
+    it. `return_distribution_` has `returns` (K, n), `mu` (n,) and `covariance` (n, n) (within scenarios and between
+    them), all simple returns over the book's horizon and not over a row of X: constraints on returns mean that horizon.
+    Scenarios of probability 0 are left out. Warns where there are so few scenarios that measures of the tail coincide.
+
+    Raises:
+        BadInput: there is no book, or a column of X is not a name of it.
+    """
+
+    def __init__(self, book: Book | None = None) -> None:
+        self.book = book
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> ScenarioPrior:
+        """Read the outlook for the names of X (T, n); y and fit_params are not looked at."""
+        del y, fit_params
+        validate_data(self, X)
+        book = _needed(self.book)
+        places = placed(book, _names(self), peer=PEER, absent="sell")
+        outlook = outlook_of(book)
+        possible = outlook.probabilities > 0
+        returns = np.column_stack([outlook.returns, outlook.cash_returns])[possible][:, list(places.at)]
+        probabilities = outlook.probabilities[possible] / outlook.probabilities[possible].sum()
+        self._warn_of_few(probabilities)
+        mean, covariance = moments(outlook, places)
+        self.return_distribution_ = ReturnDistribution(
+            mu=mean,
+            covariance=covariance,
+            returns=returns,
+            sample_weight=probabilities,
+        )
+        return self
+
+    @staticmethod
+    def _warn_of_few(probabilities: Vector) -> None:
+        if len(probabilities) * TAIL < 1:
+            large = int((probabilities >= TAIL).sum())
+            told = f"{len(probabilities)} scenarios, {large} of them with a probability of {TAIL:.0%} or more"
+            means = "where one of these is the worst, CVaR, EVaR and the worst realization are the same number"
+            warnings.warn(f"{told}: {means}; variance and the mean are not affected", TranslationWarning, stacklevel=3)
+
+
+class RobustAllocation(BaseOptimization):
+    """Our robust program as an optimizer of skfolio's: in a Pipeline, WalkForward, GridSearchCV or as a `fallback`.
+
+        RobustAllocation(allocator.load("data/listed"))                   # a book's outlook and mandate
+        RobustAllocation(settings={"robust": {"set": "kl", "radius": 0.02}})      # the rows of X are all there is
+
+    With a `book`, outlook and mandate are the book's, and X (T, n) says which names there are; where its
+    `risk.source` is "prices", the last `window_rows` rows of X are the history that risk is estimated from, in place of
+    the book's own. Without one, each row of X is a scenario, all equally probable, over the horizon of one row
+    (`integrations/rows.py`), and `settings` are sections of book.toml: mandate, robust, costs, trading, groups, solver.
+
+    Args:
+        book: what `allocator.load` or `allocator.from_frames` gives.
+        settings: sections of book.toml, where there is no book.
+        risk_aversion: in place of `mandate.risk_aversion`, for a grid search.
+        radius: in place of `robust.radius`, for a grid search.
+        absent: names of the book that X does not have are refused, or what is held of them is sold ("sell").
+        portfolio_params, fallback, raise_on_failure: as skfolio has them. A fallback also takes over where the input is
+            refused, so that this is warned of.
+        previous_weights: (n,), by name, or one number for all, in X's order; what they leave of 1 is cash. None is what
+            the book holds; without a book, cash.
+
+    `weights_` (n,) are the verified targets before whole lots, fractions of the account after costs, in X's order; they
+    add up to less than 1 where cash is kept and is no column of X, which is warned of.
+
+    Raises:
+        OptimizationError: the rules cannot hold together, with the conflict and the fix, or no verified answer.
+        BadInput: labels, weights or figures that do not fit the book; all at once.
+        BadMandate: an objective that is decided in stages.
+    """
+
+    def __init__(
+        self,
+        book: Book | None = None,
+        settings: Mapping[str, Any] | None = None,
+        risk_aversion: float | None = None,
+        radius: float | None = None,
+        absent: Absent = "refuse",
+        portfolio_params: dict[str, Any] | None = None,
+        fallback: Any = None,
+        previous_weights: Any = None,
+        raise_on_failure: bool = True,
+    ) -> None:
+        super().__init__(
+            portfolio_params=portfolio_params,
+            fallback=fallback,
+            previous_weights=previous_weights,
+            raise_on_failure=raise_on_failure,
+        )
+        self.book = book
+        self.settings = settings
+        self.risk_aversion = risk_aversion
+        self.radius = radius
+        self.absent = absent
+
+    @property
+    def needs_previous_weights(self) -> bool:
+        """Whether what is held before changes the weights: costs, limits on trades, names that stay, or skfolio's."""
+        if super().needs_previous_weights:
+            return True
+        return looks_at_holdings(self._book(["any"]))
+
+    def fit(self, X: Any, y: Any = None) -> RobustAllocation:
+        """Solve for the names of X (T, n) simple returns; y is not looked at."""
+        del y
+        returns = validate_data(self, X, ensure_min_samples=2 if self.book is None else 1)
+        try:
+            self.weights_ = self._weights(np.asarray(returns, dtype=np.float64), X)
+        except (Infeasible, NotSolved) as error:
+            raise OptimizationError(str(error)) from error
+        except (BadInput, BadMandate) as error:
+            if self.fallback is not None or not self.raise_on_failure:
+                told = f"what was asked is refused, and not for want of a solution: {error}"
+                warnings.warn(told, TranslationWarning, stacklevel=4)
+            raise
+        return self
+
+    def _book(self, names: Sequence[str]) -> Book:
+        changes = {("mandate", "risk_aversion"): self.risk_aversion, ("robust", "radius"): self.radius}
+        stated = {place: value for place, value in changes.items() if value is not None}
+        if self.book is not None:
+            if self.settings is not None:
+                cure = "leave one of them out; settings are for rows without a book"
+                raise BadInput([Breach(PEER, None, "settings", None, "the book has settings of its own", cure)])
+            return restated(self.book, stated)
+        return restated(book_of(names, self.settings, peer=PEER), stated)
+
+    def _weights(self, returns: Matrix, X: Any) -> Vector:
+        names = _names(self) if self.book is not None else _any_names(self, returns.shape[1])
+        book = self._book(names)
+        places = placed(book, names, peer=PEER, absent=self.absent)
+        if self.book is not None:
+            refuse_prices(returns, names, peer=PEER)
+            warn_of_hindsight(book, X)
+            outlook = with_history(book, places, returns, peer=PEER)
+        else:
+            warn_of_prices(returns, names, peer=PEER)
+            outlook = outlook_of_rows(returns)
+        if self.previous_weights is not None:
+            held = self.previous_weights
+            if isinstance(held, Mapping):
+                held = by_name(held, names, peer=PEER)
+            elif np.ndim(held) == 0:
+                held = np.full(len(names), float(held))
+            book = holding(book, *places.taken(held))
+        return weights_after(targets(forbidding(book, places), outlook), places)
+
+
+def _needed(book: Book | None) -> Book:
+    if book is None:
+        cure = "give what allocator.load(folder) or allocator.from_frames(…) returns"
+        raise BadInput([Breach(PEER, None, "book", None, "is required: the scenarios are its own", cure)])
+    return book
+
+
+def _names(fitted: Any) -> Sequence[str]:
+    if not hasattr(fitted, "feature_names_in_"):
+        cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
+        raise BadInput([Breach(f"returns from {PEER}", None, None, None, "the columns have no names", cure)])
+    return [str(name) for name in fitted.feature_names_in_]
+
+
+def _any_names(fitted: Any, count: int) -> Sequence[str]:
+    """The names of columns, or skfolio's own words for those that have none."""
+    return _names(fitted) if hasattr(fitted, "feature_names_in_") else [f"x{i}" for i in range(count)]

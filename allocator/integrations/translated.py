@@ -1,0 +1,176 @@
+"""Labels, signs and cash, between a book and a peer: translated here, for all peers, and nowhere else.
+
+A peer's weights are fractions of the account by name, may be negative, and know cash only where it is a name like any
+other. Ours are not negative, cover every name of the book, and say what is cash. Where the two do not meet, it is
+refused by name, or warned of where the peer's figures stay right and only tell less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.outlook.outlook import Outlook
+from allocator.types import Matrix, Vector
+
+NOISE = 1e-8
+"""Of the account: a weight this far below zero, or a sum this far from one, is a peer's rounding."""
+Absent = Literal["refuse", "sell"]
+"""What becomes of the book's names that the peer does not know: refuse them, or sell what is held of them."""
+
+
+class TranslationWarning(UserWarning):
+    """The peer takes the weights, and something that the book says has no place there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where a peer's names stand in a book.
+
+    `at` (n,) are places among the book's instruments, with cash after the last of them; `absent` are the instruments
+    that the peer does not know.
+    """
+
+    peer: str
+    names: tuple[str, ...]
+    cash_instrument: str
+    at: tuple[int, ...]
+    absent: tuple[str, ...]
+    instruments: int
+
+    @property
+    def knows_cash(self) -> bool:
+        """Whether cash is a name of the peer's, like any other."""
+        return self.instruments in self.at
+
+    def taken(self, held: Sequence[float] | Vector) -> tuple[Vector, float]:
+        """(N,) holdings and cash, in fractions of the account, from weights in the peer's order.
+
+        What the weights leave of the account is cash where the peer does not know it, and else must be nothing.
+
+        Raises:
+            BadInput: a weight is negative or not a number, or the weights do not fit into one account.
+        """
+        weights = np.asarray(held, dtype=np.float64)
+        if weights.shape != (len(self.names),):
+            rule = f"there are {weights.size} weights for {len(self.names)} names"
+            raise BadInput([self._breach(None, None, rule, "give one weight a name")])
+        cure = "an account here holds no short position; close it, or leave this book out of a long-short strategy"
+        found = [
+            self._breach(name, f"{weight:g}", "must be a number from 0 to 1", cure)
+            for name, weight in zip(self.names, weights, strict=True)
+            if not -NOISE <= weight <= 1 + NOISE
+        ]
+        total = float(weights.sum())
+        if not found and total > 1 + NOISE:
+            cure = "an account here borrows nothing: scale the weights down to what is held"
+            found.append(self._breach(None, f"{total:.10g}", "weights held must not add up to more than 1", cure))
+        if not found and self.knows_cash and total < 1 - NOISE:
+            rule = f"weights held must add up to 1, for {self.cash_instrument} is one of them"
+            found.append(self._breach(None, f"{total:.10g}", rule, "say how much of it is held"))
+        if found:
+            raise BadInput(found)
+        whole = np.zeros(self.instruments + 1)
+        whole[list(self.at)] = np.maximum(weights, 0.0)
+        if self.knows_cash:
+            return whole[:-1] / whole.sum(), float(whole[-1] / whole.sum())
+        scale = max(float(whole.sum()), 1.0)  # a sum of one and a rounding is one
+        return whole[:-1] / scale, float(1 - (whole[:-1] / scale).sum())
+
+    def given(self, holdings: Vector, cash: float) -> Vector:
+        """(n,) weights in the peer's order, from (N,) holdings and cash; what the peer does not know is left out."""
+        result: Vector = np.append(holdings, cash)[list(self.at)]
+        return result
+
+    def _breach(self, name: str | None, value: str | None, rule: str, cure: str) -> Breach:
+        return Breach(f"weights from {self.peer}", None, name, value, rule, cure)
+
+
+def placed(book: Book, names: Sequence[object], *, peer: str, absent: Absent = "refuse") -> Places:
+    """Match a peer's names with a book's instruments and cash, by label and never by position.
+
+    Raises:
+        BadInput: names that the book does not know, or twice, or instruments of the book that the peer does not know;
+            all at once.
+    """
+    if absent not in ("refuse", "sell"):
+        raise ValueError(f"absent must be 'refuse' or 'sell', not {absent!r}")
+    everyone = (*book.instruments, book.cash_instrument)
+    place = {name: i for i, name in enumerate(everyone)}
+    table = f"names from {peer}"
+    given = [str(name) for name in names]
+    found = [
+        Breach(table, None, None, name, "is not an instrument of the book", did_you_mean(name, everyone))
+        for name in dict.fromkeys(given)
+        if name not in place
+    ]
+    found += [
+        Breach(table, None, None, name, "is there more than once", "keep one of them")
+        for name in dict.fromkeys(given)
+        if given.count(name) > 1
+    ]
+    missing = tuple(name for name in book.instruments if name not in given)
+    if absent == "refuse":
+        cure = "add it, or say absent='sell' to hold nothing of what is not there"
+        found += [Breach(table, None, None, name, "of the book is not there", cure) for name in missing]
+    if found:
+        raise BadInput(found)
+    at = tuple(place[name] for name in given)
+    return Places(peer, tuple(given), book.cash_instrument, at, missing, len(book.instruments))
+
+
+def by_name(weights: Mapping[str, float], names: Sequence[str], *, peer: str) -> Vector:
+    """(n,) weights in the order of `names`, 0 for a name that is not mentioned.
+
+    Raises:
+        BadInput: a weight of a name that is not among them.
+    """
+    table = f"weights from {peer}"
+    found = [
+        Breach(table, None, name, None, "is not one of the names", did_you_mean(name, names))
+        for name in map(str, weights)
+        if name not in names
+    ]
+    if found:
+        raise BadInput(found)
+    return np.array([float(weights.get(name, 0.0)) for name in names])
+
+
+def refuse_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:
+    """Refuse (T, n) figures that cannot be simple returns of something one owns.
+
+    Raises:
+        BadInput: a name loses more than all, or all of its figures are those of prices.
+    """
+    table, found = f"returns from {peer}", []
+    for name, column in zip(names, returns.T, strict=True):
+        if len(column) and float(column.min()) > 0.5:
+            rule, cure = (
+                "these are not returns: none is below 50 %",
+                "are they prices? give simple returns: pct_change()",
+            )
+            found.append(Breach(table, None, name, f"{float(column[0]):g}", rule, cure))
+        elif float(column.min(initial=0.0)) < -1:
+            cure = "are they in percent, or differences of prices? -5 % is -0.05"
+            found.append(Breach(table, None, name, f"{float(column.min()):g}", "must be -1 or more", cure))
+    if found:
+        raise BadInput(found)
+
+
+def moments(outlook: Outlook, places: Places) -> tuple[Vector, Matrix]:
+    """(n,) means and (n, n) covariance in a peer's order over the horizon, cash among them: within and between.
+
+    Between scenarios it is the spread of their means under the belief; cash has no risk within one.
+    """
+    returns, at = np.column_stack([outlook.returns, outlook.cash_returns])[:, list(places.at)], list(places.at)
+    count = places.instruments
+    within = np.zeros((count + 1, count + 1))
+    within[:count, :count] = outlook.risk.loadings @ outlook.risk.loadings.T + np.diag(outlook.risk.specific)
+    mean = outlook.probabilities @ returns
+    apart = returns - mean
+    return mean, within[np.ix_(at, at)] + (apart.T * outlook.probabilities) @ apart

@@ -1,0 +1,104 @@
+"""A mandate as cvxpy expressions of somebody else's weights: every rule, and the worst case over the probabilities.
+
+The other program's weights are fractions of the account before costs, and its cash has not paid them yet. Costs are
+therefore written out: limits from above are taken of what is there before costs or after, whichever is less, so that
+no rule is looser than stated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import BadMandate, Breach
+from allocator.integrations.reached import largest_expected
+from allocator.mandate.guarded import set_of
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.rules import Rows
+from allocator.mandate.wanted import mandate_of
+from allocator.outlook.outlook import Outlook
+from allocator.program.convex import Decision, modelled
+
+
+@dataclass(frozen=True, eq=False)
+class Traded:
+    """Expressions of another program: (N,) `holdings` and `cash` after the trades, (N,) `moved` by them."""
+
+    holdings: Any
+    cash: Any
+    moved: Any
+
+
+def rules_written(book: Book, outlook: Outlook, traded: Traded) -> list[cp.Constraint]:
+    """Every rule of a book's mandate, that nothing is held short, and that cash pays the book's own costs.
+
+    Raises:
+        BadMandate: a rule that is not convex in another program's weights.
+    """
+    mandate = mandate_of(book, outlook)
+    costs = _costs(mandate, traded)
+    constraints = [traded.holdings >= 0, traded.cash - costs >= 0]
+    rows = mandate.rows.on(outlook)
+    if rows.labels:
+        constraints.append(_linear(rows, traded, costs).set_label("rules"))
+    if not mandate.convex_rules:
+        return constraints
+    factors, gains = cp.Variable(outlook.risk.loadings.shape[1]), cp.Variable(len(outlook.scenarios))
+    charged = cp.Variable()
+    constraints += [
+        factors == outlook.risk.loadings.T @ traded.holdings,
+        gains <= outlook.returns @ traded.holdings + _cash_gains(outlook, traded.cash, costs),
+        charged >= costs,
+    ]
+    decision = Decision(traded.holdings, cp.Constant(1.0), factors, gains, charged)
+    for rule in mandate.convex_rules:
+        written = modelled(rule, decision, outlook)
+        written.write(rule, outlook, 1.0)
+        constraints += written.constraints
+    return constraints
+
+
+def worst_case_return(book: Book, outlook: Outlook, traded: Traded) -> cp.Expression:
+    """The worst expected gain over the book's set of probabilities, before costs: concave in the weights.
+
+    Raises:
+        BadMandate: scenario returns may be wrong too, which the term does not say.
+    """
+    if book.settings.robust.return_error != "none":
+        rule, cure = "is not in a worst case over probabilities", "leave it out, or use our own program"
+        raise BadMandate([Breach("book.toml", None, "robust.return_error", None, rule, cure)])
+    gains = outlook.returns @ traded.holdings + outlook.cash_returns * traded.cash
+    return -largest_expected(-gains, set_of(book, outlook), outlook.probabilities)
+
+
+def _costs(mandate: Mandate, traded: Traded) -> Any:
+    """What trading will take out of cash by the book's own rates: convex in what is moved."""
+    moved = cp.abs(traded.moved)
+    costs = mandate.cost_rates @ moved
+    return costs if mandate.impact is None else costs + mandate.impact @ cp.power(moved, 1.5)
+
+
+def _cash_gains(outlook: Outlook, cash: Any, costs: Any) -> Any:
+    """(K,) what cash brings after costs, or before them where it loses: concave, and never more than there is."""
+    earned, lost = np.maximum(outlook.cash_returns, 0.0), np.minimum(outlook.cash_returns, 0.0)
+    return earned * (cash - costs) + lost * cash
+
+
+def _linear(rows: Rows, traded: Traded, costs: Any) -> cp.Constraint:
+    """The linear rules; costs stand where they are convex, and are left out where that only tightens.
+
+    Raises:
+        BadMandate: a rule rewards trading.
+    """
+    if rows.buys.min() < 0 or rows.sells.min() < 0:
+        at = int(np.argmin(np.minimum(rows.buys.min(axis=1).toarray(), rows.sells.min(axis=1).toarray())))
+        rule, cure = "rewards trading, which no other program can say convexly", "leave it out"
+        raise BadMandate([Breach("book.toml", None, "mandate", rows.labels[at], rule, cure)])
+    used = rows.holdings @ traded.holdings + rows.buys @ cp.pos(traded.moved) + rows.sells @ cp.neg(traded.moved)
+    used = used + np.maximum(rows.cash, 0.0) * traded.cash + np.minimum(rows.cash, 0.0) * (traded.cash - costs)
+    more, less = np.maximum(rows.wealth, 0.0), np.minimum(rows.wealth, 0.0)
+    return used <= more * (1 - costs) + less + rows.limit

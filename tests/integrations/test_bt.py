@@ -1,0 +1,113 @@
+"""bt 1.4, installed: the same weights as ours at each rebalancing, and a backtest that goes on with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from allocator.errors import BadInput, Infeasible
+from allocator.integrations.restated import holding
+from allocator.integrations.translated import TranslationWarning
+from allocator.plan.rebalance import rebalance
+from tests.integrations.conftest import asked, ours, peer
+
+INVESTED = {"mandate": {"risk_aversion": 1.0, "max_weight": 0.4, "max_cash": 0.02, "min_cash": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def bt() -> Any:
+    return peer("bt")
+
+
+@pytest.fixture(scope="module")
+def adapter() -> Any:
+    peer("bt")
+    return ours("bt")
+
+
+def backtest(bt: Any, algo: Any, prices: pd.DataFrame, *before: Any, **options: Any) -> tuple[Any, Any]:
+    """A quarterly strategy, and what it ended as."""
+    algos = [bt.algos.RunQuarterly(), *(before or [bt.algos.SelectAll()]), algo, bt.algos.Rebalance()]
+    test = bt.Backtest(bt.Strategy("robust", algos), prices, integer_positions=False, **options)
+    return bt.run(test), test
+
+
+@pytest.mark.filterwarnings("ignore:2.00% of the account stays")  # whole lots of our own API want a little cash
+def test_each_rebalancing_buys_the_targets_of_our_own_api(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, **INVESTED, costs={"commission_bps": 10.0})
+    asked_for: list[tuple[dict[str, float], np.ndarray, float]] = []
+
+    class Recorded(adapter.RobustAllocation):  # type: ignore[misc, name-defined]
+        def __call__(self, target: Any) -> bool:
+            held = np.array([target.children[n].weight if n in target.children else 0.0 for n in book.instruments])
+            done = super().__call__(target)
+            asked_for.append((dict(target.temp["weights"]), held, float(target.value)))
+            return bool(done)
+
+    result, test = backtest(bt, Recorded(book), prices[prices.columns[::-1]])
+
+    assert len(asked_for) >= 4
+    for weights, held, value in asked_for:
+        target = rebalance(holding(book, held, 1 - held.sum(), value)).target
+        ours_now = dict(zip(book.instruments, target.values / target.value_before, strict=True))
+        assert {name: weights.get(name, 0.0) for name in book.instruments} == pytest.approx(ours_now, abs=1e-8)
+    assert np.isfinite(result.stats.loc["cagr", "robust"])
+    traded = test.security_weights.iloc[-1]
+    assert traded.sum() == pytest.approx(0.98, abs=0.02)
+
+
+def test_capital_that_is_kept_as_cash_is_warned_of(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, mandate={"min_cash": 0.3, "max_cash": 0.3, "max_weight": 0.4})
+
+    with pytest.warns(TranslationWarning, match=r"30.00% of the account stays in USD-CASH, which is not a name of bt"):
+        _, test = backtest(bt, adapter.RobustAllocation(book), prices)
+    assert test.security_weights.sum(axis=1).max() < 0.8
+
+
+def test_names_without_a_price_and_unknown_names_are_refused(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, **INVESTED)
+    gone = prices.copy()
+    gone.iloc[:, 0] = np.nan
+
+    with pytest.raises(BadInput, match="select only names that have a price"):
+        backtest(bt, adapter.RobustAllocation(book), gone, bt.algos.SelectAll(include_no_data=True))
+    with pytest.raises(BadInput, match="of the book is not there"):
+        backtest(bt, adapter.RobustAllocation(book), gone)
+    with pytest.raises(BadInput, match="is not an instrument of the book"):
+        backtest(bt, adapter.RobustAllocation(book), prices.rename(columns={prices.columns[0]: "WHO"}))
+
+
+def test_a_short_position_is_refused_and_a_conflict_stops_the_run(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    first, second = prices.columns[:2]
+    book = asked(prices.columns, **INVESTED)
+
+    class Short(bt.Algo):  # type: ignore[misc, name-defined]
+        def __call__(self, target: Any) -> bool:
+            target.rebalance(-0.2, first)
+            target.rebalance(0.5, second)
+            return True
+
+    with pytest.raises(BadInput, match=f"{first}: must be a number from 0 to 1"):
+        backtest(bt, adapter.RobustAllocation(book), prices, bt.algos.SelectAll(), Short())
+    hopeless = asked(prices.columns, mandate={"max_turnover": 0.1, "max_cash": 0.0})
+    with pytest.raises(Infeasible, match="turnover at most 10%"):
+        backtest(bt, adapter.RobustAllocation(hopeless), prices)
+
+
+@pytest.mark.filterwarnings("ignore:2.00% of the account stays")  # as above
+def test_what_is_no_longer_selected_is_sold_where_that_is_asked(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, **INVESTED)
+    last = prices.columns[-1]
+
+    class LaterWithoutLast(bt.Algo):  # type: ignore[misc, name-defined]
+        def __call__(self, target: Any) -> bool:
+            later = target.now > prices.index[100]
+            target.temp["selected"] = [name for name in prices.columns if not (later and name == last)]
+            return True
+
+    _, test = backtest(bt, adapter.RobustAllocation(book, absent="sell"), prices, LaterWithoutLast())
+    assert test.security_weights[last].iloc[80] > 0.01
+    assert test.security_weights[last].iloc[-1] == 0

@@ -1,0 +1,362 @@
+"""skfolio 1.12, installed: the same weights as ours, usable afterwards in everything that skfolio does with them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, BadMandate
+from allocator.integrations.translated import TranslationWarning
+from allocator.plan.rebalance import rebalance
+from tests.books import CASH
+from tests.integrations.conftest import asked, ours, peer
+
+EARLY = dt.date(2010, 1, 4)
+"""A day before all the prices, so that a walk through them knows nothing in advance."""
+INVESTED = {"mandate": {"risk_aversion": 1.0, "max_weight": 0.4, "max_cash": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def skfolio() -> Any:
+    peer("skfolio")
+    return ours("skfolio")
+
+
+def with_cash(returns: pd.DataFrame) -> pd.DataFrame:
+    """Names in another order than the book's, and a column of cash."""
+    return returns[returns.columns[::-1]].assign(**{CASH: 0.0})
+
+
+def by_name(book: Book) -> dict[str, float]:
+    """Our own API's targets."""
+    target = rebalance(book).target
+    return dict(zip(book.instruments, target.weights, strict=True)) | {CASH: target.cash / target.value}
+
+
+def test_weights_are_those_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -> None:
+    book, X = asked(returns.columns, as_of=EARLY, costs={"commission_bps": 20.0}), with_cash(returns)
+    fitted = skfolio.RobustAllocation(book).fit(X)
+
+    expected = by_name(book)
+    assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=1e-8)
+    assert fitted.weights_.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_rows_of_x_are_the_history_where_the_book_takes_risk_from_prices(
+    skfolio: Any, prices: pd.DataFrame, returns: pd.DataFrame
+) -> None:
+    last = prices.index[-1].date()
+    risk = {"source": "prices", "window_rows": 250, "periods_per_year": 252.0}
+    table = prices.rename_axis("date").reset_index()
+    book = asked(returns.columns, as_of=last, risk=risk, prices=table)
+    blind = asked(returns.columns, as_of=last, risk=risk, prices=table.assign(**dict.fromkeys(returns.columns, 1.0)))
+
+    X = with_cash(returns)
+    fitted, same = skfolio.RobustAllocation(book).fit(X), skfolio.RobustAllocation(blind).fit(X)
+    expected = by_name(book)
+    assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=1e-8)
+    assert same.weights_ == pytest.approx(fitted.weights_, abs=1e-8)
+    with pytest.raises(BadInput, match="wants more rows than 100"):
+        skfolio.RobustAllocation(book).fit(X.tail(100))
+
+
+def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -> None:
+    from allocator.book.book import from_frames
+    from allocator.integrations.rows import ESTIMATE
+    from allocator.outlook.risk import estimated
+    from tests.books import exposures, holdings
+
+    X, names = returns.tail(24), list(map(str, returns.columns))
+    risk = estimated(X.to_numpy(), ESTIMATE, "rows")
+    covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
+    mandate, robust = {"risk_aversion": 3.0, "max_cash": 0.02}, {"set": "kl", "radius": 0.05}
+    scenarios = {f"row{k}": [*row, 0.0] for k, row in enumerate(X.to_numpy())}
+    book = from_frames(
+        {
+            "book": {"name": "rows", "currency": "USD", "as_of": EARLY},
+            "scenarios": {name: {"probability": 1 / 24} for name in scenarios},
+            "risk": {"source": "covariance"},
+            "mandate": mandate,
+            "robust": robust,
+        },
+        {
+            "holdings": holdings(tuple(names), 1e6, quantity=0.0),
+            "exposures": exposures(tuple(names)),
+            "scenario_returns": pd.DataFrame({"instrument": [*names, CASH], **scenarios}),
+            "covariance": pd.DataFrame({"instrument": names, **dict(zip(names, covariance, strict=True))}),
+        },
+    )
+    with pytest.warns(TranslationWarning, match="stays in UNINVESTED"):
+        fitted = skfolio.RobustAllocation(settings={"mandate": mandate, "robust": robust}).fit(X)
+
+    expected = by_name(book)
+    assert fitted.weights_ == pytest.approx([expected[name] for name in names], abs=1e-8)
+
+
+def test_without_a_book_and_without_caution_it_is_their_mean_variance(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.moments import LedoitWolf
+    from skfolio.optimization import MeanRisk, ObjectiveFunction
+    from skfolio.prior import EmpiricalPrior
+
+    prior = EmpiricalPrior(covariance_estimator=LedoitWolf())
+    utility = ObjectiveFunction.MAXIMIZE_UTILITY
+    theirs = MeanRisk(objective_function=utility, risk_aversion=5.0, prior_estimator=prior).fit(returns)
+    fitted = skfolio.RobustAllocation(risk_aversion=5.0).fit(returns)
+
+    assert fitted.weights_ == pytest.approx(theirs.weights_, abs=1e-4)
+    assert fitted.weights_.max() < 0.9  # an answer in the interior, not a corner that anything finds
+
+
+def test_a_walk_forward_threads_the_held_weights_and_its_prediction_is_usable(
+    skfolio: Any, returns: pd.DataFrame
+) -> None:
+    from skfolio.model_selection import WalkForward, cross_val_predict
+
+    limit = 0.05
+    risk = {"source": "exposures", "market_volatility": 0.15}
+    sections = {"mandate": {**INVESTED["mandate"], "max_turnover": limit}, "risk": risk}
+    book = asked(returns.columns, as_of=EARLY, cash=0.0, **sections)
+    model = skfolio.RobustAllocation(book)
+    assert model.needs_previous_weights
+    walk = WalkForward(test_size=60, train_size=100)
+    predicted = cross_val_predict(model, returns, cv=walk)
+
+    weights = [portfolio.weights for portfolio in predicted]
+    assert len(weights) == 3
+    held = book.weights
+    for now in weights:
+        assert np.abs(now - held).sum() / 2 == pytest.approx(limit, abs=1e-6)  # the limit binds on every step, once
+        held = now
+    assert np.isfinite([predicted.sharpe_ratio, predicted.max_drawdown]).all()
+    assert len(predicted.returns) == 180
+
+
+@pytest.mark.parametrize(
+    ("sections", "needed"),
+    [
+        ({}, False),
+        ({"costs": {"commission_bps": 1.0}}, True),
+        ({"trading": {"indifference_bps": 1.0}}, True),
+        ({"mandate": {"max_turnover": 0.3}}, True),
+        ({"mandate": {"locked": ["AAA"]}}, True),
+        ({"mandate": {"max_weight": 0.3}}, False),
+    ],
+)
+def test_it_says_honestly_whether_it_needs_previous_weights(
+    skfolio: Any, sections: dict[str, Any], needed: bool
+) -> None:
+    assert skfolio.RobustAllocation(asked(("AAA", "BBB", "CCC"), **sections)).needs_previous_weights is needed
+    assert skfolio.RobustAllocation(
+        asked(("AAA", "BBB", "CCC")), portfolio_params={"weight_drift": True}
+    ).needs_previous_weights
+
+
+def test_previous_weights_are_what_is_held_and_what_they_leave_is_cash(skfolio: Any, returns: pd.DataFrame) -> None:
+    names = list(returns.columns)
+    sections = {"mandate": {"max_turnover": 0.1, "risk_aversion": 1.0}}
+    book = asked(names, as_of=EARLY, **sections)
+    held = {names[1]: 0.3, names[0]: 0.2}
+    with pytest.warns(TranslationWarning, match=f"stays in {CASH}, which is not a name of skfolio"):
+        fitted = skfolio.RobustAllocation(book, previous_weights=held).fit(returns)
+
+    before = np.array([held.get(name, 0.0) for name in names])
+    bought = np.maximum(fitted.weights_ - before, 0).sum()
+    assert bought <= 0.1 + 1e-8
+    assert np.abs(fitted.weights_ - before).max() > 1e-3
+    with pytest.raises(BadInput, match="is not one of the names"):
+        skfolio.RobustAllocation(book, previous_weights={"NVDIA": 0.2}).fit(returns)
+    with pytest.raises(BadInput, match="must be a number from 0 to 1"):
+        skfolio.RobustAllocation(book, previous_weights=[-0.1, *[0.1] * (len(names) - 1)]).fit(returns)
+
+
+def test_a_grid_search_chooses_the_radius_and_predicts(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.model_selection import WalkForward
+    from sklearn.model_selection import GridSearchCV
+
+    book = asked(returns.columns, as_of=EARLY, **INVESTED)
+    grid = GridSearchCV(
+        skfolio.RobustAllocation(book),
+        {"radius": [0.0, 0.2], "risk_aversion": [1.0]},
+        cv=WalkForward(test_size=60, train_size=200),
+        error_score="raise",
+    )
+    found = grid.fit(returns)
+
+    assert np.isfinite(found.cv_results_["mean_test_score"]).all()
+    alone = skfolio.RobustAllocation(book, **found.best_params_).fit(returns)
+    assert found.best_estimator_.weights_ == pytest.approx(alone.weights_, abs=1e-8)
+    cautious = skfolio.RobustAllocation(book, radius=0.25).fit(returns)
+    bold = skfolio.RobustAllocation(book, radius=0.0).fit(returns)
+    assert np.abs(cautious.weights_ - bold.weights_).max() > 1e-3
+    assert found.predict(returns).mean == pytest.approx(float(returns.to_numpy().mean(axis=0) @ alone.weights_))
+
+
+def test_names_that_a_pipeline_drops_are_refused_or_sold(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.pre_selection import DropCorrelated
+    from sklearn.pipeline import Pipeline
+
+    twin = returns.assign(TWIN=returns.iloc[:, 0] * 1.0001)
+    book = asked(twin.columns, as_of=EARLY, **INVESTED)
+
+    def pipe(absent: str) -> Pipeline:
+        steps = [("drop", DropCorrelated(0.99)), ("weigh", skfolio.RobustAllocation(book, absent=absent))]
+        return Pipeline(steps)
+
+    with pytest.raises(BadInput, match=r"set_output\(transform='pandas'\)"):  # else sklearn takes the names away
+        pipe("sell").fit(twin)
+    with pytest.raises(BadInput, match="of the book is not there"):
+        pipe("refuse").set_output(transform="pandas").fit(twin)
+    fitted = pipe("sell").set_output(transform="pandas").fit(twin)
+    assert fitted["weigh"].weights_.shape == (len(returns.columns),)
+    assert fitted["weigh"].weights_.sum() == pytest.approx(1, abs=1e-9)
+    assert fitted.predict(twin).n_assets == len(returns.columns)
+
+
+def test_a_conflict_is_their_error_with_our_text_and_their_fallback_takes_over(
+    skfolio: Any, returns: pd.DataFrame
+) -> None:
+    from skfolio.exceptions import OptimizationError
+    from skfolio.optimization import EqualWeighted
+
+    hopeless = {"mandate": {"max_weight": 0.1, "max_cash": 0.0}}
+    model = skfolio.RobustAllocation(settings=hopeless)
+    with pytest.raises(OptimizationError, match=r"caps add up to 60%.*smallest fix"):
+        model.fit(returns)
+    replaced = model.set_params(fallback=[EqualWeighted()]).fit(returns)
+    assert replaced.weights_ == pytest.approx(1 / len(returns.columns))
+    assert "caps add up to 60%" in replaced.fallback_chain_[0][1]
+    ours_after = EqualWeighted(fallback=[skfolio.RobustAllocation()])
+    assert ours_after.fit(returns).weights_.sum() == pytest.approx(1)
+
+
+def test_a_fallback_that_hides_a_wrong_label_is_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.optimization import EqualWeighted
+
+    book = asked(["NVDIA", *returns.columns[1:]], as_of=EARLY)
+    with pytest.warns(TranslationWarning, match="refused, and not for want of a solution"):
+        skfolio.RobustAllocation(book, fallback=EqualWeighted()).fit(returns)
+
+
+def test_what_does_not_fit_the_book_is_refused_by_name(
+    skfolio: Any, prices: pd.DataFrame, returns: pd.DataFrame
+) -> None:
+    book = asked(returns.columns, as_of=EARLY)
+    model = skfolio.RobustAllocation(book)
+
+    with pytest.raises(BadInput, match="the columns have no names"):
+        model.fit(returns.to_numpy())
+    with pytest.raises(BadInput, match="are they prices"):
+        model.fit(prices)
+    with pytest.raises(BadInput, match="the book has settings of its own"):
+        skfolio.RobustAllocation(book, settings={}).fit(returns)
+    with pytest.raises(BadInput, match=r"did you mean 'mandate'"):
+        skfolio.RobustAllocation(settings={"mandat": {}}).fit(returns)
+    with pytest.raises(BadInput, match="needs scenarios that have names"):
+        skfolio.RobustAllocation(settings={"robust": {"set": "hull"}}).fit(returns)
+    with pytest.raises(BadInput, match="a floor of every row"):
+        skfolio.RobustAllocation(settings={"mandate": {"min_worst_scenario_return": -0.1}}).fit(returns)
+    with pytest.raises(BadMandate, match="is for the tree of decisions"):
+        skfolio.RobustAllocation(settings={"mandate": {"objective": "log"}}).fit(returns)
+    with pytest.raises(ValueError, match="'refuse' or 'sell'"):
+        skfolio.RobustAllocation(book, absent="ignore").fit(returns)
+
+
+def test_prices_without_a_book_and_hindsight_with_one_are_warned_of(
+    skfolio: Any, prices: pd.DataFrame, returns: pd.DataFrame
+) -> None:
+    with pytest.warns(TranslationWarning, match="are they prices"):
+        skfolio.RobustAllocation().fit(prices)
+    with pytest.warns(TranslationWarning, match="what it believes was not known then"):
+        skfolio.RobustAllocation(asked(returns.columns, **INVESTED)).fit(returns)
+
+
+def test_a_rule_that_gives_way_is_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
+    sections = {"mandate": {"max_weight": 0.1, "max_cash": 0.0, "tiers": {"max_weight": 1}}}
+
+    with pytest.warns(TranslationWarning, match=r"gave way: 10% became"):
+        fitted = skfolio.RobustAllocation(settings=sections).fit(returns)
+    assert fitted.weights_.sum() == pytest.approx(1)
+
+
+def test_the_prior_is_our_outlook_in_their_optimizers(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio import RiskMeasure
+    from skfolio.optimization import MeanRisk, ObjectiveFunction
+
+    from allocator.outlook.outlook import outlook_of
+
+    book, X = asked(returns.columns, as_of=EARLY), with_cash(returns).iloc[:, 2:]
+    prior = skfolio.ScenarioPrior(book)
+    told = (
+        "3 scenarios, 3 of them with a probability of 5% or more: .*CVaR, EVaR and the worst realization are the same"
+    )
+    with pytest.warns(TranslationWarning, match=told):
+        found = prior.fit(X).return_distribution_
+    outlook = outlook_of(book)
+    at = [book.instruments.index(name) for name in X.columns[:-1]]
+    assert found.returns == pytest.approx(np.column_stack([outlook.returns[:, at], outlook.cash_returns]))
+    assert found.sample_weight == pytest.approx(outlook.probabilities)
+    assert found.mu == pytest.approx(outlook.probabilities @ found.returns)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TranslationWarning)  # seen above
+        by_tail = {
+            measure: MeanRisk(
+                objective_function=ObjectiveFunction.MINIMIZE_RISK, risk_measure=measure, prior_estimator=prior,
+                max_weights=0.5,
+            ).fit(X).weights_
+            for measure in (RiskMeasure.CVAR, RiskMeasure.WORST_REALIZATION, RiskMeasure.VARIANCE)
+        }  # fmt: skip
+        utility = MeanRisk(
+            objective_function=ObjectiveFunction.MAXIMIZE_UTILITY, risk_aversion=2.0, prior_estimator=prior
+        ).fit(X)
+    assert by_tail[RiskMeasure.CVAR] == pytest.approx(by_tail[RiskMeasure.WORST_REALIZATION], abs=1e-4)
+    assert np.abs(by_tail[RiskMeasure.CVAR] - by_tail[RiskMeasure.VARIANCE]).max() > 1e-2
+    assert utility.predict(X).n_observations == len(X)
+
+
+def test_the_prior_leaves_out_the_impossible_and_refuses_the_unknown(skfolio: Any, returns: pd.DataFrame) -> None:
+    from tests.books import book as plain
+
+    names = tuple(map(str, returns.columns))
+    scenarios = {"likely": [0.1] * len(names), "never": [-0.9] * len(names)}
+    one: Book = plain(names=names, returns=scenarios, probabilities={"likely": 1.0, "never": 0.0})
+    with pytest.warns(TranslationWarning, match="1 scenarios"):
+        assert skfolio.ScenarioPrior(one).fit(returns).return_distribution_.returns.min() == pytest.approx(0.1)
+    with pytest.raises(BadInput, match="is not an instrument of the book"):
+        skfolio.ScenarioPrior(one).fit(returns.rename(columns={names[0]: "WHO"}))
+    with pytest.raises(BadInput, match="is required"):
+        skfolio.ScenarioPrior().fit(returns)
+
+
+def test_a_clone_is_another_estimator_of_the_same_book(skfolio: Any, returns: pd.DataFrame) -> None:
+    import pickle
+
+    from sklearn.base import clone
+
+    book = asked(returns.columns, as_of=EARLY, **INVESTED)
+    model = skfolio.RobustAllocation(book, radius=0.05)
+    first = model.fit(returns).weights_
+
+    assert clone(model).fit(returns).weights_ == pytest.approx(first, abs=1e-12)
+    assert pickle.loads(pickle.dumps(model)).fit(returns).weights_ == pytest.approx(first, abs=1e-12)
+    assert book.settings.robust.radius == 0.1
+    assert book.cash == 1000.0
+
+
+@pytest.mark.filterwarnings("ignore")  # the checks bring figures that are no returns, and warn of much themselves
+def test_it_passes_every_check_of_sklearn_that_an_optimizer_of_theirs_passes(skfolio: Any) -> None:
+    from skfolio.optimization import MeanRisk
+    from sklearn.utils.estimator_checks import check_estimator
+
+    def failed(estimator: Any) -> set[str]:
+        done = check_estimator(estimator, on_skip=None, on_fail=None)
+        assert len(done) > 30
+        return {one["check_name"] for one in done if one["status"] == "failed"}
+
+    assert failed(skfolio.RobustAllocation()) - failed(MeanRisk()) == set()
