@@ -68,7 +68,7 @@ def test_the_price_of_the_rule_is_what_loosening_it_gains() -> None:
     assert (plan().certificate.objective - looser) / 1e-4 * 100 == pytest.approx(price, rel=1e-2)
 
 
-def test_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_are_told_that_the_best_on_paper_burns_money(capsys: pytest.CaptureFixture[str]) -> None:
     show_plan(plan())
     show_explanation(explain(plan()), about(plan(), "N0"))
     said = " ".join(capsys.readouterr().out.split())

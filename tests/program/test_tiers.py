@@ -9,7 +9,9 @@ import pytest
 
 from allocator.errors import Infeasible
 from allocator.mandate.rules import AtLeast, AtMost, Turnover, VolatilityLimit
+from allocator.plan.targets import solved
 from allocator.program.feasibility import Feasibility
+from allocator.program.solve import Program
 from allocator.program.tiers import give_way, lexicographic
 from tests.hopeless import demanding, hopeless
 from tests.questions import Question, question
@@ -96,10 +98,11 @@ def test_a_tier_never_gains_when_an_earlier_one_is_eased_further_than_it_was(see
             assert alone[one] == pytest.approx(before[one], abs=1.1e-4)  # the room that a tier leaves to later ones
 
 
-@pytest.mark.parametrize("seed", [s for s in hopeless(16, first=400) if s % 3])
+@pytest.mark.parametrize("seed", hopeless(16, first=400))
 def test_the_eased_mandate_is_solved_and_certified(seed: int) -> None:
     asked = tiered(seed)
     given = give_way(asked.start, asked.outlook, asked.mandate)
 
     assert given is not None
-    replace(asked, mandate=given.looser(1e-4).eased(asked.mandate)).certified()
+    eased = given.looser(1e-4).eased(asked.mandate)
+    solved(Program(asked.outlook, eased), asked.start, asked.outlook, eased)
