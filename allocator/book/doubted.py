@@ -18,6 +18,11 @@ from allocator.errors import Breach, did_you_mean
 
 _TOPS = {"prior_generalizable": 1.0, "disclosure": 1.0, "hazard": 10.0, "background": 10.0}
 """Of the question's ranges, as [question.ranges] has them; they begin above 0."""
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSection,
+    "horizon": HorizonSection,
+    "scenarios": ScenarioSection,
+}
 _HOLDS = 1e-9
 """How far a value may be outside, relative to the end: a prior is a sum of probabilities."""
 
@@ -90,7 +95,7 @@ def lawful(key: str) -> tuple[float, float, bool, bool]:
     room, _, name = key.partition(".")
     if room == "question":
         return 0.0, _TOPS[name], True, True
-    model: type[BaseModel] = {"model": ModelSection, "horizon": HorizonSection, "scenarios": ScenarioSection}[room]
+    model = _SECTIONS[room]
     name = name.rpartition(".")[2]
     low, high, above, below = float("-inf"), float("inf"), False, False
     schema = model.model_json_schema()["properties"][name]

@@ -18,7 +18,7 @@ from allocator.mandate.ambiguity import (
 )
 from allocator.types import Matrix, Vector
 
-_DOUBLINGS, _HALVINGS = 41, 60
+_STEPS = 80
 
 
 def worst_cases(losses: Matrix, ambiguity: Ambiguity, probabilities: Matrix) -> Vector:
@@ -64,34 +64,44 @@ def _filled(losses: Matrix, probabilities: Matrix, radius: float) -> Vector:
 
 
 def _tilted(losses: Matrix, probabilities: Matrix, radius: float) -> Vector:
-    """Relative entropy: q ∝ p·e^{ϑ·loss} of each draw whose entropy is the radius, all ϑ bisected at once."""
+    """Relative entropy: q ∝ p·e^{ϑ·loss} of each draw whose entropy is the radius, all ϑ at once."""
+    mean = (probabilities * losses).sum(axis=1)
+    if radius < LEAST_RADIUS:
+        return np.asarray(mean)
     possible = probabilities > LEAST_PROBABILITY
     p = np.where(possible, probabilities, 0.0)
     p = p / p.sum(axis=1, keepdims=True)
-    top = np.where(possible, losses, -np.inf).max(axis=1, keepdims=True)
-    spread = top - np.where(possible, losses, np.inf).min(axis=1, keepdims=True)
-    flat = spread[:, 0] <= 1e-15
-    if radius < LEAST_RADIUS:
-        return np.asarray((probabilities * losses).sum(axis=1))
-    scaled = np.where(possible, (losses - top) / np.where(spread > 0, spread, 1.0), 0.0)
+    top = np.where(possible, losses, -np.inf).max(axis=1)
+    spread = top - np.where(possible, losses, np.inf).min(axis=1)
+    scaled = np.where(possible, (losses - top[:, None]) / np.where(spread > 0, spread, 1.0)[:, None], -1.0)
+    whole = -np.log(np.where(possible & (scaled >= 0), p, 0.0).sum(axis=1)) <= radius
+    inner = np.flatnonzero(~whole & (spread > 1e-15))
+    result: Vector = np.where(whole, top, mean)
+    result[inner] = top[inner] + spread[inner] * _mean_at_radius(scaled[inner], p[inner], radius)
+    return result
 
-    def tilt(strength: Vector) -> Matrix:
-        weight = p * np.exp(strength[:, None] * scaled)
-        return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
-    def within(q: Matrix) -> Vector:
-        logs = np.log(np.where(q > 0, q, 1.0) / np.where(q > 0, p, 1.0))
-        return np.asarray((q * logs).sum(axis=1) < radius)
+def _mean_at_radius(scaled: Matrix, p: Matrix, radius: float) -> Vector:
+    """(D,) mean of the losses (from −1 to 0) under the tilt of this entropy, ϑ·mean − ln Σ p e^{ϑ·loss}.
 
-    low, high = np.zeros(len(p)), np.ones(len(p))
-    for _ in range(_DOUBLINGS):
-        inside = within(tilt(high))
-        if not inside.any():
+    It rises with ϑ at ϑ·variance: Newton steps, halved or doubled where they leave what is known to hold the root.
+    """
+    low, high = np.zeros(len(p)), np.full(len(p), np.inf)
+    centre = (p * scaled).sum(axis=1)
+    at = np.sqrt(2 * radius / (p * (scaled - centre[:, None]) ** 2).sum(axis=1))
+    mean = centre
+    for _ in range(_STEPS):
+        weight = p * np.exp(at[:, None] * scaled)
+        total = weight.sum(axis=1)
+        mean = (weight * scaled).sum(axis=1) / total
+        variance = (weight * (scaled - mean[:, None]) ** 2).sum(axis=1) / total
+        lacking = radius - (at * mean - np.log(total))
+        low, high = np.where(lacking > 0, at, low), np.where(lacking > 0, high, at)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = at + lacking / (at * variance)
+        beyond = np.where(np.isinf(high), 2 * at, (low + high) / 2)
+        following = np.where((step > low) & (step < high), step, beyond)
+        if ((np.abs(following - at) <= 1e-12 * at) | (np.abs(lacking) <= 1e-15)).all():
             break
-        low, high = np.where(inside, high, low), np.where(inside, 2 * high, high)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        inside = within(tilt(middle))
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    q = tilt(low)
-    return np.asarray(np.where(flat, (probabilities * losses).sum(axis=1), (q * losses).sum(axis=1)))
+        at = following
+    return np.asarray(mean)

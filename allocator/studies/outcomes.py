@@ -76,7 +76,7 @@ class Gauge:
     def chunk(self) -> int:
         """Draws looked at together."""
         scenarios, names = self.ground.outlook.returns.shape
-        return max(1, CELLS // max(scenarios * names, 1))
+        return max(1, CELLS // max(int(scenarios * names), 1))
 
 
 def gauge_of(ground: Ground, ambiguity: Ambiguity, portfolios: tuple[Portfolio, ...], doubts: Sequence[Doubt]) -> Gauge:

@@ -111,7 +111,10 @@ def replay(book: Book, plan: Plan | StagedPlan | None = None, lengths: Sequence[
         for rows in counted
         if rows >= len(history)
     ]
-    notes += [f"{count} windows left out: {name} has no price at one of their ends" for name, count in untold.items()]
+    notes += [
+        f"{count} windows of a length left out, or more: {name} has no price at one of their ends"
+        for name, count in untold.items()
+    ]
     return Replay(tuple(windows), counted, tuple(notes))
 
 
@@ -147,7 +150,7 @@ def _worst(
     lacking = np.isnan(moves) & (portfolio.holdings != 0)
     for i in np.flatnonzero(lacking.any(axis=0)):
         name = book.instruments[i]
-        untold[name] = max(untold.get(name, 0), int(lacking[:, i].sum()))
+        untold[name] = min(untold.get(name, len(prices)), int(lacking[:, i].sum()))
     told = ~lacking.any(axis=1)
     if not told.any():
         return 0, []
