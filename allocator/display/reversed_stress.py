@@ -81,7 +81,7 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     loss = percents(found.loss)
     doing = sorted((root for root in one.roots if root.value is not None), key=_relative)
     if doing:
-        made = table("one parameter, prices as today", "now", "loses it at", right=("now", "loses it at"))
+        made = table("one parameter, prices as today", "now", "loses at", right=("now", "loses at"))
         for root in doing[:_ROOTS]:
             made.add_row(parameter_name(root.key), f"{root.own:g}", f"{root.value:.4g}")
         out.print(made)

@@ -95,8 +95,9 @@ def measured(gauge: Gauge, drawn: Matrix, kept: int = 0, say: Callable[[int], No
         for at in range(0, len(drawn), gauge.chunk):
             one = drawn[at : at + gauge.chunk]
             found = evaluate(gauge, one)
-            made = _gains(gauge, found)
-            values.append(_values(gauge, found, made))
+            with np.errstate(all="ignore"):  # what is no number is reported as a draw that failed
+                made = _gains(gauge, found)
+                values.append(_values(gauge, found, made))
             gains.append(made)
             if at < kept:
                 returns.append(found.returns[: kept - at].copy())
@@ -116,7 +117,7 @@ def measured(gauge: Gauge, drawn: Matrix, kept: int = 0, say: Callable[[int], No
 
 def evaluate(gauge: Gauge, drawn: Matrix) -> Evaluated:
     """The outlook at each draw of (D, P)."""
-    with np.errstate(all="ignore"):  # what is no number is reported as a draw that failed
+    with np.errstate(all="ignore"):
         return evaluated(gauge.ground, {key: drawn[:, i] for i, key in enumerate(gauge.keys)})
 
 
@@ -145,11 +146,10 @@ def _values(gauge: Gauge, found: Evaluated, gains: Matrix) -> Matrix:
 def _on_news(found: Evaluated, portfolio: Portfolio, left: Vector) -> Vector:
     """(D,) what the portfolio gains on the day that one answer is certain."""
     assert found.market is not None
-    with np.errstate(all="ignore"):
-        growth = 1 + found.returns
-        given = found.market * left
-        given = given / given.sum(axis=1, keepdims=True)
-        before = (found.market[:, None, :] @ growth)[:, 0]
-        after = (given[:, None, :] @ growth)[:, 0]
-        jumps = (after / before) ** found.share[:, None] - 1
+    growth = 1 + found.returns
+    given = found.market * left
+    given = given / given.sum(axis=1, keepdims=True)
+    before = (found.market[:, None, :] @ growth)[:, 0]
+    after = (given[:, None, :] @ growth)[:, 0]
+    jumps = (after / before) ** found.share[:, None] - 1
     return np.asarray(jumps @ portfolio.holdings)

@@ -1,0 +1,64 @@
+"""How long 100 000 draws of the model's parameters take to evaluate, and how much memory: target 3 s and 300 MB.
+
+`python benchmarks/stress_model.py [book] [draws]`; a Latin hypercube, so that exactly so many are drawn. Memory is what
+the process has at most beyond what it had before: the draws, what is kept of them, and all that came on the way.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from allocator.book.folder import load
+from allocator.mandate.ambiguity import Ambiguity
+from allocator.plan.rebalance import rebalance
+from allocator.plan.stages import rebalance_in_stages
+from allocator.studies.draws import drawn
+from allocator.studies.evaluated import ground_of
+from allocator.studies.importance import importance_of
+from allocator.studies.outcomes import gauge_of, measured
+from allocator.studies.portfolios import portfolios_of
+from allocator.studies.ranges import doubts_of
+
+REPEATS = 5
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+def peak() -> float:
+    """The most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(name: str = "listed", draws: int = 100_000) -> None:
+    """Print what was measured."""
+    book = load(DATA / name)
+    ambiguity: Ambiguity
+    if book.settings.in_stages:
+        staged = rebalance_in_stages(book)
+        portfolios, ambiguity = portfolios_of(book, staged), staged.staged.mandates[0].ambiguity
+    else:
+        plan = rebalance(book)
+        portfolios, ambiguity = portfolios_of(book, plan), plan.mandate.ambiguity
+    doubts = doubts_of(book)
+    gauge = gauge_of(ground_of(book), ambiguity, portfolios, doubts)
+    measured(gauge, drawn(doubts, 1000, "latin_hypercube", 0))
+    before, seconds = peak(), []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        measured(gauge, drawn(doubts, draws, "latin_hypercube", 1), kept=4096)
+        seconds.append(time.perf_counter() - began)
+    print(
+        f"{name}: {draws:,} draws of {len(doubts)} parameters, {len(gauge.outcomes)} outcomes: "
+        f"{statistics.median(seconds):.2f} s (slowest {max(seconds):.2f}), {peak() - before:.0f} MB more"
+    )
+    began = time.perf_counter()
+    importance_of(gauge, doubts, seed=1)
+    print(f"{name}: Sobol indices with their bootstrap: {time.perf_counter() - began:.2f} s")
+
+
+if __name__ == "__main__":
+    given = [*sys.argv[1:], *["listed", "100000"][len(sys.argv) - 1 :]]
+    main(given[0], int(given[1]))

@@ -1,0 +1,123 @@
+"""How the studies look: the answer at a glance, at 80 columns and at 60, and never a line that is too wide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from allocator.display.modelled_stress import show_model_stress
+from allocator.display.replayed import show_replay
+from allocator.display.reversed_stress import parameter_name, show_reverse
+from allocator.mandate.mandate import untraded
+from allocator.mandate.rules import Trade
+from allocator.studies.modelled import Failure
+from allocator.studies.parameters import model_stress
+from allocator.studies.replay import replay
+from allocator.studies.reverse import reverse_stress
+from tests.studies.samples import planned, sample, staged
+
+WIDTHS = ("80", "60")
+
+
+@pytest.fixture(params=WIDTHS)
+def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("COLUMNS", request.param)
+    return int(request.param)
+
+
+def printed(capsys: pytest.CaptureFixture[str], width: int) -> str:
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    return " ".join(text.split())
+
+
+def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = planned("listed")
+    show_reverse(reverse_stress(plan.book, plan))
+    text = printed(capsys, width)
+
+    assert "holdings: what would have to happen to lose 10.0%" in text
+    assert "plan: what would have to happen to lose 10.0%" in text
+    assert "market -16.5%" in text
+    assert "No single parameter loses 10.0% at any lawful value (35 tried, one at a time)" in text
+    assert "a stretch" in text
+    if width == 80:
+        assert "1.16 0.51" in text
+
+
+def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = staged()
+    show_reverse(reverse_stress(plan.book, plan))
+    text = printed(capsys, width)
+
+    assert "capacity (proprietary_jevons) 1 0.1314" in text
+    assert "multiple_compression (proprietary_jevons) 0.05 1.04" in text
+    assert "No other single parameter loses 10.0%" in text
+
+
+def test_a_plan_that_holds_is_not_told_twice(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = planned("listed")
+    show_reverse(reverse_stress(plan.book, replace(plan, final=planned_hold())))
+    text = printed(capsys, width)
+
+    assert "plan: what would" not in text
+    assert "The plan is to hold: the same of the plan." in text
+
+
+def planned_hold() -> Trade:
+    return untraded(sample("listed"))
+
+
+def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = planned("listed")
+    draw = np.random.default_rng(0).normal(0, 0.02, (300, len(plan.book.instruments)))
+    days = pd.bdate_range(end="2026-11-20", periods=300)
+    prices = pd.DataFrame(np.exp(draw.cumsum(axis=0)), columns=list(plan.book.instruments), index=days)
+    found = replay(replace(plan.book, price_history=prices), plan)
+    show_replay(found)
+    text = printed(capsys, width)
+
+    for window in found.windows:
+        assert f"{window.rows} {window.portfolio} {window.loss:.1%} {window.start}" in text
+    show_replay(replay(plan.book, plan))
+    assert "None: this book has no price history; add prices.csv." in printed(capsys, width)
+
+
+def test_model_stress_shows_which_parameter_matters(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = planned("listed")
+    found = model_stress(plan.book, plan, 20, redo=4)
+    show_model_stress(found)
+    text = printed(capsys, width)
+
+    assert "Model stress: 32 draws of 25 parameters" in text
+    assert "20 rounded up to a power of two" in text
+    assert "usage_elasticity (generalizable_jevons)" in text
+    assert "announcement_share 0.00" in text
+    assert "what it moves is the day of news" in text
+    assert "Target weights at 4 draws" in text
+    assert "failed" not in text
+
+
+def test_failures_interruptions_and_what_is_not_made_again_are_shown(
+    capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    plan = staged()
+    found = model_stress(plan.book, plan, 16)
+    failures = tuple(Failure(i, "optimised again", "no verified solution", {"a": 1.0}) for i in range(7))
+    show_model_stress(replace(found, interrupted=True, finished=9, failures=failures, importance=None))
+    text = printed(capsys, width)
+
+    assert "Interrupted: 9 of 16 draws were finished." in text
+    assert "7 draws failed" in text
+    assert "And 2 more; each with its parameters in --json." in text
+    assert "The plan is not optimised again: with objective = 'log'" in text
+    assert "Not told: a draw failed, or it was interrupted." in text
+
+
+def test_parameters_are_called_what_people_call_them() -> None:
+    assert parameter_name("model.token_reduction") == "token_reduction"
+    assert parameter_name("scenarios.a.b.usage_elasticity") == "usage_elasticity (a.b)"
+    assert parameter_name("horizon.announcement_share") == "announcement_share"
