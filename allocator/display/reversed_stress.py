@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from allocator.display.console import console, heading, percents, table
-from allocator.studies.reverse import Reversed, ReverseStress, Shift
+from allocator.studies.reversals import Reversed, ReverseStress, Shift
 from allocator.studies.reversed_parameters import Root
 
 _NARROW = 72
@@ -50,6 +50,11 @@ def _show_shifts(out: Console, found: ReverseStress, one: Reversed) -> None:
         else:
             made.add_row(shift.way, sigmas, f"{shift.words}: {takes}")
     out.print(made)
+    if beyond := sorted({name for shift in one.shifts for name in shift.beyond}):
+        out.print(
+            f"Out of reach of a normal market: {', '.join(beyond)} would have to lose more than everything; "
+            "read that row as a direction, not as a size."
+        )
 
 
 def _takes(found: ReverseStress, one: Reversed, shift: Shift) -> str:

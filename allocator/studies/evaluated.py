@@ -177,3 +177,16 @@ def _drawn_scenarios(ground: Ground, values: Mapping[str, Vector]) -> Scenarios:
             changed[name] = np.tile(getattr(ground.scenarios, name), (len(drawn), 1))
         changed[name][:, ground.book.scenarios.index(scenario)] = drawn
     return replace(ground.scenarios, **changed)
+
+
+def joined(first: Evaluated, second: Evaluated) -> Evaluated:
+    """The draws of both, one after the other."""
+    market = None
+    if first.market is not None and second.market is not None:
+        market = np.concatenate([first.market, second.market])
+    return Evaluated(
+        returns=np.concatenate([first.returns, second.returns]),
+        probabilities=np.concatenate([first.probabilities, second.probabilities]),
+        market=market,
+        share=np.concatenate([first.share, second.share]),
+    )

@@ -68,11 +68,17 @@ class Importance:
 
 
 def importance_of(gauge: Gauge, doubts: Sequence[Doubt], seed: int, base: int = BASE) -> Importance | None:
-    """The indices of every outcome; None where a point of the design makes no number, or it was interrupted."""
+    """The indices of every outcome; None where a point of the design makes no number.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; a part of a design has no indices.
+    """
     at_a, at_b, mixed = _design(doubts, base, seed)
     points = np.concatenate([at_a, at_b, *mixed])
     found = measured(gauge, points).values
-    if found.shape[1] < len(points) or not np.isfinite(found).all():
+    if found.shape[1] < len(points):
+        raise KeyboardInterrupt
+    if not np.isfinite(found).all():
         return None
     count, rows = len(doubts), len(found)
     blocks = found.reshape(rows, count + 2, base)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.book.evidence import HYPOTHESES
+from allocator.errors import BadInput
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.worst_cases import worst_cases
-from allocator.studies.evaluated import Evaluated, Ground, evaluated
+from allocator.studies.evaluated import Evaluated, Ground, evaluated, joined
 from allocator.studies.portfolios import PLAN, Portfolio
 from allocator.studies.ranges import Doubt
 from allocator.types import Matrix, Vector
@@ -116,9 +117,21 @@ def measured(gauge: Gauge, drawn: Matrix, kept: int = 0, say: Callable[[int], No
 
 
 def evaluate(gauge: Gauge, drawn: Matrix) -> Evaluated:
-    """The outlook at each draw of (D, P)."""
-    with np.errstate(all="ignore"):
-        return evaluated(gauge.ground, {key: drawn[:, i] for i, key in enumerate(gauge.keys)})
+    """The outlook at each draw of (D, P); no numbers where a draw is beyond what arithmetic can follow."""
+    try:
+        with np.errstate(all="ignore"):
+            return evaluated(gauge.ground, {key: drawn[:, i] for i, key in enumerate(gauge.keys)})
+    except BadInput:  # one of them is: all are refused
+        if len(drawn) == 1:
+            return _nothing(gauge)
+    half = len(drawn) // 2
+    return joined(evaluate(gauge, drawn[:half]), evaluate(gauge, drawn[half:]))
+
+
+def _nothing(gauge: Gauge) -> Evaluated:
+    outlook, now = gauge.ground.outlook, gauge.ground.market[1]
+    returns, beliefs = np.full((1, *outlook.returns.shape), np.nan), np.full((1, len(outlook.scenarios)), np.nan)
+    return Evaluated(returns, beliefs, None if now is None else beliefs, np.full(1, np.nan))
 
 
 def _gains(gauge: Gauge, found: Evaluated) -> Matrix:

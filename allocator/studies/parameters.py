@@ -17,7 +17,7 @@ from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
 from allocator.studies.draws import Method, drawn, rounded
-from allocator.studies.evaluated import Prices, ground_of
+from allocator.studies.evaluated import Evaluated, Prices, ground_of
 from allocator.studies.importance import importance_of
 from allocator.studies.modelled import Failure, ModelStress
 from allocator.studies.outcomes import Gauge, Measured, evaluate, gauge_of, measured
@@ -29,6 +29,8 @@ from allocator.types import Matrix
 SEED = 20261120
 REDONE = 512
 """Draws at which the plan is optimised again, the first of all: a quantile is then right to a few points."""
+MOST = 1_000_000
+"""Draws: what is kept of them is then some hundreds of megabytes."""
 _KEPT_CELLS = 2_000_000
 _KEPT = 4096
 """Draws whose returns by name are kept for quantiles, and how many numbers that may be."""
@@ -114,20 +116,16 @@ def model_stress(
 
 
 def _checked(book: Book, draws: int, redo: int, jobs: int, words: dict[str, str]) -> tuple[Doubt, ...]:
+    counts = (("draws", draws, 2, MOST), ("redo", redo, 0, MOST), ("jobs", jobs, 1, 1024))
     found = [
-        Breach(
-            "model stress", None, name, str(value), f"must be a whole number, {least} or more", "write for example 1000"
-        )
-        for name, value, least in (("draws", draws, 2), ("redo", redo, 0), ("jobs", jobs, 1))
-        if not isinstance(value, int) or value < least
+        Breach("model stress", None, name, str(value), f"must be a whole number from {low} to {high}", "correct it")
+        for name, value, low, high in counts
+        if not isinstance(value, int) or not low <= value <= high
     ]
-    found += [
-        Breach(
-            "model stress", None, name, value, f"must be {' or '.join(_WORDS[name])}", did_you_mean(value, _WORDS[name])
-        )
-        for name, value in words.items()
-        if value not in _WORDS[name]
-    ]
+    for name, value in words.items():
+        if value not in (known := _WORDS[name]):
+            rule, cure = f"must be {' or '.join(known)}", did_you_mean(value, known)
+            found.append(Breach("model stress", None, name, value, rule, cure))
     try:
         doubts = doubts_of(book)
     except BadInput as error:
@@ -139,7 +137,11 @@ def _checked(book: Book, draws: int, redo: int, jobs: int, words: dict[str, str]
 
 def _again(plan: Plan | StagedPlan, gauge: Gauge, values: Matrix, jobs: int, told: _Told) -> Redone:
     assert isinstance(plan, Plan)
-    return redone(Question.of(plan), evaluate(gauge, values), jobs, told.count("optimising again", len(values)))
+
+    def draws(batch: range) -> Evaluated:
+        return evaluate(gauge, values[batch.start : batch.stop])
+
+    return redone(Question.of(plan), len(values), draws, jobs, told.count("optimising again", len(values)))
 
 
 def _today(gauge: Gauge) -> Matrix:

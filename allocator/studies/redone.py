@@ -7,10 +7,13 @@ digit. A draw that has no verified targets is reported, never dropped.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import get_context
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,7 +28,9 @@ from allocator.studies.evaluated import Evaluated
 from allocator.types import Matrix, Vector
 
 BATCH = 32
-"""Draws that a worker is given at once."""
+"""Draws that are evaluated, and given to a worker, at once."""
+Draws: TypeAlias = Callable[[range], Evaluated]
+"""The outlook at some draws, by their indices: asked for batch by batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +59,15 @@ class Redone:
     interrupted: bool = False
 
 
-def redone(question: Question, draws: Evaluated, jobs: int = 1, say: Callable[[int], None] | None = None) -> Redone:
-    """Optimise again at each draw; interrupted, it gives what is finished."""
-    count = len(draws.returns)
-    batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
+def redone(
+    question: Question, count: int, draws: Draws, jobs: int = 1, say: Callable[[int], None] | None = None
+) -> Redone:
+    """Optimise again at each of `count` draws; interrupted, it gives what is finished."""
     weights: dict[int, Vector] = {}
     failed: dict[int, str] = {}
+    interrupted = False
     try:
-        for index, answer in _answers(question, draws, batches, jobs):
+        for index, answer in _answers(question, count, draws, jobs):
             if isinstance(answer, str):
                 failed[index] = answer
             else:
@@ -69,36 +75,52 @@ def redone(question: Question, draws: Evaluated, jobs: int = 1, say: Callable[[i
             if say is not None:
                 say(len(weights) + len(failed))
     except KeyboardInterrupt:
-        return Redone(dict(sorted(weights.items())), dict(sorted(failed.items())), interrupted=True)
-    return Redone(dict(sorted(weights.items())), dict(sorted(failed.items())))
+        interrupted = True
+    return Redone(dict(sorted(weights.items())), dict(sorted(failed.items())), interrupted)
 
 
-def _answers(
-    question: Question, draws: Evaluated, batches: Sequence[range], jobs: int
-) -> Iterator[tuple[int, Vector | str]]:
+def _answers(question: Question, count: int, draws: Draws, jobs: int) -> Iterator[tuple[int, Vector | str]]:
     """The answers as they come."""
+    batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     if jobs <= 1 or len(batches) <= 1:
         program = Program(question.outlook, question.mandate)
         for batch in batches:
-            for index in batch:
-                yield index, targets_at(program, question, draws.returns[index], draws.probabilities[index])
+            found = draws(batch)
+            for at, index in enumerate(batch):
+                yield index, targets_at(program, question, found.returns[at], found.probabilities[at])
         return
-    pool = ProcessPoolExecutor(min(jobs, len(batches)), mp_context=get_context("spawn"))
+    workers = min(jobs, len(batches))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts)
     try:
-        yield from _pooled(pool, question, draws, batches)
+        yield from _pooled(pool, question, batches, draws, 2 * workers)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the one that asks decides what is kept."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _pooled(
-    pool: Executor, question: Question, draws: Evaluated, batches: Sequence[range]
+    pool: Executor, question: Question, batches: Sequence[range], draws: Draws, most: int
 ) -> Iterator[tuple[int, Vector | str]]:
-    asked: dict[Future[list[Vector | str]], range] = {
-        pool.submit(_batch, question, draws.returns[list(batch)], draws.probabilities[list(batch)]): batch
-        for batch in batches
-    }
-    for future in as_completed(asked):
-        yield from zip(asked[future], future.result(), strict=True)
+    """At most so many batches are under way, so that memory does not grow with the number of draws."""
+    asked: dict[Future[list[Vector | str]], range] = {}
+    left = iter(batches)
+    while True:
+        for batch in islice(left, most - len(asked)):
+            found = draws(batch)
+            asked[pool.submit(_batch, question, found.returns, found.probabilities)] = batch
+        if not asked:
+            return
+        done, _ = wait(asked, return_when=FIRST_COMPLETED)
+        for future in done:
+            batch = asked.pop(future)
+            try:
+                yield from zip(batch, future.result(), strict=True)
+            except BrokenExecutor:
+                yield from ((index, "the process that worked on it ended") for index in batch)
 
 
 def _batch(question: Question, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:

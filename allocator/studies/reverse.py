@@ -7,11 +7,7 @@ the horizon, and expected: the mean under what the world would then have to be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
-
 import numpy as np
-import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
@@ -20,149 +16,9 @@ from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
 from allocator.studies.evaluated import ground_of
 from allocator.studies.portfolios import Portfolio, portfolios_of
-from allocator.studies.reversed_parameters import Root, roots_of
+from allocator.studies.reversals import Reversed, ReverseStress, Shift, Way
+from allocator.studies.reversed_parameters import roots_of
 from allocator.studies.tilts import Tilt, by_both, by_markets, by_probabilities
-from allocator.types import Vector
-
-Way: TypeAlias = Literal["probabilities", "markets", "both"]
-
-WORDS = ((1.0, "plausible"), (2.0, "a stretch"), (3.0, "far-fetched"))
-"""What a shift is called that is worth at most so many standard deviations; beyond them `BEYOND`.
-
-A normal mean moved by s standard deviations is ½s² of relative entropy away, so any distance d is worth √(2d) of them:
-1, 2 and 3 are e^-d of 0.61, 0.14 and 0.01.
-"""
-BEYOND, THERE, NEVER = "next to impossible", "already there", "impossible"
-
-
-@dataclass(frozen=True, eq=False)
-class Shift:
-    """One way to lose: the least shift, `distance` of relative entropy from the belief (nats), None where none does it.
-
-    `probabilities` (K,) and `moves` (N,), what is added to every name's mean return over the horizon; `factors` (F,)
-    the risk factors' moves in standard deviations; `market` the market factor's return where risk is from exposures.
-    """
-
-    way: Way
-    distance: float | None
-    probabilities: Vector
-    moves: Vector
-    factors: Vector
-    market: float | None
-    why: str = ""
-    """Why nothing does it."""
-
-    @property
-    def plausibility(self) -> float:
-        """e^-distance, from 1 (nothing has to change) to 0."""
-        return 0.0 if self.distance is None else float(np.exp(-self.distance))
-
-    @property
-    def sigmas(self) -> float | None:
-        """The standard deviations by which a normal mean would be as far away."""
-        return None if self.distance is None else float(np.sqrt(2 * self.distance))
-
-    @property
-    def words(self) -> str:
-        """The plausibility in words, by the thresholds of `WORDS`."""
-        if self.sigmas is None:
-            return NEVER
-        if self.sigmas == 0:
-            return THERE
-        return next((word for most, word in WORDS if self.sigmas <= most), BEYOND)
-
-
-@dataclass(frozen=True, eq=False)
-class Reversed:
-    """One portfolio: its `expected_loss` under the belief, its `largest_loss` over possible scenarios, and the ways."""
-
-    portfolio: Portfolio
-    expected_loss: float
-    largest_loss: float
-    shifts: tuple[Shift, ...]
-    roots: tuple[Root, ...]
-
-    def by(self, way: Way) -> Shift:
-        """The shift of one kind."""
-        return next(shift for shift in self.shifts if shift.way == way)
-
-
-@dataclass(frozen=True, eq=False)
-class ReverseStress:
-    """What would have to happen to lose `loss` of the account, in each portfolio."""
-
-    book: Book
-    outlook: Outlook
-    loss: float
-    portfolios: tuple[Reversed, ...]
-
-    def frame(self) -> pd.DataFrame:
-        """One row a portfolio and way: distance, plausibility, sigmas, words, and the probabilities it takes."""
-        rows = [
-            {
-                "portfolio": one.portfolio.name,
-                "way": shift.way,
-                "distance": shift.distance,
-                "plausibility": shift.plausibility,
-                "sigmas": shift.sigmas,
-                "words": shift.words,
-                "market": shift.market,
-                **dict(zip(self.outlook.scenarios, map(float, shift.probabilities), strict=True)),
-            }
-            for one in self.portfolios
-            for shift in one.shifts
-        ]
-        return pd.DataFrame(rows)
-
-    def moves(self) -> pd.DataFrame:
-        """One row a portfolio, way and name: what is added to the name's mean return over the horizon."""
-        rows = [
-            {"portfolio": one.portfolio.name, "way": shift.way, "instrument": name, "move": float(shift.moves[i])}
-            for one in self.portfolios
-            for shift in one.shifts
-            for i, name in enumerate(self.book.instruments)
-        ]
-        return pd.DataFrame(rows)
-
-    def parameters(self) -> pd.DataFrame:
-        """One row a portfolio and parameter: its own value, the value that loses so much, and what its range does."""
-        rows = [
-            {"portfolio": one.portfolio.name, **vars(root), "change": root.change}
-            for one in self.portfolios
-            for root in one.roots
-        ]
-        columns = ["portfolio", *Root.__dataclass_fields__, "change"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def document(self) -> dict[str, Any]:
-        """The figures as plain data."""
-        return {
-            "loss": self.loss,
-            "portfolios": [
-                {
-                    "portfolio": one.portfolio.name,
-                    "expected_loss": one.expected_loss,
-                    "largest_loss": one.largest_loss,
-                    "shifts": [self._shift(shift) for shift in one.shifts],
-                    "parameters": [vars(root) | {"change": root.change} for root in one.roots],
-                }
-                for one in self.portfolios
-            ],
-        }
-
-    def _shift(self, shift: Shift) -> dict[str, Any]:
-        return {
-            "way": shift.way,
-            "distance": shift.distance,
-            "plausibility": shift.plausibility,
-            "sigmas": shift.sigmas,
-            "words": shift.words,
-            "why": shift.why,
-            "market": shift.market,
-            "factors": list(map(float, shift.factors)),
-            "probabilities": dict(zip(self.outlook.scenarios, map(float, shift.probabilities), strict=True)),
-            "moves": dict(zip(self.book.instruments, map(float, shift.moves), strict=True)),
-        }
 
 
 def reverse_stress(book: Book, plan: Plan | StagedPlan | None = None, loss: float = 0.10) -> ReverseStress:
@@ -221,12 +77,15 @@ def _shift(book: Book, outlook: Outlook, portfolio: Portfolio, way: Way, tilt: T
     market = None
     if section.source == "exposures":  # the one factor is the market, scaled to unit variance over the horizon
         market = float(factors[0]) * float(section.market_volatility or 0.0) * float(np.sqrt(outlook.years))
+    q = outlook.probabilities if tilt is None else tilt.q
+    moves = -strength * risk.covariances(portfolio.holdings)
     return Shift(
         way=way,
         distance=None if tilt is None else tilt.distance,
-        probabilities=outlook.probabilities if tilt is None else tilt.q,
-        moves=-strength * risk.covariances(portfolio.holdings),
+        probabilities=q,
+        moves=moves,
         factors=factors,
         market=market,
         why=never if tilt is None else "",
+        beyond=tuple(np.array(book.instruments)[q @ outlook.returns + moves < -1].tolist()),
     )

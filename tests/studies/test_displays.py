@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,12 @@ def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFix
     assert "a stretch" in text
     if width == 80:
         assert "1.16 0.51" in text
+
+
+def test_a_loss_out_of_a_normal_market_s_reach_is_said(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    show_reverse(reverse_stress(sample("listed"), loss=0.8))
+
+    assert re.search(r"Out of reach of a normal market: [A-Z, ]*CRWV[A-Z, ]* would have to", printed(capsys, width))
 
 
 def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureFixture[str], width: int) -> None:

@@ -81,4 +81,8 @@ def test_a_point_that_makes_no_number_leaves_no_indices(monkeypatch: pytest.Monk
         return values
 
     assert found(monkeypatch, spoil) is None
-    assert found(monkeypatch, lambda values: values[:, :-1]) is None
+
+
+def test_a_part_of_a_design_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        found(monkeypatch, lambda values: values[:, :-1])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 import numpy as np
 import pytest
 
-from allocator.errors import BadInput, NotSolved
+from allocator.errors import BadInput, Breach, NotSolved
 from allocator.mandate.ambiguity import worst_case
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.targets import solved
@@ -121,8 +122,8 @@ def test_every_wrong_wish_is_refused_at_once() -> None:
         model_stress(plan.book, plan, 1, jobs=0, method="sobl")  # type: ignore[arg-type]
 
     assert [str(breach) for breach in refused.value.breaches] == [
-        "model stress draws: must be a whole number, 2 or more (got '1'); write for example 1000",
-        "model stress jobs: must be a whole number, 1 or more (got '0'); write for example 1000",
+        "model stress draws: must be a whole number from 2 to 1000000 (got '1'); correct it",
+        "model stress jobs: must be a whole number from 1 to 1024 (got '0'); correct it",
         "model stress method: must be sobol or latin_hypercube (got 'sobl'); did you mean 'sobol'?",
         "book.toml stress.ranges.token_reduction: does not hold the book's own 2.7 (got '[2, 2.5]'); "
         "widen it to hold that, or correct the value",
@@ -151,6 +152,11 @@ def test_the_table_of_weights_counts_sides_over_the_plans_made_again() -> None:
     assert rows.loc["NVDA", "sold"] == 1
     assert rows.loc["NVDA", "same_side"] == 1
     assert rows["q50"].to_numpy() == pytest.approx(np.median(again, axis=0))
+    sides = [
+        np.sign(np.where(abs(one - found.before) > 1e-4, one - found.before, 0)) for one in (*again, found.planned)
+    ]
+    assert rows["same_side"].to_numpy() == pytest.approx(np.mean(np.array(sides[:-1]) == sides[-1], axis=0))
+    assert 0 < rows["same_side"].mean() < 1
     assert (rows[["bought", "sold", "left"]].sum(axis=1) == 1).all()
 
 
@@ -161,15 +167,21 @@ def questions() -> tuple[Question, Evaluated]:
     return Question.of(plan), evaluated(ground_of(plan.book), {one.key: values[:, i] for i, one in enumerate(doubts)})
 
 
-def at(draws: Evaluated, indices: Any) -> Evaluated:
-    return Evaluated(draws.returns[indices], draws.probabilities[indices], None, draws.share[indices])
+def at(draws: Evaluated, indices: Any) -> Callable[[range], Evaluated]:
+    """The draws with these indices, batch by batch."""
+
+    def batch(some: range) -> Evaluated:
+        own = indices[list(some)]
+        return Evaluated(draws.returns[own], draws.probabilities[own], None, draws.share[own])
+
+    return batch
 
 
 def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
     question, draws = questions()
     order = np.random.default_rng(2).permutation(12)
-    straight = redone.redone(question, at(draws, np.arange(12))).weights
-    shuffled = redone.redone(question, at(draws, order)).weights
+    straight = redone.redone(question, 12, at(draws, np.arange(12))).weights
+    shuffled = redone.redone(question, 12, at(draws, order)).weights
 
     for place, index in enumerate(order):
         np.testing.assert_array_equal(shuffled[place], straight[int(index)])
@@ -177,11 +189,47 @@ def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
 
 def test_two_workers_give_what_one_gives() -> None:
     question, draws = questions()
-    one, two = (redone.redone(question, at(draws, np.arange(40)), jobs) for jobs in (1, 2))
+    one, two = (redone.redone(question, 40, at(draws, np.arange(40)), jobs) for jobs in (1, 2))
 
     assert list(one.weights) == list(two.weights) == list(range(40))
     for index, weights in one.weights.items():
         np.testing.assert_array_equal(two.weights[index], weights)
+
+
+class Dying(Executor):
+    """A pool whose second process ends by itself; it remembers how much was under way at once."""
+
+    def __init__(self) -> None:
+        self.submitted, self.most, self.done = 0, 0, 0
+
+    def submit(self, task: Any, /, *given: Any, **more: Any) -> Future[Any]:
+        del task, more
+        self.submitted += 1
+        future: Future[Any] = Future()
+        if self.submitted == 2:
+            future.set_exception(BrokenExecutor("a process in the pool ended"))
+        else:
+            future.set_result([np.zeros(2)] * len(given[1]))
+        return future
+
+
+def test_draws_whose_process_ends_are_reported_and_batches_are_asked_for_as_they_are_worked_on() -> None:
+    question, draws = questions()
+    asked: list[range] = []
+
+    def batch(some: range) -> Evaluated:
+        asked.append(some)
+        return at(draws, np.arange(64))(some)
+
+    batches = [range(start, start + 8) for start in range(0, 48, 8)]
+    answers = redone._pooled(Dying(), question, batches, batch, 2)
+    first = next(answers)
+    assert len(asked) == 2  # no more is evaluated than is under way
+    told = dict([first, *answers])
+
+    assert {index for index, answer in told.items() if isinstance(answer, str)} == set(range(8, 16))
+    assert told[8] == "the process that worked on it ended"
+    assert asked == batches
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -> None:
@@ -230,6 +278,38 @@ def test_a_draw_without_numbers_is_reported_and_leaves_the_others_alone(monkeypa
     np.testing.assert_array_equal(found.measures[:, rest], whole.measures[:, rest])
     assert list(found.redone.weights) == list(rest)
     json.dumps(found.document(), allow_nan=False)
+
+
+def test_a_draw_that_refuses_its_whole_chunk_is_reported_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = outcomes.evaluated
+
+    def refusing(ground: Any, values: Any) -> Evaluated:
+        if (values.get("question.hazard", np.zeros(1)) > 0.195).any():
+            raise BadInput([Breach("book.toml", None, "question.labs", None, "cannot be computed", "look")])
+        return sound(ground, values)
+
+    whole = stressed(*NARROW, draws=64, redo=0)
+    monkeypatch.setattr(outcomes, "evaluated", refusing)
+    found = stressed(*NARROW, draws=64, redo=0)
+    broken = np.flatnonzero(found.values[:, 1] > 0.195)
+    rest = np.setdiff1d(np.arange(64), broken)
+
+    assert 0 < len(broken) < 10
+    assert [failure.index for failure in found.failures] == list(broken)
+    np.testing.assert_allclose(found.measures[:, rest], whole.measures[:, rest], rtol=0, atol=1e-15)
+
+
+def test_an_interruption_while_measuring_what_matters_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        del arguments
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parameters, "importance_of", interrupted)
+    found = stressed(*NARROW)
+
+    assert found.interrupted
+    assert found.importance is None
+    assert len(found.redone.weights) == 4
 
 
 def test_an_interruption_while_optimising_keeps_what_is_finished_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

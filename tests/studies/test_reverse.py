@@ -14,8 +14,13 @@ from allocator.book.book import Book
 from allocator.errors import BadInput
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
-from allocator.studies.reverse import BEYOND, NEVER, THERE, Reversed, Shift, reverse_stress, shifts_of
+from allocator.studies import reversed_parameters
+from allocator.studies.evaluated import ground_of
+from allocator.studies.portfolios import Portfolio, portfolios_of
+from allocator.studies.reversals import BEYOND, NEVER, THERE, Reversed, Shift
+from allocator.studies.reverse import reverse_stress, shifts_of
 from allocator.studies.reversed_parameters import parameters_of
+from allocator.types import Vector
 from tests.books import book
 from tests.studies.samples import planned, sample, staged
 
@@ -57,7 +62,7 @@ def test_a_loss_that_no_probability_gives_is_said_with_the_maximum() -> None:
 
 
 def test_the_market_s_move_is_the_one_factor_s_and_moves_names_by_beta_and_by_themselves() -> None:
-    found = reverse_stress(sample("listed"))
+    found = reverse_stress(sample("listed", "horizon.months=18"))
     (today,) = found.portfolios
     shift = today.by("markets")
     assert shift.market is not None
@@ -66,10 +71,34 @@ def test_the_market_s_move_is_the_one_factor_s_and_moves_names_by_beta_and_by_th
     strength = -shift.market / (beta @ today.portfolio.holdings * 0.18**2 * found.outlook.years)
 
     assert shift.moves == pytest.approx(beta * shift.market - strength * alone * today.portfolio.holdings)
-    assert shift.factors[0] * 0.18 == pytest.approx(shift.market)
+    assert shift.factors[0] * 0.18 * np.sqrt(1.5) == pytest.approx(shift.market)
     assert shift.sigmas == pytest.approx(
         (0.10 - today.expected_loss) / np.sqrt(found.outlook.risk.variance(today.portfolio.holdings))
     )
+
+
+def test_the_maximum_is_over_scenarios_that_are_possible() -> None:
+    own = book(
+        returns={"never": [-0.9] * 4, "bad": [-0.05] * 4, "good": [0.1] * 4},
+        probabilities={"never": 0.0, "bad": 0.5, "good": 0.5},
+        cash=0.0,
+    )
+    (today,) = reverse_stress(own).portfolios
+
+    assert today.largest_loss == pytest.approx(0.05)
+    assert today.by("probabilities").why == "no probability gives this loss, the maximum is 5.00%"
+    assert today.by("both").probabilities[0] == 0
+
+
+def test_names_that_would_have_to_lose_more_than_everything_are_named() -> None:
+    (today,) = reverse_stress(sample("listed"), loss=0.8).portfolios
+    outlook = outlook_of(sample("listed"))
+    mean = outlook.probabilities @ outlook.returns + today.by("markets").moves
+    named = [name for name, value in zip(sample("listed").instruments, mean, strict=True) if value < -1]
+
+    assert list(today.by("markets").beyond) == named != []
+    assert today.by("probabilities").beyond == ()
+    assert reverse_stress(sample("listed")).portfolios[0].by("markets").beyond == ()
 
 
 def losing(loss: float) -> Book:
@@ -153,7 +182,33 @@ def test_a_parameter_that_does_it_nowhere_has_no_root_and_its_extremes_are_told(
     assert [root.least_loss, root.most_loss] == pytest.approx(sorted(ends))
 
 
-def test_of_two_roots_the_nearer_to_the_book_s_own_value_is_taken() -> None:
+@pytest.mark.parametrize(("peaks", "nearest"), [((0.2, 0.5), 0.5), ((0.9, 1.1), 0.9), ((0.1, 0.2), 0.2)])
+def test_of_several_roots_the_nearest_to_the_book_s_own_value_is_taken(
+    monkeypatch: pytest.MonkeyPatch, peaks: tuple[float, float], nearest: float
+) -> None:
+    def losses(ground: Any, portfolio: Any, key: str, at: Vector) -> Vector:
+        del ground, portfolio, key  # above the loss between the two roots, below it on both sides
+        result: Vector = 0.10 - (at - peaks[0]) * (at - peaks[1])
+        return result
+
+    monkeypatch.setattr(reversed_parameters, "expected_losses", losses)
+    ground = ground_of(sample("listed"), "stay")
+    (portfolio,) = portfolios_of(sample("listed"), None)
+    own = {root.key: root for root in reversed_parameters.roots_of(ground, portfolio, 0.10)}
+
+    assert own["model.adoption_years"].own == 0.75
+    assert own["model.adoption_years"].value == pytest.approx(nearest, abs=1e-7)
+
+
+def test_a_parameter_at_which_the_loss_is_expected_already_stays_where_it_is() -> None:
+    own = sample("listed")
+    short = Portfolio("short", -own.weights, 2.0 - own.cash / own.value)
+    roots = list(reversed_parameters.roots_of(ground_of(own, "stay"), short, 0.01))
+
+    assert [root.change for root in roots] == [0.0] * len(roots)
+
+
+def test_a_root_lies_where_its_parameter_is_lawful() -> None:
     found = reverse_stress(sample("listed"), loss=0.03)
     for one in found.portfolios:
         for root in one.roots:
