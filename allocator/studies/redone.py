@@ -7,12 +7,15 @@ digit. A draw that has no verified targets is reported, never dropped.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait as wait_for
+from threading import Thread
 from typing import TypeAlias
 
 import numpy as np
@@ -90,16 +93,24 @@ def _answers(question: Question, count: int, draws: Draws, jobs: int) -> Iterato
                 yield index, targets_at(program, question, found.returns[at], found.probabilities[at])
         return
     workers = min(jobs, len(batches))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
     try:
         yield from _pooled(pool, question, batches, draws, 2 * workers)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the one that asks decides what is kept."""
+def _begin_worker() -> None:
+    """Ctrl-C reaches every process of a terminal: the one that asks decides what is kept, and workers end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asking = parent_process()
+    assert asking is not None
+
+    def follow() -> None:
+        wait_for([asking.sentinel])
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def _pooled(

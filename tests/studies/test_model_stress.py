@@ -418,10 +418,9 @@ def test_quantiles_and_tables_are_those_of_the_draws() -> None:
 
 
 def test_the_returns_of_the_book_lie_in_the_middle_of_narrow_ranges() -> None:
-    own = sample("note", "stress.ranges.token_reduction=[2.69,2.71]", "stress.ranges.announcement_share=[0.59,0.61]")
-    found = model_stress(own, planned("note"), 16, redo=0)
+    found = stressed("stress.ranges.token_reduction=[2.69,2.71]", redo=0)
 
-    assert found.returns.mean(axis=0) == pytest.approx(outlook_of(own).returns, abs=2e-3)
+    assert found.returns.mean(axis=0) == pytest.approx(outlook_of(found.book).returns, abs=2e-3)
 
 
 def test_the_whole_is_the_same_every_time() -> None:
