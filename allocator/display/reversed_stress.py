@@ -86,9 +86,12 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     loss = percents(found.loss)
     doing = sorted((root for root in one.roots if root.value is not None), key=_relative)
     if doing:
-        made = table("one parameter, prices as today", "now", "loses at", right=("now", "loses at"))
+        wide = out.width >= _NARROW
+        words = ("this is",) if wide else ()
+        made = table("one parameter, prices as today", "now", "loses at", *words, right=("now", "loses at"))
         for root in doing[:_ROOTS]:
-            made.add_row(parameter_name(root.key), f"{root.own:g}", f"{root.value:.4g}")
+            shown = (root.words,) if wide else ()
+            made.add_row(parameter_name(root.key), f"{root.own:g}", f"{root.value:.4g}", *shown)
         out.print(made)
         more = len(doing) - _ROOTS
         if more > 0:

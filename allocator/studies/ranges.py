@@ -55,10 +55,14 @@ def doubts_of(book: Book) -> tuple[Doubt, ...]:
     Raises:
         BadInput: a stated range does not hold the book's own value; all of them at once.
     """
-    settings = book.settings
-    if found := list(breaches_of_own_values(settings)):
+    if found := list(breaches_of_own_values(book.settings)):
         raise BadInput(found)
-    stated = stated_ranges(settings)
+    return doubted(book)
+
+
+def doubted(book: Book) -> tuple[Doubt, ...]:
+    """The same, wherever the book's own values are: a what-if may have moved one out of its range."""
+    stated = stated_ranges(book.settings)
     ranges = stated or dict(_illustrative(book))
     ranges = ranges | {SHARE: ranges.get(SHARE, (0.0, 1.0))}
     return tuple(_doubt(book, key, low, high, key in stated) for key, (low, high) in ranges.items())

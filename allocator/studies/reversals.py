@@ -10,19 +10,12 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
+from allocator.studies.plausibility import NEVER, in_words
 from allocator.studies.portfolios import Portfolio
 from allocator.studies.reversed_parameters import Root
 from allocator.types import Vector
 
 Way: TypeAlias = Literal["probabilities", "markets", "both"]
-
-WORDS = ((1.0, "plausible"), (2.0, "a stretch"), (3.0, "far-fetched"))
-"""What a shift is called that is worth at most so many standard deviations; beyond them `BEYOND`.
-
-A normal mean moved by s standard deviations is ½s² of relative entropy away, so any distance d is worth √(2d) of them:
-1, 2 and 3 are e^-d of 0.61, 0.14 and 0.01.
-"""
-BEYOND, THERE, NEVER = "next to impossible", "already there", "impossible"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +49,8 @@ class Shift:
 
     @property
     def words(self) -> str:
-        """The plausibility in words, by the thresholds of `WORDS`."""
-        if self.sigmas is None:
-            return NEVER
-        if self.sigmas == 0:
-            return THERE
-        return next((word for most, word in WORDS if self.sigmas <= most), BEYOND)
+        """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
+        return NEVER if self.sigmas is None else in_words(self.sigmas)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +107,8 @@ class ReverseStress:
 
     def parameters(self) -> pd.DataFrame:
         """One row a portfolio and parameter: its own value, the value that loses so much, and what its range does."""
-        rows = [
-            {"portfolio": one.portfolio.name, **vars(root), "change": root.change}
-            for one in self.portfolios
-            for root in one.roots
-        ]
-        columns = ["portfolio", *Root.__dataclass_fields__, "change"]
-        return pd.DataFrame(rows, columns=columns)
+        rows = [{"portfolio": one.portfolio.name} | root.document() for one in self.portfolios for root in one.roots]
+        return pd.DataFrame(rows, columns=["portfolio", *Root.__dataclass_fields__, "change", "reach", "words"])
 
     def document(self) -> dict[str, Any]:
         """The figures as plain data."""
@@ -136,7 +120,7 @@ class ReverseStress:
                     "expected_loss": one.expected_loss,
                     "largest_loss": one.largest_loss,
                     "shifts": [self._shift(shift) for shift in one.shifts],
-                    "parameters": [vars(root) | {"change": root.change} for root in one.roots],
+                    "parameters": [root.document() for root in one.roots],
                 }
                 for one in self.portfolios
             ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from allocator.book.doubted import lawful, own_values
 from allocator.book.evidence import PARAMETERS
 from allocator.book.question import ModelSection
 from allocator.studies.evaluated import Ground, evaluated
+from allocator.studies.plausibility import BEYOND, NEVER, UNKNOWN, in_words
 from allocator.studies.portfolios import Portfolio
+from allocator.studies.ranges import doubted
 from allocator.types import Vector
 
 _STEPS = 129
@@ -30,6 +33,8 @@ _OPEN = 1e-4
 class Root:
     """The `value` of a parameter, nearest to its `own`, at which the loss is expected; None where none in its lawful
     range from `lowest` to `highest` does it, over which the expected loss goes from `least_loss` to `most_loss`.
+
+    `low` and `high` are the range that model stress varies it over; None where it does not.
     """
 
     key: str
@@ -39,11 +44,37 @@ class Root:
     highest: float
     least_loss: float
     most_loss: float
+    low: float | None = None
+    high: float | None = None
 
     @property
     def change(self) -> float | None:
         """The value less the book's own."""
         return None if self.value is None else self.value - self.own
+
+    @property
+    def reach(self) -> float | None:
+        """The change in ways from the book's own value to the end of its range: up to 1 lies inside.
+
+        None without a value or a range, or where the range does not go that way at all.
+        """
+        if self.change is None or self.low is None or self.high is None:
+            return None
+        way = self.high - self.own if self.change > 0 else self.own - self.low
+        return 0.0 if self.change == 0 else abs(self.change) / way if way > 0 else None
+
+    @property
+    def words(self) -> str:
+        """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
+        if self.value is None:
+            return NEVER
+        if self.low is None:
+            return UNKNOWN
+        return BEYOND if self.reach is None else in_words(self.reach)
+
+    def document(self) -> dict[str, Any]:
+        """The root as plain data."""
+        return vars(self) | {"change": self.change, "reach": self.reach, "words": self.words}
 
 
 def parameters_of(book: Book) -> tuple[str, ...]:
@@ -56,6 +87,7 @@ def parameters_of(book: Book) -> tuple[str, ...]:
 
 def roots_of(ground: Ground, portfolio: Portfolio, loss: float) -> Iterator[Root]:
     """The root of each parameter in turn; `ground` has prices that stay."""
+    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in doubted(ground.book)}
     for key in parameters_of(ground.book):
         (own,) = own_values(ground.book.settings, key)
         at = _places(key, own)
@@ -68,6 +100,8 @@ def roots_of(ground: Ground, portfolio: Portfolio, loss: float) -> Iterator[Root
             highest=float(at[-1]),
             least_loss=float(np.nanmin(losses)),
             most_loss=float(np.nanmax(losses)),
+            low=ranges[key][0] if key in ranges else None,
+            high=ranges[key][1] if key in ranges else None,
         )
 
 

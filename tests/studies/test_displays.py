@@ -63,6 +63,8 @@ def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureF
     assert "capacity (proprietary_jevons) 1 0.1314" in text
     assert "multiple_compression (proprietary_jevons) 0.05 1.04" in text
     assert "No other single parameter loses 10.0%" in text
+    if width == 80:
+        assert "capacity (proprietary_jevons) 1 0.1314 no range is stated" in text
 
 
 def test_a_plan_that_holds_is_not_told_twice(capsys: pytest.CaptureFixture[str], width: int) -> None:

@@ -16,10 +16,11 @@ from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
 from allocator.studies import reversed_parameters
 from allocator.studies.evaluated import ground_of
+from allocator.studies.plausibility import BEYOND, NEVER, THERE, UNKNOWN
 from allocator.studies.portfolios import Portfolio, portfolios_of
-from allocator.studies.reversals import BEYOND, NEVER, THERE, Reversed, Shift
+from allocator.studies.reversals import Reversed, Shift
 from allocator.studies.reverse import reverse_stress, shifts_of
-from allocator.studies.reversed_parameters import parameters_of
+from allocator.studies.reversed_parameters import Root, parameters_of
 from allocator.types import Vector
 from tests.books import book
 from tests.studies.samples import planned, sample, staged
@@ -169,6 +170,41 @@ def test_the_root_of_a_parameter_is_brent_s_with_the_book_read_anew() -> None:
     assert root.value == pytest.approx(exact, abs=1e-8)
     assert root.change == pytest.approx(exact - 0.05, abs=1e-8)
     assert root.least_loss < today.expected_loss < 0.10 < root.most_loss
+
+
+@pytest.mark.parametrize(
+    ("value", "reach", "words"),
+    [
+        (1.25, 0.5, "plausible"),
+        (2.0, 2.0, "a stretch"),
+        (0.75, 2.5, "far-fetched"),
+        (0.5, 5.0, BEYOND),
+        (1.0, 0.0, THERE),
+        (None, None, NEVER),
+    ],
+)
+def test_a_parameter_s_plausibility_is_how_far_it_goes_beside_its_range(
+    value: float | None, reach: float | None, words: str
+) -> None:
+    root = Root("model.adoption_years", 1.0, value, 0.0, 50.0, 0.0, 0.2, low=0.9, high=1.5)
+
+    assert root.reach == (None if reach is None else pytest.approx(reach))
+    assert root.words == words
+    if value is not None:
+        assert replace(root, low=None, high=None).words == (UNKNOWN if value else NEVER)
+
+
+def test_a_range_that_does_not_go_that_way_makes_a_parameter_next_to_impossible() -> None:
+    root = Root("model.training_reduction", 10.0, 12.0, 1.0, 1000.0, 0.0, 0.2, low=3.0, high=10.0)
+
+    assert (root.reach, root.words) == (None, BEYOND)
+
+
+def test_a_what_if_out_of_its_range_is_no_obstacle_to_reverse_stress() -> None:
+    moved = reverse_stress(sample("note", "model.token_reduction=4.0"))
+    token = next(root for root in moved.portfolios[0].roots if root.key == "model.token_reduction")
+
+    assert (token.own, token.low, token.high) == (4.0, 2.07, 2.71)
 
 
 def test_a_parameter_that_does_it_nowhere_has_no_root_and_its_extremes_are_told() -> None:
