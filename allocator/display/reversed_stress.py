@@ -99,10 +99,11 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     none = [root for root in one.roots if root.value is None]
     if none:
         worst = max(none, key=lambda root: root.most_loss)
-        end, nobody = "a loss" if worst.most_loss > 0 else "a gain", "No other" if doing else "No"
+        most, nobody = percents(abs(worst.most_loss)), "No other" if doing else "No"
+        left = f"loses {most} at most" if worst.most_loss > 0 else f"still leaves a gain of {most}"
         out.print(
             f"{nobody} single parameter loses {loss} at any lawful value ({len(none)} tried, one at a time); "
-            f"the worst, {parameter_name(worst.key)}, makes {end} of {percents(abs(worst.most_loss))} at most."
+            f"the worst, {parameter_name(worst.key)}, {left}."
         )
 
 

@@ -44,6 +44,7 @@ def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFix
     assert "plan: what would have to happen to lose 10.0%" in text
     assert "market -16.5%" in text
     assert "No single parameter loses 10.0% at any lawful value (35 tried, one at a time)" in text
+    assert "the worst, multiple_compression (proprietary_jevons), loses 9.1% at most" in text
     assert "a stretch" in text
     if width == 80:
         assert "1.16 0.51" in text
