@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble, breaches_of_tables
-from allocator.book.sections import Settings, TablesSection
+from allocator.book.sections import Settings, SourceTable, TablesSection
 from allocator.book.settings import placed, read_settings
+from allocator.book.sourced import read_source
 from allocator.book.tables import SUFFIXES, RawTable, read_table
 from allocator.errors import BadInput, Breach, did_you_mean
 
@@ -87,11 +88,12 @@ def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], 
     raw: dict[str, RawTable] = {}
     breaches: list[Breach] = []
     for name in REQUIRED + OPTIONAL:
-        path = place / getattr(tables, name)
-        if name in OPTIONAL and name not in tables.model_fields_set and not os.path.lexists(path):
-            continue
+        where = getattr(tables, name)
         try:
-            raw[name] = read_table(path, getattr(tables, name))
+            if isinstance(where, SourceTable):
+                raw[name] = read_source(name, where, place)
+            elif name in REQUIRED or name in tables.model_fields_set or os.path.lexists(place / where):
+                raw[name] = read_table(place / where, where)
         except BadInput as error:
             breaches += error.breaches
     return raw, breaches
@@ -99,7 +101,7 @@ def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], 
 
 def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
     """A table whose name nobody reads is a misspelt table: neither `benchmrk.csv` nor `prices.parquet` may vanish."""
-    known = {getattr(tables, name) for name in REQUIRED + OPTIONAL}
+    known = {where for name in REQUIRED + OPTIONAL if isinstance(where := getattr(tables, name), str)}
     read = {os.path.normpath(place / name) for name in known}
     return [
         Breach(path.name, None, None, None, "no table of a book has this name", _stranger_cure(path, known))

@@ -54,5 +54,17 @@ def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
                 yield Breach("book.toml", None, f"plugins.{kind}.{_quoted(name)}", None, rule, cure)
 
 
+def used_by(settings: Settings) -> dict[str, set[str]]:
+    """The plugins that a book names, by kind; an exporter is named where it has parameters."""
+    plugins, tables = settings.plugins, vars(settings.tables).values()
+    return {
+        "rules": set(plugins.rules),
+        "models": set(plugins.models),
+        "exporters": set(plugins.exporters),
+        "sources": {table.source for table in tables if not isinstance(table, str)},
+        "commands": set(),
+    }
+
+
 def _quoted(name: str) -> str:
     return f'"{name}"' if "." in name else name

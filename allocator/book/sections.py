@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from allocator.book.doubts import StressSection
-from allocator.book.plugged import PluginsSection
+from allocator.book.plugged import Parameters, PluginsSection
 from allocator.book.question import MarketSection, ModelSection, QuestionSection
 from allocator.book.robust import RobustSection
 from allocator.book.section import Day, Fraction, NonNegative, Positive, Section
@@ -141,18 +141,35 @@ FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra
 """A file, relative to the book's folder."""
 
 
-class TablesSection(Section):
-    """Where the tables are, relative to the book's folder: .csv, .parquet or .xlsx."""
+class SourceTable(Section):
+    """A table that another package reads: the name of its source, and what the source is given."""
 
-    holdings: FileName = "holdings.csv"
-    exposures: FileName = "exposures.csv"
-    scenario_returns: FileName = "scenario_returns.csv"
-    prices: FileName = "prices.csv"
-    covariance: FileName = "covariance.csv"
-    benchmark: FileName = "benchmark.csv"
-    factors: FileName = "factors.csv"
-    fx: FileName = "fx.csv"
-    signals: FileName = "signals.csv"
+    source: str = Field(min_length=1)
+    parameters: Parameters = Field(default_factory=dict)
+
+
+def _kind_of_table(given: object) -> str:
+    return "source" if isinstance(given, dict | SourceTable) else "file"
+
+
+Table = Annotated[
+    Annotated[FileName, Tag("file")] | Annotated[SourceTable, Tag("source")], Discriminator(_kind_of_table)
+]
+"""A file, or a table that another package reads: `{ source = "NAME", parameters = { … } }`."""
+
+
+class TablesSection(Section):
+    """Where the tables are: .csv, .parquet or .xlsx relative to the book's folder, or a source of another package."""
+
+    holdings: Table = "holdings.csv"
+    exposures: Table = "exposures.csv"
+    scenario_returns: Table = "scenario_returns.csv"
+    prices: Table = "prices.csv"
+    covariance: Table = "covariance.csv"
+    benchmark: Table = "benchmark.csv"
+    factors: Table = "factors.csv"
+    fx: Table = "fx.csv"
+    signals: Table = "signals.csv"
 
 
 def _kind_of_group(given: object) -> str | None:

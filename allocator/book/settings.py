@@ -198,8 +198,8 @@ _CURES = {
 
 def _breach(item: Any, source: str) -> Breach:
     place = tuple(str(part) for part in item["loc"])
-    if place[0] == "groups":
-        place = place[:2] + place[3:]  # without the kind of group, which the user did not write
+    if place[0] in ("groups", "tables"):
+        place = place[:2] + place[3:]  # without the kind of group or table, which the user did not write
     value = item.get("input")
     shown = None if isinstance(value, dict | list) else str(value)
     cure = _CURES.get(item["type"], "correct it")

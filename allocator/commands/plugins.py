@@ -13,9 +13,9 @@ from allocator.commands.answer import answers
 @click.argument("book", metavar="[BOOK]", required=False, type=click.Path())
 @answers
 def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
-    """List the rules, models, exporters and commands that other installed packages add; with BOOK, which it uses.
+    """List the rules, models, sources, exporters and commands that other installed packages add.
 
-    Nothing of them is imported.
+    With BOOK, also which of them it uses. Nothing is imported but the sources of its tables.
 
     \b
     Examples:
@@ -27,9 +27,9 @@ def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
     used: dict[str, set[str]] | None = None
     if book is not None:
         from allocator.book.folder import load
+        from allocator.book.plugged import used_by
 
-        section = load(book).settings.plugins
-        used = {kind: set(getattr(section, kind, ())) for kind in GROUPS}
+        used = used_by(load(book).settings)
     found = [plugin for kind in GROUPS for plugin in installed(kind)]
     if not as_json:
         from allocator.display.plugged import show_plugins

@@ -8,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book
+from allocator.book.plugged import used_by
+from allocator.book.sections import SourceTable
 from allocator.book.settings import read_settings
+from allocator.book.sourced import read_source
 from allocator.errors import BadInput, Breach
 from allocator.plan.run import digest
 from allocator.plugins import installed
@@ -17,14 +20,24 @@ _BESIDE = ("book.toml", "scenarios.md")
 
 
 def digests_of(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
-    """The digest of every file that a book is read from; nothing of a book that cannot be read, as `load` says why."""
+    """The digest of every file and table that a book is read from; nothing where it cannot be read, as `load` says why.
+
+    What a source of another package gives is read for it: no name tells whether it has changed.
+    """
+    found: dict[str, str] = {}
     try:
         text = (folder / "book.toml").read_bytes().decode("utf-8-sig")
         tables = read_settings(text, overrides=overrides, as_of=as_of).tables
+        for name in REQUIRED + OPTIONAL:
+            where = getattr(tables, name)
+            if isinstance(where, SourceTable):
+                raw = read_source(name, where, folder)
+                found[raw.name] = digest(raw.frame.to_csv(index=False).encode())
+            elif (folder / where).is_file():
+                found[where] = digest((folder / where).read_bytes())
     except (OSError, UnicodeDecodeError, BadInput):
         return {}
-    names = [*_BESIDE, *(getattr(tables, name) for name in REQUIRED + OPTIONAL)]
-    return {name: digest((folder / name).read_bytes()) for name in names if (folder / name).is_file()}
+    return found | {name: digest((folder / name).read_bytes()) for name in _BESIDE if (folder / name).is_file()}
 
 
 def refuse_moving(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -37,7 +50,8 @@ def refuse_moving(before: Mapping[str, str], after: Mapping[str, str]) -> None:
 
 def inputs_of(book: Book, digests: Mapping[str, str], options: Mapping[str, str | None]) -> dict[str, str]:
     """Digests of files, options that were given (such as `--as-of`), our version and those of the plugins in use."""
-    used = [(kind, name) for kind in ("rules", "models") for name in getattr(book.settings.plugins, kind)]
+    named = used_by(book.settings)
+    used = [(kind, name) for kind in ("rules", "models", "sources") for name in sorted(named[kind])]
     exports = (options.get("--export") or "").split()
     plugins = {
         f"{one.package} ({one.name})": one.version

@@ -60,6 +60,12 @@ def write(document, folder, parameters):
     (folder / "names.txt").write_text(" ".join(order["instrument"] for order in document["orders"]))
     document["orders"].clear()
 """
+SOURCE = """
+import pandas as pd
+
+def read(table, folder, parameters):
+    return pd.read_csv(folder / "elsewhere" / f"{table}.txt").assign(**parameters.get("columns", {}))
+"""
 
 
 @pytest.fixture
@@ -328,14 +334,14 @@ def test_nothing_of_a_package_is_imported_until_a_book_or_a_command_names_it(
 ) -> None:
     explosive = "raise RuntimeError('imported')"
     package(packages, "explosive", explosive,
-            {kind: {"boom": "make"} for kind in ("rules", "models", "exporters", "commands")})  # fmt: skip
+            {kind: {"boom": "make"} for kind in ("rules", "models", "sources", "exporters", "commands")})  # fmt: skip
 
     for arguments in (["--help"], ["check", listed.path], ["plugins"], ["plugins", listed.path]):
         assert run(*arguments).exit_code == 0
     assert "explosive" not in sys.modules
     document = valid(run("plugins", listed.path, "--json").stdout, "plugins")
     assert {(one["kind"], one["used"]) for one in document["plugins"] if one["package"] == "explosive"} == {
-        (kind, False) for kind in ("rules", "models", "exporters", "commands")
+        (kind, False) for kind in ("rules", "models", "sources", "exporters", "commands")
     }
 
 
@@ -366,3 +372,84 @@ def test_a_command_of_another_package_is_run_by_its_name_and_cannot_take_the_pla
     assert broken.exit_code == 3
     assert "command 'broken' of acme_hello 1.0 cannot be imported" in " ".join(broken.stderr.split())
     assert run("unheard").exit_code == 2
+
+
+def sourced(packages: Path, listed: Folder, code: str = SOURCE) -> None:
+    """The holdings come from a source, and their file is where no table is looked for."""
+    package(packages, "acme_source", code, {"sources": {"elsewhere": "read"}})
+    (listed.path / "elsewhere").mkdir()
+    (listed.path / "holdings.csv").rename(listed.path / "elsewhere" / "holdings.txt")
+    with (listed.path / "book.toml").open("a", encoding="utf-8") as book:
+        book.write('\n[tables]\nholdings = { source = "elsewhere" }\n')
+
+
+def test_a_table_from_a_source_makes_the_same_plan_as_the_file(packages: Path, listed: Folder, run: Run) -> None:
+    from_file = run("rebalance", listed.path, "--json").stdout
+    sourced(packages, listed)
+
+    assert run("rebalance", listed.path, "--json").stdout == from_file
+
+
+def test_a_table_from_a_source_is_held_to_its_contract(packages: Path, listed: Folder, run: Run, valid: Valid) -> None:
+    sourced(packages, listed)
+    listed.replace("book.toml", '"elsewhere" }', '"elsewhere", parameters = { columns = { quantity = -1.0 } } }')
+
+    found = breaches(run("check", listed.path, "--json"), valid)
+
+    assert found
+    assert all(one.startswith("holdings of elsewhere: ") for one in found)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def read(*_):\n    raise ConnectionError('no route')\n", "ConnectionError: no route"),
+        ("def read(*_):\n    return [1]\n", "must be a DataFrame, not a list"),
+        ("def read():\n    pass\n", "TypeError"),
+    ],
+)
+def test_a_source_that_fails_is_refused_by_name_with_every_other_breach(
+    packages: Path, listed: Folder, run: Run, valid: Valid, code: str, said: str
+) -> None:
+    sourced(packages, listed, code)
+    listed.cell("exposures.csv", "NVDA", "beta", "much")
+
+    found = breaches(run("check", listed.path, "--json"), valid)
+
+    assert any(said in one for one in found), found
+    assert any(one.startswith("exposures.csv: ") for one in found)
+
+
+def test_a_file_that_a_source_has_replaced_may_not_lie_beside_it(
+    packages: Path, listed: Folder, run: Run, valid: Valid
+) -> None:
+    text = (listed.path / "holdings.csv").read_text(encoding="utf-8")
+    sourced(packages, listed)
+    (listed.path / "holdings.csv").write_text(text, encoding="utf-8")
+
+    (found,) = breaches(run("check", listed.path, "--json"), valid)
+
+    assert found.startswith("holdings.csv: no table of a book has this name")
+
+
+def test_a_table_is_a_file_or_a_source_and_nothing_else(listed: Folder, run: Run, valid: Valid) -> None:
+    answer = run("check", listed.path, "--set", "tables.prices={sorce = 'x'}", "--set", "tables.fx=3", "--json")
+
+    found = {breach["column"]: breach["rule"] for breach in valid(answer.stdout, "error")["breaches"]}
+    assert found["tables.prices.source"] == "is required"
+    assert found["tables.prices.sorce"] == "unknown key"
+    assert "tables.fx" in found
+
+
+def test_a_run_is_refused_again_when_what_a_source_gives_has_changed(
+    packages: Path, listed: Folder, run: Run, valid: Valid, tmp_path: Path
+) -> None:
+    sourced(packages, listed)
+    once = ["rebalance", listed.path, "--run-id", "one", "--out", tmp_path / "out", "--json"]
+    assert run(*once).exit_code == 0
+    assert "already done" in run(*once).stderr
+    listed.cell("elsewhere/holdings.txt", "NVDA", "quantity", "1500")
+
+    (found,) = breaches(run(*once), valid)
+
+    assert found.startswith("holdings of elsewhere: was another when run 'one' was made")
