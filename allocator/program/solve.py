@@ -74,10 +74,6 @@ class Program:
         """Whether this program has the shape of that question."""
         return self._compiled.shape.fits(shape(outlook, mandate))
 
-    def forget(self) -> None:
-        """Leave nothing of earlier solves for a solver to start from: the next answer is then of its question alone."""
-        self._compiled.problem._solver_cache.clear()
-
     def solve(
         self,
         start: Start,

@@ -1,8 +1,8 @@
 """The plan itself under draws of the parameters: targets optimised again at each draw, certified as a plan's are.
 
 The mandate is the plan's: its rules, its costs, and its ambiguity set with the reach that it has today, around the
-belief of the draw. Every draw is solved from nothing, so that neither the order nor the number of workers changes a
-digit. A draw that has no verified targets is reported, never dropped.
+belief of the draw. No answer depends on the ones before it, so that neither the order nor the number of workers changes
+a digit. A draw that has no verified targets is reported, never dropped.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.plan.targets import solved
 from allocator.program.compile import Start
-from allocator.program.solve import Limits, Program
+from allocator.program.solve import Limits
+from allocator.studies.answers import Answers, Failed
 from allocator.studies.evaluated import Evaluated
 from allocator.types import Matrix, Vector
 
@@ -51,6 +50,10 @@ class Question:
         solver = plan.book.settings.solver
         limits = Limits(solver.tolerance, solver.time_limit_seconds)
         return cls(plan.start, plan.outlook, plan.mandate, limits)
+
+    def answers(self) -> Answers:
+        """Who answers it, whatever the returns and the belief."""
+        return Answers(self.start, self.outlook, self.mandate, self.limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,10 @@ def _answers(question: Question, count: int, draws: Draws, jobs: int) -> Iterato
     """The answers as they come."""
     batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     if jobs <= 1 or len(batches) <= 1:
-        program = Program(question.outlook, question.mandate)
+        answers = question.answers()
         for batch in batches:
             found = draws(batch)
-            for at, index in enumerate(batch):
-                yield index, targets_at(program, question, found.returns[at], found.probabilities[at])
+            yield from zip(batch, targets_at(answers, question, found.returns, found.probabilities), strict=True)
         return
     workers = min(jobs, len(batches))
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
@@ -135,19 +137,23 @@ def _pooled(
 
 
 def _batch(question: Question, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:
-    program = Program(question.outlook, question.mandate)
-    return [targets_at(program, question, *one) for one in zip(returns, probabilities, strict=True)]
+    return targets_at(question.answers(), question, returns, probabilities)
 
 
-def targets_at(program: Program, question: Question, returns: Matrix, probabilities: Vector) -> Vector | str:
-    """(N + 1,) certified target weights at one draw, cash last, or why there are none."""
-    if not (np.isfinite(returns).all() and np.isfinite(probabilities).all()):
-        return "its returns or probabilities are no numbers"
-    outlook = replace(question.outlook, returns=returns, probabilities=probabilities)
-    program.forget()
-    try:
-        fitting = program if program.fits(outlook, question.mandate) else Program(outlook, question.mandate)
-        target, _, _ = solved(fitting, question.start, outlook, question.mandate, question.limits)
-    except (Infeasible, NotSolved) as error:
-        return str(error)
-    return np.append(target.values, target.cash) / target.value
+def targets_at(answers: Answers, question: Question, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:
+    """Certified target weights (N + 1,) at each of some draws, cash last, or why there are none."""
+    sound = np.isfinite(returns).all(axis=(1, 2)) & np.isfinite(probabilities).all(axis=1)
+    asked = [
+        (question.start, replace(question.outlook, returns=own, probabilities=belief), question.mandate)
+        for own, belief in zip(returns[sound], probabilities[sound], strict=True)
+    ]
+    found = iter(answers.attempt_many(asked))
+    answered = (next(found) if one else None for one in sound.tolist())
+    return [
+        "its returns or probabilities are no numbers"
+        if one is None
+        else one.reason
+        if isinstance(one, Failed)
+        else one.weights
+        for one in answered
+    ]

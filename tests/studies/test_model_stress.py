@@ -16,6 +16,7 @@ from allocator.outlook.outlook import outlook_of
 from allocator.plan.targets import solved
 from allocator.program.solve import Program
 from allocator.studies import outcomes, parameters, redone
+from allocator.studies.answers import Answers, Failed
 from allocator.studies.draws import drawn, rounded
 from allocator.studies.evaluated import Evaluated, evaluated, ground_of
 from allocator.studies.modelled import ModelStress
@@ -233,16 +234,20 @@ def test_draws_whose_process_ends_are_reported_and_batches_are_asked_for_as_they
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -> None:
-    """The program breaks once so many questions are answered."""
+    """The draw after so many has no plan, or Ctrl-C comes there."""
+    monkeypatch.setattr(redone, "BATCH", 1)
     asked: list[int] = []
+    real = Answers.attempt_many
 
-    def breaks(*arguments: Any) -> Any:
+    def breaks(self: Answers, questions: Any) -> Any:
         asked.append(1)
         if len(asked) == after + 1:
+            if isinstance(error, NotSolved):
+                return [Failed("NotSolved", str(error)) for _ in questions]
             raise error
-        return solved(*arguments)
+        return real(self, questions)
 
-    monkeypatch.setattr(redone, "solved", breaks)
+    monkeypatch.setattr(Answers, "attempt_many", breaks)
 
 
 def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
