@@ -1,0 +1,91 @@
+"""Work on many items: in order, in any number of processes, told, and kept when Ctrl-C comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from allocator.errors import BadInput
+from allocator.studies import pool
+from allocator.studies.pool import mapped
+
+
+def squares() -> Callable[[int], int]:
+    return lambda number: number * number
+
+
+def slow_squares(seconds: float) -> Callable[[int], int]:
+    def work(number: int) -> int:
+        time.sleep(seconds)
+        return number * number
+
+    return work
+
+
+def stopping(at: int) -> Callable[[int], int]:
+    def work(number: int) -> int:
+        if number == at:
+            raise KeyboardInterrupt
+        return number * number
+
+    return work
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    done = mapped(squares, [3, 1, 2])
+
+    assert done.results == (9, 1, 4)
+    assert (done.asked, done.finished, done.interrupted) == (3, 3, False)
+
+
+def test_two_processes_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
+    items = list(range(60))
+    told: list[str] = []
+    done = mapped(partial(slow_squares, 0.01), items, jobs=2, say=told.append, what="numbers")
+
+    assert done.results == tuple(number * number for number in items)
+    assert told[-1] == "60 of 60 numbers"
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert mapped(squares, [], jobs=2).results == ()
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_no_processes_at_all_are_refused(jobs: int) -> None:
+    with pytest.raises(BadInput, match="must be 1 or more"):
+        mapped(squares, [1], jobs=jobs)
+
+
+def test_ctrl_c_keeps_what_is_finished() -> None:
+    done = mapped(partial(stopping, 4), list(range(9)))
+
+    assert done.results == (0, 1, 4, 9, *(None,) * 5)
+    assert (done.asked, done.finished, done.interrupted) == (9, 4, True)
+
+
+def test_ctrl_c_keeps_what_other_processes_have_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
+    monkeypatch.setattr(pool, "_TOLD_SECONDS", 0.0)
+
+    def press(text: str) -> None:
+        if int(text.split(maxsplit=1)[0]) > 20:
+            raise KeyboardInterrupt
+
+    done = mapped(partial(slow_squares, 0.01), list(range(400)), jobs=2, say=press)
+
+    assert done.interrupted
+    assert 20 < done.finished < 400
+    assert all(result in (None, i * i) for i, result in enumerate(done.results))
+
+
+def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
+    def broken() -> Callable[[int], int]:
+        return lambda number: 1 // number
+
+    with pytest.raises(ZeroDivisionError):
+        mapped(broken, [1, 0])
