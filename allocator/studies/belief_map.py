@@ -16,6 +16,7 @@ from allocator.plan.plan import Plan
 from allocator.program.again import Solved
 from allocator.studies.answers import Failed
 from allocator.studies.axes import DEMAND, HYPOTHESIS, refuse_unbelieved
+from allocator.studies.break_evens import NOTHING
 from allocator.studies.pool import mapped
 from allocator.studies.sweeps import BUCKETS, FailedBelief, failed_belief, solver_of
 from allocator.types import Matrix, Vector
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 STEPS = 66
 MOST_STEPS = 1000
-CHANGED = 1e-3
-"""Sum of weights that differ between neighbours, from which on the best allocation is said to change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,9 @@ class BeliefMap:
     """What is best at each of the lattice's points, as far as they were reached.
 
     `weights` (M, N + 1) after the trades, cash last, and `worth` (M,), the maximised objective as a fraction of the
-    account over the horizon: NaN where a point failed (see `failed`) or was not reached. `changes` (M,) is the largest
-    sum of weights that differ from a neighbour's.
+    account over the horizon: NaN where a point failed (see `failed`) or was not reached. `apart` (M,) is the part of
+    the account that lies elsewhere than in the plan's targets, which are best today, `changes` (M,) the largest part
+    that lies elsewhere than at a neighbour.
     """
 
     lattice: Lattice
@@ -57,6 +57,7 @@ class BeliefMap:
     weights: Matrix
     worth: Vector
     buckets: Matrix
+    apart: Vector
     changes: Vector
     failed: tuple[FailedBelief, ...]
     asked: int
@@ -65,8 +66,11 @@ class BeliefMap:
 
     @property
     def largest(self) -> tuple[str | None, ...]:
-        """(M,) the name, or cash, with the largest weight."""
-        return tuple(None if np.isnan(row).any() else self.instruments[int(np.argmax(row))] for row in self.weights)
+        """(M,) the name, or cash, with the largest weight; of those that weigh the same, the book's first."""
+        return tuple(
+            None if np.isnan(row).any() else self.instruments[int(np.argmax(row >= row.max() - NOTHING))]
+            for row in self.weights
+        )
 
     def frame(self) -> pd.DataFrame:
         """One row a point."""
@@ -75,7 +79,7 @@ class BeliefMap:
         places = dict(zip((f"p_{name}" for name in self.lattice.names), self.lattice.at.T, strict=True))
         columns = dict(zip((*BUCKETS, "cash"), self.buckets.T, strict=True))
         names = dict(zip(self.instruments, self.weights.T, strict=True))
-        own = {"worth": self.worth, "largest": self.largest, "changes": self.changes}
+        own = {"worth": self.worth, "largest": self.largest, "apart": self.apart, "changes": self.changes}
         return pd.DataFrame({**places, **own, **columns, **names})
 
     def document(self) -> dict[str, Any]:
@@ -136,16 +140,18 @@ def belief_map(
             failed.append(failed_belief(plan.outlook, lattice.beliefs[m], found))
     shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
     buckets = np.column_stack([weights[:, :-1] @ shares, weights[:, -1]])
+    today = np.append(plan.target.weights, plan.target.cash / plan.target.value)
+    apart = np.abs(weights - today).sum(axis=1) / 2
     return BeliefMap(
-        lattice, names, weights, worth, buckets, _changes(lattice, weights), tuple(failed),
+        lattice, names, weights, worth, buckets, apart, _changes(lattice, weights), tuple(failed),
         done.asked, done.finished, done.interrupted,
     )  # fmt: skip
 
 
 def _changes(lattice: Lattice, weights: Matrix) -> Vector:
-    """(M,) the largest L1 distance to a neighbour that has an answer."""
+    """(M,) the largest part of the account that lies elsewhere than at a neighbour that has an answer."""
     first, second = lattice.neighbours.T
-    apart = np.nan_to_num(np.abs(weights[first] - weights[second]).sum(axis=1), nan=0.0)
+    apart = np.nan_to_num(np.abs(weights[first] - weights[second]).sum(axis=1) / 2, nan=0.0)
     found = np.zeros(len(weights))
     np.maximum.at(found, first, apart)
     np.maximum.at(found, second, apart)
@@ -198,7 +204,8 @@ def _triangle(outlook: Outlook, steps: int) -> Lattice:
     if len(rest):
         left = p[rest].sum()
         corners[2, rest] = p[rest] / left if left > 0 else 1 / len(rest)
-    number, places = {}, []
+    number: dict[tuple[int, int], int] = {}
+    places: list[tuple[int, int]] = []
     for i in range(steps):
         for j in range(steps - i):
             if len(rest) or i + j == steps - 1:

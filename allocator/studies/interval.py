@@ -43,8 +43,8 @@ def interval_of(on: OnAxis, points: Sequence[float], within_bps: float) -> Inter
         return Interval(axis, stated, within_bps, short, None, None, None, None)
     below = _end(on, [point for point in reversed(points) if point < stated], within_bps)
     above = _end(on, [point for point in points if point > stated], within_bps)
-    ends = [shortfall(on, end) for end, _ in (below, above)]
-    return Interval(axis, stated, within_bps, short, below[0], above[0], *ends, below[1] or above[1])
+    low, high = shortfall(on, below[0]), shortfall(on, above[0])
+    return Interval(axis, stated, within_bps, short, below[0], above[0], low, high, cut_short=below[1] or above[1])
 
 
 def shortfall(on: OnAxis, probability: float) -> float | None:

@@ -16,11 +16,11 @@ from allocator.types import Vector
 PAIRS = 4
 """Of the largest names, each compared with the next."""
 _SAYS = (
-    (0.99, "next to nothing: the belief is not known so well"),
-    (0.9, "a small change of mind"),
-    (0.7, "a clear change of mind"),
-    (0.4, "a large change of mind"),
-    (0.1, "against most of what we believe"),
+    (0.99, "next to nothing"),
+    (0.9, "a small change"),
+    (0.7, "a clear change"),
+    (0.4, "a large change"),
+    (0.1, "against our belief"),
 )
 """From which plausibility on it is called what."""
 KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
@@ -71,8 +71,8 @@ class Flip:
 def in_words(plausibility: float | None) -> str:
     """A plausibility e^(−relative entropy) in words; None is a shift that no belief makes."""
     if plausibility is None:
-        return "no probabilities do it"
-    return next((said for least, said in _SAYS if plausibility >= least), "against nearly all that we believe")
+        return "impossible"
+    return next((said for least, said in _SAYS if plausibility >= least), "next to impossible")
 
 
 def flips_of(plan: Plan) -> tuple[Flip, ...]:

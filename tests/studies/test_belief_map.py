@@ -59,7 +59,7 @@ def test_changes_are_the_largest_step_to_a_neighbour() -> None:
     found = small()
     for m in (0, 7, 35):
         touching = [pair for pair in found.lattice.neighbours if m in pair]
-        steps = [np.abs(found.weights[i] - found.weights[j]).sum() for i, j in touching]
+        steps = [np.abs(found.weights[i] - found.weights[j]).sum() / 2 for i, j in touching]
 
         assert len(touching) == (2 if m in (0, 35) else 4)
         assert found.changes[m] == pytest.approx(max(steps))
@@ -94,7 +94,7 @@ def test_two_scenarios_are_a_line_with_the_closed_form_on_it() -> None:
 
     assert len(found.lattice.at) == 11
     for belief, weights in zip(found.lattice.beliefs, found.weights, strict=True):
-        assert weights[:2] == pytest.approx(np.maximum(best(float(belief[0])), 0), abs=2e-6)
+        assert weights[:2] == pytest.approx(np.maximum(best(float(belief[0])), 0), abs=3e-5)
     assert set(found.largest) == {"USD-CASH"}
 
 
@@ -123,12 +123,12 @@ def test_ctrl_c_leaves_a_map_with_what_was_reached(monkeypatch: pytest.MonkeyPat
 
 
 def test_points_where_the_rules_cannot_hold_are_named_with_their_beliefs() -> None:
-    book = two_names(mandate={"risk_aversion": 2.0, "min_expected_return": 0.05})
+    book = two_names(mandate={"risk_aversion": 2.0, "min_expected_return": 0.13})
     found = belief_map(book, steps=11)
 
     assert 0 < len(found.failed) < 11
     assert np.isnan(found.worth).sum() == len(found.failed)
-    assert all(one.probabilities["open"] < 0.4 for one in found.failed)
+    assert all(0.125 < one.probabilities["open"] < 0.575 for one in found.failed)  # neither name returns as much
     json.dumps(found.document(), allow_nan=False)
 
 
@@ -136,7 +136,7 @@ def test_the_frame_has_a_row_a_point() -> None:
     frame = small().frame()
 
     assert len(frame) == 36
-    assert list(frame.columns[:5]) == ["p_generalizable", "p_jevons", "worth", "largest", "changes"]
+    assert list(frame.columns[:6]) == ["p_generalizable", "p_jevons", "worth", "largest", "apart", "changes"]
     shares = frame[["efficiency", "capital_intensity", "adopter", "neutral", "cash"]]
     assert (shares.to_numpy() >= -1e-9).all()
 
@@ -149,4 +149,4 @@ def test_a_map_of_no_size_is_refused(steps: int) -> None:
 
 def test_no_map_of_what_does_not_follow_from_probabilities() -> None:
     with pytest.raises(BadMandate, match="looks at no return"):
-        belief_map(load("data/listed", overrides=["mandate.objective=minimum_variance"]))
+        belief_map(two_names(mandate={"objective": "minimum_variance"}))

@@ -95,7 +95,7 @@ def test_a_wider_allowance_gives_a_wider_interval() -> None:
 
 
 def test_a_plan_that_is_not_good_enough_today_has_no_interval() -> None:
-    plan = listed("lots.min_trade=400000")
+    plan = listed()
     found = belief_stress(plan.book, plan, within_bps=0.001).axes[0].interval
 
     assert found is not None
@@ -109,7 +109,7 @@ def test_the_sweep_holds_what_is_best_at_each_probability() -> None:
     for at, weights, worth in zip(sweep.probabilities, sweep.weights, sweep.worth, strict=True):
         wanted = np.maximum(best(float(at)), 0.0)
         mean = at * np.array([0.30, 0.06]) + (1 - at) * np.array([-0.10, 0.14])
-        assert weights[:2] == pytest.approx(wanted, abs=2e-6)
+        assert weights[:2] == pytest.approx(wanted, abs=3e-5)  # flat where a name just begins to be held
         value = 0.02 + float((mean - 0.02) @ wanted) - AVERSION * VARIANCE * float(wanted @ wanted)
         assert worth == pytest.approx(value, abs=1e-7)
     assert sweep.weights.sum(axis=1) == pytest.approx(np.ones(len(sweep.weights)))
@@ -235,7 +235,7 @@ def test_a_shift_that_no_belief_makes_is_called_so() -> None:
     found = flip("A", np.array([0.2, 0.2]), "B", np.array([0.1, 0.1]), np.array([0.5, 0.5]))
 
     assert found.plausibility is None
-    assert found.in_words == "no probabilities do it"
+    assert found.in_words == "impossible"
     said = [in_words(x) for x in (1.0, 0.95, 0.8, 0.5, 0.2, 0.01)]
     assert len(set(said)) == 6
 
@@ -278,12 +278,12 @@ def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest
 
 
 def test_rules_that_cannot_hold_under_a_belief_are_a_failure_of_that_belief() -> None:
-    book = two_names(mandate={"risk_aversion": AVERSION, "min_expected_return": 0.05})
+    book = two_names(mandate={"risk_aversion": AVERSION, "min_expected_return": 0.13})
     stress = belief_stress(book)
 
     assert stress.failed
     assert {one.error for one in stress.failed} == {"Infeasible"}
-    assert all(one.probabilities["open"] < 0.4 for one in stress.failed)
+    assert all(0.125 < one.probabilities["open"] < 0.575 for one in stress.failed)  # neither name returns as much
 
 
 def test_ctrl_c_in_the_sweep_keeps_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,15 +324,11 @@ def test_jobs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["mandate.objective=minimum_variance"], "looks at no return"),
-        (["mandate.objective=expected_log"], "tree of decisions"),
-    ],
+    ("objective", "said"), [("minimum_variance", "looks at no return"), ("log", "tree of decisions")]
 )
-def test_a_plan_that_does_not_follow_from_probabilities_is_refused(overrides: list[str], said: str) -> None:
+def test_a_plan_that_does_not_follow_from_probabilities_is_refused(objective: str, said: str) -> None:
     with pytest.raises(BadMandate, match=said):
-        belief_stress(load("data/listed", overrides=overrides))
+        belief_stress(two_names(mandate={"objective": objective}))
 
 
 def test_one_scenario_leaves_nothing_to_be_wrong_about() -> None:

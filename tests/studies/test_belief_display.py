@@ -1,0 +1,71 @@
+"""What a risk officer sees of belief stress: the answer first, within 80 columns, and nothing dropped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from allocator.display.believed_stress import show_belief_map, show_belief_stress
+from allocator.studies.belief_map import belief_map
+from allocator.studies.belief_stress import belief_stress
+from allocator.studies.sweeps import FailedBelief
+from tests.studies.believed import two_names
+
+FAILED = FailedBelief({"open": 0.25, "closed": 0.75}, "NotSolved", "made to fail")
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.usefixtures("lines")
+def test_the_answer_comes_first_and_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show_belief_stress(belief_stress(two_names()))
+    shown = capsys.readouterr().out.splitlines()
+
+    assert "How wrong may we be about P(generalizable) = 60.0%?" in shown[1]
+    assert shown[2] == "The plan stays within 10 bps of the best there is from 49.0% to 71.0%."
+    assert shown[3].startswith("First to turn: efficiency and capital intensity weigh the same, at 50.0%")
+    assert max(map(len, shown)) <= 80
+    text = "\n".join(shown)
+    assert "AAA is no longer sold" in text
+    assert "Never, from 0 to 100%: BBB is no longer sold" in text
+    assert "interrupted" not in text
+
+
+@pytest.mark.usefixtures("lines")
+def test_failures_and_interruptions_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    stress = belief_stress(two_names())
+    axis = replace(stress.axes[0], failed=(FAILED,) * 5)
+    show_belief_stress(replace(stress, axes=(axis,), interrupted=True, finished=7))
+    shown = capsys.readouterr().out
+
+    assert "5 beliefs have no verified allocation" in shown
+    assert "open 25.0%, closed 75.0%: made to fail" in shown
+    assert "and 2 more" in shown
+    assert f"interrupted: 7 of {stress.asked} beliefs are finished" in shown
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_plan_that_is_far_from_best_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    stress = belief_stress(two_names())
+    interval = stress.axes[0].interval
+    assert interval is not None
+    bad = replace(interval, low=None, high=None, short_bps=25.0)
+    show_belief_stress(replace(stress, axes=(replace(stress.axes[0], interval=bad),)))
+
+    assert "is 25.0 bps from the best there is even today: more than 10 bps." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_map_says_where_the_account_would_lie_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    found = belief_map(two_names(), steps=11)
+    show_belief_map(replace(found, failed=(FAILED,), interrupted=True, finished=9))
+    shown = capsys.readouterr().out
+
+    assert "P(open) = 60.0%" in shown
+    assert "·: 1 points have no verified allocation; made to fail" in shown
+    assert "interrupted: 9 of 11 points" in shown
+    assert max(map(len, shown.splitlines())) <= 80
