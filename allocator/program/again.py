@@ -9,7 +9,9 @@ No answer depends on the ones before it, to the last bit: every solve starts col
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from allocator.mandate.ambiguity import Ambiguity, inside
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Compiled, Start
-from allocator.program.loop import Loop, Raw, loop_of
+from allocator.program.loop import Loop, Raw, Written, loop_of
 from allocator.program.proved import GAP_ALLOWED, Duals, Layout, is_plain
 from allocator.program.shape import Shape, shape
 from allocator.program.solve import RESIDUAL_ALLOWED, Limits
@@ -51,6 +53,20 @@ class Solved:
         return np.asarray(every / every.sum())
 
 
+Question: TypeAlias = tuple[Start, Outlook, Mandate]
+"""Where we stand, what we believe and what we want."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A question as data, and the units that they are in."""
+
+    loop: Loop
+    data: Written
+    scale: float
+    row_units: Vector
+
+
 @dataclass(frozen=True, eq=False)
 class _Compiled:
     compiled: Compiled
@@ -76,16 +92,25 @@ class Again:
 
     def solve(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
         """The proved answer; None where the fast way has none, which says nothing about whether there is one."""
+        return self.solve_many([(start, outlook, mandate)])[0]
+
+    def solve_many(self, asked: Sequence[Question]) -> list[Solved | None]:
+        """The same of many questions: all are written, then solved, then proved, which keeps caches warm."""
+        written = [self._write(*question) for question in asked]
+        raws = [None if one is None else one.loop.solve(one.data) for one in written]
+        return [
+            None if one is None or raw is None else self._proved(one, raw, *question)
+            for one, raw, question in zip(written, raws, asked, strict=True)
+        ]
+
+    def _write(self, start: Start, outlook: Outlook, mandate: Mandate) -> _Asked | None:
         wanted = shape(outlook, mandate)
         at = self._fitting(wanted, start, outlook, mandate) if _is_fast(wanted, mandate) else None
         if at is None or at.loop is None:
             return None
-        at.compiled.write(start, outlook, mandate)
-        at.loop.write()
-        raw = at.loop.solve()
-        if raw is None or not at.loop.check(raw).worst <= RESIDUAL_ALLOWED:
-            return None
-        return self._proved(at, raw, start, outlook, mandate)
+        own = at.compiled
+        own.write(start, outlook, mandate, changed_in_place=False)  # what was changed so the proof would not let pass
+        return _Asked(at.loop, at.loop.write(), own.scale, own.row_units)
 
     def _compile(self, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
         compiled = Compiled(outlook, mandate)
@@ -102,11 +127,12 @@ class Again:
         self._kept = [*self._kept[:1], *self._kept[1:][-_MOST:], made]
         return made
 
-    def _proved(self, at: _Compiled, raw: Raw, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
-        assert at.loop is not None
+    def _proved(self, at: _Asked, raw: Raw, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
+        if not at.loop.check(at.data, raw).worst <= RESIDUAL_ALLOWED:
+            return None
         layout = self._laid_out(outlook, mandate)
         trade = as_trade(start, mandate, at.loop.places.holdings.of(raw.x), 1.0)
-        duals = _duals(at.compiled, at.loop, raw, outlook, mandate)
+        duals = _duals(at, raw, outlook, mandate)
         if not (layout.keeps(trade, outlook) and layout.lawful(duals, outlook)):
             return None
         objective = mandate.loss(trade, outlook)
@@ -128,15 +154,15 @@ def _is_fast(wanted: Shape, mandate: Mandate) -> bool:
     return is_plain(mandate) and mandate.risk_aversion > 0 and not wanted.conic
 
 
-def _duals(compiled: Compiled, loop: Loop, raw: Raw, outlook: Outlook, mandate: Mandate) -> Duals:
+def _duals(at: _Asked, raw: Raw, outlook: Outlook, mandate: Mandate) -> Duals:
     """The solver's duals in units of the account, noise taken out."""
-    both, rows, places = np.concatenate([raw.equalities, raw.rows]), mandate.rows, loop.places
+    both, rows, places = np.concatenate([raw.equalities, raw.rows]), mandate.rows, at.loop.places
     prices = np.zeros(0)
     if places.rows is not None:
-        prices = np.maximum(places.rows.of(both), 0.0) * compiled.scale / compiled.row_units
+        prices = np.maximum(places.rows.of(both), 0.0) * at.scale / at.row_units
     # where W is written as 1 − costs, cash is priced without what wealth is worth there
     apart = float(prices @ np.where(rows.looks_at_gains != 0, rows.wealth, 0.0)) if len(prices) else 0.0
-    cash = float(places.cash.of(both)[0]) * compiled.scale + mandate.cost_price(outlook) + apart
+    cash = float(places.cash.of(both)[0]) * at.scale + mandate.cost_price(outlook) + apart
     q = outlook.probabilities if places.adversary is None else places.adversary.of(both)
     return Duals(prices, cash, _member(q, mandate.ambiguity, outlook.probabilities))
 

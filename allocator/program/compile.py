@@ -121,6 +121,7 @@ class Compiled:
         if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
             raise RuntimeError("the program is not DPP; every solve would compile anew")
         self.scale, self.row_units = 1.0, np.ones(len(rows.labels))
+        self._written: tuple[Start | None, Mandate | None] = (None, None)
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
         self._start = Number(instruments, nonneg=True, name="holdings before")
@@ -207,8 +208,19 @@ class Compiled:
             objective = objective + self._risk_price * spread
         return objective
 
-    def write(self, start: Start, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK) -> None:
+    def write(
+        self,
+        start: Start,
+        outlook: Outlook,
+        mandate: Mandate,
+        trading_price: float = TIE_BREAK,
+        *,
+        changed_in_place: bool = True,
+    ) -> None:
         """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise).
+
+        Unless their arrays may have been changed in place, what follows from the start or the mandate alone is left as
+        it is where they are the same objects as at the last time.
 
         `trading_price` is charged for a unit of wealth traded, beside its costs.
         """
@@ -217,8 +229,13 @@ class Compiled:
         # a huge risk aversion must not push what returns decide below the solver's tolerance
         most = HUGE * unit if mandate.return_weight else np.inf
         self.scale = scale = max(min(risk_price, most), unit * mandate.return_weight, 1e-12)
-        self._start.value, self._start_cash.value = start.holdings, start.cash
-        self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
+        before = (None, None) if changed_in_place else self._written
+        same_start, same_mandate = start is before[0], mandate is before[1]
+        self._written = (None, None)  # until all is
+        if not same_start:
+            self._start.value, self._start_cash.value = start.holdings, start.cash
+        if not same_mandate:
+            self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
         self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
         self._rates.value, self._unit.value = mandate.cost_rates / unit, unit
         if mandate.impact is not None:
@@ -227,7 +244,7 @@ class Compiled:
             self._error_price.value = mandate.return_error.size / scale
         elif isinstance(mandate.return_error, BoxError):
             self._error.value = mandate.return_error.deviations / scale
-        if rows.labels:
+        if rows.labels and (not same_mandate or rows.looks_at_gains.any()):
             self._write_rows(rows, unit)
         self._belief.value = outlook.probabilities
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
@@ -237,6 +254,7 @@ class Compiled:
             self.worst.write(mandate.ambiguity, outlook.probabilities)
         for rule, own in zip(mandate.convex_rules, self.convex, strict=True):
             own.write(rule, outlook, unit)
+        self._written = (start, mandate)
 
     @property
     def price_of_error(self) -> float:

@@ -31,6 +31,19 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
+class Written:
+    """The data of one question: numbers of P, A, F and of A above −F, and the vectors q, b and g."""
+
+    P: Vector
+    A: Vector
+    F: Vector
+    both: Vector
+    q: Vector
+    b: Vector
+    g: Vector
+
+
+@dataclass(frozen=True, eq=False)
 class Place:
     """Where the entries of a variable or of a dual stand in a solver's vectors, and with which sign."""
 
@@ -73,10 +86,11 @@ class Loop:
         settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = tolerance
         settings.max_iter, settings.compute_timings = 100, False  # a dozen are usual
         settings.preconditioner_iter, settings.preconditioner_reuse_on_update = 0, True
-        self.write()
-        self._refuse_other_data(data)
-        self._solver.setup(**self._data())
-        self._given = {key: self._numbers(value).copy() for key, value in self._data().items()}
+        self._given = self.write()
+        bounds = {"x_l": data["lower_bounds"], "x_u": data["upper_bounds"]}
+        given = self._data(self._given) | {key: bound for key, bound in bounds.items() if bound is not None}
+        self._refuse_other_data(self._given, data)
+        self._solver.setup(**given)
 
     def _open(self, program: Any, data: Any) -> None:
         """The matrices that the maps fill, and where in them each number goes."""
@@ -98,38 +112,35 @@ class Loop:
         low, high = data["lower_bounds"], data["upper_bounds"]
         if program.lb_tensor is not None or program.ub_tensor is not None:
             raise ValueError("bounds that follow parameters")
-        self._bounds = {key: bound for key, bound in (("x_l", low), ("x_u", high)) if bound is not None}
         self._low = np.full(count, -np.inf) if low is None else np.asarray(low, dtype=np.float64)
         self._high = np.full(count, np.inf) if high is None else np.asarray(high, dtype=np.float64)
 
-    def write(self) -> None:
-        """Fill the data from the numbers that the program's parameters hold now."""
+    def write(self) -> Written:
+        """The data that the numbers make which the program's parameters hold now."""
         for parameter, column, size in self._columns:
             value = np.asarray(parameter.value)
             self._stack[column : column + size] = value.ravel(order="F") if value.ndim else value
-        self.q = (self._linear @ self._stack)[:-1]
         rows = self._rows @ self._stack
-        self.A.data[:] = rows[self._of_A]
-        np.negative(rows[self._of_F], out=self.F.data)
-        self._both.data[:] = rows[self._of_both]
         self._right[self._right_rows] = rows[self._of_right]
-        self.b, self.g = -self._right[: self._equations], self._right[self._equations :].copy()
-        self.P.data[:] = self._curved @ self._stack
+        return Written(
+            P=self._curved @ self._stack,
+            A=rows[self._of_A],
+            F=-rows[self._of_F],
+            both=rows[self._of_both],
+            q=(self._linear @ self._stack)[:-1],
+            b=-self._right[: self._equations],
+            g=self._right[self._equations :].copy(),
+        )
 
-    def _data(self) -> dict[str, Any]:
-        data = {"P": self.P, "c": self.q, "A": self.A, "b": self.b, "G": self.F, "h_u": self.g}
-        return data | self._bounds
+    def _data(self, at: Written) -> dict[str, Any]:
+        """PIQP's names for them; the matrices are filled."""
+        self.P.data[:], self.A.data[:], self.F.data[:] = at.P, at.A, at.F
+        return {"P": self.P, "c": at.q, "A": self.A, "b": at.b, "G": self.F, "h_u": at.g}
 
-    @staticmethod
-    def _numbers(value: Any) -> Vector:
-        """All that can change of a vector or of a matrix whose pattern stays."""
-        return np.asarray(value.data if sp.issparse(value) else value)
-
-    def _refuse_other_data(self, data: Any) -> None:
+    def _refuse_other_data(self, at: Written, data: Any) -> None:
         """Raise where the maps were misread."""
         same = all(
-            np.array_equal(ours, theirs)
-            for ours, theirs in ((self.q, data["q"]), (self.b, data["b"]), (self.g, data["G"]))
+            np.array_equal(ours, theirs) for ours, theirs in ((at.q, data["q"]), (at.b, data["b"]), (at.g, data["G"]))
         ) and all(
             (sp.csc_array(ours) != sp.csc_array(theirs)).nnz == 0
             for ours, theirs in ((self.P, data["P"]), (self.A, data["A"]), (self.F, data["F"]))
@@ -137,13 +148,16 @@ class Loop:
         if not same:
             raise ValueError("the maps do not give cvxpy's own data")
 
-    def solve(self) -> Raw | None:
-        """Solve what is written; None where PIQP does not say that it did."""
-        changed = {}
-        for key, value in self._data().items():
-            numbers = self._numbers(value)
-            if not np.array_equal(numbers, self._given[key]):
-                changed[key], self._given[key] = value, numbers.copy()
+    def solve(self, at: Written) -> Raw | None:
+        """Solve what was written; None where PIQP does not say that it did."""
+        data, before = self._data(at), self._given
+        pairs = {"P": "P", "c": "q", "A": "A", "b": "b", "G": "F", "h_u": "g"}
+        changed = {
+            key: value
+            for key, value in data.items()
+            if not np.array_equal(getattr(at, pairs[key]), getattr(before, pairs[key]))
+        }
+        self._given = at
         if changed:
             self._solver.update(**changed)
         status = self._solver.solve()
@@ -152,25 +166,26 @@ class Loop:
         result = self._solver.result
         return Raw(np.array(result.x), np.array(result.y), np.array(result.z_u))
 
-    def check(self, raw: Raw) -> CanonicalCheck:
-        """`canonical.check` of the data that are written, without forming them anew."""
+    def check(self, at: Written, raw: Raw) -> CanonicalCheck:
+        """`canonical.check` of what was written, without forming matrices anew."""
         x, y, z = raw.x, raw.equalities, raw.rows
         if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(z).all()):
             return CanonicalCheck(np.inf, np.inf, np.inf)
+        self.P.data[:], self._both.data[:] = at.P, at.both
         used, curve, equations = (
             self._both @ x,
             self.P @ x,
             self._equations,
         )  # rows of inequalities with their sign turned
-        missed = (np.abs(used[:equations] - self.b), self._low - x, x - self._high, -used[equations:] - self.g)
-        size = max(1.0, _largest(np.abs(self.b)), _largest(np.abs(self.g)))
-        gradient = curve + self.q + self._back @ np.concatenate([y, -z])
-        at = np.where(gradient > 0, self._low, self._high)
-        held = np.isfinite(at)
-        dual = max(_largest(np.abs(gradient[~held])), _largest(-z)) / max(1.0, _largest(np.abs(self.q)))
-        curvature, linear = float(x @ curve), float(self.q @ x)
+        missed = (np.abs(used[:equations] - at.b), self._low - x, x - self._high, -used[equations:] - at.g)
+        size = max(1.0, _largest(np.abs(at.b)), _largest(np.abs(at.g)))
+        gradient = curve + at.q + self._back @ np.concatenate([y, -z])
+        bound = np.where(gradient > 0, self._low, self._high)
+        held = np.isfinite(bound)
+        dual = max(_largest(np.abs(gradient[~held])), _largest(-z)) / max(1.0, _largest(np.abs(at.q)))
+        curvature, linear = float(x @ curve), float(at.q @ x)
         upper = 0.5 * curvature + linear
-        lower = -0.5 * curvature - float(self.b @ y) - float(self.g @ z) + float(at[held] @ gradient[held])
+        lower = -0.5 * curvature - float(at.b @ y) - float(at.g @ z) + float(bound[held] @ gradient[held])
         return CanonicalCheck(max(map(_largest, missed)) / size, dual, abs(upper - lower) / max(1.0, abs(upper)))
 
 

@@ -24,8 +24,10 @@ class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
     @value.setter
     def value(self, given: Any) -> None:
         numbers = np.array(given, dtype=np.float64)
-        lawful = numbers.shape == self.shape and isfinite(numbers.sum())
-        if lawful and (not self.attributes["nonneg"] or numbers.min(initial=0.0) >= 0):
+        least = numbers if numbers.ndim == 0 else np.minimum.reduce(numbers, axis=None, initial=0.0)
+        whole = numbers if numbers.ndim == 0 else np.add.reduce(numbers, axis=None)
+        lawful = numbers.shape == self.shape and isfinite(whole)
+        if lawful and (least >= 0 or not self.attributes["nonneg"]):
             self.save_value(numbers)
         else:
             cp.Parameter.value.fset(self, given)

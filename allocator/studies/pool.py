@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 BATCH_SECONDS = 0.25
 """Of work handed to a process at once: less would be spent on the way there and back."""
+AT_ONCE = 16
+"""Items that work is given together: what Ctrl-C loses at most, beside batches under way elsewhere."""
 _TOLD_SECONDS = 0.1
 _AHEAD = 2
 """Batches a process has waiting: results are never more than these ahead of what is kept."""
@@ -41,14 +43,14 @@ class Mapped(Generic[R]):
 
 
 def mapped(
-    make: Callable[[], Callable[[T], R]],
+    make: Callable[[], Callable[[Sequence[T]], list[R]]],
     items: Sequence[T],
     *,
     jobs: int = 1,
     say: Callable[[str], None] | None = None,
     what: str = "draws",
 ) -> Mapped[R]:
-    """`make()(item)` of every item; `make` runs once a process, and goes there by pickle, as items and results do.
+    """`make()` of all items, a few at once; it runs once a process, and goes there by pickle, as items and results do.
 
     `say` is told how many are done. Results may not be None. They do not depend on `jobs` as long as the work of an
     item depends on nothing but the item.
@@ -84,22 +86,25 @@ class _Told:
             self._say(f"{self._done:,} of {self._asked:,} {self._what}")
 
 
-def _here(work: Callable[[T], R], items: Sequence[T], results: list[Any], told: _Told, until: float | None) -> int:
+def _here(
+    work: Callable[[Sequence[T]], list[R]], items: Sequence[T], results: list[Any], told: _Told, until: float | None
+) -> int:
     """Work in this process, to the end or for some seconds (which say how long an item takes); how many are done."""
     began = time.monotonic()
-    for i, item in enumerate(items):
+    for at in range(0, len(items), AT_ONCE):
         if until is not None and time.monotonic() - began > until:
-            return i
-        results[i] = work(item)
-        told.more(1)
+            return at
+        found = work(items[at : at + AT_ONCE])
+        results[at : at + len(found)] = found
+        told.more(len(found))
     return len(items)
 
 
-_work: Callable[[Any], Any] | None = None
+_work: Callable[[Any], list[Any]] | None = None
 """A process's own work, made once."""
 
 
-def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:
+def _begin(make: Callable[[], Callable[[Any], list[Any]]]) -> None:
     global _work  # noqa: PLW0603  the only way a process keeps what its initializer made
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; a batch under way is finished
     _work = make()
@@ -107,11 +112,16 @@ def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:
 
 def _batch(items: list[Any]) -> list[Any]:
     assert _work is not None
-    return [_work(item) for item in items]
+    return [result for at in range(0, len(items), AT_ONCE) for result in _work(items[at : at + AT_ONCE])]
 
 
 def _apart(
-    make: Callable[[], Callable[[T], R]], items: Sequence[T], results: list[Any], told: _Told, jobs: int, done: int
+    make: Callable[[], Callable[[Sequence[T]], list[R]]],
+    items: Sequence[T],
+    results: list[Any],
+    told: _Told,
+    jobs: int,
+    done: int,
 ) -> None:
     """Work in `jobs` processes on what is not `done`; a process is started afresh, so that no thread is forked."""
     size = max(done, 1)  # what took BATCH_SECONDS here

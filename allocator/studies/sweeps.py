@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ STEPS = 40
 """Pieces of an axis that are looked at; what turns twice within one is overlooked."""
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 
-Solve = Callable[[Vector], Solved | Failed]
+Solve = Callable[[Sequence[Vector]], list[Solved | Failed]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class OnAxis:
     def at(self, probability: float) -> Solved | None:
         """What is best at this probability; None where that failed."""
         if probability not in self.known:
-            self.known[probability] = self._solve(self.axis.at(probability))
+            self.known[probability] = self._solve([self.axis.at(probability)])[0]
         found = self.known[probability]
         return found if isinstance(found, Solved) else None
 

@@ -16,7 +16,7 @@ from allocator.program.again import Again, Solved
 from allocator.program.bound import lower_bound, tightest
 from allocator.program.canonical import check
 from allocator.program.compile import Compiled
-from allocator.program.loop import Loop, Raw, loop_of
+from allocator.program.loop import Loop, Raw, Written, loop_of
 from allocator.program.multipliers import Multipliers
 from allocator.program.proved import Duals, Layout
 from tests.further_sets import FURTHER
@@ -131,6 +131,22 @@ def test_no_answer_depends_on_the_ones_before_it() -> None:
     assert sum(one is not None for one in forth.values()) > 15
 
 
+def test_many_at_once_are_answered_as_one_by_one() -> None:
+    asked = random_question(2, count=12, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=0.7)
+    others = [moved(asked, seed) for seed in range(6)]
+    curved = asked.with_ambiguity(KullbackLeibler(0.05))
+    questions = [(one.start, one.outlook, one.mandate) for one in (*others[:3], curved, *others[3:])]
+    together, again = fast(asked).solve_many(questions), fast(asked)
+
+    assert together[3] is None
+    for one, question in zip(together, questions, strict=True):
+        alone = again.solve(*question)
+        assert (one is None) == (alone is None)
+        if one is not None and alone is not None:
+            assert (one.holdings == alone.holdings).all()
+            assert one.gap == alone.gap
+
+
 def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
     for seed in FAST:
         asked = mixed(seed)
@@ -163,21 +179,22 @@ def looped(asked: Question) -> Loop:
 def test_the_canonical_check_is_the_one_of_every_plan() -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
     loop = looped(asked)
-    right = loop.solve()
+    at = loop.write()
+    right = loop.solve(at)
     assert right is not None
     data = {
-        "A": loop.A, "b": loop.b, "F": loop.F, "G": loop.g, "q": loop.q, "P": loop.P,
-        "lower_bounds": loop._low, "upper_bounds": loop._high, "dims": _Dims(len(loop.b), len(loop.g)),
+        "A": loop.A, "b": at.b, "F": loop.F, "G": at.g, "q": at.q, "P": loop.P,
+        "lower_bounds": loop._low, "upper_bounds": loop._high, "dims": _Dims(len(at.b), len(at.g)),
     }  # fmt: skip
     draw = np.random.default_rng(0)
     for size in (0.0, 1e-4, 0.1):
         raw = Raw(*(part + size * draw.normal(size=part.shape) for part in (right.x, right.equalities, right.rows)))
-        ours, theirs = loop.check(raw), check(data, raw.x, raw.equalities, raw.rows)
+        ours, theirs = loop.check(at, raw), check(data, raw.x, raw.equalities, raw.rows)
 
         assert (ours.primal, ours.dual, ours.gap) == pytest.approx((theirs.primal, theirs.dual, theirs.gap), rel=1e-9)
         assert (ours.worst < 1e-6) == (size == 0)
     nothing = replace(right, x=np.full(len(right.x), np.nan))
-    assert loop.check(nothing).worst == np.inf
+    assert loop.check(at, nothing).worst == np.inf
 
 
 class _Dims:
@@ -195,8 +212,8 @@ def test_a_solver_that_lies_is_not_believed(part: str, monkeypatch: pytest.Monke
     again = fast(asked)
     honest = Loop.solve
 
-    def lying(self: Loop) -> Raw | None:
-        raw = honest(self)
+    def lying(self: Loop, at: Written) -> Raw | None:
+        raw = honest(self, at)
         assert raw is not None
         return replace(raw, **{part: getattr(raw, part) * 1.01 + 1e-3})
 
@@ -239,9 +256,9 @@ def test_maps_that_give_other_data_are_not_used(monkeypatch: pytest.MonkeyPatch)
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
     honest = Loop.write
 
-    def misread(self: Loop) -> None:
-        honest(self)
-        self.q = self.q + 1e-12
+    def misread(self: Loop) -> Written:
+        at = honest(self)
+        return replace(at, q=at.q + 1e-12)
 
     monkeypatch.setattr(Loop, "write", misread)
     again = fast(asked)

@@ -108,6 +108,7 @@ def test_jobs_change_no_digit_of_the_map(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_ctrl_c_leaves_a_map_with_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allocator.studies.pool._TOLD_SECONDS", 0.0)
+    monkeypatch.setattr("allocator.studies.pool.AT_ONCE", 1)
 
     def press(text: str) -> None:
         if text.startswith("7 of"):

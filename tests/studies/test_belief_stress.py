@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -15,7 +16,7 @@ from allocator.book.folder import load
 from allocator.errors import BadInput, BadMandate, NotSolved
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solved
-from allocator.program.again import Again
+from allocator.program.again import Again, Question, Solved
 from allocator.program.solve import Program
 from allocator.studies import answers as answers_module
 from allocator.studies import belief_stress as stress_module
@@ -241,17 +242,19 @@ def test_a_shift_that_no_belief_makes_is_called_so() -> None:
 
 
 def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Again.solve
+    honest = Again.solve_many
 
-    def failing(self: Again, start: object, outlook: object, mandate: object) -> object:
-        if abs(outlook.probabilities[0] - 0.25) < 1e-12:  # type: ignore[attr-defined]
-            return None
-        return honest(self, start, outlook, mandate)  # type: ignore[arg-type]
+    def failing(self: Again, asked: Sequence[Question]) -> list[Solved | None]:
+        found = honest(self, asked)
+        return [
+            None if abs(question[1].probabilities[0] - 0.25) < 1e-12 else one
+            for question, one in zip(asked, found, strict=True)
+        ]
 
     def refusing(*_: object) -> None:
         raise NotSolved("made to fail")
 
-    monkeypatch.setattr(Again, "solve", failing)
+    monkeypatch.setattr(Again, "solve_many", failing)
     monkeypatch.setattr(answers_module, "solved", refusing)
     plan = allocator.rebalance(two_names())
     stress = belief_stress(plan.book, plan)
@@ -267,7 +270,7 @@ def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypa
 
 def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = allocator.rebalance(two_names())
-    monkeypatch.setattr(Again, "solve", lambda *_: None)
+    monkeypatch.setattr(Again, "solve_many", lambda _, asked: [None] * len(asked))
     slow = belief_stress(plan.book, plan).axes[0]
     quick = by_hand().axes[0]
 
@@ -288,6 +291,7 @@ def test_rules_that_cannot_hold_under_a_belief_are_a_failure_of_that_belief() ->
 
 def test_ctrl_c_in_the_sweep_keeps_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allocator.studies.pool._TOLD_SECONDS", 0.0)
+    monkeypatch.setattr("allocator.studies.pool.AT_ONCE", 1)
 
     def press(text: str) -> None:
         if text.startswith("10 of"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -12,26 +12,33 @@ from allocator.errors import BadInput
 from allocator.studies import pool
 from allocator.studies.pool import mapped
 
-
-def squares() -> Callable[[int], int]:
-    return lambda number: number * number
+Work = Callable[[Sequence[int]], list[int]]
 
 
-def slow_squares(seconds: float) -> Callable[[int], int]:
-    def work(number: int) -> int:
-        time.sleep(seconds)
-        return number * number
+def squares() -> Work:
+    return lambda numbers: [number * number for number in numbers]
+
+
+def slow_squares(seconds: float) -> Work:
+    def work(numbers: Sequence[int]) -> list[int]:
+        time.sleep(seconds * len(numbers))
+        return [number * number for number in numbers]
 
     return work
 
 
-def stopping(at: int) -> Callable[[int], int]:
-    def work(number: int) -> int:
-        if number == at:
+def stopping(at: int) -> Work:
+    def work(numbers: Sequence[int]) -> list[int]:
+        if at in numbers:
             raise KeyboardInterrupt
-        return number * number
+        return [number * number for number in numbers]
 
     return work
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "AT_ONCE", 1)
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -49,6 +56,13 @@ def test_two_processes_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert done.results == tuple(number * number for number in items)
     assert told[-1] == "60 of 60 numbers"
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 7, 16])
+def test_items_handed_out_together_come_back_in_order(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "AT_ONCE", together)
+
+    assert mapped(squares, list(range(7))).results == (0, 1, 4, 9, 16, 25, 36)
 
 
 def test_nothing_to_do_is_done() -> None:
@@ -84,8 +98,8 @@ def test_ctrl_c_keeps_what_other_processes_have_finished(monkeypatch: pytest.Mon
 
 
 def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
-    def broken() -> Callable[[int], int]:
-        return lambda number: 1 // number
+    def broken() -> Work:
+        return lambda numbers: [1 // number for number in numbers]
 
     with pytest.raises(ZeroDivisionError):
         mapped(broken, [1, 0])
