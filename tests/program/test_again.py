@@ -10,18 +10,18 @@ import pytest
 
 from allocator.mandate.ambiguity import Known, KullbackLeibler
 from allocator.mandate.return_error import BoxError
-from allocator.mandate.rules import ScenarioFloor
+from allocator.mandate.rules import AtMost, ScenarioFloor
 from allocator.program import again as again_module
 from allocator.program.again import Again, Solved
 from allocator.program.bound import lower_bound, tightest
 from allocator.program.canonical import check
-from allocator.program.compile import Compiled
+from allocator.program.compile import Compiled, Start
 from allocator.program.loop import Loop, Raw, Written, loop_of
 from allocator.program.multipliers import Multipliers
 from allocator.program.proved import Duals, Layout
 from tests.further_sets import FURTHER
 from tests.program.test_bound import mixed
-from tests.questions import SETS, Question, random_question
+from tests.questions import SETS, Question, caps, random_question
 
 FAST = [seed for seed in range(60) if seed // len(SETS) % 4 not in (1, 2) and seed % len(SETS) != 3]
 """Of `mixed`: those with a charge for risk and neither a volatility rule nor a set of relative entropy."""
@@ -154,10 +154,10 @@ def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
         trade = asked.trade(asked.solved().holdings)
         rows = len(asked.mandate.rows.labels)
         p = asked.outlook.probabilities
-        for spoiled in (0.0, 0.3):
-            found = asked.solved().multipliers
-            prices = found.rows + spoiled * draw.random(rows)
-            duals = Duals(prices, found.cash, p if spoiled else found.adversary)
+        found = asked.solved().multipliers
+        for spoiled in (0.0, 0.3, None):  # None: free rules, so that names together want more than there is
+            prices = np.zeros(rows) if spoiled is None else found.rows + spoiled * draw.random(rows)
+            duals = Duals(prices, found.cash, found.adversary if spoiled == 0 else p)
             ours = Layout(asked.mandate, asked.outlook.risk)
             bounds = [ours.bound(asked.start, asked.outlook, trade, duals, floor) for floor in (-np.inf, duals.cash)]
             multipliers = Multipliers(prices, duals.cash, duals.adversary)
@@ -193,6 +193,12 @@ def test_the_canonical_check_is_the_one_of_every_plan() -> None:
 
         assert (ours.primal, ours.dual, ours.gap) == pytest.approx((theirs.primal, theirs.dual, theirs.gap), rel=1e-9)
         assert (ours.worst < 1e-6) == (size == 0)
+    for row in range(len(right.rows)):  # a dual of the wrong sign, one at a time
+        turned = replace(right, rows=np.where(np.arange(len(right.rows)) == row, -5.0, right.rows))
+        ours, theirs = loop.check(at, turned), check(data, turned.x, turned.equalities, turned.rows)
+
+        assert (ours.dual, ours.gap) == pytest.approx((theirs.dual, theirs.gap), rel=1e-9)
+        assert ours.dual > 1e-6
     nothing = replace(right, x=np.full(len(right.x), np.nan))
     assert loop.check(at, nothing).worst == np.inf
 
@@ -237,7 +243,6 @@ def test_targets_that_break_a_row_or_are_not_optimal_are_refused(monkeypatch: py
     again = fast(asked)
     right = again.solve(asked.start, asked.outlook, asked.mandate)
     assert right is not None
-    caps = max(right.weights[:-1])
 
     def shifted(part: float) -> Any:
         def trade(*_: Any) -> Any:
@@ -249,7 +254,22 @@ def test_targets_that_break_a_row_or_are_not_optimal_are_refused(monkeypatch: py
 
     for part in (0.02, -0.02):
         monkeypatch.setattr(again_module, "as_trade", shifted(part))
-        assert again.solve(asked.start, asked.outlook, asked.mandate) is None, caps
+        assert again.solve(asked.start, asked.outlook, asked.mandate) is None, part
+
+
+def test_a_row_is_kept_to_a_millionth_of_what_its_numbers_are() -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    tiny = AtMost("tiny", np.full(7, 1e-6), 5e-7)  # half of the account in names, in millionths
+    asked = asked.with_rules(caps(7, 0.4), tiny)
+    layout = Layout(asked.mandate, asked.outlook.risk)
+    half = np.full(7, 0.5 / 7)
+    held = replace(asked, start=Start(half, 0.5))
+
+    assert layout.keeps(held.trade(half), asked.outlook)
+    assert not layout.keeps(replace(held, start=Start(half * 1.01, 1 - 0.505)).trade(half * 1.01), asked.outlook)
+    one = np.zeros(7)
+    one[0] = 0.401
+    assert not layout.keeps(replace(held, start=Start(one, 1 - 0.401)).trade(one), asked.outlook)
 
 
 def test_maps_that_give_other_data_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

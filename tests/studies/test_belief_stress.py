@@ -210,7 +210,7 @@ def test_the_published_break_even_of_two_names_is_met_along_the_axis() -> None:
 
 def test_the_least_shift_is_a_solvers_and_its_plausibility_the_exponential() -> None:
     p = np.array([0.3, 0.2, 0.3, 0.2])
-    first, second = np.array([0.2, 0.1, -0.1, 0.05]), np.array([0.0, 0.15, 0.1, 0.0])
+    first, second = np.array([0.2, 0.1, -0.1, 0.05]), np.array([0.0, 0.15, 0.05, 0.0])
     found = flip("A", first, "B", second, p)
     q = cp.Variable(4, nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.sum(cp.kl_div(q, p))), [cp.sum(q) == 1, q @ (second - first) >= 0])
@@ -218,6 +218,8 @@ def test_the_least_shift_is_a_solvers_and_its_plausibility_the_exponential() -> 
     shift = found.shifts["kl"]
 
     assert shift is not None
+    assert found.ahead == pytest.approx(0.015)
+    assert shift.distance > 1e-3
     assert shift.distance == pytest.approx(problem.value, abs=1e-7)
     assert found.plausibility == pytest.approx(np.exp(-problem.value), abs=1e-7)
     assert shift.q @ first == pytest.approx(shift.q @ second, abs=1e-9)
