@@ -17,8 +17,11 @@ TRUE, FALSE = np.array([0.30, 0.06]), np.array([-0.10, 0.14])
 """Returns of AAA and BBB in the two scenarios; cash returns 2%."""
 
 
-def two_names(**settings: Any) -> Book:
-    """Independent names, no costs, nothing that binds: weights are (mean − 2%) / (2·aversion·variance), linear in p."""
+def two_names(returns: Vector = TRUE, **settings: Any) -> Book:
+    """Independent names, no costs, nothing that binds: weights are (mean − 2%) / (2·aversion·variance), linear in p.
+
+    `returns` (2,) are those of the first scenario.
+    """
     document: dict[str, Any] = {
         "mandate": {"risk_aversion": AVERSION},
         "risk": {"source": "exposures", "market_volatility": 0.15},
@@ -32,7 +35,7 @@ def two_names(**settings: Any) -> Book:
     return book(
         document | settings,
         names=("AAA", "BBB"),
-        returns={"open": list(TRUE), "closed": list(FALSE)},
+        returns={"open": list(returns), "closed": list(FALSE)},
         cash=600_000.0,
         quantity=2000.0,
         exposures_columns={

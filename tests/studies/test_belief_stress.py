@@ -107,15 +107,30 @@ def test_a_plan_that_is_not_good_enough_today_has_no_interval() -> None:
 def test_the_sweep_holds_what_is_best_at_each_probability() -> None:
     sweep = by_hand().axes[0].sweep
 
-    for at, weights, worth in zip(sweep.probabilities, sweep.weights, sweep.worth, strict=True):
+    lots = by_hand().plan.final.weights
+    figures = (sweep.probabilities, sweep.weights, sweep.worth, sweep.expected, sweep.worst_case, sweep.short)
+    for at, weights, worth, expected, worst, short in zip(*figures, strict=True):
         wanted = np.maximum(best(float(at)), 0.0)
         mean = at * np.array([0.30, 0.06]) + (1 - at) * np.array([-0.10, 0.14])
         assert weights[:2] == pytest.approx(wanted, abs=3e-5)  # flat where a name just begins to be held
         value = 0.02 + float((mean - 0.02) @ wanted) - AVERSION * VARIANCE * float(wanted @ wanted)
         assert worth == pytest.approx(value, abs=1e-7)
+        assert (expected, worst) == pytest.approx((0.02 + float((mean - 0.02) @ weights[:2]),) * 2, abs=1e-9)
+        own = 0.02 + float((mean - 0.02) @ lots) - AVERSION * VARIANCE * float(lots @ lots)
+        assert short == pytest.approx(value - own, abs=1e-7)
     assert sweep.weights.sum(axis=1) == pytest.approx(np.ones(len(sweep.weights)))
     assert sweep.buckets[:, 0] == pytest.approx(sweep.weights[:, 0])
     assert sweep.frame().shape == (len(sweep.probabilities), 5 + 5 + 3)
+
+
+def test_with_a_set_the_sweep_tells_the_worst_case_from_the_belief() -> None:
+    plan = listed()
+    sweep = belief_stress(plan.book, plan).axes[0].sweep
+    today = int(np.argmin(np.abs(sweep.probabilities - sweep.axis.stated)))
+
+    assert sweep.worst_case[today] == pytest.approx(plan.targeted.worst_case_return, abs=1e-7)
+    assert sweep.expected[today] == pytest.approx(plan.targeted.expected_return, abs=1e-7)
+    assert (sweep.worst_case < sweep.expected).all()
 
 
 def long_way(plan: Plan, belief: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -156,10 +171,10 @@ def test_the_ends_of_the_interval_are_where_an_independent_solver_says() -> None
 
 
 def test_without_a_charge_for_risk_the_allocation_jumps_where_two_corners_tie() -> None:
-    book = two_names(mandate={"risk_aversion": 0.0, "max_weight": 0.5})
+    book = two_names(np.array([0.27, 0.06]), mandate={"risk_aversion": 0.0, "max_weight": 0.5})
     found = turn(belief_stress(book), "AAA is no longer bought")
 
-    assert found.probability == pytest.approx(0.3, abs=1e-6)  # −0.10 + 0.40·p = 0.02, what cash returns
+    assert found.probability == pytest.approx(12 / 37, abs=1e-6)  # −0.10 + 0.37·p = 0.02, what cash returns
     assert found.exact
 
 
