@@ -13,7 +13,7 @@ class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
     """A cvxpy parameter that looks once at what it is given: its shape, that it is finite, and its sign.
 
     cvxpy projects each value onto what the parameter's attributes allow and compares (0.1 ms; twenty of them were two
-    thirds of a re-solve at N = 100). What is refused here is refused there, in cvxpy's own words.
+    thirds of a re-solve at N = 100). What does not pass is left to cvxpy, and refused in its words.
     """
 
     @property

@@ -18,7 +18,7 @@ from allocator.studies.answers import Failed
 from allocator.studies.axes import DEMAND, HYPOTHESIS, refuse_unbelieved
 from allocator.studies.break_evens import NOTHING
 from allocator.studies.pool import mapped
-from allocator.studies.sweeps import BUCKETS, FailedBelief, failed_belief, solver_of
+from allocator.studies.sweeps import BUCKETS, FailedBelief, failed_belief, plan_of, solver_of
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -118,16 +118,13 @@ def belief_map(
 
     Raises:
         BadMandate: the plan does not follow from probabilities, or not by one decision.
-        BadInput: `steps` is not between 2 and 1000, or `jobs` is not 1 or more.
+        BadInput: `steps` is not between 2 and 1000, `jobs` is not 1 or more, or the plan is of another book.
         AllocatorError: without a plan, whatever `rebalance` raises.
     """
     if not 2 <= steps <= MOST_STEPS:
         raise BadInput([Breach("steps", None, None, str(steps), f"must be between 2 and {MOST_STEPS}", "66 is usual")])
     refuse_unbelieved(book)
-    if plan is None:
-        from allocator.plan.rebalance import rebalance
-
-        plan = rebalance(book, progress=say)
+    plan = plan_of(book, plan, say)
     lattice = lattice_of(book, plan.outlook, steps)
     done = mapped(solver_of(plan), list(lattice.beliefs), jobs=jobs, say=say, what="beliefs on the map")
     names = (*book.instruments, book.cash_instrument)

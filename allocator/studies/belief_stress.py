@@ -13,7 +13,7 @@ from allocator.studies.axes import Axis, axes_of, refuse_unbelieved
 from allocator.studies.break_evens import BreakEven, break_evens
 from allocator.studies.interval import Interval, interval_of
 from allocator.studies.shifts import Flip, flips_of
-from allocator.studies.sweeps import FailedBelief, Sweep, grid, sweep_of, swept
+from allocator.studies.sweeps import FailedBelief, Sweep, grid, plan_of, sweep_of, swept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,17 +93,14 @@ def belief_stress(
 
     Raises:
         BadMandate: the plan does not follow from probabilities, or not by one decision.
-        BadInput: `within_bps` is not above 0, or `jobs` is not 1 or more.
+        BadInput: `within_bps` is not above 0, `jobs` is not 1 or more, or the plan is of another book.
         AllocatorError: without a plan, whatever `rebalance` raises.
     """
     if not 0 < within_bps < float("inf"):
         rule, cure = "must be above 0", "10 is usual: 0.1% of the account"
         raise BadInput([Breach("within_bps", None, None, f"{within_bps:g}", rule, cure)])
     refuse_unbelieved(book)
-    if plan is None:
-        from allocator.plan.rebalance import rebalance
-
-        plan = rebalance(book, progress=say)
+    plan = plan_of(book, plan, say)
     axes, found, interrupted = axes_of(book, plan.outlook), [], False
     asked = sum(len(grid(axis)) for axis in axes)
     for axis in axes:

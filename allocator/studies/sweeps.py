@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
 from allocator.mandate.ambiguity import worst_case
 from allocator.mandate.counted import bucket_shares
 from allocator.outlook.outlook import Outlook
@@ -126,6 +128,23 @@ def solver_of(plan: Plan) -> Callable[[], Solve]:
     section = plan.book.settings.solver
     limits = Limits(section.tolerance, section.time_limit_seconds)
     return partial(at_beliefs, plan.start, plan.outlook, plan.mandate, limits)
+
+
+def plan_of(book: Book, plan: Plan | None, say: Callable[[str], None] | None) -> Plan:
+    """The plan to stress: the one given, or the one that `rebalance` makes of the book.
+
+    Raises:
+        BadInput: the plan is of another book.
+        AllocatorError: whatever `rebalance` raises.
+    """
+    if plan is None:
+        from allocator.plan.rebalance import rebalance
+
+        return rebalance(book, progress=say)
+    if plan.book is not book:
+        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
+        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
+    return plan
 
 
 def grid(axis: Axis, steps: int = STEPS) -> list[float]:

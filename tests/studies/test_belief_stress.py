@@ -352,6 +352,11 @@ def test_a_plan_that_does_not_follow_from_probabilities_is_refused(objective: st
         belief_stress(two_names(mandate={"objective": objective}))
 
 
+def test_a_plan_of_another_book_is_refused() -> None:
+    with pytest.raises(BadInput, match="is of another book"):
+        belief_stress(two_names(), by_hand().plan)
+
+
 def test_one_scenario_leaves_nothing_to_be_wrong_about() -> None:
     with pytest.raises(BadMandate, match="nothing to be wrong about"):
         belief_stress(books.book())
