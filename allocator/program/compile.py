@@ -9,6 +9,7 @@ parameter; what is compiled in is the shape: instruments, risk factors, which ru
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -121,7 +122,7 @@ class Compiled:
         if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
             raise RuntimeError("the program is not DPP; every solve would compile anew")
         self.scale, self.row_units = 1.0, np.ones(len(rows.labels))
-        self._written: tuple[Start | None, Mandate | None] = (None, None)
+        self._written: tuple[Start, tuple[Any, ...]] | None = None
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
         self._start = Number(instruments, nonneg=True, name="holdings before")
@@ -219,21 +220,34 @@ class Compiled:
     ) -> None:
         """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise).
 
-        Unless their arrays may have been changed in place, what follows from the start or the mandate alone is left as
-        it is where they are the same objects as at the last time.
+        Unless their arrays may have been changed in place, what follows from objects that are the same as at the last
+        time is left as it is: a sweep of beliefs writes probabilities alone.
 
         `trading_price` is charged for a unit of wealth traded, beside its costs.
         """
+        own = (mandate, outlook.returns, outlook.cash_returns, outlook.risk, trading_price)
+        before = self._written if not changed_in_place else None
+        self._written = None  # until all is
+        if before is None or start is not before[0]:
+            self._start.value, self._start_cash.value = start.holdings, start.cash
+        if before is None or any(new is not old for new, old in zip(own, before[1], strict=True)):
+            self._write_numbers(
+                outlook, mandate, trading_price, same_mandate=before is not None and mandate is before[1][0]
+            )
+        self._belief.value = outlook.probabilities
+        if self.worst:
+            self.worst.write(mandate.ambiguity, outlook.probabilities)
+        for rule, convex in zip(mandate.convex_rules, self.convex, strict=True):
+            convex.write(rule, outlook, float(self._unit.value))
+        self._written = (start, own)
+
+    def _write_numbers(self, outlook: Outlook, mandate: Mandate, trading_price: float, *, same_mandate: bool) -> None:
+        """All but where we stand and what we believe."""
         rows, risk_price = mandate.rows, mandate.risk_aversion * self._unit_variance
         unit = _largest_return(outlook)
         # a huge risk aversion must not push what returns decide below the solver's tolerance
         most = HUGE * unit if mandate.return_weight else np.inf
         self.scale = scale = max(min(risk_price, most), unit * mandate.return_weight, 1e-12)
-        before = (None, None) if changed_in_place else self._written
-        same_start, same_mandate = start is before[0], mandate is before[1]
-        self._written = (None, None)  # until all is
-        if not same_start:
-            self._start.value, self._start_cash.value = start.holdings, start.cash
         if not same_mandate:
             self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
         self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
@@ -246,15 +260,9 @@ class Compiled:
             self._error.value = mandate.return_error.deviations / scale
         if rows.labels and (not same_mandate or rows.looks_at_gains.any()):
             self._write_rows(rows, unit)
-        self._belief.value = outlook.probabilities
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
         self._cost_price.value = mandate.cost_price(outlook) * unit / scale
         self._tie_break.value = trading_price / scale
-        if self.worst:
-            self.worst.write(mandate.ambiguity, outlook.probabilities)
-        for rule, own in zip(mandate.convex_rules, self.convex, strict=True):
-            own.write(rule, outlook, unit)
-        self._written = (start, mandate)
 
     @property
     def unit(self) -> float:

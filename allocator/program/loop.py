@@ -69,13 +69,13 @@ class Loop:
         self._problem = compiled.problem
         data, chain, inverse = self._problem.get_problem_data(_PIQP, canon_backend="COO")
         program = data["param_prob"]
-        self._columns = [
-            (program.id_to_param[key], column, program.param_id_to_size[key])
-            for key, column in program.param_id_to_col.items()
-            if key in program.id_to_param
-        ]
         self._stack = np.zeros(program.total_param_size + 1)
         self._stack[-1] = 1.0
+        for key, column in program.param_id_to_col.items():
+            if key in program.id_to_param:
+                place = self._stack[column : column + program.param_id_to_size[key]]
+                place[:] = np.asarray(program.id_to_param[key].value).ravel(order="F")
+                program.id_to_param[key].stacked = place  # from now on every number written is written there too
         self._linear = sp.csr_array(program.q)
         self._curved, self._rows = program.reduced_P.reduced_mat, program.reduced_A.reduced_mat
         self._open(program, data)
@@ -117,9 +117,6 @@ class Loop:
 
     def write(self) -> Written:
         """The data that the numbers make which the program's parameters hold now."""
-        for parameter, column, size in self._columns:
-            value = np.asarray(parameter.value)
-            self._stack[column : column + size] = value.ravel(order="F") if value.ndim else value
         rows = self._rows @ self._stack
         self._right[self._right_rows] = rows[self._of_right]
         return Written(

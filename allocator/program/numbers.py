@@ -8,6 +8,8 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from allocator.types import Vector
+
 
 class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
     """A cvxpy parameter that looks once at what it is given: its shape, that it is finite, and its sign.
@@ -15,6 +17,9 @@ class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
     cvxpy projects each value onto what the parameter's attributes allow and compares (0.1 ms; twenty of them were two
     thirds of a re-solve at N = 100). What does not pass is left to cvxpy, and refused in its words.
     """
+
+    stacked: Vector | None = None
+    """Where the numbers are written besides: a part of the vector that a loop's maps are applied to."""
 
     @property
     def value(self) -> Any:
@@ -29,5 +34,9 @@ class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
         lawful = numbers.shape == self.shape and isfinite(whole)
         if lawful and (least >= 0 or not self.attributes["nonneg"]):
             self.save_value(numbers)
+            if self.stacked is not None:
+                self.stacked[:] = numbers.ravel(order="F")
         else:
             cp.Parameter.value.fset(self, given)
+            if self.stacked is not None:
+                self.stacked[:] = np.asarray(super().value).ravel(order="F")

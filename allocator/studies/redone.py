@@ -148,7 +148,7 @@ def targets_at(answers: Answers, question: Question, returns: Matrix, probabilit
         for own, belief in zip(returns[sound], probabilities[sound], strict=True)
     ]
     found = iter(answers.attempt_many(asked))
-    answered = (next(found) if one else None for one in sound.tolist())
+    answered = (next(found) if one else None for one in np.atleast_1d(sound))
     return [
         "its returns or probabilities are no numbers"
         if one is None
