@@ -8,6 +8,7 @@ import highspy
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.program import highs
 from allocator.types import Vector
 
 
@@ -64,7 +65,7 @@ class IntegerProgram:
         if nodes is not None:
             solver.setOptionValue("mip_max_nodes", nodes)
         solver.passModel(self._model())
-        solver.run()
+        highs.run(solver)
         status = solver.modelStatusToString(solver.getModelStatus())
         has_point = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         x = np.array(solver.getSolution().col_value) if has_point else None

@@ -29,6 +29,7 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Trade, slack
 from allocator.outlook.outlook import Outlook
+from allocator.program import highs
 from allocator.program.compile import Start
 from allocator.program.epigraphs import Columns, Cuts, epigraph_of, impact_cuts, in_columns
 from allocator.program.members import Member, members_of
@@ -428,7 +429,7 @@ class Feasibility:
                 self._solver.setOptionValue("simplex_scale_strategy", 4 if retry == 3 else 2)
             for side in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
                 self._solver.setOptionValue(side, tolerance)
-            self._solver.run()
+            highs.run(self._solver)
             status = self._solver.getModelStatus()
             if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
                 return bool(status == highspy.HighsModelStatus.kOptimal)
@@ -441,7 +442,7 @@ class Feasibility:
         for option, value in (("output_flag", False), ("threads", 1), ("small_matrix_value", 1e-12)):
             fresh.setOptionValue(option, value)
         fresh.passModel(self._solver.getModel())
-        fresh.run()
+        highs.run(fresh)
         status = fresh.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return False

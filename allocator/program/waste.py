@@ -15,6 +15,7 @@ import highspy
 import numpy as np
 
 from allocator.errors import NotSolved
+from allocator.program import highs
 from allocator.program.epigraphs import Columns, Cuts
 from allocator.types import Vector
 
@@ -44,7 +45,7 @@ def least_missed(solver: highspy.Highs, columns: Columns, impact: Vector | None,
     points = [np.array([0.0, 1.0])] * (0 if impact is None else columns.names)
     for _ in range(_ROUNDS):
         program = _integer(solver, columns, impact, points, deadline - time.monotonic())
-        program.run()
+        highs.run(program)
         status = program.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return None

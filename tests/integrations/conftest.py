@@ -41,7 +41,10 @@ def prices() -> pd.DataFrame:
     if REAL.is_file():
         table = pd.read_csv(REAL, index_col="date", parse_dates=True)[["AAPL", "GOOGL", "MSFT", "AMZN", "NVDA", "NEE"]]
     else:
-        table = peer("skfolio").datasets.load_sp500_dataset().iloc[:, :COUNT]
+        peer("skfolio")
+        from skfolio.datasets import load_sp500_dataset
+
+        table = load_sp500_dataset().iloc[:, :COUNT]
     assert not table.tail(ROWS).isna().to_numpy().any()
     return table.tail(ROWS)
 

@@ -14,6 +14,8 @@ from allocator.integrations.translated import TranslationWarning
 from allocator.plan.rebalance import rebalance
 from tests.integrations.conftest import asked, ours, peer
 
+# bt's statistics ask pandas 3.1 for the frequency of dates, and pandas says how the one after it will answer
+pytestmark = pytest.mark.filterwarnings("ignore:A future version of pandas will return a BaseOffset")
 INVESTED = {"mandate": {"risk_aversion": 1.0, "max_weight": 0.4, "max_cash": 0.02, "min_cash": 0.0}}
 
 

@@ -75,7 +75,7 @@ def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, ret
     X, names = returns.tail(24), list(map(str, returns.columns))
     risk = estimated(X.to_numpy(), ESTIMATE, "rows")
     covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
-    mandate, robust = {"risk_aversion": 3.0, "max_cash": 0.02}, {"set": "kl", "radius": 0.05}
+    mandate, robust = {"risk_aversion": 3.0, "max_cash": 0.02}, {"set": "total_variation", "radius": 0.05}
     scenarios = {f"row{k}": [*row, 0.0] for k, row in enumerate(X.to_numpy())}
     book = from_frames(
         {
@@ -106,8 +106,8 @@ def test_without_a_book_and_without_caution_it_is_their_mean_variance(skfolio: A
 
     prior = EmpiricalPrior(covariance_estimator=LedoitWolf())
     utility = ObjectiveFunction.MAXIMIZE_UTILITY
-    theirs = MeanRisk(objective_function=utility, risk_aversion=5.0, prior_estimator=prior).fit(returns)
-    fitted = skfolio.RobustAllocation(risk_aversion=5.0).fit(returns)
+    theirs = MeanRisk(objective_function=utility, risk_aversion=40.0, prior_estimator=prior).fit(returns)
+    fitted = skfolio.RobustAllocation(risk_aversion=40.0).fit(returns)
 
     assert fitted.weights_ == pytest.approx(theirs.weights_, abs=1e-4)
     assert fitted.weights_.max() < 0.9  # an answer in the interior, not a corner that anything finds
