@@ -34,7 +34,9 @@ _DUST = 1e-9
 def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
     """Turn a book into a verified plan of whole-lot orders.
 
-    `progress` is told what is being done, for people who wait.
+    Holdings of the plan are (N,) money in the order of `book.instruments`, in the book's currency; weights are
+    fractions of the account, returns simple and over the horizon. What is solved stands in `Mandate`, how the proof goes in
+    `Certificate`. `progress` is told what is being done, for people who wait.
 
     Raises:
         BadInput: the price history cannot give a covariance.
