@@ -97,6 +97,9 @@ def from_frames(
 ) -> Book:
     """A Book from pandas objects: `tables` by name (`holdings`, `exposures`, `scenario_returns`, …).
 
+    Columns, units and what may be blank are those of the files (`allocator schema NAME`); an index named `instrument`
+    or `date` counts as that column, and rows are aligned by label. `settings` are what `book.toml` would say.
+
     Raises:
         BadInput: a table or setting is not of its contract; all breaches at once.
     """

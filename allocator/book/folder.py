@@ -24,9 +24,10 @@ def load(
     overrides: Sequence[str] = (),
     as_of: dt.date | None = None,
 ) -> Book:
-    """Read and check a book.
+    """Read and check a book: `book.toml` and the tables beside it, each held to its contract (`allocator schema`).
 
-    `overrides` are what-ifs such as `'mandate.max_weight=0.2'`; `as_of` replaces the book's own date.
+    `account` names one where holdings.csv has several; `overrides` are what-ifs such as `'mandate.max_weight=0.2'`;
+    `as_of` replaces the book's own date. Arrays of the book are (N,) in the order of `book.instruments`, cash apart.
 
     Raises:
         BadInput: anything is not of its contract; every breach of every table at once.

@@ -14,15 +14,11 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
+from allocator.mandate.alike import disagreements
 from allocator.mandate.form import faults_of_readings, faults_of_rows
-from allocator.mandate.rules import LinearRule, Reading, Rows, Trade, slack
+from allocator.mandate.rules import LinearRule, Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plugins import Plugin, called, loaded, refused
-
-_APART = 1e-7
-"""Of the account: coefficients and formula that differ by less say the same."""
-_ALONE = 200
-"""So many names are each tried as the only holding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,34 +96,11 @@ def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> Plug
     made = called(plugin, rule.rows, names, doing="has no coefficients")
     _refuse(plugin, faults_of_rows(made, names, len(outlook.scenarios), tier))
     sound = PluggedRule(plugin, rule, made, tier)
-    _refuse(plugin, _disagreements(sound, book, outlook))
+    _refuse(plugin, disagreements(made.on(outlook), lambda trade: sound.readings(trade, outlook), book))
     same = sound.eased([float(limit) for limit in made.stated])
     if not np.allclose(same.made.limit, made.limit) or not np.allclose(same.made.wealth, made.wealth):
         _refuse(plugin, ["is another rule once it is eased to the limits that it has"])
     return sound
-
-
-def _disagreements(rule: PluggedRule, book: Book, outlook: Outlook) -> Iterator[str]:
-    """Portfolios that keep a rule by its coefficients and break it by its formula, or the other way round."""
-    rows, told = rule.made.on(outlook), set[str]()
-    for words, trade in _tried(book):
-        for label, left, reading in zip(rows.labels, slack(rows, trade), rule.readings(trade, outlook), strict=True):
-            apart = (left > _APART and reading.excess > _APART) or (left < -_APART and reading.excess < -_APART)
-            if apart and label not in told:
-                told.add(label)
-                by = ("kept", "broken") if left > 0 else ("broken", "kept")
-                yield f"contradicts itself: {words}, '{label}' is {by[0]} by its rows and {by[1]} by its readings"
-
-
-def _tried(book: Book) -> Iterator[tuple[str, Trade]]:
-    """Today's portfolio, and what it takes to come from it to cash, to equal weights, and to one name alone."""
-    before, value, count = book.quantities * book.prices, book.value, len(book.instruments)
-    wanted = [("with today's holdings", before), ("with cash alone", np.zeros(count))]
-    wanted.append(("with equal weights", np.full(count, value / (count + 1))))
-    wanted += [(f"with {book.instruments[i]} alone", value * np.eye(1, count, i)[0]) for i in range(min(count, _ALONE))]
-    for words, after in wanted:
-        bought, sold = np.maximum(after - before, 0.0), np.maximum(before - after, 0.0)
-        yield words, Trade(after, value - float(after.sum()), bought, sold, 0.0, value)
 
 
 def _refuse(plugin: Plugin, faults: Iterable[str]) -> None:

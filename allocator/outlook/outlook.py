@@ -41,7 +41,7 @@ class Outlook:
 
 
 def outlook_of(book: Book) -> Outlook:
-    """The outlook of a book on its as_of date.
+    """The outlook of a book on its as_of date: (K,) probabilities, (K, N) simple returns over the horizon, and risk.
 
     Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`. Returns: the
     efficiency model's where there is a `[model]`, or another package's of `[plugins.models]`, replaced name by name by

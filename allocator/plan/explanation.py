@@ -73,7 +73,7 @@ class About:
 
 
 def explain(asked: Plan | Book) -> Explanation:
-    """Explain a plan, or the plan of a book.
+    """Explain a plan, or the plan of a book: what each order adds, in basis points of the account that add up.
 
     Raises:
         AllocatorError: of a book, whatever `rebalance` raises.

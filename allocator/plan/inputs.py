@@ -44,6 +44,8 @@ def refuse_moving(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """Raise where a file changed while the book was read: nobody could say what the plan was made from."""
     cure = "let whoever writes the book finish, and run again"
     moved = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    if not before and not moved:  # it could be read in between, and neither before nor after
+        moved = ["book.toml"]
     if moved:
         raise BadInput([Breach(name, None, None, None, "changed while it was read", cure) for name in moved])
 

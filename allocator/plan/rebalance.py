@@ -31,7 +31,9 @@ from allocator.types import Vector
 def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
     """Turn a book into a verified plan of whole-lot orders.
 
-    `progress` is told what is being done, for people who wait.
+    Holdings of the plan are (N,) money in the order of `book.instruments`, in the book's currency; weights are
+    fractions of the account, returns simple and over the horizon. What is solved stands in `Mandate`, how the proof goes in
+    `Certificate`. `progress` is told what is being done, for people who wait.
 
     Raises:
         BadInput: the price history cannot give a covariance.

@@ -136,6 +136,8 @@ def test_a_rule_of_another_package_may_give_way(packages: Path, listed: Folder, 
     ("old", "new", "said"),
     [
         ("row[0, self.at] = self.weighs", "row[0, self.at] = 0.5", "contradicts itself"),
+        ("wealth=np.array([self.limit])", "wealth=np.array([0.9 * self.limit])", "'mine' ends elsewhere by its rows"),
+        ("wealth=np.array([self.limit])", "limit=np.array([self.limit])", "'mine' ends elsewhere by its rows"),
         ("row[0, self.at] = self.weighs", "row[0, self.at] = np.nan", "no finite numbers"),
         ("some_rows([self.label], instruments,", "some_rows([self.label], instruments + 1,", "must give buys"),
         ("some_rows([self.label]", "some_rows(['cash at most 10%']", "has rows ['cash at most 10%']"),

@@ -235,6 +235,17 @@ def test_a_book_that_changes_while_it_is_read_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_book_that_could_not_be_read_twice_is_no_run_without_inputs(
+    listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allocator.plan.inputs.digests_of", lambda *_: {})
+
+    answer = again(listed, run, tmp_path / "out")
+
+    assert answer.exit_code == 3
+    assert "changed while it was read" in answer.stderr
+
+
 @pytest.mark.parametrize("run_id", ["", "../up", "a/b", ".hidden", "-x", "a b", "x" * 300])
 def test_an_id_that_could_leave_its_folder_or_hide_is_refused(
     listed: Folder, run: Run, tmp_path: Path, run_id: str

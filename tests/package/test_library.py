@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -77,6 +78,15 @@ def test_plans_made_in_workers_at_once_are_those_made_alone_to_the_last_bit(
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [alone[book] for book in BOOKS]
+
+
+def test_a_plan_can_be_handed_from_one_process_to_another(root: Path) -> None:
+    plan = allocator.rebalance(allocator.load(root / "tests" / "typed"))
+
+    there = pickle.loads(pickle.dumps(plan))
+
+    assert allocator.plan_document(there) == allocator.plan_document(plan)
+    assert allocator.orders_frame(there).equals(allocator.orders_frame(plan))
 
 
 def state() -> dict[str, object]:
