@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -66,7 +66,7 @@ def mapped(
         work = make()
         done = _here(work, items, results, told, until=None if jobs == 1 else BATCH_SECONDS)
         if done < len(items):
-            _apart(make, items, results, told, jobs, done)
+            _apart_or_here(make, work, items, results, told, jobs, done)
     except KeyboardInterrupt:
         return Mapped(tuple(results), interrupted=True)
     return Mapped(tuple(results), interrupted=False)
@@ -113,6 +113,27 @@ def _begin(make: Callable[[], Callable[[Any], list[Any]]]) -> None:
 def _batch(items: list[Any]) -> list[Any]:
     assert _work is not None
     return [result for at in range(0, len(items), AT_ONCE) for result in _work(items[at : at + AT_ONCE])]
+
+
+def _apart_or_here(
+    make: Callable[[], Callable[[Sequence[T]], list[R]]],
+    work: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
+    results: list[Any],
+    told: _Told,
+    jobs: int,
+    done: int,
+) -> None:
+    """Work in several processes; where one of them ends by itself, what is left is worked on in this one."""
+    try:
+        _apart(make, items, results, told, jobs, done)
+    except BrokenExecutor:
+        left = [i for i, result in enumerate(results) if result is None]
+        for at in range(0, len(left), AT_ONCE):
+            some = left[at : at + AT_ONCE]
+            for i, result in zip(some, work([items[i] for i in some]), strict=True):
+                results[i] = result
+            told.more(len(some))
 
 
 def _apart(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -36,6 +38,16 @@ def stopping(at: int) -> Work:
     return work
 
 
+def dying_elsewhere() -> Work:
+    def work(numbers: Sequence[int]) -> list[int]:
+        time.sleep(0.02)
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+        return [number * number for number in numbers]
+
+    return work
+
+
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "AT_ONCE", 1)
@@ -63,6 +75,16 @@ def test_items_handed_out_together_come_back_in_order(together: int, monkeypatch
     monkeypatch.setattr(pool, "AT_ONCE", together)
 
     assert mapped(squares, list(range(7))).results == (0, 1, 4, 9, 16, 25, 36)
+
+
+def test_what_a_process_that_ends_by_itself_leaves_is_worked_on_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
+    told: list[str] = []
+    done = mapped(dying_elsewhere, list(range(12)), jobs=2, say=told.append, what="numbers")
+
+    assert done.results == tuple(number * number for number in range(12))
+    assert not done.interrupted
+    assert told[-1] == "12 of 12 numbers"
 
 
 def test_nothing_to_do_is_done() -> None:
