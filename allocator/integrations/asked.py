@@ -22,6 +22,9 @@ from allocator.program.compile import Start
 from allocator.program.solve import Limits
 from allocator.types import Vector
 
+WEIGHED = {"min_gain_bps", "min_share", "cost_factor"}
+"""Keys of `[trading]` that say when whole lots are not worth it; a peer decides itself when it trades."""
+
 
 def targets(book: Book, outlook: Outlook | None = None) -> Targets:
     """The verified targets of a book, under its own outlook unless one is given; warns of rules that gave way.
@@ -36,6 +39,9 @@ def targets(book: Book, outlook: Outlook | None = None) -> Targets:
     if settings.in_stages:
         rule, cure = "is for the tree of decisions, and a peer asks for one period", "choose return_minus_risk"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", settings.mandate.objective, rule, cure)])
+    if idle := sorted(WEIGHED & settings.trading.model_fields_set):
+        told = f"trading.{', trading.'.join(idle)}: a peer gets the targets, which are not weighed against holding"
+        warnings.warn(told, TranslationWarning, stacklevel=3)
     outlook = outlook or outlook_of(book)
     stated = mandate_of(book, outlook)
     refuse_hopeless(book, outlook)

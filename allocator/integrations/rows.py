@@ -20,6 +20,7 @@ from allocator.book.book import Book, from_frames
 from allocator.book.robust import NEEDED
 from allocator.book.sections import RiskSection
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.integrations.asked import WEIGHED
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import estimated
 from allocator.types import Matrix
@@ -52,6 +53,10 @@ def book_of(names: Sequence[str], settings: Mapping[str, Any] | None, *, peer: s
     if isinstance(mandate, Mapping) and mandate.get("min_worst_scenario_return") is not None:
         rule, cure = "would make a floor of every row", 'use robust.set = "worst" to look at the worst row'
         found.append(Breach(table, None, "mandate.min_worst_scenario_return", None, rule, cure))
+    trading = given.get("trading")
+    for key in sorted(WEIGHED & set(trading if isinstance(trading, Mapping) else ())):
+        rule, cure = "weighs whole lots against holding, and a peer gets the targets", "leave it out"
+        found.append(Breach(table, None, f"trading.{key}", None, rule, cure))
     if found:
         raise BadInput(found)
     stated = {"mandate": {"max_cash": 0.0, **mandate} if isinstance(mandate, Mapping) else mandate, **given}

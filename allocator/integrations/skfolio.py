@@ -63,7 +63,7 @@ class ScenarioPrior(BasePrior):
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> ScenarioPrior:
         """Read the outlook for the names of X (T, n); y and fit_params are not looked at."""
         del y, fit_params
-        validate_data(self, X)
+        validate_data(self, X, ensure_all_finite=False)  # a late listing leaves blanks that nobody reads here
         book = _needed(self.book)
         places = placed(book, _names(self), peer=PEER, absent="sell")
         outlook = outlook_of(book)

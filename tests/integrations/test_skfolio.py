@@ -137,6 +137,19 @@ def test_a_walk_forward_threads_the_held_weights_and_its_prediction_is_usable(
     assert len(predicted.returns) == 180
 
 
+def test_weights_that_drift_between_folds_are_what_is_held_next(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.model_selection import WalkForward, cross_val_predict
+
+    sections = {"mandate": {**INVESTED["mandate"], "max_turnover": 0.05}}
+    book = asked(returns.columns, as_of=EARLY, cash=0.0, **sections)
+    model = skfolio.RobustAllocation(book, portfolio_params={"weight_drift": True})
+    first, second = list(cross_val_predict(model, returns, cv=WalkForward(test_size=100, train_size=100)))[:2]
+
+    ended = np.asarray(first.ending_weights)
+    assert np.abs(ended - first.weights).max() > 1e-3
+    assert np.maximum(second.weights - ended, 0).sum() <= 0.05 + 1e-6
+
+
 @pytest.mark.parametrize(
     ("sections", "needed"),
     [
@@ -261,6 +274,12 @@ def test_what_does_not_fit_the_book_is_refused_by_name(
         skfolio.RobustAllocation(settings={"robust": {"set": "hull"}}).fit(returns)
     with pytest.raises(BadInput, match="a floor of every row"):
         skfolio.RobustAllocation(settings={"mandate": {"min_worst_scenario_return": -0.1}}).fit(returns)
+    with pytest.raises(BadInput, match="weighs whole lots against holding"):
+        skfolio.RobustAllocation(settings={"trading": {"min_gain_bps": 5.0}}).fit(returns)
+    with pytest.warns(TranslationWarning, match=r"trading.min_gain_bps: a peer gets the targets"):
+        skfolio.RobustAllocation(asked(returns.columns, as_of=EARLY, trading={"min_gain_bps": 5.0}, **INVESTED)).fit(
+            returns
+        )
     with pytest.raises(BadMandate, match="is for the tree of decisions"):
         skfolio.RobustAllocation(settings={"mandate": {"objective": "log"}}).fit(returns)
     with pytest.raises(ValueError, match="'refuse' or 'sell'"):
