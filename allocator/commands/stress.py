@@ -33,6 +33,8 @@ class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs 
 @click.option("--shock", "shocks", multiple=True, metavar="NAME", help="This shock, in detail. Repeatable.")
 @click.option("--reverse", type=_Part(), metavar="10%", help="What would have to happen to lose so much.")
 @click.option("--beliefs", is_flag=True, help="How wrong the probabilities may be, and what turns where.")
+@click.option("--map", "map_steps", type=click.IntRange(2, 1000), metavar="STEPS",
+              help="What would be best over both probabilities; 17 points a side fit a terminal.")  # fmt: skip
 @click.option("--replay", is_flag=True, help="The worst windows of the book's own price history.")
 @click.option("--model", type=click.IntRange(min=1), metavar="DRAWS", help="Draws of the model's parameters.")
 @click.option("--within", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, metavar="BPS",
@@ -46,6 +48,7 @@ def stress(
     as_of: dt.date | None,
     shocks: tuple[str, ...],
     reverse: float | None,
+    map_steps: int | None,
     model: int | None,
     within: float,
     jobs: int,
@@ -56,7 +59,7 @@ def stress(
 ) -> dict[str, Any]:
     """Put BOOK's plan under stress: shocks, a loss of 10%, its own history, other beliefs.
 
-    Without an option that names a part, every part is shown but --model. Ctrl-C keeps what is finished.
+    Without an option that names a part, every part is shown but --map and --model. Ctrl-C keeps what is finished.
 
     \b
     Examples:
@@ -74,13 +77,14 @@ def stress(
         from allocator.studies.stress import PARTS
         from allocator.studies.stress import stress as study
 
-        anything = any(named.values()) or model is not None
+        anything = any(named.values()) or model is not None or map_steps is not None
         found = study(
             loaded,
             parts=tuple(part for part in PARTS if named[part]) if anything else PARTS,
             shocks=tuple(name.replace(" ", "_") for name in shocks),
             loss=0.10 if reverse is None else reverse,
             within_bps=within,
+            map_steps=map_steps or 0,
             draws=model or 0,
             jobs=jobs,
             progress=say,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from allocator.book.book import Book
-from allocator.display.believed_stress import show_belief_stress
+from allocator.display.believed_stress import show_belief_map, show_belief_stress
 from allocator.display.console import amount, console, fitting, heading, percents, table
 from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
@@ -40,6 +40,8 @@ def show_stress(found: Stress) -> None:
         show_replay(found.replay)
     if found.beliefs is not None:
         show_belief_stress(found.beliefs)
+    if found.map is not None:
+        show_belief_map(found.map)
     if found.model is not None:
         show_model_stress(found.model)
     for part, why in found.why_not.items():

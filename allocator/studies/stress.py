@@ -13,6 +13,7 @@ from allocator.errors import BadInput, BadMandate, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
+from allocator.studies.belief_map import BeliefMap, belief_map
 from allocator.studies.belief_stress import BeliefStress, belief_stress
 from allocator.studies.modelled import ModelStress
 from allocator.studies.parameters import model_stress
@@ -22,7 +23,7 @@ from allocator.studies.reverse import reverse_stress
 from allocator.studies.shocked import ShockStress, shock_stress
 
 PARTS = ("shocks", "reverse", "replay", "beliefs")
-"""What is asked where nothing is named; `model` is asked by its number of draws."""
+"""What is asked where nothing is named; `map` is asked by its steps a side, `model` by its number of draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +35,14 @@ class Stress:
     reverse: ReverseStress | None
     replay: Replay | None
     beliefs: BeliefStress | None
+    map: BeliefMap | None
     model: ModelStress | None
     why_not: dict[str, str]
 
     @property
     def interrupted(self) -> tuple[str, ...]:
         """The parts that were cut short, whose finished figures stand, or that never began."""
-        parts = {"shocks": self.shocks, "beliefs": self.beliefs, "model": self.model}
+        parts = {"shocks": self.shocks, "beliefs": self.beliefs, "map": self.map, "model": self.model}
         cut = [name for name, part in parts.items() if part is not None and part.interrupted]
         return tuple(cut + [name for name, why in self.why_not.items() if why == INTERRUPTED])
 
@@ -63,6 +65,7 @@ class Stress:
             "reverse": self.reverse,
             "replay": self.replay,
             "beliefs": self.beliefs,
+            "map": self.map,
             "model": self.model,
         }
         return {
@@ -91,6 +94,7 @@ def stress(
     shocks: tuple[str, ...] = (),
     loss: float = 0.10,
     within_bps: float = 10.0,
+    map_steps: int = 0,
     draws: int = 0,
     jobs: int = 1,
     plan: Plan | StagedPlan | None = None,
@@ -99,8 +103,8 @@ def stress(
     """Put a book's plan under stress, or one that was made already.
 
     `parts` are of PARTS; `shocks` names some of them only; `loss` is what reverse stress asks for, a fraction of the
-    account; `within_bps` how much worse than the best the plan may be; `draws` of the model's parameters, 0 for none.
-    Ctrl-C keeps what is finished.
+    account; `within_bps` how much worse than the best the plan may be; `map_steps` points a side of the map of beliefs
+    and `draws` of the model's parameters, 0 for none. Ctrl-C keeps what is finished.
 
     Raises:
         BadInput: a part or a shock is unknown, or a number is out of its range.
@@ -113,11 +117,14 @@ def stress(
         raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
     say = progress or (lambda _: None)
     plan = plan or (rebalance_in_stages if book.settings.in_stages else rebalance)(book, progress=say)
-    found = _Asked(book, plan, dict[str, Any](), dict[str, str](), tuple(parts), draws)
+    asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))
+    found = _Asked(dict[str, Any](), dict[str, str](), asked)
     found.ask("shocks", lambda: shock_stress(plan, shocks, say))
     found.ask("reverse", lambda: reverse_stress(book, plan, loss))
     found.ask("replay", lambda: replay(book, plan))
-    found.ask("beliefs", lambda: belief_stress(book, plan, within_bps=within_bps, jobs=jobs, say=say))  # type: ignore[arg-type]  # a staged plan is refused by what it is asked
+    decided: Any = plan  # one of a tree is refused by what is asked of beliefs
+    found.ask("beliefs", lambda: belief_stress(book, decided, within_bps=within_bps, jobs=jobs, say=say))
+    found.ask("map", lambda: belief_map(book, decided, steps=map_steps, jobs=jobs, say=say))
     found.ask("model", lambda: model_stress(book, plan, draws, redo=draws, jobs=jobs, say=say))
     made = found.made
     return Stress(
@@ -126,6 +133,7 @@ def stress(
         reverse=made.get("reverse"),
         replay=made.get("replay"),
         beliefs=made.get("beliefs"),
+        map=made.get("map"),
         model=made.get("model"),
         why_not=found.why_not,
     )
@@ -133,19 +141,15 @@ def stress(
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """The parts that are asked, in turn; after Ctrl-C none is begun."""
+    """The parts that are `asked`, in turn; after Ctrl-C none is begun."""
 
-    book: Book
-    plan: Plan | StagedPlan
     made: dict[str, Any]
     why_not: dict[str, str]
-    parts: tuple[str, ...]
-    draws: int
+    asked: tuple[str, ...]
 
     def ask(self, part: str, study: Callable[[], Any]) -> None:
         """Make one part where it is asked; one among others that the book cannot have is said and not raised."""
-        asked = [*self.parts, *(["model"] if self.draws else [])]
-        if part not in asked:
+        if part not in self.asked:
             return
         if self._stopped():
             self.why_not[part] = INTERRUPTED
@@ -153,7 +157,7 @@ class _Asked:
         try:
             self.made[part] = study()
         except BadMandate as error:
-            if len(asked) == 1:
+            if len(self.asked) == 1:
                 raise
             self.why_not[part] = "; ".join(breach.rule for breach in error.breaches)
         except KeyboardInterrupt:

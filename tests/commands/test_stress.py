@@ -117,12 +117,13 @@ def test_beliefs_under_a_tree_of_decisions_are_refused_alone_and_said_among_othe
 
 
 def test_every_part_keeps_the_schema(root: Path) -> None:
-    answer = run(root / "data" / "listed", "--shock", "glut", "--reverse", "0.1", "--replay", "--beliefs", "--model",
-                 "16", "--json")  # fmt: skip
+    answer = run(root / "data" / "listed", "--shock", "glut", "--reverse", "0.1", "--replay", "--beliefs", "--map",
+                 "5", "--model", "16", "--json")  # fmt: skip
     document: dict[str, Any] = json.loads(answer.stdout)
     schema = json.loads((root / "schemas" / "stress.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, schema)
-    assert all(document[part] is not None for part in ("shocks", "reverse", "replay", "beliefs", "model"))
+    assert all(document[part] is not None for part in ("shocks", "reverse", "replay", "beliefs", "map", "model"))
+    assert document["map"]["finished"] == 25
     assert document["reverse"]["loss"] == 0.1
     assert document["model"]["finished"] == 16
     assert document["interrupted"] == []
