@@ -35,8 +35,8 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     """Turn a book into a verified plan of whole-lot orders.
 
     Holdings of the plan are (N,) money in the order of `book.instruments`, in the book's currency; weights are
-    fractions of the account, returns simple and over the horizon. What is solved stands in `Mandate`, how it is proved in
-    `Certificate`. `progress` is told what is being done, for people who wait.
+    fractions of the account, returns simple and over the horizon. What is solved stands in `Mandate`, how the proof
+    goes in `Certificate`. `progress` is told what is being done, for people who wait.
 
     Raises:
         BadInput: the price history cannot give a covariance.
