@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
@@ -61,11 +63,13 @@ def _orders(out: Console, plan: Plan) -> None:
     before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
     left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after))
     made.add_row(*left, style="dim")
-    out.print(fitting(out, made, "before", "quantity", "after"))
-    _summary(out, plan)
+    # what is bought or sold at all goes before what a name returns, which is told below once more
+    shown = fitting(out, made, "before", "worst", "expected", "quantity", "after")
+    out.print(shown)
+    _summary(out, plan, [str(column.header) for column in shown.columns])
 
 
-def _summary(out: Console, plan: Plan) -> None:
+def _summary(out: Console, plan: Plan, columns: Sequence[str]) -> None:
     """What the orders come to, and what they leave alone."""
     currency, value = plan.book.settings.book.currency, plan.book.value
     sold, bought = float(plan.final.sold.sum()), float(plan.final.bought.sum())
@@ -87,8 +91,10 @@ def _summary(out: Console, plan: Plan) -> None:
             f" and {len(kept) - _KEPT_SHOWN} more" if len(kept) > _KEPT_SHOWN else ""
         )
         out.print(f"Held as they are: {shown}.")
-    if out.width >= _WIDE:
+    if "worst" in columns:
         out.print("Expected and worst: a name's own return under the belief and under the worst case below.")
+    elif "expected" in columns:
+        out.print("Expected: a name's own return under the belief.")
 
 
 def _gave_way(out: Console, plan: Plan) -> None:
