@@ -36,7 +36,7 @@ class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs 
 @click.option("--map", "map_steps", type=click.IntRange(2, 1000), metavar="STEPS",
               help="What would be best over both probabilities; 17 points a side fit a terminal.")  # fmt: skip
 @click.option("--replay", is_flag=True, help="The worst windows of the book's own price history.")
-@click.option("--model", type=click.IntRange(min=1), metavar="DRAWS", help="Draws of the model's parameters.")
+@click.option("--model", type=click.IntRange(min=2), metavar="DRAWS", help="Draws of the model's parameters.")
 @click.option("--within", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, metavar="BPS",
               help="How much worse than the best the plan may be.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
