@@ -75,7 +75,8 @@ def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, ret
     X, names = returns.tail(24), list(map(str, returns.columns))
     risk = estimated(X.to_numpy(), ESTIMATE, "rows")
     covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
-    mandate, robust = {"risk_aversion": 3.0, "max_cash": 0.02}, {"set": "total_variation", "radius": 0.05}
+    mandate = {"risk_aversion": 3.0, "min_cash": 0.01, "max_cash": 0.02, "max_weight": 0.5}
+    robust = {"set": "box", "radius": 0.03}
     scenarios = {f"row{k}": [*row, 0.0] for k, row in enumerate(X.to_numpy())}
     book = from_frames(
         {
