@@ -188,13 +188,19 @@ class RobustAllocation(BaseOptimization):
             warn_of_prices(returns, names, peer=PEER)
             outlook = outlook_of_rows(returns)
         if self.previous_weights is not None:
-            held = self.previous_weights
-            if isinstance(held, Mapping):
-                held = by_name(held, names, peer=PEER)
-            elif np.ndim(held) == 0:
-                held = np.full(len(names), float(held))
-            book = holding(book, *places.taken(held))
+            book = self._holding(book, names)
         return weights_after(targets(forbidding(book, places), outlook), places)
+
+    def _holding(self, book: Book, names: Sequence[str]) -> Book:
+        """The book with what skfolio says is held, of which a selection may have dropped some names since."""
+        held = self.previous_weights
+        if isinstance(held, Mapping) and self.absent == "sell":
+            names = list(dict.fromkeys([*names, *map(str, held)]))
+        if isinstance(held, Mapping):
+            held = by_name(held, names, peer=PEER)
+        elif np.ndim(held) == 0:
+            held = np.full(len(names), float(held))
+        return holding(book, *placed(book, names, peer=PEER, absent="sell").taken(held))
 
 
 def _needed(book: Book | None) -> Book:

@@ -57,23 +57,7 @@ class Places:
             BadInput: a weight is negative or not a number, or the weights do not fit into one account.
         """
         weights = np.asarray(held, dtype=np.float64)
-        if weights.shape != (len(self.names),):
-            rule = f"there are {weights.size} weights for {len(self.names)} names"
-            raise BadInput([self._breach(None, None, rule, "give one weight a name")])
-        cure = "an account here holds no short position; close it, or leave this book out of a long-short strategy"
-        found = [
-            self._breach(name, f"{weight:g}", "must be a number from 0 to 1", cure)
-            for name, weight in zip(self.names, weights, strict=True)
-            if not -NOISE <= weight <= 1 + NOISE
-        ]
-        total = float(weights.sum())
-        if not found and total > 1 + NOISE:
-            cure = "an account here borrows nothing: scale the weights down to what is held"
-            found.append(self._breach(None, f"{total:.10g}", "weights held must not add up to more than 1", cure))
-        if not found and self.knows_cash and total < 1 - NOISE:
-            rule = f"weights held must add up to 1, for {self.cash_instrument} is one of them"
-            found.append(self._breach(None, f"{total:.10g}", rule, "say how much of it is held"))
-        if found:
+        if found := self._unheld(weights):
             raise BadInput(found)
         whole = np.zeros(self.instruments + 1)
         whole[list(self.at)] = np.maximum(weights, 0.0)
@@ -81,6 +65,29 @@ class Places:
             return whole[:-1] / whole.sum(), float(whole[-1] / whole.sum())
         scale = max(float(whole.sum()), 1.0)  # a sum of one and a rounding is one
         return whole[:-1] / scale, float(1 - (whole[:-1] / scale).sum())
+
+    def _unheld(self, weights: Vector) -> list[Breach]:
+        """Why no account here can hold these weights."""
+        if weights.shape != (len(self.names),):
+            rule = f"there are {weights.size} weights for {len(self.names)} names"
+            return [self._breach(None, None, rule, "give one weight a name")]
+        short = "an account here holds no short position; close it, or leave this book out of a long-short strategy"
+        borrowed = "an account here borrows nothing; let mandate.min_cash leave room for what the peer's trades cost"
+        cure = {self.cash_instrument: borrowed}
+        outside = [
+            self._breach(name, f"{weight:g}", "must be a number from 0 to 1", cure.get(name, short))
+            for name, weight in zip(self.names, weights, strict=True)
+            if not -NOISE <= weight <= 1 + NOISE
+        ]
+        total = float(weights.sum())
+        if outside or 1 - NOISE <= total <= 1 + NOISE:
+            return outside
+        if total > 1:
+            return [self._breach(None, f"{total:.10g}", "weights held must not add up to more than 1", borrowed)]
+        if not self.knows_cash:
+            return []
+        rule = f"weights held must add up to 1, for {self.cash_instrument} is one of them"
+        return [self._breach(None, f"{total:.10g}", rule, "say how much of it is held")]
 
     def given(self, holdings: Vector, cash: float) -> Vector:
         """(n,) weights in the peer's order, from (N,) holdings and cash; what the peer does not know is left out."""

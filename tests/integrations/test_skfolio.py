@@ -75,7 +75,8 @@ def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, ret
     X, names = returns.tail(24), list(map(str, returns.columns))
     risk = estimated(X.to_numpy(), ESTIMATE, "rows")
     covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
-    mandate, robust = {"risk_aversion": 3.0, "max_cash": 0.02}, {"set": "total_variation", "radius": 0.05}
+    mandate = {"risk_aversion": 3.0, "min_cash": 0.01, "max_cash": 0.02, "max_weight": 0.5}
+    robust = {"set": "box", "radius": 0.03}
     scenarios = {f"row{k}": [*row, 0.0] for k, row in enumerate(X.to_numpy())}
     book = from_frames(
         {
@@ -230,6 +231,12 @@ def test_names_that_a_pipeline_drops_are_refused_or_sold(skfolio: Any, returns: 
     assert fitted["weigh"].weights_.sum() == pytest.approx(1, abs=1e-9)
     assert fitted.predict(twin).n_assets == len(returns.columns)
 
+    limited = asked(twin.columns, as_of=EARLY, mandate={**INVESTED["mandate"], "max_turnover": 0.3})
+    before = {"TWIN": 0.3, **dict.fromkeys(returns.columns, 0.7 / 6)}  # what was held before TWIN was dropped
+    later = skfolio.RobustAllocation(limited, absent="sell", previous_weights=before).fit(returns)
+    assert later.weights_.sum() == pytest.approx(1, abs=1e-9)
+    assert (later.weights_ >= 0.7 / 6 - 1e-7).all()  # selling TWIN is all that the limit allows
+
 
 def test_a_conflict_is_their_error_with_our_text_and_their_fallback_takes_over(
     skfolio: Any, returns: pd.DataFrame
@@ -349,6 +356,10 @@ def test_the_prior_leaves_out_the_impossible_and_refuses_the_unknown(skfolio: An
         assert skfolio.ScenarioPrior(one).fit(returns).return_distribution_.returns.min() == pytest.approx(0.1)
     with pytest.raises(BadInput, match="is not an instrument of the book"):
         skfolio.ScenarioPrior(one).fit(returns.rename(columns={names[0]: "WHO"}))
+    late = returns.copy()
+    late.iloc[:9, 0] = np.nan
+    with pytest.warns(TranslationWarning, match="1 scenarios"):
+        assert skfolio.ScenarioPrior(one).fit(late).return_distribution_.mu == pytest.approx(0.1)
     with pytest.raises(BadInput, match="is required"):
         skfolio.ScenarioPrior().fit(returns)
 

@@ -61,6 +61,7 @@ def test_what_the_weights_leave_is_cash_where_the_peer_has_no_name_for_it() -> N
         ([-0.1, 0.5, 0.3, 0.3], "AAA: must be a number from 0 to 1 (got '-0.1')"),
         ([float("nan"), 0.5, 0.3, 0.2], "AAA: must be a number from 0 to 1 (got 'nan')"),
         ([0.4, 0.4, 0.3, 0.2], "weights held must not add up to more than 1 (got '1.3')"),
+        ([0.4, 0.4, 0.3, 0.2], "let mandate.min_cash leave room for what the peer's trades cost"),
         ([0.5, 0.5], "there are 2 weights for 4 names"),
     ],
 )

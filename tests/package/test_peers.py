@@ -108,3 +108,5 @@ def test_no_host_is_a_dependency_but_all_of_them_are_tested(root: Path) -> None:
     assert any("integrations" in one for one in extras["dev"])
     pinned = (root / "constraints.txt").read_text(encoding="utf-8").lower()
     assert all(f"\n{host}==" in pinned for host in hosts)
+    versions = dict(line.split("==") for line in pinned.splitlines() if "==" in line)
+    assert versions["cvxpy-base"] == versions["cvxpy"]  # skfolio brings the one over the other's files
