@@ -100,6 +100,9 @@ def breaches_of_shock(there: Named, name: str, shock: ShockSection) -> Iterator[
             yield _said(
                 dotted(*place, "expect", one), one, "no such instrument, bucket or group", did_you_mean(one, known)
             )
+        elif one in ("adopter", "neutral") and one not in there.labels:  # the other two may be counted by shares
+            cure = "correct the labels of exposures.csv, or remove it"
+            yield _said(dotted(*place, "expect", one), one, "nothing in this book has this label", cure)
 
 
 def _moved(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
@@ -132,6 +135,9 @@ def _told(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator
         return
     own = rows_of(there.settings, there.signals, shock)
     if own.empty:
+        if shock.signals:
+            cure = "name what they say next, or remove it"
+            yield _said(dotted(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
         return
     own.index = pd.RangeIndex(_FIRST_ROW, _FIRST_ROW + len(own))
     both = own if there.signals is None or there.signals.empty else pd.concat([there.signals, own])

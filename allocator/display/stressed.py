@@ -11,7 +11,7 @@ from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import show_reverse
 from allocator.studies.belief_stress import BeliefStress
-from allocator.studies.effects import Effect, ShockEffect
+from allocator.studies.effects import Effect, ShockEffect, Told
 from allocator.studies.reversals import ReverseStress
 from allocator.studies.shocked import ShockStress
 from allocator.studies.stress import Stress
@@ -133,6 +133,10 @@ def _signed(value: float) -> str:
     return shown if shown.startswith("-") else f"+{shown}"
 
 
+def _change(told: Told) -> str:
+    return "no number" if told.change is None else _signed(told.change)
+
+
 def _number(value: float) -> str:
     return percents(value).removesuffix("%")
 
@@ -161,14 +165,14 @@ def _blank(out: Console, found: ShockStress, book: Book) -> None:
 
 def _claims(out: Console, found: ShockStress) -> None:
     """How many claims come true here, and why the others do not."""
-    told = [(one, sign) for one in found.effects for sign in one.told]
+    told = [(one, sign) for one in found.effects for sign in one.told if sign.change is not None]
     if not told:
         return
     unlike = [(one, sign) for one, sign in told if not sign.as_claimed]
     heading(out, "What is claimed, and what is computed")
     out.print(f"{len(told) - len(unlike)} of {len(told)} signs are as claimed.")
     for one in {id(one): one for one, _ in unlike}.values():
-        signs = ", ".join(f"{sign.name} {_signed(sign.change)}, not {_NOUNS[sign.expected]}" for other, sign in unlike
+        signs = ", ".join(f"{sign.name} {_change(sign)}, not {_NOUNS[sign.expected]}" for other, sign in unlike
                           if other is one)  # fmt: skip
         why = "" if one.shock.unlike is None else f": {one.shock.unlike}"
         out.print(f"{_words(one.name)}: {signs}{why}.")
@@ -201,5 +205,5 @@ def _detail(out: Console, one: ShockEffect) -> None:
     elif one.why_not is None:
         out.print("Then trade: nothing.")
     if one.told:
-        signs = ", ".join(f"{told.name} {told.expected} ({_signed(told.change)})" for told in one.told)
+        signs = ", ".join(f"{told.name} {told.expected} ({_change(told)})" for told in one.told)
         out.print(f"Claimed, and computed: {signs}.")

@@ -42,15 +42,19 @@ class Effect:
 
 @dataclass(frozen=True)
 class Told:
-    """What a claim says of a name, and what the name's growth to the horizon changes by under the belief."""
+    """What a claim says of a name, and what the name's growth to the horizon changes by under the belief; None where
+    that is no number.
+    """
 
     name: str
     expected: Sign
-    change: float
+    change: float | None
 
     @property
-    def as_claimed(self) -> bool:
-        """Whether the sign is the claim's."""
+    def as_claimed(self) -> bool | None:
+        """Whether the sign is the claim's; None where there is no number to tell it by."""
+        if self.change is None:
+            return None
         sign = "stays" if abs(self.change) < NOTHING else "gains" if self.change > 0 else "falls"
         return sign == self.expected
 
@@ -164,9 +168,13 @@ def _trades(trade: Trade, instruments: tuple[str, ...]) -> tuple[tuple[str, floa
 
 def _told(book: Book, outlook: Outlook, after: Shocked) -> Iterator[Told]:
     """What the claim says of a name, beside the change of its growth; of a bucket or group, of its names' average."""
-    changed = after.outlook.probabilities @ after.growth / (outlook.probabilities @ (1 + outlook.returns)) - 1
+    grown = outlook.probabilities @ (1 + outlook.returns)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what was worth nothing grows by no number
+        changed = after.outlook.probabilities @ after.growth / grown - 1
     for name, sign in after.shock.expect.items():
         shares = np.array([float(one == name) for one in book.instruments])
         if not shares.any():
             shares, _ = group_shares(book, name)
-        yield Told(name, sign, float(shares @ changed / shares.sum()))
+        own = (shares != 0) & np.isfinite(changed)
+        change = float(shares[own] @ changed[own] / shares[own].sum()) if own.any() else None
+        yield Told(name, sign, change)

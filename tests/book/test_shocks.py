@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def refused(root: Path, *overrides: str, book: str = "note") -> list[str]:
         ("multiples=2.9", "shocks.it.scenarios.generalizable_compression.multiple_compression: must be at most 3"),
         ('market=-0.1, expect={METAS="falls"}', "shocks.it.expect.METAS: no such instrument, bucket or group"),
         ('market=-0.1, expect={META="fall"}', "shocks.it.expect.META: must be one of 'gains', 'falls' or 'stays'"),
+        ('market=-0.1, expect={neutral="falls"}', "shocks.it.expect.neutral: nothing in this book has this label"),
         ("markt=-0.1", "shocks.it.markt: unknown key (got -0.1); did you mean 'market'?"),
         ("note='x'", "shocks.it: moves nothing (got None); state what it moves, such as market, buckets"),
     ],
@@ -112,3 +114,12 @@ def test_a_lawful_shock_of_every_kind_is_read(root: Path) -> None:
     )
     assert made.settings.shocks["it"].tells
     assert made.settings.shocks["it"].changes_model
+
+
+def test_a_claim_by_every_lab_where_every_lab_has_claimed_is_refused(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "note"
+    shutil.copytree(root / "data" / "note", folder)
+    with (folder / "signals.csv").open("a", encoding="utf-8") as table:
+        table.write("2026-11-01,claim,OpenAI,,,a test\n2026-11-02,claim,Google,,,a test\n")
+    with pytest.raises(BadInput, match="every lab has claimed already"):
+        load(folder, overrides=['shocks.it={signals=[{kind="claim",source="every lab"}]}'])

@@ -206,3 +206,11 @@ def test_every_claim_of_the_note_is_a_starter_shock(root: Path) -> None:
         assert found[0] in known
         assert known[found[0]].expect
     assert all(any(claim.startswith(words) for claim in claims) for words in SHOCK_OF_A_CLAIM)
+
+
+def test_what_has_no_number_has_no_sign() -> None:
+    for sign in ("gains", "falls", "stays"):
+        assert Told("X", sign, None).as_claimed is None  # type: ignore[arg-type]
+    assert Told("X", "falls", -0.1).as_claimed
+    assert not Told("X", "falls", 0.1).as_claimed
+    assert Told("X", "stays", 1e-5).as_claimed
