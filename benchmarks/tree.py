@@ -13,6 +13,7 @@ are noisy: read the ratios. Each size runs in a process of its own, so that peak
 from __future__ import annotations
 
 import datetime as dt
+import math
 import resource
 import statistics
 import subprocess
@@ -160,8 +161,17 @@ def main() -> None:
         f"cvxpy {cp.__version__}, nested KL, log utility; seconds, ratios over the solver's own, worst gap, peak memory"
     )
     print("   size decisions leaves  compile   solve re-solve target  ratio   first  ratio       gap   peak")
+    told: dict[str, tuple[float, float]] = {}
     for size in sizes:
-        subprocess.run([sys.executable, __file__, size], check=True)
+        shown = subprocess.run([sys.executable, __file__, size], check=True, stdout=subprocess.PIPE, text=True).stdout
+        print(shown, end="", flush=True)
+        columns = shown.split()
+        told[size] = float(columns[3]), float(columns[5])
+    for words, one, other in (("N", "4x100", "4x300"), ("reviews", "4x100", "12x100")):
+        if one in told and other in told:
+            grown = 3.0  # both are three times as much
+            compile_, again = (math.log(b / a) / math.log(grown) for a, b in zip(told[one], told[other], strict=True))
+            print(f"growth in {words}, exponents: compile {compile_:.2f}, re-solve {again:.2f}")
 
 
 if __name__ == "__main__":
