@@ -46,7 +46,7 @@ def decided_again(owned: Book, after: Shocked) -> tuple[Trade, Vector] | str:
             if settings.horizon.until is None or after.told >= settings.horizon.until:
                 return f"the horizon is over by {after.told}"
             then = _by_the_day(owned, after)
-            outlook = outlook_of(then)
+            outlook = _from_the_day(owned, then, after.outlook)
         start, staged = _start(then), _staged(then, outlook, after)
         policy = policy_of(with_hindsight(staged, start, limits), start, limits)
         trade = as_trade(start, staged.mandates[0], policy.holdings[0], then.value)
@@ -73,6 +73,17 @@ def _staged(then: Book, outlook: Outlook, after: Shocked) -> Staged:
     if staged.tree.nodes > 1 or not after.shock.tells or then.settings.horizon.reviews:
         return staged
     return replace(staged, mandates=(after.mandate,), ambiguities=(after.mandate.ambiguity,))
+
+
+def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:
+    """The outlook of that day, with what is left of the returns from the shock to the horizon."""
+    years = (then.settings.book.as_of - owned.settings.book.as_of).days / DAYS_A_YEAR
+    cash = (1 + float(owned.cash_required_return or 0.0)) ** years
+    return replace(
+        outlook_of(then),
+        returns=(1 + outlook.returns) * (owned.prices / then.prices) - 1,
+        cash_returns=(1 + outlook.cash_returns) / cash - 1,
+    )
 
 
 def _by_the_day(owned: Book, after: Shocked) -> Book:

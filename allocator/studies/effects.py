@@ -13,6 +13,7 @@ from allocator.mandate.ambiguity import Ambiguity, worst_case
 from allocator.mandate.counted import group_shares
 from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.rules import Trade
+from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
@@ -133,6 +134,7 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
     ways = _Ways(after.at_once, after.growth, after.cash_growth, after.outlook.probabilities, after.mandate.ambiguity)
     final = plan.final
     owned = replace(after.book, quantities=final.values / plan.book.prices, cash=final.cash)
+    after = replace(after, mandate=mandate_of(owned, after.outlook, after.ambiguity))
     readings = after.mandate.readings(untraded(owned), after.outlook)
     found = decided_again(owned, after)
     again, of_again = None, None

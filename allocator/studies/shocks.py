@@ -22,6 +22,7 @@ from allocator.book.book import Book
 from allocator.book.sections import Settings
 from allocator.book.shock import ShockSection
 from allocator.book.shocked import after, days_after, rows_of
+from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.counted import moved_at_once
 from allocator.mandate.guarded import News, set_after, set_of
 from allocator.mandate.mandate import Mandate
@@ -50,6 +51,7 @@ class Shocked:
     book: Book
     outlook: Outlook
     mandate: Mandate
+    ambiguity: Ambiguity
     at_once: Vector
     growth: Matrix
     cash_growth: Vector
@@ -76,7 +78,7 @@ def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Sho
     returns = sound(growth / repriced - 1, "shocks", f"what names return after '{name}'")
     from_there = replace(outlook, probabilities=beliefs, returns=returns)
     later = _at_prices(book, settings, shock, at_once)
-    ambiguity = set_after(book, set_of(book, outlook), beliefs, news) if shock.tells else None
+    ambiguity = set_after(book, set_of(book, outlook), beliefs, news) if shock.tells else set_of(book, outlook)
     question = question_of(book)
     return Shocked(
         name=name,
@@ -84,6 +86,7 @@ def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Sho
         book=later,
         outlook=from_there,
         mandate=mandate_of(later, from_there, ambiguity),
+        ambiguity=ambiguity,
         at_once=at_once,
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
@@ -140,7 +143,9 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
     exposures = book.exposures
     if shock.delay_months is not None:
         late = days_after(settings, shock.delay_months) - settings.book.as_of
-        exposures = exposures.assign(tradable_from=exposures["tradable_from"] + late)
+        days = exposures["tradable_from"]
+        locked = days > pd.Timestamp(settings.book.as_of)  # what can be traded already stays so
+        exposures = exposures.assign(tradable_from=days.where(~locked, days + late))
     return replace(
         book,
         settings=settings,
