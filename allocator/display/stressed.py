@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from rich.console import Console
 
 from allocator.book.book import Book
@@ -10,6 +12,7 @@ from allocator.display.console import amount, console, fitting, heading, percent
 from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import show_reverse
+from allocator.mandate.counted import locked_names
 from allocator.studies.belief_stress import BeliefStress
 from allocator.studies.effects import Effect, ShockEffect, Told
 from allocator.studies.reversals import ReverseStress
@@ -89,11 +92,12 @@ def _how_wrong(found: BeliefStress) -> str:
     today = f"P({name}), today {percents(axis.sweep.axis.stated)}"
     if interval is None or interval.low is None or interval.high is None:
         return f"How wrong may we be: not at all about {today}."
+    cut = " (what is beyond was not verified)" if interval.cut_short else ""
     if interval.low <= 0 and interval.high >= 1:
         return f"How wrong may we be: whatever {today}, the plan stays within {interval.within_bps:g} bps of the best."
     return (
         f"How wrong may we be: with {today}, from {percents(interval.low)} to {percents(interval.high)} the plan stays "
-        f"within {interval.within_bps:g} bps of the best."
+        f"within {interval.within_bps:g} bps of the best{cut}."
     )
 
 
@@ -114,7 +118,7 @@ def show_shocks(out: Console, found: ShockStress, book: Book) -> None:
         "once included; again: with the plan decided again after the shock, under its rules and after costs. What is "
         "best by the mandate need not be expected to earn most."
     )
-    _blank(out, found, book)
+    _asides(out, found, book)
     _claims(out, found)
     _left_out(out, found)
     if len(found.effects) <= _FEW:
@@ -149,18 +153,31 @@ def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effec
     ]
 
 
-def _blank(out: Console, found: ShockStress, book: Book) -> None:
-    """Why there is no plan after some shocks, each reason once."""
-    reasons: dict[str, list[str]] = {}
-    for one in found.effects:
-        if one.why_not is not None:
-            reasons.setdefault(one.why_not, []).append(_words(one.name))
-    for reason, names in reasons.items():
-        out.print(f"Not decided again after {', '.join(names)}: {reason}.")
+def _asides(out: Console, found: ShockStress, book: Book) -> None:
+    """What is not in the table and why, each reason once, and what its figures leave out."""
+    for reason, names in _by_reason(found.refused.items()):
+        out.print(f"Nothing is computed of {names}: {reason}.")
+    for reason, names in _by_reason((one.name, one.why_not) for one in found.effects if one.why_not is not None):
+        out.print(f"Not decided again after {names}: {reason}.")
+    if book.settings.market is None and any(one.shock.tells or one.shock.changes_model for one in found.effects):
+        out.print("Without [market] news moves no price at once: all of it comes by the horizon.")
+    if not locked_names(book) and (late := [one for one in found.effects if one.shock.delay_months is not None]):
+        out.print(f"{', '.join(_words(one.name) for one in late)}: no lock-up is left that could be put off.")
+    if worthless := list(dict.fromkeys(name for one in found.effects for name in one.worthless)):
+        out.print(f"What a shock leaves worthless cannot be traded after it: {', '.join(worthless)}.")
     unmoved = {name for one in found.effects for name in one.unmoved}
     if unmoved:
         typed = ", ".join(name for name in book.instruments if name in unmoved)
         out.print(f"The model moves no returns that are typed in: {typed}.")
+
+
+def _by_reason(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Each reason with the shocks that it holds for."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in said:
+        reasons.setdefault(reason, []).append(_words(name))
+    for reason, names in reasons.items():
+        yield reason, ", ".join(names)
 
 
 def _claims(out: Console, found: ShockStress) -> None:

@@ -23,10 +23,12 @@ from allocator.outlook.reviews import Reviews, reviews_of
 from allocator.types import Vector
 
 
-def staged_of(book: Book, outlook: Outlook) -> Staged:
-    """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews."""
-    reviews, stated = reviews_of(book, outlook), mandate_of(book, outlook)
-    today = set_of(book, outlook)
+def staged_of(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> Staged:
+    """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews; today's set
+    of probabilities is the book's own where none is given.
+    """
+    today = today or set_of(book, outlook)
+    reviews, stated = reviews_of(book, outlook), mandate_of(book, outlook, today)
     sets = [today, *(_set_at(book, today, reviews, node) for node in range(1, reviews.tree.nodes))]
     growth, _ = reviews.tree.since_now()
     return Staged(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.book.sections import DAYS_A_YEAR
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import BadMandate, Infeasible, NotSolved
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.rules import Trade
 from allocator.mandate.staged import Staged
@@ -52,7 +52,7 @@ def decided_again(owned: Book, after: Shocked) -> tuple[Trade, Vector] | str:
         trade = as_trade(start, staged.mandates[0], policy.holdings[0], then.value)
         grown = then.value / owned.value
         return trade, grown * (1 + _gains(trade, outlook)) - 1
-    except (Infeasible, NotSolved) as error:
+    except (BadMandate, Infeasible, NotSolved) as error:
         return str(error)
 
 
@@ -68,11 +68,9 @@ def _gains(trade: Trade, outlook: Outlook) -> Vector:
 
 
 def _staged(then: Book, outlook: Outlook, after: Shocked) -> Staged:
-    """The mandate over the tree; with one decision the set is that which the shock leaves, as no date has passed."""
-    staged = staged_of(then, outlook)
-    if staged.tree.nodes > 1 or not after.shock.tells or then.settings.horizon.reviews:
-        return staged
-    return replace(staged, mandates=(after.mandate,), ambiguities=(after.mandate.ambiguity,))
+    """The mandate over the tree; its set is that which the shock leaves, but where a later day has one of its own."""
+    moved_on = then.settings.book.as_of > after.book.settings.book.as_of
+    return staged_of(then, outlook, None if moved_on else after.ambiguity)
 
 
 def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:

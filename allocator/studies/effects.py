@@ -9,6 +9,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.shock import ShockSection, Sign
+from allocator.errors import BadInput, BadMandate
 from allocator.mandate.ambiguity import Ambiguity, worst_case
 from allocator.mandate.counted import group_shares
 from allocator.mandate.mandate import Mandate, untraded
@@ -65,7 +66,8 @@ class ShockEffect:
     """A shock and what it does; `again` is None where no plan keeps the rules after it, and `why_not` says why.
 
     `trades` are what the plan decided again trades after the shock, as fractions of the account then, largest first.
-    `rules_broken` are those that the plan breaks once the shock has moved its weights.
+    `rules_broken` are those that the plan breaks once the shock has moved its weights; `worthless` are the names that
+    lose everything, which are not bought back.
     """
 
     name: str
@@ -80,22 +82,33 @@ class ShockEffect:
     rules_broken: tuple[str, ...]
     told: tuple[Told, ...]
     unmoved: tuple[str, ...]
+    worthless: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A shock of which nothing can be computed here, and why."""
+
+    name: str
+    why: BadInput | BadMandate
 
 
 def effects(
     plan: Plan | StagedPlan, shocks: Mapping[str, ShockSection], say: Callable[[str], None] | None = None
-) -> Iterator[ShockEffect]:
-    """The effect of each shock on the plan's book, one after the other, so that what is finished can be kept.
-
-    Raises:
-        BadInput: the numbers of a shock are beyond what arithmetic can follow.
+) -> Iterator[ShockEffect | Refused]:
+    """The effect of each shock on the plan's book, one after the other, so that what is finished can be kept; or why
+    there is none: its belief is outside the limits of `[robust]`, or its numbers are beyond arithmetic.
     """
     book = plan.book
     outlook = outlook_of(book)
     for count, (name, shock) in enumerate(shocks.items(), 1):
         if say is not None:
             say(f"shock {count} of {len(shocks)}: {name}")
-        yield effect(plan, outlook, shocked(book, outlook, name, shock))
+        try:
+            found: ShockEffect | Refused = effect(plan, outlook, shocked(book, outlook, name, shock))
+        except (BadInput, BadMandate) as error:
+            found = Refused(name, error)
+        yield found
 
 
 def unshocked(plan: Plan | StagedPlan) -> tuple[Effect, Effect]:
@@ -155,6 +168,7 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
         rules_broken=tuple(reading.label for reading in readings if reading.excess > _BROKEN),
         told=tuple(_told(plan.book, outlook, after)),
         unmoved=after.unmoved,
+        worthless=after.worthless,
     )
 
 

@@ -10,26 +10,28 @@ import pandas as pd
 
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
-from allocator.studies.effects import Effect, ShockEffect, effects, unshocked
+from allocator.studies.effects import Effect, Refused, ShockEffect, effects, unshocked
 from allocator.studies.starter import library
 
 
 @dataclass(frozen=True, eq=False)
 class ShockStress:
     """`held` and `planned` are holdings and plan where nothing happens; `effects` what shocks do, as far as it was
-    finished of the `asked`; `left_out` says which starter shocks this book cannot carry, and why.
+    finished of the `asked`; `refused` says of which of them nothing can be computed, `left_out` which starter shocks
+    this book cannot carry, and both say why.
     """
 
     held: Effect
     planned: Effect
     effects: tuple[ShockEffect, ...]
     asked: int
+    refused: Mapping[str, str]
     left_out: Mapping[str, str]
 
     @property
     def interrupted(self) -> bool:
         """Whether something that was asked is not here."""
-        return len(self.effects) < self.asked
+        return len(self.effects) + len(self.refused) < self.asked
 
     @property
     def worst(self) -> ShockEffect | None:
@@ -47,6 +49,7 @@ class ShockStress:
         return {
             "no_shock": {"held": _effect(self.held), "plan": _effect(self.planned)},
             "effects": [_document(one) for one in self.effects],
+            "refused": dict(self.refused),
             "left_out": dict(self.left_out),
             "asked": self.asked,
             "interrupted": self.interrupted,
@@ -59,16 +62,23 @@ def shock_stress(
     """What shocks do to a plan: those named, or all that its book can carry. Ctrl-C keeps what is finished.
 
     Raises:
-        BadInput: a name is unknown or not of this book, or a shock's numbers are beyond arithmetic.
+        BadInput: a name is unknown or not of this book; or nothing can be computed of any shock, as its numbers are
+            beyond arithmetic.
+        BadMandate: the same, as its belief is outside the limits that the book guards by.
     """
     known = library(plan.book)
     chosen = known.chosen(names)
     held, planned = unshocked(plan)
     found = tuple(_as_far_as_it_gets(effects(plan, chosen, say)))
-    return ShockStress(held, planned, found, len(chosen), {} if names else known.left_out)
+    done = tuple(one for one in found if isinstance(one, ShockEffect))
+    refused = [one for one in found if isinstance(one, Refused)]
+    if refused and len(refused) == len(chosen):
+        raise refused[0].why
+    told = {one.name: str(one.why) for one in refused}
+    return ShockStress(held, planned, done, len(chosen), told, {} if names else known.left_out)
 
 
-def _as_far_as_it_gets(found: Iterator[ShockEffect]) -> Iterator[ShockEffect]:
+def _as_far_as_it_gets(found: Iterator[ShockEffect | Refused]) -> Iterator[ShockEffect | Refused]:
     try:
         yield from found
     except KeyboardInterrupt:
@@ -101,6 +111,7 @@ def _document(one: ShockEffect) -> dict[str, Any]:
         ],
         "unlike": one.shock.unlike,
         "unmoved": list(one.unmoved),
+        "worthless": list(one.worthless),
     }
 
 

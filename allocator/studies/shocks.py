@@ -43,7 +43,8 @@ class Shocked:
 
     `at_once` (N,) are simple returns; `growth` (K, N) and `cash_growth` (K,) are from today's prices to the horizon.
     `signals` are the rows of signals.csv that it adds, and `told` the day by which everything of it is learnt.
-    `unmoved` names those whose returns are typed in, which no parameter of the model moves.
+    `unmoved` names those whose returns are typed in, which no parameter of the model moves, and `worthless` those that
+    lose everything: they are not bought back.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Shocked:
     signals: pd.DataFrame
     told: dt.date
     unmoved: tuple[str, ...]
+    worthless: tuple[str, ...]
 
 
 def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Shocked:
@@ -72,12 +74,14 @@ def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Sho
     news = _news(book, shock)
     beliefs = updated(outlook.probabilities, news.evidence[None, :])[0]
     growth, unmoved = _growth(book, outlook, settings)
-    stated = np.maximum(moved_at_once(book, shock), _WORTHLESS - 1)
+    moved = moved_at_once(book, shock)
+    stated = np.maximum(moved, _WORTHLESS - 1)
+    worthless = tuple(name for name, left in zip(book.instruments, stated > _WORTHLESS - 1, strict=True) if not left)
     repriced = _repriced(book, outlook, growth, news.evidence)
     at_once = sound((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = sound(growth / repriced - 1, "shocks", f"what names return after '{name}'")
     from_there = replace(outlook, probabilities=beliefs, returns=returns)
-    later = _at_prices(book, settings, shock, at_once)
+    later = _at_prices(book, _without(settings, worthless), shock, at_once)
     ambiguity = set_after(book, set_of(book, outlook), beliefs, news) if shock.tells else set_of(book, outlook)
     question = question_of(book)
     return Shocked(
@@ -94,6 +98,7 @@ def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Sho
         signals=rows_of(book.settings, book.signals, shock),
         told=news.told,
         unmoved=unmoved if shock.changes_model else (),
+        worthless=worthless,
     )
 
 
@@ -138,8 +143,18 @@ def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) ->
     return moved
 
 
+def _without(settings: Settings, worthless: tuple[str, ...]) -> Settings:
+    """The settings with names that nobody can trade any more, but those that must not be held anyway."""
+    wanted = settings.mandate
+    more = [name for name in worthless if name not in wanted.locked and name not in wanted.forbidden]
+    mandate = wanted.model_copy(update={"locked": [*wanted.locked, *more]})
+    return settings.model_copy(update={"mandate": mandate}) if more else settings
+
+
 def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vector) -> Book:
-    """The book at the prices that the shock leaves, with lock-ups put off."""
+    """The book at the prices that the shock leaves, with lock-ups put off; a benchmark is held, so that its weights
+    move with them.
+    """
     exposures = book.exposures
     if shock.delay_months is not None:
         late = days_after(settings, shock.delay_months) - settings.book.as_of
@@ -152,4 +167,11 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
         prices=book.prices * (1 + at_once),
         quoted_prices=book.quoted_prices * (1 + at_once),
         exposures=exposures,
+        benchmark=None if book.benchmark is None else _moved(book.benchmark, at_once),
     )
+
+
+def _moved(weights: pd.Series[float], at_once: Vector) -> pd.Series[float]:
+    """Weights, cash last, after prices have moved."""
+    grown: pd.Series[float] = weights * np.append(1 + at_once, 1.0)
+    return grown / float(grown.sum())

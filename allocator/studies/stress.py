@@ -159,7 +159,7 @@ class _Asked:
         except BadMandate as error:
             if len(self.asked) == 1:
                 raise
-            self.why_not[part] = "; ".join(f"{breach.value or 'the plan'} {breach.rule}" for breach in error.breaches)
+            self.why_not[part] = str(error)
         except KeyboardInterrupt:
             self.why_not[part] = INTERRUPTED
 

@@ -9,15 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allocator.display.console import console
 from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import parameter_name, show_reverse
+from allocator.display.stressed import show_shocks
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import Trade
+from allocator.plan.rebalance import rebalance
 from allocator.studies.modelled import Failure
 from allocator.studies.parameters import model_stress
 from allocator.studies.replay import replay
 from allocator.studies.reverse import reverse_stress
+from allocator.studies.shocked import shock_stress
+from tests.books import book
 from tests.studies.samples import planned, sample, staged
 
 WIDTHS = ("80", "60")
@@ -131,3 +136,27 @@ def test_parameters_are_called_what_people_call_them() -> None:
     assert parameter_name("model.token_reduction") == "token_reduction"
     assert parameter_name("scenarios.a.b.usage_elasticity") == "usage_elasticity (a.b)"
     assert parameter_name("horizon.announcement_share") == "announcement_share"
+
+
+def test_what_is_not_in_the_table_of_shocks_is_said(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    """Refused shocks, news without [market], lock-ups that are over, names worth nothing: each in a sentence."""
+    made = book({"shocks": {"crash": {"instruments": {"AAA": -1.0}}, "late": {"delay_months": 6.0}}},
+                exposures_columns={"tradable_from": [pd.Timestamp("2026-01-01"), pd.NaT, pd.NaT, pd.NaT]})  # fmt: skip
+    found = shock_stress(rebalance(made), ("crash", "late"))
+    show_shocks(console(), replace(found, refused={"proof_by_all": "robust.limits leaves it out"}), made)
+    text = printed(capsys, width)
+    assert "Nothing is computed of proof by all: robust.limits leaves it out." in text
+    assert "late: no lock-up is left that could be put off." in text
+    assert "What a shock leaves worthless cannot be traded after it: AAA." in text
+    assert "Without [market]" not in text
+
+
+def test_without_market_news_is_said_to_move_no_price_at_once(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    silent = {"all_silent_12_months": {"silent_months": 12.0}}
+    plan = planned("note")
+    found = shock_stress(plan, tuple(silent))
+    show_shocks(console(), found, plan.book)
+    assert "Without [market]" not in printed(capsys, width)
+    settings = plan.book.settings.model_copy(update={"market": None})
+    show_shocks(console(), found, replace(plan.book, settings=settings))
+    assert "Without [market] news moves no price at once: all of it comes by the horizon." in printed(capsys, width)
