@@ -15,13 +15,21 @@ from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
 
 GROUPS = {
     "rules": "allocator.rules",
+    "objectives": "allocator.objectives",
     "models": "allocator.models",
     "sources": "allocator.sources",
     "exporters": "allocator.exporters",
     "commands": "allocator.commands",
 }
 """What a plugin can be, and the entry-point group in which its package announces it."""
-_SINGULAR = {"rules": "rule", "models": "model", "sources": "source", "exporters": "exporter", "commands": "command"}
+_SINGULAR = {
+    "rules": "rule",
+    "objectives": "objective",
+    "models": "model",
+    "sources": "source",
+    "exporters": "exporter",
+    "commands": "command",
+}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ class PluginsSection(Section):
     """What other packages add: `[plugins.rules.NAME]` and so on, NAME being theirs, with the parameters it is given."""
 
     rules: dict[str, Parameters] = Field(default_factory=dict, description="rules, kept and proved like our own")
+    objectives: dict[str, Parameters] = Field(
+        default_factory=dict, description="what the objective charges for holding a name, beside its own terms"
+    )
     models: dict[str, Parameters] = Field(
         default_factory=dict, description="one model that makes scenario returns, in the place of [model]"
     )
@@ -39,13 +42,14 @@ class PluginsSection(Section):
 def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
     """Names that mean no plugin or several, and what a plugin cannot stand beside; nothing is imported."""
     plugins = settings.plugins
-    for kind in ("rules", "models", "exporters"):
+    for kind in ("rules", "objectives", "models", "exporters"):
         for name in getattr(plugins, kind):
             yield from breaches_of(kind, name, "book.toml", f"plugins.{kind}.{_quoted(name)}")
     for name in plugins.models:
         if settings.model is not None:
             rule = "makes scenario returns, and so does [model]"
             yield Breach("book.toml", None, f"plugins.models.{_quoted(name)}", None, rule, "remove one of them")
+    yield from _beside(settings)
     if settings.horizon.reviews:
         for kind in ("rules", "models"):
             for name in getattr(plugins, kind):
@@ -54,11 +58,23 @@ def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
                 yield Breach("book.toml", None, f"plugins.{kind}.{_quoted(name)}", None, rule, cure)
 
 
+def _beside(settings: Settings) -> Iterator[Breach]:
+    """An objective of another package is a charge beside the worst-case return, and beside nothing else."""
+    objective = settings.mandate.objective
+    if objective != "return_minus_risk" or settings.in_stages:
+        for name in settings.plugins.objectives:
+            rule = f"is charged beside the return, and objective = '{objective}' "
+            rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"
+            cure = "choose return_minus_risk without [horizon] reviews, or remove the plugin"
+            yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
+
+
 def used_by(settings: Settings) -> dict[str, set[str]]:
     """The plugins that a book names, by kind; an exporter is named where it has parameters."""
     plugins, tables = settings.plugins, vars(settings.tables).values()
     return {
         "rules": set(plugins.rules),
+        "objectives": set(plugins.objectives),
         "models": set(plugins.models),
         "exporters": set(plugins.exporters),
         "sources": {table.source for table in tables if not isinstance(table, str)},

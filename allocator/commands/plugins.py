@@ -13,7 +13,7 @@ from allocator.commands.answer import answers
 @click.argument("book", metavar="[BOOK]", required=False, type=click.Path())
 @answers
 def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
-    """List the rules, models, sources, exporters and commands that other installed packages add.
+    """List the rules, objectives, models, sources, exporters and commands that other installed packages add.
 
     With BOOK, also which of them it uses. Nothing is imported but the sources of its tables.
 

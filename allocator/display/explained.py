@@ -20,6 +20,7 @@ _MARGIN_WORDS = dict(
             "expected return, under the belief",
             "what the adversary makes of it",
             "what returns may be wrong by",
+            "what objectives of other packages charge",
             "risk that it adds",
             "rules that it counts for",
             "money, which has its uses elsewhere",
@@ -147,7 +148,7 @@ def _margin(out: Console, found: Explanation, one: About) -> None:
     made = table("", "bps of the account", right=("bps of the account",))
     parts = found.margins.parts[one.index]
     for name, part in zip(MARGINS, parts, strict=True):
-        if part != 0 or name != "return_error":
+        if part != 0 or name not in ("return_error", "objectives"):
             made.add_row(_MARGIN_WORDS[name], signed(float(part) / 100, 2))
     made.add_row("together", signed(float(parts.sum()) / 100, 2), style="bold")
     out.print(made)

@@ -143,8 +143,10 @@ def _worth(out: Console, plan: Plan) -> None:
 def _maximised(plan: Plan) -> str:
     if plan.mandate.return_weight == 0:
         return "The plan minimises the variance within scenarios."
+    charged = list(plan.book.settings.plugins.objectives)
+    also = f", less what {' and '.join(charged)} charge{'s' * (len(charged) == 1)} for what is held" if charged else ""
     return (
-        f"The plan maximises worst-case return less {plan.mandate.risk_aversion:g} x variance within scenarios; "
+        f"The plan maximises worst-case return less {plan.mandate.risk_aversion:g} x variance within scenarios{also}; "
         f"worst case over {_guarded(plan)}."
     )
 

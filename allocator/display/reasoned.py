@@ -13,7 +13,7 @@ from allocator.types import Vector
 _SHOWN = (
     ("return", ("expected_return",)),
     ("robust", ("robustness",)),
-    ("risk", ("risk", "return_error")),
+    ("risk", ("risk", "return_error", "objectives")),
     ("costs", ("costs",)),
     ("rules", ("rules",)),
     ("money", ("money",)),
@@ -61,6 +61,8 @@ def show_reasons(out: Console, plan: Plan, found: Reasons) -> None:
 
 def _legend(out: Console, plan: Plan, lines: Vector) -> None:
     risk = "its charge" if plan.mandate.return_error is None else "with what returns may be wrong by"
+    if plan.mandate.charges is not None:
+        risk += ", and what objectives of other packages charge"
     out.print("Return: under the belief. Robust: what the adversary takes from it, or spares.")
     out.print(f"Risk: {risk}. Rules: room used, or breaches mended.")
     out.print("Money: taken from the other orders, or given to them; it comes to nothing.")

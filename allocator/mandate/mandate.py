@@ -2,7 +2,7 @@
 
 Objective, in fractions of the account before trading:
 
-    maximise  min_{q ∈ ambiguity} q'r(h, c)  −  return error  −  risk_aversion · h'Ωh  −  costs
+    maximise  min_{q ∈ ambiguity} q'r(h, c)  −  return error  −  charges'h  −  risk_aversion · h'Ωh  −  costs
 
 with r the scenario gains and costs = 1 − W; or, for `minimum_variance`, minimise h'Ωh + 2·(largest variance)·costs.
 """
@@ -20,6 +20,7 @@ from allocator.mandate.ambiguity import Ambiguity, Known, worst_case
 from allocator.mandate.return_error import ReturnError
 from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Rows, Trade, stacked
 from allocator.outlook.outlook import Outlook
+from allocator.outlook.risk import FactorRisk
 from allocator.types import Vector
 
 
@@ -28,7 +29,8 @@ class Mandate:
     """The objective, the ambiguity set, the rules and the costs.
 
     `cost_rates` (N,) are fractions of traded money, each way; `impact` (N,) times the 3/2 power of the traded part of
-    the account comes on top. `return_weight` is 1, or 0 for minimum variance.
+    the account comes on top. `return_weight` is 1, or 0 for minimum variance. `charges` (N,) are what objectives of
+    other packages charge for a unit held.
     """
 
     return_weight: float
@@ -39,6 +41,7 @@ class Mandate:
     cost_rates: Vector
     impact: Vector | None = None
     return_error: ReturnError | None = None
+    charges: Vector | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no program solves: a mandate made in Python passes here as one from a book does.
@@ -62,6 +65,10 @@ class Mandate:
             )
         if self.return_weight == 0 and self.return_error is not None:
             found.append(("return_error", "", "means nothing to minimum variance, which looks at no return", "drop it"))
+        if self.charges is not None and not (np.abs(self.charges) < 1).all():
+            found.append(("charges", self.charges, "must be between -1 and 1", "a percent of what is held is 0.01"))
+        if self.return_weight == 0 and self.charges is not None:
+            found.append(("charges", "", "mean nothing to minimum variance, which looks at no return", "drop them"))
         if self.impact is not None and not ((self.impact >= 0) & (self.impact < np.inf)).all():
             found.append(("impact", self.impact, "must be 0 or more, and finite", "give the volumes"))
         if not ((self.cost_rates >= 0) & (self.cost_rates < 1)).all():
@@ -95,8 +102,15 @@ class Mandate:
             return loss
         if self.return_error is not None:
             loss += self.return_error.charge(holdings, outlook.risk)
+        if self.charges is not None:
+            loss += float(self.charges @ holdings)
         gains = outlook.portfolio_returns(holdings, cash)
         return loss + worst_case(-gains, self.ambiguity, outlook.probabilities)
+
+    def held_charge(self, direction: Vector, risk: FactorRisk) -> Vector:
+        """(N,) what a unit held is charged beside risk: the return error's slope along its direction, and `charges`."""
+        own = np.zeros(len(self.cost_rates)) if self.charges is None else self.charges
+        return own if self.return_error is None else own + self.return_error.slope(direction, risk)
 
     def cost_price(self, outlook: Outlook) -> float:
         """What a unit of costs weighs in the objective: 1, or in minimum variance so much that burning never pays.

@@ -9,6 +9,7 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.book.wishes import Range
 from allocator.mandate.ambiguity import Ambiguity, Known
+from allocator.mandate.charged import plugged_charges
 from allocator.mandate.counted import (
     adv_in_money,
     bucket_shares,
@@ -64,6 +65,7 @@ def mandate_of(book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity 
         cost_rates=cost_rates_of(book),
         impact=_impact(book, outlook),
         return_error=_return_error(book, outlook),
+        charges=plugged_charges(book),
     )
 
 

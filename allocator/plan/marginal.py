@@ -22,7 +22,7 @@ from allocator.types import Matrix, Vector
 
 Bools: TypeAlias = NDArray[np.bool_]
 
-MARGINS = ("expected_return", "robustness", "return_error", "risk", "rules", "money", "trading")
+MARGINS = ("expected_return", "robustness", "return_error", "objectives", "risk", "rules", "money", "trading")
 """The columns of the account: `money` is what a unit of cash is worth elsewhere, `trading` what it costs to get there:
 between minus and plus a name's cost, and the prices of rules on trading."""
 HELD = 1e-7
@@ -86,6 +86,7 @@ def margins(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, pri
             weight * (p @ own),
             weight * ((prices.adversary - p) @ own),
             -np.append(error, 0.0),
+            -np.append(nothing if mandate.charges is None else mandate.charges, 0.0),
             -np.append(2 * mandate.risk_aversion * outlook.risk.covariances(holdings), 0.0),
             -np.append(rows.holdings.T @ priced, float(rows.cash @ priced)),
             np.full(len(holdings) + 1, money_price(outlook, mandate, prices)),

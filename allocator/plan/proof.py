@@ -94,11 +94,14 @@ def _gains(rows: Rows, outlook: Outlook) -> Matrix:
 
 
 def _return_error(plan: Plan) -> dict[str, Any]:
-    """By how much returns may be wrong: charge = deviations·h, or size times the deviation of h along `direction`."""
+    """By how much returns may be wrong: charge = deviations·h, what objectives of other packages charge included, and
+    size times the deviation of h along `direction`.
+    """
     error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
+    charged = np.zeros(names) if plan.mandate.charges is None else plan.mandate.charges
     return {
         "size": error.size if isinstance(error, EllipsoidError) else 0.0,
-        "deviations": _list(error.deviations if isinstance(error, BoxError) else np.zeros(names)),
+        "deviations": _list(charged + (error.deviations if isinstance(error, BoxError) else 0.0)),
         "direction": _list(
             plan.certificate.prices.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)
         ),

@@ -28,7 +28,7 @@ from allocator.program.bound import Prices
 from allocator.program.compile import Start
 from allocator.types import Matrix, Vector
 
-MOTIVES = ("expected_return", "robustness", "return_error", "risk", "costs", "rules", "money")
+MOTIVES = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "money")
 """The columns of the reasons. Robustness is the worst case less the belief; rules are λ'g. Money is what an order takes
 from the others or gives them, at the price of money at the targets: it adds up to nothing over orders and cash, and
 without it every purchase would look as if its money came from nowhere and could go nowhere else."""
@@ -88,6 +88,7 @@ def reasons_of(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, 
     columns = (
         *_returns(start, outlook, mandate, target),
         _return_error(start, outlook, mandate, target),
+        _charges(start, mandate, target),
         _risk(start, outlook, mandate, target),
         _costs(outlook, mandate, target),
         _rules(start, outlook, mandate, target, prices),
@@ -141,6 +142,12 @@ def _return_error(start: Start, outlook: Outlook, mandate: Mandate, target: Trad
         first, second = inverse_norm_weights(*deviations)
         slope = error.size * risk.covariances(first * start.holdings + second * then)
     return -np.append(slope, 0.0) * ways
+
+
+def _charges(start: Start, mandate: Mandate, target: Trade) -> Vector:
+    """What objectives of other packages charge is linear."""
+    own = np.zeros(len(start.holdings)) if mandate.charges is None else mandate.charges
+    return -np.append(own, 0.0) * moved(start, target)
 
 
 def _risk(start: Start, outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:

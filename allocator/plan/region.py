@@ -76,11 +76,11 @@ def no_trade_regions(
 
 
 def _marginal_value(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Vector:
-    """(N,) what one more unit held brings at the targets: return under the adversary less risk and return error."""
-    holdings, error = target.values / target.value_before, mandate.return_error
+    """(N,) what one more unit held brings at the targets: return under the adversary less risk and charges."""
+    holdings = target.values / target.value_before
     value = mandate.return_weight * (outlook.returns.T @ prices.adversary)
     value = value - 2 * mandate.risk_aversion * outlook.risk.covariances(holdings)
-    return np.asarray(value if error is None else value - error.slope(prices.error, outlook.risk), dtype=np.float64)
+    return np.asarray(value - mandate.held_charge(prices.error, outlook.risk), dtype=np.float64)
 
 
 def _over(gain: Vector, curvature: Vector) -> Vector:

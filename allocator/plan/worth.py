@@ -112,4 +112,6 @@ def _parts(outlook: Outlook, mandate: Mandate, trade: Trade) -> tuple[Vector, fl
     charge = mandate.risk_aversion * outlook.risk.variance(holdings)
     if mandate.return_error is not None:
         charge += mandate.return_error.charge(holdings, outlook.risk)
+    if mandate.charges is not None:
+        charge += float(mandate.charges @ holdings)
     return outlook.portfolio_returns(holdings, trade.cash / before), -charge

@@ -112,7 +112,7 @@ def _completed(
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ prices), cash_floor)
     in_factors = -2 * mandate.risk_aversion * (risk.loadings.T @ holdings)
     pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
-    pull = pull + _error_slope(mandate, outlook, error) + 2 * own * start.holdings
+    pull = pull + mandate.held_charge(error, outlook.risk) + 2 * own * start.holdings
     # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
     beyond = _beyond(mandate, cash)
     position = np.clip(
@@ -131,7 +131,7 @@ def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) ->
     risk, gamma, price = outlook.risk, mandate.risk_aversion, mandate.cost_price(outlook)
     gains = -mandate.return_weight * at.adversary
     in_holdings = outlook.returns.T @ gains + rows.holdings.T @ prices + at.position - at.wealth
-    in_holdings = in_holdings - risk.loadings @ at.factors + _error_slope(mandate, outlook, at.error)
+    in_holdings = in_holdings - risk.loadings @ at.factors + mandate.held_charge(at.error, outlook.risk)
     in_cash = float(gains @ outlook.cash_returns) + float(rows.cash @ prices) + at.cash - at.wealth
     in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates)
     in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates)
@@ -145,11 +145,6 @@ def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) ->
         + _least_traded(in_buys, in_sells, start.holdings, mandate, at.cash)
         + min(in_wealth, 0.0)
     )
-
-
-def _error_slope(mandate: Mandate, outlook: Outlook, direction: Vector) -> Vector | float:
-    """(N,) what the return error charges for a unit held, along its direction."""
-    return 0.0 if mandate.return_error is None else mandate.return_error.slope(direction, outlook.risk)
 
 
 def _impact_rate(mandate: Mandate, traded: Vector) -> Vector | float:

@@ -141,7 +141,7 @@ class Compiled:
         self._impact = Number(instruments, nonneg=True, name="impact / unit")
         self._unit = Number(nonneg=True, name="largest return")
         self._error_price = Number(nonneg=True, name="price of the return error")
-        self._error = Number(instruments, nonneg=True, name="return error of each name")
+        self._charged = Number(instruments, name="charge of each name")
         self._belief = Number(scenarios, nonneg=True, name="probabilities")
         self._gain_price = Number(nonneg=True, name="price of a unit of return")
         self._cost_price = Number(nonneg=True, name="price of a unit of costs")
@@ -194,8 +194,8 @@ class Compiled:
             objective = objective + self.worst.expression
         if isinstance(mandate.return_error, EllipsoidError):
             objective = objective + self._error_price * self._shortfall
-        elif isinstance(mandate.return_error, BoxError):
-            objective = objective + self._error @ v.holdings
+        if _charges(mandate) is not None:
+            objective = objective + self._charged @ v.holdings
         if mandate.risk_aversion > 0:
             risk = outlook.risk
             if self._full:
@@ -256,8 +256,8 @@ class Compiled:
             self._impact.value = mandate.impact / unit
         if isinstance(mandate.return_error, EllipsoidError):
             self._error_price.value = mandate.return_error.size / scale
-        elif isinstance(mandate.return_error, BoxError):
-            self._error.value = mandate.return_error.deviations / scale
+        if (charges := _charges(mandate)) is not None:
+            self._charged.value = charges / scale
         if rows.labels and (not same_mandate or rows.looks_at_gains.any()):
             self._write_rows(rows, unit)
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
@@ -284,6 +284,14 @@ class Compiled:
         if rows.gains.any():
             self._expected_gains.value = rows.gains * (unit / self.row_units)[:, None]
         self._cost_limits.value = np.where(expects, rows.wealth * unit, 0.0) / self.row_units
+
+
+def _charges(mandate: Mandate) -> Vector | None:
+    """(N,) what the objective charges for a unit held, whatever else is; None where that is nothing."""
+    box = mandate.return_error.deviations if isinstance(mandate.return_error, BoxError) else None
+    if box is None or mandate.charges is None:
+        return mandate.charges if box is None else box
+    return box + mandate.charges
 
 
 def _looks_at_gains(mandate: Mandate) -> bool:

@@ -64,8 +64,7 @@ class Layout:
         # slope x step is where slope·h + own·h² is least; without curvature that is one end or the other
         self._steps = -1 / (2 * np.maximum(self._own, 1e-290))
         self._looks = bool(rows.looks_at_gains.any())
-        error = mandate.return_error
-        self._error = error.deviations if isinstance(error, BoxError) else 0.0
+        self._charge = mandate.held_charge(np.zeros(0), risk)
 
     def fits(self, mandate: Mandate, risk: FactorRisk) -> bool:
         """Whether it was laid out for these."""
@@ -108,7 +107,7 @@ class Layout:
         cash = max(wealth - pays, floor)
         factors = -2 * aversion * (self._loadings @ trade.values)
         own = self._own
-        loose = gains @ outlook.returns + in_rows - wealth - factors @ self._loadings + self._error
+        loose = gains @ outlook.returns + in_rows - wealth - factors @ self._loadings + self._charge
         # a name that would be held as it was has no better price than the one between buying and selling
         pull = loose + 2 * own * start.holdings
         paid, got = cash * (1 + rates) + on_buys, cash * (1 - rates) - on_sells

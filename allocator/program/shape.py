@@ -47,6 +47,7 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
         mandate.risk_aversion > 0,
         mandate.impact is not None,
         type(mandate.return_error).__name__,
+        mandate.charges is not None,
         rows.structure,
         convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
     )

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.xdist_group("example plugin")
@@ -57,11 +58,14 @@ def with_plugins(example: Example, text: str) -> Path:
     return book
 
 
-def test_a_book_is_rebalanced_with_the_rule_the_model_and_the_exporter_of_the_example(example: Example) -> None:
+def test_a_book_is_rebalanced_with_everything_of_the_example(example: Example) -> None:
     text = """
 [plugins.rules.together]
 names = ["EQIX", "MSFT"]
 limit = 0.10
+
+[plugins.objectives.intensity]
+rate = 0.02
 
 [plugins.models.beta_times_market]
 cash = 0.04
@@ -83,12 +87,17 @@ desk = "thesis"
 
     assert [(one["kind"], one["name"], one["version"], one["used"]) for one in listed] == [
         ("rules", "together", "1.2.0", True),
+        ("objectives", "intensity", "1.2.0", True),
         ("models", "beta_times_market", "1.2.0", True),
         ("exporters", "basket", "1.2.0", True),
     ]
     (rule,) = [rule for rule in plan["rules"] if rule["rule"] == "the listed names together at most 10%"]
     assert rule["measured"] <= 0.10 + 1e-9
     assert max(map(max, plan["proof"]["returns"])) > 0.2  # the model's: a beta above 1 in the best scenario
+    exposures = pd.read_csv(book / "exposures.csv").set_index("instrument")["capital_intensity_share"]
+    assert plan["proof"]["return_error"]["deviations"] == pytest.approx(
+        0.02 * exposures.loc[[one["instrument"] for one in plan["positions"]][:-1]].to_numpy()
+    )
     lines = (example.outside / "out" / "basket.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [
         {"desk": "thesis", "side": order["side"], "ticker": order["instrument"], "quantity": order["quantity"]}

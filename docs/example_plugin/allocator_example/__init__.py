@@ -1,1 +1,1 @@
-"""A rule, a model and an exporter for portfolio-allocator, one file each."""
+"""A rule, an objective, a model and an exporter for portfolio-allocator, one file each."""

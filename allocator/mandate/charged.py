@@ -1,0 +1,65 @@
+"""What objectives of other packages charge: a term of the minimised objective, linear in what is held.
+
+A plugin is `make(book, parameters)` and gives a Series by instrument: what a unit of money held in a name is charged
+over the horizon, as a fraction of it; below 0 it is a reward. It is aligned by label, never by position. Charges steer
+the plan and are no money: no return, cost or rule counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.plugins import Plugin, called, loaded, refused
+from allocator.types import Vector
+
+
+def plugged_charges(book: Book) -> Vector | None:
+    """(N,) charges per unit held, of all objectives of `[plugins.objectives]` together; None where there is none.
+
+    Raises:
+        BadInput: a plugin is missing or fails, or what it gives is not of the contract; all breaches of one at once.
+    """
+    total = None
+    for name, parameters in book.settings.plugins.objectives.items():
+        plugin, make = loaded("objectives", name, "book.toml", f"plugins.objectives.{name}")
+        made, again = (_held(plugin, book, called(plugin, make, book, deepcopy(parameters))) for _ in range(2))
+        if not np.array_equal(made, again):  # and so would the plan be: the same inputs give the same plan
+            cure = "let it draw its random numbers from a seed among its parameters"
+            raise BadInput([refused(plugin, "gave two answers to one question", cure)])
+        total = made if total is None else total + made
+    return total
+
+
+def _held(plugin: Plugin, book: Book, made: object) -> Vector:
+    """The charges in the book's order, once they are of their contract."""
+    if not isinstance(made, pd.Series):
+        cure = "a Series by instrument is wanted, of what a unit held is charged"
+        raise BadInput([refused(plugin, f"gives a {type(made).__name__}, not a Series", cure)])
+    if found := list(_breaches(plugin, book, made)):
+        raise BadInput(found)
+    return np.asarray(made.loc[list(book.instruments)], dtype=np.float64)
+
+
+def _breaches(plugin: Plugin, book: Book, made: pd.Series[float]) -> Iterator[Breach]:
+    names = [str(name) for name in made.index]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield refused(plugin, "charges an instrument twice", "have it say one number a name", name)
+        if name == book.cash_instrument:
+            yield refused(plugin, "charges cash, which is what all charges are beside", "leave cash out", name)
+        elif name not in book.instruments:
+            cure = did_you_mean(name, book.instruments)
+            yield refused(plugin, "charges an instrument that the book has not", cure, name)
+    for name in book.instruments:
+        if name not in names:
+            yield refused(plugin, "says no charge of the instrument", "have it say one of all, 0 for none", name)
+    for name, value in zip(names, made, strict=True):
+        if not isinstance(value, int | float | np.integer | np.floating) or not -1 < float(value) < 1:
+            rule, cure = "must charge a finite number between -1 and 1", "a percent of what is held is 0.01"
+            yield refused(plugin, rule, cure, f"{name}: {value}")
