@@ -6,6 +6,7 @@ lets the last of two equal keys win. Here both are refused by name, and so is wh
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -102,10 +103,11 @@ def _read(text: str, source: str) -> DataFrameSchema:
 
     from pandera.pandas import DataFrameSchema
 
-    return DataFrameSchema.from_yaml(text)
+    # of what is read already: pandera's from_yaml would parse the text once more, and slowly
+    return DataFrameSchema.from_json(json.dumps(document))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the fast one is in most wheels
     """A SafeLoader that refuses a key written twice, where YAML would let the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -114,7 +116,8 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is written twice", key.start_mark)
             seen.add(str(key.value))
-        return super().construct_mapping(node, deep=deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 def _frame_faults(document: object) -> Iterator[str]:

@@ -138,7 +138,7 @@ def test_a_column_that_says_nothing_is_refused() -> None:
 
 
 def test_text_that_is_not_yaml_is_refused_with_its_line() -> None:
-    (fault,) = faults_of("strict: true\ncolumns: [")
+    (fault,) = faults_of("strict: true\ncolumns: ]\n")
 
     assert fault.startswith("my.yaml:2: is not valid YAML: ")
 

@@ -27,11 +27,13 @@ from allocator.program.compile import Start
 from allocator.program.feasibility import Feasibility
 from allocator.program.trades import as_trade
 from allocator.types import Vector
+from tests.amount import count
 from tests.plan.test_lots import SCENARIOS, cost_rates
 
 _NOISE = 1e-9
 """What a rule on whole lots may be missed by, in its own unit."""
-CONFLICTS = 40
+pytestmark = pytest.mark.xdist_group("lots that clash")  # what they share is counted once
+CONFLICTS = count(40, 2)
 
 
 def narrow_book(seed: int, impact: float = 0.0) -> Book:

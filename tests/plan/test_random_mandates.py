@@ -1,4 +1,4 @@
-"""300 random books planned through to whole lots, and rules that clash only in lots give way."""
+"""300 random books, or a third of them, planned through to whole lots, and rules that clash only in lots give way."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.program.conflicts import explain_conflict
+from tests.amount import count
 from tests.plan.test_lots import random_book
 
-BOOKS = 300
+BOOKS = count(300, 3)
 PARTS = [range(i, BOOKS, 10) for i in range(10)]
 
 
@@ -51,7 +52,7 @@ def test_every_rule_holds_on_the_final_lots_and_none_is_dropped(seeds: range) ->
             assert explain_conflict(answer.start, outlook, wanted) is None, seed
             assert all(reading.excess <= 1e-9 for reading in wanted.readings(answer.final, outlook)), seed
             solved += 1
-    assert solved >= 25
+    assert solved >= 0.8 * len(seeds)
 
 
 @pytest.mark.parametrize("seed", range(10))

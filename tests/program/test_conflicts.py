@@ -32,16 +32,18 @@ from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
 from allocator.program.feasibility import Feasibility
 from allocator.program.solve import Program
+from tests.amount import count
 from tests.hopeless import demanding, hopeless, mended, possible
 from tests.questions import Question, no_cash, question
 
-LINEAR, CONES, IMPACT = hopeless(160), hopeless(100, first=5000, cones=True), hopeless(20, first=9000, impact=True)
+LINEAR = hopeless(count(160, 4))
+CONES, IMPACT = hopeless(count(100, 4), first=5000, cones=True), hopeless(count(20, 4), first=9000, impact=True)
 ASKED = [
     *((seed, False, False) for seed in LINEAR),
     *((seed, True, False) for seed in CONES),
     *((seed, False, True) for seed in IMPACT),
 ]
-PARTS = [ASKED[i::8] for i in range(8)]
+PARTS = [ASKED[i :: count(8, 2)] for i in range(count(8, 2))]
 
 
 def made(one: tuple[int, bool, bool]) -> Question:
@@ -62,9 +64,9 @@ def refused(asked: Question) -> Infeasible:
 
 
 def test_enough_random_mandates_are_hopeless_and_enough_are_not() -> None:
-    assert len(ASKED) == 280
-    assert LINEAR[-1] > len(LINEAR) + 20
-    assert CONES[-1] - 5000 > len(CONES) + 5
+    assert len(ASKED) == count(280, 4)
+    assert LINEAR[-1] > len(LINEAR) + count(20, 4)
+    assert CONES[-1] - 5000 > len(CONES) + count(5, 4)
     assert sum(any("most" in label for label in refused(made(one)).rules) for one in ASKED[:10]) > 0
 
 
@@ -144,7 +146,7 @@ def test_a_search_without_time_says_that_it_was_cut_short(
     assert "the search was cut short" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("seed", LINEAR[:9])
+@pytest.mark.parametrize("seed", LINEAR[: count(9, 3)])
 def test_all_conflicts_of_up_to_four_rules_are_found_as_counting_finds_them(seed: int) -> None:
     asked = demanding(seed)
     labels = list(dict.fromkeys(label.partition(" (")[0] for label in asked.mandate.rows.labels))
@@ -179,7 +181,7 @@ def test_cuts_that_hold_nothing_back_are_dropped_and_what_was_said_is_said_again
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feasibility, "_CUTS", 5)
-    for one in ASKED[160:280:7]:
+    for one in ASKED[len(LINEAR) :: 7]:
         asked = made(one)
         error = refused(asked)
         assert not possible(asked, error.rules)
@@ -191,11 +193,11 @@ def test_a_mandate_that_can_hold_is_never_called_hopeless() -> None:
     found = 0
     for seed in range(200, 400):
         asked = demanding(seed)
-        if found < 20 and possible(asked):
+        if found < count(20, 2) and possible(asked):
             asked.certified()
             found += 1
 
-    assert found == 20
+    assert found == count(20, 2)
 
 
 def test_two_rules_that_clash_are_both_named_with_the_smallest_change_of_either() -> None:
