@@ -66,11 +66,13 @@ def worst_case_return(book: Book, outlook: Outlook, traded: Traded) -> cp.Expres
     """The worst expected gain over the book's set of probabilities, before costs: concave in the weights.
 
     Raises:
-        BadMandate: scenario returns may be wrong too, which the term does not say.
+        BadMandate: scenario returns may be wrong too, or another package charges for holdings: the term says neither.
     """
-    if book.settings.robust.return_error != "none":
+    others = ["robust.return_error"] if book.settings.robust.return_error != "none" else []
+    others += [f"plugins.objectives.{name}" for name in book.settings.plugins.objectives]
+    if others:
         rule, cure = "is not in a worst case over probabilities", "leave it out, or use our own program"
-        raise BadMandate([Breach("book.toml", None, "robust.return_error", None, rule, cure)])
+        raise BadMandate(Breach("book.toml", None, place, None, rule, cure) for place in others)
     gains = outlook.returns @ traded.holdings + outlook.cash_returns * traded.cash
     return -largest_expected(-gains, set_of(book, outlook), outlook.probabilities)
 

@@ -13,6 +13,9 @@ import pytest
 from click.testing import Result
 
 from allocator.book.folder import load
+from allocator.errors import BadMandate
+from allocator.integrations.written import worst_case_return
+from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.reasons import MOTIVES, reasons
 from allocator.plan.rebalance import rebalance
@@ -197,3 +200,10 @@ def test_the_list_of_plugins_has_it(listed: Folder, run: Run, valid: Valid) -> N
     assert found["carry"]["kind"] == "objectives"
     assert found["carry"]["used"] is True
     assert found["doubt"]["used"] is False
+
+
+def test_a_worst_case_return_in_another_program_does_not_say_it() -> None:
+    made = book({**WISH, "plugins": {"objectives": {"carry": {"every": 0.01}}}}, returns=RETURNS)
+    traded: Any = None  # refused before anything is written
+    with pytest.raises(BadMandate, match=r"plugins.objectives.carry: is not in a worst case over probabilities"):
+        worst_case_return(made, outlook_of(made), traded)
