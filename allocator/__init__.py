@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from allocator.studies.stress import stress as stress
 
     outlook = outlook_of
+    __version__: str
 
 _HOME = {
     "Book": "allocator.book.book",
@@ -73,13 +74,19 @@ _HOME = {
 __all__ = sorted([*_HOME, "outlook", "__version__"])  # noqa: PLE0605  built from the one table above
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version  # 80 ms that `--help` need not wait for
+if not TYPE_CHECKING:  # to a type checker any name would do
 
-        return version("portfolio-allocator")
-    if name == "outlook":
-        return importlib.import_module("allocator.outlook")  # a room that can be called, as it has the verb's name
-    if name not in _HOME:
-        raise AttributeError(f"module 'allocator' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # 80 ms that `--help` need not wait for
+
+            return version("portfolio-allocator")
+        if name == "outlook":
+            return importlib.import_module("allocator.outlook")  # a room that can be called, as it has the verb's name
+        if name not in _HOME:
+            raise AttributeError(f"module 'allocator' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

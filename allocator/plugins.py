@@ -58,7 +58,7 @@ def breaches_of(kind: str, name: str, table: str, column: str | None) -> Iterato
     if not found:
         cure = did_you_mean(name, [one.name for one in known])
         if not known:
-            cure = "install the package that has it; `allocator plugins` lists what is here"
+            cure = "install the package that has it; `allocator plugins`, without a book, lists what is here"
         yield Breach(table, None, column, name, f"no installed package has {_article(kind)} of this name", cure)
     elif len(found) > 1:
         packages = " and ".join(f"{one.package} {one.version}" for one in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from allocator.errors import Breach
 from allocator.plugins import breaches_of
 
 if TYPE_CHECKING:
+    from allocator.book.book import Book
     from allocator.book.sections import Settings
 
 Parameters = dict[str, Any]
@@ -67,6 +69,15 @@ def _beside(settings: Settings) -> Iterator[Breach]:
             rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"
             cure = "choose return_minus_risk without [horizon] reviews, or remove the plugin"
             yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
+
+
+def lent(book: Book) -> Book:
+    """The book as a plugin gets it: what it writes into these tables and settings changes nothing of ours."""
+    import pandas as pd
+
+    own = {field.name: getattr(book, field.name) for field in fields(book)}
+    tables: dict[str, Any] = {k: v.copy() for k, v in own.items() if isinstance(v, pd.DataFrame | pd.Series)}
+    return replace(book, settings=book.settings.model_copy(deep=True), **tables)
 
 
 def used_by(settings: Settings) -> dict[str, set[str]]:

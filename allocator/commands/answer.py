@@ -10,6 +10,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from typing import Any, ParamSpec
 
 import click
@@ -59,7 +60,9 @@ def answers(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("as_json"))
         try:
-            document = command(*args, **kwargs)
+            # the one document of --json is all of stdout: what a plugin prints goes where messages go
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                document = command(*args, **kwargs)
         except KeyboardInterrupt:
             click.echo("interrupted; nothing was written", err=True)
             sys.exit(INTERRUPTED)

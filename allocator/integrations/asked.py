@@ -82,8 +82,11 @@ def _warn_of_cash(places: Places, cash: float) -> None:
 
 
 def looks_at_holdings(book: Book) -> bool:
-    """Whether the targets of a book depend on what is held before: by costs, limits on trades, or names that stay."""
+    """Whether the targets of a book may depend on what is held before: by costs, limits on trades, names that stay,
+    rules of other packages, or ties that the nearest portfolio wins where risk has no price.
+    """
     mandate, costs = book.settings.mandate, book.settings.costs
+    tied = mandate.risk_aversion == 0 and mandate.objective != "minimum_variance"
     limited = mandate.max_turnover is not None or mandate.max_participation is not None
     costly = bool(cost_rates_of(book).any()) or costs.impact > 0 or book.settings.trading.indifference_bps > 0
-    return limited or costly or bool(mandate.locked or locked_names(book))
+    return limited or costly or tied or bool(mandate.locked or locked_names(book) or book.settings.plugins.rules)

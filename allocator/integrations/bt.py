@@ -12,6 +12,7 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.asked import targets, weights_bought
+from allocator.integrations.history import warn_of_hindsight
 from allocator.integrations.restated import forbidding, holding
 from allocator.integrations.translated import Absent, Places, placed
 
@@ -52,9 +53,13 @@ class RobustAllocation(bt.Algo):
         """Read selection, holdings and value of a `bt.Strategy`; write weights; go on."""
         names = list(target.temp.get("selected", target.universe.columns))
         places = placed(self.book, names, peer=PEER, absent=self.absent)
+        warn_of_hindsight(self.book, target.now)
         _refuse_without_price(target, places)
         held = {name: float(child.weight) for name, child in target.children.items() if child.weight != 0}
         everywhere = placed(self.book, list(dict.fromkeys([*names, *held])), peer=PEER, absent="sell")
+        if everywhere.knows_cash:  # what bt has not invested is the account's cash as well
+            cash_name = self.book.cash_instrument
+            held[cash_name] = held.get(cash_name, 0.0) + 1 - sum(held.values())
         holdings, cash = everywhere.taken([held.get(name, 0.0) for name in everywhere.names])
         book = holding(forbidding(self.book, places), holdings, cash, float(target.value))
         weights = weights_bought(targets(book), places)

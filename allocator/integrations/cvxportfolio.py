@@ -14,6 +14,7 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.asked import targets, weights_bought
+from allocator.integrations.history import warn_of_hindsight
 from allocator.integrations.restated import forbidding, holding
 from allocator.integrations.translated import Absent, Places, placed
 from allocator.integrations.written import Traded, rules_written, worst_case_return
@@ -56,7 +57,7 @@ class RobustPolicy(Policy):
         self, current_weights: pd.Series[float], current_portfolio_value: float, **kwargs: Any
     ) -> pd.Series[float]:
         """Weights after the trades, cash last, from weights before them."""
-        del kwargs
+        warn_of_hindsight(self.book, kwargs.get("t"))
         places = _placed(self.book, current_weights.index, self.absent)
         holdings, cash = places.taken(current_weights.to_list())
         book = holding(forbidding(self.book, places), holdings, cash, float(current_portfolio_value))
@@ -88,6 +89,10 @@ class Rules(_OfABook, Constraint):
 
     Every rule of `[mandate]` is there, its limit as a fraction of the account before costs (which is never looser), and
     what the book's own costs will take is left in cash. A tier means nothing here: no rule gives way.
+
+    Raises:
+        BadMandate: a rule or a cost that hangs on the account's value, which a constraint is not told; a rule that is
+            not convex in another program's weights; or no room in cash for what trading costs.
     """
 
     def compile_to_cvxpy(self, w_plus: Any, z: Any, w_plus_minus_w_bm: Any, **kwargs: Any) -> list[cp.Constraint]:

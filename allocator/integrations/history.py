@@ -38,13 +38,21 @@ def with_history(book: Book, places: Places, returns: Matrix, *, peer: str) -> O
     return replace(outlook_of(book), risk=per_row.over(float(risk.periods_per_year or 0.0)).over(book.settings.years))
 
 
-def warn_of_hindsight(book: Book, X: Any) -> None:
-    """A book of today inside a walk through the past knows what was not known then."""
+def last_day(X: Any) -> pd.Timestamp | None:
+    """The day of the last row of a table, where its index says it."""
     if isinstance(X, pd.DataFrame) and isinstance(X.index, pd.DatetimeIndex) and len(X):
-        last, today = X.index[-1].tz_localize(None), pd.Timestamp(book.settings.book.as_of)
-        if (today - last).days > book.settings.risk.max_age_days:
-            told = f"returns end on {last:%Y-%m-%d}, and the book speaks on {today:%Y-%m-%d}"
-            warnings.warn(f"{told}: what it believes was not known then", TranslationWarning, stacklevel=5)
+        return pd.Timestamp(X.index[-1])
+    return None
+
+
+def warn_of_hindsight(book: Book, day: Any) -> None:
+    """A book of today that is asked in the past, on `day`, knows what was not known then; None says no day."""
+    if day is None:
+        return
+    asked, today = pd.Timestamp(day).tz_localize(None), pd.Timestamp(book.settings.book.as_of)
+    if (today - asked).days > book.settings.risk.max_age_days:
+        told = f"it is asked on {asked:%Y-%m-%d}, and the book speaks on {today:%Y-%m-%d}"
+        warnings.warn(f"{told}: what it believes was not known then", TranslationWarning, stacklevel=5)
 
 
 def warn_of_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:

@@ -1,7 +1,8 @@
 """A question made of a table of returns alone: every row a scenario, for a peer that brings no book.
 
 Rows are equally probable scenarios over the horizon of one row, so that all that a mandate weighs (the mean, the worst
-case over probabilities, the charge for risk) is per row. Risk is the covariance of the same rows, estimated as a price
+case over probabilities, the charge for risk) is per row, costs too: as skfolio has it, state what trading costs divided
+by the rows between two trades. Risk is the covariance of the same rows, estimated as a price
 history's is. There is nothing but the names: cash returns nothing, and max_cash is 0 unless it is stated.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +22,7 @@ from allocator.book.book import Book, from_frames
 from allocator.book.robust import NEEDED
 from allocator.book.sections import RiskSection
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.integrations.asked import WEIGHED
+from allocator.integrations.asked import WEIGHED, looks_at_holdings
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import estimated
 from allocator.types import Matrix
@@ -60,7 +62,49 @@ def book_of(names: Sequence[str], settings: Mapping[str, Any] | None, *, peer: s
     if found:
         raise BadInput(found)
     stated = {"mandate": {"max_cash": 0.0, **mandate} if isinstance(mandate, Mapping) else mandate, **given}
-    return _made(tuple(names), json.dumps(stated, default=float), peer)  # a number of numpy's is a number
+    return _made(tuple(names), json.dumps(stated, default=_plain(table)), peer)
+
+
+def rows_look_at_holdings(settings: Mapping[str, Any] | None, risk_aversion: float | None, *, peer: str) -> bool:
+    """The same of settings, whose names are not known before there are rows.
+
+    Raises:
+        BadInput: a section that decides it is not of its contract.
+    """
+    given = dict(settings or {})
+    mandate = given.get("mandate")
+    wanted = dict(mandate) if isinstance(mandate, Mapping) else {}
+    if any(wanted.get(key) for key in ("max_turnover", "max_participation", "locked")):
+        return True
+    decides = {key: wanted[key] for key in ("objective", "risk_aversion") if key in wanted}
+    if risk_aversion is not None:
+        decides["risk_aversion"] = risk_aversion
+    sections: dict[str, Any] = {key: given[key] for key in ("costs", "trading") if key in given}
+    return looks_at_holdings(book_of(["any"], {**sections, "mandate": decides}, peer=peer))
+
+
+def with_sold(outlook: Outlook, names: int) -> Outlook:
+    """The same outlook with names behind its own that have no rows, because nothing of them will be held."""
+    more = names - outlook.returns.shape[1]
+    risk = outlook.risk
+    loadings = np.vstack([risk.loadings, np.zeros((more, risk.loadings.shape[1]))])
+    return replace(
+        outlook,
+        returns=np.column_stack([outlook.returns, np.zeros((len(outlook.returns), more))]),
+        risk=replace(risk, loadings=loadings, specific=np.append(risk.specific, np.zeros(more))),
+    )
+
+
+def _plain(table: str) -> Callable[[Any], Any]:
+    """What to write for a value that is no plain data: numbers and arrays of numpy's are; anything else is refused."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        cure = "write numbers, text, lists and mappings, as in book.toml"
+        raise BadInput([Breach(table, None, None, str(value), f"holds a {type(value).__name__}", cure)])
+
+    return plain
 
 
 @lru_cache(maxsize=8)

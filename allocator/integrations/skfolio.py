@@ -14,9 +14,9 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved
 from allocator.integrations.asked import looks_at_holdings, targets, weights_after
-from allocator.integrations.history import warn_of_hindsight, warn_of_prices, with_history
+from allocator.integrations.history import last_day, warn_of_hindsight, warn_of_prices, with_history
 from allocator.integrations.restated import forbidding, holding, restated
-from allocator.integrations.rows import book_of, outlook_of_rows
+from allocator.integrations.rows import book_of, outlook_of_rows, rows_look_at_holdings, with_sold
 from allocator.integrations.translated import (
     Absent,
     TranslationWarning,
@@ -25,6 +25,7 @@ from allocator.integrations.translated import (
     placed,
     refuse_prices,
 )
+from allocator.mandate.wanted import cost_rates_of
 from allocator.outlook.outlook import outlook_of
 from allocator.types import Matrix, Vector
 
@@ -66,6 +67,7 @@ class ScenarioPrior(BasePrior):
         validate_data(self, X, ensure_all_finite=False)  # a late listing leaves blanks that nobody reads here
         book = _needed(self.book)
         places = placed(book, _names(self), peer=PEER, absent="sell")
+        warn_of_hindsight(book, last_day(X))
         outlook = outlook_of(book)
         possible = outlook.probabilities > 0
         returns = np.column_stack([outlook.returns, outlook.cash_returns])[possible][:, list(places.at)]
@@ -86,7 +88,9 @@ class ScenarioPrior(BasePrior):
             large = int((probabilities >= TAIL).sum())
             told = f"{len(probabilities)} scenarios, {large} of them with a probability of {TAIL:.0%} or more"
             means = "where one of these is the worst, CVaR, EVaR and the worst realization are the same number"
-            warnings.warn(f"{told}: {means}; variance and the mean are not affected", TranslationWarning, stacklevel=3)
+            path = "they have no order, so that drawdowns mean nothing"
+            words = f"{told}: {means}; variance and the mean are not affected; {path}"
+            warnings.warn(words, TranslationWarning, stacklevel=3)
 
 
 class RobustAllocation(BaseOptimization):
@@ -149,7 +153,9 @@ class RobustAllocation(BaseOptimization):
         """Whether what is held before changes the weights: costs, limits on trades, names that stay, or skfolio's."""
         if super().needs_previous_weights:
             return True
-        return looks_at_holdings(self._book(["any"]))
+        if self.book is None:
+            return rows_look_at_holdings(self.settings, self.risk_aversion, peer=PEER)
+        return looks_at_holdings(self._book(()))
 
     def fit(self, X: Any, y: Any = None) -> RobustAllocation:
         """Solve for the names of X (T, n) simple returns; y is not looked at."""
@@ -178,18 +184,33 @@ class RobustAllocation(BaseOptimization):
 
     def _weights(self, returns: Matrix, X: Any) -> Vector:
         names = _names(self) if self.book is not None else _any_names(self, returns.shape[1])
-        book = self._book(names)
-        places = placed(book, names, peer=PEER, absent=self.absent)
+        sold = () if self.book is not None else self._dropped(names)
+        book = self._book([*names, *sold])
+        places = placed(book, names, peer=PEER, absent="sell" if sold else self.absent)
         if self.book is not None:
             refuse_prices(returns, names, peer=PEER)
-            warn_of_hindsight(book, X)
+            warn_of_hindsight(book, last_day(X))
             outlook = with_history(book, places, returns, peer=PEER)
         else:
             warn_of_prices(returns, names, peer=PEER)
-            outlook = outlook_of_rows(returns)
+            outlook = with_sold(outlook_of_rows(returns), len(book.instruments))
+        self._warn_of_costs(book)
         if self.previous_weights is not None:
             book = self._holding(book, names)
         return weights_after(targets(forbidding(book, places), outlook), places)
+
+    def _dropped(self, names: Sequence[str]) -> list[str]:
+        """Names that are held and that a selection has dropped since; they are sold where that is asked."""
+        held = self.previous_weights
+        known = isinstance(held, Mapping) and self.absent == "sell"
+        return [str(name) for name in held if str(name) not in names] if known else []
+
+    def _warn_of_costs(self, book: Book) -> None:
+        """skfolio's figures know no costs but those that a portfolio is told of."""
+        if cost_rates_of(book).any() and "transaction_costs" not in (self.portfolio_params or {}):
+            told = f"the weights are best after costs, and {PEER}'s figures of them are before costs"
+            cure = "say portfolio_params={'transaction_costs': …}, per row of X, for figures after them"
+            warnings.warn(f"{told}: {cure}", TranslationWarning, stacklevel=4)
 
     def _holding(self, book: Book, names: Sequence[str]) -> Book:
         """The book with what skfolio says is held, of which a selection may have dropped some names since."""

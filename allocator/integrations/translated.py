@@ -139,10 +139,11 @@ def by_name(weights: Mapping[str, float], names: Sequence[str], *, peer: str) ->
     """
     table = f"weights from {peer}"
     found = [
-        Breach(table, None, name, None, "is not one of the names", did_you_mean(name, names))
+        Breach(table, None, name, None, "is not one of the names",
+               f"{did_you_mean(name, names)}; or say absent='sell', where a selection has dropped it")
         for name in map(str, weights)
         if name not in names
-    ]
+    ]  # fmt: skip
     if found:
         raise BadInput(found)
     return np.array([float(weights.get(name, 0.0)) for name in names])

@@ -7,6 +7,7 @@ no rule is looser than stated.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from allocator.integrations.reached import largest_expected
 from allocator.mandate.guarded import set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Rows
-from allocator.mandate.wanted import mandate_of
+from allocator.mandate.wanted import cost_rates_of, mandate_of
 from allocator.outlook.outlook import Outlook
 from allocator.program.convex import Decision, modelled
 
@@ -37,8 +38,11 @@ def rules_written(book: Book, outlook: Outlook, traded: Traded) -> list[cp.Const
     """Every rule of a book's mandate, that nothing is held short, and that cash pays the book's own costs.
 
     Raises:
-        BadMandate: a rule that is not convex in another program's weights.
+        BadMandate: a rule that is not convex in another program's weights, or hangs on an account's value; or cash has
+            no room for costs.
     """
+    if found := list(_unwritable(book)):
+        raise BadMandate(found)
     mandate = mandate_of(book, outlook)
     costs = _costs(mandate, traded)
     constraints = [traded.holdings >= 0, traded.cash - costs >= 0]
@@ -60,6 +64,20 @@ def rules_written(book: Book, outlook: Outlook, traded: Traded) -> list[cp.Const
         written.write(rule, outlook, 1.0)
         constraints += written.constraints
     return constraints
+
+
+def _unwritable(book: Book) -> Iterator[Breach]:
+    """What another program's constraints would quietly say otherwise."""
+    wanted = book.settings.mandate
+    valued = {"mandate.max_participation": wanted.max_participation, "costs.impact": book.settings.costs.impact}
+    for place, value in valued.items():
+        if value:
+            rule = "hangs on the account's value, which a constraint on weights is not told"
+            yield Breach("book.toml", None, place, f"{value:g}", rule, "leave it out, or use our own program")
+    if wanted.max_cash == 0 and cost_rates_of(book).any():
+        rule = "leaves no cash to pay the costs of trading from"
+        cure = "raise it above what trading costs, such as 0.01, or state no costs"
+        yield Breach("book.toml", None, "mandate.max_cash", "0", rule, cure)
 
 
 def worst_case_return(book: Book, outlook: Outlook, traded: Traded) -> cp.Expression:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.book.plugged import lent
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plugins import Plugin, called, loaded, refused
 from allocator.types import Vector
@@ -28,7 +29,7 @@ def plugged_charges(book: Book) -> Vector | None:
     total = None
     for name, parameters in book.settings.plugins.objectives.items():
         plugin, make = loaded("objectives", name, "book.toml", f"plugins.objectives.{name}")
-        made, again = (_held(plugin, book, called(plugin, make, book, deepcopy(parameters))) for _ in range(2))
+        made, again = (_held(plugin, book, called(plugin, make, lent(book), deepcopy(parameters))) for _ in range(2))
         if not np.array_equal(made, again):  # and so would the plan be: the same inputs give the same plan
             cure = "let it draw its random numbers from a seed among its parameters"
             raise BadInput([refused(plugin, "gave two answers to one question", cure)])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from allocator.book.book import Book
+from allocator.book.plugged import lent
 from allocator.errors import BadInput, Breach
 from allocator.mandate.alike import disagreements
 from allocator.mandate.form import faults_of_readings, faults_of_rows
@@ -69,7 +70,7 @@ def plugged_rules(book: Book, outlook: Outlook) -> Iterator[PluggedRule]:
     """
     for name, parameters in book.settings.plugins.rules.items():
         plugin, make = loaded("rules", name, "book.toml", f"plugins.rules.{name}")
-        made = called(plugin, make, book, deepcopy(parameters))
+        made = called(plugin, make, lent(book), deepcopy(parameters))
         rules = list(made) if isinstance(made, Iterable) else [made]
         if not rules:
             _refuse(plugin, ["makes no rule from these parameters"])

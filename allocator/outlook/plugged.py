@@ -13,6 +13,7 @@ from dataclasses import replace
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.book.plugged import lent
 from allocator.book.tables import from_frame
 from allocator.contracts import hold
 from allocator.errors import BadInput, Breach, did_you_mean
@@ -27,7 +28,7 @@ def plugged_returns(book: Book) -> pd.DataFrame | None:
     """
     for name, parameters in book.settings.plugins.models.items():
         plugin, make = loaded("models", name, "book.toml", f"plugins.models.{name}")
-        made, again = (_held(plugin, book, called(plugin, make, book, deepcopy(parameters))) for _ in range(2))
+        made, again = (_held(plugin, book, called(plugin, make, lent(book), deepcopy(parameters))) for _ in range(2))
         if not made.equals(again):  # and so would the plan be: the same inputs give the same plan
             cure = "let it draw its random numbers from a seed among its parameters"
             raise BadInput([refused(plugin, "gave two answers to one question", cure)])

@@ -53,7 +53,9 @@ def refuse_moving(before: Mapping[str, str], after: Mapping[str, str]) -> None:
 def inputs_of(book: Book, digests: Mapping[str, str], options: Mapping[str, str | None]) -> dict[str, str]:
     """Digests of files, options that were given (such as `--as-of`), our version and those of the plugins in use."""
     named = used_by(book.settings)
-    used = [(kind, name) for kind in ("rules", "models", "sources") for name in sorted(named[kind])]
+    # an exporter counts where it is asked for, and a command makes no plan
+    kinds = [kind for kind in named if kind not in ("exporters", "commands")]
+    used = [(kind, name) for kind in kinds for name in sorted(named[kind])]
     exports = (options.get("--export") or "").split()
     plugins = {
         f"{one.package} ({one.name})": one.version

@@ -55,7 +55,11 @@ def returns(prices: pd.DataFrame) -> pd.DataFrame:
     return prices.pct_change().iloc[1:]
 
 
-def asked(names: Any, *, as_of: dt.date | None = None, cash: float = 1000.0, **sections: Any) -> Book:
+EARLY = dt.date(2010, 1, 4)
+"""A day before all the prices, so that a walk through them knows nothing in advance."""
+
+
+def asked(names: Any, *, as_of: dt.date = EARLY, cash: float = 1000.0, **sections: Any) -> Book:
     """A book of `names` with three scenarios and worst-case probabilities; sections of book.toml on top."""
     names = tuple(map(str, names))
     scenarios = {
@@ -67,8 +71,9 @@ def asked(names: Any, *, as_of: dt.date | None = None, cash: float = 1000.0, **s
         "mandate": {"risk_aversion": 1.0, "max_weight": 0.4, "max_cash": 0.2},
         "robust": {"set": "total_variation", "radius": 0.1},
     }
-    if as_of is not None:
-        document["book"] = {"name": "test", "currency": "USD", "as_of": as_of}
-    tables = {name: sections.pop(name) for name in ("prices",) if name in sections}
+    document["book"] = {"name": "test", "currency": "USD", "as_of": as_of}
+    tables = {
+        name: sections.pop(name) for name in ("prices", "exposures_columns", "scenario_returns") if name in sections
+    }
     beliefs = {"good": 0.4, "dull": 0.35, "bad": 0.25}
     return book(document | sections, names=names, returns=scenarios, probabilities=beliefs, cash=cash, **tables)

@@ -12,6 +12,7 @@ from allocator.errors import BadInput, Infeasible
 from allocator.integrations.restated import holding
 from allocator.integrations.translated import TranslationWarning
 from allocator.plan.rebalance import rebalance
+from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
 
 # bt's statistics ask pandas 3.1 for the frequency of dates, and pandas says how the one after it will answer
@@ -67,6 +68,40 @@ def test_capital_that_is_kept_as_cash_is_warned_of(bt: Any, adapter: Any, prices
     with pytest.warns(TranslationWarning, match=r"30.00% of the account stays in USD-CASH, which is not a name of bt"):
         _, test = backtest(bt, adapter.RobustAllocation(book), prices)
     assert test.security_weights.sum(axis=1).max() < 0.8
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_cash_that_is_a_column_is_what_is_not_invested_too(
+    bt: Any, adapter: Any, prices: pd.DataFrame, whole: bool
+) -> None:
+    """With bt's whole units, which are its default, a rest is always left; on the first day all is."""
+    book = asked(prices.columns, mandate={"min_cash": 0.2, "max_cash": 0.2, "max_weight": 0.4})
+    held = prices.assign(**{CASH: 1.0})
+    algos = [bt.algos.RunQuarterly(), bt.algos.SelectAll(), adapter.RobustAllocation(book), bt.algos.Rebalance()]
+    test = bt.Backtest(bt.Strategy("robust", algos), held, integer_positions=whole)
+    bt.run(test)
+
+    weights = test.security_weights.loc[test.security_weights.sum(axis=1) > 0]
+    assert weights.iloc[0].sum() == pytest.approx(1.0, abs=2e-3)
+    assert weights.iloc[0][CASH] == pytest.approx(0.2, abs=2e-3)
+
+
+def test_the_account_is_worth_what_the_strategy_is(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    """A day's volume is money: a strategy of millions trades the smaller part of itself."""
+    volumes = {"average_daily_volume": [100.0] * len(prices.columns)}
+    wishes = {"max_participation": 0.1, "max_weight": 0.4, "max_cash": 1.0}
+    book = asked(prices.columns, mandate=wishes, exposures_columns=volumes)
+    for money, most in ((1e4, 0.1), (1e6, 0.001)):
+        with pytest.warns(TranslationWarning, match="stays in USD-CASH"):
+            _, test = backtest(bt, adapter.RobustAllocation(book), prices, initial_capital=money)
+        invested = test.security_weights.loc[test.security_weights.sum(axis=1) > 0]
+        assert invested.iloc[0].max() == pytest.approx(most, rel=0.02)
+
+
+def test_a_book_of_a_later_day_is_warned_of(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, as_of=AS_OF, mandate={"max_weight": 0.4, "max_cash": 0.0})
+    with pytest.warns(TranslationWarning, match="what it believes was not known then"):
+        backtest(bt, adapter.RobustAllocation(book), prices)
 
 
 def test_names_without_a_price_and_unknown_names_are_refused(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:

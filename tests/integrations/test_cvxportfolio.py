@@ -11,7 +11,9 @@ import pytest
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible
 from allocator.integrations.restated import holding
+from allocator.integrations.translated import TranslationWarning
 from allocator.plan.rebalance import rebalance
+from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
 
 pytestmark = [
@@ -136,6 +138,46 @@ def test_what_our_rules_allow_in_their_program_breaks_none_of_ours_after_costs(
     trade = Trade(held, float(weights[DOLLARS] * book.value - costs), bought, sold, costs, book.value)
     assert costs > 0.003 * book.value
     assert max(reading.excess for reading in mandate.readings(trade, outlook)) < 1e-6
+
+
+def test_cash_s_own_return_is_in_the_worst_case(cvx: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    """Cash returns 2 % in every scenario of the book, and each name 1 %: all of it stays cash."""
+    names = list(prices.columns)
+    table = pd.DataFrame({"instrument": [*names, CASH], **dict.fromkeys(("good", "dull", "bad"), [0.01] * 6 + [0.02])})
+    book = asked(names, mandate={"max_cash": 1.0}, scenario_returns=table)
+    policy = cvx.SinglePeriodOptimization(
+        adapter.WorstCaseReturn(book), [adapter.Rules(book)], include_cash_return=False, solver="CLARABEL"
+    )
+    assert executed(policy, account(book, names))[DOLLARS] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_hangs_on_the_account_s_value_is_refused_of_a_constraint_and_kept_by_the_policy(
+    cvx: Any, adapter: Any, prices: pd.DataFrame
+) -> None:
+    names = list(prices.columns)
+    volumes = {"average_daily_volume": [10.0] * len(names)}
+    for sections, place in (
+        ({"mandate": {"max_participation": 0.1, "max_cash": 1.0}}, "mandate.max_participation"),
+        ({"costs": {"impact": 0.1}}, "costs.impact"),
+        ({"mandate": {"max_cash": 0.0}, "costs": {"commission_bps": 1.0}}, "mandate.max_cash"),
+    ):
+        book = asked(names, exposures_columns=volumes, **sections)
+        policy = cvx.SinglePeriodOptimization(
+            adapter.WorstCaseReturn(book), [adapter.Rules(book)], include_cash_return=False, solver="CLARABEL"
+        )
+        with pytest.raises(BadMandate, match=place):
+            executed(policy, account(book, names))
+    book = asked(names, exposures_columns=volumes, mandate={"max_participation": 0.1, "max_cash": 1.0})
+    large = account(book, names) * 1000
+    traded = (executed(adapter.RobustPolicy(book), large) - large / large.sum()) * large.sum()
+    assert traded[names].abs().max() == pytest.approx(0.1 * 10.0 * 100.0, rel=1e-6)  # units at 100, as in the book
+
+
+def test_a_book_of_a_later_day_is_warned_of(adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, as_of=AS_OF)
+    held = account(book, list(prices.columns))
+    with pytest.warns(TranslationWarning, match="what it believes was not known then"):
+        adapter.RobustPolicy(book).execute(held, None, pd.Timestamp("2018-01-02"))
 
 
 def test_names_shorts_and_borrowed_cash_are_refused(adapter: Any, prices: pd.DataFrame) -> None:

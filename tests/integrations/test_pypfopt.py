@@ -69,6 +69,13 @@ def test_figures_are_a_year_where_the_horizon_is_not(pypfopt: Any, prices: pd.Da
     one, two = asked(prices.columns), asked(prices.columns, horizon={"months": 24.0})
     halved = pypfopt.RobustAllocation(two).expected_returns
 
+    outlook = rebalance(two).outlook
+    apart = outlook.returns - outlook.probabilities @ outlook.returns
+    within = outlook.risk.loadings @ outlook.risk.loadings.T + np.diag(outlook.risk.specific)
+    covariance = within + (apart.T * outlook.probabilities) @ apart
+    assert pypfopt.RobustAllocation(two).cov_matrix.loc[
+        list(two.instruments), list(two.instruments)
+    ].to_numpy() == pytest.approx(covariance / 2, abs=1e-12)
     assert halved.to_numpy() == pytest.approx(pypfopt.RobustAllocation(one).expected_returns.to_numpy() / 2)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import itertools
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,12 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate
+from allocator.integrations.restated import holding
 from allocator.integrations.translated import TranslationWarning
 from allocator.plan.rebalance import rebalance
-from tests.books import CASH
-from tests.integrations.conftest import asked, ours, peer
+from tests.books import AS_OF, CASH
+from tests.integrations.conftest import EARLY, asked, ours, peer
 
-EARLY = dt.date(2010, 1, 4)
-"""A day before all the prices, so that a walk through them knows nothing in advance."""
 INVESTED = {"mandate": {"risk_aversion": 1.0, "max_weight": 0.4, "max_cash": 0.0}}
 
 
@@ -41,7 +41,7 @@ def by_name(book: Book) -> dict[str, float]:
 
 def test_weights_are_those_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -> None:
     book, X = asked(returns.columns, as_of=EARLY, costs={"commission_bps": 20.0}), with_cash(returns)
-    fitted = skfolio.RobustAllocation(book).fit(X)
+    fitted = skfolio.RobustAllocation(book, portfolio_params={"transaction_costs": 0.0}).fit(X)
 
     expected = by_name(book)
     assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=1e-8)
@@ -160,6 +160,10 @@ def test_weights_that_drift_between_folds_are_what_is_held_next(skfolio: Any, re
         ({"mandate": {"max_turnover": 0.3}}, True),
         ({"mandate": {"locked": ["AAA"]}}, True),
         ({"mandate": {"max_weight": 0.3}}, False),
+        ({"mandate": {"risk_aversion": 0.0}}, True),
+        ({"costs": {"impact": 0.1}, "exposures_columns": {"average_daily_volume": [9.0] * 3}}, True),
+        ({"mandate": {"max_participation": 0.1}, "exposures_columns": {"average_daily_volume": [9.0] * 3}}, True),
+        ({"exposures_columns": {"tradable_from": [None, None, pd.Timestamp("2030-01-01")]}}, True),
     ],
 )
 def test_it_says_honestly_whether_it_needs_previous_weights(
@@ -169,6 +173,86 @@ def test_it_says_honestly_whether_it_needs_previous_weights(
     assert skfolio.RobustAllocation(
         asked(("AAA", "BBB", "CCC")), portfolio_params={"weight_drift": True}
     ).needs_previous_weights
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        (None, False),
+        ({"mandate": {"weights": {"AAPL": {"max": 0.1}}, "max_cash": 0.0}}, False),
+        ({"groups": {"tech": {"AAPL": 1.0}}, "mandate": {"groups": {"tech": {"max": 0.3}}}}, False),
+        ({"mandate": {"locked": ["AAPL"]}}, True),
+        ({"mandate": {"max_turnover": 0.2, "weights": {"AAPL": {"max": 0.1}}}}, True),
+        ({"mandate": {"risk_aversion": 0.0}}, True),
+        ({"costs": {"commission_bps": 5.0}}, True),
+    ],
+)
+def test_without_a_book_it_says_so_too_whatever_names_are_in_the_settings(
+    skfolio: Any, settings: dict[str, Any] | None, needed: bool
+) -> None:
+    assert skfolio.RobustAllocation(settings=settings).needs_previous_weights is needed
+
+
+def test_a_walk_with_settings_of_names_goes_through(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.model_selection import WalkForward, cross_val_predict
+
+    first = str(returns.columns[0])
+    model = skfolio.RobustAllocation(settings={"mandate": {"weights": {first: {"min": 0.2, "max": 0.2}}}})
+    predicted = cross_val_predict(model, returns, cv=WalkForward(test_size=100, train_size=100))
+    assert [one.weights[0] for one in predicted] == pytest.approx([0.2] * len(predicted), abs=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:.*of the account stays")  # whole lots of our own API want a little cash
+def test_each_step_of_a_walk_is_our_own_api_from_what_has_drifted(skfolio: Any, returns: pd.DataFrame) -> None:
+    """With costs and a limit on turnover: every fold is `rebalance` of what the fold before it ended with."""
+    from skfolio.model_selection import WalkForward, cross_val_predict
+
+    wishes = {**INVESTED["mandate"], "max_turnover": 0.2, "max_cash": 0.02}
+    book = asked(returns.columns, as_of=EARLY, mandate=wishes, costs={"commission_bps": 30.0}, cash=0.0)
+    told = {"weight_drift": True, "transaction_costs": 0.0}
+    walk = WalkForward(test_size=70, train_size=100)
+    predicted = list(cross_val_predict(skfolio.RobustAllocation(book, portfolio_params=told), returns, cv=walk))
+
+    assert len(predicted) == 3
+    held = book.weights
+    for portfolio in predicted:
+        target = rebalance(holding(book, held, 1 - held.sum(), 1e8)).target
+        assert portfolio.weights == pytest.approx(target.weights, abs=1e-8)
+        held = np.asarray(portfolio.ending_weights)
+
+
+def test_a_selection_that_changes_goes_on_with_costs_and_without_a_book(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.model_selection import WalkForward, cross_val_predict
+    from skfolio.pre_selection import SelectKExtremes
+    from sklearn.pipeline import Pipeline
+
+    def walked(absent: str) -> Any:
+        model = skfolio.RobustAllocation(
+            settings={"costs": {"commission_bps": 1.0}}, absent=absent, portfolio_params={"transaction_costs": 0.0}
+        )
+        pipe = Pipeline([("select", SelectKExtremes(k=3)), ("weigh", model)]).set_output(transform="pandas")
+        return list(cross_val_predict(pipe, returns, cv=WalkForward(test_size=40, train_size=60)))
+
+    found = walked("sell")
+    chosen = [set(one.assets) for one in found]
+    assert any(one != other for one, other in itertools.pairwise(chosen))
+    assert [float(one.weights.sum()) for one in found] == pytest.approx([1.0] * len(found), abs=1e-9)
+    with pytest.raises(BadInput, match="or say absent='sell', where a selection has dropped it"):
+        walked("refuse")
+
+
+def test_figures_before_costs_are_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
+    book = asked(returns.columns, **INVESTED, costs={"commission_bps": 10.0})
+    with pytest.warns(TranslationWarning, match=r"figures of them are before costs.*transaction_costs"):
+        skfolio.RobustAllocation(book).fit(returns)
+
+
+def test_settings_that_are_no_plain_data_are_refused_and_arrays_are(skfolio: Any, returns: pd.DataFrame) -> None:
+    names = np.array(returns.columns[:1])
+    forbidden = skfolio.RobustAllocation(settings={"mandate": {"forbidden": names}}).fit(returns)
+    assert forbidden.weights_[0] == pytest.approx(0, abs=1e-12)
+    with pytest.raises(BadInput, match=r"settings from skfolio: holds a set"):
+        skfolio.RobustAllocation(settings={"mandate": {"forbidden": set(names)}}).fit(returns)
 
 
 def test_previous_weights_are_what_is_held_and_what_they_leave_is_cash(skfolio: Any, returns: pd.DataFrame) -> None:
@@ -204,6 +288,9 @@ def test_a_grid_search_chooses_the_radius_and_predicts(skfolio: Any, returns: pd
 
     assert np.isfinite(found.cv_results_["mean_test_score"]).all()
     alone = skfolio.RobustAllocation(book, **found.best_params_).fit(returns)
+    robust = book.settings.robust.model_copy(update={"radius": found.best_params_["radius"]})
+    chosen = replace(book, settings=book.settings.model_copy(update={"robust": robust}))
+    assert found.best_estimator_.weights_ == pytest.approx(rebalance(chosen).target.weights, abs=1e-8)
     assert found.best_estimator_.weights_ == pytest.approx(alone.weights_, abs=1e-8)
     cautious = skfolio.RobustAllocation(book, radius=0.25).fit(returns)
     bold = skfolio.RobustAllocation(book, radius=0.0).fit(returns)
@@ -299,7 +386,10 @@ def test_prices_without_a_book_and_hindsight_with_one_are_warned_of(
     with pytest.warns(TranslationWarning, match="are they prices"):
         skfolio.RobustAllocation().fit(prices)
     with pytest.warns(TranslationWarning, match="what it believes was not known then"):
-        skfolio.RobustAllocation(asked(returns.columns, **INVESTED)).fit(returns)
+        skfolio.RobustAllocation(asked(returns.columns, as_of=AS_OF, **INVESTED)).fit(returns)
+    with pytest.warns(TranslationWarning) as told:
+        skfolio.ScenarioPrior(asked(returns.columns, as_of=AS_OF)).fit(returns)
+    assert any("what it believes was not known then" in str(one.message) for one in told)
 
 
 def test_a_rule_that_gives_way_is_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
@@ -351,7 +441,8 @@ def test_the_prior_leaves_out_the_impossible_and_refuses_the_unknown(skfolio: An
 
     names = tuple(map(str, returns.columns))
     scenarios = {"likely": [0.1] * len(names), "never": [-0.9] * len(names)}
-    one: Book = plain(names=names, returns=scenarios, probabilities={"likely": 1.0, "never": 0.0})
+    early = {"book": {"name": "early", "currency": "USD", "as_of": EARLY}}
+    one: Book = plain(early, names=names, returns=scenarios, probabilities={"likely": 1.0, "never": 0.0})
     with pytest.warns(TranslationWarning, match="1 scenarios"):
         assert skfolio.ScenarioPrior(one).fit(returns).return_distribution_.returns.min() == pytest.approx(0.1)
     with pytest.raises(BadInput, match="is not an instrument of the book"):
