@@ -144,11 +144,13 @@ def _at_once(book: Book, follow: str | None, say: Callable[[str], None]) -> Made
 
 def _in_stages(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
     """Today's orders as the first step of a policy, and how it lets go of its caution."""
-    from allocator.plan.announced import departure
+    from allocator.plan.announced import departure, refuse_unannounced
     from allocator.plan.release import released
     from allocator.plan.stages import rebalance_in_stages
     from allocator.plan.stages_document import stages_document
 
+    if follow is not None:
+        refuse_unannounced(book, Path(follow))
     plan = rebalance_in_stages(book, progress=say)
     say("pricing caution at every review")
     release = released(book, plan.followed)

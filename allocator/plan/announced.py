@@ -10,10 +10,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from allocator.plan.stages import StagedPlan
 from allocator.types import Vector
 
 FORMAT = "allocator.stages/1"
+Found = TypeVar("Found")
 FOLLOWS = 0.005
 """Of the account: targets within this of the announced ones follow them."""
 _SAME = 1e-6
@@ -50,15 +51,30 @@ class Departure:
         return self.distance <= FOLLOWS
 
 
+def refuse_unannounced(book: Book, announced: Path) -> None:
+    """Refuse what a plan of the book could not be held against, before there is one: solving it would be for nothing.
+
+    Raises:
+        BadInput: the file is no such document, is of another account or universe, is later than the book, or one of
+            the two is not time-consistent.
+    """
+    _whole(announced, lambda document: _refuse_other(book, document, announced))
+
+
 def departure(plan: StagedPlan, announced: Path) -> Departure:
     """Hold a plan against the `plan.json` of an earlier run.
 
     Raises:
-        BadInput: the file is no such document, is of another account or universe, or is later than the plan.
+        BadInput: as of `refuse_unannounced`.
     """
+    refuse_unannounced(plan.book, announced)
+    return _whole(announced, lambda document: _departure(plan, document, announced))
+
+
+def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found:
     document = _read(announced)
     try:
-        return _departure(plan, document, announced)
+        return read(document)
     except (KeyError, TypeError, IndexError) as error:  # BadInput is none of these
         rule = f"is not whole: it lacks or misstates {error}"
         cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
@@ -66,11 +82,6 @@ def departure(plan: StagedPlan, announced: Path) -> Departure:
 
 
 def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -> Departure:
-    _refuse_other(plan.book, document, announced)
-    if plan.staged.at_leaves or not document["objective"]["time_consistent"]:
-        rule = "has nothing to follow: regret at the leaves is not time-consistent, and a review decides otherwise"
-        cure = "leave it out, or choose log, crra, return or mean_cvar"
-        raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)])
     node, between = _node_of(plan.book, document, announced)
     names = [*plan.book.instruments]
     then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])
@@ -128,7 +139,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _refuse_other(book: Book, document: Mapping[str, Any], path: Path) -> None:
-    """Raise where the document is of another account or universe, or is later than the book.
+    """Raise where the document is of another account or universe, is later than the book, or cannot be followed.
 
     Raises:
         BadInput: all that differs.
@@ -140,8 +151,17 @@ def _refuse_other(book: Book, document: Mapping[str, Any], path: Path) -> None:
         found.append((str(path), f"is of {made}, later than as_of", "name an earlier plan"))
     if others := sorted(set(document["policy"][0]["after"]) ^ set(book.instruments)):
         found.append((", ".join(others), "is about other instruments", "plan anew without --follow"))
+    if _at_leaves(book) or not document["objective"]["time_consistent"]:
+        rule = "has nothing to follow: regret at the leaves is not time-consistent, and a review decides otherwise"
+        found.append((str(path), rule, "leave it out, or choose log, crra, return or mean_cvar"))
     if found:
         raise BadInput([Breach("--follow", None, None, value, rule, cure) for value, rule, cure in found])
+
+
+def _at_leaves(book: Book) -> bool:
+    """Whether regret would be at the leaves, as reviews are left."""
+    ahead = [day for day in book.settings.horizon.reviews if day > book.settings.book.as_of]
+    return book.settings.mandate.objective == "regret" and bool(ahead)
 
 
 def _node_of(book: Book, document: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], bool]:

@@ -178,6 +178,28 @@ def test_a_rule_that_is_not_sound_is_refused_by_name_before_anything_is_solved(
     assert any("acme_rules" in one for one in found)
 
 
+WRITING = """
+def make(book, parameters):
+    print("hello")
+    book.exposures["spread_bps"] = 0.0
+    book.settings.mandate.weights.clear()
+    return pd.Series(0.0, index=book.instruments)
+"""
+
+
+def test_what_a_plugin_writes_into_its_book_and_prints_changes_nothing(
+    packages: Path, listed: Folder, run: Run, valid: Valid
+) -> None:
+    before = valid(run("rebalance", listed.path, "--json").stdout, "plan")
+    package(packages, "acme_writes", "import pandas as pd\n" + WRITING, {"objectives": {"mine": "make"}})
+    answer = run("rebalance", listed.path, "--set", "plugins.objectives.mine={}", "--json")
+    after = valid(answer.stdout, "plan")  # the one document is all of stdout
+
+    assert "hello" in answer.stderr
+    assert after["orders"] == before["orders"]
+    assert [rule["rule"] for rule in after["rules"]] == [rule["rule"] for rule in before["rules"]]
+
+
 def test_a_name_that_no_package_has_is_refused_with_the_line_of_the_book(
     packages: Path, listed: Folder, run: Run, valid: Valid
 ) -> None:

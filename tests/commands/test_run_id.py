@@ -120,14 +120,37 @@ def test_another_cell_of_a_table_and_a_table_less_are_other_inputs(
     assert rules["scenarios.md"].startswith("is gone and was there")
 
 
-def test_another_version_of_a_plugin_is_another_input(listed: Folder, run: Run, valid: Valid, tmp_path: Path) -> None:
-    code = "def write(document, folder, parameters):\n    (folder / 'x.txt').write_text('x')\n"
+PLUGINS = {
+    "exporters": "def make(document, folder, parameters):\n    (folder / 'x.txt').write_text('x')\n",
+    "objectives": "import pandas as pd\ndef make(book, parameters):\n"
+    "    return pd.Series(0.001, index=book.instruments)\n",
+    "rules": "from allocator.mandate.rules import AtMost\nimport numpy as np\n"
+    "def make(book, parameters):\n    return AtMost('x', np.ones(len(book.instruments)), 0.99)\n",
+    "models": "import pandas as pd\ndef make(book, parameters):\n"
+    "    return pd.DataFrame(0.05, index=[*book.instruments, book.cash_instrument], columns=list(book.scenarios))\n",
+    "sources": "import pandas as pd\ndef make(table, folder, parameters):\n"
+    "    return pd.read_csv(folder / 'elsewhere.txt')\n",
+}
+
+
+@pytest.mark.parametrize("kind", PLUGINS)
+def test_another_version_of_a_plugin_is_another_input(
+    listed: Folder, run: Run, valid: Valid, tmp_path: Path, kind: str
+) -> None:
+    asked = ["--set", f"plugins.{kind}.x={{}}"]
+    if kind == "exporters":
+        asked = ["--export", "x"]
+    elif kind == "sources":
+        (listed.path / "holdings.csv").rename(listed.path / "elsewhere.txt")
+        asked = ["--set", "tables.holdings={source='x'}"]
+    elif kind == "models":
+        (listed.path / "scenario_returns.csv").unlink()
     for version in ("1.0", "2.0"):
         folder = tmp_path / version
         folder.mkdir()
-        package(folder, "acme", code, {"exporters": {"x": "write"}}, version=version)
+        package(folder, "acme", PLUGINS[kind], {kind: {"x": "make"}}, version=version)
         with importable(folder):
-            answer = again(listed, run, tmp_path / "out", "--export", "x", "--json")
+            answer = again(listed, run, tmp_path / "out", *asked, "--json")
 
     (breach,) = valid(answer.stdout, "error")["breaches"]
     assert answer.exit_code == 3
@@ -212,6 +235,26 @@ def test_of_two_processes_with_one_id_the_first_to_finish_stays(
 
     assert slower.exit_code == 0, slower.stderr
     assert [contents(tmp_path / "out")] == faster
+
+
+def test_of_two_processes_with_one_id_and_other_inputs_the_slower_is_refused(
+    listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import allocator.commands.rebalance as command
+
+    ours = command._write
+
+    def overtaken(*arguments: Any) -> None:
+        monkeypatch.setattr(command, "_write", ours)
+        assert again(listed, run, tmp_path / "out", "--set", "mandate.max_weight=0.11").exit_code == 0
+        ours(*arguments)
+
+    monkeypatch.setattr(command, "_write", overtaken)
+    slower = again(listed, run, tmp_path / "out")
+
+    assert slower.exit_code == 3
+    assert "was there when run" in slower.stderr or "is gone and was there" in slower.stderr
+    assert "mandate.max_weight=0.11" in (next((tmp_path / "out").glob("*/run.json"))).read_text(encoding="utf-8")
 
 
 def test_a_book_that_changes_while_it_is_read_is_refused(

@@ -12,7 +12,7 @@ from click.testing import Result
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
-CVAR = ("--set", "mandate.objective=mean_cvar", "--set", "mandate.draws=20")
+CVAR = ("--set", "mandate.objective=mean_cvar", "--set", "mandate.draws=10")
 REGRET = ("--set", "mandate.objective=regret")
 
 
@@ -33,7 +33,7 @@ def test_cvar_with_reviews_is_called_nested(sample: Path, run: Run) -> None:
     assert "minus the nested CVaR, deciding again at reviews" in words
     assert (
         "minimises nested CVaR: at every node the worst case of 0.5 x expected loss + 0.5 x CVaR at 0.95 of what is "
-        "ahead, at the end on 20 draws a scenario, over the probabilities of the set 'kl' at every node."
+        "ahead, at the end on 10 draws a scenario, over the probabilities of the set 'kl' at every node."
     ) in words
     assert "its worst case recomputed node by node" in words
     assert "time-consistent" not in words

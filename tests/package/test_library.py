@@ -80,6 +80,33 @@ def test_plans_made_in_workers_at_once_are_those_made_alone_to_the_last_bit(
     assert json.loads(done.stdout) == [alone[book] for book in BOOKS]
 
 
+FORKED = """
+import os, sys, warnings
+from allocator.quiet import quiet
+
+before = list(warnings.filters)
+with quiet(FutureWarning):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if warnings.filters == before else 1)
+    _, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status) or warnings.filters != before)
+"""
+
+
+def test_a_worker_that_is_forked_amid_silence_hears_warnings_again(root: Path) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("this system does not fork")
+    done = subprocess.run([sys.executable, "-c", FORKED], cwd=root, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0
+
+
+def test_names_are_listed_before_they_are_loaded_and_strangers_are_no_names() -> None:
+    assert set(allocator.__all__) <= set(dir(allocator))
+    with pytest.raises(AttributeError, match="optimise"):
+        getattr(allocator, "optimise")  # noqa: B009  what a type checker refuses already
+
+
 def test_a_plan_can_be_handed_from_one_process_to_another(root: Path) -> None:
     plan = allocator.rebalance(allocator.load(root / "tests" / "typed"))
 

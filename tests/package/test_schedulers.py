@@ -77,7 +77,13 @@ def test_the_crontab_runs_the_book_once_a_day(page: str, root: Path, tmp_path: P
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", made.name)
     assert (made / "orders.csv").is_file()
     assert "BOOKS" in variables
-    assert [one.stdout for one in done] == ["", ""]  # kept in the log, not mailed
+    assert [one.stdout + one.stderr for one in done] == ["", ""]  # kept in the log, not mailed
+    (tmp_path / "thesis" / "exposures.csv").unlink()
+    failed = subprocess.run(
+        ["sh", "-c", command.replace("%F", "%F-again")], env=os.environ | variables | surroundings
+        | {"BOOKS": str(tmp_path)}, capture_output=True, encoding="utf-8", check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert "exposures" in failed.stdout  # the end of the log, with the cure, is what cron mails
     assert "already done" in (tmp_path / "rebalance.log").read_text(encoding="utf-8")
 
 
