@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -106,3 +107,23 @@ def test_a_new_book_made_by_the_wheel_can_be_rebalanced(installed: Installed) ->
 def test_the_wheel_knows_the_contracts_of_the_checkout(installed: Installed, root: Path) -> None:
     assert installed.run("allocator", "schema").strip()
     assert installed.run("allocator", "schema") == run([sys.executable, "cli.py", "schema"], root)
+
+
+def test_the_example_package_is_installed_beside_the_wheel_and_used(installed: Installed, root: Path) -> None:
+    """The last of these: what it installs stays."""
+    place = installed.outside / "example"
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place),
+         str(root / "docs" / "example_plugin")], installed.outside)  # fmt: skip
+    (wheel,) = place.glob("*.whl")
+    pip = ("python", "-m", "pip", "install", "--quiet", "--quiet", "--no-input", "--no-deps", "--no-index")
+    installed.run(*pip, str(wheel))
+
+    kinds = {one["kind"] for one in json.loads(installed.run("allocator", "plugins", "--json"))["plugins"]}
+    assert kinds == {"rules", "objectives", "models", "exporters"}
+    rule = 'plugins.rules.together={names = ["ADBE", "CRM"], limit = 0.10}'
+    asked = ("--set", rule, "--set", "plugins.objectives.intensity.rate=0.02", "--export", "basket", "--out", "out")
+    shutil.copytree(root / "data" / "listed", installed.outside / "again")
+    plan = json.loads(installed.run("allocator", "rebalance", "again", *asked, "--json"))
+    measured = {one["rule"]: one["measured"] for one in plan["rules"]}
+    assert measured["the listed names together at most 10%"] <= 0.1 + 1e-9
+    assert (installed.outside / "out" / "basket.jsonl").is_file()
