@@ -66,6 +66,10 @@ class Book:
     foreign_currencies: tuple[str, ...] = ()
     """Currencies other than the book's that its instruments are priced in."""
 
+    def __repr__(self) -> str:
+        book = self.settings.book
+        return f"Book({book.name!r}, account {self.account!r}, {len(self.instruments)} instruments, {book.as_of})"
+
     @property
     def value(self) -> float:
         """The account's value in money, before any trade."""
@@ -90,6 +94,17 @@ class Book:
         """The shares of a user group of `[groups]` by instrument."""
         named = self.settings.groups[group]
         return dict.fromkeys(named, 1.0) if isinstance(named, list) else dict(named)
+
+
+def refuse_no_book(given: object) -> None:
+    """Refuse what is no book, where a path or a plan was passed in its place.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not isinstance(given, Book):
+        cure = "give what allocator.load(folder) or allocator.from_frames(…) returns"
+        raise BadInput([Breach("book", None, None, None, f"is a {type(given).__name__} and not a Book", cure)])
 
 
 def from_frames(

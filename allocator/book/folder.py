@@ -32,6 +32,9 @@ def load(
     Raises:
         BadInput: anything is not of its contract; every breach of every table at once.
     """
+    if isinstance(overrides, str):
+        rule, cure = "must be a list, and is one text", 'write ["mandate.max_weight=0.2"]'
+        raise BadInput([Breach("overrides", None, None, overrides, rule, cure)])
     place = Path(folder)
     if place.is_file():
         raise BadInput([Breach(str(folder), None, None, None, "is a file", "name the folder that it stands in")])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from allocator.errors import AllocatorError
+
+if TYPE_CHECKING:
+    from allocator.plugins import Plugin
 
 
 class Commands(click.Group):
@@ -28,10 +32,14 @@ class Commands(click.Group):
         try:
             return _further(cmd_name)
         except AllocatorError as error:
-            from allocator.display.refusal import show_refusal
-
-            show_refusal(error)
+            _show(error)
             sys.exit(error.exit_code)
+
+
+def _show(error: AllocatorError) -> None:
+    from allocator.display.refusal import show_refusal
+
+    show_refusal(error)
 
 
 def _further(name: str) -> click.Command:
@@ -41,4 +49,27 @@ def _further(name: str) -> click.Command:
     plugin, command = loaded("commands", name, "allocator")
     if not isinstance(command, click.Command):
         raise BadInput([refused(plugin, "is no click.Command", "let its entry point name one")])
+    own = command.invoke
+
+    def invoke(ctx: click.Context) -> object:
+        """What it raises is its own defect, named, and none of ours."""
+        try:
+            return own(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException, KeyboardInterrupt, BrokenPipeError):
+            raise
+        except Exception as error:
+            _show(_named(plugin, error))
+            ctx.exit(BadInput.exit_code)
+
+    command.invoke = invoke  # type: ignore[method-assign]
     return command
+
+
+def _named(plugin: Plugin, error: Exception) -> AllocatorError:
+    """Its own refusal, or its defect by its name."""
+    from allocator.errors import BadInput
+    from allocator.plugins import refused
+
+    if isinstance(error, AllocatorError):
+        return error
+    return BadInput([refused(plugin, f"fails: {type(error).__name__}: {error}".rstrip(": "))])

@@ -11,6 +11,18 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+PIPE_CLOSED = 141
+"""What a shell says of a program whose reader has gone, as `head` does: no defect, and nothing left to tell."""
+
+
+class _Piped(Console):
+    """rich's console, which would end with 1 where a reader has gone, a defect by our own table of exit codes."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more, not even at the end, and go."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(PIPE_CLOSED)
+
 
 def console(*, err: bool = False) -> Console:
     """stdout, or stderr for what is not a result. NO_COLOR, COLUMNS and redirection are respected.
@@ -21,7 +33,7 @@ def console(*, err: bool = False) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal without '·' shows '?', and does not crash
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return _Piped(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def heading(out: Console, text: str) -> None:

@@ -73,8 +73,9 @@ def weights_bought(found: Targets, places: Places) -> Vector:
 def _warn_of_cash(places: Places, cash: float) -> None:
     if cash > NOISE and not places.knows_cash:
         warnings.warn(
-            f"{cash:.2%} of the account stays in {places.cash_instrument}, which is not a name of {places.peer}: the "
-            f"weights add up to {1 - cash:.4f}, and {places.peer} counts no return of the rest; give it a column, or "
+            # no figure in it: Python shows a text once, and a backtest says it at every step
+            f"a part of the account stays in {places.cash_instrument}, which is not a name of {places.peer}: the "
+            f"weights add up to less than 1, and {places.peer} counts no return of the rest; give it a column, or "
             "set mandate.max_cash = 0",
             TranslationWarning,
             stacklevel=4,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.asked import targets, weights_bought
 from allocator.integrations.history import warn_of_hindsight
@@ -46,12 +46,14 @@ class RobustAllocation(bt.Algo):
 
     def __init__(self, book: Book, *, absent: Absent = "refuse") -> None:
         super().__init__()
+        refuse_no_book(book)
         self.book = book
         self.absent = absent
 
     def __call__(self, target: Any) -> bool:
         """Read selection, holdings and value of a `bt.Strategy`; write weights; go on."""
         names = list(target.temp.get("selected", target.universe.columns))
+        _refuse_returns(target)
         places = placed(self.book, names, peer=PEER, absent=self.absent)
         warn_of_hindsight(self.book, target.now)
         _refuse_without_price(target, places)
@@ -74,6 +76,18 @@ def _refuse_without_price(target: Any, places: Places) -> None:
                "select only names that have a price, as SelectAll does")
         for name, price in prices.items()
         if not (np.isfinite(price) and price > 0)
+    ]  # fmt: skip
+    if found:
+        raise BadInput(found)
+
+
+def _refuse_returns(target: Any) -> None:
+    """A universe with a figure of 0 or less has no prices: bt would trade it all the same."""
+    history = target.universe.loc[: target.now]
+    found = [
+        Breach(f"prices from {PEER}", None, str(name), f"{history[name].min():g}", "is no price of something one owns",
+               "are they returns? bt wants prices")
+        for name in history.columns[(history <= 0).any()]
     ]  # fmt: skip
     if found:
         raise BadInput(found)

@@ -11,7 +11,7 @@ from typing import Any
 import cvxpy as cp
 import pandas as pd
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.asked import targets, weights_bought
 from allocator.integrations.history import warn_of_hindsight
@@ -50,6 +50,7 @@ class RobustPolicy(Policy):
     """
 
     def __init__(self, book: Book, *, absent: Absent = "refuse") -> None:
+        refuse_no_book(book)
         self.book = book
         self.absent = absent
 
@@ -68,13 +69,14 @@ class _OfABook:
     """What a term of the program and a constraint have in common: a book, and the universe it is compiled for."""
 
     def __init__(self, book: Book) -> None:
+        refuse_no_book(book)
         self.book = book
         self._places: Places | None = None
 
     def initialize_estimator(self, universe: pd.Index, trading_calendar: Any = None, **kwargs: Any) -> None:
         """Match the universe with the book, by label."""
         del trading_calendar, kwargs
-        self._places = _placed(self.book, universe, "refuse")
+        self._places = _placed(self.book, universe, "refuse", may_sell=False)
 
     def _traded(self, w_plus: Any, z: Any) -> Traded:
         assert self._places is not None
@@ -114,10 +116,10 @@ class WorstCaseReturn(_OfABook, Cost):
         return worst_case_return(self.book, outlook_of(self.book), self._traded(w_plus, z))
 
 
-def _placed(book: Book, universe: pd.Index, absent: Absent) -> Places:
+def _placed(book: Book, universe: pd.Index, absent: Absent, *, may_sell: bool = True) -> Places:
     """The universe matched with the book, its last name being the book's cash."""
     *names, cash = map(str, universe)
     if cash in book.instruments:
         cure = "cvxportfolio's last name is its cash account; add it"
         raise BadInput([Breach(f"names from {PEER}", None, None, cash, "is an instrument of the book, and last", cure)])
-    return placed(book, [*names, book.cash_instrument], peer=PEER, absent=absent)
+    return placed(book, [*names, book.cash_instrument], peer=PEER, absent=absent, may_sell=may_sell)

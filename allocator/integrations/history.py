@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +13,17 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.translated import Places, TranslationWarning, refuse_prices
+from allocator.outlook.history import spacing
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.outlook.risk import estimated
 from allocator.types import Matrix
 
 
-def with_history(book: Book, places: Places, returns: Matrix, *, peer: str) -> Outlook:
-    """The book's outlook; where its risk is that of prices, estimated from the last rows of (T, n) returns instead."""
+def with_history(book: Book, places: Places, returns: Matrix, days: Any, *, peer: str) -> Outlook:
+    """The book's outlook; where its risk is that of prices, estimated from the last rows of (T, n) returns instead.
+
+    `days` (T,) are the index of the rows, read where it holds dates.
+    """
     risk = book.settings.risk
     if risk.source != "prices":
         return outlook_of(book)
@@ -31,6 +36,10 @@ def with_history(book: Book, places: Places, returns: Matrix, *, peer: str) -> O
     if rows < needed:
         rule, cure = f"risk.window_rows = {needed} wants more rows than {rows}", "lengthen them or shorten the window"
         found.append(Breach(table, None, None, None, rule, cure))
+    if isinstance(days, pd.PeriodIndex):
+        days = days.to_timestamp()
+    if isinstance(days, pd.DatetimeIndex):
+        found += spacing(days, float(risk.periods_per_year or 0.0), table)
     if found:
         raise BadInput(found)
     order = [places.at.index(i) for i in range(places.instruments)]
@@ -40,9 +49,12 @@ def with_history(book: Book, places: Places, returns: Matrix, *, peer: str) -> O
 
 def last_day(X: Any) -> pd.Timestamp | None:
     """The day of the last row of a table, where its index says it."""
-    if isinstance(X, pd.DataFrame) and isinstance(X.index, pd.DatetimeIndex) and len(X):
-        return pd.Timestamp(X.index[-1])
-    return None
+    if not isinstance(X, pd.DataFrame) or not len(X):
+        return None
+    last = X.index[-1]
+    if isinstance(last, pd.Period):
+        return last.end_time.normalize()
+    return pd.Timestamp(last) if isinstance(last, dt.date) else None
 
 
 def warn_of_hindsight(book: Book, day: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved
 from allocator.integrations.asked import targets, weights_after
 from allocator.integrations.restated import forbidding
@@ -55,6 +55,7 @@ class RobustAllocation(base_optimizer.BaseOptimizer):
     """
 
     def __init__(self, book: Book, tickers: Sequence[str] | None = None, *, absent: Absent = "refuse") -> None:
+        refuse_no_book(book)
         names = [*book.instruments, book.cash_instrument] if tickers is None else list(tickers)
         self._places = placed(book, names, peer=PEER, absent=absent)
         self._book = forbidding(book, self._places)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved
 from allocator.integrations.asked import looks_at_holdings, targets, weights_after
 from allocator.integrations.history import last_day, warn_of_hindsight, warn_of_prices, with_history
@@ -47,12 +47,14 @@ TAIL = 0.05
 class ScenarioPrior(BasePrior):
     """Our outlook inside skfolio's optimizers: K scenarios with probabilities as their returns and sample weights.
 
-        MeanRisk(risk_measure=RiskMeasure.CVAR, prior_estimator=ScenarioPrior(allocator.load("data/listed")))
+        MeanRisk(objective_function=ObjectiveFunction.MAXIMIZE_UTILITY, risk_aversion=1.5,
+                 prior_estimator=ScenarioPrior(allocator.load("data/listed")))
 
     `fit(X)` reads the names of X's columns, which may be some of the book's instruments and its cash, and no figure of
     it. `return_distribution_` has `returns` (K, n), `mu` (n,) and `covariance` (n, n) (within scenarios and between
     them), all simple returns over the book's horizon and not over a row of X: constraints on returns mean that horizon.
-    Scenarios of probability 0 are left out. Warns where there are so few scenarios that measures of the tail coincide.
+    Scenarios of probability 0 are left out. The covariance has the risk within scenarios; every other measure of
+    skfolio's is read from the scenarios alone, which is warned of.
 
     Raises:
         BadInput: there is no book, or a column of X is not a name of it.
@@ -72,7 +74,7 @@ class ScenarioPrior(BasePrior):
         possible = outlook.probabilities > 0
         returns = np.column_stack([outlook.returns, outlook.cash_returns])[possible][:, list(places.at)]
         probabilities = outlook.probabilities[possible] / outlook.probabilities[possible].sum()
-        self._warn_of_few(probabilities)
+        self._warn_of_measures(probabilities)
         mean, covariance = moments(outlook, places)
         self.return_distribution_ = ReturnDistribution(
             mu=mean,
@@ -83,14 +85,16 @@ class ScenarioPrior(BasePrior):
         return self
 
     @staticmethod
-    def _warn_of_few(probabilities: Vector) -> None:
+    def _warn_of_measures(probabilities: Vector) -> None:
+        told = (
+            "of these scenarios skfolio has the mean and the variance right; its other measures leave out the risk "
+            "within them, and those of a path, such as drawdowns, mean nothing, for they have no order"
+        )
         if len(probabilities) * TAIL < 1:
             large = int((probabilities >= TAIL).sum())
-            told = f"{len(probabilities)} scenarios, {large} of them with a probability of {TAIL:.0%} or more"
-            means = "where one of these is the worst, CVaR, EVaR and the worst realization are the same number"
-            path = "they have no order, so that drawdowns mean nothing"
-            words = f"{told}: {means}; variance and the mean are not affected; {path}"
-            warnings.warn(words, TranslationWarning, stacklevel=3)
+            told += f"; there are {len(probabilities)} scenarios, {large} of them with a probability of {TAIL:.0%} or "
+            told += "more: where one of these is the worst, CVaR, EVaR and the worst realization are the same number"
+        warnings.warn(told, TranslationWarning, stacklevel=3)
 
 
 class RobustAllocation(BaseOptimization):
@@ -179,6 +183,7 @@ class RobustAllocation(BaseOptimization):
             if self.settings is not None:
                 cure = "leave one of them out; settings are for rows without a book"
                 raise BadInput([Breach(PEER, None, "settings", None, "the book has settings of its own", cure)])
+            refuse_no_book(self.book)
             return restated(self.book, stated)
         return restated(book_of(names, self.settings, peer=PEER), stated)
 
@@ -189,8 +194,8 @@ class RobustAllocation(BaseOptimization):
         places = placed(book, names, peer=PEER, absent="sell" if sold else self.absent)
         if self.book is not None:
             refuse_prices(returns, names, peer=PEER)
+            outlook = with_history(book, places, returns, getattr(X, "index", None), peer=PEER)
             warn_of_hindsight(book, last_day(X))
-            outlook = with_history(book, places, returns, peer=PEER)
         else:
             warn_of_prices(returns, names, peer=PEER)
             outlook = with_sold(outlook_of_rows(returns), len(book.instruments))
@@ -228,6 +233,7 @@ def _needed(book: Book | None) -> Book:
     if book is None:
         cure = "give what allocator.load(folder) or allocator.from_frames(…) returns"
         raise BadInput([Breach(PEER, None, "book", None, "is required: the scenarios are its own", cure)])
+    refuse_no_book(book)
     return book
 
 

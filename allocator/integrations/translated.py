@@ -98,8 +98,12 @@ class Places:
         return Breach(f"weights from {self.peer}", None, name, value, rule, cure)
 
 
-def placed(book: Book, names: Sequence[object], *, peer: str, absent: Absent = "refuse") -> Places:
+def placed(
+    book: Book, names: Sequence[object], *, peer: str, absent: Absent = "refuse", may_sell: bool = True
+) -> Places:
     """Match a peer's names with a book's instruments and cash, by label and never by position.
+
+    `may_sell` says whether who asks has the choice of `absent`, for the cure.
 
     Raises:
         BadInput: names that the book does not know, or twice, or instruments of the book that the peer does not know;
@@ -123,7 +127,7 @@ def placed(book: Book, names: Sequence[object], *, peer: str, absent: Absent = "
     ]
     missing = tuple(name for name in book.instruments if name not in given)
     if absent == "refuse":
-        cure = "add it, or say absent='sell' to hold nothing of what is not there"
+        cure = "add it, or say absent='sell' to hold nothing of what is not there" if may_sell else "add it"
         found += [Breach(table, None, None, name, "of the book is not there", cure) for name in missing]
     if found:
         raise BadInput(found)

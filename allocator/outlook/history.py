@@ -18,6 +18,8 @@ from allocator.types import Matrix
 
 FEWEST_ROWS = 20
 """Below this a covariance is noise."""
+_APART = 1.5
+"""Daily rows are 252 to 365 a year, weekly ones 52: further apart than this they are others than is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +52,27 @@ def returns_of(book: Book) -> History:
         breaches.append(_breach("risk.window_rows", f"only {len(kept) - 1} returns are left", "at least 20 are needed"))
     if not breaches and kept.shape[1] == 0:
         breaches.append(_breach("risk.source", "no instrument has a full history", 'set risk.source = "exposures"'))
+    if not breaches:
+        breaches += spacing(
+            pd.DatetimeIndex(kept.index), float(book.settings.risk.periods_per_year or 0.0), "prices.csv"
+        )
     if breaches:
         raise BadInput(breaches)
     words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
     prices = kept.to_numpy(dtype=float)
     return History(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
+
+
+def spacing(days: pd.DatetimeIndex, periods_per_year: float, table: str) -> Iterator[Breach]:
+    """What rows of these days cannot be where so many are a year: annualised, their risk would be another's."""
+    if not days.is_monotonic_increasing:
+        yield Breach(table, None, "date", None, "rows are not in the order of their dates", "sort them: sort_index()")
+    elif len(days) > FEWEST_ROWS and (span := (days[-1] - days[0]).days) > 0:
+        found = (len(days) - 1) / span * 365.25
+        if not 1 / _APART < found / periods_per_year < _APART:
+            rule = f"there are about {found:.0f} rows a year by their dates, and risk.periods_per_year says "
+            cure = "correct risk.periods_per_year, or give rows that are so many a year"
+            yield Breach(table, None, "date", None, f"{rule}{periods_per_year:g}", cure)
 
 
 def _too_short(book: Book, until: pd.DataFrame) -> Iterator[Breach]:

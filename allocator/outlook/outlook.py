@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.outlook.model import modelled, probabilities_of
 from allocator.outlook.plugged import plugged_returns
 from allocator.outlook.risk import FactorRisk, risk_of
@@ -50,6 +50,7 @@ def outlook_of(book: Book) -> Outlook:
     Raises:
         BadInput: the price history cannot give a covariance by the rules of `[risk]`, or a plugin's model no returns.
     """
+    refuse_no_book(book)
     years = book.settings.years
     returns, cash_returns = _returns(book, years)
     return Outlook(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
 from allocator.mandate.rules import Reading
 from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Order, Plan
@@ -23,6 +24,9 @@ FORMAT = "allocator.plan/1"
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """The plan as plain data: strings, numbers, lists and mappings. Its JSON Schema is `schemas/plan.schema.json`."""
+    if not isinstance(plan, Plan):
+        rule, cure = f"is a {type(plan).__name__} and not a Plan of one decision", "use weights_frame and orders_frame"
+        raise BadInput([Breach("plan", None, None, None, rule, cure)])
     book = plan.book
     return {
         "format": FORMAT,

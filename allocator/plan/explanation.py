@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import Reading
@@ -76,8 +76,11 @@ def explain(asked: Plan | Book) -> Explanation:
     """Explain a plan, or the plan of a book: what each order adds, in basis points of the account that add up.
 
     Raises:
+        BadInput: it is neither, such as a plan in stages.
         AllocatorError: of a book, whatever `rebalance` raises.
     """
+    if not isinstance(asked, Plan):
+        refuse_no_book(asked)
     if isinstance(asked, Plan):
         plan = asked
     else:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.plausible import PROBABILITY_SHIFT
@@ -41,6 +41,7 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         Infeasible: rules cannot hold together, or no whole-lot portfolio keeps them; names them and the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
+    refuse_no_book(book)
     if book.settings.in_stages:  # the plan, and what explains it, would be of another objective than is stated
         rule = "is for the tree of decisions, and this plan is of one period"
         cure = "use `allocator rebalance` or rebalance_in_stages, or choose return_minus_risk"

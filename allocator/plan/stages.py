@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible
 from allocator.mandate.mandate import untraded
 from allocator.mandate.prechecks import refuse_hopeless
@@ -97,6 +97,7 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
         Infeasible: rules cannot hold together, now or at a review, or no whole lots keep them.
         NotSolved: no solver gave an answer that passes our own checks.
     """
+    refuse_no_book(book)
     if not book.settings.in_stages:
         rule, cure = "is not for the tree of decisions", "use `rebalance`, or choose log, crra or return"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from allocator.book.book import Book
+from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
@@ -111,10 +111,17 @@ def stress(
         BadMandate: only beliefs are asked, of a plan that does not follow from probabilities.
         Infeasible, NotSolved: the book has no plan to put under stress.
     """
+    if texts := [(name, given) for name, given in (("parts", parts), ("shocks", shocks)) if isinstance(given, str)]:
+        rule, cure = "must be several names, and is one text", 'write ("name",), with the comma'
+        raise BadInput(Breach("stress", None, name, str(given), rule, cure) for name, given in texts)
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         cure = f"choose of {', '.join(PARTS)}; for the model's parameters give draws"
         raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
+    refuse_no_book(book)
+    if plan is not None and plan.book is not book:
+        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
+        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
     say = progress or (lambda _: None)
     plan = plan or (rebalance_in_stages if book.settings.in_stages else rebalance)(book, progress=say)
     asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))

@@ -142,6 +142,16 @@ def test_a_wide_terminal_is_asked_through_columns(root: Path) -> None:
     assert max(map(len, lines)) <= 200
 
 
+def test_a_reader_that_leaves_early_is_no_defect(root: Path) -> None:
+    line = f"{sys.executable} -m allocator rebalance data/listed | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 141)  # 0 where all was written before the reader left
+    assert done.stderr == ""
+    closed = f"{sys.executable} -m allocator rebalance data/listed | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", closed], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_results_and_messages_go_to_their_own_streams(root: Path, listed: Folder) -> None:
     done = started(root, "rebalance", str(listed.path), "--json", "--out", "plans", folder=listed.path.parent)
 

@@ -398,6 +398,23 @@ def test_a_command_of_another_package_is_run_by_its_name_and_cannot_take_the_pla
     assert run("unheard").exit_code == 2
 
 
+def test_a_command_of_another_package_that_fails_is_named_and_no_defect_of_ours(packages: Path, run: Run) -> None:
+    code = (
+        "import click\nfrom allocator import BadInput, Breach\n@click.command()\n@click.argument('how')\n"
+        "def fail(how):\n    if how == 'leave':\n        raise SystemExit(7)\n"
+        "    if how == 'refuse':\n        raise BadInput([Breach('its.csv', None, None, None, 'is odd', 'mend it')])\n"
+        "    raise RuntimeError('no data today')\n"
+    )
+    package(packages, "acme_fails", code, {"commands": {"fail": "fail"}})
+    failed = run("fail", "badly")
+    assert failed.exit_code == 3
+    assert "command 'fail' of acme_fails 1.0 fails: RuntimeError: no data today" in " ".join(failed.stderr.split())
+    refused = run("fail", "refuse")
+    assert refused.exit_code == 3
+    assert "its.csv" in refused.stderr
+    assert run("fail", "leave").exit_code == 7
+
+
 def sourced(packages: Path, listed: Folder, code: str = SOURCE) -> None:
     """The holdings come from a source, and their file is where no table is looked for."""
     package(packages, "acme_source", code, {"sources": {"elsewhere": "read"}})

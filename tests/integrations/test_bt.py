@@ -38,7 +38,7 @@ def backtest(bt: Any, algo: Any, prices: pd.DataFrame, *before: Any, **options: 
     return bt.run(test), test
 
 
-@pytest.mark.filterwarnings("ignore:2.00% of the account stays")  # whole lots of our own API want a little cash
+@pytest.mark.filterwarnings("ignore:a part of the account stays")  # whole lots of our own API want a little cash
 def test_each_rebalancing_buys_the_targets_of_our_own_api(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, **INVESTED, costs={"commission_bps": 10.0})
     asked_for: list[tuple[dict[str, float], np.ndarray, float]] = []
@@ -65,7 +65,7 @@ def test_each_rebalancing_buys_the_targets_of_our_own_api(bt: Any, adapter: Any,
 def test_capital_that_is_kept_as_cash_is_warned_of(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, mandate={"min_cash": 0.3, "max_cash": 0.3, "max_weight": 0.4})
 
-    with pytest.warns(TranslationWarning, match=r"30.00% of the account stays in USD-CASH, which is not a name of bt"):
+    with pytest.warns(TranslationWarning, match=r"a part of the account stays in USD-CASH, which is not a name of bt"):
         _, test = backtest(bt, adapter.RobustAllocation(book), prices)
     assert test.security_weights.sum(axis=1).max() < 0.8
 
@@ -96,6 +96,13 @@ def test_the_account_is_worth_what_the_strategy_is(bt: Any, adapter: Any, prices
             _, test = backtest(bt, adapter.RobustAllocation(book), prices, initial_capital=money)
         invested = test.security_weights.loc[test.security_weights.sum(axis=1) > 0]
         assert invested.iloc[0].max() == pytest.approx(most, rel=0.02)
+
+
+def test_returns_in_the_place_of_prices_are_refused(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns, **INVESTED)
+    for absent in ("refuse", "sell"):
+        with pytest.raises(BadInput, match=r"are they returns\? bt wants prices"):
+            backtest(bt, adapter.RobustAllocation(book, absent=absent), prices.pct_change().iloc[1:])
 
 
 def test_a_book_of_a_later_day_is_warned_of(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
@@ -134,7 +141,7 @@ def test_a_short_position_is_refused_and_a_conflict_stops_the_run(bt: Any, adapt
         backtest(bt, adapter.RobustAllocation(hopeless), prices)
 
 
-@pytest.mark.filterwarnings("ignore:2.00% of the account stays")  # as above
+@pytest.mark.filterwarnings("ignore:a part of the account stays")  # as above
 def test_what_is_no_longer_selected_is_sold_where_that_is_asked(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, **INVESTED)
     last = prices.columns[-1]

@@ -173,6 +173,19 @@ def test_what_hangs_on_the_account_s_value_is_refused_of_a_constraint_and_kept_b
     assert traded[names].abs().max() == pytest.approx(0.1 * 10.0 * 100.0, rel=1e-6)  # units at 100, as in the book
 
 
+def test_a_constraint_without_a_name_of_the_book_does_not_offer_what_it_cannot(
+    cvx: Any, adapter: Any, prices: pd.DataFrame
+) -> None:
+    names = list(prices.columns)
+    book = asked(names)
+    policy = cvx.SinglePeriodOptimization(
+        adapter.WorstCaseReturn(book), [adapter.Rules(book)], include_cash_return=False, solver="CLARABEL"
+    )
+    with pytest.raises(BadInput, match=rf"of the book is not there .got .{names[-1]}.*; add it") as caught:
+        executed(policy, account(book, names[:-1]))
+    assert "absent" not in str(caught.value)
+
+
 def test_a_book_of_a_later_day_is_warned_of(adapter: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, as_of=AS_OF)
     held = account(book, list(prices.columns))

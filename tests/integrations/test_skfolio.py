@@ -392,6 +392,34 @@ def test_prices_without_a_book_and_hindsight_with_one_are_warned_of(
     assert any("what it believes was not known then" in str(one.message) for one in told)
 
 
+def test_weekly_rows_and_rows_out_of_order_are_no_daily_history(skfolio: Any, prices: pd.DataFrame) -> None:
+    last = prices.index[-1].date()
+    risk = {"source": "prices", "window_rows": 40, "periods_per_year": 252.0}
+    table = prices.rename_axis("date").reset_index()
+    book = asked(prices.columns, as_of=last, risk=risk, prices=table, **INVESTED)
+    weekly = prices.resample("W").last().pct_change().iloc[1:]
+    with pytest.raises(BadInput, match=r"about 5\d rows a year by their dates, and risk.periods_per_year says 252"):
+        skfolio.RobustAllocation(book).fit(weekly)
+    daily = prices.pct_change().iloc[1:]
+    with pytest.raises(BadInput, match="rows are not in the order of their dates"):
+        skfolio.RobustAllocation(book).fit(daily.iloc[::-1])
+    late = asked(prices.columns, as_of=AS_OF, **INVESTED)
+    with pytest.warns(TranslationWarning, match="what it believes was not known then"):
+        skfolio.RobustAllocation(late).fit(daily.set_axis(daily.index.to_period("D")))
+
+
+def test_measures_that_a_prior_of_scenarios_cannot_say_are_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
+    from tests.books import book as plain
+
+    names = tuple(map(str, returns.columns))
+    scenarios = {f"s{k}": [0.01 * k + 0.001 * i for i in range(len(names))] for k in range(24)}
+    early = {"book": {"name": "early", "currency": "USD", "as_of": EARLY}}
+    with pytest.warns(
+        TranslationWarning, match="leave out the risk within them, and those of a path"
+    ):
+        skfolio.ScenarioPrior(plain(early, names=names, returns=scenarios)).fit(returns)
+
+
 def test_a_rule_that_gives_way_is_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
     sections = {"mandate": {"max_weight": 0.1, "max_cash": 0.0, "tiers": {"max_weight": 1}}}
 

@@ -74,10 +74,22 @@ def test_variance_grows_with_the_horizon(months: float) -> None:
 def test_a_history_is_annualised_by_its_rows_a_year_and_scaled_to_the_horizon() -> None:
     prices = walk(251)
     half = covariance(risk_of(priced(prices, months=6.0)))
-    weekly = covariance(risk_of(priced(prices, periods_per_year=52.0)))
+    fridays = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq="7D"))
+    weekly = covariance(risk_of(priced(fridays, periods_per_year=52.0)))
 
     np.testing.assert_allclose(half, covariance(risk_of(priced(prices))) / 2)
     np.testing.assert_allclose(weekly, covariance(risk_of(priced(prices))) * 52 / 252)
+
+
+def test_rows_that_are_not_so_many_a_year_are_refused() -> None:
+    """Annualised with 252, weekly rows would be five times too risky; trading days and the calendar's both pass."""
+    prices = walk(251)
+    for step, per_year in (("7D", 252.0), ("1D", 52.0), ("7D", 12.0)):
+        days = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq=step))
+        with pytest.raises(BadInput, match=r"rows a year by their dates, and risk.periods_per_year says"):
+            risk_of(priced(days, periods_per_year=per_year))
+    calendar = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq="1D"))
+    risk_of(priced(calendar))
 
 
 def test_ledoit_wolf_is_what_scikit_learn_makes_of_the_same_returns() -> None:

@@ -101,6 +101,40 @@ def test_a_worker_that_is_forked_amid_silence_hears_warnings_again(root: Path) -
     assert done.returncode == 0
 
 
+def test_what_is_no_book_is_refused_with_where_to_get_one(root: Path) -> None:
+    listed = root / "data" / "listed"
+    verbs = (allocator.rebalance, allocator.rebalance_in_stages, allocator.check, allocator.outlook_of,
+             allocator.explain, allocator.stress)  # fmt: skip
+    for verb in verbs:
+        with pytest.raises(allocator.BadInput, match=r"book: is a str and not a Book; give what allocator.load"):
+            verb(str(listed))  # type: ignore[arg-type]
+    staged = allocator.rebalance_in_stages(allocator.load(root / "data" / "reviewed"))
+    with pytest.raises(allocator.BadInput, match="is a StagedPlan and not a Book"):
+        allocator.explain(staged)  # type: ignore[arg-type]
+    with pytest.raises(allocator.BadInput, match="is a StagedPlan and not a Plan of one decision"):
+        allocator.plan_document(staged)  # type: ignore[arg-type]
+
+
+def test_one_text_where_several_are_meant_is_refused_and_not_split_into_letters(root: Path) -> None:
+    with pytest.raises(allocator.BadInput, match="overrides: must be a list, and is one text"):
+        allocator.load(root / "data" / "listed", overrides="mandate.max_weight=0.2")
+    book = allocator.load(root / "data" / "listed")
+    with pytest.raises(allocator.BadInput, match="stress parts: must be several names"):
+        allocator.stress(book, parts="shocks")  # type: ignore[arg-type]
+
+
+def test_a_plan_is_put_under_stress_with_its_own_book_alone(root: Path) -> None:
+    book = allocator.load(root / "data" / "listed")
+    other = allocator.load(root / "data" / "listed", overrides=["mandate.risk_aversion=6.0"])
+    with pytest.raises(allocator.BadInput, match="plan: is of another book"):
+        allocator.stress(other, plan=allocator.rebalance(book), parts=("shocks",))
+
+
+def test_a_book_is_told_in_a_line(root: Path) -> None:
+    book = allocator.load(root / "data" / "listed")
+    assert repr(book) == "Book('Listed AI names', account 'main', 13 instruments, 2026-11-20)"
+
+
 def test_names_are_listed_before_they_are_loaded_and_strangers_are_no_names() -> None:
     assert set(allocator.__all__) <= set(dir(allocator))
     with pytest.raises(AttributeError, match="optimise"):
