@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -26,6 +27,11 @@ class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs 
         if rest or not 0 < part <= 1:
             self.fail(f"{value!r} is not above 0% and at most 100% of the account; write 10% or 0.1", param, ctx)
         return part
+
+
+def _as_written(name: str, own: Collection[str]) -> str:
+    """The name of a shock, which the tables show with spaces for its underscores."""
+    return name if name in own else name.replace(" ", "_")
 
 
 @click.command()
@@ -81,7 +87,7 @@ def stress(
         found = study(
             loaded,
             parts=tuple(part for part in PARTS if named[part]) if anything else PARTS,
-            shocks=tuple(name.replace(" ", "_") for name in shocks),
+            shocks=tuple(_as_written(name, loaded.settings.shocks) for name in shocks),
             loss=0.10 if reverse is None else reverse,
             within_bps=within,
             map_steps=map_steps or 0,

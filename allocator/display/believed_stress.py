@@ -57,6 +57,8 @@ def _say_nearest(out: Console, turns: tuple[BreakEven, ...]) -> None:
     if acted:
         nearest = min(acted, key=lambda one: abs(one.distance or 0.0))
         out.print(f"First to turn: {nearest.what}, at {percents(nearest.probability)} ({_points(nearest)}).")
+    elif any(one.kind in ("trade", "tilt") and one.unverified for one in turns):
+        out.print("Whether an order or a tilt turns is not known everywhere: answers failed, see below.")
     elif any(one.kind == "trade" for one in turns):
         out.print("No order and no tilt turns, whatever the probability.")
 
@@ -78,9 +80,11 @@ def _turns(out: Console, axis: AxisStress) -> None:
         out.print(made)
         if len(found) > _SHOWN:
             out.print(f"and {len(found) - _SHOWN} farther away: see --json")
-    never = [one.what for one in axis.break_evens if one.distance is None and one.kind in ("trade", "tilt")]
-    if never:
+    still = [one for one in axis.break_evens if one.distance is None and one.kind in ("trade", "tilt")]
+    if never := [one.what for one in still if not one.unverified]:
         out.print("Never, from 0 to 100%: " + "; ".join(never) + ".")
+    if unknown := [f"{one.what} ({percents(one.low)} to {percents(one.high)})" for one in still if one.unverified]:
+        out.print("Not known, as answers failed there: " + "; ".join(unknown) + ".")
     if any(not one.exact for one in found):
         out.print("~ is known to a hundredth of a point; the others exactly.", style="dim")
 

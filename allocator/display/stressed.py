@@ -90,7 +90,9 @@ def _how_wrong(found: BeliefStress) -> str:
     axis = found.axes[0]
     name, interval = axis.sweep.axis.name, axis.interval
     today = f"P({name}), today {percents(axis.sweep.axis.stated)}"
-    if interval is None or interval.low is None or interval.high is None:
+    if interval is None:
+        return f"How wrong may we be: not known about {today}, where no allocation is verified."
+    if interval.low is None or interval.high is None:
         return f"How wrong may we be: not at all about {today}."
     cut = " (what is beyond was not verified)" if interval.cut_short else ""
     if interval.low <= 0 and interval.high >= 1:
@@ -104,7 +106,7 @@ def _how_wrong(found: BeliefStress) -> str:
 def show_shocks(out: Console, found: ShockStress, book: Book) -> None:
     """The table of shocks, worst for the plan first; a few are shown with all that is known of them."""
     heading(out, "What happens if")
-    if not found.effects:
+    if not found.asked:
         out.print("This book has no shocks: add [shocks.NAME] to book.toml.")
         return
     numbers = ("P(gen)", "held now", "plan now", "held", "plan", "again")
@@ -159,8 +161,10 @@ def _asides(out: Console, found: ShockStress, book: Book) -> None:
         out.print(f"Nothing is computed of {names}: {reason}.")
     for reason, names in _by_reason((one.name, one.why_not) for one in found.effects if one.why_not is not None):
         out.print(f"Not decided again after {names}: {reason}.")
-    if book.settings.market is None and any(one.shock.tells or one.shock.changes_model for one in found.effects):
-        out.print("Without [market] news moves no price at once: all of it comes by the horizon.")
+    if any(one.shock.tells or one.shock.changes_model for one in found.effects):
+        share = book.settings.horizon.announcement_share
+        for missing in ["[market]"] if book.settings.market is None else ["horizon.announcement_share"] * (not share):
+            out.print(f"Without {missing} news moves no price at once: all of it comes by the horizon.")
     if not locked_names(book) and (late := [one for one in found.effects if one.shock.delay_months is not None]):
         out.print(f"{', '.join(_words(one.name) for one in late)}: no lock-up is left that could be put off.")
     if worthless := list(dict.fromkeys(name for one in found.effects for name in one.worthless)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from allocator.errors import AllocatorError
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.polytopes import Polytope
 from allocator.outlook.outlook import Outlook
 from allocator.plan.targets import solved
 from allocator.program.again import Again, Question, Solved
@@ -18,6 +19,9 @@ from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program
 from allocator.types import Vector
 
+LEFT_OUT = "robust.limits leaves out this belief, so that what is best would not hang on it"
+NOISE = 1e-9
+"""Of a limit on probabilities: what is no breach of it."""
 _MOST = 32
 """Programs for the long way that are kept."""
 
@@ -50,10 +54,10 @@ class Answers:
 
     def attempt_many(self, asked: Sequence[Question]) -> list[Solved | Failed]:
         """The proved answers, or why there is none; a few dozen at once are answered fastest."""
-        return [
-            found if found is not None else self._attempt(*question)
-            for found, question in zip(self._again.solve_many(asked), asked, strict=True)
-        ]
+        lawful = [question for question in asked if not _left_out(*question)]
+        answered = zip(self._again.solve_many(lawful), lawful, strict=True)
+        found = iter([one if one is not None else self._attempt(*question) for one, question in answered])
+        return [Failed("BadMandate", LEFT_OUT) if _left_out(*question) else next(found) for question in asked]
 
     def _attempt(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | Failed:
         try:
@@ -74,6 +78,13 @@ class Answers:
         made = Program(outlook, mandate, warm=False, explains=False)
         self._programs = [*self._programs[-_MOST:], made]
         return made
+
+
+def _left_out(start: Start, outlook: Outlook, mandate: Mandate) -> bool:
+    """Whether limits on probabilities leave out the belief itself: a book that believes it is refused, too."""
+    del start
+    set_, p = mandate.ambiguity, outlook.probabilities
+    return isinstance(set_, Polytope) and set_.excess(p, p) > NOISE
 
 
 def at_beliefs(

@@ -15,7 +15,7 @@ from allocator.plan.flips import break_even
 from allocator.plan.plan import Order, Plan
 from allocator.program.again import Solved
 from allocator.program.shape import shape
-from allocator.studies.roots import Reading, nearest_crossing
+from allocator.studies.roots import Gap, Reading, nearest_crossing
 from allocator.studies.sweeps import OnAxis
 from allocator.types import Vector
 
@@ -33,7 +33,7 @@ class BreakEven:
 
     It lies in [`low`, `high`], 1e-4 wide, whose ends are solved for and on different sides. `exact` says that
     `probability` is where straight lines of answers meet, or two answers tie; else it is the middle. `kind` is trade,
-    tilt, weight or return.
+    tilt, weight or return. Where it is `unverified`, answers failed from `low` to `high`, and it may happen there.
     """
 
     kind: str
@@ -44,6 +44,7 @@ class BreakEven:
     low: float | None
     high: float | None
     exact: bool
+    unverified: bool = False
 
     @property
     def distance(self) -> float | None:
@@ -68,6 +69,8 @@ def _turn(on: OnAxis, points: Sequence[float], kind: str, what: str, nothing: fl
     found = nearest_crossing(reading, points, stated, nothing=nothing, jumps=jumps)
     if found is None:
         return BreakEven(kind, what, name, stated, None, None, None, exact=False)
+    if isinstance(found, Gap):
+        return BreakEven(kind, what, name, stated, None, found.low, found.high, exact=False, unverified=True)
     return BreakEven(kind, what, name, stated, found.at, found.low, found.high, exact=found.exact)
 
 

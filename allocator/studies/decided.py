@@ -68,9 +68,8 @@ def _gains(trade: Trade, outlook: Outlook) -> Vector:
 
 
 def _staged(then: Book, outlook: Outlook, after: Shocked) -> Staged:
-    """The mandate over the tree; its set is that which the shock leaves, but where a later day has one of its own."""
-    moved_on = then.settings.book.as_of > after.book.settings.book.as_of
-    return staged_of(then, outlook, None if moved_on else after.ambiguity)
+    """The mandate over the tree; its set is that which the shock leaves, at the radius of the day of all its news."""
+    return staged_of(then, outlook, after.ambiguity)
 
 
 def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:

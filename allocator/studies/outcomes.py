@@ -157,7 +157,7 @@ def _values(gauge: Gauge, found: Evaluated, gains: Matrix) -> Matrix:
 
 
 def _on_news(found: Evaluated, portfolio: Portfolio, left: Vector) -> Vector:
-    """(D,) what the portfolio gains on the day that one answer is certain."""
+    """(D,) what the portfolio gains on the day that one answer is certain, after the costs of getting there."""
     assert found.market is not None
     growth = 1 + found.returns
     given = found.market * left
@@ -165,4 +165,4 @@ def _on_news(found: Evaluated, portfolio: Portfolio, left: Vector) -> Vector:
     before = (found.market[:, None, :] @ growth)[:, 0]
     after = (given[:, None, :] @ growth)[:, 0]
     jumps = (after / before) ** found.share[:, None] - 1
-    return np.asarray(jumps @ portfolio.holdings)
+    return np.asarray(jumps @ portfolio.holdings) - portfolio.spent

@@ -7,8 +7,9 @@ the market knows a parameter as we do, which is what this book would say with th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def model_stress(
     Raises:
         BadInput: a count, the method or a range is not what it must be; all at once.
     """
-    doubts = _checked(book, draws, redo, jobs, {"method": method, "prices": prices})
+    doubts = checked(book, draws, redo, jobs, {"method": method, "prices": prices})
     staged = isinstance(plan, StagedPlan)
     mandate = plan.staged.mandates[0] if isinstance(plan, StagedPlan) else plan.mandate
     ground = ground_of(book, prices, plan.outlook)
@@ -115,7 +116,14 @@ def model_stress(
     )
 
 
-def _checked(book: Book, draws: int, redo: int, jobs: int, words: dict[str, str]) -> tuple[Doubt, ...]:
+def checked(
+    book: Book, draws: int, redo: int, jobs: int, words: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Doubt, ...]:
+    """What is doubted, once all that is asked of it is what it must be.
+
+    Raises:
+        BadInput: a count, a word or a range is not; all at once.
+    """
     counts = (("draws", draws, 2, MOST), ("redo", redo, 0, MOST), ("jobs", jobs, 1, 1024))
     found = [
         Breach("model stress", None, name, str(value), f"must be a whole number from {low} to {high}", "correct it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
@@ -32,8 +33,25 @@ class Portfolio:
         return result
 
 
+def refuse_other_book(book: Book, plan: Plan | StagedPlan) -> None:
+    """Refuse a plan that was not made of this very book: figures of the two would be mixed.
+
+    Raises:
+        BadInput: it was not.
+    """
+    if plan.book is not book:
+        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
+        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
+
+
 def portfolios_of(book: Book, plan: Plan | StagedPlan | None) -> tuple[Portfolio, ...]:
-    """Today's holdings, and the plan's final lots where there is a plan."""
+    """Today's holdings, and the plan's final lots where there is a plan.
+
+    Raises:
+        BadInput: the plan is of another book.
+    """
+    if plan is not None:
+        refuse_other_book(book, plan)
     today = Portfolio(HOLDINGS, book.weights, book.cash / book.value)
     if plan is None:
         return (today,)

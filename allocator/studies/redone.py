@@ -118,22 +118,38 @@ def _begin_worker() -> None:
 def _pooled(
     pool: Executor, question: Question, batches: Sequence[range], draws: Draws, most: int
 ) -> Iterator[tuple[int, Vector | str]]:
-    """At most so many batches are under way, so that memory does not grow with the number of draws."""
+    """In several processes; where one of them ends by itself, what is left is worked on in this one: no answer hangs
+    on the number of processes.
+    """
+    left = dict.fromkeys(batches)
+    try:
+        yield from _apart(pool, question, left, draws, most)
+    except BrokenExecutor:
+        answers = question.answers()
+        for batch in list(left):
+            found = draws(batch)
+            yield from zip(batch, targets_at(answers, question, found.returns, found.probabilities), strict=True)
+
+
+def _apart(
+    pool: Executor, question: Question, left: dict[range, None], draws: Draws, most: int
+) -> Iterator[tuple[int, Vector | str]]:
+    """At most so many batches are under way, so that memory does not grow with the number of draws; what is answered
+    is taken out of `left`.
+    """
     asked: dict[Future[list[Vector | str]], range] = {}
-    left = iter(batches)
+    batches = iter(list(left))
     while True:
-        for batch in islice(left, most - len(asked)):
+        for batch in islice(batches, most - len(asked)):
             found = draws(batch)
             asked[pool.submit(_batch, question, found.returns, found.probabilities)] = batch
         if not asked:
             return
         done, _ = wait(asked, return_when=FIRST_COMPLETED)
         for future in done:
-            batch = asked.pop(future)
-            try:
-                yield from zip(batch, future.result(), strict=True)
-            except BrokenExecutor:
-                yield from ((index, "the process that worked on it ended") for index in batch)
+            batch, answers = asked.pop(future), future.result()
+            del left[batch]
+            yield from zip(batch, answers, strict=True)
 
 
 def _batch(question: Question, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:

@@ -118,7 +118,7 @@ def _places(key: str, own: float) -> Vector:
     """Where a parameter is looked at: evenly over its lawful range, and evenly in logarithms where it has any."""
     low, high, above, below = lawful(key)
     room = _OPEN * max(abs(own), _OPEN)
-    low, high = low + room * above, high - room * below
+    low, high = min(low + room * above, own), max(high - room * below, own)
     places = [np.linspace(low, high, _STEPS), np.array([own])]
     if high > 0:
         places.append(np.geomspace(max(low, room), high, _STEPS))

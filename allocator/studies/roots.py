@@ -38,32 +38,46 @@ class Crossing:
     exact: bool
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Answers failed between `low` and `high`, where a reading turns or may turn: where, is not known."""
+
+    low: float
+    high: float
+
+
 def nearest_crossing(
     reading: Reading, points: Sequence[float], today: float, *, nothing: float = 0.0, jumps: Guesses | None = None
-) -> Crossing | None:
-    """The turn nearest to today's probability, of those that the points show; None where they show none.
+) -> Crossing | Gap | None:
+    """The turn nearest to today's probability, of those that the points show; None where all of them show none.
 
     A reading of no more than `nothing` is none. Exact turns are looked for where `jumps` are given.
     """
-    signs = [(point, value > nothing) for point in points if (value := reading(point)) is not None]
+    values = [(point, reading(point)) for point in points]
+    signs = [(point, value > nothing) for point, value in values if value is not None]
     turns = [(a, b) for (a, one), (b, other) in pairwise(signs) if one != other]
     below, above = [turn for turn in turns if turn[1] <= today][-1:], [turn for turn in turns if turn[0] >= today][:1]
     within = [turn for turn in turns if turn[0] < today < turn[1]]
-    found = [
-        crossing
-        for turn in (*below, *within, *above)
-        if (crossing := _narrowed(reading, *turn, nothing, jumps)) is not None
-    ]
-    return min(found, key=lambda crossing: abs(crossing.at - today), default=None)
+    found = [_narrowed(reading, *turn, nothing, jumps) for turn in (*below, *within, *above)]
+    if not found and (failed := [point for point, value in values if value is None]):
+        return Gap(min(failed), max(failed))
+    return min(found, key=lambda one: _distance(one, today), default=None)
 
 
-def _narrowed(reading: Reading, low: float, high: float, nothing: float, jumps: Guesses | None) -> Crossing | None:
+def _distance(found: Crossing | Gap, today: float) -> float:
+    """From today's probability; of a gap at the least."""
+    if isinstance(found, Crossing):
+        return abs(found.at - today)
+    return max(found.low - today, today - found.high, 0.0)
+
+
+def _narrowed(reading: Reading, low: float, high: float, nothing: float, jumps: Guesses | None) -> Crossing | Gap:
     first = reading(low)
     while high - low > WIDTH:
         middle = (low + high) / 2
         value = reading(middle)
         if value is None or first is None:
-            return None  # nothing verified inside: no crossing is named
+            return Gap(low, high)  # nothing verified inside: no crossing is named
         low, high = (middle, high) if (value > nothing) == (first > nothing) else (low, middle)
     if jumps is not None:
         for guess in straight(reading, low, high):

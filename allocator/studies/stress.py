@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, BadMandate, Breach
+from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
-from allocator.studies.belief_map import BeliefMap, belief_map
+from allocator.studies.belief_map import MOST_STEPS, BeliefMap, belief_map
 from allocator.studies.belief_stress import BeliefStress, belief_stress
 from allocator.studies.modelled import ModelStress
-from allocator.studies.parameters import model_stress
+from allocator.studies.parameters import checked, model_stress
+from allocator.studies.portfolios import refuse_other_book
 from allocator.studies.replay import Replay, replay
 from allocator.studies.reversals import ReverseStress
 from allocator.studies.reverse import reverse_stress
 from allocator.studies.shocked import ShockStress, shock_stress
+from allocator.studies.starter import library
 
 PARTS = ("shocks", "reverse", "replay", "beliefs")
 """What is asked where nothing is named; `map` is asked by its steps a side, `model` by its number of draws."""
@@ -119,9 +121,10 @@ def stress(
         cure = f"choose of {', '.join(PARTS)}; for the model's parameters give draws"
         raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
     refuse_no_book(book)
-    if plan is not None and plan.book is not book:
-        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
-        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
+    if plan is not None:
+        refuse_other_book(book, plan)
+    if unlawful := list(_unlawful(book, parts, shocks, loss, within_bps, map_steps, draws, jobs)):
+        raise BadInput(unlawful)  # before anything is solved
     say = progress or (lambda _: None)
     plan = plan or (rebalance_in_stages if book.settings.in_stages else rebalance)(book, progress=say)
     asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))
@@ -146,6 +149,40 @@ def stress(
     )
 
 
+def _unlawful(
+    book: Book,
+    parts: tuple[str, ...],
+    shocks: tuple[str, ...],
+    loss: float,
+    within_bps: float,
+    map_steps: int,
+    draws: int,
+    jobs: int,
+) -> Iterator[Breach]:
+    """Every number and name that is not what it must be, of whatever is asked."""
+    if "shocks" in parts:
+        yield from _breaches(lambda: library(book).chosen(shocks))
+    if not 0 < loss <= 1:
+        yield Breach("loss", None, None, f"{loss:g}", "must be above 0 and at most 1", "10 % is 0.1")
+    if not 0 < within_bps < float("inf"):
+        yield Breach("within_bps", None, None, f"{within_bps:g}", "must be above 0", "10 is usual")
+    if map_steps and not 2 <= map_steps <= MOST_STEPS:
+        rule = f"must be between 2 and {MOST_STEPS}"
+        yield Breach("map_steps", None, None, str(map_steps), rule, "66 is usual")
+    if jobs < 1:
+        yield Breach("jobs", None, None, str(jobs), "must be 1 or more", "leave it out for one process")
+    elif draws:
+        yield from _breaches(lambda: checked(book, draws, 0, jobs))
+
+
+def _breaches(check: Callable[[], object]) -> tuple[Breach, ...]:
+    try:
+        check()
+    except BadInput as error:
+        return error.breaches
+    return ()
+
+
 @dataclass(frozen=True, eq=False)
 class _Asked:
     """The parts that are `asked`, in turn; after Ctrl-C none is begun."""
@@ -163,7 +200,7 @@ class _Asked:
             return
         try:
             self.made[part] = study()
-        except BadMandate as error:
+        except AllocatorError as error:
             if len(self.asked) == 1:
                 raise
             self.why_not[part] = str(error)

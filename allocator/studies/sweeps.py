@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, Breach
 from allocator.mandate.ambiguity import worst_case
 from allocator.mandate.counted import bucket_shares
 from allocator.outlook.outlook import Outlook
@@ -19,6 +18,7 @@ from allocator.program.again import Solved
 from allocator.studies.answers import Failed, at_beliefs
 from allocator.studies.axes import Axis
 from allocator.studies.pool import mapped
+from allocator.studies.portfolios import refuse_other_book
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -141,9 +141,7 @@ def plan_of(book: Book, plan: Plan | None, say: Callable[[str], None] | None) ->
         from allocator.plan.rebalance import rebalance
 
         return rebalance(book, progress=say)
-    if plan.book is not book:
-        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
-        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
+    refuse_other_book(book, plan)
     return plan
 
 

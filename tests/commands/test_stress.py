@@ -79,6 +79,27 @@ def test_an_unknown_shock_is_refused_with_the_nearest_name(root: Path) -> None:
     assert answer.stdout == ""
 
 
+def test_a_shock_is_asked_as_it_is_written_and_as_it_is_shown(root: Path) -> None:
+    own = ("--set", "shocks={'my crash'={market=-0.3}, mine_too={market=-0.2}}")
+    for name in ("my crash", "mine_too", "mine too"):
+        assert run(root / "data" / "note", *own, "--shock", name).exit_code == 0, name
+
+
+def test_what_cannot_be_asked_is_refused_before_anything_is_solved(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("solved")
+
+    monkeypatch.setattr("allocator.studies.stress.rebalance", never)
+    answer = run(root / "data" / "note", "--shock", "rates_upp", "--model", "2000000")
+    assert answer.exit_code == 3
+    words = " ".join(answer.stderr.split())
+    assert "did you mean 'rates_up'?" in words
+    assert "draws must be a whole number from 2 to 1000000" in words
+    doubted = run(root / "data" / "note", "--set", "model.salvage=0.95", "--shock", "rates_up", "--model", "16")
+    assert doubted.exit_code == 3
+    assert "does not hold the book's own 0.95" in " ".join(doubted.stderr.split())
+
+
 def test_starter_shocks_that_the_book_cannot_carry_are_named(root: Path) -> None:
     told = said(run(root / "data" / "listed", "--set", "mandate.risk_aversion=3.0"))
     assert "Starter shocks that this book cannot carry: half the revenue, raise undone, ipo slips, orbital" in told

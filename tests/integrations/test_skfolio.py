@@ -414,9 +414,7 @@ def test_measures_that_a_prior_of_scenarios_cannot_say_are_warned_of(skfolio: An
     names = tuple(map(str, returns.columns))
     scenarios = {f"s{k}": [0.01 * k + 0.001 * i for i in range(len(names))] for k in range(24)}
     early = {"book": {"name": "early", "currency": "USD", "as_of": EARLY}}
-    with pytest.warns(
-        TranslationWarning, match="leave out the risk within them, and those of a path"
-    ):
+    with pytest.warns(TranslationWarning, match="leave out the risk within them, and those of a path"):
         skfolio.ScenarioPrior(plain(early, names=names, returns=scenarios)).fit(returns)
 
 

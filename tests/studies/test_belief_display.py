@@ -49,6 +49,16 @@ def test_failures_and_interruptions_are_said(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("lines")
+def test_what_is_not_verified_is_not_said_to_turn_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = {"open": {"weights": {"open": 1.0}, "max": 0.75}}
+    made = two_names(robust={"set": "polytope", "limits": limits})
+    show_belief_stress(belief_stress(made))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Never, from 0 to 100%" not in text
+    assert "Whether an order or a tilt turns is not known everywhere: answers failed, see below." in text
+    assert "Not known, as answers failed there: " in text
+
+
 def test_a_plan_that_is_far_from_best_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
     stress = belief_stress(two_names())
     interval = stress.axes[0].interval

@@ -377,3 +377,22 @@ def test_a_document_is_plain_data_and_a_frame_has_a_row_a_break_even() -> None:
     assert len(frame) == len(stress.axes[0].break_evens)
     assert list(frame.columns[:3]) == ["kind", "what", "axis"]
     assert stress_module.WITHIN_BPS == 10.0
+
+
+def test_a_belief_that_limits_leave_out_is_a_failure_and_no_proof_that_nothing_turns() -> None:
+    """A book that believes it is refused; what is best within the limits would not hang on it at all."""
+    limits = {"open": {"weights": {"open": 1.0}, "max": 0.75}}
+    made = two_names(robust={"set": "polytope", "limits": limits})
+    found = belief_stress(made, within_bps=50.0)
+    (axis,) = found.axes
+    assert float(axis.sweep.probabilities.max()) <= 0.75 + 1e-9
+    assert {one.error for one in axis.failed} == {"BadMandate"}
+    assert all("robust.limits leaves out this belief" in one.reason for one in axis.failed)
+    assert all(one.probabilities["open"] > 0.75 for one in axis.failed)
+    assert axis.interval is not None
+    assert axis.interval.high is not None
+    assert axis.interval.high <= 0.75 + 1e-9
+    assert axis.interval.cut_short
+    still = [one for one in axis.break_evens if one.probability is None and one.kind in ("trade", "tilt")]
+    assert still
+    assert all(one.unverified for one in still)

@@ -15,8 +15,8 @@ from allocator.book.book import Book
 from allocator.book.folder import load
 from allocator.book.shock import ShockSection
 from allocator.errors import BadMandate
-from allocator.mandate.guarded import metric_of
-from allocator.mandate.polytopes import Wasserstein
+from allocator.mandate.guarded import metric_of, set_of
+from allocator.mandate.polytopes import Hull, Wasserstein
 from allocator.mandate.rules import NoTrade
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
@@ -76,6 +76,26 @@ def test_with_reviews_too_the_distances_stay_those_of_the_book(near: Book) -> No
     guarded = decided._staged(after.book, after.outlook, after).mandates[0].ambiguity
     assert isinstance(guarded, Wasserstein)
     assert guarded.metric == pytest.approx(metric_of(near))
+
+
+def test_experts_have_heard_the_news_when_it_is_decided_again_with_reviews(root: Path) -> None:
+    first = (
+        "{generalizable_jevons=0.4, generalizable_compression=0.3, proprietary_jevons=0.2, proprietary_compression=0.1}"
+    )
+    second = first.replace("0.4", "x").replace("0.1", "0.4").replace("x", "0.1")
+    wanted = ["robust={set='hull'}", f"robust.experts.one={first}", f"robust.experts.two={second}"]
+    made = load(root / "data" / "reviewed", overrides=wanted)
+    told = ShockSection.model_validate({"signals": [{"kind": "claim", "source": "OpenAI", "after_months": 3.0}]})
+    after = shocked(made, outlook_of(made), "it", told)
+    then = decided._by_the_day(after.book, after)
+    outlook = decided._from_the_day(after.book, then, after.outlook)
+    guarded = decided._staged(then, outlook, after).mandates[0].ambiguity
+    assert isinstance(guarded, Hull)
+    assert isinstance(after.ambiguity, Hull)
+    assert guarded.experts == pytest.approx(after.ambiguity.experts, abs=1e-12)
+    stated = set_of(made, outlook_of(made))
+    assert isinstance(stated, Hull)
+    assert np.abs(stated.experts - guarded.experts).max() > 0.05
 
 
 def test_volumes_and_impact_are_of_the_account_that_owns_the_plan() -> None:

@@ -13,7 +13,7 @@ from allocator.display.console import console
 from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import parameter_name, show_reverse
-from allocator.display.stressed import show_shocks
+from allocator.display.stressed import show_shocks, show_stress
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import Trade
 from allocator.plan.rebalance import rebalance
@@ -22,6 +22,7 @@ from allocator.studies.parameters import model_stress
 from allocator.studies.replay import replay
 from allocator.studies.reverse import reverse_stress
 from allocator.studies.shocked import shock_stress
+from allocator.studies.stress import stress
 from tests.books import book
 from tests.studies.samples import planned, sample, staged
 
@@ -91,7 +92,8 @@ def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixt
     draw = np.random.default_rng(0).normal(0, 0.02, (300, len(plan.book.instruments)))
     days = pd.bdate_range(end="2026-11-20", periods=300)
     prices = pd.DataFrame(np.exp(draw.cumsum(axis=0)), columns=list(plan.book.instruments), index=days)
-    found = replay(replace(plan.book, price_history=prices), plan)
+    traded = replace(plan.book, price_history=prices)
+    found = replay(traded, replace(plan, book=traded))
     show_replay(found)
     text = printed(capsys, width)
 
@@ -151,12 +153,39 @@ def test_what_is_not_in_the_table_of_shocks_is_said(capsys: pytest.CaptureFixtur
     assert "Without [market]" not in text
 
 
+def test_shocks_that_were_all_cut_short_are_not_said_to_be_none(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = planned("note")
+    found = replace(shock_stress(plan, ("rates_up",)), effects=(), asked=27)
+    show_shocks(console(), found, plan.book)
+    text = printed(capsys, width)
+    assert "has no shocks" not in text
+    assert "Interrupted: 0 of 27 shocks are done" in text
+
+
+def test_what_is_not_verified_today_is_not_known(capsys: pytest.CaptureFixture[str], width: int) -> None:
+    plan = planned("note")
+    whole = stress(plan.book, plan=plan, parts=("reverse", "beliefs"))
+    assert whole.beliefs is not None
+    (axis,) = whole.beliefs.axes
+    show_stress(replace(whole, beliefs=replace(whole.beliefs, axes=(replace(axis, interval=None),))))
+    text = printed(capsys, width)
+    assert "How wrong may we be: not known about P(generalizable)" in text
+    assert axis.interval is not None
+    cut = replace(axis, interval=replace(axis.interval, high=0.9, cut_short=True))
+    show_stress(replace(whole, beliefs=replace(whole.beliefs, axes=(cut,))))
+    assert "of the best (what is beyond was not verified)." in printed(capsys, width)
+
+
 def test_without_market_news_is_said_to_move_no_price_at_once(capsys: pytest.CaptureFixture[str], width: int) -> None:
     silent = {"all_silent_12_months": {"silent_months": 12.0}}
     plan = planned("note")
     found = shock_stress(plan, tuple(silent))
     show_shocks(console(), found, plan.book)
     assert "Without [market]" not in printed(capsys, width)
+    horizon = plan.book.settings.horizon.model_copy(update={"announcement_share": None})
+    settings = plan.book.settings.model_copy(update={"horizon": horizon})
+    show_shocks(console(), found, replace(plan.book, settings=settings))
+    assert "Without horizon.announcement_share news moves no price at once" in printed(capsys, width)
     settings = plan.book.settings.model_copy(update={"market": None})
     show_shocks(console(), found, replace(plan.book, settings=settings))
     assert "Without [market] news moves no price at once: all of it comes by the horizon." in printed(capsys, width)

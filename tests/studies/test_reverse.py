@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from scipy.optimize import brentq
 
 from allocator.book.book import Book
+from allocator.book.folder import load
 from allocator.errors import BadInput
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
@@ -275,3 +277,11 @@ def test_without_market_risk_probabilities_alone_can_do_it() -> None:
 
     assert markets.why == "no market gives this loss: nothing in the portfolio moves"
     assert both.distance == pytest.approx(alone.distance)
+
+
+@pytest.mark.parametrize("tiny", ["model.adoption_years=1e-9", "model.least_value=1e-9", "model.rent_low=1e-12"])
+def test_a_lawful_parameter_next_to_an_open_end_is_looked_at_too(root: Path, tiny: str) -> None:
+    made = load(root / "data" / "note", overrides=[tiny])
+    found = reverse_stress(made)
+    key = tiny.partition("=")[0]
+    assert key in [one.key for one in found.portfolios[0].roots]
