@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from allocator.commands.answer import answers, book_options
 
@@ -39,7 +40,7 @@ def _as_written(name: str, own: Collection[str]) -> str:
 @click.option("--shock", "shocks", multiple=True, metavar="NAME", help="This shock, in detail. Repeatable.")
 @click.option("--reverse", type=_Part(), metavar="10%", help="What would have to happen to lose so much.")
 @click.option("--beliefs", is_flag=True, help="How wrong the probabilities may be, and what turns where.")
-@click.option("--map", "map_steps", type=click.IntRange(2, 1000), metavar="STEPS",
+@click.option("--map", "map_steps", type=click.IntRange(2, 200), metavar="STEPS",
               help="What would be best over both probabilities; 17 points a side fit a terminal.")  # fmt: skip
 @click.option("--replay", is_flag=True, help="The worst windows of the book's own price history.")
 @click.option("--model", type=click.IntRange(min=2), metavar="DRAWS", help="Draws of the model's parameters.")
@@ -76,6 +77,10 @@ def stress(
     from allocator.book.folder import load
     from allocator.display.progress import working
 
+    parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None
+    stated = click.get_current_context().get_parameter_source("within") is ParameterSource.COMMANDLINE
+    if stated and parts_named and not beliefs:
+        raise click.UsageError("--within is how wrong beliefs may be, which are not asked: add --beliefs")
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
     with working() as say:

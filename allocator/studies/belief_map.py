@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STEPS = 66
-MOST_STEPS = 1000
+MOST_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def belief_map(
 
     Raises:
         BadMandate: the plan does not follow from probabilities, or not by one decision.
-        BadInput: `steps` is not between 2 and 1000, `jobs` is not 1 or more, or the plan is of another book.
+        BadInput: `steps` is not between 2 and 200, `jobs` is not 1 or more, or the plan is of another book.
         AllocatorError: without a plan, whatever `rebalance` raises.
     """
     if not 2 <= steps <= MOST_STEPS:

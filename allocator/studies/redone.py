@@ -145,7 +145,13 @@ def _apart(
             asked[pool.submit(_batch, question, found.returns, found.probabilities)] = batch
         if not asked:
             return
-        done, _ = wait(asked, return_when=FIRST_COMPLETED)
+        try:
+            done, _ = wait(asked, return_when=FIRST_COMPLETED)
+        except KeyboardInterrupt:  # what is finished elsewhere is finished
+            for future, batch in asked.items():
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    yield from zip(batch, future.result(), strict=True)
+            raise
         for future in done:
             batch, answers = asked.pop(future), future.result()
             del left[batch]

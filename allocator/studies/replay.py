@@ -1,10 +1,10 @@
 """`replay(book, plan)`: what the worst windows of the book's own price history would do to what is held.
 
 A window of L rows begins at one price and ends L rows later; what is held at its beginning is held to its end, so that
-weights drift, and cash stays as it is. Nothing is filled: a window at one of whose ends a held name has no price is
-left out and counted. Rows that the risk model leaves out (`risk.blanks = "drop_rows"`, rows after as_of) are left out
-here, and with `risk.late_listings = "beta"` a name not yet listed moves as the risk model has it: by its beta times the
-average of the listed names.
+weights drift, and cash stays as it is; what it cost to get there is not in it. Nothing is filled: a window at one of
+whose ends a held name has no price is left out and counted. Rows that the risk model leaves out (`risk.blanks =
+"drop_rows"`, rows after as_of) are left out here, and with `risk.late_listings = "beta"` a name not yet listed moves as
+the risk model has it: by its beta times the average of the listed names.
 """
 
 from __future__ import annotations

@@ -160,6 +160,9 @@ def _unlawful(
     jobs: int,
 ) -> Iterator[Breach]:
     """Every number and name that is not what it must be, of whatever is asked."""
+    if shocks and "shocks" not in parts:
+        rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
+        yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
     if "shocks" in parts:
         yield from _breaches(lambda: library(book).chosen(shocks))
     if not 0 < loss <= 1:

@@ -85,6 +85,12 @@ def test_a_shock_is_asked_as_it_is_written_and_as_it_is_shown(root: Path) -> Non
         assert run(root / "data" / "note", *own, "--shock", name).exit_code == 0, name
 
 
+def test_an_option_of_a_part_that_is_not_asked_is_wrong_usage(root: Path) -> None:
+    answer = run(root / "data" / "note", "--reverse", "10%", "--within", "5")
+    assert answer.exit_code == 2
+    assert "add --beliefs" in answer.stderr
+
+
 def test_what_cannot_be_asked_is_refused_before_anything_is_solved(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("solved")

@@ -121,6 +121,8 @@ def test_one_text_where_several_are_meant_is_refused_and_not_split_into_letters(
     book = allocator.load(root / "data" / "listed")
     with pytest.raises(allocator.BadInput, match="stress parts: must be several names"):
         allocator.stress(book, parts="shocks")  # type: ignore[arg-type]
+    with pytest.raises(allocator.BadInput, match="are named, and shocks are not asked"):
+        allocator.stress(book, parts=("reverse",), shocks=("rates_up",))
 
 
 def test_a_plan_is_put_under_stress_with_its_own_book_alone(root: Path) -> None:

@@ -144,7 +144,7 @@ def test_the_frame_has_a_row_a_point() -> None:
 
 @pytest.mark.parametrize("steps", [1, 0, 1001])
 def test_a_map_of_no_size_is_refused(steps: int) -> None:
-    with pytest.raises(BadInput, match="between 2 and 1000"):
+    with pytest.raises(BadInput, match="between 2 and 200"):
         belief_map(two_names(), steps=steps)
 
 
