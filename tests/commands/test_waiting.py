@@ -54,7 +54,7 @@ def test_a_policy_that_cannot_be_had_is_none_with_its_reason(document: dict[str,
 
 
 def test_the_table_fits_eighty_columns_and_says_what_is_missing_once(root: Path) -> None:
-    answer = run(root / "data" / "reviewed")
+    answer = run(root / "data" / "reviewed", "--share", "0.6")
     assert answer.exit_code == 0
     assert max(map(len, answer.stdout.splitlines())) <= 80
     assert " ".join(answer.stdout.split()).count("there is no policy 'idle'") == 1
