@@ -37,7 +37,9 @@ def _as_written(name: str, own: Collection[str]) -> str:
 
 @click.command()
 @book_options
-@click.option("--shock", "shocks", multiple=True, metavar="NAME", help="This shock, in detail. Repeatable.")
+@click.option(
+    "--shock", "shocks", multiple=True, metavar="NAME", help="This shock, in detail up to three of them. Repeatable."
+)
 @click.option("--reverse", type=_Part(), metavar="10%", help="What would have to happen to lose so much.")
 @click.option("--beliefs", is_flag=True, help="How wrong the probabilities may be, and what turns where.")
 @click.option("--map", "map_steps", type=click.IntRange(2, 200), metavar="STEPS",

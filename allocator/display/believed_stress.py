@@ -14,6 +14,8 @@ from allocator.studies.shifts import Flip
 
 _SWEPT = 11
 """Points of a sweep that are shown."""
+_BETTER = 1e-7
+"""Of the account: nothing that keeps the rules is better than the best by more."""
 _SHOWN = 12
 """Break-evens that are shown, nearest first."""
 _FAILED_SHOWN = 3
@@ -46,6 +48,8 @@ def _say_interval(out: Console, found: Interval | None) -> None:
             f"The plan stays within {_bps(found)} of the best there is from {percents(found.low)} to "
             f"{percents(found.high)}" + (", where the answers end." if found.cut_short else ".")
         )
+    if found is not None and found.broken:
+        out.print(f"Beyond it the plan breaks: {', '.join(found.broken)}.")
 
 
 def _bps(found: Interval) -> str:
@@ -56,7 +60,9 @@ def _say_nearest(out: Console, turns: tuple[BreakEven, ...]) -> None:
     acted = [one for one in turns if one.kind in ("trade", "tilt") and one.distance is not None]
     if acted:
         nearest = min(acted, key=lambda one: abs(one.distance or 0.0))
-        out.print(f"First to turn: {nearest.what}, at {percents(nearest.probability)} ({_points(nearest)}).")
+        out.print(
+            f"First order or tilt to turn: {nearest.what}, at {percents(nearest.probability)} ({_points(nearest)})."
+        )
     elif any(one.kind in ("trade", "tilt") and one.unverified for one in turns):
         out.print("Whether an order or a tilt turns is not known everywhere: answers failed, see below.")
     elif any(one.kind == "trade" for one in turns):
@@ -103,7 +109,7 @@ def _sweep(out: Console, axis: AxisStress) -> None:
         made.add_row(
             percents(float(sweep.probabilities[m])),
             percents(float(sweep.worth[m]), 2),
-            f"{sweep.short[m] * 1e4:.1f}",
+            f"{sweep.short[m] * 1e4:.1f}" if sweep.short[m] > -_BETTER else "breaks",
             percents(float(sweep.worst_case[m])),
             *shares,
             style="bold" if m == stated else None,
@@ -111,6 +117,8 @@ def _sweep(out: Console, axis: AxisStress) -> None:
     out.print(made)
     out.print("What is best at each probability, today's in bold. Worth is what the plan", style="dim")
     out.print("maximises; of that our lots lack so many bps of the account there.", style="dim")
+    if (sweep.short[shown] <= -_BETTER).any():
+        out.print("Breaks: there they break a rule that the best keeps.", style="dim")
 
 
 def _flips(out: Console, flips: tuple[Flip, ...]) -> None:

@@ -113,7 +113,12 @@ def _readings(on: OnAxis) -> Iterator[tuple[str, str, float, Reading]]:
     lean = bucket_shares(book, "efficiency") - bucket_shares(book, "capital_intensity")
     today = float(lean @ book.weights)
     yield "tilt", "efficiency and capital intensity weigh the same", 0.0, _weighed(on, lean, 0.0)
-    yield "tilt", "they are as far apart as today", 0.0, _weighed(on, lean, today)
+    yield (
+        "tilt",
+        "efficiency and capital intensity are as far apart as in today's holdings",
+        0.0,
+        _weighed(on, lean, today),
+    )
     best = on.at(on.axis.stated)
     if best is None:
         return

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from allocator.studies.roots import WIDTH
 from allocator.studies.sweeps import OnAxis
 
+_BROKEN = 1e-8
+"""Of a rule's own unit: what is no breach of it."""
+
 
 @dataclass(frozen=True)
 class Interval:
     """The plan's lots stay within `within_bps` of optimal while the probability of `axis` is in [`low`, `high`].
 
     Both None where they are not even at the `stated` probability. `short_bps` is what they lack there, `short_low_bps`
-    and `short_high_bps` at the ends; an end inside (0, 1) is within 1e-4 of where more is lacking. `cut_short` says
-    that an end is where no verified answer was found, and not where more is lacking.
+    and `short_high_bps` at the ends; an end inside (0, 1) is within 1e-4 of where more is lacking, or where the plan
+    breaks one of `broken`, rules that hang on the belief. `cut_short` says that an end is where no verified answer was
+    found, and not where more is lacking.
     """
 
     axis: str
@@ -27,6 +31,7 @@ class Interval:
     short_low_bps: float | None
     short_high_bps: float | None
     cut_short: bool = False
+    broken: tuple[str, ...] = ()
 
 
 def interval_of(on: OnAxis, points: Sequence[float], within_bps: float) -> Interval | None:
@@ -44,16 +49,28 @@ def interval_of(on: OnAxis, points: Sequence[float], within_bps: float) -> Inter
     below = _end(on, [point for point in reversed(points) if point < stated], within_bps)
     above = _end(on, [point for point in points if point > stated], within_bps)
     low, high = shortfall(on, below[0]), shortfall(on, above[0])
-    return Interval(axis, stated, within_bps, short, below[0], above[0], low, high, cut_short=below[1] or above[1])
+    beyond = [end + way * 2 * WIDTH for (end, _), way in ((below, -1), (above, 1)) if 0 < end < 1]
+    rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in broken(on, point))
+    cut = below[1] or above[1]
+    return Interval(axis, stated, within_bps, short, below[0], above[0], low, high, cut, tuple(rules))
 
 
 def shortfall(on: OnAxis, probability: float) -> float | None:
     """What the plan's lots lack to the best there is, in bps of the account, by the formulas; None where none is
-    verified."""
+    verified, infinite where they break a rule that the best keeps.
+    """
     best = on.at(probability)
     if best is None:
         return None
+    if broken(on, probability):
+        return float("inf")
     return (on.plan.mandate.loss(on.plan.final, on.outlook(probability)) - best.objective) * 1e4
+
+
+def broken(on: OnAxis, probability: float) -> list[str]:
+    """The rules that the plan's lots break under this belief: floors on expected and worst-case returns."""
+    readings = on.plan.mandate.readings(on.plan.final, on.outlook(probability))
+    return [reading.label for reading in readings if reading.excess > _BROKEN]
 
 
 def _end(on: OnAxis, outwards: Sequence[float], within_bps: float) -> tuple[float, bool]:

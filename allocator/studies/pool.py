@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,8 @@ BATCH_SECONDS = 0.25
 AT_ONCE = 16
 """Items that work is given together: what Ctrl-C loses at most, beside batches under way elsewhere."""
 _TOLD_SECONDS = 0.1
+_LAST_SECONDS = 60.0
+"""How long batches under way are waited for after Ctrl-C."""
 _AHEAD = 2
 """Batches a process has waiting: results are never more than these ahead of what is kept."""
 
@@ -100,6 +103,19 @@ def _here(
     return len(items)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes that are started within never hear Ctrl-C, not even before their first line: it is the parent's."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _work: Callable[[Any], list[Any]] | None = None
 """A process's own work, made once."""
 
@@ -160,7 +176,9 @@ def _apart(
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(make,)) as pool:
         try:
             for at in starts:
-                running[pool.submit(_batch, list(items[at : at + size]))] = at
+                with unheard():
+                    future = pool.submit(_batch, list(items[at : at + size]))
+                running[future] = at
                 if len(running) >= _AHEAD * jobs:
                     keep(wait(running, return_when=FIRST_COMPLETED).done)
             while running:
@@ -169,5 +187,6 @@ def _apart(
             for future in list(running):
                 if future.cancel():
                     running.pop(future)
-            keep(wait(running).done)
+            with suppress(BrokenExecutor):  # what a process that ended had is not finished, and Ctrl-C is the reason
+                keep(wait(running, timeout=_LAST_SECONDS).done)
             raise

@@ -27,6 +27,7 @@ from allocator.program.compile import Start
 from allocator.program.solve import Limits
 from allocator.studies.answers import Answers, Failed
 from allocator.studies.evaluated import Evaluated
+from allocator.studies.pool import unheard
 from allocator.types import Matrix, Vector
 
 BATCH = 32
@@ -142,7 +143,9 @@ def _apart(
     while True:
         for batch in islice(batches, most - len(asked)):
             found = draws(batch)
-            asked[pool.submit(_batch, question, found.returns, found.probabilities)] = batch
+            with unheard():
+                future = pool.submit(_batch, question, found.returns, found.probabilities)
+            asked[future] = batch
         if not asked:
             return
         try:

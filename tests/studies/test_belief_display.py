@@ -27,7 +27,7 @@ def test_the_answer_comes_first_and_fits_the_terminal(capsys: pytest.CaptureFixt
 
     assert "How wrong may we be about P(generalizable) = 60.0%?" in shown[1]
     assert shown[2] == "The plan stays within 10 bps of the best there is from 49.0% to 71.0%."
-    assert shown[3].startswith("First to turn: efficiency and capital intensity weigh the same, at 50.0%")
+    assert shown[3].startswith("First order or tilt to turn: efficiency and capital intensity weigh the same, at")
     assert max(map(len, shown)) <= 80
     text = "\n".join(shown)
     assert "AAA is no longer sold" in text

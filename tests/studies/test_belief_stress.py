@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import cvxpy as cp
 import numpy as np
@@ -15,6 +16,7 @@ import allocator
 from allocator.book.folder import load
 from allocator.errors import BadInput, BadMandate, NotSolved
 from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solved
 from allocator.program.again import Again, Question, Solved
 from allocator.program.solve import Program
@@ -396,3 +398,19 @@ def test_a_belief_that_limits_leave_out_is_a_failure_and_no_proof_that_nothing_t
     still = [one for one in axis.break_evens if one.probability is None and one.kind in ("trade", "tilt")]
     assert still
     assert all(one.unverified for one in still)
+
+
+def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief(root: Path) -> None:
+    """Breaking it would look better than the best that keeps it."""
+    made = load(root / "data" / "listed", overrides=["mandate.min_worst_case_return=0.07"])
+    (axis,) = belief_stress(made).axes
+    interval, plan = axis.interval, rebalance(made)
+    assert interval is not None
+    assert interval.high is not None
+    assert interval.broken == ("worst-case return at least 7%",)
+    for point, keeps in ((interval.high, True), (interval.high + 2e-4, False)):
+        outlook = replace(plan.outlook, probabilities=axis.sweep.axis.at(point))
+        readings = plan.mandate.readings(plan.final, outlook)
+        assert all(reading.excess <= 1e-8 for reading in readings) is keeps
+    assert interval.short_high_bps is not None
+    assert 0 <= interval.short_high_bps <= interval.within_bps

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from allocator.errors import BadInput
 from allocator.studies import pool
 from allocator.studies.pool import mapped
+
+ROOT = Path(__file__).resolve().parents[2]
 
 Work = Callable[[Sequence[int]], list[int]]
 
@@ -125,3 +131,37 @@ def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
 
     with pytest.raises(ZeroDivisionError):
         mapped(broken, [1, 0])
+
+
+SLOW_START = """
+import os, signal, sys, threading, time
+from allocator.studies.pool import mapped
+
+class Slow:
+    def __call__(self):
+        return self.work
+    def work(self, items):
+        time.sleep(0.02 * len(items))
+        return [item + 1 for item in items]
+
+if __name__ == "__main__":
+    threading.Timer(float(sys.argv[1]), lambda: os.killpg(os.getpgrp(), signal.SIGINT)).start()
+    found = mapped(Slow(), list(range(4000)), jobs=2)
+    print(found.interrupted, 0 < found.finished < found.asked)
+else:
+    time.sleep(1.0)  # a worker that imports for a while
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system has no signal masks")
+@pytest.mark.parametrize("after", [0.6, 0.9, 1.6])
+def test_ctrl_c_while_workers_start_stops_them_and_keeps_what_is_finished(tmp_path: Path, after: float) -> None:
+    """It reaches every process of a terminal, those too that have not begun."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_START, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), str(after)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False, timeout=120, start_new_session=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "True"], done.stderr
+    assert "Traceback" not in done.stderr
