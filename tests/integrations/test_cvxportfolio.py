@@ -219,3 +219,27 @@ def test_conflicts_and_what_a_term_cannot_say_are_named(cvx: Any, adapter: Any, 
             cvx.SinglePeriodOptimization(adapter.WorstCaseReturn(unsure), include_cash_return=False),
             account(unsure, names),
         )
+
+
+def test_a_backtest_of_their_program_keeps_our_rules_at_every_step(
+    cvx: Any, adapter: Any, returns: pd.DataFrame
+) -> None:
+    book = asked(returns.columns, mandate={"max_turnover": 0.1, "max_weight": 0.4, "max_cash": 0.3, "min_cash": 0.02})
+    data = cvx.UserProvidedMarketData(
+        returns=returns.assign(**{DOLLARS: 0.0}), cash_key=DOLLARS, min_history=pd.Timedelta("5D")
+    )
+    policy = cvx.SinglePeriodOptimization(
+        adapter.WorstCaseReturn(book), [adapter.Rules(book)], include_cash_return=False, solver="CLARABEL"
+    )
+    held = account(book, list(returns.columns))
+    result = cvx.MarketSimulator(market_data=data).backtest(policy, start_time=returns.index[-3], h=held)
+
+    assert np.isfinite(result.final_value)
+    trades = result.u.dropna()
+    assert len(trades) >= 2
+    for moment, traded in trades.iterrows():
+        before = result.h.loc[moment]
+        after = ((before + traded) / before.sum()).drop(DOLLARS)
+        assert after.max() <= 0.4 + 1e-5
+        assert after.min() >= -1e-6
+        assert traded.drop(DOLLARS).clip(lower=0).sum() / before.sum() <= 0.1 + 1e-5
