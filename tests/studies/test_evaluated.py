@@ -11,7 +11,9 @@ from allocator.book.book import Book
 from allocator.book.doubted import own_values
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
-from allocator.studies.evaluated import evaluated, ground_of
+from allocator.studies import outcomes
+from allocator.studies.evaluated import Evaluated, evaluated, ground_of
+from allocator.studies.portfolios import PLAN, Portfolio
 from allocator.studies.ranges import doubts_of
 from allocator.types import Vector
 from tests.studies.samples import ROOT, sample
@@ -119,3 +121,11 @@ def test_returns_that_the_user_gives_are_moved_by_no_parameter() -> None:
 
     assert (found.returns[:, :, 0] == given).all()
     assert np.ptp(found.returns[:, 0, 1]) > 0
+
+
+def test_a_day_of_news_is_after_the_costs_of_getting_there() -> None:
+    """One name doubles or stays, the market says one half: news of the first moves it by (2 / 1.5)^J − 1."""
+    found = Evaluated(np.array([[[1.0], [0.0]]]), np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]), np.array([0.4]))
+    held = Portfolio(PLAN, np.array([0.6]), 0.39)  # 1 % went on costs
+    news = outcomes._on_news(found, held, np.array([1.0, 0.0]))
+    assert news == pytest.approx([0.6 * ((2 / 1.5) ** 0.4 - 1) - 0.01], abs=1e-15)
