@@ -14,8 +14,6 @@ from allocator.studies.shifts import Flip
 
 _SWEPT = 11
 """Points of a sweep that are shown."""
-_BETTER = 1e-7
-"""Of the account: nothing that keeps the rules is better than the best by more."""
 _SHOWN = 12
 """Break-evens that are shown, nearest first."""
 _FAILED_SHOWN = 3
@@ -109,7 +107,7 @@ def _sweep(out: Console, axis: AxisStress) -> None:
         made.add_row(
             percents(float(sweep.probabilities[m])),
             percents(float(sweep.worth[m]), 2),
-            f"{sweep.short[m] * 1e4:.1f}" if sweep.short[m] > -_BETTER else "breaks",
+            f"{sweep.short[m] * 1e4:.1f}" if not sweep.breaks[m] else "breaks",
             percents(float(sweep.worst_case[m])),
             *shares,
             style="bold" if m == stated else None,
@@ -117,7 +115,7 @@ def _sweep(out: Console, axis: AxisStress) -> None:
     out.print(made)
     out.print("What is best at each probability, today's in bold. Worth is what the plan", style="dim")
     out.print("maximises; of that our lots lack so many bps of the account there.", style="dim")
-    if (sweep.short[shown] <= -_BETTER).any():
+    if any(sweep.breaks[m] for m in shown):
         out.print("Breaks: there they break a rule that the best keeps.", style="dim")
 
 

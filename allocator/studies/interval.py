@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from allocator.studies.roots import WIDTH
 from allocator.studies.sweeps import OnAxis
 
-_BROKEN = 1e-8
-"""Of a rule's own unit: what is no breach of it."""
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -50,7 +47,7 @@ def interval_of(on: OnAxis, points: Sequence[float], within_bps: float) -> Inter
     above = _end(on, [point for point in points if point > stated], within_bps)
     low, high = shortfall(on, below[0]), shortfall(on, above[0])
     beyond = [end + way * 2 * WIDTH for (end, _), way in ((below, -1), (above, 1)) if 0 < end < 1]
-    rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in broken(on, point))
+    rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in on.broken(point))
     cut = below[1] or above[1]
     return Interval(axis, stated, within_bps, short, below[0], above[0], low, high, cut, tuple(rules))
 
@@ -62,15 +59,9 @@ def shortfall(on: OnAxis, probability: float) -> float | None:
     best = on.at(probability)
     if best is None:
         return None
-    if broken(on, probability):
+    if on.broken(probability):
         return float("inf")
     return (on.plan.mandate.loss(on.plan.final, on.outlook(probability)) - best.objective) * 1e4
-
-
-def broken(on: OnAxis, probability: float) -> list[str]:
-    """The rules that the plan's lots break under this belief: floors on expected and worst-case returns."""
-    readings = on.plan.mandate.readings(on.plan.final, on.outlook(probability))
-    return [reading.label for reading in readings if reading.excess > _BROKEN]
 
 
 def _end(on: OnAxis, outwards: Sequence[float], within_bps: float) -> tuple[float, bool]:

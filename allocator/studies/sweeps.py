@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STEPS = 40
 """Pieces of an axis that are looked at; what turns twice within one is overlooked."""
+_BROKEN = 1e-8
+"""Of a rule's own unit: what is no breach of it."""
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 
 Solve = Callable[[Sequence[Vector]], list[Solved | Failed]]
@@ -58,6 +60,11 @@ class OnAxis:
         """The plan's outlook with the belief at this probability."""
         return replace(self.plan.outlook, probabilities=self.axis.at(probability))
 
+    def broken(self, probability: float) -> list[str]:
+        """The rules that the plan's lots break under this belief: floors on expected and worst-case returns."""
+        readings = self.plan.mandate.readings(self.plan.final, self.outlook(probability))
+        return [reading.label for reading in readings if reading.excess > _BROKEN]
+
     def failures(self) -> list[FailedBelief]:
         """What failed so far."""
         return [
@@ -78,7 +85,8 @@ class Sweep:
 
     `probabilities` (M,) of the axis; `weights` (M, N + 1) after the trades, cash last; and in fractions of the account
     over the horizon: `worth` (M,), the maximised objective; `worst_case` and `expected` (M,) returns after costs;
-    `short` (M,), by how much the plan's own lots are worth less there. `buckets` (M, 5), cash last.
+    `short` (M,), by how much the plan's own lots are worth less there, which says little where they break a rule,
+    `breaks` (M,). `buckets` (M, 5), cash last.
     """
 
     axis: Axis
@@ -89,6 +97,7 @@ class Sweep:
     worst_case: Vector
     expected: Vector
     short: Vector
+    breaks: tuple[bool, ...]
     buckets: Matrix = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
@@ -114,6 +123,7 @@ class Sweep:
                     "worst_case_return": round(float(self.worst_case[m]), 10),
                     "expected_return": round(float(self.expected[m]), 10),
                     "plan_short": round(float(self.short[m]), 10),
+                    "plan_breaks": self.breaks[m],
                     "weights": dict(zip(self.instruments, (round(float(w), 8) for w in self.weights[m]), strict=True)),
                 }
                 for m, at in enumerate(self.probabilities)
@@ -178,6 +188,7 @@ def sweep_of(on: OnAxis, points: list[float]) -> Sweep:
         worst,
         expected,
         short,
+        tuple(bool(on.broken(point)) for point, _ in found),
         np.column_stack([weights[:, :-1] @ shares, weights[:, -1]]),
     )
 

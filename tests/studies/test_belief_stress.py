@@ -412,5 +412,7 @@ def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief
         outlook = replace(plan.outlook, probabilities=axis.sweep.axis.at(point))
         readings = plan.mandate.readings(plan.final, outlook)
         assert all(reading.excess <= 1e-8 for reading in readings) is keeps
+    sweep = axis.sweep
+    assert sweep.breaks == tuple(bool(at > interval.high) for at in sweep.probabilities)
     assert interval.short_high_bps is not None
     assert 0 <= interval.short_high_bps <= interval.within_bps
