@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from allocator.errors import Breach as Breach
     from allocator.errors import Infeasible as Infeasible
     from allocator.errors import NotSolved as NotSolved
+    from allocator.errors import OutOfTime as OutOfTime
     from allocator.mandate.checked import Check as Check
     from allocator.mandate.checked import check as check
     from allocator.outlook.frames import returns_frame as returns_frame
@@ -53,6 +54,7 @@ _HOME = {
     "Breach": "allocator.errors",
     "Infeasible": "allocator.errors",
     "NotSolved": "allocator.errors",
+    "OutOfTime": "allocator.errors",
     "Check": "allocator.mandate.checked",
     "check": "allocator.mandate.checked",
     "returns_frame": "allocator.outlook.frames",

@@ -1,7 +1,8 @@
 """Every way in which Allocator says no, grouped by what the reader can do about it.
 
 `BadInput` wants corrected data, `BadMandate` a corrected wish, `Infeasible` a loosened rule, `NotSolved` another
-solver or tolerance. The exit code of the command line is the class's `exit_code`.
+solver or tolerance, `OutOfTime` a longer time limit or none. The exit code of the command line is
+the class's `exit_code`.
 """
 
 from __future__ import annotations
@@ -115,6 +116,22 @@ class NotSolved(AllocatorError):
     """No solver gave an answer that passes our own checks: no number leaves."""
 
     exit_code = 5
+
+
+class OutOfTime(AllocatorError):
+    """A time limit of the user's own ended a search: no number leaves that hangs on a clock.
+
+    Not a `NotSolved`, of which some are answered by asking another way: what comes then would hang on the clock, too.
+    """
+
+    exit_code = 5
+
+    def __init__(self, setting: str, seconds: float) -> None:
+        self.setting, self.seconds = setting, seconds
+        super().__init__(f"the time limit ended the search, after {seconds:g} s; raise {setting}, or remove it")
+
+    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+        return type(self), (self.setting, self.seconds)
 
 
 def did_you_mean(name: str, known: Iterable[str], *, by_stem: bool = False) -> str:

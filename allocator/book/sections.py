@@ -128,7 +128,11 @@ class SolverSection(Section):
     """How exactly the program is solved."""
 
     tolerance: float = Field(default=1e-9, ge=1e-12, le=1e-6, description="residuals and gap at which a solver stops")
-    time_limit_seconds: Positive = Field(default=60.0, le=3600, description="for each solver tried")
+    time_limit_seconds: Positive | None = Field(
+        default=None,
+        le=3600,
+        description="for each solver tried; by default work alone ends a search, so that every machine has one answer",
+    )
 
 
 def _names_a_file(name: str) -> str:

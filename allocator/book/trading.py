@@ -46,4 +46,8 @@ class LotsSection(Section):
     """How targets become whole lots."""
 
     min_trade: NonNegative = Field(default=0.0, description="smallest order, in the book's currency")
-    time_limit_seconds: Positive = Field(default=60.0, le=3600)
+    time_limit_seconds: Positive | None = Field(
+        default=None,
+        le=3600,
+        description="for the search; by default work alone ends it, so that every machine finds the same lots",
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.integrations.asked import targets, weights_after
 from allocator.integrations.restated import forbidding
 from allocator.integrations.translated import Absent, moments, placed
@@ -77,7 +77,7 @@ class RobustAllocation(base_optimizer.BaseOptimizer):
         """
         try:
             self.weights = weights_after(targets(self._book, self._outlook), self._places)
-        except (Infeasible, NotSolved) as error:
+        except (Infeasible, NotSolved, OutOfTime) as error:
             raise Conflict(str(error)) from error
         weights: dict[str, float] = self._make_output_weights()
         return weights

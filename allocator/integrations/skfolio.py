@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved
+from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved, OutOfTime
 from allocator.integrations.asked import looks_at_holdings, targets, weights_after
 from allocator.integrations.history import last_day, warn_of_hindsight, warn_of_prices, with_history
 from allocator.integrations.restated import forbidding, holding, restated
@@ -167,7 +167,7 @@ class RobustAllocation(BaseOptimization):
         returns = validate_data(self, X, ensure_min_samples=2 if self.book is None else 1)
         try:
             self.weights_ = self._weights(np.asarray(returns, dtype=np.float64), X)
-        except (Infeasible, NotSolved) as error:
+        except (Infeasible, NotSolved, OutOfTime) as error:
             raise OptimizationError(str(error)) from error
         except (BadInput, BadMandate) as error:
             if self.fallback is not None or not self.raise_on_failure:

@@ -1,13 +1,15 @@
-"""A mixed-integer program for HiGHS: quiet, bounded in time and in work, honest about what is proved."""
+"""A mixed-integer program for HiGHS: quiet, bounded in work, honest about what is proved."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import highspy
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.errors import OutOfTime
 from allocator.program import highs
 from allocator.types import Vector
 
@@ -19,6 +21,45 @@ class Block:
     coefficients: sp.csr_array
     low: Vector | float
     high: Vector | float
+
+
+class TimeLimit:
+    """The user's own limit of time, from now on; where he set none, no clock is looked at."""
+
+    def __init__(self, setting: str, seconds: float | None) -> None:
+        self.setting, self.seconds = setting, seconds
+        self._began = 0.0 if seconds is None else time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, endless without a limit."""
+        return np.inf if self.seconds is None else self.seconds - (time.monotonic() - self._began)
+
+    def refuse_late(self) -> None:
+        """Raise where nothing is left.
+
+        Raises:
+            OutOfTime: names the setting.
+        """
+        if self.left <= 0:
+            raise self.reached()
+
+    def reached(self) -> OutOfTime:
+        """The error to raise where the limit ended a search."""
+        return OutOfTime(self.setting, self.seconds or 0.0)
+
+
+@dataclass(eq=False)
+class Work:
+    """What a search may still spend: `nodes` to branch, a program counting as one at least, and the user's time."""
+
+    nodes: int
+    limit: TimeLimit
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left to branch."""
+        return self.nodes <= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +90,18 @@ class IntegerProgram:
     integral: Vector
     gap: float = 1e-6
 
-    def solve(self, seconds: float, nodes: int | None = None) -> Found:
-        """The best point, searched for so many seconds and, where given, so many nodes."""
+    def solve(self, work: Work, nodes: int | None = None) -> Found:
+        """The best point, searched for as long as there is work left and, where given, for so many nodes.
+
+        Raises:
+            OutOfTime: the user's time limit passed first.
+        """
+        work.limit.refuse_late()
         solver = highspy.Highs()
         solver.setOptionValue("output_flag", False)
         for option, value in (
-            ("time_limit", max(seconds, 0.01)),
+            ("time_limit", work.limit.left),
+            ("mip_max_nodes", max(work.nodes if nodes is None else min(nodes, work.nodes), 1)),
             ("mip_rel_gap", 1e-6),
             ("mip_abs_gap", self.gap),
             ("mip_feasibility_tolerance", 1e-9),
@@ -62,10 +109,11 @@ class IntegerProgram:
             ("small_matrix_value", 1e-12),
         ):
             solver.setOptionValue(option, value)
-        if nodes is not None:
-            solver.setOptionValue("mip_max_nodes", nodes)
         solver.passModel(self._model())
         highs.run(solver)
+        if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+            raise work.limit.reached()
+        work.nodes -= max(int(solver.getInfo().mip_node_count), 1)
         status = solver.modelStatusToString(solver.getModelStatus())
         has_point = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         x = np.array(solver.getSolution().col_value) if has_point else None

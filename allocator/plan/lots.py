@@ -8,8 +8,6 @@ formulas refuse.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from allocator.book.book import Book
@@ -17,6 +15,7 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
+from allocator.plan.integer import TimeLimit, Work
 from allocator.plan.lattice import lattice_of
 from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, cut, nearest, traded, with_tangent
 from allocator.plan.unfit import refuse_or_give_way
@@ -26,21 +25,30 @@ from allocator.types import Vector
 
 __all__ = ["RULE_TOLERANCE", "traded", "whole_lots"]
 _ROUNDS = 40
+_NODES = 10_000_000
+"""Nodes times names: what the search for the nearest lots, or for what stands in their way, may branch."""
+_FEWEST = 10_000
+"""Nodes, however many names."""
 
 
-def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, target: Trade) -> Vector:
+def whole_lots(
+    book: Book, outlook: Outlook, mandate: Mandate, start: Start, target: Trade, *, quick: int | None = None
+) -> Vector:
     """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
 
     Of all portfolios that keep every rule. Where a lot is worth less than arithmetic can tell from nothing
-    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded.
+    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded. A `quick` search
+    branches so many nodes at most, and does not ask what stands in the way.
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
         LotsGiveWay: none does, but rules with a tier could give way.
-        NotSolved: the time limit passed before a whole-lot portfolio was proved nearest.
+        NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
+        OutOfTime: the user's time limit passed first.
     """
-    deadline = time.monotonic() + book.settings.lots.time_limit_seconds
-    search = Search(book, outlook, mandate, lattice_of(book, mandate, start, target), deadline)
+    nodes = max(_NODES // max(len(book.instruments), 1), _FEWEST) if quick is None else quick
+    work = Work(nodes, TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds))
+    search = Search(book, outlook, mandate, lattice_of(book, mandate, start, target), work)
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
@@ -49,6 +57,8 @@ def whole_lots(book: Book, outlook: Outlook, mandate: Mandate, start: Start, tar
         try:
             steps = nearest(search, tightened)
         except Stuck as stuck:
+            if quick is not None:
+                raise NotSolved("a quick search found no whole lots") from None
             # rows tightened where costs are only known to lie between lines prove nothing
             refuse_or_give_way(search, rows, stuck if tightened is rows else Stuck(stuck.view, proved=False))
             raise  # never: the line above always raises

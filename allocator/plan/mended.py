@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from dataclasses import dataclass
 
 from allocator.book.book import Book
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.lots import whole_lots
@@ -17,32 +16,33 @@ from allocator.program.fixes import in_words
 from allocator.program.solve import Limits, Program
 from allocator.program.tiers import GivenUp, has_tiers
 
-SECONDS = 3.0
-"""What trying fixes on whole lots may take in all; a refusal says where it was not enough."""
+WORK = 1600
+"""Tries times names: what trying fixes on whole lots may take in all; a refusal says where it was not enough."""
+MOST, FEWEST = 64, 4
+"""Tries, however few or many names."""
 _MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
-_LOTS_SECONDS = 1.0
+_NODES = 1500
+"""What one try may branch."""
+_BRANCHES = 20
+"""Where the best on paper burns money: what one try may look at for a plan that does not."""
 
 
 def with_lots(error: Infeasible, book: Book, start: Start, outlook: Outlook, stated: Mandate) -> Infeasible:
     """The same refusal with each fix moved as far as whole lots need; those not tried or not found stay as they are."""
     if not error.moves or has_tiers(stated):
         return error
-    lots = book.settings.lots.model_copy(update={"time_limit_seconds": _LOTS_SECONDS})
-    quick = replace(book, settings=book.settings.model_copy(update={"lots": lots}))
     members = Feasibility(start, outlook, stated).members
-    deadline, found = time.monotonic() + SECONDS, []
+    trying, found = _Trying(book, start, outlook, min(max(WORK // max(len(book.instruments), 1), FEWEST), MOST)), []
     for move in error.moves:
         given = GivenUp(members, move)
-        found.append(
-            next((m for m in _MORE if _kept(quick, start, outlook, given.looser(m).eased(stated), deadline)), None)
-        )
+        found.append(next((more for more in _MORE if trying.keeps(given.looser(more).eased(stated))), None))
     moves = [
         move if more is None else GivenUp(members, move).looser(more).limits
         for move, more in zip(error.moves, found, strict=True)
     ]
     return Infeasible(
-        error.message,
+        error.message if trying.late is None else f"{error.message} (fixes on whole lots: {trying.late})",
         error.rules,
         [in_words(members, move, error.rules) for move in moves],
         error.conflicts,
@@ -52,15 +52,33 @@ def with_lots(error: Infeasible, book: Book, start: Start, outlook: Outlook, sta
     )
 
 
-def _kept(book: Book, start: Start, outlook: Outlook, mandate: Mandate, deadline: float) -> bool:
-    """Whether whole lots that keep a mandate are found in time."""
-    if time.monotonic() > deadline:
-        return False
-    left = max(min(book.settings.solver.time_limit_seconds, deadline - time.monotonic()), 0.1)
-    limits = Limits(book.settings.solver.tolerance, left)
-    try:
-        target, _, _ = solved(Program(outlook, mandate), start, outlook, mandate, limits, book.value)
-        whole_lots(book, outlook, mandate, start, target)
-    except (Infeasible, NotSolved):
-        return False
-    return True
+@dataclass(eq=False)
+class _Trying:
+    """Mandates tried on whole lots, while there are tries `left`; `late`: the user's time limit ended them."""
+
+    book: Book
+    start: Start
+    outlook: Outlook
+    left: int
+    program: Program | None = None
+    late: OutOfTime | None = None
+
+    def keeps(self, mandate: Mandate) -> bool:
+        """Whether whole lots that keep a mandate are found."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        book, start, outlook = self.book, self.start, self.outlook
+        if self.program is None or not self.program.fits(outlook, mandate):
+            self.program = Program(outlook, mandate, warm=False, explains=False)
+        solver = book.settings.solver
+        limits = Limits(solver.tolerance, solver.time_limit_seconds)
+        try:
+            target, _, _ = solved(self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES)
+            whole_lots(book, outlook, mandate, start, target, quick=_NODES)
+        except (Infeasible, NotSolved):
+            return False
+        except OutOfTime as late:
+            self.left, self.late = 0, late
+            return False
+        return True

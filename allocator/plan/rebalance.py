@@ -147,7 +147,7 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            there, _, _ = solved(fitting, start, moved, mandate, limits, branching=False)
+            there, _, _ = solved(fitting, start, moved, mandate, limits, branches=0)
         except (Infeasible, NotSolved):
             return None
         change = np.append(there.values, there.cash) / there.value - here

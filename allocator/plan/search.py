@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import ConvexRule, Reading, Rows, Trade, slack, stacked
 from allocator.outlook.outlook import Outlook
-from allocator.plan.integer import Block, Found, IntegerProgram
+from allocator.plan.integer import Block, Found, IntegerProgram, Work
 from allocator.plan.lattice import Lattice
 from allocator.plan.window import Window, rules_on, window
 from allocator.types import Vector
@@ -23,6 +22,7 @@ RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not money."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
+_EASIER = "loosen a rule a little, or use smaller lots"
 _FLOAT_NOISE = 1e-13  # of the account: the last bits of its sums
 _DEAREST = 1e5
 """A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
@@ -30,18 +30,13 @@ _DEAREST = 1e5
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What stays the same while rules are tightened. `deadline` is of `time.monotonic`."""
+    """What stays the same while rules are tightened, and the `work` that they have in common."""
 
     book: Book
     outlook: Outlook
     mandate: Mandate
     lattice: Lattice
-    deadline: float
-
-    @property
-    def seconds(self) -> float:
-        """What is left of the time limit."""
-        return self.deadline - time.monotonic()
+    work: Work
 
     def lots(self, steps: Vector) -> Vector:
         """(N,) signed lots of signed steps; selling everything held never sells a last bit more."""
@@ -86,7 +81,8 @@ def nearest(search: Search, rows: Rows) -> Vector:
 
     Raises:
         Stuck: there is none, or none was found.
-        NotSolved: the time limit passed before the best that was found was proved nearest.
+        NotSolved: the work was spent before the best that was found was proved nearest.
+        OutOfTime: the user's time limit passed first.
     """
     lattice, reach = search.lattice, search.lattice.reach
     while True:
@@ -98,7 +94,9 @@ def nearest(search: Search, rows: Rows) -> Vector:
         if found.x is None:
             raise Stuck(view, proved=found.impossible)
         if not found.proved:
-            raise NotSolved(f"whole lots: {found.status}; raise lots.time_limit_seconds")
+            raise NotSolved(
+                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); {_EASIER}"
+            )
         steps = view.steps(found.x)
         avoidable = lattice.avoidable(steps)
         if view.whole_lattice or avoidable <= reach * (1 + 1e-9):
@@ -107,7 +105,7 @@ def nearest(search: Search, rows: Rows) -> Vector:
 
 
 def _solve(search: Search, view: Window, rows: Rows) -> Found:
-    """The nearest portfolio in a window: a first look bounded in work, then whatever time there is."""
+    """The nearest portfolio in a window: a first look, then whatever work there is."""
     lattice, count = search.lattice, len(search.lattice.targets)
     rules = rules_on(view, search.outlook, rows)
     money = np.clip(lattice.values / lattice.unit, 1 / _DEAREST, _DEAREST)
@@ -119,10 +117,10 @@ def _solve(search: Search, view: Window, rows: Rows) -> Found:
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2)]),
         gap=1e-6 * max(1.0, float(money @ np.abs(lattice.rounded - lattice.targets))),
     )
-    found = program.solve(search.seconds / 2, NODES)
+    found = program.solve(search.work, NODES)
     if found.proved or found.impossible or found.x is None:
         return found
-    return program.solve(search.seconds)
+    return program.solve(search.work)
 
 
 def wider(block: Block, columns: int) -> Block:

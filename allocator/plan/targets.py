@@ -151,12 +151,12 @@ def solved(
     limits: Limits | None = None,
     value: float = 1.0,
     *,
-    branching: bool = True,
+    branches: int | None = None,
 ) -> tuple[Trade, Prices, Certificate]:
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
     Where the best on paper burns money, by buying and selling one name at once or by more impact than trades come to,
-    the best plan that burns none; without `branching` that is not looked for.
+    the best plan that burns none; that is looked for in so many `branches` at most, where they are given.
 
     Raises:
         Infeasible: the rules cannot hold together, or only by burning money.
@@ -171,9 +171,9 @@ def solved(
             if _burns(start, mandate, solution):
                 if (conflict := explain_conflict(start, outlook, mandate)) is not None:
                     raise conflict from None
-                if not branching:
+                if branches == 0:
                     raise NotSolved("the best that these rules allow on paper burns money") from None
-                return wasteless(start, outlook, mandate, solution, limits or Limits(), value)
+                return wasteless(start, outlook, mandate, solution, limits or Limits(), value, branches)
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
 

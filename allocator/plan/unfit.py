@@ -6,7 +6,6 @@ units: it works as printed. Linear rows, of which a limit of volatility has many
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ import scipy.sparse as sp
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.rules import Reading, Rows, widened
-from allocator.plan.integer import Block, Found, IntegerProgram
+from allocator.plan.integer import Block, Found, IntegerProgram, Work
 from allocator.plan.search import NODES, RULE_TOLERANCE, Search, Stuck, broken, cut, wider
 from allocator.plan.window import Window, rules_on
 from allocator.types import Vector
@@ -23,8 +22,10 @@ from allocator.types import Vector
 _SMALLER = "use smaller lots or a smaller lots.min_trade"
 _ROUNDS = 40
 _PLACES = ("first", "second")
-_SECONDS = 5.0
-"""What naming an irreducible set of rules may take."""
+_NAMING = 400_000
+"""Nodes times names: what naming an irreducible set of rules may branch."""
+_FEWEST = 2_000
+"""Nodes, however many names."""
 _DEARER = 30.0
 """How much more a rule of one tier costs than one of the next, among whole lots."""
 
@@ -45,7 +46,7 @@ def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolv
         conflict, whole, rows = irreducible(search, near.rows, stuck.view)
         fixes = [fix for label in conflict if (fix := _fix(search, rows, stuck.view, label, conflict))]
     if not conflict:
-        return NotSolved("whole lots keep the rules, but the nearest were not found; raise lots.time_limit_seconds")
+        return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
     furthest = {rule_name(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
     apart = [reading for reading in missed if furthest[rule_name(reading.label)] is reading]
     if not fixes and (together := joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))):
@@ -60,17 +61,17 @@ def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolv
 
 
 def irreducible(search: Search, rows: Rows, view: Window) -> tuple[list[str], bool, Rows]:
-    """Rules that no whole lots keep together although some keep each part of them; False where time ran out.
+    """Rules that no whole lots keep together although some keep each part of them; False where the work was spent.
 
-    Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or time ran out. A convex
-    rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
+    Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or the work was spent. A
+    convex rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
     """
-    until = time.monotonic() + min(search.seconds / 3, _SECONDS)
+    work = Work(max(_NAMING // max(len(search.lattice.targets), 1), _FEWEST), search.work.limit)
     every = list(dict.fromkeys(map(rule_name, rows.labels)))
     kept, whole = every, True
     for label in every:
         without = [other for other in kept if other != label]
-        found = _nearest_to_rules(search, rows, view, {one: 0.0 for one in every if one not in without}, until, None)
+        found = _nearest_to_rules(search, rows, view, {one: 0.0 for one in every if one not in without}, work, None)
         rows = found.rows
         if found.impossible:
             kept = without
@@ -153,7 +154,7 @@ def _nearest_to_rules(
     rows: Rows,
     view: Window,
     prices: Mapping[str, float] | None = None,
-    until: float = np.inf,
+    work: Work | None = None,
     nodes: int | None = NODES,
 ) -> _Near:
     """The whole lots that miss the rules in `prices`, by default all alike, by least, and keep all others.
@@ -161,13 +162,12 @@ def _nearest_to_rules(
     Looked for until they are kept by the formulas, and until lots are found again whose tangents are all known: then
     what a convex rule is missed by is no less than was counted.
     """
-    until = min(until, time.monotonic() + search.seconds / 2)
+    work = work or Work(_ROUNDS * (nodes or NODES), search.work.limit)
     best: list[Reading] | None = None
     before: Vector | None = None
     tightened = rows  # where costs are only known to lie between lines, rows are, and then prove nothing
     for _ in range(_ROUNDS):
-        left = until - time.monotonic()
-        found = _missed(search, view, tightened, prices, left, nodes) if left > 0 else None
+        found = None if work.spent else _missed(search, view, tightened, prices, work, nodes)
         if found is None or found.x is None:
             impossible = found is not None and found.impossible and best is None and tightened is rows
             return _Near(best, impossible, rows)
@@ -228,7 +228,7 @@ def _missed(
     view: Window,
     rows: Rows,
     prices: Mapping[str, float] | None,
-    seconds: float,
+    work: Work,
     nodes: int | None = None,
 ) -> Found:
     """Whole lots that miss the rules in `prices`, by default all, by least at these prices, and keep all others."""
@@ -252,7 +252,7 @@ def _missed(
         upper=np.concatenate([view.upper, [np.inf, np.inf], most]),
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + extra)]),
     )
-    return program.solve(seconds, nodes)
+    return program.solve(work, nodes)
 
 
 def _largest_order(search: Search, rows: Rows, label: str) -> str:

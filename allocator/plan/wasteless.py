@@ -8,7 +8,6 @@ work is spent before that, the least bound of the branches left says how far fro
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import GAP_ALLOWED, Certificate, Wasteless, certify
+from allocator.plan.integer import TimeLimit
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
 from allocator.program.feasibility import HOLDS, Feasibility
@@ -42,19 +42,27 @@ _LOOSEN = "loosen what asks for little cash, or for much of what is held, a litt
 
 
 def wasteless(
-    start: Start, outlook: Outlook, mandate: Mandate, burning: Solution, limits: Limits, value: float
+    start: Start,
+    outlook: Outlook,
+    mandate: Mandate,
+    burning: Solution,
+    limits: Limits,
+    value: float,
+    branches: int | None = None,
 ) -> tuple[Trade, Prices, Certificate]:
     """The best plan that burns no money, its prices among such plans, and its certificate.
 
-    What proves it to strangers is the bound of the `burning` solution, which counts plans that burn money, too.
+    Looked for in so many `branches` at most, by default as WORK allows. What proves it to strangers is the bound of the
+    `burning` solution, which counts plans that burn money, too.
 
     Raises:
         Infeasible: every plan that keeps the rules burns money.
         NotSolved: none that does not was found.
+        OutOfTime: the user's time limit passed first.
     """
     proof, paper = tightest(start, outlook, mandate, _raw(burning), burning.multipliers)
     search = Search(start, outlook, mandate, limits, paper)
-    search.run()
+    search.run(branches)
     if (best := search.best) is None:
         if search.bound == np.inf:
             raise Infeasible(
@@ -114,20 +122,16 @@ class Search:
         """What no plan can beat that burns no money; infinite where there is none."""
         return float(min([self._closed, *(one.bound for one in self._open)]))
 
-    def run(self) -> None:
+    def run(self, branches: int | None = None) -> None:
         """Until no branch can be better, or the work is spent.
 
         Raises:
-            NotSolved: the time limit passed first.
+            OutOfTime: the user's time limit passed first.
         """
-        deadline = time.monotonic() + self._limits.seconds
-        most = max(WORK // max(len(self._start.holdings), 1), FEWEST)
+        limit = TimeLimit("solver.time_limit_seconds", self._limits.seconds)
+        most = max(WORK // max(len(self._start.holdings), 1), FEWEST) if branches is None else branches
         while self._open and self.branches < most:
-            if time.monotonic() > deadline:
-                raise NotSolved(
-                    f"the best plan that burns no money was not found in time, after {self.branches} branches; "
-                    "raise solver.time_limit_seconds"
-                )
+            limit.refuse_late()
             one = self._next()
             if self._can_be_better(one):
                 self._look(one)

@@ -8,7 +8,6 @@ conflict, and irreducible, or can hold, and what it grows to leaves out another 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -24,8 +23,13 @@ from allocator.program.members import Member
 LARGEST = 4
 """Conflicts of more rules than this are not looked for, beyond the first."""
 SOLVES = 600
-SECONDS = 0.75
-"""What looking for further conflicts may take; a refusal says where it was not enough."""
+"""Linear programs that looking for further conflicts may take; a refusal says where they were not enough."""
+WORK = 20_000
+"""Where there are many names: solves times names."""
+FEWEST = 60
+"""Solves, however many names."""
+SETS = 20_000
+"""Sets of rules that it may look at without a solve."""
 
 
 def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
@@ -46,7 +50,8 @@ def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None
     members = feasibility.members
     if not first:
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
-    search = _Search(feasibility, tuple(asked), feasibility.solves + SOLVES, time.monotonic() + SECONDS)
+    most = min(SOLVES, max(WORK // max(feasibility.names, 1), FEWEST))
+    search = _Search(feasibility, tuple(asked), feasibility.solves + most, SETS)
     search.conflicts.append(first)
     try:
         search.run()
@@ -111,7 +116,7 @@ class _Search:
     feasibility: Feasibility
     asked: tuple[int, ...]
     solves: int
-    deadline: float
+    sets: int
     conflicts: list[list[int]] = field(default_factory=list)
     corrections: list[frozenset[int]] = field(default_factory=list)
     """Sets of members without which the others hold together."""
@@ -138,10 +143,11 @@ class _Search:
         return None
 
     def _spent(self) -> bool:
-        return self.feasibility.solves > self.solves or time.monotonic() > self.deadline
+        return self.feasibility.solves > self.solves or self.sets <= 0
 
     def _hitting(self, chosen: frozenset[int], room: int, barred: frozenset[int]) -> Iterator[frozenset[int]]:
         """Sets of so many more members that meet every correction, each set once, not all of them smallest."""
+        self.sets -= 1
         missed: list[frozenset[int]] = [
             correction - barred for correction in self.corrections if not correction & chosen
         ]
@@ -168,7 +174,7 @@ class _Search:
         kept += [i for i in others if i not in set(outside)]
         left = []
         for i in outside:
-            # out of time, what is left out is more than need be: a conflict meets that, too
+            # when the work is spent, what is left out is more than need be: a conflict meets that, too
             if not self._spent() and self.feasibility.holds([*kept, i]):
                 kept.append(i)
             else:

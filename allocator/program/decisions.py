@@ -84,7 +84,7 @@ def policy_of(
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
         attempts.append(f"by cuts: {error}")
-    cure = "loosen solver.tolerance a little, raise solver.time_limit_seconds, or loosen a tight rule"
+    cure = "loosen solver.tolerance a little, or a tight rule"
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 

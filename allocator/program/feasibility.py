@@ -49,6 +49,8 @@ _BURNED = 1e-8
 """Of the account: less is no waste, but the last digits of costs."""
 _LEFT = 1e-6
 """Of the account: rules say nothing of weights where less is left."""
+_NODES_A_SOLVE = 5
+"""Nodes of an integer program that take as long as one linear program."""
 _CUTS = 300
 """Cuts beyond which those that no longer hold anything back are dropped: what they were needed for finds them again."""
 
@@ -113,6 +115,11 @@ class Feasibility:
         self._cores: list[frozenset[int]] = []
         self._waste_is_hard = False
         self._build()
+
+    @property
+    def names(self) -> int:
+        """How many instruments there are."""
+        return self._columns.names
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:
         """What one unit of limit, loosened, makes of room in each row: coefficients over the columns, and a constant.
@@ -287,11 +294,14 @@ class Feasibility:
             self._add(cuts)
             return False, cuts
 
+        def spend(nodes: int) -> None:
+            self.solves += nodes // _NODES_A_SOLVE + 1
+
         impact = self._mandate.impact
         if self._waste_is_hard or (impact is not None and np.count_nonzero(impact) > FEW):
             return found
         try:
-            point = least_missed(self._solver, self._columns, impact, check)
+            point = least_missed(self._solver, self._columns, impact, check, spend)
         except NotSolved:
             self._waste_is_hard = True  # of the next question, too: the time is better spent on others
             return found

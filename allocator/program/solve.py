@@ -16,7 +16,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.ambiguity import inside
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import WorstCaseFloor
@@ -32,6 +32,8 @@ RELAXED = "CLARABEL at 10 x tolerance"
 """Where cones meet in a corner the last digit may be out of reach; our own checks then judge what is left."""
 RESIDUAL_ALLOWED = 1e-6
 """Canonical residuals above this are no solution, whatever the status says."""
+_TIME_LIMITS = {"CLARABEL": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}
+"""What each solver calls its time limit; PIQP has none, and its iterations bound it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +54,12 @@ class Solution:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a solver stops: residual and gap `tolerance` on the scaled program, and `seconds` for each solver."""
+    """Where a solver stops: residual and gap `tolerance` on the scaled program, and `seconds` for each solver where the
+    user limits them.
+    """
 
     tolerance: float = 1e-9
-    seconds: float = 60.0
+    seconds: float | None = None
 
 
 class Program:
@@ -90,6 +94,7 @@ class Program:
         Raises:
             Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
             NotSolved: no solver gave an answer that passes the canonical check.
+            OutOfTime: the user's time limit ended a solver.
         """
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
@@ -100,8 +105,7 @@ class Program:
         if (conflict := explain_conflict(start, outlook, mandate)) is not None:
             raise conflict
         raise NotSolved(
-            f"no verified solution ({'; '.join(attempts)}); raise solver.time_limit_seconds, or loosen "
-            "solver.tolerance a little"
+            f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule"
         )
 
     def verified(
@@ -212,6 +216,9 @@ def attempt(
 
     `further` are options of the solver beside its limits. A `warm` solver keeps what it made of the last question: its
     scaling, and options that are not said anew.
+
+    Raises:
+        OutOfTime: the user's time limit ended it, so that what another solver would say hangs on the clock.
     """
     options = _options(solver, limits) | dict(further)
     try:
@@ -219,6 +226,8 @@ def attempt(
         with np.errstate(invalid="ignore"):
             data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
             raw = chain.solve_via_data(problem, data, warm, False, options)
+        if limits.seconds is not None and _ended_by_time(solver, raw):
+            raise OutOfTime("solver.time_limit_seconds", limits.seconds)
         # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a
         # warning is of the whole process, where another thread may be solving too
         solution = chain.invert(raw, inverse)
@@ -230,6 +239,14 @@ def attempt(
     if problem.status != cp.OPTIMAL:
         return str(problem.status), None
     return str(problem.status), check(data, *_vectors(solver, raw, data))
+
+
+def _ended_by_time(solver: str, raw: Any) -> bool:
+    """Whether a solver stopped at its time limit."""
+    if solver not in _TIME_LIMITS:
+        return False
+    said = raw["model_status"] if solver == "HIGHS" else raw["info"]["status"] if solver == "SCS" else raw.status
+    return "time" in str(said).lower()
 
 
 def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
@@ -247,8 +264,11 @@ def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
 
 
 def _options(solver: str, limits: Limits) -> dict[str, Any]:
+    """Tolerances, the work that ends a solver, and the user's time limit where there is one."""
     tolerance = limits.tolerance
-    if solver == "PIQP":  # has no time limit of its own; iterations bound it
+    if limits.seconds is not None and solver in _TIME_LIMITS:
+        return _options(solver, replace(limits, seconds=None)) | {_TIME_LIMITS[solver]: limits.seconds}
+    if solver == "PIQP":
         return {
             "eps_abs": tolerance,
             "eps_rel": tolerance,
@@ -261,18 +281,16 @@ def _options(solver: str, limits: Limits) -> dict[str, Any]:
             "tol_gap_abs": tolerance,
             "tol_gap_rel": tolerance,
             "tol_feas": tolerance,
-            "time_limit": limits.seconds,
             "max_iter": 500,
         }
     if solver == "HIGHS":
         return {
             "primal_feasibility_tolerance": max(tolerance, 1e-10),
             "dual_feasibility_tolerance": max(tolerance, 1e-10),
-            "time_limit": limits.seconds,
+            "simplex_iteration_limit": 1_000_000,
         }
     return {
         "eps_abs": max(tolerance, 1e-9),
         "eps_rel": max(tolerance, 1e-9),
-        "time_limit_secs": limits.seconds,
         "max_iters": 100_000,
     }

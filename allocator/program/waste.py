@@ -8,7 +8,6 @@ binary, and its impact lies below the chords of impact·t^1.5 between points, wh
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import highspy
@@ -20,11 +19,11 @@ from allocator.program.epigraphs import Columns, Cuts
 from allocator.types import Vector
 
 NODES = 1000
-"""What one round may branch; beyond, there is no answer."""
+"""What one round may branch up to FEW names; beyond, there is no answer."""
 FEW = 20
-"""Names up to which rounds take milliseconds: there work alone ends the search, and a busy machine says the same."""
-SECONDS = 0.5
-"""A backstop where there are more."""
+"""Names up to which rounds take milliseconds."""
+MORE = 20_000
+"""Where there are more names: nodes times names, of all rounds together."""
 _ROUNDS = 40
 _OFF_CURVE = 1e-9
 """Of the account: an impact's cost this near to what its trade comes to is that."""
@@ -33,19 +32,24 @@ Check = Callable[[Vector], tuple[bool, Cuts]]
 """Of a point: whether it is an answer, and else the tangents that it violates."""
 
 
-def least_missed(solver: highspy.Highs, columns: Columns, impact: Vector | None, check: Check) -> Vector | None:
+def least_missed(
+    solver: highspy.Highs, columns: Columns, impact: Vector | None, check: Check, spend: Callable[[int], None]
+) -> Vector | None:
     """The best point of the solver's linear program that wastes nothing; None where there is none.
 
-    Tangents that are needed are added to the solver's own program, too.
+    Tangents that are needed are added to the solver's own program, too. `spend` is told how many nodes were branched.
 
     Raises:
         NotSolved: that takes more work than one question may.
     """
-    deadline = time.monotonic() + (SECONDS if columns.names > FEW else 60 * SECONDS)
+    left = NODES * _ROUNDS if columns.names <= FEW else MORE // columns.names
     points = [np.array([0.0, 1.0])] * (0 if impact is None else columns.names)
     for _ in range(_ROUNDS):
-        program = _integer(solver, columns, impact, points, deadline - time.monotonic())
+        program = _integer(solver, columns, impact, points, max(min(left, NODES), 1))
         highs.run(program)
+        nodes = max(int(program.getInfo().mip_node_count), 1)
+        left -= nodes
+        spend(nodes)
         status = program.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return None
@@ -56,21 +60,20 @@ def least_missed(solver: highspy.Highs, columns: Columns, impact: Vector | None,
         if answers:
             return point
         finer = _finer(point, columns, impact, points)
-        if cuts.rows.shape[0] == 0 and finer is None:
+        if left <= 0 or (cuts.rows.shape[0] == 0 and finer is None):
             break
         points = points if finer is None else finer
     raise NotSolved("whether rules hold together without burning money takes too much work to tell")
 
 
 def _integer(
-    solver: highspy.Highs, columns: Columns, impact: Vector | None, points: Sequence[Vector], seconds: float
+    solver: highspy.Highs, columns: Columns, impact: Vector | None, points: Sequence[Vector], nodes: int
 ) -> highspy.Highs:
     program = highspy.Highs()
     for option, value in (
         ("output_flag", False),
         ("threads", 1),
-        ("time_limit", max(seconds, 0.01)),
-        ("mip_max_nodes", NODES),
+        ("mip_max_nodes", nodes),
         ("mip_rel_gap", 0.0),
         ("mip_abs_gap", 1e-10),
         ("mip_feasibility_tolerance", 1e-9),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.book.sections import DAYS_A_YEAR
-from allocator.errors import BadMandate, Infeasible, NotSolved
+from allocator.errors import BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.rules import Trade
 from allocator.mandate.staged import Staged
@@ -52,7 +52,7 @@ def decided_again(owned: Book, after: Shocked) -> tuple[Trade, Vector] | str:
         trade = as_trade(start, staged.mandates[0], policy.holdings[0], then.value)
         grown = then.value / owned.value
         return trade, grown * (1 + _gains(trade, outlook)) - 1
-    except (BadMandate, Infeasible, NotSolved) as error:
+    except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
         return str(error)
 
 

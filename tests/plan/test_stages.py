@@ -10,7 +10,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.book.folder import load
-from allocator.errors import BadMandate, Infeasible, NotSolved
+from allocator.errors import BadMandate, Infeasible, OutOfTime
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.staged import trusting
 from allocator.mandate.utility import Linear
@@ -131,7 +131,7 @@ def test_what_a_later_review_needs_is_named_with_the_least_that_does(root: Path,
 
 
 def test_a_time_limit_that_is_too_small_gives_no_plan(root: Path) -> None:
-    with pytest.raises(NotSolved, match=r"raise solver\.time_limit_seconds"):
+    with pytest.raises(OutOfTime, match=r"raise solver\.time_limit_seconds"):
         rebalance_in_stages(sample(root, "solver.time_limit_seconds=0.000001"))
 
 

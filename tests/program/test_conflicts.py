@@ -74,7 +74,7 @@ def test_enough_random_mandates_are_hopeless_and_enough_are_not() -> None:
 def test_what_is_named_cannot_hold_together_each_part_can_and_each_fix_gives_a_plan_but_half_of_it_does_not(
     part: list[tuple[int, bool, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conflicts, "SECONDS", 0.05)  # what else clashes is counted below
+    monkeypatch.setattr(conflicts, "SOLVES", 40)  # what else clashes is counted below
     for one in part:
         asked = made(one)
         error = refused(asked)
@@ -134,10 +134,10 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
         solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
 
 
-def test_a_search_without_time_says_that_it_was_cut_short(
+def test_a_search_without_work_left_says_that_it_was_cut_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(conflicts, "SECONDS", 0.0)
+    monkeypatch.setattr(conflicts, "SOLVES", 0)
     error = refused(made((CONES[0], True, False)))
     show_refusal(error)
 

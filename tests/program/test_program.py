@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
-from allocator.errors import NotSolved
+from allocator.errors import NotSolved, OutOfTime
 from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler, TotalVariation, Worst, worst_case
 from allocator.mandate.rules import (
     AtLeast,
@@ -26,7 +27,7 @@ from allocator.mandate.rules import (
 from allocator.program import compile as compile_
 from allocator.program import solve
 from allocator.program.compile import Start
-from allocator.program.solve import RELAXED, Limits, Program
+from allocator.program.solve import RELAXED, Limits, Program, _ended_by_time, _options
 from allocator.types import Vector
 from tests.questions import SETS, Question, caps, names, no_cash, question, random_question
 
@@ -388,7 +389,32 @@ def test_when_every_solver_fails_there_is_no_plan_and_each_failure_is_named(
 
     assert refused.value.exit_code == 5
     assert all(f"{solver}: " in str(refused.value) for solver in solvers)
-    assert "raise solver.time_limit_seconds" in str(refused.value)
+    assert "loosen solver.tolerance a little" in str(refused.value)
+
+
+@pytest.mark.parametrize("conic", [False, True], ids=["linear", "conic"])
+def test_a_time_limit_of_the_users_own_ends_the_search_and_is_said_to_have(conic: bool) -> None:
+    asked = random_question(26, count=5, volatility=0.2) if conic else random_question(25, risk_aversion=0.0)
+    program = Program(asked.outlook, asked.mandate)
+
+    with pytest.raises(OutOfTime, match=r"after 1e-09 s; raise solver\.time_limit_seconds") as late:
+        program.solve(asked.start, asked.outlook, asked.mandate, Limits(seconds=1e-9))
+
+    assert late.value.exit_code == 5
+    assert str(pickle.loads(pickle.dumps(late.value))) == str(late.value)
+
+
+@pytest.mark.parametrize(
+    ("solver", "raw"),
+    [
+        ("CLARABEL", SimpleNamespace(status="MaxTime")),
+        ("HIGHS", {"model_status": "kTimeLimit"}),
+        ("SCS", {"info": {"status": "solved (inaccurate - reached time_limit_secs)"}}),
+    ],
+)
+def test_each_solver_says_in_its_own_words_that_time_ended_it(solver: str, raw: Any) -> None:
+    assert _ended_by_time(solver, raw)
+    assert "time" in "".join(set(_options(solver, Limits(seconds=3.0))) - set(_options(solver, Limits())))
 
 
 @pytest.mark.parametrize("status", ["optimal_inaccurate", "user_limit", "unbounded", "unbounded_inaccurate", None])
