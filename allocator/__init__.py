@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from allocator.book.book import Book as Book
     from allocator.book.book import from_frames as from_frames
-    from allocator.book.folder import load as load
+    from allocator.book.loading import load as load
     from allocator.errors import AllocatorError as AllocatorError
     from allocator.errors import BadInput as BadInput
     from allocator.errors import BadMandate as BadMandate
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Book": "allocator.book.book",
     "from_frames": "allocator.book.book",
-    "load": "allocator.book.folder",
+    "load": "allocator.book.loading",
     "AllocatorError": "allocator.errors",
     "BadInput": "allocator.errors",
     "BadMandate": "allocator.errors",
@@ -72,10 +72,7 @@ _HOME = {
     "Stress": "allocator.studies.stress",
     "stress": "allocator.studies.stress",
 }
-
 __all__ = sorted([*_HOME, "outlook", "__version__"])  # noqa: PLE0605  built from the one table above
-
-
 if not TYPE_CHECKING:  # to a type checker any name would do
 
     def __getattr__(name: str) -> Any:

@@ -40,6 +40,5 @@ for command in (
     init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, waiting, stress, schema, plugins
 ):  # fmt: skip
     main.add_command(command)
-
 if __name__ == "__main__":
     main()

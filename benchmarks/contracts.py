@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from allocator.contracts import hold
+from allocator.tables import hold
 
 DAYS, NAMES, REPEATS = 1500, 500, 5
 

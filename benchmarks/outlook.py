@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.outlook.beliefs import posterior
 from allocator.outlook.efficiency import Loadings, Scenarios, Technique, attributed, market, scenario_returns
 from allocator.outlook.efficiency import value_multipliers as values_of

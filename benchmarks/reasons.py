@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rebalance import settings, tables
 
 from allocator.book.book import Book, from_frames
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.plan.reasons import reasons
 from allocator.plan.rebalance import rebalance
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import rebalance_in_stages

@@ -11,7 +11,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from allocator.__main__ import main
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.mandate.reviewed import staged_of
 from allocator.outlook.outlook import outlook_of
 from allocator.outlook.reviews import State, reviews_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput
 
 if TYPE_CHECKING:

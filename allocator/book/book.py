@@ -7,17 +7,18 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from allocator.book.agreement import breaches_of
-from allocator.book.sections import Settings
-from allocator.book.settings import settings_from
-from allocator.book.tables import RawTable, from_frame
-from allocator.contracts import hold
+from allocator.book.checks.consistency import breaches_of
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.settings.reading import settings_from
+from allocator.settings.settings import Settings
+from allocator.tables import hold
+from allocator.tables.files import RawTable, from_frame
 from allocator.types import Vector
 
 REQUIRED = ("holdings", "exposures")
@@ -246,3 +247,12 @@ def _factors(factors: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.D
     if factors is None:
         return None
     return factors.drop(columns="source", errors="ignore").set_index("instrument").loc[list(instruments)]
+
+
+def lent(book: Book) -> Book:
+    """The book as a plugin gets it: what it writes into these tables and settings changes nothing of ours."""
+    import pandas as pd
+
+    own = {field.name: getattr(book, field.name) for field in fields(book)}
+    tables: dict[str, Any] = {k: v.copy() for k, v in own.items() if isinstance(v, pd.DataFrame | pd.Series)}
+    return replace(book, settings=book.settings.model_copy(deep=True), **tables)

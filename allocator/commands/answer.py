@@ -18,7 +18,6 @@ import click
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible
 
 P = ParamSpec("P")
-
 INTERRUPTED = 130
 """What a shell says of a command that Ctrl-C ended; 1 would call it a defect of ours."""
 

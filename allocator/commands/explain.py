@@ -34,7 +34,7 @@ def explain(
 
     with working() as say:
         say("reading the book")
-        from allocator.book.folder import load
+        from allocator.book.loading import load
 
         loaded = load(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")

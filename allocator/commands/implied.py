@@ -42,7 +42,7 @@ def implied(
     Example:
       allocator implied data/listed --move NVDA=-0.05 --move META=0.02
     """
-    from allocator.book.folder import load
+    from allocator.book.loading import load
     from allocator.outlook.implied import implied as infer
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)

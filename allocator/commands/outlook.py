@@ -23,7 +23,7 @@ def outlook(
       allocator outlook data/reviewed
       allocator outlook data/reviewed --json
     """
-    from allocator.book.folder import load
+    from allocator.book.loading import load
     from allocator.outlook.outlook import outlook_of
     from allocator.outlook.reviews import reviews_of, tree_document
 

@@ -26,8 +26,8 @@ def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
 
     used: dict[str, set[str]] | None = None
     if book is not None:
-        from allocator.book.folder import load
-        from allocator.book.plugged import used_by
+        from allocator.book.checks.consistency import used_by
+        from allocator.book.loading import load
 
         used = used_by(load(book).settings)
     found = [plugin for kind in GROUPS for plugin in installed(kind)]

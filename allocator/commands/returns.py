@@ -30,7 +30,7 @@ def returns(
       allocator returns data/note
       allocator returns data/note --drivers META
     """
-    from allocator.book.folder import load
+    from allocator.book.loading import load
     from allocator.outlook.account import account_of
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)

@@ -76,7 +76,7 @@ def stress(
       allocator stress data/note --shock all_silent_12_months --reverse 15%
       allocator stress data/note --model 1000 --jobs 2
     """
-    from allocator.book.folder import load
+    from allocator.book.loading import load
     from allocator.display.progress import working
 
     parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None

@@ -40,7 +40,7 @@ def waiting(
       allocator waiting data/reviewed
       allocator waiting data/reviewed --share 0.3 --share 0.9
     """
-    from allocator.book.folder import load
+    from allocator.book.loading import load
     from allocator.display.progress import working
 
     def book_at(share: float | None) -> Book:

@@ -18,8 +18,6 @@ _SHOWN = (
     ("rules", ("rules",)),
     ("money", ("money",)),
 )
-
-
 _SEEN = 5e-6
 """Of the account: what tenths of a basis point show."""
 _NARROW = (*_SHOWN[:3], ("other", ("costs", "rules", "money")))

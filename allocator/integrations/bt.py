@@ -20,7 +20,6 @@ try:
     import bt
 except ImportError as error:
     raise ImportError("allocator.integrations.bt needs bt: pip install 'portfolio-allocator[integrations]'") from error
-
 PEER = "bt"
 
 

@@ -26,7 +26,6 @@ try:
     from cvxportfolio.policies import Policy
 except ImportError as error:
     raise ImportError("allocator.integrations.cvxportfolio needs cvxportfolio: pip install cvxportfolio") from error
-
 PEER = "cvxportfolio"
 
 

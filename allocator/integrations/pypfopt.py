@@ -24,7 +24,6 @@ except ImportError as error:
     raise ImportError(
         "allocator.integrations.pypfopt needs PyPortfolioOpt: pip install 'portfolio-allocator[integrations]'"
     ) from error
-
 PEER = "PyPortfolioOpt"
 
 

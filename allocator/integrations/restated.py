@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.idle import idle_keys
-from allocator.book.settings import dotted, settings_from
 from allocator.errors import BadInput, Breach
 from allocator.integrations.translated import Places
+from allocator.settings.reading import dotted, idle_keys, settings_from
 from allocator.types import Vector
 
 

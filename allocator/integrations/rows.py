@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, from_frames
-from allocator.book.robust import NEEDED
-from allocator.book.sections import RiskSection
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.asked import WEIGHED, looks_at_holdings
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk import estimated
+from allocator.settings.settings import RiskSection
+from allocator.settings.uncertainty import NEEDED
 from allocator.types import Matrix
 
 SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver")

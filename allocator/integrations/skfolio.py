@@ -17,14 +17,7 @@ from allocator.integrations.asked import looks_at_holdings, targets, weights_aft
 from allocator.integrations.history import last_day, warn_of_hindsight, warn_of_prices, with_history
 from allocator.integrations.restated import forbidding, holding, restated
 from allocator.integrations.rows import book_of, outlook_of_rows, rows_look_at_holdings, with_sold
-from allocator.integrations.translated import (
-    Absent,
-    TranslationWarning,
-    by_name,
-    moments,
-    placed,
-    refuse_prices,
-)
+from allocator.integrations.translated import Absent, TranslationWarning, by_name, moments, placed, refuse_prices
 from allocator.mandate.wanted import cost_rates_of
 from allocator.outlook.outlook import outlook_of
 from allocator.types import Matrix, Vector
@@ -38,7 +31,6 @@ except ImportError as error:
     raise ImportError(
         "allocator.integrations.skfolio needs skfolio: pip install 'portfolio-allocator[integrations]'"
     ) from error
-
 PEER = "skfolio"
 TAIL = 0.05
 """skfolio's measures of the tail look at the worst 5 % unless told otherwise."""

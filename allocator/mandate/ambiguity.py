@@ -146,7 +146,6 @@ class Worst:
 Direct: TypeAlias = Known | TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared | Worst
 """Sets that need nothing but the belief, whatever the number of scenarios."""
 Ambiguity: TypeAlias = Direct | Wasserstein | Hull | Polytope
-
 _BALLS: dict[str, type[TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared]] = {
     "total_variation": TotalVariation,
     "box": Box,

@@ -13,8 +13,7 @@ from copy import deepcopy
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book
-from allocator.book.plugged import lent
+from allocator.book.book import Book, lent
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plugins import Plugin, called, loaded, refused
 from allocator.types import Vector

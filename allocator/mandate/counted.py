@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.book.shock import ShockSection
 from allocator.outlook.outlook import Outlook
+from allocator.settings.stress import ShockSection
 from allocator.types import Vector
 
 TRADING_DAYS = 252

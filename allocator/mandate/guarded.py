@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.settings import dotted
 from allocator.errors import BadMandate, Breach
 from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
 from allocator.mandate.caution import radius_at, radius_of
@@ -17,6 +16,7 @@ from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
 from allocator.outlook.beliefs import updated
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.question import Signal
+from allocator.settings.reading import dotted
 from allocator.types import Matrix, Vector
 
 _NOISE = 1e-9

@@ -15,11 +15,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.book.wishes import MOST_SCENARIOS
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, TotalVariation, Worst
 from allocator.mandate.common_number import AtOnce, least
 from allocator.mandate.tail import MeanCVaR
 from allocator.outlook.risk import FactorRisk
+from allocator.settings.mandate import MOST_SCENARIOS
 from allocator.types import Matrix, Vector
 
 

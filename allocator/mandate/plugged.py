@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.book.book import Book
-from allocator.book.plugged import lent
+from allocator.book.book import Book, lent
 from allocator.errors import BadInput, Breach
 from allocator.mandate.alike import disagreements
 from allocator.mandate.form import faults_of_readings, faults_of_rows

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.wishes import Range
 from allocator.errors import Infeasible
 from allocator.mandate.counted import bucket_shares, group_shares
 from allocator.mandate.frozen import clash, least_wealth, most_of_each, refuse_frozen, refuse_slow, refuse_stress
 from allocator.mandate.rules import percent, widened
 from allocator.mandate.wanted import UNLIMITED, cost_rates_of
 from allocator.outlook.outlook import Outlook
+from allocator.settings.mandate import Range
 from allocator.types import Vector
 
 _NOISE = 1e-9

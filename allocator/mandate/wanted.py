@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.wishes import Range
 from allocator.mandate.ambiguity import Ambiguity, Known
 from allocator.mandate.charged import plugged_charges
 from allocator.mandate.counted import (
@@ -44,6 +43,7 @@ from allocator.mandate.rules import (
     WorstCaseFloor,
 )
 from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.settings.mandate import Range
 from allocator.types import Vector
 
 UNLIMITED = Range(min=0.0)

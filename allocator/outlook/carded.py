@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from allocator.book.book import Book
-from allocator.book.folder import load
-from allocator.book.sections import Settings
-from allocator.book.settings import read_settings
+from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
 from allocator.outlook.cards import Observation, cards_beside
+from allocator.settings.reading import read_settings
+from allocator.settings.settings import Settings
 
 Cards = dict[str, tuple[Observation, ...]]
 

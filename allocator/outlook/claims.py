@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from allocator.book.tables import read_table
-from allocator.contracts import hold
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.formulas import EFFICIENCY, Formula, Interval
 from allocator.outlook.valuations import VALUE
+from allocator.tables import hold
+from allocator.tables.files import read_table
 
 FORMULAS: Mapping[str, Formula] = {formula.name: formula for formula in (*EFFICIENCY, *VALUE)}
 """What a row of claims.csv may be checked with, by name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.book.observed import ANY_LAB
+from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.beliefs import generalizable, posterior
 from allocator.outlook.disclosure import of_lab, silent_labs, survival
 from allocator.outlook.past import Past, past_of

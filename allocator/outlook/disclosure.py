@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from allocator.book.observed import ANY_LAB
+from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.question import Lab, Question, Signal
 from allocator.types import Matrix, Vector
 

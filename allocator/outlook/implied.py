@@ -17,12 +17,12 @@ import numpy as np
 from scipy.optimize import minimize, nnls
 
 from allocator.book.book import Book
-from allocator.book.question import MarketSection
 from allocator.errors import BadInput, Breach
 from allocator.outlook.beliefs import sound
 from allocator.outlook.model import Modelled, modelled
 from allocator.outlook.moves import NotRead, moves_of
 from allocator.outlook.question import DAYS_A_MONTH
+from allocator.settings.uncertainty import MarketSection
 from allocator.types import Matrix, Vector
 
 _HEAVY = 1e4

@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.book.evidence import ALWAYS, APPLICATION
-from allocator.book.sections import DAYS_A_YEAR
+from allocator.book.checks.question import ALWAYS, APPLICATION
 from allocator.outlook.beliefs import moved_by, posterior, sound
 from allocator.outlook.efficiency import (
     Loadings,
@@ -26,6 +25,7 @@ from allocator.outlook.efficiency import (
 )
 from allocator.outlook.question import Demand, Lab, Question, Signal
 from allocator.outlook.ranges import Ranges
+from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
 _NEUTRAL = {

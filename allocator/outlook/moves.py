@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.book.evidence import LOADINGS
+from allocator.book.checks.question import LOADINGS
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.model import Modelled, with_loadings
 

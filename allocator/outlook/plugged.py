@@ -12,12 +12,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from allocator.book.book import Book
-from allocator.book.plugged import lent
-from allocator.book.tables import from_frame
-from allocator.contracts import hold
+from allocator.book.book import Book, lent
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plugins import Plugin, called, loaded, refused
+from allocator.tables import hold
+from allocator.tables.files import from_frame
 
 
 def plugged_returns(book: Book) -> pd.DataFrame | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.book.observed import ANY_LAB
+from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.beliefs import generalizable, log_likelihood_ratio, posterior
 from allocator.outlook.disclosure import of_lab
 from allocator.outlook.question import Number, Question, Signal

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.observed import ANY_LAB
-from allocator.book.sections import DAYS_A_YEAR
+from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.beliefs import generalizable, log_evidence, log_likelihood_ratio, posterior, updated
 from allocator.outlook.coming import claim_probability
 from allocator.outlook.disclosure import silent_labs
@@ -25,6 +24,7 @@ from allocator.outlook.model import modelled, question_of, signals_of
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.question import DAYS_A_MONTH, Question, Signal
 from allocator.outlook.tree import Tree
+from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.book.sections import RiskSection
 from allocator.errors import BadInput, Breach
 from allocator.outlook.history import returns_of
+from allocator.settings.settings import RiskSection
 from allocator.types import Matrix, Vector
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 
-from allocator.book.observed import ANY_LAB
+from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.beliefs import generalizable, posterior
 from allocator.outlook.disclosure import disclosing, of_lab, of_pooled, pooled_claim, survival
 from allocator.outlook.past import Past, past_of

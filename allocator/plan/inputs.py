@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book
-from allocator.book.plugged import used_by
-from allocator.book.sections import SourceTable
-from allocator.book.settings import read_settings
-from allocator.book.sourced import read_source
+from allocator.book.checks.consistency import used_by
+from allocator.book.loading import read_source
 from allocator.errors import BadInput, Breach
 from allocator.plan.run import digest
 from allocator.plugins import installed
+from allocator.settings.reading import read_settings
+from allocator.settings.settings import SourceTable
 
 _BESIDE = ("book.toml", "scenarios.md")
 

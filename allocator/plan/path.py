@@ -25,7 +25,6 @@ _TOLERANCE = 1e-12
 """Of a probability: how far a quadrature may be from the same on two halves."""
 _SHORTEST = 1e-13
 """Of the way: shorter pieces carry nothing."""
-
 Adversary = Callable[[Vector], Vector]
 
 

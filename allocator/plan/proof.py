@@ -39,7 +39,6 @@ _SETS: dict[type, str] = {
     Hull: "hull",
     Polytope: "polytope",
 }
-
 _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
 
 

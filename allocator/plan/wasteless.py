@@ -36,8 +36,6 @@ _KEPT = 2e-7
 """Of the account: a rule missed by more would let a plan beat the bound of plans that keep it."""
 _WASTE = 1e-10
 """Of the account: less than this is the last digits of a solver, not worth a branch."""
-
-
 _LOOSEN = "loosen what asks for little cash, or for much of what is held, a little"
 
 

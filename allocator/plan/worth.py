@@ -17,16 +17,15 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from allocator.book.trading import TradingSection
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.plausible import plausible
 from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
+from allocator.settings.settings import TradingSection
 from allocator.types import Vector
 
 Verdict: TypeAlias = Literal["trade", "hold", "must trade"]
-
 DRAWS = 2000
 """Of beliefs and costs; a share is then right to about one point."""
 _SEED = 20261120

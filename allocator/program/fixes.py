@@ -18,8 +18,6 @@ _STEPS = 30
 _ENOUGH = 1e-9
 _NO_ROOM = 1e-9
 _PLACES = ("first", "second")
-
-
 Move = dict[int, float]
 """Limits to move to, by the place of a member: one, or several together."""
 

@@ -27,7 +27,6 @@ MORE = 20_000
 _ROUNDS = 40
 _OFF_CURVE = 1e-9
 """Of the account: an impact's cost this near to what its trade comes to is that."""
-
 Check = Callable[[Vector], tuple[bool, Cuts]]
 """Of a point: whether it is an answer, and else the tangents that it violates."""
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.book.sections import DAYS_A_YEAR
 from allocator.errors import BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.rules import Trade
@@ -24,6 +23,7 @@ from allocator.program.decisions import policy_of
 from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
 from allocator.program.trades import as_trade
+from allocator.settings.settings import DAYS_A_YEAR
 from allocator.studies.shocks import Shocked
 from allocator.types import Vector
 

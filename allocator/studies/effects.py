@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.shock import ShockSection, Sign
 from allocator.errors import BadInput, BadMandate
 from allocator.mandate.ambiguity import Ambiguity, worst_case
 from allocator.mandate.counted import group_shares
@@ -18,6 +17,7 @@ from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
+from allocator.settings.stress import ShockSection, Sign
 from allocator.studies.decided import decided_again
 from allocator.studies.shocks import Shocked, shocked
 from allocator.types import Matrix, Vector

@@ -15,14 +15,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.outlook.beliefs import posterior
-from allocator.outlook.efficiency import (
-    Loadings,
-    Scenarios,
-    Technique,
-    market,
-    scenario_returns,
-    value_multipliers,
-)
+from allocator.outlook.efficiency import Loadings, Scenarios, Technique, market, scenario_returns, value_multipliers
 from allocator.outlook.model import (
     adopted,
     anchored,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.book.evidence import HYPOTHESES
+from allocator.book.checks.question import HYPOTHESES
 from allocator.errors import BadInput
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.worst_cases import worst_cases

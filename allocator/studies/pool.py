@@ -15,7 +15,6 @@ from allocator.errors import BadInput, Breach
 
 T = TypeVar("T")
 R = TypeVar("R")
-
 BATCH_SECONDS = 0.25
 """Of work handed to a process at once: less would be spent on the way there and back."""
 AT_ONCE = 16

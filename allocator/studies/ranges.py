@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from allocator.book.book import Book
-from allocator.book.doubted import breaches_of_own_values, lawful, own_values, stated_ranges
-from allocator.book.sections import ScenarioSection
+from allocator.book.checks.stress import breaches_of_own_values, lawful, own_values, stated_ranges
 from allocator.errors import BadInput
+from allocator.settings.settings import ScenarioSection
 
 SHARE = "horizon.announcement_share"
 MODEL = {

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.doubted import lawful, own_values
-from allocator.book.evidence import PARAMETERS
-from allocator.book.question import ModelSection
+from allocator.book.checks.question import PARAMETERS
+from allocator.book.checks.stress import lawful, own_values
+from allocator.settings.uncertainty import ModelSection
 from allocator.studies.evaluated import Ground, evaluated
 from allocator.studies.plausibility import BEYOND, NEVER, UNKNOWN, in_words
 from allocator.studies.portfolios import Portfolio

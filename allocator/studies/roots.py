@@ -19,7 +19,6 @@ CLEAR = (5e-4, 1e-3)
 """Between the answers that a line is laid through, the first of them so far from the bracket."""
 STRAIGHT = 1e-6
 """Of the axis: how far the middle one of three answers may be from the line through the others."""
-
 Reading = Callable[[float], float | None]
 """A number at a probability; None where there is no verified answer."""
 Guesses = Callable[[float, float], Sequence[float]]

@@ -19,9 +19,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.book.sections import Settings
-from allocator.book.shock import ShockSection
-from allocator.book.shocked import after, days_after, rows_of
+from allocator.book.checks.stress import after, days_after, rows_of
 from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.counted import moved_at_once
 from allocator.mandate.guarded import News, set_after, set_of
@@ -31,6 +29,8 @@ from allocator.outlook.beliefs import generalizable, log_evidence, sound, update
 from allocator.outlook.efficiency import scenario_returns
 from allocator.outlook.model import modelled, question_of, signals_of
 from allocator.outlook.outlook import Outlook
+from allocator.settings.settings import Settings
+from allocator.settings.stress import ShockSection
 from allocator.types import Matrix, Vector
 
 _WORTHLESS = 1e-9

@@ -6,10 +6,10 @@ import tomllib
 from dataclasses import dataclass
 
 from allocator.book.book import Book
-from allocator.book.shock import ShockSection
-from allocator.book.shocked import BUCKETS, Named, breaches_of_shock
+from allocator.book.checks.stress import BUCKETS, Named, breaches_of_shock
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.resources import sample_books
+from allocator.settings.stress import ShockSection
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,6 @@ STEPS = 40
 _BROKEN = 1e-8
 """Of a rule's own unit: what is no breach of it."""
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
-
 Solve = Callable[[Sequence[Vector]], list[Solved | Failed]]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.integrations.written import worst_case_return
 from allocator.outlook.outlook import outlook_of

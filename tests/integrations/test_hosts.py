@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.plan.rebalance import rebalance
 from tests.integrations.hosts import Portfolio, Position, WeightStrategyBase, Zipline, module

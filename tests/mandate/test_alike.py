@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.mandate.alike import disagreements
 from allocator.mandate.rules import LinearRule, Rows
 from allocator.mandate.wanted import mandate_of

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.mandate.ambiguity import Box, Contamination, KullbackLeibler, ModifiedChiSquared, TotalVariation
 from allocator.mandate.caution import radius_of

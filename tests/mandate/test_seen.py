@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from scipy.optimize import linprog
 
 from allocator.__main__ import main
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.seen import Seen, seen_through

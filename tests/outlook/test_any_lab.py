@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.book.observed import ANY_LAB
+from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.beliefs import generalizable, posterior
 from allocator.outlook.coming import claim_probability, next_signals
 from allocator.outlook.disclosure import pooled_claim, survival

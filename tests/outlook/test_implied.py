@@ -12,7 +12,7 @@ import pytest
 from scipy.optimize import minimize
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.outlook.implied import Implied, _nearest, implied
 from allocator.outlook.model import Modelled, modelled

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.outlook.account import COLUMNS, account_of
 from allocator.outlook.beliefs import elasticity, expanding, generalizable, likelihood_ratio, moved_by

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allocator.book.folder import load
-from allocator.book.sections import DAYS_A_YEAR
+from allocator.book.loading import load
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
 from allocator.outlook.reviews import Reviews, _probabilities, reviews_of
+from allocator.settings.settings import DAYS_A_YEAR
 from tests.implied_books import announced, node_book
 
 REVIEWED = Path(__file__).parents[2] / "data" / "reviewed"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.outlook.model import modelled
 
 BOOKS = ("listed", "note")

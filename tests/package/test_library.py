@@ -82,7 +82,7 @@ def test_plans_made_in_workers_at_once_are_those_made_alone_to_the_last_bit(
 
 FORKED = """
 import os, sys, warnings
-from allocator.quiet import quiet
+from allocator.tables.files import quiet
 
 before = list(warnings.filters)
 with quiet(FutureWarning):

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 import allocator
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import NotSolved
 from allocator.mandate.ambiguity import TotalVariation, worst_case
 from allocator.mandate.mandate import untraded

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadMandate, Infeasible, OutOfTime
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.staged import trusting

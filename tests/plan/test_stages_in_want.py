@@ -13,7 +13,7 @@ import pytest
 import allocator.plan.release
 import allocator.plan.stages
 import allocator.program.decisions
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.display.staged import show_staged
 from allocator.errors import Infeasible, NotSolved
 from allocator.plan.release import released

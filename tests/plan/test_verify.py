@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance
 from tests.thin_books import RULES, SETS, random_book

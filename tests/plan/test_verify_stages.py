@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.plan.release import released
 from allocator.plan.stages import rebalance_in_stages
 from allocator.plan.stages_document import stages_document

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.book.trading import TradingSection
 from allocator.mandate.ambiguity import Ambiguity, Known, Worst
 from allocator.mandate.mandate import untraded
 from allocator.mandate.return_error import BoxError
@@ -17,6 +16,7 @@ from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.worth import Worth, worth
+from allocator.settings.settings import TradingSection
 from tests.books import book
 from tests.questions import SETS, Question, caps, question, random_question
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.commands.answer import error_document
 from allocator.display.refusal import show_refusal
 from allocator.errors import Infeasible

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book, from_frames
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible, NotSolved
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance

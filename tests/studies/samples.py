@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import StagedPlan, rebalance_in_stages

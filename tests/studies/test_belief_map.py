@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import allocator
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan

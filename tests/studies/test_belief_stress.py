@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import allocator
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate, NotSolved
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance

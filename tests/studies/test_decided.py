@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
-from allocator.book.shock import ShockSection
+from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.mandate.guarded import metric_of, set_of
 from allocator.mandate.polytopes import Hull, Wasserstein
@@ -23,6 +22,7 @@ from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
+from allocator.settings.stress import ShockSection
 from allocator.studies import decided
 from allocator.studies.effects import ShockEffect, effect
 from allocator.studies.shocked import shock_stress

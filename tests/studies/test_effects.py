@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
-from allocator.book.shock import ShockSection
+from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible
 from allocator.mandate.ambiguity import worst_case
 from allocator.mandate.mandate import untraded
@@ -19,6 +18,7 @@ from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from allocator.settings.stress import ShockSection
 from allocator.studies import decided
 from allocator.studies import effects as room
 from allocator.studies.effects import Told, effect, effects, unshocked

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.doubted import own_values
+from allocator.book.checks.stress import own_values
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of
 from allocator.studies import outcomes
@@ -52,7 +52,7 @@ def as_overrides(own: Book, values: Mapping[str, float]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["listed", "note", "reviewed"])
 def test_every_draw_is_the_book_read_with_its_parameters(name: str) -> None:
-    from allocator.book.folder import load
+    from allocator.book.loading import load
 
     own = sample(name)
     values = drawn(own)
@@ -71,7 +71,7 @@ def test_every_draw_is_the_book_read_with_its_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("key", ["model.token_reduction", "question.hazard", "horizon.announcement_share"])
 def test_one_parameter_alone_is_the_book_read_with_it(key: str) -> None:
-    from allocator.book.folder import load
+    from allocator.book.loading import load
 
     own = sample("note")
     at = drawn(own)[key]
@@ -83,7 +83,7 @@ def test_one_parameter_alone_is_the_book_read_with_it(key: str) -> None:
 
 
 def test_with_frailty_a_draw_of_labs_is_still_the_book_read_with_it() -> None:
-    from allocator.book.folder import load
+    from allocator.book.loading import load
 
     own = sample("note", "question.frailty=2.0")
     values = {key: at for key, at in drawn(own).items() if key.startswith("question.")}

@@ -12,7 +12,7 @@ import pytest
 from scipy.optimize import brentq
 
 from allocator.book.book import Book
-from allocator.book.folder import load
+from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.outlook.model import modelled
 from allocator.outlook.outlook import outlook_of

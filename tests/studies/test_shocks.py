@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.folder import load
-from allocator.book.shock import ShockSection
-from allocator.book.shocked import breaches_of_shock, days_after
+from allocator.book.checks.stress import breaches_of_shock, days_after
+from allocator.book.loading import load
 from allocator.mandate.ambiguity import TotalVariation
 from allocator.outlook.beliefs import moved_by, posterior
 from allocator.outlook.model import modelled, question_of, signals_of
 from allocator.outlook.outlook import outlook_of
 from allocator.outlook.question import Signal
+from allocator.settings.stress import ShockSection
 from allocator.studies.shocks import Shocked, shocked
 from allocator.studies.starter import named_in
 from tests.books import book

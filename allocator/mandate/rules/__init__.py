@@ -6,6 +6,8 @@ is what the certificate checks: it never sees a coefficient. A convex rule is th
 rows it has a `tangent` for each lawful direction.
 """
 
+from __future__ import annotations
+
 from allocator.mandate.rules.convex import ConvexRule as ConvexRule
 from allocator.mandate.rules.convex import LargestWeights as LargestWeights
 from allocator.mandate.rules.convex import VolatilityLimit as VolatilityLimit

@@ -1,0 +1,346 @@
+"""What the shocks of a book speak of must be there: names, labs, parameters, and claims before their verdicts.
+
+A shock is held to the same contracts as the book: its signals to those of `signals.csv`, its parameters to those of
+`[model]` and `[scenarios]`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import pandas as pd
+from pydantic import BaseModel
+
+from allocator.book.checks.question import PARAMETERS, breaches_of_signals
+from allocator.book.checks.rules import Tables, factor_names
+from allocator.errors import BadInput, Breach, did_you_mean, nearest
+from allocator.settings.reading import dotted, settings_from
+from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, ScenarioSection, Settings
+from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
+from allocator.settings.uncertainty import ModelSection
+
+BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
+MOVABLE = (*PARAMETERS, "capacity")
+"""Parameters of a scenario that a shock may change; its probability moves with what is learnt."""
+_FIRST_ROW = 10_000_000
+"""Where rows of a shock stand while they are looked at beside those of the table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """What a book has names for: risky `instruments`, `cash`, bucket `labels`, `factors`, `columns` of exposures.csv
+    that are filled for every name, and the signals so far.
+    """
+
+    settings: Settings
+    instruments: tuple[str, ...]
+    cash: frozenset[str]
+    labels: frozenset[str]
+    factors: tuple[str, ...]
+    columns: frozenset[str]
+    signals: pd.DataFrame | None
+
+
+def named(settings: Settings, tables: Tables) -> Named:
+    """The same of tables that are of their contracts; `exposures` must be there."""
+    exposures = tables["exposures"]
+    risky = exposures.loc[exposures["bucket"] != "cash"]
+    return Named(
+        settings,
+        tuple(map(str, risky["instrument"])),
+        frozenset(map(str, exposures.loc[exposures["bucket"] == "cash", "instrument"])),
+        frozenset(map(str, risky["bucket"])),
+        tuple(factor_names(tables)),
+        frozenset(str(name) for name in risky if risky[name].notna().all() or name == "tradable_from"),
+        tables.get("signals"),
+    )
+
+
+def breaches_of_shocks(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    """Every breach of every shock, and rules that stand on a shock that they cannot measure."""
+    yield from _rules(settings)
+    if "exposures" in tables:
+        there = named(settings, tables)
+        for name, shock in settings.shocks.items():
+            yield from breaches_of_shock(there, name, shock)
+
+
+def _said(column: str, value: object, rule: str, cure: str) -> Breach:
+    return Breach("book.toml", None, column, None if value is None else str(value), rule, cure)
+
+
+def _rules(settings: Settings) -> Iterator[Breach]:
+    for name in settings.mandate.max_stress_loss:
+        place, shock = dotted("mandate", "max_stress_loss", name), settings.shocks.get(name)
+        if shock is None:
+            near = nearest(name, settings.shocks)
+            cure = f"did you mean {near!r}?" if near else f"add [{dotted('shocks', name)}] with what it moves"
+            yield _said(place, name, "no such shock", cure)
+        elif shock.tells or shock.changes_model or not shock.moves_prices:
+            rule = "is a limit on what prices lose at once, and this shock does not move prices only"
+            yield _said(place, name, rule, "state a shock of market, factors, buckets or instruments alone")
+
+
+def breaches_of_shock(there: Named, name: str, shock: ShockSection) -> Iterator[Breach]:
+    """Everything in one shock that this book cannot carry."""
+    place = ("shocks", name)
+    yield from _moved(there, place, shock)
+    if shock.tells:
+        yield from _told(there, place, shock)
+    if shock.changes_model:
+        yield from _changed(there, place, shock)
+    if shock.delay_months is not None and "tradable_from" not in there.columns:
+        cure = "add the column to exposures.csv, or remove it"
+        yield _said(dotted(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
+    known = (*there.instruments, *BUCKETS, *there.settings.groups)
+    for one in shock.expect:
+        if one not in known:
+            yield _said(
+                dotted(*place, "expect", one), one, "no such instrument, bucket or group", did_you_mean(one, known)
+            )
+        elif one in ("adopter", "neutral") and one not in there.labels:  # the other two may be counted by shares
+            cure = "correct the labels of exposures.csv, or remove it"
+            yield _said(dotted(*place, "expect", one), one, "nothing in this book has this label", cure)
+
+
+def _moved(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+    for name in shock.buckets:
+        at = dotted(*place, "buckets", name)
+        if name == "cash":
+            yield _said(at, name, "cash does not move", "remove it")
+        elif name not in BUCKETS:
+            yield _said(at, name, "no such bucket", did_you_mean(name, BUCKETS))
+        elif name not in there.labels:
+            cure = "correct the labels of exposures.csv, or remove it"
+            yield _said(at, name, "nothing in this book has this label", cure)
+    for name in shock.instruments:
+        at = dotted(*place, "instruments", name)
+        if name in there.cash:
+            yield _said(at, name, "cash does not move", "remove it")
+        elif name not in there.instruments:
+            yield _said(at, name, "no such instrument in exposures.csv", did_you_mean(name, there.instruments))
+    for name in shock.factors:
+        if name not in there.factors:
+            cure = did_you_mean(name, there.factors) if there.factors else "add factors.csv with its exposures"
+            yield _said(dotted(*place, "factors", name), name, "no such factor in factors.csv", cure)
+
+
+def _told(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+    """The shock's signals are held to the contract of the table, beside its rows."""
+    if there.settings.question is None:
+        yield _said(dotted(*place), None, "tells something about a question, and there is no [question]",
+                    "add [question], or remove signals and silent_months")  # fmt: skip
+        return
+    own = rows_of(there.settings, there.signals, shock)
+    if own.empty:
+        if shock.signals:
+            cure = "name what they say next, or remove it"
+            yield _said(dotted(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
+        return
+    own.index = pd.RangeIndex(_FIRST_ROW, _FIRST_ROW + len(own))
+    both = own if there.signals is None or there.signals.empty else pd.concat([there.signals, own])
+    late = there.settings.book.model_copy(update={"as_of": max(own["date"]).date()})
+    settings = there.settings.model_copy(update={"book": late})
+    for breach in breaches_of_signals(settings, both, "book.toml"):
+        if breach.row is not None and breach.row >= _FIRST_ROW:
+            at = dotted(*place, "signals", *([breach.column] if breach.column else []))
+            yield _said(at, breach.value, breach.rule, breach.cure)
+
+
+def days_after(settings: Settings, months: float) -> dt.date:
+    """The day so many months after as_of, the next day at the soonest."""
+    return settings.book.as_of + dt.timedelta(days=max(1, ceil(months * DAYS_A_YEAR / 12 - 1e-9)))
+
+
+def rows_of(settings: Settings, signals: pd.DataFrame | None, shock: ShockSection) -> pd.DataFrame:
+    """The signals of a shock as rows of `signals.csv`, in date order; a claim by every lab is one by each that has
+    made none.
+    """
+    labs = settings.question.labs if settings.question is not None else {}
+    claimed = set() if signals is None else set(signals.loc[signals["kind"] == "claim", "source"])
+    rows = [
+        {
+            "date": pd.Timestamp(days_after(settings, one.after_months)),
+            "kind": one.kind,
+            "source": source,
+            "price_fall": one.price_fall,
+            "usage_growth": one.usage_growth,
+        }
+        for one in shock.signals
+        for source in ([lab for lab in labs if lab not in claimed] if one.source == EVERY_LAB else [one.source])
+    ]
+    made = pd.DataFrame(rows, columns=["date", "kind", "source", "price_fall", "usage_growth"])
+    for column in ("price_fall", "usage_growth"):
+        made[column] = made[column].astype("float64")
+    made["date"] = pd.to_datetime(made["date"])
+    return made.sort_values("date", kind="stable").reset_index(drop=True)
+
+
+def _changed(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+    settings = there.settings
+    if settings.model is None:
+        cure = "add [model], or remove model, scenarios and multiples"
+        yield _said(dotted(*place), None, "changes the efficiency model, and there is no [model]", cure)
+        return
+    unknown = False
+    for scenario, changes in shock.scenarios.items():
+        at = (*place, "scenarios", scenario)
+        if scenario != EVERY_SCENARIO and scenario not in settings.scenarios:
+            unknown = True
+            cure = did_you_mean(scenario, (*settings.scenarios, EVERY_SCENARIO))
+            yield _said(dotted(*at), scenario, "no such scenario", cure)
+        for key in changes:
+            if key not in MOVABLE:
+                unknown = True
+                yield _said(dotted(*at, key), key, "is no parameter that a shock changes", did_you_mean(key, MOVABLE))
+    if unknown:
+        return
+    try:
+        after(settings, shock)
+    except BadInput as error:
+        for breach in error.breaches:
+            yield _said(f"{dotted(*place)}.{breach.column}", breach.value, breach.rule, breach.cure)
+
+
+def after(settings: Settings, shock: ShockSection) -> Settings:
+    """The settings with the model and scenario parameters that a shock states.
+
+    Raises:
+        BadInput: a parameter is unknown or out of its range.
+    """
+    document = settings.model_dump(exclude_unset=True)
+    if shock.model:
+        document["model"] = document["model"] | shock.model
+    for name, scenario in document["scenarios"].items():
+        document["scenarios"][name] = scenario | shock.scenarios.get(EVERY_SCENARIO, {}) | shock.scenarios.get(name, {})
+        if shock.multiples is not None:
+            own = document["scenarios"][name]["multiple_compression"]
+            document["scenarios"][name]["multiple_compression"] = own + shock.multiples
+    return settings_from(document)
+
+
+# What `[stress.ranges]` must be: in order, lawful, of parameters that the book has, around the book's own values.
+#
+# A parameter is named by its key in `book.toml`, such as model.token_reduction or scenarios.NAME.usage_elasticity;
+# question.prior_generalizable, question.disclosure, question.hazard and question.background are those of
+# [question.ranges]: the prior of the answer, and one value that all labs share.
+#
+_TOPS = {"prior_generalizable": 1.0, "disclosure": 1.0, "hazard": 10.0, "background": 10.0}
+"""Of the question's ranges, as [question.ranges] has them; they begin above 0."""
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSection,
+    "horizon": HorizonSection,
+    "scenarios": ScenarioSection,
+}
+_HOLDS = 1e-9
+"""How far a value may be outside, relative to the end: a prior is a sum of probabilities."""
+
+
+def breaches_of_doubts(settings: Settings) -> Iterator[Breach]:
+    """Ranges out of order, beyond what is lawful, without the book's own value, or of what the book has not."""
+    ranges = settings.stress.ranges
+    if ranges is None:
+        return
+    for name in ranges.scenarios:
+        if name not in settings.scenarios:
+            cure = did_you_mean(name, settings.scenarios)
+            yield Breach(
+                "book.toml", None, dotted("stress", "ranges", "scenarios", name), name, "no such scenario", cure
+            )
+    for key, (low, high) in stated_ranges(settings).items():
+        rule, cure = _fault(settings, key, low, high)
+        if rule:
+            yield Breach("book.toml", None, _place(key), f"[{low:g}, {high:g}]", rule, cure)
+
+
+def breaches_of_own_values(settings: Settings) -> Iterator[Breach]:
+    """Ranges without the book's own value: what is stressed would then not surround what is believed.
+
+    Asked when the ranges are used, and not of every book: a what-if may move a parameter out of its range.
+    """
+    for key, (low, high) in stated_ranges(settings).items():
+        for own in own_values(settings, key):
+            if not low - _HOLDS * abs(low) <= own <= high + _HOLDS * abs(high):
+                rule, cure = f"does not hold the book's own {own:.10g}", "widen it to hold that, or correct the value"
+                yield Breach("book.toml", None, _place(key), f"[{low:g}, {high:g}]", rule, cure)
+                break
+
+
+def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
+    """What [stress.ranges] states, by the key of the parameter such as model.token_reduction."""
+    ranges = settings.stress.ranges
+    if ranges is None:
+        return {}
+    found = {}
+    for name, pair in ranges.model_dump(exclude={"scenarios"}, exclude_none=True).items():
+        room = "model" if name in ModelSection.model_fields else "question" if name in _TOPS else "horizon"
+        found[f"{room}.{name}"] = (pair[0], pair[1])
+    for scenario, own in ranges.scenarios.items():
+        if scenario in settings.scenarios:  # a stranger is refused by itself
+            for name, pair in own.model_dump(exclude_none=True).items():
+                found[f"scenarios.{scenario}.{name}"] = (pair[0], pair[1])
+    return found
+
+
+def own_values(settings: Settings, key: str) -> tuple[float, ...]:
+    """What the book itself says of a parameter: one number, or one a lab; none where it says nothing."""
+    room, _, name = key.partition(".")
+    if key == "question.prior_generalizable":
+        prior = sum(one.probability for one in settings.scenarios.values() if one.hypothesis == "generalizable")
+        return (float(prior),) if settings.question is not None else ()
+    if room == "question":
+        labs = settings.question.labs.values() if settings.question is not None else ()
+        return tuple(float(getattr(lab, name)) for lab in labs)
+    section: BaseModel | None = {"model": settings.model, "horizon": settings.horizon}.get(room)
+    if room == "scenarios":
+        scenario, _, name = name.rpartition(".")
+        section = settings.scenarios[scenario]
+    value = None if section is None else getattr(section, name)
+    return () if value is None else (float(value),)
+
+
+def lawful(key: str) -> tuple[float, float, bool, bool]:
+    """Lowest and highest value that the contract allows, and whether each of these ends is itself out of bounds."""
+    room, _, name = key.partition(".")
+    if room == "question":
+        return 0.0, _TOPS[name], True, True
+    model = _SECTIONS[room]
+    name = name.rpartition(".")[2]
+    low, high, above, below = float("-inf"), float("inf"), False, False
+    schema = model.model_json_schema()["properties"][name]
+    for part in (schema, *schema.get("anyOf", ())):
+        low = part.get("minimum", part.get("exclusiveMinimum", low))
+        high = part.get("maximum", part.get("exclusiveMaximum", high))
+        above |= "exclusiveMinimum" in part
+        below |= "exclusiveMaximum" in part
+    return float(low), float(high), above, below
+
+
+def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, str]:
+    """What is wrong with one range, and the cure; nothing where it is sound."""
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):
+        return "must be two finite numbers", "write for example [0.4, 1.5]"
+    if low > high:
+        return "must be [lowest, highest]", f"write the lowest first: [{high:g}, {low:g}]"
+    least, most, above, below = lawful(key)
+    if low < least or high > most or (above and low == least) or (below and high == most):
+        words = (f"{'above' if above else 'at least'} {least:g}", f"{'below' if below else 'at most'} {most:g}")
+        return f"must be {words[0]} and {words[1]}, at both ends", "bring it inside"
+    room = key.partition(".")[0]
+    if room == "question" and settings.question is None:
+        return "has no effect without [question]", "add [question], or remove the range"
+    if room in ("model", "scenarios") and settings.model is None:
+        return "has no effect without [model]", "add [model], or remove the range"
+    return "", ""
+
+
+def _place(key: str) -> str:
+    """The key as [stress.ranges] writes it: its section is not said there, but of a scenario."""
+    room, _, name = key.partition(".")
+    if room != "scenarios":
+        return dotted("stress", "ranges", name)
+    scenario, _, name = name.rpartition(".")
+    return dotted("stress", "ranges", "scenarios", scenario, name)

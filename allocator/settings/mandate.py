@@ -1,0 +1,247 @@
+"""The `[mandate]` section of `book.toml`: the objective, the rules, and which of the rules may give way.
+
+Limits are fractions of the account's value after the trades, unless a key says otherwise. A rule is named by its key
+under `[mandate]`, as after --set: `max_turnover`, `weights.NVDA`, `exposures.beta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from allocator.settings.fields import Fraction, NonNegative, Positive, Section
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Return = Annotated[float, Field(ge=-1, le=10, allow_inf_nan=False)]
+"""A simple return; -1 loses all, 10 is +1000 %."""
+Tier = Annotated[int, Field(ge=1, le=9)]
+_TIER = {"type": "integer", "minimum": 1, "maximum": 9}
+
+
+def _in_order(low: float | None, high: float | None) -> None:
+    if low is None and high is None:
+        raise ValueError("states neither min nor max; add one of them, or remove the section")
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"min = {low:g} is above max = {high:g}; lower min or raise max")
+
+
+class Range(Section):
+    """A floor and a cap, as fractions of the account's value after the trades."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    min: Fraction | None = None
+    max: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> Range:
+        _in_order(self.min, self.max)
+        return self
+
+
+class ExposureRange(Section):
+    """A floor and a cap of the sum of weight x column, in the column's own unit; cash counts 0."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    min: Number | None = None
+    max: Number | None = None
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> ExposureRange:
+        _in_order(self.min, self.max)
+        return self
+
+
+class RatioRange(Section):
+    """The weight of `group` in terms of the weight of `to`: at least `min` and at most `max` times as much."""
+
+    group: str = Field(description="a bucket, or a user group of [groups]")
+    to: str = Field(description="another bucket or user group")
+    min: NonNegative | None = Field(default=None, le=1e6, description="group is at least this many times to")
+    max: Positive | None = Field(default=None, le=1e6, description="group is at most this many times to")
+
+    @model_validator(mode="after")
+    def _compares_two(self) -> RatioRange:
+        _in_order(self.min, self.max)
+        if self.group == self.to:
+            raise ValueError(f"compares '{self.group}' with itself; name another bucket or group in to")
+        return self
+
+
+class Largest(Section):
+    """A cap of the largest names together, whichever they turn out to be."""
+
+    count: int = Field(ge=1, le=100_000, description="how many of the largest names, cash not among them")
+    max: Fraction = Field(description="their weights together, at most")
+
+
+def flat_tiers(tiers: object) -> object:
+    """Tiers by one dotted key a rule; a nested table (`weights.NVDA = 2`) says the same as a quoted key."""
+    if not isinstance(tiers, Mapping):
+        return tiers
+    flat: dict[str, object] = {}
+    for key, tier in _leaves(tiers):
+        if key in flat:
+            raise ValueError(f"'{key}' has a tier twice; keep one of them")
+        flat[key] = tier
+    return flat
+
+
+def _leaves(tiers: Mapping[Any, object], above: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    for key, value in tiers.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*above, str(key)))
+        else:
+            yield rule_name(*above, str(key)), value
+
+
+def rule_name(*parts: str) -> str:
+    """One name a rule, however it was quoted: `weights."BRK.B"` is `weights.BRK.B`, for no kind of rule has a point."""
+    kind, point, name = ".".join(parts).partition(".")
+    return kind.strip("\"'") + point + name.strip("\"'")
+
+
+Tiers = Annotated[
+    dict[str, Tier],
+    BeforeValidator(flat_tiers),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [_TIER, {"type": "object", "additionalProperties": {"anyOf": [_TIER, {"type": "object"}]}}]
+            },
+        }
+    ),
+]
+
+
+class MandateSection(Section):
+    """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
+
+    objective: Literal[
+        "return_minus_risk",
+        "minimum_variance",
+        "log",
+        "crra",
+        "return",
+        "mixture_variance",
+        "mean_cvar",
+        "regret",
+        "regret_ex_ante",
+    ] = Field(
+        default="return_minus_risk",
+        description="return_minus_risk: maximise worst-case return - risk_aversion * variance - costs; "
+        "minimum_variance: only minimise the variance; log, crra, return: the worst-case expected utility of the "
+        "final wealth, deciding again at horizon.reviews; mean_cvar: expected loss and CVaR on draws, with reviews "
+        "nested at every one; regret: what hindsight would have earned more, with reviews at the end alone, which is "
+        "not time-consistent; for one decision: mixture_variance: return - risk_aversion * (variance within and "
+        "between scenarios); regret_ex_ante: what knowing the probabilities would earn more",
+    )
+    risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
+    relative_risk_aversion: Positive | None = Field(
+        default=None, le=50, description="of objective crra; 1 is objective log"
+    )
+    cvar_level: float = Field(
+        default=0.95, gt=0, lt=1, description="of objective mean_cvar: CVaR is the mean loss beyond this quantile"
+    )
+    cvar_weight: Fraction = Field(
+        default=0.5, description="of objective mean_cvar: 1 is CVaR alone, 0 the expected loss alone"
+    )
+    draws: int = Field(
+        default=500, ge=2, multiple_of=2, description="of objective mean_cvar: by scenario, each with its mirror image"
+    )
+    step_risk: NonNegative = Field(
+        default=0.0, le=10, description="of objective return: charge per unit of volatility between decisions"
+    )
+    max_weight: Fraction | None = Field(
+        default=None, description="cap of every instrument but cash, unless its own range says otherwise"
+    )
+    max_issuer_weight: Fraction | None = Field(
+        default=None, description="cap of every issuer's instruments together, unless its own range says otherwise"
+    )
+    min_cash: Fraction = Field(default=0.0, description="cash left after trades and costs, at least")
+    max_cash: Fraction = Field(default=1.0, description="cash left after trades and costs, at most")
+    max_turnover: Fraction | None = Field(
+        default=None,
+        description="one-way: the larger of purchases and sales, as a fraction of the account before trading",
+    )
+    max_participation: Positive | None = Field(
+        default=None, le=10, description="traded in each name, as a multiple of its average daily volume, at most"
+    )
+    min_expected_return: Return | None = Field(
+        default=None,
+        description="expected return over the horizon after costs, under the stated probabilities",
+    )
+    min_worst_scenario_return: Return | None = Field(
+        default=None, description="return over the horizon after costs in every scenario, at least"
+    )
+    min_worst_case_return: Return | None = Field(
+        default=None, description="worst case over the probabilities of [robust], after costs, at least"
+    )
+    min_worst_case_active_return: Return | None = Field(
+        default=None, description="the same, of the return over that of benchmark.csv"
+    )
+    max_volatility: Positive | None = Field(
+        default=None, le=3, description="annual volatility within a scenario, at most"
+    )
+    max_tracking_error: Positive | None = Field(
+        default=None, le=3, description="annual volatility of the difference from benchmark.csv, at most"
+    )
+    largest: Largest | None = Field(default=None, description="cap of the largest names together")
+    locked: list[str] = Field(default_factory=list, description="names that are not traded at all")
+    forbidden: list[str] = Field(default_factory=list, description="names of which nothing is left after the trades")
+    weights: dict[str, Range] = Field(default_factory=dict, description="range by instrument")
+    issuers: dict[str, Range] = Field(default_factory=dict, description="range by issuer")
+    buckets: dict[str, Range] = Field(
+        default_factory=dict,
+        description="range by bucket; efficiency and capital_intensity count the numeric shares of exposures.csv",
+    )
+    groups: dict[str, Range] = Field(default_factory=dict, description="range by user group of [groups]")
+    ratios: dict[str, RatioRange] = Field(default_factory=dict, description="one bucket or group in terms of another")
+    exposures: dict[str, ExposureRange] = Field(
+        default_factory=dict,
+        description="range of the sum of weight x column, by numeric column of exposures.csv or factors.csv",
+    )
+    max_stress_loss: dict[str, Fraction] = Field(
+        default_factory=dict, description="loss under a shock of [shocks], costs included, at most; by shock"
+    )
+    tiers: Tiers = Field(
+        default_factory=dict,
+        description="rules that may give way, by key under [mandate]: 9 gives way first, 1 last; others are hard",
+    )
+
+
+UTILITIES = ("log", "crra", "return")
+"""Objectives that are a utility of the final wealth: their mean, and its worst case, nest by themselves."""
+ONE_DECISION = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
+"""Objectives of another kind that the same program solves for one decision."""
+REVIEWED = (*UTILITIES, "mean_cvar", "regret")
+"""Objectives that reviews may follow: CVaR nested at every node, regret at the leaves alone."""
+MOST_SCENARIOS = 6
+"""Of regret_ex_ante: with more, the corners of a set are too many to look at one by one."""
+NO_RULES = (
+    "objective",
+    "risk_aversion",
+    "relative_risk_aversion",
+    "cvar_level",
+    "cvar_weight",
+    "draws",
+    "step_risk",
+    "tiers",
+)
+ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
+"""Rules that cannot give way; tradable_from stands in exposures.csv."""
+
+
+def rules_of(mandate: MandateSection) -> tuple[str, ...]:
+    """The names of the rules that a mandate states, in the order of its keys."""
+    names: list[str] = []
+    for key in MandateSection.model_fields:
+        value = getattr(mandate, key)
+        if key in NO_RULES or key not in mandate.model_fields_set or value in (None, []):
+            continue
+        names += [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
+    return tuple(names)

@@ -1,0 +1,377 @@
+"""`book.toml` as frozen pydantic models: every key with its unit and range, unknown keys refused by name.
+
+`read_settings` turns text into `Settings` or raises `BadInput` with all breaches, each with the line it stands on.
+The JSON Schema that editors use is made from the same models (`allocator schema book`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from allocator.errors import BadInput, Breach, did_you_mean, nearest
+from allocator.settings.mandate import ONE_DECISION, UTILITIES, flat_tiers, rule_name
+from allocator.settings.settings import Settings
+from allocator.settings.uncertainty import NEEDED, SCHEDULED
+
+# Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
+#
+_PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
+_NO_ERROR = (None, "none", 0)
+Key = tuple[str, str]
+
+
+def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Keys that are written and that nobody reads: each with the keys that make it idle, and these in words."""
+    risk, mandate, robust = (
+        section if isinstance(section := document.get(name), Mapping) else {} for name in ("risk", "mandate", "robust")
+    )
+    source, method = risk.get("source", "exposures"), risk.get("method", "auto")
+    late = risk.get("late_listings", "refuse")
+    own = ("risk", "source")
+    for key in risk:
+        if source in ("exposures", "covariance") and key in (*_PRICE_KEYS, "factors"):
+            yield ("risk", key), [own], f"source = '{source}'"
+        elif key == "market_volatility" and source == "covariance":
+            yield ("risk", key), [own], "source = 'covariance'"
+        elif key == "market_volatility" and source == "prices" and late in ("refuse", "shorten_window"):
+            words = f"source = 'prices' and late_listings = '{late}'"
+            yield ("risk", key), [own, ("risk", "late_listings")], words
+        elif key == "factors" and source == "prices" and method == "ledoit_wolf":
+            yield ("risk", key), [("risk", "method")], "method = 'ledoit_wolf'"
+    if mandate.get("objective") == "minimum_variance":
+        idle = [("mandate", "risk_aversion")] if "risk_aversion" in mandate else []
+        idle += [("robust", key) for key in ("return_error", "return_error_size") if robust.get(key) not in _NO_ERROR]
+        trading = section if isinstance(section := document.get("trading"), Mapping) else {}
+        idle += [("trading", key) for key in ("min_gain_bps", "min_share", "cost_factor") if key in trading]
+        for place in idle:
+            yield place, [("mandate", "objective")], "objective = 'minimum_variance'"
+    elif robust.get("return_error") == "none" and robust.get("return_error_size") not in _NO_ERROR:
+        yield ("robust", "return_error_size"), [("robust", "return_error")], "return_error = 'none'"
+    horizon = section if isinstance(section := document.get("horizon"), Mapping) else {}
+    if "months" in horizon and "until" in horizon:
+        yield ("horizon", "months"), [("horizon", "until")], "until, the day that the horizon ends"
+    yield from _idle_wishes(document, mandate)
+    yield from _idle_reach(robust)
+
+
+def _idle_wishes(document: Mapping[str, Any], mandate: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Keys that belong to another objective than the one that is stated."""
+    objective = mandate.get("objective", "return_minus_risk")
+    idle = [("mandate", "relative_risk_aversion")] if objective != "crra" else []
+    idle += [("mandate", "step_risk")] if objective != "return" else []
+    if objective != "mean_cvar":
+        idle += [("mandate", key) for key in ("cvar_level", "cvar_weight", "draws")]
+    if objective in UTILITIES + ONE_DECISION:
+        idle += [("mandate", "risk_aversion")] if objective != "mixture_variance" else []
+        idle += [("trading", "min_share"), ("trading", "cost_factor")]
+    for section, key in idle:
+        there = document.get(section)
+        if isinstance(there, Mapping) and key in there:
+            yield (section, key), [("mandate", "objective")], f"objective = '{objective}'"
+
+
+def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Of what says how far a set reaches, all that the set or the schedule leaves without a meaning."""
+    kind, schedule = str(robust.get("set", "none")), robust.get("schedule", "fixed")
+    stated = [key for key, nothing in (("radius", 0), ("schedule", "fixed"), ("caution", None))
+              if robust.get(key, nothing) != nothing]  # fmt: skip
+    own = NEEDED.get(kind, ("", ""))[0]
+    read = ("radius",) if kind == "wasserstein" else ()
+    unread = [key for key, _ in NEEDED.values() if key != own and robust.get(key)]
+    if kind not in SCHEDULED:
+        unread += [key for key in stated if key not in read]
+    for key in unread:
+        yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
+    if kind not in SCHEDULED:
+        return
+    if schedule != "caution" and "caution" in stated:
+        yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"
+    elif schedule in ("caution", "corners") and "radius" in stated:
+        yield ("robust", "radius"), [("robust", "schedule")], f"schedule = '{schedule}'"
+
+
+class _BookSchema(GenerateJsonSchema):
+    """TOML has no null, and a key is its own title."""
+
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if made.get("default", ...) is None:
+            made.pop("default")
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+def settings_schema() -> dict[str, Any]:
+    """The JSON Schema of `book.toml`, made from the models: what `schemas/book.schema.json` holds."""
+    made = Settings.model_json_schema(schema_generator=_BookSchema)
+    return {"$schema": _BookSchema.schema_dialect} | made | {"title": "Book"}
+
+
+def read_settings(
+    text: str, *, source: str = "book.toml", overrides: Sequence[str] = (), as_of: dt.date | None = None
+) -> Settings:
+    """Read `book.toml`'s text, then `--set` overrides (`'mandate.max_weight=0.2'`) and the as-of date, in that order.
+
+    Raises:
+        BadInput: the text is not TOML, or keys or values are not of the contract; all breaches at once.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput([_not_toml(str(error), text, source)]) from None
+    _flatten_tiers(document)
+    breaches = [breach for item in overrides if (breach := _override(document, item))]
+    if as_of is not None and isinstance(book := document.setdefault("book", {}), dict):
+        book["as_of"] = as_of
+        _let_pass(document, as_of)
+    _set_aside(document, {_key(item.partition("=")[0]) for item in overrides})
+    if breaches:
+        raise BadInput(breaches)
+    try:
+        return settings_from(document, source=source)
+    except BadInput as error:
+        found = placed(error.breaches, text, overrides, source=source)
+        if as_of is not None:  # it came from the caller, whatever the file says
+            found = [replace(one, table="--as-of", row=None) if one.column == "book.as_of" else one for one in found]
+        raise BadInput(found) from None
+
+
+def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
+    """Reviews that an as-of date from outside has passed, or stands on, are decided: they are left out."""
+    horizon = document.get("horizon")
+    if isinstance(horizon, dict) and isinstance(reviews := horizon.get("reviews"), list):
+        # a datetime is a date to Python; it is left for the contract to refuse
+        horizon["reviews"] = [day for day in reviews if type(day) is not dt.date or day > as_of]
+
+
+def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:
+    """Leave out what the file says and a what-if made idle: --set can replace a key, and not remove one."""
+    for key, because, _ in list(idle_keys(document)):
+        if key not in set_keys and any(reason in set_keys for reason in because):
+            del document[key[0]][key[1]]
+
+
+def _not_toml(error: str, text: str, source: str) -> Breach:
+    """What the parser said, its position once, and the cure by what stands there."""
+    message, _, position = error.partition(" (at ")
+    place = re.match(r"line (\d+), column (\d+)", position)
+    lines = text.splitlines()
+    row = int(place[1]) if place else len(lines) or None
+    line = lines[row - 1] if row is not None and row <= len(lines) else ""
+    return Breach(source, row, None, None, f"is not valid TOML: {message}", _toml_cure(message, line))
+
+
+_TOML_CURES = {
+    "it is there twice: merge the two": (
+        "Cannot declare", "Cannot overwrite", "Cannot redefine", "Cannot mutate", "Duplicate"
+    ),
+    "close the bracket, in this line or above": ("Unclosed", "Expected ']'", "Expected ']]'", "Expected '}'"),
+    "close the quote, in this line or above": (
+        "Unterminated", r"Illegal character '\n'", 'Expected "', "Expected '\"'"
+    ),
+}  # fmt: skip
+"""By how the parser's words begin."""
+
+
+def _toml_cure(message: str, line: str) -> str:
+    value = line.partition("=")[2].partition("#")[0].strip()
+    if found := re.fullmatch(r"([+-]?\d+)(?:[.,](\d+))?\s*%", value):
+        return f"write {float(f'{found[1]}.{found[2] or 0}') / 100:.10g}"
+    if found := re.fullmatch(r"([+-]?\d+),(\d+)", value):
+        return f"write {found[1]}.{found[2]}"
+    if found := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", value):
+        return f"write {found[3]}-{int(found[2]):02d}-{int(found[1]):02d}"
+    known = (cure for cure, beginnings in _TOML_CURES.items() if message.startswith(beginnings))
+    return next(known, 'correct the line; text needs "quotes"')
+
+
+def placed(
+    breaches: Iterable[Breach], text: str, overrides: Sequence[str] = (), *, source: str = "book.toml"
+) -> list[Breach]:
+    """Breaches of `book.toml` with the line of its text, or the --set, that they come from; others as they are."""
+    lines = _line_numbers(text)
+    set_keys = [_key(item.partition("=")[0]) for item in overrides]
+    return [
+        _placed(breach, lines, set_keys) if breach.table == source and breach.column else breach for breach in breaches
+    ]
+
+
+def _placed(breach: Breach, lines: Mapping[tuple[str, ...], int], set_keys: Sequence[tuple[str, ...]]) -> Breach:
+    place = _key(breach.column or "")
+    if any(key[: len(place)] == place or place[: len(key)] == key for key in set_keys):
+        return replace(breach, table="--set", row=None)
+    row = next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), None)
+    return replace(breach, row=row)
+
+
+def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> Settings:
+    """Hold a nested mapping to the contract of `book.toml`.
+
+    Raises:
+        BadInput: all breaches at once.
+    """
+    try:
+        return Settings.model_validate(dict(document))
+    except ValidationError as error:
+        raise BadInput([_breach(item, source) for item in error.errors()]) from None
+
+
+def _override(document: dict[str, Any], item: str) -> Breach | None:
+    key, equals, value = item.partition("=")
+    path = _key(key)
+    if not equals or not _DOTTED.fullmatch(key.strip()):
+        return Breach(
+            "--set", None, None, item, "must be section.key=value", "write for example mandate.max_weight=0.2"
+        )
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word such as robust.set=kl is meant as text
+    place = document
+    for part in path[:-1]:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            return Breach("--set", None, key, item, f"{part!r} is a value, not a section", "shorten the dotted name")
+    place[path[-1]] = parsed
+    return None
+
+
+_NAME = r"""("[^"]+"|'[^']+'|[^."'=]+)"""
+_DOTTED = re.compile(rf"{_NAME}(\.{_NAME})*")
+_CURES = {
+    "missing": "add it",
+    "float_type": "write a number without quotes",
+    "int_type": "write a whole number without quotes",
+    "string_type": "write text in quotes",
+    "date_type": "write a date as 2026-11-20, without quotes or a time",
+    "finite_number": "write a finite number",
+    "list_type": 'write for example ["NVDA", "AVGO"]',
+    "dict_type": "write a [section] with keys",
+    "model_type": "write a [section] with keys",
+    "string_pattern_mismatch": "write three capital letters, such as USD",
+    "greater_than_equal": "raise it into the range",
+    "greater_than": "raise it into the range",
+    "too_short": "add at least one, for example [scenarios.base] with probability = 1.0",
+    "string_too_short": "write something",
+    "group": 'write for example ["NVDA", "AVGO"], or a [groups.NAME] section with NVDA = 0.5',
+}
+
+
+def _breach(item: Any, source: str) -> Breach:
+    place = tuple(str(part) for part in item["loc"])
+    if place[0] in ("groups", "tables"):
+        place = place[:2] + place[3:]  # without the kind of group or table, which the user did not write
+    value = item.get("input")
+    shown = None if isinstance(value, dict | list) else str(value)
+    cure = _CURES.get(item["type"], "correct it")
+    rule = re.sub(r"^\w+ should ", "must ", item["msg"])
+    if item["type"] == "extra_forbidden":
+        rule, cure = "unknown key", _key_cure(place)
+    elif item["type"] in ("dict_type", "model_type"):
+        rule = "must be a section with keys"
+    elif place == ("risk",) and item["type"] == "missing":
+        rule, shown, cure = "is required", None, "add [risk] with source and market_volatility"
+    elif item["type"] == "missing":
+        rule, shown = "is required", None
+    elif item["type"] == "value_error":
+        (rule, _, own), shown = str(item["ctx"]["error"]).partition("; "), None
+        cure = own or cure
+    elif item["type"] == "literal_error":
+        rule, cure = f"must be one of {item['ctx']['expected']}", did_you_mean(str(value), _choices(item))
+    elif item["type"] in ("less_than_equal", "less_than"):
+        limit = item["ctx"].get("le", item["ctx"].get("lt"))
+        rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
+        percent = isinstance(value, int | float) and limit == 1 and 2 < value <= 100
+        cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
+    return Breach(source, None, dotted(*place), shown, rule, cure)
+
+
+def dotted(*parts: str) -> str:
+    """A key as TOML and --set want it: a name with a point, such as BRK.B, in quotes."""
+    return ".".join(f'"{part}"' if "." in part else part for part in parts)
+
+
+def _key_cure(place: Sequence[str]) -> str:
+    """The nearest key of the section; else the section that has a key of this name."""
+    siblings = _known_keys(place[:-1])
+    if nearest(place[-1], siblings) is None:
+        sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
+        elsewhere = {(name, key) for name in sections for key in _known_keys([name])}
+        meant = nearest(place[-1], {key for _, key in elsewhere})
+        if found := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
+            return f"did you mean {' or '.join(map(repr, found))}?"
+    return did_you_mean(place[-1], siblings)
+
+
+def _choices(item: Any) -> list[str]:
+    return re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
+
+
+def _known_keys(place: Sequence[str]) -> list[str]:
+    """The keys that a section knows; follows the models down `place`, stepping over user-chosen names."""
+    model: type[BaseModel] | None = Settings
+    for part in place:
+        field = model.model_fields.get(part) if model is not None else None
+        if field is not None:  # else a user-chosen name, such as a scenario's
+            model = next(iter(_models_in(field.annotation)), None)
+    return list(model.model_fields) if model is not None else []
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The section inside an annotation such as `dict[str, Range]` or `QuestionSection | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
+    """Where each dotted key stands in the text (plain sections and keys, which is what a book uses)."""
+    lines: dict[tuple[str, ...], int] = {}
+    section: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[?([^\]]+)\]", line):
+            section = _parts(header.group(1))
+            lines.setdefault(section, number)
+        elif key := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
+            lines.setdefault(_one_tier(section + _parts(key.group(1))), number)
+    return lines
+
+
+def _key(dotted: str) -> tuple[str, ...]:
+    """The parts of a dotted key; the name of a rule that has a tier is one part."""
+    return _one_tier(_parts(dotted))
+
+
+def _one_tier(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return (*_TIERS, rule_name(*parts[2:])) if parts[:2] == _TIERS and len(parts) > len(_TIERS) else parts
+
+
+_TIERS = ("mandate", "tiers")
+
+
+def _flatten_tiers(document: dict[str, Any]) -> None:
+    """One key a rule before any --set, so that a what-if replaces the tier however the file writes it."""
+    mandate = document.get("mandate")
+    if isinstance(mandate, dict) and "tiers" in mandate:
+        with suppress(ValueError):  # a tier twice, which the contract refuses
+            mandate["tiers"] = flat_tiers(mandate["tiers"])
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in re.findall(r'"[^"]*"|\'[^\']*\'|[^.]+', dotted.strip()))

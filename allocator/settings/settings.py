@@ -1,0 +1,304 @@
+"""`book.toml`, section by section, as frozen pydantic models: every key with its unit and range."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, Section
+from allocator.settings.mandate import ONE_DECISION, UTILITIES, MandateSection
+from allocator.settings.mandate import Range as Range  # noqa: PLC0414  # the mandate reads it from here
+from allocator.settings.stress import ShockSection, StressSection
+from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection
+
+Parameters = dict[str, Any]
+"""What a plugin is given, as the book writes it; what it means is the plugin's to say."""
+
+
+class PluginsSection(Section):
+    """What other packages add: `[plugins.rules.NAME]` and so on, NAME being theirs, with the parameters it is given."""
+
+    rules: dict[str, Parameters] = Field(default_factory=dict, description="rules, kept and proved like our own")
+    objectives: dict[str, Parameters] = Field(
+        default_factory=dict, description="what the objective charges for holding a name, beside its own terms"
+    )
+    models: dict[str, Parameters] = Field(
+        default_factory=dict, description="one model that makes scenario returns, in the place of [model]"
+    )
+    exporters: dict[str, Parameters] = Field(
+        default_factory=dict, description="parameters of exporters, which `rebalance --export NAME` runs"
+    )
+
+    @model_validator(mode="after")
+    def _one_model(self) -> PluginsSection:
+        if len(self.models) > 1:
+            raise ValueError(f"has {len(self.models)} models, and returns can be made by one; keep one of them")
+        return self
+
+
+# The sections of `book.toml` about trades: what they cost, when they are worth it, how they become whole lots.
+#
+
+
+class CostsSection(Section):
+    """Trading costs: commission plus half the quoted spread, and what a large trade moves the price by.
+
+    Trading the value v of a name also costs impact x daily volatility x v x sqrt(v / average daily volume in money).
+    """
+
+    commission_bps: BasisPoints = Field(default=0.0, description="of the traded value, each way")
+    spread_bps: BasisPoints = Field(
+        default=0.0, description="full quoted spread where exposures.csv has no spread_bps; half of it is paid each way"
+    )
+    impact: NonNegative = Field(
+        default=0.0, le=10, description="coefficient of the square-root impact; above 0 wants average_daily_volume"
+    )
+    ticket: NonNegative = Field(
+        default=0.0, description="money for each order, in the book's currency; told beside the costs, not optimised"
+    )
+
+
+class TradingSection(Section):
+    """When trading is worth it."""
+
+    min_gain_bps: BasisPoints = Field(default=0.0, description="no trade unless the whole lots gain more than this")
+    min_share: Fraction | None = Field(
+        default=None,
+        description="no trade unless it gains in this share of plausible beliefs and costs; by default 0.5 where "
+        "[robust] guards against nothing, else 0: an insurance pays in few of the beliefs that it guards against",
+    )
+    cost_factor: float = Field(
+        default=2.0, ge=1, le=10, allow_inf_nan=False, description="costs may be off by this factor, either way"
+    )
+    indifference_bps: NonNegative = Field(
+        default=0.0, le=100, description="among plans within this of the best, the one that trades least"
+    )
+
+
+class LotsSection(Section):
+    """How targets become whole lots."""
+
+    min_trade: NonNegative = Field(default=0.0, description="smallest order, in the book's currency")
+    time_limit_seconds: Positive | None = Field(
+        default=None,
+        le=3600,
+        description="for the search; by default work alone ends it, so that every machine finds the same lots",
+    )
+
+
+DAYS_A_YEAR = 365.25
+
+
+class BookSection(Section):
+    """What the book is called, in which currency it is valued, and on which day it speaks."""
+
+    name: str = Field(min_length=1)
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code, such as USD")
+    as_of: Day = Field(description="the day on which the book speaks; no row of any table may be later")
+
+
+class HorizonSection(Section):
+    """How far the scenario returns look, and when it is decided again on the way."""
+
+    months: float = Field(default=12.0, gt=0, le=600, description="length of the horizon that returns are quoted over")
+    until: Day | None = Field(
+        default=None, description="the day that the horizon ends, instead of months: it then stays as as_of moves on"
+    )
+    reviews: list[Day] = Field(
+        default_factory=list, description="days on which it is decided again, with what is known by then; wants until"
+    )
+    announcement_share: Fraction | None = Field(
+        default=None,
+        description="part of the re-pricing that happens with the news, before anyone can trade; needed once the "
+        "market's probabilities are older than as_of, and with reviews",
+    )
+
+    @model_validator(mode="after")
+    def _reviews_in_order(self) -> HorizonSection:
+        if self.reviews and self.until is None:
+            raise ValueError(
+                "reviews need a horizon that stays where it is; write until = the day it ends, instead of months"
+            )
+        if self.reviews != sorted(set(self.reviews)):
+            raise ValueError("reviews must be in date order, each once; sort them")
+        return self
+
+
+class ScenarioSection(Section):
+    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
+
+    probability: Fraction
+    hypothesis: str | None = Field(default=None, description="generalizable or proprietary, or your own word")
+    demand: str | None = Field(default=None, description="demand regime: jevons or compression, or your own word")
+    note: str | None = None
+    replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
+    pass_through: NonNegative | None = Field(
+        default=None, le=3, description="log share of the token saving that reaches prices; above 1 is a price war"
+    )
+    usage_elasticity: NonNegative | None = Field(default=None, le=10, description="tasks = price^-elasticity")
+    training_elasticity: float | None = Field(
+        default=None, ge=0, le=5, allow_inf_nan=False, description="of training spend; 0 saves it all, 1 re-invests all"
+    )
+    multiple_compression: float | None = Field(
+        default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
+    )
+    capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
+
+
+class RiskSection(Section):
+    """Where the covariance within a scenario comes from, always kept as factors plus a diagonal."""
+
+    source: Literal["exposures", "prices", "covariance"] = Field(
+        default="exposures",
+        description="exposures: beta and idiosyncratic volatility; prices: price history, each in its own currency, so "
+        "that currency moves are not in it; covariance: covariance.csv",
+    )
+    market_volatility: Positive | None = Field(
+        default=None, le=3, description="annual volatility of the market factor; needed where beta is used"
+    )
+    window_rows: int | None = Field(default=None, ge=20, description="price rows used, counted back from as_of")
+    periods_per_year: Positive | None = Field(
+        default=None, le=400, description="rows of prices.csv in a year: 252 daily, 52 weekly, 12 monthly"
+    )
+    max_age_days: int = Field(
+        default=31, ge=0, le=36500, description="days that the last price used may be older than as_of"
+    )
+    after_as_of: Literal["refuse", "cut"] = Field(
+        default="refuse", description="price rows later than as_of: refuse them, or leave them out"
+    )
+    blanks: Literal["refuse", "drop_rows"] = Field(
+        default="refuse", description="a blank after a name's first price: refuse it, or leave out that whole row"
+    )
+    late_listings: Literal["refuse", "shorten_window", "beta"] = Field(
+        default="refuse",
+        description="a name listed inside the window: refuse, start the window at the last listing, "
+        "or take that name's risk from beta and idiosyncratic volatility",
+    )
+    method: Literal["auto", "ledoit_wolf", "statistical_factors"] = Field(
+        default="auto",
+        description="auto: Ledoit-Wolf, or statistical factors when instruments exceed half the rows",
+    )
+    factors: int = Field(default=10, ge=1, description="number of statistical factors")
+
+    @model_validator(mode="after")
+    def _states_what_its_source_needs(self) -> RiskSection:
+        needed: dict[str, tuple[str, ...]] = {
+            "exposures": ("market_volatility",),
+            "prices": ("window_rows", "periods_per_year"),
+        }
+        missing = [key for key in needed.get(self.source, ()) if getattr(self, key) is None]
+        if self.source == "prices" and self.late_listings == "beta" and self.market_volatility is None:
+            missing.append("market_volatility")
+        if missing:
+            raise ValueError(f"source = '{self.source}' also needs {' and '.join(missing)}; add it to [risk]")
+        return self
+
+
+class SolverSection(Section):
+    """How exactly the program is solved."""
+
+    tolerance: float = Field(default=1e-9, ge=1e-12, le=1e-6, description="residuals and gap at which a solver stops")
+    time_limit_seconds: Positive | None = Field(
+        default=None,
+        le=3600,
+        description="for each solver tried; by default work alone ends a search, so that every machine has one answer",
+    )
+
+
+def _names_a_file(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("must name a file in visible characters; write for example holdings.csv, or remove the key")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra={"minLength": 1})]
+"""A file, relative to the book's folder."""
+
+
+class SourceTable(Section):
+    """A table that another package reads: the name of its source, and what the source is given."""
+
+    source: str = Field(min_length=1)
+    parameters: Parameters = Field(default_factory=dict)
+
+
+def _kind_of_table(given: object) -> str:
+    return "source" if isinstance(given, dict | SourceTable) else "file"
+
+
+Table = Annotated[
+    Annotated[FileName, Tag("file")] | Annotated[SourceTable, Tag("source")], Discriminator(_kind_of_table)
+]
+"""A file, or a table that another package reads: `{ source = "NAME", parameters = { … } }`."""
+
+
+class TablesSection(Section):
+    """Where the tables are: .csv, .parquet or .xlsx relative to the book's folder, or a source of another package."""
+
+    holdings: Table = "holdings.csv"
+    exposures: Table = "exposures.csv"
+    scenario_returns: Table = "scenario_returns.csv"
+    prices: Table = "prices.csv"
+    covariance: Table = "covariance.csv"
+    benchmark: Table = "benchmark.csv"
+    factors: Table = "factors.csv"
+    fx: Table = "fx.csv"
+    signals: Table = "signals.csv"
+
+
+def _kind_of_group(given: object) -> str | None:
+    return "list" if isinstance(given, list) else "shares" if isinstance(given, dict) else None
+
+
+Group = Annotated[
+    Annotated[list[str], Tag("list")] | Annotated[dict[str, Fraction], Tag("shares")],
+    Discriminator(
+        _kind_of_group,
+        custom_error_type="group",
+        custom_error_message="must be a list of instruments or a table of shares",
+    ),
+]
+"""A list counts each instrument fully, a table counts the share given."""
+
+
+class Settings(Section):
+    """All of `book.toml`."""
+
+    book: BookSection
+    scenarios: dict[str, ScenarioSection] = Field(min_length=1)
+    horizon: HorizonSection = Field(default_factory=HorizonSection)
+    risk: RiskSection
+    mandate: MandateSection = Field(default_factory=MandateSection)
+    robust: RobustSection = Field(default_factory=RobustSection)
+    costs: CostsSection = Field(default_factory=CostsSection)
+    trading: TradingSection = Field(default_factory=TradingSection)
+    lots: LotsSection = Field(default_factory=LotsSection)
+    solver: SolverSection = Field(default_factory=SolverSection)
+    question: QuestionSection | None = Field(default=None, description="turns the probabilities into a prior")
+    model: ModelSection | None = Field(default=None, description="the efficiency model, which makes scenario returns")
+    market: MarketSection | None = Field(default=None, description="what prices imply; returns are anchored to it")
+    groups: dict[str, Group] = Field(
+        default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
+    )
+    shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
+    stress: StressSection = Field(default_factory=StressSection)
+    tables: TablesSection = Field(default_factory=TablesSection)
+    plugins: PluginsSection = Field(default_factory=PluginsSection)
+
+    @property
+    def years(self) -> float:
+        """From as_of to the end of the horizon."""
+        if self.horizon.until is None:
+            return self.horizon.months / 12
+        return (self.horizon.until - self.book.as_of).days / DAYS_A_YEAR
+
+    @property
+    def months(self) -> float:
+        """The same in months."""
+        return self.horizon.months if self.horizon.until is None else self.years * 12
+
+    @property
+    def in_stages(self) -> bool:
+        """Whether the tree of decisions solves it: a utility of the final wealth, CVaR, regret or mixture variance."""
+        return self.mandate.objective in UTILITIES + ONE_DECISION

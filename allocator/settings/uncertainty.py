@@ -1,0 +1,250 @@
+"""The `[robust]` section of `book.toml`: what we guard against."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from allocator.settings.fields import Day, Fraction, NonNegative, Positive, Section
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A coefficient or a limit of either sign."""
+WITHOUT_RADIUS = ("none", "worst", "hull", "polytope")
+"""Sets that reach as far as they reach."""
+SCHEDULED = ("total_variation", "box", "kl", "contamination", "modified_chi2")
+"""Sets whose radius a belief can tell."""
+UNSCHEDULED = {
+    "wasserstein": ", and that of 'wasserstein' is in the unit of its metric, which no belief tells",
+    "hull": ", and 'hull' has none: it reaches as far as its experts",
+    "polytope": ", and 'polytope' has none: it reaches as far as its limits",
+}
+MOST_RADIUS = {"kl": 50.0, "modified_chi2": 1e6}
+"""Of the divergences; beyond it every scenario is reached that could be believed at all."""
+NEEDED = {
+    "wasserstein": ("metric", "write for example replicability = 1.0 there"),
+    "hull": ("experts", "write for example [robust.experts.optimist] with a probability for every scenario"),
+    "polytope": ("limits", "write for example [robust.limits.glut] with weights = { SCENARIO = 1.0 } and max = 0.3"),
+}
+"""What a set reads beside its radius, and an example of it."""
+
+
+class LimitSection(Section):
+    """A stated limit on scenario probabilities: min ≤ Σ weight × probability ≤ max."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
+
+    weights: dict[str, Finite] = Field(min_length=1, description="coefficient by scenario; those left out count 0")
+    max: Finite | None = None
+    min: Finite | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> LimitSection:
+        if self.max is None and self.min is None:
+            raise ValueError("states neither min nor max; add one of them, or remove the section")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min:g} must not be above max = {self.max:g}; lower min or raise max")
+        if not any(self.weights.values()):
+            raise ValueError("counts no scenario; give a weight other than 0, or remove the section")
+        return self
+
+
+class RobustSection(Section):
+    """Which probabilities we guard against, and by how much the scenario returns may be wrong."""
+
+    set: Literal[
+        "none",
+        "total_variation",
+        "box",
+        "kl",
+        "worst",
+        "contamination",
+        "modified_chi2",
+        "wasserstein",
+        "hull",
+        "polytope",
+    ] = Field(
+        default="none",
+        description="none: the stated probabilities; total_variation: within radius in half the L1 distance; "
+        "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all; contamination: "
+        "a part radius of every probability may go anywhere; modified_chi2: sum of (q - p)^2 / p within radius; "
+        "wasserstein: moving probability over the distances of [robust.metric] costs at most radius; hull: any mixture "
+        "of the belief and [robust.experts]; polytope: all probabilities within [robust.limits]",
+    )
+    radius: NonNegative = Field(
+        default=0.0, description="how far the set reaches; not for none, worst, hull and polytope"
+    )
+
+    schedule: Literal["fixed", "caution", "corners"] = Field(
+        default="fixed",
+        description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), and "
+        "nothing once the question is settled, for kl twice its square, for modified_chi2 four times; corners: as far "
+        "as [question.ranges] reach",
+    )
+    caution: Fraction | None = Field(default=None, description="how much of the way to being wrong we guard against")
+    experts: dict[str, dict[str, Fraction]] = Field(
+        default_factory=dict,
+        description="for hull: each expert's probability of every scenario, as of as_of; signals do not move them",
+    )
+    metric: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="for wasserstein: weight by scenario parameter, such as replicability; two scenarios are as far "
+        "apart as the weighted sum of the differences in these parameters",
+    )
+    limits: dict[str, LimitSection] = Field(
+        default_factory=dict, description="for polytope: named limits on sums of weight x probability"
+    )
+    return_error: Literal["none", "box", "ellipsoid"] = Field(
+        default="none",
+        description="scenario returns may be wrong: box: each name's alone; ellipsoid: all together, in the metric of "
+        "the covariance",
+    )
+    return_error_size: NonNegative = Field(
+        default=0.0, le=10, description="by how much, in standard deviations over the horizon"
+    )
+
+    @model_validator(mode="after")
+    def _radius_fits_the_set(self) -> RobustSection:
+        if (self.schedule == "caution") != (self.caution is not None):
+            raise ValueError("caution and schedule = 'caution' go together; state both or neither")
+        if self.schedule != "fixed" and (self.radius != 0 or self.set not in SCHEDULED):
+            raise ValueError(
+                f"schedule = '{self.schedule}' makes the radius of a {', '.join(SCHEDULED[:-1])} or {SCHEDULED[-1]} set"
+                f"{UNSCHEDULED.get(self.set, '')}; remove radius, or choose such a set"
+            )
+        if self.set in ("total_variation", "box", "contamination") and self.radius > 1:
+            raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
+        if self.set in WITHOUT_RADIUS and self.radius != 0:
+            raise ValueError(
+                f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
+            )
+        if self.set in MOST_RADIUS and 0 < self.radius < 1e-6:
+            raise ValueError(
+                f"radius = {self.radius:g} of a '{self.set}' set is too small to be told from 0; "
+                "set it to 0, or to at least 0.000001"
+            )
+        if self.radius > MOST_RADIUS.get(self.set, self.radius):
+            raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
+        return self
+
+    @model_validator(mode="after")
+    def _says_what_its_set_needs(self) -> RobustSection:
+        needed = NEEDED.get(self.set)
+        if needed is not None and not getattr(self, needed[0]):
+            raise ValueError(f"set = '{self.set}' needs [robust.{needed[0]}]; {needed[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _size_fits_the_error(self) -> RobustSection:
+        if self.return_error == "none" and self.return_error_size > 0:
+            raise ValueError(
+                f"return_error_size = {self.return_error_size:g} has no meaning with return_error = 'none'; "
+                "remove it, or choose return_error = 'box' or 'ellipsoid'"
+            )
+        if self.return_error != "none" and self.return_error_size == 0:
+            raise ValueError(
+                f"return_error = '{self.return_error}' needs a return_error_size above 0; "
+                "write for example return_error_size = 0.2, or remove return_error"
+            )
+        return self
+
+
+# The sections of `book.toml` that a belief is made from: the question, its labs, the efficiency model, the market.
+#
+Ratio = Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
+Interior = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Between = Annotated[list[float], Field(min_length=2, max_length=2)]
+"""[lowest, highest]."""
+
+
+class LabSection(Section):
+    """How one lab discloses if the technique is generalizable, and how often it claims without substance."""
+
+    disclosure: Interior = Field(description="probability that the lab ever discloses, if it can replicate")
+    hazard: Positive = Field(le=10, description="rate a month at which it then discloses")
+    background: Positive = Field(le=10, description="rate a month of claims without substance, whatever the answer")
+    lag_months: NonNegative = Field(default=0.0, le=120, description="months after the opening before it can disclose")
+
+
+class DemandSection(Section):
+    """The usage elasticity as believed before any usage figure: tasks = price^-elasticity."""
+
+    elasticity_mean: float = Field(ge=-2, le=10, allow_inf_nan=False)
+    elasticity_deviation: Positive = Field(le=5)
+    figure_noise: Positive = Field(le=5, description="standard error of one log usage figure")
+
+
+class RangesSection(Section):
+    """What the book is unsure of, as [lowest, highest] of one value that all labs share and that replaces theirs."""
+
+    prior_generalizable: Between
+    disclosure: Between
+    hazard: Between
+    background: Between
+
+    @model_validator(mode="after")
+    def _are_ranges(self) -> RangesSection:
+        for name in ("prior_generalizable", "disclosure", "hazard", "background"):
+            low, high = getattr(self, name)
+            top = 1 if name in ("prior_generalizable", "disclosure") else 10
+            said = f"{name} = [{low:g}, {high:g}]"
+            if not (0 < low < top and 0 < high < top):
+                raise ValueError(f"{said} must be above 0 and below {top}; correct it")
+            if low > high:
+                raise ValueError(f"{said} must be [lowest, highest]; write the lowest first: [{high:g}, {low:g}]")
+        return self
+
+
+class QuestionSection(Section):
+    """The replicability question. With it, the probabilities of [scenarios] are the prior of the day it opened."""
+
+    opened: Day = Field(description="the day from which silence counts")
+    labs: dict[str, LabSection] = Field(min_length=1, description="who may answer, by name")
+    threshold: float = Field(default=0.95, gt=0.5, lt=1, description="settled when one answer is this probable")
+    release: float = Field(default=0.85, gt=0.5, lt=1, description="unsettled again below this")
+    sensitivity: Interior = Field(default=0.9, description="P(verification succeeds | the claim is genuine)")
+    false_positive: Interior = Field(default=0.1, description="P(verification succeeds | it is not)")
+    frailty: Positive | None = Field(
+        default=None,
+        ge=0.05,
+        le=1000,
+        description="shape of a gamma multiplier common to all labs' hazards; leave it out for independent labs",
+    )
+    demand: DemandSection | None = None
+    ranges: RangesSection | None = None
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> QuestionSection:
+        if self.release > self.threshold:
+            raise ValueError(f"release = {self.release:g} is above threshold = {self.threshold:g}; lower it")
+        if self.false_positive >= self.sensitivity:
+            raise ValueError(
+                "false_positive must be below sensitivity; a test that errs more than it finds tells nothing"
+            )
+        return self
+
+
+class ModelSection(Section):
+    """The efficiency model: what the technique does to the market, the same in all scenarios."""
+
+    training_reduction: Ratio = Field(default=10.0, description="times less training compute at equal capability")
+    token_reduction: Ratio = Field(default=2.7, description="times fewer tokens for a task")
+    since: Day | None = Field(
+        default=None, description="the day from which labs adopt, as_of if not said; say it where as_of moves on"
+    )
+    adoption_years: Positive = Field(default=0.75, le=50, description="mean time to adopt")
+    training_share: Fraction = Field(default=0.45, description="training's share of compute demand")
+    owner_share: Fraction = Field(default=0.15, description="the owner's share of the market")
+    share_sensitivity: NonNegative = Field(default=0.5, le=10, description="share gained for a log cost advantage")
+    rent_elasticity: NonNegative = Field(default=0.6, le=10, description="of compute rent to utilisation")
+    rent_low: Positive = Field(default=0.35, le=1, description="rent falls no lower, as a multiple of today's")
+    rent_high: float = Field(default=1.6, ge=1, le=100, allow_inf_nan=False, description="and rises no higher")
+    salvage: Fraction = Field(default=0.4, description="share of idle capex that finds other work")
+    least_value: Positive = Field(default=0.02, le=1, description="no value multiplier falls below this")
+
+
+class MarketSection(Section):
+    """What prices imply: the market's own scenario probabilities on a date, moved since then by the same signals."""
+
+    date: Day
+    probabilities: dict[str, Fraction] = Field(description="by scenario, summing to 1")

@@ -1,0 +1,8 @@
+"""Hold a table to its contract in `schemas/`: every breach at once, with file, row, column and cure."""
+
+from __future__ import annotations
+
+from allocator.tables.schema import contract_names as contract_names
+from allocator.tables.schema import contract_text as contract_text
+from allocator.tables.schema import read_contract as read_contract
+from allocator.tables.validation import hold as hold

@@ -1,0 +1,245 @@
+"""Table files as they were written: CSV, Parquet, Excel or a pandas object in, cells and their line numbers out.
+
+Nothing is interpreted here: text stays text until a contract says what it means. What makes a file no table at all
+(not text, ragged rows, two columns of one name) is refused here, because no contract could say where it went wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from allocator.errors import BadInput, Breach, did_you_mean
+
+# Silence for warnings of the libraries that we use, one thread at a time.
+#
+# The filters of `warnings` belong to the whole process: two threads that save and restore them in turns can leave the
+# one's silence behind for good. So whoever wants silence waits for it, and wants it for milliseconds.
+#
+_alone = threading.RLock()
+_before: list[Any] | None = None
+"""The filters as they were before the silence that is now, for a worker that is forked within it."""
+
+
+@contextmanager
+def quiet(category: type[Warning]) -> Iterator[None]:
+    """Ignore warnings of a category; the filters are afterwards as they were, where nobody else changes them too."""
+    global _before  # noqa: PLW0603
+    with _alone, warnings.catch_warnings():
+        outer, _before = _before, _before or list(warnings.filters)
+        warnings.simplefilter("ignore", category)
+        try:
+            yield
+        finally:
+            _before = outer
+
+
+def _anew() -> None:
+    """A forked worker has no thread that could ever open a lock that was shut, or end a silence, when it was born."""
+    global _alone, _before  # noqa: PLW0603
+    _alone = threading.RLock()
+    if _before is not None:
+        warnings.filters[:] = _before  # type: ignore[index]
+        _before = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)
+SUFFIXES = (".csv", ".parquet", ".xlsx")
+"""What `read_table` reads; in any case of letters."""
+Line = tuple[int, list[Any]]
+"""The number of a line in its file, and its cells."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawTable:
+    """A table as it was written: cells as found, with the line that each row stands on.
+
+    `name` is what breaches call it, such as holdings.csv. `frame` holds text for CSV (stripped) and values for
+    others, indexed from 0. `rows` are the lines of the file for CSV and Excel, where the header is line 1; Parquet and
+    pandas have no lines, so the first row is 1 there.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    rows: tuple[int, ...]
+
+
+def read_table(path: Path, name: str | None = None) -> RawTable:
+    """Read a .csv, .parquet or .xlsx file; of a workbook, its only sheet or the sheet named like the file.
+
+    Raises:
+        BadInput: the file is missing, cannot be read, or is not a table; all breaches of the file at once.
+    """
+    called = name or path.name
+    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".xlsx": _read_xlsx}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise _refusal(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
+    if not path.is_file():
+        raise _refusal(called, "this file is missing", _missing_file_cure(path))
+    try:
+        return reader(path, called)
+    except OSError as error:
+        raise _refusal(called, f"cannot be read: {error.strerror or error}", "check the file and its rights") from None
+
+
+def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
+    """A table from a pandas object, copied; an index level named `instrument` or `date` becomes a column, others go.
+
+    Raises:
+        BadInput: there are no rows, two columns have one name, or a column name is not text.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise _refusal(name, f"must be a DataFrame, not a {type(frame).__name__}", "for a Series call .to_frame(name)")
+    levels = [level for level in frame.index.names if level in ("instrument", "date")]
+    breaches = list(_header_breaches(name, None, [*levels, *frame.columns]))
+    if frame.empty and not breaches:
+        breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
+    if breaches:
+        raise BadInput(breaches)
+    plain = frame.reset_index(drop=True).copy()
+    for level in reversed(levels):
+        plain.insert(0, level, frame.index.get_level_values(level))
+    return RawTable(name, plain, tuple(range(1, len(plain) + 1)))
+
+
+def _refusal(name: str, rule: str, cure: str, row: int | None = None) -> BadInput:
+    return BadInput([Breach(name, row, None, None, rule, cure)])
+
+
+def _missing_file_cure(path: Path) -> str:
+    if path.is_dir():
+        return "this is a folder: name the file in it"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent} either"
+    there = (entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES)
+    cure = did_you_mean(path.name, there, by_stem=True)
+    return cure if cure.startswith("did you mean") else f"add {path.name} to the folder '{path.parent.name or '.'}'"
+
+
+def _read_csv(path: Path, name: str) -> RawTable:
+    text = _decoded(path.read_bytes(), name)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines: list[Line] = []
+    start = 1
+    try:
+        for cells in reader:
+            lines.append((start, [cell.strip() for cell in cells]))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        cure = 'close each quote; write "" for one inside'
+        raise _refusal(name, f"the quotes do not fit: {error}", cure, start) from None
+    return _table(name, lines)
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _refusal(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
+    if content.startswith(b"PK\x03\x04"):
+        raise _refusal(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
+    if b"\0" in content:
+        raise _refusal(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise _refusal(name, found, "save it as 'CSV UTF-8'", row) from None
+
+
+def _read_xlsx(path: Path, name: str) -> RawTable:
+    try:
+        import openpyxl  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
+    from zipfile import BadZipFile
+
+    with quiet(Warning):  # of styles and drop-down lists, which are not data
+        try:
+            # data_only: the value that a formula last had, not the formula
+            workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        except (BadZipFile, KeyError, ValueError):
+            raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
+        sheets = [sheet for sheet in workbook.sheetnames if sheet == path.stem] or workbook.sheetnames
+        if len(sheets) > 1:
+            raise _refusal(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
+        rows = workbook[sheets[0]].iter_rows(values_only=True)
+        lines = [(number, _trimmed(cells)) for number, cells in enumerate(rows, 1)]
+        workbook.close()
+    width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
+    return _table(name, [(number, cells + [None] * (width - len(cells))) for number, cells in lines])
+
+
+def _trimmed(cells: Sequence[Any]) -> list[Any]:
+    """The cells of a spreadsheet's row up to the last one that holds something."""
+    plain = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
+    while plain and plain[-1] in (None, ""):
+        plain.pop()
+    return plain
+
+
+def _read_parquet(path: Path, name: str) -> RawTable:
+    try:
+        import pyarrow  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise _refusal(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
+    try:
+        frame = pd.read_parquet(path, engine="pyarrow")
+    except pyarrow.ArrowException:
+        raise _refusal(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
+    return from_frame(name, frame)
+
+
+def _table(name: str, lines: Sequence[Line]) -> RawTable:
+    """A table from numbered lines, the first with something on it being the header; blank lines are left out."""
+    filled = [(number, cells) for number, cells in lines if any(cell not in (None, "") for cell in cells)]
+    if not filled:
+        raise _refusal(name, "the file is empty", "write a header and at least one row")
+    (top, header), *body = filled
+    breaches = list(_header_breaches(name, top, header))
+    if not breaches:
+        breaches = list(_row_breaches(name, len(header), body))
+    if not body:
+        rule = "the table is empty: it has only a header"
+        breaches.append(Breach(name, None, None, None, rule, "add at least one row"))
+    if breaches:
+        raise BadInput(breaches)
+    frame = pd.DataFrame([cells for _, cells in body], columns=pd.Index(header, dtype=object), dtype=object)
+    return RawTable(name, frame, tuple(number for number, _ in body))
+
+
+def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> Iterator[Breach]:
+    only = header[0] if len(header) == 1 else None
+    if isinstance(only, str) and (";" in only or "\t" in only):
+        mark = "semicolons" if ";" in only else "tabs"
+        yield Breach(name, row, None, only, f"is separated by {mark}", "separate with commas, and write 1.5 for 1,5")
+        return
+    for position, column in enumerate(header, 1):
+        if column in (None, ""):
+            cure = "name it, or remove it (pandas writes none with index=False)"
+            yield Breach(name, row, None, None, f"column {position} has no name", cure)
+        elif not isinstance(column, str):
+            yield Breach(name, row, None, str(column), "a column name must be text", f"name column {position} in words")
+    for column, times in Counter(column for column in header if isinstance(column, str) and column).items():
+        if times > 1:
+            yield Breach(name, row, column, None, f"this column is there {times} times", "remove or rename all but one")
+
+
+def _row_breaches(name: str, width: int, body: Sequence[Line]) -> Iterator[Breach]:
+    for number, cells in body:
+        if len(cells) != width:
+            rule = f"the row has {len(cells)} cells and the header {width}"
+            wide = "quote text that contains a comma, and write 1.5 for 1,5"
+            yield Breach(name, number, None, None, rule, wide if len(cells) > width else "add what is missing")

@@ -1,0 +1,392 @@
+"""Hold a table to its contract: cells as written flow in; typed columns and every breach flow out.
+
+First the cells are read (`cells.py`), then pandera judges the typed columns by the rules of the YAML. A cell that
+could not be read is reported for that alone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from allocator.errors import Breach, did_you_mean
+from allocator.tables.files import quiet
+from allocator.tables.schema import contract_text, read_contract
+from allocator.types import Vector
+
+if TYPE_CHECKING:
+    from pandera.errors import SchemaError
+    from pandera.pandas import Check, Column, DataFrameSchema
+
+
+# Cells as people write them: text and values of one column in, numbers, dates or text out, and why some are not.
+#
+# A cell that cannot be read becomes a blank of the column's type and a fault: the broken rule and its cure. Nothing is
+# repaired: '1,234.5' could be repaired, but '1,234' could not, and both come from the same export.
+#
+Fault = tuple[str, str]
+"""The rule that a cell breaks, and the cure."""
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ]00:00(:00(\.0+)?)?)?")
+_AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,234 is a thousand here and a little over one there
+_NOTHING = {"nan", "na", "n/a", "#n/a", "#n/a n/a", "-", "--", "null", "none", "?", "#value!", "#ref!", "#div/0!"}
+_INFINITE = {"inf", "infinity", "∞"}
+_UNREADABLE_DATE = dt.date.min
+_YEARS = range(1900, 2200)  # nanosecond dates end in 2262; a year outside is a slip of the hand
+_DATE_CURE = "write dates as 2026-11-20"
+_TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+
+
+def read_cells(cells: pd.Series[Any], dtype: str, nullable: bool) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    """One column in the type of its contract, and the fault of each position (from 0) that could not be read."""
+    if dtype == "float64":
+        return _read_numbers(cells, nullable)
+    if dtype.startswith("datetime64"):
+        return _read_dates(cells)
+    found = cells.tolist()
+    texts = [_text(cell) for cell in found]
+    typed = pd.Series([text or None for text in texts], dtype=_TEXT_DTYPE)
+    return typed, {at: _text_fault(found[at]) for at, text in enumerate(texts) if text is False}
+
+
+def is_blank(cell: object) -> bool:
+    """Whether nothing is written in a cell."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _read_numbers(cells: pd.Series[Any], nullable: bool) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    values: Vector
+    if pd.api.types.is_float_dtype(cells.dtype) or pd.api.types.is_integer_dtype(cells.dtype):
+        values = cells.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    else:
+        values = np.array([_number(cell) for cell in cells.tolist()], dtype=np.float64)
+    bad = np.flatnonzero(np.isinf(values))
+    values[bad] = np.nan
+    faults = {int(at): _number_fault(cell, nullable) for at, cell in zip(bad, cells.iloc[bad].tolist(), strict=True)}
+    return pd.Series(values), faults
+
+
+def _number(cell: object) -> float:
+    """The number of a cell: not-a-number if blank, infinite if it is not a finite number."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        return float(text) if _NUMBER.fullmatch(text) else math.inf if text else math.nan
+    if is_blank(cell):
+        return math.nan
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal | np.integer | np.floating):
+        return math.inf
+    try:
+        return float(cell)
+    except (OverflowError, ValueError):
+        return math.inf
+
+
+def _number_fault(cell: object, nullable: bool) -> Fault:
+    text = str(cell).strip()
+    if isinstance(cell, bool | np.bool_):
+        return "must be a number", "write a number instead of true or false"
+    if text.lstrip("+-").casefold() in _INFINITE or _NUMBER.fullmatch(text):
+        return "must be finite", "write a finite number"
+    if text.casefold() in _NOTHING:
+        cure = "write a number, or leave the cell blank" if nullable else "write a number; a blank is not allowed here"
+        return "must be a number", cure
+    return "must be a number", _number_cure(text)
+
+
+def _number_cure(text: str) -> str:
+    """How to write what looks like a number in the style of a spreadsheet, a bank or another country."""
+    if text.endswith("%") and (plain := _plain(text[:-1])):
+        return f"write {float(plain):g} % as {float(plain) / 100:g}"
+    if text.startswith("(") and text.endswith(")") and (plain := _plain(re.sub(r"[($€£¥₹)]", "", text))):
+        return f"write -{plain}: brackets for a negative are accounting style"
+    bare = re.sub(r"[$€£¥₹]|\b[A-Z]{3}\b", "", text)
+    if bare != text and (plain := _plain(bare)):
+        return f"write {plain} without the currency sign"
+    if text.startswith("="):
+        return "write the number itself; formulas are not calculated here"
+    return _separator_cure(text)
+
+
+def _separator_cure(text: str) -> str:
+    if _AMBIGUOUS.fullmatch(text):
+        whole, decimal = text.replace(",", ""), text.replace(",", ".")
+        return f"write {whole} without thousands separators, or {decimal} if the comma is a decimal one"
+    if (plain := _plain(text)) is None:
+        return "write a number such as 1234.5"
+    if "." in plain and "," in text and text.rfind(",") > text.rfind("."):
+        return f"write {plain} with a decimal point"
+    return f"write {plain} {'without thousands separators' if len(plain) < len(text) else 'in plain characters'}"
+
+
+def _plain(text: str) -> str | None:
+    """`text` as Python would spell the number, if separators and look-alikes are all that is wrong and clear."""
+    plain = re.sub(r"[\s'’_]", "", text).replace("−", "-")
+    if _AMBIGUOUS.fullmatch(plain):
+        return None
+    if plain.rfind(",") > plain.rfind(".") and plain.count(",") == 1:
+        plain = plain.replace(".", "").replace(",", ".")
+    elif re.fullmatch(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", plain):
+        plain = plain.replace(",", "")
+    return plain if _NUMBER.fullmatch(plain) else None
+
+
+def _read_dates(cells: pd.Series[Any]) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    found = cells.tolist()
+    dates = [_date(cell) for cell in found]
+    days = np.array([None if date is _UNREADABLE_DATE else date for date in dates], dtype="datetime64[D]")
+    faults = {at: _date_fault(found[at]) for at, date in enumerate(dates) if date is _UNREADABLE_DATE}
+    return pd.Series(days.astype("datetime64[ns]")), faults
+
+
+def _date(cell: object) -> dt.date | None:
+    """The day of a cell: None if blank, `_UNREADABLE_DATE` if it is not a day without a time."""
+    if is_blank(cell):
+        return None
+    day: dt.date | None = None
+    if isinstance(cell, str) and (found := _DATE.fullmatch(cell.strip())):
+        try:
+            day = dt.date.fromisoformat(found[1])
+        except ValueError:
+            return _UNREADABLE_DATE
+    elif isinstance(cell, dt.datetime):
+        day = cell.date() if cell.tzinfo is None and cell == pd.Timestamp(cell.date()) else None
+    elif isinstance(cell, dt.date):
+        day = cell
+    return day if day is not None and day.year in _YEARS else _UNREADABLE_DATE
+
+
+def _date_fault(cell: object) -> Fault:
+    if isinstance(cell, dt.date) and cell.year in _YEARS:
+        return "must be a date without a time or time zone", "keep only the day, such as 2026-11-20"
+    if isinstance(cell, dt.date) or re.match(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", str(cell)):
+        year = str(cell)[:4]
+        if not year.isdigit() or int(year) not in _YEARS:
+            return "must be a date from 1900 to 2199", _DATE_CURE
+    if isinstance(cell, int | float | np.number) or re.fullmatch(r"[0-9]{5}(\.0)?", str(cell).strip()):
+        return "must be a date", f"{_DATE_CURE}; for the day number of a spreadsheet, format the column as a date"
+    return "must be a date", _DATE_CURE
+
+
+def _text(cell: object) -> str | bool | None:
+    """The text of a cell: None if blank, False if it is not text. Whole numbers are text: account 12345."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if is_blank(cell):
+        return None
+    if isinstance(cell, int | np.integer) and not isinstance(cell, bool):
+        return str(int(cell))
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else False
+
+
+def _text_fault(cell: object) -> Fault:
+    if isinstance(cell, bool | np.bool_):
+        return "must be text", "a spreadsheet took it for true or false: format the column as text"
+    if isinstance(cell, dt.date):
+        return "must be text", "a spreadsheet took it for a date: format the column as text"
+    return "must be text", "format the column as text"
+
+
+_RULES = {
+    "greater_than": "must be above {min_value:g}",
+    "greater_than_or_equal_to": "must be at least {min_value:g}",
+    "less_than": "must be below {max_value:g}",
+    "less_than_or_equal_to": "must be at most {max_value:g}",
+    "in_range": "must lie from {min_value:g} to {max_value:g}",
+    "isin": "must be one of {allowed_values}",
+    "str_matches": "must match {pattern}",
+}
+Cells = set[tuple[str, int]]
+"""Cells by column and position (from 0)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A table as written, which can say where a breach stands."""
+
+    name: str
+    frame: pd.DataFrame
+    rows: tuple[int, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return list(map(str, self.frame.columns))
+
+    def breaches(self, column: str, faults: Mapping[int, Fault]) -> Iterator[Breach]:
+        cells = self.frame[column].tolist() if faults else []
+        for position, (rule, cure) in faults.items():
+            shown = None if is_blank(cells[position]) else str(cells[position])[:80]
+            yield Breach(self.name, self.rows[position], column, shown, rule, cure)
+
+    def column_breach(self, column: str, rule: str, cure: str) -> Breach:
+        return Breach(self.name, None, column, None, rule, cure)
+
+
+def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
+    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text) and its breaches of a contract.
+
+    `frame` holds cells as found, text or values, in any order of columns; `rows` are the line numbers that its rows
+    have in breaches; `name` is what breaches call the table. The copy is indexed from 0 and is only sound without
+    breaches: it lacks unknown columns, and a cell that could not be read is missing in it. Breaches of columns come
+    first, then those of cells from top to bottom and left to right.
+
+    Raises:
+        ValueError: there is no such contract, the contract itself is faulty, or `rows` is not as long as `frame`.
+    """
+    if len(rows) != len(frame):
+        raise ValueError(f"'rows' must be as long as the table '{name}' (got {len(rows)} for {len(frame)})")
+    schema = read_contract(contract_text(contract), f"{contract}.yaml")
+    table = _Table(name, frame.set_axis(pd.RangeIndex(len(frame))).set_axis(list(map(str, frame)), axis=1), tuple(rows))
+    if unusable := list(_unusable(table)):
+        return table.frame, unusable
+    rules = _rules(schema, table.columns)
+    breaches = list(_column_breaches(schema, rules, table))
+    typed, unread, unreadable = _typed(rules, table)
+    breaches += unreadable
+    for error in _judge(_named(schema, rules), typed):
+        breaches += _translate(error, schema, table, typed, unread)
+    columns = {column: position for position, column in enumerate(table.columns)}
+    lines = {row: position for position, row in enumerate(table.rows)}
+    breaches.sort(key=lambda b: (-1 if b.row is None else lines[b.row], columns.get(b.column or "", len(columns))))
+    return typed, breaches
+
+
+def _unusable(table: _Table) -> Iterator[Breach]:
+    """What leaves nothing to judge: no rows, or two columns of one name."""
+    if not len(table.frame):
+        yield Breach(table.name, None, None, None, "the table is empty", "add at least one row")
+    for column in sorted(set(table.frame.columns[table.frame.columns.duplicated()])):
+        yield table.column_breach(column, "this column is there twice", "remove or rename one of them")
+
+
+def _rules(schema: DataFrameSchema, names: list[str]) -> dict[str, Column]:
+    """The rules of each known column: those of its own name, or those of a pattern that fits."""
+    labels = pd.Index(names, dtype=object)
+    rules: dict[str, Column] = {}
+    for column in sorted(schema.columns.values(), key=lambda column: column.regex):
+        # pandera's own way of matching, so that both see the same columns
+        fitting = labels[labels.astype(str).str.match(column.name)] if column.regex else [column.name]
+        for name in fitting:
+            if name in names:
+                rules.setdefault(name, column)
+    return rules
+
+
+def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _Table) -> Iterator[Breach]:
+    """Columns that are missing, and columns that no rule knows."""
+    pattern = next((column for column in schema.columns.values() if column.regex), None)
+    named = [name for name, column in schema.columns.items() if not column.regex]
+    for name in table.columns:
+        if name not in rules:
+            cure = did_you_mean(name, named)
+            if pattern is not None and not cure.startswith("did you mean"):
+                cure = f"other columns are {pattern.title}"
+            yield table.column_breach(name, "unknown column", cure)
+    for name, column in schema.columns.items():
+        if column.required and not any(known is column for known in rules.values()):
+            if column.regex:
+                yield Breach(table.name, None, None, None, "more columns are needed", f"add {column.title}")
+            else:
+                yield table.column_breach(name, "this column is missing", f"add it: {column.description}")
+
+
+def _typed(rules: dict[str, Column], table: _Table) -> tuple[pd.DataFrame, Cells, list[Breach]]:
+    """The known columns in their types, the cells that could not be read, and why."""
+    columns: dict[str, pd.Series[Any]] = {}
+    unread: Cells = set()
+    breaches: list[Breach] = []
+    for name in table.columns:
+        if name in rules:
+            columns[name], faults = read_cells(table.frame[name], str(rules[name].dtype), rules[name].nullable)
+            unread |= {(name, position) for position in faults}
+            breaches += table.breaches(name, faults)
+    return pd.DataFrame(columns), unread, breaches
+
+
+def _named(schema: DataFrameSchema, rules: dict[str, Column]) -> DataFrameSchema:
+    """The contract with a column of its own for each name that a pattern fits.
+
+    pandera gives one column object to all of them, and its lazy errors all bear the name that it had last.
+    """
+    from pandera.pandas import Column, DataFrameSchema
+
+    columns = {
+        name: Column(rule.dtype, rule.checks, nullable=rule.nullable, unique=rule.unique, name=name)
+        if rule.regex
+        else rule
+        for name, rule in rules.items()
+    }
+    return DataFrameSchema(columns, unique=schema.unique, strict=False, name=schema.name)
+
+
+def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError]:
+    from pandera.config import ValidationDepth, config_context
+    from pandera.errors import SchemaErrors
+
+    # Both must be said: either can be switched off by an environment variable, and the contract with it.
+    with (
+        config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA),
+        quiet(FutureWarning),  # pandera's own, as it collects failures with pandas 2
+    ):
+        try:
+            schema.validate(typed, lazy=True)
+        except SchemaErrors as errors:
+            return list(errors.schema_errors)
+    return []
+
+
+def _translate(
+    error: SchemaError, schema: DataFrameSchema, table: _Table, typed: pd.DataFrame, unread: Cells
+) -> Iterator[Breach]:
+    """The breaches behind one of pandera's errors, which is about one rule of one column."""
+    column = str(error.schema.name)
+    match error.reason_code.name:
+        case "COLUMN_NOT_IN_DATAFRAME" | "INVALID_COLUMN_NAME":
+            return  # `_column_breaches` has said so, and better
+        case "SERIES_CONTAINS_DUPLICATES":
+            yield from _repeats([column], table, typed, unread)
+        case "DUPLICATES":
+            yield from _repeats(list(schema.unique), table, typed, unread)
+        case "SERIES_CONTAINS_NULLS":
+            blank = [at for at in map(int, error.failure_cases["index"]) if (column, at) not in unread]
+            yield from table.breaches(column, dict.fromkeys(blank, ("must not be blank", "fill it in")))
+        case "DATAFRAME_CHECK":
+            cases = zip(error.failure_cases["index"], error.failure_cases["failure_case"], strict=True)
+            yield from table.breaches(column, {int(at): _rule_and_cure(error.check, str(case)) for at, case in cases})
+        case reason:
+            raise ValueError(f"the contract of '{table.name}' does not fit column '{column}': {reason}: {error}")
+
+
+def _rule_and_cure(check: Check, value: str) -> Fault:
+    """What the contract says beside the rule, or what every rule of this kind says."""
+    given = check.statistics or {}
+    limits = {key: ", ".join(limit) if isinstance(limit, list) else limit for key, limit in given.items()}
+    said = str(check.error)
+    if said.startswith(f"{check.name}("):  # pandera's own words, because the contract has none
+        said = _RULES[str(check.name)].format(**limits)
+    rule, _, cure = said.partition("; ")
+    if check.name == "isin":
+        return rule, cure or did_you_mean(value, given["allowed_values"])
+    return rule, cure or "correct it"
+
+
+def _repeats(columns: list[str], table: _Table, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
+    """The rows that repeat what an earlier row says in `columns` together; blank and unread cells repeat nothing."""
+    keys = typed[columns].dropna()
+    first: dict[tuple[Any, ...], int] = {}
+    for position, key in zip(keys.index, keys.itertuples(index=False, name=None), strict=True):
+        earlier = first.setdefault(key, int(position))
+        if earlier != position and not any((column, position) in unread for column in columns):
+            shown = ", ".join(str(table.frame[column].iloc[position]) for column in columns)
+            cure = f"also in row {table.rows[earlier]}: keep one of them"
+            rule = "must be unique" if len(columns) == 1 else f"{' and '.join(columns)} together must be unique"
+            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, cure)

@@ -1,0 +1,125 @@
+"""What a shock speaks of must be there; every breach with its key, and all of them at once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from allocator.book.loading import load
+from allocator.errors import BadInput
+from tests.books import book
+
+
+def refused(root: Path, *overrides: str, book: str = "note") -> list[str]:
+    with pytest.raises(BadInput) as caught:
+        load(root / "data" / book, overrides=list(overrides))
+    return [f"{one.column}: {one.rule} (got {one.value}); {one.cure}" for one in caught.value.breaches]
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ("buckets={eficiency=-0.1}", "shocks.it.buckets.eficiency: no such bucket (got eficiency); did you mean 'eff"),
+        ("buckets={cash=-0.1}", "shocks.it.buckets.cash: cash does not move (got cash); remove it"),
+        ("instruments={METAS=-0.1}", "shocks.it.instruments.METAS: no such instrument in exposures.csv (got METAS)"),
+        ("instruments={USD=-0.1}", "shocks.it.instruments.USD: cash does not move (got USD); remove it"),
+        ("instruments={META=-10}", "shocks.it.instruments.META: "),
+        ("factors={oil=-0.1}", "shocks.it.factors.oil: no such factor in factors.csv (got oil); add factors.csv"),
+        (
+            'signals=[{kind="claim",source="OpenAi"}]',
+            "shocks.it.signals.source: no such lab in [question.labs] (got OpenAi); did you mean 'OpenAI'?",
+        ),
+        (
+            'signals=[{kind="verification",source="OpenAI"}]',
+            "shocks.it.signals.kind: OpenAI has claimed nothing by 2026-11-21 (got verification)",
+        ),
+        (
+            'signals=[{kind="usage",source="x",price_fall=0.2}]',
+            "shocks.it.signals.usage_growth: is needed for a usage figure",
+        ),
+        ('signals=[{kind="clam",source="OpenAI"}]', "shocks.it.signals.0.kind: must be one of 'claim', 'verification'"),
+        ("silent_months=0", "shocks.it.silent_months: must be greater than 0"),
+        (
+            "model={token_reductions=2}",
+            "shocks.it.model.token_reductions: unknown key (got 2.0); did you mean",
+        ),
+        ("model={token_reduction=0.5}", "shocks.it.model.token_reduction: must be greater than or equal to 1"),
+        (
+            "scenarios={every={usage_elastcity=1}}",
+            "shocks.it.scenarios.every.usage_elastcity: is no parameter that a shock changes (got usage_elastcity);",
+        ),
+        ("scenarios={every={probability=1}}", "shocks.it.scenarios.every.probability: is no parameter that a shock"),
+        ("scenarios={proprietary={capacity=1}}", "shocks.it.scenarios.proprietary: no such scenario (got proprietary)"),
+        (
+            "scenarios={every={replicability=2}}",
+            "shocks.it.scenarios.generalizable_jevons.replicability: must be at most 1",
+        ),
+        ("multiples=2.9", "shocks.it.scenarios.generalizable_compression.multiple_compression: must be at most 3"),
+        ('market=-0.1, expect={METAS="falls"}', "shocks.it.expect.METAS: no such instrument, bucket or group"),
+        ('market=-0.1, expect={META="fall"}', "shocks.it.expect.META: must be one of 'gains', 'falls' or 'stays'"),
+        ('market=-0.1, expect={neutral="falls"}', "shocks.it.expect.neutral: nothing in this book has this label"),
+        ("markt=-0.1", "shocks.it.markt: unknown key (got -0.1); did you mean 'market'?"),
+        ("note='x'", "shocks.it: moves nothing (got None); state what it moves, such as market, buckets"),
+    ],
+)
+def test_a_wrong_shock_is_refused_with_key_value_and_cure(root: Path, added: str, told: str) -> None:
+    assert any(line.startswith(told) for line in refused(root, f"shocks.it={{{added}}}")), refused(
+        root, f"shocks.it={{{added}}}"
+    )
+
+
+def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
+    told = refused(
+        root,
+        'shocks.a={market=-0.1,expect={X="falls"}}',
+        "shocks.b={factors={oil=1.0}}",
+        "shocks.c={scenarios={every={g=1}}}",
+    )
+    assert [line.partition(":")[0] for line in told] == [
+        "shocks.a.expect.X",
+        "shocks.b.factors.oil",
+        "shocks.c.scenarios.every.g",
+    ]
+
+
+@pytest.mark.parametrize("moves", ["silent_months=12", "model={salvage=0.0}", "market=-0.1,multiples=0.1"])
+def test_a_limit_on_stress_losses_stands_on_a_shock_of_prices_alone(root: Path, moves: str) -> None:
+    told = refused(root, f"shocks.it={{{moves}}}", "mandate.max_stress_loss.it=0.2")
+    assert told == [
+        "mandate.max_stress_loss.it: is a limit on what prices lose at once, and this shock does not move prices only "
+        "(got it); state a shock of market, factors, buckets or instruments alone"
+    ]
+
+
+def test_a_shock_of_what_is_learnt_wants_a_question_and_one_of_the_model_a_model() -> None:
+    with pytest.raises(BadInput) as caught:
+        book({"shocks": {"a": {"silent_months": 3.0}, "b": {"multiples": 0.1}, "c": {"delay_months": 3.0}}})
+    assert [f"{one.column}: {one.rule}" for one in caught.value.breaches] == [
+        "shocks.a: tells something about a question, and there is no [question]",
+        "shocks.b: changes the efficiency model, and there is no [model]",
+        "shocks.c.delay_months: nothing in this book has a tradable_from",
+    ]
+
+
+def test_a_lawful_shock_of_every_kind_is_read(root: Path) -> None:
+    made = load(
+        root / "data" / "note",
+        overrides=[
+            "shocks.it={market=-0.1,buckets={adopter=-0.2},instruments={META=0.1},silent_months=6,"
+            'signals=[{kind="claim",source="OpenAI",after_months=1},{kind="refutation",source="OpenAI",after_months=2}],'
+            'model={salvage=0.1},scenarios={every={capacity=1.1}},multiples=0.1,delay_months=6,expect={META="gains"}}'
+        ],
+    )
+    assert made.settings.shocks["it"].tells
+    assert made.settings.shocks["it"].changes_model
+
+
+def test_a_claim_by_every_lab_where_every_lab_has_claimed_is_refused(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "note"
+    shutil.copytree(root / "data" / "note", folder)
+    with (folder / "signals.csv").open("a", encoding="utf-8") as table:
+        table.write("2026-11-01,claim,OpenAI,,,a test\n2026-11-02,claim,Google,,,a test\n")
+    with pytest.raises(BadInput, match="every lab has claimed already"):
+        load(folder, overrides=['shocks.it={signals=[{kind="claim",source="every lab"}]}'])
