@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from allocator.errors import OutOfTime as OutOfTime
     from allocator.mandate.checked import Check as Check
     from allocator.mandate.checked import check as check
-    from allocator.outlook.frames import returns_frame as returns_frame
     from allocator.outlook.outlook import Outlook as Outlook
     from allocator.outlook.outlook import outlook_of as outlook_of
+    from allocator.outlook.outlook import returns_frame as returns_frame
     from allocator.plan.document import plan_document as plan_document
     from allocator.plan.explanation import Explanation as Explanation
     from allocator.plan.explanation import explain as explain
@@ -57,7 +57,7 @@ _HOME = {
     "OutOfTime": "allocator.errors",
     "Check": "allocator.mandate.checked",
     "check": "allocator.mandate.checked",
-    "returns_frame": "allocator.outlook.frames",
+    "returns_frame": "allocator.outlook.outlook",
     "Outlook": "allocator.outlook.outlook",
     "outlook_of": "allocator.outlook.outlook",
     "plan_document": "allocator.plan.document",

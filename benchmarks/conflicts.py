@@ -30,7 +30,7 @@ from allocator.mandate.rules import (
     WorstCaseFloor,
 )
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.program.compile import Start
 from allocator.program.conflicts import explain_conflict
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from allocator.book.loading import load
-from allocator.outlook.beliefs import posterior
-from allocator.outlook.efficiency import Loadings, Scenarios, Technique, attributed, market, scenario_returns
-from allocator.outlook.efficiency import value_multipliers as values_of
-from allocator.outlook.implied import implied
-from allocator.outlook.model import question_of, signals_of
-from allocator.outlook.standing import standing
+from allocator.outlook.belief_report import standing
+from allocator.outlook.calibration import question_of, signals_of
+from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, attributed, market, scenario_returns
+from allocator.outlook.efficiency_model import value_multipliers as values_of
+from allocator.outlook.implied_probabilities import implied
+from allocator.outlook.posterior import posterior
 
 REPEATS = 15
 BOOK = Path(__file__).resolve().parents[1] / "data" / "note"

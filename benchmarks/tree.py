@@ -30,8 +30,8 @@ from allocator.mandate.rules import InstrumentCaps
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Log
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
-from allocator.outlook.tree import Tree
+from allocator.outlook.risk_model import FactorRisk
+from allocator.outlook.scenario_tree import Tree
 from allocator.program.compile import Start
 from allocator.program.decisions import SMALL_STEPS, policy_of
 from allocator.program.recourse import staging

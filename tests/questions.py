@@ -16,7 +16,7 @@ from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, 
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import AtLeast, AtMost, InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.certificate import Certificate
 from allocator.plan.targets import certified
 from allocator.program.bound import Prices, tightest

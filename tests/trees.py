@@ -19,10 +19,10 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.rules import InstrumentCaps
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Log, Utility
-from allocator.outlook.efficiency import Loadings, Scenarios, Technique, market, value_multipliers
+from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, market, value_multipliers
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
-from allocator.outlook.tree import Tree
+from allocator.outlook.risk_model import FactorRisk
+from allocator.outlook.scenario_tree import Tree
 from allocator.program.compile import Start
 from allocator.types import Matrix, Vector
 

@@ -22,9 +22,8 @@ def beliefs(
     Example:
       allocator beliefs data/note
     """
-    from allocator.outlook.carded import load_with_cards
-    from allocator.outlook.cards import due
-    from allocator.outlook.standing import standing
+    from allocator.outlook.belief_report import standing
+    from allocator.outlook.scenario_cards import due, load_with_cards
 
     loaded, observations = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
     found = standing(loaded)

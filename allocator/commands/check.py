@@ -25,7 +25,7 @@ def check(
       allocator check data/listed
     """
     from allocator.mandate.checked import check as checked
-    from allocator.outlook.carded import load_with_cards
+    from allocator.outlook.scenario_cards import load_with_cards
 
     loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
     found = checked(loaded)

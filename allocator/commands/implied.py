@@ -43,7 +43,7 @@ def implied(
       allocator implied data/listed --move NVDA=-0.05 --move META=0.02
     """
     from allocator.book.loading import load
-    from allocator.outlook.implied import implied as infer
+    from allocator.outlook.implied_probabilities import implied as infer
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     numbers, breaches = _numbers(moves)

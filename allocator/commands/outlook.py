@@ -25,7 +25,7 @@ def outlook(
     """
     from allocator.book.loading import load
     from allocator.outlook.outlook import outlook_of
-    from allocator.outlook.reviews import reviews_of, tree_document
+    from allocator.outlook.scenario_tree import reviews_of, tree_document
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     reviews = reviews_of(loaded, outlook_of(loaded))

@@ -75,7 +75,7 @@ def rebalance(
 
     with working() as say:
         say("reading the book")
-        from allocator.outlook.carded import load_with_cards
+        from allocator.outlook.scenario_cards import load_with_cards
 
         before = _digests(book, overrides, as_of) if run_id is not None else {}
         loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)

@@ -31,7 +31,7 @@ def returns(
       allocator returns data/note --drivers META
     """
     from allocator.book.loading import load
-    from allocator.outlook.account import account_of
+    from allocator.outlook.outlook import account_of
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     found = account_of(loaded, instrument)

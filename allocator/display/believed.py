@@ -9,8 +9,8 @@ from rich.console import Console
 
 from allocator.book.book import Book
 from allocator.display.console import console, heading, percents, table
-from allocator.outlook.cards import Due
-from allocator.outlook.standing import Standing
+from allocator.outlook.belief_report import Standing
+from allocator.outlook.scenario_cards import Due
 
 _WIDTH = 30
 

@@ -7,9 +7,9 @@ from rich.tree import Tree as Branches
 
 from allocator.book.book import Book
 from allocator.display.console import console, percents
-from allocator.outlook.beliefs import generalizable
-from allocator.outlook.model import question_of
-from allocator.outlook.reviews import Reviews
+from allocator.outlook.calibration import question_of
+from allocator.outlook.posterior import generalizable
+from allocator.outlook.scenario_tree import Reviews
 
 
 def show_tree(book: Book, reviews: Reviews) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allocator.book.book import Book
 from allocator.display.console import console, heading, percents, table
-from allocator.outlook.implied import Implied
+from allocator.outlook.implied_probabilities import Implied
 
 
 def show_implied(book: Book, found: Implied) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allocator.book.book import Book
 from allocator.display.console import console, heading, percents, table
-from allocator.outlook.account import COLUMNS, Account
+from allocator.outlook.outlook import COLUMNS, Account
 
 
 def show_returns(book: Book, found: Account) -> None:

@@ -13,9 +13,8 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.translated import Places, TranslationWarning, refuse_prices
-from allocator.outlook.history import spacing
 from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.outlook.risk import estimated
+from allocator.outlook.risk_model import estimated, spacing
 from allocator.types import Matrix
 
 

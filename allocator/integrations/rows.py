@@ -22,7 +22,7 @@ from allocator.book.book import Book, from_frames
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.asked import WEIGHED, looks_at_holdings
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import estimated
+from allocator.outlook.risk_model import estimated
 from allocator.settings.settings import RiskSection
 from allocator.settings.uncertainty import NEEDED
 from allocator.types import Matrix

@@ -10,12 +10,10 @@ from scipy.special import rel_entr
 
 from allocator.book.book import Book
 from allocator.mandate.ambiguity import LEAST_RADIUS
-from allocator.outlook.beliefs import generalizable, settled
-from allocator.outlook.model import question_of, ranges_of, signals_of
+from allocator.outlook.calibration import question_of, ranges_of, signals_of
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.past import past_of
+from allocator.outlook.posterior import bounds, generalizable, past_of, settled
 from allocator.outlook.question import Question, Signal
-from allocator.outlook.ranges import bounds
 from allocator.types import Vector
 
 GREATEST_ENTROPY = 50.0

@@ -13,8 +13,8 @@ from allocator.errors import BadMandate, Breach
 from allocator.mandate.ambiguity import Ambiguity, ambiguity_of
 from allocator.mandate.caution import radius_at, radius_of
 from allocator.mandate.polytopes import Hull, Polytope, Wasserstein
-from allocator.outlook.beliefs import updated
 from allocator.outlook.outlook import Outlook
+from allocator.outlook.posterior import updated
 from allocator.outlook.question import Signal
 from allocator.settings.reading import dotted
 from allocator.types import Matrix, Vector

@@ -20,7 +20,7 @@ from allocator.mandate.ambiguity import Ambiguity, Known, worst_case
 from allocator.mandate.return_error import ReturnError
 from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Rows, Trade, stacked
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.types import Vector
 
 

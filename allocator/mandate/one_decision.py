@@ -18,7 +18,7 @@ import numpy as np
 from allocator.mandate.ambiguity import Ambiguity, Box, Known, TotalVariation, Worst
 from allocator.mandate.common_number import AtOnce, least
 from allocator.mandate.tail import MeanCVaR
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.settings.mandate import MOST_SCENARIOS
 from allocator.types import Matrix, Vector
 

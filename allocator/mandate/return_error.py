@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.types import Vector
 
 

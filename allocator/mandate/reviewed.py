@@ -19,7 +19,7 @@ from allocator.mandate.tail import MeanCVaR, simulated
 from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
 from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.reviews import Reviews, reviews_of
+from allocator.outlook.scenario_tree import Reviews, reviews_of
 from allocator.types import Vector
 
 

@@ -16,7 +16,7 @@ from allocator.mandate.seen import Seen, of_scenarios, seen_through, speaks_of_s
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import PiecewiseLinear, Utility
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.tree import Tree
+from allocator.outlook.scenario_tree import Tree
 from allocator.types import Vector
 
 

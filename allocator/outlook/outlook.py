@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from allocator.book.book import Book, refuse_no_book
-from allocator.outlook.model import modelled, probabilities_of
-from allocator.outlook.plugged import plugged_returns
-from allocator.outlook.risk import FactorRisk, risk_of
+from allocator.book.book import Book, lent, refuse_no_book
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.outlook.calibration import modelled, probabilities_of
+from allocator.outlook.efficiency_model import DRIVERS
+from allocator.outlook.risk_model import FactorRisk, risk_of
+from allocator.plugins import Plugin, called, loaded, refused
+from allocator.tables import hold
+from allocator.tables.files import from_frame
 from allocator.types import Matrix, Vector
+
+# Scenario returns from another package's model, held to the contract of scenario_returns.csv.
+#
+# A plugin is `make(book, parameters)` and gives a DataFrame as that table has it: instruments and cash down, scenarios
+# across, simple returns over the horizon. It is aligned by label, never by position.
+#
+
+
+def plugged_returns(book: Book) -> pd.DataFrame | None:
+    """(N + 1, K) returns of instruments and, last, cash; None where the book names no model of another package.
+
+    Raises:
+        BadInput: the plugin is missing or fails, or what it gives is not of the contract; all breaches at once.
+    """
+    for name, parameters in book.settings.plugins.models.items():
+        plugin, make = loaded("models", name, "book.toml", f"plugins.models.{name}")
+        made, again = (_held(plugin, book, called(plugin, make, lent(book), deepcopy(parameters))) for _ in range(2))
+        if not made.equals(again):  # and so would the plan be: the same inputs give the same plan
+            cure = "let it draw its random numbers from a seed among its parameters"
+            raise BadInput([refused(plugin, "gave two answers to one question", cure)])
+        return made
+    return None
+
+
+def _held(plugin: Plugin, book: Book, made: object) -> pd.DataFrame:
+    """The frame in the book's order, once it is of its contract."""
+    if not isinstance(made, pd.DataFrame):
+        cure = "a table as of scenario_returns.csv is wanted"
+        raise BadInput([refused(plugin, f"gives a {type(made).__name__}, not a DataFrame", cure)])
+    named = made if "instrument" in made else made.rename_axis(index="instrument")
+    raw = from_frame(str(plugin), named)
+    frame, found = hold("scenario_returns", str(plugin), raw.frame, raw.rows)
+    everyone = [*book.instruments, book.cash_instrument]
+    if not found:
+        found = [
+            *_strangers(plugin, "instrument", list(frame["instrument"]), everyone),
+            *_strangers(
+                plugin, "scenario", [str(one) for one in frame if one not in ("instrument", "source")], book.scenarios
+            ),
+        ]
+    if found:
+        raise BadInput(replace(one, table=plugin.package) if one.table == str(plugin) else one for one in found)
+    return frame.set_index("instrument").loc[everyone, list(book.scenarios)]
+
+
+def _strangers(plugin: Plugin, what: str, given: Sequence[str], wanted: Sequence[str]) -> Iterator[Breach]:
+    """Labels that mean nothing here, and those that are missing: neither is dropped or filled in."""
+    for name in given:
+        if name not in wanted:
+            yield refused(plugin, f"knows a{'n' if what[0] == 'i' else ''} {what} that the book has not",
+                          did_you_mean(name, wanted), name)  # fmt: skip
+    for name in wanted:
+        if name not in given:
+            yield refused(plugin, f"gives no returns for the {what}", "have it make them all", name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +146,96 @@ def with_given(book: Book, returns: Matrix) -> Matrix:
     own = book.scenario_returns.reindex(list(book.instruments)).to_numpy(dtype=float).T
     result: Matrix = np.where(np.isnan(own), returns, own)
     return result
+
+
+# What an outlook says as a pandas object, under the labels of its book.
+#
+
+
+def returns_frame(book: Book, outlook: Outlook) -> pd.DataFrame:
+    """(N + 1, K) simple returns over the horizon: instruments and, last, cash down, scenarios across.
+
+    It is of the contract of `scenario_returns.csv`, so it can be a table of another book.
+    """
+    everyone = pd.Index([*book.instruments, book.cash_instrument], name="instrument")
+    returns = np.column_stack([outlook.returns, outlook.cash_returns]).T
+    return pd.DataFrame(returns, index=everyone, columns=list(outlook.scenarios))
+
+
+# Scenario returns as something to read: whose they are, and which driver makes them.
+#
+COLUMNS = (*DRIVERS, "required return and anchor")
+"""What a modelled return is split into; the parts add up to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """Scenario returns of a book: `origins` says model, table or `plugin NAME` for each instrument.
+
+    With an `instrument`, `drivers` (K, len(COLUMNS)) add up to its return in each scenario.
+    """
+
+    outlook: Outlook
+    instruments: tuple[str, ...]
+    origins: tuple[str, ...]
+    instrument: str | None
+    drivers: Matrix | None
+
+    def document(self) -> dict[str, Any]:
+        """The account as plain data; its JSON Schema is `schemas/returns.schema.json`."""
+        scenarios, outlook = self.outlook.scenarios, self.outlook
+        document: dict[str, Any] = {
+            "format": "allocator.returns/1",
+            "scenarios": dict(zip(scenarios, map(float, outlook.probabilities), strict=True)),
+            "instruments": [
+                {
+                    "instrument": name,
+                    "origin": self.origins[i],
+                    "expected": float(outlook.probabilities @ outlook.returns[:, i]),
+                    "returns": dict(zip(scenarios, map(float, outlook.returns[:, i]), strict=True)),
+                }
+                for i, name in enumerate(self.instruments)
+            ],
+        }
+        if self.drivers is not None:
+            document["drivers"] = {
+                "instrument": self.instrument,
+                "scenarios": {
+                    name: dict(zip(COLUMNS, map(float, self.drivers[k]), strict=True))
+                    for k, name in enumerate(scenarios)
+                },
+            }
+        return document
+
+
+def account_of(book: Book, instrument: str | None = None) -> Account:
+    """The scenario returns of a book, and the drivers of one instrument's.
+
+    Raises:
+        BadInput: the instrument is unknown, or its returns are the user's own and have no drivers.
+    """
+    outlook, model = outlook_of(book), modelled(book)
+    given = set(book.scenario_returns.index)
+    maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
+    origins = tuple("table" if name in given else maker for name in book.instruments)
+    drivers = None
+    if instrument is not None:
+        i = _position(book, instrument)
+        if model is None or origins[i] == "table":
+            rule = "its returns are your own, not the model's"
+            cure = "remove its row from scenario_returns.csv to let [model] make them"
+            if origins[i] == maker:
+                rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
+            raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
+        drivers = model.drivers(outlook.years)[:, i, :]
+    return Account(outlook, book.instruments, origins, instrument, drivers)
+
+
+def _position(book: Book, instrument: str) -> int:
+    """Where an instrument stands in the book's order; cash, which no driver moves, has no place in it."""
+    if instrument in book.instruments:
+        return book.instruments.index(instrument)
+    rule, cure = "no such instrument in exposures.csv", did_you_mean(instrument, book.instruments)
+    if instrument == book.cash_instrument:
+        rule, cure = "is cash and has no drivers", "name an instrument that is not cash"
+    raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])

@@ -20,7 +20,7 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.outlook.model import signals_of
+from allocator.outlook.calibration import signals_of
 from allocator.plan.stages import StagedPlan
 from allocator.types import Vector
 

@@ -11,8 +11,8 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.mandate import untraded
 from allocator.mandate.rules import Reading
-from allocator.outlook.account import COLUMNS
-from allocator.outlook.model import modelled
+from allocator.outlook.calibration import modelled
+from allocator.outlook.outlook import COLUMNS
 from allocator.plan.flips import Shift, break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
 from allocator.plan.marginal import Contributions, Margins, contributions, margins
 from allocator.plan.plan import Plan, figures

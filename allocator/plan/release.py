@@ -12,11 +12,10 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.ambiguity import Known
 from allocator.mandate.counted import bucket_shares
 from allocator.mandate.staged import trusting
-from allocator.outlook.beliefs import generalizable
-from allocator.outlook.model import question_of
-from allocator.outlook.past import past_of
+from allocator.outlook.calibration import question_of
+from allocator.outlook.posterior import generalizable, past_of
 from allocator.outlook.question import Question
-from allocator.outlook.reviews import State, reviews_of
+from allocator.outlook.scenario_tree import State, reviews_of
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow
 from allocator.program.solve import Limits

@@ -15,7 +15,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.return_error import BoxError
 from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.program.bound import excess_price, least_free
 from allocator.program.compile import Start
 from allocator.types import Matrix, Vector

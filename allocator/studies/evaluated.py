@@ -14,9 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.outlook.beliefs import posterior
-from allocator.outlook.efficiency import Loadings, Scenarios, Technique, market, scenario_returns, value_multipliers
-from allocator.outlook.model import (
+from allocator.outlook.calibration import (
     adopted,
     anchored,
     loadings_of,
@@ -27,9 +25,17 @@ from allocator.outlook.model import (
     scenarios_of,
     signals_of,
 )
+from allocator.outlook.efficiency_model import (
+    Loadings,
+    Scenarios,
+    Technique,
+    market,
+    scenario_returns,
+    value_multipliers,
+)
 from allocator.outlook.outlook import Outlook, outlook_of, with_given
+from allocator.outlook.posterior import posterior, prior_at
 from allocator.outlook.question import Question, Signal
-from allocator.outlook.ranges import prior_at
 from allocator.types import Matrix, Vector
 
 Prices: TypeAlias = Literal["follow", "stay"]

@@ -25,10 +25,10 @@ from allocator.mandate.counted import moved_at_once
 from allocator.mandate.guarded import News, set_after, set_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.wanted import mandate_of
-from allocator.outlook.beliefs import generalizable, log_evidence, sound, updated
-from allocator.outlook.efficiency import scenario_returns
-from allocator.outlook.model import modelled, question_of, signals_of
+from allocator.outlook.calibration import modelled, question_of, signals_of
+from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
+from allocator.outlook.posterior import generalizable, log_evidence, sound, updated
 from allocator.settings.settings import Settings
 from allocator.settings.stress import ShockSection
 from allocator.types import Matrix, Vector

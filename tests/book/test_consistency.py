@@ -11,7 +11,7 @@ import pytest
 
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.risk import risk_of
+from allocator.outlook.risk_model import risk_of
 from tests.spoiling import add, told, with_line
 
 if TYPE_CHECKING:

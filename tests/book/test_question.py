@@ -13,7 +13,7 @@ from click.testing import Result
 
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
-from allocator.outlook.model import probabilities_of
+from allocator.outlook.calibration import probabilities_of
 from allocator.settings.reading import read_settings
 from tests.amount import some
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import Result
 
-from allocator.outlook.account import COLUMNS
+from allocator.outlook.outlook import COLUMNS
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

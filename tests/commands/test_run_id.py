@@ -260,7 +260,7 @@ def test_of_two_processes_with_one_id_and_other_inputs_the_slower_is_refused(
 def test_a_book_that_changes_while_it_is_read_is_refused(
     listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from allocator.outlook import carded
+    from allocator.outlook import scenario_cards as carded
 
     reading = carded.load_with_cards
 

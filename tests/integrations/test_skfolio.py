@@ -69,7 +69,7 @@ def test_rows_of_x_are_the_history_where_the_book_takes_risk_from_prices(
 def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -> None:
     from allocator.book.book import from_frames
     from allocator.integrations.rows import ESTIMATE
-    from allocator.outlook.risk import estimated
+    from allocator.outlook.risk_model import estimated
     from tests.books import exposures, holdings
 
     X, names = returns.tail(24), list(map(str, returns.columns))

@@ -17,9 +17,9 @@ from allocator.errors import BadInput
 from allocator.mandate.ambiguity import Box, Contamination, KullbackLeibler, ModifiedChiSquared, TotalVariation
 from allocator.mandate.caution import radius_of
 from allocator.mandate.wanted import mandate_of
-from allocator.outlook.model import question_of, ranges_of, signals_of
+from allocator.outlook.calibration import question_of, ranges_of, signals_of
 from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.outlook.ranges import bounds
+from allocator.outlook.posterior import bounds
 from allocator.program.compile import Start
 from allocator.program.solve import Program
 from allocator.types import Vector

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from allocator.book.checks.question import ANY_LAB
-from allocator.outlook.beliefs import generalizable, posterior
-from allocator.outlook.coming import claim_probability, next_signals
-from allocator.outlook.disclosure import pooled_claim, survival
-from allocator.outlook.question import Lab, Signal
-from allocator.outlook.ranges import Ranges, bounds
-from allocator.outlook.settlement import settlement
+from allocator.outlook.belief_report import claim_probability, next_signals, settlement
+from allocator.outlook.posterior import Ranges, bounds, generalizable, posterior
+from allocator.outlook.question import Lab, Signal, pooled_claim, survival
 from tests.outlook.questions import LAB, Hundredths, asked, at
 
 FAR = Lab(0.6, 0.3, 0.02, lag_months=4.0)

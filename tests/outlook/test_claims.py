@@ -11,9 +11,8 @@ import pytest
 
 from allocator.errors import BadInput
 from allocator.outlook.claims import FORMULAS, CheckedClaim, claims_of
-from allocator.outlook.disclosure import survival
-from allocator.outlook.efficiency import Scenarios, Technique, market
-from allocator.outlook.question import Lab
+from allocator.outlook.efficiency_model import Scenarios, Technique, market
+from allocator.outlook.question import Lab, survival
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

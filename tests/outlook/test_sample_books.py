@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.loading import load
-from allocator.outlook.model import modelled
+from allocator.outlook.calibration import modelled
 
 BOOKS = ("listed", "note")
 LOADINGS = ("training", "inference", "capacity", "application", "other")

@@ -10,12 +10,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from allocator.outlook.beliefs import generalizable, posterior
-from allocator.outlook.coming import claim_probability
-from allocator.outlook.disclosure import disclosing, survival
-from allocator.outlook.past import past_of
-from allocator.outlook.question import DAYS_A_MONTH, Lab, Question, Signal
-from allocator.outlook.settlement import VERIFIED_AFTER, settlement
+from allocator.outlook.belief_report import VERIFIED_AFTER, claim_probability, settlement
+from allocator.outlook.posterior import generalizable, past_of, posterior
+from allocator.outlook.question import DAYS_A_MONTH, Lab, Question, Signal, disclosing, survival
 from allocator.types import Vector
 from tests.outlook.questions import LAB, OPENED, real
 

@@ -16,7 +16,7 @@ from allocator.mandate.rules import AtMost, MinimumExpectedReturn
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR, simulated
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
+from allocator.outlook.risk_model import FactorRisk
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import valued

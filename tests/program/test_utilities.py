@@ -14,7 +14,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.tree import Tree
+from allocator.outlook.scenario_tree import Tree
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy

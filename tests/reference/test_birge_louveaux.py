@@ -20,8 +20,8 @@ from allocator.mandate.rules import LinearRule, Reading, Rows, Trade, some_rows
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import PiecewiseLinear
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk import FactorRisk
-from allocator.outlook.tree import Tree
+from allocator.outlook.risk_model import FactorRisk
+from allocator.outlook.scenario_tree import Tree
 from allocator.program.alternatives import by_averages, foresight, rooted
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of

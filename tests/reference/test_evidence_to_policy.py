@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 
 from allocator.mandate.ambiguity import Known, TotalVariation
-from allocator.outlook.disclosure import survival
-from allocator.outlook.efficiency import market, scenario_returns, value_multipliers
-from allocator.outlook.question import Lab
+from allocator.outlook.efficiency_model import market, scenario_returns, value_multipliers
+from allocator.outlook.question import Lab, survival
 from allocator.program.worst_case import worst_case
 from allocator.types import Matrix, Vector
-from tests.outlook.test_efficiency import NAMES, NOTE, WORLDS
+from tests.outlook.test_efficiency_model import NAMES, NOTE, WORLDS
 
 CAP, CAUTION, JEVONS = 0.6, 0.5, 0.6
 LAB = Lab(disclosure=0.85, hazard=0.136, background=0.008)

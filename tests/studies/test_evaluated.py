@@ -9,7 +9,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.book.checks.stress import own_values
-from allocator.outlook.model import modelled
+from allocator.outlook.calibration import modelled
 from allocator.outlook.outlook import outlook_of
 from allocator.studies import outcomes
 from allocator.studies.evaluated import Evaluated, evaluated, ground_of

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.model import modelled
+from allocator.outlook.calibration import modelled
 from allocator.outlook.outlook import outlook_of
 from allocator.studies import reversed_parameters
 from allocator.studies.evaluated import ground_of

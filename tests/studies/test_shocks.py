@@ -17,9 +17,9 @@ from allocator.book.book import Book
 from allocator.book.checks.stress import breaches_of_shock, days_after
 from allocator.book.loading import load
 from allocator.mandate.ambiguity import TotalVariation
-from allocator.outlook.beliefs import moved_by, posterior
-from allocator.outlook.model import modelled, question_of, signals_of
+from allocator.outlook.calibration import modelled, question_of, signals_of
 from allocator.outlook.outlook import outlook_of
+from allocator.outlook.posterior import moved_by, posterior
 from allocator.outlook.question import Signal
 from allocator.settings.stress import ShockSection
 from allocator.studies.shocks import Shocked, shocked

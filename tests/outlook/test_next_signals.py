@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import allocator.outlook.coming as under_test
-from allocator.outlook.beliefs import elasticity, expanding, generalizable, posterior
-from allocator.outlook.coming import next_signals, settled_by_silence
-from allocator.outlook.past import past_of
+import allocator.outlook.belief_report as under_test
+from allocator.outlook.belief_report import next_signals, settled_by_silence
+from allocator.outlook.posterior import elasticity, expanding, generalizable, past_of, posterior
 from allocator.outlook.question import DAYS_A_MONTH, Demand, Lab, Question, Signal
 from tests.outlook.questions import OPENED, asked, at, real
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from allocator.book.loading import load
-from allocator.outlook.model import modelled
+from allocator.outlook.calibration import modelled
 from allocator.outlook.outlook import outlook_of
-from allocator.outlook.reviews import Reviews, _probabilities, reviews_of
+from allocator.outlook.scenario_tree import Reviews, _probabilities, reviews_of
 from allocator.settings.settings import DAYS_A_YEAR
 from tests.implied_books import announced, node_book
 

@@ -11,8 +11,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput
-from allocator.outlook.history import FEWEST_ROWS, returns_of
-from allocator.outlook.risk import risk_of
+from allocator.outlook.risk_model import FEWEST_ROWS, returns_of, risk_of
 from tests.books import NAMES, book
 
 DAYS = pd.bdate_range(end="2026-11-19", periods=60)

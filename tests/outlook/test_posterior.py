@@ -12,7 +12,10 @@ import pytest
 from scipy.integrate import quad, simpson
 
 from allocator.errors import BadInput
-from allocator.outlook.beliefs import (
+from allocator.outlook.belief_report import claim_probability
+from allocator.outlook.posterior import (
+    Ranges,
+    bounds,
     elasticity,
     expanding,
     generalizable,
@@ -21,10 +24,7 @@ from allocator.outlook.beliefs import (
     posterior,
     settled,
 )
-from allocator.outlook.coming import claim_probability
-from allocator.outlook.disclosure import disclosing, survival
-from allocator.outlook.question import Demand, Lab, Question, Signal
-from allocator.outlook.ranges import Ranges, bounds
+from allocator.outlook.question import Demand, Lab, Question, Signal, disclosing, survival
 from tests.outlook.questions import LAB, OPENED, asked, at
 
 FIGURES = [Signal(at(m), "usage", "", x, y) for m, x, y in ((1, 0.25, 0.45), (2, 0.25, 0.38), (3, 0.3, 0.62))]

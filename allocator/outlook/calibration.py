@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ALWAYS, APPLICATION
-from allocator.outlook.beliefs import moved_by, posterior, sound
-from allocator.outlook.efficiency import (
+from allocator.outlook.efficiency_model import (
     Loadings,
     Market,
     Number,
@@ -23,8 +22,8 @@ from allocator.outlook.efficiency import (
     scenario_returns,
     value_multipliers,
 )
+from allocator.outlook.posterior import Ranges, moved_by, posterior, sound
 from allocator.outlook.question import Demand, Lab, Question, Signal
-from allocator.outlook.ranges import Ranges
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 

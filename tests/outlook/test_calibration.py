@@ -14,12 +14,10 @@ import pytest
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.account import COLUMNS, account_of
-from allocator.outlook.beliefs import elasticity, expanding, generalizable, likelihood_ratio, moved_by
-from allocator.outlook.disclosure import disclosing, survival
-from allocator.outlook.model import Modelled, modelled, probabilities_of, question_of, ranges_of, signals_of
-from allocator.outlook.outlook import outlook_of
-from allocator.outlook.question import Signal
+from allocator.outlook.calibration import Modelled, modelled, probabilities_of, question_of, ranges_of, signals_of
+from allocator.outlook.outlook import COLUMNS, account_of, outlook_of
+from allocator.outlook.posterior import elasticity, expanding, generalizable, likelihood_ratio, moved_by
+from allocator.outlook.question import Signal, disclosing, survival
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -389,7 +387,7 @@ def test_usage_figures_without_error_that_contradict_each_other_leave_every_retu
 
 def test_returns_that_are_no_numbers_are_refused(note: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     book = load(note.path, overrides=["market.date=2026-09-01"])
-    monkeypatch.setattr("allocator.outlook.model.moved_by", lambda *_: np.full(4, np.nan))
+    monkeypatch.setattr("allocator.outlook.calibration.moved_by", lambda *_: np.full(4, np.nan))
 
     with pytest.raises(BadInput, match="what prices already hold"):
         modelled(book)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.outlook.efficiency import (
+from allocator.outlook.efficiency_model import (
     DRIVERS,
     Loadings,
     Market,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from allocator.errors import BadInput
-from allocator.outlook.cards import Due, Observation, Tie, cards, due
 from allocator.outlook.question import Signal
+from allocator.outlook.scenario_cards import Due, Observation, Tie, cards, due
 
 SCENARIOS = ("generalizable_jevons", "proprietary_jevons")
 LABS = ("OpenAI", "Google DeepMind")

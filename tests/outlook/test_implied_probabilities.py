@@ -14,8 +14,8 @@ from scipy.optimize import minimize
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.implied import Implied, _nearest, implied
-from allocator.outlook.model import Modelled, modelled
+from allocator.outlook.calibration import Modelled, modelled
+from allocator.outlook.implied_probabilities import Implied, _nearest, implied
 from allocator.types import Vector
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from allocator.book.book import Book
 from allocator.errors import BadInput
 from allocator.outlook.outlook import outlook_of
-from allocator.outlook.risk import FactorRisk, risk_of
+from allocator.outlook.risk_model import FactorRisk, risk_of
 from allocator.types import Matrix
 from tests.books import NAMES, book
 
@@ -235,7 +235,7 @@ def test_without_scikit_learn_the_cure_is_said(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_scikit_learn_is_imported_only_when_it_is_needed(root: Path) -> None:
-    code = "import sys, allocator.outlook.risk; print('sklearn' in sys.modules, 'cvxpy' in sys.modules)"
+    code = "import sys, allocator.outlook.risk_model; print('sklearn' in sys.modules, 'cvxpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == ("False False\n", "")
