@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from allocator.errors import Infeasible as Infeasible
     from allocator.errors import NotSolved as NotSolved
     from allocator.errors import OutOfTime as OutOfTime
-    from allocator.mandate.checked import Check as Check
-    from allocator.mandate.checked import check as check
+    from allocator.mandate.precheck import Check as Check
+    from allocator.mandate.precheck import check as check
     from allocator.outlook.outlook import Outlook as Outlook
     from allocator.outlook.outlook import outlook_of as outlook_of
     from allocator.outlook.outlook import returns_frame as returns_frame
@@ -55,8 +55,8 @@ _HOME = {
     "Infeasible": "allocator.errors",
     "NotSolved": "allocator.errors",
     "OutOfTime": "allocator.errors",
-    "Check": "allocator.mandate.checked",
-    "check": "allocator.mandate.checked",
+    "Check": "allocator.mandate.precheck",
+    "check": "allocator.mandate.precheck",
     "returns_frame": "allocator.outlook.outlook",
     "Outlook": "allocator.outlook.outlook",
     "outlook_of": "allocator.outlook.outlook",

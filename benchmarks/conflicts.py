@@ -12,10 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from allocator.ambiguity.sets import KullbackLeibler
 from allocator.errors import Infeasible
-from allocator.mandate.ambiguity import KullbackLeibler
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import (
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.risk_model import FactorRisk
+from allocator.program.compile import Start
+from allocator.program.conflicts import explain_conflict
+from allocator.rules import (
     AtLeast,
     AtMost,
     ConvexRule,
@@ -29,10 +33,6 @@ from allocator.mandate.rules import (
     VolatilityLimit,
     WorstCaseFloor,
 )
-from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk_model import FactorRisk
-from allocator.program.compile import Start
-from allocator.program.conflicts import explain_conflict
 
 NAMES, SCENARIOS, FACTORS = 100, 4, 5
 

@@ -94,7 +94,7 @@ def measure(count: int) -> None:
     import piqp
 
     from allocator.book.book import from_frames
-    from allocator.mandate.wanted import mandate_of
+    from allocator.mandate.builder import mandate_of
     from allocator.outlook.outlook import outlook_of
     from allocator.plan.targets import certified
     from allocator.program.compile import Start

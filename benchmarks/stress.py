@@ -47,7 +47,7 @@ def bare_solver(data: Any, *, keep_scaling: bool) -> Any:
 
 def resolves() -> None:
     from allocator.book.book import from_frames
-    from allocator.mandate.wanted import mandate_of
+    from allocator.mandate.builder import mandate_of
     from allocator.outlook.outlook import outlook_of
     from allocator.program.again import Again
     from allocator.program.compile import Start

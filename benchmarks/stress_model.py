@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
-from allocator.mandate.ambiguity import Ambiguity
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import rebalance_in_stages
 from allocator.studies.draws import drawn

@@ -24,9 +24,8 @@ import warnings
 import cvxpy as cp
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import InstrumentCaps
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Log
 from allocator.outlook.outlook import Outlook
@@ -35,6 +34,7 @@ from allocator.outlook.scenario_tree import Tree
 from allocator.program.compile import Start
 from allocator.program.decisions import SMALL_STEPS, policy_of
 from allocator.program.recourse import staging
+from allocator.rules import InstrumentCaps
 
 REPEATS = 5
 SIZES = ("4x20", "4x100", "12x100", "4x300")

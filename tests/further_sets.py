@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity, Contamination, Hull, ModifiedChiSquared, Polytope, Wasserstein
+from allocator.ambiguity.sets import Ambiguity, Contamination, Hull, ModifiedChiSquared, Polytope, Wasserstein
 from allocator.types import Matrix, Vector
 
 Maker = Callable[[np.random.Generator, Vector, float], Ambiguity]

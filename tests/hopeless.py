@@ -16,9 +16,9 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 
+from allocator.ambiguity.sets import Worst
 from allocator.errors import Infeasible
-from allocator.mandate.ambiguity import Worst
-from allocator.mandate.rules import (
+from allocator.rules import (
     AtLeast,
     AtMost,
     ConvexRule,

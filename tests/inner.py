@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog, minimize_scalar
 
-from allocator.mandate.ambiguity import (
+from allocator.ambiguity.sets import (
     Ambiguity,
     Box,
     Contamination,

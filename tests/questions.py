@@ -12,9 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import AtLeast, AtMost, InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.certificate import Certificate
@@ -22,6 +21,7 @@ from allocator.plan.targets import certified
 from allocator.program.bound import Prices, tightest
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program, Solution
+from allocator.rules import AtLeast, AtMost, InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit
 from allocator.types import Matrix, Vector
 
 SETS: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.15), Box(0.1), KullbackLeibler(0.05), Worst())

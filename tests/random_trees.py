@@ -6,15 +6,15 @@ import datetime as dt
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Box, Known, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Box, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import InstrumentCaps
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PowerUtility
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
 from allocator.program.compile import Start
+from allocator.rules import InstrumentCaps
 
 NAMES, SCENARIOS = ("A", "B", "C", "D", "E"), ("up", "flat", "down")
 SETS = (Known(), TotalVariation(0.1), KullbackLeibler(0.05), Box(0.1))

@@ -12,9 +12,9 @@ from itertools import product
 import cvxpy as cp
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity, Box, KullbackLeibler, TotalVariation
-from allocator.mandate.return_error import BoxError, EllipsoidError
-from allocator.mandate.rules import (
+from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, TotalVariation
+from allocator.mandate.mandate import BoxError, EllipsoidError
+from allocator.rules import (
     AtLeast,
     AtMost,
     ConvexRule,

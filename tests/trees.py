@@ -14,9 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import InstrumentCaps
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Log, Utility
 from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, market, value_multipliers
@@ -24,6 +23,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
 from allocator.program.compile import Start
+from allocator.rules import InstrumentCaps
 from allocator.types import Matrix, Vector
 
 NAMES = ("META", "EFFLAB", "OPENAI", "SPX_XAI", "GPU", "CLOUD", "APPS")

@@ -24,7 +24,7 @@ def check(
     Example:
       allocator check data/listed
     """
-    from allocator.mandate.checked import check as checked
+    from allocator.mandate.precheck import check as checked
     from allocator.outlook.scenario_cards import load_with_cards
 
     loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from allocator.book.book import Book
 from allocator.display.console import amount, console, heading, percents, table
 from allocator.display.measured import in_its_unit
-from allocator.mandate.rules import Reading
 from allocator.outlook.outlook import Outlook
+from allocator.rules import Reading
 
 
 def show_check(book: Book, outlook: Outlook, readings: Sequence[Reading]) -> None:

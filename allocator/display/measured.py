@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from allocator.display.console import percents
-from allocator.mandate.rules import PERCENT, Reading
+from allocator.rules import PERCENT, Reading
 
 
 def in_its_unit(reading: Reading, digits: int = 1) -> str:

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from allocator.ambiguity.sets import Hull, Polytope, Wasserstein
 from allocator.display.console import amount, console, fitting, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.display.ordered import cells, style
 from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
-from allocator.mandate.ambiguity import Hull, Polytope, Wasserstein
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import limit_in_words
-from allocator.mandate.wanted import mandate_of
 from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Plan
 from allocator.plan.reasons import reasons
+from allocator.rules import limit_in_words
 
 _RULES_SHOWN = 8
 _KEPT_SHOWN = 12

@@ -12,7 +12,7 @@ from allocator.display.console import amount, console, fitting, heading, percent
 from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import show_reverse
-from allocator.mandate.counted import locked_names
+from allocator.rules.builder import locked_names
 from allocator.studies.belief_stress import BeliefStress
 from allocator.studies.effects import Effect, ShockEffect, Told
 from allocator.studies.reversals import ReverseStress

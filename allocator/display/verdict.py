@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from allocator.ambiguity.sets import Known
 from allocator.display.console import amount
-from allocator.mandate.ambiguity import Known
 from allocator.plan.plan import Plan
 from allocator.plan.worth import Worth, least_share
 

@@ -11,7 +11,7 @@ from functools import singledispatch
 import cvxpy as cp
 import numpy as np
 
-from allocator.mandate.ambiguity import (
+from allocator.ambiguity.sets import (
     LEAST_PROBABILITY,
     Ambiguity,
     Box,

@@ -18,7 +18,7 @@ from allocator.integrations.history import last_day, warn_of_hindsight, warn_of_
 from allocator.integrations.restated import forbidding, holding, restated
 from allocator.integrations.rows import book_of, outlook_of_rows, rows_look_at_holdings, with_sold
 from allocator.integrations.translated import Absent, TranslationWarning, by_name, moments, placed, refuse_prices
-from allocator.mandate.wanted import cost_rates_of
+from allocator.mandate.builder import cost_rates_of
 from allocator.outlook.outlook import outlook_of
 from allocator.types import Matrix, Vector
 

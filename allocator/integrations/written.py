@@ -14,15 +14,15 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from allocator.ambiguity.radius import set_of
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
 from allocator.integrations.reached import largest_expected
-from allocator.mandate.guarded import set_of
+from allocator.mandate.builder import cost_rates_of, mandate_of
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows
-from allocator.mandate.wanted import cost_rates_of, mandate_of
 from allocator.outlook.outlook import Outlook
 from allocator.program.convex import Decision, modelled
+from allocator.rules import Rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from allocator.mandate.ambiguity import Ambiguity
-from allocator.mandate.seen import Seen
+from allocator.ambiguity.pushforward import Seen
+from allocator.ambiguity.sets import Ambiguity
 from allocator.types import Vector
 
 _HALVINGS = 200

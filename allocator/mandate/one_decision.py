@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, TotalVariation, Worst
+from allocator.ambiguity.sets import Ambiguity, Box, Known, TotalVariation, Worst
 from allocator.mandate.common_number import AtOnce, least
 from allocator.mandate.tail import MeanCVaR
 from allocator.outlook.risk_model import FactorRisk

@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from allocator.ambiguity.pushforward import Seen, seen_through, speaks_of_scenarios
+from allocator.ambiguity.radius import News, set_after, set_of
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
-from allocator.mandate.ambiguity import Ambiguity
-from allocator.mandate.guarded import News, set_after, set_of
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
-from allocator.mandate.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
-from allocator.mandate.seen import Seen, seen_through, speaks_of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR, simulated
 from allocator.mandate.utility import Linear, Log, PowerUtility, Utility
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import Reviews, reviews_of
+from allocator.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.types import Vector
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.mandate.ambiguity import Ambiguity, Known
+from allocator.ambiguity.pushforward import Seen, of_scenarios, seen_through, speaks_of_scenarios
+from allocator.ambiguity.sets import Ambiguity, Known
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import OneDecision, Regret
-from allocator.mandate.rules import LinearRule, Participation
-from allocator.mandate.seen import Seen, of_scenarios, seen_through, speaks_of_scenarios
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import PiecewiseLinear, Utility
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import Tree
+from allocator.rules import LinearRule, Participation
 from allocator.types import Vector
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.mandate.ambiguity import Ambiguity
+from allocator.ambiguity.pushforward import Seen
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.common_number import AtOnce, least
-from allocator.mandate.seen import Seen
 from allocator.outlook.outlook import Outlook
 from allocator.types import Matrix, Vector
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.program.bound import Prices, lower_bound
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import Start
+from allocator.rules import Reading, Trade
 
 GAP_ALLOWED = 1e-6
 """Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""

@@ -13,11 +13,11 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.mandate.rules import Reading
 from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Order, Plan
 from allocator.plan.proof import proof_document
 from allocator.plan.reasons import reasons_document
+from allocator.rules import Reading
 
 FORMAT = "allocator.plan/1"
 

@@ -10,7 +10,6 @@ import numpy as np
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import Reading
 from allocator.outlook.calibration import modelled
 from allocator.outlook.outlook import COLUMNS
 from allocator.plan.flips import Shift, break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
@@ -18,6 +17,7 @@ from allocator.plan.marginal import Contributions, Margins, contributions, margi
 from allocator.plan.plan import Plan, figures
 from allocator.plan.reasons import Reasons, reasons
 from allocator.plan.uniqueness import notes
+from allocator.rules import Reading
 from allocator.types import Vector
 
 HYPOTHESIS = "generalizable"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from allocator.book.book import Book
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import PERCENT, Reading, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.lots import whole_lots
 from allocator.plan.unfit import LotsGiveWay
 from allocator.program.compile import Start
 from allocator.program.tiers import GivenUp
+from allocator.rules import PERCENT, Reading, Trade
 from allocator.types import Vector
 
 _ROUNDS = 8

@@ -14,13 +14,13 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import ConvexRule, LinearRule, Reading, Turnover, widened
 from allocator.mandate.staged import Staged, trusting
 from allocator.mandate.utility import Linear
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow
 from allocator.program.solve import Limits
+from allocator.rules import ConvexRule, LinearRule, Reading, Turnover, widened
 
 R = TypeVar("R")
 Rule = LinearRule | ConvexRule

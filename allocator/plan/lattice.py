@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
 from allocator.program.compile import Start
+from allocator.rules import Trade
 from allocator.types import Vector
 
 _NOISE = 1e-9  # of a lot

@@ -13,7 +13,6 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.integer import TimeLimit, Work
 from allocator.plan.lattice import lattice_of
@@ -21,6 +20,7 @@ from allocator.plan.search import RULE_TOLERANCE, Search, Stuck, broken, cut, ne
 from allocator.plan.unfit import refuse_or_give_way
 from allocator.plan.window import rules_on, window
 from allocator.program.compile import Start
+from allocator.rules import Reading, Rows, Trade
 from allocator.types import Vector
 
 __all__ = ["RULE_TOLERANCE", "traded", "whole_lots"]

@@ -10,14 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from allocator.mandate.ambiguity import (
-    LEAST_PROBABILITY,
-    Ambiguity,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Worst,
-    is_belief,
-)
+from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, ModifiedChiSquared, Worst, is_belief
 from allocator.types import Matrix, Vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
-from allocator.mandate.ambiguity import worst_case
-from allocator.mandate.counted import bucket_shares
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.given_way import GivenWay
@@ -19,6 +17,8 @@ from allocator.plan.region import Regions
 from allocator.plan.worth import Worth
 from allocator.program.bound import Prices
 from allocator.program.compile import Start
+from allocator.rules import Reading, Trade, slack
+from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
 
 BINDING = 1e-7

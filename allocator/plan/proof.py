@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.ambiguity import (
+from allocator.ambiguity.sets import (
     Ambiguity,
     Box,
     Contamination,
@@ -20,11 +20,11 @@ from allocator.mandate.ambiguity import (
     Wasserstein,
     Worst,
 )
-from allocator.mandate.return_error import BoxError, EllipsoidError
-from allocator.mandate.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.mandate import BoxError, EllipsoidError
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.program.multipliers import Slope
+from allocator.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
 from allocator.types import Matrix, Vector
 
 _SETS: dict[type, str] = {

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 
 from allocator.errors import NotSolved
-from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_error import BoxError, EllipsoidError
-from allocator.mandate.rules import Trade
+from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.path import averaged_adversary, inverse_norm_weights
 from allocator.plan.plan import Plan
 from allocator.program.bound import Prices
 from allocator.program.compile import Start
+from allocator.rules import Trade
 from allocator.types import Matrix, Vector
 
 MOTIVES = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "money")

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from allocator.ambiguity.sampling import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate, untraded
-from allocator.mandate.plausible import PROBABILITY_SHIFT
-from allocator.mandate.prechecks import refuse_hopeless
-from allocator.mandate.rules import Trade
-from allocator.mandate.wanted import mandate_of
+from allocator.mandate.precheck import refuse_hopeless
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.given_way import given_way, lots_giving_way
@@ -25,6 +24,7 @@ from allocator.plan.targets import Targets, kept_under, solved, targets_of
 from allocator.plan.worth import worth
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program
+from allocator.rules import Trade
 from allocator.types import Vector
 
 

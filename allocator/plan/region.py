@@ -20,9 +20,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, Trade
 from allocator.outlook.outlook import Outlook
 from allocator.program.bound import Prices
+from allocator.rules import Rows, Trade
 from allocator.types import Vector
 
 _NOISE = 3e-7

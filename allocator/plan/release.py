@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.ambiguity.sets import Known
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.ambiguity import Known
-from allocator.mandate.counted import bucket_shares
 from allocator.mandate.staged import trusting
 from allocator.outlook.calibration import question_of
 from allocator.outlook.posterior import generalizable, past_of
@@ -19,6 +18,7 @@ from allocator.outlook.scenario_tree import State, reviews_of
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow
 from allocator.program.solve import Limits
+from allocator.rules.builder import bucket_shares
 
 HEADLINE = ("efficiency", "capital_intensity")
 """The buckets that the question divides."""

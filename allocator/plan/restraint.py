@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.mandate.rules import Trade
 from allocator.plan.certificate import Certificate
 from allocator.program.bound import Prices
+from allocator.rules import Trade
 
 _SOLVES = 8
 _LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1)

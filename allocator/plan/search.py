@@ -11,11 +11,11 @@ import scipy.sparse as sp
 from allocator.book.book import Book
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import ConvexRule, Reading, Rows, Trade, slack, stacked
 from allocator.outlook.outlook import Outlook
 from allocator.plan.integer import Block, Found, IntegerProgram, Work
 from allocator.plan.lattice import Lattice
 from allocator.plan.window import Window, rules_on, window
+from allocator.rules import ConvexRule, Reading, Rows, Trade, slack, stacked
 from allocator.types import Vector
 
 RULE_TOLERANCE = 1e-9

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible
 from allocator.mandate.mandate import untraded
-from allocator.mandate.prechecks import refuse_hopeless
+from allocator.mandate.precheck import refuse_hopeless
 from allocator.mandate.reviewed import staged_of
-from allocator.mandate.rules import Reading, Trade
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
@@ -30,6 +29,7 @@ from allocator.program.policy import Policy
 from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
 from allocator.program.trades import as_trade
+from allocator.rules import Reading, Trade
 from allocator.types import Vector
 
 _BROKEN = 1e-9

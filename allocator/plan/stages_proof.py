@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.pushforward import Seen, of_scenarios
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import ConvexRule, LargestWeights, Participation, Rows, VolatilityLimit, WorstCaseFloor
-from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.utility import Linear, Log, PowerUtility
 from allocator.outlook.outlook import Outlook
 from allocator.plan.proof import ambiguity_document, entries
 from allocator.plan.stages import StagedPlan
+from allocator.rules import ConvexRule, LargestWeights, Participation, Rows, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 
 _UTILITIES = {Log: "log", PowerUtility: "crra", Linear: "return"}

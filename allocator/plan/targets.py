@@ -9,7 +9,6 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate, certify
 from allocator.plan.restraint import Restrained, least_traded
@@ -20,6 +19,7 @@ from allocator.program.conflicts import explain_conflict
 from allocator.program.solve import Limits, Program, Solution
 from allocator.program.tiers import GivenUp, give_way
 from allocator.program.trades import as_trade
+from allocator.rules import Trade
 
 _BURNED = 1e-7
 """Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""

@@ -13,10 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.rules import Reading, Rows, widened
 from allocator.plan.integer import Block, Found, IntegerProgram, Work
 from allocator.plan.search import NODES, RULE_TOLERANCE, Search, Stuck, broken, cut, wider
 from allocator.plan.window import Window, rules_on
+from allocator.rules import Reading, Rows, widened
 from allocator.types import Vector
 
 _SMALLER = "use smaller lots or a smaller lots.min_trade"

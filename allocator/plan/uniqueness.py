@@ -12,12 +12,12 @@ from itertools import combinations, pairwise
 import numpy as np
 from scipy.optimize import linprog
 
-from allocator.mandate.ambiguity import Hull, KullbackLeibler, ModifiedChiSquared, Polytope, Wasserstein, is_belief
+from allocator.ambiguity.sets import Hull, KullbackLeibler, ModifiedChiSquared, Polytope, Wasserstein, is_belief
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.marginal import HELD, Bools, next_costs, room
 from allocator.program.bound import Prices
+from allocator.rules import Trade
 from allocator.types import Matrix, Vector
 
 _NAMED = 4

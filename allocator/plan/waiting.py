@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from allocator.ambiguity.sets import Known
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.ambiguity import Known
 from allocator.mandate.staged import Staged, trusting
 from allocator.program.alternatives import by_averages, foresight, idle, kept, rooted
 from allocator.program.compile import Start

@@ -14,7 +14,6 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import GAP_ALLOWED, Certificate, Wasteless, certify
 from allocator.plan.integer import TimeLimit
@@ -24,6 +23,7 @@ from allocator.program.feasibility import HOLDS, Feasibility
 from allocator.program.one_way import Branch, OneWayProgram, within, without_own_rows
 from allocator.program.solve import Limits, Solution
 from allocator.program.trades import as_trade
+from allocator.rules import Trade
 from allocator.types import Vector
 
 WORK = 4000

@@ -12,11 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.mandate.rules import Rows
 from allocator.outlook.outlook import Outlook
 from allocator.plan.bent import costs_between
 from allocator.plan.integer import Block
 from allocator.plan.lattice import Lattice
+from allocator.rules import Rows
 from allocator.types import Vector
 
 _FLOAT_NOISE = 1e-14

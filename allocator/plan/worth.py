@@ -17,11 +17,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Known
+from allocator.ambiguity.sampling import plausible
+from allocator.ambiguity.sets import Known
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.plausible import plausible
-from allocator.mandate.rules import Trade
 from allocator.outlook.outlook import Outlook
+from allocator.rules import Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
 

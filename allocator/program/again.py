@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Ambiguity, inside
+from allocator.ambiguity.sets import Ambiguity, inside
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Compiled, Start

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Known
-from allocator.mandate.rules import NoTrade
+from allocator.ambiguity.sets import Known
 from allocator.mandate.staged import Staged, trusting
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear
@@ -15,6 +14,7 @@ from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow, nested_tails, refuse_broken
 from allocator.program.solve import Limits
+from allocator.rules import NoTrade
 from allocator.types import Vector
 
 QUIET = "silent"

@@ -13,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.ambiguity import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, TotalVariation
 from allocator.types import Vector
 
 BATCHED = (KullbackLeibler, TotalVariation)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, Trade, stacked
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.program.multipliers import Multipliers, Slope
+from allocator.rules import Rows, Trade, stacked
 from allocator.types import Vector
 
 _BEYOND = 3e-6

@@ -15,14 +15,13 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_error import BoxError, EllipsoidError
-from allocator.mandate.rules import Rows, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.convex import Decision, Modelled, modelled
 from allocator.program.numbers import Number
 from allocator.program.shape import shape
 from allocator.program.worst_case import WorstCase, worst_case
+from allocator.rules import Rows, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 
 FEW_FACTORS = 0.5

@@ -13,11 +13,11 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.mandate.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.multipliers import Slope, read
 from allocator.program.numbers import Number
 from allocator.program.worst_case import is_curved, shape_of, worst_case
+from allocator.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 
+from allocator.ambiguity.sets import Known, KullbackLeibler
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.ambiguity import Known, KullbackLeibler
 from allocator.mandate.staged import Staged, trusting
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear

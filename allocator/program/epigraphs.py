@@ -9,9 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
+from allocator.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit
 from allocator.types import Vector
 
 _NOISE = 1e-12

@@ -27,13 +27,13 @@ import scipy.sparse as sp
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade, slack
 from allocator.outlook.outlook import Outlook
 from allocator.program import highs
 from allocator.program.compile import Start
 from allocator.program.epigraphs import Columns, Cuts, epigraph_of, impact_cuts, in_columns
 from allocator.program.members import Member, members_of
 from allocator.program.waste import FEW, least_missed
+from allocator.rules import Trade, slack
 from allocator.types import Vector
 
 HOLDS = 1e-7

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from allocator.errors import NotSolved
-from allocator.mandate.rules import widened
 from allocator.program.feasibility import Feasibility, Missed
 from allocator.program.members import Member
+from allocator.rules import widened
 
 _STEPS = 30
 _ENOUGH = 1e-9

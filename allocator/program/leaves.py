@@ -9,8 +9,8 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.pushforward import of_scenarios
 from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
-from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Rows, Turnover, percent
+from allocator.rules import Rows, Turnover, percent
 
 _NATURAL = 0.01
 """What a limit of 0 is measured in; others are measured in themselves (science §5.2)."""

@@ -20,11 +20,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Reading, Rows, Trade, some_rows
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.program.multipliers import Multipliers, read
 from allocator.program.solve import Limits, Program, Solution
+from allocator.rules import Reading, Rows, Trade, some_rows
 from allocator.types import Vector
 
 _SMALL = 0.01

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from allocator.ambiguity.pushforward import Seen, of_scenarios
+from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
-from allocator.mandate.ambiguity import Ambiguity
 from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, Regret
-from allocator.mandate.rules import Reading, Trade
-from allocator.mandate.seen import Seen, of_scenarios
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.tail import Ahead, MeanCVaR
 from allocator.mandate.utility import leaf_losses
 from allocator.program.canonical import CanonicalCheck
 from allocator.program.compile import Start
+from allocator.rules import Reading, Trade
 from allocator.types import Matrix, Vector
 
 _DUST = 1e-9

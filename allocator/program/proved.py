@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_error import BoxError
-from allocator.mandate.rules import Trade
+from allocator.mandate.mandate import BoxError, Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.program.bound import excess_price, least_free
 from allocator.program.compile import Start
+from allocator.rules import Trade
 from allocator.types import Matrix, Vector
 
 GAP_ALLOWED = 1e-6

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.mandate.ambiguity import Known
+from allocator.ambiguity.pushforward import of_scenarios
+from allocator.ambiguity.sets import Known
 from allocator.mandate.one_decision import ExAnteRegret, Regret, corners_of
-from allocator.mandate.seen import of_scenarios
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
 from allocator.program.alternatives import foreseen

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_error import EllipsoidError
+from allocator.mandate.mandate import EllipsoidError, Mandate
 from allocator.outlook.outlook import Outlook
 from allocator.program.convex import is_conic, pattern_of
 from allocator.program.worst_case import is_curved, shape_of

@@ -16,16 +16,16 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from allocator.ambiguity.sets import inside
 from allocator.errors import Infeasible, NotSolved, OutOfTime
-from allocator.mandate.ambiguity import inside
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import WorstCaseFloor
 from allocator.outlook.outlook import Outlook
 from allocator.program.canonical import CanonicalCheck, check
 from allocator.program.compile import TIE_BREAK, Compiled, Start
 from allocator.program.conflicts import explain_conflict
 from allocator.program.multipliers import Multipliers, Slope, read
 from allocator.program.shape import shape
+from allocator.rules import WorstCaseFloor
 from allocator.types import Vector
 
 RELAXED = "CLARABEL at 10 x tolerance"

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules.rows import rounded_up
 from allocator.outlook.outlook import Outlook
 from allocator.program.compile import Start
 from allocator.program.conflicts import refusal
 from allocator.program.feasibility import HOLDS, Feasibility, Missed
 from allocator.program.fixes import limits_at
 from allocator.program.members import Member
+from allocator.rules.rows import rounded_up
 
 _AS_GOOD = 1e-4
 """What a tier may lose again to those that come after it, in parts of a limit: limits kept are rounded to a basis point

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import Trade
 from allocator.program.compile import Start
+from allocator.rules import Trade
 from allocator.types import Vector
 
 _DUST = 1e-9

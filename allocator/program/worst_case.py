@@ -16,7 +16,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.mandate.ambiguity import (
+from allocator.ambiguity.sets import (
     LEAST_PROBABILITY,
     Ambiguity,
     Box,

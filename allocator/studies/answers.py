@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from allocator.ambiguity.polyhedral import Polytope
 from allocator.errors import AllocatorError
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.polytopes import Polytope
 from allocator.outlook.outlook import Outlook
 from allocator.plan.targets import solved
 from allocator.program.again import Again, Question, Solved

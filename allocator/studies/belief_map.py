@@ -10,10 +10,10 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.mandate.counted import bucket_shares
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.program.again import Solved
+from allocator.rules.builder import bucket_shares
 from allocator.studies.answers import Failed
 from allocator.studies.axes import DEMAND, HYPOTHESIS, refuse_unbelieved
 from allocator.studies.break_evens import NOTHING

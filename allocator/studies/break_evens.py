@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from allocator.mandate.ambiguity import KullbackLeibler, ModifiedChiSquared, is_belief
-from allocator.mandate.counted import bucket_shares
-from allocator.mandate.rules import Trade
+from allocator.ambiguity.sets import KullbackLeibler, ModifiedChiSquared, is_belief
 from allocator.plan.flips import break_even
 from allocator.plan.plan import Order, Plan
 from allocator.program.again import Solved
 from allocator.program.shape import shape
+from allocator.rules import Trade
+from allocator.rules.builder import bucket_shares
 from allocator.studies.roots import Gap, Reading, nearest_crossing
 from allocator.studies.sweeps import OnAxis
 from allocator.types import Vector

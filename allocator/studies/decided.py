@@ -14,7 +14,6 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.reviewed import staged_of
-from allocator.mandate.rules import Trade
 from allocator.mandate.staged import Staged
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.targets import targets_of
@@ -23,6 +22,7 @@ from allocator.program.decisions import policy_of
 from allocator.program.regret import with_hindsight
 from allocator.program.solve import Limits
 from allocator.program.trades import as_trade
+from allocator.rules import Trade
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.studies.shocks import Shocked
 from allocator.types import Vector

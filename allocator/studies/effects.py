@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from allocator.ambiguity.sets import Ambiguity, worst_case
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate
-from allocator.mandate.ambiguity import Ambiguity, worst_case
-from allocator.mandate.counted import group_shares
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate, untraded
-from allocator.mandate.rules import Trade
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.stages import StagedPlan
+from allocator.rules import Trade
+from allocator.rules.builder import group_shares
 from allocator.settings.stress import ShockSection, Sign
 from allocator.studies.decided import decided_again
 from allocator.studies.shocks import Shocked, shocked

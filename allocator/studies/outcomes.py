@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.ambiguity.sampling import worst_cases
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.checks.question import HYPOTHESES
 from allocator.errors import BadInput
-from allocator.mandate.ambiguity import Ambiguity
-from allocator.mandate.worst_cases import worst_cases
 from allocator.studies.evaluated import Evaluated, Ground, evaluated, joined
 from allocator.studies.portfolios import PLAN, Portfolio
 from allocator.studies.ranges import Doubt

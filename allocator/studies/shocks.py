@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from allocator.ambiguity.radius import News, set_after, set_of
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.stress import after, days_after, rows_of
-from allocator.mandate.ambiguity import Ambiguity
-from allocator.mandate.counted import moved_at_once
-from allocator.mandate.guarded import News, set_after, set_of
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.calibration import modelled, question_of, signals_of
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import generalizable, log_evidence, sound, updated
+from allocator.rules.builder import moved_at_once
 from allocator.settings.settings import Settings
 from allocator.settings.stress import ShockSection
 from allocator.types import Matrix, Vector

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
-from allocator.mandate.ambiguity import worst_case
-from allocator.mandate.counted import bucket_shares
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.program.again import Solved
+from allocator.rules.builder import bucket_shares
 from allocator.studies.answers import Failed, at_beliefs
 from allocator.studies.axes import Axis
 from allocator.studies.pool import mapped

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from allocator.ambiguity.radius import limits_of, metric_of, set_of
+from allocator.ambiguity.sets import Hull, Polytope, TotalVariation, Wasserstein
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
-from allocator.mandate.ambiguity import Hull, Polytope, TotalVariation, Wasserstein
-from allocator.mandate.guarded import limits_of, metric_of, set_of
 from allocator.outlook.outlook import outlook_of
 from tests.spoiling import told
 

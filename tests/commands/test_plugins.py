@@ -22,7 +22,7 @@ RULE = """
 from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
-from allocator.mandate.rules import Reading, some_rows
+from allocator.rules import Reading, some_rows
 
 @dataclass(frozen=True, eq=False)
 class Cap:

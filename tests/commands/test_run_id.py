@@ -124,7 +124,7 @@ PLUGINS = {
     "exporters": "def make(document, folder, parameters):\n    (folder / 'x.txt').write_text('x')\n",
     "objectives": "import pandas as pd\ndef make(book, parameters):\n"
     "    return pd.Series(0.001, index=book.instruments)\n",
-    "rules": "from allocator.mandate.rules import AtMost\nimport numpy as np\n"
+    "rules": "from allocator.rules import AtMost\nimport numpy as np\n"
     "def make(book, parameters):\n    return AtMost('x', np.ones(len(book.instruments)), 0.99)\n",
     "models": "import pandas as pd\ndef make(book, parameters):\n"
     "    return pd.DataFrame(0.05, index=[*book.instruments, book.cash_instrument], columns=list(book.scenarios))\n",

@@ -118,9 +118,9 @@ def test_our_rules_and_worst_case_in_their_program_are_our_own_program(
 def test_what_our_rules_allow_in_their_program_breaks_none_of_ours_after_costs(
     cvx: Any, adapter: Any, prices: pd.DataFrame
 ) -> None:
-    from allocator.mandate.rules import Trade
-    from allocator.mandate.wanted import mandate_of
+    from allocator.mandate.builder import mandate_of
     from allocator.outlook.outlook import outlook_of
+    from allocator.rules import Trade
 
     names = list(prices.columns)
     wishes = {"max_weight": 0.25, "max_cash": 0.05, "min_cash": 0.03, "weights": {names[5]: {"min": 0.2}}}

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.errors import BadInput
-from allocator.integrations.reached import largest_expected
-from allocator.integrations.restated import holding, restated
-from allocator.integrations.translated import by_name, moments, placed, refuse_prices
-from allocator.mandate.ambiguity import (
+from allocator.ambiguity.sets import (
     Ambiguity,
     Box,
     Contamination,
@@ -22,6 +18,10 @@ from allocator.mandate.ambiguity import (
     Wasserstein,
     Worst,
 )
+from allocator.errors import BadInput
+from allocator.integrations.reached import largest_expected
+from allocator.integrations.restated import holding, restated
+from allocator.integrations.translated import by_name, moments, placed, refuse_prices
 from allocator.outlook.outlook import outlook_of
 from tests.books import CASH, NAMES, book
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.mandate.ambiguity import Known, TotalVariation
-from allocator.mandate.counted import bucket_shares
+from allocator.ambiguity.sets import Known, TotalVariation
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import Trade, VolatilityLimit
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
+from allocator.rules import Trade, VolatilityLimit
+from allocator.rules.builder import bucket_shares
 from tests.books import book
 from tests.questions import random_question
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.mandate.rules import Participation, Trade
 from allocator.mandate.staged import in_account, trusting
+from allocator.rules import Participation, Trade
 from tests.random_trees import random_tree
 
 

@@ -176,7 +176,7 @@ def test_a_covariance_of_nothing_at_all_is_no_risk() -> None:
     given.insert(0, "instrument", list(NAMES))
     held = book({"risk": {"source": "covariance"}}, covariance=given)
 
-    from allocator.mandate.wanted import mandate_of
+    from allocator.mandate.builder import mandate_of
     from allocator.program.compile import Start
     from tests.questions import Question
 

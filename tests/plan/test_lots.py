@@ -13,8 +13,7 @@ import pytest
 
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.rules import Trade
-from allocator.mandate.wanted import mandate_of
+from allocator.mandate.builder import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan import lots as lots_module
 from allocator.plan.lots import traded, whole_lots
@@ -23,6 +22,7 @@ from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import certified
 from allocator.program.compile import Start
 from allocator.program.solve import Limits, Program
+from allocator.rules import Trade
 from allocator.types import Vector
 from tests.amount import some
 

@@ -17,15 +17,15 @@ import pytest
 
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import Trade
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.lots import whole_lots
 from allocator.plan.unfit import rule_name
 from allocator.program.compile import Start
 from allocator.program.feasibility import Feasibility
 from allocator.program.trades import as_trade
+from allocator.rules import Trade
 from allocator.types import Vector
 from tests.amount import count
 from tests.plan.test_lots import SCENARIOS, cost_rates

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.mandate.wanted import mandate_of
+from allocator.mandate.builder import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.bent import _chord, _tangent
 from allocator.plan.lattice import lattice_of

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Known, TotalVariation, Worst
+from allocator.ambiguity.sets import Known, TotalVariation, Worst
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import AtMost, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade, Trade
 from allocator.plan.marginal import HELD, MARGINS, Margins, contributions, margins
 from allocator.plan.uniqueness import notes, tied_adversaries
 from allocator.program.bound import Prices
+from allocator.rules import AtMost, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade, Trade
 from tests.questions import SETS, Question, names, question, random_question
 
 SEEDS = range(30)

@@ -14,18 +14,18 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import allocator
+from allocator.ambiguity.sets import TotalVariation, worst_case
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import NotSolved
-from allocator.mandate.ambiguity import TotalVariation, worst_case
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import Trade
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan, figures
 from allocator.plan.rebalance import rebalance
+from allocator.rules import Trade
 from allocator.types import Vector
 from tests.books import book
 

@@ -9,8 +9,8 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance

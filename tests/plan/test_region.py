@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Ambiguity, Known
-from allocator.mandate.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
+from allocator.ambiguity.sets import Ambiguity, Known
 from allocator.plan.region import Regions, no_trade_regions
 from allocator.program.compile import Start
+from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
 from allocator.types import Vector
 from tests.questions import SETS, Question, caps, names, question, random_question
 

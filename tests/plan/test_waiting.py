@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.mandate.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
 from allocator.mandate.staged import Staged
 from allocator.plan.waiting import Waiting, waiting
 from allocator.program.compile import Start
+from allocator.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
 from tests.trees import CASH_ONLY, FREE, OPENAI, box, kl, tv, worked
 
 

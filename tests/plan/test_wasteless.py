@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible, NotSolved, OutOfTime
-from allocator.mandate.rules import AtLeast, AtMost, ExposureLimit, Trade
 from allocator.plan import wasteless
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.targets import solved
@@ -19,6 +18,7 @@ from allocator.program.bound import Prices, lower_bound
 from allocator.program.conflicts import explain_conflict
 from allocator.program.one_way import Branch, within
 from allocator.program.solve import Limits, Program
+from allocator.rules import AtLeast, AtMost, ExposureLimit, Trade
 from tests.hopeless import demanding, mended
 from tests.questions import Question, caps, question
 

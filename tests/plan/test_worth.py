@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Ambiguity, Known, Worst
-from allocator.mandate.mandate import untraded
-from allocator.mandate.return_error import BoxError
-from allocator.mandate.rules import Trade
+from allocator.ambiguity.sets import Ambiguity, Known, Worst
+from allocator.mandate.mandate import BoxError, untraded
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.worth import Worth, worth
+from allocator.rules import Trade
 from allocator.settings.settings import TradingSection
 from tests.books import book
 from tests.questions import SETS, Question, caps, question, random_question

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Known, KullbackLeibler
-from allocator.mandate.return_error import BoxError
-from allocator.mandate.rules import AtMost, ScenarioFloor
+from allocator.ambiguity.sets import Known, KullbackLeibler
+from allocator.mandate.mandate import BoxError
 from allocator.program import again as again_module
 from allocator.program.again import Again, Solved
 from allocator.program.bound import lower_bound, tightest
@@ -19,6 +18,7 @@ from allocator.program.compile import Compiled, Start
 from allocator.program.loop import Loop, Raw, Written, loop_of
 from allocator.program.multipliers import Multipliers
 from allocator.program.proved import Duals, Layout
+from allocator.rules import AtMost, ScenarioFloor
 from tests.further_sets import FURTHER
 from tests.program.test_bound import mixed
 from tests.questions import SETS, Question, caps, random_question

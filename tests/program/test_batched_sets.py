@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Ambiguity, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation
 from allocator.mandate.staged import Staged
 from allocator.program import recourse
 from allocator.program.batched import Robust, batched

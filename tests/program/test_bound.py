@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from allocator.ambiguity.sets import inside
 from allocator.errors import NotSolved
-from allocator.mandate.ambiguity import inside
-from allocator.mandate.rules import MinimumExpectedReturn, Trade
 from allocator.plan.certificate import Certificate, certify
 from allocator.program.bound import Prices, lower_bound, tightest
 from allocator.program.multipliers import Multipliers, Slope
 from allocator.program.solve import Solution
+from allocator.rules import MinimumExpectedReturn, Trade
 from tests.questions import SETS, Question, no_cash, question, random_portfolios, random_question
 
 BOOKS = 200

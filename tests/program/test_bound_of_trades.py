@@ -7,14 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from allocator.ambiguity.sets import inside
 from allocator.errors import NotSolved
-from allocator.mandate.ambiguity import inside
-from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_error import EllipsoidError
-from allocator.mandate.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
+from allocator.mandate.mandate import EllipsoidError, Mandate
 from allocator.plan.certificate import Certificate, certify
 from allocator.program.bound import Prices, _least_power, _least_traded, lower_bound, tightest
 from allocator.program.multipliers import Multipliers, Slope
+from allocator.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 from tests.questions import SETS, Question, random_question
 from tests.textbook import RULES, rich_question

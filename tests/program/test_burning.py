@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from allocator.ambiguity.sets import KullbackLeibler
 from allocator.errors import Infeasible
-from allocator.mandate.ambiguity import KullbackLeibler
-from allocator.mandate.rules import AtMost
 from allocator.plan.targets import solved
 from allocator.program.solve import Program
+from allocator.rules import AtMost
 from tests.questions import Question, caps, no_cash, question
 
 RETURNS = np.array([[0.10, 0.00], [0.05, 0.08]]).T

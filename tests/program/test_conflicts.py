@@ -14,7 +14,15 @@ from allocator.book.loading import load
 from allocator.commands.answer import error_document
 from allocator.display.refusal import show_refusal
 from allocator.errors import Infeasible
-from allocator.mandate.rules import (
+from allocator.mandate.builder import mandate_of
+from allocator.outlook.outlook import outlook_of
+from allocator.plan.targets import solved
+from allocator.program import conflicts, feasibility
+from allocator.program.compile import Start
+from allocator.program.conflicts import explain_conflict
+from allocator.program.feasibility import Feasibility
+from allocator.program.solve import Program
+from allocator.rules import (
     AtLeast,
     AtMost,
     InstrumentFloors,
@@ -24,14 +32,6 @@ from allocator.mandate.rules import (
     Turnover,
     VolatilityLimit,
 )
-from allocator.mandate.wanted import mandate_of
-from allocator.outlook.outlook import outlook_of
-from allocator.plan.targets import solved
-from allocator.program import conflicts, feasibility
-from allocator.program.compile import Start
-from allocator.program.conflicts import explain_conflict
-from allocator.program.feasibility import Feasibility
-from allocator.program.solve import Program
 from tests.amount import count
 from tests.hopeless import demanding, hopeless, mended, possible
 from tests.questions import Question, no_cash, question

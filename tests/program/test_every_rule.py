@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler, TotalVariation
-from allocator.mandate.rules import AtLeast, AtMost, ConvexRule, LinearRule, VolatilityLimit
+from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation
 from allocator.plan.plan import binding
 from allocator.program.solve import Limits
+from allocator.rules import AtLeast, AtMost, ConvexRule, LinearRule, VolatilityLimit
 from tests.questions import SETS, Question, caps, question
 from tests.textbook import CHARGES, RULES, rich_question, textbook_optimum
 

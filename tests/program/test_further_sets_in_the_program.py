@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import (
+from allocator.ambiguity.sets import (
     Ambiguity,
     Contamination,
     Hull,
@@ -18,7 +18,7 @@ from allocator.mandate.ambiguity import (
     Wasserstein,
     inside,
 )
-from allocator.mandate.ambiguity import worst_case as largest
+from allocator.ambiguity.sets import worst_case as largest
 from allocator.program.worst_case import is_curved, shape_of, worst_case
 from allocator.types import Vector
 from tests.further_sets import FURTHER

@@ -9,10 +9,9 @@ import pytest
 from scipy.optimize import linprog, minimize
 from scipy.stats import norm
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret, corners_of
-from allocator.mandate.rules import AtMost, MinimumExpectedReturn
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR, simulated
 from allocator.outlook.outlook import Outlook
@@ -21,6 +20,7 @@ from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import valued
 from allocator.program.regret import with_hindsight
+from allocator.rules import AtMost, MinimumExpectedReturn
 from allocator.types import Matrix, Vector
 from tests.trees import of_one
 

@@ -13,21 +13,13 @@ import numpy as np
 import pytest
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
+from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation, Worst, worst_case
 from allocator.errors import NotSolved, OutOfTime
-from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler, TotalVariation, Worst, worst_case
-from allocator.mandate.rules import (
-    AtLeast,
-    AtMost,
-    InstrumentCaps,
-    MinimumExpectedReturn,
-    NoTrade,
-    Turnover,
-    VolatilityLimit,
-)
 from allocator.program import compile as compile_
 from allocator.program import solve
 from allocator.program.compile import Start
 from allocator.program.solve import RELAXED, Limits, Program, _ended_by_time, _options
+from allocator.rules import AtLeast, AtMost, InstrumentCaps, MinimumExpectedReturn, NoTrade, Turnover, VolatilityLimit
 from allocator.types import Vector
 from tests.questions import SETS, Question, caps, names, no_cash, question, random_question
 
@@ -571,7 +563,7 @@ def test_scenarios_that_the_belief_excludes_are_allowed(ambiguity: Ambiguity, p:
 @pytest.mark.parametrize("radius", [0.0, 1.0])
 @pytest.mark.parametrize("set_", ["TotalVariation", "Box"])
 def test_the_smallest_and_the_largest_radius_are_solved(set_: str, radius: float) -> None:
-    from allocator.mandate import ambiguity as sets
+    from allocator.ambiguity import sets
 
     edge = Known() if radius == 0 else Worst()
     ambiguity = getattr(sets, set_)(radius)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, TotalVariation
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
-from allocator.mandate.ambiguity import Ambiguity, Box, KullbackLeibler, TotalVariation
-from allocator.mandate.rules import AtLeast, AtMost, LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit
-from allocator.mandate.wanted import mandate_of
+from allocator.mandate.builder import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.program.compile import Start
+from allocator.rules import AtLeast, AtMost, LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit
 from allocator.types import Vector
 from tests.books import AS_OF
 from tests.questions import SETS, Question, caps, random_portfolios, random_question

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.mandate.rules import AtLeast, AtMost, Turnover, VolatilityLimit
 from allocator.plan.targets import solved
 from allocator.program.feasibility import Feasibility
 from allocator.program.solve import Program
 from allocator.program.tiers import give_way, lexicographic
+from allocator.rules import AtLeast, AtMost, Turnover, VolatilityLimit
 from tests.hopeless import demanding, hopeless
 from tests.questions import Question, question
 

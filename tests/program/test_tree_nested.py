@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.staged import Staged, trusting
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of

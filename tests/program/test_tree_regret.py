@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.polyhedral import Hull
+from allocator.ambiguity.pushforward import Seen
+from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.one_decision import Regret
-from allocator.mandate.polytopes import Hull
-from allocator.mandate.seen import Seen
 from allocator.mandate.staged import Staged
 from allocator.program.alternatives import rooted
 from allocator.program.compile import Start

@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from allocator.ambiguity.sets import TotalVariation
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.ambiguity import TotalVariation
-from allocator.mandate.rules import (
+from allocator.mandate.staged import Staged
+from allocator.program.decisions import policy_of
+from allocator.program.policy import Policy, follow, refuse_broken
+from allocator.rules import (
     AtLeast,
     AtMost,
     ConvexRule,
@@ -28,9 +31,6 @@ from allocator.mandate.rules import (
     VolatilityLimit,
     WorstCaseFloor,
 )
-from allocator.mandate.staged import Staged
-from allocator.program.decisions import policy_of
-from allocator.program.policy import Policy, follow, refuse_broken
 from tests.random_trees import NAMES, SCENARIOS, random_tree
 
 Rule = LinearRule | ConvexRule

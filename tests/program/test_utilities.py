@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.mandate.ambiguity import Ambiguity, Known, KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility

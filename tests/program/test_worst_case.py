@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.program.worst_case import shape_of, worst_case
 from allocator.types import Vector
 from tests.inner import inner, random_instance

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from allocator.mandate.ambiguity import Known
+from allocator.ambiguity.sets import Known
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import LinearRule, Reading, Rows, Trade, some_rows
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import PiecewiseLinear
 from allocator.outlook.outlook import Outlook
@@ -26,6 +25,7 @@ from allocator.program.alternatives import by_averages, foresight, rooted
 from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
+from allocator.rules import LinearRule, Reading, Rows, Trade, some_rows
 from allocator.types import Matrix, Vector
 
 DAY = dt.date(2026, 1, 1)

@@ -13,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.mandate.ambiguity import Known, TotalVariation
+from allocator.ambiguity.sets import Known, TotalVariation
 from allocator.outlook.efficiency_model import market, scenario_returns, value_multipliers
 from allocator.outlook.question import Lab, survival
 from allocator.program.worst_case import worst_case

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.rules import MinimumExpectedReturn
 from allocator.program.solve import Program
+from allocator.rules import MinimumExpectedReturn
 from allocator.types import Matrix, Vector
 from tests.amount import some
 from tests.questions import Question, no_cash, question

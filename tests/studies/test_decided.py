@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allocator.ambiguity.polyhedral import Hull, Wasserstein
+from allocator.ambiguity.radius import metric_of, set_of
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
-from allocator.mandate.guarded import metric_of, set_of
-from allocator.mandate.polytopes import Hull, Wasserstein
-from allocator.mandate.rules import NoTrade
-from allocator.mandate.wanted import mandate_of
+from allocator.mandate.builder import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
+from allocator.rules import NoTrade
 from allocator.settings.stress import ShockSection
 from allocator.studies import decided
 from allocator.studies.effects import ShockEffect, effect

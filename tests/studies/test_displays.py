@@ -15,8 +15,8 @@ from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import parameter_name, show_reverse
 from allocator.display.stressed import show_shocks, show_stress
 from allocator.mandate.mandate import untraded
-from allocator.mandate.rules import Trade
 from allocator.plan.rebalance import rebalance
+from allocator.rules import Trade
 from allocator.studies.modelled import Failure
 from allocator.studies.parameters import model_stress
 from allocator.studies.replay import replay

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible
-from allocator.mandate.ambiguity import worst_case
+from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.mandate.wanted import mandate_of
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance

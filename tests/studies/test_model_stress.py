@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from allocator.ambiguity.sets import worst_case
 from allocator.errors import BadInput, Breach, NotSolved
-from allocator.mandate.ambiguity import worst_case
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.targets import solved
 from allocator.program.solve import Program

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allocator.ambiguity.sets import TotalVariation
 from allocator.book.book import Book
 from allocator.book.checks.stress import breaches_of_shock, days_after
 from allocator.book.loading import load
-from allocator.mandate.ambiguity import TotalVariation
 from allocator.outlook.calibration import modelled, question_of, signals_of
 from allocator.outlook.outlook import outlook_of
 from allocator.outlook.posterior import moved_by, posterior

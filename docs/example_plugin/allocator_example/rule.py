@@ -11,8 +11,8 @@ import scipy.sparse as sp
 
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, did_you_mean
-from allocator.mandate.rules import Reading, Rows, Trade, percent, some_rows
 from allocator.outlook.outlook import Outlook
+from allocator.rules import Reading, Rows, Trade, percent, some_rows
 
 
 @dataclass(frozen=True, eq=False)

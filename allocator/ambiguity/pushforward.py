@@ -1,0 +1,56 @@
+"""A set of scenario probabilities seen through the news: what it allows for the branches that lead away from a node.
+
+Experts, transport and stated limits speak of scenarios. A branch m of a node comes with probability P(m | k) in
+scenario k, so probabilities q of the scenarios make Σ_k q_k·P(m | k) of the branches, and a worst case over branches is
+one over scenarios whose losses are what the branches bring in each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
+from allocator.ambiguity.sets import Ambiguity
+from allocator.types import Matrix, Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The set `over` around `beliefs` (K,), seen through `likelihoods` (K, M) of a node's M children."""
+
+    over: Ambiguity
+    likelihoods: Matrix
+    beliefs: Vector
+
+    @property
+    def radius(self) -> float:
+        """That of the set; 0 where it has none."""
+        return float(getattr(self.over, "radius", 0.0))
+
+    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
+        """(M,) the worst probabilities of the children, made by the worst ones of the scenarios."""
+        del probabilities
+        result: Vector = self.over.adversary(self.likelihoods @ losses, self.beliefs) @ self.likelihoods
+        return result
+
+
+def of_scenarios(ambiguity: Ambiguity | Seen) -> Ambiguity:
+    """The set of scenario probabilities itself: where there is one decision, nothing is seen through news."""
+    return ambiguity.over if isinstance(ambiguity, Seen) else ambiguity
+
+
+def speaks_of_scenarios(ambiguity: Ambiguity) -> bool:
+    """Whether it is about scenarios by name, so that over anything else it is seen through news."""
+    return isinstance(ambiguity, Hull | Polytope | Wasserstein)
+
+
+def seen_through(over: Ambiguity, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Seen:
+    """`over` at a node of `beliefs` (K,) whose M children have probabilities (M,) and beliefs (M, K): by Bayes,
+    P(m | k) = P(m)·belief_m(k) / belief(k).
+    """
+    joint = children[:, None] * child_beliefs
+    possible = beliefs > 0
+    likelihoods = np.where(possible, joint / np.where(possible, beliefs, 1.0), children[:, None]).T
+    return Seen(over, likelihoods / likelihoods.sum(axis=1, keepdims=True), beliefs)

@@ -1,0 +1,258 @@
+"""Linear rules as coefficients over one decision, and how limits are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.outlook.outlook import Outlook
+from allocator.types import Matrix, Vector
+
+PERCENT, NUMBER, TIMES = "%", "", " x"
+"""The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """R linear rows over one decision, wealth before trading being 1:
+
+    holdings·h + cash·c + buys·b + sells·s + expected·(p'r) + gains·r ≤ wealth·W + limit
+
+    h (N,) holdings after the trades, c cash, b and s purchases and sales, W = Σh + c wealth after costs, r (K,) the
+    gains before costs in each scenario, p'r their expectation under the belief. Made once a mandate: nothing here
+    depends on the outlook, unless a tangent of a convex rule does.
+    """
+
+    labels: tuple[str, ...]
+    holdings: sp.csr_array
+    cash: Vector
+    buys: sp.csr_array
+    sells: sp.csr_array
+    expected: Vector
+    gains: Matrix
+    """(R, K), or (R, 0) where no row looks at single scenarios."""
+    wealth: Vector
+    limit: Vector
+    stated: Vector
+    """The limit as the user wrote it; NaN where there is nothing to loosen."""
+    sense: Vector
+    """+1 for an 'at most' rule, -1 for an 'at least' rule: the direction in which loosening moves `stated`."""
+    tier: Vector
+    """0 for a hard rule; else 1 (gives way last) to 9 (gives way first)."""
+    size: Vector
+    """How much the row's limit moves for one unit of `stated`, before `wealth` multiplies it."""
+    unit: tuple[str, ...]
+    """What `stated` is written in: PERCENT, NUMBER or TIMES."""
+
+    @cached_property
+    def structure(self) -> tuple[bytes, ...]:
+        """Every coefficient, limits and what multiplies wealth apart: equal rows give equal bytes."""
+        matrices = (self.holdings, self.buys, self.sells)
+        sparse = [part for matrix in matrices for part in (matrix.indptr, matrix.indices, matrix.data)]
+        return tuple(part.tobytes() for part in (self.cash, self.expected, self.gains, *sparse))
+
+    @cached_property
+    def looks_at_gains(self) -> Vector:
+        """(R,) 1 for rows on what the scenarios bring, expected or one by one."""
+        own = self.gains.any(axis=1) if self.gains.shape[1] else np.zeros(len(self.labels), dtype=bool)
+        return np.asarray((self.expected != 0) | own, dtype=np.float64)
+
+    @cached_property
+    def looks_at_gains_alone(self) -> Vector:
+        """(R,) whether a row looks at what the scenarios bring, and at nothing else but wealth."""
+        others = (abs(self.holdings) + abs(self.buys) + abs(self.sells)).sum(axis=1) + np.abs(self.cash)
+        return np.asarray((self.looks_at_gains != 0) & (others == 0))
+
+    def on(self, outlook: Outlook) -> Rows:
+        """The same rows with gains written out in holdings and cash."""
+        weights = np.outer(self.expected, outlook.probabilities)
+        if self.gains.shape[1]:
+            weights = weights + self.gains
+        nothing = np.zeros(len(self.labels))
+        return replace(
+            self,
+            holdings=sp.csr_array(self.holdings + sp.csr_array(weights) @ outlook.returns)
+            if weights.any()
+            else self.holdings,
+            cash=self.cash + weights @ outlook.cash_returns,
+            expected=nothing,
+            gains=np.zeros((len(self.labels), 0)),
+        )
+
+
+def percent(fraction: float) -> str:
+    """A limit as people write it: 0.125 is 12.5%."""
+    return f"{fraction * 100:.6g}%"
+
+
+def limit_in_words(limit: float, unit: str = PERCENT) -> str:
+    """A limit in its unit: 12.5%, 1.2 or 2 x."""
+    return percent(limit) if unit == PERCENT else f"{limit:.12g}{unit}"
+
+
+def widened(limit: float, sense: float, unit: str = PERCENT) -> str:
+    """A limit to loosen to, in words, rounded to four decimals in the direction of `sense`, so that it works."""
+    return limit_in_words(rounded_up(limit, sense), unit)
+
+
+def rounded_up(limit: float, sense: float) -> float:
+    """A limit rounded to four decimals (a basis point) in the direction of `sense`, which loosens."""
+    return float(np.ceil(sense * limit * 1e4 - 1e-5) / 1e4 * sense + 0.0)
+
+
+def some_rows(
+    labels: Sequence[str],
+    instruments: int,
+    *,
+    holdings: sp.csr_array | None = None,
+    cash: Vector | None = None,
+    buys: sp.csr_array | None = None,
+    sells: sp.csr_array | None = None,
+    expected: Vector | None = None,
+    gains: Matrix | None = None,
+    wealth: Vector | None = None,
+    limit: Vector | None = None,
+    stated: Sequence[float] | None = None,
+    sense: float = 1.0,
+    tier: int = 0,
+    size: Vector | None = None,
+    unit: str = PERCENT,
+) -> Rows:
+    """Rows whose unnamed coefficients are zero."""
+    count = len(labels)
+    empty = sp.csr_array((count, instruments))
+    zeros = np.zeros(count)
+    return Rows(
+        tuple(labels),
+        empty if holdings is None else holdings,
+        zeros if cash is None else cash,
+        empty if buys is None else buys,
+        empty if sells is None else sells,
+        zeros if expected is None else expected,
+        np.zeros((count, 0)) if gains is None else gains,
+        zeros if wealth is None else wealth,
+        zeros if limit is None else limit,
+        np.full(count, np.nan) if stated is None else np.array(stated),
+        np.full(count, sense),
+        np.full(count, float(tier)),
+        np.ones(count) if size is None else size,
+        (unit,) * count,
+    )
+
+
+def stacked(parts: Sequence[Rows], instruments: int) -> Rows:
+    """All rows of all rules, one above the other."""
+    if not parts:
+        return some_rows([], instruments)
+    scenarios = max(part.gains.shape[1] for part in parts)
+    gains = [part.gains if part.gains.shape[1] else np.zeros((len(part.labels), scenarios)) for part in parts]
+
+    def both(name: str) -> Vector:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Rows(
+        tuple(label for part in parts for label in part.labels),
+        sp.csr_array(sp.vstack([part.holdings for part in parts])),
+        both("cash"),
+        sp.csr_array(sp.vstack([part.buys for part in parts])),
+        sp.csr_array(sp.vstack([part.sells for part in parts])),
+        both("expected"),
+        np.concatenate(gains),
+        both("wealth"),
+        both("limit"),
+        both("stated"),
+        both("sense"),
+        both("tier"),
+        both("size"),
+        tuple(unit for part in parts for unit in part.unit),
+    )
+
+
+def picked(at: Sequence[int], instruments: int) -> sp.csr_array:
+    """(n, N) selection matrix."""
+    count = len(at)
+    return sp.csr_array((np.ones(count), (np.arange(count), np.asarray(at, dtype=int))), shape=(count, instruments))
+
+
+# A portfolio in money, a rule measured on it, and what every linear rule can say of itself.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class Trade:
+    """A portfolio before and after, in money: (N,) `values` after, `bought`, `sold`; `cash` after `costs`."""
+
+    values: Vector
+    cash: float
+    bought: Vector
+    sold: Vector
+    costs: float
+    value_before: float
+
+    @property
+    def value(self) -> float:
+        """Account value after the trades and their costs."""
+        return float(self.values.sum()) + self.cash
+
+    @property
+    def weights(self) -> Vector:
+        """(N,) fractions of the account's value after the trades."""
+        return self.values / self.value
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One rule measured on one trade: it holds when `measured` is on the right side of `limit`."""
+
+    label: str
+    measured: float
+    limit: float
+    at_most: bool
+    unit: str = PERCENT
+    of_account: float | None = None
+    """How far the rule is broken as a part of the account, where its own unit may be a million times that."""
+
+    @property
+    def missed(self) -> float:
+        """How far the rule is broken as far as money goes, which is what a solver's last digits are measured in."""
+        return self.excess if self.of_account is None else self.of_account
+
+    @property
+    def excess(self) -> float:
+        """How far the rule is broken, in its own unit; negative is room to spare."""
+        return self.measured - self.limit if self.at_most else self.limit - self.measured
+
+
+def slack(rows: Rows, trade: Trade) -> Vector:
+    """(R,) what rows with their gains written out leave on a trade, wealth before trading being 1."""
+    before = trade.value_before
+    used = rows.holdings @ trade.values + rows.cash * trade.cash + rows.buys @ trade.bought
+    used = used + rows.sells @ trade.sold - rows.wealth * trade.value
+    return np.asarray(rows.limit - used / before, dtype=np.float64)
+
+
+@runtime_checkable
+class LinearRule(Protocol):
+    """What every linear rule can say of itself."""
+
+    @property
+    def tier(self) -> int:
+        """0 for a rule that never gives way, else 1 (last) to 9 (first)."""
+        ...
+
+    def rows(self, instruments: int) -> Rows:
+        """The formula as coefficients over `instruments` names."""
+        ...
+
+    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[Reading]:
+        """The formula on money, one reading a row, in the order of `rows`."""
+        ...
+
+    def eased(self, limits: Sequence[float]) -> LinearRule:
+        """The same rule with other limits, one a row, in the order of `rows`."""
+        ...
