@@ -15,10 +15,10 @@ import numpy as np
 from allocator.ambiguity.sets import KullbackLeibler
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.conflicts import explain_conflict
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.program.compile import Start
-from allocator.program.conflicts import explain_conflict
 from allocator.rules import (
     AtLeast,
     AtMost,

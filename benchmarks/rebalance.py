@@ -95,10 +95,10 @@ def measure(count: int) -> None:
 
     from allocator.book.book import from_frames
     from allocator.mandate.builder import mandate_of
+    from allocator.optimization.single_period import Start
+    from allocator.optimization.solve import Program
     from allocator.outlook.outlook import outlook_of
     from allocator.plan.targets import certified
-    from allocator.program.compile import Start
-    from allocator.program.solve import Program
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(count, rng), tables(count, rng))

@@ -48,10 +48,10 @@ def bare_solver(data: Any, *, keep_scaling: bool) -> Any:
 def resolves() -> None:
     from allocator.book.book import from_frames
     from allocator.mandate.builder import mandate_of
+    from allocator.optimization.resolve import Again
+    from allocator.optimization.single_period import Start
+    from allocator.optimization.solve import Program
     from allocator.outlook.outlook import outlook_of
-    from allocator.program.again import Again
-    from allocator.program.compile import Start
-    from allocator.program.solve import Program
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(COUNT, rng), tables(COUNT, rng))

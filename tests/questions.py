@@ -14,13 +14,13 @@ from scipy.optimize import linprog
 
 from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Program, Solution
+from allocator.optimization.verification import Prices, tightest
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.certificate import Certificate
 from allocator.plan.targets import certified
-from allocator.program.bound import Prices, tightest
-from allocator.program.compile import Start
-from allocator.program.solve import Limits, Program, Solution
 from allocator.rules import AtLeast, AtMost, InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit
 from allocator.types import Matrix, Vector
 

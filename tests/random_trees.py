@@ -10,10 +10,10 @@ from allocator.ambiguity.sets import Box, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PowerUtility
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
-from allocator.program.compile import Start
 from allocator.rules import InstrumentCaps
 
 NAMES, SCENARIOS = ("A", "B", "C", "D", "E"), ("up", "flat", "down")

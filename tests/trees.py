@@ -18,11 +18,11 @@ from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, Tot
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Log, Utility
+from allocator.optimization.single_period import Start
 from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, market, value_multipliers
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
-from allocator.program.compile import Start
 from allocator.rules import InstrumentCaps
 from allocator.types import Matrix, Vector
 

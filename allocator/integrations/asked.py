@@ -11,13 +11,13 @@ import warnings
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
 from allocator.integrations.translated import NOISE, Places, TranslationWarning
+from allocator.lots.whole_lots import given_way
 from allocator.mandate.builder import cost_rates_of, mandate_of
 from allocator.mandate.precheck import refuse_hopeless
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.plan.given_way import given_way
 from allocator.plan.targets import Targets, targets_of
-from allocator.program.compile import Start
-from allocator.program.solve import Limits
 from allocator.rules import limit_in_words
 from allocator.rules.builder import locked_names
 from allocator.types import Vector

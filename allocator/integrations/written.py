@@ -20,8 +20,8 @@ from allocator.errors import BadMandate, Breach
 from allocator.integrations.reached import largest_expected
 from allocator.mandate.builder import cost_rates_of, mandate_of
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.rule_cones import Decision, modelled
 from allocator.outlook.outlook import Outlook
-from allocator.program.convex import Decision, modelled
 from allocator.rules import Rows
 
 

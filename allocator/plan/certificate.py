@@ -11,10 +11,9 @@ import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.single_period import Start
+from allocator.optimization.verification import CanonicalCheck, Prices, lower_bound
 from allocator.outlook.outlook import Outlook
-from allocator.program.bound import Prices, lower_bound
-from allocator.program.canonical import CanonicalCheck
-from allocator.program.compile import Start
 from allocator.rules import Reading, Trade
 
 GAP_ALLOWED = 1e-6

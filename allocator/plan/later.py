@@ -16,10 +16,10 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged, trusting
 from allocator.mandate.utility import Linear
-from allocator.program.compile import Start
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow
-from allocator.program.solve import Limits
 from allocator.rules import ConvexRule, LinearRule, Reading, Turnover, widened
 
 R = TypeVar("R")

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.single_period import Start
+from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
 from allocator.plan.reasons import money_price, with_cash
-from allocator.program.bound import Prices
-from allocator.program.compile import Start
 from allocator.rules import Rows, Trade
 from allocator.types import Matrix, Vector
 

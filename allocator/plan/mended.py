@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
+from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.conflicts import GivenUp, has_tiers
+from allocator.optimization.conflicts import in_words_fixes as in_words
+from allocator.optimization.elastic import Feasibility
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook
-from allocator.plan.lots import whole_lots
 from allocator.plan.targets import solved
-from allocator.program.compile import Start
-from allocator.program.feasibility import Feasibility
-from allocator.program.fixes import in_words
-from allocator.program.solve import Limits, Program
-from allocator.program.tiers import GivenUp, has_tiers
 
 WORK = 1600
 """Tries times names: what trying fixes on whole lots may take in all; a refusal says where it was not enough."""

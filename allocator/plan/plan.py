@@ -9,14 +9,14 @@ import numpy as np
 
 from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
+from allocator.lots.whole_lots import GivenWay
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.single_period import Start
+from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
-from allocator.plan.given_way import GivenWay
 from allocator.plan.region import Regions
 from allocator.plan.worth import Worth
-from allocator.program.bound import Prices
-from allocator.program.compile import Start
 from allocator.rules import Reading, Trade, slack
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector

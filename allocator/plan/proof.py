@@ -21,9 +21,9 @@ from allocator.ambiguity.sets import (
     Worst,
 )
 from allocator.mandate.mandate import BoxError, EllipsoidError
+from allocator.optimization.rule_cones import Slope
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.program.multipliers import Slope
 from allocator.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor
 from allocator.types import Matrix, Vector
 

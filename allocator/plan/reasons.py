@@ -19,11 +19,11 @@ import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.optimization.single_period import Start
+from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
 from allocator.plan.path import averaged_adversary, inverse_norm_weights
 from allocator.plan.plan import Plan
-from allocator.program.bound import Prices
-from allocator.program.compile import Start
 from allocator.rules import Trade
 from allocator.types import Matrix, Vector
 

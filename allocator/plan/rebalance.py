@@ -10,20 +10,19 @@ import numpy as np
 from allocator.ambiguity.sampling import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
+from allocator.lots.whole_lots import RULE_TOLERANCE, given_way, lots_giving_way, traded
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.precheck import refuse_hopeless
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
-from allocator.plan.given_way import given_way, lots_giving_way
-from allocator.plan.lots import RULE_TOLERANCE, traded
 from allocator.plan.mended import with_lots
 from allocator.plan.plan import Plan, binding, figures, orders
 from allocator.plan.region import no_trade_regions
 from allocator.plan.targets import Targets, kept_under, solved, targets_of
 from allocator.plan.worth import worth
-from allocator.program.compile import Start
-from allocator.program.solve import Limits, Program
 from allocator.rules import Trade
 from allocator.types import Vector
 

@@ -20,8 +20,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
-from allocator.program.bound import Prices
 from allocator.rules import Rows, Trade
 from allocator.types import Vector
 

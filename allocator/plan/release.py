@@ -11,13 +11,13 @@ from allocator.ambiguity.sets import Known
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.staged import trusting
+from allocator.optimization.solve import Limits
 from allocator.outlook.calibration import question_of
 from allocator.outlook.posterior import generalizable, past_of
 from allocator.outlook.question import Question
 from allocator.outlook.scenario_tree import State, reviews_of
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow
-from allocator.program.solve import Limits
 from allocator.rules.builder import bucket_shares
 
 HEADLINE = ("efficiency", "capital_intensity")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.optimization.verification import Prices
 from allocator.plan.certificate import Certificate
-from allocator.program.bound import Prices
 from allocator.rules import Trade
 
 _SOLVES = 8

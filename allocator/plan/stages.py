@@ -11,24 +11,23 @@ from dataclasses import dataclass, replace
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible
+from allocator.lots.whole_lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.mandate.mandate import untraded
 from allocator.mandate.precheck import refuse_hopeless
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.staged import Staged
+from allocator.optimization.conflicts import explain_conflict
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, as_trade
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.later import later_conflict
-from allocator.plan.lots import RULE_TOLERANCE, traded, whole_lots
 from allocator.plan.plan import Figures, Order, figures, orders
 from allocator.plan.worth import Verdict
 from allocator.program.alternatives import rooted
-from allocator.program.compile import Start
-from allocator.program.conflicts import explain_conflict
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
 from allocator.program.regret import with_hindsight
-from allocator.program.solve import Limits
-from allocator.program.trades import as_trade
 from allocator.rules import Reading, Trade
 from allocator.types import Vector
 

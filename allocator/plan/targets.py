@@ -9,16 +9,14 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.conflicts import GivenUp, explain_conflict, give_way
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Program, Solution, as_trade
+from allocator.optimization.verification import Prices, tightest
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate, certify
 from allocator.plan.restraint import Restrained, least_traded
 from allocator.plan.wasteless import wasteless
-from allocator.program.bound import Prices, tightest
-from allocator.program.compile import Start
-from allocator.program.conflicts import explain_conflict
-from allocator.program.solve import Limits, Program, Solution
-from allocator.program.tiers import GivenUp, give_way
-from allocator.program.trades import as_trade
 from allocator.rules import Trade
 
 _BURNED = 1e-7

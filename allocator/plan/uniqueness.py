@@ -14,9 +14,9 @@ from scipy.optimize import linprog
 
 from allocator.ambiguity.sets import Hull, KullbackLeibler, ModifiedChiSquared, Polytope, Wasserstein, is_belief
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
 from allocator.plan.marginal import HELD, Bools, next_costs, room
-from allocator.program.bound import Prices
 from allocator.rules import Trade
 from allocator.types import Matrix, Vector
 

@@ -9,10 +9,10 @@ from typing import Any
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.mandate.reviewed import staged_of
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.waiting import Waiting, waiting
-from allocator.program.compile import Start
-from allocator.program.solve import Limits
 
 MEASURES = {
     "recourse": "deciding again at reviews",

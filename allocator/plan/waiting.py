@@ -20,10 +20,10 @@ from typing import TypeVar
 from allocator.ambiguity.sets import Known
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.staged import Staged, trusting
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.program.alternatives import by_averages, foresight, idle, kept, rooted
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
-from allocator.program.solve import Limits
 
 _Found = TypeVar("_Found")
 

@@ -14,15 +14,14 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.elastic import HOLDS, Feasibility
+from allocator.optimization.highs import TimeLimit
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Solution, as_trade
+from allocator.optimization.verification import Prices, tightest
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import GAP_ALLOWED, Certificate, Wasteless, certify
-from allocator.plan.integer import TimeLimit
-from allocator.program.bound import Prices, tightest
-from allocator.program.compile import Start
-from allocator.program.feasibility import HOLDS, Feasibility
 from allocator.program.one_way import Branch, OneWayProgram, within, without_own_rows
-from allocator.program.solve import Limits, Solution
-from allocator.program.trades import as_trade
 from allocator.rules import Trade
 from allocator.types import Vector
 

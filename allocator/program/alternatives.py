@@ -10,10 +10,10 @@ from allocator.ambiguity.sets import Known
 from allocator.mandate.staged import Staged, trusting
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear
-from allocator.program.compile import Start
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, follow, nested_tails, refuse_broken
-from allocator.program.solve import Limits
 from allocator.rules import NoTrade
 from allocator.types import Vector
 

@@ -18,12 +18,12 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.staged import Staged, trusting
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear
-from allocator.program.canonical import CanonicalCheck
-from allocator.program.compile import TIE_BREAK, Start
+from allocator.optimization.single_period import TIE_BREAK, Start
+from allocator.optimization.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
+from allocator.optimization.verification import CanonicalCheck
 from allocator.program.policy import Policy, follow, refuse_broken, worst_reach
 from allocator.program.recourse import TRADE_UNITS, Staging, staging
 from allocator.program.reused import staging_from
-from allocator.program.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
 
 _DISAGREES = 1e-6
 """How far the recomputed objective may lie from the solver's, as a fraction of the account."""

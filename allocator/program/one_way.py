@@ -20,10 +20,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.rule_cones import Multipliers, read
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Program, Solution
 from allocator.outlook.outlook import Outlook
-from allocator.program.compile import Start
-from allocator.program.multipliers import Multipliers, read
-from allocator.program.solve import Limits, Program, Solution
 from allocator.rules import Reading, Rows, Trade, some_rows
 from allocator.types import Vector
 

@@ -18,8 +18,8 @@ from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, Regret
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.tail import Ahead, MeanCVaR
 from allocator.mandate.utility import leaf_losses
-from allocator.program.canonical import CanonicalCheck
-from allocator.program.compile import Start
+from allocator.optimization.single_period import Start
+from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import Reading, Trade
 from allocator.types import Matrix, Vector
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from allocator.ambiguity.pushforward import Seen, of_scenarios
 from allocator.ambiguity.sets import Known
 from allocator.mandate.staged import Staged
+from allocator.optimization.dual_forms import shape_of, worst_case
+from allocator.optimization.single_period import TIE_BREAK, Start
 from allocator.outlook.outlook import Outlook
 from allocator.program.batched import BATCHED, Robust, batched
-from allocator.program.compile import TIE_BREAK, Start
 from allocator.program.leaves import ahead_of, leaf_rows
-from allocator.program.worst_case import shape_of, worst_case
 from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 

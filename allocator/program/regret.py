@@ -11,10 +11,10 @@ from allocator.ambiguity.sets import Known
 from allocator.mandate.one_decision import ExAnteRegret, Regret, corners_of
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.program.alternatives import foreseen
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
-from allocator.program.solve import Limits
 from allocator.types import Vector
 
 

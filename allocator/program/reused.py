@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR
-from allocator.program.compile import Start
+from allocator.optimization.single_period import Start
 from allocator.program.recourse import Staging, staging
 
 _KEPT = 4

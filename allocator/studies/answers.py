@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from allocator.ambiguity.polyhedral import Polytope
 from allocator.errors import AllocatorError
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.resolve import Again, Question, Solved
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook
 from allocator.plan.targets import solved
-from allocator.program.again import Again, Question, Solved
-from allocator.program.compile import Start
-from allocator.program.solve import Limits, Program
 from allocator.types import Vector
 
 LEFT_OUT = "robust.limits leaves out this belief, so that what is best would not hang on it"

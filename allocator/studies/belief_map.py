@@ -10,9 +10,9 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
+from allocator.optimization.resolve import Solved
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.program.again import Solved
 from allocator.rules.builder import bucket_shares
 from allocator.studies.answers import Failed
 from allocator.studies.axes import DEMAND, HYPOTHESIS, refuse_unbelieved

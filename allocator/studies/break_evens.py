@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 
 from allocator.ambiguity.sets import KullbackLeibler, ModifiedChiSquared, is_belief
+from allocator.optimization.resolve import Solved
+from allocator.optimization.single_period import shape
 from allocator.plan.flips import break_even
 from allocator.plan.plan import Order, Plan
-from allocator.program.again import Solved
-from allocator.program.shape import shape
 from allocator.rules import Trade
 from allocator.rules.builder import bucket_shares
 from allocator.studies.roots import Gap, Reading, nearest_crossing

@@ -15,13 +15,12 @@ from allocator.book.book import Book
 from allocator.errors import BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.staged import Staged
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits, as_trade
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.targets import targets_of
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.regret import with_hindsight
-from allocator.program.solve import Limits
-from allocator.program.trades import as_trade
 from allocator.rules import Trade
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.studies.shocks import Shocked

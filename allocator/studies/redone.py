@@ -21,10 +21,10 @@ from typing import TypeAlias
 import numpy as np
 
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.program.compile import Start
-from allocator.program.solve import Limits
 from allocator.studies.answers import Answers, Failed
 from allocator.studies.evaluated import Evaluated
 from allocator.studies.pool import unheard

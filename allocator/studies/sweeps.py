@@ -11,9 +11,9 @@ import numpy as np
 
 from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
+from allocator.optimization.resolve import Solved
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.program.again import Solved
 from allocator.rules.builder import bucket_shares
 from allocator.studies.answers import Failed, at_beliefs
 from allocator.studies.axes import Axis
@@ -132,7 +132,7 @@ class Sweep:
 
 def solver_of(plan: Plan) -> Callable[[], Solve]:
     """A function that makes the solver of a plan's questions under other beliefs; it can go to another process."""
-    from allocator.program.solve import Limits
+    from allocator.optimization.solve import Limits
 
     section = plan.book.settings.solver
     limits = Limits(section.tolerance, section.time_limit_seconds)

@@ -15,8 +15,8 @@ from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
 from allocator.ambiguity.pushforward import Seen, seen_through
 from allocator.book.loading import load
 from allocator.mandate.reviewed import staged_of
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import outlook_of
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 
 EXPERT = {

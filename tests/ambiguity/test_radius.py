@@ -17,11 +17,11 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.mandate.builder import mandate_of
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Program
 from allocator.outlook.calibration import question_of, ranges_of, signals_of
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.outlook.posterior import bounds
-from allocator.program.compile import Start
-from allocator.program.solve import Program
 from allocator.types import Vector
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from allocator.book.book import Book
 from allocator.errors import Infeasible
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.precheck import refuse_hopeless
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Program
 from allocator.outlook.outlook import outlook_of
-from allocator.program.compile import Start
-from allocator.program.solve import Program
 from tests.books import NAMES, book
 
 Wish = dict[str, Any]

@@ -177,7 +177,7 @@ def test_a_covariance_of_nothing_at_all_is_no_risk() -> None:
     held = book({"risk": {"source": "covariance"}}, covariance=given)
 
     from allocator.mandate.builder import mandate_of
-    from allocator.program.compile import Start
+    from allocator.optimization.single_period import Start
     from tests.questions import Question
 
     trade, _, _ = Question(Start(held.weights, held.cash / held.value), outlook_of(held), mandate_of(held)).certified()

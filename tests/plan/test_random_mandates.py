@@ -11,12 +11,12 @@ from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
+from allocator.optimization.conflicts import explain_conflict
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.program.conflicts import explain_conflict
 from tests.amount import count
-from tests.plan.test_lots import random_book
+from tests.lots.test_whole_lots import random_book
 
 BOOKS = count(300, 3)
 PARTS = [range(i, BOOKS, 10) for i in range(10)]

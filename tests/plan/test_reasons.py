@@ -13,9 +13,9 @@ from scipy.integrate import quad
 from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation, worst_case
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.optimization.verification import Prices
 from allocator.plan.path import averaged_adversary, inverse_norm_weights
 from allocator.plan.reasons import MOTIVES, Reasons, reasons_of
-from allocator.program.bound import Prices
 from allocator.rules import InstrumentCaps, LargestWeights, MinimumExpectedReturn, Trade, WorstCaseFloor
 from allocator.types import Vector
 from tests.questions import SETS, Question, names, question, random_question

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from allocator.ambiguity.sets import Ambiguity, Known
+from allocator.optimization.single_period import Start
 from allocator.plan.region import Regions, no_trade_regions
-from allocator.program.compile import Start
 from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
 from allocator.types import Vector
 from tests.questions import SETS, Question, caps, names, question, random_question

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
+from allocator.optimization.solve import Program
 from allocator.plan import rebalance as rebalancing
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.program.solve import Program
 from tests.books import book
 
 NAMES = tuple(f"N{i}" for i in range(8))

@@ -14,11 +14,11 @@ from allocator.errors import BadMandate, Infeasible, OutOfTime
 from allocator.mandate.reviewed import staged_of
 from allocator.mandate.staged import trusting
 from allocator.mandate.utility import Linear
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.rebalance import rebalance
 from allocator.plan.release import released
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from tests.books import book
 

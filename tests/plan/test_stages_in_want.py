@@ -16,12 +16,12 @@ import allocator.program.decisions
 from allocator.book.loading import load
 from allocator.display.staged import show_staged
 from allocator.errors import Infeasible, NotSolved
+from allocator.optimization.solve import Limits
 from allocator.plan.release import released
 from allocator.plan.stages import StagedPlan, rebalance_in_stages
 from allocator.plan.stages_document import stages_document
 from allocator.program.decisions import policy_of, refuse_impossible
 from allocator.program.policy import follow
-from allocator.program.solve import Limits
 from tests.trees import CASH_ONLY, worked
 
 NARROW = "mandate.max_turnover=0.165"

@@ -10,8 +10,8 @@ import pytest
 
 from allocator.errors import Infeasible
 from allocator.mandate.staged import Staged
+from allocator.optimization.single_period import Start
 from allocator.plan.waiting import Waiting, waiting
-from allocator.program.compile import Start
 from allocator.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
 from tests.trees import CASH_ONLY, FREE, OPENAI, box, kl, tv, worked
 

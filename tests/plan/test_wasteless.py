@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible, NotSolved, OutOfTime
+from allocator.optimization.conflicts import explain_conflict
+from allocator.optimization.solve import Limits, Program
+from allocator.optimization.verification import Prices, lower_bound
 from allocator.plan import wasteless
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.targets import solved
-from allocator.program.bound import Prices, lower_bound
-from allocator.program.conflicts import explain_conflict
 from allocator.program.one_way import Branch, within
-from allocator.program.solve import Limits, Program
 from allocator.rules import AtLeast, AtMost, ExposureLimit, Trade
 from tests.hopeless import demanding, mended
 from tests.questions import Question, caps, question

@@ -17,7 +17,7 @@ from allocator.plan.document import plan_document
 from allocator.plan.explanation import about, explain
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from tests.plan.test_lots import small
+from tests.lots.test_whole_lots import small
 from tests.plan.test_verify import verified
 
 MANDATE = {"risk_aversion": 50.0, "max_cash": 0.45, "weights": {"N0": {"min": 0.5}}}

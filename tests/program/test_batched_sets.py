@@ -10,10 +10,10 @@ import pytest
 
 from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation
 from allocator.mandate.staged import Staged
+from allocator.optimization.dual_forms import worst_case
 from allocator.program import recourse
 from allocator.program.batched import Robust, batched
 from allocator.program.decisions import policy_of
-from allocator.program.worst_case import worst_case
 from tests.random_trees import random_tree
 
 SETS: dict[str, tuple[Ambiguity, ...]] = {

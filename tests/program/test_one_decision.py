@@ -14,9 +14,9 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret, corners_of
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR, simulated
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import valued
 from allocator.program.regret import with_hindsight

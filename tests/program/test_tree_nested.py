@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 
 from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.staged import Staged, trusting
-from allocator.program.compile import Start
+from allocator.optimization.dual_forms import worst_case
+from allocator.optimization.single_period import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
 from allocator.program.recourse import staging
-from allocator.program.worst_case import worst_case
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
 
 SETS = pytest.mark.parametrize("set_of", [tv, kl, box])

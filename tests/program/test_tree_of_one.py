@@ -9,8 +9,8 @@ import pytest
 
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear
+from allocator.optimization.solve import Limits
 from allocator.program.decisions import policy_of
-from allocator.program.solve import Limits
 from tests.questions import SETS, Question, random_question
 from tests.textbook import RULES, rich_question
 from tests.trees import of_one

@@ -11,8 +11,8 @@ import pytest
 from allocator.ambiguity.sets import Ambiguity, TotalVariation, Worst
 from allocator.mandate.staged import Staged, in_account
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
+from allocator.optimization.single_period import Start
 from allocator.program.alternatives import by_averages, foresight, rooted
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.rules import Participation
 from tests.trees import CASH_ONLY, COSTS, FREE, GRID, LOADINGS, NAMES, box, kl, revealed, tv, worked

@@ -13,8 +13,8 @@ from allocator.ambiguity.pushforward import Seen
 from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.mandate.one_decision import Regret
 from allocator.mandate.staged import Staged
+from allocator.optimization.single_period import Start
 from allocator.program.alternatives import rooted
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy, refuse_broken
 from allocator.program.regret import with_hindsight

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from allocator.mandate.staged import Staged
+from allocator.optimization.single_period import Start
 from allocator.program import reused
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.reused import staging_from
 from tests.random_trees import random_tree

@@ -12,7 +12,7 @@ from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, Tot
 from allocator.mandate.staged import Staged
 from allocator.mandate.tail import MeanCVaR
 from allocator.mandate.utility import Linear
-from allocator.program.compile import Start
+from allocator.optimization.single_period import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
 from tests.random_trees import random_tree

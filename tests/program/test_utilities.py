@@ -13,12 +13,12 @@ from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility, Utility
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import Tree
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
-from allocator.program.solve import Limits
 from allocator.types import Matrix, Vector
 from tests.questions import SETS, question, random_question
 from tests.trees import CASH_ONLY, worked

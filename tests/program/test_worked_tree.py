@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.program.alternatives import by_averages, foresight, rooted
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
 from tests.trees import APPS, CASH_ONLY, CLOUD, EFFLAB, FREE, GPU, OPENAI, SPX_XAI, worked

@@ -18,11 +18,11 @@ from allocator.ambiguity.sets import Known
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.staged import Staged
 from allocator.mandate.utility import PiecewiseLinear
+from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
 from allocator.program.alternatives import by_averages, foresight, rooted
-from allocator.program.compile import Start
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy
 from allocator.rules import LinearRule, Reading, Rows, Trade, some_rows

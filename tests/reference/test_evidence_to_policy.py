@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from allocator.ambiguity.sets import Known, TotalVariation
+from allocator.optimization.dual_forms import worst_case
 from allocator.outlook.efficiency_model import market, scenario_returns, value_multipliers
 from allocator.outlook.question import Lab, survival
-from allocator.program.worst_case import worst_case
 from allocator.types import Matrix, Vector
 from tests.outlook.test_efficiency_model import NAMES, NOTE, WORLDS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allocator.program.solve import Limits, Program
+from allocator.optimization.solve import Limits, Program
 from allocator.rules import InstrumentCaps, MinimumExpectedReturn
 from allocator.types import Matrix, Vector
 from tests.questions import Question, names, no_cash, question

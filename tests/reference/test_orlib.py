@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from allocator.mandate.mandate import Mandate
-from allocator.program.solve import Program
+from allocator.optimization.solve import Program
 from allocator.rules import MinimumExpectedReturn
 from allocator.types import Matrix, Vector
 from tests.amount import some

@@ -326,7 +326,7 @@ def test_targets_that_nobody_can_vouch_for_never_leave(monkeypatch: pytest.Monke
     made = book({"mandate": {"risk_aversion": 0.5}}, returns={"base": [0.3, 0.2, -0.1, -0.2]})
     honest = rebalance(made)
     assert honest.orders
-    from allocator.program.solve import Program
+    from allocator.optimization.solve import Program
 
     solve = Program.solve
 

@@ -12,10 +12,10 @@ import pytest
 import allocator
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
+from allocator.optimization.solve import Program
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solved
-from allocator.program.solve import Program
 from allocator.studies.belief_map import BeliefMap, belief_map, lattice_of
 from tests import books
 from tests.studies.believed import best, two_names

@@ -15,11 +15,11 @@ import pytest
 import allocator
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate, NotSolved
+from allocator.optimization.resolve import Again, Question, Solved
+from allocator.optimization.solve import Program
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solved
-from allocator.program.again import Again, Question, Solved
-from allocator.program.solve import Program
 from allocator.studies import answers as answers_module
 from allocator.studies import belief_stress as stress_module
 from allocator.studies.axes import Axis, axes_of

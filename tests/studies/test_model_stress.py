@@ -12,9 +12,9 @@ import pytest
 
 from allocator.ambiguity.sets import worst_case
 from allocator.errors import BadInput, Breach, NotSolved
+from allocator.optimization.solve import Program
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.targets import solved
-from allocator.program.solve import Program
 from allocator.studies import outcomes, parameters, redone
 from allocator.studies.answers import Answers, Failed
 from allocator.studies.draws import drawn, rounded

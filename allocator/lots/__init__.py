@@ -1,0 +1,1 @@
+"""Whole lots: the nearest orders that keep every rule."""

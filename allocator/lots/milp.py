@@ -1,0 +1,405 @@
+"""A window of the lattice around the target, as the columns and rows of an integer program.
+
+Everything is counted in steps from where the window starts and in money of a middling step, never in parts of the
+account: the search is the same whether the account holds a thousand or a trillion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from allocator.book.book import Book
+from allocator.mandate.mandate import Mandate
+from allocator.optimization.highs import Block
+from allocator.optimization.single_period import Start
+from allocator.outlook.outlook import Outlook
+from allocator.rules import Rows, Trade
+from allocator.types import Vector
+
+# What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.
+#
+_NOISE = 1e-9  # of a lot
+_FINEST = 1e-10
+"""A step is worth at least this part of the account: finer lots are ordered in round numbers of them."""
+_FINEST_OF_COARSEST = 1e-6
+"""And at least this part of the coarsest choice that rounding has to make: next to it, finer steps are noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """The trades that may be ordered, (N,) in steps: none, `smallest` or more either way, or everything held.
+
+    A step is `lots_a_step` lots, nearly always one. `targets` are wanted, not whole. `held` need not be whole either:
+    selling all of it is an order like any other, however small. Values are fractions of the account.
+    """
+
+    start: Start
+    cost_rates: Vector
+    values: Vector
+    lots_a_step: Vector
+    targets: Vector
+    smallest: Vector
+    held: Vector
+    most_bought: Vector
+    impact: Vector | None
+    known: list[Vector]
+    """Trades that were met: with impact, what they cost is known to every later search."""
+
+    @cached_property
+    def most_sold(self) -> Vector:
+        """(N,) whole steps that are held."""
+        return whole_below(self.held)
+
+    @cached_property
+    def nearest(self) -> tuple[Vector, Vector]:
+        """(N,) the nearest trades that may be ordered at or below the target, and at or above it."""
+        below, above, smallest = whole_below(self.targets), -whole_below(-self.targets), self.smallest
+        sold = np.maximum(-below, smallest)
+        sold = np.where(sold <= self.most_sold, sold, self.held)
+        low = np.where(below >= smallest, below, np.where(below >= 0, 0.0, -sold))
+        bought = np.where(np.maximum(above, smallest) <= self.most_bought, np.maximum(above, smallest), 0.0)
+        high = np.where(above <= -smallest, above, np.where(above <= 0, 0.0, bought))
+        return np.minimum(low, high), np.maximum(low, high)
+
+    @property
+    def rounded(self) -> Vector:
+        """(N,) the nearest trades of all, rules or not."""
+        low, high = self.nearest
+        result: Vector = np.where(self.targets - low <= high - self.targets, low, high)
+        return result
+
+    @cached_property
+    def unit(self) -> float:
+        """A middling step, as a fraction of the account: what the search counts money in."""
+        return float(np.median(self.values))
+
+    @property
+    def reach(self) -> float:
+        """How far, as a fraction of the account, to look first: enough to make good what ordinary rounding takes."""
+        low, high = self.nearest
+        return float(np.minimum((high - low) * self.values, 8 * self.unit).sum()) + 16 * self.unit
+
+    def avoidable(self, steps: Vector) -> float:
+        """How much further than the nearest trades of all a trade is from the target, as a fraction of the account."""
+        return float(self.values @ (np.abs(steps - self.targets) - np.abs(self.rounded - self.targets)))
+
+    def learnt(self, steps: Vector) -> bool:
+        """Whether what these steps cost was not known; from now on it is."""
+        if self.impact is None or any(np.array_equal(steps, one) for one in self.known):
+            return False
+        self.known.append(steps)
+        return True
+
+    def orderable(self, steps: Vector) -> NDArray[np.bool_]:
+        """(N,) whether each trade is one that may be ordered."""
+        whole = np.abs(steps - np.rint(steps)) <= _NOISE
+        sized = (steps >= self.smallest) | ((-steps >= self.smallest) & (-steps <= self.most_sold))
+        result: NDArray[np.bool_] = (steps == 0) | (steps == -self.held) | (whole & sized)
+        return result
+
+
+def whole_below(steps: Vector) -> Vector:
+    """The whole number at or below, not fooled by the last bits of a float."""
+    result: Vector = np.floor(steps + _NOISE + 4e-16 * np.abs(steps))
+    return result
+
+
+def lattice_of(book: Book, mandate: Mandate, start: Start, target: Trade) -> Lattice:
+    """The trades that a book allows, around a wanted one."""
+    each = np.where(book.lot_values < _FINEST * book.value, _round_number(_FINEST * book.value / book.lot_values), 1.0)
+    lattice = _in_steps(book, mandate, start, target, each)
+    low, high = lattice.nearest
+    finest = _FINEST_OF_COARSEST * float(((high - low) * lattice.values).max())
+    if (lattice.values >= finest).all():
+        return lattice
+    each = np.where(lattice.values < finest, each * _round_number(finest / lattice.values), each)
+    return _in_steps(book, mandate, start, target, each)
+
+
+def _round_number(least: Vector) -> Vector:
+    """The power of ten at or above, at least one."""
+    result: Vector = 10.0 ** np.ceil(np.log10(np.maximum(least, 1.0)) - _NOISE)
+    return result
+
+
+def _in_steps(book: Book, mandate: Mandate, start: Start, target: Trade, lots_a_step: Vector) -> Lattice:
+    values = book.lot_values / book.value * lots_a_step
+    held = book.quantities / (book.lot_sizes * lots_a_step)
+    most_bought = whole_below(1 / values)
+    minimum = book.settings.lots.min_trade / book.value
+    return Lattice(
+        start=start,
+        cost_rates=mandate.cost_rates,
+        values=values,
+        lots_a_step=lots_a_step,
+        targets=np.clip((target.bought - target.sold) / book.value / values, -held, most_bought),
+        smallest=np.maximum(np.ceil(minimum / values - _NOISE), 1.0),
+        held=held,
+        most_bought=most_bought,
+        impact=mandate.impact,
+        known=[],
+    )
+
+
+# Costs that impact bends, over the columns of a window: lines below them and one above, never a rate instead of them.
+#
+# Impact costs impact·t^1.5 of the traded part t of the account. Whatever whole lots are traded, all costs together lie
+# above tangents, and below chords between the least and the most that each column may trade. A search within these
+# relaxes the true one: what it calls impossible is impossible. The tangents at trades that were met (`Lattice.known`)
+# meet the true costs there, so no trade is met twice for being too cheap.
+#
+_ABOVE = 1e-12
+"""Of what costs come to at most: the last bits of sums."""
+
+
+def costs_between(view: Window, money: sp.csr_array, linear: sp.csr_array) -> tuple[Block, tuple[float, float]]:
+    """What cash and costs are, over a window's columns and these two, and the least and the most that costs can be.
+
+    `money` (1, 6N) is what sales less purchases bring, `linear` what they cost by rates. All is in units, beyond what
+    the trades cost by rates that the whole window makes.
+    """
+    unit, upper = view.lattice.unit, np.where(np.isfinite(view.upper), view.upper, 0.0)
+    rows, low, high = [sp.hstack([money, -np.ones((1, 2))])], [0.0], [0.0]
+    nothing = np.zeros(len(view.bought))
+    for steps in (nothing, view.lattice.targets, *view.lattice.known):
+        below, constant = _tangent(view, steps)
+        rows.append(sp.hstack([linear + sp.csr_array(below[None, :] / unit), np.array([[0.0, -1.0]])]))
+        low.append(-np.inf)
+        high.append(-constant / unit)
+    above, constant = _chord(view)
+    rows.append(sp.hstack([linear + sp.csr_array(above[None, :] / unit), np.array([[0.0, -1.0]])]))
+    most = float((linear @ upper)[0] + above @ upper / unit + constant / unit)
+    low.append(-(constant / unit + _ABOVE * most))
+    high.append(np.inf)
+    return Block(sp.csr_array(sp.vstack(rows)), np.array(low), np.array(high)), (0.0, most)
+
+
+def _tangent(view: Window, steps: Vector) -> tuple[Vector, float]:
+    """(6N,) slopes, and a height at nothing, of the line that meets the costs of impact where `steps` are traded."""
+    lattice, made = view.lattice, (view.bought + view.sold) > 0
+    parts, constant = [], 0.0
+    for first, made_here, traded in _sides(view, steps):
+        beyond = np.clip(traded - first, 0.0, None)
+        slope = 1.5 * _curve(view, np.ones(len(first))) * np.sqrt(first + beyond)
+        height = _curve(view, first + beyond) - slope * beyond
+        parts.append((slope, np.where(made, 0.0, height)))
+        constant += float(height[made_here].sum())
+    sold = np.where(view.sold > 0, _curve(view, lattice.held) - _at_sold(view, steps), _curve(view, lattice.held))
+    (bought_more, is_bought), (sold_more, is_sold) = parts
+    return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
+
+
+def _chord(view: Window) -> tuple[Vector, float]:
+    """(6N,) slopes, and a height at nothing, of the line above the costs of impact of every trade in the window."""
+    made = (view.bought + view.sold) > 0
+    parts, constant = [], 0.0
+    for (first, made_here, _), more in zip(
+        _sides(view, view.lattice.targets), np.split(view.upper, 6)[:2], strict=True
+    ):
+        slope = (_curve(view, first + more) - _curve(view, first)) / np.maximum(more, 1.0)
+        parts.append((slope, np.where(made, 0.0, _curve(view, first))))
+        constant += float(_curve(view, first)[made_here].sum())
+    sold = _curve(view, view.lattice.held) - np.where(view.sold > 0, _curve(view, view.sold), 0.0)
+    (bought_more, is_bought), (sold_more, is_sold) = parts
+    return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
+
+
+def _sides(view: Window, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_], Vector]]:
+    """For purchases, then sales, (N,): the first steps traded, whether the whole window makes them, and `steps`."""
+    return [
+        (np.where(view.bought > 0, view.bought, view.first_bought), view.bought > 0, np.maximum(steps, 0.0)),
+        (np.where(view.sold > 0, view.sold, view.first_sold), view.sold > 0, np.maximum(-steps, 0.0)),
+    ]
+
+
+def _at_sold(view: Window, steps: Vector) -> Vector:
+    """(N,) the height of the tangent where what the whole window sells is sold."""
+    beyond = np.clip(np.maximum(-steps, 0.0) - view.sold, 0.0, None)
+    slope = 1.5 * _curve(view, np.ones(len(beyond))) * np.sqrt(view.sold + beyond)
+    return _curve(view, view.sold + beyond) - slope * beyond
+
+
+def _curve(view: Window, steps: Vector) -> Vector:
+    """(N,) what impact costs, in parts of the account, where so many steps are traded."""
+    impact = view.lattice.impact
+    return np.zeros(len(steps)) if impact is None else np.asarray(impact * (steps * view.lattice.values) ** 1.5)
+
+
+_FLOAT_NOISE = 1e-14
+"""Of the account: the last bits of sums over it, which may be many of the solver's tolerances where lots are fine."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of the lattice, as columns: bought, sold, is bought, is sold, is sold out, distance; six blocks of N.
+
+    Names that are bought (or sold) throughout the window start from `bought` (`sold`) steps; the others from nothing,
+    and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is one.
+    """
+
+    lattice: Lattice
+    bought: Vector
+    sold: Vector
+    first_bought: Vector
+    first_sold: Vector
+    upper: Vector
+    whole_lattice: bool
+
+    @property
+    def buys(self) -> sp.csr_array:
+        """(N, 6N) steps bought beyond `bought`."""
+        return self._columns(1.0, 0.0, self.first_bought * self._can(2), 0.0, 0.0, 0.0)
+
+    @property
+    def sells(self) -> sp.csr_array:
+        """(N, 6N) steps sold beyond `sold`."""
+        everything = (self.lattice.held - self.sold) * self._can(4)
+        return self._columns(0.0, 1.0, 0.0, self.first_sold * self._can(3), everything, 0.0)
+
+    def _can(self, block: int) -> Vector:
+        return np.split(self.upper, 6)[block]
+
+    def _columns(self, *parts: Vector | float) -> sp.csr_array:
+        count = len(self.bought)
+        return sp.csr_array(sp.hstack([sp.diags_array(np.broadcast_to(part, count).astype(float)) for part in parts]))
+
+    def structure(self) -> list[Block]:
+        """What makes columns orders, and distance the distance."""
+        bought_more, sold_more = np.split(self.upper, 6)[:2]
+        free_bought, free_sold = bought_more * (self.bought == 0), sold_more * (self.sold == 0)
+        low, high = self.lattice.nearest
+        here, net = self.bought - self.sold, self.buys - self.sells
+        # the chord between the two nearest trades: with it the relaxation knows the cost of rounding
+        below, above = np.abs(low - self.lattice.targets), np.abs(high - self.lattice.targets)
+        slope = np.divide(above - below, high - low, out=np.zeros(len(low)), where=high > low)
+        away = self._columns(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        return [
+            Block(self._columns(1.0, 0.0, -free_bought, 0.0, 0.0, 0.0), -np.inf, bought_more - free_bought),
+            Block(self._columns(0.0, 1.0, 0.0, -free_sold, sold_more - free_sold, 0.0), -np.inf, sold_more - free_sold),
+            Block(self._columns(0.0, 0.0, 1.0, 1.0, 1.0, 0.0), -np.inf, 1.0),
+            Block(away + net, self.lattice.targets - here, np.inf),
+            Block(away - net, here - self.lattice.targets, np.inf),
+            Block(away - sp.diags_array(slope) @ net, below + slope * (here - low), np.inf),
+        ]
+
+    def steps(self, x: Vector) -> Vector:
+        """(N,) signed steps of a solution; exactly all that is held where everything is sold."""
+        x = np.rint(x[: 5 * len(self.bought)])
+        count = len(self.bought)
+        net = (self.buys - self.sells)[:, : 5 * count] @ x + self.bought - self.sold
+        sold_out = (x[4 * count :] > 0) | (net <= -self.lattice.held)
+        result: Vector = np.where(sold_out, -self.lattice.held, np.rint(net)) + 0.0
+        return result
+
+
+def window(lattice: Lattice, reach: float) -> Window:
+    """The trades within `reach`, a fraction of the account, of the nearest ones; no trade, too, where it is next."""
+    low, high = lattice.nearest
+    room = np.ceil(np.minimum(reach / lattice.values, 2 * (lattice.most_bought + lattice.held) + 2))
+    lowest, highest = np.floor(low - room), np.ceil(high + room)
+    smallest, held = lattice.smallest, lattice.held
+    first_bought, last_bought = np.maximum(smallest, lowest), np.minimum(lattice.most_bought, highest)
+    first_sold, last_sold = np.maximum(smallest, -highest), np.minimum(lattice.most_sold, -lowest)
+    can_buy, can_sell = last_bought >= first_bought, last_sold >= first_sold
+    is_bought, is_sold = can_buy & (lowest >= smallest), can_sell & (highest <= -smallest)
+    ordinary = (held == lattice.most_sold) & (held >= smallest)
+    sold_out = (held > 0) & ~ordinary & (-held >= lowest)
+    upper = [
+        np.where(can_buy, last_bought - first_bought, 0.0),
+        np.where(can_sell, last_sold - first_sold, 0.0),
+        can_buy & ~is_bought,
+        can_sell & ~is_sold,
+        sold_out,
+        np.full(len(low), np.inf),
+    ]
+    return Window(
+        lattice,
+        bought=np.where(is_bought, first_bought, 0.0),
+        sold=np.where(is_sold, first_sold, 0.0),
+        first_bought=np.where(is_bought, 0.0, first_bought),
+        first_sold=np.where(is_sold, 0.0, first_sold),
+        upper=np.concatenate(upper).astype(float),
+        whole_lattice=bool((lowest <= -held).all() and (highest >= lattice.most_bought).all()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class RulesInWindow:
+    """The rules that a window can break, over its columns, cash and costs, counted in units.
+
+    `equations` say what cash and costs are; with impact, between what costs lie. The rows of `rules` are those `kept`
+    of all R and, as number R, that cash is not below nothing; each was multiplied by `shrink`.
+    """
+
+    equations: Block
+    rules: Block
+    kept: NDArray[np.intp]
+    shrink: Vector
+
+
+def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
+    """The rules' rows over a window's columns: what is traded throughout it goes into the limits."""
+    lattice = view.lattice
+    written_out = rows.on(outlook)
+    in_holdings, in_cash = written_out.holdings, written_out.cash
+    limits = (_limits(view, rows, in_holdings, in_cash) + _FLOAT_NOISE) / lattice.unit
+
+    money = sp.diags_array(lattice.values / lattice.unit)
+    buys, sells = money @ view.buys, money @ view.sells
+    own = in_holdings @ (buys - sells) + rows.buys @ buys + rows.sells @ sells
+    own = sp.csr_array(sp.vstack([own, sp.csr_array((1, len(view.upper)))]))
+    costs = sp.csr_array(lattice.cost_rates[None, :]) @ (buys + sells)
+    brought = sp.csr_array(np.ones((1, len(lattice.values)))) @ (sells - buys)
+    if lattice.impact is None:
+        cash = brought - costs
+        equations = Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), 0.0, 0.0)
+        in_costs, in_cash_alone = _reach(costs, view.upper), _reach(cash, view.upper)
+    else:
+        equations, in_costs = costs_between(view, brought, costs)
+        least, highest = _reach(brought, view.upper)
+        in_cash_alone = (least - in_costs[1], highest - in_costs[0])
+    of_cash, of_costs = np.append(in_cash, -1.0), np.append(rows.wealth, 0.0)
+
+    most = _most(own, view.upper) + _range(of_cash, *in_cash_alone) + _range(of_costs, *in_costs)
+    kept = np.flatnonzero(most > limits - 1e-9)
+    # a row with a long way to go is shrunk, so that a solver's 1e-9 stays far above the last bits of its limit
+    shrink = 1 / np.maximum(np.abs(limits[kept]) / 1e6, 1.0)
+    both = sp.csr_array(np.stack([of_cash, of_costs], axis=1)[kept])
+    return RulesInWindow(
+        equations,
+        Block(sp.csr_array(sp.diags_array(shrink) @ sp.hstack([own[kept], both])), -np.inf, limits[kept] * shrink),
+        kept,
+        shrink,
+    )
+
+
+def _limits(view: Window, rows: Rows, in_holdings: sp.csr_array, in_cash: Vector) -> Vector:
+    """(R + 1,) what the rules leave after the trades that every point of the window makes, and the cash then."""
+    lattice = view.lattice
+    bought, sold = lattice.values * view.bought, lattice.values * view.sold
+    costs = float(lattice.cost_rates @ (bought + sold))
+    cash = lattice.start.cash + float(sold.sum()) - float(bought.sum()) - costs
+    used = in_holdings @ (lattice.start.holdings + bought - sold) + in_cash * cash
+    return np.append(rows.limit + rows.wealth * (1 - costs) - used - rows.buys @ bought - rows.sells @ sold, cash)
+
+
+def _most(coefficients: sp.sparray, upper: Vector) -> Vector:
+    """(R,) the most that rows can reach over 0 ≤ x ≤ upper; distance, without a bound, is in no rule."""
+    finite = np.where(np.isfinite(upper), upper, 0.0)
+    result: Vector = coefficients.maximum(0) @ finite
+    return result
+
+
+def _reach(row: sp.sparray, upper: Vector) -> tuple[float, float]:
+    """The least and the most that one row can reach over 0 ≤ x ≤ upper."""
+    return -float(_most(-row, upper)[0]), float(_most(row, upper)[0])
+
+
+def _range(weights: Vector, least: float, most: float) -> Vector:
+    """(R,) the most that `weights` times one number between these can reach."""
+    return np.maximum(weights * most, weights * least)

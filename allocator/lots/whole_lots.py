@@ -1,0 +1,562 @@
+"""Why no whole lots keep the rules: the rules missed by least, the lot that stands in the way, and a way out.
+
+A fix is what one whole-lot portfolio that keeps all other rules measures, by the rules' own formulas, in their own
+units: it works as printed. Linear rows, of which a limit of volatility has many, only find that portfolio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
+from allocator.lots.milp import Lattice, Window, lattice_of, rules_on, window
+from allocator.mandate.mandate import Mandate
+from allocator.optimization.conflicts import GivenUp
+from allocator.optimization.highs import Block, Found, IntegerProgram, TimeLimit, Work
+from allocator.optimization.single_period import Start
+from allocator.outlook.outlook import Outlook
+from allocator.rules import PERCENT, ConvexRule, Reading, Rows, Trade, slack, stacked, widened
+from allocator.types import Vector
+
+# The search for the nearest whole lots under linear rows: a window around the target, widened while it matters.
+#
+RULE_TOLERANCE = 1e-9
+"""A rule on final lots may be missed by this much, in its own unit: float noise, not money."""
+NODES = 300
+"""A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
+_EASIER = "loosen a rule a little, or use smaller lots"
+_FLOAT_NOISE = 1e-13  # of the account: the last bits of its sums
+_DEAREST = 1e5
+"""A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What stays the same while rules are tightened, and the `work` that they have in common."""
+
+    book: Book
+    outlook: Outlook
+    mandate: Mandate
+    lattice: Lattice
+    work: Work
+
+    def lots(self, steps: Vector) -> Vector:
+        """(N,) signed lots of signed steps; selling everything held never sells a last bit more."""
+        lots = steps * self.lattice.lots_a_step
+        everything = (steps == -self.lattice.held) & (self.lattice.held > 0)
+        for _ in range(4):
+            over = everything & (self.book.quantities + lots * self.book.lot_sizes < 0)
+            lots = np.where(over, np.nextafter(lots, 0.0), lots)
+        return lots
+
+    def trade(self, steps: Vector) -> Trade:
+        """The trade in money that signed steps make."""
+        return traded(self.book, self.mandate, self.lots(steps))
+
+
+class Stuck(Exception):
+    """There is no portfolio in `view`, or none was found; `proved` says which."""
+
+    def __init__(self, view: Window, *, proved: bool) -> None:
+        self.view, self.proved = view, proved
+        super().__init__()
+
+
+def traded(book: Book, mandate: Mandate, lots: Vector) -> Trade:
+    """The trade in money that signed `lots` (N,) make: whole lots, or everything that is held."""
+    moved = lots * book.lot_values
+    bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
+    costs = float(mandate.costs(bought, sold, book.value).sum())
+    quantities = book.quantities + lots * book.lot_sizes
+    quantities = np.where(np.abs(quantities) <= 1e-15 * book.quantities, 0.0, quantities)
+    cash = book.cash + float(sold.sum()) - float(bought.sum()) - costs
+    if -_FLOAT_NOISE * book.value < cash < 0:
+        cash = 0.0
+    return Trade(quantities * book.prices, cash, bought, sold, costs, book.value)
+
+
+def nearest(search: Search, rows: Rows) -> Vector:
+    """Signed steps (N,) of the nearest portfolio that keeps the rows.
+
+    What is found in a window is the nearest of all when what it could be nearer is within the window's reach; else the
+    window is widened.
+
+    Raises:
+        Stuck: there is none, or none was found.
+        NotSolved: the work was spent before the best that was found was proved nearest.
+        OutOfTime: the user's time limit passed first.
+    """
+    lattice, reach = search.lattice, search.lattice.reach
+    while True:
+        view = window(lattice, reach)
+        found = _solve(search, view, rows)
+        if found.impossible and not view.whole_lattice:
+            reach = reach * 64 if reach < 1 else np.inf
+            continue
+        if found.x is None:
+            raise Stuck(view, proved=found.impossible)
+        if not found.proved:
+            raise NotSolved(
+                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); {_EASIER}"
+            )
+        steps = view.steps(found.x)
+        avoidable = lattice.avoidable(steps)
+        if view.whole_lattice or avoidable <= reach * (1 + 1e-9):
+            return steps
+        reach = avoidable
+
+
+def _solve(search: Search, view: Window, rows: Rows) -> Found:
+    """The nearest portfolio in a window: a first look, then whatever work there is."""
+    lattice, count = search.lattice, len(search.lattice.targets)
+    rules = rules_on(view, search.outlook, rows)
+    money = np.clip(lattice.values / lattice.unit, 1 / _DEAREST, _DEAREST)
+    program = IntegerProgram(
+        objective=np.concatenate([np.zeros(5 * count), money, np.zeros(2)]),
+        blocks=(rules.equations, rules.rules, *(wider(block, 2) for block in view.structure())),
+        lower=np.append(np.zeros(6 * count), [-np.inf, -np.inf]),
+        upper=np.append(view.upper, [np.inf, np.inf]),
+        integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2)]),
+        gap=1e-6 * max(1.0, float(money @ np.abs(lattice.rounded - lattice.targets))),
+    )
+    found = program.solve(search.work, NODES)
+    if found.proved or found.impossible or found.x is None:
+        return found
+    return program.solve(search.work)
+
+
+def wider(block: Block, columns: int) -> Block:
+    """A block with so many more columns, all of them zero."""
+    none = sp.csr_array((block.coefficients.shape[0], columns))
+    return Block(sp.csr_array(sp.hstack([block.coefficients, none])), block.low, block.high)
+
+
+def broken(readings: list[Reading]) -> list[Reading]:
+    """The rules that final lots may not break so far."""
+    return [reading for reading in readings if not reading.excess <= RULE_TOLERANCE]
+
+
+def with_tangent(rows: Rows, trade: Trade, outlook: Outlook, rule: ConvexRule) -> Rows:
+    """The rows and a convex rule's tangent at this portfolio: it cuts off nothing that the rule allows."""
+    tangent = rule.tangent(rule.steepest(trade, outlook), outlook)
+    return stacked([rows, tangent], len(trade.values))
+
+
+def cut(
+    rows: Rows,
+    trade: Trade,
+    outlook: Outlook,
+    mandate: Mandate,
+    convex: Collection[str] | None = None,
+    linear: Collection[str] | None = None,
+) -> Rows:
+    """Rows tightened where lots still break a rule's own formula: of all rules, or of those labelled so."""
+    readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
+    missed = np.zeros(len(rows.labels), dtype=bool)
+    missed[: len(readings)] = [bool(broken([r])) and (linear is None or r.label in linear) for r in readings]
+    # by what the row itself is missed: a rule's own unit may be a day's volume, or another group
+    tightened = replace(
+        rows, limit=rows.limit - np.where(missed, np.maximum(-slack(rows.on(outlook), trade), 1e-13), 0)
+    )
+    for rule in mandate.convex_rules:
+        found = broken(list(rule.readings(trade, outlook)))
+        if found and (convex is None or found[0].label in convex):
+            tightened = with_tangent(tightened, trade, outlook, rule)
+    return tightened
+
+
+_SMALLER = "use smaller lots or a smaller lots.min_trade"
+_ROUNDS_of_unfit = 40
+_PLACES = ("first", "second")
+_NAMING = 400_000
+"""Nodes times names: what naming an irreducible set of rules may branch."""
+_FEWEST_of_unfit = 2_000
+"""Nodes, however many names."""
+_DEARER = 30.0
+"""How much more a rule of one tier costs than one of the next, among whole lots."""
+
+
+def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolved:
+    """The error to raise where the search is stuck."""
+    said = "no whole-lot portfolio keeps" if stuck.proved else "found no whole-lot portfolio that keeps"
+    near = _nearest_to_rules(search, rows, stuck.view)
+    if near.readings is None and not stuck.proved:
+        return Infeasible(f"{said} the rules", fixes=[_SMALLER])
+    readings, joint = near.readings or [], " and "
+    missed = broken(readings)
+    if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may give way
+        missed, joint = [_eased(reading) for reading in readings if _is_tight(reading)], " or "
+    missed.sort(key=lambda reading: -reading.excess)
+    conflict, fixes, whole = [reading.label for reading in missed], list[str](), True
+    if stuck.proved:
+        conflict, whole, rows = irreducible(search, near.rows, stuck.view)
+        fixes = [fix for label in conflict if (fix := _fix(search, rows, stuck.view, label, conflict))]
+    if not conflict:
+        return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
+    furthest = {rule_name(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
+    apart = [reading for reading in missed if furthest[rule_name(reading.label)] is reading]
+    if not fixes and (together := joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))):
+        fixes = [together]
+    return Infeasible(
+        f"{said} {' and '.join(map(repr, conflict))}: "
+        f"{_largest_order(search, rows, missed[0].label if missed else conflict[0])}",
+        conflict,
+        [*fixes, _SMALLER],
+        cut_short=not whole,
+    )
+
+
+def irreducible(search: Search, rows: Rows, view: Window) -> tuple[list[str], bool, Rows]:
+    """Rules that no whole lots keep together although some keep each part of them; False where the work was spent.
+
+    Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or the work was spent. A
+    convex rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
+    """
+    work = Work(max(_NAMING // max(len(search.lattice.targets), 1), _FEWEST_of_unfit), search.work.limit)
+    every = list(dict.fromkeys(map(rule_name, rows.labels)))
+    kept, whole = every, True
+    for label in every:
+        without = [other for other in kept if other != label]
+        found = _nearest_to_rules(search, rows, view, {one: 0.0 for one in every if one not in without}, work, None)
+        rows = found.rows
+        if found.impossible:
+            kept = without
+        elif found.readings is None:
+            whole = False
+    return kept, whole, rows
+
+
+def _fix(search: Search, rows: Rows, view: Window, label: str, conflict: list[str]) -> str | None:
+    """The limit that whole lots which keep everything else measure where they miss this rule by least."""
+    missed = broken(_nearest_to_rules(search, rows, view, {label: 1.0}, nodes=10 * NODES).readings or [])
+    if not missed:
+        return None
+    name = f"the {_PLACES[conflict.index(label)]}" if len(conflict) == 2 else None
+    return _loosened(rows, max(missed, key=lambda reading: reading.excess), name)
+
+
+def rule_name(label: str) -> str:
+    """What a row's rule is called: purchases and sales are one limit of turnover."""
+    return label.removesuffix(" (purchases)").removesuffix(" (sales)")
+
+
+class LotsGiveWay(Exception):
+    """Whole lots keep every hard rule, but not all that have a tier: `missed` is (row, measured) of those."""
+
+    def __init__(self, missed: list[tuple[int, float]]) -> None:
+        self.missed = missed
+        super().__init__()
+
+
+def refuse_or_give_way(search: Search, rows: Rows, stuck: Stuck) -> None:
+    """Raise what is to be done where the search is stuck.
+
+    Raises:
+        LotsGiveWay: loosening rules that have a tier is enough.
+        Infeasible: it is not, or there are none.
+        NotSolved: whole lots keep the rules, but were not found.
+    """
+    prices = _by_tier(search)
+    if prices is not None:
+        readings = _nearest_to_rules(search, rows, stuck.view, prices).readings or []
+        missed = [(i, reading) for i, reading in enumerate(readings) if broken([reading])]
+        if missed and all(prices.get(rule_name(reading.label)) for _, reading in missed):
+            raise LotsGiveWay([(i, reading.measured) for i, reading in missed])
+    raise cannot_fit(search, rows, stuck)
+
+
+def _by_tier(search: Search) -> dict[str, float] | None:
+    """What a unit missed costs, by label, of the rules that have a tier; None where none has."""
+    mandate = search.mandate
+    labelled = [
+        (label, int(tier), float(stated))
+        for label, tier, stated in zip(mandate.rows.labels, mandate.rows.tier, mandate.rows.stated, strict=True)
+    ] + [(rule.label, rule.tier, 0.1) for rule in mandate.convex_rules]
+    tiers = sorted({tier for _, tier, _ in labelled} - {0}, reverse=True)
+    if not tiers:
+        return None
+    return {
+        rule_name(label): _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01)
+        for label, tier, stated in labelled
+        if tier
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """Every rule measured on the whole lots that miss priced rules by least and keep all others by their formulas.
+
+    `readings` are None where none were found, and `impossible` says whether it is proved that there are none. `rows`
+    are those asked with, and the tangents met on the way.
+    """
+
+    readings: list[Reading] | None
+    impossible: bool
+    rows: Rows
+
+
+def _nearest_to_rules(
+    search: Search,
+    rows: Rows,
+    view: Window,
+    prices: Mapping[str, float] | None = None,
+    work: Work | None = None,
+    nodes: int | None = NODES,
+) -> _Near:
+    """The whole lots that miss the rules in `prices`, by default all alike, by least, and keep all others.
+
+    Looked for until they are kept by the formulas, and until lots are found again whose tangents are all known: then
+    what a convex rule is missed by is no less than was counted.
+    """
+    work = work or Work(_ROUNDS_of_unfit * (nodes or NODES), search.work.limit)
+    best: list[Reading] | None = None
+    before: Vector | None = None
+    tightened = rows  # where costs are only known to lie between lines, rows are, and then prove nothing
+    for _ in range(_ROUNDS_of_unfit):
+        found = None if work.spent else _missed(search, view, tightened, prices, work, nodes)
+        if found is None or found.x is None:
+            impossible = found is not None and found.impossible and best is None and tightened is rows
+            return _Near(best, impossible, rows)
+        steps = view.steps(found.x)
+        trade = search.trade(steps)
+        readings = search.mandate.readings(trade, search.outlook)
+        cost = {r.label: 1.0 if prices is None else prices.get(rule_name(r.label)) for r in readings}
+        missed = broken(readings)
+        paid = trade.cash >= -RULE_TOLERANCE * search.book.value
+        kept = paid and not any(cost[reading.label] is None for reading in missed)
+        if kept and (best is None or _total(missed, cost) < _total(broken(best), cost)):
+            best = readings
+        labels = {reading.label for reading in missed if cost[reading.label] != 0}
+        learnt = search.lattice.learnt(steps)
+        if (
+            not learnt
+            and kept
+            and (not labels & {rule.label for rule in search.mandate.convex_rules} or _same(steps, before))
+        ):
+            break
+        linear = {label for label in labels if not cost[label]}
+        sure, was_sure = search.mandate.impact is None or learnt, tightened is rows
+        rows = cut(rows, trade, search.outlook, search.mandate, labels, linear if search.mandate.impact is None else ())
+        tightened = rows if sure and was_sure else cut(tightened, trade, search.outlook, search.mandate, labels, linear)
+        before = steps
+    return _Near(best, impossible=False, rows=rows)
+
+
+def _same(steps: Vector, before: Vector | None) -> bool:
+    return before is not None and np.array_equal(steps, before)
+
+
+def _total(missed: list[Reading], cost: Mapping[str, float | None]) -> float:
+    return sum((cost[reading.label] or 0.0) * reading.excess for reading in missed)
+
+
+def _is_tight(reading: Reading) -> bool:
+    return reading.limit != 0 and reading.excess > -RULE_TOLERANCE
+
+
+def _eased(reading: Reading) -> Reading:
+    """As if the rule were missed by a basis point."""
+    return replace(reading, measured=reading.limit + (1e-4 if reading.at_most else -1e-4))
+
+
+def _loosened(rows: Rows, reading: Reading, name: str | None = None) -> str | None:
+    """The rule with the limit that was measured, as an instruction; None where it has no limit."""
+    if reading.label not in rows.labels or np.isnan(rows.stated[rows.labels.index(reading.label)]):
+        return None
+    sense = 1.0 if reading.at_most else -1.0
+    limit = widened(reading.measured, sense, reading.unit)
+    name = name or f"'{rule_name(reading.label)}'"
+    return f"{'raise' if sense > 0 else 'lower'} {name} to {limit}"
+
+
+def _missed(
+    search: Search,
+    view: Window,
+    rows: Rows,
+    prices: Mapping[str, float] | None,
+    work: Work,
+    nodes: int | None = None,
+) -> Found:
+    """Whole lots that miss the rules in `prices`, by default all, by least at these prices, and keep all others."""
+    count = len(search.lattice.targets)
+    rules = rules_on(view, search.outlook, rows)
+    named = list(map(rule_name, rows.labels))
+    labels = list(dict.fromkeys(named))
+    own = rules.kept < len(rows.labels)  # the last row, cash not below nothing, is no rule to be loosened
+    at = np.array([labels.index(named[i]) for i in rules.kept[own]], dtype=int)
+    shape = (len(rules.kept), len(labels))
+    slack = sp.csr_array((-rules.shrink[own], (np.flatnonzero(own), at)), shape=shape)
+    missable = Block(sp.csr_array(sp.hstack([rules.rules.coefficients, slack])), rules.rules.low, rules.rules.high)
+    extra = 2 + len(labels)
+    prices = dict.fromkeys(labels, 1.0) if prices is None else prices
+    costs = np.array([prices.get(label, 0.0) for label in labels])
+    most = np.array([np.inf if label in prices else 0.0 for label in labels])
+    program = IntegerProgram(
+        objective=np.concatenate([np.zeros(6 * count + 2), costs]),
+        blocks=(wider(rules.equations, len(labels)), missable, *(wider(block, extra) for block in view.structure())),
+        lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(labels))]),
+        upper=np.concatenate([view.upper, [np.inf, np.inf], most]),
+        integral=np.concatenate([np.ones(5 * count), np.zeros(count + extra)]),
+    )
+    return program.solve(work, nodes)
+
+
+def _largest_order(search: Search, rows: Rows, label: str) -> str:
+    """The largest smallest order among the names that a rule touches: the lot that does not fit."""
+    book, lattice = search.book, search.lattice
+    touched = np.ones(len(book.instruments), dtype=bool)  # every order moves cash, risk and the expected return
+    named = list(map(rule_name, rows.labels))
+    if rule_name(label) in named:
+        rule = named.index(rule_name(label))
+        if rows.cash[rule] == 0 and rows.expected[rule] == 0:
+            touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
+    orders = np.where(touched, lattice.values * lattice.smallest, 0.0)
+    worst = int(np.argmax(orders))
+    share = np.format_float_positional(float(f"{orders[worst] * 100:.3g}"), trim="-")
+    return (
+        f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
+        f"{book.settings.book.currency}, {share}% of the account"
+    )
+
+
+# From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
+#
+# Costs are in the cash row, with impact between lines that meet them at every trade that was met (`bent`). Orders are
+# at least the smallest trade, nothing is sold that is not held; all of a holding may always be sold, lots or not.
+# Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
+# rules' own formulas refuse.
+#
+__all__ = ["RULE_TOLERANCE", "traded", "whole_lots"]
+_ROUNDS = 40
+_NODES = 10_000_000
+"""Nodes times names: what the search for the nearest lots, or for what stands in their way, may branch."""
+_FEWEST = 10_000
+"""Nodes, however many names."""
+
+
+def whole_lots(
+    book: Book, outlook: Outlook, mandate: Mandate, start: Start, target: Trade, *, quick: int | None = None
+) -> Vector:
+    """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
+
+    Of all portfolios that keep every rule. Where a lot is worth less than arithmetic can tell from nothing
+    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded. A `quick` search
+    branches so many nodes at most, and does not ask what stands in the way.
+
+    Raises:
+        Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
+        LotsGiveWay: none does, but rules with a tier could give way.
+        NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
+        OutOfTime: the user's time limit passed first.
+    """
+    nodes = max(_NODES // max(len(book.instruments), 1), _FEWEST) if quick is None else quick
+    work = Work(nodes, TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds))
+    search = Search(book, outlook, mandate, lattice_of(book, mandate, start, target), work)
+    rows = mandate.rows
+    for rule in mandate.convex_rules:
+        rows = with_tangent(rows, target, outlook, rule)
+    missed, tightened = list[Reading](), rows
+    for _ in range(_ROUNDS):
+        try:
+            steps = nearest(search, tightened)
+        except Stuck as stuck:
+            if quick is not None:
+                raise NotSolved("a quick search found no whole lots") from None
+            # rows tightened where costs are only known to lie between lines prove nothing
+            refuse_or_give_way(search, rows, stuck if tightened is rows else Stuck(stuck.view, proved=False))
+            raise  # never: the line above always raises
+        trade = search.trade(steps)
+        missed = broken(mandate.readings(trade, outlook))
+        if trade.cash < -RULE_TOLERANCE * book.value:
+            missed = missed or [Reading("cash at least 0%", trade.cash / book.value, 0.0, at_most=False)]
+        if not missed:
+            _refuse_disorder(search, rows, steps)
+            return search.lots(steps)
+        if mandate.impact is None:
+            rows = tightened = cut(rows, trade, outlook, mandate)
+            continue
+        sure = search.lattice.learnt(steps) and tightened is rows
+        rows = cut(rows, trade, outlook, mandate, linear=())
+        tightened = rows if sure else cut(tightened, trade, outlook, mandate)
+    said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
+    raise NotSolved(
+        f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
+    )
+
+
+def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
+    """Raise unless the final lots are orders and, where no rule holds them back, the nearest ones.
+
+    Raises:
+        NotSolved: naming an instrument whose order is none, or further from its target than it need be.
+    """
+    book, lattice = search.book, search.lattice
+    lots = search.lots(steps)
+    money = np.abs(lots) * book.lot_values
+    sold_out = steps == -lattice.held
+    wrong = ~lattice.orderable(steps) | (book.quantities + lots * book.lot_sizes < -1e-12 * book.quantities)
+    wrong |= (lots != 0) & ~sold_out & (money < book.settings.lots.min_trade * (1 - 1e-9))
+    low, high = lattice.nearest
+    loose = np.abs(steps - lattice.targets) > (high - low) + 1e-6
+    if loose.any() and not len(rules_on(window(lattice, lattice.avoidable(steps)), search.outlook, rows).kept):
+        wrong |= loose
+    if wrong.any():
+        worst = int(np.argmax(wrong))
+        raise NotSolved(
+            f"the order of {book.instruments[worst]}, {lots[worst]:.12g} lots, is not one; no number leaves"
+        )
+
+
+# Rules with a tier that a plan could not keep, for fractions and then for whole lots: nothing gives way silently.
+#
+_ROUNDS_of_given_way = 8
+
+
+@dataclass(frozen=True)
+class GivenWay:
+    """A rule that gave way: as stated, its stated limit, the limit kept instead, and what the final lots measure."""
+
+    label: str
+    stated: float
+    kept: float
+    measured: float
+    tier: int
+    at_most: bool = True
+    unit: str = PERCENT
+
+
+def given_way(given: GivenUp | None, readings: Sequence[Reading]) -> tuple[GivenWay, ...]:
+    """What gave way, measured on the final lots; `readings` are every rule's, in the order of their rows."""
+    if given is None:
+        return ()
+    found = []
+    for place, limit in sorted(given.limits.items()):
+        member = given.members[place]
+        measured = max((readings[row].measured for row in member.rows), key=lambda one: member.sense * one)
+        found.append(GivenWay(member.label, member.stated, limit, measured, member.tier, member.sense > 0, member.unit))
+    return tuple(found)
+
+
+def lots_giving_way(
+    book: Book, outlook: Outlook, stated: Mandate, given: GivenUp | None, mandate: Mandate, start: Start, target: Trade
+) -> tuple[Vector, Mandate, GivenUp | None]:
+    """The nearest whole lots, the mandate that they keep, and what of the stated one gave way.
+
+    Raises:
+        Infeasible: no whole lots keep the hard rules.
+        NotSolved: none were found.
+    """
+    for _ in range(_ROUNDS_of_given_way):
+        try:
+            return whole_lots(book, outlook, mandate, start, target), mandate, given
+        except LotsGiveWay as way:
+            given = given or GivenUp.nothing(start, outlook, stated)
+            for row, measured in way.missed:
+                given = given.measured(row, measured)
+            mandate = given.eased(stated)
+    raise NotSolved("whole lots were not found although rules gave way; use smaller lots")

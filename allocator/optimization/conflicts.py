@@ -1,0 +1,402 @@
+"""Which rules cannot hold together: one irreducible conflict, then every one of a few rules.
+
+An elastic solve's prices give suspects, a deletion filter leaves an irreducible set (each proper subset can hold).
+Then all conflicts of up to four rules, by hitting sets (Liffiton, Previti, Malik and Marques-Silva 2016): a conflict
+meets every set of rules without which the others hold, so a smallest set that meets all that are known is either a
+conflict, and irreducible, or can hold, and what it grows to leaves out another such set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.mandate import Mandate
+from allocator.optimization.elastic import HOLDS, Feasibility, Member, Missed
+from allocator.optimization.single_period import Start
+from allocator.outlook.outlook import Outlook
+from allocator.rules import widened
+from allocator.rules.rows import rounded_up
+
+# The smallest way out of a conflict, one for each of its rules, in the rule's own unit.
+#
+# A limit moves until every other rule can hold. How much room a unit of limit makes may hang on the portfolio (a cap
+# is of its wealth, a ratio of the second group), so the smallest limit is that of a ratio of two linear functions:
+# Dinkelbach's iteration (1967), each step one linear program, falls to it from the first portfolio that works.
+#
+_STEPS = 30
+_ENOUGH = 1e-9
+_NO_ROOM = 1e-9
+_PLACES = ("first", "second")
+Move = dict[int, float]
+"""Limits to move to, by the place of a member: one, or several together."""
+
+
+def fixes_for(feasibility: Feasibility, conflict: Sequence[int], asked: Sequence[int]) -> list[Move]:
+    """For each member of a conflict the smallest change that lets all of `asked` hold; else one of several together."""
+    fixes = []
+    for i in conflict:
+        try:
+            limit = least_limit(feasibility, i, [j for j in asked if j != i])
+        except NotSolved:  # one fix less must not cost the conflict
+            continue
+        if limit is not None:
+            fixes.append({i: limit})
+    return fixes or _joint(feasibility, asked)
+
+
+def in_words_fixes(members: Sequence[Member], move: Mapping[int, float], conflict: Sequence[str]) -> str:
+    """A move as an instruction; `conflict` are the labels of the rules that clash."""
+    if len(move) > 1:
+        changes = [loosened(members[i], limit) for i, limit in move.items()]
+        return " and ".join(changes) + " (one alone is not enough)"
+    ((i, limit),) = move.items()
+    name = f"the {_PLACES[list(conflict).index(members[i].label)]}" if len(conflict) == 2 else None
+    return loosened(members[i], limit, name)
+
+
+def least_limit(feasibility: Feasibility, member: int, others: Sequence[int]) -> float | None:
+    """The smallest loosening of one member's limit with which `others` can hold; None where there is none."""
+    one = feasibility.members[member]
+    if not one.has_limit:
+        return None
+    limit, start = one.stated, 0
+    found = feasibility.elastic({member: 1.0}, others)
+    while found is not None and start < _STEPS:
+        room = feasibility.room(member, found.point)
+        if room <= _NO_ROOM:
+            if start or (found := _with_room(feasibility, member, others)) is None:
+                return None
+            limit, start = one.stated, 1
+            continue
+        step = float(found.by[member]) / room
+        limit += one.sense * step
+        if abs(step) <= _ENOUGH or feasibility.fixed_room(member):
+            return limit
+        start += 1
+        found = feasibility.elastic({member: 1.0}, others, limits={member: limit}, free=True)
+    return None if found is None else limit
+
+
+def _with_room(feasibility: Feasibility, member: int, others: Sequence[int]) -> Missed | None:
+    """The portfolio that misses by least where the limit is far looser, so that what it leaves room for counts."""
+    one = feasibility.members[member]
+    far = one.stated + one.sense * 1e3 * max(abs(one.stated), 1.0)
+    found = feasibility.elastic({member: 1.0}, others, limits={member: far}, free=True)
+    if found is None or found.by[member] > 0:
+        return None
+    at_stated = found.by.copy()
+    at_stated[member] += feasibility.room(member, found.point) * abs(far - one.stated)
+    return Missed(found.total, at_stated, found.prices, found.trade, found.point)
+
+
+def loosened(member: Member, limit: float, name: str | None = None) -> str:
+    """A limit to move to, as an instruction, rounded so that it works as printed."""
+    name = f"'{member.label}'" if name is None else name
+    return f"{'raise' if member.sense > 0 else 'lower'} {name} to {widened(limit, member.sense, member.unit)}"
+
+
+def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[Move]:
+    """Where no single rule suffices: the least changes in all, together, of the rules that have a limit to move.
+
+    A ratio to a group of which the least violation holds nothing has no limit that would do: it is kept instead, and
+    where that cannot be, nothing is offered.
+    """
+    movable = [i for i in asked if feasibility.members[i].has_limit]
+    while movable:
+        found = feasibility.elastic(dict.fromkeys(movable, 1.0), [i for i in asked if i not in movable])
+        if found is None:
+            break
+        limits = limits_at(feasibility, found, movable)
+        hopeless = [i for i, limit in limits.items() if limit is None]
+        if not hopeless:
+            return [{i: limit for i, limit in limits.items() if limit is not None}]
+        movable = [i for i in movable if i not in hopeless]
+    return []
+
+
+def limits_at(feasibility: Feasibility, missed: Missed, members: Sequence[int]) -> dict[int, float | None]:
+    """The limits that a portfolio which misses them would keep; None where no limit of that rule would do."""
+    limits: dict[int, float | None] = {}
+    for i in members:
+        one = feasibility.members[i]
+        if missed.by[i] > _ENOUGH:
+            room = feasibility.room(i, missed.point)
+            limits[i] = one.stated + one.sense * missed.by[i] / room if room > _NO_ROOM else None
+    return limits
+
+
+LARGEST = 4
+"""Conflicts of more rules than this are not looked for, beyond the first."""
+SOLVES = 600
+"""Linear programs that looking for further conflicts may take; a refusal says where they were not enough."""
+WORK = 20_000
+"""Where there are many names: solves times names."""
+FEWEST = 60
+"""Solves, however many names."""
+SETS = 20_000
+"""Sets of rules that it may look at without a solve."""
+
+
+def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
+    """Every small conflict among the rules as an error to raise, or None when all rules can hold together.
+
+    Where some rules have a tier, those that never give way are asked first.
+    """
+    feasibility = Feasibility(start, outlook, mandate)
+    hard = [i for i, member in enumerate(feasibility.members) if member.tier == 0]
+    return refusal(feasibility, hard) or refusal(feasibility, range(len(feasibility.members)))
+
+
+def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None:
+    """Every small conflict among the members `asked`, the others left aside; None when they can hold together."""
+    first = _first(feasibility, asked)
+    if first is None:
+        return None
+    members = feasibility.members
+    if not first:
+        return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
+    most = min(SOLVES, max(WORK // max(feasibility.names, 1), FEWEST))
+    search = _Search(feasibility, tuple(asked), feasibility.solves + most, SETS)
+    search.conflicts.append(first)
+    try:
+        search.run()
+    except NotSolved:  # further conflicts are a help; the first stands without them
+        search.cut_short = True
+    found = sorted({frozenset(c) for c in search.conflicts}, key=_size_then_place)
+    conflicts = [tuple(sorted(conflict)) for conflict in found]
+    moves, labels = fixes_for(feasibility, conflicts[0], asked), [members[i].label for i in conflicts[0]]
+    return Infeasible(
+        in_words([members[i] for i in conflicts[0]]),
+        labels,
+        [in_words_fixes(members, move, labels) for move in moves],
+        [[members[i].label for i in conflict] for conflict in conflicts],
+        cut_short=search.cut_short,
+        moves=moves,
+        for_fractions=True,
+    )
+
+
+def in_words(conflict: Sequence[Member]) -> str:
+    """What cannot be."""
+    names = [f"'{member.label}'" for member in conflict]
+    if len(names) == 1:
+        return f"cannot be met: {names[0]}"
+    return f"cannot hold together: {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _first(feasibility: Feasibility, asked: Sequence[int]) -> list[int] | None:
+    """One irreducible conflict; None where all can hold together, empty where not even the account's equations do."""
+    elastic = feasibility.elastic(dict.fromkeys(asked, 1.0), enough=HOLDS)
+    if elastic is None:
+        return []
+    if elastic.total <= HOLDS:
+        return None
+    suspects = [i for i in asked if elastic.prices[i] > 1e-7]
+    if feasibility.holds(suspects):  # prices are a hint
+        suspects = list(asked)
+    return irreducible(feasibility, suspects)
+
+
+def irreducible(feasibility: Feasibility, suspects: Sequence[int]) -> list[int]:
+    """Deletion filter (Chinneck and Dravnieks 1991): drop what is not needed for the conflict."""
+    kept = list(suspects)
+    for i in suspects:
+        if i not in kept:
+            continue
+        without = [j for j in kept if j != i]
+        try:
+            held = feasibility.holds(without)
+        except NotSolved:  # not known to be needed, and not known not to be: it stays
+            continue
+        if not held:
+            core = feasibility.core(without)
+            kept = without if core is None else [j for j in without if j in core]
+    return kept
+
+
+@dataclass(eq=False)
+class _Search:
+    """All conflicts of up to LARGEST members, while there is work left to spend."""
+
+    feasibility: Feasibility
+    asked: tuple[int, ...]
+    solves: int
+    sets: int
+    conflicts: list[list[int]] = field(default_factory=list)
+    corrections: list[frozenset[int]] = field(default_factory=list)
+    """Sets of members without which the others hold together."""
+    cut_short: bool = False
+
+    def run(self) -> None:
+        """Until no small set meets all corrections, or the work is spent."""
+        self.corrections.append(self._left_out([]))
+        while (chosen := self._next()) is not None:
+            if self.feasibility.holds(chosen):
+                self.corrections.append(self._left_out(chosen))
+            else:
+                self.conflicts.append(chosen)
+
+    def _next(self) -> list[int] | None:
+        known = [frozenset(conflict) for conflict in self.conflicts]
+        for size in range(1, LARGEST + 1):
+            for chosen in self._hitting(frozenset(), size, frozenset()):
+                if self._spent():
+                    self.cut_short = True
+                    return None
+                if not any(conflict <= chosen for conflict in known):
+                    return sorted(chosen)
+        return None
+
+    def _spent(self) -> bool:
+        return self.feasibility.solves > self.solves or self.sets <= 0
+
+    def _hitting(self, chosen: frozenset[int], room: int, barred: frozenset[int]) -> Iterator[frozenset[int]]:
+        """Sets of so many more members that meet every correction, each set once, not all of them smallest."""
+        self.sets -= 1
+        missed: list[frozenset[int]] = [
+            correction - barred for correction in self.corrections if not correction & chosen
+        ]
+        if not missed:
+            yield chosen
+            return
+        if room == 0 or self._spent():
+            if room:
+                yield chosen
+            return
+        smallest = min(missed, key=_size_then_place)
+        for member in sorted(smallest):
+            yield from self._hitting(chosen | {member}, room - 1, barred)
+            barred = barred | {member}
+
+    def _left_out(self, chosen: Sequence[int]) -> frozenset[int]:
+        """What stays outside when a set that can hold grows as far as it goes."""
+        kept = list(chosen)
+        others = [i for i in self.asked if i not in set(kept)]
+        elastic = self.feasibility.elastic({i: self.feasibility.members[i].price for i in others}, kept)
+        if elastic is None:  # by no more than the simplex's own tolerance: nothing can be said of this set
+            return frozenset(others)
+        outside = [i for i in others if elastic.by[i] > HOLDS / 100]
+        kept += [i for i in others if i not in set(outside)]
+        left = []
+        for i in outside:
+            # when the work is spent, what is left out is more than need be: a conflict meets that, too
+            if not self._spent() and self.feasibility.holds([*kept, i]):
+                kept.append(i)
+            else:
+                left.append(i)
+        return frozenset(left)
+
+
+def _size_then_place(members: Collection[int]) -> tuple[int, list[int]]:
+    return len(members), sorted(members)
+
+
+# Which rules give way where not all can hold, and how far: tier by tier, the last to give way first.
+#
+# For tier 1, 2, … 9 the total violation of the tier is made as small as it can be, each limit measured in itself,
+# under the hard rules and what earlier tiers were brought to (science §5.4). What a rule was missed by is what its
+# limit moves.
+#
+_AS_GOOD = 1e-4
+"""What a tier may lose again to those that come after it, in parts of a limit: limits kept are rounded to a basis point
+anyway, and without this room a tier would burn money for its last digit.
+"""
+_NOISE = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class GivenUp:
+    """Limits kept instead of the stated ones, by the place of a member among `members`."""
+
+    members: tuple[Member, ...]
+    limits: Mapping[int, float]
+
+    @staticmethod
+    def nothing(start: Start, outlook: Outlook, mandate: Mandate) -> GivenUp:
+        """Every limit as stated."""
+        return GivenUp(Feasibility(start, outlook, mandate).members, {})
+
+    def measured(self, row: int, limit: float) -> GivenUp:
+        """These limits, and one row's (of the linear ones, then one a convex rule) as far out as was measured."""
+        place = next(i for i, member in enumerate(self.members) if row in member.rows)
+        member = self.members[place]
+        wider = rounded_up(limit, member.sense)
+        if (known := self.limits.get(place)) is not None:
+            wider = member.sense * max(member.sense * wider, member.sense * known)
+        return replace(self, limits={**self.limits, place: wider})
+
+    def looser(self, more: float) -> GivenUp:
+        """Each of these limits loosened by so much more."""
+        moved = {
+            place: limit + self.members[place].sense * more * max(abs(limit), 1.0)
+            for place, limit in self.limits.items()
+        }
+        return replace(
+            self, limits={place: rounded_up(limit, self.members[place].sense) for place, limit in moved.items()}
+        )
+
+    def eased(self, mandate: Mandate) -> Mandate:
+        """The mandate with these limits."""
+        rows = len(mandate.rows.labels)
+        every = np.concatenate([mandate.rows.stated, np.zeros(len(mandate.convex_rules))])
+        for place, member in enumerate(self.members):
+            if place in self.limits or member.rows[0] >= rows:
+                limit = self.limits.get(place, member.stated)
+                every[list(member.rows)] = limit
+        return mandate.eased(every)
+
+
+def give_way(start: Start, outlook: Outlook, mandate: Mandate) -> GivenUp | None:
+    """The limits that hold instead of the stated ones; None where all rules can hold, or none has a tier.
+
+    Raises:
+        Infeasible: the rules that never give way cannot hold together.
+    """
+    if not has_tiers(mandate):
+        return None
+    feasibility = Feasibility(start, outlook, mandate)
+    members = feasibility.members
+    every = feasibility.elastic({i: member.price for i, member in enumerate(members)}, enough=HOLDS)
+    if every is not None and every.total <= HOLDS:
+        return None
+    hard = [i for i, member in enumerate(members) if member.tier == 0]
+    if (conflict := refusal(feasibility, hard)) is not None:
+        raise conflict
+    found = lexicographic(feasibility, hard)
+    tiered = [i for i, member in enumerate(members) if member.tier and found.by[i] * member.price > _NOISE]
+    limits = limits_at(feasibility, found, tiered)
+    known = {i: rounded_up(limit, members[i].sense) for i, limit in limits.items() if limit is not None}
+    if len(known) < len(limits):  # a ratio to nothing: no limit of it would do
+        conflict = refusal(feasibility, [*hard, *(i for i in limits if i not in known)])
+        conflict = conflict or refusal(feasibility, range(len(members)))
+        if conflict is not None:
+            raise conflict
+    return GivenUp(members, known)
+
+
+def has_tiers(mandate: Mandate) -> bool:
+    """Whether any rule may give way."""
+    return bool(mandate.rows.tier.any()) or any(rule.tier for rule in mandate.convex_rules)
+
+
+def lexicographic(feasibility: Feasibility, hard: list[int]) -> Missed:
+    """The portfolio that misses tier 1 by least, of those tier 2, and so on."""
+    members = feasibility.members
+    before: list[tuple[dict[int, float], float]] = []
+    found: Missed | None = None
+    for tier in sorted({member.tier for member in members} - {0}):
+        prices = {i: member.price for i, member in enumerate(members) if member.tier == tier}
+        found = feasibility.elastic(prices, hard, together=before)
+        if found is None:  # what was reached is out of reach by the simplex's tolerance
+            before = [(earlier, most + HOLDS) for earlier, most in before]
+            found = feasibility.elastic(prices, hard, together=before)
+        if found is None:
+            raise RuntimeError("tiers cannot be brought to what they were brought to; a defect of ours")
+        before.append((prices, found.total + _AS_GOOD))
+    if found is None:
+        raise RuntimeError("no rule has a tier")
+    return found

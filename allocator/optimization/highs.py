@@ -1,0 +1,147 @@
+"""A mixed-integer program for HiGHS: quiet, bounded in work, honest about what is proved."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.errors import OutOfTime
+from allocator.types import Vector
+
+
+def run(solver: highspy.Highs) -> None:
+    """Run; where the process has started HiGHS with more threads than one, on those.
+
+    The first who runs HiGHS in a process settles its threads for all: it then refuses another number before it has
+    looked at the model. A host may have been first, or our own search for whole lots.
+    """
+    if solver.run() == highspy.HighsStatus.kError and solver.getModelStatus() == highspy.HighsModelStatus.kNotset:
+        solver.setOptionValue("threads", 0)  # as many as there are
+        solver.run()
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows `low` ≤ coefficients·x ≤ `high`."""
+
+    coefficients: sp.csr_array
+    low: Vector | float
+    high: Vector | float
+
+
+class TimeLimit:
+    """The user's own limit of time, from now on; where he set none, no clock is looked at."""
+
+    def __init__(self, setting: str, seconds: float | None) -> None:
+        self.setting, self.seconds = setting, seconds
+        self._began = 0.0 if seconds is None else time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, endless without a limit."""
+        return np.inf if self.seconds is None else self.seconds - (time.monotonic() - self._began)
+
+    def refuse_late(self) -> None:
+        """Raise where nothing is left.
+
+        Raises:
+            OutOfTime: names the setting.
+        """
+        if self.left <= 0:
+            raise self.reached()
+
+    def reached(self) -> OutOfTime:
+        """The error to raise where the limit ended a search."""
+        return OutOfTime(self.setting, self.seconds or 0.0)
+
+
+@dataclass(eq=False)
+class Work:
+    """What a search may still spend: `nodes` to branch, a program counting as one at least, and the user's time."""
+
+    nodes: int
+    limit: TimeLimit
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left to branch."""
+        return self.nodes <= 0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """HiGHS's `status` in words; `x`, the best point found, None where there is none; whether it is `proved` best."""
+
+    status: str
+    x: Vector | None
+    proved: bool
+
+    @property
+    def impossible(self) -> bool:
+        """Whether it is proved that there is no point at all."""
+        return self.status == "Infeasible"
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerProgram:
+    """minimise objective·x subject to the blocks, lower ≤ x ≤ upper, and x whole where `integral`.
+
+    `gap` is what the objective may be from the best when the search stops.
+    """
+
+    objective: Vector
+    blocks: tuple[Block, ...]
+    lower: Vector
+    upper: Vector
+    integral: Vector
+    gap: float = 1e-6
+
+    def solve(self, work: Work, nodes: int | None = None) -> Found:
+        """The best point, searched for as long as there is work left and, where given, for so many nodes.
+
+        Raises:
+            OutOfTime: the user's time limit passed first.
+        """
+        work.limit.refuse_late()
+        solver = highspy.Highs()
+        solver.setOptionValue("output_flag", False)
+        for option, value in (
+            ("time_limit", work.limit.left),
+            ("mip_max_nodes", max(work.nodes if nodes is None else min(nodes, work.nodes), 1)),
+            ("mip_rel_gap", 1e-6),
+            ("mip_abs_gap", self.gap),
+            ("mip_feasibility_tolerance", 1e-9),
+            ("primal_feasibility_tolerance", 1e-9),
+            ("small_matrix_value", 1e-12),
+        ):
+            solver.setOptionValue(option, value)
+        solver.passModel(self._model())
+        run(solver)
+        if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+            raise work.limit.reached()
+        work.nodes -= max(int(solver.getInfo().mip_node_count), 1)
+        status = solver.modelStatusToString(solver.getModelStatus())
+        has_point = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        x = np.array(solver.getSolution().col_value) if has_point else None
+        return Found(status, x, proved=status == "Optimal" and has_point)
+
+    def _model(self) -> highspy.HighsModel:
+        matrix = sp.csr_array(sp.vstack([block.coefficients for block in self.blocks]))
+        matrix.eliminate_zeros()
+        sizes = [block.coefficients.shape[0] for block in self.blocks]
+        low = [np.broadcast_to(np.asarray(b.low, dtype=float), n) for b, n in zip(self.blocks, sizes, strict=True)]
+        high = [np.broadcast_to(np.asarray(b.high, dtype=float), n) for b, n in zip(self.blocks, sizes, strict=True)]
+        model = highspy.HighsModel()
+        lp = model.lp_
+        lp.num_col_, lp.num_row_ = len(self.objective), matrix.shape[0]
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = self.objective, self.lower, self.upper
+        lp.row_lower_, lp.row_upper_ = np.concatenate(low), np.concatenate(high)
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
+        lp.integrality_ = [kinds[bool(whole)] for whole in self.integral]
+        return model

@@ -1,0 +1,177 @@
+"""Convex rules in the program, one function a class: constraints with parameters, and how their duals are read.
+
+A dual is read as a price and a direction, so that the lower bound can put the rule's tangent there in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from allocator.optimization.dual_forms import Number, is_curved, shape_of, worst_case
+from allocator.outlook.outlook import Outlook
+from allocator.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
+from allocator.types import Vector
+
+# Prices of the rules: what the solver's duals mean in the units of the account.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """The multiplier of a convex rule: its `price` and the direction whose tangent is priced, None if not known."""
+
+    price: float
+    direction: Vector | None
+
+
+@dataclass(frozen=True, eq=False)
+class Multipliers:
+    """Duals in units of the objective (fractions of the account).
+
+    `rows` (R,) ≥ 0 belong to the linear rules in order; `cash` prices one unit of money; `adversary` (K,) are the
+    worst-case probabilities; `slopes` belong to the convex rules in order; `error` is the direction in which the
+    returns are wrong, where the solver gave one.
+    """
+
+    rows: Vector
+    cash: float
+    adversary: Vector
+    slopes: tuple[Slope, ...] = ()
+    error: Vector | None = None
+
+
+def read(value: object, count: int) -> Vector:
+    """A dual as a flat vector; zeros where the constraint does not exist."""
+    if value is None:
+        return np.zeros(count)
+    return np.atleast_1d(np.asarray(value, dtype=float)).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """The variables that a convex rule may speak of; `gains` (K,) and `costs` are in units of the largest return."""
+
+    holdings: cp.Variable
+    wealth: cp.Variable
+    factors: cp.Variable
+    gains: cp.Variable
+    costs: cp.Variable
+
+
+@dataclass(frozen=True, eq=False)
+class Modelled:
+    """A convex rule's constraints; `write(rule, outlook, unit)` sets its numbers, `read()` gives its scaled dual."""
+
+    constraints: list[cp.Constraint]
+    write: Callable[[Any, Outlook, float], None]
+    read: Callable[[], Slope]
+
+
+def modelled(rule: ConvexRule, decision: Decision, outlook: Outlook) -> Modelled:
+    """A convex rule as constraints on one decision."""
+    return _constraints(rule, decision, outlook)
+
+
+def pattern_of(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
+    """What of a rule is compiled in: two rules of one pattern share a program."""
+    if isinstance(rule, VolatilityLimit):
+        return ("volatility", rule.against is None)
+    if isinstance(rule, LargestWeights):
+        return ("largest", rule.count)
+    if isinstance(rule, WorstCaseFloor):
+        ambiguity, support = shape_of(rule.ambiguity, probabilities)
+        return ("worst case", type(ambiguity).__name__, support)
+    raise TypeError(f"no program for {type(rule).__name__}")
+
+
+def is_conic(pattern: tuple[Any, ...]) -> bool:
+    """Whether a rule of this pattern takes more than linear constraints."""
+    return pattern[0] == "volatility" or (pattern[0] == "worst case" and is_curved(pattern[1]))
+
+
+@singledispatch
+def _constraints(rule: object, decision: Decision, outlook: Outlook) -> Modelled:  # noqa: ARG001
+    raise TypeError(f"no program for {type(rule).__name__}")
+
+
+@_constraints.register
+def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
+    names, factors = outlook.risk.loadings.shape
+    limit = Number(nonneg=True, name="volatility limit")
+    deviations = np.sqrt(outlook.risk.specific)
+    own = cp.multiply(deviations, decision.holdings)
+    exposures, reference = decision.factors, None
+    if rule.against is not None:
+        reference = Number(factors + names, name="benchmark's risk")
+        exposures = exposures - reference[:factors] * decision.wealth
+        own = own - reference[factors:] * decision.wealth
+    cone = cp.SOC(limit * decision.wealth, cp.hstack([exposures, own])).set_label("volatility")
+
+    def write(rule: VolatilityLimit, outlook: Outlook, unit: float) -> None:
+        del unit
+        limit.value = rule.limit * np.sqrt(outlook.years)
+        if reference is not None:
+            against = np.asarray(rule.against)
+            reference.value = np.concatenate([outlook.risk.loadings.T @ against, deviations * against])
+
+    def slope() -> Slope:
+        if cone.dual_value is None:
+            return Slope(0.0, None)
+        price, direction = max(float(np.ravel(cone.dual_value[0])[0]), 0.0), -np.ravel(cone.dual_value[1])
+        return Slope(price, _divided(direction, float(np.linalg.norm(direction))))
+
+    return Modelled([cone], write, slope)
+
+
+@_constraints.register
+def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
+    names = outlook.risk.loadings.shape[0]
+    limit = Number(nonneg=True, name="limit of the largest")
+    # nobody is held short, so the least is not below nothing; were it, a count beyond the names would allow anything
+    least, above = cp.Variable(nonneg=True, name="least of the largest"), cp.Variable(names, nonneg=True)
+    each = above >= decision.holdings - least
+    together = (rule.count * least + cp.sum(above) <= limit * decision.wealth).set_label("largest")
+
+    def write(rule: LargestWeights, outlook: Outlook, unit: float) -> None:
+        del outlook, unit
+        limit.value = rule.limit
+
+    def slope() -> Slope:
+        price = max(float(read(together.dual_value, 1)[0]), 0.0)
+        return Slope(price, _divided(read(each.dual_value, names), price))
+
+    return Modelled([each, together], write, slope)
+
+
+@_constraints.register
+def _(rule: WorstCaseFloor, decision: Decision, outlook: Outlook) -> Modelled:
+    scenarios = len(outlook.scenarios)
+    shortfalls = cp.Variable(scenarios, name="shortfalls")
+    reference, limit = Number(scenarios, name="benchmark's gains / unit"), Number(name="floor / unit")
+    worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
+    each = shortfalls >= reference - decision.gains
+    together = (worst.expression + decision.costs <= -limit).set_label("worst case")
+    of = 1.0
+
+    def write(rule: WorstCaseFloor, outlook: Outlook, unit: float) -> None:
+        nonlocal of
+        of = unit
+        limit.value, reference.value = rule.limit / unit, rule.benchmark_gains(outlook) / unit
+        worst.write(rule.ambiguity, outlook.probabilities)
+
+    def slope() -> Slope:
+        price = max(float(read(together.dual_value, 1)[0]), 0.0)
+        return Slope(price / of, _divided(read(each.dual_value, scenarios), price))
+
+    return Modelled([each, together, *worst.constraints], write, slope)
+
+
+def _divided(direction: Vector, price: float) -> Vector | None:
+    """The direction of a dual; None where its price is too small to tell one."""
+    return direction / price if price > 1e-12 else None

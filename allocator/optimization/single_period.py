@@ -1,0 +1,356 @@
+"""The one builder: a mandate over one decision node as a parametrised cvxpy problem, compiled once for each shape.
+
+Wealth before trading is 1. Variables: holdings h, purchases b, sales s (N,), cash c, wealth W, factor exposures y (F,),
+scenario gains r and losses th (K,), costs k = 1 − W. Gains and costs are in units of the largest return, so that what a
+solver calls zero is small beside them even where returns are. Everything that may change between two solves is a
+parameter; what is compiled in is the shape: instruments, risk factors, which rules there are, and which ambiguity set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.optimization.dual_forms import Number, WorstCase, is_curved, shape_of, worst_case
+from allocator.optimization.rule_cones import Decision, Modelled, is_conic, modelled, pattern_of
+from allocator.outlook.outlook import Outlook
+from allocator.rules import Rows, VolatilityLimit, WorstCaseFloor
+from allocator.types import Vector
+
+# What is compiled in: two questions of one shape share a program, whatever their numbers.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What must be equal for two questions to share one compiled program."""
+
+    loadings: Vector
+    specific: Vector
+    scenarios: int
+    pattern: tuple[Any, ...]
+    conic: bool
+    """Whether it takes more than a quadratic program."""
+
+    def fits(self, other: Shape) -> bool:
+        """Whether a program compiled for one serves the other."""
+        return (
+            self.pattern == other.pattern
+            and self.scenarios == other.scenarios
+            and np.array_equal(self.loadings, other.loadings)
+            and np.array_equal(self.specific, other.specific)
+        )
+
+
+def shape(outlook: Outlook, mandate: Mandate) -> Shape:
+    """The shape of a question."""
+    rows = mandate.rows
+    set_, support = shape_of(mandate.ambiguity, outlook.probabilities)
+    pattern = (
+        type(set_).__name__,
+        support,
+        bool(mandate.return_weight),
+        mandate.risk_aversion > 0,
+        mandate.impact is not None,
+        type(mandate.return_error).__name__,
+        mandate.charges is not None,
+        rows.structure,
+        convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
+    )
+    conic = (
+        is_curved(type(set_).__name__)
+        or mandate.impact is not None
+        or isinstance(mandate.return_error, EllipsoidError)
+        or any(map(is_conic, convex))
+    )
+    return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
+
+
+FEW_FACTORS = 0.5
+"""Of the instruments: with more factors than this the full covariance is solved faster than its factors."""
+HUGE = 10.0
+"""The objective is measured in its largest part, but in no more than this times the largest return."""
+TIE_BREAK = 1e-8
+"""Price of trading one unit of wealth, so that among equal optima the plan that trades least is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where we stand: (N,) `holdings` and `cash` before trading, as fractions summing to 1."""
+
+    holdings: Vector
+    cash: float
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """The variables whose values and duals mean something to the user."""
+
+    holdings: cp.Variable
+    cash: cp.Variable
+    buys: cp.Variable
+    sells: cp.Variable
+    wealth: cp.Variable
+
+
+@dataclass(frozen=True, eq=False)
+class Constraints:
+    """The constraints whose duals are read: labelled, one family an attribute."""
+
+    position: cp.Constraint
+    cash: cp.Constraint
+    wealth: cp.Constraint
+    factors: cp.Constraint | None
+    losses: cp.Constraint | None
+    rows: cp.Constraint | None
+    error: cp.Constraint | None
+
+    def all(self) -> list[cp.Constraint]:
+        """Those that exist."""
+        found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows, self.error)
+        return [constraint for constraint in found if constraint is not None]
+
+
+class Compiled:
+    """A cvxpy problem with its parameters; `write` sets them, `problem` is DPP and never rebuilt."""
+
+    def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
+        instruments, scenarios = len(mandate.cost_rates), len(outlook.scenarios)
+        rows = mandate.rows
+        self.shape = shape(outlook, mandate)
+        self._unit_variance = _typical_variance(outlook)
+        self._full = outlook.risk.loadings.shape[1] > FEW_FACTORS * instruments
+        self._declare(instruments, scenarios, len(rows.labels))
+        self.variables = Variables(
+            cp.Variable(instruments, nonneg=True, name="holdings"),
+            cp.Variable(nonneg=True, name="cash"),
+            cp.Variable(instruments, nonneg=True, name="buys"),
+            cp.Variable(instruments, nonneg=True, name="sells"),
+            cp.Variable(name="wealth"),
+        )
+        self._gains = cp.Variable(scenarios, name="gains")
+        self._mean, self._costs = cp.Variable(name="expected gain"), cp.Variable(name="costs")
+        self._factors = cp.Variable(outlook.risk.loadings.shape[1], name="factor exposures")
+        self.moved = cp.Variable(instruments, nonneg=True, name="impact") if mandate.impact is not None else None
+        self._shortfall = cp.Variable(nonneg=True, name="return error")
+        losses = cp.Variable(scenarios, name="losses")
+        v = self.variables
+        decision = Decision(v.holdings, v.wealth, self._factors, self._gains, self._costs)
+        self.convex: tuple[Modelled, ...] = tuple(modelled(rule, decision, outlook) for rule in mandate.convex_rules)
+        self.worst: WorstCase | None = None
+        if mandate.return_weight:
+            self.worst = worst_case(losses, mandate.ambiguity, outlook.probabilities)
+        self.constraints = self._constrain(outlook, mandate, rows, losses)
+        gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
+        others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []
+        if rows.expected.any():
+            others.append((self._mean == self._belief @ self._gains).set_label("expected gain"))
+        traded = self.variables.buys + self.variables.sells
+        costs = self._rates @ traded
+        if self.moved is not None:
+            costs = costs + cp.sum(self.moved)
+            others.append((self.moved >= cp.multiply(self._impact, cp.power(traded, 1.5))).set_label("impact"))
+        others.append((self._costs == costs).set_label("costs"))
+        # nothing is sold that was not held: else a name bought and sold again would burn money at will
+        others.append((self.variables.sells <= self._start).set_label("sold at most what is held"))
+        self.problem = cp.Problem(
+            cp.Minimize(self._objective(outlook, mandate)),
+            self.constraints.all()
+            + others
+            + (self.worst.constraints if self.worst else [])
+            + [constraint for rule in self.convex for constraint in rule.constraints],
+        )
+        if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
+            raise RuntimeError("the program is not DPP; every solve would compile anew")
+        self.scale, self.row_units = 1.0, np.ones(len(rows.labels))
+        self._written: tuple[Start, tuple[Any, ...]] | None = None
+
+    def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
+        self._start = Number(instruments, nonneg=True, name="holdings before")
+        self._start_cash = Number(nonneg=True, name="cash before")
+        self._buying = Number(instruments, nonneg=True, name="money paid for one unit bought")
+        self._selling = Number(instruments, nonneg=True, name="money received for one unit sold")
+        self._returns = Number((scenarios, instruments), name="scenario returns / unit")
+        self._cash_returns = Number(scenarios, name="cash returns / unit")
+        self._rates = Number(instruments, nonneg=True, name="cost rates / unit")
+        # cvxpy wants at least one element; an unused parameter is never written into the data
+        self._wealth_limits = Number(max(rows, 1), name="limits per wealth")
+        self._limits = Number(max(rows, 1), name="fixed limits")
+        self._cost_limits = Number(max(rows, 1), name="limits per cost")
+        self._expected = Number(max(rows, 1), name="weights of the expected gain")
+        self._expected_gains = Number((max(rows, 1), scenarios), name="weights of the gains")
+        self._impact = Number(instruments, nonneg=True, name="impact / unit")
+        self._unit = Number(nonneg=True, name="largest return")
+        self._error_price = Number(nonneg=True, name="price of the return error")
+        self._charged = Number(instruments, name="charge of each name")
+        self._belief = Number(scenarios, nonneg=True, name="probabilities")
+        self._gain_price = Number(nonneg=True, name="price of a unit of return")
+        self._cost_price = Number(nonneg=True, name="price of a unit of costs")
+        self._risk_price = Number(nonneg=True, name="price of risk")
+        self._tie_break = Number(nonneg=True, name="price of trading")
+
+    def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
+        v = self.variables
+        self._needs_gains = bool(mandate.return_weight) or bool(rows.looks_at_gains.any()) or _looks_at_gains(mandate)
+        exposures = self._factors == outlook.risk.loadings.T @ v.holdings
+        loss = losses >= -self._gain_price * self._gains
+        cash = self._start_cash - self._buying @ v.buys + self._selling @ v.sells
+        if self.moved is not None:
+            cash = cash - self._unit * cp.sum(self.moved)
+        ellipsoid = isinstance(mandate.return_error, EllipsoidError)
+        factors = ellipsoid or not self._full or any(isinstance(r, VolatilityLimit) for r in mandate.convex_rules)
+        return Constraints(
+            position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
+            cash=(v.cash == cash).set_label("cash row"),
+            wealth=(v.wealth == cp.sum(v.holdings) + v.cash).set_label("wealth after costs"),
+            factors=exposures.set_label("factor exposures") if factors else None,
+            losses=loss.set_label("loss in each scenario") if mandate.return_weight else None,
+            rows=self._row_constraint(rows),
+            error=self._error_constraint(outlook) if ellipsoid else None,
+        )
+
+    def _row_constraint(self, rows: Rows) -> cp.Constraint | None:
+        if not rows.labels:
+            return None
+        v = self.variables
+        left = rows.holdings @ v.holdings + cp.multiply(rows.cash, v.cash) - self._wealth_limits * v.wealth
+        if rows.buys.nnz or rows.sells.nnz:
+            left = left + rows.buys @ v.buys + rows.sells @ v.sells
+        if rows.looks_at_gains.any():
+            left = left + self._cost_limits * self._costs
+        if rows.expected.any():
+            left = left + self._expected * self._mean
+        if rows.gains.any():
+            left = left + self._expected_gains @ self._gains
+        return (left <= self._limits).set_label("rules: " + "; ".join(rows.labels))
+
+    def _error_constraint(self, outlook: Outlook) -> cp.Constraint:
+        own = cp.multiply(np.sqrt(outlook.risk.specific), self.variables.holdings)
+        return cp.SOC(self._shortfall, cp.hstack([self._factors, own])).set_label("return error")
+
+    def _objective(self, outlook: Outlook, mandate: Mandate) -> cp.Expression:
+        v = self.variables
+        objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells)) + self._cost_price * self._costs
+        if self.worst:
+            objective = objective + self.worst.expression
+        if isinstance(mandate.return_error, EllipsoidError):
+            objective = objective + self._error_price * self._shortfall
+        if _charges(mandate) is not None:
+            objective = objective + self._charged @ v.holdings
+        if mandate.risk_aversion > 0:
+            risk = outlook.risk
+            if self._full:
+                full = (risk.loadings @ risk.loadings.T + np.diag(risk.specific)) / self._unit_variance
+                spread = cp.quad_form(v.holdings, full, assume_PSD=True)
+            else:
+                own = sp.diags_array(risk.specific / self._unit_variance)
+                spread = cp.sum_squares(self._factors) / self._unit_variance
+                if risk.specific.any():
+                    spread = spread + cp.quad_form(v.holdings, own, assume_PSD=True)
+            objective = objective + self._risk_price * spread
+        return objective
+
+    def write(
+        self,
+        start: Start,
+        outlook: Outlook,
+        mandate: Mandate,
+        trading_price: float = TIE_BREAK,
+        *,
+        changed_in_place: bool = True,
+    ) -> None:
+        """Set every parameter; the objective is divided by `scale` to be of order one (solvers lie otherwise).
+
+        Unless their arrays may have been changed in place, what follows from objects that are the same as at the last
+        time is left as it is: a sweep of beliefs writes probabilities alone.
+
+        `trading_price` is charged for a unit of wealth traded, beside its costs.
+        """
+        own = (mandate, outlook.returns, outlook.cash_returns, outlook.risk, trading_price)
+        before = self._written if not changed_in_place else None
+        self._written = None  # until all is
+        if before is None or start is not before[0]:
+            self._start.value, self._start_cash.value = start.holdings, start.cash
+        if before is None or any(new is not old for new, old in zip(own, before[1], strict=True)):
+            self._write_numbers(
+                outlook, mandate, trading_price, same_mandate=before is not None and mandate is before[1][0]
+            )
+        self._belief.value = outlook.probabilities
+        if self.worst:
+            self.worst.write(mandate.ambiguity, outlook.probabilities)
+        for rule, convex in zip(mandate.convex_rules, self.convex, strict=True):
+            convex.write(rule, outlook, float(self._unit.value))
+        self._written = (start, own)
+
+    def _write_numbers(self, outlook: Outlook, mandate: Mandate, trading_price: float, *, same_mandate: bool) -> None:
+        """All but where we stand and what we believe."""
+        rows, risk_price = mandate.rows, mandate.risk_aversion * self._unit_variance
+        unit = _largest_return(outlook)
+        # a huge risk aversion must not push what returns decide below the solver's tolerance
+        most = HUGE * unit if mandate.return_weight else np.inf
+        self.scale = scale = max(min(risk_price, most), unit * mandate.return_weight, 1e-12)
+        if not same_mandate:
+            self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
+        self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
+        self._rates.value, self._unit.value = mandate.cost_rates / unit, unit
+        if mandate.impact is not None:
+            self._impact.value = mandate.impact / unit
+        if isinstance(mandate.return_error, EllipsoidError):
+            self._error_price.value = mandate.return_error.size / scale
+        if (charges := _charges(mandate)) is not None:
+            self._charged.value = charges / scale
+        if rows.labels and (not same_mandate or rows.looks_at_gains.any()):
+            self._write_rows(rows, unit)
+        self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
+        self._cost_price.value = mandate.cost_price(outlook) * unit / scale
+        self._tie_break.value = trading_price / scale
+
+    @property
+    def unit(self) -> float:
+        """What gains and costs are measured in while solving."""
+        return float(self._unit.value)
+
+    @property
+    def price_of_error(self) -> float:
+        """What a unit of the return error's deviation weighs in the scaled objective."""
+        return float(self._error_price.value)
+
+    def _write_rows(self, rows: Rows, unit: float) -> None:
+        """Rows on gains are in units of return and have W written as 1 − costs."""
+        expects = rows.looks_at_gains != 0
+        self.row_units = np.where(rows.looks_at_gains_alone, unit, 1.0)
+        self._wealth_limits.value = np.where(expects, 0.0, rows.wealth)
+        self._limits.value = (rows.limit + np.where(expects, rows.wealth, 0.0)) / self.row_units
+        self._expected.value = rows.expected * unit / self.row_units
+        if rows.gains.any():
+            self._expected_gains.value = rows.gains * (unit / self.row_units)[:, None]
+        self._cost_limits.value = np.where(expects, rows.wealth * unit, 0.0) / self.row_units
+
+
+def _charges(mandate: Mandate) -> Vector | None:
+    """(N,) what the objective charges for a unit held, whatever else is; None where that is nothing."""
+    box = mandate.return_error.deviations if isinstance(mandate.return_error, BoxError) else None
+    if box is None or mandate.charges is None:
+        return mandate.charges if box is None else box
+    return box + mandate.charges
+
+
+def _looks_at_gains(mandate: Mandate) -> bool:
+    return any(isinstance(rule, WorstCaseFloor) for rule in mandate.convex_rules)
+
+
+def _largest_return(outlook: Outlook) -> float:
+    """The unit that returns and costs are measured in while solving."""
+    largest = max(float(np.abs(outlook.returns).max()), float(np.abs(outlook.cash_returns).max()))
+    return largest if largest > 0 else 1.0
+
+
+def _typical_variance(outlook: Outlook) -> float:
+    """Median variance of an instrument, the unit that risk is measured in while solving."""
+    variance = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
+    return float(np.median(variance[variance > 0])) if (variance > 0).any() else 1.0

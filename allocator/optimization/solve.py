@@ -1,0 +1,314 @@
+"""Solve a compiled program: solver by class, a ladder of fallbacks, and nothing accepted on a solver's word.
+
+QPs go to PIQP, linear programs to HiGHS, cones to Clarabel, which is also everybody's fallback. A status other than
+`optimal`, or a solution that fails the canonical check, sends the question to the next solver; when none is left there
+is no plan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from allocator.ambiguity.sets import inside
+from allocator.errors import Infeasible, NotSolved, OutOfTime
+from allocator.mandate.mandate import Mandate
+from allocator.optimization.conflicts import explain_conflict
+from allocator.optimization.rule_cones import Multipliers, Slope, read
+from allocator.optimization.single_period import TIE_BREAK, Compiled, Start, shape
+from allocator.optimization.verification import CanonicalCheck, check
+from allocator.outlook.outlook import Outlook
+from allocator.rules import Trade, WorstCaseFloor
+from allocator.types import Vector
+
+RELAXED = "CLARABEL at 10 x tolerance"
+"""Where cones meet in a corner the last digit may be out of reach; our own checks then judge what is left."""
+RESIDUAL_ALLOWED = 1e-6
+"""Canonical residuals above this are no solution, whatever the status says."""
+_TIME_LIMITS = {"CLARABEL": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}
+"""What each solver calls its time limit; PIQP has none, and its iterations bound it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver found and who vouches for it; holdings (N,), cash and trades (N,) are fractions of the account."""
+
+    holdings: Vector
+    cash: float
+    bought: Vector
+    sold: Vector
+    multipliers: Multipliers
+    solver: str
+    attempts: tuple[str, ...]
+    """Solvers tried before, each with the reason why its answer was not taken."""
+    canonical: CanonicalCheck
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a solver stops: residual and gap `tolerance` on the scaled program, and `seconds` for each solver where the
+    user limits them.
+    """
+
+    tolerance: float = 1e-9
+    seconds: float | None = None
+
+
+class Program:
+    """A mandate compiled once for its shape and solved as often as its numbers change."""
+
+    def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True, explains: bool = True) -> None:
+        """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before.
+
+        Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
+        hundred solves.
+        """
+        self._compiled = Compiled(outlook, mandate)
+        self._warm, self._explains = warm, explains
+
+    def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
+        """Whether this program has the shape of that question."""
+        return self._compiled.shape.fits(shape(outlook, mandate))
+
+    def solve(
+        self,
+        start: Start,
+        outlook: Outlook,
+        mandate: Mandate,
+        limits: Limits | None = None,
+        refused: Mapping[str, str] = MappingProxyType({}),
+        trading_price: float = TIE_BREAK,
+    ) -> Solution:
+        """Write the numbers, solve, check canonically; `refused` names solvers not to ask, and why.
+
+        `trading_price` is charged for a unit of wealth traded, beside its costs.
+
+        Raises:
+            Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
+            NotSolved: no solver gave an answer that passes the canonical check.
+            OutOfTime: the user's time limit ended a solver.
+        """
+        if not self.fits(outlook, mandate):
+            raise ValueError("this question has another shape; compile a Program of its own")
+        self._compiled.write(start, outlook, mandate, trading_price)
+        solution, attempts = self.verified(outlook, mandate, limits or Limits(), refused)
+        if solution is not None:
+            return solution
+        if (conflict := explain_conflict(start, outlook, mandate)) is not None:
+            raise conflict
+        raise NotSolved(
+            f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule"
+        )
+
+    def verified(
+        self, outlook: Outlook, mandate: Mandate, limits: Limits, refused: Mapping[str, str]
+    ) -> tuple[Solution | None, tuple[str, ...]]:
+        """The first answer of the ladder to the numbers as written that passes the canonical check, and why others do
+        not.
+        """
+        began = time.perf_counter()
+        attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
+        for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
+            looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
+            status, found = attempt(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
+            if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+                attempts.append(f"{solver}: {status}")
+                if solver == "CLARABEL":  # the one whose certificate is to be trusted
+                    if not self._explains:
+                        raise Infeasible("the rules cannot hold together; `rebalance` with these numbers names them")
+                    break
+            elif found is None:
+                attempts.append(f"{solver}: {status}")
+            elif found.worst > RESIDUAL_ALLOWED:
+                attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
+            else:
+                seconds = time.perf_counter() - began
+                return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds), tuple(attempts)
+        return None, tuple(attempts)
+
+    def ladder(self, mandate: Mandate) -> tuple[str, ...]:
+        """The solvers asked, in this order."""
+        if self._compiled.shape.conic:
+            return ("CLARABEL", RELAXED, "SCS")
+        return ("PIQP", "CLARABEL") if mandate.risk_aversion > 0 else ("HIGHS", "CLARABEL")
+
+    def _solution(
+        self,
+        outlook: Outlook,
+        mandate: Mandate,
+        solver: str,
+        attempts: tuple[str, ...],
+        canonical: CanonicalCheck,
+        seconds: float,
+    ) -> Solution:
+        variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
+        rows = len(mandate.rows.labels)
+        dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
+        prices = read(constraints.rows.dual_value if constraints.rows is not None else None, rows)
+        prices = np.maximum(prices, 0) * scale / self._compiled.row_units
+        slopes = self._slopes(outlook, mandate)
+        # where W is written as 1 − costs, cash is priced without what wealth is worth there
+        in_costs = mandate.cost_price(outlook) + float(
+            prices @ np.where(mandate.rows.looks_at_gains != 0, mandate.rows.wealth, 0)
+        )
+        in_costs += sum(
+            slope.price
+            for rule, slope in zip(mandate.convex_rules, slopes, strict=True)
+            if isinstance(rule, WorstCaseFloor)
+        )
+        multipliers = Multipliers(
+            rows=prices,
+            cash=float(read(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
+            adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
+            slopes=slopes,
+            error=self._error_direction(),
+        )
+        return Solution(
+            np.asarray(variables.holdings.value, dtype=float).copy(),
+            float(variables.cash.value),
+            np.asarray(variables.buys.value, dtype=float).copy(),
+            np.asarray(variables.sells.value, dtype=float).copy(),
+            multipliers,
+            solver,
+            attempts,
+            canonical,
+            seconds,
+        )
+
+    def _error_direction(self) -> Vector | None:
+        """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
+        cone = self._compiled.constraints.error
+        if cone is None or cone.dual_value is None:
+            return None
+        direction = -np.ravel(cone.dual_value[1])
+        length = float(np.linalg.norm(direction)) * (1 + 1e-15)
+        # shorter than the price where nothing is at risk: only a part of the charge is then used
+        used = max(length, self._compiled.price_of_error)
+        return direction / used if used > 0 else direction
+
+    def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[Slope, ...]:
+        """Prices and lawful directions of the convex rules."""
+        found = []
+        for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
+            slope = own.read()
+            direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
+            found.append(Slope(slope.price * self._compiled.scale, direction))
+        return tuple(found)
+
+
+def attempt(
+    problem: cp.Problem,
+    solver: str,
+    limits: Limits,
+    further: Mapping[str, float] = MappingProxyType({}),
+    *,
+    warm: bool = True,
+) -> tuple[str, CanonicalCheck | None]:
+    """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
+
+    `further` are options of the solver beside its limits. A `warm` solver keeps what it made of the last question: its
+    scaling, and options that are not said anew.
+
+    Raises:
+        OutOfTime: the user's time limit ended it, so that what another solver would say hangs on the clock.
+    """
+    options = _options(solver, limits) | dict(further)
+    try:
+        # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
+        with np.errstate(invalid="ignore"):
+            data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
+            raw = chain.solve_via_data(problem, data, warm, False, options)
+        if limits.seconds is not None and _ended_by_time(solver, raw):
+            raise OutOfTime("solver.time_limit_seconds", limits.seconds)
+        # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a
+        # warning is of the whole process, where another thread may be solving too
+        solution = chain.invert(raw, inverse)
+        if solution.status in cp.settings.ERROR:
+            return f"failed ({solution.status})", None
+        problem.unpack(solution)
+    except cp.SolverError as error:
+        return f"failed ({error})", None
+    if problem.status != cp.OPTIMAL:
+        return str(problem.status), None
+    return str(problem.status), check(data, *_vectors(solver, raw, data))
+
+
+def _ended_by_time(solver: str, raw: Any) -> bool:
+    """Whether a solver stopped at its time limit."""
+    if solver not in _TIME_LIMITS:
+        return False
+    said = raw["model_status"] if solver == "HIGHS" else raw["info"]["status"] if solver == "SCS" else raw.status
+    return "time" in str(said).lower()
+
+
+def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
+    """The solver's primal vector, equality duals and cone duals, copied (PIQP's are live views)."""
+    if solver == "PIQP":
+        return np.array(raw.x), np.array(raw.y), np.array(raw.z_u)
+    zero = data["dims"].zero
+    if solver == "HIGHS":
+        x, z = np.array(raw["solution"].col_value), -np.array(raw["solution"].row_dual)
+    elif solver == "SCS":
+        x, z = np.array(raw["x"]), np.array(raw["y"])
+    else:
+        x, z = np.array(raw.x), np.array(raw.z)
+    return x, z[:zero], z[zero:]
+
+
+def _options(solver: str, limits: Limits) -> dict[str, Any]:
+    """Tolerances, the work that ends a solver, and the user's time limit where there is one."""
+    tolerance = limits.tolerance
+    if limits.seconds is not None and solver in _TIME_LIMITS:
+        return _options(solver, replace(limits, seconds=None)) | {_TIME_LIMITS[solver]: limits.seconds}
+    if solver == "PIQP":
+        return {
+            "eps_abs": tolerance,
+            "eps_rel": tolerance,
+            "eps_duality_gap_abs": tolerance,
+            "eps_duality_gap_rel": tolerance,
+            "max_iter": 500,
+        }
+    if solver == "CLARABEL":
+        return {
+            "tol_gap_abs": tolerance,
+            "tol_gap_rel": tolerance,
+            "tol_feas": tolerance,
+            "max_iter": 500,
+        }
+    if solver == "HIGHS":
+        return {
+            "primal_feasibility_tolerance": max(tolerance, 1e-10),
+            "dual_feasibility_tolerance": max(tolerance, 1e-10),
+            "simplex_iteration_limit": 1_000_000,
+        }
+    return {
+        "eps_abs": max(tolerance, 1e-9),
+        "eps_rel": max(tolerance, 1e-9),
+        "max_iters": 100_000,
+    }
+
+
+# From a solver's holdings to a trade: without dust, and with the cash that the trades leave.
+#
+_DUST = 1e-9
+"""A fractional trade below this part of the account is the solver's noise, not a wish."""
+
+
+def as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) -> Trade:
+    """The solver's holdings without dust, cash recomputed from the cash row."""
+    moved = np.maximum(holdings, 0.0) - start.holdings
+    moved = np.where(np.abs(moved) < _DUST, 0.0, moved)
+    moved = np.where(start.holdings + moved < _DUST, -start.holdings, moved)
+    bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
+    costs = float(mandate.costs(bought, sold).sum())
+    cash = start.cash + float(sold.sum()) - float(bought.sum()) - costs
+    if -_DUST < cash < 0:
+        cash = 0.0
+    return Trade((start.holdings + moved) * value, cash * value, bought * value, sold * value, costs * value, value)

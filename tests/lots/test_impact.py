@@ -1,0 +1,105 @@
+"""Whole lots where impact bends costs: what is found, and what is called impossible, judged by counting all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from allocator.errors import Infeasible
+from allocator.lots.milp import Window, _chord, _tangent, lattice_of, window
+from allocator.lots.whole_lots import traded, whole_lots
+from allocator.mandate.builder import mandate_of
+from allocator.optimization.single_period import Start
+from allocator.outlook.outlook import outlook_of
+from allocator.types import Vector
+from tests.lots.test_lot_conflicts import Counted, impact_of, moved, narrow_book, wished
+
+IMPACT = 2.0
+"""So dear that costs at one rate a name called rules impossible that some whole lots keep, as in the last seven."""
+SEEDS = (*range(5), 7, 54, 69, 79, 84, 91, 118)
+
+
+def test_counting_knows_what_impact_costs() -> None:
+    book = narrow_book(0, IMPACT)
+    counted = Counted(book)
+    one = counted.lots[len(counted.lots) // 3]
+    costs = traded(book, mandate_of(book), one).costs
+
+    impact = float(impact_of(book, (one * book.lot_values)[None, :])[0])
+    assert 100 < impact < costs < 1.5 * impact
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_nearest_whole_lots_are_found_or_what_cannot_hold_is_named(seed: int) -> None:
+    book = narrow_book(seed, IMPACT)
+    counted, target = Counted(book), wished(book)
+    if target is None:
+        return
+    kept = np.ones(counted.count, dtype=bool)
+    for rule in counted.rules.values():
+        kept &= rule.kept()
+    wanted = target.bought - target.sold
+    away = np.where(kept, np.abs(counted.money - wanted).sum(axis=1), np.inf)
+    start = Start(book.weights, book.cash / book.value)
+    if not kept.any():
+        with pytest.raises(Infeasible) as error:
+            whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+        judge(error.value, counted)
+        return
+    lots = whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+    assert np.abs(lots * book.lot_values - wanted).sum() == pytest.approx(away.min(), abs=1e-5 * book.value)
+
+
+def judge(error: Infeasible, counted: Counted) -> None:
+    """The named rules cannot hold, each part of them can, each fix works and half of it does not."""
+    assert error.message.startswith("no whole-lot portfolio keeps")
+    assert not counted.possible(error.rules), error
+    for label in () if error.cut_short else error.rules:
+        assert counted.possible([other for other in error.rules if other != label]), f"{error}: {label}"
+    for fix in error.fixes[:-1]:
+        assert counted.possible(counted.rules, moved(error, fix, counted)), f"{error}\n{fix}"
+        assert not counted.possible(counted.rules, moved(error, fix, counted, 0.5)), f"{error}\n{fix}"
+
+
+@pytest.mark.parametrize("reach", [0.05, 0.4, np.inf])
+def test_lines_below_and_above_costs_are_so_at_every_trade_of_a_window_and_meet_them_where_known(reach: float) -> None:
+    book, draw = narrow_book(54, IMPACT), np.random.default_rng(1)
+    target, mandate = wished(book), mandate_of(book)
+    assert target is not None
+    assert mandate.impact is not None
+    lattice = lattice_of(book, mandate, Start(book.weights, book.cash / book.value), target)
+    view = window(lattice, reach)
+    for _ in range(200):
+        x = orders(view, draw)
+        steps = view.steps(x)
+        true = float(mandate.impact @ (np.abs(steps) * lattice.values) ** 1.5)
+        above, height = _chord(view)
+        assert above @ x + height >= true - 1e-15
+        other = view.steps(orders(view, draw))
+        for known in (np.zeros(len(steps)), lattice.targets, other):
+            below, constant = _tangent(view, known)
+            assert below @ x + constant <= true + 1e-15
+        below, constant = _tangent(view, steps)
+        assert below @ x + constant == pytest.approx(true, abs=1e-15)
+
+
+def orders(view: Window, draw: np.random.Generator) -> Vector:
+    """(6N,) columns of some orders that a window allows."""
+    bought, sold, is_bought, is_sold, everything, _ = np.split(view.upper, 6)
+    x = np.zeros((6, len(bought)))
+    for i in range(len(bought)):
+        ways = ["none"]
+        if is_bought[i] or view.bought[i] > 0:
+            ways.append("buy")
+        if is_sold[i] or view.sold[i] > 0:
+            ways.append("sell")
+        if everything[i]:
+            ways.append("all")
+        way = ways[draw.integers(len(ways))]
+        if way == "buy":
+            x[0, i], x[2, i] = draw.integers(bought[i] + 1), is_bought[i]
+        elif way == "sell":
+            x[1, i], x[3, i] = draw.integers(sold[i] + 1), is_sold[i]
+        elif way == "all":
+            x[4, i] = 1.0
+    return x.ravel()

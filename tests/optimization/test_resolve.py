@@ -1,0 +1,296 @@
+"""Fast re-solves give what the long way gives, prove it alone, refuse what is wrong, and remember nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocator.ambiguity.sets import Known, KullbackLeibler
+from allocator.mandate.mandate import BoxError
+from allocator.optimization import resolve as again_module
+from allocator.optimization.piqp_updates import Loop, Raw, Written, loop_of
+from allocator.optimization.resolve import Again, Duals, Layout, Solved
+from allocator.optimization.rule_cones import Multipliers
+from allocator.optimization.single_period import Compiled, Start
+from allocator.optimization.verification import check, lower_bound, tightest
+from allocator.rules import AtMost, ScenarioFloor
+from tests.further_sets import FURTHER
+from tests.optimization.test_dual_bound import mixed
+from tests.questions import SETS, Question, caps, random_question
+
+FAST = [seed for seed in range(60) if seed // len(SETS) % 4 not in (1, 2) and seed % len(SETS) != 3]
+"""Of `mixed`: those with a charge for risk and neither a volatility rule nor a set of relative entropy."""
+
+
+def fast(asked: Question) -> Again:
+    """Re-solves around a question."""
+    return Again(asked.start, asked.outlook, asked.mandate)
+
+
+def moved(asked: Question, seed: int) -> Question:
+    """Other returns, other probabilities, other holdings; the same shape."""
+    draw = np.random.default_rng(seed)
+    outlook = replace(
+        asked.outlook,
+        returns=asked.outlook.returns + draw.normal(0, 0.05, asked.outlook.returns.shape),
+        probabilities=draw.dirichlet(np.ones(len(asked.outlook.probabilities))),
+    )
+    held = draw.dirichlet(np.ones(len(asked.start.holdings) + 1))
+    start = replace(asked.start, holdings=held[:-1], cash=float(held[-1]))
+    return replace(asked, outlook=outlook, start=start)
+
+
+def same_as_the_long_way(found: Solved | None, asked: Question) -> bool:
+    """Whether an answer is worth what the whole ladder and a certificate find."""
+    _, _, certificate = asked.certified()
+    return found is not None and abs(found.objective - certificate.objective) < 1e-8 and abs(found.gap) < 1e-7
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_fast_answer_is_worth_what_the_long_way_finds(part: int) -> None:
+    for seed in FAST[part::4]:
+        asked = mixed(seed)
+        again = fast(asked)
+
+        assert again.is_fast, seed
+        assert same_as_the_long_way(again.solve(asked.start, asked.outlook, asked.mandate), asked), seed
+
+
+def test_changed_numbers_are_solved_as_if_they_were_compiled_afresh() -> None:
+    asked = random_question(5, count=9, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=None)
+    again = fast(asked)
+    for seed in range(8):
+        other = moved(asked, seed)
+
+        assert same_as_the_long_way(again.solve(other.start, other.outlook, other.mandate), other), seed
+
+
+@pytest.mark.parametrize("kind", ["contamination", "wasserstein", "hull", "polytope"])
+def test_the_further_flat_sets_go_the_fast_way_too(kind: str) -> None:
+    for seed in range(3):
+        asked = random_question(seed, count=6, scenarios=4, ambiguity=Known(), risk_aversion=2.0)
+        made = FURTHER[kind](np.random.default_rng(seed), asked.outlook.probabilities, 0.2)
+        asked = asked.with_ambiguity(made)
+
+        assert same_as_the_long_way(fast(asked).solve(asked.start, asked.outlook, asked.mandate), asked), seed
+
+
+def test_rules_on_returns_and_errors_of_returns_are_proved_as_well() -> None:
+    asked = random_question(11, count=8, scenarios=3, ambiguity=SETS[1], risk_aversion=4.0)
+    floors = ScenarioFloor(asked.outlook.scenarios, (-0.2,) * 3)
+    mandate = replace(
+        asked.mandate,
+        linear_rules=(*asked.mandate.linear_rules, floors),
+        return_error=BoxError(np.full(8, 0.01)),
+    )
+    asked = replace(asked, mandate=mandate)
+
+    assert same_as_the_long_way(fast(asked).solve(asked.start, asked.outlook, asked.mandate), asked)
+
+
+def test_what_the_fast_way_cannot_prove_it_does_not_answer() -> None:
+    curved = random_question(3, count=6, scenarios=3, ambiguity=KullbackLeibler(0.05), risk_aversion=2.0)
+    straight = random_question(3, count=6, scenarios=3, ambiguity=SETS[1], risk_aversion=0.0)
+    bent = random_question(3, count=6, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0, volatility=0.2)
+    for asked in (curved, straight, bent):
+        again = fast(asked)
+
+        assert not again.is_fast
+        assert again.solve(asked.start, asked.outlook, asked.mandate) is None
+
+
+def test_a_belief_that_excludes_a_scenario_is_compiled_when_it_comes() -> None:
+    asked = random_question(8, count=6, scenarios=4, ambiguity=Known(), risk_aversion=2.0)
+    asked = asked.with_ambiguity(FURTHER["wasserstein"](np.random.default_rng(1), asked.outlook.probabilities, 0.2))
+    again = fast(asked)
+    edge = replace(asked, outlook=replace(asked.outlook, probabilities=np.array([0.5, 0.0, 0.3, 0.2])))
+
+    assert same_as_the_long_way(again.solve(edge.start, edge.outlook, edge.mandate), edge)
+    assert same_as_the_long_way(again.solve(asked.start, asked.outlook, asked.mandate), asked)
+
+
+def test_no_answer_depends_on_the_ones_before_it() -> None:
+    asked = random_question(2, count=12, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=0.7)
+    others = [moved(asked, seed) for seed in range(20)]
+
+    def answers(order: list[int], again: Again) -> dict[int, Solved | None]:
+        return {i: again.solve(others[i].start, others[i].outlook, others[i].mandate) for i in order}
+
+    forth, back = answers(list(range(20)), fast(asked)), answers(list(range(19, -1, -1)), fast(asked))
+    for i in range(20):
+        one, two = forth[i], back[i]
+        assert (one is None) == (two is None)
+        if one is not None and two is not None:
+            assert (one.holdings == two.holdings).all()
+            assert (one.cash, one.objective, one.gap) == (two.cash, two.objective, two.gap)
+    assert sum(one is not None for one in forth.values()) > 15
+
+
+def test_many_at_once_are_answered_as_one_by_one() -> None:
+    asked = random_question(2, count=12, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=0.7)
+    others = [moved(asked, seed) for seed in range(6)]
+    curved = asked.with_ambiguity(KullbackLeibler(0.05))
+    questions = [(one.start, one.outlook, one.mandate) for one in (*others[:3], curved, *others[3:])]
+    together, again = fast(asked).solve_many(questions), fast(asked)
+
+    assert together[3] is None
+    for one, question in zip(together, questions, strict=True):
+        alone = again.solve(*question)
+        assert (one is None) == (alone is None)
+        if one is not None and alone is not None:
+            assert (one.holdings == alone.holdings).all()
+            assert one.gap == alone.gap
+
+
+def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
+    for seed in FAST:
+        asked = mixed(seed)
+        draw = np.random.default_rng(seed)
+        trade = asked.trade(asked.solved().holdings)
+        rows = len(asked.mandate.rows.labels)
+        p = asked.outlook.probabilities
+        found = asked.solved().multipliers
+        for spoiled in (0.0, 0.3, None):  # None: free rules, so that names together want more than there is
+            prices = np.zeros(rows) if spoiled is None else found.rows + spoiled * draw.random(rows)
+            duals = Duals(prices, found.cash, found.adversary if spoiled == 0 else p)
+            ours = Layout(asked.mandate, asked.outlook.risk)
+            bounds = [ours.bound(asked.start, asked.outlook, trade, duals, floor) for floor in (-np.inf, duals.cash)]
+            multipliers = Multipliers(prices, duals.cash, duals.adversary)
+            full, best = tightest(asked.start, asked.outlook, asked.mandate, trade, multipliers)
+
+            assert max(bounds) == pytest.approx(best, abs=1e-11), (seed, spoiled)
+            assert lower_bound(asked.start, asked.outlook, asked.mandate, full) == best
+
+
+def looped(asked: Question) -> Loop:
+    """The loop of a question."""
+    compiled = Compiled(asked.outlook, asked.mandate)
+    compiled.write(asked.start, asked.outlook, asked.mandate)
+    loop = loop_of(compiled, 1e-9)
+    assert loop is not None
+    return loop
+
+
+def test_the_canonical_check_is_the_one_of_every_plan() -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    loop = looped(asked)
+    at = loop.write()
+    right = loop.solve(at)
+    assert right is not None
+    data = {
+        "A": loop.A, "b": at.b, "F": loop.F, "G": at.g, "q": at.q, "P": loop.P,
+        "lower_bounds": loop._low, "upper_bounds": loop._high, "dims": _Dims(len(at.b), len(at.g)),
+    }  # fmt: skip
+    draw = np.random.default_rng(0)
+    for size in (0.0, 1e-4, 0.1):
+        raw = Raw(*(part + size * draw.normal(size=part.shape) for part in (right.x, right.equalities, right.rows)))
+        ours, theirs = loop.check(at, raw), check(data, raw.x, raw.equalities, raw.rows)
+
+        assert (ours.primal, ours.dual, ours.gap) == pytest.approx((theirs.primal, theirs.dual, theirs.gap), rel=1e-9)
+        assert (ours.worst < 1e-6) == (size == 0)
+    for row in range(len(right.rows)):  # a dual of the wrong sign, one at a time
+        turned = replace(right, rows=np.where(np.arange(len(right.rows)) == row, -5.0, right.rows))
+        ours, theirs = loop.check(at, turned), check(data, turned.x, turned.equalities, turned.rows)
+
+        assert (ours.dual, ours.gap) == pytest.approx((theirs.dual, theirs.gap), rel=1e-9)
+        assert ours.dual > 1e-6
+    nothing = replace(right, x=np.full(len(right.x), np.nan))
+    assert loop.check(at, nothing).worst == np.inf
+
+
+class _Dims:
+    def __init__(self, zero: int, nonneg: int) -> None:
+        self.zero, self.nonneg, self.exp = zero, nonneg, 0
+        self.soc: list[int] = []
+        self.psd: list[int] = []
+        self.p3d: list[float] = []
+        self.pnd: list[float] = []
+
+
+@pytest.mark.parametrize("part", ["x", "equalities", "rows"])
+def test_a_solver_that_lies_is_not_believed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    again = fast(asked)
+    honest = Loop.solve
+
+    def lying(self: Loop, at: Written) -> Raw | None:
+        raw = honest(self, at)
+        assert raw is not None
+        return replace(raw, **{part: getattr(raw, part) * 1.01 + 1e-3})
+
+    monkeypatch.setattr(Loop, "solve", lying)
+
+    assert again.solve(asked.start, asked.outlook, asked.mandate) is None
+
+
+@pytest.mark.parametrize("spoiled", ["keeps", "lawful"])
+def test_each_part_of_the_second_check_can_refuse(spoiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    again = fast(asked)
+    monkeypatch.setattr(Layout, spoiled, lambda *_: False)
+
+    assert again.solve(asked.start, asked.outlook, asked.mandate) is None
+
+
+def test_targets_that_break_a_row_or_are_not_optimal_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the canonical check blind, the second check sees it alone."""
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    again = fast(asked)
+    right = again.solve(asked.start, asked.outlook, asked.mandate)
+    assert right is not None
+
+    def shifted(part: float) -> Any:
+        def trade(*_: Any) -> Any:
+            way = np.zeros(7)
+            way[int(np.argmax(right.holdings))], way[int(np.argmin(right.holdings))] = 1.0, -1.0
+            return asked.trade(np.maximum(right.holdings + part * way, 0.0))
+
+        return trade
+
+    for part in (0.02, -0.02):
+        monkeypatch.setattr(again_module, "as_trade", shifted(part))
+        assert again.solve(asked.start, asked.outlook, asked.mandate) is None, part
+
+
+def test_a_row_is_kept_to_a_millionth_of_what_its_numbers_are() -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    tiny = AtMost("tiny", np.full(7, 1e-6), 5e-7)  # half of the account in names, in millionths
+    asked = asked.with_rules(caps(7, 0.4), tiny)
+    layout = Layout(asked.mandate, asked.outlook.risk)
+    half = np.full(7, 0.5 / 7)
+    held = replace(asked, start=Start(half, 0.5))
+
+    assert layout.keeps(held.trade(half), asked.outlook)
+    assert not layout.keeps(replace(held, start=Start(half * 1.01, 1 - 0.505)).trade(half * 1.01), asked.outlook)
+    one = np.zeros(7)
+    one[0] = 0.401
+    assert not layout.keeps(replace(held, start=Start(one, 1 - 0.401)).trade(one), asked.outlook)
+
+
+def test_maps_that_give_other_data_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    honest = Loop.write
+
+    def misread(self: Loop) -> Written:
+        at = honest(self)
+        return replace(at, q=at.q + 1e-12)
+
+    monkeypatch.setattr(Loop, "write", misread)
+    again = fast(asked)
+
+    assert not again.is_fast
+    assert again.solve(asked.start, asked.outlook, asked.mandate) is None
+
+
+def test_another_cvxpy_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+
+    def renamed(*_: object) -> None:
+        raise AttributeError("reduced_A")
+
+    monkeypatch.setattr(Loop, "_open", renamed)
+
+    assert not fast(asked).is_fast
