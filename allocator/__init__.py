@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from allocator.plan.document import plan_document as plan_document
     from allocator.plan.explanation import Explanation as Explanation
     from allocator.plan.explanation import explain as explain
-    from allocator.plan.frames import orders_frame as orders_frame
-    from allocator.plan.frames import weights_frame as weights_frame
+    from allocator.plan.output import orders_frame as orders_frame
+    from allocator.plan.output import weights_frame as weights_frame
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
     from allocator.plan.stages import StagedPlan as StagedPlan
@@ -63,8 +63,8 @@ _HOME = {
     "plan_document": "allocator.plan.document",
     "Explanation": "allocator.plan.explanation",
     "explain": "allocator.plan.explanation",
-    "orders_frame": "allocator.plan.frames",
-    "weights_frame": "allocator.plan.frames",
+    "orders_frame": "allocator.plan.output",
+    "weights_frame": "allocator.plan.output",
     "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
     "StagedPlan": "allocator.plan.stages",

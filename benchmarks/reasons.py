@@ -18,7 +18,7 @@ from rebalance import settings, tables
 
 from allocator.book.book import Book, from_frames
 from allocator.book.loading import load
-from allocator.plan.reasons import reasons
+from allocator.plan.attribution import reasons
 from allocator.plan.rebalance import rebalance
 
 REPEATS = 5

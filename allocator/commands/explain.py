@@ -38,8 +38,7 @@ def explain(
 
         loaded = load(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")
-        from allocator.plan.explained import explanation_document
-        from allocator.plan.explanation import about, position_of
+        from allocator.plan.explanation import about, explanation_document, position_of
         from allocator.plan.explanation import explain as explained
         from allocator.plan.rebalance import rebalance
 

@@ -15,7 +15,7 @@ from allocator.errors import BadInput, Breach
 if TYPE_CHECKING:
     from allocator.book.book import Book
     from allocator.plan.plan import Plan
-    from allocator.plan.run import Run
+    from allocator.plan.runs import Run
     from allocator.plan.stages import StagedPlan
 
     Made = tuple[Plan | StagedPlan, dict[str, Any], Callable[[], None]]
@@ -81,8 +81,7 @@ def rebalance(
         loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
         run: Run | None = None
         if run_id is not None and out is not None:
-            from allocator.plan.inputs import inputs_of, refuse_moving
-            from allocator.plan.run import finished, run_named
+            from allocator.plan.runs import finished, inputs_of, refuse_moving, run_named
 
             refuse_moving(before, _digests(book, overrides, as_of))
             options = _options(account, overrides, as_of, export, follow)
@@ -91,7 +90,7 @@ def rebalance(
                 click.echo(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
                 return done
         if export:
-            from allocator.plan.exported import exporters_named
+            from allocator.plan.output import exporters_named
 
             exporters_named(export)
         say("loading the solvers")
@@ -104,7 +103,7 @@ def rebalance(
 
 
 def _digests(book: str, overrides: tuple[str, ...], as_of: dt.date | None) -> dict[str, str]:
-    from allocator.plan.inputs import digests_of
+    from allocator.plan.runs import digests_of
 
     return digests_of(Path(book), overrides, as_of)
 
@@ -113,7 +112,7 @@ def _options(
     account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, export: tuple[str, ...], follow: str | None
 ) -> dict[str, str | None]:
     """What was asked for, as far as it can change what is written."""
-    from allocator.plan.run import digest
+    from allocator.plan.runs import digest
 
     path = None if follow is None else Path(follow)
     return {
@@ -168,9 +167,8 @@ def _write(
     plan: Plan | StagedPlan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]
 ) -> None:
     """All files or none; where they belong to a run, with what it was made from."""
-    from allocator.plan.exported import exported
-    from allocator.plan.files import files_of, write_files
-    from allocator.plan.run import write_run
+    from allocator.plan.output import exported, files_of, write_files
+    from allocator.plan.runs import write_run
 
     files = files_of(plan, document) | exported(document, export, plan.book.settings.plugins.exporters)
     written = write_files(files, out) if run is None else write_run(run, files)

@@ -9,9 +9,9 @@ from allocator.display.console import console, heading, percents, table
 from allocator.display.measured import in_its_unit
 from allocator.display.reasoned import show_reasons, signed
 from allocator.display.verdict import verdict_in_words
+from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import HYPOTHESIS, About, Explanation
 from allocator.plan.marginal import MARGINS
-from allocator.plan.reasons import MOTIVES
 
 _MARGIN_WORDS = dict(
     zip(

@@ -15,9 +15,9 @@ from allocator.display.reasoned import show_reasons
 from allocator.display.verdict import tickets_in_words, verdict_in_words
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
+from allocator.plan.attribution import reasons
 from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Plan
-from allocator.plan.reasons import reasons
 from allocator.rules import limit_in_words
 
 _RULES_SHOWN = 8

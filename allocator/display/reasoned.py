@@ -6,8 +6,8 @@ import numpy as np
 from rich.console import Console
 
 from allocator.display.console import heading, table
+from allocator.plan.attribution import MOTIVES, Reasons
 from allocator.plan.plan import Plan
-from allocator.plan.reasons import MOTIVES, Reasons
 from allocator.types import Vector
 
 _SHOWN = (

@@ -7,7 +7,7 @@ import math
 from allocator.ambiguity.sets import Known
 from allocator.display.console import amount
 from allocator.plan.plan import Plan
-from allocator.plan.worth import Worth, least_share
+from allocator.plan.trade_decision import Worth, least_share
 
 
 def verdict_in_words(plan: Plan) -> str:

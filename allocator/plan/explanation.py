@@ -4,21 +4,136 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
+from scipy.optimize import linprog
 
+from allocator.ambiguity.sets import Hull, KullbackLeibler, ModifiedChiSquared, Polytope, Wasserstein, is_belief
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.mandate.mandate import untraded
+from allocator.mandate.mandate import Mandate, untraded
+from allocator.optimization.verification import Prices
 from allocator.outlook.calibration import modelled
-from allocator.outlook.outlook import COLUMNS
-from allocator.plan.flips import Shift, break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
-from allocator.plan.marginal import Contributions, Margins, contributions, margins
+from allocator.outlook.outlook import COLUMNS, Outlook
+from allocator.plan.attribution import Reasons, bps, motives_in_bps, reasons, reasons_document
+from allocator.plan.break_even import Shift, break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.marginal import (
+    HELD,
+    MARGINS,
+    Bools,
+    Contributions,
+    Margins,
+    contributions,
+    margins,
+    next_costs,
+    room,
+)
 from allocator.plan.plan import Plan, figures
-from allocator.plan.reasons import Reasons, reasons
-from allocator.plan.uniqueness import notes
-from allocator.rules import Reading
-from allocator.types import Vector
+from allocator.rules import Reading, Trade
+from allocator.types import Matrix, Vector
+
+# Whether the prices and the adversary of a plan are the only ones: where they are not, one of several is shown.
+#
+# Two questions. At the targets several adversaries may be equally bad (losses that tie). And the prices, with the
+# adversary that fits them, follow from one equation for each name that is traded and still held; where active rules
+# and ties are more than these equations can tell apart, other prices prove the plan just as well.
+#
+_NAMED = 4
+_LOOSE = 1e-6
+TIED = 1e-7
+"""Of the account: losses nearer than this are equal for the adversary, rules nearer to their limit are active."""
+
+
+def notes(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> tuple[str, ...]:
+    """What is not unique, in words; nothing where all of it is."""
+    ties = tied_adversaries(outlook, mandate, target)
+    said = []
+    if len(ties):
+        losing = np.flatnonzero(np.abs(ties).max(axis=0) > 0)
+        names = ", ".join(outlook.scenarios[k] for k in losing)
+        said.append(
+            f"Losses tie at the targets ({names}): several adversaries are equally bad; the one shown fits the prices."
+        )
+    loose = loose_prices(outlook, mandate, target, prices, ties)
+    if loose:
+        named = "; ".join(f"'{label}'" for label in loose[:_NAMED]) + ("; …" if len(loose) > _NAMED else "")
+        said.append(f"Prices are not unique, others prove the same plan: {named}.")
+    return tuple(said)
+
+
+def tied_adversaries(outlook: Outlook, mandate: Mandate, target: Trade) -> Matrix:
+    """(D, K) directions in which the adversary may move at the targets without being less bad; none where it may not.
+
+    For total variation, box, contamination and any probabilities at all: mass may go between two scenarios of equal
+    loss, where one can give and the other take. Transport, hull and polytope may tie between members that differ in any
+    two scenarios. A divergence has one worst member, but where all losses are equal.
+    """
+    ambiguity, p = mandate.ambiguity, outlook.probabilities
+    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_belief(ambiguity)
+    if curved or not mandate.return_weight:
+        return np.zeros((0, len(p)))
+    before = target.value_before
+    losses = -outlook.portfolio_returns(target.values / before, target.cash / before)
+    found = []
+    order = np.argsort(losses, kind="stable")
+    flat = isinstance(ambiguity, Wasserstein | Hull | Polytope)
+    for j, k in combinations(range(len(p)), 2) if flat else pairwise(order):
+        if not flat and losses[k] - losses[j] > TIED:
+            continue
+        ways = np.zeros(len(p))
+        ways[j], ways[k] = 1.0, -1.0
+        pushes = [losses + sign * 2 * TIED * ways for sign in (1, -1)]
+        apart = ambiguity.adversary(pushes[0], p) - ambiguity.adversary(pushes[1], p)
+        if np.abs(apart).max() > TIED and abs(float(apart @ losses)) <= 2 * TIED * np.abs(apart).sum():
+            found.append(apart / np.abs(apart).max())
+    return np.array(found).reshape(-1, len(p))
+
+
+def loose_prices(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices, ties: Matrix) -> tuple[str, ...]:
+    """The rules whose prices could be others, with `money` and `adversary` where they could; none where all are unique.
+
+    A name that is traded and held gives one equation (where trading costs nothing, one that is held), cash that is held
+    another; the unknowns are the prices of the active rules, that of money, and the adversary's moves among ties.
+    """
+    rows, priced = prices.priced(outlook, mandate)
+    before = target.value_before
+    holdings, bought, sold = target.values / before, target.bought / before, target.sold / before
+    active = np.flatnonzero((room(rows, target) <= TIED) | (priced > TIED))
+    selling, buying = next_costs(mandate, target)
+    traded = bought + sold > HELD
+    apart = selling + buying + abs(rows.buys)[active].sum(axis=0) + abs(rows.sells)[active].sum(axis=0) > 0
+    telling = np.flatnonzero((holdings > HELD) & (traded | ~apart))
+    bought_now, sold_now = (bought[telling] > HELD)[:, None], (sold[telling] > HELD)[:, None]
+    own = rows.holdings[active][:, telling].T.toarray() - rows.wealth[active]
+    own = own + np.where(bought_now, rows.buys[active][:, telling].T.toarray(), 0.0)
+    own = own - np.where(sold_now, rows.sells[active][:, telling].T.toarray(), 0.0)
+    money = np.where(bought_now, 1 + buying[telling][:, None], 1 - selling[telling][:, None])
+    equations = np.hstack([own, money, -(ties @ outlook.returns[:, telling]).T])
+    if target.cash / before > HELD:
+        last = np.concatenate([rows.cash[active] - rows.wealth[active], [1.0], -(ties @ outlook.cash_returns)])
+        equations = np.vstack([equations, last])
+    at_zero = np.concatenate([priced[active] <= TIED, np.zeros(1 + len(ties), dtype=bool)])
+    ways = _ways(equations, at_zero)
+    labels = [*(rows.labels[r] for r in active), "money", *["adversary"] * len(ties)]
+    return tuple(dict.fromkeys(label for label, way in zip(labels, ways, strict=True) if way > _LOOSE))
+
+
+def _ways(equations: Matrix, at_zero: Bools) -> Vector:
+    """(unknowns,) how far each may move while equations·d = 0, with d ≥ 0 where a price is 0 already."""
+    free, found = equations[:, ~at_zero], np.zeros(len(at_zero))
+    if free.shape[1]:
+        _, sizes, ways = np.linalg.svd(free, full_matrices=True)
+        found[~at_zero] = np.abs(ways[int((sizes > _LOOSE * max(sizes.max(initial=0.0), 1.0)).sum()) :]).max(
+            axis=0, initial=0.0
+        )
+    if not at_zero.any() or np.linalg.matrix_rank(equations, tol=_LOOSE) == equations.shape[1]:
+        return found
+    bounds = [(0.0, 1.0) if zero else (-1e3, 1e3) for zero in at_zero]
+    way = linprog(-at_zero.astype(float), A_eq=equations, b_eq=np.zeros(len(equations)), bounds=bounds)
+    return np.maximum(found, np.abs(way.x)) if way.status == 0 else found
+
 
 HYPOTHESIS = "generalizable"
 
@@ -170,3 +285,104 @@ def about(plan: Plan, instrument: str) -> About:
         drivers,
         tuple(TouchingRule(plan.readings[r], float(priced[r] * coefficients[r])) for r in touching),
     )
+
+
+# An explanation as one stable document; its JSON Schema is `schemas/explain.schema.json`. Everything in bps is said so
+# by the schema; infinite numbers are null.
+#
+FORMAT = "allocator.explain/1"
+
+
+def explanation_document(found: Explanation, one: About | None = None) -> dict[str, Any]:
+    """The explanation as plain data, with one name's own page where it was asked for."""
+    plan, settings = found.plan, found.plan.book.settings
+    return {
+        "format": FORMAT,
+        "book": {
+            "name": settings.book.name,
+            "account": plan.book.account,
+            "as_of": settings.book.as_of.isoformat(),
+            "horizon_months": round(settings.months, 6),
+        },
+        "verdict": plan.worth.verdict,
+        "reasons": reasons_document(plan),
+        "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
+        "flips": _flips(found),
+        "notes": list(found.notes),
+        "instrument": None if one is None else _about(found, one),
+    }
+
+
+def _position(found: Explanation, i: int) -> dict[str, Any]:
+    plan, split = found.plan, found.contributions
+    cash = i == len(plan.book.instruments)
+    target = plan.target.cash if cash else float(plan.target.values[i])
+    return {
+        "instrument": plan.book.cash_instrument if cash else plan.book.instruments[i],
+        "weight_target": round(target / plan.target.value, 8) + 0.0,
+        "volatility_within": _number(split.within[i]),
+        "mixture_within": _number(split.mixture_within[i]),
+        "mixture_between": _number(split.mixture_between[i]),
+        "expected_return": _number(split.expected[i]),
+        "worst_case_return": _number(split.worst_case[i]),
+        "margin": dict(zip(MARGINS, map(bps, found.margins.parts[i]), strict=True)),
+        "reduced_cost": bps(found.margins.reduced_cost[i]),
+        "to_more": None if cash else _finite(found.margins.to_more[i]),
+        "to_less": None if cash else _finite(found.margins.to_less[i]),
+    }
+
+
+def _flips(found: Explanation) -> dict[str, Any]:
+    names, flip = found.plan.outlook.scenarios, found.hypothesis
+
+    def shift(at: Shift | None) -> dict[str, Any] | None:
+        if at is None:
+            return None
+        return {
+            "distance": _number(at.distance),
+            "probabilities": dict(zip(names, map(_number, at.q), strict=True)),
+        }
+
+    return {
+        "ahead": bps(found.ahead),
+        "hypothesis": None
+        if flip is None
+        else {
+            "probability": flip.probability,
+            "by_return": flip.by_return,
+            "by_objective": flip.by_objective,
+        },
+        "shifts": {kind: shift(at) for kind, at in found.shifts.items()},
+    }
+
+
+def _about(found: Explanation, one: About) -> dict[str, Any]:
+    scenarios = found.plan.outlook.scenarios
+    return {
+        "instrument": one.instrument,
+        "reasons": motives_in_bps(found.reasons.parts[one.index]),
+        "returns": dict(zip(scenarios, map(float, one.returns), strict=True)),
+        "drivers": None
+        if one.drivers is None
+        else {
+            name: {driver: float(parts[k]) for driver, parts in one.drivers.items()} for k, name in enumerate(scenarios)
+        },
+        "rules": [
+            {
+                "rule": rule.reading.label,
+                "measured": _finite(rule.reading.measured, scale=1.0),
+                "limit": rule.reading.limit,
+                "kind": "at most" if rule.reading.at_most else "at least",
+                "takes": bps(rule.takes),
+            }
+            for rule in one.rules
+        ],
+    }
+
+
+def _finite(value: float, scale: float = 1e4) -> float | None:
+    return round(float(value) * scale, 6) + 0.0 if np.isfinite(value) else None
+
+
+def _number(value: float) -> float:
+    return round(float(value), 10) + 0.0

@@ -16,7 +16,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.optimization.single_period import Start
 from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
-from allocator.plan.reasons import money_price, with_cash
+from allocator.plan.attribution import money_price, with_cash
 from allocator.rules import Rows, Trade
 from allocator.types import Matrix, Vector
 

@@ -15,8 +15,7 @@ from allocator.optimization.single_period import Start
 from allocator.optimization.verification import Prices
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
-from allocator.plan.region import Regions
-from allocator.plan.worth import Worth
+from allocator.plan.trade_decision import Regions, Worth
 from allocator.rules import Reading, Trade, slack
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector

@@ -3,28 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from allocator.ambiguity.sampling import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
-from allocator.lots.whole_lots import RULE_TOLERANCE, given_way, lots_giving_way, traded
+from allocator.errors import BadMandate, Breach, Infeasible, NotSolved, OutOfTime
+from allocator.lots.whole_lots import RULE_TOLERANCE, given_way, lots_giving_way, traded, whole_lots
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate, untraded
 from allocator.mandate.precheck import refuse_hopeless
+from allocator.optimization.conflicts import GivenUp, has_tiers
+from allocator.optimization.conflicts import in_words_fixes as in_words
+from allocator.optimization.elastic import Feasibility
 from allocator.optimization.single_period import Start
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
-from allocator.plan.mended import with_lots
 from allocator.plan.plan import Plan, binding, figures, orders
-from allocator.plan.region import no_trade_regions
 from allocator.plan.targets import Targets, kept_under, solved, targets_of
-from allocator.plan.worth import worth
+from allocator.plan.trade_decision import no_trade_regions, worth
 from allocator.rules import Trade
 from allocator.types import Vector
+
+# Fixes that whole lots keep too: a limit that fractions can just keep may be too tight for any lots.
+#
+WORK = 1600
+"""Tries times names: what trying fixes on whole lots may take in all; a refusal says where it was not enough."""
+MOST, FEWEST = 64, 4
+"""Tries, however few or many names."""
+_MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
+"""How much further a limit is moved, in its own unit, until whole lots are found."""
+_NODES = 1500
+"""What one try may branch."""
+_BRANCHES = 20
+"""Where the best on paper burns money: what one try may look at for a plan that does not."""
+
+
+def with_lots(error: Infeasible, book: Book, start: Start, outlook: Outlook, stated: Mandate) -> Infeasible:
+    """The same refusal with each fix moved as far as whole lots need; those not tried or not found stay as they are."""
+    if not error.moves or has_tiers(stated):
+        return error
+    members = Feasibility(start, outlook, stated).members
+    trying, found = _Trying(book, start, outlook, min(max(WORK // max(len(book.instruments), 1), FEWEST), MOST)), []
+    for move in error.moves:
+        given = GivenUp(members, move)
+        found.append(next((more for more in _MORE if trying.keeps(given.looser(more).eased(stated))), None))
+    moves = [
+        move if more is None else GivenUp(members, move).looser(more).limits
+        for move, more in zip(error.moves, found, strict=True)
+    ]
+    return Infeasible(
+        error.message if trying.late is None else f"{error.message} (fixes on whole lots: {trying.late})",
+        error.rules,
+        [in_words(members, move, error.rules) for move in moves],
+        error.conflicts,
+        cut_short=error.cut_short,
+        moves=moves,
+        for_fractions=None in found,
+    )
+
+
+@dataclass(eq=False)
+class _Trying:
+    """Mandates tried on whole lots, while there are tries `left`; `late`: the user's time limit ended them."""
+
+    book: Book
+    start: Start
+    outlook: Outlook
+    left: int
+    program: Program | None = None
+    late: OutOfTime | None = None
+
+    def keeps(self, mandate: Mandate) -> bool:
+        """Whether whole lots that keep a mandate are found."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        book, start, outlook = self.book, self.start, self.outlook
+        if self.program is None or not self.program.fits(outlook, mandate):
+            self.program = Program(outlook, mandate, warm=False, explains=False)
+        solver = book.settings.solver
+        limits = Limits(solver.tolerance, solver.time_limit_seconds)
+        try:
+            target, _, _ = solved(self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES)
+            whole_lots(book, outlook, mandate, start, target, quick=_NODES)
+        except (Infeasible, NotSolved):
+            return False
+        except OutOfTime as late:
+            self.left, self.late = 0, late
+            return False
+        return True
 
 
 def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:

@@ -23,7 +23,7 @@ from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.later import later_conflict
 from allocator.plan.plan import Figures, Order, figures, orders
-from allocator.plan.worth import Verdict
+from allocator.plan.trade_decision import Verdict
 from allocator.program.alternatives import rooted
 from allocator.program.decisions import policy_of
 from allocator.program.policy import Policy

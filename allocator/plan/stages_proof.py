@@ -16,7 +16,7 @@ from allocator.ambiguity.pushforward import Seen, of_scenarios
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.utility import Linear, Log, PowerUtility
 from allocator.outlook.outlook import Outlook
-from allocator.plan.proof import ambiguity_document, entries
+from allocator.plan.document import ambiguity_document, entries
 from allocator.plan.stages import StagedPlan
 from allocator.rules import ConvexRule, LargestWeights, Participation, Rows, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +15,46 @@ from allocator.optimization.single_period import Start
 from allocator.optimization.solve import Limits, Program, Solution, as_trade
 from allocator.optimization.verification import Prices, tightest
 from allocator.outlook.outlook import Outlook
+from allocator.plan.branch_and_bound import wasteless
 from allocator.plan.certificate import Certificate, certify
-from allocator.plan.restraint import Restrained, least_traded
-from allocator.plan.wasteless import wasteless
 from allocator.rules import Trade
+
+# Among plans that are nearly the best, the one that trades least (`trading.indifference_bps`).
+#
+# The program is asked again with a price on every unit traded beside its costs. The dearer trading is, the less is
+# traded and the more of the objective is given up, so the dearest price whose plan is near enough is found by
+# bisection. The prices tried are the same whatever the indifference: more of it never trades more.
+#
+_SOLVES = 8
+_LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1)
+"""Prices of trading one unit of wealth: from a thousandth of a basis point to ten times all there is, 7.5% apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Restrained:
+    """Targets, their certificate, their own prices, and what was charged for a unit traded beside its costs."""
+
+    target: Trade
+    certificate: Certificate
+    prices: Prices
+    trading_price: float = 0.0
+
+
+def least_traded(best: Restrained, again: Callable[[float], Restrained | None]) -> Restrained:
+    """The plan at the dearest price of trading that is still near enough; `best` where none is.
+
+    `again(price)` solves at that price and answers None where the plan is not near enough, or not verified.
+    """
+    found, low, high = best, -1, len(_LADDER)
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = again(float(_LADDER[middle]))
+        if tried is None:
+            high = middle
+        else:
+            found, low = tried, middle
+    return found
+
 
 _BURNED = 1e-7
 """Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""

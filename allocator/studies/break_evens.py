@@ -11,7 +11,7 @@ import numpy as np
 from allocator.ambiguity.sets import KullbackLeibler, ModifiedChiSquared, is_belief
 from allocator.optimization.resolve import Solved
 from allocator.optimization.single_period import shape
-from allocator.plan.flips import break_even
+from allocator.plan.break_even import break_even
 from allocator.plan.plan import Order, Plan
 from allocator.rules import Trade
 from allocator.rules.builder import bucket_shares

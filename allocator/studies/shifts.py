@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.plan.flips import Shift, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.break_even import Shift, least_shift_chi2, least_shift_kl, least_shift_tv
 from allocator.plan.plan import Plan, figures
 from allocator.types import Vector
 

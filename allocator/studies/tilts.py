@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.plan.flips import least_shift_kl
+from allocator.plan.break_even import least_shift_kl
 from allocator.types import Vector
 
 _FARTHEST = 1e15

@@ -12,8 +12,8 @@ import pytest
 from click.testing import Result
 
 import allocator
+from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import Explanation, about
-from allocator.plan.reasons import MOTIVES
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

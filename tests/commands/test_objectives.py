@@ -16,8 +16,8 @@ from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.integrations.written import worst_case_return
 from allocator.outlook.outlook import outlook_of
+from allocator.plan.attribution import MOTIVES, reasons
 from allocator.plan.plan import Plan
-from allocator.plan.reasons import MOTIVES, reasons
 from allocator.plan.rebalance import rebalance
 from allocator.studies.belief_stress import belief_stress
 from tests.books import book

@@ -195,7 +195,7 @@ def test_a_run_that_fails_leaves_nothing_and_may_be_tried_again(listed: Folder, 
 def test_a_run_that_is_cut_short_while_it_is_written_leaves_no_run(
     listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import allocator.plan.run as writing
+    import allocator.plan.runs as writing
 
     whole = writing._write
 
@@ -281,7 +281,7 @@ def test_a_book_that_changes_while_it_is_read_is_refused(
 def test_a_book_that_could_not_be_read_twice_is_no_run_without_inputs(
     listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allocator.plan.inputs.digests_of", lambda *_: {})
+    monkeypatch.setattr("allocator.plan.runs.digests_of", lambda *_: {})
 
     answer = again(listed, run, tmp_path / "out")
 

@@ -11,8 +11,8 @@ import pytest
 from allocator.ambiguity.sets import Known, TotalVariation, Worst
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import Prices
+from allocator.plan.explanation import notes, tied_adversaries
 from allocator.plan.marginal import HELD, MARGINS, Margins, contributions, margins
-from allocator.plan.uniqueness import notes, tied_adversaries
 from allocator.rules import AtMost, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade, Trade
 from tests.questions import SETS, Question, names, question, random_question
 

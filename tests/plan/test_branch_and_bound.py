@@ -14,10 +14,10 @@ from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.solve import Limits, Program
 from allocator.optimization.verification import Prices, lower_bound
-from allocator.plan import wasteless
+from allocator.plan import branch_and_bound as wasteless
+from allocator.plan.branch_and_bound import Branch, within
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.targets import solved
-from allocator.program.one_way import Branch, within
 from allocator.rules import AtLeast, AtMost, ExposureLimit, Trade
 from tests.hopeless import demanding, mended
 from tests.questions import Question, caps, question

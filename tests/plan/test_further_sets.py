@@ -10,8 +10,8 @@ import pytest
 from allocator.ambiguity.sets import Ambiguity, Contamination, ModifiedChiSquared, Wasserstein, worst_case
 from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
-from allocator.plan.path import averaged_adversary
-from allocator.plan.uniqueness import tied_adversaries
+from allocator.plan.attribution import averaged_adversary
+from allocator.plan.explanation import tied_adversaries
 from allocator.rules import Trade, WorstCaseFloor
 from tests.further_sets import FURTHER
 from tests.questions import Question, no_cash, question, random_portfolios, random_question

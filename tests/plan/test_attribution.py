@@ -14,8 +14,7 @@ from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation,
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.optimization.verification import Prices
-from allocator.plan.path import averaged_adversary, inverse_norm_weights
-from allocator.plan.reasons import MOTIVES, Reasons, reasons_of
+from allocator.plan.attribution import MOTIVES, Reasons, averaged_adversary, inverse_norm_weights, reasons_of
 from allocator.rules import InstrumentCaps, LargestWeights, MinimumExpectedReturn, Trade, WorstCaseFloor
 from allocator.types import Vector
 from tests.questions import SETS, Question, names, question, random_question
@@ -135,7 +134,7 @@ def test_an_order_that_is_not_given_has_no_reasons() -> None:
 def test_parts_that_do_not_add_up_do_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     made = random_question(2)
     target, prices, _ = made.certified()
-    monkeypatch.setattr("allocator.plan.reasons._risk", lambda *_: np.full(len(made.start.holdings) + 1, 1e-6))
+    monkeypatch.setattr("allocator.plan.attribution._risk", lambda *_: np.full(len(made.start.holdings) + 1, 1e-6))
 
     with pytest.raises(NotSolved, match="the reasons miss the gain"):
         reasons_of(made.start, made.outlook, made.mandate, target, prices)

@@ -9,7 +9,7 @@ import pytest
 
 from allocator.ambiguity.sets import Ambiguity, Known
 from allocator.optimization.single_period import Start
-from allocator.plan.region import Regions, no_trade_regions
+from allocator.plan.trade_decision import Regions, no_trade_regions
 from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
 from allocator.types import Vector
 from tests.questions import SETS, Question, caps, names, question, random_question

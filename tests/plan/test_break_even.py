@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.plan.flips import break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.break_even import break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
 from allocator.types import Vector
 
 SEEDS = range(40)

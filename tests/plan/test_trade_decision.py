@@ -13,7 +13,7 @@ from allocator.mandate.mandate import BoxError, untraded
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.worth import Worth, worth
+from allocator.plan.trade_decision import Worth, worth
 from allocator.rules import Trade
 from allocator.settings.settings import TradingSection
 from tests.books import book

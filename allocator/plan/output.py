@@ -1,0 +1,186 @@
+"""Write a plan's files whole or not at all, in a form that a spreadsheet will not execute."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from allocator.errors import BadInput, Breach
+from allocator.plan.plan import Order, Plan
+from allocator.plan.stages import StagedPlan
+from allocator.plugins import Plugin, called, loaded, refused
+
+COLUMNS = (
+    "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
+)  # fmt: skip
+
+
+def files_of(plan: Plan | StagedPlan, document: Mapping[str, Any]) -> dict[str, bytes]:
+    """`orders.csv` and `plan.json` by name."""
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return {"orders.csv": orders_csv(plan).encode(), "plan.json": text.encode()}
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> tuple[Path, ...]:
+    """Write files into `folder` by name: all of them whole, or none.
+
+    Raises:
+        BadInput: the folder cannot be written; files that were there before are as they were.
+    """
+    contents = {folder / name: content for name, content in files.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+            _replace_all(contents, Path(temporary))
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror or error}"
+        raise BadInput([Breach("--out", None, None, str(folder), rule, "make room, or name another folder")]) from None
+    return tuple(contents)
+
+
+def _replace_all(contents: Mapping[Path, bytes], temporary: Path) -> None:
+    """Give every path its contents by renaming finished files; on a failure put back what was there."""
+    for path, content in contents.items():
+        with (temporary / path.name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copy2(path, temporary / f"{path.name}.before")
+    replaced: list[Path] = []
+    try:
+        for path in contents:
+            (temporary / path.name).replace(path)
+            replaced.append(path)
+    except OSError:
+        for path in replaced:
+            before = temporary / f"{path.name}.before"
+            if before.exists():
+                before.replace(path)
+            else:
+                path.unlink()
+        raise
+
+
+def orders_csv(plan: Plan | StagedPlan) -> str:
+    """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
+    settings, names = plan.book.settings.book, plan.book.exposures["name"]
+    at = {name: i for i, name in enumerate(plan.book.instruments)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for order in plan.orders:
+        row = (
+            plan.book.account,
+            settings.as_of.isoformat(),
+            order.side,
+            order.instrument,
+            str(names[order.instrument]),
+            f"{order.quantity:.12g}",
+            f"{plan.book.quoted_prices[at[order.instrument]]:.10g}",
+            plan.book.currencies[at[order.instrument]],
+            f"{order.value:.2f}",
+            f"{order.cost:.2f}",
+            settings.currency,
+        )
+        writer.writerow([inert(cell) for cell in row])
+    return text.getvalue()
+
+
+def inert(cell: str) -> str:
+    """A cell that a spreadsheet shows instead of running."""
+    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+# What a plan says as pandas objects, for people who go on from there; labels are the book's own.
+#
+
+
+def orders_frame(plan: Plan | StagedPlan) -> pd.DataFrame:
+    """One row an order, sells before buys: `side`, `instrument`, `quantity` in units and always positive, `price`,
+    `value` and `cost` in the book's currency, `weight_before` and `weight_after` as fractions. No rows where the plan
+    is to hold.
+    """
+    return pd.DataFrame([asdict(order) for order in plan.orders], columns=[field.name for field in fields(Order)])
+
+
+def weights_frame(plan: Plan | StagedPlan) -> pd.DataFrame:
+    """Instruments and, last, cash down; `before`, `target` and `after` across, as fractions of the account.
+
+    `before` is of the account before trading, `target` and `after` of what is left after costs: each column sums to 1.
+    """
+    book, target, final = plan.book, plan.target, plan.final
+    columns = {
+        "before": [*book.weights, book.cash / book.value],
+        "target": [*target.weights, target.cash / target.value],
+        "after": [*final.weights, final.cash / final.value],
+    }
+    return pd.DataFrame(columns, index=pd.Index([*book.instruments, book.cash_instrument], name="instrument"))
+
+
+# A plan in another package's form: its exporter writes beside us, and what it wrote is taken whole or not at all.
+#
+# A plugin is `write(document, folder, parameters)`: it is given the plan as plain data and an empty folder that is
+# nobody's yet, and leaves files there.
+#
+OURS = ("orders.csv", "plan.json", "run.json")
+
+
+def exporters_named(names: Sequence[str]) -> None:
+    """Import every exporter that was asked for, so that none is found missing after the work is done.
+
+    Raises:
+        BadInput: an exporter is missing, there twice, or cannot be imported; all breaches at once.
+    """
+    breaches: list[Breach] = []
+    for name in dict.fromkeys(names):
+        try:
+            loaded("exporters", name, "--export")
+        except BadInput as error:
+            breaches += error.breaches
+    if breaches:
+        raise BadInput(breaches)
+
+
+def exported(
+    document: Mapping[str, Any], names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]
+) -> dict[str, bytes]:
+    """The files of every exporter by name, from a document that none of them can change.
+
+    Raises:
+        BadInput: an exporter fails, or leaves something that cannot stand beside the plan.
+    """
+    files: dict[str, bytes] = {}
+    for name in dict.fromkeys(names):
+        plugin, write = loaded("exporters", name, "--export")
+        with tempfile.TemporaryDirectory(prefix="allocator-") as temporary:
+            folder = Path(temporary)
+            called(plugin, write, deepcopy(document), folder, deepcopy(dict(parameters.get(name, {}))))
+            if faults := list(_faults(plugin, folder, files)):
+                raise BadInput(faults)
+            files |= {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return files
+
+
+def _faults(plugin: Plugin, folder: Path, taken: Mapping[str, bytes]) -> Iterator[Breach]:
+    left = sorted(folder.iterdir())
+    if not left:
+        yield refused(plugin, "leaves no file", "ask who maintains that package")
+    for path in left:
+        if path.is_symlink() or not path.is_file():
+            yield refused(plugin, "leaves something that is no file", "let it write plain files", path.name)
+        elif path.name in OURS or path.name in taken:
+            yield refused(plugin, "writes a file that another wrote", "let it choose another name", path.name)
+        elif path.name.startswith(".") or not path.name.isprintable():
+            yield refused(plugin, "writes a file that no listing shows", "let it choose another name", path.name)
