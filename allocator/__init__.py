@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from allocator.errors import OutOfTime as OutOfTime
     from allocator.mandate.precheck import Check as Check
     from allocator.mandate.precheck import check as check
+    from allocator.multistage.plan import StagedPlan as StagedPlan
+    from allocator.multistage.plan import rebalance_in_stages as rebalance_in_stages
     from allocator.outlook.outlook import Outlook as Outlook
     from allocator.outlook.outlook import outlook_of as outlook_of
     from allocator.outlook.outlook import returns_frame as returns_frame
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from allocator.plan.output import weights_frame as weights_frame
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
-    from allocator.plan.stages import StagedPlan as StagedPlan
-    from allocator.plan.stages import rebalance_in_stages as rebalance_in_stages
     from allocator.studies.stress import Stress as Stress
     from allocator.studies.stress import stress as stress
 
@@ -67,8 +67,8 @@ _HOME = {
     "weights_frame": "allocator.plan.output",
     "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
-    "StagedPlan": "allocator.plan.stages",
-    "rebalance_in_stages": "allocator.plan.stages",
+    "StagedPlan": "allocator.multistage.plan",
+    "rebalance_in_stages": "allocator.multistage.plan",
     "Stress": "allocator.studies.stress",
     "stress": "allocator.studies.stress",
 }

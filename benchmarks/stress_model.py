@@ -14,8 +14,8 @@ from pathlib import Path
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
+from allocator.multistage.plan import rebalance_in_stages
 from allocator.plan.rebalance import rebalance
-from allocator.plan.stages import rebalance_in_stages
 from allocator.studies.draws import drawn
 from allocator.studies.evaluated import ground_of
 from allocator.studies.importance import importance_of

@@ -26,14 +26,14 @@ import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.staged import Staged
-from allocator.mandate.utility import Log
+from allocator.multistage.mandate import Staged
+from allocator.multistage.objectives import Log
+from allocator.multistage.program import staging
+from allocator.multistage.solve import SMALL_STEPS, policy_of
 from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
-from allocator.program.decisions import SMALL_STEPS, policy_of
-from allocator.program.recourse import staging
 from allocator.rules import InstrumentCaps
 
 REPEATS = 5

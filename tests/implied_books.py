@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from allocator.__main__ import main
 from allocator.book.loading import load
-from allocator.mandate.reviewed import staged_of
+from allocator.multistage.mandate import staged_of
+from allocator.multistage.policy import Policy
+from allocator.multistage.solve import policy_of
 from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import outlook_of
 from allocator.outlook.scenario_tree import State, reviews_of
-from allocator.program.decisions import policy_of
-from allocator.program.policy import Policy
 
 
 def announced(place: Path, overrides: tuple[str, ...]) -> tuple[Policy, tuple[State, ...]]:

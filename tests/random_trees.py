@@ -8,8 +8,8 @@ import numpy as np
 
 from allocator.ambiguity.sets import Box, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.staged import Staged
-from allocator.mandate.utility import Linear, Log, PowerUtility
+from allocator.multistage.mandate import Staged
+from allocator.multistage.objectives import Linear, Log, PowerUtility
 from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk

@@ -16,8 +16,8 @@ import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.staged import Staged
-from allocator.mandate.utility import Log, Utility
+from allocator.multistage.mandate import Staged
+from allocator.multistage.objectives import Log, Utility
 from allocator.optimization.single_period import Start
 from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, market, value_multipliers
 from allocator.outlook.outlook import Outlook

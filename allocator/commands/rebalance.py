@@ -14,9 +14,9 @@ from allocator.errors import BadInput, Breach
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
+    from allocator.multistage.plan import StagedPlan
     from allocator.plan.plan import Plan
     from allocator.plan.runs import Run
-    from allocator.plan.stages import StagedPlan
 
     Made = tuple[Plan | StagedPlan, dict[str, Any], Callable[[], None]]
 
@@ -143,10 +143,10 @@ def _at_once(book: Book, follow: str | None, say: Callable[[str], None]) -> Made
 
 def _in_stages(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
     """Today's orders as the first step of a policy, and how it lets go of its caution."""
-    from allocator.plan.announced import departure, refuse_unannounced
-    from allocator.plan.release import released
-    from allocator.plan.stages import rebalance_in_stages
-    from allocator.plan.stages_document import stages_document
+    from allocator.multistage.document import stages_document
+    from allocator.multistage.follow import departure, refuse_unannounced
+    from allocator.multistage.plan import rebalance_in_stages
+    from allocator.multistage.value_of_waiting import released
 
     if follow is not None:
         refuse_unannounced(book, Path(follow))

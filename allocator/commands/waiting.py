@@ -49,7 +49,7 @@ def waiting(
 
     with working() as say:
         say("loading the solvers")
-        from allocator.plan.waited import waited
+        from allocator.multistage.value_of_waiting import waited
 
         found = waited(book_at, shares or (0.0, 1.0), say)
     if not as_json:

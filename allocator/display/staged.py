@@ -10,14 +10,21 @@ from allocator.display.console import amount, console, fitting, heading, percent
 from allocator.display.measured import in_its_unit
 from allocator.display.ordered import cells, style
 from allocator.mandate.mandate import untraded
-from allocator.mandate.one_decision import ExAnteRegret, MixtureVariance, OneDecision, Regret
-from allocator.mandate.staged import Staged
-from allocator.mandate.tail import MeanCVaR
-from allocator.mandate.utility import Linear, Log, PiecewiseLinear, PowerUtility
-from allocator.plan.announced import Departure
-from allocator.plan.labels import label_of
-from allocator.plan.release import Release
-from allocator.plan.stages import StagedPlan
+from allocator.multistage.follow import Departure
+from allocator.multistage.mandate import Staged
+from allocator.multistage.objectives import (
+    ExAnteRegret,
+    Linear,
+    Log,
+    MeanCVaR,
+    MixtureVariance,
+    OneDecision,
+    PiecewiseLinear,
+    PowerUtility,
+    Regret,
+)
+from allocator.multistage.plan import StagedPlan, label_of
+from allocator.multistage.value_of_waiting import Release
 
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.display.console import amount, console, heading, table
-from allocator.plan.waited import MEASURES, Waited
+from allocator.multistage.value_of_waiting import MEASURES, Waited
 
 
 def show_waited(found: Waited) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
 from allocator.plan.plan import Order, Plan
-from allocator.plan.stages import StagedPlan
 from allocator.plugins import Plugin, called, loaded, refused
 
 COLUMNS = (

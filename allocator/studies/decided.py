@@ -13,14 +13,13 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Infeasible, NotSolved, OutOfTime
-from allocator.mandate.reviewed import staged_of
-from allocator.mandate.staged import Staged
+from allocator.multistage.mandate import Staged, staged_of
+from allocator.multistage.reference_policies import with_hindsight
+from allocator.multistage.solve import policy_of
 from allocator.optimization.single_period import Start
 from allocator.optimization.solve import Limits, as_trade
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.targets import targets_of
-from allocator.program.decisions import policy_of
-from allocator.program.regret import with_hindsight
 from allocator.rules import Trade
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.studies.shocks import Shocked

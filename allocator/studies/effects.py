@@ -12,9 +12,9 @@ from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import Mandate, untraded
+from allocator.multistage.plan import StagedPlan
 from allocator.outlook.outlook import Outlook, outlook_of
 from allocator.plan.plan import Plan
-from allocator.plan.stages import StagedPlan
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
 from allocator.settings.stress import ShockSection, Sign

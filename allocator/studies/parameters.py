@@ -15,8 +15,8 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.multistage.plan import StagedPlan
 from allocator.plan.plan import Plan
-from allocator.plan.stages import StagedPlan
 from allocator.studies.draws import Method, drawn, rounded
 from allocator.studies.evaluated import Evaluated, Prices, ground_of
 from allocator.studies.importance import importance_of

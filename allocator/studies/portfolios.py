@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.plan.stages import StagedPlan
 from allocator.types import Vector
 
 HOLDINGS, PLAN = "holdings", "plan"

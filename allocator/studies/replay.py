@@ -18,8 +18,8 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
 from allocator.plan.plan import Plan
-from allocator.plan.stages import StagedPlan
 from allocator.studies.portfolios import Portfolio, portfolios_of
 from allocator.types import Matrix, Vector
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.plan.stages import StagedPlan
 from allocator.studies.evaluated import ground_of
 from allocator.studies.portfolios import Portfolio, portfolios_of
 from allocator.studies.reversals import Reversed, ReverseStress, Shift, Way

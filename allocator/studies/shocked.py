@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from allocator.multistage.plan import StagedPlan
 from allocator.plan.plan import Plan
-from allocator.plan.stages import StagedPlan
 from allocator.studies.effects import Effect, Refused, ShockEffect, effects, unshocked
 from allocator.studies.starter import library
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, Breach
+from allocator.multistage.plan import StagedPlan, rebalance_in_stages
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.stages import StagedPlan, rebalance_in_stages
 from allocator.studies.belief_map import MOST_STEPS, BeliefMap, belief_map
 from allocator.studies.belief_stress import BeliefStress, belief_stress
 from allocator.studies.modelled import ModelStress

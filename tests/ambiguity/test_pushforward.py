@@ -14,10 +14,10 @@ from allocator.__main__ import main
 from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
 from allocator.ambiguity.pushforward import Seen, seen_through
 from allocator.book.loading import load
-from allocator.mandate.reviewed import staged_of
+from allocator.multistage.mandate import staged_of
+from allocator.multistage.solve import policy_of
 from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import outlook_of
-from allocator.program.decisions import policy_of
 
 EXPERT = {
     "generalizable_jevons": 0.6, "generalizable_compression": 0.1,

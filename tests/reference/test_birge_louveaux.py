@@ -16,15 +16,15 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Known
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.staged import Staged
-from allocator.mandate.utility import PiecewiseLinear
+from allocator.multistage.mandate import Staged
+from allocator.multistage.objectives import PiecewiseLinear
+from allocator.multistage.policy import Policy
+from allocator.multistage.reference_policies import by_averages, foresight, rooted
+from allocator.multistage.solve import policy_of
 from allocator.optimization.single_period import Start
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import Tree
-from allocator.program.alternatives import by_averages, foresight, rooted
-from allocator.program.decisions import policy_of
-from allocator.program.policy import Policy
 from allocator.rules import LinearRule, Reading, Rows, Trade, some_rows
 from allocator.types import Matrix, Vector
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from allocator.book.book import Book
 from allocator.book.loading import load
+from allocator.multistage.plan import StagedPlan, rebalance_in_stages
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.stages import StagedPlan, rebalance_in_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 

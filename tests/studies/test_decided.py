@@ -17,10 +17,10 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.mandate.builder import mandate_of
+from allocator.multistage.plan import StagedPlan, rebalance_in_stages
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.stages import StagedPlan, rebalance_in_stages
 from allocator.rules import NoTrade
 from allocator.settings.stress import ShockSection
 from allocator.studies import decided

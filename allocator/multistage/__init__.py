@@ -1,0 +1,1 @@
+"""Plans with reviews: the tree of decisions, its objectives, program and policy."""

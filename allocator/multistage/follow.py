@@ -1,0 +1,242 @@
+"""Today's plan held against the policy that an earlier run announced: does it follow, and where not, what has changed.
+
+The announced policy is read from the `plan.json` of that run. What it announced for today is found by the evidence
+that has come since: silence, a claim, a verdict. Four things move a plan away from it: the belief, prices, holdings,
+and what was written in the book.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
+from allocator.outlook.calibration import signals_of
+from allocator.types import Vector
+
+FORMAT = "allocator.stages/1"
+Found = TypeVar("Found")
+FOLLOWS = 0.005
+"""Of the account: targets within this of the announced ones follow them."""
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Departure:
+    """How far today's targets are from the announced decision `node`, as a part of the account that would change hands.
+
+    `differences` are the names that differ most, today's weight less the announced one. `causes` say in words what is
+    no longer as announced; there are none where nothing else has changed.
+    """
+
+    node: str
+    between_reviews: bool
+    distance: float
+    differences: tuple[tuple[str, float], ...]
+    causes: tuple[str, ...]
+
+    @property
+    def follows(self) -> bool:
+        """Whether today's targets are the announced ones."""
+        return self.distance <= FOLLOWS
+
+
+def refuse_unannounced(book: Book, announced: Path) -> None:
+    """Refuse what a plan of the book could not be held against, before there is one: solving it would be for nothing.
+
+    Raises:
+        BadInput: the file is no such document, is of another account or universe, is later than the book, or one of
+            the two is not time-consistent.
+    """
+    _whole(announced, lambda document: _refuse_other(book, document, announced))
+
+
+def departure(plan: StagedPlan, announced: Path) -> Departure:
+    """Hold a plan against the `plan.json` of an earlier run.
+
+    Raises:
+        BadInput: as of `refuse_unannounced`.
+    """
+    refuse_unannounced(plan.book, announced)
+    return _whole(announced, lambda document: _departure(plan, document, announced))
+
+
+def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found:
+    document = _read(announced)
+    try:
+        return read(document)
+    except (KeyError, TypeError, IndexError) as error:  # BadInput is none of these
+        rule = f"is not whole: it lacks or misstates {error}"
+        cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
+        raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
+
+
+def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -> Departure:
+    node, between = _node_of(plan.book, document, announced)
+    names = [*plan.book.instruments]
+    then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])
+    here = plan.target.values / plan.target.value
+    apart = here - then
+    cash = float(-apart.sum())
+    order = np.argsort(-np.abs(apart), kind="stable")[:3]
+    return Departure(
+        node=str(node["node"]),
+        between_reviews=between,
+        distance=float(np.abs(apart).sum() + abs(cash)) / 2,
+        differences=tuple((names[i], float(apart[i])) for i in order if abs(apart[i]) > 1e-4),
+        causes=tuple(_causes(plan, document, node, then if between else _before(plan.book, node))),
+    )
+
+
+def fingerprints(book: Book) -> dict[str, str]:
+    """What was written in a book, by section and table: equal where nothing was changed. Left out are dates that pass,
+    and what is said on its own: holdings, prices paid and signals.
+    """
+    settings = book.settings.model_dump(
+        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True}
+    )
+    found = {name: _digest(section) for name, section in settings.items()}
+    tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
+        "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),
+        "scenario_returns.csv": book.scenario_returns,
+        "benchmark.csv": book.benchmark,
+        "covariance.csv": book.covariance,
+        "factors.csv": book.factors,
+        "prices.csv": book.price_history,
+    }
+    for name, table in tables.items():
+        if table is not None:
+            found[name] = _digest(json.loads(table.to_json(date_format="iso", double_precision=15)))
+    return found
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    def refused(rule: str, cure: str) -> BadInput:
+        return BadInput([Breach("--follow", None, None, str(path), rule, cure)])
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        rule = f"cannot be read: {error}"
+        raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise refused("is no plan in stages", "name the plan.json that `rebalance --out` wrote for a book with reviews")
+    return document
+
+
+def _refuse_other(book: Book, document: Mapping[str, Any], path: Path) -> None:
+    """Raise where the document is of another account or universe, is later than the book, or cannot be followed.
+
+    Raises:
+        BadInput: all that differs.
+    """
+    found: list[tuple[str, str, str]] = []
+    if (theirs := document["book"]["account"]) != book.account:
+        found.append((str(path), f"is of account {theirs}", f"name a plan of account {book.account}"))
+    if dt.date.fromisoformat(made := document["book"]["as_of"]) > book.settings.book.as_of:
+        found.append((str(path), f"is of {made}, later than as_of", "name an earlier plan"))
+    if others := sorted(set(document["policy"][0]["after"]) ^ set(book.instruments)):
+        found.append((", ".join(others), "is about other instruments", "plan anew without --follow"))
+    if _at_leaves(book) or not document["objective"]["time_consistent"]:
+        rule = "has nothing to follow: regret at the leaves is not time-consistent, and a review decides otherwise"
+        found.append((str(path), rule, "leave it out, or choose log, crra, return or mean_cvar"))
+    if found:
+        raise BadInput([Breach("--follow", None, None, value, rule, cure) for value, rule, cure in found])
+
+
+def _at_leaves(book: Book) -> bool:
+    """Whether regret would be at the leaves, as reviews are left."""
+    ahead = [day for day in book.settings.horizon.reviews if day > book.settings.book.as_of]
+    return book.settings.mandate.objective == "regret" and bool(ahead)
+
+
+def _node_of(book: Book, document: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], bool]:
+    """The last decision that was announced for a day not after today and for what has been seen since."""
+    as_of, nodes = book.settings.book.as_of, document["policy"]
+    made = dt.date.fromisoformat(document["book"]["as_of"])
+    news = [signal for signal in signals_of(book) if signal.date > made and signal.kind != "usage"]
+    at = 0
+    while True:
+        ahead = [i for i, node in enumerate(nodes) if node["parent"] == at]
+        due = [i for i in ahead if dt.date.fromisoformat(nodes[i]["date"]) <= as_of]
+        if not due:
+            day = dt.date.fromisoformat(nodes[at]["date"])
+            return nodes[at], day < as_of
+        day = dt.date.fromisoformat(nodes[due[0]]["date"])
+        since = dt.date.fromisoformat(nodes[at]["date"])
+        seen = {signal.kind for signal in news if since < signal.date <= day}
+        wanted = _kind_seen(seen)
+        found = [i for i in due if nodes[i]["kind"] == wanted]
+        if not found:
+            rule = f"announced nothing for what was seen between {since} and {day} ({wanted})"
+            raise BadInput([Breach("--follow", None, None, str(path), rule, "plan anew without --follow")])
+        at = found[0]
+
+
+def _kind_seen(seen: set[str]) -> str:
+    if {"verification", "refutation"} <= seen:
+        return "mixed"
+    if "verification" in seen:
+        return "verified"
+    if "refutation" in seen:
+        return "refuted"
+    return "claimed" if "claim" in seen else "silent"
+
+
+def _drifted(book: Book, document: Mapping[str, Any], node: Mapping[str, Any]) -> Vector:
+    """(N,) the announced holdings at today's prices: between reviews the policy holds."""
+    names = list(book.instruments)
+    priced = {row["instrument"]: row["price"] for row in document["positions"]}
+    at_node = np.array([priced[name] * node["prices"][name] for name in names])
+    after = np.array([node["after"][name] for name in names])
+    values = after * book.prices / at_node
+    cash = 1 - float(after.sum())
+    result: Vector = values / (values.sum() + cash)
+    return result
+
+
+def _before(book: Book, node: Mapping[str, Any]) -> Vector:
+    return np.array([node["before"][name] for name in book.instruments])
+
+
+def _causes(plan: StagedPlan, document: Mapping[str, Any], node: Mapping[str, Any], before: Vector) -> list[str]:
+    """What is no longer as announced; `before` (N,) is what was to be held before today's trades."""
+    book, found = plan.book, []
+    beliefs = np.array([node["beliefs"].get(name, 0.0) for name in plan.outlook.scenarios])
+    shift = float(np.abs(beliefs - plan.outlook.probabilities).sum()) / 2
+    if shift > _SAME:
+        found.append(f"the belief: {shift:.1%} of probability lies elsewhere than announced")
+    priced = {row["instrument"]: row["price"] for row in document["positions"]}
+    moved = np.array(
+        [book.prices[i] / (priced[name] * node["prices"][name]) - 1 for i, name in enumerate(book.instruments)]
+    )
+    worst = int(np.argmax(np.abs(moved)))
+    if abs(moved[worst]) > _SAME:
+        count = int((np.abs(moved) > _SAME).sum())
+        most = f"{book.instruments[worst]} by {moved[worst]:+.1%}"
+        found.append(f"prices: {count} differ from the announced ones, most {most}")
+    held = float(np.abs(book.weights - before).sum() + abs(float((book.weights - before).sum()))) / 2
+    if held > _SAME:
+        found.append(f"holdings: {held:.1%} of the account is held otherwise than announced")
+    here, there = fingerprints(book), document["fingerprints"]
+    changed = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
+    if changed:
+        told = ", ".join(name if name.endswith(".csv") else f"[{name}]" for name in changed)
+        found.append(f"the book: {told} changed")
+    if (day := node["date"]) != book.settings.book.as_of.isoformat():
+        found.append(f"the date: it was announced for {day}")
+    return found

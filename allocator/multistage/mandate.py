@@ -1,0 +1,233 @@
+"""From a book to its mandate in stages: the same wishes at every review, on that day's evidence, prices and locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from allocator.ambiguity.pushforward import Seen, of_scenarios, seen_through, speaks_of_scenarios
+from allocator.ambiguity.radius import News, set_after, set_of
+from allocator.ambiguity.sets import Ambiguity, Known
+from allocator.book.book import Book
+from allocator.mandate.builder import mandate_of
+from allocator.mandate.mandate import Mandate
+from allocator.multistage.objectives import (
+    ExAnteRegret,
+    Linear,
+    Log,
+    MeanCVaR,
+    MixtureVariance,
+    OneDecision,
+    PiecewiseLinear,
+    PowerUtility,
+    Regret,
+    Utility,
+    simulated,
+)
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.scenario_tree import Reviews, Tree, reviews_of
+from allocator.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
+from allocator.types import Vector
+
+# A mandate over a tree: the same rules at every decision node, each with the node's own outlook and ambiguity set.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class Branching:
+    """A worst case: of node `node` over what stands at `at` (M,) among nodes and then leaves, believed at `p` (M,)."""
+
+    node: int
+    at: NDArray[np.int64]
+    p: Vector
+    ambiguity: Ambiguity | Seen
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """What is compiled and solved; one entry a decision node (D,) of `mandates`, `outlooks` and `ambiguities`.
+
+    A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
+    outlook is from the node to the horizon. `ambiguities` are sets over the node's children, decision nodes first.
+    `risk_charge` κ adds κ·√(part of the years to the horizon that the step takes)·‖L'h‖ to a node's loss, for a linear
+    utility only: under any other it would change with the account's size. Of the `OneDecision` objectives only
+    `MeanCVaR`, nested, and `Regret`, at the leaves, are for a tree of more than one decision node.
+    """
+
+    tree: Tree
+    mandates: tuple[Mandate, ...]
+    outlooks: tuple[Outlook, ...]
+    ambiguities: tuple[Ambiguity | Seen, ...]
+    utility: Utility | OneDecision
+    risk_charge: float = 0.0
+
+    @property
+    def at_leaves(self) -> bool:
+        """Whether there is one worst case, over all leaves at once: not time-consistent."""
+        return isinstance(self.utility, Regret) and self.tree.nodes > 1
+
+    def branchings(self) -> Iterator[Branching]:
+        """Where there is a worst case: at every node over its children, or at the root over all leaves."""
+        tree = self.tree
+        if self.at_leaves:
+            yield Branching(0, tree.nodes + np.arange(tree.leaves), tree.reach()[1], self._over_leaves())
+            return
+        for node, ambiguity in enumerate(self.ambiguities):
+            below, ends = tree.children(node)
+            at = np.concatenate([below, tree.nodes + ends])
+            yield Branching(node, at, tree.child_probabilities(node), ambiguity)
+
+    def _over_leaves(self) -> Ambiguity | Seen:
+        """The root's set over paths and scenarios; one that speaks of scenarios is seen through all news at once."""
+        own, tree = of_scenarios(self.ambiguities[0]), self.tree
+        if not speaks_of_scenarios(own):
+            return own
+        kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
+        return seen_through(own, tree.beliefs[0], tree.reach()[1], kinds)
+
+    def charge(self, node: int) -> float:
+        """κ·√(years until the next date / years to the horizon), for a risk that is stated to the horizon."""
+        children = self.tree.children(node)[0]
+        years = self.outlooks[node].years
+        ahead = years - self.outlooks[children[0]].years if len(children) else years
+        return self.risk_charge * float(np.sqrt(ahead / years))
+
+    def below(self, node: int, wealth_before: float) -> Staged:
+        """The question that is left at `node`, where the account before trading is worth so much of today's."""
+        tree, at = self.tree.below(node)
+        goals = self.utility
+        if isinstance(goals, PiecewiseLinear):  # stated in today's account, which every other utility forgets
+            goals = replace(goals, slopes=goals.slopes * wealth_before)
+        leaves = np.flatnonzero(np.isin(self.tree.leaf_parents, at))
+        if isinstance(goals, MeanCVaR):
+            goals = goals.of(leaves)
+        if isinstance(goals, Regret) and len(goals.best):  # what hindsight makes of today's account, in the node's
+            goals = Regret(((goals.best + 1) / wealth_before - 1)[leaves])
+        return replace(
+            self,
+            tree=tree,
+            mandates=tuple(in_account(self.mandates[i], wealth_before) for i in at),
+            outlooks=tuple(self.outlooks[i] for i in at),
+            ambiguities=tuple(self.ambiguities[i] for i in at),
+            utility=goals,
+        )
+
+
+def trusting(staged: Staged) -> Staged:
+    """The same question for somebody who takes every belief as it is."""
+    return replace(staged, ambiguities=(Known(),) * staged.tree.nodes)
+
+
+def in_account(mandate: Mandate, wealth_before: float) -> Mandate:
+    """A mandate whose money is in units of an account `wealth_before` times as large."""
+
+    def scaled(rule: LinearRule) -> LinearRule:
+        if isinstance(rule, Participation):
+            return replace(rule, volumes=tuple(volume / wealth_before for volume in rule.volumes))
+        return rule
+
+    impact = None if mandate.impact is None else mandate.impact * np.sqrt(wealth_before)
+    return replace(mandate, linear_rules=tuple(map(scaled, mandate.linear_rules)), impact=impact)
+
+
+def staged_of(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> Staged:
+    """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews; today's set
+    of probabilities is the book's own where none is given.
+    """
+    today = today or set_of(book, outlook)
+    reviews, stated = reviews_of(book, outlook), mandate_of(book, outlook, today)
+    sets = [today, *(_set_at(book, today, reviews, node) for node in range(1, reviews.tree.nodes))]
+    growth, _ = reviews.tree.since_now()
+    return Staged(
+        tree=reviews.tree,
+        mandates=tuple(
+            _at(book, stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)
+        ),
+        outlooks=reviews.outlooks,
+        ambiguities=tuple(_over_news(over, reviews, node) for node, over in enumerate(sets)),
+        utility=utility_of(book, outlook, reviews),
+        risk_charge=book.settings.mandate.step_risk,
+    )
+
+
+def utility_of(book: Book, outlook: Outlook, reviews: Reviews) -> Utility | OneDecision:
+    """What the final wealth is worth; what regret is measured against is still to be solved for."""
+    wanted = book.settings.mandate
+    if wanted.objective == "log":
+        return Log()
+    if wanted.objective == "crra":
+        return PowerUtility(float(wanted.relative_risk_aversion or 0.0))
+    if wanted.objective == "mixture_variance":
+        return MixtureVariance(wanted.risk_aversion, outlook.risk)
+    if wanted.objective == "mean_cvar":
+        tree = reviews.tree
+        # from the last decision on: what happens within a scenario before it is not in the tree
+        drawn = np.concatenate(
+            [
+                simulated(reviews.outlooks[node], wanted.draws, tree.leaf_scenarios[tree.leaf_parents == node])
+                for node in dict.fromkeys(tree.leaf_parents.tolist())
+            ]
+        )
+        return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
+    if wanted.objective == "regret":
+        return Regret()
+    return ExAnteRegret() if wanted.objective == "regret_ex_ante" else Linear()
+
+
+def _set_at(book: Book, today: Ambiguity, reviews: Reviews, node: int) -> Ambiguity:
+    """Today's set of scenario probabilities as it is at a later node, at the radius that the evidence there leaves.
+
+    Raises:
+        BadMandate: the belief at the node is outside the limits of a polytope.
+    """
+    state = reviews.states[node]
+    news = News(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
+    return set_after(book, today, reviews.outlooks[node].probabilities, news)
+
+
+def _over_news(over: Ambiguity, reviews: Reviews, node: int) -> Ambiguity | Seen:
+    """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
+    that one seen through the news.
+    """
+    tree = reviews.tree
+    children, leaves = tree.children(node)
+    if len(leaves) or not speaks_of_scenarios(over):
+        return over  # the leaves of a node are the scenarios themselves
+    return seen_through(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
+
+
+def _at(book: Book, stated: Mandate, reviews: Reviews, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
+    """The mandate at one node: locks that have ended are gone, volumes in money have grown with prices."""
+    if node == 0:
+        return stated
+    locked_until = _locks(book)
+    day = pd.Timestamp(reviews.states[node].day)
+
+    def linear(rule: LinearRule) -> LinearRule | None:
+        if isinstance(rule, NoTrade) and rule.why == NoTrade.why:
+            still = [i for i, name in enumerate(rule.names) if locked_until[name] > day]
+            names, at = tuple(rule.names[i] for i in still), tuple(rule.at[i] for i in still)
+            return replace(rule, names=names, at=at) if still else None
+        if isinstance(rule, Participation):
+            return replace(rule, volumes=tuple(np.array(rule.volumes) * growth[list(rule.at)]))
+        return rule
+
+    def convex(rule: ConvexRule) -> ConvexRule:
+        return replace(rule, ambiguity=ambiguity) if isinstance(rule, WorstCaseFloor) else rule
+
+    rules = [linear(rule) for rule in stated.linear_rules]
+    return replace(
+        stated,
+        linear_rules=tuple(rule for rule in rules if rule is not None),
+        convex_rules=tuple(map(convex, stated.convex_rules)),
+        impact=None if stated.impact is None else stated.impact / np.sqrt(growth),
+    )
+
+
+def _locks(book: Book) -> dict[str, pd.Timestamp]:
+    """Until when each name cannot be traded."""
+    return {} if "tradable_from" not in book.exposures else dict(book.exposures["tradable_from"].dropna())

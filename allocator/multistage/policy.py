@@ -1,0 +1,242 @@
+"""What is decided at every node of a tree: trades followed forward by arithmetic, valued backward by formulas.
+
+Nothing here solves. Holdings, cash and wealth follow from the trades node by node, every rule is measured at every node
+by its own formula, and the objective is recomputed by backward recursion with the inner maximisers of the sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from allocator.ambiguity.pushforward import Seen, of_scenarios
+from allocator.ambiguity.sets import Ambiguity
+from allocator.errors import NotSolved
+from allocator.multistage.mandate import Staged, in_account
+from allocator.multistage.objectives import Ahead, ExAnteRegret, MeanCVaR, MixtureVariance, Regret, leaf_losses
+from allocator.optimization.single_period import Start
+from allocator.optimization.verification import CanonicalCheck
+from allocator.rules import Reading, Trade
+from allocator.types import Matrix, Vector
+
+_DUST = 1e-9
+"""A trade or a holding below this part of today's account is the solver's noise."""
+_BROKEN = 1e-6
+"""How far a fractional policy may miss a rule, as a part of the account: what a solver's last digits may do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Valued:
+    """A policy's losses by backward recursion: at nodes (D,) and leaves (L,), and the adversary's choice at each node.
+
+    `adversaries[n]` are the worst probabilities of node n's children, its decision nodes first; `counted[n]` how much
+    their losses count in its own: the same, but that a tail counts more.
+    """
+
+    losses: Vector
+    leaf_losses: Vector
+    adversaries: tuple[Vector, ...]
+    counted: tuple[Vector, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """What to hold at every node, in units of today's account: (D, N) `before` trades, `bought`, `sold`, `holdings`
+    after; (D,) `cash` after, `wealth_before` and `wealth` after trades. `valued` is its worth under the sets that it
+    guards against; `claimed` what the solver said of it, NaN where none was asked for the whole of it.
+    """
+
+    staged: Staged
+    start: Start
+    before: Matrix
+    bought: Matrix
+    sold: Matrix
+    holdings: Matrix
+    cash: Vector
+    wealth_before: Vector
+    wealth: Vector
+    valued: Valued
+    solver: str
+    attempts: tuple[str, ...]
+    canonical: CanonicalCheck
+    claimed: float
+
+    @property
+    def objective(self) -> float:
+        """The minimised worst-case loss of the policy at the root, recomputed from the formulas."""
+        return float(self.valued.losses[0])
+
+    @property
+    def equivalent(self) -> float:
+        """The sure return to the horizon that is as good."""
+        return self.staged.utility.equivalent(self.objective)
+
+    @property
+    def apart(self) -> float:
+        """How far the formulas are above what the solver says, relative to max(1, |objective|); never below 0."""
+        return max(self.objective - self.claimed, 0.0) / max(1.0, abs(self.objective))
+
+    @property
+    def gap(self) -> float:
+        """Between the policy and the bound that the solver's multipliers prove, relative to max(1, |objective|): but
+        for the price that breaks ties, 1e-8 for all that is traded.
+        """
+        return self.canonical.gap + self.apart
+
+    def trade(self, node: int) -> Trade:
+        """One node's trades, its account before them being 1."""
+        unit = float(self.wealth_before[node])
+        bought, sold = self.bought[node] / unit, self.sold[node] / unit
+        costs = 1 - float(self.wealth[node]) / unit
+        return Trade(self.holdings[node] / unit, float(self.cash[node]) / unit, bought, sold, costs, 1.0)
+
+    def readings(self, node: int) -> list[Reading]:
+        """Every rule measured at one node."""
+        mandate = in_account(self.staged.mandates[node], float(self.wealth_before[node]))
+        return mandate.readings(self.trade(node), self.staged.outlooks[node])
+
+    def start_of(self, node: int) -> Start:
+        """Where one stands on coming to a node, its account before trading being 1."""
+        unit = float(self.wealth_before[node])
+        holdings = np.maximum(self.before[node] / unit, 0.0)
+        return Start(holdings, max(1 - float(holdings.sum()), 0.0))
+
+    def under(self, ambiguities: Sequence[Ambiguity | Seen]) -> Valued:
+        """The same policy valued under other sets: no solve."""
+        return valued(self.staged, tuple(ambiguities), self.holdings, self.cash)
+
+
+def follow(
+    staged: Staged,
+    start: Start,
+    moves: Matrix,
+    solver: str = "",
+    attempts: tuple[str, ...] = (),
+    canonical: CanonicalCheck | None = None,
+    claimed: float = np.nan,
+) -> Policy:
+    """The policy that trades `moves` (D, N) at the nodes, positive to buy: holdings, cash and value by arithmetic."""
+    tree = staged.tree
+    before, cash_before = np.zeros_like(tree.growth), np.zeros(tree.nodes)
+    holdings, cash = np.zeros_like(tree.growth), np.zeros(tree.nodes)
+    bought, sold, wealth_before = np.zeros_like(tree.growth), np.zeros_like(tree.growth), np.zeros(tree.nodes)
+    for node in range(tree.nodes):
+        parent = tree.parents[node]
+        before[node] = start.holdings if node == 0 else tree.growth[node] * holdings[parent]
+        cash_before[node] = start.cash if node == 0 else tree.cash_growth[node] * cash[parent]
+        wealth_before[node] = before[node].sum() + cash_before[node]
+        move = np.where(np.abs(moves[node]) < _DUST, 0.0, moves[node])
+        move = np.where(before[node] + move < _DUST, -before[node], move)
+        bought[node], sold[node] = np.maximum(move, 0.0), np.maximum(-move, 0.0)
+        costs = float(staged.mandates[node].costs(bought[node], sold[node]).sum())
+        left = cash_before[node] + sold[node].sum() - bought[node].sum() - costs
+        holdings[node], cash[node] = before[node] + move, 0.0 if -_DUST < left < 0 else left
+    return Policy(
+        staged=staged,
+        start=start,
+        before=before,
+        bought=bought,
+        sold=sold,
+        holdings=holdings,
+        cash=cash,
+        wealth_before=wealth_before,
+        wealth=holdings.sum(axis=1) + cash,
+        valued=valued(staged, staged.ambiguities, holdings, cash),
+        solver=solver,
+        attempts=attempts,
+        canonical=canonical or CanonicalCheck(np.nan, np.nan, np.nan),
+        claimed=claimed,
+    )
+
+
+def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: Matrix, cash: Vector) -> Valued:
+    """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
+    tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
+    held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
+    ends, cash_ends = tree.leaf_growth * held, tree.leaf_cash_growth * in_cash
+    wealth = ends.sum(axis=1) + cash_ends
+    if isinstance(utility, Regret) and staged.at_leaves:
+        return _over_leaves(staged, utility.best + 1 - wealth)
+    if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
+        p = tree.child_probabilities(0)
+        at_once = utility.worst(holdings[0], float(cash[0]), wealth, of_scenarios(ambiguities[0]), p)
+        return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))
+    if isinstance(utility, MeanCVaR):
+        return nested_tails(staged, utility, 1 - wealth, utility.drawn(held, in_cash))
+    charges = np.zeros(tree.nodes)
+    if staged.risk_charge > 0:
+        risks = [outlook.risk.variance(own) for outlook, own in zip(staged.outlooks, holdings, strict=True)]
+        charges = np.array([staged.charge(node) * np.sqrt(risk) for node, risk in enumerate(risks)])
+    return _nested(staged, leaf_losses(utility, ends, cash_ends), charges)
+
+
+def _nested(staged: Staged, at_leaves: Vector, charges: Vector) -> Valued:
+    """Node by node the worst mean of what is ahead."""
+    tree = staged.tree
+    losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
+    for one in reversed([*staged.branchings()]):
+        ahead = losses[one.at]
+        q = one.ambiguity.adversary(ahead, one.p) if np.isfinite(ahead).all() else one.p
+        losses[one.node] = float(q[q > 0] @ ahead[q > 0]) + charges[one.node]
+        adversaries[one.node] = q
+    return Valued(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
+
+
+def nested_tails(staged: Staged, objective: MeanCVaR, plain: Vector, drawn: Matrix) -> Valued:
+    """Node by node the worst mean and CVaR of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
+    tree = staged.tree
+    losses, at_leaves = np.zeros(tree.nodes), np.zeros(tree.leaves)
+    adversaries, counted = [np.zeros(0)] * tree.nodes, [np.zeros(0)] * tree.nodes
+    for one in reversed([*staged.branchings()]):
+        below, ends = one.at[one.at < tree.nodes], one.at[one.at >= tree.nodes] - tree.nodes
+        certain = np.repeat(losses[below][:, None], drawn.shape[1] if len(ends) else 1, axis=1)
+        on_draws = np.vstack([certain, drawn[ends]]) if len(ends) else certain
+        ahead = Ahead(np.concatenate([losses[below], plain[ends]]), on_draws)
+        found = objective.worst(ahead, one.ambiguity, one.p)
+        losses[one.node], at_leaves[ends] = found.loss, found.leaf_losses[len(below) :]
+        adversaries[one.node] = found.adversary
+        counted[one.node] = objective.counted(ahead, found.adversary)
+    return Valued(losses, at_leaves, tuple(adversaries), tuple(counted))
+
+
+def _over_leaves(staged: Staged, at_leaves: Vector) -> Valued:
+    """One worst case over all leaves; a later node's loss, and what comes after it, are conditional on coming there."""
+    tree, (one,) = staged.tree, staged.branchings()
+    reached = np.concatenate([np.zeros(tree.nodes), one.ambiguity.adversary(at_leaves, one.p)])
+    losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
+    for node in reversed(range(tree.nodes)):
+        below, ends = tree.children(node)
+        at, p = np.concatenate([below, tree.nodes + ends]), tree.child_probabilities(node)
+        reached[node] = reached[at].sum()
+        adversaries[node] = reached[at] / reached[node] if reached[node] > 0 else p
+        losses[node] = float(adversaries[node] @ losses[at])
+    return Valued(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
+
+
+def refuse_broken(policy: Policy, nodes: Sequence[int]) -> None:
+    """Raise where the policy breaks a rule at one of `nodes`, by the rule's own formula.
+
+    Raises:
+        NotSolved: names the worst rule and its node.
+    """
+    worst: tuple[float, str, str] = (_BROKEN, "", "")
+    for node in nodes:
+        short = [Reading("cash at least 0%", float(policy.cash[node]), 0.0, at_most=False)]
+        for reading in short + policy.readings(node):
+            if reading.missed > worst[0]:
+                worst = (reading.missed, reading.label, policy.staged.tree.names[node])
+    if worst[1]:
+        raise NotSolved(f"'{worst[1]}' is missed by {worst[0]:.1e} at '{worst[2]}'")
+
+
+def worst_reach(policy: Policy) -> tuple[Vector, Vector]:
+    """(D,) and (L,) how much nodes and leaves count at the root: the adversary's probabilities, but for tails."""
+    tree = policy.staged.tree
+    nodes, leaves = np.ones(tree.nodes), np.zeros(tree.leaves)
+    for node in range(tree.nodes):
+        below, ends = tree.children(node)
+        q = policy.valued.counted[node]
+        nodes[below], leaves[ends] = nodes[node] * q[: len(below)], nodes[node] * q[len(below) :]
+    return nodes, leaves

@@ -1,0 +1,330 @@
+"""What it is worth to decide again, to know more, and to be careful: policies of one tree against each other.
+
+Every number is a difference of certainty equivalents (sure returns to the horizon) in bps of today's account; under
+goals, which have no certainty equivalent, in ten-thousandths of what they count. Whose probabilities each is under:
+
+- waiting (recourse, idling): those of the sets that the tree guards against, worst case by worst case;
+- knowing and averaging (EVPI, VSS): the beliefs as they are, of which alone foresight and averages mean anything;
+- caution (its price, its insurance): the first under the beliefs as they are, the second under the sets.
+
+EVPI: Madansky (1960); EEV and VSS: Birge & Louveaux (2011), ch. 4. The literature means two things by VSS in more than
+two stages, and both are here under their own names. A policy that cannot be had is None, and `missing` says why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from allocator.ambiguity.sets import Known
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach, Infeasible, NotSolved
+from allocator.multistage.mandate import Staged, staged_of, trusting
+from allocator.multistage.policy import Policy, follow
+from allocator.multistage.reference_policies import by_averages, foresight, idle, kept, rooted
+from allocator.multistage.solve import policy_of
+from allocator.optimization.single_period import Start
+from allocator.optimization.solve import Limits
+from allocator.outlook.calibration import question_of
+from allocator.outlook.outlook import outlook_of
+from allocator.outlook.posterior import generalizable, past_of
+from allocator.outlook.question import Question
+from allocator.outlook.scenario_tree import State, reviews_of
+from allocator.rules.builder import bucket_shares
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Certainty equivalents of policies, as fractions of today's account, and by method what they differ by in bps.
+
+    Under the sets: `flexible` decides again at every review; `static` trades today and never again; `idle` holds
+    today's holdings until the first news and is flexible from there; `nominal_if_wrong` is the best policy for the
+    beliefs. Under the beliefs: `nominal` that policy again; `cautious_if_right` the flexible one; `foresight` knows its
+    path and its scenario; `averages_once` holds after today what is best if every name brought its mean, and decides
+    well later; `averages_kept` holds it to the horizon.
+    """
+
+    flexible: float
+    static: float | None
+    idle: float | None
+    nominal: float
+    cautious_if_right: float
+    nominal_if_wrong: float
+    foresight: float | None
+    averages_once: float | None
+    averages_kept: float | None
+    missing: Mapping[str, str]
+    """Why a policy is None."""
+
+    @property
+    def recourse(self) -> float | None:
+        """CE(flexible) − CE(static): what the right to trade at the reviews is worth."""
+        return _bps(self.flexible, self.static)
+
+    @property
+    def idling(self) -> float | None:
+        """CE(flexible) − CE(idle): what it costs to stand still until there is news."""
+        return _bps(self.flexible, self.idle)
+
+    @property
+    def perfect_information(self) -> float | None:
+        """EVPI = CE(foresight) − CE(nominal): most that anybody should pay to know (Madansky 1960)."""
+        return _bps(self.foresight, self.nominal)
+
+    @property
+    def vss_root(self) -> float | None:
+        """CE(nominal) − CE(averages once): VSS of the first decision, the later ones being the best."""
+        return _bps(self.nominal, self.averages_once)
+
+    @property
+    def vss_all(self) -> float | None:
+        """CE(nominal) − CE(averages kept): VSS of every decision, the mean-value plan being followed to the end."""
+        return _bps(self.nominal, self.averages_kept)
+
+    @property
+    def price_of_robustness(self) -> float | None:
+        """CE_p(nominal) − CE_p(flexible): what caution costs if the beliefs are right."""
+        return _bps(self.nominal, self.cautious_if_right)
+
+    @property
+    def insurance(self) -> float | None:
+        """CE_wc(flexible) − CE_wc(nominal): what caution saves if they are as wrong as the sets allow."""
+        return _bps(self.flexible, self.nominal_if_wrong)
+
+
+def waiting(
+    staged: Staged,
+    start: Start,
+    limits: Limits | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Waiting:
+    """The policies, each solved and checked, from `start`; one solve a leaf for foresight.
+
+    Raises:
+        Infeasible: the rules cannot hold together at every node: there is no flexible policy to compare with.
+        NotSolved: it, or the one for the beliefs, has no verified solution.
+    """
+    say, missing = progress or (lambda _: None), dict[str, str]()
+    say("the policy that decides at every review")
+    flexible = policy_of(staged, start, limits)
+    beliefs = trusting(staged)
+    plain = all(isinstance(ambiguity, Known) for ambiguity in staged.ambiguities)
+    nominal = flexible if plain else policy_of(beliefs, start, limits)
+
+    def tried(name: str, made: Callable[[], _Found]) -> _Found | None:
+        say(f"the policy '{name.replace('_', ' ')}'")
+        try:
+            return made()
+        except (Infeasible, NotSolved) as error:
+            missing[name] = str(error)
+            return None
+
+    utility, sets, known = staged.utility, staged.ambiguities, beliefs.ambiguities
+    moves, once, to_the_end = tried("averages", lambda: by_averages(beliefs, start, limits)), None, None
+    if moves is not None:
+        once = tried("averages_once", lambda: rooted(beliefs, start, moves, limits).equivalent)
+        to_the_end = tried("averages_kept", lambda: kept(beliefs, start, moves).equivalent)
+    return Waiting(
+        flexible=flexible.equivalent,
+        static=tried("static", lambda: policy_of(staged, start, limits, trading=False).equivalent),
+        idle=tried("idle", lambda: idle(staged, start, limits).equivalent),
+        nominal=nominal.equivalent,
+        cautious_if_right=utility.equivalent(float(flexible.under(known).losses[0])),
+        nominal_if_wrong=utility.equivalent(float(nominal.under(sets).losses[0])),
+        foresight=tried("foresight", lambda: utility.equivalent(foresight(beliefs, start, limits))),
+        averages_once=once,
+        averages_kept=to_the_end,
+        missing=missing,
+    )
+
+
+def _bps(better: float | None, worse: float | None) -> float | None:
+    return None if better is None or worse is None else (better - worse) * 1e4
+
+
+# What waiting is worth in a book, and how that hangs on one number: the announcement share.
+#
+MEASURES = {
+    "recourse": "deciding again at reviews",
+    "idling": "standing still until news costs",
+    "perfect_information": "knowing all in advance (EVPI)",
+    "vss_root": "now, over averages (VSS, root)",
+    "vss_all": "throughout, over averages (VSS, all)",
+    "price_of_robustness": "caution costs if belief is right",
+    "insurance": "caution saves in the worst case",
+}
+"""Properties of `Waiting` in bps, and what each is in words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Waited:
+    """What waiting is worth at each of `shares`, of which `stated` is the book's."""
+
+    book: Book
+    stated: float
+    shares: tuple[float, ...]
+    worth: tuple[Waiting, ...]
+
+    def at_stated(self) -> Waiting:
+        """What it is worth by the book."""
+        return self.worth[self.shares.index(self.stated)]
+
+    def document(self) -> dict[str, Any]:
+        """The figures as plain data; its JSON Schema is `schemas/waiting.schema.json`."""
+        settings = self.book.settings.book
+        return {
+            "format": "allocator.waiting/1",
+            "book": {
+                "name": settings.name,
+                "account": self.book.account,
+                "as_of": settings.as_of.isoformat(),
+                "currency": settings.currency,
+                "value": round(self.book.value, 2),
+                "announcement_share": self.stated,
+            },
+            "waiting": [
+                {"announcement_share": share, "missing": dict(found.missing)}
+                | {f"{name}_bps": _rounded(getattr(found, name)) for name in MEASURES}
+                for share, found in zip(self.shares, self.worth, strict=True)
+            ],
+        }
+
+
+def waited(
+    book_at: Callable[[float | None], Book], shares: Sequence[float], progress: Callable[[str], None] | None = None
+) -> Waited:
+    """What waiting is worth; `book_at` gives the book at an announcement share, or at its own for None.
+
+    Raises:
+        BadInput: the book has no reviews, so that there is nothing to wait for, or is about regret.
+        Infeasible: the rules cannot hold together at every review.
+        NotSolved: the policy has no verified solution.
+    """
+    book = book_at(None)
+    stated = book.settings.horizon.announcement_share
+    if not book.settings.horizon.reviews or stated is None:
+        rule, cure = "states no review, so there is nothing to wait for", "add dates to horizon.reviews"
+        raise BadInput([Breach("book.toml", None, "horizon.reviews", None, rule, cure)])
+    if book.settings.mandate.objective == "regret":
+        rule = "is not time-consistent at the leaves, and what waiting is worth is summed up review by review"
+        raise BadInput(
+            [Breach("book.toml", None, "mandate.objective", "regret", rule, "choose log, crra or mean_cvar")]
+        )
+    say = progress or (lambda _: None)
+    every = tuple(sorted({*shares, stated}))
+    found = []
+    for share in every:
+        one = book if share == stated else book_at(share)
+        outlook = outlook_of(one)
+        limits = Limits(one.settings.solver.tolerance, one.settings.solver.time_limit_seconds)
+        start = Start(one.weights, one.cash / one.value)
+
+        def told(text: str, share: float = share) -> None:
+            say(f"announcement share {share:g}: {text}")
+
+        found.append(waiting(staged_of(one, outlook), start, limits, told))
+    return Waited(book, stated, every, tuple(found))
+
+
+def _rounded(bps: float | None) -> float | None:
+    return None if bps is None else round(bps, 2)
+
+
+# How the plan lets go of its caution: at each node, what is believed, how far we guard and what that costs.
+#
+HEADLINE = ("efficiency", "capital_intensity")
+"""The buckets that the question divides."""
+_SHOWN = 0.0005
+"""Of the account: smaller trades are no news."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A trade at a node as a part of the account there, positive to buy."""
+
+    instrument: str
+    part: float
+
+
+@dataclass(frozen=True)
+class Release:
+    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
+
+    `caution_bps` is the price of caution from there on: how much more sure return the policy that trusts the belief
+    would have under it, in bps of the account at the node; None where that policy was not found. `shares` by bucket are
+    of the account after trades. `moves` are the trades there, largest first. `radius` is None where the one worst
+    case is today's.
+    """
+
+    name: str
+    kind: str
+    date: dt.date
+    probability: float
+    generalizable: float | None
+    settled: bool
+    radius: float | None
+    caution_bps: float | None
+    shares: dict[str, float]
+    cash: float
+    moves: tuple[Move, ...]
+
+
+def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[Release, ...]:
+    """Every decision node of a policy, in the order of the tree."""
+    staged = policy.staged
+    tree, question = staged.tree, question_of(book)
+    reached, _ = tree.reach()
+    states, found = reviews_of(book, staged.outlooks[0]).states, []
+    for node in range(tree.nodes):
+        moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
+        order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
+        shares = {
+            name: float(bucket_shares(book, name) @ policy.holdings[node] / policy.wealth[node]) for name in HEADLINE
+        }
+        price = price_of_caution(policy, node, limits)
+        p = None if question is None else float(generalizable(question, tree.beliefs[node][None, :])[0])
+        found.append(
+            Release(
+                name=tree.names[node],
+                kind=tree.kinds[node],
+                date=tree.dates[node],
+                probability=float(reached[node]),
+                generalizable=p,
+                settled=question is not None and _settled(question, states[node]),
+                radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
+                caution_bps=None if price is None else price * 1e4,
+                shares=shares,
+                cash=float(policy.cash[node] / policy.wealth[node]),
+                moves=tuple(Move(book.instruments[i], float(moved[i])) for i in order),
+            )
+        )
+    return tuple(found)
+
+
+def _settled(question: Question, state: State) -> bool:
+    """As everywhere: in at the threshold, out below the release, along the way that led here."""
+    return past_of(question, state.signals, state.told).settled is not None
+
+
+def price_of_caution(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
+    """What guarding costs from `node` on if the belief is right: sure return under it, of the policy that trusts it,
+    less that of ours (price of robustness, science §3.8). As a part of the account at the node; None where that policy
+    was not found: a verified plan is not lost for want of a figure beside it.
+    """
+    unit = float(policy.wealth_before[node])
+    below = policy.staged.below(node, unit)
+    if all(isinstance(ambiguity, Known) for ambiguity in below.ambiguities):
+        return 0.0
+    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[1], trusting(below)
+    ours = follow(trusted, start, (policy.bought - policy.sold)[at] / unit)
+    try:
+        best = policy_of(trusted, start, limits)
+    except (Infeasible, NotSolved):
+        return None
+    return max(best.equivalent - ours.equivalent, 0.0)

@@ -1,0 +1,66 @@
+"""Many nodes' dual forms in one block say what each node's own form says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation
+from allocator.multistage import program as recourse
+from allocator.multistage.mandate import Staged
+from allocator.multistage.program import Robust, batched
+from allocator.multistage.solve import policy_of
+from allocator.optimization.dual_forms import worst_case
+from tests.random_trees import random_tree
+
+SETS: dict[str, tuple[Ambiguity, ...]] = {
+    "divergence": (KullbackLeibler(0.02), KullbackLeibler(0.2)),
+    "variation": (TotalVariation(0.05), TotalVariation(0.3)),
+    "both": (KullbackLeibler(0.1), TotalVariation(0.1)),
+}
+
+
+def guarded(staged: Staged, sets: tuple[Ambiguity, ...]) -> Staged:
+    """The same tree with `sets` in turn."""
+    return replace(staged, ambiguities=tuple(sets[node % len(sets)] for node in range(staged.tree.nodes)))
+
+
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("seed", range(20))
+def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    counts = draw.integers(2, 6, size=6)
+    ends = np.split(6 + np.arange(counts.sum()), np.cumsum(counts)[:-1])
+    losses, theta = draw.normal(size=counts.sum()), cp.Variable(6 + counts.sum())
+    nodes = []
+    for node, children in enumerate(ends):
+        p = draw.dirichlet(np.ones(len(children)))
+        if node % 3 == 0:  # a child that the belief excludes
+            p = np.append(0.0, p[1:] / p[1:].sum())
+        nodes.append(Robust(node, children, p, SETS[kind][node % 2]))
+    every = [theta[6:] == losses, *batched(nodes, theta, theta, cp.Constant(np.zeros(6)))]
+
+    cp.Problem(cp.Minimize(cp.sum(theta[:6])), every).solve(solver="CLARABEL")
+
+    for one in nodes:
+        own = worst_case(cp.Constant(losses[one.children - 6]), one.ambiguity, one.p)
+        own.write(one.ambiguity, one.p)
+        alone = cp.Problem(cp.Minimize(own.expression), own.constraints).solve(solver="CLARABEL")
+        assert theta.value[one.node] == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tree_s_policy_is_worth_the_same(kind: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged, start = random_tree(seed)
+    asked = guarded(staged, SETS[kind])
+    at_once = policy_of(asked, start)
+    monkeypatch.setattr(recourse, "BATCHED", ())  # every node then has its own worst_case
+
+    one_by_one = policy_of(asked, start)
+
+    assert at_once.objective == pytest.approx(one_by_one.objective, abs=1e-7)
+    assert at_once.valued.losses[0] == pytest.approx(one_by_one.valued.losses[0], abs=1e-7)

@@ -1,0 +1,151 @@
+"""A plan in stages can be proved again by a stranger, who sees a tampered one: numpy alone, and nothing of ours."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from allocator.book.loading import load
+from allocator.multistage.document import stages_document
+from allocator.multistage.plan import rebalance_in_stages
+from allocator.multistage.value_of_waiting import released
+
+SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "verify_plan.py"
+LOOSE = (
+    "mandate.buckets.efficiency.min=0.0", "mandate.buckets.capital_intensity.max=1.0", "mandate.max_cash=0.9",
+    "mandate.min_cash=0.0", "mandate.groups.private.max=1.0", "mandate.groups.orbit.max=1.0", "mandate.max_weight=0.9",
+)  # fmt: skip
+WHAT_IFS: dict[str, tuple[str, ...]] = {
+    "log, kl": (),
+    "crra, total variation": (
+        "mandate.objective='crra'", "mandate.relative_risk_aversion=3.0", "robust.set='total_variation'",
+    ),
+    "return, risk by step, box": ("mandate.objective='return'", "mandate.step_risk=0.3", "robust.set='box'"),
+    "wasserstein": (
+        "robust.set='wasserstein'", "robust.schedule='fixed'", "robust.radius=0.05", "robust.metric.replicability=1.0",
+    ),
+    "convex rules": (
+        "mandate.max_volatility=0.4", "mandate.largest={count=2, max=0.35}", "mandate.min_worst_case_return=-0.3",
+    ),
+    "holding": (*LOOSE, "trading.min_gain_bps=5000"),
+}  # fmt: skip
+
+
+def document(root: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
+    plan = rebalance_in_stages(load(root / "data" / "reviewed", overrides=overrides))
+    return json.loads(json.dumps(stages_document(plan, released(plan.book, plan.followed)), allow_nan=False))
+
+
+def verified(found: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-E", "-s", "-W", "error", str(SCRIPT)]
+    return subprocess.run(command, input=json.dumps(found), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def plan(root: Path) -> dict[str, Any]:
+    return document(root, ())
+
+
+@pytest.mark.parametrize("case", WHAT_IFS)
+def test_every_kind_of_plan_in_stages_is_verified_without_us(root: Path, case: str) -> None:
+    found = document(root, WHAT_IFS[case])
+    done = verified(found)
+    schema = json.loads((root / "schemas" / "stages.schema.json").read_text(encoding="utf-8"))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "11 decisions" in done.stdout
+    assert [*Draft202012Validator(schema).iter_errors(found)] == []
+
+
+def _bought(found: dict[str, Any]) -> None:
+    node = found["proof"]["nodes"][4]
+    node["bought"][0] += 0.01
+
+
+def _cheap(found: dict[str, Any]) -> None:
+    found["proof"]["nodes"][0]["cost_rates"][3] = 0.0
+
+
+def _grown(found: dict[str, Any]) -> None:
+    found["proof"]["nodes"][2]["growth"][1] *= 1.01
+
+
+def _brought(found: dict[str, Any]) -> None:
+    found["proof"]["leaves"]["growth"][3][2] *= 1.05
+
+
+def _narrow(found: dict[str, Any]) -> None:
+    found["proof"]["nodes"][2]["set"]["radius"] = 0.0
+
+
+def _trusted(found: dict[str, Any]) -> None:
+    found["proof"]["nodes"][1]["probability"] += 0.01
+
+
+def _capped(found: dict[str, Any]) -> None:
+    rows = found["proof"]["nodes"][5]["rows"]
+    rows["limit"] = [limit - 0.2 for limit in rows["limit"]]
+
+
+def _ordered(found: dict[str, Any]) -> None:
+    found["orders"][0]["quantity"] += 1000
+
+
+def _announced(found: dict[str, Any]) -> None:
+    found["policy"][3]["after"]["GPU"] += 1e-4
+
+
+def _worth(found: dict[str, Any]) -> None:
+    found["worth"]["equivalent"] += 1e-5
+
+
+@pytest.mark.parametrize(
+    ("tampered", "told"),
+    [
+        (_bought, "account"),
+        (_cheap, "account"),
+        (_grown, "account"),
+        (_brought, "objective"),
+        (_narrow, "objective"),
+        (_trusted, "probabilities"),
+        (_capped, "at most"),
+        (_ordered, "orders make the first trades"),
+        (_announced, "silent until 2027-05-20"),
+        (_worth, "sure return"),
+    ],
+)
+def test_a_number_that_is_changed_is_seen(
+    tampered: Callable[[dict[str, Any]], None], told: str, plan: dict[str, Any]
+) -> None:
+    spoiled = copy.deepcopy(plan)
+    tampered(spoiled)
+    done = verified(spoiled)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("NOT verified: ")
+    assert told in done.stderr
+
+
+def test_a_plan_without_a_proof_is_not_verified(plan: dict[str, Any]) -> None:
+    done = verified({**plan, "proof": None})
+
+    assert done.returncode == 1
+    assert "carries no proof" in done.stderr
+
+
+def test_the_verifier_of_stages_imports_only_numpy_and_its_pieces() -> None:
+    text = SCRIPT.with_name("verify_stages.py").read_text(encoding="utf-8")
+
+    assert [line for line in text.splitlines() if "import" in line.split()] == [
+        "import numpy as np",
+        "from verify_pieces import dense, largest",
+        "from verify_sets import worst_case",
+    ]
