@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from allocator.plan.output import weights_frame as weights_frame
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
-    from allocator.studies.stress import Stress as Stress
-    from allocator.studies.stress import stress as stress
+    from allocator.stress_testing.stress import Stress as Stress
+    from allocator.stress_testing.stress import stress as stress
 
     outlook = outlook_of
     __version__: str
@@ -69,8 +69,8 @@ _HOME = {
     "rebalance": "allocator.plan.rebalance",
     "StagedPlan": "allocator.multistage.plan",
     "rebalance_in_stages": "allocator.multistage.plan",
-    "Stress": "allocator.studies.stress",
-    "stress": "allocator.studies.stress",
+    "Stress": "allocator.stress_testing.stress",
+    "stress": "allocator.stress_testing.stress",
 }
 __all__ = sorted([*_HOME, "outlook", "__version__"])  # noqa: PLE0605  built from the one table above
 if not TYPE_CHECKING:  # to a type checker any name would do

@@ -96,7 +96,7 @@ def the_map() -> None:
     """4356 beliefs, in this process."""
     from allocator.book.book import from_frames
     from allocator.plan.rebalance import rebalance
-    from allocator.studies.belief_map import belief_map
+    from allocator.stress_testing.belief_map import belief_map
 
     rng = np.random.default_rng(7)
     stated = settings(COUNT, rng)

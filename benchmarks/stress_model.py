@@ -16,12 +16,9 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
 from allocator.multistage.plan import rebalance_in_stages
 from allocator.plan.rebalance import rebalance
-from allocator.studies.draws import drawn
-from allocator.studies.evaluated import ground_of
-from allocator.studies.importance import importance_of
-from allocator.studies.outcomes import gauge_of, measured
-from allocator.studies.portfolios import portfolios_of
-from allocator.studies.ranges import doubts_of
+from allocator.stress_testing.outcomes import gauge_of, ground_of, measured, portfolios_of
+from allocator.stress_testing.parameter_draws import doubts_of, drawn
+from allocator.stress_testing.sobol import importance_of
 
 REPEATS = 5
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -87,8 +87,8 @@ def stress(
     named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
     with working() as say:
         say("loading the solvers")
-        from allocator.studies.stress import PARTS
-        from allocator.studies.stress import stress as study
+        from allocator.stress_testing.stress import PARTS
+        from allocator.stress_testing.stress import stress as study
 
         anything = any(named.values()) or model is not None or map_steps is not None
         found = study(

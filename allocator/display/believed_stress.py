@@ -6,11 +6,9 @@ import numpy as np
 from rich.console import Console
 
 from allocator.display.console import console, heading, percents, table
-from allocator.studies.belief_map import BeliefMap
-from allocator.studies.belief_stress import AxisStress, BeliefStress
-from allocator.studies.break_evens import BreakEven
-from allocator.studies.interval import Interval
-from allocator.studies.shifts import Flip
+from allocator.stress_testing.belief_map import BeliefMap
+from allocator.stress_testing.belief_stress import AxisStress, BeliefStress, Flip, Interval
+from allocator.stress_testing.break_even import BreakEven
 
 _SWEPT = 11
 """Points of a sweep that are shown."""

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from allocator.display.console import console, heading, percents, table
 from allocator.display.reversed_stress import parameter_name
-from allocator.studies.modelled import ModelStress
-from allocator.studies.ranges import SHARE
+from allocator.stress_testing.parameter_draws import SHARE
+from allocator.stress_testing.parameter_stress import ModelStress
 
 _NARROW = 72
 _MATTER = 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.display.console import console, heading, percents, table
-from allocator.studies.replay import Loser, Replay
+from allocator.stress_testing.replay import Loser, Replay
 
 _NARROW = 72
 

@@ -6,8 +6,8 @@ import numpy as np
 from rich.console import Console
 
 from allocator.display.console import console, heading, percents, table
-from allocator.studies.reversals import Reversed, ReverseStress, Shift
-from allocator.studies.reversed_parameters import Root
+from allocator.stress_testing.reverse import Reversed, ReverseStress, Shift
+from allocator.stress_testing.reverse_parameters import Root
 
 _NARROW = 72
 _NAMES = 3

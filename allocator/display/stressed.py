@@ -13,11 +13,10 @@ from allocator.display.modelled_stress import show_model_stress
 from allocator.display.replayed import show_replay
 from allocator.display.reversed_stress import show_reverse
 from allocator.rules.builder import locked_names
-from allocator.studies.belief_stress import BeliefStress
-from allocator.studies.effects import Effect, ShockEffect, Told
-from allocator.studies.reversals import ReverseStress
-from allocator.studies.shocked import ShockStress
-from allocator.studies.stress import Stress
+from allocator.stress_testing.belief_stress import BeliefStress
+from allocator.stress_testing.reverse import ReverseStress
+from allocator.stress_testing.shock_effects import Effect, ShockEffect, ShockStress, Told
+from allocator.stress_testing.stress import Stress
 
 _FEW = 3
 """Shocks up to which each is shown with all that is known of it."""

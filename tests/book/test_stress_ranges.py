@@ -8,7 +8,7 @@ import pytest
 
 from allocator.book.checks.stress import breaches_of_own_values, lawful, own_values, stated_ranges
 from allocator.errors import BadInput
-from tests.studies.samples import sample
+from tests.stress_testing.sample_plans import sample
 
 
 def refused(*overrides: str) -> list[str]:

@@ -19,7 +19,7 @@ from allocator.outlook.outlook import outlook_of
 from allocator.plan.attribution import MOTIVES, reasons
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.studies.belief_stress import belief_stress
+from allocator.stress_testing.belief_stress import belief_stress
 from tests.books import book
 from tests.packages import importable, package
 

@@ -95,7 +95,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_solved(root: Path, m
     def never(*_: object, **__: object) -> None:
         raise AssertionError("solved")
 
-    monkeypatch.setattr("allocator.studies.stress.rebalance", never)
+    monkeypatch.setattr("allocator.stress_testing.stress.rebalance", never)
     answer = run(root / "data" / "note", "--shock", "rates_upp", "--model", "2000000")
     assert answer.exit_code == 3
     words = " ".join(answer.stderr.split())
@@ -159,7 +159,7 @@ def test_every_part_keeps_the_schema(root: Path) -> None:
 def test_after_ctrl_c_what_is_finished_is_shown_and_what_is_not_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from allocator.studies import effects as room
+    from allocator.stress_testing import shock_effects as room
 
     real, done = room.effect, list[str]()
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from allocator.display.believed_stress import show_belief_map, show_belief_stress
-from allocator.studies.belief_map import belief_map
-from allocator.studies.belief_stress import belief_stress
-from allocator.studies.sweeps import FailedBelief
-from tests.studies.believed import two_names
+from allocator.stress_testing.belief_map import belief_map
+from allocator.stress_testing.belief_stress import belief_stress
+from allocator.stress_testing.belief_sweep import FailedBelief
+from tests.stress_testing.known_books import two_names
 
 FAILED = FailedBelief({"open": 0.25, "closed": 0.75}, "NotSolved", "made to fail")
 

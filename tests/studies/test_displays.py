@@ -17,14 +17,13 @@ from allocator.display.stressed import show_shocks, show_stress
 from allocator.mandate.mandate import untraded
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
-from allocator.studies.modelled import Failure
-from allocator.studies.parameters import model_stress
-from allocator.studies.replay import replay
-from allocator.studies.reverse import reverse_stress
-from allocator.studies.shocked import shock_stress
-from allocator.studies.stress import stress
+from allocator.stress_testing.parameter_stress import Failure, model_stress
+from allocator.stress_testing.replay import replay
+from allocator.stress_testing.reverse import reverse_stress
+from allocator.stress_testing.shock_effects import shock_stress
+from allocator.stress_testing.stress import stress
 from tests.books import book
-from tests.studies.samples import planned, sample, staged
+from tests.stress_testing.sample_plans import planned, sample, staged
 
 WIDTHS = ("80", "60")
 

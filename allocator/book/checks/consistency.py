@@ -24,57 +24,6 @@ from allocator.settings.mandate import MOST_SCENARIOS, ONE_DECISION, REVIEWED
 from allocator.settings.reading import dotted, idle_keys
 from allocator.settings.settings import Settings
 
-# `[plugins]` of `book.toml`: what other packages add to this book, by name, and what the book must then not have.
-#
-
-
-def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
-    """Names that mean no plugin or several, and what a plugin cannot stand beside; nothing is imported."""
-    plugins = settings.plugins
-    for kind in ("rules", "objectives", "models", "exporters"):
-        for name in getattr(plugins, kind):
-            yield from breaches_of_from_plugins(kind, name, "book.toml", f"plugins.{kind}.{_quoted(name)}")
-    for name in plugins.models:
-        if settings.model is not None:
-            rule = "makes scenario returns, and so does [model]"
-            yield Breach("book.toml", None, f"plugins.models.{_quoted(name)}", None, rule, "remove one of them")
-    yield from _beside(settings)
-    if settings.horizon.reviews:
-        for kind in ("rules", "models"):
-            for name in getattr(plugins, kind):
-                rule = "speaks of today, and horizon.reviews want what holds at later dates as well"
-                cure = "remove the reviews, or the plugin"
-                yield Breach("book.toml", None, f"plugins.{kind}.{_quoted(name)}", None, rule, cure)
-
-
-def _beside(settings: Settings) -> Iterator[Breach]:
-    """An objective of another package is a charge beside the worst-case return, and beside nothing else."""
-    objective = settings.mandate.objective
-    if objective != "return_minus_risk" or settings.in_stages:
-        for name in settings.plugins.objectives:
-            rule = f"is charged beside the return, and objective = '{objective}' "
-            rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"
-            cure = "choose return_minus_risk without [horizon] reviews, or remove the plugin"
-            yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
-
-
-def used_by(settings: Settings) -> dict[str, set[str]]:
-    """The plugins that a book names, by kind; an exporter is named where it has parameters."""
-    plugins, tables = settings.plugins, vars(settings.tables).values()
-    return {
-        "rules": set(plugins.rules),
-        "objectives": set(plugins.objectives),
-        "models": set(plugins.models),
-        "exporters": set(plugins.exporters),
-        "sources": {table.source for table in tables if not isinstance(table, str)},
-        "commands": set(),
-    }
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"' if "." in name else name
-
-
 _CHOICES = " or ".join(f"'{name}'" for name in REVIEWED)
 _PLANNED = "what is best at a review by it is not what it planned for that review"
 _WHY_NOT = {
@@ -211,6 +160,57 @@ def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
             rule = f"looks at every corner of the set, too many with {scenarios} scenarios"
             cure = f"have at most {MOST_SCENARIOS} scenarios, or use objective = 'regret'"
             yield _said("mandate.objective", mandate.objective, rule, cure)
+
+
+# `[plugins]` of `book.toml`: what other packages add to this book, by name, and what the book must then not have.
+#
+
+
+def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
+    """Names that mean no plugin or several, and what a plugin cannot stand beside; nothing is imported."""
+    plugins = settings.plugins
+    for kind in ("rules", "objectives", "models", "exporters"):
+        for name in getattr(plugins, kind):
+            yield from breaches_of_from_plugins(kind, name, "book.toml", f"plugins.{kind}.{_quoted(name)}")
+    for name in plugins.models:
+        if settings.model is not None:
+            rule = "makes scenario returns, and so does [model]"
+            yield Breach("book.toml", None, f"plugins.models.{_quoted(name)}", None, rule, "remove one of them")
+    yield from _beside(settings)
+    if settings.horizon.reviews:
+        for kind in ("rules", "models"):
+            for name in getattr(plugins, kind):
+                rule = "speaks of today, and horizon.reviews want what holds at later dates as well"
+                cure = "remove the reviews, or the plugin"
+                yield Breach("book.toml", None, f"plugins.{kind}.{_quoted(name)}", None, rule, cure)
+
+
+def _beside(settings: Settings) -> Iterator[Breach]:
+    """An objective of another package is a charge beside the worst-case return, and beside nothing else."""
+    objective = settings.mandate.objective
+    if objective != "return_minus_risk" or settings.in_stages:
+        for name in settings.plugins.objectives:
+            rule = f"is charged beside the return, and objective = '{objective}' "
+            rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"
+            cure = "choose return_minus_risk without [horizon] reviews, or remove the plugin"
+            yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
+
+
+def used_by(settings: Settings) -> dict[str, set[str]]:
+    """The plugins that a book names, by kind; an exporter is named where it has parameters."""
+    plugins, tables = settings.plugins, vars(settings.tables).values()
+    return {
+        "rules": set(plugins.rules),
+        "objectives": set(plugins.objectives),
+        "models": set(plugins.models),
+        "exporters": set(plugins.exporters),
+        "sources": {table.source for table in tables if not isinstance(table, str)},
+        "commands": set(),
+    }
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if "." in name else name
 
 
 # What several tables and `book.toml` must agree on: the rules that no single table's contract can see.

@@ -1,0 +1,324 @@
+"""How wrong we can be about the probabilities before we would want something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
+from allocator.plan.break_even import Shift, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.plan import Plan, figures
+from allocator.stress_testing.belief_sweep import (
+    Axis,
+    FailedBelief,
+    OnAxis,
+    Sweep,
+    axes_of,
+    grid,
+    plan_of,
+    refuse_unbelieved,
+    sweep_of,
+    swept,
+)
+from allocator.stress_testing.break_even import WIDTH, BreakEven, break_evens
+from allocator.types import Vector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# The least shift of the belief that makes another choice better, and how plausible it is (science §4.6).
+#
+PAIRS = 4
+"""Of the largest names, each compared with the next."""
+_SAYS = (
+    (0.99, "next to nothing"),
+    (0.9, "a small change"),
+    (0.7, "a clear change"),
+    (0.4, "a large change"),
+    (0.1, "against our belief"),
+)
+"""From which plausibility on it is called what."""
+KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
+
+
+@dataclass(frozen=True, eq=False)
+class Flip:
+    """`first` is expected to return `ahead` more than `second` (fraction of the account, over the horizon); the nearest
+    belief that makes them equal, by each distance; None where none does.
+    """
+
+    first: str
+    second: str
+    ahead: float
+    shifts: Mapping[str, Shift | None]
+
+    @property
+    def plausibility(self) -> float | None:
+        """e^(−relative entropy) of the least shift: 1 is today's belief, 0 what it excludes."""
+        shift = self.shifts["kl"]
+        return None if shift is None else float(np.exp(-shift.distance))
+
+    @property
+    def in_words(self) -> str:
+        """The plausibility as people say it."""
+        return in_words(self.plausibility)
+
+    def document(self, scenarios: tuple[str, ...]) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            "ahead": round(self.ahead, 10),
+            "plausibility": None if self.plausibility is None else round(self.plausibility, 8),
+            "in_words": self.in_words,
+            "shifts": {
+                kind: None
+                if shift is None
+                else {
+                    "distance": round(shift.distance, 10),
+                    "probabilities": dict(zip(scenarios, (round(float(q), 10) for q in shift.q), strict=True)),
+                }
+                for kind, shift in self.shifts.items()
+            },
+        }
+
+
+def in_words(plausibility: float | None) -> str:
+    """A plausibility e^(−relative entropy) in words; None is a shift that no belief makes."""
+    if plausibility is None:
+        return "impossible"
+    return next((said for least, said in _SAYS if plausibility >= least), "next to impossible")
+
+
+def flips_of(plan: Plan) -> tuple[Flip, ...]:
+    """The orders against holding, after costs; then each of the largest targets against the next, by their returns."""
+    weighed = figures(plan.book, plan.outlook, plan.mandate, plan.weighed)
+    found = []
+    if plan.weighed_orders:
+        today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
+        found.append(flip("the orders", then, "holding", today, plan.outlook.probabilities))
+    weights, names = plan.target.weights, plan.book.instruments
+    largest = [i for i in np.argsort(-weights, kind="stable")[:PAIRS] if weights[i] > 0]
+    for i, j in pairwise(largest):
+        returns = plan.outlook.returns
+        found.append(flip(names[i], returns[:, i], names[j], returns[:, j], plan.outlook.probabilities))
+    return tuple(found)
+
+
+def flip(first: str, its_returns: Vector, second: str, others: Vector, probabilities: Vector) -> Flip:
+    """The least shifts between two choices with these (K,) returns; the better one under the belief comes first."""
+    better = others - its_returns
+    ahead = -float(probabilities @ better)
+    if ahead < 0:
+        first, second, better, ahead = second, first, -better, -ahead
+    return Flip(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in KINDS.items()})
+
+
+# In which beliefs the plan is good enough: within so many basis points of what would be best there.
+#
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The plan's lots stay within `within_bps` of optimal while the probability of `axis` is in [`low`, `high`].
+
+    Both None where they are not even at the `stated` probability. `short_bps` is what they lack there, `short_low_bps`
+    and `short_high_bps` at the ends; an end inside (0, 1) is within 1e-4 of where more is lacking, or where the plan
+    breaks one of `broken`, rules that hang on the belief. `cut_short` says that an end is where no verified answer was
+    found, and not where more is lacking.
+    """
+
+    axis: str
+    stated: float
+    within_bps: float
+    short_bps: float
+    low: float | None
+    high: float | None
+    short_low_bps: float | None
+    short_high_bps: float | None
+    cut_short: bool = False
+    broken: tuple[str, ...] = ()
+
+
+def interval_of(on: OnAxis, points: Sequence[float], within_bps: float) -> Interval | None:
+    """The interval around today's probability; None where nothing is verified there.
+
+    Found by steps from today outwards and bisection of the first step that leaves it. With a belief that is trusted the
+    shortfall is convex along the axis and nothing is overlooked; with a set it could leave and come back within a step.
+    """
+    stated, axis = on.axis.stated, on.axis.name
+    short = shortfall(on, stated)
+    if short is None:
+        return None
+    if short > within_bps:
+        return Interval(axis, stated, within_bps, short, None, None, None, None)
+    below = _end(on, [point for point in reversed(points) if point < stated], within_bps)
+    above = _end(on, [point for point in points if point > stated], within_bps)
+    low, high = shortfall(on, below[0]), shortfall(on, above[0])
+    beyond = [end + way * 2 * WIDTH for (end, _), way in ((below, -1), (above, 1)) if 0 < end < 1]
+    rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in on.broken(point))
+    cut = below[1] or above[1]
+    return Interval(axis, stated, within_bps, short, below[0], above[0], low, high, cut, tuple(rules))
+
+
+def shortfall(on: OnAxis, probability: float) -> float | None:
+    """What the plan's lots lack to the best there is, in bps of the account, by the formulas; None where none is
+    verified, infinite where they break a rule that the best keeps.
+    """
+    best = on.at(probability)
+    if best is None:
+        return None
+    if on.broken(probability):
+        return float("inf")
+    return (on.plan.mandate.loss(on.plan.final, on.outlook(probability)) - best.objective) * 1e4
+
+
+def _end(on: OnAxis, outwards: Sequence[float], within_bps: float) -> tuple[float, bool]:
+    """The last probability inside, and whether the way ended at an answer that failed."""
+    inside = on.axis.stated
+    for point in outwards:
+        short = shortfall(on, point)
+        if short is None:
+            return inside, True
+        if short <= within_bps:
+            inside = point
+            continue
+        outside = point
+        while abs(outside - inside) > WIDTH:
+            middle = (inside + outside) / 2
+            short = shortfall(on, middle)
+            if short is None:
+                return inside, True
+            inside, outside = (middle, outside) if short <= within_bps else (inside, middle)
+        return inside, False
+    return inside, False
+
+
+WITHIN_BPS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class AxisStress:
+    """All that one probability does; `interval` is None where nothing is verified at today's."""
+
+    sweep: Sweep
+    break_evens: tuple[BreakEven, ...]
+    interval: Interval | None
+    failed: tuple[FailedBelief, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class BeliefStress:
+    """Belief stress of a plan, one part an axis. `asked` points of the axes' grids, `finished` of them done.
+
+    Where `interrupted`, an axis may have fewer break-evens, and no axis comes after it.
+    """
+
+    plan: Plan
+    axes: tuple[AxisStress, ...]
+    flips: tuple[Flip, ...]
+    asked: int
+    finished: int
+    interrupted: bool
+
+    @property
+    def failed(self) -> tuple[FailedBelief, ...]:
+        """Every belief without a verified allocation."""
+        return tuple(one for axis in self.axes for one in axis.failed)
+
+    def frame(self) -> pd.DataFrame:
+        """The break-evens, one row each."""
+        import pandas as pd
+
+        rows = [vars(one) | {"distance": one.distance} for axis in self.axes for one in axis.break_evens]
+        columns = [*BreakEven.__dataclass_fields__, "distance"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def document(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "radius": "today's",
+            "asked": self.asked,
+            "finished": self.finished,
+            "interrupted": self.interrupted,
+            "axes": [
+                {
+                    **axis.sweep.document(),
+                    "break_evens": [_rounded(vars(one) | {"distance": one.distance}) for one in axis.break_evens],
+                    "interval": None if axis.interval is None else _rounded(vars(axis.interval)),
+                }
+                for axis in self.axes
+            ],
+            "flips": [flip.document(self.plan.outlook.scenarios) for flip in self.flips],
+            "failed": [vars(one) | {"probabilities": dict(one.probabilities)} for one in self.failed],
+        }
+
+
+def belief_stress(
+    book: Book,
+    plan: Plan | None = None,
+    *,
+    within_bps: float = WITHIN_BPS,
+    jobs: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> BeliefStress:
+    """Stress the probabilities under a plan of `book`, or under the one that `rebalance` makes.
+
+    The ambiguity set keeps its shape and today's radius and follows the belief; signals stay as they are. Ctrl-C keeps
+    what is finished.
+
+    Raises:
+        BadMandate: the plan does not follow from probabilities, or not by one decision.
+        BadInput: `within_bps` is not above 0, `jobs` is not 1 or more, or the plan is of another book.
+        AllocatorError: without a plan, whatever `rebalance` raises.
+    """
+    if not 0 < within_bps < float("inf"):
+        rule, cure = "must be above 0", "10 is usual: 0.1% of the account"
+        raise BadInput([Breach("within_bps", None, None, f"{within_bps:g}", rule, cure)])
+    refuse_unbelieved(book)
+    plan = plan_of(book, plan, say)
+    axes, found, interrupted = axes_of(book, plan.outlook), [], False
+    asked = sum(len(grid(axis)) for axis in axes)
+    for axis in axes:
+        stressed, interrupted = _stressed(plan, axis, within_bps, jobs, say)
+        found.append(stressed)
+        if interrupted:
+            break
+    finished = sum(len(one.sweep.probabilities) + len(_on_grid(one)) for one in found)
+    return BeliefStress(plan, tuple(found), flips_of(plan), asked, finished, interrupted)
+
+
+def _stressed(
+    plan: Plan, axis: Axis, within_bps: float, jobs: int, say: Callable[[str], None] | None
+) -> tuple[AxisStress, bool]:
+    """One axis, and whether Ctrl-C came."""
+    on, interrupted = swept(plan, axis, jobs=jobs, say=say)
+    points, turns, interval = [point for point in grid(axis) if point in on.known], [], None
+    sweep = sweep_of(on, points)
+    try:
+        if not interrupted:
+            interval = interval_of(on, points, within_bps)
+            for one in break_evens(on, points):
+                turns.append(one)
+                if say is not None:
+                    say(f"{len(turns)} break-evens of {axis.name}")
+    except KeyboardInterrupt:
+        interrupted = True
+    return AxisStress(sweep, tuple(turns), interval, tuple(on.failures())), interrupted
+
+
+def _on_grid(one: AxisStress) -> list[FailedBelief]:
+    """The failures that are points of the grid and not of a bisection."""
+    axis = one.sweep.axis
+    points = {tuple(map(float, axis.at(point))) for point in grid(axis)}
+    return [failure for failure in one.failed if tuple(failure.probabilities.values()) in points]
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 10) if isinstance(value, float) else value for key, value in values.items()}

@@ -1,0 +1,134 @@
+"""Which parameters model stress varies, and how far: what `[stress.ranges]` states, else illustrative ranges.
+
+The announcement share is always among them: [0, 1] where the book does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy.stats import qmc
+
+from allocator.book.book import Book
+from allocator.book.checks.stress import breaches_of_own_values, lawful, own_values, stated_ranges
+from allocator.errors import BadInput
+from allocator.settings.settings import ScenarioSection
+from allocator.types import Matrix
+
+SHARE = "horizon.announcement_share"
+MODEL = {
+    "model.token_reduction": (2.07, 2.71),
+    "model.training_reduction": (3.0, 10.0),
+    "model.adoption_years": (0.5, 1.5),
+    "model.training_share": (0.3, 0.6),
+    "model.owner_share": (0.10, 0.25),
+    "model.share_sensitivity": (0.25, 1.0),
+    "model.rent_elasticity": (0.3, 0.9),
+    "model.salvage": (0.2, 0.6),
+}
+"""Illustrative, but for the token reduction: 120/58 and 157/58, against the two rivals that it was measured against.
+
+The training reduction was measured against a weaker model than those rivals are, so less than ten is looked at.
+"""
+USAGE = {"jevons": (1.47, 3.32), "compression": (0.3, 0.9)}
+"""Usage elasticity by demand regime: five to ten times the usage at a price two to three times lower; illustrative."""
+PASS_THROUGH = {"generalizable": (0.7, 1.0), "proprietary": (0.36, 0.70)}
+"""By hypothesis: a saving of 30 to 50 % reaches prices at .36 to .70; more where everybody has the technique."""
+MULTIPLES, PRIOR = 0.1, 0.1
+"""Illustrative: either way of the book's own log multiple compression, and of its prior of the answer."""
+_INSIDE = 1e-3
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A parameter by its key in `book.toml`, what the book has (None: nothing, or a number a lab), and its range."""
+
+    key: str
+    own: float | None
+    low: float
+    high: float
+    stated: bool
+    """Whether the book states the range; else it is illustrative."""
+
+
+def doubts_of(book: Book) -> tuple[Doubt, ...]:
+    """The parameters that are varied.
+
+    Raises:
+        BadInput: a stated range does not hold the book's own value; all of them at once.
+    """
+    if found := list(breaches_of_own_values(book.settings)):
+        raise BadInput(found)
+    return doubted(book)
+
+
+def doubted(book: Book) -> tuple[Doubt, ...]:
+    """The same, wherever the book's own values are: a what-if may have moved one out of its range."""
+    stated = stated_ranges(book.settings)
+    ranges = stated or dict(_illustrative(book))
+    ranges = ranges | {SHARE: ranges.get(SHARE, (0.0, 1.0))}
+    return tuple(_doubt(book, key, low, high, key in stated) for key, (low, high) in ranges.items())
+
+
+def _doubt(book: Book, key: str, low: float, high: float, stated: bool) -> Doubt:
+    """A range of ours is widened to hold the book's own values, and kept lawful."""
+    own = own_values(book.settings, key)
+    if not stated:
+        least, most, above, below = lawful(key)
+        low, high = max(low, least + _INSIDE * above), min(high, most - _INSIDE * below)
+        low, high = min(low, *own, high), max(high, *own, low)
+    return Doubt(key, own[0] if len(set(own)) == 1 else None, low, high, stated)
+
+
+def _illustrative(book: Book) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The ranges of a book that states none."""
+    settings = book.settings
+    if settings.model is not None:
+        yield from MODEL.items()
+        for name, scenario in settings.scenarios.items():
+            yield from _of_scenario(name, scenario)
+    question = settings.question
+    if question is not None and question.ranges is not None:
+        for key, pair in question.ranges.model_dump().items():
+            yield f"question.{key}", (pair[0], pair[1])
+    elif question is not None:
+        (prior,) = own_values(settings, "question.prior_generalizable")
+        yield "question.prior_generalizable", (prior - PRIOR, prior + PRIOR)
+
+
+def _of_scenario(name: str, scenario: ScenarioSection) -> Iterator[tuple[str, tuple[float, float]]]:
+    place = f"scenarios.{name}"
+    if scenario.demand in USAGE:
+        yield f"{place}.usage_elasticity", USAGE[scenario.demand]
+    if scenario.hypothesis in PASS_THROUGH:
+        yield f"{place}.pass_through", PASS_THROUGH[scenario.hypothesis]
+    middle = float(scenario.multiple_compression or 0.0)
+    yield f"{place}.multiple_compression", (middle - MULTIPLES, middle + MULTIPLES)
+
+
+# Draws of doubted parameters: even over their ranges, the same ones every time, and each known by its index.
+#
+Method: TypeAlias = Literal["sobol", "latin_hypercube"]
+
+
+def rounded(draws: int, method: Method) -> int:
+    """The draws that are made for so many asked: Sobol points are even only in powers of two, so up to the next."""
+    return 1 << max(draws - 1, 0).bit_length() if method == "sobol" else draws
+
+
+def drawn(doubts: Sequence[Doubt], draws: int, method: Method, seed: int) -> Matrix:
+    """(draws, P) values inside the ranges: scrambled Sobol points (Owen 1998), or a Latin hypercube (McKay 1979)."""
+    kind = qmc.Sobol if method == "sobol" else qmc.LatinHypercube
+    unit = kind(len(doubts), seed=np.random.default_rng(seed)).random(draws)
+    return scaled(doubts, unit)
+
+
+def scaled(doubts: Sequence[Doubt], unit: Matrix) -> Matrix:
+    """(n, P) points of the unit cube as values of the parameters."""
+    low = np.array([doubt.low for doubt in doubts])
+    high = np.array([doubt.high for doubt in doubts])
+    result: Matrix = low + unit * (high - low)
+    return result

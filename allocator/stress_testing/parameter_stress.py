@@ -1,0 +1,347 @@
+"""`model_stress(book, plan)`: how far the outcomes, and the plan itself, hang on parameters that nobody knows.
+
+Parameters vary over ranges, all at once; what they make of returns and of the portfolios is evaluated at every draw,
+the plan is optimised again at some of them, and Sobol indices say which parameter matters. By default prices follow:
+the market knows a parameter as we do, which is what this book would say with that parameter in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.multistage.plan import StagedPlan
+from allocator.plan.plan import Plan
+from allocator.stress_testing.outcomes import (
+    Evaluated,
+    Gauge,
+    Measured,
+    Outcome,
+    Prices,
+    evaluate,
+    gauge_of,
+    ground_of,
+    measured,
+    portfolios_of,
+)
+from allocator.stress_testing.parameter_draws import Doubt, Method, doubts_of, drawn, rounded
+from allocator.stress_testing.reoptimization import Question, Redone, redone
+from allocator.stress_testing.sobol import Importance, importance_of
+from allocator.types import Matrix, Vector
+
+# What model stress found: distributions of returns, of outcomes and of the plan, and which parameter matters.
+#
+QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95)
+MOVED = 1e-4
+"""Of the account: a target nearer than this to what is held is no trade."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A draw that gave no number or no plan, at which stage and why, with its parameters by key."""
+
+    index: int
+    stage: str
+    why: str
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelStress:
+    """`finished` of the `made` draws (`asked` rounded up for Sobol points); arrays over draws follow `values` (D, P).
+
+    `measures` (outcomes, D) and `today` (outcomes,), what the book's own parameters make, are parts of the account;
+    `gains` (portfolios, D, K); `returns` (S, K, N) of the first S draws. Target weights, cash last, (N + 1,): `before`
+    any trade, as `planned`, and `redone` at the first `to_redo` draws. `importance` is None where a draw failed or it
+    was interrupted.
+    """
+
+    book: Book
+    doubts: tuple[Doubt, ...]
+    method: str
+    prices: str
+    seed: int
+    asked: int
+    made: int
+    finished: int
+    interrupted: bool
+    values: Matrix
+    outcomes: tuple[Outcome, ...]
+    measures: Matrix
+    gains: Matrix
+    returns: Matrix
+    today: Vector
+    to_redo: int
+    redone: Redone
+    why_not_redone: str
+    before: Vector
+    planned: Vector
+    importance: Importance | None
+    failures: tuple[Failure, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The instruments, cash last."""
+        return (*self.book.instruments, self.book.cash_instrument)
+
+    def draws(self) -> pd.DataFrame:
+        """One row a finished draw: its parameters, then its outcomes; blank where it made no number."""
+        columns = {doubt.key: self.values[:, i] for i, doubt in enumerate(self.doubts)}
+        named = {f"{one.portfolio}: {one.measure}": self.measures[i] for i, one in enumerate(self.outcomes)}
+        return pd.DataFrame(columns | named)
+
+    def frame(self) -> pd.DataFrame:
+        """One row an outcome: what it is today, its quantiles over the draws, the share of draws below 0."""
+        rows = []
+        for i, outcome in enumerate(self.outcomes):
+            own = self.measures[i][np.isfinite(self.measures[i])]
+            rows.append(
+                {"portfolio": outcome.portfolio, "measure": outcome.measure, "today": self.today[i]}
+                | _quantiles(own)
+                | {"below_0": float((own < 0).mean()) if len(own) else np.nan}
+            )
+        return pd.DataFrame(rows)
+
+    def scenario_returns(self) -> pd.DataFrame:
+        """One row a scenario and name: quantiles of its return over the first draws (`returns`)."""
+        rows = []
+        for k, scenario in enumerate(self.book.scenarios):
+            for i, name in enumerate(self.book.instruments):
+                own = self.returns[:, k, i]
+                rows.append({"scenario": scenario, "instrument": name} | _quantiles(own[np.isfinite(own)]))
+        return pd.DataFrame(rows)
+
+    def weights(self) -> pd.DataFrame:
+        """One row a name, cash last: weight before, planned, its quantiles over plans made again, and their sides.
+
+        `bought`, `sold` and `left` are shares of those plans; `same_side` of those that trade it as the targets do.
+        """
+        again = np.array(list(self.redone.weights.values())).reshape(-1, len(self.before))
+        moved = again - self.before
+        own = _sides(self.planned - self.before)
+        rows = []
+        for i, name in enumerate(self.names):
+            sides = _sides(moved[:, i])
+            shares = [float((sides == side).mean()) if len(sides) else np.nan for side in (1, -1, 0)]
+            rows.append(
+                {"instrument": name, "before": self.before[i], "planned": self.planned[i]}
+                | _quantiles(again[:, i])
+                | dict(zip(("bought", "sold", "left"), shares, strict=True))
+                | {"same_side": float((sides == own[i]).mean()) if len(sides) else np.nan}
+            )
+        return pd.DataFrame(rows)
+
+    def share_notes(self) -> tuple[str, ...]:
+        """What an index of 0 of the announcement share means in this book; nothing where it moves returns."""
+        market, as_of = self.book.settings.market, self.book.settings.book.as_of
+        if market is None:
+            return ("The announcement share moves nothing here: without [market] nothing is re-priced.",)
+        if self.prices == "stay":
+            return ("The announcement share moves no return here: prices stay; it moves the day of news alone.",)
+        if market.date == as_of:
+            return (
+                f"The announcement share moves no return from today: the market's probabilities are of {as_of}, so "
+                "prices hold all the news so far. An index of 0 means that; what it moves is the day of news.",
+            )
+        return ()
+
+    def document(self) -> dict[str, Any]:
+        """The figures as plain data; draws themselves are in `draws()`."""
+        return {
+            "method": self.method,
+            "prices": self.prices,
+            "seed": self.seed,
+            "asked": self.asked,
+            "made": self.made,
+            "finished": self.finished,
+            "interrupted": self.interrupted,
+            "parameters": [vars(doubt) for doubt in self.doubts],
+            "outcomes": _records(self.frame()),
+            "scenario_returns": _records(self.scenario_returns()),
+            "importance": None if self.importance is None else _records(self.importance.frame()),
+            "optimised_again": {
+                "asked": self.to_redo,
+                "finished": len(self.redone.weights) + len(self.redone.failed),
+                "why_not": self.why_not_redone,
+                "weights": _records(self.weights()) if self.redone.weights else [],
+            },
+            "failures": [vars(failure) | {"parameters": dict(failure.parameters)} for failure in self.failures],
+            "notes": list(self.share_notes()),
+        }
+
+
+def _quantiles(values: Vector) -> dict[str, float]:
+    found = np.quantile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)
+    return {f"q{100 * level:02.0f}": float(value) for level, value in zip(QUANTILES, found, strict=True)}
+
+
+def _sides(moves: Vector) -> Vector:
+    """1 bought, −1 sold, 0 left."""
+    return np.where(np.abs(moves) <= MOVED, 0.0, np.sign(moves))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain data; what is no number is None."""
+    return [
+        {str(key): None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+SEED = 20261120
+REDONE = 512
+"""Draws at which the plan is optimised again, the first of all: a quantile is then right to a few points."""
+MOST = 1_000_000
+"""Draws: what is kept of them is then some hundreds of megabytes."""
+_KEPT_CELLS = 2_000_000
+_KEPT = 4096
+"""Draws whose returns by name are kept for quantiles, and how many numbers that may be."""
+_WORDS = {"method": ("sobol", "latin_hypercube"), "prices": ("follow", "stay")}
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Progress in words, where somebody listens."""
+
+    say: Callable[[str], None] | None
+
+    def count(self, words: str, total: int) -> Callable[[int], None] | None:
+        say = self.say
+        return None if say is None else lambda done: say(f"{words} {done:,} of {total:,}")
+
+
+def model_stress(
+    book: Book,
+    plan: Plan | StagedPlan,
+    draws: int = 1024,
+    *,
+    seed: int = SEED,
+    method: Method = "sobol",
+    prices: Prices = "follow",
+    redo: int = REDONE,
+    jobs: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> ModelStress:
+    """Vary what the book is unsure of; `redo` of the draws optimise the plan again, on `jobs` processes.
+
+    The same seed gives the same draws, and draw i is the same however many are asked of Sobol points. Interrupted, it
+    gives what is finished and says so.
+
+    Raises:
+        BadInput: a count, the method or a range is not what it must be; all at once.
+    """
+    doubts = checked(book, draws, redo, jobs, {"method": method, "prices": prices})
+    staged = isinstance(plan, StagedPlan)
+    mandate = plan.staged.mandates[0] if isinstance(plan, StagedPlan) else plan.mandate
+    ground = ground_of(book, prices, plan.outlook)
+    gauge = gauge_of(ground, mandate.ambiguity, portfolios_of(book, plan), doubts)
+    made = rounded(draws, method)
+    values, told = drawn(doubts, made, method, seed), _Told(say)
+    kept = min(_KEPT, max(1, _KEPT_CELLS // ground.outlook.returns.size))
+    found = measured(gauge, values, kept, told.count("evaluating draw", made))
+    finished, again, indices = found.values.shape[1], Redone({}, {}), None
+    interrupted = finished < made
+    if not interrupted and not staged and redo:
+        again = _again(plan, gauge, values[:redo], jobs, told)
+        interrupted = again.interrupted
+    if not interrupted:
+        if say is not None:
+            say("measuring which parameter matters")
+        try:
+            indices = importance_of(gauge, doubts, seed)
+        except KeyboardInterrupt:
+            interrupted = True
+    return ModelStress(
+        book=book,
+        doubts=doubts,
+        method=method,
+        prices=prices,
+        seed=seed,
+        asked=draws,
+        made=made,
+        finished=finished,
+        interrupted=interrupted,
+        values=values[:finished],
+        outcomes=gauge.outcomes,
+        measures=found.values,
+        gains=found.gains,
+        returns=found.returns,
+        today=_today(gauge),
+        to_redo=0 if staged else min(redo, made),
+        redone=again,
+        why_not_redone=_why_not(book) if staged else "",
+        before=np.append(book.weights, book.cash / book.value),
+        planned=np.append(plan.target.values, plan.target.cash) / plan.target.value,
+        importance=indices,
+        failures=tuple(_failures(doubts, values, found, again)),
+    )
+
+
+def checked(
+    book: Book, draws: int, redo: int, jobs: int, words: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Doubt, ...]:
+    """What is doubted, once all that is asked of it is what it must be.
+
+    Raises:
+        BadInput: a count, a word or a range is not; all at once.
+    """
+    counts = (("draws", draws, 2, MOST), ("redo", redo, 0, MOST), ("jobs", jobs, 1, 1024))
+    found = [
+        Breach("model stress", None, name, str(value), f"must be a whole number from {low} to {high}", "correct it")
+        for name, value, low, high in counts
+        if not isinstance(value, int) or not low <= value <= high
+    ]
+    for name, value in words.items():
+        if value not in (known := _WORDS[name]):
+            rule, cure = f"must be {' or '.join(known)}", did_you_mean(value, known)
+            found.append(Breach("model stress", None, name, value, rule, cure))
+    try:
+        doubts = doubts_of(book)
+    except BadInput as error:
+        raise BadInput([*found, *error.breaches]) from None
+    if found:
+        raise BadInput(found)
+    return doubts
+
+
+def _again(plan: Plan | StagedPlan, gauge: Gauge, values: Matrix, jobs: int, told: _Told) -> Redone:
+    assert isinstance(plan, Plan)
+
+    def draws(batch: range) -> Evaluated:
+        return evaluate(gauge, values[batch.start : batch.stop])
+
+    return redone(Question.of(plan), len(values), draws, jobs, told.count("optimising again", len(values)))
+
+
+def _today(gauge: Gauge) -> Matrix:
+    """(outcomes,) what the book's own parameters make of them: a draw of one, in which nothing is moved."""
+    share = float(gauge.ground.book.settings.horizon.announcement_share or 0.0)
+    still = Gauge(gauge.ground, gauge.ambiguity, gauge.portfolios, ("horizon.announcement_share",))
+    return measured(still, np.array([[share]])).values[:, 0]
+
+
+def _why_not(book: Book) -> str:
+    objective = book.settings.mandate.objective
+    return (
+        f"the plan is not optimised again: with objective = '{objective}' every draw would want the whole tree of "
+        "decisions; its outcomes are evaluated all the same"
+    )
+
+
+def _failures(doubts: tuple[Doubt, ...], values: Matrix, found: Measured, again: Redone) -> list[Failure]:
+    """Every draw that made no number or no plan, with its parameters."""
+    keys = [doubt.key for doubt in doubts]
+    silent = np.flatnonzero(~np.isfinite(found.values).all(axis=0))
+    told = {int(i): ("evaluated", "its returns or probabilities are no numbers") for i in silent}
+    told |= {i: ("optimised again", why) for i, why in again.failed.items() if i not in told}
+    return [
+        Failure(i, stage, why, dict(zip(keys, map(float, values[i]), strict=True)))
+        for i, (stage, why) in sorted(told.items())
+    ]

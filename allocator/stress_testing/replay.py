@@ -1,0 +1,187 @@
+"""`replay(book, plan)`: what the worst windows of the book's own price history would do to what is held.
+
+A window of L rows begins at one price and ends L rows later; what is held at its beginning is held to its end, so that
+weights drift, and cash stays as it is; what it cost to get there is not in it. Nothing is filled: a window at one of
+whose ends a held name has no price is left out and counted. Rows that the risk model leaves out (`risk.blanks =
+"drop_rows"`, rows after as_of) are left out here, and with `risk.late_listings = "beta"` a name not yet listed moves as
+the risk model has it: by its beta times the average of the listed names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
+from allocator.plan.plan import Plan
+from allocator.stress_testing.outcomes import Portfolio, portfolios_of
+from allocator.types import Matrix, Vector
+
+LENGTHS = (1, 5, 21, 63, 126, 252)
+"""Rows of a window: of daily prices a day, a week, one, three, six and twelve months."""
+NO_HISTORY = "this book has no price history; add prices.csv"
+_LOSERS = 3
+
+
+@dataclass(frozen=True)
+class Loser:
+    """A name's simple return over a window and what it took from the portfolio, a part of the account."""
+
+    instrument: str
+    price_return: float
+    lost: float
+    by_beta: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window of `rows` rows that is worst for a `portfolio`, from `start` to `end` (ISO dates of its prices).
+
+    `loss` is a part of the account, below 0 where even the worst window gained; `losers` lost the most of it.
+    """
+
+    portfolio: str
+    rows: int
+    start: str
+    end: str
+    loss: float
+    losers: tuple[Loser, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The worst window of each length for each portfolio; none, and `why`, where the book has no price history.
+
+    `notes` say what was left out. `counted` are the windows of each length that could be told.
+    """
+
+    windows: tuple[Window, ...]
+    counted: dict[int, int]
+    notes: tuple[str, ...]
+    why: str = ""
+
+    def frame(self) -> pd.DataFrame:
+        """One row a portfolio and length."""
+        columns = ["portfolio", "rows", "start", "end", "loss", "losers"]
+        rows = [
+            [one.portfolio, one.rows, one.start, one.end, one.loss, ", ".join(loser.instrument for loser in one.losers)]
+            for one in self.windows
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def document(self) -> dict[str, Any]:
+        """The windows as plain data."""
+        return {
+            "why": self.why,
+            "notes": list(self.notes),
+            "counted": {str(rows): count for rows, count in self.counted.items()},
+            "windows": [vars(one) | {"losers": [vars(loser) for loser in one.losers]} for one in self.windows],
+        }
+
+
+def replay(book: Book, plan: Plan | StagedPlan | None = None, lengths: Sequence[int] = LENGTHS) -> Replay:
+    """The worst windows of the book's price history up to as_of, for today's holdings and for the plan's final lots.
+
+    Raises:
+        BadInput: a length is no whole number of rows above 0.
+    """
+    wrong = [length for length in lengths if not isinstance(length, int) or length < 1]
+    if wrong:
+        rule, cure = "must be whole numbers of rows above 0", "write for example 1, 5, 21"
+        raise BadInput([Breach("replay", None, "lengths", ", ".join(map(str, wrong)), rule, cure)])
+    if book.price_history is None:
+        return Replay((), {}, (), NO_HISTORY)
+    history, notes = _history(book)
+    windows: list[Window] = []
+    counted: dict[int, int] = {}
+    untold: dict[str, int] = {}
+    for portfolio in portfolios_of(book, plan):
+        for rows in dict.fromkeys(lengths):
+            told = _worst(book, history, portfolio, rows, untold)
+            counted[rows] = min(counted.get(rows, len(history)), told[0])
+            windows += told[1]
+    notes += [
+        f"no window of {rows} rows: {len(history)} prices make at most {max(len(history) - 1, 0)}"
+        for rows in counted
+        if rows >= len(history)
+    ]
+    notes += [
+        f"{count} windows of a length left out, or more: {name} has no price at one of their ends"
+        for name, count in untold.items()
+    ]
+    return Replay(tuple(windows), counted, tuple(notes))
+
+
+def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that count, and what is said of the others."""
+    assert book.price_history is not None
+    settings, notes = book.settings, []
+    kept = book.price_history.loc[book.price_history.index <= pd.Timestamp(settings.book.as_of)]
+    if later := len(book.price_history) - len(kept):
+        notes.append(f"{later} later rows cut")
+    if settings.risk.blanks == "drop_rows":
+        listed = kept.ffill().notna()  # from a name's first price on; what is filled is looked at and thrown away
+        blank = (kept.isna() & listed).any(axis=1)
+        if blank.any():
+            notes.append(f"{int(blank.sum())} rows with blanks left out")
+            kept = kept.loc[~blank]
+    if book.foreign_currencies:
+        notes.append(f"currency moves are not in it ({', '.join(book.foreign_currencies)})")
+    return kept, notes
+
+
+def _worst(
+    book: Book, history: pd.DataFrame, portfolio: Portfolio, rows: int, untold: dict[str, int]
+) -> tuple[int, list[Window]]:
+    """How many windows could be told, and the worst of them; `untold` counts the others by the name that lacks."""
+    prices = history.to_numpy(dtype=float)
+    if rows >= len(prices):
+        return 0, []
+    moves = prices[rows:] / prices[:-rows] - 1
+    by_beta = np.zeros(moves.shape, dtype=bool)
+    if book.settings.risk.late_listings == "beta":
+        moves, by_beta = _by_beta(book, prices, moves, rows)
+    lacking = np.isnan(moves) & (portfolio.holdings != 0)
+    for i in np.flatnonzero(lacking.any(axis=0)):
+        name = book.instruments[i]
+        untold[name] = min(untold.get(name, len(prices)), int(lacking[:, i].sum()))
+    told = ~lacking.any(axis=1)
+    if not told.any():
+        return 0, []
+    losses = -np.nan_to_num(moves) @ portfolio.holdings
+    at = int(np.argmax(np.where(told, losses, -np.inf)))
+    window = Window(
+        portfolio=portfolio.name,
+        rows=rows,
+        start=f"{history.index[at]:%Y-%m-%d}",
+        end=f"{history.index[at + rows]:%Y-%m-%d}",
+        loss=float(losses[at]),
+        losers=tuple(_losers(book, portfolio, moves[at], by_beta[at])),
+    )
+    return int(told.sum()), [window]
+
+
+def _by_beta(book: Book, prices: Matrix, moves: Matrix, rows: int) -> tuple[Matrix, Any]:
+    """Names not yet listed when a window begins move by their beta times the average of those that were."""
+    first = np.where(np.isnan(prices).all(axis=0), len(prices), np.argmax(~np.isnan(prices), axis=0))
+    late = np.arange(len(prices) - rows)[:, None] < first
+    listed = ~np.isnan(moves)
+    count = listed.sum(axis=1)
+    average = np.where(listed, moves, 0.0).sum(axis=1) / np.maximum(count, 1)
+    average = np.where(count > 0, average, np.nan)
+    beta = book.exposures["beta"].to_numpy(dtype=float)
+    return np.where(late, average[:, None] * beta, moves), late
+
+
+def _losers(book: Book, portfolio: Portfolio, moves: Vector, by_beta: Any) -> Iterator[Loser]:
+    """The names that lost the most of the portfolio, most first."""
+    lost = -np.nan_to_num(moves) * portfolio.holdings
+    for i in np.argsort(-lost, kind="stable")[:_LOSERS]:
+        if lost[i] > 0:
+            yield Loser(book.instruments[i], float(moves[i]), float(lost[i]), bool(by_beta[i]))

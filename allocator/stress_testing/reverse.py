@@ -1,0 +1,290 @@
+"""What reverse stress found: the least shifts that lose so much, with their plausibility in words and in number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.errors import BadInput, Breach
+from allocator.multistage.plan import StagedPlan
+from allocator.outlook.outlook import Outlook
+from allocator.plan.break_even import least_shift_kl
+from allocator.plan.plan import Plan
+from allocator.stress_testing.outcomes import Portfolio, ground_of, portfolios_of
+from allocator.stress_testing.reverse_parameters import NEVER, Root, in_words, roots_of
+from allocator.types import Vector
+
+# The least shift that makes a loss expected, by closed forms (science §4.7): of probabilities, of markets, of both.
+#
+# Losses are of scenario means; within scenario k the loss is normal with variance v_k = x'Ω_k x. Distance is relative
+# entropy in nats. Pure functions of arrays.
+#
+_FARTHEST = 1e15
+_HALVINGS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Tilt:
+    """`distance` from the belief, the probabilities `q` (K,), and `strength` ϑ: markets move by −ϑ·Ω_k x."""
+
+    distance: float
+    q: Vector
+    strength: float
+
+
+def by_probabilities(losses: Vector, probabilities: Vector, loss: float) -> Tilt | None:
+    """q ∝ p·e^{ϑ·loss}; None where no probabilities that keep impossible scenarios impossible give the loss."""
+    found = least_shift_kl(losses - loss, probabilities)
+    return None if found is None else Tilt(found.distance, found.q, 0.0)
+
+
+def by_markets(losses: Vector, variance: float, probabilities: Vector, loss: float) -> Tilt | None:
+    """z = −ϑΩx with ϑ = (L + μ'x) / x'Ωx, at a distance of (L + μ'x)² / (2·x'Ωx); None without any risk."""
+    lacking = max(loss - float(probabilities @ losses), 0.0)
+    if lacking == 0:
+        return Tilt(0.0, probabilities.copy(), 0.0)
+    if variance <= 0:
+        return None
+    return Tilt(lacking**2 / (2 * variance), probabilities.copy(), lacking / variance)
+
+
+def by_both(losses: Vector, variances: Vector, probabilities: Vector, loss: float) -> Tilt | None:
+    """Entropy pooling on scenario × normal: q_k ∝ p_k·exp(ϑℓ_k + ½ϑ²v_k), z_k = −ϑΩ_k x, ϑ by bisection.
+
+    The mean loss at ϑ is the slope of the cumulant function ln Σ p_k exp(ϑℓ_k + ½ϑ²v_k), which is convex, so it rises
+    with ϑ. `variances` (K,) may differ by scenario.
+    """
+    if float(probabilities @ losses) >= loss:
+        return Tilt(0.0, probabilities.copy(), 0.0)
+    possible = probabilities > 0
+    p, own, v = probabilities[possible], losses[possible], variances[possible]
+
+    def tilted(strength: float) -> Vector:
+        exponent = strength * own + strength**2 * v / 2
+        weight = p * np.exp(exponent - exponent.max())
+        return np.asarray(weight / weight.sum())
+
+    def mean(strength: float) -> float:
+        return float(tilted(strength) @ (own + strength * v))
+
+    low, high = 0.0, 1.0
+    while mean(high) < loss:
+        low, high = high, 2 * high
+        if high > _FARTHEST:
+            return None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean(middle) < loss else (low, middle)
+    tilt, q = tilted(high), np.zeros_like(probabilities)
+    q[possible], seen = tilt, tilt > 0
+    entropy = float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen])))
+    return Tilt(max(entropy, 0.0) + high**2 * float(tilt @ v) / 2, q, high)
+
+
+Way: TypeAlias = Literal["probabilities", "markets", "both"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """One way to lose: the least shift, `distance` of relative entropy from the belief (nats), None where none does it.
+
+    `probabilities` (K,) and `moves` (N,), what is added to every name's mean return over the horizon; `factors` (F,)
+    the risk factors' moves in standard deviations; `market` the market factor's return where risk is from exposures.
+    """
+
+    way: Way
+    distance: float | None
+    probabilities: Vector
+    moves: Vector
+    factors: Vector
+    market: float | None
+    why: str = ""
+    """Why nothing does it."""
+    beyond: tuple[str, ...] = ()
+    """Names that would have to lose more than everything: there the normal law of markets is no guide."""
+
+    @property
+    def plausibility(self) -> float:
+        """e^-distance, from 1 (nothing has to change) to 0."""
+        return 0.0 if self.distance is None else float(np.exp(-self.distance))
+
+    @property
+    def sigmas(self) -> float | None:
+        """The standard deviations by which a normal mean would be as far away."""
+        return None if self.distance is None else float(np.sqrt(2 * self.distance))
+
+    @property
+    def words(self) -> str:
+        """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
+        return NEVER if self.sigmas is None else in_words(self.sigmas)
+
+
+@dataclass(frozen=True, eq=False)
+class Reversed:
+    """One portfolio: its `expected_loss` under the belief, its `largest_loss` over possible scenarios, and the ways."""
+
+    portfolio: Portfolio
+    expected_loss: float
+    largest_loss: float
+    shifts: tuple[Shift, ...]
+    roots: tuple[Root, ...]
+
+    def by(self, way: Way) -> Shift:
+        """The shift of one kind."""
+        return next(shift for shift in self.shifts if shift.way == way)
+
+
+@dataclass(frozen=True, eq=False)
+class ReverseStress:
+    """What would have to happen to lose `loss` of the account, in each portfolio."""
+
+    book: Book
+    outlook: Outlook
+    loss: float
+    portfolios: tuple[Reversed, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a portfolio and way: distance, plausibility, sigmas, words, and the probabilities it takes."""
+        rows = [
+            {
+                "portfolio": one.portfolio.name,
+                "way": shift.way,
+                "distance": shift.distance,
+                "plausibility": shift.plausibility,
+                "sigmas": shift.sigmas,
+                "words": shift.words,
+                "market": shift.market,
+                **dict(zip(self.outlook.scenarios, map(float, shift.probabilities), strict=True)),
+            }
+            for one in self.portfolios
+            for shift in one.shifts
+        ]
+        return pd.DataFrame(rows)
+
+    def moves(self) -> pd.DataFrame:
+        """One row a portfolio, way and name: what is added to the name's mean return over the horizon."""
+        rows = [
+            {"portfolio": one.portfolio.name, "way": shift.way, "instrument": name, "move": float(shift.moves[i])}
+            for one in self.portfolios
+            for shift in one.shifts
+            for i, name in enumerate(self.book.instruments)
+        ]
+        return pd.DataFrame(rows)
+
+    def parameters(self) -> pd.DataFrame:
+        """One row a portfolio and parameter: its own value, the value that loses so much, and what its range does."""
+        rows = [{"portfolio": one.portfolio.name} | root.document() for one in self.portfolios for root in one.roots]
+        return pd.DataFrame(rows, columns=["portfolio", *Root.__dataclass_fields__, "change", "reach", "words"])
+
+    def document(self) -> dict[str, Any]:
+        """The figures as plain data."""
+        return {
+            "loss": self.loss,
+            "portfolios": [
+                {
+                    "portfolio": one.portfolio.name,
+                    "expected_loss": one.expected_loss,
+                    "largest_loss": one.largest_loss,
+                    "shifts": [self._shift(shift) for shift in one.shifts],
+                    "parameters": [root.document() for root in one.roots],
+                }
+                for one in self.portfolios
+            ],
+        }
+
+    def _shift(self, shift: Shift) -> dict[str, Any]:
+        return {
+            "way": shift.way,
+            "distance": shift.distance,
+            "plausibility": shift.plausibility,
+            "sigmas": shift.sigmas,
+            "words": shift.words,
+            "why": shift.why,
+            "beyond": list(shift.beyond),
+            "market": shift.market,
+            "factors": list(map(float, shift.factors)),
+            "probabilities": dict(zip(self.outlook.scenarios, map(float, shift.probabilities), strict=True)),
+            "moves": dict(zip(self.book.instruments, map(float, shift.moves), strict=True)),
+        }
+
+
+# `reverse_stress(book, plan, loss)`: what would have to happen to lose so much (science §4.7).
+#
+# Three least shifts of what is believed, in closed form: of the probabilities alone, of markets alone, of both
+# together; then the least change of one model parameter at a time. A loss is of the account before any trade, after
+# costs, over the horizon, and expected: the mean under what the world would then have to be.
+#
+
+
+def reverse_stress(book: Book, plan: Plan | StagedPlan | None = None, loss: float = 0.10) -> ReverseStress:
+    """The least shifts that make `loss` of the account expected, for today's holdings and for the plan's final lots.
+
+    Raises:
+        BadInput: the loss is not a fraction above 0 and at most 1, or the book's risk cannot be estimated.
+    """
+    if not 0 < loss <= 1:
+        rule, cure = "must be a part of the account above 0 and at most 1", "write ten percent as 0.10"
+        raise BadInput([Breach("reverse stress", None, "loss", f"{loss:g}", rule, cure)])
+    ground = ground_of(book, "stay", None if plan is None else plan.outlook)
+    found = [
+        Reversed(
+            portfolio=portfolio,
+            expected_loss=float(ground.outlook.probabilities @ portfolio.losses(ground.outlook)),
+            largest_loss=_largest(ground.outlook, portfolio),
+            shifts=shifts_of(book, ground.outlook, portfolio, loss),
+            roots=tuple(roots_of(ground, portfolio, loss)),
+        )
+        for portfolio in portfolios_of(book, plan)
+    ]
+    return ReverseStress(book, ground.outlook, loss, tuple(found))
+
+
+def shifts_of(book: Book, outlook: Outlook, portfolio: Portfolio, loss: float) -> tuple[Shift, ...]:
+    """The three least shifts of one portfolio."""
+    losses, p = portfolio.losses(outlook), outlook.probabilities
+    variance = outlook.risk.variance(portfolio.holdings)
+    same = np.full(len(p), variance)
+    largest = f"{_largest(outlook, portfolio):.2%}"
+    return (
+        _shift(
+            book, outlook, portfolio, "probabilities", by_probabilities(losses, p, loss),
+            f"no probability gives this loss, the maximum is {largest}",
+        ),
+        _shift(
+            book, outlook, portfolio, "markets", by_markets(losses, variance, p, loss),
+            "no market gives this loss: nothing in the portfolio moves",
+        ),
+        _shift(
+            book, outlook, portfolio, "both", by_both(losses, same, p, loss),
+            f"nothing in the portfolio moves, and no probability gives this loss: the maximum is {largest}",
+        ),
+    )  # fmt: skip
+
+
+def _largest(outlook: Outlook, portfolio: Portfolio) -> float:
+    return float(portfolio.losses(outlook)[outlook.probabilities > 0].max())
+
+
+def _shift(book: Book, outlook: Outlook, portfolio: Portfolio, way: Way, tilt: Tilt | None, never: str) -> Shift:
+    strength = 0.0 if tilt is None else tilt.strength
+    risk, section = outlook.risk, book.settings.risk
+    factors = 0.0 - strength * (risk.loadings.T @ portfolio.holdings)  # never -0.0
+    market = None
+    if section.source == "exposures":  # the one factor is the market, scaled to unit variance over the horizon
+        market = float(factors[0]) * float(section.market_volatility or 0.0) * float(np.sqrt(outlook.years))
+    q = outlook.probabilities if tilt is None else tilt.q
+    moves = 0.0 - strength * risk.covariances(portfolio.holdings)
+    return Shift(
+        way=way,
+        distance=None if tilt is None else tilt.distance,
+        probabilities=q,
+        moves=moves,
+        factors=factors,
+        market=market,
+        why=never if tilt is None else "",
+        beyond=tuple(np.array(book.instruments)[q @ outlook.returns + moves < -1].tolist()),
+    )

@@ -1,0 +1,161 @@
+"""Reverse stress of the efficiency model: the least change of one parameter that makes a loss expected.
+
+Prices stay those of today, which hold the book's own parameters: the parameter turns out to be another than anybody
+priced. One parameter at a time and the root nearest to the book's own value: with several at once the set of losing
+parameters is not convex, so what is found is local. Two roots within one step of the scan are overlooked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from allocator.book.book import Book
+from allocator.book.checks.question import PARAMETERS
+from allocator.book.checks.stress import lawful, own_values
+from allocator.settings.uncertainty import ModelSection
+from allocator.stress_testing.outcomes import Ground, Portfolio, evaluated
+from allocator.stress_testing.parameter_draws import doubted
+from allocator.types import Vector
+
+# Plausibility in words: what a shift is called by how many steps it takes, a step being what is quite usual.
+#
+# Of a shift of belief or of markets a step is a standard deviation: a normal mean moved by s of them is ½s² of
+# relative entropy away, so a distance d is worth √(2d); 1, 2 and 3 of them have plausibility e^-d of 0.61, 0.14 and
+# 0.01. Of a parameter a step is the way from the book's own value to the end of its range.
+#
+WORDS = ((1.0, "plausible"), (2.0, "a stretch"), (3.0, "far-fetched"))
+"""What is called so takes at most so many steps; what takes more is called `BEYOND`."""
+BEYOND, THERE, NEVER, UNKNOWN = "next to impossible", "already there", "impossible", "no range is stated"
+
+
+def in_words(steps: float) -> str:
+    """What so many steps are called."""
+    if steps == 0:
+        return THERE
+    return next((word for most, word in WORDS if steps <= most), BEYOND)
+
+
+_STEPS = 129
+_CLOSER, _LOOKS = 33, 7
+_OPEN = 1e-4
+"""How near an end that is out of bounds itself is looked at, relative to the parameter's own value."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """The `value` of a parameter, nearest to its `own`, at which the loss is expected; None where none in its lawful
+    range from `lowest` to `highest` does it, over which the expected loss goes from `least_loss` to `most_loss`.
+
+    `low` and `high` are the range that model stress varies it over; None where it does not.
+    """
+
+    key: str
+    own: float
+    value: float | None
+    lowest: float
+    highest: float
+    least_loss: float
+    most_loss: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def change(self) -> float | None:
+        """The value less the book's own."""
+        return None if self.value is None else self.value - self.own
+
+    @property
+    def reach(self) -> float | None:
+        """The change in ways from the book's own value to the end of its range: up to 1 lies inside.
+
+        None without a value or a range, or where the range does not go that way at all.
+        """
+        if self.change is None or self.low is None or self.high is None:
+            return None
+        way = self.high - self.own if self.change > 0 else self.own - self.low
+        return 0.0 if self.change == 0 else abs(self.change) / way if way > 0 else None
+
+    @property
+    def words(self) -> str:
+        """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
+        if self.value is None:
+            return NEVER
+        if self.low is None:
+            return UNKNOWN
+        return BEYOND if self.reach is None else in_words(self.reach)
+
+    def document(self) -> dict[str, Any]:
+        """The root as plain data."""
+        return vars(self) | {"change": self.change, "reach": self.reach, "words": self.words}
+
+
+def parameters_of(book: Book) -> tuple[str, ...]:
+    """Every parameter of the efficiency model that is one number, by its key in `book.toml`; none without [model]."""
+    if book.settings.model is None:
+        return ()
+    shared = [f"model.{name}" for name in ModelSection.model_fields if name != "since"]
+    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in (*PARAMETERS, "capacity")))
+
+
+def roots_of(ground: Ground, portfolio: Portfolio, loss: float) -> Iterator[Root]:
+    """The root of each parameter in turn; `ground` has prices that stay."""
+    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in doubted(ground.book)}
+    for key in parameters_of(ground.book):
+        (own,) = own_values(ground.book.settings, key)
+        at = _places(key, own)
+        losses = expected_losses(ground, portfolio, key, at)
+        yield Root(
+            key=key,
+            own=own,
+            value=own if float(losses[at == own][0]) >= loss else _nearest(ground, portfolio, key, at, losses, loss),
+            lowest=float(at[0]),
+            highest=float(at[-1]),
+            least_loss=float(np.nanmin(losses)),
+            most_loss=float(np.nanmax(losses)),
+            low=ranges[key][0] if key in ranges else None,
+            high=ranges[key][1] if key in ranges else None,
+        )
+
+
+def expected_losses(ground: Ground, portfolio: Portfolio, key: str, at: Vector) -> Vector:
+    """(D,) expected loss of the portfolio with the parameter at each of D values; NaN where it is no number."""
+    with np.errstate(all="ignore"):
+        found = evaluated(ground, {key: at})
+        gains = found.returns @ portfolio.holdings + ground.outlook.cash_returns * portfolio.cash
+        losses = portfolio.spent - (found.probabilities * gains).sum(axis=1)
+    return np.asarray(np.where(np.isfinite(losses), losses, np.nan))
+
+
+def _places(key: str, own: float) -> Vector:
+    """Where a parameter is looked at: evenly over its lawful range, and evenly in logarithms where it has any."""
+    low, high, above, below = lawful(key)
+    room = _OPEN * max(abs(own), _OPEN)
+    low, high = min(low + room * above, own), max(high - room * below, own)
+    places = [np.linspace(low, high, _STEPS), np.array([own])]
+    if high > 0:
+        places.append(np.geomspace(max(low, room), high, _STEPS))
+    return np.unique(np.clip(np.concatenate(places), low, high))
+
+
+def _nearest(ground: Ground, portfolio: Portfolio, key: str, at: Vector, losses: Vector, loss: float) -> float | None:
+    """The crossing whose step lies nearest to the book's own value, drawn together until it is a point."""
+    (own,) = own_values(ground.book.settings, key)
+    apart = losses - loss
+    with np.errstate(invalid="ignore"):
+        steps = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
+    steps = steps[np.isfinite(apart[steps]) & np.isfinite(apart[steps + 1])]
+    if not len(steps):
+        return None
+    first = min(steps, key=lambda i: min(abs(at[i] - own), abs(at[i + 1] - own)))
+    low, high = float(at[first]), float(at[first + 1])
+    rising = apart[first] < 0
+    for _ in range(_LOOKS):
+        between = np.linspace(low, high, _CLOSER)
+        under = (expected_losses(ground, portfolio, key, between) < loss) == rising
+        i = int(np.flatnonzero(under)[-1]) if under.any() else 0
+        low, high = float(between[i]), float(between[min(i + 1, _CLOSER - 1)])
+    return (low + high) / 2

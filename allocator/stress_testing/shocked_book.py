@@ -1,0 +1,252 @@
+"""A book after a shock: prices at once, what is then believed, and what names return from there.
+
+With g the growth of a name from today's price to the horizon in each scenario, s what the shock states of its price,
+and p the market's probabilities, all before and (primed) after the shock:
+
+    price after / price before = (1 + s)·(Σ p'_k g'_k / Σ p_k g_k)^J,
+
+so that the announcement share J of a re-pricing comes at once and the rest by the horizon, as at a review (design §5).
+What s takes is lost for good. Time stands still: a silence of twelve months is what twelve more months of it would tell
+us today, so that a shock is beside the plan in the same year, and nothing of it is the mere passing of time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from allocator.ambiguity.radius import News, set_after, set_of
+from allocator.ambiguity.sets import Ambiguity
+from allocator.book.book import Book
+from allocator.book.checks.stress import BUCKETS, Named, after, breaches_of_shock, days_after, rows_of
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.mandate.builder import mandate_of
+from allocator.mandate.mandate import Mandate
+from allocator.outlook.calibration import modelled, question_of, signals_of
+from allocator.outlook.efficiency_model import scenario_returns
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.posterior import generalizable, log_evidence, sound, updated
+from allocator.resources import sample_books
+from allocator.rules.builder import moved_at_once
+from allocator.settings.settings import Settings
+from allocator.settings.stress import ShockSection
+from allocator.types import Matrix, Vector
+
+_WORTHLESS = 1e-9
+"""Of its price: what is left of a name that loses everything, so that a price stays one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shocked:
+    """One shock: the `book` at the prices that it leaves, and `outlook` and `mandate` from there to the horizon.
+
+    `at_once` (N,) are simple returns; `growth` (K, N) and `cash_growth` (K,) are from today's prices to the horizon.
+    `signals` are the rows of signals.csv that it adds, and `told` the day by which everything of it is learnt.
+    `unmoved` names those whose returns are typed in, which no parameter of the model moves, and `worthless` those that
+    lose everything: they are not bought back.
+    """
+
+    name: str
+    shock: ShockSection
+    book: Book
+    outlook: Outlook
+    mandate: Mandate
+    ambiguity: Ambiguity
+    at_once: Vector
+    growth: Matrix
+    cash_growth: Vector
+    generalizable: float | None
+    signals: pd.DataFrame
+    told: dt.date
+    unmoved: tuple[str, ...]
+    worthless: tuple[str, ...]
+
+
+def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Shocked:
+    """What a shock makes of a book and its outlook.
+
+    Raises:
+        BadInput: its numbers are beyond what arithmetic can follow.
+        BadMandate: its belief is outside the limits that the book guards by.
+    """
+    settings = after(book.settings, shock) if shock.changes_model else book.settings
+    news = _news(book, shock)
+    beliefs = updated(outlook.probabilities, news.evidence[None, :])[0]
+    growth, unmoved = _growth(book, outlook, settings)
+    moved = moved_at_once(book, shock)
+    stated = np.maximum(moved, _WORTHLESS - 1)
+    worthless = tuple(name for name, left in zip(book.instruments, stated > _WORTHLESS - 1, strict=True) if not left)
+    repriced = _repriced(book, outlook, growth, news.evidence)
+    at_once = sound((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
+    returns = sound(growth / repriced - 1, "shocks", f"what names return after '{name}'")
+    from_there = replace(outlook, probabilities=beliefs, returns=returns)
+    later = _at_prices(book, _without(settings, worthless), shock, at_once)
+    ambiguity = set_after(book, set_of(book, outlook), beliefs, news) if shock.tells else set_of(book, outlook)
+    question = question_of(book)
+    return Shocked(
+        name=name,
+        shock=shock,
+        book=later,
+        outlook=from_there,
+        mandate=mandate_of(later, from_there, ambiguity),
+        ambiguity=ambiguity,
+        at_once=at_once,
+        growth=(1 + stated) * growth,
+        cash_growth=1 + outlook.cash_returns,
+        generalizable=None if question is None else float(np.ravel(generalizable(question, beliefs[None, :]))[0]),
+        signals=rows_of(book.settings, book.signals, shock),
+        told=news.told,
+        unmoved=unmoved if shock.changes_model else (),
+        worthless=worthless,
+    )
+
+
+def _news(book: Book, shock: ShockSection) -> News:
+    """What the shock tells: the signals seen by the day that it looks to, and what they add to today's evidence."""
+    as_of, known = book.settings.book.as_of, signals_of(book)
+    question = question_of(book)
+    nothing = np.zeros(len(book.scenarios))
+    if question is None or not shock.tells:
+        return News(known, as_of, nothing, "today")
+    rows = rows_of(book.settings, book.signals, shock)
+    both = rows if book.signals is None else pd.concat([book.signals, rows]) if len(rows) else book.signals
+    seen = signals_of(replace(book, signals=both))
+    days = [signal.date for signal in seen]
+    told = max([as_of, *days, *([days_after(book.settings, shock.silent_months)] if shock.silent_months else [])])
+    before = log_evidence(question, known, [as_of])[0]
+    return News(seen, told, log_evidence(question, seen, [told])[0] - before, "after the shock")
+
+
+def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, tuple[str, ...]]:
+    """(K, N) growth from today's prices to the horizon where the model has other `settings`; names it cannot move."""
+    before = 1 + outlook.returns
+    if settings is book.settings:
+        return before, ()
+    own, changed = modelled(book), modelled(replace(book, settings=settings))
+    assert own is not None  # a shock that changes the model was held to a book that has one
+    assert changed is not None
+    given = np.isin(book.instruments, book.scenario_returns.index)
+    # today's prices stay what they are: the anchor is that of the model as it was believed
+    moved = 1 + scenario_returns(changed.values, own.loadings, own.anchor, outlook.years)
+    return np.where(given, before, moved), tuple(np.array(book.instruments)[given])
+
+
+def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
+    """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by."""
+    model = modelled(book)
+    if model is None or model.market_now is None:
+        return np.ones(len(book.instruments))
+    share = float(book.settings.horizon.announcement_share or 0.0)
+    then = updated(model.market_now, evidence[None, :])[0]
+    moved: Vector = (then @ growth / (model.market_now @ (1 + outlook.returns))) ** share
+    return moved
+
+
+def _without(settings: Settings, worthless: tuple[str, ...]) -> Settings:
+    """The settings with names that nobody can trade any more, but those that must not be held anyway."""
+    wanted = settings.mandate
+    more = [name for name in worthless if name not in wanted.locked and name not in wanted.forbidden]
+    mandate = wanted.model_copy(update={"locked": [*wanted.locked, *more]})
+    return settings.model_copy(update={"mandate": mandate}) if more else settings
+
+
+def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vector) -> Book:
+    """The book at the prices that the shock leaves, with lock-ups put off; a benchmark is held, so that its weights
+    move with them.
+    """
+    exposures = book.exposures
+    if shock.delay_months is not None:
+        late = days_after(settings, shock.delay_months) - settings.book.as_of
+        days = exposures["tradable_from"]
+        locked = days > pd.Timestamp(settings.book.as_of)  # what can be traded already stays so
+        exposures = exposures.assign(tradable_from=days.where(~locked, days + late))
+    return replace(
+        book,
+        settings=settings,
+        prices=book.prices * (1 + at_once),
+        quoted_prices=book.quoted_prices * (1 + at_once),
+        exposures=exposures,
+        benchmark=None if book.benchmark is None else _moved(book.benchmark, at_once),
+    )
+
+
+def _moved(weights: pd.Series[float], at_once: Vector) -> pd.Series[float]:
+    """Weights, cash last, after prices have moved."""
+    grown: pd.Series[float] = weights * np.append(1 + at_once, 1.0)
+    return grown / float(grown.sum())
+
+
+# The starter shocks that a book can carry, beside its own: every claim and signal of the note as one shock each.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """The shocks of a book by name, its own first; `left_out` says of every other starter shock why."""
+
+    shocks: dict[str, ShockSection]
+    left_out: dict[str, str]
+
+    def chosen(self, names: tuple[str, ...]) -> dict[str, ShockSection]:
+        """Those of these names, in their order; all where none is given.
+
+        Raises:
+            BadInput: a name is not in the library, or this book cannot carry it.
+        """
+        found = []
+        for name in dict.fromkeys(names):
+            if name in self.left_out:
+                found.append(Breach("--shock", None, None, name, self.left_out[name], "it is not of this book"))
+            elif name not in self.shocks:
+                near = did_you_mean(name, self.shocks)
+                found.append(Breach("--shock", None, None, name, "no such shock", near))
+        if found:
+            raise BadInput(found)
+        return {name: self.shocks[name] for name in dict.fromkeys(names)} if names else dict(self.shocks)
+
+
+def library(book: Book) -> Library:
+    """Every shock that can be asked of a book."""
+    there, own = named_in(book), dict(book.settings.shocks)
+    shocks, left_out = dict(own), dict[str, str]()
+    for name, shock in starter_shocks().items():
+        if name in own:
+            continue
+        breaches = [*breaches_of_shock(there, name, _of_names(there, shock))]
+        if breaches:
+            left_out[name] = f"{breaches[0].value or breaches[0].column}: {breaches[0].rule}"
+        elif shock.market is not None and "beta" not in there.columns:
+            left_out[name] = "beta: is needed for every name"
+        else:
+            shocks[name] = _of_names(there, shock)
+    return Library(shocks, left_out)
+
+
+def starter_shocks() -> dict[str, ShockSection]:
+    """All of `data/shocks.toml`."""
+    text = (sample_books() / "shocks.toml").read_text(encoding="utf-8")
+    return {name: ShockSection.model_validate(shock) for name, shock in tomllib.loads(text)["shocks"].items()}
+
+
+def named_in(book: Book) -> Named:
+    """What a book has names for."""
+    exposures = book.exposures
+    return Named(
+        book.settings,
+        book.instruments,
+        frozenset({book.cash_instrument}),
+        frozenset(map(str, exposures["bucket"])),
+        () if book.factors is None else tuple(map(str, book.factors)),
+        frozenset(str(name) for name in exposures if exposures[name].notna().all() or name == "tradable_from"),
+        book.signals,
+    )
+
+
+def _of_names(there: Named, shock: ShockSection) -> ShockSection:
+    """A claim that speaks of many names says of this book's what it says of them."""
+    known = (*there.instruments, *BUCKETS, *there.settings.groups)
+    return shock.model_copy(update={"expect": {name: sign for name, sign in shock.expect.items() if name in known}})

@@ -1,0 +1,213 @@
+"""`stress(book)`: what happens if, what it takes to lose so much, and how wrong the probabilities may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from allocator.book.book import Book, refuse_no_book
+from allocator.errors import AllocatorError, BadInput, Breach
+from allocator.multistage.plan import StagedPlan, rebalance_in_stages
+from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
+from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, belief_map
+from allocator.stress_testing.belief_stress import BeliefStress, belief_stress
+from allocator.stress_testing.outcomes import refuse_other_book
+from allocator.stress_testing.parameter_stress import ModelStress, checked, model_stress
+from allocator.stress_testing.replay import Replay, replay
+from allocator.stress_testing.reverse import ReverseStress, reverse_stress
+from allocator.stress_testing.shock_effects import ShockStress, shock_stress
+from allocator.stress_testing.shocked_book import library
+
+PARTS = ("shocks", "reverse", "replay", "beliefs")
+"""What is asked where nothing is named; `map` is asked by its steps a side, `model` by its number of draws."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stress:
+    """A plan under stress; a part is None where it was not asked, and `why_not` says it where it cannot be had."""
+
+    plan: Plan | StagedPlan
+    shocks: ShockStress | None
+    reverse: ReverseStress | None
+    replay: Replay | None
+    beliefs: BeliefStress | None
+    map: BeliefMap | None
+    model: ModelStress | None
+    why_not: dict[str, str]
+
+    @property
+    def interrupted(self) -> tuple[str, ...]:
+        """The parts that were cut short, whose finished figures stand, or that never began."""
+        parts = {"shocks": self.shocks, "beliefs": self.beliefs, "map": self.map, "model": self.model}
+        cut = [name for name, part in parts.items() if part is not None and part.interrupted]
+        return tuple(cut + [name for name, why in self.why_not.items() if why == INTERRUPTED])
+
+    def frame(self) -> pd.DataFrame:
+        """One row a shock; the other parts have frames of their own.
+
+        Raises:
+            BadInput: shocks were not asked.
+        """
+        if self.shocks is None:
+            rule, cure = "were not asked", "look at .reverse, .beliefs, .replay or .model, or ask with shocks"
+            raise BadInput([Breach("stress", None, "shocks", None, rule, cure)])
+        return self.shocks.frame()
+
+    def document(self) -> dict[str, Any]:
+        """The stress as plain data; its JSON Schema is `schemas/stress.schema.json`."""
+        settings = self.plan.book.settings
+        parts = {
+            "shocks": self.shocks,
+            "reverse": self.reverse,
+            "replay": self.replay,
+            "beliefs": self.beliefs,
+            "map": self.map,
+            "model": self.model,
+        }
+        return {
+            "format": "allocator.stress/1",
+            "book": {
+                "name": settings.book.name,
+                "account": self.plan.book.account,
+                "as_of": settings.book.as_of.isoformat(),
+                "currency": settings.book.currency,
+                "value": self.plan.book.value,
+                "announcement_share": settings.horizon.announcement_share,
+            },
+            **{name: None if part is None else part.document() for name, part in parts.items()},
+            "why_not": self.why_not,
+            "interrupted": list(self.interrupted),
+        }
+
+
+INTERRUPTED = "interrupted before it began"
+
+
+def stress(
+    book: Book,
+    *,
+    parts: tuple[str, ...] = PARTS,
+    shocks: tuple[str, ...] = (),
+    loss: float = 0.10,
+    within_bps: float = 10.0,
+    map_steps: int = 0,
+    draws: int = 0,
+    jobs: int = 1,
+    plan: Plan | StagedPlan | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Stress:
+    """Put a book's plan under stress, or one that was made already.
+
+    `parts` are of PARTS; `shocks` names some of them only; `loss` is what reverse stress asks for, a fraction of the
+    account; `within_bps` how much worse than the best the plan may be; `map_steps` points a side of the map of beliefs
+    and `draws` of the model's parameters, 0 for none. Ctrl-C keeps what is finished.
+
+    Raises:
+        BadInput: a part or a shock is unknown, or a number is out of its range.
+        BadMandate: only beliefs are asked, of a plan that does not follow from probabilities.
+        Infeasible, NotSolved: the book has no plan to put under stress.
+    """
+    if texts := [(name, given) for name, given in (("parts", parts), ("shocks", shocks)) if isinstance(given, str)]:
+        rule, cure = "must be several names, and is one text", 'write ("name",), with the comma'
+        raise BadInput(Breach("stress", None, name, str(given), rule, cure) for name, given in texts)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        cure = f"choose of {', '.join(PARTS)}; for the model's parameters give draws"
+        raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
+    refuse_no_book(book)
+    if plan is not None:
+        refuse_other_book(book, plan)
+    if unlawful := list(_unlawful(book, parts, shocks, loss, within_bps, map_steps, draws, jobs)):
+        raise BadInput(unlawful)  # before anything is solved
+    say = progress or (lambda _: None)
+    plan = plan or (rebalance_in_stages if book.settings.in_stages else rebalance)(book, progress=say)
+    asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))
+    found = _Asked(dict[str, Any](), dict[str, str](), asked)
+    found.ask("shocks", lambda: shock_stress(plan, shocks, say))
+    found.ask("reverse", lambda: reverse_stress(book, plan, loss))
+    found.ask("replay", lambda: replay(book, plan))
+    decided: Any = plan  # one of a tree is refused by what is asked of beliefs
+    found.ask("beliefs", lambda: belief_stress(book, decided, within_bps=within_bps, jobs=jobs, say=say))
+    found.ask("map", lambda: belief_map(book, decided, steps=map_steps, jobs=jobs, say=say))
+    found.ask("model", lambda: model_stress(book, plan, draws, redo=draws, jobs=jobs, say=say))
+    made = found.made
+    return Stress(
+        plan=plan,
+        shocks=made.get("shocks"),
+        reverse=made.get("reverse"),
+        replay=made.get("replay"),
+        beliefs=made.get("beliefs"),
+        map=made.get("map"),
+        model=made.get("model"),
+        why_not=found.why_not,
+    )
+
+
+def _unlawful(
+    book: Book,
+    parts: tuple[str, ...],
+    shocks: tuple[str, ...],
+    loss: float,
+    within_bps: float,
+    map_steps: int,
+    draws: int,
+    jobs: int,
+) -> Iterator[Breach]:
+    """Every number and name that is not what it must be, of whatever is asked."""
+    if shocks and "shocks" not in parts:
+        rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
+        yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
+    if "shocks" in parts:
+        yield from _breaches(lambda: library(book).chosen(shocks))
+    if not 0 < loss <= 1:
+        yield Breach("loss", None, None, f"{loss:g}", "must be above 0 and at most 1", "10 % is 0.1")
+    if not 0 < within_bps < float("inf"):
+        yield Breach("within_bps", None, None, f"{within_bps:g}", "must be above 0", "10 is usual")
+    if map_steps and not 2 <= map_steps <= MOST_STEPS:
+        rule = f"must be between 2 and {MOST_STEPS}"
+        yield Breach("map_steps", None, None, str(map_steps), rule, "66 is usual")
+    if jobs < 1:
+        yield Breach("jobs", None, None, str(jobs), "must be 1 or more", "leave it out for one process")
+    elif draws:
+        yield from _breaches(lambda: checked(book, draws, 0, jobs))
+
+
+def _breaches(check: Callable[[], object]) -> tuple[Breach, ...]:
+    try:
+        check()
+    except BadInput as error:
+        return error.breaches
+    return ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The parts that are `asked`, in turn; after Ctrl-C none is begun."""
+
+    made: dict[str, Any]
+    why_not: dict[str, str]
+    asked: tuple[str, ...]
+
+    def ask(self, part: str, study: Callable[[], Any]) -> None:
+        """Make one part where it is asked; one among others that the book cannot have is said and not raised."""
+        if part not in self.asked:
+            return
+        if self._stopped():
+            self.why_not[part] = INTERRUPTED
+            return
+        try:
+            self.made[part] = study()
+        except AllocatorError as error:
+            if len(self.asked) == 1:
+                raise
+            self.why_not[part] = str(error)
+        except KeyboardInterrupt:
+            self.why_not[part] = INTERRUPTED
+
+    def _stopped(self) -> bool:
+        cut = [one for one in self.made.values() if getattr(one, "interrupted", False)]
+        return bool(cut) or INTERRUPTED in self.why_not.values()

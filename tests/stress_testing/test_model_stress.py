@@ -1,0 +1,442 @@
+"""Model stress of the sample books: its draws, its outcomes, the plans made again, what fails and what is cut short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocator.ambiguity.sets import worst_case
+from allocator.errors import BadInput, Breach, NotSolved
+from allocator.optimization.solve import Program
+from allocator.outlook.outlook import outlook_of
+from allocator.plan.targets import solved
+from allocator.stress_testing import outcomes
+from allocator.stress_testing import parameter_stress as parameters
+from allocator.stress_testing import reoptimization as redone
+from allocator.stress_testing.outcomes import Evaluated, evaluated, ground_of
+from allocator.stress_testing.parameter_draws import SHARE, Doubt, doubts_of, drawn, rounded
+from allocator.stress_testing.parameter_stress import ModelStress, model_stress
+from allocator.stress_testing.reoptimization import Answers, Failed, Question
+from tests.books import book
+from tests.stress_testing.sample_plans import planned, sample, staged
+
+NARROW = ("stress.ranges.token_reduction=[2.07,2.75]", "stress.ranges.hazard=[0.08,0.2]")
+
+
+def stressed(*overrides: str, **options: Any) -> ModelStress:
+    plan = planned("listed", *overrides)
+    return model_stress(plan.book, plan, **{"draws": 16, "redo": 4} | options)
+
+
+def measure(found: ModelStress, portfolio: str, words: str) -> Any:
+    (at,) = [i for i, one in enumerate(found.outcomes) if (one.portfolio, one.measure) == (portfolio, words)]
+    return found.measures[at]
+
+
+def test_today_s_outcomes_are_the_figures_of_the_plan() -> None:
+    plan, found = planned("listed"), stressed()
+    today = {(one.portfolio, one.measure): value for one, value in zip(found.outcomes, found.today, strict=True)}
+
+    assert today["holdings", "expected return"] == pytest.approx(plan.before.expected_return, abs=1e-12)
+    assert today["plan", "expected return"] == pytest.approx(plan.after.expected_return, abs=1e-12)
+    assert today["holdings", "worst-case return"] == pytest.approx(plan.before.worst_case_return, abs=1e-12)
+    assert today["plan", "worst-case return"] == pytest.approx(plan.after.worst_case_return, abs=1e-12)
+
+
+def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> None:
+    plan, found = planned("listed"), stressed()
+    at = evaluated(ground_of(plan.book), {doubt.key: found.values[:, i] for i, doubt in enumerate(found.doubts)})
+    holdings, cash = plan.final.values / plan.book.value, plan.final.cash / plan.book.value
+    spent = plan.final.costs / plan.book.value
+    for i in range(16):
+        gains = at.returns[i] @ holdings + plan.outlook.cash_returns * cash - spent
+        p = at.probabilities[i]
+        assert found.gains[1, i] == pytest.approx(gains, abs=1e-12)
+        assert measure(found, "plan", "expected return")[i] == pytest.approx(p @ gains, abs=1e-12)
+        worst = -worst_case(-gains, plan.mandate.ambiguity, p)
+        assert measure(found, "plan", "worst-case return")[i] == pytest.approx(worst, abs=1e-12)
+    over = measure(found, "plan", "worst-case return") - measure(found, "holdings", "worst-case return")
+    assert measure(found, "plan", "worst-case return over holdings") == pytest.approx(over, abs=1e-15)
+
+
+def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing() -> None:
+    own = sample("note")
+    plan = planned("note")
+    found = model_stress(own, plan, 4, redo=0)
+    keys = [doubt.key for doubt in found.doubts]
+    at = evaluated(ground_of(own), {key: found.values[:, i] for i, key in enumerate(keys)})
+    assert at.market is not None
+    answer = np.array([one.hypothesis == "proprietary" for one in own.settings.scenarios.values()])
+    for i, share in enumerate(found.values[:, keys.index(SHARE)]):
+        growth, market = 1 + at.returns[i], at.market[i]
+        given = np.where(answer, market, 0) / market[answer].sum()
+        jump = (given @ growth / (market @ growth)) ** share - 1
+        assert measure(found, "holdings", "news: proprietary")[i] == pytest.approx(own.weights @ jump, abs=1e-12)
+
+
+def test_sobol_points_are_rounded_up_and_the_first_do_not_hang_on_how_many_are_asked() -> None:
+    doubts = doubts_of(sample("listed"))
+
+    assert [rounded(n, "sobol") for n in (2, 3, 1000, 1024)] == [2, 4, 1024, 1024]
+    assert rounded(1000, "latin_hypercube") == 1000
+    np.testing.assert_array_equal(drawn(doubts, 64, "sobol", 7)[:16], drawn(doubts, 16, "sobol", 7))
+    assert (drawn(doubts, 16, "sobol", 7) != drawn(doubts, 16, "sobol", 8)).any()
+
+
+@pytest.mark.parametrize("method", ["sobol", "latin_hypercube"])
+def test_draws_fill_their_ranges_evenly(method: Any) -> None:
+    doubts = (Doubt("a", None, 2.0, 4.0, True), Doubt("b", None, -1.0, -1.0, True))
+    points = drawn(doubts, 64, method, 1)
+
+    assert np.bincount(((points[:, 0] - 2) / 2 * 64).astype(int), minlength=64).tolist() == [1] * 64
+    assert (points[:, 1] == -1).all()
+
+
+def test_the_announcement_share_is_always_among_the_parameters() -> None:
+    for own in (sample("listed"), sample("listed", *NARROW), book()):
+        assert [doubt.key for doubt in doubts_of(own)].count(SHARE) == 1
+    assert [(doubt.key, doubt.low, doubt.high, doubt.stated) for doubt in doubts_of(sample("listed", *NARROW))] == [
+        ("model.token_reduction", 2.07, 2.75, True),
+        ("question.hazard", 0.08, 0.2, True),
+        (SHARE, 0.0, 1.0, False),
+    ]
+
+
+def test_ranges_of_our_own_hold_the_book_s_value_and_are_lawful() -> None:
+    own = sample("listed", "model.token_reduction=5.0", "model.owner_share=0.0")
+    for doubt in doubts_of(own):
+        assert doubt.low <= doubt.high
+        assert doubt.own is None or doubt.low <= doubt.own <= doubt.high
+    token = next(doubt for doubt in doubts_of(own) if doubt.key == "model.token_reduction")
+    assert (token.low, token.high) == (2.07, 5.0)
+
+
+def test_every_wrong_wish_is_refused_at_once() -> None:
+    plan = planned("listed", "stress.ranges.token_reduction=[2.0,2.5]")
+    with pytest.raises(BadInput) as refused:
+        model_stress(plan.book, plan, 1, jobs=0, method="sobl")  # type: ignore[arg-type]
+
+    assert [str(breach) for breach in refused.value.breaches] == [
+        "model stress draws: must be a whole number from 2 to 1000000 (got '1'); correct it",
+        "model stress jobs: must be a whole number from 1 to 1024 (got '0'); correct it",
+        "model stress method: must be sobol or latin_hypercube (got 'sobl'); did you mean 'sobol'?",
+        "book.toml stress.ranges.token_reduction: does not hold the book's own 2.7 (got '[2, 2.5]'); "
+        "widen it to hold that, or correct the value",
+    ]
+
+
+def test_a_plan_made_again_is_the_optimum_of_its_draw() -> None:
+    plan, found = planned("listed"), stressed()
+    at = evaluated(ground_of(plan.book), {doubt.key: found.values[:4, i] for i, doubt in enumerate(found.doubts)})
+
+    assert sorted(found.redone.weights) == [0, 1, 2, 3]
+    for i, weights in found.redone.weights.items():
+        from dataclasses import replace
+
+        outlook = replace(plan.outlook, returns=at.returns[i], probabilities=at.probabilities[i])
+        target, _, _ = solved(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
+        assert weights[:-1] == pytest.approx(target.weights, abs=1e-5)
+        assert weights.sum() == pytest.approx(1)
+
+
+def test_the_table_of_weights_counts_sides_over_the_plans_made_again() -> None:
+    found = stressed()
+    rows = found.weights().set_index("instrument")
+    again = np.array(list(found.redone.weights.values()))
+
+    assert rows.loc["NVDA", "sold"] == 1
+    assert rows.loc["NVDA", "same_side"] == 1
+    assert rows["q50"].to_numpy() == pytest.approx(np.median(again, axis=0))
+    sides = [
+        np.sign(np.where(abs(one - found.before) > 1e-4, one - found.before, 0)) for one in (*again, found.planned)
+    ]
+    assert rows["same_side"].to_numpy() == pytest.approx(np.mean(np.array(sides[:-1]) == sides[-1], axis=0))
+    assert 0 < rows["same_side"].mean() < 1
+    assert (rows[["bought", "sold", "left"]].sum(axis=1) == 1).all()
+
+
+def questions() -> tuple[Question, Evaluated]:
+    plan = planned("listed", *NARROW)
+    doubts = doubts_of(plan.book)
+    values = drawn(doubts, 64, "sobol", 5)
+    return Question.of(plan), evaluated(ground_of(plan.book), {one.key: values[:, i] for i, one in enumerate(doubts)})
+
+
+def at(draws: Evaluated, indices: Any) -> Callable[[range], Evaluated]:
+    """The draws with these indices, batch by batch."""
+
+    def batch(some: range) -> Evaluated:
+        own = indices[list(some)]
+        return Evaluated(draws.returns[own], draws.probabilities[own], None, draws.share[own])
+
+    return batch
+
+
+def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
+    question, draws = questions()
+    order = np.random.default_rng(2).permutation(12)
+    straight = redone.redone(question, 12, at(draws, np.arange(12))).weights
+    shuffled = redone.redone(question, 12, at(draws, order)).weights
+
+    for place, index in enumerate(order):
+        np.testing.assert_array_equal(shuffled[place], straight[int(index)])
+
+
+def test_two_workers_give_what_one_gives() -> None:
+    question, draws = questions()
+    one, two = (redone.redone(question, 40, at(draws, np.arange(40)), jobs) for jobs in (1, 2))
+
+    assert list(one.weights) == list(two.weights) == list(range(40))
+    for index, weights in one.weights.items():
+        np.testing.assert_array_equal(two.weights[index], weights)
+
+
+class Dying(Executor):
+    """A pool whose second process ends by itself: what is under way fails, and nothing more can be handed to it."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Future[Any]] = []
+
+    def submit(self, task: Any, /, *given: Any, **more: Any) -> Future[Any]:
+        if len(self.under_way) == 2:
+            ended = BrokenExecutor("a process in the pool ended")
+            self.under_way[1].set_exception(ended)
+            raise ended
+        self.under_way.append(Future())
+        if len(self.under_way) == 1:
+            self.under_way[0].set_result(task(*given, **more))
+        return self.under_way[-1]
+
+
+def test_what_a_process_leaves_when_it_ends_is_answered_here_and_no_more_is_evaluated_than_is_under_way() -> None:
+    question, draws = questions()
+    asked: list[range] = []
+
+    def batch(some: range) -> Evaluated:
+        asked.append(some)
+        return at(draws, np.arange(64))(some)
+
+    batches = [range(start, start + 8) for start in range(0, 48, 8)]
+    answers = redone._pooled(Dying(), question, batches, batch, 2)
+    first = next(answers)
+    assert len(asked) == 2  # no more is evaluated than is under way
+    told = dict([first, *answers])
+
+    alone = dict(redone._answers(question, 48, at(draws, np.arange(64)), jobs=1))
+    assert sorted(told) == list(range(48))
+    for index, answer in alone.items():
+        np.testing.assert_array_equal(told[index], answer)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -> None:
+    """The draw after so many has no plan, or Ctrl-C comes there."""
+    monkeypatch.setattr(redone, "BATCH", 1)
+    asked: list[int] = []
+    real = Answers.attempt_many
+
+    def breaks(self: Answers, questions: Any) -> Any:
+        asked.append(1)
+        if len(asked) == after + 1:
+            if isinstance(error, NotSolved):
+                return [Failed("NotSolved", str(error)) for _ in questions]
+            raise error
+        return real(self, questions)
+
+    monkeypatch.setattr(Answers, "attempt_many", breaks)
+
+
+def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, NotSolved("no verified solution"), 2)
+    found = stressed(*NARROW)
+    (failure,) = found.failures
+
+    assert (failure.index, failure.stage, failure.why) == (2, "optimised again", "no verified solution")
+    assert failure.parameters == dict(zip([doubt.key for doubt in found.doubts], found.values[2], strict=True))
+    assert sorted(found.redone.weights) == [0, 1, 3]
+    assert found.document()["failures"][0]["parameters"].keys() == failure.parameters.keys()
+
+
+def test_a_draw_without_numbers_is_reported_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = outcomes.evaluated
+
+    def spoilt(ground: Any, values: Any) -> Evaluated:
+        found = sound(ground, values)
+        returns = found.returns.copy()
+        returns[values.get("model.token_reduction", np.zeros(len(returns))) > 2.74] = np.inf
+        return Evaluated(returns, found.probabilities, found.market, found.share)
+
+    whole = stressed(*NARROW, draws=64, redo=0)
+    monkeypatch.setattr(outcomes, "evaluated", spoilt)
+    found = stressed(*NARROW, draws=64, redo=64)
+    broken = np.flatnonzero(found.values[:, 0] > 2.74)
+
+    assert 0 < len(broken) < 10
+    assert [failure.index for failure in found.failures] == list(broken)
+    assert {failure.stage for failure in found.failures} == {"evaluated"}
+    assert found.importance is None
+    rest = np.setdiff1d(np.arange(64), broken)
+    np.testing.assert_array_equal(found.measures[:, rest], whole.measures[:, rest])
+    assert list(found.redone.weights) == list(rest)
+    json.dumps(found.document(), allow_nan=False)
+
+
+def test_a_draw_that_refuses_its_whole_chunk_is_reported_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = outcomes.evaluated
+
+    def refusing(ground: Any, values: Any) -> Evaluated:
+        if (values.get("question.hazard", np.zeros(1)) > 0.195).any():
+            raise BadInput([Breach("book.toml", None, "question.labs", None, "cannot be computed", "look")])
+        return sound(ground, values)
+
+    whole = stressed(*NARROW, draws=64, redo=0)
+    monkeypatch.setattr(outcomes, "evaluated", refusing)
+    found = stressed(*NARROW, draws=64, redo=0)
+    broken = np.flatnonzero(found.values[:, 1] > 0.195)
+    rest = np.setdiff1d(np.arange(64), broken)
+
+    assert 0 < len(broken) < 10
+    assert [failure.index for failure in found.failures] == list(broken)
+    np.testing.assert_allclose(found.measures[:, rest], whole.measures[:, rest], rtol=0, atol=1e-15)
+
+
+def test_an_interruption_while_measuring_what_matters_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        del arguments
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parameters, "importance_of", interrupted)
+    found = stressed(*NARROW)
+
+    assert found.interrupted
+    assert found.importance is None
+    assert len(found.redone.weights) == 4
+
+
+def test_an_interruption_while_optimising_keeps_what_is_finished_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, KeyboardInterrupt(), 3)
+    found = stressed(*NARROW, redo=8)
+
+    assert found.interrupted
+    assert (found.finished, found.made) == (16, 16)
+    assert sorted(found.redone.weights) == [0, 1, 2]
+    assert found.importance is None
+    assert found.document()["optimised_again"]["finished"] == 3
+
+
+def test_an_interruption_while_evaluating_keeps_the_chunks_that_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = stressed(*NARROW, draws=64, redo=0)
+    monkeypatch.setattr(outcomes, "CELLS", 16 * 4 * 13)
+    sound, asked = outcomes.evaluated, []
+
+    def interrupted(ground: Any, values: Any) -> Evaluated:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return sound(ground, values)
+
+    monkeypatch.setattr(outcomes, "evaluated", interrupted)
+    found = stressed(*NARROW, draws=64, redo=4)
+
+    assert found.interrupted
+    assert (found.finished, found.made, len(found.values)) == (32, 64, 32)
+    np.testing.assert_allclose(found.measures, whole.measures[:, :32], rtol=0, atol=1e-15)
+
+
+def test_progress_is_told_in_words() -> None:
+    said: list[str] = []
+    stressed(*NARROW, say=said.append)
+
+    assert said[0] == "evaluating draw 16 of 16"
+    assert said[1:5] == [f"optimising again {n} of 4" for n in range(1, 5)]
+    assert said[5] == "measuring which parameter matters"
+
+
+def test_a_plan_in_stages_is_evaluated_and_not_made_again() -> None:
+    plan = staged()
+    found = model_stress(plan.book, plan, 16)
+
+    assert found.why_not_redone.startswith("the plan is not optimised again: with objective = 'log'")
+    assert found.redone.weights == {}
+    assert np.isfinite(found.measures).all()
+    today = dict(zip([(one.portfolio, one.measure) for one in found.outcomes], found.today, strict=True))
+    assert today["plan", "expected return"] == pytest.approx(plan.after.expected_return, abs=1e-12)
+    assert today["plan", "worst-case return"] == pytest.approx(plan.after.worst_case_return, abs=1e-9)
+
+
+def total(found: ModelStress, words: str, key: str) -> float:
+    assert found.importance is not None
+    own = found.importance.of("plan", words).set_index("parameter")
+    return float(own.loc[key, "total"])
+
+
+def test_the_announcement_share_matters_to_returns_only_where_news_came_since_the_market_s_date() -> None:
+    fresh, old = stressed(redo=0), model_stress(sample("reviewed"), staged(), 16)
+
+    assert total(fresh, "worst-case return", SHARE) == 0
+    assert total(fresh, "news: proprietary", SHARE) > 0.2
+    assert "An index of 0 means that; what it moves is the day of news." in fresh.share_notes()[0]
+    assert total(old, "worst-case return", SHARE) > 0.3
+    assert old.share_notes() == ()
+
+
+def test_prices_that_stay_are_said_and_move_returns_more() -> None:
+    follow, stay = stressed(draws=64, redo=0), stressed(draws=64, redo=0, prices="stay")
+
+    assert "prices stay" in stay.share_notes()[0]
+    spread = [np.ptp(measure(one, "plan", "expected return")) for one in (follow, stay)]
+    assert spread[1] > 1.5 * spread[0]
+
+
+def test_without_a_market_there_is_no_news_and_the_share_moves_nothing() -> None:
+    from allocator.plan.rebalance import rebalance
+
+    own = book()
+    found = model_stress(own, rebalance(own), 4)
+
+    assert [doubt.key for doubt in found.doubts] == [SHARE]
+    assert "nothing is re-priced" in found.share_notes()[0]
+    assert not any(one.measure.startswith("news") for one in found.outcomes)
+    assert found.importance is not None
+    assert all(found.importance.constant)
+
+
+def test_quantiles_and_tables_are_those_of_the_draws() -> None:
+    found = stressed(draws=64)
+    row = found.frame().set_index(["portfolio", "measure"]).loc[("plan", "expected return")]
+    own = measure(found, "plan", "expected return")
+
+    assert row["q50"] == pytest.approx(np.median(own))
+    assert row["q05"] == pytest.approx(np.quantile(own, 0.05))
+    assert len(found.draws()) == 64
+    returns = found.scenario_returns().set_index(["scenario", "instrument"])
+    at_ = found.returns[:, 0, 1]
+    assert len(at_) == 64
+    assert returns.loc[(found.book.scenarios[0], found.book.instruments[1]), "q95"] == pytest.approx(
+        np.quantile(at_, 0.95)
+    )
+    assert json.loads(json.dumps(found.document(), allow_nan=False))["made"] == 64
+
+
+def test_the_returns_of_the_book_lie_in_the_middle_of_narrow_ranges() -> None:
+    found = stressed("stress.ranges.token_reduction=[2.69,2.71]", redo=0)
+
+    assert found.returns.mean(axis=0) == pytest.approx(outlook_of(found.book).returns, abs=2e-3)
+
+
+def test_the_whole_is_the_same_every_time() -> None:
+    one, two = (stressed(*NARROW).document() for _ in range(2))
+
+    assert one == two
+
+
+def test_the_study_s_words_are_its_options() -> None:
+    assert parameters._WORDS["method"] == ("sobol", "latin_hypercube")
+    wrong: list[Callable[[], ModelStress]] = [lambda: stressed(prices="move"), lambda: stressed(redo=-1)]
+    for call in wrong:
+        with pytest.raises(BadInput):
+            call()

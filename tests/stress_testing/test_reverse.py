@@ -1,0 +1,284 @@
+"""Reverse stress of the sample books: what it says must happen is put into the outlook, and the loss then happens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from allocator.book.book import Book
+from allocator.book.loading import load
+from allocator.errors import BadInput
+from allocator.outlook.calibration import modelled
+from allocator.outlook.outlook import outlook_of
+from allocator.stress_testing import reverse_parameters as reversed_parameters
+from allocator.stress_testing.outcomes import Portfolio, ground_of, portfolios_of
+from allocator.stress_testing.reverse import Reversed, Shift, reverse_stress, shifts_of
+from allocator.stress_testing.reverse_parameters import BEYOND, NEVER, THERE, UNKNOWN, Root, parameters_of
+from allocator.types import Vector
+from tests.books import book
+from tests.stress_testing.sample_plans import planned, sample, staged
+
+
+@pytest.mark.parametrize("name", ["listed", "reviewed"])
+def test_each_shift_put_into_the_outlook_makes_the_loss_expected(name: str) -> None:
+    plan: Any = staged() if name == "reviewed" else planned(name)
+    found = reverse_stress(plan.book, plan, 0.10)
+
+    for one in found.portfolios:
+        for shift in one.shifts:
+            if shift.distance is None:
+                continue
+            moved = replace(
+                found.outlook, probabilities=shift.probabilities, returns=found.outlook.returns + shift.moves
+            )
+            assert moved.probabilities @ one.portfolio.losses(moved) == pytest.approx(0.10, abs=1e-9)
+        distances = [np.inf if shift.distance is None else shift.distance for shift in one.shifts]
+        assert distances[2] <= min(distances[:2])
+
+
+def test_the_plan_s_portfolio_is_its_lots_and_the_loss_is_after_costs() -> None:
+    plan = planned("listed")
+    today, after = reverse_stress(plan.book, plan).portfolios
+
+    assert -today.expected_loss == pytest.approx(plan.before.expected_return)
+    assert -after.expected_loss == pytest.approx(plan.after.expected_return)
+    assert after.largest_loss == pytest.approx(-min(plan.after.scenario_returns))
+
+
+def test_a_loss_that_no_probability_gives_is_said_with_the_maximum() -> None:
+    plan = planned("listed")
+    after = reverse_stress(plan.book, plan, 0.10).portfolios[1]
+    shift = after.by("probabilities")
+
+    assert shift.why == f"no probability gives this loss, the maximum is {after.largest_loss:.2%}"
+    assert (shift.distance, shift.plausibility, shift.words, shift.sigmas) == (None, 0.0, NEVER, None)
+    assert reverse_stress(plan.book, plan, after.largest_loss).portfolios[1].by("probabilities").distance is not None
+
+
+def test_the_market_s_move_is_the_one_factor_s_and_moves_names_by_beta_and_by_themselves() -> None:
+    found = reverse_stress(sample("listed", "horizon.months=18"))
+    (today,) = found.portfolios
+    shift = today.by("markets")
+    assert shift.market is not None
+    beta = found.book.exposures["beta"].to_numpy(dtype=float)
+    alone = found.book.exposures["idiosyncratic_volatility"].to_numpy(dtype=float) ** 2 * found.outlook.years
+    strength = -shift.market / (beta @ today.portfolio.holdings * 0.18**2 * found.outlook.years)
+
+    assert shift.moves == pytest.approx(beta * shift.market - strength * alone * today.portfolio.holdings)
+    assert shift.factors[0] * 0.18 * np.sqrt(1.5) == pytest.approx(shift.market)
+    assert shift.sigmas == pytest.approx(
+        (0.10 - today.expected_loss) / np.sqrt(found.outlook.risk.variance(today.portfolio.holdings))
+    )
+
+
+def test_the_maximum_is_over_scenarios_that_are_possible() -> None:
+    own = book(
+        returns={"never": [-0.9] * 4, "bad": [-0.05] * 4, "good": [0.1] * 4},
+        probabilities={"never": 0.0, "bad": 0.5, "good": 0.5},
+        cash=0.0,
+    )
+    (today,) = reverse_stress(own).portfolios
+
+    assert today.largest_loss == pytest.approx(0.05)
+    assert today.by("probabilities").why == "no probability gives this loss, the maximum is 5.00%"
+    assert today.by("both").probabilities[0] == 0
+
+
+def test_names_that_would_have_to_lose_more_than_everything_are_named() -> None:
+    (today,) = reverse_stress(sample("listed"), loss=0.8).portfolios
+    outlook = outlook_of(sample("listed"))
+    mean = outlook.probabilities @ outlook.returns + today.by("markets").moves
+    named = [name for name, value in zip(sample("listed").instruments, mean, strict=True) if value < -1]
+
+    assert list(today.by("markets").beyond) == named != []
+    assert today.by("probabilities").beyond == ()
+    assert reverse_stress(sample("listed")).portfolios[0].by("markets").beyond == ()
+
+
+def losing(loss: float) -> Book:
+    """A book whose one scenario loses 10 % of every name."""
+    return book(returns={"bad": [-0.10] * 4, "good": [0.10] * 4}, probabilities={"bad": 0.9, "good": 0.1}, cash=loss)
+
+
+def test_a_loss_already_expected_wants_no_shift_and_says_so() -> None:
+    (today,) = reverse_stress(losing(0.0), loss=0.05).portfolios
+
+    assert today.expected_loss == pytest.approx(0.08)
+    assert [shift.words for shift in today.shifts] == [THERE] * 3
+    assert [shift.distance for shift in today.shifts] == [0.0] * 3
+    assert [shift.plausibility for shift in today.shifts] == [1.0] * 3
+
+
+@pytest.mark.parametrize("loss", [0.0, -0.1, 1.5, float("nan")])
+def test_a_loss_that_is_no_part_of_the_account_is_refused(loss: float) -> None:
+    with pytest.raises(BadInput, match=r"above 0 and at most 1 .*; write ten percent as 0\.10") as refused:
+        reverse_stress(sample("listed"), loss=loss)
+    assert refused.value.exit_code == 3
+
+
+def shift_of(sigmas: float) -> Shift:
+    nothing = np.zeros(1)
+    return Shift("markets", sigmas**2 / 2, nothing, nothing, nothing, None)
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "words"),
+    [(0.99, "plausible"), (1.5, "a stretch"), (2.9, "far-fetched"), (3.1, BEYOND)],
+)
+def test_plausibility_is_put_in_words_by_its_standard_deviations(sigmas: float, words: str) -> None:
+    assert shift_of(sigmas).words == words
+    assert shift_of(sigmas).sigmas == pytest.approx(sigmas)
+    assert shift_of(sigmas).plausibility == pytest.approx(np.exp(-(sigmas**2) / 2))
+
+
+def test_every_parameter_of_the_model_and_of_the_scenarios_is_tried() -> None:
+    found = reverse_stress(sample("listed"))
+    tried = {root.key for root in found.portfolios[0].roots}
+
+    assert tried == set(parameters_of(sample("listed")))
+    assert len(tried) == 11 + 4 * 6
+    assert "model.since" not in tried
+    assert {"model.token_reduction", "scenarios.proprietary_jevons.capacity"} <= tried
+    assert reverse_stress(book()).portfolios[0].roots == ()
+
+
+def loss_at(one: Reversed, key: str, value: float) -> float:
+    """The expected loss when a book with another parameter is read and prices stay those of today."""
+    own = sample("reviewed")
+    moved = modelled(sample("reviewed", f"{key}={value!r}"))
+    today = modelled(own)
+    assert moved is not None
+    assert today is not None
+    growth = (1 + moved.loadings.required_return) ** own.settings.years
+    outlook = replace(outlook_of(own), returns=growth * moved.values / today.anchor - 1)
+    return float(outlook.probabilities @ one.portfolio.losses(outlook))
+
+
+def test_the_root_of_a_parameter_is_brent_s_with_the_book_read_anew() -> None:
+    own = sample("reviewed")
+    (today,) = reverse_stress(own).portfolios
+    root = next(one for one in today.roots if one.key == "scenarios.proprietary_jevons.multiple_compression")
+    exact = brentq(lambda value: loss_at(today, root.key, value) - 0.10, root.own, 3.0, xtol=1e-12)
+
+    assert root.value == pytest.approx(exact, abs=1e-8)
+    assert root.change == pytest.approx(exact - 0.05, abs=1e-8)
+    assert root.least_loss < today.expected_loss < 0.10 < root.most_loss
+
+
+@pytest.mark.parametrize(
+    ("value", "reach", "words"),
+    [
+        (1.25, 0.5, "plausible"),
+        (2.0, 2.0, "a stretch"),
+        (0.75, 2.5, "far-fetched"),
+        (0.5, 5.0, BEYOND),
+        (1.0, 0.0, THERE),
+        (None, None, NEVER),
+    ],
+)
+def test_a_parameter_s_plausibility_is_how_far_it_goes_beside_its_range(
+    value: float | None, reach: float | None, words: str
+) -> None:
+    root = Root("model.adoption_years", 1.0, value, 0.0, 50.0, 0.0, 0.2, low=0.9, high=1.5)
+
+    assert root.reach == (None if reach is None else pytest.approx(reach))
+    assert root.words == words
+    if value is not None:
+        assert replace(root, low=None, high=None).words == (UNKNOWN if value else NEVER)
+
+
+def test_a_range_that_does_not_go_that_way_makes_a_parameter_next_to_impossible() -> None:
+    root = Root("model.training_reduction", 10.0, 12.0, 1.0, 1000.0, 0.0, 0.2, low=3.0, high=10.0)
+
+    assert (root.reach, root.words) == (None, BEYOND)
+
+
+def test_a_what_if_out_of_its_range_is_no_obstacle_to_reverse_stress() -> None:
+    moved = reverse_stress(sample("note", "model.token_reduction=4.0"))
+    token = next(root for root in moved.portfolios[0].roots if root.key == "model.token_reduction")
+
+    assert (token.own, token.low, token.high) == (4.0, 2.07, 2.71)
+
+
+def test_a_parameter_that_does_it_nowhere_has_no_root_and_its_extremes_are_told() -> None:
+    (today,) = reverse_stress(sample("reviewed")).portfolios
+    root = next(one for one in today.roots if one.key == "model.salvage")
+
+    assert (root.value, root.change) == (None, None)
+    assert (root.lowest, root.highest) == (0.0, 1.0)
+    assert root.most_loss < 0.10
+    ends = [loss_at(today, "model.salvage", value) for value in (0.0, 1.0)]
+    assert [root.least_loss, root.most_loss] == pytest.approx(sorted(ends))
+
+
+@pytest.mark.parametrize(("peaks", "nearest"), [((0.2, 0.5), 0.5), ((0.9, 1.1), 0.9), ((0.1, 0.2), 0.2)])
+def test_of_several_roots_the_nearest_to_the_book_s_own_value_is_taken(
+    monkeypatch: pytest.MonkeyPatch, peaks: tuple[float, float], nearest: float
+) -> None:
+    def losses(ground: Any, portfolio: Any, key: str, at: Vector) -> Vector:
+        del ground, portfolio, key  # above the loss between the two roots, below it on both sides
+        result: Vector = 0.10 - (at - peaks[0]) * (at - peaks[1])
+        return result
+
+    monkeypatch.setattr(reversed_parameters, "expected_losses", losses)
+    ground = ground_of(sample("listed"), "stay")
+    (portfolio,) = portfolios_of(sample("listed"), None)
+    own = {root.key: root for root in reversed_parameters.roots_of(ground, portfolio, 0.10)}
+
+    assert own["model.adoption_years"].own == 0.75
+    assert own["model.adoption_years"].value == pytest.approx(nearest, abs=1e-7)
+
+
+def test_a_parameter_at_which_the_loss_is_expected_already_stays_where_it_is() -> None:
+    own = sample("listed")
+    short = Portfolio("short", -own.weights, 2.0 - own.cash / own.value)
+    roots = list(reversed_parameters.roots_of(ground_of(own, "stay"), short, 0.01))
+
+    assert [root.change for root in roots] == [0.0] * len(roots)
+
+
+def test_a_root_lies_where_its_parameter_is_lawful() -> None:
+    found = reverse_stress(sample("listed"), loss=0.03)
+    for one in found.portfolios:
+        for root in one.roots:
+            if root.value is not None:
+                assert root.lowest <= root.value <= root.highest
+                assert root.least_loss <= 0.03 <= root.most_loss
+
+
+def test_the_result_is_plain_data_and_tables() -> None:
+    plan = planned("listed")
+    found = reverse_stress(plan.book, plan)
+
+    json.dumps(found.document(), allow_nan=False)
+    assert len(found.frame()) == 6
+    assert len(found.moves()) == 6 * len(plan.book.instruments)
+    assert len(found.parameters()) == 2 * 35
+    assert set(found.frame()["words"]) <= {"plausible", "a stretch", "far-fetched", BEYOND, NEVER, THERE}
+
+
+def test_without_market_risk_probabilities_alone_can_do_it() -> None:
+    own = book(
+        returns={"bad": [-0.30] * 4, "good": [0.10] * 4},
+        exposures_columns={"beta": [0.0] * 4, "idiosyncratic_volatility": [0.0] * 4},
+    )
+    own_outlook = outlook_of(own)
+    (today,) = reverse_stress(own).portfolios
+    alone, markets, both = shifts_of(own, own_outlook, today.portfolio, 0.10)
+
+    assert markets.why == "no market gives this loss: nothing in the portfolio moves"
+    assert both.distance == pytest.approx(alone.distance)
+
+
+@pytest.mark.parametrize("tiny", ["model.adoption_years=1e-9", "model.least_value=1e-9", "model.rent_low=1e-12"])
+def test_a_lawful_parameter_next_to_an_open_end_is_looked_at_too(root: Path, tiny: str) -> None:
+    made = load(root / "data" / "note", overrides=[tiny])
+    found = reverse_stress(made)
+    key = tiny.partition("=")[0]
+    assert key in [one.key for one in found.portfolios[0].roots]

@@ -1,0 +1,88 @@
+"""Sobol indices where they are known by hand, and where there is nothing to share out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocator.stress_testing import sobol as importance
+from allocator.stress_testing.outcomes import Outcome
+from allocator.stress_testing.parameter_draws import Doubt
+from allocator.stress_testing.sobol import Importance, importance_of
+
+DOUBTS = [Doubt(key, None, 0.0, 1.0, True) for key in ("a", "b", "c")]
+OUTCOMES = (Outcome("plan", "sum"), Outcome("plan", "product"), Outcome("plan", "constant"))
+
+
+def found(monkeypatch: pytest.MonkeyPatch, spoil: Any = None) -> Importance | None:
+    """The indices of 3a + b, of (a − ½)(b − ½), and of a constant; c moves nothing."""
+
+    def measured(gauge: Any, points: Any) -> Any:
+        del gauge
+        a, b = points[:, 0], points[:, 1]
+        values = np.array([3 * a + b + 10, (a - 0.5) * (b - 0.5), np.full(len(a), 0.07)])
+        return SimpleNamespace(values=values if spoil is None else spoil(values))
+
+    monkeypatch.setattr(importance, "measured", measured)
+    gauge: Any = SimpleNamespace(keys=("a", "b", "c"), outcomes=OUTCOMES)
+    return importance_of(gauge, DOUBTS, seed=3)
+
+
+def test_the_indices_of_a_sum_are_the_shares_of_its_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = found(monkeypatch)
+
+    assert own is not None
+    assert own.first[0] == pytest.approx([0.9, 0.1, 0.0], abs=0.01)
+    assert own.total[0] == pytest.approx([0.9, 0.1, 0.0], abs=0.01)
+
+
+def test_the_indices_of_a_product_are_all_interaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = found(monkeypatch)
+
+    assert own is not None
+    assert own.first[1] == pytest.approx([0, 0, 0], abs=0.05)
+    assert own.total[1] == pytest.approx([1, 1, 0], abs=0.05)
+
+
+def test_a_constant_outcome_has_indices_of_zero_and_is_called_constant(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = found(monkeypatch)
+
+    assert own is not None
+    assert own.constant == (False, False, True)
+    assert (own.total[2] == 0).all()
+    assert (own.first_high[2] == 0).all()
+
+
+def test_intervals_hold_their_index_and_are_numbers_even_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = found(monkeypatch)
+
+    assert own is not None
+    assert (own.total_low[:2] <= own.total[:2]).all()
+    assert (own.total[:2] <= own.total_high[:2]).all()
+    assert own.total_high[0, 0] > own.total_low[0, 0]
+    assert (own.total_low[0, 2], own.total_high[0, 2]) == (0, 0)
+    assert np.isfinite([own.first_low, own.first_high]).all()
+
+
+def test_the_most_important_parameter_stands_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = found(monkeypatch)
+
+    assert own is not None
+    assert list(replace(own).of("plan", "sum")["parameter"]) == ["a", "b", "c"]
+
+
+def test_a_point_that_makes_no_number_leaves_no_indices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(values: Any) -> Any:
+        values[0, 5] = np.nan
+        return values
+
+    assert found(monkeypatch, spoil) is None
+
+
+def test_a_part_of_a_design_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        found(monkeypatch, lambda values: values[:, :-1])
