@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import click
 
-from allocator.commands.beliefs import beliefs
-from allocator.commands.check import check
-from allocator.commands.claims import claims
-from allocator.commands.explain import explain
-from allocator.commands.further import Commands
-from allocator.commands.implied import implied
-from allocator.commands.init import init
-from allocator.commands.outlook import outlook
-from allocator.commands.plugins import plugins
+from allocator.commands.book import check, init, plugins, schema
+from allocator.commands.explain import explain, waiting
+from allocator.commands.options import Commands
+from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
-from allocator.commands.returns import returns
-from allocator.commands.schema import schema
 from allocator.commands.stress import stress
-from allocator.commands.waiting import waiting
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

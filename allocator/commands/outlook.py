@@ -7,7 +7,78 @@ from typing import Any
 
 import click
 
-from allocator.commands.answer import answers, book_options
+from allocator.commands.options import answers, book_options
+from allocator.errors import BadInput, Breach
+
+# `allocator beliefs BOOK`: where the replicability question stands.
+#
+
+
+@click.command()
+@book_options
+@answers
+def beliefs(
+    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
+) -> dict[str, Any]:
+    """Show what BOOK's signals and the silence since say: now, through time, and what would change it.
+
+    \b
+    Example:
+      allocator beliefs data/note
+    """
+    from allocator.outlook.belief_report import standing
+    from allocator.outlook.scenario_cards import due, load_with_cards
+
+    loaded, observations = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+    found = standing(loaded)
+    told = due(observations, found.signals, found.day)
+    if not as_json:
+        from allocator.display.outlook import show_standing
+
+        show_standing(loaded, found, told)
+    return {
+        "format": "allocator.beliefs/1",
+        "as_of": found.day.isoformat(),
+        "generalizable": found.generalizable,
+        "jevons": found.jevons,
+        "bounds": None if found.bounds is None else list(found.bounds),
+        "settled": found.settled,
+        "scenarios": [
+            {
+                "scenario": name,
+                "prior": float(found.prior[k]),
+                "belief": float(found.belief[k]),
+                "market": None if found.market is None else float(found.market[k]),
+            }
+            for k, name in enumerate(found.scenarios)
+        ],
+        "path": [{"date": found.days[i].isoformat(), "generalizable": float(found.path[i])} for i in found.months()],
+        "signals": [
+            {
+                "date": signal.date.isoformat(),
+                "kind": signal.kind,
+                "lab": signal.lab,
+                "price_fall": signal.price_fall if signal.kind == "usage" else None,
+                "usage_growth": signal.usage_growth if signal.kind == "usage" else None,
+            }
+            for signal in found.signals
+        ],
+        "next": [
+            {"signal": possible.what, "generalizable": possible.probability, "jevons": possible.jevons}
+            for possible in found.next_signals
+        ],
+        "settled_by_silence": None if found.settled_by_silence is None else found.settled_by_silence.isoformat(),
+        "settled_within": {f"{months}_months": found.settlement.within(months) for months in (3, 6, 12, 18, 24, 36)},
+        "cards": [
+            {
+                "scenario": one.observation.scenario,
+                "by": one.observation.by.isoformat(),
+                "observation": one.observation.text,
+                "contradicted": one.contradicted,
+            }
+            for one in told
+        ],
+    }
 
 
 @click.command()
@@ -30,7 +101,178 @@ def outlook(
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     reviews = reviews_of(loaded, outlook_of(loaded))
     if not as_json:
-        from allocator.display.drawn import show_tree
+        from allocator.display.outlook import show_tree
 
         show_tree(loaded, reviews)
     return tree_document(loaded, reviews)
+
+
+# `allocator returns BOOK`: what each instrument returns in each scenario, and which driver makes it.
+#
+
+
+@click.command()
+@book_options
+@click.option("--drivers", "instrument", metavar="INSTRUMENT", help="Split one instrument's returns into drivers.")
+@answers
+def returns(
+    book: str,
+    account: str | None,
+    overrides: tuple[str, ...],
+    as_of: dt.date | None,
+    instrument: str | None,
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Show BOOK's scenario returns, and with --drivers where one instrument's come from.
+
+    \b
+    Examples:
+      allocator returns data/note
+      allocator returns data/note --drivers META
+    """
+    from allocator.book.loading import load
+    from allocator.outlook.outlook import account_of
+
+    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    found = account_of(loaded, instrument)
+    if not as_json:
+        from allocator.display.outlook import show_returns
+
+        show_returns(loaded, found)
+    return found.document()
+
+
+# `allocator implied BOOK`: the scenario probabilities that prices imply.
+#
+
+
+@click.command()
+@book_options
+@click.option(
+    "--move",
+    "moves",
+    multiple=True,
+    metavar="NAME=RETURN",
+    help="A price move since [market] date, such as NVDA=-0.12. Repeatable; without it prices.csv is read.",
+)
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Leave this name's move unread. Repeatable, with either source."
+)
+@answers
+def implied(
+    book: str,
+    account: str | None,
+    overrides: tuple[str, ...],
+    as_of: dt.date | None,
+    moves: tuple[str, ...],
+    without: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Infer the market's scenario probabilities from price moves.
+
+    Of all that explain the moves, those nearest to what BOOK's signals have made of the market's own since its date.
+
+    \b
+    Example:
+      allocator implied data/listed --move NVDA=-0.05 --move META=0.02
+    """
+    from allocator.book.loading import load
+    from allocator.outlook.implied_probabilities import implied as infer
+
+    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    numbers, breaches = _numbers(moves)
+    if breaches and not numbers:
+        raise BadInput(breaches)
+    try:
+        found = infer(loaded, numbers if moves else None, without)
+    except BadInput as error:
+        raise BadInput([*breaches, *error.breaches]) from None
+    if breaches:
+        raise BadInput(breaches)
+    if not as_json:
+        from allocator.display.outlook import show_implied
+
+        show_implied(loaded, found)
+    return {
+        "format": "allocator.implied/1",
+        "as_of": loaded.settings.book.as_of.isoformat(),
+        "scenarios": [
+            {
+                "scenario": name,
+                "stated": float(found.stated[k]),
+                "moved": float(found.moved[k]),
+                "implied": float(found.probabilities[k]),
+            }
+            for k, name in enumerate(found.scenarios)
+        ],
+        "instruments": [
+            {
+                "instrument": name,
+                "observed": float(found.observed[i]),
+                "explained": float(found.explained[i]),
+                "residual": float(found.residuals[i]),
+            }
+            for i, name in enumerate(found.names)
+        ],
+        "not_read": [{"instrument": one.instrument, "reason": one.reason} for one in found.not_read],
+    }
+
+
+def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
+    """The moves that can be read, and what is wrong with the others."""
+    numbers: dict[str, float] = {}
+    breaches = []
+    for move in moves:
+        name, _, value = (part.strip() for part in move.partition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            breaches.append(Breach("--move", None, None, move, "must be NAME=RETURN", "write for example NVDA=-0.12"))
+            continue
+        if name in numbers:
+            breaches.append(Breach("--move", None, name, value, "is given twice", "give one move for each name"))
+        numbers.setdefault(name, number)
+    return numbers, breaches
+
+
+# `allocator claims BOOK`: hold the claims of a text against its own figures.
+#
+
+
+@click.command()
+@click.argument("book", metavar="BOOK", type=click.Path())
+@answers
+def claims(book: str, *, as_json: bool) -> dict[str, Any]:
+    """Check every claim of BOOK's claims.csv with the figures of figures.csv.
+
+    Each claim is shown with what it states, what the figures give, and whether it holds.
+
+    \b
+    Example:
+      allocator claims data/note
+    """
+    from allocator.outlook.claims import claims_of
+
+    checked = claims_of(book)
+    if not as_json:
+        from allocator.display.outlook import show_claims
+
+        show_claims(book, checked)
+    return {
+        "format": "allocator.claims/1",
+        "claims": [
+            {
+                "claim": one.claim,
+                "check": one.formula.name,
+                "meaning": one.formula.meaning,
+                "unit": one.formula.unit,
+                "stated": {"low": one.low, "high": one.high},
+                "found": {"low": one.found[0], "high": one.found[1]},
+                "verdict": one.verdict,
+                "sentence": one.sentence,
+            }
+            for one in checked
+        ],
+    }

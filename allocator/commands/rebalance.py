@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from allocator.commands.answer import answers, book_options
+from allocator.commands.options import answers, book_options
 from allocator.errors import BadInput, Breach
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def rebalance(
     """
     if out is None and (run_id is not None or export):
         raise click.UsageError(f"{'--export' if run_id is None else '--run-id'} writes files, and wants --out DIR")
-    from allocator.display.progress import working
+    from allocator.display.console import working
 
     with working() as say:
         say("reading the book")
@@ -134,7 +134,7 @@ def _at_once(book: Book, follow: str | None, say: Callable[[str], None]) -> Made
     plan = solve(book, progress=say)
 
     def show() -> None:
-        from allocator.display.planned import show_plan
+        from allocator.display.plan import show_plan
 
         show_plan(plan)
 
@@ -156,7 +156,7 @@ def _in_stages(book: Book, follow: str | None, say: Callable[[str], None]) -> Ma
     held_against = None if follow is None else departure(plan, Path(follow))
 
     def show() -> None:
-        from allocator.display.staged import show_staged
+        from allocator.display.multistage import show_staged
 
         show_staged(plan, release, held_against)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from allocator.commands.answer import answers, book_options
+from allocator.commands.options import answers, book_options
 
 
 class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
@@ -77,7 +77,7 @@ def stress(
       allocator stress data/note --model 1000 --jobs 2
     """
     from allocator.book.loading import load
-    from allocator.display.progress import working
+    from allocator.display.console import working
 
     parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None
     stated = click.get_current_context().get_parameter_source("within") is ParameterSource.COMMANDLINE
@@ -103,7 +103,7 @@ def stress(
             progress=say,
         )
     if not as_json:
-        from allocator.display.stressed import show_stress
+        from allocator.display.stress import show_stress
 
         show_stress(found)
     return found.document()

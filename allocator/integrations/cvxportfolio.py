@@ -13,11 +13,9 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach
-from allocator.integrations.asked import targets, weights_bought
-from allocator.integrations.history import warn_of_hindsight
-from allocator.integrations.restated import forbidding, holding
-from allocator.integrations.translated import Absent, Places, placed
-from allocator.integrations.written import Traded, rules_written, worst_case_return
+from allocator.integrations.cvxpy_terms import Traded, rules_written, worst_case_return
+from allocator.integrations.host import Absent, Places, forbidding, holding, placed, targets, weights_bought
+from allocator.integrations.returns_table import warn_of_hindsight
 from allocator.outlook.outlook import outlook_of
 
 try:

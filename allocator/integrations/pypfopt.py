@@ -12,9 +12,7 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
-from allocator.integrations.asked import targets, weights_after
-from allocator.integrations.restated import forbidding
-from allocator.integrations.translated import Absent, moments, placed
+from allocator.integrations.host import Absent, forbidding, moments, placed, targets, weights_after
 from allocator.outlook.outlook import outlook_of
 
 try:

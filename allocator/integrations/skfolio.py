@@ -13,11 +13,30 @@ import numpy as np
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved, OutOfTime
-from allocator.integrations.asked import looks_at_holdings, targets, weights_after
-from allocator.integrations.history import last_day, warn_of_hindsight, warn_of_prices, with_history
-from allocator.integrations.restated import forbidding, holding, restated
-from allocator.integrations.rows import book_of, outlook_of_rows, rows_look_at_holdings, with_sold
-from allocator.integrations.translated import Absent, TranslationWarning, by_name, moments, placed, refuse_prices
+from allocator.integrations.host import (
+    Absent,
+    TranslationWarning,
+    by_name,
+    forbidding,
+    holding,
+    looks_at_holdings,
+    moments,
+    placed,
+    refuse_prices,
+    restated,
+    targets,
+    weights_after,
+)
+from allocator.integrations.returns_table import (
+    book_of,
+    last_day,
+    outlook_of_rows,
+    rows_look_at_holdings,
+    warn_of_hindsight,
+    warn_of_prices,
+    with_history,
+    with_sold,
+)
 from allocator.mandate.builder import cost_rates_of
 from allocator.outlook.outlook import outlook_of
 from allocator.types import Matrix, Vector

@@ -24,7 +24,7 @@ from allocator.ambiguity.sets import (
 )
 from allocator.types import Vector
 from tests.further_sets import FURTHER
-from tests.inner import inner, random_instance
+from tests.inner_maximisers import inner, random_instance
 
 INSTANCES = 200
 AGREEMENT = {"modified chi squared": 1e-9}

@@ -18,7 +18,7 @@ from allocator.ambiguity.sets import (
     inside,
     worst_case,
 )
-from tests.inner import inner, random_instance
+from tests.inner_maximisers import inner, random_instance
 
 INSTANCES = 200
 KINDS: dict[str, Callable[[float], Ambiguity]] = {

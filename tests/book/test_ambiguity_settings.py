@@ -12,7 +12,7 @@ from allocator.ambiguity.sets import Hull, Polytope, TotalVariation, Wasserstein
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
 from allocator.outlook.outlook import outlook_of
-from tests.spoiling import told
+from tests.spoiled_books import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable

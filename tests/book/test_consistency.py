@@ -12,7 +12,7 @@ import pytest
 from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.outlook.risk_model import risk_of
-from tests.spoiling import add, told, with_line
+from tests.spoiled_books import add, told, with_line
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

@@ -15,7 +15,7 @@ from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
 from allocator.outlook.calibration import probabilities_of
 from allocator.settings.reading import read_settings
-from tests.amount import some
+from tests.thoroughness import some
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

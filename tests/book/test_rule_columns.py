@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.loading import load
-from tests.spoiling import add, add_column, told, with_line
+from tests.spoiled_books import add, add_column, told, with_line
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from allocator.book.loading import load
-from tests.spoiling import add, told, with_line
+from tests.spoiled_books import add, told, with_line
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

@@ -14,7 +14,7 @@ from click.testing import Result
 
 from allocator.book.loading import load
 from allocator.errors import BadMandate
-from allocator.integrations.written import worst_case_return
+from allocator.integrations.cvxpy_terms import worst_case_return
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.attribution import MOTIVES, reasons
 from allocator.plan.plan import Plan

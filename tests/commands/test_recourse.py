@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.amount import some
 from tests.implied_books import announced, decided, node_book, with_volumes
+from tests.thoroughness import some
 
 SETS = {
     "kl": (),

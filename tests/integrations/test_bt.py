@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from allocator.errors import BadInput, Infeasible
-from allocator.integrations.restated import holding
-from allocator.integrations.translated import TranslationWarning
+from allocator.integrations.host import TranslationWarning, holding
 from allocator.plan.rebalance import rebalance
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer

@@ -10,8 +10,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible
-from allocator.integrations.restated import holding
-from allocator.integrations.translated import TranslationWarning
+from allocator.integrations.host import TranslationWarning, holding
 from allocator.plan.rebalance import rebalance
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer

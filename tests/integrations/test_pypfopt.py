@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from allocator.errors import BadInput, BadMandate
-from allocator.integrations.translated import TranslationWarning
+from allocator.integrations.host import TranslationWarning
 from allocator.plan.rebalance import rebalance
 from tests.books import CASH
 from tests.integrations.conftest import asked, ours, peer

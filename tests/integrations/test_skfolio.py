@@ -13,8 +13,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate
-from allocator.integrations.restated import holding
-from allocator.integrations.translated import TranslationWarning
+from allocator.integrations.host import TranslationWarning, holding
 from allocator.plan.rebalance import rebalance
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import EARLY, asked, ours, peer
@@ -68,7 +67,7 @@ def test_rows_of_x_are_the_history_where_the_book_takes_risk_from_prices(
 
 def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -> None:
     from allocator.book.book import from_frames
-    from allocator.integrations.rows import ESTIMATE
+    from allocator.integrations.returns_table import ESTIMATE
     from allocator.outlook.risk_model import estimated
     from tests.books import exposures, holdings
 

@@ -26,8 +26,8 @@ from allocator.optimization.solve import as_trade
 from allocator.outlook.outlook import outlook_of
 from allocator.rules import Trade
 from allocator.types import Vector
-from tests.amount import count
 from tests.lots.test_whole_lots import SCENARIOS, cost_rates
+from tests.thoroughness import count
 
 _NOISE = 1e-9
 """What a rule on whole lots may be missed by, in its own unit."""

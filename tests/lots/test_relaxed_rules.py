@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allocator.display.planned import show_plan
+from allocator.display.plan import show_plan
 from allocator.errors import Infeasible
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance

@@ -24,7 +24,7 @@ from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import certified
 from allocator.rules import Trade
 from allocator.types import Vector
-from tests.amount import some
+from tests.thoroughness import some
 
 SCENARIOS = {"up": 0.6, "down": 0.4}
 

@@ -13,7 +13,7 @@ from allocator.outlook.outlook import outlook_of
 from allocator.rules import Trade, VolatilityLimit
 from allocator.rules.builder import bucket_shares
 from tests.books import book
-from tests.questions import random_question
+from tests.problems import random_question
 
 
 def test_every_wish_of_the_settings_becomes_a_labelled_rule() -> None:

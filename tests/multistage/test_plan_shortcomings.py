@@ -14,7 +14,7 @@ import allocator.multistage.plan
 import allocator.multistage.solve
 import allocator.multistage.value_of_waiting
 from allocator.book.loading import load
-from allocator.display.staged import show_staged
+from allocator.display.multistage import show_staged
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.document import stages_document
 from allocator.multistage.plan import StagedPlan, rebalance_in_stages

@@ -11,8 +11,8 @@ from allocator.multistage.mandate import Staged
 from allocator.multistage.objectives import Linear
 from allocator.multistage.solve import policy_of
 from allocator.optimization.solve import Limits
-from tests.questions import SETS, Question, random_question
-from tests.textbook import RULES, rich_question
+from tests.problems import SETS, Question, random_question
+from tests.textbook_program import RULES, rich_question
 from tests.trees import of_one
 
 FINE = Limits(tolerance=1e-10)

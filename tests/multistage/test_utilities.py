@@ -20,7 +20,7 @@ from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import Tree
 from allocator.types import Matrix, Vector
-from tests.questions import SETS, question, random_question
+from tests.problems import SETS, question, random_question
 from tests.trees import CASH_ONLY, worked
 
 

@@ -15,8 +15,8 @@ from allocator.optimization.verification import Prices, _least_power, _least_tra
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
-from tests.questions import SETS, Question, random_question
-from tests.textbook import RULES, rich_question
+from tests.problems import SETS, Question, random_question
+from tests.textbook_program import RULES, rich_question
 
 GRID = np.linspace(0, 1, 201)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from allocator.book.loading import load
-from allocator.commands.answer import error_document
-from allocator.display.refusal import show_refusal
+from allocator.commands.options import error_document
+from allocator.display.console import show_refusal
 from allocator.errors import Infeasible
 from allocator.mandate.builder import mandate_of
 from allocator.optimization import conflicts
@@ -33,9 +33,9 @@ from allocator.rules import (
     Turnover,
     VolatilityLimit,
 )
-from tests.amount import count
-from tests.hopeless import demanding, hopeless, mended, possible
-from tests.questions import Question, no_cash, question
+from tests.infeasible_books import demanding, hopeless, mended, possible
+from tests.problems import Question, no_cash, question
+from tests.thoroughness import count
 
 LINEAR = hopeless(count(160, 4))
 CONES, IMPACT = hopeless(count(100, 4), first=5000, cones=True), hopeless(count(20, 4), first=9000, impact=True)

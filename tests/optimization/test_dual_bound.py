@@ -15,7 +15,7 @@ from allocator.optimization.solve import Solution
 from allocator.optimization.verification import Prices, lower_bound, tightest
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import MinimumExpectedReturn, Trade
-from tests.questions import SETS, Question, no_cash, question, random_portfolios, random_question
+from tests.problems import SETS, Question, no_cash, question, random_portfolios, random_question
 
 BOOKS = 200
 PARTS = 8

@@ -11,7 +11,7 @@ import pytest
 from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
 from allocator.optimization.dual_forms import shape_of, worst_case
 from allocator.types import Vector
-from tests.inner import inner, random_instance
+from tests.inner_maximisers import inner, random_instance
 
 SCENARIOS = range(2, 9)
 EACH = 30  # 7 × 30 = 210 instances a set

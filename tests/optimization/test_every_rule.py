@@ -12,8 +12,8 @@ from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVar
 from allocator.optimization.solve import Limits
 from allocator.plan.plan import binding
 from allocator.rules import AtLeast, AtMost, ConvexRule, LinearRule, VolatilityLimit
-from tests.questions import SETS, Question, caps, question
-from tests.textbook import CHARGES, RULES, rich_question, textbook_optimum
+from tests.problems import SETS, Question, caps, question
+from tests.textbook_program import CHARGES, RULES, rich_question, textbook_optimum
 
 ALWAYS_BINDING = [name for name in RULES if name not in ("tracking error", "scenario floor", "worst case", "active")]
 TOGETHER = ("impact", "ellipsoid", *RULES)

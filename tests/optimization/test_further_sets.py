@@ -22,7 +22,7 @@ from allocator.ambiguity.sets import worst_case as largest
 from allocator.optimization.dual_forms import is_curved, shape_of, worst_case
 from allocator.types import Vector
 from tests.further_sets import FURTHER
-from tests.inner import inner, random_instance
+from tests.inner_maximisers import inner, random_instance
 
 INSTANCES = 210
 

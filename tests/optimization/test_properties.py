@@ -20,7 +20,7 @@ from allocator.outlook.outlook import outlook_of
 from allocator.rules import AtLeast, AtMost, LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit
 from allocator.types import Vector
 from tests.books import AS_OF
-from tests.questions import SETS, Question, caps, random_portfolios, random_question
+from tests.problems import SETS, Question, caps, random_portfolios, random_question
 
 SEEDS = st.integers(0, 10_000)
 SOME = settings(max_examples=25, deadline=None, derandomize=True, database=None)

@@ -13,8 +13,8 @@ from allocator.optimization.elastic import Feasibility
 from allocator.optimization.solve import Program
 from allocator.plan.targets import solved
 from allocator.rules import AtLeast, AtMost, Turnover, VolatilityLimit
-from tests.hopeless import demanding, hopeless
-from tests.questions import Question, question
+from tests.infeasible_books import demanding, hopeless
+from tests.problems import Question, question
 
 FIRST, SECOND = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 

@@ -19,7 +19,7 @@ from allocator.optimization.verification import check, lower_bound, tightest
 from allocator.rules import AtMost, ScenarioFloor
 from tests.further_sets import FURTHER
 from tests.optimization.test_dual_bound import mixed
-from tests.questions import SETS, Question, caps, random_question
+from tests.problems import SETS, Question, caps, random_question
 
 FAST = [seed for seed in range(60) if seed // len(SETS) % 4 not in (1, 2) and seed % len(SETS) != 3]
 """Of `mixed`: those with a charge for risk and neither a volatility rule nor a set of relative entropy."""

@@ -10,7 +10,7 @@ from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
 from allocator.plan.targets import solved
 from allocator.rules import AtMost
-from tests.questions import Question, caps, no_cash, question
+from tests.problems import Question, caps, no_cash, question
 
 RETURNS = np.array([[0.10, 0.00], [0.05, 0.08]]).T
 HALF = np.array([0.5, 0.5])

@@ -21,7 +21,7 @@ from allocator.optimization.single_period import Start
 from allocator.optimization.solve import RELAXED, Limits, Program, _ended_by_time, _options
 from allocator.rules import AtLeast, AtMost, InstrumentCaps, MinimumExpectedReturn, NoTrade, Turnover, VolatilityLimit
 from allocator.types import Vector
-from tests.questions import SETS, Question, caps, names, no_cash, question, random_question
+from tests.problems import SETS, Question, caps, names, no_cash, question, random_question
 
 BY_SET = pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).__name__)
 

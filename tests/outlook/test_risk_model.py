@@ -178,7 +178,7 @@ def test_a_covariance_of_nothing_at_all_is_no_risk() -> None:
 
     from allocator.mandate.builder import mandate_of
     from allocator.optimization.single_period import Start
-    from tests.questions import Question
+    from tests.problems import Question
 
     trade, _, _ = Question(Start(held.weights, held.cash / held.value), outlook_of(held), mandate_of(held)).certified()
     assert risk_of(held).variance(np.ones(4)) == 0

@@ -99,7 +99,7 @@ def test_an_upward_import_is_found_wherever_it_hides(module: str, is_package: bo
         ("allocator.book", True, "from allocator.errors import BadInput"),
         ("allocator.book", True, "from . import folder\nfrom .folder import read"),
         ("allocator.book.loading", False, "from .. import contracts\nimport numpy as np\nfrom pandas import allocator"),
-        ("allocator.commands.check", False, "from allocator.errors import Breach"),
+        ("allocator.commands.book", False, "from allocator.errors import Breach"),
     ],
 )
 def test_a_downward_import_is_left_alone(module: str, is_package: bool, source: str) -> None:

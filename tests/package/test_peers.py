@@ -44,7 +44,7 @@ sys.meta_path.insert(0, Absent())
 import importlib, allocator
 for name in allocator.__all__:
     getattr(allocator, name)
-import allocator.commands, allocator.integrations.asked, allocator.integrations.rows, allocator.integrations.written
+import allocator.commands, allocator.integrations.host, allocator.integrations.returns_table, allocator.integrations.cvxpy_terms
 assert allocator.rebalance(allocator.load("data/listed")).orders
 for peer in PEERS:
     try:
@@ -90,7 +90,7 @@ def test_without_any_peer_everything_else_works_and_each_adapter_names_the_cure(
 
 def test_importing_us_and_rebalancing_imports_no_peer(root: Path) -> None:
     code = (
-        "import sys, allocator, allocator.integrations, allocator.integrations.asked\n"
+        "import sys, allocator, allocator.integrations, allocator.integrations.host\n"
         "[getattr(allocator, name) for name in allocator.__all__]\n"
         "allocator.rebalance(allocator.load('data/listed'))\n"
         f"print(sorted({set(PEERS)!r} & set(sys.modules)))\n"

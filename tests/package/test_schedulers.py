@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from allocator.commands.answer import INTERRUPTED
+from allocator.commands.options import INTERRUPTED
 
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 

@@ -17,7 +17,7 @@ from allocator.optimization.verification import Prices
 from allocator.plan.attribution import MOTIVES, Reasons, averaged_adversary, inverse_norm_weights, reasons_of
 from allocator.rules import InstrumentCaps, LargestWeights, MinimumExpectedReturn, Trade, WorstCaseFloor
 from allocator.types import Vector
-from tests.questions import SETS, Question, names, question, random_question
+from tests.problems import SETS, Question, names, question, random_question
 
 BOOKS = 120
 PARTS = 6

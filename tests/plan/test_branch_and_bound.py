@@ -19,8 +19,8 @@ from allocator.plan.branch_and_bound import Branch, within
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.targets import solved
 from allocator.rules import AtLeast, AtMost, ExposureLimit, Trade
-from tests.hopeless import demanding, mended
-from tests.questions import Question, caps, question
+from tests.infeasible_books import demanding, mended
+from tests.problems import Question, caps, question
 
 COUNT, AVERSION = 4, 12.0
 

@@ -14,7 +14,7 @@ from allocator.plan.attribution import averaged_adversary
 from allocator.plan.explanation import tied_adversaries
 from allocator.rules import Trade, WorstCaseFloor
 from tests.further_sets import FURTHER
-from tests.questions import Question, no_cash, question, random_portfolios, random_question
+from tests.problems import Question, no_cash, question, random_portfolios, random_question
 
 
 def asked(kind: str, seed: int, **more: float | None) -> Question:

@@ -14,7 +14,7 @@ from allocator.optimization.verification import Prices
 from allocator.plan.explanation import notes, tied_adversaries
 from allocator.plan.marginal import HELD, MARGINS, Margins, contributions, margins
 from allocator.rules import AtMost, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade, Trade
-from tests.questions import SETS, Question, names, question, random_question
+from tests.problems import SETS, Question, names, question, random_question
 
 SEEDS = range(30)
 

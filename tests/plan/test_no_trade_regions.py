@@ -12,7 +12,7 @@ from allocator.optimization.single_period import Start
 from allocator.plan.trade_decision import Regions, no_trade_regions
 from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
 from allocator.types import Vector
-from tests.questions import SETS, Question, caps, names, question, random_question
+from tests.problems import SETS, Question, caps, names, question, random_question
 
 TRADED = 1e-5
 

@@ -15,8 +15,8 @@ from allocator.optimization.conflicts import explain_conflict
 from allocator.outlook.outlook import outlook_of
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from tests.amount import count
 from tests.lots.test_whole_lots import random_book
+from tests.thoroughness import count
 
 BOOKS = count(300, 3)
 PARTS = [range(i, BOOKS, 10) for i in range(10)]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from allocator.display.explained import show_explanation
-from allocator.display.planned import show_plan
+from allocator.display.explanation import show_explanation
+from allocator.display.plan import show_plan
 from allocator.plan.document import plan_document
 from allocator.plan.explanation import about, explain
 from allocator.plan.plan import Plan

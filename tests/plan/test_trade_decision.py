@@ -17,7 +17,7 @@ from allocator.plan.trade_decision import Worth, worth
 from allocator.rules import Trade
 from allocator.settings.settings import TradingSection
 from tests.books import book
-from tests.questions import SETS, Question, caps, question, random_question
+from tests.problems import SETS, Question, caps, question, random_question
 
 EVEN = TradingSection()
 

@@ -11,7 +11,7 @@ import pytest
 from allocator.optimization.solve import Limits, Program
 from allocator.rules import InstrumentCaps, MinimumExpectedReturn
 from allocator.types import Matrix, Vector
-from tests.questions import Question, names, no_cash, question
+from tests.problems import Question, names, no_cash, question
 
 SETS = {"Xu2": (2, 2), "Xu3": (3, 3), "Full5": (5, 6), "DowJones": (28, 13), "FF49Industries": (49, 12)}
 """Names and turning points of each set."""

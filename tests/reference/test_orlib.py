@@ -12,8 +12,8 @@ from allocator.mandate.mandate import Mandate
 from allocator.optimization.solve import Program
 from allocator.rules import MinimumExpectedReturn
 from allocator.types import Matrix, Vector
-from tests.amount import some
-from tests.questions import Question, no_cash, question
+from tests.problems import Question, no_cash, question
+from tests.thoroughness import some
 
 POINTS = 2000
 

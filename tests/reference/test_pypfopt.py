@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.questions import Question, no_cash, question
+from tests.problems import Question, no_cash, question
 
 
 @pytest.fixture(scope="module")

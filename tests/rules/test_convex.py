@@ -12,8 +12,8 @@ from allocator.ambiguity.sets import Ambiguity, Known
 from allocator.outlook.outlook import Outlook
 from allocator.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor, slack
 from allocator.types import Vector
-from tests.inner import inner
-from tests.questions import SETS, Question, no_cash, random_question
+from tests.inner_maximisers import inner
+from tests.problems import SETS, Question, no_cash, random_question
 
 COUNT, SCENARIOS = 7, 4
 BENCHMARK = np.array([0.1, 0.05, 0.2, 0.15, 0.1, 0.2, 0.15, 0.05])

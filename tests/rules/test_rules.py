@@ -30,7 +30,7 @@ from allocator.rules import (
     stacked,
 )
 from allocator.types import Vector
-from tests.questions import Question, question
+from tests.problems import Question, question
 
 NAMES = 3
 MEANS = np.array([0.02, 0.06, 0.12])

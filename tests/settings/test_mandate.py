@@ -12,7 +12,7 @@ from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
 from allocator.settings.mandate import rules_of
 from allocator.settings.reading import read_settings, settings_schema
-from tests.spoiling import add_column, told
+from tests.spoiled_books import add_column, told
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 
 from allocator.display.console import console
-from allocator.display.modelled_stress import show_model_stress
-from allocator.display.replayed import show_replay
-from allocator.display.reversed_stress import parameter_name, show_reverse
-from allocator.display.stressed import show_shocks, show_stress
+from allocator.display.stress import show_replay, show_shocks, show_stress
+from allocator.display.stress_studies import parameter_name, show_model_stress, show_reverse
 from allocator.mandate.mandate import untraded
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade

@@ -19,9 +19,8 @@ from allocator.ambiguity.sets import (
     Worst,
 )
 from allocator.errors import BadInput
-from allocator.integrations.reached import largest_expected
-from allocator.integrations.restated import holding, restated
-from allocator.integrations.translated import by_name, moments, placed, refuse_prices
+from allocator.integrations.cvxpy_terms import largest_expected
+from allocator.integrations.host import by_name, holding, moments, placed, refuse_prices, restated
 from allocator.outlook.outlook import outlook_of
 from tests.books import CASH, NAMES, book
 

@@ -32,7 +32,7 @@ from allocator.rules import (
     WorstCaseFloor,
 )
 from allocator.types import Vector
-from tests.questions import SETS, Question, names, random_question
+from tests.problems import SETS, Question, names, random_question
 
 CHARGES = ("impact", "box", "ellipsoid")
 RULES = (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from allocator.display.believed_stress import show_belief_map, show_belief_stress
+from allocator.display.stress_studies import show_belief_map, show_belief_stress
 from allocator.stress_testing.belief_map import belief_map
 from allocator.stress_testing.belief_stress import belief_stress
 from allocator.stress_testing.belief_sweep import FailedBelief

@@ -7,16 +7,42 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 
 from allocator.book.book import Book
-from allocator.display.believed_stress import show_belief_map, show_belief_stress
 from allocator.display.console import amount, console, fitting, heading, percents, table
-from allocator.display.modelled_stress import show_model_stress
-from allocator.display.replayed import show_replay
-from allocator.display.reversed_stress import show_reverse
+from allocator.display.stress_studies import show_belief_map, show_belief_stress, show_model_stress, show_reverse
 from allocator.rules.builder import locked_names
 from allocator.stress_testing.belief_stress import BeliefStress
+from allocator.stress_testing.replay import Loser, Replay
 from allocator.stress_testing.reverse import ReverseStress
 from allocator.stress_testing.shock_effects import Effect, ShockEffect, ShockStress, Told
 from allocator.stress_testing.stress import Stress
+
+# How replay looks: the worst window of each length for each portfolio, and what was left out.
+#
+_NARROW = 72
+
+
+def show_replay(found: Replay) -> None:
+    """Print the worst windows."""
+    out = console()
+    heading(out, "The worst of the book's own history")
+    if found.why:
+        out.print(f"None: {found.why}.")
+        return
+    wide = out.width >= _NARROW
+    dates = ("from", "to") if wide else ("from",)
+    made = table("rows", "portfolio", "loss", *dates, "lost most", right=("rows", "loss", *dates))
+    for one in found.windows:
+        days = (one.start, one.end) if wide else (one.start,)
+        made.add_row(str(one.rows), one.portfolio, percents(one.loss), *days, ", ".join(map(_loser, one.losers)))
+    out.print(made)
+    out.print("Weights drift through a window and cash stays; lost most: the name, and its part of the account.")
+    for note in found.notes:
+        out.print(f"{note[0].upper()}{note[1:]}.")
+
+
+def _loser(one: Loser) -> str:
+    return f"{one.instrument}{' (by beta)' if one.by_beta else ''} {percents(one.lost)}"
+
 
 _FEW = 3
 """Shocks up to which each is shown with all that is known of it."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 
-from allocator.display.console import console, heading, percents, table
-from allocator.display.measured import in_its_unit
-from allocator.display.reasoned import show_reasons, signed
-from allocator.display.verdict import verdict_in_words
+from allocator.display.console import console, heading, in_its_unit, percents, table
+from allocator.display.plan import show_reasons, signed, verdict_in_words
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import HYPOTHESIS, About, Explanation
 from allocator.plan.marginal import MARGINS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from allocator.display.refusal import show_refusal
+from allocator.display.console import show_refusal
 from allocator.errors import BadInput, Breach, did_you_mean, nearest
 
 

@@ -2,23 +2,164 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from allocator.ambiguity.sets import Hull, Polytope, Wasserstein
-from allocator.display.console import amount, console, fitting, heading, percents, table
-from allocator.display.measured import in_its_unit
-from allocator.display.ordered import cells, style
-from allocator.display.reasoned import show_reasons
-from allocator.display.verdict import tickets_in_words, verdict_in_words
+from allocator.ambiguity.sets import Hull, Known, Polytope, Wasserstein
+from allocator.display.console import amount, console, fitting, heading, in_its_unit, percents, table
 from allocator.mandate.builder import mandate_of
 from allocator.mandate.mandate import untraded
-from allocator.plan.attribution import reasons
+from allocator.plan.attribution import MOTIVES, Reasons, reasons
 from allocator.plan.certificate import Certificate
-from allocator.plan.plan import Figures, Plan
+from allocator.plan.plan import Figures, Order, Plan
+from allocator.plan.trade_decision import Worth, least_share
 from allocator.rules import limit_in_words
+from allocator.types import Vector
+
+# An order in a table: the same cells and colours wherever orders are shown.
+#
+
+
+def cells(order: Order) -> tuple[str, ...]:
+    """Side, instrument, quantity, money, and the weights before and after."""
+    return (
+        order.side,
+        order.instrument,
+        f"{order.quantity:,.10g}",
+        amount(order.value),
+        percents(order.weight_before),
+        percents(order.weight_after),
+    )
+
+
+def style(order: Order) -> str:
+    """Sales are red, purchases green."""
+    return "red" if order.side == "sell" else "green"
+
+
+# Whether to trade at all, in words.
+#
+
+
+def verdict_in_words(plan: Plan) -> str:
+    """The verdict, what trading is worth, and in how much of what is plausible it pays."""
+    worth, trading = plan.worth, plan.book.settings.trading
+    if worth.verdict == "trade":
+        return f"Worth it: {_gains(worth)} after costs{_pays(worth, ';')}.{_insurance(plan)}"
+    if worth.verdict == "must trade":
+        gains = f"trading {_gains(worth)}"
+        return f"Must trade: today's holdings break a rule; {gains} after costs{_pays(worth, ' and')}."
+    if not worth.orders:
+        return "nothing: today's holdings are the plan"
+    gains = f"trading would {_gains(worth).replace('gains', 'gain', 1).replace('loses', 'lose', 1)}"
+    wanted = ""
+    if worth.share is not None:
+        least = least_share(plan.mandate, trading)
+        wanted = f" Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
+        wanted += f", in at least {least:.0%} (trading.min_share)." if least else "."
+        if worth.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Known):
+            wanted += " It would insure against the worst case: to take it, lower trading.min_share."
+    return f"Holding: {gains}{_pays(worth, ' and')}.{wanted}"
+
+
+def tickets_in_words(plan: Plan) -> str:
+    """What the tickets of the orders cost, beside the costs; empty where tickets are free."""
+    if not plan.orders or not plan.worth.tickets:
+        return ""
+    return f"; tickets {amount(plan.worth.tickets)} {plan.book.settings.book.currency}"
+
+
+def _gains(worth: Worth) -> str:
+    if worth.share is None:  # minimum variance: the objective is no return, and its unit no basis point of one
+        return f"gains {worth.gain_bps / 1e4:.3g} of the objective (variance and costs)"
+    return f"{'loses' if worth.gain_bps <= -0.05 else 'gains'} {abs(worth.gain_bps):.1f} bps"
+
+
+def _insurance(plan: Plan) -> str:
+    """Said of a trade that few beliefs pay for: what it is, and what it costs if we are right."""
+    worth = plan.worth
+    if worth.share is None or worth.median_bps is None or worth.share >= 0.5:
+        return ""
+    lost = f"; under the middle one of them it loses {-worth.median_bps:.1f} bps" if worth.median_bps < 0 else ""
+    return f" It is an insurance against the worst case{lost}."
+
+
+def _pays(worth: Worth, joint: str) -> str:
+    """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
+    if worth.share is None:
+        return ""
+    return f"{joint} pays in {math.floor(worth.share * 100 + 1e-9)}% of plausible beliefs and costs"
+
+
+# How reasons look: one row an order, one column a motive, and the sums that they come to.
+#
+_SHOWN = (
+    ("return", ("expected_return",)),
+    ("robust", ("robustness",)),
+    ("risk", ("risk", "return_error", "objectives")),
+    ("costs", ("costs",)),
+    ("rules", ("rules",)),
+    ("money", ("money",)),
+)
+_SEEN = 5e-6
+"""Of the account: what tenths of a basis point show."""
+_NARROW = (*_SHOWN[:3], ("other", ("costs", "rules", "money")))
+_WIDE_of_reasoned, _HALF = 80, 64
+"""Columns that the full table takes; on a narrower terminal the last motives are one column, then all of them."""
+_LARGE = 0.1
+"""Of the account: from here on tenths of a basis point are not shown."""
+
+
+def show_reasons(out: Console, plan: Plan, found: Reasons) -> None:
+    """The table "Why each order", with cash, whole lots and the total below."""
+    if not plan.weighed_orders:
+        return
+    what = "Why each order" if plan.orders else "Forgone by holding"
+    heading(out, f"{what}: bps of the account, + speaks for it")
+    shown = _SHOWN if out.width >= _WIDE_of_reasoned else _NARROW if out.width >= _HALF else ()
+    digits = 1 if max(np.abs(found.parts).max(), np.abs(found.motives).max()) < _LARGE else 0
+    numbers = (*(name for name, _ in shown), "sum")
+    made = table("", "instrument", *numbers, right=numbers)
+
+    def cells(parts: Vector) -> list[str]:
+        own = [sum(float(parts[MOTIVES.index(motive)]) for motive in motives) for _, motives in shown]
+        return [signed(part, digits) for part in (*own, float(parts.sum()))]
+
+    index = {name: i for i, name in enumerate(plan.book.instruments)}
+    for order in plan.weighed_orders:
+        style = "red" if order.side == "sell" else "green"
+        made.add_row(order.side, order.instrument, *cells(found.parts[index[order.instrument]]), style=style)
+    ordered = [index[order.instrument] for order in plan.weighed_orders]
+    others = found.parts[np.setdiff1d(np.arange(len(index)), ordered)]
+    if np.abs(others).max(initial=0.0) >= _SEEN:
+        made.add_row("", "below one lot", *cells(others.sum(axis=0)), style="dim")
+    made.add_row("", plan.book.cash_instrument, *cells(found.parts[-1]), style="dim")
+    made.add_row("", "whole lots", *[""] * len(shown), signed(found.lots, digits), style="dim")
+    made.add_row("", "together", *cells(found.motives)[:-1], signed(found.total, digits), style="bold")
+    out.print(made)
+    _legend(out, plan, found.lines[ordered])
+
+
+def _legend(out: Console, plan: Plan, lines: Vector) -> None:
+    risk = "its charge" if plan.mandate.return_error is None else "with what returns may be wrong by"
+    if plan.mandate.charges is not None:
+        risk += ", and what objectives of other packages charge"
+    out.print("Return: under the belief. Robust: what the adversary takes from it, or spares.")
+    out.print(f"Risk: {risk}. Rules: room used, or breaches mended.")
+    out.print("Money: taken from the other orders, or given to them; it comes to nothing.")
+    if lines.min(initial=0.0) <= -_SEEN:
+        out.print("An order whose sum is below 0 pays only together with the others.")
+
+
+def signed(fraction: float, digits: int = 1) -> str:
+    """A fraction in bps with its sign; nothing is 0.0 and has none."""
+    text = f"{fraction * 1e4:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
 
 _RULES_SHOWN = 8
 _KEPT_SHOWN = 12

@@ -34,7 +34,7 @@ from allocator.rules import (
     WorstCaseFloor,
 )
 from allocator.types import Vector
-from tests.questions import Question, Space, caps, names, random_question, space
+from tests.problems import Question, Space, caps, names, random_question, space
 
 COUNT = 6
 _NOISE = 3e-7

@@ -1,0 +1,173 @@
+"""`allocator init FOLDER`: a book to start from, copied from a sample."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from allocator.commands.options import answers, book_options
+from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.resources import sample_books, schemas
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--from", "sample", default="listed", show_default=True, help="Which sample book to copy.")
+@answers
+def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
+    """Make FOLDER a book to start from.
+
+    \b
+    Example:
+      allocator init my-book
+    """
+    samples = sorted(child.name for child in sample_books().iterdir() if (child / "book.toml").is_file())
+    if sample not in samples:
+        raise BadInput([Breach("--from", None, None, sample, "no such sample book", did_you_mean(sample, samples))])
+    place = Path(folder)
+    if place.exists() and any(place.iterdir()):
+        raise BadInput(
+            [Breach(folder, None, None, None, "this folder is not empty; nothing was written", "name a new folder")]
+        )
+    try:
+        _copy(sample_books() / sample, place)
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror or error}; nothing was written"
+        raise BadInput([Breach(folder, None, None, None, rule, "make room, or name another folder")]) from None
+    files = sorted(child.name for child in place.iterdir())
+    if not as_json:
+        click.echo(f"{folder}: {', '.join(files)}")
+        click.echo(f"next: edit the tables, then `allocator check {folder}` and `allocator rebalance {folder}`")
+    return {"format": "allocator.init/1", "folder": folder, "sample": sample, "files": files}
+
+
+def _copy(sample: Path, place: Path) -> None:
+    """Make `place` a copy of a sample, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".init-") as temporary:
+        made = Path(temporary) / "book"
+        shutil.copytree(sample, made)
+        if place.exists():
+            place.rmdir()
+        made.rename(place)
+
+
+# `allocator check BOOK`: hold a book to its contracts, without solving anything.
+#
+
+
+@click.command()
+@book_options
+@answers
+def check(
+    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
+) -> dict[str, Any]:
+    """Check every table, scenario card and rule of BOOK, and say which rules its holdings break today.
+
+    All breaches are shown at once, each with its file, row and likely cure.
+
+    \b
+    Example:
+      allocator check data/listed
+    """
+    from allocator.mandate.precheck import check as checked
+    from allocator.outlook.scenario_cards import load_with_cards
+
+    loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+    found = checked(loaded)
+    if not as_json:
+        from allocator.display.outlook import show_check
+
+        show_check(loaded, found.outlook, found.readings)
+    return found.document()
+
+
+# `allocator schema [NAME]`: the contracts, for editors and for people.
+#
+
+
+@click.command()
+@click.argument("name", required=False)
+@answers
+def schema(name: str | None, *, as_json: bool) -> dict[str, Any] | None:
+    """Print the contract NAME, or list them all: tables as YAML, documents as JSON Schema.
+
+    \b
+    Examples:
+      allocator schema
+      allocator schema holdings
+      allocator schema book
+    """
+    files = {path.name.split(".")[0]: path for path in sorted(schemas().iterdir()) if path.suffix in (".yaml", ".json")}
+    if name is None:
+        if not as_json:
+            for known, path in files.items():
+                click.echo(f"{known:18} {'table' if path.suffix == '.yaml' else 'document':9} {path.name}")
+        return {"format": "allocator.schema/1", "schemas": {known: path.name for known, path in files.items()}}
+    if name not in files:
+        raise BadInput([Breach("schema", None, None, name, "no such contract", did_you_mean(name, files))])
+    text = files[name].read_text(encoding="utf-8")
+    if not as_json:
+        click.echo(text, nl=False)
+        return None
+    if files[name].suffix == ".json":
+        contract: Any = json.loads(text)
+    else:
+        import yaml
+
+        contract = _lawful(yaml.safe_load(text))
+    return {"format": "allocator.schema/1", "name": name, "contract": contract}
+
+
+def _lawful(value: Any) -> Any:
+    """The same contract in JSON, which has no infinity: there it is the text `.inf`, as YAML writes it."""
+    if isinstance(value, dict):
+        return {key: _lawful(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_lawful(part) for part in value]
+    return ".inf" if value == float("inf") else value
+
+
+# `allocator plugins [BOOK]`: what other packages add, from which of them, and what of it a book uses.
+#
+
+
+@click.command()
+@click.argument("book", metavar="[BOOK]", required=False, type=click.Path())
+@answers
+def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
+    """List the rules, objectives, models, sources, exporters and commands that other installed packages add.
+
+    With BOOK, also which of them it uses. Nothing is imported but the sources of its tables.
+
+    \b
+    Examples:
+      allocator plugins
+      allocator plugins data/listed
+    """
+    from allocator.plugins import GROUPS, installed
+
+    used: dict[str, set[str]] | None = None
+    if book is not None:
+        from allocator.book.checks.consistency import used_by
+        from allocator.book.loading import load
+
+        used = used_by(load(book).settings)
+    found = [plugin for kind in GROUPS for plugin in installed(kind)]
+    if not as_json:
+        from allocator.display.outlook import show_plugins
+
+        show_plugins(found, used)
+    return {
+        "format": "allocator.plugins/1",
+        "groups": dict(GROUPS),
+        "plugins": [
+            vars(plugin) | {"used": None if used is None else plugin.name in used[plugin.kind]} for plugin in found
+        ],
+    }
