@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from allocator.errors import OutOfTime as OutOfTime
     from allocator.mandate.precheck import Check as Check
     from allocator.mandate.precheck import check as check
-    from allocator.multistage.plan import StagedPlan as StagedPlan
-    from allocator.multistage.plan import rebalance_in_stages as rebalance_in_stages
+    from allocator.multistage.plan import MultistagePlan as MultistagePlan
+    from allocator.multistage.plan import rebalance_multistage as rebalance_multistage
     from allocator.outlook.outlook import Outlook as Outlook
-    from allocator.outlook.outlook import outlook_of as outlook_of
+    from allocator.outlook.outlook import build_outlook as build_outlook
     from allocator.outlook.outlook import returns_frame as returns_frame
     from allocator.plan.document import plan_document as plan_document
     from allocator.plan.explanation import Explanation as Explanation
@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from allocator.plan.output import weights_frame as weights_frame
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
-    from allocator.stress_testing.stress import Stress as Stress
+    from allocator.stress_testing.stress import StressReport as StressReport
     from allocator.stress_testing.stress import stress as stress
 
-    outlook = outlook_of
     __version__: str
 
 _HOME = {
@@ -57,9 +56,11 @@ _HOME = {
     "OutOfTime": "allocator.errors",
     "Check": "allocator.mandate.precheck",
     "check": "allocator.mandate.precheck",
-    "returns_frame": "allocator.outlook.outlook",
+    "MultistagePlan": "allocator.multistage.plan",
+    "rebalance_multistage": "allocator.multistage.plan",
     "Outlook": "allocator.outlook.outlook",
-    "outlook_of": "allocator.outlook.outlook",
+    "build_outlook": "allocator.outlook.outlook",
+    "returns_frame": "allocator.outlook.outlook",
     "plan_document": "allocator.plan.document",
     "Explanation": "allocator.plan.explanation",
     "explain": "allocator.plan.explanation",
@@ -67,12 +68,13 @@ _HOME = {
     "weights_frame": "allocator.plan.output",
     "Plan": "allocator.plan.plan",
     "rebalance": "allocator.plan.rebalance",
-    "StagedPlan": "allocator.multistage.plan",
-    "rebalance_in_stages": "allocator.multistage.plan",
-    "Stress": "allocator.stress_testing.stress",
+    "StressReport": "allocator.stress_testing.stress",
     "stress": "allocator.stress_testing.stress",
 }
-__all__ = sorted([*_HOME, "outlook", "__version__"])  # noqa: PLE0605  built from the one table above
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above
+
+
 if not TYPE_CHECKING:  # to a type checker any name would do
 
     def __getattr__(name: str) -> Any:
@@ -80,8 +82,6 @@ if not TYPE_CHECKING:  # to a type checker any name would do
             from importlib.metadata import version  # 80 ms that `--help` need not wait for
 
             return version("portfolio-allocator")
-        if name == "outlook":
-            return importlib.import_module("allocator.outlook")  # a room that can be called, as it has the verb's name
         if name not in _HOME:
             raise AttributeError(f"module 'allocator' has no attribute {name!r}")
         return getattr(importlib.import_module(_HOME[name]), name)

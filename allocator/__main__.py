@@ -6,13 +6,13 @@ import click
 
 from allocator.commands.book import check, init, plugins, schema
 from allocator.commands.explain import explain, waiting
-from allocator.commands.options import Commands
+from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
 from allocator.commands.stress import stress
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="portfolio-allocator", prog_name="allocator")
 def main() -> None:
     """Portfolio allocations that stay robust until the replicability question is settled.

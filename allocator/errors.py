@@ -140,14 +140,14 @@ def did_you_mean(name: str, known: Iterable[str], *, by_stem: bool = False) -> s
     `by_stem` is for names of files: what follows the last point makes no two of them alike.
     """
     names = sorted({str(item) for item in known})
-    near = nearest(name, names, by_stem=by_stem)
+    near = closest_name(name, names, by_stem=by_stem)
     if near is not None:
         return f"did you mean {near!r}?"
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"known here: {shown}" if names else "nothing is known here yet"
 
 
-def nearest(name: str, known: Iterable[str], *, by_stem: bool = False) -> str | None:
+def closest_name(name: str, known: Iterable[str], *, by_stem: bool = False) -> str | None:
     """The known name that was probably meant; None where a suggestion would be a guess."""
     given = _stem(name) if by_stem else name
     found: tuple[float, float, str] | None = None

@@ -46,14 +46,14 @@ class Plugin:
         return f"{_SINGULAR[self.kind]} '{self.name}' of {self.package} {self.version}"
 
 
-def installed(kind: str) -> tuple[Plugin, ...]:
+def installed_plugins(kind: str) -> tuple[Plugin, ...]:
     """Every plugin of a kind, by name and package; nothing of it is imported."""
     return tuple(sorted((_plugin(kind, point) for point in _points(kind)), key=lambda one: (one.name, one.package)))
 
 
-def breaches_of(kind: str, name: str, table: str, column: str | None) -> Iterator[Breach]:
+def plugin_breaches(kind: str, name: str, table: str, column: str | None) -> Iterator[Breach]:
     """What keeps a name from meaning one plugin; by metadata alone, nothing is imported."""
-    known = installed(kind)
+    known = installed_plugins(kind)
     found = [one for one in known if one.name == name]
     if not found:
         cure = did_you_mean(name, [one.name for one in known])
@@ -66,24 +66,24 @@ def breaches_of(kind: str, name: str, table: str, column: str | None) -> Iterato
         yield Breach(table, None, column, name, rule, "uninstall all but one of them")
 
 
-def loaded(kind: str, name: str, table: str, column: str | None = None) -> tuple[Plugin, Callable[..., Any]]:
+def load_plugin(kind: str, name: str, table: str, column: str | None = None) -> tuple[Plugin, Callable[..., Any]]:
     """The one plugin of this name and what it can be called by; `table` and `column` say who named it.
 
     Raises:
         BadInput: there is none of this name, or several, or it cannot be imported or called.
     """
-    if found := list(breaches_of(kind, name, table, column)):
+    if found := list(plugin_breaches(kind, name, table, column)):
         raise BadInput(found)
     (point,) = (one for one in _points(kind) if one.name == name)
     plugin = _plugin(kind, point)
-    function = called(plugin, point.load, doing="cannot be imported")
+    function = call_plugin(plugin, point.load, doing="cannot be imported")
     if not callable(function):
         rule = f"the {plugin} is a {type(function).__name__}, and must be a function"
         raise BadInput([Breach(table, None, column, name, rule, f"correct '{point.value}' in that package")])
     return plugin, function
 
 
-def called(plugin: Plugin, function: Callable[..., Any], *arguments: Any, doing: str = "fails") -> Any:
+def call_plugin(plugin: Plugin, function: Callable[..., Any], *arguments: Any, doing: str = "fails") -> Any:
     """What a plugin's function gives; what it raises is a breach by its name, for its bugs are no defect of ours.
 
     Raises:
@@ -100,7 +100,7 @@ def called(plugin: Plugin, function: Callable[..., Any], *arguments: Any, doing:
         raise BadInput([Breach(plugin.package, None, plugin.name, None, rule, cure)]) from error
 
 
-def refused(
+def plugin_refusal(
     plugin: Plugin, rule: str, cure: str = "ask who maintains that package", value: str | None = None
 ) -> Breach:
     """A breach of the contract that a plugin's answers are held to."""

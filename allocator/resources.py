@@ -14,11 +14,11 @@ def _resource(name: str) -> Path:
     raise FileNotFoundError(f"'{name}' is neither inside nor beside {_PACKAGE}; reinstall portfolio-allocator")
 
 
-def schemas() -> Path:
+def schemas_folder() -> Path:
     """The folder of data contracts."""
     return _resource("schemas")
 
 
-def sample_books() -> Path:
+def sample_books_folder() -> Path:
     """The folder of sample books."""
     return _resource("data")

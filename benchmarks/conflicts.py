@@ -16,28 +16,28 @@ from allocator.ambiguity.sets import KullbackLeibler
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.single_period import Start
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import (
-    AtLeast,
-    AtMost,
     ConvexRule,
     ExposureLimit,
     LargestWeights,
     LinearRule,
     MinimumExpectedReturn,
-    Ratio,
+    RatioLimit,
     StressFloor,
     Turnover,
     VolatilityLimit,
+    WeightAtLeast,
+    WeightAtMost,
     WorstCaseFloor,
 )
 
 NAMES, SCENARIOS, FACTORS = 100, 4, 5
 
 
-def question(seed: int, *, convex: bool) -> tuple[Start, Outlook, Mandate]:
+def question(seed: int, *, convex: bool) -> tuple[Position, Outlook, Mandate]:
     """Random holdings and beliefs under 15 rules, several of which clash."""
     draw = np.random.default_rng(seed)
     outlook = Outlook(
@@ -56,27 +56,27 @@ def question(seed: int, *, convex: bool) -> tuple[Start, Outlook, Mandate]:
         WorstCaseFloor(0.12, KullbackLeibler(0.05)),
     )
     rules: list[LinearRule] = [
-        AtLeast("group a", groups[0], 0.6),
-        AtMost("group b", groups[0] * groups[1] + groups[2], 0.2),
-        AtLeast("group c", groups[3], 0.5),
-        AtMost("group d", groups[3] * groups[4], 0.05),
-        AtMost("group e", groups[5], 0.3),
-        AtLeast("cash", np.zeros(NAMES), 0.1, cash_share=1.0),
+        WeightAtLeast("group a", groups[0], 0.6),
+        WeightAtMost("group b", groups[0] * groups[1] + groups[2], 0.2),
+        WeightAtLeast("group c", groups[3], 0.5),
+        WeightAtMost("group d", groups[3] * groups[4], 0.05),
+        WeightAtMost("group e", groups[5], 0.3),
+        WeightAtLeast("cash", np.zeros(NAMES), 0.1, cash_share=1.0),
         Turnover(0.15),
         MinimumExpectedReturn(0.15),
         StressFloor("crash", -0.3 * draw.uniform(0.5, 1.5, NAMES), 0.15),
         ExposureLimit("beta", draw.uniform(0.5, 1.5, NAMES), 0.5),
-        Ratio("x {} y", groups[0], groups[3], 0.5),
-        AtMost("cash", np.zeros(NAMES), 0.3, cash_share=1.0),
+        RatioLimit("x {} y", groups[0], groups[3], 0.5),
+        WeightAtMost("cash", np.zeros(NAMES), 0.3, cash_share=1.0),
     ]
     if not convex:
-        rules += [AtMost(f"group {name}", groups[i], 0.35) for i, name in ((1, "f"), (2, "g"), (4, "h"))]
+        rules += [WeightAtMost(f"group {name}", groups[i], 0.35) for i, name in ((1, "f"), (2, "g"), (4, "h"))]
     mandate = Mandate(
         1.0, 2.0, KullbackLeibler(0.05), tuple(rules), cones if convex else (), draw.uniform(0, 0.002, NAMES)
     )
     if convex:
         mandate = replace(mandate, impact=draw.uniform(0.01, 0.1, NAMES))
-    return Start(held[:-1], float(held[-1])), outlook, mandate
+    return Position(held[:-1], float(held[-1])), outlook, mandate
 
 
 def main(seeds: int = 10) -> None:

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from allocator.tables import hold
+from allocator.tables import validate
 
 DAYS, NAMES, REPEATS = 1500, 500, 5
 
@@ -21,7 +21,7 @@ def measure(what: str, frame: pd.DataFrame) -> None:
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        _, breaches = hold("prices", "prices.csv", frame, range(2, len(frame) + 2))
+        _, breaches = validate("prices", "prices.csv", frame, range(2, len(frame) + 2))
         seconds.append(time.perf_counter() - began)
         assert not breaches
     print(f"{what:8} {statistics.median(seconds):6.2f} s  (min {min(seconds):.2f}, max {max(seconds):.2f})")

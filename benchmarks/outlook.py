@@ -14,11 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from allocator.book.loading import load
-from allocator.outlook.belief_report import standing
-from allocator.outlook.calibration import question_of, signals_of
-from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, attributed, market, scenario_returns
+from allocator.outlook.belief_report import belief_report
+from allocator.outlook.calibration import build_question, dated_signals
+from allocator.outlook.efficiency_model import (
+    Loadings,
+    ModelScenarios,
+    Technique,
+    driver_attribution,
+    market_quantities,
+    scenario_returns,
+)
 from allocator.outlook.efficiency_model import value_multipliers as values_of
-from allocator.outlook.implied_probabilities import implied
+from allocator.outlook.implied_probabilities import infer_probabilities
 from allocator.outlook.posterior import posterior
 
 REPEATS = 15
@@ -38,27 +45,27 @@ def measure(what: str, target: str, work: Callable[[], object]) -> None:
 def main() -> None:
     """Measure on random numbers of the stated size, and on the sample book."""
     draw, technique = np.random.default_rng(1), Technique()
-    scenarios = Scenarios(*(draw.uniform(0.1, 1.0, 16) for _ in range(6)))
+    scenarios = ModelScenarios(*(draw.uniform(0.1, 1.0, 16) for _ in range(6)))
     parts = draw.dirichlet(np.ones(5), 500).T
     rest = [draw.uniform(0.1, 0.9, 500) for _ in range(9)]
     loadings = Loadings(*parts, *rest)
 
     def outlook() -> None:
-        state = market(scenarios, technique, 1.0)
+        state = market_quantities(scenarios, technique, 1.0)
         found = values_of(state, loadings, technique)
         scenario_returns(found, loadings, found.mean(axis=0), 1.0)
 
     measure("outlook, 500 instruments x 16 scenarios", "20 ms", outlook)
-    state = market(scenarios, technique, 1.0)
-    measure("its drivers, for all of them", "none", lambda: attributed(state, loadings, technique))
+    state = market_quantities(scenarios, technique, 1.0)
+    measure("its drivers, for all of them", "none", lambda: driver_attribution(state, loadings, technique))
     book = load(BOOK)
-    question, signals = question_of(book), signals_of(book)
+    question, signals = build_question(book), dated_signals(book)
     assert question is not None
     days = [question.opened + dt.timedelta(days=n) for n in range(36 * 30 + 15)]
     measure("beliefs by day through 36 months", "200 ms", lambda: posterior(question, signals, days))
-    measure("all that `beliefs` shows", "none", lambda: standing(book))
+    measure("all that `beliefs` shows", "none", lambda: belief_report(book))
     moves = dict.fromkeys(book.instruments[:4], 0.01)
-    measure("implied, four names", "200 ms", lambda: implied(book, moves))
+    measure("implied, four names", "200 ms", lambda: infer_probabilities(book, moves))
 
 
 if __name__ == "__main__":

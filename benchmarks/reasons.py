@@ -18,7 +18,7 @@ from rebalance import settings, tables
 
 from allocator.book.book import Book, from_frames
 from allocator.book.loading import load
-from allocator.plan.attribution import reasons
+from allocator.plan.attribution import attribute_gain
 from allocator.plan.rebalance import rebalance
 
 REPEATS = 5
@@ -31,7 +31,7 @@ def measure(name: str, book: Book) -> None:
         began = time.perf_counter()
         plan = rebalance(book)
         planned = time.perf_counter()
-        reasons(plan)
+        attribute_gain(plan)
         planning.append(planned - began)
         giving.append(time.perf_counter() - planned)
     plan_, give = (statistics.median(times[1:]) for times in (planning, giving))

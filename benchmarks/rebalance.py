@@ -94,20 +94,20 @@ def measure(count: int) -> None:
     import piqp
 
     from allocator.book.book import from_frames
-    from allocator.mandate.builder import mandate_of
-    from allocator.optimization.single_period import Start
+    from allocator.mandate.builder import build_mandate
+    from allocator.optimization.single_period import Position
     from allocator.optimization.solve import Program
-    from allocator.outlook.outlook import outlook_of
-    from allocator.plan.targets import certified
+    from allocator.outlook.outlook import build_outlook
+    from allocator.plan.targets import certify_solution
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(count, rng), tables(count, rng))
-    outlook = outlook_of(book)
-    mandate = mandate_of(book, outlook)
-    start = Start(book.weights, book.cash / book.value)
+    outlook = build_outlook(book)
+    mandate = build_mandate(book, outlook)
+    start = Position(book.weights, book.cash / book.value)
     began = time.perf_counter()
     program = Program(outlook, mandate)
-    certified(start, outlook, mandate, program.solve(start, outlook, mandate))
+    certify_solution(start, outlook, mandate, program.solve(start, outlook, mandate))
     first = time.perf_counter() - began
     ours, bare, gaps = [], [], []
     for _ in range(REPEATS):
@@ -117,9 +117,9 @@ def measure(count: int) -> None:
             probabilities=rng.dirichlet(np.full(4, 20.0)),
         )
         held = rng.dirichlet(np.append(np.ones(count), 5.0))
-        here = Start(held[:-1], float(held[-1]))
+        here = Position(held[:-1], float(held[-1]))
         began = time.perf_counter()
-        _, _, certificate = certified(here, moved, mandate, program.solve(here, moved, mandate))
+        _, _, certificate = certify_solution(here, moved, mandate, program.solve(here, moved, mandate))
         ours.append((time.perf_counter() - began) * 1e3)
         gaps.append(abs(certificate.gap))
         data = program._compiled.problem.get_problem_data("PIQP", canon_backend="COO")[0]

@@ -47,17 +47,17 @@ def bare_solver(data: Any, *, keep_scaling: bool) -> Any:
 
 def resolves() -> None:
     from allocator.book.book import from_frames
-    from allocator.mandate.builder import mandate_of
-    from allocator.optimization.resolve import Again
-    from allocator.optimization.single_period import Start
+    from allocator.mandate.builder import build_mandate
+    from allocator.optimization.resolve import ParametricSolver
+    from allocator.optimization.single_period import Position
     from allocator.optimization.solve import Program
-    from allocator.outlook.outlook import outlook_of
+    from allocator.outlook.outlook import build_outlook
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(COUNT, rng), tables(COUNT, rng))
-    outlook = outlook_of(book)
-    mandate, start = mandate_of(book, outlook), Start(book.weights, book.cash / book.value)
-    again, program = Again(start, outlook, mandate), Program(outlook, mandate)
+    outlook = build_outlook(book)
+    mandate, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
+    again, program = ParametricSolver(start, outlook, mandate), Program(outlook, mandate)
     program.solve(start, outlook, mandate)
     problem = program._compiled.problem
     first = problem.get_problem_data("PIQP", canon_backend="COO")[0]

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
-from allocator.multistage.plan import rebalance_in_stages
+from allocator.multistage.plan import rebalance_multistage
 from allocator.plan.rebalance import rebalance
-from allocator.stress_testing.outcomes import gauge_of, ground_of, measured, portfolios_of
-from allocator.stress_testing.parameter_draws import doubts_of, drawn
-from allocator.stress_testing.sobol import importance_of
+from allocator.stress_testing.outcomes import measure_outcomes, outcome_meter, stress_base, stress_portfolios
+from allocator.stress_testing.parameter_draws import draw_parameters, parameter_ranges
+from allocator.stress_testing.sobol import parameter_importance
 
 REPEATS = 5
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -34,25 +34,25 @@ def main(name: str = "listed", draws: int = 100_000) -> None:
     book = load(DATA / name)
     ambiguity: Ambiguity
     if book.settings.in_stages:
-        staged = rebalance_in_stages(book)
-        portfolios, ambiguity = portfolios_of(book, staged), staged.staged.mandates[0].ambiguity
+        staged = rebalance_multistage(book)
+        portfolios, ambiguity = stress_portfolios(book, staged), staged.staged.mandates[0].ambiguity
     else:
         plan = rebalance(book)
-        portfolios, ambiguity = portfolios_of(book, plan), plan.mandate.ambiguity
-    doubts = doubts_of(book)
-    gauge = gauge_of(ground_of(book), ambiguity, portfolios, doubts)
-    measured(gauge, drawn(doubts, 1000, "latin_hypercube", 0))
+        portfolios, ambiguity = stress_portfolios(book, plan), plan.mandate.ambiguity
+    doubts = parameter_ranges(book)
+    gauge = outcome_meter(stress_base(book), ambiguity, portfolios, doubts)
+    measure_outcomes(gauge, draw_parameters(doubts, 1000, "latin_hypercube", 0))
     before, seconds = peak(), []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        measured(gauge, drawn(doubts, draws, "latin_hypercube", 1), kept=4096)
+        measure_outcomes(gauge, draw_parameters(doubts, draws, "latin_hypercube", 1), kept=4096)
         seconds.append(time.perf_counter() - began)
     print(
         f"{name}: {draws:,} draws of {len(doubts)} parameters, {len(gauge.outcomes)} outcomes: "
         f"{statistics.median(seconds):.2f} s (slowest {max(seconds):.2f}), {peak() - before:.0f} MB more"
     )
     began = time.perf_counter()
-    importance_of(gauge, doubts, seed=1)
+    parameter_importance(gauge, doubts, seed=1)
     print(f"{name}: Sobol indices with their bootstrap: {time.perf_counter() - began:.2f} s")
 
 

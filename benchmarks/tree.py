@@ -24,16 +24,16 @@ import warnings
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import Log
-from allocator.multistage.program import staging
-from allocator.multistage.solve import SMALL_STEPS, policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import LogUtility
+from allocator.multistage.program import tree_program
+from allocator.multistage.solve import SMALL_STEPS, solve_policy
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.outlook.scenario_tree import Tree
+from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
 
 REPEATS = 5
@@ -61,7 +61,7 @@ def chain(reviews: int) -> tuple[list[tuple[str, int, float, float]], list[float
     return nodes, years
 
 
-def question(reviews: int, count: int, rng: np.random.Generator) -> tuple[Staged, Start]:
+def question(reviews: int, count: int, rng: np.random.Generator) -> tuple[MultistageMandate, Position]:
     """A random market of `count` names, priced at the market's probabilities of each node."""
     nodes, years = chain(reviews)
     returns = np.clip(rng.normal(0.1, 0.35, (4, count)), -0.9, 2.0)
@@ -75,7 +75,7 @@ def question(reviews: int, count: int, rng: np.random.Generator) -> tuple[Staged
     last = np.setdiff1d(np.arange(len(nodes)), parents)
     ends = [(node, k) for node in last for k in range(4) if beliefs[node, k] > 0]
     at, scenario = np.array([node for node, _ in ends]), np.array([k for _, k in ends])
-    tree = Tree(
+    tree = ScenarioTree(
         names=tuple(f"{kind} {i}" for i, (kind, *_) in enumerate(nodes)),
         kinds=tuple(kind for kind, *_ in nodes),
         dates=(dt.date(2026, 1, 1),) * len(nodes),
@@ -91,7 +91,7 @@ def question(reviews: int, count: int, rng: np.random.Generator) -> tuple[Staged
         leaf_cash_growth=1.04**1.25 / cash[at],
     )
     caps = InstrumentCaps(tuple(f"I{i}" for i in range(count)), tuple(range(count)), (max(0.1, 2 / count),) * count)
-    mandate = Mandate(1.0, 0.0, Known(), (caps,), (), np.full(count, 0.001))
+    mandate = Mandate(1.0, 0.0, Singleton(), (caps,), (), np.full(count, 0.001))
     risk = FactorRisk(np.zeros((count, 1)), np.zeros(count), "none")
     outlooks = tuple(
         Outlook(("A", "B", "C", "D"), beliefs[i], (1 + returns) / price[i] - 1, np.full(4, 1.04**1.25 / cash[i] - 1),
@@ -99,18 +99,18 @@ def question(reviews: int, count: int, rng: np.random.Generator) -> tuple[Staged
         for i in range(len(nodes))
     )  # fmt: skip
     radii = [2 * (0.5 * min(g, 1 - g)) ** 2 for *_, g in nodes]
-    sets: list[Ambiguity] = [Known() if radius < 1e-6 else KullbackLeibler(radius) for radius in radii]
+    sets: list[Ambiguity] = [Singleton() if radius < 1e-6 else KullbackLeibler(radius) for radius in radii]
     held = rng.random(count) * (rng.random(count) < 0.5)
     held = 0.9 * np.minimum(held / held.sum(), 0.05)
-    start = Start(held, 1 - float(held.sum()))
-    return Staged(tree, (mandate,) * len(nodes), outlooks, tuple(sets), Log()), start
+    start = Position(held, 1 - float(held.sum()))
+    return MultistageMandate(tree, (mandate,) * len(nodes), outlooks, tuple(sets), LogUtility()), start
 
 
-def elsewhere(count: int, rng: np.random.Generator, start: Start) -> Start:
+def elsewhere(count: int, rng: np.random.Generator, start: Position) -> Position:
     """The same names, held in other amounts."""
     held = start.holdings * rng.uniform(0.5, 1.5, count)
     held = 0.9 * np.minimum(held / held.sum(), 0.05)
-    return Start(held, 1 - float(held.sum()))
+    return Position(held, 1 - float(held.sum()))
 
 
 def measure(size: str) -> None:
@@ -123,17 +123,17 @@ def measure(size: str) -> None:
     for _ in range(REPEATS + 1):
         staged, start = question(reviews, count, rng)
         began = time.perf_counter()
-        problem = staging(staged, start).problem
+        problem = tree_program(staged, start).problem
         problem.get_problem_data("CLARABEL", canon_backend="COO", solver_opts=options)
         compiling.append(time.perf_counter() - began)
         began = time.perf_counter()
-        policy_of(staged, start)
+        solve_policy(staged, start)
         first.append(time.perf_counter() - began)
         there = elsewhere(count, rng, start)
         began = time.perf_counter()
-        policy = policy_of(staged, there)
+        policy = solve_policy(staged, there)
         again.append(time.perf_counter() - began)
-        made = staging(staged, there).problem
+        made = tree_program(staged, there).problem
         data, chain_, _ = made.get_problem_data("CLARABEL", canon_backend="COO", solver_opts=options)
         solving.append(chain_.solve_via_data(made, data, False, False, options).solve_time)
         ratios.append(again[-1] / solving[-1])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Contamination, Hull, ModifiedChiSquared, Polytope, Wasserstein
+from allocator.ambiguity.sets import Ambiguity, Contamination, ExpertHull, ModifiedChiSquared, Polytope, Wasserstein
 from allocator.types import Matrix, Vector
 
 Maker = Callable[[np.random.Generator, Vector, float], Ambiguity]
@@ -19,9 +19,9 @@ def coordinates_metric(draw: np.random.Generator, count: int) -> Matrix:
     return np.asarray(np.abs(places[:, None, :] - places[None, :, :]) @ draw.uniform(0.2, 2, 2), dtype=np.float64)
 
 
-def _hull(draw: np.random.Generator, p: Vector, radius: float) -> Hull:
+def _hull(draw: np.random.Generator, p: Vector, radius: float) -> ExpertHull:
     experts = draw.dirichlet(np.full(len(p), 0.7), int(draw.integers(1, 5)))
-    return Hull(p + radius * (experts - p))
+    return ExpertHull(p + radius * (experts - p))
 
 
 def _polytope(draw: np.random.Generator, p: Vector, radius: float) -> Polytope:

@@ -12,22 +12,22 @@ from click.testing import CliRunner
 
 from allocator.__main__ import main
 from allocator.book.loading import load
-from allocator.multistage.mandate import staged_of
+from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
-from allocator.outlook.outlook import outlook_of
-from allocator.outlook.scenario_tree import State, reviews_of
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
+from allocator.outlook.outlook import build_outlook
+from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
 
 
-def announced(place: Path, overrides: tuple[str, ...]) -> tuple[Policy, tuple[State, ...]]:
+def announced(place: Path, overrides: tuple[str, ...]) -> tuple[Policy, tuple[NodeEvidence, ...]]:
     book = load(place, overrides=overrides)
-    outlook = outlook_of(book)
-    policy = policy_of(staged_of(book, outlook), Start(book.weights, book.cash / book.value))
-    return policy, reviews_of(book, outlook).states
+    outlook = build_outlook(book)
+    policy = solve_policy(build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value))
+    return policy, build_review_tree(book, outlook).states
 
 
-def node_book(root: Path, place: Path, policy: Policy, state: State, node: int) -> None:
+def node_book(root: Path, place: Path, policy: Policy, state: NodeEvidence, node: int) -> None:
     """The folder that the node implies."""
     shutil.copytree(root, place)
     today = load(root)

@@ -16,11 +16,9 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import Worst
+from allocator.ambiguity.sets import AnyProbabilities
 from allocator.errors import Infeasible
 from allocator.rules import (
-    AtLeast,
-    AtMost,
     ConvexRule,
     ExposureLimit,
     InstrumentFloors,
@@ -28,9 +26,11 @@ from allocator.rules import (
     LinearRule,
     MinimumExpectedReturn,
     NoTrade,
-    Ratio,
+    RatioLimit,
     Turnover,
     VolatilityLimit,
+    WeightAtLeast,
+    WeightAtMost,
     WorstCaseFloor,
 )
 from allocator.types import Vector
@@ -54,15 +54,15 @@ def demanding(seed: int, *, cones: bool = False, impact: bool = False) -> Questi
     rules: list[LinearRule] = [
         caps(COUNT, limit(0.12, 0.5)),
         InstrumentFloors(names(COUNT)[:2], (0, 1), (float(floors[0]), float(floors[1]))),
-        AtMost("group first", shares[0], limit(0.05, 0.6)),
-        AtLeast("group second", shares[1], limit(0.1, 0.5)),
-        AtLeast("cash", np.zeros(COUNT), limit(0.0, 0.3), 1.0),
-        AtMost("cash", np.zeros(COUNT), limit(0.3, 0.6), 1.0),
+        WeightAtMost("group first", shares[0], limit(0.05, 0.6)),
+        WeightAtLeast("group second", shares[1], limit(0.1, 0.5)),
+        WeightAtLeast("cash", np.zeros(COUNT), limit(0.0, 0.3), 1.0),
+        WeightAtMost("cash", np.zeros(COUNT), limit(0.3, 0.6), 1.0),
         Turnover(limit(0.02, 0.4)),
         MinimumExpectedReturn(limit(-0.1, 0.2)),
         NoTrade(names(COUNT)[5:], (5,)),
         ExposureLimit("beta", np.round(draw.uniform(0.5, 1.5, COUNT), 2), limit(0.2, 1.0)),
-        Ratio("first {} second", shares[0], shares[1], limit(0.1, 0.8)),
+        RatioLimit("first {} second", shares[0], shares[1], limit(0.1, 0.8)),
     ]
     kept = [rule for rule in rules if draw.random() < (0.5 if cones else 0.7)]
     against = draw.dirichlet(np.ones(COUNT))
@@ -70,7 +70,7 @@ def demanding(seed: int, *, cones: bool = False, impact: bool = False) -> Questi
         VolatilityLimit(limit(0.05, 0.2)),
         VolatilityLimit(limit(0.02, 0.2), against),
         LargestWeights(2, limit(0.1, 0.5)),
-        WorstCaseFloor(limit(-0.1, 0.05), Worst()),
+        WorstCaseFloor(limit(-0.1, 0.05), AnyProbabilities()),
     ]
     chosen = tuple(rule for rule in convex if cones and draw.random() < 0.6)
     asked = asked.with_rules(*kept)
@@ -192,7 +192,7 @@ def _function(
     if isinstance(rule, LargestWeights):
         return cp.sum_largest(holdings, rule.count) - rule.limit * wealth
     assert isinstance(rule, WorstCaseFloor)
-    assert isinstance(rule.ambiguity, Worst)
+    assert isinstance(rule.ambiguity, AnyProbabilities)
     return rule.limit - cp.min(outlook.returns @ holdings + outlook.cash_returns * cash) - (wealth - 1)
 
 
@@ -225,4 +225,4 @@ def mended(asked: Question, error: Infeasible, fix: str, part: float = 1.0) -> Q
         was + part * (changes[label] - was) if label in changes else was
         for label, was in zip(labels, stated, strict=True)
     ]
-    return replace(asked, mandate=asked.mandate.eased(np.array(limits)))
+    return replace(asked, mandate=asked.mandate.with_limits(np.array(limits)))

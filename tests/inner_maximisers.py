@@ -7,15 +7,15 @@ from scipy.optimize import linprog, minimize_scalar
 
 from allocator.ambiguity.sets import (
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Hull,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
     TotalVariation,
     Wasserstein,
-    Worst,
 )
 from allocator.types import Vector
 
@@ -32,13 +32,13 @@ def inner(losses: Vector, ambiguity: Ambiguity, p: Vector) -> float:  # noqa: PL
         return _modified_chi2(losses, ambiguity.radius, p)
     if isinstance(ambiguity, Wasserstein):
         return _transport(losses, ambiguity, p)
-    if isinstance(ambiguity, Hull):
+    if isinstance(ambiguity, ExpertHull):
         return float(_program(-np.vstack([p, ambiguity.experts]) @ losses))
     if isinstance(ambiguity, Polytope):
         return float(_program(-losses, A_ub=ambiguity.matrix, b_ub=ambiguity.limits))
     if isinstance(ambiguity, Contamination):
         return _on_simplex(losses, np.column_stack([(1 - ambiguity.radius) * p, np.ones(len(p))]))
-    if isinstance(ambiguity, Worst):
+    if isinstance(ambiguity, AnyProbabilities):
         return _on_simplex(losses, np.column_stack([np.zeros(len(p)), np.ones(len(p))]))
     return float(p @ losses)
 

@@ -12,26 +12,26 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Start
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, Solution
-from allocator.optimization.verification import Prices, tightest
+from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.certificate import Certificate
-from allocator.plan.targets import certified
-from allocator.rules import AtLeast, AtMost, InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit
+from allocator.plan.targets import certify_solution
+from allocator.rules import InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
 from allocator.types import Matrix, Vector
 
-SETS: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.15), Box(0.1), KullbackLeibler(0.05), Worst())
+SETS: tuple[Ambiguity, ...] = (Singleton(), TotalVariation(0.15), Box(0.1), KullbackLeibler(0.05), AnyProbabilities())
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
     """A start, an outlook and a mandate."""
 
-    start: Start
+    start: Position
     outlook: Outlook
     mandate: Mandate
 
@@ -40,9 +40,9 @@ class Question:
         program = program or Program(self.outlook, self.mandate)
         return program.solve(self.start, self.outlook, self.mandate, limits)
 
-    def certified(self, limits: Limits | None = None) -> tuple[Trade, Prices, Certificate]:
+    def certified(self, limits: Limits | None = None) -> tuple[Trade, DualCertificate, Certificate]:
         """The program's solution as a trade that passed both checks."""
-        return certified(self.start, self.outlook, self.mandate, self.solved(limits))
+        return certify_solution(self.start, self.outlook, self.mandate, self.solved(limits))
 
     def trade(self, holdings: Vector) -> Trade:
         """Holdings reached from the start by trading each name one way only."""
@@ -63,11 +63,11 @@ class Question:
         """The least loss that the program finds."""
         return self.loss(self.solved(limits).holdings)
 
-    def prices(self) -> tuple[Prices, float]:
+    def prices(self) -> tuple[DualCertificate, float]:
         """The program's prices and the bound that they prove."""
         solution = self.solved()
         target = self.trade(solution.holdings)
-        return tightest(self.start, self.outlook, self.mandate, target, solution.multipliers)
+        return best_dual_certificate(self.start, self.outlook, self.mandate, target, solution.multipliers)
 
     def broken(self, trade: Trade) -> float:
         """The most by which any rule's own formula, or the account, is broken; negative is room to spare."""
@@ -114,12 +114,12 @@ def question(
     mandate = Mandate(
         return_weight,
         risk_aversion,
-        ambiguity or Known(),
+        ambiguity or Singleton(),
         tuple(rules),
         () if volatility is None else (VolatilityLimit(volatility),),
         np.full(names, cost_rate),
     )
-    return Question(Start(before, 1 - float(before.sum())), outlook, mandate)
+    return Question(Position(before, 1 - float(before.sum())), outlook, mandate)
 
 
 def risk_from(covariance: Matrix) -> FactorRisk:
@@ -138,9 +138,9 @@ def caps(count: int, cap: float) -> InstrumentCaps:
     return InstrumentCaps(names(count), tuple(range(count)), (cap,) * count)
 
 
-def no_cash(count: int) -> AtMost:
+def no_cash(count: int) -> WeightAtMost:
     """Everything invested."""
-    return AtMost("cash", np.zeros(count), 0.0, cash_share=1.0)
+    return WeightAtMost("cash", np.zeros(count), 0.0, cash_share=1.0)
 
 
 def random_question(
@@ -166,8 +166,8 @@ def random_question(
     held = draw.dirichlet(np.ones(count + 1))
     rules: list[LinearRule] = [
         caps(count, max(0.25, 3 / count)),
-        AtMost("group half", (draw.random(count) < 0.5).astype(float), 0.7),
-        AtLeast("cash", np.zeros(count), 0.02, 1.0),
+        WeightAtMost("group half", (draw.random(count) < 0.5).astype(float), 0.7),
+        WeightAtLeast("cash", np.zeros(count), 0.02, 1.0),
     ]
     if turnover is not None:
         rules.append(Turnover(turnover))
@@ -179,7 +179,7 @@ def random_question(
         () if volatility is None else (VolatilityLimit(volatility),),
         draw.uniform(0, 0.003, count),
     )
-    return Question(Start(held[:-1], float(held[-1])), outlook, mandate)
+    return Question(Position(held[:-1], float(held[-1])), outlook, mandate)
 
 
 @dataclass(frozen=True, eq=False)

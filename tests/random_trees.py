@@ -6,22 +6,22 @@ import datetime as dt
 
 import numpy as np
 
-from allocator.ambiguity.sets import Box, Known, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import Linear, Log, PowerUtility
-from allocator.optimization.single_period import Start
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.outlook.scenario_tree import Tree
+from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
 
 NAMES, SCENARIOS = ("A", "B", "C", "D", "E"), ("up", "flat", "down")
-SETS = (Known(), TotalVariation(0.1), KullbackLeibler(0.05), Box(0.1))
-UTILITIES = (Log(), PowerUtility(3.0), Linear())
+SETS = (Singleton(), TotalVariation(0.1), KullbackLeibler(0.05), Box(0.1))
+UTILITIES = (LogUtility(), PowerUtility(3.0), LinearUtility())
 
 
-def random_tree(seed: int, *, impact: bool = False) -> tuple[Staged, Start]:
+def random_tree(seed: int, *, impact: bool = False) -> tuple[MultistageMandate, Position]:
     """Root, two or three states at the first review, two each at the second, three scenarios below; caps of 60 %."""
     draw = np.random.default_rng(seed)
     first = int(draw.integers(2, 4))
@@ -36,7 +36,7 @@ def random_tree(seed: int, *, impact: bool = False) -> tuple[Staged, Start]:
     beliefs = draw.dirichlet(np.full(3, 3.0), nodes)
     growth = np.exp(draw.normal(0.03, 0.12, (nodes, names)))
     growth[0] = 1
-    tree = Tree(
+    tree = ScenarioTree(
         tuple(f"node {node}" for node in range(nodes)),
         ("now", *("silent",) * (nodes - 1)),
         tuple(dt.date(2026, 1 + 3 * int(d), 1) for d in depth),
@@ -60,8 +60,8 @@ def random_tree(seed: int, *, impact: bool = False) -> tuple[Staged, Start]:
     )
     caps = InstrumentCaps(NAMES, tuple(range(names)), (0.6,) * names)
     rates, curved = draw.uniform(0.0005, 0.005, names), draw.uniform(0.01, 0.05, names)
-    mandate = Mandate(1.0, 0.0, Known(), (caps,), (), rates, curved if impact else None)
+    mandate = Mandate(1.0, 0.0, Singleton(), (caps,), (), rates, curved if impact else None)
     sets = tuple(SETS[int(draw.integers(len(SETS)))] for _ in range(nodes))
     weights = draw.dirichlet(np.ones(names + 1))
-    staged = Staged(tree, (mandate,) * nodes, outlooks, sets, UTILITIES[seed % len(UTILITIES)])
-    return staged, Start(weights[:-1], float(weights[-1]))
+    staged = MultistageMandate(tree, (mandate,) * nodes, outlooks, sets, UTILITIES[seed % len(UTILITIES)])
+    return staged, Position(weights[:-1], float(weights[-1]))

@@ -15,20 +15,20 @@ import numpy as np
 from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, TotalVariation
 from allocator.mandate.mandate import BoxError, EllipsoidError
 from allocator.rules import (
-    AtLeast,
-    AtMost,
     ConvexRule,
     ExposureLimit,
     InstrumentCaps,
     LargestWeights,
     LinearRule,
     Participation,
-    Ratio,
+    RatioLimit,
     ScenarioFloor,
     StressFloor,
     Trade,
     Turnover,
     VolatilityLimit,
+    WeightAtLeast,
+    WeightAtMost,
     WorstCaseFloor,
 )
 from allocator.types import Vector
@@ -74,7 +74,7 @@ def rich_question(
                 rule.readings(cautious, asked.outlook), rule.readings(greedy, asked.outlook), strict=True
             )
         ]
-        eased = rule.eased(limits)
+        eased = rule.with_limits(limits)
         if isinstance(eased, LinearRule):
             mandate = replace(mandate, linear_rules=(*mandate.linear_rules, eased))
         else:
@@ -94,8 +94,8 @@ def _rule(name: str, asked: Question, greedy: Trade, draw: np.random.Generator) 
     kinds: dict[str, LinearRule | ConvexRule] = {
         "exposure at most": ExposureLimit("growth", head - 0.3, 0.0),
         "exposure at least": ExposureLimit("quality", 100 * (0.3 - head), 0.0, at_most=False),
-        "ratio at most": Ratio("head {} tail", head, tail, 0.0, to_cash=0.2),
-        "ratio at least": Ratio("tail {} head", tail, head, 0.0, at_most=False, of_cash=0.2),
+        "ratio at most": RatioLimit("head {} tail", head, tail, 0.0, to_cash=0.2),
+        "ratio at least": RatioLimit("tail {} head", tail, head, 0.0, at_most=False, of_cash=0.2),
         "participation": Participation(
             names(count), tuple(range(count)), (0.0,) * count, tuple(draw.uniform(0.01, 5, count))
         ),
@@ -179,16 +179,16 @@ def _definition(  # noqa: PLR0911  # one a rule
     outlook = asked.outlook
     if isinstance(rule, InstrumentCaps):
         return [h[list(rule.at)] <= np.array(rule.caps) * wealth]
-    if isinstance(rule, AtMost):
+    if isinstance(rule, WeightAtMost):
         return [rule.shares @ h + rule.cash_share * cash <= rule.limit * wealth]
-    if isinstance(rule, AtLeast):
+    if isinstance(rule, WeightAtLeast):
         return [rule.shares @ h + rule.cash_share * cash >= rule.limit * wealth]
     if isinstance(rule, Turnover):
         return [cp.sum(cp.pos(x)) <= rule.limit, cp.sum(cp.neg(x)) <= rule.limit]
     if isinstance(rule, ExposureLimit):
         exposure = rule.exposures @ h
         return [exposure <= rule.limit * wealth if rule.at_most else exposure >= rule.limit * wealth]
-    if isinstance(rule, Ratio):
+    if isinstance(rule, RatioLimit):
         first, second = rule.of @ h + rule.of_cash * cash, rule.to @ h + rule.to_cash * cash
         return [first <= rule.limit * second if rule.at_most else first >= rule.limit * second]
     if isinstance(rule, Participation):

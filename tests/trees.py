@@ -14,15 +14,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import Log, Utility
-from allocator.optimization.single_period import Start
-from allocator.outlook.efficiency_model import Loadings, Scenarios, Technique, market, value_multipliers
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import LogUtility, Utility
+from allocator.optimization.single_period import Position
+from allocator.outlook.efficiency_model import Loadings, ModelScenarios, Technique, market_quantities, value_multipliers
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.outlook.scenario_tree import Tree
+from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
 from allocator.types import Matrix, Vector
 
@@ -33,7 +33,7 @@ GRID = (0, 3, 6, 9, 12, 15)
 COSTS = (0.001, 0.02, 0.03, 0.03, 0.001, 0.002, 0.001)
 """Of every name, each way; that of SPX_XAI shows in the value of foresight alone, which found it."""
 FREE = (0.0,) * 7
-CASH_ONLY = Start(np.zeros(7), 1.0)
+CASH_ONLY = Position(np.zeros(7), 1.0)
 FLAT = FactorRisk(np.zeros((7, 1)), np.zeros(7), "")
 """No risk within a scenario: the worked tree has none."""
 
@@ -42,7 +42,7 @@ _GENUINE, _RATE, _FALSE = 0.85, 0.136, 0.008
 _LABS = 2
 _CASH_RETURN = 0.04
 _OPENED = dt.date(2026, 1, 1)
-_MODEL = Scenarios(
+_MODEL = ModelScenarios(
     replicability=np.array([1.0, 1.0, 0.1, 0.1]),
     pass_through=np.array([0.85, 1.0, 0.35, 0.6]),
     usage_elasticity=np.array([1.9, 0.6, 1.9, 0.6]),
@@ -136,7 +136,7 @@ def joint(generalizable: float, jevons: float) -> Vector:
 
 def values(years: float) -> Matrix:
     """(4, 7) what each name is worth in each scenario, as a multiple of today."""
-    return value_multipliers(market(_MODEL, Technique(), years), LOADINGS, Technique())
+    return value_multipliers(market_quantities(_MODEL, Technique(), years), LOADINGS, Technique())
 
 
 def worked(
@@ -150,7 +150,7 @@ def worked(
     priced: tuple[float, float] = (0.5, 0.55),
     grid: tuple[float, ...] = GRID,
     cap: float = 0.6,
-) -> Staged:
+) -> MultistageMandate:
     """The tree with P(G), P(J) `believed` and `priced`; a node's radius is `radius` times the way to certainty."""
     found, ends = states(grid, believed[0], priced[0])
     years, worth = grid[-1] / 12, values(grid[-1] / 12)
@@ -164,7 +164,7 @@ def worked(
     at = [(node, k) for node in ends for k in range(4) if beliefs[node, k] > 0]
     nodes, scenarios = np.array([node for node, _ in at]), np.array([k for _, k in at])
     first = np.maximum(parents, 0)
-    tree = Tree(
+    tree = ScenarioTree(
         tuple(f"{s.kind} at {s.months:g} months" for s in found),
         tuple(s.kind for s in found),
         tuple(_OPENED + dt.timedelta(days=round(30.4375 * s.months)) for s in found),
@@ -183,20 +183,20 @@ def worked(
         Outlook(SCENARIOS, b, finals / price - 1, np.full(4, final_cash / own - 1), FLAT, years - s.months / 12)
         for s, b, price, own in zip(found, beliefs, prices, cash, strict=True)
     )
-    mandate = Mandate(1.0, 0.0, Known(), (InstrumentCaps(NAMES, tuple(range(7)), (cap,) * 7),), (), np.array(costs))
+    mandate = Mandate(1.0, 0.0, Singleton(), (InstrumentCaps(NAMES, tuple(range(7)), (cap,) * 7),), (), np.array(costs))
     guarded = (radius * min(s.believed, 1 - s.believed) for s in found)
-    sets = tuple(Known() if r < 1e-9 else set_of(r) for r in guarded)
-    return Staged(tree, (mandate,) * len(found), outlooks, sets, utility or Log())
+    sets = tuple(Singleton() if r < 1e-9 else set_of(r) for r in guarded)
+    return MultistageMandate(tree, (mandate,) * len(found), outlooks, sets, utility or LogUtility())
 
 
-def revealed(share: float, costs: tuple[float, ...] = FREE) -> Staged:
+def revealed(share: float, costs: tuple[float, ...] = FREE) -> MultistageMandate:
     """The small tree of science's T2 and T3: a moment after today the scenario itself is known, and one can trade."""
     years, belief, worth = GRID[-1] / 12, joint(0.5, 0.6), values(GRID[-1] / 12)
     moved = worth / (joint(0.5, 0.55) @ worth)
     finals = (1 + LOADINGS.required_return) ** years * moved
     cash, each = (1 + _CASH_RETURN) ** years, np.arange(4)
     prices, beliefs = np.vstack([np.ones(7), moved**share]), np.vstack([belief, np.eye(4)])
-    tree = Tree(
+    tree = ScenarioTree(
         ("now", *SCENARIOS),
         ("now", *("verified",) * 2, *("refuted",) * 2),
         (_OPENED,) * 5,
@@ -216,13 +216,13 @@ def revealed(share: float, costs: tuple[float, ...] = FREE) -> Staged:
         Outlook(SCENARIOS, b, finals / price - 1, np.full(4, cash - 1), FLAT, years)
         for b, price in zip(beliefs, prices, strict=True)
     )
-    return Staged(tree, whole.mandates[:5], outlooks, (Known(),) * 5, Log())
+    return MultistageMandate(tree, whole.mandates[:5], outlooks, (Singleton(),) * 5, LogUtility())
 
 
-def of_one(outlook: Outlook) -> Tree:
+def of_one(outlook: Outlook) -> ScenarioTree:
     """Decide today, see a scenario: a tree of one decision."""
     scenarios, names = outlook.returns.shape
-    return Tree(
+    return ScenarioTree(
         names=("now",),
         kinds=("now",),
         dates=(dt.date(2026, 11, 20),),

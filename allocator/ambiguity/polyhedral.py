@@ -87,7 +87,7 @@ class Wasserstein:
 
 
 @dataclass(frozen=True, eq=False)
-class Hull:
+class ExpertHull:
     """Any mixture of the belief and the experts': {w₀·p + Σ w_m·experts_m, w ≥ 0, Σw = 1}.
 
     `experts` (M, K) are probabilities. The belief is one more vertex, so that it is always among what is guarded

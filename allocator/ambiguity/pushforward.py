@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Wasserstein
 from allocator.ambiguity.sets import Ambiguity
 from allocator.types import Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Pushforward:
     """The set `over` around `beliefs` (K,), seen through `likelihoods` (K, M) of a node's M children."""
 
     over: Ambiguity
@@ -36,21 +36,21 @@ class Seen:
         return result
 
 
-def of_scenarios(ambiguity: Ambiguity | Seen) -> Ambiguity:
+def scenario_set(ambiguity: Ambiguity | Pushforward) -> Ambiguity:
     """The set of scenario probabilities itself: where there is one decision, nothing is seen through news."""
-    return ambiguity.over if isinstance(ambiguity, Seen) else ambiguity
+    return ambiguity.over if isinstance(ambiguity, Pushforward) else ambiguity
 
 
-def speaks_of_scenarios(ambiguity: Ambiguity) -> bool:
+def is_about_scenarios(ambiguity: Ambiguity) -> bool:
     """Whether it is about scenarios by name, so that over anything else it is seen through news."""
-    return isinstance(ambiguity, Hull | Polytope | Wasserstein)
+    return isinstance(ambiguity, ExpertHull | Polytope | Wasserstein)
 
 
-def seen_through(over: Ambiguity, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Seen:
+def pushforward(over: Ambiguity, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Pushforward:
     """`over` at a node of `beliefs` (K,) whose M children have probabilities (M,) and beliefs (M, K): by Bayes,
     P(m | k) = P(m)·belief_m(k) / belief(k).
     """
     joint = children[:, None] * child_beliefs
     possible = beliefs > 0
     likelihoods = np.where(possible, joint / np.where(possible, beliefs, 1.0), children[:, None]).T
-    return Seen(over, likelihoods / likelihoods.sum(axis=1, keepdims=True), beliefs)
+    return Pushforward(over, likelihoods / likelihoods.sum(axis=1, keepdims=True), beliefs)

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import rel_entr
 
-from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
-from allocator.ambiguity.sets import LEAST_RADIUS, Ambiguity, ambiguity_of
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Wasserstein
+from allocator.ambiguity.sets import LEAST_RADIUS, Ambiguity, build_ambiguity_set
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
-from allocator.outlook.calibration import question_of, ranges_of, signals_of
+from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import bounds, generalizable, past_of, settled, updated
+from allocator.outlook.posterior import (
+    bayes_update,
+    belief_path,
+    generalizable_probability,
+    posterior_bounds,
+    settled_answer,
+)
 from allocator.outlook.question import Question, Signal
-from allocator.settings.reading import dotted
+from allocator.settings.reading import dotted_key
 from allocator.types import Matrix, Vector
 
 # How far the ambiguity set reaches: a radius that follows the beliefs by a schedule that the book names.
@@ -28,7 +34,7 @@ GREATEST_CHI2 = 1e6
 """Of a modified χ² set, as `[robust]` allows."""
 
 
-def radius_of(book: Book, outlook: Outlook) -> float:
+def current_radius(book: Book, outlook: Outlook) -> float:
     """The radius of the book's ambiguity set on its as_of date.
 
     fixed: as stated. caution: c·(1 − the probability of the likelier answer) while the question is open, 0 once it is
@@ -38,10 +44,10 @@ def radius_of(book: Book, outlook: Outlook) -> float:
     `[question.ranges]` allow, which need not shrink: its distance, its relative entropy, its χ², or the part of an
     answer's probability that it takes away.
     """
-    return radius_at(book, outlook.probabilities, signals_of(book), book.settings.book.as_of)
+    return radius_after(book, outlook.probabilities, dated_signals(book), book.settings.book.as_of)
 
 
-def radius_at(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
+def radius_after(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
     """The same where other `signals` have been seen, by another `day`, and have made these `probabilities` (K,)."""
     robust = book.settings.robust
     if robust.schedule == "fixed":
@@ -53,23 +59,23 @@ def radius_at(book: Book, probabilities: Vector, signals: Sequence[Signal], day:
 
 
 def _caution(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
-    question = question_of(book)
+    question = build_question(book)
     if question is None:
         likeliest = float(probabilities.max())
     else:
         p = _generalizable(question, probabilities)
-        way = past_of(question, signals, day).generalizable
-        if settled(question, np.append(way[:-1], p)) is not None:  # today's belief is the outlook's
+        way = belief_path(question, signals, day).generalizable
+        if settled_answer(question, np.append(way[:-1], p)) is not None:  # today's belief is the outlook's
             return 0.0
         likeliest = max(p, 1 - p)
     return float(book.settings.robust.caution or 0.0) * (1 - likeliest)
 
 
 def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
-    question, ranges = question_of(book), ranges_of(book)
+    question, ranges = build_question(book), belief_ranges(book)
     assert question is not None  # the agreement of schedule and question was checked on loading
     assert ranges is not None
-    low, high = bounds(question, ranges, signals, day)
+    low, high = posterior_bounds(question, ranges, signals, day)
     p = _generalizable(question, probabilities)
     kind = book.settings.robust.set
     if kind == "kl":
@@ -82,7 +88,7 @@ def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: 
 
 
 def _generalizable(question: Question, probabilities: Vector) -> float:
-    return float(np.ravel(generalizable(question, probabilities[None, :]))[0])
+    return float(np.ravel(generalizable_probability(question, probabilities[None, :]))[0])
 
 
 def _entropy_to(low: float, high: float, p: float) -> float:
@@ -112,28 +118,28 @@ def _part_taken_back(low: float, high: float, p: float) -> float:
 _NOISE = 1e-9
 
 
-def set_of(book: Book, outlook: Outlook) -> Ambiguity:
+def ambiguity_set(book: Book, outlook: Outlook) -> Ambiguity:
     """The set that `[robust]` states, as far as it reaches on the book's as_of date.
 
     Raises:
         BadMandate: the belief breaks limits of a polytope, so that it would guard against everything but the belief.
     """
     robust = book.settings.robust
-    radius = radius_of(book, outlook)
+    radius = current_radius(book, outlook)
     if robust.set == "wasserstein":
-        return ambiguity_of("wasserstein", radius, metric=metric_of(book))
+        return build_ambiguity_set("wasserstein", radius, metric=scenario_metric(book))
     if robust.set == "hull":
         experts = [[expert[name] for name in book.scenarios] for expert in robust.experts.values()]
         given = np.array(experts)
-        return ambiguity_of("hull", experts=given / given.sum(axis=1, keepdims=True))
+        return build_ambiguity_set("hull", experts=given / given.sum(axis=1, keepdims=True))
     if robust.set == "polytope":
         _refuse_outside(book, outlook.probabilities)
-        return ambiguity_of("polytope", limits=limits_of(book))
-    return ambiguity_of(robust.set, radius)
+        return build_ambiguity_set("polytope", limits=probability_limits(book))
+    return build_ambiguity_set(robust.set, radius)
 
 
 @dataclass(frozen=True, eq=False)
-class News:
+class NewInformation:
     """What has been learnt since today: the `signals` seen by then, the day that they `told` something of, and by how
     much they multiply the odds of the scenarios, in logs (K,); `when` in words.
     """
@@ -144,7 +150,7 @@ class News:
     when: str
 
 
-def set_after(book: Book, today: Ambiguity, beliefs: Vector, news: News) -> Ambiguity:
+def updated_ambiguity_set(book: Book, today: Ambiguity, beliefs: Vector, news: NewInformation) -> Ambiguity:
     """Today's set as it is around the `beliefs` (K,) that the news has left, at the radius that it leaves.
 
     Experts have seen the news too: their probabilities move by the same evidence.
@@ -152,9 +158,9 @@ def set_after(book: Book, today: Ambiguity, beliefs: Vector, news: News) -> Ambi
     Raises:
         BadMandate: the belief is outside the limits of a polytope.
     """
-    if isinstance(today, Hull):
-        moved = [updated(expert, news.evidence[None, :])[0] for expert in today.experts]
-        return ambiguity_of("hull", experts=np.array(moved))
+    if isinstance(today, ExpertHull):
+        moved = [bayes_update(expert, news.evidence[None, :])[0] for expert in today.experts]
+        return build_ambiguity_set("hull", experts=np.array(moved))
     if isinstance(today, Polytope):
         if today.excess(beliefs, beliefs) > _NOISE:
             rule = f"leaves out what we would believe {news.when}"
@@ -163,17 +169,17 @@ def set_after(book: Book, today: Ambiguity, beliefs: Vector, news: News) -> Ambi
         return today
     if isinstance(today, Wasserstein):
         return today
-    return ambiguity_of(book.settings.robust.set, radius_at(book, beliefs, news.signals, news.told))
+    return build_ambiguity_set(book.settings.robust.set, radius_after(book, beliefs, news.signals, news.told))
 
 
-def metric_of(book: Book) -> Matrix:
+def scenario_metric(book: Book) -> Matrix:
     """(K, K) distances of the scenarios: the weighted L1 distance in the coordinates that `[robust.metric]` names."""
     scenarios, weights = book.settings.scenarios.values(), book.settings.robust.metric
     places = np.array([[float(getattr(scenario, name)) for name in weights] for scenario in scenarios])
     return np.asarray(np.abs(places[:, None, :] - places[None, :, :]) @ list(weights.values()), dtype=np.float64)
 
 
-def limits_of(book: Book) -> tuple[Matrix, Vector]:
+def probability_limits(book: Book) -> tuple[Matrix, Vector]:
     """(R, K) and (R,): A and b of A·q ≤ b, a row for each stated max and min, the latter with its signs turned."""
     rows, rights = [], []
     for limit in book.settings.robust.limits.values():
@@ -196,7 +202,7 @@ def _refuse_outside(book: Book, probabilities: Vector) -> None:
                     Breach(
                         "book.toml",
                         None,
-                        dotted("robust", "limits", name, key),
+                        dotted_key("robust", "limits", name, key),
                         f"{bound:g}",
                         f"today's belief is outside: it makes {measured:.6g} of it",
                         f"{'raise' if sign > 0 else 'lower'} it to {measured:.6g} or {'more' if sign > 0 else 'less'}, "

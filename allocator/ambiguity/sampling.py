@@ -14,16 +14,16 @@ from allocator.ambiguity.sets import (
     LEAST_PROBABILITY,
     LEAST_RADIUS,
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    Worst,
     worst_case,
 )
 from allocator.types import Matrix, Vector
@@ -36,7 +36,7 @@ _LOSSES = 64
 """Random losses a scenario, whose worst members are mixed."""
 
 
-def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Generator, count: int) -> Matrix:
+def sample_beliefs(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Generator, count: int) -> Matrix:
     """(count, K) beliefs inside the set; where it is narrower than PROBABILITY_SHIFT, within that shift.
 
     The floor makes a set that shrinks with the evidence (`robust.schedule`) end where a single belief stands, and not
@@ -44,7 +44,7 @@ def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Gener
     """
     if len(probabilities) == 1:
         return np.ones((count, 1))
-    if isinstance(ambiguity, Wasserstein | Hull | Polytope):
+    if isinstance(ambiguity, Wasserstein | ExpertHull | Polytope):
         members = _members(ambiguity, probabilities, draw)
         if np.abs(members - probabilities).sum(axis=1).max() / 2 > PROBABILITY_SHIFT:
             return _mixed(members, draw, count)
@@ -70,17 +70,19 @@ def plausible(ambiguity: Ambiguity, probabilities: Vector, draw: np.random.Gener
 
 def _at_least_a_shift(ambiguity: Ambiguity) -> Ambiguity:
     if isinstance(ambiguity, KullbackLeibler):
-        return KullbackLeibler(max(ambiguity.radius, 2 * PROBABILITY_SHIFT**2))  # Pinsker, as in `radius_of`
+        return KullbackLeibler(max(ambiguity.radius, 2 * PROBABILITY_SHIFT**2))  # Pinsker, as in `current_radius`
     if isinstance(ambiguity, ModifiedChiSquared):
         return ModifiedChiSquared(max(ambiguity.radius, 4 * PROBABILITY_SHIFT**2))  # Cauchy-Schwarz, as there
     if isinstance(ambiguity, TotalVariation | Box | Contamination):
         return type(ambiguity)(max(ambiguity.radius, PROBABILITY_SHIFT))
-    return TotalVariation(PROBABILITY_SHIFT) if isinstance(ambiguity, Known) else ambiguity
+    return TotalVariation(PROBABILITY_SHIFT) if isinstance(ambiguity, Singleton) else ambiguity
 
 
-def _members(ambiguity: Wasserstein | Hull | Polytope, probabilities: Vector, draw: np.random.Generator) -> Matrix:
+def _members(
+    ambiguity: Wasserstein | ExpertHull | Polytope, probabilities: Vector, draw: np.random.Generator
+) -> Matrix:
     """(M, K) the corners where they are known, else members that are worst for random losses; and the belief."""
-    if isinstance(ambiguity, Hull):
+    if isinstance(ambiguity, ExpertHull):
         return ambiguity.vertices(probabilities)
     if isinstance(ambiguity, Polytope) and ambiguity.corners is not None:
         return np.vstack([probabilities, ambiguity.corners])
@@ -131,12 +133,12 @@ def _reach_in_entropy(radius: float, probabilities: Vector, way: Matrix, to_the_
     return np.asarray(at * (1 - _ROOM), dtype=np.float64)
 
 
-# The worst case of many losses at once, each under a belief of its own: what `worst_case` says of one.
+# The worst case of many losses at once, each under a belief of its own: what `dual_form` says of one.
 #
-_STEPS_of_worst_cases = 80
+_BATCH_STEPS = 80
 
 
-def worst_cases(losses: Matrix, ambiguity: Ambiguity, probabilities: Matrix) -> Vector:
+def worst_case_batch(losses: Matrix, ambiguity: Ambiguity, probabilities: Matrix) -> Vector:
     """(D,) the largest expected loss over the set around each belief; `losses` and `probabilities` are (D, K)."""
     if isinstance(ambiguity, TotalVariation):
         return _moved(losses, probabilities, ambiguity.radius)
@@ -144,8 +146,8 @@ def worst_cases(losses: Matrix, ambiguity: Ambiguity, probabilities: Matrix) -> 
         return _filled(losses, probabilities, ambiguity.radius)
     if isinstance(ambiguity, KullbackLeibler):
         return _tilted(losses, probabilities, ambiguity.radius)
-    if isinstance(ambiguity, Known | Worst | Contamination):  # a part of the mean, the rest of the worst
-        part = {Known: 0.0, Worst: 1.0}.get(type(ambiguity), getattr(ambiguity, "radius", 0.0))
+    if isinstance(ambiguity, Singleton | AnyProbabilities | Contamination):  # a part of the mean, the rest of the worst
+        part = {Singleton: 0.0, AnyProbabilities: 1.0}.get(type(ambiguity), getattr(ambiguity, "radius", 0.0))
         return np.asarray((1 - part) * (probabilities * losses).sum(axis=1) + part * losses.max(axis=1))
     each = [worst_case(loss, ambiguity, p) for loss, p in zip(losses, probabilities, strict=True)]
     return np.array(each)
@@ -205,7 +207,7 @@ def _mean_at_radius(scaled: Matrix, p: Matrix, radius: float) -> Vector:
     centre = (p * scaled).sum(axis=1)
     at = np.sqrt(2 * radius / (p * (scaled - centre[:, None]) ** 2).sum(axis=1))
     mean = centre
-    for _ in range(_STEPS_of_worst_cases):
+    for _ in range(_BATCH_STEPS):
         weight = p * np.exp(at[:, None] * scaled)
         total = weight.sum(axis=1)
         mean = (weight * scaled).sum(axis=1) / total

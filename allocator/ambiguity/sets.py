@@ -14,32 +14,32 @@ from typing import TypeAlias
 import numpy as np
 
 from allocator.ambiguity.divergences import LEAST_PROBABILITY, LEAST_RADIUS, KullbackLeibler, ModifiedChiSquared
-from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Wasserstein
 from allocator.types import Matrix, Vector
 
 __all__ = [
     "LEAST_PROBABILITY",
     "LEAST_RADIUS",
     "Ambiguity",
+    "AnyProbabilities",
     "Box",
     "Contamination",
-    "Hull",
-    "Known",
+    "ExpertHull",
     "KullbackLeibler",
     "ModifiedChiSquared",
     "Polytope",
+    "Singleton",
     "TotalVariation",
     "Wasserstein",
-    "Worst",
-    "ambiguity_of",
-    "inside",
-    "is_belief",
+    "build_ambiguity_set",
+    "is_singleton",
+    "project",
     "worst_case",
 ]
 
 
 @dataclass(frozen=True)
-class Known:
+class Singleton:
     """The stated probabilities are right: {p}."""
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
@@ -128,7 +128,7 @@ class Contamination:
 
 
 @dataclass(frozen=True)
-class Worst:
+class AnyProbabilities:
     """Any probabilities at all: {q ≥ 0, Σq = 1}."""
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
@@ -143,9 +143,11 @@ class Worst:
         return 0.0
 
 
-Direct: TypeAlias = Known | TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared | Worst
+Direct: TypeAlias = (
+    Singleton | TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared | AnyProbabilities
+)
 """Sets that need nothing but the belief, whatever the number of scenarios."""
-Ambiguity: TypeAlias = Direct | Wasserstein | Hull | Polytope
+Ambiguity: TypeAlias = Direct | Wasserstein | ExpertHull | Polytope
 _BALLS: dict[str, type[TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared]] = {
     "total_variation": TotalVariation,
     "box": Box,
@@ -155,7 +157,7 @@ _BALLS: dict[str, type[TotalVariation | Box | Contamination | KullbackLeibler | 
 }
 
 
-def ambiguity_of(
+def build_ambiguity_set(
     name: str,
     radius: float = 0.0,
     *,
@@ -180,16 +182,16 @@ def ambiguity_of(
     if name == "wasserstein" and metric is not None:
         return Wasserstein(radius, metric)
     if name == "hull" and experts is not None:
-        return Hull(experts)
+        return ExpertHull(experts)
     if name == "polytope" and limits is not None:
         return Polytope(*limits)
-    return Worst() if name == "worst" else Known()
+    return AnyProbabilities() if name == "worst" else Singleton()
 
 
-def is_belief(ambiguity: Ambiguity) -> bool:
+def is_singleton(ambiguity: Ambiguity) -> bool:
     """Whether the set holds the belief alone: it is so small that it cannot be told from it."""
     small = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and ambiguity.radius < LEAST_RADIUS
-    return small or isinstance(ambiguity, Known)
+    return small or isinstance(ambiguity, Singleton)
 
 
 def worst_case(losses: Vector, ambiguity: Ambiguity, probabilities: Vector) -> float:
@@ -197,7 +199,7 @@ def worst_case(losses: Vector, ambiguity: Ambiguity, probabilities: Vector) -> f
     return float(ambiguity.adversary(losses, probabilities) @ losses)
 
 
-def inside(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
+def project(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     """The member of the set nearest to `q` on the way to the belief: solver noise taken out, never added.
 
     Every set is convex and holds p, so a step back towards p always ends inside. A set that may be flat, or whose
@@ -211,7 +213,7 @@ def inside(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     clean = clean / clean.sum() if clean.sum() > 0 else home.copy()
     if ambiguity.excess(clean, probabilities) <= 0:
         return clean
-    if isinstance(ambiguity, Contamination | Wasserstein | Hull | Polytope):
+    if isinstance(ambiguity, Contamination | Wasserstein | ExpertHull | Polytope):
         return ambiguity.nearest(clean, probabilities)
     low, high = 0.0, 1.0
     for _ in range(60):

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from allocator.book.checks.consistency import breaches_of
+from allocator.book.checks.consistency import check_consistency
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.settings.reading import settings_from
 from allocator.settings.settings import Settings
-from allocator.tables import hold
+from allocator.tables import validate
 from allocator.tables.files import RawTable, from_frame
 from allocator.types import Vector
 
@@ -120,10 +120,10 @@ def from_frames(
         BadInput: a table or setting is not of its contract; all breaches at once.
     """
     checked = settings if isinstance(settings, Settings) else settings_from(settings)
-    return assemble(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
+    return assemble_book(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
 
 
-def assemble(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
+def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
     """Hold every table to its contract and all of them to each other, then align.
 
     Raises:
@@ -139,24 +139,24 @@ def assemble(settings: Settings, raw: Mapping[str, RawTable], *, account: str | 
         for name in raw
         if name not in REQUIRED + OPTIONAL
     ]
-    tables, found = _held(raw)
-    breaches += found + breaches_of(settings, tables, account, given=raw.keys())
+    tables, found = _validated(raw)
+    breaches += found + check_consistency(settings, tables, account, given=raw.keys())
     if breaches:
         raise BadInput(breaches)
     return _aligned(settings, tables, account)
 
 
-def breaches_of_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
+def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
     """Every breach of each table's own contract, for when there is no book to hold them together."""
-    return _held(raw)[1]
+    return _validated(raw)[1]
 
 
-def _held(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
+def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
     """The tables that are of their contracts, indexed by file row, and the breaches of the others."""
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
-        frame, found = hold(_contract(name, raw[name]), raw[name].name, raw[name].frame, raw[name].rows)
+        frame, found = validate(_contract(name, raw[name]), raw[name].name, raw[name].frame, raw[name].rows)
         breaches += found
         if not found:
             frame.index = pd.Index(raw[name].rows)
@@ -249,7 +249,7 @@ def _factors(factors: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.D
     return factors.drop(columns="source", errors="ignore").set_index("instrument").loc[list(instruments)]
 
 
-def lent(book: Book) -> Book:
+def copy_for_plugins(book: Book) -> Book:
     """The book as a plugin gets it: what it writes into these tables and settings changes nothing of ours."""
     import pandas as pd
 

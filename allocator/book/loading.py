@@ -8,10 +8,10 @@ from collections.abc import Collection, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble, breaches_of_tables
+from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble_book, check_tables
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.plugins import called, loaded
-from allocator.settings.reading import placed, read_settings
+from allocator.plugins import call_plugin, load_plugin
+from allocator.settings.reading import read_settings, with_lines
 from allocator.settings.settings import Settings, SourceTable, TablesSection
 from allocator.tables.files import SUFFIXES, RawTable, from_frame, read_table
 
@@ -28,8 +28,8 @@ def read_source(table: str, wanted: SourceTable, folder: Path) -> RawTable:
     Raises:
         BadInput: the source is missing or fails, or gives no table.
     """
-    plugin, read = loaded("sources", wanted.source, "book.toml", f"tables.{table}")
-    frame = called(plugin, read, table, folder, deepcopy(wanted.parameters))
+    plugin, read = load_plugin("sources", wanted.source, "book.toml", f"tables.{table}")
+    frame = call_plugin(plugin, read, table, folder, deepcopy(wanted.parameters))
     return from_frame(f"{table} of {wanted.source}", frame)
 
 
@@ -71,12 +71,12 @@ def load(
     breaches += found + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
-        breaches += [breach for breach in breaches_of_tables(raw) if breach.table not in known]
+        breaches += [breach for breach in check_tables(raw) if breach.table not in known]
         raise BadInput(breaches)
     try:
-        return assemble(settings, raw, account=account)
+        return assemble_book(settings, raw, account=account)
     except BadInput as error:
-        raise BadInput(placed(error.breaches, text, overrides)) from None
+        raise BadInput(with_lines(error.breaches, text, overrides)) from None
 
 
 def _text(path: Path) -> str:

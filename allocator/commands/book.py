@@ -11,15 +11,15 @@ from typing import Any
 
 import click
 
-from allocator.commands.options import answers, book_options
+from allocator.commands.options import book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.resources import sample_books, schemas
+from allocator.resources import sample_books_folder, schemas_folder
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option("--from", "sample", default="listed", show_default=True, help="Which sample book to copy.")
-@answers
+@handle_errors_and_json
 def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
     """Make FOLDER a book to start from.
 
@@ -27,7 +27,7 @@ def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
     Example:
       allocator init my-book
     """
-    samples = sorted(child.name for child in sample_books().iterdir() if (child / "book.toml").is_file())
+    samples = sorted(child.name for child in sample_books_folder().iterdir() if (child / "book.toml").is_file())
     if sample not in samples:
         raise BadInput([Breach("--from", None, None, sample, "no such sample book", did_you_mean(sample, samples))])
     place = Path(folder)
@@ -36,7 +36,7 @@ def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
             [Breach(folder, None, None, None, "this folder is not empty; nothing was written", "name a new folder")]
         )
     try:
-        _copy(sample_books() / sample, place)
+        _copy(sample_books_folder() / sample, place)
     except OSError as error:
         rule = f"cannot be written: {error.strerror or error}; nothing was written"
         raise BadInput([Breach(folder, None, None, None, rule, "make room, or name another folder")]) from None
@@ -64,7 +64,7 @@ def _copy(sample: Path, place: Path) -> None:
 
 @click.command()
 @book_options
-@answers
+@handle_errors_and_json
 def check(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def check(
 
 @click.command()
 @click.argument("name", required=False)
-@answers
+@handle_errors_and_json
 def schema(name: str | None, *, as_json: bool) -> dict[str, Any] | None:
     """Print the contract NAME, or list them all: tables as YAML, documents as JSON Schema.
 
@@ -104,7 +104,11 @@ def schema(name: str | None, *, as_json: bool) -> dict[str, Any] | None:
       allocator schema holdings
       allocator schema book
     """
-    files = {path.name.split(".")[0]: path for path in sorted(schemas().iterdir()) if path.suffix in (".yaml", ".json")}
+    files = {
+        path.name.split(".")[0]: path
+        for path in sorted(schemas_folder().iterdir())
+        if path.suffix in (".yaml", ".json")
+    }
     if name is None:
         if not as_json:
             for known, path in files.items():
@@ -140,7 +144,7 @@ def _lawful(value: Any) -> Any:
 
 @click.command()
 @click.argument("book", metavar="[BOOK]", required=False, type=click.Path())
-@answers
+@handle_errors_and_json
 def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
     """List the rules, objectives, models, sources, exporters and commands that other installed packages add.
 
@@ -151,15 +155,15 @@ def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
       allocator plugins
       allocator plugins data/listed
     """
-    from allocator.plugins import GROUPS, installed
+    from allocator.plugins import GROUPS, installed_plugins
 
     used: dict[str, set[str]] | None = None
     if book is not None:
-        from allocator.book.checks.consistency import used_by
+        from allocator.book.checks.consistency import tables_in_use
         from allocator.book.loading import load
 
-        used = used_by(load(book).settings)
-    found = [plugin for kind in GROUPS for plugin in installed(kind)]
+        used = tables_in_use(load(book).settings)
+    found = [plugin for kind in GROUPS for plugin in installed_plugins(kind)]
     if not as_json:
         from allocator.display.outlook import show_plugins
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from allocator.commands.options import answers, book_options
+from allocator.commands.options import book_options, handle_errors_and_json
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @book_options
 @click.argument("instrument", required=False)
-@answers
+@handle_errors_and_json
 def explain(
     book: str,
     account: str | None,
@@ -33,16 +33,16 @@ def explain(
       allocator explain data/listed
       allocator explain data/listed NVDA
     """
-    from allocator.display.console import working
+    from allocator.display.console import progress_spinner
 
-    with working() as say:
+    with progress_spinner() as say:
         say("reading the book")
         from allocator.book.loading import load
 
         loaded = load(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")
-        from allocator.plan.explanation import about, explanation_document, position_of
         from allocator.plan.explanation import explain as explained
+        from allocator.plan.explanation import explain_name, explanation_document, position_of
         from allocator.plan.rebalance import rebalance
 
         if instrument is not None:
@@ -50,7 +50,7 @@ def explain(
         plan = rebalance(loaded, progress=say)
         say("explaining")
         found = explained(plan)
-        one = None if instrument is None else about(plan, instrument)
+        one = None if instrument is None else explain_name(plan, instrument)
     if not as_json:
         from allocator.display.explanation import show_explanation
 
@@ -72,7 +72,7 @@ def explain(
     metavar="J",
     help="Announcement shares to show beside the book's own. Repeatable; 0 and 1 by default.",
 )
-@answers
+@handle_errors_and_json
 def waiting(
     book: str,
     account: str | None,
@@ -90,19 +90,19 @@ def waiting(
       allocator waiting data/reviewed --share 0.3 --share 0.9
     """
     from allocator.book.loading import load
-    from allocator.display.console import working
+    from allocator.display.console import progress_spinner
 
     def book_at(share: float | None) -> Book:
         more = () if share is None else (f"horizon.announcement_share={share!r}",)
         return load(book, account=account, overrides=(*overrides, *more), as_of=as_of)
 
-    with working() as say:
+    with progress_spinner() as say:
         say("loading the solvers")
-        from allocator.multistage.value_of_waiting import waited
+        from allocator.multistage.value_of_waiting import value_of_waiting_by_share
 
-        found = waited(book_at, shares or (0.0, 1.0), say)
+        found = value_of_waiting_by_share(book_at, shares or (0.0, 1.0), say)
     if not as_json:
-        from allocator.display.multistage import show_waited
+        from allocator.display.multistage import show_value_of_waiting
 
-        show_waited(found)
+        show_value_of_waiting(found)
     return found.document()

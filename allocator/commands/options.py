@@ -51,7 +51,7 @@ def book_options(command: Callable[P, None]) -> Callable[P, None]:
     return command
 
 
-def answers(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
+def handle_errors_and_json(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
     """Add --json, print a returned document, and turn Allocator's errors into their exit codes.
 
     The command is given `as_json`; it returns the document to print with --json.
@@ -117,7 +117,7 @@ def _as_date(_: click.Context, __: click.Parameter, value: dt.datetime | None) -
 #
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """Our commands, and behind them those of the entry points `allocator.commands`; none can take the place of ours.
 
     `--help` lists ours alone: to tell what another's is for, it would have to be imported. `allocator plugins` lists
@@ -129,18 +129,18 @@ class Commands(click.Group):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        from allocator.plugins import installed
+        from allocator.plugins import installed_plugins
 
-        if cmd_name not in [plugin.name for plugin in installed("commands")]:
+        if cmd_name not in [plugin.name for plugin in installed_plugins("commands")]:
             return None
         try:
             return _further(cmd_name)
         except AllocatorError as error:
-            _show_of_further(error)
+            _exit_with_error(error)
             sys.exit(error.exit_code)
 
 
-def _show_of_further(error: AllocatorError) -> None:
+def _exit_with_error(error: AllocatorError) -> None:
     from allocator.display.console import show_refusal
 
     show_refusal(error)
@@ -148,11 +148,11 @@ def _show_of_further(error: AllocatorError) -> None:
 
 def _further(name: str) -> click.Command:
     from allocator.errors import BadInput
-    from allocator.plugins import loaded, refused
+    from allocator.plugins import load_plugin, plugin_refusal
 
-    plugin, command = loaded("commands", name, "allocator")
+    plugin, command = load_plugin("commands", name, "allocator")
     if not isinstance(command, click.Command):
-        raise BadInput([refused(plugin, "is no click.Command", "let its entry point name one")])
+        raise BadInput([plugin_refusal(plugin, "is no click.Command", "let its entry point name one")])
     own = command.invoke
 
     def invoke(ctx: click.Context) -> object:
@@ -162,7 +162,7 @@ def _further(name: str) -> click.Command:
         except (click.exceptions.Exit, click.Abort, click.ClickException, KeyboardInterrupt, BrokenPipeError):
             raise
         except Exception as error:
-            _show_of_further(_named(plugin, error))
+            _exit_with_error(_named(plugin, error))
             ctx.exit(BadInput.exit_code)
 
     command.invoke = invoke  # type: ignore[method-assign]
@@ -172,8 +172,8 @@ def _further(name: str) -> click.Command:
 def _named(plugin: Plugin, error: Exception) -> AllocatorError:
     """Its own refusal, or its defect by its name."""
     from allocator.errors import BadInput
-    from allocator.plugins import refused
+    from allocator.plugins import plugin_refusal
 
     if isinstance(error, AllocatorError):
         return error
-    return BadInput([refused(plugin, f"fails: {type(error).__name__}: {error}".rstrip(": "))])
+    return BadInput([plugin_refusal(plugin, f"fails: {type(error).__name__}: {error}".rstrip(": "))])

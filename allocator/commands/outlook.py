@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from allocator.commands.options import answers, book_options
+from allocator.commands.options import book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
 
 # `allocator beliefs BOOK`: where the replicability question stands.
@@ -16,7 +16,7 @@ from allocator.errors import BadInput, Breach
 
 @click.command()
 @book_options
-@answers
+@handle_errors_and_json
 def beliefs(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
@@ -26,16 +26,16 @@ def beliefs(
     Example:
       allocator beliefs data/note
     """
-    from allocator.outlook.belief_report import standing
-    from allocator.outlook.scenario_cards import due, load_with_cards
+    from allocator.outlook.belief_report import belief_report
+    from allocator.outlook.scenario_cards import due_observations, load_with_cards
 
     loaded, observations = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
-    found = standing(loaded)
-    told = due(observations, found.signals, found.day)
+    found = belief_report(loaded)
+    told = due_observations(observations, found.signals, found.day)
     if not as_json:
-        from allocator.display.outlook import show_standing
+        from allocator.display.outlook import show_beliefs
 
-        show_standing(loaded, found, told)
+        show_beliefs(loaded, found, told)
     return {
         "format": "allocator.beliefs/1",
         "as_of": found.day.isoformat(),
@@ -83,7 +83,7 @@ def beliefs(
 
 @click.command()
 @book_options
-@answers
+@handle_errors_and_json
 def outlook(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def outlook(
       allocator outlook data/reviewed --json
     """
     from allocator.book.loading import load
-    from allocator.outlook.outlook import outlook_of
-    from allocator.outlook.scenario_tree import reviews_of, tree_document
+    from allocator.outlook.outlook import build_outlook
+    from allocator.outlook.scenario_tree import build_review_tree, tree_document
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
-    reviews = reviews_of(loaded, outlook_of(loaded))
+    reviews = build_review_tree(loaded, build_outlook(loaded))
     if not as_json:
         from allocator.display.outlook import show_tree
 
@@ -114,7 +114,7 @@ def outlook(
 @click.command()
 @book_options
 @click.option("--drivers", "instrument", metavar="INSTRUMENT", help="Split one instrument's returns into drivers.")
-@answers
+@handle_errors_and_json
 def returns(
     book: str,
     account: str | None,
@@ -132,10 +132,10 @@ def returns(
       allocator returns data/note --drivers META
     """
     from allocator.book.loading import load
-    from allocator.outlook.outlook import account_of
+    from allocator.outlook.outlook import attribute_returns
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
-    found = account_of(loaded, instrument)
+    found = attribute_returns(loaded, instrument)
     if not as_json:
         from allocator.display.outlook import show_returns
 
@@ -159,7 +159,7 @@ def returns(
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Leave this name's move unread. Repeatable, with either source."
 )
-@answers
+@handle_errors_and_json
 def implied(
     book: str,
     account: str | None,
@@ -179,7 +179,7 @@ def implied(
       allocator implied data/listed --move NVDA=-0.05 --move META=0.02
     """
     from allocator.book.loading import load
-    from allocator.outlook.implied_probabilities import implied as infer
+    from allocator.outlook.implied_probabilities import infer_probabilities as infer
 
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     numbers, breaches = _numbers(moves)
@@ -243,7 +243,7 @@ def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
 
 @click.command()
 @click.argument("book", metavar="BOOK", type=click.Path())
-@answers
+@handle_errors_and_json
 def claims(book: str, *, as_json: bool) -> dict[str, Any]:
     """Check every claim of BOOK's claims.csv with the figures of figures.csv.
 
@@ -253,9 +253,9 @@ def claims(book: str, *, as_json: bool) -> dict[str, Any]:
     Example:
       allocator claims data/note
     """
-    from allocator.outlook.claims import claims_of
+    from allocator.outlook.claims import check_claims
 
-    checked = claims_of(book)
+    checked = check_claims(book)
     if not as_json:
         from allocator.display.outlook import show_claims
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from allocator.commands.options import answers, book_options
+from allocator.commands.options import book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
-    from allocator.multistage.plan import StagedPlan
+    from allocator.multistage.plan import MultistagePlan
     from allocator.plan.plan import Plan
     from allocator.plan.runs import Run
 
-    Made = tuple[Plan | StagedPlan, dict[str, Any], Callable[[], None]]
+    Made = tuple[Plan | MultistagePlan, dict[str, Any], Callable[[], None]]
 
 
 @click.command()
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="An earlier plan.json of a book with reviews: say how far this plan follows it, and why not.",
 )
-@answers
+@handle_errors_and_json
 def rebalance(
     book: str,
     account: str | None,
@@ -71,9 +71,9 @@ def rebalance(
     """
     if out is None and (run_id is not None or export):
         raise click.UsageError(f"{'--export' if run_id is None else '--run-id'} writes files, and wants --out DIR")
-    from allocator.display.console import working
+    from allocator.display.console import progress_spinner
 
-    with working() as say:
+    with progress_spinner() as say:
         say("reading the book")
         from allocator.outlook.scenario_cards import load_with_cards
 
@@ -81,18 +81,18 @@ def rebalance(
         loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
         run: Run | None = None
         if run_id is not None and out is not None:
-            from allocator.plan.runs import finished, inputs_of, refuse_moving, run_named
+            from allocator.plan.runs import finished_document, open_run, refuse_changing_inputs, run_inputs
 
-            refuse_moving(before, _digests(book, overrides, as_of))
+            refuse_changing_inputs(before, _digests(book, overrides, as_of))
             options = _options(account, overrides, as_of, export, follow)
-            run = run_named(run_id, Path(out), inputs_of(loaded, before, options))
-            if (done := finished(run)) is not None:
+            run = open_run(run_id, Path(out), run_inputs(loaded, before, options))
+            if (done := finished_document(run)) is not None:
                 click.echo(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
                 return done
         if export:
-            from allocator.plan.output import exporters_named
+            from allocator.plan.output import find_exporters
 
-            exporters_named(export)
+            find_exporters(export)
         say("loading the solvers")
         plan, document, show = (_in_stages if loaded.settings.in_stages else _at_once)(loaded, follow, say)
     if out is not None:
@@ -103,9 +103,9 @@ def rebalance(
 
 
 def _digests(book: str, overrides: tuple[str, ...], as_of: dt.date | None) -> dict[str, str]:
-    from allocator.plan.runs import digests_of
+    from allocator.plan.runs import input_digests
 
-    return digests_of(Path(book), overrides, as_of)
+    return input_digests(Path(book), overrides, as_of)
 
 
 def _options(
@@ -143,33 +143,33 @@ def _at_once(book: Book, follow: str | None, say: Callable[[str], None]) -> Made
 
 def _in_stages(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
     """Today's orders as the first step of a policy, and how it lets go of its caution."""
-    from allocator.multistage.document import stages_document
-    from allocator.multistage.follow import departure, refuse_unannounced
-    from allocator.multistage.plan import rebalance_in_stages
-    from allocator.multistage.value_of_waiting import released
+    from allocator.multistage.document import multistage_document
+    from allocator.multistage.follow import check_announced_policy, policy_deviation
+    from allocator.multistage.plan import rebalance_multistage
+    from allocator.multistage.value_of_waiting import caution_schedule
 
     if follow is not None:
-        refuse_unannounced(book, Path(follow))
-    plan = rebalance_in_stages(book, progress=say)
+        check_announced_policy(book, Path(follow))
+    plan = rebalance_multistage(book, progress=say)
     say("pricing caution at every review")
-    release = released(book, plan.followed)
-    held_against = None if follow is None else departure(plan, Path(follow))
+    release = caution_schedule(book, plan.followed)
+    held_against = None if follow is None else policy_deviation(plan, Path(follow))
 
     def show() -> None:
-        from allocator.display.multistage import show_staged
+        from allocator.display.multistage import show_multistage_plan
 
-        show_staged(plan, release, held_against)
+        show_multistage_plan(plan, release, held_against)
 
-    return plan, stages_document(plan, release, held_against), show
+    return plan, multistage_document(plan, release, held_against), show
 
 
 def _write(
-    plan: Plan | StagedPlan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]
+    plan: Plan | MultistagePlan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]
 ) -> None:
     """All files or none; where they belong to a run, with what it was made from."""
-    from allocator.plan.output import exported, files_of, write_files
+    from allocator.plan.output import plan_files, run_exporters, write_files
     from allocator.plan.runs import write_run
 
-    files = files_of(plan, document) | exported(document, export, plan.book.settings.plugins.exporters)
+    files = plan_files(plan, document) | run_exporters(document, export, plan.book.settings.plugins.exporters)
     written = write_files(files, out) if run is None else write_run(run, files)
     click.echo("wrote " + " and ".join(map(str, written)), err=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from allocator.commands.options import answers, book_options
+from allocator.commands.options import book_options, handle_errors_and_json
 
 
 class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
@@ -49,7 +49,7 @@ def _as_written(name: str, own: Collection[str]) -> str:
 @click.option("--within", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, metavar="BPS",
               help="How much worse than the best the plan may be.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
-@answers
+@handle_errors_and_json
 def stress(
     book: str,
     account: str | None,
@@ -77,7 +77,7 @@ def stress(
       allocator stress data/note --model 1000 --jobs 2
     """
     from allocator.book.loading import load
-    from allocator.display.console import working
+    from allocator.display.console import progress_spinner
 
     parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None
     stated = click.get_current_context().get_parameter_source("within") is ParameterSource.COMMANDLINE
@@ -85,7 +85,7 @@ def stress(
         raise click.UsageError("--within is how wrong beliefs may be, which are not asked: add --beliefs")
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
-    with working() as say:
+    with progress_spinner() as say:
         say("loading the solvers")
         from allocator.stress_testing.stress import PARTS
         from allocator.stress_testing.stress import stress as study

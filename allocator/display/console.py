@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible
-from allocator.rules import PERCENT, Reading
+from allocator.rules import PERCENT, RuleMeasurement
 
 PIPE_CLOSED = 141
 """What a shell says of a program whose reader has gone, as `head` does: no defect, and nothing left to tell."""
 
 
-class _Piped(Console):
+class _PipedConsole(Console):
     """rich's console, which would end with 1 where a reader has gone, a defect by our own table of exit codes."""
 
     def on_broken_pipe(self) -> None:
@@ -40,7 +40,7 @@ def console(*, err: bool = False) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal without '·' shows '?', and does not crash
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return _Piped(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return _PipedConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def heading(out: Console, text: str) -> None:
@@ -58,7 +58,7 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def fitting(out: Console, made: Table, *spare: str) -> Table:
+def fit_table(out: Console, made: Table, *spare: str) -> Table:
     """The table without as many of the `spare` columns, in their order, as it takes for no word to be broken."""
     unbounded = out.options.update(max_width=10 * out.width + 1000)
     for name in spare:
@@ -80,7 +80,7 @@ def _without(made: Table, name: str) -> Table:
     return less
 
 
-def percents(value: float | None, digits: int = 1) -> str:
+def format_percent(value: float | None, digits: int = 1) -> str:
     """A fraction as people read it; never '-0.0%'."""
     if value is None:
         return ""
@@ -88,7 +88,7 @@ def percents(value: float | None, digits: int = 1) -> str:
     return shown[1:] if shown.startswith("-") and float(shown[:-1]) == 0 else shown
 
 
-def amount(value: float) -> str:
+def format_money(value: float) -> str:
     """Money without cents, thousands apart."""
     return f"{value:,.0f}"
 
@@ -98,7 +98,7 @@ def amount(value: float) -> str:
 
 
 @contextmanager
-def working() -> Iterator[Callable[[str], None]]:
+def progress_spinner() -> Iterator[Callable[[str], None]]:
     """A spinner whose text the caller sets; nothing at all when stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -113,11 +113,13 @@ def working() -> Iterator[Callable[[str], None]]:
 #
 
 
-def in_its_unit(reading: Reading, digits: int = 1) -> str:
+def format_measurement(reading: RuleMeasurement, digits: int = 1) -> str:
     """18.9%, 1.18 or 2.4 x; a ratio to a group of which nothing is held is no number."""
     if not math.isfinite(reading.measured):
         return "none of the second"
-    return percents(reading.measured, digits) if reading.unit == PERCENT else f"{reading.measured:.4g}{reading.unit}"
+    return (
+        format_percent(reading.measured, digits) if reading.unit == PERCENT else f"{reading.measured:.4g}{reading.unit}"
+    )
 
 
 # How a refusal looks: what, where, and the cure, on stderr.

@@ -6,24 +6,32 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from allocator.display.console import amount, console, fitting, heading, in_its_unit, percents, table
-from allocator.display.plan import cells, style
-from allocator.mandate.mandate import untraded
-from allocator.multistage.follow import Departure
-from allocator.multistage.mandate import Staged
+from allocator.display.console import (
+    console,
+    fit_table,
+    format_measurement,
+    format_money,
+    format_percent,
+    heading,
+    table,
+)
+from allocator.display.plan import order_cells, order_style
+from allocator.mandate.mandate import no_trade
+from allocator.multistage.follow import PolicyDeviation
+from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import (
     ExAnteRegret,
-    Linear,
-    Log,
+    LinearUtility,
+    LogUtility,
     MeanCVaR,
     MixtureVariance,
     OneDecision,
-    PiecewiseLinear,
+    PiecewiseLinearUtility,
     PowerUtility,
     Regret,
 )
-from allocator.multistage.plan import StagedPlan, label_of
-from allocator.multistage.value_of_waiting import MEASURES, Release, Waited
+from allocator.multistage.plan import MultistagePlan, objective_label
+from allocator.multistage.value_of_waiting import MEASURES, CautionScheduleRow, ValueOfWaitingByShare
 
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
@@ -36,16 +44,18 @@ _LARGE = 0.005
 _RULES_SHOWN = 8
 
 
-def show_staged(plan: StagedPlan, release: Sequence[Release], departure: Departure | None = None) -> None:
+def show_multistage_plan(
+    plan: MultistagePlan, release: Sequence[CautionScheduleRow], departure: PolicyDeviation | None = None
+) -> None:
     """Print a plan in stages for a portfolio manager, and how it follows an earlier one."""
     out = console()
     settings = plan.book.settings
     out.print(
         f"{settings.book.name} · account {plan.book.account} · {settings.book.as_of} · "
-        f"{amount(plan.book.value)} {settings.book.currency}",
+        f"{format_money(plan.book.value)} {settings.book.currency}",
         style="bold",
     )
-    show_release(out, release, _measure(plan))
+    show_caution_schedule(out, release, _measure(plan))
     if departure is not None:
         _departure(out, departure)
     _broken_today(out, plan)
@@ -54,7 +64,7 @@ def show_staged(plan: StagedPlan, release: Sequence[Release], departure: Departu
     _proof(out, plan)
 
 
-def show_release(out: Console, release: Sequence[Release], measure: str = "sure return") -> None:
+def show_caution_schedule(out: Console, release: Sequence[CautionScheduleRow], measure: str = "sure return") -> None:
     """The table that the mission is about: what is believed, guarded against and held at each review."""
     heading(out, "When caution is released" if len(release) > 1 else "What caution costs")
     full = out.width >= _FULL
@@ -68,8 +78,8 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
             day = one.date
         made.add_row(
             one.kind,
-            percents(one.probability, 0),
-            "" if one.generalizable is None else percents(one.generalizable, 0),
+            format_percent(one.probability, 0),
+            "" if one.generalizable is None else format_percent(one.generalizable, 0),
             *(("" if one.radius is None else f"{one.radius:.3f}",) if full else ()),
             "none" if one.caution_bps is None else f"{one.caution_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
@@ -87,7 +97,7 @@ def show_release(out: Console, release: Sequence[Release], measure: str = "sure 
         out.print(f"Settled: {'; '.join(f'{one.kind} {one.date}' for one in settled)}.")
 
 
-def _moves(one: Release, shown: int, width: int) -> str:
+def _moves(one: CautionScheduleRow, shown: int, width: int) -> str:
     """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
     # rounded first, so that a lot that makes exactly half a percent is shown alike everywhere
     told = [
@@ -97,49 +107,49 @@ def _moves(one: Release, shown: int, width: int) -> str:
     return line if len(line) <= width else "\n".join(told)
 
 
-def _departure(out: Console, found: Departure) -> None:
+def _departure(out: Console, found: PolicyDeviation) -> None:
     heading(out, "Against the announced policy")
     apart = ", ".join(f"{name} {part:+.1%}" for name, part in found.differences)
     decision = f"what '{found.node}' announced" + (", held since" if found.between_reviews else "")
     if found.follows:
-        out.print(f"Follows {decision}: {percents(found.distance, 2)} of the account is elsewhere.")
+        out.print(f"Follows {decision}: {format_percent(found.distance, 2)} of the account is elsewhere.")
     else:
-        out.print(f"Departs from {decision} by {percents(found.distance)} of the account: {apart}.")
+        out.print(f"Departs from {decision} by {format_percent(found.distance)} of the account: {apart}.")
     for cause in found.causes:
         out.print(f"Changed: {cause}.")
     if not found.causes:
         out.print("Nothing else has changed.")
 
 
-def _broken_today(out: Console, plan: StagedPlan) -> None:
-    readings = plan.staged.mandates[0].readings(untraded(plan.book), plan.outlook)
-    broken = [f"'{reading.label}' ({in_its_unit(reading)})" for reading in readings if reading.excess > 1e-9]
+def _broken_today(out: Console, plan: MultistagePlan) -> None:
+    readings = plan.staged.mandates[0].readings(no_trade(plan.book), plan.outlook)
+    broken = [f"'{reading.label}' ({format_measurement(reading)})" for reading in readings if reading.excess > 1e-9]
     if broken:
         more = f" and {len(broken) - _RULES_SHOWN} more" if len(broken) > _RULES_SHOWN else ""
         out.print()
         out.print(f"Broken today: {', '.join(broken[:_RULES_SHOWN])}{more}.")
 
 
-def _orders(out: Console, plan: StagedPlan) -> None:
+def _orders(out: Console, plan: MultistagePlan) -> None:
     currency, value = plan.book.settings.book.currency, plan.book.value
     heading(out, "What to trade now")
     if plan.orders:
         numbers = ("quantity", currency, "before", "after")
         made = table("order", "instrument", *numbers, right=numbers)
         for order in plan.orders:
-            made.add_row(*cells(order), style=style(order))
-        left = (percents(plan.book.cash / value), percents(plan.final.cash / plan.final.value))
-        made.add_row("", plan.book.cash_instrument, "", amount(plan.final.cash), *left, style="dim")
-        out.print(fitting(out, made, "before", "quantity", "after"))
+            made.add_row(*order_cells(order), style=order_style(order))
+        left = (format_percent(plan.book.cash / value), format_percent(plan.final.cash / plan.final.value))
+        made.add_row("", plan.book.cash_instrument, "", format_money(plan.final.cash), *left, style="dim")
+        out.print(fit_table(out, made, "before", "quantity", "after"))
         sold, bought = float(plan.final.sold.sum()), float(plan.final.bought.sum())
         out.print(
-            f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}: sells {amount(sold)}, buys "
-            f"{amount(bought)} {currency}; costs {amount(plan.final.costs)} {currency}."
+            f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}: sells {format_money(sold)}, buys "
+            f"{format_money(bought)} {currency}; costs {format_money(plan.final.costs)} {currency}."
         )
     out.print(_verdict(plan))
 
 
-def _verdict(plan: StagedPlan) -> str:
+def _verdict(plan: MultistagePlan) -> str:
     if plan.gain_bps is None:
         return "Must trade: who holds today cannot keep the rules at a review."
     does = "gain" if plan.gain_bps > -0.05 else "lose"
@@ -155,7 +165,7 @@ def _verdict(plan: StagedPlan) -> str:
     return f"Holding: trading would {does} {gain}. Wanted: more than {least:g} bps (trading.min_gain_bps)."
 
 
-def _figures(out: Console, plan: StagedPlan) -> None:
+def _figures(out: Console, plan: MultistagePlan) -> None:
     heading(out, f"Why: over {plan.book.settings.months:.4g} months")
     numbers = ("today, held", "lots" if plan.orders else "held")
     made = table("", *numbers, right=numbers)
@@ -167,7 +177,7 @@ def _figures(out: Console, plan: StagedPlan) -> None:
           for name, share in plan.after.buckets.items()),
     ]  # fmt: skip
     for name, today, after in rows:
-        made.add_row(name, percents(today), percents(after))
+        made.add_row(name, format_percent(today), format_percent(after))
     out.print(made)
     robust = plan.book.settings.robust
     guarded = "the beliefs as they are"
@@ -176,15 +186,17 @@ def _figures(out: Console, plan: StagedPlan) -> None:
         guarded += f" {_where(plan.staged)}" if plan.staged.tree.nodes > 1 else ""
     out.print(f"The plan {_aim(plan.staged)}, over {guarded}. {_meaning(plan.staged)}")
     if plan.staged.at_leaves:
-        out.print(f"{label_of(plan.staged).capitalize()}: solved again at a review it may decide otherwise than here.")
+        out.print(
+            f"{objective_label(plan.staged).capitalize()}: solved again at a review it may decide otherwise than here."
+        )
 
 
-def _measure(plan: StagedPlan) -> str:
+def _measure(plan: MultistagePlan) -> str:
     """What plans are compared by."""
     return "risk-adjusted return" if isinstance(plan.staged.utility, OneDecision) else "sure return"
 
 
-def _first_figure(plan: StagedPlan) -> str:
+def _first_figure(plan: MultistagePlan) -> str:
     utility = plan.staged.utility
     if isinstance(utility, Regret | ExAnteRegret):
         return "minus the worst-case regret" + (" at the leaves" if plan.staged.at_leaves else "")
@@ -193,12 +205,12 @@ def _first_figure(plan: StagedPlan) -> str:
     return "risk-adjusted return" if isinstance(utility, OneDecision) else "sure return, deciding again at reviews"
 
 
-def _where(staged: Staged) -> str:
+def _where(staged: MultistageMandate) -> str:
     """What the set is around."""
     return "over all paths and scenarios at once" if staged.at_leaves else "at every node"
 
 
-def _aim(staged: Staged) -> str:
+def _aim(staged: MultistageMandate) -> str:
     """What the plan does, in words."""
     utility = staged.utility
     if isinstance(utility, Regret | ExAnteRegret):
@@ -209,10 +221,10 @@ def _aim(staged: Staged) -> str:
         return f"minimises {_tail(utility, nested=staged.tree.nodes > 1)}"
     if isinstance(utility, PowerUtility):
         return f"maximises the worst-case expected final wealth at relative risk aversion {utility.aversion:g}"
-    return f"maximises the worst-case expected {'log of the ' if isinstance(utility, Log) else ''}final wealth"
+    return f"maximises the worst-case expected {'log of the ' if isinstance(utility, LogUtility) else ''}final wealth"
 
 
-def _regretted(staged: Staged) -> str:
+def _regretted(staged: MultistageMandate) -> str:
     if staged.at_leaves:
         return "the worst-case regret at the leaves: what who had known path and scenario would have earned more"
     if isinstance(staged.utility, ExAnteRegret):
@@ -228,11 +240,11 @@ def _tail(utility: MeanCVaR, *, nested: bool) -> str:
     return f"the worst case of {parts} {draws}"
 
 
-def _meaning(staged: Staged) -> str:
+def _meaning(staged: MultistageMandate) -> str:
     """What the compared figure is, and where risk within a scenario counts."""
     utility = staged.utility
     outside = "The risk within a scenario is in rules alone, not in this objective."
-    if isinstance(utility, Linear | Log | PowerUtility | PiecewiseLinear):
+    if isinstance(utility, LinearUtility | LogUtility | PowerUtility | PiecewiseLinearUtility):
         return f"Sure return: the certainty equivalent. {outside}"
     said = "Risk-adjusted return: minus what is minimised."
     if isinstance(utility, MeanCVaR) and staged.tree.nodes > 1:
@@ -240,7 +252,7 @@ def _meaning(staged: Staged) -> str:
     return f"{said} {outside}" if isinstance(utility, Regret | ExAnteRegret) else said
 
 
-def _proof(out: Console, plan: StagedPlan) -> None:
+def _proof(out: Console, plan: MultistagePlan) -> None:
     tree, policy = plan.staged.tree, plan.policy
     out.print()
     kept = "today's holdings keep every rule"
@@ -260,7 +272,7 @@ def _proof(out: Console, plan: StagedPlan) -> None:
 #
 
 
-def show_waited(found: Waited) -> None:
+def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     """Print what waiting is worth."""
     out, settings = console(), found.book.settings.book
     out.print(f"{settings.name} · account {found.book.account} · {settings.as_of}", style="bold")
@@ -273,7 +285,7 @@ def show_waited(found: Waited) -> None:
         own = getattr(found.at_stated(), name)
         shown = ["none" if one is None else f"{one:.0f}" for one in bps]
         # a tenth of a basis point is what is stable from machine to machine, and so is the money that it makes
-        made.add_row(words, *shown, "" if own is None else amount(round(own, 1) / 1e4 * found.book.value))
+        made.add_row(words, *shown, "" if own is None else format_money(round(own, 1) / 1e4 * found.book.value))
     out.print(made)
     out.print(
         "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. In sure "

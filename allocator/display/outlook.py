@@ -12,30 +12,35 @@ from rich.text import Text
 from rich.tree import Tree as Branches
 
 from allocator.book.book import Book
-from allocator.display.console import amount, console, heading, in_its_unit, percents, table
-from allocator.outlook.belief_report import Standing
-from allocator.outlook.calibration import question_of
+from allocator.display.console import console, format_measurement, format_money, format_percent, heading, table
+from allocator.outlook.belief_report import BeliefReport
+from allocator.outlook.calibration import build_question
 from allocator.outlook.claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
-from allocator.outlook.implied_probabilities import Implied
-from allocator.outlook.outlook import COLUMNS, Account, Outlook
-from allocator.outlook.posterior import generalizable
-from allocator.outlook.scenario_cards import Due
-from allocator.outlook.scenario_tree import Reviews
+from allocator.outlook.implied_probabilities import ImpliedProbabilities
+from allocator.outlook.outlook import COLUMNS, Outlook, ReturnAttribution
+from allocator.outlook.posterior import generalizable_probability
+from allocator.outlook.scenario_cards import DueObservation
+from allocator.outlook.scenario_tree import ReviewTree
 from allocator.plugins import GROUPS, Plugin
-from allocator.rules import Reading
+from allocator.rules import RuleMeasurement
 
 _WIDTH = 30
 
 
-def show_standing(book: Book, found: Standing, told: Sequence[Due] = ()) -> None:
+def show_beliefs(book: Book, found: BeliefReport, told: Sequence[DueObservation] = ()) -> None:
     """Print what `beliefs` found, and which scenario cards are due."""
     out = console()
     out.print(f"{book.settings.book.name} · {found.day}", style="bold")
     answer = "open" if found.settled is None else f"settled: {found.settled}"
-    reach = "" if found.bounds is None else f", between {percents(found.bounds[0])} and {percents(found.bounds[1])}"
-    demand = "" if found.jevons is None else f" Jevons with probability {percents(found.jevons)}."
+    reach = (
+        ""
+        if found.bounds is None
+        else f", between {format_percent(found.bounds[0])} and {format_percent(found.bounds[1])}"
+    )
+    demand = "" if found.jevons is None else f" Jevons with probability {format_percent(found.jevons)}."
     out.print(
-        f"Generalizable with probability {percents(found.generalizable)}{reach}. The question is {answer}.{demand}"
+        f"Generalizable with probability {format_percent(found.generalizable)}{reach}. "
+        f"The question is {answer}.{demand}"
     )
     _now(out, found)
     _through_time(out, found)
@@ -44,17 +49,17 @@ def show_standing(book: Book, found: Standing, told: Sequence[Due] = ()) -> None
     _cards(out, told)
 
 
-def _now(out: Console, found: Standing) -> None:
+def _now(out: Console, found: BeliefReport) -> None:
     heading(out, "Scenarios")
     numbers = ("at the opening", "now", *(() if found.market is None else ("in prices",)))
     made = table("scenario", *numbers, right=numbers)
     for k, name in enumerate(found.scenarios):
-        row = [percents(float(found.prior[k])), percents(float(found.belief[k]))]
-        made.add_row(name, *row, *(() if found.market is None else (percents(float(found.market[k])),)))
+        row = [format_percent(float(found.prior[k])), format_percent(float(found.belief[k]))]
+        made.add_row(name, *row, *(() if found.market is None else (format_percent(float(found.market[k])),)))
     out.print(made)
 
 
-def _through_time(out: Console, found: Standing) -> None:
+def _through_time(out: Console, found: BeliefReport) -> None:
     heading(out, "P(generalizable) through time")
     told: dict[dt.date, list[str]] = {}
     for signal in found.signals:
@@ -63,23 +68,23 @@ def _through_time(out: Console, found: Standing) -> None:
     for i in found.months():
         p = float(found.path[i])
         said = ", ".join(told.get(found.days[i], ()))
-        made.add_row(found.days[i].isoformat(), percents(p), "█" * round(p * _WIDTH), said)
+        made.add_row(found.days[i].isoformat(), format_percent(p), "█" * round(p * _WIDTH), said)
     out.print(made)
 
 
-def _next(out: Console, found: Standing) -> None:
+def _next(out: Console, found: BeliefReport) -> None:
     if not found.next_signals:
         return
     heading(out, "What each possible next signal would do, today")
     numbers = ("P(generalizable)", *(() if found.jevons is None else ("P(Jevons)",)))
     made = table("signal", *numbers, right=numbers)
     for possible in found.next_signals:
-        demand = () if possible.jevons is None else (percents(possible.jevons),)
-        made.add_row(possible.what, percents(possible.probability), *demand)
+        demand = () if possible.jevons is None else (format_percent(possible.jevons),)
+        made.add_row(possible.what, format_percent(possible.probability), *demand)
     out.print(made)
 
 
-def _when(out: Console, found: Standing) -> None:
+def _when(out: Console, found: BeliefReport) -> None:
     if found.settled is not None:
         heading(out, "When it was settled")
         out.print(f"It was settled on {found.settled_by_silence}.")
@@ -94,14 +99,14 @@ def _when(out: Console, found: Standing) -> None:
     out.print("By silence, a verdict or the next claim, with a probability of at least:")
     months = (3, 6, 12, 18, 24, 36)
     made = table("within", *(f"{n} m" for n in months), right=tuple(f"{n} m" for n in months))
-    made.add_row("probability", *(percents(found.settlement.within(n)) for n in months))
+    made.add_row("probability", *(format_percent(found.settlement.within(n)) for n in months))
     out.print(made)
 
 
 _SAID = {True: "yes", False: "no", None: "look"}
 
 
-def _cards(out: Console, told: Sequence[Due]) -> None:
+def _cards(out: Console, told: Sequence[DueObservation]) -> None:
     if not told:
         return
     heading(out, "Cards that are due")
@@ -117,9 +122,9 @@ def _cards(out: Console, told: Sequence[Due]) -> None:
 #
 
 
-def show_tree(book: Book, reviews: Reviews) -> None:
+def show_tree(book: Book, reviews: ReviewTree) -> None:
     """Print the tree, and what each branch makes of the question."""
-    out, tree, question = console(), reviews.tree, question_of(book)
+    out, tree, question = console(), reviews.tree, build_question(book)
     out.print(f"{book.settings.book.name} · {book.settings.book.as_of}", style="bold")
     reached, _ = tree.reach()
     branches: list[Branches] = []
@@ -127,13 +132,15 @@ def show_tree(book: Book, reviews: Reviews) -> None:
         day, parent = tree.dates[node], tree.parents[node]
         told = f"{tree.kinds[node]} {day}"
         if node:
-            told += f"  {percents(float(tree.probabilities[node]))}, in all {percents(float(reached[node]))}"
+            told += (
+                f"  {format_percent(float(tree.probabilities[node]))}, in all {format_percent(float(reached[node]))}"
+            )
         settled = False
         if question is not None:
-            p = float(generalizable(question, tree.beliefs[node][None, :])[0])
+            p = float(generalizable_probability(question, tree.beliefs[node][None, :])[0])
             settled = max(p, 1 - p) >= question.threshold
             answer = "generalizable" if p >= question.threshold else "proprietary"
-            told += f"  P(gen) {percents(p)}{f', settled: {answer}' if settled else ''}"
+            told += f"  P(gen) {format_percent(p)}{f', settled: {answer}' if settled else ''}"
         label = Text(told, style="green" if settled else "")
         branches.append(Branches(label) if node == 0 else branches[parent].add(label))
     out.print(branches[0])
@@ -152,7 +159,7 @@ def show_tree(book: Book, reviews: Reviews) -> None:
 #
 
 
-def show_returns(book: Book, found: Account) -> None:
+def show_returns(book: Book, found: ReturnAttribution) -> None:
     """Print what `returns` found."""
     out = console()
     outlook = found.outlook
@@ -164,18 +171,24 @@ def show_returns(book: Book, found: Account) -> None:
     made = table("", "scenario", "belief", right=("belief",))
     letters = [chr(ord("A") + k) if k < 26 else str(k) for k in range(len(outlook.scenarios))]
     for letter, name, p in zip(letters, outlook.scenarios, outlook.probabilities, strict=True):
-        made.add_row(letter, name, percents(float(p)))
+        made.add_row(letter, name, format_percent(float(p)))
     out.print(made)
     heading(out, "Return in each scenario")
     made = table("instrument", *letters, "expected", "from", right=(*letters, "expected"))
     for i, name in enumerate(found.instruments):
         own = outlook.returns[:, i]
         made.add_row(
-            name, *map(percents, map(float, own)), percents(float(outlook.probabilities @ own)), found.origins[i]
+            name,
+            *map(format_percent, map(float, own)),
+            format_percent(float(outlook.probabilities @ own)),
+            found.origins[i],
         )
     cash = outlook.cash_returns
     made.add_row(
-        book.cash_instrument, *map(percents, map(float, cash)), percents(float(outlook.probabilities @ cash)), ""
+        book.cash_instrument,
+        *map(format_percent, map(float, cash)),
+        format_percent(float(outlook.probabilities @ cash)),
+        "",
     )
     out.print(made)
     if found.drivers is None:
@@ -183,8 +196,8 @@ def show_returns(book: Book, found: Account) -> None:
     heading(out, f"Where {found.instrument}'s return comes from (the parts add up)")
     made = table("driver", *letters, right=tuple(letters))
     for column, name in enumerate(COLUMNS):
-        made.add_row(name, *(percents(float(part)) for part in found.drivers[:, column]))
-    made.add_row("return", *(percents(float(total)) for total in found.drivers.sum(axis=1)), style="bold")
+        made.add_row(name, *(format_percent(float(part)) for part in found.drivers[:, column]))
+    made.add_row("return", *(format_percent(float(total)) for total in found.drivers.sum(axis=1)), style="bold")
     out.print(made)
 
 
@@ -192,7 +205,7 @@ def show_returns(book: Book, found: Account) -> None:
 #
 
 
-def show_implied(book: Book, found: Implied) -> None:
+def show_implied(book: Book, found: ImpliedProbabilities) -> None:
     """Print what `implied` found."""
     out = console()
     stated = book.settings.market
@@ -203,16 +216,16 @@ def show_implied(book: Book, found: Implied) -> None:
     made = table("scenario", *numbers, right=numbers)
     for k, name in enumerate(found.scenarios):
         columns = (found.stated, found.moved, found.probabilities)
-        made.add_row(name, *(percents(float(column[k])) for column in columns))
+        made.add_row(name, *(format_percent(float(column[k])) for column in columns))
     out.print(made)
     heading(out, "Price moves")
     made = table("instrument", "observed", "explained", "residual", right=("observed", "explained", "residual"))
     for i, name in enumerate(found.names):
         made.add_row(
             name,
-            percents(float(found.observed[i])),
-            percents(float(found.explained[i])),
-            percents(float(found.residuals[i])),
+            format_percent(float(found.observed[i])),
+            format_percent(float(found.explained[i])),
+            format_percent(float(found.residuals[i])),
         )
     out.print(made)
     out.print("A residual is mispricing or a wrong exposure: the numbers cannot tell which.")
@@ -250,21 +263,21 @@ def show_claims(name: str, checked: Sequence[CheckedClaim]) -> None:
 def _lines(one: CheckedClaim) -> list[tuple[str, str]]:
     """What is said under a claim, and in which colour."""
     colour = _SHOWN[one.verdict][1]
-    given = f"{interval(*one.found)} {one.formula.unit}"
+    given = f"{format_interval(*one.found)} {one.formula.unit}"
     if one.verdict == IMPLIES:
         return [(f"implies {given}", colour), *([(one.remark, "")] if one.remark else [])]
-    return [(f"states {interval(one.low, one.high)}, the figures give {given}", ""), (one.sentence, colour)]
+    return [(f"states {format_interval(one.low, one.high)}, the figures give {given}", ""), (one.sentence, colour)]
 
 
-def interval(low: float | None, high: float | None) -> str:
+def format_interval(low: float | None, high: float | None) -> str:
     """An interval as people read it, at least one side of it being bounded."""
     if low is None or high is None:
-        return f"at most {figure(high)}" if high is not None else f"at least {figure(low or 0.0)}"
-    first, last = figure(low), figure(high)
+        return f"at most {format_figure(high)}" if high is not None else f"at least {format_figure(low or 0.0)}"
+    first, last = format_figure(low), format_figure(high)
     return first if first == last else f"{first} to {last}"
 
 
-def figure(value: float) -> str:
+def format_figure(value: float) -> str:
     """Three digits that tell, none after the point from a hundred on; less where less says it all."""
     size = abs(value)
     text = f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
@@ -275,12 +288,12 @@ def figure(value: float) -> str:
 #
 
 
-def show_check(book: Book, outlook: Outlook, readings: Sequence[Reading]) -> None:
+def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]) -> None:
     """Print what `check` found."""
     out = console()
     settings = book.settings.book
     out.print(
-        f"{settings.name} · account {book.account} · {settings.as_of} · {amount(book.value)} {settings.currency}",
+        f"{settings.name} · account {book.account} · {settings.as_of} · {format_money(book.value)} {settings.currency}",
         style="bold",
     )
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
@@ -288,14 +301,14 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[Reading]) -> Non
     heading(out, "Scenarios")
     made = table("scenario", "belief", right=("belief",))
     for name, probability in zip(outlook.scenarios, outlook.probabilities, strict=True):
-        made.add_row(name, percents(probability))
+        made.add_row(name, format_percent(probability))
     out.print(made)
     broken = [reading for reading in readings if reading.excess > 1e-9]
     heading(out, f"Today's holdings keep {len(readings) - len(broken)} of {len(readings)} rules")
     if broken:
         made = table("broken today", "measured", right=("measured",))
         for reading in broken:
-            made.add_row(reading.label, in_its_unit(reading, 2))
+            made.add_row(reading.label, format_measurement(reading, 2))
         out.print(made)
 
 

@@ -9,34 +9,42 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from allocator.ambiguity.sets import Hull, Known, Polytope, Wasserstein
-from allocator.display.console import amount, console, fitting, heading, in_its_unit, percents, table
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import untraded
-from allocator.plan.attribution import MOTIVES, Reasons, reasons
+from allocator.ambiguity.sets import ExpertHull, Polytope, Singleton, Wasserstein
+from allocator.display.console import (
+    console,
+    fit_table,
+    format_measurement,
+    format_money,
+    format_percent,
+    heading,
+    table,
+)
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
+from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Order, Plan
-from allocator.plan.trade_decision import Worth, least_share
-from allocator.rules import limit_in_words
+from allocator.plan.trade_decision import TradeValue, least_share
+from allocator.rules import format_limit
 from allocator.types import Vector
 
 # An order in a table: the same cells and colours wherever orders are shown.
 #
 
 
-def cells(order: Order) -> tuple[str, ...]:
+def order_cells(order: Order) -> tuple[str, ...]:
     """Side, instrument, quantity, money, and the weights before and after."""
     return (
         order.side,
         order.instrument,
         f"{order.quantity:,.10g}",
-        amount(order.value),
-        percents(order.weight_before),
-        percents(order.weight_after),
+        format_money(order.value),
+        format_percent(order.weight_before),
+        format_percent(order.weight_after),
     )
 
 
-def style(order: Order) -> str:
+def order_style(order: Order) -> str:
     """Sales are red, purchases green."""
     return "red" if order.side == "sell" else "green"
 
@@ -45,7 +53,7 @@ def style(order: Order) -> str:
 #
 
 
-def verdict_in_words(plan: Plan) -> str:
+def describe_decision(plan: Plan) -> str:
     """The verdict, what trading is worth, and in how much of what is plausible it pays."""
     worth, trading = plan.worth, plan.book.settings.trading
     if worth.verdict == "trade":
@@ -61,19 +69,19 @@ def verdict_in_words(plan: Plan) -> str:
         least = least_share(plan.mandate, trading)
         wanted = f" Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
         wanted += f", in at least {least:.0%} (trading.min_share)." if least else "."
-        if worth.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Known):
+        if worth.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Singleton):
             wanted += " It would insure against the worst case: to take it, lower trading.min_share."
     return f"Holding: {gains}{_pays(worth, ' and')}.{wanted}"
 
 
-def tickets_in_words(plan: Plan) -> str:
+def describe_tickets(plan: Plan) -> str:
     """What the tickets of the orders cost, beside the costs; empty where tickets are free."""
     if not plan.orders or not plan.worth.tickets:
         return ""
-    return f"; tickets {amount(plan.worth.tickets)} {plan.book.settings.book.currency}"
+    return f"; tickets {format_money(plan.worth.tickets)} {plan.book.settings.book.currency}"
 
 
-def _gains(worth: Worth) -> str:
+def _gains(worth: TradeValue) -> str:
     if worth.share is None:  # minimum variance: the objective is no return, and its unit no basis point of one
         return f"gains {worth.gain_bps / 1e4:.3g} of the objective (variance and costs)"
     return f"{'loses' if worth.gain_bps <= -0.05 else 'gains'} {abs(worth.gain_bps):.1f} bps"
@@ -88,7 +96,7 @@ def _insurance(plan: Plan) -> str:
     return f" It is an insurance against the worst case{lost}."
 
 
-def _pays(worth: Worth, joint: str) -> str:
+def _pays(worth: TradeValue, joint: str) -> str:
     """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
     if worth.share is None:
         return ""
@@ -108,26 +116,26 @@ _SHOWN = (
 _SEEN = 5e-6
 """Of the account: what tenths of a basis point show."""
 _NARROW = (*_SHOWN[:3], ("other", ("costs", "rules", "money")))
-_WIDE_of_reasoned, _HALF = 80, 64
+_FULL_WIDTH, _HALF = 80, 64
 """Columns that the full table takes; on a narrower terminal the last motives are one column, then all of them."""
 _LARGE = 0.1
 """Of the account: from here on tenths of a basis point are not shown."""
 
 
-def show_reasons(out: Console, plan: Plan, found: Reasons) -> None:
+def show_attribution(out: Console, plan: Plan, found: GainAttribution) -> None:
     """The table "Why each order", with cash, whole lots and the total below."""
     if not plan.weighed_orders:
         return
     what = "Why each order" if plan.orders else "Forgone by holding"
     heading(out, f"{what}: bps of the account, + speaks for it")
-    shown = _SHOWN if out.width >= _WIDE_of_reasoned else _NARROW if out.width >= _HALF else ()
+    shown = _SHOWN if out.width >= _FULL_WIDTH else _NARROW if out.width >= _HALF else ()
     digits = 1 if max(np.abs(found.parts).max(), np.abs(found.motives).max()) < _LARGE else 0
     numbers = (*(name for name, _ in shown), "sum")
     made = table("", "instrument", *numbers, right=numbers)
 
     def cells(parts: Vector) -> list[str]:
         own = [sum(float(parts[MOTIVES.index(motive)]) for motive in motives) for _, motives in shown]
-        return [signed(part, digits) for part in (*own, float(parts.sum()))]
+        return [format_signed_bps(part, digits) for part in (*own, float(parts.sum()))]
 
     index = {name: i for i, name in enumerate(plan.book.instruments)}
     for order in plan.weighed_orders:
@@ -138,8 +146,8 @@ def show_reasons(out: Console, plan: Plan, found: Reasons) -> None:
     if np.abs(others).max(initial=0.0) >= _SEEN:
         made.add_row("", "below one lot", *cells(others.sum(axis=0)), style="dim")
     made.add_row("", plan.book.cash_instrument, *cells(found.parts[-1]), style="dim")
-    made.add_row("", "whole lots", *[""] * len(shown), signed(found.lots, digits), style="dim")
-    made.add_row("", "together", *cells(found.motives)[:-1], signed(found.total, digits), style="bold")
+    made.add_row("", "whole lots", *[""] * len(shown), format_signed_bps(found.lots, digits), style="dim")
+    made.add_row("", "together", *cells(found.motives)[:-1], format_signed_bps(found.total, digits), style="bold")
     out.print(made)
     _legend(out, plan, found.lines[ordered])
 
@@ -155,7 +163,7 @@ def _legend(out: Console, plan: Plan, lines: Vector) -> None:
         out.print("An order whose sum is below 0 pays only together with the others.")
 
 
-def signed(fraction: float, digits: int = 1) -> str:
+def format_signed_bps(fraction: float, digits: int = 1) -> str:
     """A fraction in bps with its sign; nothing is 0.0 and has none."""
     text = f"{fraction * 1e4:+.{digits}f}"
     return text[1:] if float(text) == 0 else text
@@ -173,14 +181,14 @@ def show_plan(plan: Plan) -> None:
     settings = plan.book.settings
     out.print(
         f"{settings.book.name} · account {plan.book.account} · {settings.book.as_of} · "
-        f"{amount(plan.book.value)} {settings.book.currency}",
+        f"{format_money(plan.book.value)} {settings.book.currency}",
         style="bold",
     )
     out.print(f"risk: {plan.outlook.risk.source}")
     _gave_way(out, plan)
     _broken_today(out, plan)
     _orders(out, plan)
-    show_reasons(out, plan, reasons(plan))
+    show_attribution(out, plan, attribute_gain(plan))
     _worth(out, plan)
     _binding(out, plan)
     _scenarios(out, plan)
@@ -191,7 +199,7 @@ def _orders(out: Console, plan: Plan) -> None:
     currency = plan.book.settings.book.currency
     heading(out, "What to trade")
     if not plan.orders:
-        out.print(verdict_in_words(plan), style="bold" if plan.worth.orders else "")
+        out.print(describe_decision(plan), style="bold" if plan.worth.orders else "")
         return
     wide = out.width >= _WIDE
     numbers = ("quantity", currency, "before", "after", *(("expected", "worst") if wide else ()))
@@ -199,13 +207,20 @@ def _orders(out: Console, plan: Plan) -> None:
     index = {name: i for i, name in enumerate(plan.book.instruments)}
     for order in plan.orders:
         returns = plan.outlook.returns[:, index[order.instrument]]
-        under = (percents(float(q @ returns)) for q in (plan.outlook.probabilities, plan.adversary))
-        made.add_row(*cells(order), *(under if wide else ()), style=style(order))
+        under = (format_percent(float(q @ returns)) for q in (plan.outlook.probabilities, plan.adversary))
+        made.add_row(*order_cells(order), *(under if wide else ()), style=order_style(order))
     before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
-    left = ("", plan.book.cash_instrument, "", amount(plan.final.cash), percents(before), percents(after))
+    left = (
+        "",
+        plan.book.cash_instrument,
+        "",
+        format_money(plan.final.cash),
+        format_percent(before),
+        format_percent(after),
+    )
     made.add_row(*left, style="dim")
     # what is bought or sold at all goes before what a name returns, which is told below once more
-    shown = fitting(out, made, "before", "worst", "expected", "quantity", "after")
+    shown = fit_table(out, made, "before", "worst", "expected", "quantity", "after")
     out.print(shown)
     _summary(out, plan, [str(column.header) for column in shown.columns])
 
@@ -216,14 +231,14 @@ def _summary(out: Console, plan: Plan, columns: Sequence[str]) -> None:
     sold, bought = float(plan.final.sold.sum()), float(plan.final.bought.sum())
     count = f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}"
     out.print(
-        f"{count}: sells {amount(sold)}, buys {amount(bought)} {currency}; turnover "
-        f"{percents(max(sold, bought) / value)}; costs {amount(plan.final.costs)} {currency} "
-        f"({plan.after.costs * 1e4:.1f} bps of the account){tickets_in_words(plan)}."
+        f"{count}: sells {format_money(sold)}, buys {format_money(bought)} {currency}; turnover "
+        f"{format_percent(max(sold, bought) / value)}; costs {format_money(plan.final.costs)} {currency} "
+        f"({plan.after.costs * 1e4:.1f} bps of the account){describe_tickets(plan)}."
     )
-    out.print(verdict_in_words(plan))
+    out.print(describe_decision(plan))
     traded = {order.instrument for order in plan.orders}
     kept = [
-        f"{name} {percents(float(weight))}"
+        f"{name} {format_percent(float(weight))}"
         for name, weight in zip(plan.book.instruments, plan.final.weights, strict=True)
         if name not in traded and weight > 0
     ]
@@ -241,15 +256,15 @@ def _summary(out: Console, plan: Plan, columns: Sequence[str]) -> None:
 def _gave_way(out: Console, plan: Plan) -> None:
     """The rules that could not be kept: before anything else, so that nobody trades without having seen it."""
     for one in plan.given_way:
-        measured = limit_in_words(float(f"{one.measured:.5g}"), one.unit)
+        measured = format_limit(float(f"{one.measured:.5g}"), one.unit)
         out.print(Text(f"Gave way: '{one.label}' -> {measured} (tier {one.tier})", style="bold red"))
 
 
 def _broken_today(out: Console, plan: Plan) -> None:
     """The rules that today's holdings break: the first reason to trade."""
-    stated = mandate_of(plan.book, plan.outlook) if plan.given_way else plan.mandate
-    readings = stated.readings(untraded(plan.book), plan.outlook)
-    broken = [f"'{reading.label}' ({in_its_unit(reading)})" for reading in readings if reading.excess > 1e-9]
+    stated = build_mandate(plan.book, plan.outlook) if plan.given_way else plan.mandate
+    readings = stated.readings(no_trade(plan.book), plan.outlook)
+    broken = [f"'{reading.label}' ({format_measurement(reading)})" for reading in readings if reading.excess > 1e-9]
     if broken:
         more = f" and {len(broken) - _RULES_SHOWN} more" if len(broken) > _RULES_SHOWN else ""
         out.print(f"Broken today: {', '.join(broken[:_RULES_SHOWN])}{more}.")
@@ -258,7 +273,7 @@ def _broken_today(out: Console, plan: Plan) -> None:
 def _worth(out: Console, plan: Plan) -> None:
     heading(out, f"Why: over {plan.book.settings.months:.4g} months, after costs")
     columns = (plan.before, plan.targeted, plan.after)
-    trades = (untraded(plan.book), plan.target, plan.final)
+    trades = (no_trade(plan.book), plan.target, plan.final)
     rows: list[tuple[str, list[float | None]]] = [
         ("objective (see below)", [-plan.mandate.loss(trade, plan.outlook) for trade in trades]),
         ("expected return", [figures.expected_return for figures in columns]),
@@ -276,7 +291,7 @@ def _worth(out: Console, plan: Plan) -> None:
     numbers = ("today", "target", "whole lots" if plan.orders else "held")
     made = table("", *numbers, right=numbers)
     for name, values in rows:
-        made.add_row(name, *(percents(value) for value in values))
+        made.add_row(name, *(format_percent(value) for value in values))
     out.print(made)
     out.print(_maximised(plan))
 
@@ -295,7 +310,7 @@ def _maximised(plan: Plan) -> str:
 def _guarded(plan: Plan) -> str:
     """The probabilities guarded against, in words."""
     robust, radius = plan.book.settings.robust, getattr(plan.mandate.ambiguity, "radius", None)
-    if isinstance(plan.mandate.ambiguity, Hull):
+    if isinstance(plan.mandate.ambiguity, ExpertHull):
         names = list(robust.experts)
         return f"mixtures of the belief with expert{'s' if len(names) > 1 else ''} {', '.join(names)}"
     if isinstance(plan.mandate.ambiguity, Polytope):
@@ -331,10 +346,10 @@ def _scenarios(out: Console, plan: Plan) -> None:
     for k, name in enumerate(plan.outlook.scenarios):
         made.add_row(
             name,
-            percents(float(plan.outlook.probabilities[k])),
-            percents(float(plan.adversary[k])),
-            percents(plan.before.scenario_returns[k]),
-            percents(plan.after.scenario_returns[k]),
+            format_percent(float(plan.outlook.probabilities[k])),
+            format_percent(float(plan.adversary[k])),
+            format_percent(plan.before.scenario_returns[k]),
+            format_percent(plan.after.scenario_returns[k]),
         )
     out.print(made)
 
@@ -344,7 +359,9 @@ def _verdict(out: Console, plan: Plan) -> None:
     if plan.certificate.wasteless is not None:
         moved = "not measured where the best on paper burns money"
     if plan.stability is not None:
-        moved = f"if one probability is off by 2 points, targets change by {percents(plan.stability)} in all at most"
+        moved = (
+            f"if one probability is off by 2 points, targets change by {format_percent(plan.stability)} in all at most"
+        )
     out.print()
     out.print(f"Stability: {moved}.")
     certificate = plan.certificate

@@ -7,21 +7,21 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 
 from allocator.book.book import Book
-from allocator.display.console import amount, console, fitting, heading, percents, table
+from allocator.display.console import console, fit_table, format_money, format_percent, heading, table
 from allocator.display.stress_studies import show_belief_map, show_belief_stress, show_model_stress, show_reverse
 from allocator.rules.builder import locked_names
 from allocator.stress_testing.belief_stress import BeliefStress
-from allocator.stress_testing.replay import Loser, Replay
+from allocator.stress_testing.replay import HistoricalReplay, LosingPosition
 from allocator.stress_testing.reverse import ReverseStress
-from allocator.stress_testing.shock_effects import Effect, ShockEffect, ShockStress, Told
-from allocator.stress_testing.stress import Stress
+from allocator.stress_testing.shock_effects import ClaimedEffect, PortfolioEffect, ShockEffect, ShockStress
+from allocator.stress_testing.stress import StressReport
 
 # How replay looks: the worst window of each length for each portfolio, and what was left out.
 #
 _NARROW = 72
 
 
-def show_replay(found: Replay) -> None:
+def show_replay(found: HistoricalReplay) -> None:
     """Print the worst windows."""
     out = console()
     heading(out, "The worst of the book's own history")
@@ -33,15 +33,15 @@ def show_replay(found: Replay) -> None:
     made = table("rows", "portfolio", "loss", *dates, "lost most", right=("rows", "loss", *dates))
     for one in found.windows:
         days = (one.start, one.end) if wide else (one.start,)
-        made.add_row(str(one.rows), one.portfolio, percents(one.loss), *days, ", ".join(map(_loser, one.losers)))
+        made.add_row(str(one.rows), one.portfolio, format_percent(one.loss), *days, ", ".join(map(_loser, one.losers)))
     out.print(made)
     out.print("Weights drift through a window and cash stays; lost most: the name, and its part of the account.")
     for note in found.notes:
         out.print(f"{note[0].upper()}{note[1:]}.")
 
 
-def _loser(one: Loser) -> str:
-    return f"{one.instrument}{' (by beta)' if one.by_beta else ''} {percents(one.lost)}"
+def _loser(one: LosingPosition) -> str:
+    return f"{one.instrument}{' (by beta)' if one.by_beta else ''} {format_percent(one.lost)}"
 
 
 _FEW = 3
@@ -50,12 +50,12 @@ _TRADES = 6
 _NOUNS = {"gains": "a gain", "falls": "a fall", "stays": "no change"}
 
 
-def show_stress(found: Stress) -> None:
+def show_stress(found: StressReport) -> None:
     """Print what was asked: the answers at a glance, then what each rests on."""
     out, book = console(), found.plan.book
     settings = book.settings
     out.print(
-        f"{settings.book.name} · account {book.account} · {settings.book.as_of} · {amount(book.value)} "
+        f"{settings.book.name} · account {book.account} · {settings.book.as_of} · {format_money(book.value)} "
         f"{settings.book.currency}",
         style="bold",
     )
@@ -80,7 +80,7 @@ def show_stress(found: Stress) -> None:
         out.print(f"Interrupted: {', '.join(found.interrupted)} not finished; what is shown is.", style="bold")
 
 
-def _at_a_glance(out: Console, found: Stress) -> None:
+def _at_a_glance(out: Console, found: StressReport) -> None:
     """The three questions, each answered in one sentence."""
     said = []
     if found.shocks is not None and (worst := found.shocks.worst) is not None:
@@ -104,17 +104,17 @@ def _to_lose(found: ReverseStress) -> str:
     plan = found.portfolios[-1]
     both = plan.by("both")
     if both.distance is None:
-        return f"To lose {percents(found.loss)}: nothing does it; {both.why}."
+        return f"To lose {format_percent(found.loss)}: nothing does it; {both.why}."
     sigmas = "" if both.sigmas is None else f", a move of {both.sigmas:.1f} standard deviations"
     alone = plan.by("probabilities")
     also = "no probabilities alone do it" if alone.distance is None else f"by probabilities alone {alone.words}"
-    return f"To lose {percents(found.loss)}: {both.words}{sigmas}, by probabilities and markets together; {also}."
+    return f"To lose {format_percent(found.loss)}: {both.words}{sigmas}, by probabilities and markets together; {also}."
 
 
 def _how_wrong(found: BeliefStress) -> str:
     axis = found.axes[0]
     name, interval = axis.sweep.axis.name, axis.interval
-    today = f"P({name}), today {percents(axis.sweep.axis.stated)}"
+    today = f"P({name}), today {format_percent(axis.sweep.axis.stated)}"
     if interval is None:
         return f"How wrong may we be: not known about {today}, where no allocation is verified."
     if interval.low is None or interval.high is None:
@@ -123,8 +123,8 @@ def _how_wrong(found: BeliefStress) -> str:
     if interval.low <= 0 and interval.high >= 1:
         return f"How wrong may we be: whatever {today}, the plan stays within {interval.within_bps:g} bps of the best."
     return (
-        f"How wrong may we be: with {today}, from {percents(interval.low)} to {percents(interval.high)} the plan stays "
-        f"within {interval.within_bps:g} bps of the best{cut}."
+        f"How wrong may we be: with {today}, from {format_percent(interval.low)} to {format_percent(interval.high)} "
+        f"the plan stays within {interval.within_bps:g} bps of the best{cut}."
     )
 
 
@@ -139,7 +139,7 @@ def show_shocks(out: Console, found: ShockStress, book: Book) -> None:
     made.add_row("none", *_cells(None, found.held, found.planned, None), style="bold")
     for one in sorted(found.effects, key=lambda one: one.plan.expected):
         made.add_row(_words(one.name), *_cells(one.generalizable, one.held, one.plan, one.again))
-    out.print(fitting(out, made, "P(gen)", "held now", "held"))
+    out.print(fit_table(out, made, "P(gen)", "held now", "held"))
     out.print(
         "Percent of the account. Now: at once, by prices alone. Held, plan: expected by the horizon, what comes at "
         "once included; again: with the plan decided again after the shock, under its rules and after costs. What is "
@@ -160,21 +160,23 @@ def _words(name: str) -> str:
 
 
 def _signed(value: float) -> str:
-    shown = percents(value)
+    shown = format_percent(value)
     return shown if shown.startswith("-") else f"+{shown}"
 
 
-def _change(told: Told) -> str:
+def _change(told: ClaimedEffect) -> str:
     return "no number" if told.change is None else _signed(told.change)
 
 
 def _number(value: float) -> str:
-    return percents(value).removesuffix("%")
+    return format_percent(value).removesuffix("%")
 
 
-def _cells(generalizable: float | None, held: Effect, plan: Effect, again: Effect | None) -> list[str]:
+def _cells(
+    generalizable: float | None, held: PortfolioEffect, plan: PortfolioEffect, again: PortfolioEffect | None
+) -> list[str]:
     return [
-        "" if generalizable is None else percents(generalizable, 0),
+        "" if generalizable is None else format_percent(generalizable, 0),
         *map(_number, (held.at_once, plan.at_once, held.expected, plan.expected)),
         "" if again is None else _number(again.expected),
     ]
@@ -247,7 +249,7 @@ def _detail(out: Console, one: ShockEffect) -> None:
     if one.trades:
         shown = ", ".join(f"{name} {_signed(part)}" for name, part in one.trades[:_TRADES])
         more = f" and {len(one.trades) - _TRADES} more" if len(one.trades) > _TRADES else ""
-        out.print(f"Then trade, of the account: {shown}{more}; turnover {percents(one.turnover)}.")
+        out.print(f"Then trade, of the account: {shown}{more}; turnover {format_percent(one.turnover)}.")
     elif one.why_not is None:
         out.print("Then trade: nothing.")
     if one.told:

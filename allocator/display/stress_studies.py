@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 
-from allocator.display.console import console, heading, percents, table
+from allocator.display.console import console, format_percent, heading, table
 from allocator.stress_testing.belief_map import BeliefMap
-from allocator.stress_testing.belief_stress import AxisStress, BeliefStress, Flip, Interval
+from allocator.stress_testing.belief_stress import AxisStress, BeliefStress, OptimalityInterval, Reversal
 from allocator.stress_testing.break_even import BreakEven
 from allocator.stress_testing.parameter_draws import SHARE
 from allocator.stress_testing.parameter_stress import ModelStress
-from allocator.stress_testing.reverse import Reversed, ReverseStress, Shift
-from allocator.stress_testing.reverse_parameters import Root
+from allocator.stress_testing.reverse import ReverseShift, ReverseStress, ReverseStressOfPortfolio
+from allocator.stress_testing.reverse_parameters import ParameterRoot
 
 _SWEPT = 11
 """Points of a sweep that are shown."""
@@ -27,7 +27,7 @@ def show_belief_stress(stress: BeliefStress) -> None:
     """Print the answer first, then what it rests on."""
     out = console()
     for axis in stress.axes:
-        heading(out, f"How wrong may we be about P({axis.sweep.axis.name}) = {percents(axis.sweep.axis.stated)}?")
+        heading(out, f"How wrong may we be about P({axis.sweep.axis.name}) = {format_percent(axis.sweep.axis.stated)}?")
         _say_interval(out, axis.interval)
         _say_nearest(out, axis.break_evens)
         _turns(out, axis)
@@ -36,7 +36,7 @@ def show_belief_stress(stress: BeliefStress) -> None:
     _failures(out, stress)
 
 
-def _say_interval(out: Console, found: Interval | None) -> None:
+def _say_interval(out: Console, found: OptimalityInterval | None) -> None:
     if found is None:
         out.print("No allocation is verified at today's probability.")
     elif found.low is None or found.high is None:
@@ -45,14 +45,14 @@ def _say_interval(out: Console, found: Interval | None) -> None:
         out.print(f"Whatever it is, the plan stays within {_bps(found)} of the best there is.")
     else:
         out.print(
-            f"The plan stays within {_bps(found)} of the best there is from {percents(found.low)} to "
-            f"{percents(found.high)}" + (", where the answers end." if found.cut_short else ".")
+            f"The plan stays within {_bps(found)} of the best there is from {format_percent(found.low)} to "
+            f"{format_percent(found.high)}" + (", where the answers end." if found.cut_short else ".")
         )
     if found is not None and found.broken:
         out.print(f"Beyond it the plan breaks: {', '.join(found.broken)}.")
 
 
-def _bps(found: Interval) -> str:
+def _bps(found: OptimalityInterval) -> str:
     return f"{found.within_bps:g} bps"
 
 
@@ -61,7 +61,8 @@ def _say_nearest(out: Console, turns: tuple[BreakEven, ...]) -> None:
     if acted:
         nearest = min(acted, key=lambda one: abs(one.distance or 0.0))
         out.print(
-            f"First order or tilt to turn: {nearest.what}, at {percents(nearest.probability)} ({_points(nearest)})."
+            f"First order or tilt to turn: {nearest.what}, at {format_percent(nearest.probability)} "
+            f"({_points(nearest)})."
         )
     elif any(one.kind in ("trade", "tilt") and one.unverified for one in turns):
         out.print("Whether an order or a tilt turns is not known everywhere: answers failed, see below.")
@@ -81,7 +82,7 @@ def _turns(out: Console, axis: AxisStress) -> None:
     if found:
         made = table("what turns", "by", "at", "from today", right=("at", "from today"))
         for one in found[:_SHOWN]:
-            at = percents(one.probability, 2 if one.exact else 1)
+            at = format_percent(one.probability, 2 if one.exact else 1)
             made.add_row(one.what, one.kind, ("" if one.exact else "~") + at, _points(one).replace(" points", ""))
         out.print(made)
         if len(found) > _SHOWN:
@@ -89,7 +90,9 @@ def _turns(out: Console, axis: AxisStress) -> None:
     still = [one for one in axis.break_evens if one.distance is None and one.kind in ("trade", "tilt")]
     if never := [one.what for one in still if not one.unverified]:
         out.print("Never, from 0 to 100%: " + "; ".join(never) + ".")
-    if unknown := [f"{one.what} ({percents(one.low)} to {percents(one.high)})" for one in still if one.unverified]:
+    if unknown := [
+        f"{one.what} ({format_percent(one.low)} to {format_percent(one.high)})" for one in still if one.unverified
+    ]:
         out.print("Not known, as answers failed there: " + "; ".join(unknown) + ".")
     if any(not one.exact for one in found):
         out.print("~ is known to a hundredth of a point; the others exactly.", style="dim")
@@ -105,12 +108,12 @@ def _sweep(out: Console, axis: AxisStress) -> None:
     columns = ("P", "worth", "plan lacks", "worst case", "efficiency", "capital", "cash")
     made = table(*columns, right=columns)
     for m in shown:
-        shares = (percents(float(sweep.buckets[m, k])) for k in (0, 1, -1))
+        shares = (format_percent(float(sweep.buckets[m, k])) for k in (0, 1, -1))
         made.add_row(
-            percents(float(sweep.probabilities[m])),
-            percents(float(sweep.worth[m]), 2),
+            format_percent(float(sweep.probabilities[m])),
+            format_percent(float(sweep.worth[m]), 2),
             f"{sweep.short[m] * 1e4:.1f}" if not sweep.breaks[m] else "breaks",
-            percents(float(sweep.worst_case[m])),
+            format_percent(float(sweep.worst_case[m])),
             *shares,
             style="bold" if m == stated else None,
         )
@@ -121,7 +124,7 @@ def _sweep(out: Console, axis: AxisStress) -> None:
         out.print("Breaks: there they break a rule that the best keeps.", style="dim")
 
 
-def _flips(out: Console, flips: tuple[Flip, ...]) -> None:
+def _flips(out: Console, flips: tuple[Reversal, ...]) -> None:
     if not flips:
         return
     heading(out, "The least change of mind that turns a preference")
@@ -131,8 +134,8 @@ def _flips(out: Console, flips: tuple[Flip, ...]) -> None:
         made.add_row(
             one.first,
             one.second,
-            percents(one.ahead, 2),
-            "never" if moved is None else percents(moved.distance),
+            format_percent(one.ahead, 2),
+            "never" if moved is None else format_percent(moved.distance),
             "" if likely is None else f"{likely:.3f}",
             one.in_words,
         )
@@ -145,7 +148,7 @@ def _failures(out: Console, stress: BeliefStress) -> None:
     if stress.failed:
         heading(out, f"{len(stress.failed)} beliefs have no verified allocation")
         for one in stress.failed[:_FAILED_SHOWN]:
-            belief = ", ".join(f"{name} {percents(p)}" for name, p in one.probabilities.items())
+            belief = ", ".join(f"{name} {format_percent(p)}" for name, p in one.probabilities.items())
             out.print(f"{belief}: {one.reason}")
         if len(stress.failed) > _FAILED_SHOWN:
             out.print(f"and {len(stress.failed) - _FAILED_SHOWN} more: see --json")
@@ -164,9 +167,9 @@ def show_belief_map(found: BeliefMap) -> None:
     out.print(" " * 6 + "".join(f"{float(b) * 100:4.0f}" for b in columns), style="dim")
     for a in rows:
         cells = [_cell(found, place.get((float(a), float(b)))) for b in columns]
-        out.print(f"{percents(float(a), 0):>5} " + "".join(f"{cell:>4}" for cell in cells))
+        out.print(f"{format_percent(float(a), 0):>5} " + "".join(f"{cell:>4}" for cell in cells))
     at = ", ".join(
-        f"P({name}) = {percents(p)}" for name, p in zip(found.lattice.names, found.lattice.stated, strict=True)
+        f"P({name}) = {format_percent(p)}" for name, p in zip(found.lattice.names, found.lattice.stated, strict=True)
     )
     out.print(f"Today: {at}; 0 is what is best today.")
     _say_unfinished(out, found)
@@ -187,7 +190,7 @@ def _say_unfinished(out: Console, found: BeliefMap) -> None:
 
 # How reverse stress looks: what would have to happen to lose so much, in words, in standard deviations, in moves.
 #
-_NARROW_of_reversed_stress = 72
+_WIDE_ENOUGH = 72
 _NAMES = 3
 _ROOTS = 5
 
@@ -199,10 +202,11 @@ def show_reverse(found: ReverseStress) -> None:
     same = len(found.portfolios) > 1 and np.array_equal(first, last)
     for one in found.portfolios[:1] if same else found.portfolios:
         gain = -one.expected_loss
-        heading(out, f"{one.portfolio.name}: what would have to happen to lose {percents(found.loss)}")
+        heading(out, f"{one.portfolio.name}: what would have to happen to lose {format_percent(found.loss)}")
         out.print(
-            f"Expected {'gain' if gain >= 0 else 'loss'} {percents(abs(gain))} over the horizon; in the worst scenario "
-            f"{'a loss' if one.largest_loss > 0 else 'a gain'} of {percents(abs(one.largest_loss))} on average."
+            f"Expected {'gain' if gain >= 0 else 'loss'} {format_percent(abs(gain))} over the horizon; "
+            f"in the worst scenario {'a loss' if one.largest_loss > 0 else 'a gain'} "
+            f"of {format_percent(abs(one.largest_loss))} on average."
         )
         _show_shifts(out, found, one)
         _show_roots(out, found, one)
@@ -215,9 +219,9 @@ def show_reverse(found: ReverseStress) -> None:
     )
 
 
-def _show_shifts(out: Console, found: ReverseStress, one: Reversed) -> None:
+def _show_shifts(out: Console, found: ReverseStress, one: ReverseStressOfPortfolio) -> None:
     """A row a way; on a narrow terminal the words stand before what it takes."""
-    wide = out.width >= _NARROW_of_reversed_stress
+    wide = out.width >= _WIDE_ENOUGH
     columns = ("what moves", "this is", "sigma", "e^-d", "it takes") if wide else ("what moves", "sigma", "it takes")
     made = table(*columns, right=("sigma", "e^-d"))
     for shift in one.shifts:
@@ -235,41 +239,41 @@ def _show_shifts(out: Console, found: ReverseStress, one: Reversed) -> None:
         )
 
 
-def _takes(found: ReverseStress, one: Reversed, shift: Shift) -> str:
+def _takes(found: ReverseStress, one: ReverseStressOfPortfolio, shift: ReverseShift) -> str:
     """The moves that matter most, in words."""
     parts = []
     if shift.market is not None and shift.market < 0:
-        parts.append(f"market {percents(shift.market)}")
+        parts.append(f"market {format_percent(shift.market)}")
     if shift.moves.any():
         lost = shift.moves * one.portfolio.holdings
         worst = np.argsort(lost, kind="stable")[:_NAMES]
         parts.append(
             "names "
             + ", ".join(
-                f"{found.book.instruments[i]} {percents(float(shift.moves[i]), 0)}" for i in worst if lost[i] < 0
+                f"{found.book.instruments[i]} {format_percent(float(shift.moves[i]), 0)}" for i in worst if lost[i] < 0
             )
         )
     rise = shift.probabilities - found.outlook.probabilities
     if rise.max() > 5e-4:
         k = int(np.argmax(rise))
-        before, after = (percents(float(p[k]), 0) for p in (found.outlook.probabilities, shift.probabilities))
+        before, after = (format_percent(float(p[k]), 0) for p in (found.outlook.probabilities, shift.probabilities))
         parts.append(f"{found.outlook.scenarios[k]} {before} to {after}")
     return "; ".join(parts) or "nothing"
 
 
-def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
+def _show_roots(out: Console, found: ReverseStress, one: ReverseStressOfPortfolio) -> None:
     if not one.roots:
         out.print("No parameter does it: this book has no [model].")
         return
-    loss = percents(found.loss)
+    loss = format_percent(found.loss)
     doing = sorted((root for root in one.roots if root.value is not None), key=_relative)
     if doing:
-        wide = out.width >= _NARROW_of_reversed_stress
+        wide = out.width >= _WIDE_ENOUGH
         words = ("this is",) if wide else ()
         made = table("one parameter, prices as today", "now", "loses at", *words, right=("now", "loses at"))
         for root in doing[:_ROOTS]:
             shown = (root.words,) if wide else ()
-            made.add_row(parameter_name(root.key), f"{root.own:g}", f"{root.value:.4g}", *shown)
+            made.add_row(parameter_label(root.key), f"{root.own:g}", f"{root.value:.4g}", *shown)
         out.print(made)
         more = len(doing) - _ROOTS
         if more > 0:
@@ -277,19 +281,19 @@ def _show_roots(out: Console, found: ReverseStress, one: Reversed) -> None:
     none = [root for root in one.roots if root.value is None]
     if none:
         worst = max(none, key=lambda root: root.most_loss)
-        most, nobody = percents(abs(worst.most_loss)), "No other" if doing else "No"
+        most, nobody = format_percent(abs(worst.most_loss)), "No other" if doing else "No"
         left = f"loses {most} at most" if worst.most_loss > 0 else f"still leaves a gain of {most}"
         out.print(
             f"{nobody} single parameter loses {loss} at any lawful value ({len(none)} tried, one at a time); "
-            f"the worst, {parameter_name(worst.key)}, {left}."
+            f"the worst, {parameter_label(worst.key)}, {left}."
         )
 
 
-def _relative(root: Root) -> float:
+def _relative(root: ParameterRoot) -> float:
     return abs(root.change or 0.0) / max(abs(root.own), 0.1)
 
 
-def parameter_name(key: str) -> str:
+def parameter_label(key: str) -> str:
     """A parameter's key as people say it: its name, and of which scenario."""
     room, _, name = key.partition(".")
     if room != "scenarios":
@@ -328,8 +332,13 @@ def _show_outcomes(out: Console, found: ModelStress) -> None:
     numbers = ("today", "5%", "median", "95%", "below 0") if wide else ("today", "5%", "95%")
     made = table("portfolio", "measure", *numbers, right=numbers)
     for row in found.frame().to_dict("records"):
-        shown = [percents(row["today"]), percents(row["q05"]), percents(row["q50"]), percents(row["q95"])]
-        shown = [*shown, percents(row["below_0"], 0)] if wide else [shown[0], shown[1], shown[3]]
+        shown = [
+            format_percent(row["today"]),
+            format_percent(row["q05"]),
+            format_percent(row["q50"]),
+            format_percent(row["q95"]),
+        ]
+        shown = [*shown, format_percent(row["below_0"], 0)] if wide else [shown[0], shown[1], shown[3]]
         made.add_row(row["portfolio"], row["measure"], *shown)
     out.print(made)
 
@@ -351,7 +360,7 @@ def _show_importance(out: Console, found: ModelStress) -> None:
         on_news = max((float(totals[row["parameter"]]) for totals in jumps.values()), default=None)
         last = "" if on_news is None else f"{on_news:.2f}"
         middle = (f"{row['total_low']:.2f}-{row['total_high']:.2f}", f"{max(row['first'], 0.0):.2f}") if wide else ()
-        made.add_row(parameter_name(row["parameter"]), f"{row['total']:.2f}", *middle, last)
+        made.add_row(parameter_label(row["parameter"]), f"{row['total']:.2f}", *middle, last)
     out.print(made)
     out.print(
         f"Shares of the variance of the {portfolio}'s {_MEASURE} that hang on a parameter, in total and alone; news: "
@@ -375,8 +384,12 @@ def _show_plan(out: Console, found: ModelStress) -> None:
     numbers = ("now", "planned", "5%", "95%", "same side") if wide else ("planned", "5%", "95%", "same side")
     made = table("name", *numbers, right=numbers)
     for row in found.weights().to_dict("records"):
-        now = (percents(row["before"]),) if wide else ()
-        shown = (*now, *(percents(row[key]) for key in ("planned", "q05", "q95")), percents(row["same_side"], 0))
+        now = (format_percent(row["before"]),) if wide else ()
+        shown = (
+            *now,
+            *(format_percent(row[key]) for key in ("planned", "q05", "q95")),
+            format_percent(row["same_side"], 0),
+        )
         made.add_row(row["instrument"], *shown)
     out.print(made)
 

@@ -11,7 +11,15 @@ import numpy as np
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach
-from allocator.integrations.host import Absent, Places, forbidding, holding, placed, targets, weights_bought
+from allocator.integrations.host import (
+    Absent,
+    NamePositions,
+    host_targets,
+    match_names,
+    weights_bought,
+    with_forbidden_names,
+    with_holdings,
+)
 from allocator.integrations.returns_table import warn_of_hindsight
 
 try:
@@ -21,7 +29,7 @@ except ImportError as error:
 PEER = "bt"
 
 
-class RobustAllocation(bt.Algo):
+class WeighRobustly(bt.Algo):
     """Sets `temp["weights"]` to our verified targets, from what the strategy holds at that moment.
 
         bt.Strategy("robust", [bt.algos.RunQuarterly(), bt.algos.SelectAll(), RobustAllocation(book),
@@ -51,22 +59,22 @@ class RobustAllocation(bt.Algo):
         """Read selection, holdings and value of a `bt.Strategy`; write weights; go on."""
         names = list(target.temp.get("selected", target.universe.columns))
         _refuse_returns(target)
-        places = placed(self.book, names, peer=PEER, absent=self.absent)
+        places = match_names(self.book, names, peer=PEER, absent=self.absent)
         warn_of_hindsight(self.book, target.now)
         _refuse_without_price(target, places)
         held = {name: float(child.weight) for name, child in target.children.items() if child.weight != 0}
-        everywhere = placed(self.book, list(dict.fromkeys([*names, *held])), peer=PEER, absent="sell")
+        everywhere = match_names(self.book, list(dict.fromkeys([*names, *held])), peer=PEER, absent="sell")
         if everywhere.knows_cash:  # what bt has not invested is the account's cash as well
             cash_name = self.book.cash_instrument
             held[cash_name] = held.get(cash_name, 0.0) + 1 - sum(held.values())
         holdings, cash = everywhere.taken([held.get(name, 0.0) for name in everywhere.names])
-        book = holding(forbidding(self.book, places), holdings, cash, float(target.value))
-        weights = weights_bought(targets(book), places)
+        book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, float(target.value))
+        weights = weights_bought(host_targets(book), places)
         target.temp["weights"] = {name: float(w) for name, w in zip(places.names, weights, strict=True) if w > 0}
         return True
 
 
-def _refuse_without_price(target: Any, places: Places) -> None:
+def _refuse_without_price(target: Any, places: NamePositions) -> None:
     prices = target.universe.loc[target.now, list(places.names)]
     found = [
         Breach(f"prices from {PEER}", None, str(name), f"{price:g}", f"must be above 0 on {target.now:%Y-%m-%d}",

@@ -13,10 +13,18 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach
-from allocator.integrations.cvxpy_terms import Traded, rules_written, worst_case_return
-from allocator.integrations.host import Absent, Places, forbidding, holding, placed, targets, weights_bought
+from allocator.integrations.cvxpy_terms import HostTrade, rule_constraints, worst_case_return
+from allocator.integrations.host import (
+    Absent,
+    NamePositions,
+    host_targets,
+    match_names,
+    weights_bought,
+    with_forbidden_names,
+    with_holdings,
+)
 from allocator.integrations.returns_table import warn_of_hindsight
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 
 try:
     from cvxportfolio.constraints.base_constraints import Constraint
@@ -58,30 +66,30 @@ class RobustPolicy(Policy):
         warn_of_hindsight(self.book, kwargs.get("t"))
         places = _placed(self.book, current_weights.index, self.absent)
         holdings, cash = places.taken(current_weights.to_list())
-        book = holding(forbidding(self.book, places), holdings, cash, float(current_portfolio_value))
-        return pd.Series(weights_bought(targets(book), places), index=current_weights.index)
+        book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, float(current_portfolio_value))
+        return pd.Series(weights_bought(host_targets(book), places), index=current_weights.index)
 
 
-class _OfABook:
+class _BookComponent:
     """What a term of the program and a constraint have in common: a book, and the universe it is compiled for."""
 
     def __init__(self, book: Book) -> None:
         refuse_no_book(book)
         self.book = book
-        self._places: Places | None = None
+        self._places: NamePositions | None = None
 
     def initialize_estimator(self, universe: pd.Index, trading_calendar: Any = None, **kwargs: Any) -> None:
         """Match the universe with the book, by label."""
         del trading_calendar, kwargs
         self._places = _placed(self.book, universe, "refuse", may_sell=False)
 
-    def _traded(self, w_plus: Any, z: Any) -> Traded:
+    def _traded(self, w_plus: Any, z: Any) -> HostTrade:
         assert self._places is not None
         order = [self._places.at.index(i) for i in range(self._places.instruments)]
-        return Traded(w_plus[order], w_plus[len(order)], z[order])
+        return HostTrade(w_plus[order], w_plus[len(order)], z[order])
 
 
-class Rules(_OfABook, Constraint):
+class Rules(_BookComponent, Constraint):
     """The book's rules as constraints of cvxportfolio's own programs, and no name or cash below zero.
 
         cvxportfolio.SinglePeriodOptimization(objective, [Rules(book)], include_cash_return=False)
@@ -97,10 +105,10 @@ class Rules(_OfABook, Constraint):
     def compile_to_cvxpy(self, w_plus: Any, z: Any, w_plus_minus_w_bm: Any, **kwargs: Any) -> list[cp.Constraint]:
         """Constraints on the weights after trades."""
         del w_plus_minus_w_bm, kwargs
-        return rules_written(self.book, outlook_of(self.book), self._traded(w_plus, z))
+        return rule_constraints(self.book, build_outlook(self.book), self._traded(w_plus, z))
 
 
-class WorstCaseReturn(_OfABook, Cost):
+class WorstCaseReturn(_BookComponent, Cost):
     """The worst expected return over the book's set of probabilities, over its horizon: a term to maximise.
 
     Cash's own return is in it, so that `include_cash_return=False` belongs to the program. Weigh it against
@@ -110,13 +118,13 @@ class WorstCaseReturn(_OfABook, Cost):
     def compile_to_cvxpy(self, w_plus: Any, z: Any, w_plus_minus_w_bm: Any, **kwargs: Any) -> cp.Expression:
         """A concave expression of the weights after trades."""
         del w_plus_minus_w_bm, kwargs
-        return worst_case_return(self.book, outlook_of(self.book), self._traded(w_plus, z))
+        return worst_case_return(self.book, build_outlook(self.book), self._traded(w_plus, z))
 
 
-def _placed(book: Book, universe: pd.Index, absent: Absent, *, may_sell: bool = True) -> Places:
+def _placed(book: Book, universe: pd.Index, absent: Absent, *, may_sell: bool = True) -> NamePositions:
     """The universe matched with the book, its last name being the book's cash."""
     *names, cash = map(str, universe)
     if cash in book.instruments:
         cure = "cvxportfolio's last name is its cash account; add it"
         raise BadInput([Breach(f"names from {PEER}", None, None, cash, "is an instrument of the book, and last", cure)])
-    return placed(book, [*names, book.cash_instrument], peer=PEER, absent=absent, may_sell=may_sell)
+    return match_names(book, [*names, book.cash_instrument], peer=PEER, absent=absent, may_sell=may_sell)

@@ -15,29 +15,29 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.radius import set_of
+from allocator.ambiguity.radius import ambiguity_set
 from allocator.ambiguity.sets import (
     LEAST_PROBABILITY,
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    Worst,
-    is_belief,
+    is_singleton,
 )
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
-from allocator.mandate.builder import cost_rates_of, mandate_of
+from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.rule_cones import Decision, modelled
+from allocator.optimization.rule_cones import DecisionVariables, cone_of_rule
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Rows
+from allocator.rules import RuleRows
 from allocator.types import Vector
 
 # An ambiguity set by its definition, in cvxpy: for other people's objectives, which take a term and no constraint.
@@ -47,9 +47,9 @@ from allocator.types import Vector
 #
 
 
-def largest_expected(losses: cp.Expression, ambiguity: Ambiguity, probabilities: Vector) -> cp.Expression:
+def worst_case_expression(losses: cp.Expression, ambiguity: Ambiguity, probabilities: Vector) -> cp.Expression:
     """sup over the set of q'losses, for (K,) losses that are affine: one convex expression, no constraint beside."""
-    if is_belief(ambiguity):
+    if is_singleton(ambiguity):
         return probabilities @ losses
     q = cp.Variable(len(probabilities))
     return cp.suppfunc(q, [q >= 0, cp.sum(q) == 1, *_within(ambiguity, q, probabilities)])(losses)
@@ -61,7 +61,7 @@ def _within(ambiguity: object, q: cp.Variable, p: Vector) -> list[cp.Constraint]
 
 
 @_within.register
-def _(ambiguity: Known, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
+def _(ambiguity: Singleton, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
     del ambiguity
     return [q == p]
 
@@ -82,7 +82,7 @@ def _(ambiguity: Contamination, q: cp.Variable, p: Vector) -> list[cp.Constraint
 
 
 @_within.register
-def _(ambiguity: Worst, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
+def _(ambiguity: AnyProbabilities, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
     del ambiguity, q, p
     return []
 
@@ -110,7 +110,7 @@ def _(ambiguity: Wasserstein, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
 
 
 @_within.register
-def _(ambiguity: Hull, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
+def _(ambiguity: ExpertHull, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
     vertices = ambiguity.vertices(p)
     share = cp.Variable(len(vertices), nonneg=True)
     return [cp.sum(share) == 1, q == vertices.T @ share]
@@ -123,7 +123,7 @@ def _(ambiguity: Polytope, q: cp.Variable, p: Vector) -> list[cp.Constraint]:
 
 
 @dataclass(frozen=True, eq=False)
-class Traded:
+class HostTrade:
     """Expressions of another program: (N,) `holdings` and `cash` after the trades, (N,) `moved` by them."""
 
     holdings: Any
@@ -131,7 +131,7 @@ class Traded:
     moved: Any
 
 
-def rules_written(book: Book, outlook: Outlook, traded: Traded) -> list[cp.Constraint]:
+def rule_constraints(book: Book, outlook: Outlook, traded: HostTrade) -> list[cp.Constraint]:
     """Every rule of a book's mandate, that nothing is held short, and that cash pays the book's own costs.
 
     Raises:
@@ -140,7 +140,7 @@ def rules_written(book: Book, outlook: Outlook, traded: Traded) -> list[cp.Const
     """
     if found := list(_unwritable(book)):
         raise BadMandate(found)
-    mandate = mandate_of(book, outlook)
+    mandate = build_mandate(book, outlook)
     costs = _costs(mandate, traded)
     constraints = [traded.holdings >= 0, traded.cash - costs >= 0]
     rows = mandate.rows.on(outlook)
@@ -155,9 +155,9 @@ def rules_written(book: Book, outlook: Outlook, traded: Traded) -> list[cp.Const
         gains <= outlook.returns @ traded.holdings + _cash_gains(outlook, traded.cash, costs),
         charged >= costs,
     ]
-    decision = Decision(traded.holdings, cp.Constant(1.0), factors, gains, charged)
+    decision = DecisionVariables(traded.holdings, cp.Constant(1.0), factors, gains, charged)
     for rule in mandate.convex_rules:
-        written = modelled(rule, decision, outlook)
+        written = cone_of_rule(rule, decision, outlook)
         written.write(rule, outlook, 1.0)
         constraints += written.constraints
     return constraints
@@ -171,13 +171,13 @@ def _unwritable(book: Book) -> Iterator[Breach]:
         if value:
             rule = "hangs on the account's value, which a constraint on weights is not told"
             yield Breach("book.toml", None, place, f"{value:g}", rule, "leave it out, or use our own program")
-    if wanted.max_cash == 0 and cost_rates_of(book).any():
+    if wanted.max_cash == 0 and cost_rates(book).any():
         rule = "leaves no cash to pay the costs of trading from"
         cure = "raise it above what trading costs, such as 0.01, or state no costs"
         yield Breach("book.toml", None, "mandate.max_cash", "0", rule, cure)
 
 
-def worst_case_return(book: Book, outlook: Outlook, traded: Traded) -> cp.Expression:
+def worst_case_return(book: Book, outlook: Outlook, traded: HostTrade) -> cp.Expression:
     """The worst expected gain over the book's set of probabilities, before costs: concave in the weights.
 
     Raises:
@@ -189,10 +189,10 @@ def worst_case_return(book: Book, outlook: Outlook, traded: Traded) -> cp.Expres
         rule, cure = "is not in a worst case over probabilities", "leave it out, or use our own program"
         raise BadMandate(Breach("book.toml", None, place, None, rule, cure) for place in others)
     gains = outlook.returns @ traded.holdings + outlook.cash_returns * traded.cash
-    return -largest_expected(-gains, set_of(book, outlook), outlook.probabilities)
+    return -worst_case_expression(-gains, ambiguity_set(book, outlook), outlook.probabilities)
 
 
-def _costs(mandate: Mandate, traded: Traded) -> Any:
+def _costs(mandate: Mandate, traded: HostTrade) -> Any:
     """What trading will take out of cash by the book's own rates: convex in what is moved."""
     moved = cp.abs(traded.moved)
     costs = mandate.cost_rates @ moved
@@ -205,7 +205,7 @@ def _cash_gains(outlook: Outlook, cash: Any, costs: Any) -> Any:
     return earned * (cash - costs) + lost * cash
 
 
-def _linear(rows: Rows, traded: Traded, costs: Any) -> cp.Constraint:
+def _linear(rows: RuleRows, traded: HostTrade, costs: Any) -> cp.Constraint:
     """The linear rules; costs stand where they are convex, and are left out where that only tightens.
 
     Raises:

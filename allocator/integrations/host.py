@@ -16,16 +16,16 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
-from allocator.lots.whole_lots import given_way
-from allocator.mandate.builder import cost_rates_of, mandate_of
-from allocator.mandate.precheck import refuse_hopeless
-from allocator.optimization.single_period import Start
+from allocator.lots.whole_lots import relaxed_rules
+from allocator.mandate.builder import build_mandate, cost_rates
+from allocator.mandate.precheck import check_obviously_infeasible
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
-from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.plan.targets import Targets, targets_of
-from allocator.rules import limit_in_words
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.plan.targets import Targets, solve_targets
+from allocator.rules import format_limit
 from allocator.rules.builder import locked_names
-from allocator.settings.reading import dotted, idle_keys, settings_from
+from allocator.settings.reading import dotted_key, settings_from, unused_keys
 from allocator.types import Matrix, Vector
 
 NOISE = 1e-8
@@ -39,7 +39,7 @@ class TranslationWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class NamePositions:
     """Where a peer's names stand in a book.
 
     `at` (n,) are places among the book's instruments, with cash after the last of them; `absent` are the instruments
@@ -108,9 +108,9 @@ class Places:
         return Breach(f"weights from {self.peer}", None, name, value, rule, cure)
 
 
-def placed(
+def match_names(
     book: Book, names: Sequence[object], *, peer: str, absent: Absent = "refuse", may_sell: bool = True
-) -> Places:
+) -> NamePositions:
     """Match a peer's names with a book's instruments and cash, by label and never by position.
 
     `may_sell` says whether who asks has the choice of `absent`, for the cure.
@@ -142,10 +142,10 @@ def placed(
     if found:
         raise BadInput(found)
     at = tuple(place[name] for name in given)
-    return Places(peer, tuple(given), book.cash_instrument, at, missing, len(book.instruments))
+    return NamePositions(peer, tuple(given), book.cash_instrument, at, missing, len(book.instruments))
 
 
-def by_name(weights: Mapping[str, float], names: Sequence[str], *, peer: str) -> Vector:
+def weights_by_name(weights: Mapping[str, float], names: Sequence[str], *, peer: str) -> Vector:
     """(n,) weights in the order of `names`, 0 for a name that is not mentioned.
 
     Raises:
@@ -184,7 +184,7 @@ def refuse_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:
         raise BadInput(found)
 
 
-def moments(outlook: Outlook, places: Places) -> tuple[Vector, Matrix]:
+def moments(outlook: Outlook, places: NamePositions) -> tuple[Vector, Matrix]:
     """(n,) means and (n, n) covariance in a peer's order over the horizon, cash among them: within and between.
 
     Between scenarios it is the spread of their means under the belief; cash has no risk within one.
@@ -207,7 +207,7 @@ WEIGHED = {"min_gain_bps", "min_share", "cost_factor"}
 """Keys of `[trading]` that say when whole lots are not worth it; a peer decides itself when it trades."""
 
 
-def targets(book: Book, outlook: Outlook | None = None) -> Targets:
+def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
     """The verified targets of a book, under its own outlook unless one is given; warns of rules that gave way.
 
     Raises:
@@ -223,27 +223,27 @@ def targets(book: Book, outlook: Outlook | None = None) -> Targets:
     if idle := sorted(WEIGHED & settings.trading.model_fields_set):
         told = f"trading.{', trading.'.join(idle)}: a peer gets the targets, which are not weighed against holding"
         warnings.warn(told, TranslationWarning, stacklevel=3)
-    outlook = outlook or outlook_of(book)
-    stated = mandate_of(book, outlook)
-    refuse_hopeless(book, outlook)
-    start = Start(book.weights, book.cash / book.value)
-    found = targets_of(
+    outlook = outlook or build_outlook(book)
+    stated = build_mandate(book, outlook)
+    check_obviously_infeasible(book, outlook)
+    start = Position(book.weights, book.cash / book.value)
+    found = solve_targets(
         book, start, outlook, stated, Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
     )
-    for one in given_way(found.given, found.mandate.readings(found.target, outlook)):
-        told = f"{limit_in_words(one.stated, one.unit)} became {limit_in_words(one.kept, one.unit)}"
+    for one in relaxed_rules(found.given, found.mandate.readings(found.target, outlook)):
+        told = f"{format_limit(one.stated, one.unit)} became {format_limit(one.kept, one.unit)}"
         warnings.warn(f"{one.label} gave way: {told} (tier {one.tier})", TranslationWarning, stacklevel=3)
     return found
 
 
-def weights_after(found: Targets, places: Places) -> Vector:
+def weights_after(found: Targets, places: NamePositions) -> Vector:
     """(n,) target weights in the peer's order, fractions of the account after costs; warns of cash without a place."""
     trade = found.target
     _warn_of_cash(places, trade.cash / trade.value)
     return places.given(trade.weights, trade.cash / trade.value)
 
 
-def weights_bought(found: Targets, places: Places) -> Vector:
+def weights_bought(found: Targets, places: NamePositions) -> Vector:
     """(n,) the same as fractions of the account before costs, for peers that take costs from cash themselves."""
     trade = found.target
     holdings = trade.values / trade.value_before
@@ -251,7 +251,7 @@ def weights_bought(found: Targets, places: Places) -> Vector:
     return places.given(holdings, 1 - float(holdings.sum()))
 
 
-def _warn_of_cash(places: Places, cash: float) -> None:
+def _warn_of_cash(places: NamePositions, cash: float) -> None:
     if cash > NOISE and not places.knows_cash:
         warnings.warn(
             # no figure in it: Python shows a text once, and a backtest says it at every step
@@ -263,14 +263,14 @@ def _warn_of_cash(places: Places, cash: float) -> None:
         )
 
 
-def looks_at_holdings(book: Book) -> bool:
+def depends_on_holdings(book: Book) -> bool:
     """Whether the targets of a book may depend on what is held before: by costs, limits on trades, names that stay,
     rules of other packages, or ties that the nearest portfolio wins where risk has no price.
     """
     mandate, costs = book.settings.mandate, book.settings.costs
     tied = mandate.risk_aversion == 0 and mandate.objective != "minimum_variance"
     limited = mandate.max_turnover is not None or mandate.max_participation is not None
-    costly = bool(cost_rates_of(book).any()) or costs.impact > 0 or book.settings.trading.indifference_bps > 0
+    costly = bool(cost_rates(book).any()) or costs.impact > 0 or book.settings.trading.indifference_bps > 0
     return limited or costly or tied or bool(mandate.locked or locked_names(book) or book.settings.plugins.rules)
 
 
@@ -278,7 +278,7 @@ def looks_at_holdings(book: Book) -> bool:
 #
 
 
-def restated(book: Book, changes: Mapping[tuple[str, str], object]) -> Book:
+def with_settings(book: Book, changes: Mapping[tuple[str, str], object]) -> Book:
     """The same book with other values of (section, key) of book.toml, none of which may be a new name.
 
     Raises:
@@ -291,8 +291,10 @@ def restated(book: Book, changes: Mapping[tuple[str, str], object]) -> Book:
         document.setdefault(section, {})[key] = value
     settings = settings_from(document)
     found = [
-        Breach("book.toml", None, dotted(*place), f"{changes[place]}", f"has no effect with {reason}", "leave it out")
-        for place, _, reason in idle_keys(document)
+        Breach(
+            "book.toml", None, dotted_key(*place), f"{changes[place]}", f"has no effect with {reason}", "leave it out"
+        )
+        for place, _, reason in unused_keys(document)
         if place in changes
     ]
     if found:
@@ -300,14 +302,14 @@ def restated(book: Book, changes: Mapping[tuple[str, str], object]) -> Book:
     return replace(book, settings=settings)
 
 
-def forbidding(book: Book, places: Places) -> Book:
+def with_forbidden_names(book: Book, places: NamePositions) -> Book:
     """The same book, of whose names that a peer does not know nothing may be left."""
     if not places.absent:
         return book
-    return restated(book, {("mandate", "forbidden"): [*book.settings.mandate.forbidden, *places.absent]})
+    return with_settings(book, {("mandate", "forbidden"): [*book.settings.mandate.forbidden, *places.absent]})
 
 
-def holding(book: Book, holdings: Vector, cash: float, value: float | None = None) -> Book:
+def with_holdings(book: Book, holdings: Vector, cash: float, value: float | None = None) -> Book:
     """The same book where (N,) `holdings` and `cash` are held, in fractions of the account's `value` in money.
 
     Raises:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
-from allocator.integrations.host import Absent, forbidding, moments, placed, targets, weights_after
-from allocator.outlook.outlook import outlook_of
+from allocator.integrations.host import Absent, host_targets, match_names, moments, weights_after, with_forbidden_names
+from allocator.outlook.outlook import build_outlook
 
 try:
     from pypfopt import base_optimizer
@@ -32,7 +32,7 @@ class Conflict(OptimizationError):
         Exception.__init__(self, text)
 
 
-class RobustAllocation(base_optimizer.BaseOptimizer):
+class RobustOptimizer(base_optimizer.BaseOptimizer):
     """Our robust program: the book's outlook and mandate, the weights in PyPortfolioOpt's form.
 
         weights = RobustAllocation(allocator.load("data/listed")).optimize()
@@ -54,10 +54,10 @@ class RobustAllocation(base_optimizer.BaseOptimizer):
     def __init__(self, book: Book, tickers: Sequence[str] | None = None, *, absent: Absent = "refuse") -> None:
         refuse_no_book(book)
         names = [*book.instruments, book.cash_instrument] if tickers is None else list(tickers)
-        self._places = placed(book, names, peer=PEER, absent=absent)
-        self._book = forbidding(book, self._places)
+        self._places = match_names(book, names, peer=PEER, absent=absent)
+        self._book = with_forbidden_names(book, self._places)
         super().__init__(len(names), list(self._places.names))
-        self._outlook = outlook_of(self._book)
+        self._outlook = build_outlook(self._book)
         mean, covariance = moments(self._outlook, self._places)
         years = self._outlook.years
         self.expected_returns = pd.Series(mean / years, index=self.tickers)
@@ -73,7 +73,7 @@ class RobustAllocation(base_optimizer.BaseOptimizer):
             BadMandate: an objective that is decided in stages.
         """
         try:
-            self.weights = weights_after(targets(self._book, self._outlook), self._places)
+            self.weights = weights_after(host_targets(self._book, self._outlook), self._places)
         except (Infeasible, NotSolved, OutOfTime) as error:
             raise Conflict(str(error)) from error
         weights: dict[str, float] = self._make_output_weights()

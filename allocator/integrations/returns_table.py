@@ -21,9 +21,9 @@ import pandas as pd
 
 from allocator.book.book import Book, from_frames
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.integrations.host import WEIGHED, Places, TranslationWarning, looks_at_holdings, refuse_prices
-from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.outlook.risk_model import estimated, spacing
+from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.risk_model import estimate_risk, spacing_breach
 from allocator.settings.settings import RiskSection
 from allocator.settings.uncertainty import NEEDED
 from allocator.types import Matrix
@@ -35,7 +35,7 @@ ESTIMATE = RiskSection(source="prices", window_rows=20, periods_per_year=1.0)
 """Whose method is auto; the window is all rows that are given."""
 
 
-def book_of(names: Sequence[str], settings: Mapping[str, Any] | None, *, peer: str) -> Book:
+def book_from_returns(names: Sequence[str], settings: Mapping[str, Any] | None, *, peer: str) -> Book:
     """A book of `names` that holds nothing but cash, with the sections of book.toml that are given.
 
     Raises:
@@ -66,7 +66,7 @@ def book_of(names: Sequence[str], settings: Mapping[str, Any] | None, *, peer: s
     return _made(tuple(names), json.dumps(stated, default=_plain(table)), peer)
 
 
-def rows_look_at_holdings(settings: Mapping[str, Any] | None, risk_aversion: float | None, *, peer: str) -> bool:
+def settings_depend_on_holdings(settings: Mapping[str, Any] | None, risk_aversion: float | None, *, peer: str) -> bool:
     """The same of settings, whose names are not known before there are rows.
 
     Raises:
@@ -81,10 +81,10 @@ def rows_look_at_holdings(settings: Mapping[str, Any] | None, risk_aversion: flo
     if risk_aversion is not None:
         decides["risk_aversion"] = risk_aversion
     sections: dict[str, Any] = {key: given[key] for key in ("costs", "trading") if key in given}
-    return looks_at_holdings(book_of(["any"], {**sections, "mandate": decides}, peer=peer))
+    return depends_on_holdings(book_from_returns(["any"], {**sections, "mandate": decides}, peer=peer))
 
 
-def with_sold(outlook: Outlook, names: int) -> Outlook:
+def with_names_to_sell(outlook: Outlook, names: int) -> Outlook:
     """The same outlook with names behind its own that have no rows, because nothing of them will be held."""
     more = names - outlook.returns.shape[1]
     risk = outlook.risk
@@ -139,7 +139,7 @@ def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     }
 
 
-def outlook_of_rows(returns: Matrix) -> Outlook:
+def outlook_from_returns(returns: Matrix) -> Outlook:
     """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one."""
     rows, _ = returns.shape
     return Outlook(
@@ -147,7 +147,7 @@ def outlook_of_rows(returns: Matrix) -> Outlook:
         probabilities=np.full(rows, 1 / rows),
         returns=np.ascontiguousarray(returns),
         cash_returns=np.zeros(rows),
-        risk=estimated(returns, ESTIMATE, f"{rows} rows"),
+        risk=estimate_risk(returns, ESTIMATE, f"{rows} rows"),
         years=1.0,
     )
 
@@ -156,14 +156,14 @@ def outlook_of_rows(returns: Matrix) -> Outlook:
 #
 
 
-def with_history(book: Book, places: Places, returns: Matrix, days: Any, *, peer: str) -> Outlook:
+def with_return_history(book: Book, places: NamePositions, returns: Matrix, days: Any, *, peer: str) -> Outlook:
     """The book's outlook; where its risk is that of prices, estimated from the last rows of (T, n) returns instead.
 
     `days` (T,) are the index of the rows, read where it holds dates.
     """
     risk = book.settings.risk
     if risk.source != "prices":
-        return outlook_of(book)
+        return build_outlook(book)
     rows, needed = len(returns), int(risk.window_rows or 0)
     table = f"returns from {peer}"
     found = [
@@ -176,12 +176,14 @@ def with_history(book: Book, places: Places, returns: Matrix, days: Any, *, peer
     if isinstance(days, pd.PeriodIndex):
         days = days.to_timestamp()
     if isinstance(days, pd.DatetimeIndex):
-        found += spacing(days, float(risk.periods_per_year or 0.0), table)
+        found += spacing_breach(days, float(risk.periods_per_year or 0.0), table)
     if found:
         raise BadInput(found)
     order = [places.at.index(i) for i in range(places.instruments)]
-    per_row = estimated(returns[-needed:][:, order], risk, f"{needed} returns from {peer}")
-    return replace(outlook_of(book), risk=per_row.over(float(risk.periods_per_year or 0.0)).over(book.settings.years))
+    per_row = estimate_risk(returns[-needed:][:, order], risk, f"{needed} returns from {peer}")
+    return replace(
+        build_outlook(book), risk=per_row.over(float(risk.periods_per_year or 0.0)).over(book.settings.years)
+    )
 
 
 def last_day(X: Any) -> pd.Timestamp | None:

@@ -16,29 +16,29 @@ from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved
 from allocator.integrations.host import (
     Absent,
     TranslationWarning,
-    by_name,
-    forbidding,
-    holding,
-    looks_at_holdings,
+    depends_on_holdings,
+    host_targets,
+    match_names,
     moments,
-    placed,
     refuse_prices,
-    restated,
-    targets,
     weights_after,
+    weights_by_name,
+    with_forbidden_names,
+    with_holdings,
+    with_settings,
 )
 from allocator.integrations.returns_table import (
-    book_of,
+    book_from_returns,
     last_day,
-    outlook_of_rows,
-    rows_look_at_holdings,
+    outlook_from_returns,
+    settings_depend_on_holdings,
     warn_of_hindsight,
     warn_of_prices,
-    with_history,
-    with_sold,
+    with_names_to_sell,
+    with_return_history,
 )
-from allocator.mandate.builder import cost_rates_of
-from allocator.outlook.outlook import outlook_of
+from allocator.mandate.builder import cost_rates
+from allocator.outlook.outlook import build_outlook
 from allocator.types import Matrix, Vector
 
 try:
@@ -79,9 +79,9 @@ class ScenarioPrior(BasePrior):
         del y, fit_params
         validate_data(self, X, ensure_all_finite=False)  # a late listing leaves blanks that nobody reads here
         book = _needed(self.book)
-        places = placed(book, _names(self), peer=PEER, absent="sell")
+        places = match_names(book, _names(self), peer=PEER, absent="sell")
         warn_of_hindsight(book, last_day(X))
-        outlook = outlook_of(book)
+        outlook = build_outlook(book)
         possible = outlook.probabilities > 0
         returns = np.column_stack([outlook.returns, outlook.cash_returns])[possible][:, list(places.at)]
         probabilities = outlook.probabilities[possible] / outlook.probabilities[possible].sum()
@@ -169,8 +169,8 @@ class RobustAllocation(BaseOptimization):
         if super().needs_previous_weights:
             return True
         if self.book is None:
-            return rows_look_at_holdings(self.settings, self.risk_aversion, peer=PEER)
-        return looks_at_holdings(self._book(()))
+            return settings_depend_on_holdings(self.settings, self.risk_aversion, peer=PEER)
+        return depends_on_holdings(self._book(()))
 
     def fit(self, X: Any, y: Any = None) -> RobustAllocation:
         """Solve for the names of X (T, n) simple returns; y is not looked at."""
@@ -195,25 +195,25 @@ class RobustAllocation(BaseOptimization):
                 cure = "leave one of them out; settings are for rows without a book"
                 raise BadInput([Breach(PEER, None, "settings", None, "the book has settings of its own", cure)])
             refuse_no_book(self.book)
-            return restated(self.book, stated)
-        return restated(book_of(names, self.settings, peer=PEER), stated)
+            return with_settings(self.book, stated)
+        return with_settings(book_from_returns(names, self.settings, peer=PEER), stated)
 
     def _weights(self, returns: Matrix, X: Any) -> Vector:
         names = _names(self) if self.book is not None else _any_names(self, returns.shape[1])
         sold = () if self.book is not None else self._dropped(names)
         book = self._book([*names, *sold])
-        places = placed(book, names, peer=PEER, absent="sell" if sold else self.absent)
+        places = match_names(book, names, peer=PEER, absent="sell" if sold else self.absent)
         if self.book is not None:
             refuse_prices(returns, names, peer=PEER)
-            outlook = with_history(book, places, returns, getattr(X, "index", None), peer=PEER)
+            outlook = with_return_history(book, places, returns, getattr(X, "index", None), peer=PEER)
             warn_of_hindsight(book, last_day(X))
         else:
             warn_of_prices(returns, names, peer=PEER)
-            outlook = with_sold(outlook_of_rows(returns), len(book.instruments))
+            outlook = with_names_to_sell(outlook_from_returns(returns), len(book.instruments))
         self._warn_of_costs(book)
         if self.previous_weights is not None:
             book = self._holding(book, names)
-        return weights_after(targets(forbidding(book, places), outlook), places)
+        return weights_after(host_targets(with_forbidden_names(book, places), outlook), places)
 
     def _dropped(self, names: Sequence[str]) -> list[str]:
         """Names that are held and that a selection has dropped since; they are sold where that is asked."""
@@ -223,7 +223,7 @@ class RobustAllocation(BaseOptimization):
 
     def _warn_of_costs(self, book: Book) -> None:
         """skfolio's figures know no costs but those that a portfolio is told of."""
-        if cost_rates_of(book).any() and "transaction_costs" not in (self.portfolio_params or {}):
+        if cost_rates(book).any() and "transaction_costs" not in (self.portfolio_params or {}):
             told = f"the weights are best after costs, and {PEER}'s figures of them are before costs"
             cure = "say portfolio_params={'transaction_costs': …}, per row of X, for figures after them"
             warnings.warn(f"{told}: {cure}", TranslationWarning, stacklevel=4)
@@ -234,10 +234,10 @@ class RobustAllocation(BaseOptimization):
         if isinstance(held, Mapping) and self.absent == "sell":
             names = list(dict.fromkeys([*names, *map(str, held)]))
         if isinstance(held, Mapping):
-            held = by_name(held, names, peer=PEER)
+            held = weights_by_name(held, names, peer=PEER)
         elif np.ndim(held) == 0:
             held = np.full(len(names), float(held))
-        return holding(book, *placed(book, names, peer=PEER, absent="sell").taken(held))
+        return with_holdings(book, *match_names(book, names, peer=PEER, absent="sell").taken(held))
 
 
 def _needed(book: Book | None) -> Book:

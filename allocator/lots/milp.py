@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from allocator.book.book import Book
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.highs import Block
-from allocator.optimization.single_period import Start
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Rows, Trade
+from allocator.rules import RuleRows, Trade
 from allocator.types import Vector
 
 # What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.
@@ -31,14 +31,14 @@ _FINEST_OF_COARSEST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
+class OrderGrid:
     """The trades that may be ordered, (N,) in steps: none, `smallest` or more either way, or everything held.
 
     A step is `lots_a_step` lots, nearly always one. `targets` are wanted, not whole. `held` need not be whole either:
     selling all of it is an order like any other, however small. Values are fractions of the account.
     """
 
-    start: Start
+    start: Position
     cost_rates: Vector
     values: Vector
     lots_a_step: Vector
@@ -53,12 +53,12 @@ class Lattice:
     @cached_property
     def most_sold(self) -> Vector:
         """(N,) whole steps that are held."""
-        return whole_below(self.held)
+        return whole_steps_below(self.held)
 
     @cached_property
     def nearest(self) -> tuple[Vector, Vector]:
         """(N,) the nearest trades that may be ordered at or below the target, and at or above it."""
-        below, above, smallest = whole_below(self.targets), -whole_below(-self.targets), self.smallest
+        below, above, smallest = whole_steps_below(self.targets), -whole_steps_below(-self.targets), self.smallest
         sold = np.maximum(-below, smallest)
         sold = np.where(sold <= self.most_sold, sold, self.held)
         low = np.where(below >= smallest, below, np.where(below >= 0, 0.0, -sold))
@@ -103,13 +103,13 @@ class Lattice:
         return result
 
 
-def whole_below(steps: Vector) -> Vector:
+def whole_steps_below(steps: Vector) -> Vector:
     """The whole number at or below, not fooled by the last bits of a float."""
     result: Vector = np.floor(steps + _NOISE + 4e-16 * np.abs(steps))
     return result
 
 
-def lattice_of(book: Book, mandate: Mandate, start: Start, target: Trade) -> Lattice:
+def order_grid(book: Book, mandate: Mandate, start: Position, target: Trade) -> OrderGrid:
     """The trades that a book allows, around a wanted one."""
     each = np.where(book.lot_values < _FINEST * book.value, _round_number(_FINEST * book.value / book.lot_values), 1.0)
     lattice = _in_steps(book, mandate, start, target, each)
@@ -127,12 +127,12 @@ def _round_number(least: Vector) -> Vector:
     return result
 
 
-def _in_steps(book: Book, mandate: Mandate, start: Start, target: Trade, lots_a_step: Vector) -> Lattice:
+def _in_steps(book: Book, mandate: Mandate, start: Position, target: Trade, lots_a_step: Vector) -> OrderGrid:
     values = book.lot_values / book.value * lots_a_step
     held = book.quantities / (book.lot_sizes * lots_a_step)
-    most_bought = whole_below(1 / values)
+    most_bought = whole_steps_below(1 / values)
     minimum = book.settings.lots.min_trade / book.value
-    return Lattice(
+    return OrderGrid(
         start=start,
         cost_rates=mandate.cost_rates,
         values=values,
@@ -157,7 +157,7 @@ _ABOVE = 1e-12
 """Of what costs come to at most: the last bits of sums."""
 
 
-def costs_between(view: Window, money: sp.csr_array, linear: sp.csr_array) -> tuple[Block, tuple[float, float]]:
+def cost_rows(view: GridNeighbourhood, money: sp.csr_array, linear: sp.csr_array) -> tuple[Block, tuple[float, float]]:
     """What cash and costs are, over a window's columns and these two, and the least and the most that costs can be.
 
     `money` (1, 6N) is what sales less purchases bring, `linear` what they cost by rates. All is in units, beyond what
@@ -179,7 +179,7 @@ def costs_between(view: Window, money: sp.csr_array, linear: sp.csr_array) -> tu
     return Block(sp.csr_array(sp.vstack(rows)), np.array(low), np.array(high)), (0.0, most)
 
 
-def _tangent(view: Window, steps: Vector) -> tuple[Vector, float]:
+def _tangent(view: GridNeighbourhood, steps: Vector) -> tuple[Vector, float]:
     """(6N,) slopes, and a height at nothing, of the line that meets the costs of impact where `steps` are traded."""
     lattice, made = view.lattice, (view.bought + view.sold) > 0
     parts, constant = [], 0.0
@@ -194,7 +194,7 @@ def _tangent(view: Window, steps: Vector) -> tuple[Vector, float]:
     return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
 
 
-def _chord(view: Window) -> tuple[Vector, float]:
+def _chord(view: GridNeighbourhood) -> tuple[Vector, float]:
     """(6N,) slopes, and a height at nothing, of the line above the costs of impact of every trade in the window."""
     made = (view.bought + view.sold) > 0
     parts, constant = [], 0.0
@@ -209,7 +209,7 @@ def _chord(view: Window) -> tuple[Vector, float]:
     return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
 
 
-def _sides(view: Window, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_], Vector]]:
+def _sides(view: GridNeighbourhood, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_], Vector]]:
     """For purchases, then sales, (N,): the first steps traded, whether the whole window makes them, and `steps`."""
     return [
         (np.where(view.bought > 0, view.bought, view.first_bought), view.bought > 0, np.maximum(steps, 0.0)),
@@ -217,14 +217,14 @@ def _sides(view: Window, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_],
     ]
 
 
-def _at_sold(view: Window, steps: Vector) -> Vector:
+def _at_sold(view: GridNeighbourhood, steps: Vector) -> Vector:
     """(N,) the height of the tangent where what the whole window sells is sold."""
     beyond = np.clip(np.maximum(-steps, 0.0) - view.sold, 0.0, None)
     slope = 1.5 * _curve(view, np.ones(len(beyond))) * np.sqrt(view.sold + beyond)
     return _curve(view, view.sold + beyond) - slope * beyond
 
 
-def _curve(view: Window, steps: Vector) -> Vector:
+def _curve(view: GridNeighbourhood, steps: Vector) -> Vector:
     """(N,) what impact costs, in parts of the account, where so many steps are traded."""
     impact = view.lattice.impact
     return np.zeros(len(steps)) if impact is None else np.asarray(impact * (steps * view.lattice.values) ** 1.5)
@@ -235,14 +235,14 @@ _FLOAT_NOISE = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class GridNeighbourhood:
     """A part of the lattice, as columns: bought, sold, is bought, is sold, is sold out, distance; six blocks of N.
 
     Names that are bought (or sold) throughout the window start from `bought` (`sold`) steps; the others from nothing,
     and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is one.
     """
 
-    lattice: Lattice
+    lattice: OrderGrid
     bought: Vector
     sold: Vector
     first_bought: Vector
@@ -297,7 +297,7 @@ class Window:
         return result
 
 
-def window(lattice: Lattice, reach: float) -> Window:
+def neighbourhood(lattice: OrderGrid, reach: float) -> GridNeighbourhood:
     """The trades within `reach`, a fraction of the account, of the nearest ones; no trade, too, where it is next."""
     low, high = lattice.nearest
     room = np.ceil(np.minimum(reach / lattice.values, 2 * (lattice.most_bought + lattice.held) + 2))
@@ -317,7 +317,7 @@ def window(lattice: Lattice, reach: float) -> Window:
         sold_out,
         np.full(len(low), np.inf),
     ]
-    return Window(
+    return GridNeighbourhood(
         lattice,
         bought=np.where(is_bought, first_bought, 0.0),
         sold=np.where(is_sold, first_sold, 0.0),
@@ -329,7 +329,7 @@ def window(lattice: Lattice, reach: float) -> Window:
 
 
 @dataclass(frozen=True, eq=False)
-class RulesInWindow:
+class NeighbourhoodRules:
     """The rules that a window can break, over its columns, cash and costs, counted in units.
 
     `equations` say what cash and costs are; with impact, between what costs lie. The rows of `rules` are those `kept`
@@ -342,7 +342,7 @@ class RulesInWindow:
     shrink: Vector
 
 
-def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
+def neighbourhood_rules(view: GridNeighbourhood, outlook: Outlook, rows: RuleRows) -> NeighbourhoodRules:
     """The rules' rows over a window's columns: what is traded throughout it goes into the limits."""
     lattice = view.lattice
     written_out = rows.on(outlook)
@@ -360,7 +360,7 @@ def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
         equations = Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), 0.0, 0.0)
         in_costs, in_cash_alone = _reach(costs, view.upper), _reach(cash, view.upper)
     else:
-        equations, in_costs = costs_between(view, brought, costs)
+        equations, in_costs = cost_rows(view, brought, costs)
         least, highest = _reach(brought, view.upper)
         in_cash_alone = (least - in_costs[1], highest - in_costs[0])
     of_cash, of_costs = np.append(in_cash, -1.0), np.append(rows.wealth, 0.0)
@@ -370,7 +370,7 @@ def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
     # a row with a long way to go is shrunk, so that a solver's 1e-9 stays far above the last bits of its limit
     shrink = 1 / np.maximum(np.abs(limits[kept]) / 1e6, 1.0)
     both = sp.csr_array(np.stack([of_cash, of_costs], axis=1)[kept])
-    return RulesInWindow(
+    return NeighbourhoodRules(
         equations,
         Block(sp.csr_array(sp.diags_array(shrink) @ sp.hstack([own[kept], both])), -np.inf, limits[kept] * shrink),
         kept,
@@ -378,7 +378,7 @@ def rules_on(view: Window, outlook: Outlook, rows: Rows) -> RulesInWindow:
     )
 
 
-def _limits(view: Window, rows: Rows, in_holdings: sp.csr_array, in_cash: Vector) -> Vector:
+def _limits(view: GridNeighbourhood, rows: RuleRows, in_holdings: sp.csr_array, in_cash: Vector) -> Vector:
     """(R + 1,) what the rules leave after the trades that every point of the window makes, and the cash then."""
     lattice = view.lattice
     bought, sold = lattice.values * view.bought, lattice.values * view.sold

@@ -14,13 +14,22 @@ import scipy.sparse as sp
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.lots.milp import Lattice, Window, lattice_of, rules_on, window
+from allocator.lots.milp import GridNeighbourhood, OrderGrid, neighbourhood, neighbourhood_rules, order_grid
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.conflicts import GivenUp
-from allocator.optimization.highs import Block, Found, IntegerProgram, TimeLimit, Work
-from allocator.optimization.single_period import Start
+from allocator.optimization.conflicts import RelaxedLimits
+from allocator.optimization.highs import Block, IntegerProgram, IntegerSolution, TimeLimit, Work
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import PERCENT, ConvexRule, Reading, Rows, Trade, slack, stacked, widened
+from allocator.rules import (
+    PERCENT,
+    ConvexRule,
+    RuleMeasurement,
+    RuleRows,
+    Trade,
+    format_loosened,
+    row_slack,
+    stack_rows,
+)
 from allocator.types import Vector
 
 # The search for the nearest whole lots under linear rows: a window around the target, widened while it matters.
@@ -36,13 +45,13 @@ _DEAREST = 1e5
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class LotSearch:
     """What stays the same while rules are tightened, and the `work` that they have in common."""
 
     book: Book
     outlook: Outlook
     mandate: Mandate
-    lattice: Lattice
+    lattice: OrderGrid
     work: Work
 
     def lots(self, steps: Vector) -> Vector:
@@ -56,18 +65,18 @@ class Search:
 
     def trade(self, steps: Vector) -> Trade:
         """The trade in money that signed steps make."""
-        return traded(self.book, self.mandate, self.lots(steps))
+        return trade_of_lots(self.book, self.mandate, self.lots(steps))
 
 
-class Stuck(Exception):
+class NoLotsFound(Exception):
     """There is no portfolio in `view`, or none was found; `proved` says which."""
 
-    def __init__(self, view: Window, *, proved: bool) -> None:
+    def __init__(self, view: GridNeighbourhood, *, proved: bool) -> None:
         self.view, self.proved = view, proved
         super().__init__()
 
 
-def traded(book: Book, mandate: Mandate, lots: Vector) -> Trade:
+def trade_of_lots(book: Book, mandate: Mandate, lots: Vector) -> Trade:
     """The trade in money that signed `lots` (N,) make: whole lots, or everything that is held."""
     moved = lots * book.lot_values
     bought, sold = np.maximum(moved, 0.0), np.maximum(-moved, 0.0)
@@ -80,26 +89,26 @@ def traded(book: Book, mandate: Mandate, lots: Vector) -> Trade:
     return Trade(quantities * book.prices, cash, bought, sold, costs, book.value)
 
 
-def nearest(search: Search, rows: Rows) -> Vector:
+def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
     """Signed steps (N,) of the nearest portfolio that keeps the rows.
 
     What is found in a window is the nearest of all when what it could be nearer is within the window's reach; else the
     window is widened.
 
     Raises:
-        Stuck: there is none, or none was found.
+        NoLotsFound: there is none, or none was found.
         NotSolved: the work was spent before the best that was found was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
     lattice, reach = search.lattice, search.lattice.reach
     while True:
-        view = window(lattice, reach)
+        view = neighbourhood(lattice, reach)
         found = _solve(search, view, rows)
         if found.impossible and not view.whole_lattice:
             reach = reach * 64 if reach < 1 else np.inf
             continue
         if found.x is None:
-            raise Stuck(view, proved=found.impossible)
+            raise NoLotsFound(view, proved=found.impossible)
         if not found.proved:
             raise NotSolved(
                 f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); {_EASIER}"
@@ -111,14 +120,14 @@ def nearest(search: Search, rows: Rows) -> Vector:
         reach = avoidable
 
 
-def _solve(search: Search, view: Window, rows: Rows) -> Found:
+def _solve(search: LotSearch, view: GridNeighbourhood, rows: RuleRows) -> IntegerSolution:
     """The nearest portfolio in a window: a first look, then whatever work there is."""
     lattice, count = search.lattice, len(search.lattice.targets)
-    rules = rules_on(view, search.outlook, rows)
+    rules = neighbourhood_rules(view, search.outlook, rows)
     money = np.clip(lattice.values / lattice.unit, 1 / _DEAREST, _DEAREST)
     program = IntegerProgram(
         objective=np.concatenate([np.zeros(5 * count), money, np.zeros(2)]),
-        blocks=(rules.equations, rules.rules, *(wider(block, 2) for block in view.structure())),
+        blocks=(rules.equations, rules.rules, *(widen_block(block, 2) for block in view.structure())),
         lower=np.append(np.zeros(6 * count), [-np.inf, -np.inf]),
         upper=np.append(view.upper, [np.inf, np.inf]),
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2)]),
@@ -130,48 +139,48 @@ def _solve(search: Search, view: Window, rows: Rows) -> Found:
     return program.solve(search.work)
 
 
-def wider(block: Block, columns: int) -> Block:
+def widen_block(block: Block, columns: int) -> Block:
     """A block with so many more columns, all of them zero."""
     none = sp.csr_array((block.coefficients.shape[0], columns))
     return Block(sp.csr_array(sp.hstack([block.coefficients, none])), block.low, block.high)
 
 
-def broken(readings: list[Reading]) -> list[Reading]:
+def rules_broken(readings: list[RuleMeasurement]) -> list[RuleMeasurement]:
     """The rules that final lots may not break so far."""
     return [reading for reading in readings if not reading.excess <= RULE_TOLERANCE]
 
 
-def with_tangent(rows: Rows, trade: Trade, outlook: Outlook, rule: ConvexRule) -> Rows:
+def with_tangent(rows: RuleRows, trade: Trade, outlook: Outlook, rule: ConvexRule) -> RuleRows:
     """The rows and a convex rule's tangent at this portfolio: it cuts off nothing that the rule allows."""
     tangent = rule.tangent(rule.steepest(trade, outlook), outlook)
-    return stacked([rows, tangent], len(trade.values))
+    return stack_rows([rows, tangent], len(trade.values))
 
 
-def cut(
-    rows: Rows,
+def tighten_rows(
+    rows: RuleRows,
     trade: Trade,
     outlook: Outlook,
     mandate: Mandate,
     convex: Collection[str] | None = None,
     linear: Collection[str] | None = None,
-) -> Rows:
+) -> RuleRows:
     """Rows tightened where lots still break a rule's own formula: of all rules, or of those labelled so."""
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
     missed = np.zeros(len(rows.labels), dtype=bool)
-    missed[: len(readings)] = [bool(broken([r])) and (linear is None or r.label in linear) for r in readings]
+    missed[: len(readings)] = [bool(rules_broken([r])) and (linear is None or r.label in linear) for r in readings]
     # by what the row itself is missed: a rule's own unit may be a day's volume, or another group
     tightened = replace(
-        rows, limit=rows.limit - np.where(missed, np.maximum(-slack(rows.on(outlook), trade), 1e-13), 0)
+        rows, limit=rows.limit - np.where(missed, np.maximum(-row_slack(rows.on(outlook), trade), 1e-13), 0)
     )
     for rule in mandate.convex_rules:
-        found = broken(list(rule.readings(trade, outlook)))
+        found = rules_broken(list(rule.readings(trade, outlook)))
         if found and (convex is None or found[0].label in convex):
             tightened = with_tangent(tightened, trade, outlook, rule)
     return tightened
 
 
 _SMALLER = "use smaller lots or a smaller lots.min_trade"
-_ROUNDS_of_unfit = 40
+_NEAREST_ROUNDS = 40
 _PLACES = ("first", "second")
 _NAMING = 400_000
 """Nodes times names: what naming an irreducible set of rules may branch."""
@@ -181,25 +190,25 @@ _DEARER = 30.0
 """How much more a rule of one tier costs than one of the next, among whole lots."""
 
 
-def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolved:
+def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> Infeasible | NotSolved:
     """The error to raise where the search is stuck."""
     said = "no whole-lot portfolio keeps" if stuck.proved else "found no whole-lot portfolio that keeps"
     near = _nearest_to_rules(search, rows, stuck.view)
     if near.readings is None and not stuck.proved:
         return Infeasible(f"{said} the rules", fixes=[_SMALLER])
     readings, joint = near.readings or [], " and "
-    missed = broken(readings)
+    missed = rules_broken(readings)
     if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may give way
         missed, joint = [_eased(reading) for reading in readings if _is_tight(reading)], " or "
     missed.sort(key=lambda reading: -reading.excess)
     conflict, fixes, whole = [reading.label for reading in missed], list[str](), True
     if stuck.proved:
-        conflict, whole, rows = irreducible(search, near.rows, stuck.view)
+        conflict, whole, rows = irreducible_lot_conflict(search, near.rows, stuck.view)
         fixes = [fix for label in conflict if (fix := _fix(search, rows, stuck.view, label, conflict))]
     if not conflict:
         return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
-    furthest = {rule_name(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
-    apart = [reading for reading in missed if furthest[rule_name(reading.label)] is reading]
+    furthest = {rule_of_row(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
+    apart = [reading for reading in missed if furthest[rule_of_row(reading.label)] is reading]
     if not fixes and (together := joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))):
         fixes = [together]
     return Infeasible(
@@ -211,14 +220,16 @@ def cannot_fit(search: Search, rows: Rows, stuck: Stuck) -> Infeasible | NotSolv
     )
 
 
-def irreducible(search: Search, rows: Rows, view: Window) -> tuple[list[str], bool, Rows]:
+def irreducible_lot_conflict(
+    search: LotSearch, rows: RuleRows, view: GridNeighbourhood
+) -> tuple[list[str], bool, RuleRows]:
     """Rules that no whole lots keep together although some keep each part of them; False where the work was spent.
 
     Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or the work was spent. A
     convex rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
     """
     work = Work(max(_NAMING // max(len(search.lattice.targets), 1), _FEWEST_of_unfit), search.work.limit)
-    every = list(dict.fromkeys(map(rule_name, rows.labels)))
+    every = list(dict.fromkeys(map(rule_of_row, rows.labels)))
     kept, whole = every, True
     for label in every:
         without = [other for other in kept if other != label]
@@ -231,21 +242,21 @@ def irreducible(search: Search, rows: Rows, view: Window) -> tuple[list[str], bo
     return kept, whole, rows
 
 
-def _fix(search: Search, rows: Rows, view: Window, label: str, conflict: list[str]) -> str | None:
+def _fix(search: LotSearch, rows: RuleRows, view: GridNeighbourhood, label: str, conflict: list[str]) -> str | None:
     """The limit that whole lots which keep everything else measure where they miss this rule by least."""
-    missed = broken(_nearest_to_rules(search, rows, view, {label: 1.0}, nodes=10 * NODES).readings or [])
+    missed = rules_broken(_nearest_to_rules(search, rows, view, {label: 1.0}, nodes=10 * NODES).readings or [])
     if not missed:
         return None
     name = f"the {_PLACES[conflict.index(label)]}" if len(conflict) == 2 else None
     return _loosened(rows, max(missed, key=lambda reading: reading.excess), name)
 
 
-def rule_name(label: str) -> str:
+def rule_of_row(label: str) -> str:
     """What a row's rule is called: purchases and sales are one limit of turnover."""
     return label.removesuffix(" (purchases)").removesuffix(" (sales)")
 
 
-class LotsGiveWay(Exception):
+class SoftRulesViolated(Exception):
     """Whole lots keep every hard rule, but not all that have a tier: `missed` is (row, measured) of those."""
 
     def __init__(self, missed: list[tuple[int, float]]) -> None:
@@ -253,24 +264,24 @@ class LotsGiveWay(Exception):
         super().__init__()
 
 
-def refuse_or_give_way(search: Search, rows: Rows, stuck: Stuck) -> None:
+def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> None:
     """Raise what is to be done where the search is stuck.
 
     Raises:
-        LotsGiveWay: loosening rules that have a tier is enough.
+        SoftRulesViolated: loosening rules that have a tier is enough.
         Infeasible: it is not, or there are none.
         NotSolved: whole lots keep the rules, but were not found.
     """
     prices = _by_tier(search)
     if prices is not None:
         readings = _nearest_to_rules(search, rows, stuck.view, prices).readings or []
-        missed = [(i, reading) for i, reading in enumerate(readings) if broken([reading])]
-        if missed and all(prices.get(rule_name(reading.label)) for _, reading in missed):
-            raise LotsGiveWay([(i, reading.measured) for i, reading in missed])
-    raise cannot_fit(search, rows, stuck)
+        missed = [(i, reading) for i, reading in enumerate(readings) if rules_broken([reading])]
+        if missed and all(prices.get(rule_of_row(reading.label)) for _, reading in missed):
+            raise SoftRulesViolated([(i, reading.measured) for i, reading in missed])
+    raise explain_infeasible_lots(search, rows, stuck)
 
 
-def _by_tier(search: Search) -> dict[str, float] | None:
+def _by_tier(search: LotSearch) -> dict[str, float] | None:
     """What a unit missed costs, by label, of the rules that have a tier; None where none has."""
     mandate = search.mandate
     labelled = [
@@ -281,55 +292,55 @@ def _by_tier(search: Search) -> dict[str, float] | None:
     if not tiers:
         return None
     return {
-        rule_name(label): _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01)
+        rule_of_row(label): _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01)
         for label, tier, stated in labelled
         if tier
     }
 
 
 @dataclass(frozen=True, eq=False)
-class _Near:
+class _NearLots:
     """Every rule measured on the whole lots that miss priced rules by least and keep all others by their formulas.
 
     `readings` are None where none were found, and `impossible` says whether it is proved that there are none. `rows`
     are those asked with, and the tangents met on the way.
     """
 
-    readings: list[Reading] | None
+    readings: list[RuleMeasurement] | None
     impossible: bool
-    rows: Rows
+    rows: RuleRows
 
 
 def _nearest_to_rules(
-    search: Search,
-    rows: Rows,
-    view: Window,
+    search: LotSearch,
+    rows: RuleRows,
+    view: GridNeighbourhood,
     prices: Mapping[str, float] | None = None,
     work: Work | None = None,
     nodes: int | None = NODES,
-) -> _Near:
+) -> _NearLots:
     """The whole lots that miss the rules in `prices`, by default all alike, by least, and keep all others.
 
     Looked for until they are kept by the formulas, and until lots are found again whose tangents are all known: then
     what a convex rule is missed by is no less than was counted.
     """
-    work = work or Work(_ROUNDS_of_unfit * (nodes or NODES), search.work.limit)
-    best: list[Reading] | None = None
+    work = work or Work(_NEAREST_ROUNDS * (nodes or NODES), search.work.limit)
+    best: list[RuleMeasurement] | None = None
     before: Vector | None = None
     tightened = rows  # where costs are only known to lie between lines, rows are, and then prove nothing
-    for _ in range(_ROUNDS_of_unfit):
-        found = None if work.spent else _missed(search, view, tightened, prices, work, nodes)
+    for _ in range(_NEAREST_ROUNDS):
+        found = None if work.spent else _least_violation(search, view, tightened, prices, work, nodes)
         if found is None or found.x is None:
             impossible = found is not None and found.impossible and best is None and tightened is rows
-            return _Near(best, impossible, rows)
+            return _NearLots(best, impossible, rows)
         steps = view.steps(found.x)
         trade = search.trade(steps)
         readings = search.mandate.readings(trade, search.outlook)
-        cost = {r.label: 1.0 if prices is None else prices.get(rule_name(r.label)) for r in readings}
-        missed = broken(readings)
+        cost = {r.label: 1.0 if prices is None else prices.get(rule_of_row(r.label)) for r in readings}
+        missed = rules_broken(readings)
         paid = trade.cash >= -RULE_TOLERANCE * search.book.value
         kept = paid and not any(cost[reading.label] is None for reading in missed)
-        if kept and (best is None or _total(missed, cost) < _total(broken(best), cost)):
+        if kept and (best is None or _total(missed, cost) < _total(rules_broken(best), cost)):
             best = readings
         labels = {reading.label for reading in missed if cost[reading.label] != 0}
         learnt = search.lattice.learnt(steps)
@@ -341,51 +352,57 @@ def _nearest_to_rules(
             break
         linear = {label for label in labels if not cost[label]}
         sure, was_sure = search.mandate.impact is None or learnt, tightened is rows
-        rows = cut(rows, trade, search.outlook, search.mandate, labels, linear if search.mandate.impact is None else ())
-        tightened = rows if sure and was_sure else cut(tightened, trade, search.outlook, search.mandate, labels, linear)
+        rows = tighten_rows(
+            rows, trade, search.outlook, search.mandate, labels, linear if search.mandate.impact is None else ()
+        )
+        tightened = (
+            rows
+            if sure and was_sure
+            else tighten_rows(tightened, trade, search.outlook, search.mandate, labels, linear)
+        )
         before = steps
-    return _Near(best, impossible=False, rows=rows)
+    return _NearLots(best, impossible=False, rows=rows)
 
 
 def _same(steps: Vector, before: Vector | None) -> bool:
     return before is not None and np.array_equal(steps, before)
 
 
-def _total(missed: list[Reading], cost: Mapping[str, float | None]) -> float:
+def _total(missed: list[RuleMeasurement], cost: Mapping[str, float | None]) -> float:
     return sum((cost[reading.label] or 0.0) * reading.excess for reading in missed)
 
 
-def _is_tight(reading: Reading) -> bool:
+def _is_tight(reading: RuleMeasurement) -> bool:
     return reading.limit != 0 and reading.excess > -RULE_TOLERANCE
 
 
-def _eased(reading: Reading) -> Reading:
+def _eased(reading: RuleMeasurement) -> RuleMeasurement:
     """As if the rule were missed by a basis point."""
     return replace(reading, measured=reading.limit + (1e-4 if reading.at_most else -1e-4))
 
 
-def _loosened(rows: Rows, reading: Reading, name: str | None = None) -> str | None:
+def _loosened(rows: RuleRows, reading: RuleMeasurement, name: str | None = None) -> str | None:
     """The rule with the limit that was measured, as an instruction; None where it has no limit."""
     if reading.label not in rows.labels or np.isnan(rows.stated[rows.labels.index(reading.label)]):
         return None
     sense = 1.0 if reading.at_most else -1.0
-    limit = widened(reading.measured, sense, reading.unit)
-    name = name or f"'{rule_name(reading.label)}'"
+    limit = format_loosened(reading.measured, sense, reading.unit)
+    name = name or f"'{rule_of_row(reading.label)}'"
     return f"{'raise' if sense > 0 else 'lower'} {name} to {limit}"
 
 
-def _missed(
-    search: Search,
-    view: Window,
-    rows: Rows,
+def _least_violation(
+    search: LotSearch,
+    view: GridNeighbourhood,
+    rows: RuleRows,
     prices: Mapping[str, float] | None,
     work: Work,
     nodes: int | None = None,
-) -> Found:
+) -> IntegerSolution:
     """Whole lots that miss the rules in `prices`, by default all, by least at these prices, and keep all others."""
     count = len(search.lattice.targets)
-    rules = rules_on(view, search.outlook, rows)
-    named = list(map(rule_name, rows.labels))
+    rules = neighbourhood_rules(view, search.outlook, rows)
+    named = list(map(rule_of_row, rows.labels))
     labels = list(dict.fromkeys(named))
     own = rules.kept < len(rows.labels)  # the last row, cash not below nothing, is no rule to be loosened
     at = np.array([labels.index(named[i]) for i in rules.kept[own]], dtype=int)
@@ -398,7 +415,11 @@ def _missed(
     most = np.array([np.inf if label in prices else 0.0 for label in labels])
     program = IntegerProgram(
         objective=np.concatenate([np.zeros(6 * count + 2), costs]),
-        blocks=(wider(rules.equations, len(labels)), missable, *(wider(block, extra) for block in view.structure())),
+        blocks=(
+            widen_block(rules.equations, len(labels)),
+            missable,
+            *(widen_block(block, extra) for block in view.structure()),
+        ),
         lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(labels))]),
         upper=np.concatenate([view.upper, [np.inf, np.inf], most]),
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + extra)]),
@@ -406,13 +427,13 @@ def _missed(
     return program.solve(work, nodes)
 
 
-def _largest_order(search: Search, rows: Rows, label: str) -> str:
+def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
     """The largest smallest order among the names that a rule touches: the lot that does not fit."""
     book, lattice = search.book, search.lattice
     touched = np.ones(len(book.instruments), dtype=bool)  # every order moves cash, risk and the expected return
-    named = list(map(rule_name, rows.labels))
-    if rule_name(label) in named:
-        rule = named.index(rule_name(label))
+    named = list(map(rule_of_row, rows.labels))
+    if rule_of_row(label) in named:
+        rule = named.index(rule_of_row(label))
         if rows.cash[rule] == 0 and rows.expected[rule] == 0:
             touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
     orders = np.where(touched, lattice.values * lattice.smallest, 0.0)
@@ -431,7 +452,7 @@ def _largest_order(search: Search, rows: Rows, label: str) -> str:
 # Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
 # rules' own formulas refuse.
 #
-__all__ = ["RULE_TOLERANCE", "traded", "whole_lots"]
+__all__ = ["RULE_TOLERANCE", "trade_of_lots", "whole_lots"]
 _ROUNDS = 40
 _NODES = 10_000_000
 """Nodes times names: what the search for the nearest lots, or for what stands in their way, may branch."""
@@ -440,7 +461,7 @@ _FEWEST = 10_000
 
 
 def whole_lots(
-    book: Book, outlook: Outlook, mandate: Mandate, start: Start, target: Trade, *, quick: int | None = None
+    book: Book, outlook: Outlook, mandate: Mandate, start: Position, target: Trade, *, quick: int | None = None
 ) -> Vector:
     """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
 
@@ -450,46 +471,46 @@ def whole_lots(
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
-        LotsGiveWay: none does, but rules with a tier could give way.
+        SoftRulesViolated: none does, but rules with a tier could give way.
         NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
     nodes = max(_NODES // max(len(book.instruments), 1), _FEWEST) if quick is None else quick
     work = Work(nodes, TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds))
-    search = Search(book, outlook, mandate, lattice_of(book, mandate, start, target), work)
+    search = LotSearch(book, outlook, mandate, order_grid(book, mandate, start, target), work)
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
-    missed, tightened = list[Reading](), rows
+    missed, tightened = list[RuleMeasurement](), rows
     for _ in range(_ROUNDS):
         try:
-            steps = nearest(search, tightened)
-        except Stuck as stuck:
+            steps = nearest_lots(search, tightened)
+        except NoLotsFound as stuck:
             if quick is not None:
                 raise NotSolved("a quick search found no whole lots") from None
             # rows tightened where costs are only known to lie between lines prove nothing
-            refuse_or_give_way(search, rows, stuck if tightened is rows else Stuck(stuck.view, proved=False))
+            refuse_or_relax(search, rows, stuck if tightened is rows else NoLotsFound(stuck.view, proved=False))
             raise  # never: the line above always raises
         trade = search.trade(steps)
-        missed = broken(mandate.readings(trade, outlook))
+        missed = rules_broken(mandate.readings(trade, outlook))
         if trade.cash < -RULE_TOLERANCE * book.value:
-            missed = missed or [Reading("cash at least 0%", trade.cash / book.value, 0.0, at_most=False)]
+            missed = missed or [RuleMeasurement("cash at least 0%", trade.cash / book.value, 0.0, at_most=False)]
         if not missed:
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
         if mandate.impact is None:
-            rows = tightened = cut(rows, trade, outlook, mandate)
+            rows = tightened = tighten_rows(rows, trade, outlook, mandate)
             continue
         sure = search.lattice.learnt(steps) and tightened is rows
-        rows = cut(rows, trade, outlook, mandate, linear=())
-        tightened = rows if sure else cut(tightened, trade, outlook, mandate)
+        rows = tighten_rows(rows, trade, outlook, mandate, linear=())
+        tightened = rows if sure else tighten_rows(tightened, trade, outlook, mandate)
     said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
     raise NotSolved(
         f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
     )
 
 
-def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
+def _refuse_disorder(search: LotSearch, rows: RuleRows, steps: Vector) -> None:
     """Raise unless the final lots are orders and, where no rule holds them back, the nearest ones.
 
     Raises:
@@ -503,7 +524,9 @@ def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
     wrong |= (lots != 0) & ~sold_out & (money < book.settings.lots.min_trade * (1 - 1e-9))
     low, high = lattice.nearest
     loose = np.abs(steps - lattice.targets) > (high - low) + 1e-6
-    if loose.any() and not len(rules_on(window(lattice, lattice.avoidable(steps)), search.outlook, rows).kept):
+    if loose.any() and not len(
+        neighbourhood_rules(neighbourhood(lattice, lattice.avoidable(steps)), search.outlook, rows).kept
+    ):
         wrong |= loose
     if wrong.any():
         worst = int(np.argmax(wrong))
@@ -514,11 +537,11 @@ def _refuse_disorder(search: Search, rows: Rows, steps: Vector) -> None:
 
 # Rules with a tier that a plan could not keep, for fractions and then for whole lots: nothing gives way silently.
 #
-_ROUNDS_of_given_way = 8
+_RELAXATION_ROUNDS = 8
 
 
 @dataclass(frozen=True)
-class GivenWay:
+class RelaxedRule:
     """A rule that gave way: as stated, its stated limit, the limit kept instead, and what the final lots measure."""
 
     label: str
@@ -530,7 +553,7 @@ class GivenWay:
     unit: str = PERCENT
 
 
-def given_way(given: GivenUp | None, readings: Sequence[Reading]) -> tuple[GivenWay, ...]:
+def relaxed_rules(given: RelaxedLimits | None, readings: Sequence[RuleMeasurement]) -> tuple[RelaxedRule, ...]:
     """What gave way, measured on the final lots; `readings` are every rule's, in the order of their rows."""
     if given is None:
         return ()
@@ -538,25 +561,33 @@ def given_way(given: GivenUp | None, readings: Sequence[Reading]) -> tuple[Given
     for place, limit in sorted(given.limits.items()):
         member = given.members[place]
         measured = max((readings[row].measured for row in member.rows), key=lambda one: member.sense * one)
-        found.append(GivenWay(member.label, member.stated, limit, measured, member.tier, member.sense > 0, member.unit))
+        found.append(
+            RelaxedRule(member.label, member.stated, limit, measured, member.tier, member.sense > 0, member.unit)
+        )
     return tuple(found)
 
 
-def lots_giving_way(
-    book: Book, outlook: Outlook, stated: Mandate, given: GivenUp | None, mandate: Mandate, start: Start, target: Trade
-) -> tuple[Vector, Mandate, GivenUp | None]:
+def whole_lots_with_soft_rules(
+    book: Book,
+    outlook: Outlook,
+    stated: Mandate,
+    given: RelaxedLimits | None,
+    mandate: Mandate,
+    start: Position,
+    target: Trade,
+) -> tuple[Vector, Mandate, RelaxedLimits | None]:
     """The nearest whole lots, the mandate that they keep, and what of the stated one gave way.
 
     Raises:
         Infeasible: no whole lots keep the hard rules.
         NotSolved: none were found.
     """
-    for _ in range(_ROUNDS_of_given_way):
+    for _ in range(_RELAXATION_ROUNDS):
         try:
             return whole_lots(book, outlook, mandate, start, target), mandate, given
-        except LotsGiveWay as way:
-            given = given or GivenUp.nothing(start, outlook, stated)
+        except SoftRulesViolated as way:
+            given = given or RelaxedLimits.nothing(start, outlook, stated)
             for row, measured in way.missed:
                 given = given.measured(row, measured)
-            mandate = given.eased(stated)
+            mandate = given.with_limits(stated)
     raise NotSolved("whole lots were not found although rules gave way; use smaller lots")

@@ -8,14 +8,14 @@ from copy import deepcopy
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.radius import set_of
-from allocator.ambiguity.sets import Ambiguity, Known
-from allocator.book.book import Book, lent
+from allocator.ambiguity.radius import ambiguity_set
+from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.book.book import Book, copy_for_plugins
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate, ReturnError
-from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.plugins import Plugin, called, loaded, refused
-from allocator.rules.builder import _convex_rules, _every_linear_rule, adv_in_money, daily_volatility
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
+from allocator.rules.builder import _convex_rules, _every_linear_rule, daily_volatility, daily_volume_in_money
 from allocator.types import Vector
 
 # What objectives of other packages charge: a term of the minimised objective, linear in what is held.
@@ -26,7 +26,7 @@ from allocator.types import Vector
 #
 
 
-def plugged_charges(book: Book) -> Vector | None:
+def plugin_charges(book: Book) -> Vector | None:
     """(N,) charges per unit held, of all objectives of `[plugins.objectives]` together; None where there is none.
 
     Raises:
@@ -34,11 +34,14 @@ def plugged_charges(book: Book) -> Vector | None:
     """
     total = None
     for name, parameters in book.settings.plugins.objectives.items():
-        plugin, make = loaded("objectives", name, "book.toml", f"plugins.objectives.{name}")
-        made, again = (_held(plugin, book, called(plugin, make, lent(book), deepcopy(parameters))) for _ in range(2))
+        plugin, make = load_plugin("objectives", name, "book.toml", f"plugins.objectives.{name}")
+        made, again = (
+            _held(plugin, book, call_plugin(plugin, make, copy_for_plugins(book), deepcopy(parameters)))
+            for _ in range(2)
+        )
         if not np.array_equal(made, again):  # and so would the plan be: the same inputs give the same plan
             cure = "let it draw its random numbers from a seed among its parameters"
-            raise BadInput([refused(plugin, "gave two answers to one question", cure)])
+            raise BadInput([plugin_refusal(plugin, "gave two answers to one question", cure)])
         total = made if total is None else total + made
     return total
 
@@ -47,7 +50,7 @@ def _held(plugin: Plugin, book: Book, made: object) -> Vector:
     """The charges in the book's order, once they are of their contract."""
     if not isinstance(made, pd.Series):
         cure = "a Series by instrument is wanted, of what a unit held is charged"
-        raise BadInput([refused(plugin, f"gives a {type(made).__name__}, not a Series", cure)])
+        raise BadInput([plugin_refusal(plugin, f"gives a {type(made).__name__}, not a Series", cure)])
     if found := list(_breaches(plugin, book, made)):
         raise BadInput(found)
     return np.asarray(made.loc[list(book.instruments)], dtype=np.float64)
@@ -57,41 +60,41 @@ def _breaches(plugin: Plugin, book: Book, made: pd.Series[float]) -> Iterator[Br
     names = [str(name) for name in made.index]
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
-            yield refused(plugin, "charges an instrument twice", "have it say one number a name", name)
+            yield plugin_refusal(plugin, "charges an instrument twice", "have it say one number a name", name)
         if name == book.cash_instrument:
-            yield refused(plugin, "charges cash, which is what all charges are beside", "leave cash out", name)
+            yield plugin_refusal(plugin, "charges cash, which is what all charges are beside", "leave cash out", name)
         elif name not in book.instruments:
             cure = did_you_mean(name, book.instruments)
-            yield refused(plugin, "charges an instrument that the book has not", cure, name)
+            yield plugin_refusal(plugin, "charges an instrument that the book has not", cure, name)
     for name in book.instruments:
         if name not in names:
-            yield refused(plugin, "says no charge of the instrument", "have it say one of all, 0 for none", name)
+            yield plugin_refusal(plugin, "says no charge of the instrument", "have it say one of all, 0 for none", name)
     for name, value in zip(names, made, strict=True):
         if not isinstance(value, int | float | np.integer | np.floating) or not -1 < float(value) < 1:
             rule, cure = "must charge a finite number between -1 and 1", "a percent of what is held is 0.01"
-            yield refused(plugin, rule, cure, f"{name}: {value}")
+            yield plugin_refusal(plugin, rule, cure, f"{name}: {value}")
 
 
-def mandate_of(book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity | None = None) -> Mandate:
+def build_mandate(book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity | None = None) -> Mandate:
     """The mandate of a book's settings; outlook and set of probabilities are the book's own where none is given."""
     wanted = book.settings.mandate
-    outlook = outlook or outlook_of(book)
+    outlook = outlook or build_outlook(book)
     minimum_variance = wanted.objective == "minimum_variance"
-    ambiguity = ambiguity or set_of(book, outlook)
+    ambiguity = ambiguity or ambiguity_set(book, outlook)
     return Mandate(
         return_weight=0.0 if minimum_variance else 1.0,
         risk_aversion=1.0 if minimum_variance else wanted.risk_aversion,
-        ambiguity=Known() if minimum_variance else ambiguity,  # then the set is the floors' alone
+        ambiguity=Singleton() if minimum_variance else ambiguity,  # then the set is the floors' alone
         linear_rules=_every_linear_rule(book, outlook),
         convex_rules=tuple(_convex_rules(book, ambiguity)),
-        cost_rates=cost_rates_of(book),
+        cost_rates=cost_rates(book),
         impact=_impact(book, outlook),
         return_error=_return_error(book, outlook),
-        charges=plugged_charges(book),
+        charges=plugin_charges(book),
     )
 
 
-def cost_rates_of(book: Book) -> Vector:
+def cost_rates(book: Book) -> Vector:
     """Commission plus half the quoted spread, as a fraction."""
     costs = book.settings.costs
     if "spread_bps" in book.exposures:
@@ -111,7 +114,7 @@ def _impact(book: Book, outlook: Outlook) -> Vector | None:
     if coefficient == 0:
         return None
     with np.errstate(divide="ignore"):
-        depth = np.sqrt(book.value / adv_in_money(book))
+        depth = np.sqrt(book.value / daily_volume_in_money(book))
     return np.asarray(coefficient * daily_volatility(outlook) * depth, dtype=np.float64)
 
 

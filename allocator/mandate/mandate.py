@@ -15,12 +15,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Known, worst_case
+from allocator.ambiguity.sets import Ambiguity, Singleton, worst_case
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.rules import ConvexRule, LinearRule, Reading, Rows, Trade, stacked
+from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, RuleRows, Trade, stack_rows
 from allocator.types import Vector
 
 # By how much the returns of a scenario may be wrong: a charge on what is held, beside the worst case over scenarios.
@@ -118,7 +118,7 @@ class Mandate:
             found.append(("return_weight", self.return_weight, "must be 1, or 0 for minimum variance", "choose one"))
         if not 0 <= self.risk_aversion < np.inf:
             found.append(("risk_aversion", self.risk_aversion, "must be 0 or more", "write for example 2.0"))
-        if self.return_weight == 0 and not isinstance(self.ambiguity, Known):
+        if self.return_weight == 0 and not isinstance(self.ambiguity, Singleton):
             found.append(
                 (
                     "ambiguity",
@@ -141,19 +141,19 @@ class Mandate:
             raise BadMandate(Breach("Mandate", None, name, str(value), rule, cure) for name, value, rule, cure in found)
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> RuleRows:
         """Every linear rule's rows, one above the other."""
         instruments = len(self.cost_rates)
-        return stacked([rule.rows(instruments) for rule in self.linear_rules], instruments)
+        return stack_rows([rule.rows(instruments) for rule in self.linear_rules], instruments)
 
-    def eased(self, limits: Vector) -> Mandate:
+    def with_limits(self, limits: Vector) -> Mandate:
         """The same mandate with other limits: one a row of the linear rules, then one a convex rule."""
         linear, at = [], 0
         for rule in self.linear_rules:
             count = len(rule.rows(len(self.cost_rates)).labels)
-            linear.append(rule.eased([float(limit) for limit in limits[at : at + count]]))
+            linear.append(rule.with_limits([float(limit) for limit in limits[at : at + count]]))
             at += count
-        convex = [rule.eased([float(limit)]) for rule, limit in zip(self.convex_rules, limits[at:], strict=True)]
+        convex = [rule.with_limits([float(limit)]) for rule, limit in zip(self.convex_rules, limits[at:], strict=True)]
         return replace(self, linear_rules=tuple(linear), convex_rules=tuple(convex))
 
     def loss(self, trade: Trade, outlook: Outlook) -> float:
@@ -171,7 +171,7 @@ class Mandate:
         gains = outlook.portfolio_returns(holdings, cash)
         return loss + worst_case(-gains, self.ambiguity, outlook.probabilities)
 
-    def held_charge(self, direction: Vector, risk: FactorRisk) -> Vector:
+    def marginal_charge(self, direction: Vector, risk: FactorRisk) -> Vector:
         """(N,) what a unit held is charged beside risk: the return error's slope along its direction, and `charges`."""
         own = np.zeros(len(self.cost_rates)) if self.charges is None else self.charges
         return own if self.return_error is None else own + self.return_error.slope(direction, risk)
@@ -195,13 +195,13 @@ class Mandate:
             return linear
         return linear + self.impact * traded * np.sqrt(traded / value_before)
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Every rule's own formula on a trade: the linear rules' in the order of `rows`, then the convex ones'."""
         rules: tuple[LinearRule | ConvexRule, ...] = (*self.linear_rules, *self.convex_rules)
         return [reading for rule in rules for reading in rule.readings(trade, outlook)]
 
 
-def untraded(book: Book) -> Trade:
+def no_trade(book: Book) -> Trade:
     """The portfolio as it is, as a trade of nothing."""
     nothing = np.zeros(len(book.instruments))
     return Trade(book.quantities * book.prices, book.cash, nothing, nothing, 0.0, book.value)

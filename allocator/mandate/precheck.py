@@ -16,12 +16,19 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible
-from allocator.mandate.builder import cost_rates_of, mandate_of
-from allocator.mandate.mandate import untraded
-from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.rules import Reading, percent, widened
-from allocator.rules.builder import UNLIMITED, adv_in_money, bucket_shares, group_shares, locked_names, shock_returns
-from allocator.settings.mandate import Range
+from allocator.mandate.builder import build_mandate, cost_rates
+from allocator.mandate.mandate import no_trade
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.rules import RuleMeasurement, format_limit_percent, format_loosened
+from allocator.rules.builder import (
+    UNLIMITED,
+    bucket_shares,
+    daily_volume_in_money,
+    group_shares,
+    locked_names,
+    shock_returns,
+)
+from allocator.settings.mandate import WeightRange
 from allocator.types import Vector
 
 # What names that cannot move, or not far enough, make hopeless: arithmetic, without a solver.
@@ -29,15 +36,15 @@ from allocator.types import Vector
 # Costs shrink the account, so a holding that stays weighs a little more afterwards: `least_wealth` bounds how little
 # may be left, and every fix counts with it.
 #
-_NOISE_of_frozen = 1e-9
+_WEIGHT_TOLERANCE = 1e-9
 
 
-def clash(labels: tuple[str, str], fixes: tuple[str, ...]) -> Infeasible:
+def conflict_error(labels: tuple[str, str], fixes: tuple[str, ...]) -> Infeasible:
     """Two rules that cannot hold together."""
     return Infeasible(f"cannot hold together: '{labels[0]}' and '{labels[1]}'", labels, fixes)
 
 
-def frozen_names(book: Book) -> dict[int, str]:
+def untradable_names(book: Book) -> dict[int, str]:
     """Where the names stand that cannot be traded, and why: `is not tradable yet` or `is locked`."""
     named = {book.instruments.index(name): "is locked" for name in book.settings.mandate.locked}
     return named | dict.fromkeys(locked_names(book).values(), "is not tradable yet")
@@ -53,35 +60,40 @@ def least_wealth(book: Book, rates: Vector) -> float:
     return 0.0 if book.settings.costs.impact else 1 - 2 * float(rates.max(initial=0.0))
 
 
-def refuse_frozen(book: Book, floors: Vector, caps: Vector, rates: Vector) -> None:
+def check_locked_names(book: Book, floors: Vector, caps: Vector, rates: Vector) -> None:
     """Raise the first conflict of a single name with its own lock.
 
     Raises:
         Infeasible: naming the rules and the smallest fixes.
     """
-    frozen, forbidden, left = frozen_names(book), forbidden_names(book), least_wealth(book, rates)
+    frozen, forbidden, left = untradable_names(book), forbidden_names(book), least_wealth(book, rates)
     for i, name in enumerate(book.instruments):
         weight, floor, cap = float(book.weights[i]), float(floors[i]), float(caps[i])
         allow = f"take {name} out of mandate.forbidden"
-        if i in forbidden and floor > _NOISE_of_frozen:
-            raise clash(
-                (f"{name} is forbidden", f"{name} at least {percent(floor)}"), (allow, "lower the second to 0%")
+        if i in forbidden and floor > _WEIGHT_TOLERANCE:
+            raise conflict_error(
+                (f"{name} is forbidden", f"{name} at least {format_limit_percent(floor)}"),
+                (allow, "lower the second to 0%"),
             )
         if i not in frozen:
             continue
         why = f"{name} {frozen[i]}"
         unlock = (f"take {name} out of mandate.locked",) if frozen[i] == "is locked" else ()
-        if i in forbidden and weight > _NOISE_of_frozen:
-            raise clash((f"{name} is forbidden", why), (allow, *unlock))
-        if weight > cap + _NOISE_of_frozen:
-            to = widened(min(weight / left, 1.0) if left > 0 else 1.0, 1)
-            raise clash((f"{name} at most {percent(cap)}", why), (f"raise the first to {to}", *unlock))
-        if weight < floor * left - _NOISE_of_frozen:
-            to = widened(weight, -1)
-            raise clash((f"{name} at least {percent(floor)}", why), (f"lower the first to {to}", *unlock))
+        if i in forbidden and weight > _WEIGHT_TOLERANCE:
+            raise conflict_error((f"{name} is forbidden", why), (allow, *unlock))
+        if weight > cap + _WEIGHT_TOLERANCE:
+            to = format_loosened(min(weight / left, 1.0) if left > 0 else 1.0, 1)
+            raise conflict_error(
+                (f"{name} at most {format_limit_percent(cap)}", why), (f"raise the first to {to}", *unlock)
+            )
+        if weight < floor * left - _WEIGHT_TOLERANCE:
+            to = format_loosened(weight, -1)
+            raise conflict_error(
+                (f"{name} at least {format_limit_percent(floor)}", why), (f"lower the first to {to}", *unlock)
+            )
 
 
-def refuse_slow(book: Book, caps: Vector, rates: Vector) -> None:
+def check_forced_sales(book: Book, caps: Vector, rates: Vector) -> None:
     """Raise where a name must be sold faster than its volume allows.
 
     Raises:
@@ -90,27 +102,29 @@ def refuse_slow(book: Book, caps: Vector, rates: Vector) -> None:
     limit = book.settings.mandate.max_participation
     if limit is None or (left := least_wealth(book, rates)) <= 0:
         return
-    forbidden, volumes = forbidden_names(book), adv_in_money(book) / book.value
+    forbidden, volumes = forbidden_names(book), daily_volume_in_money(book) / book.value
     for i, name in enumerate(book.instruments):
         weight, volume = float(book.weights[i]), float(volumes[i])
         cap = 0.0 if i in forbidden else float(caps[i])
-        if weight - cap <= limit * volume + _NOISE_of_frozen:
+        if weight - cap <= limit * volume + _WEIGHT_TOLERANCE:
             continue
-        first = f"{name} is forbidden" if i in forbidden else f"{name} at most {percent(cap)}"
-        to = widened(min((weight - limit * volume) / left, 1.0), 1)
+        first = f"{name} is forbidden" if i in forbidden else f"{name} at most {format_limit_percent(cap)}"
+        to = format_loosened(min((weight - limit * volume) / left, 1.0), 1)
         fixes = [f"take {name} out of mandate.forbidden" if i in forbidden else f"raise the first to {to}"]
         if volume > 0:
-            fixes.append(f"raise the second to {widened((weight - cap * left) / volume, 1)}")
-        raise clash((first, f"{name} traded at most {percent(limit)} of its daily volume"), tuple(fixes))
+            fixes.append(f"raise the second to {format_loosened((weight - cap * left) / volume, 1)}")
+        raise conflict_error(
+            (first, f"{name} traded at most {format_limit_percent(limit)} of its daily volume"), tuple(fixes)
+        )
 
 
-def refuse_stress(book: Book, rates: Vector) -> None:
+def check_stress_floors(book: Book, rates: Vector) -> None:
     """Raise where names that stay lose more under a shock than everything else could make good.
 
     Raises:
         Infeasible: naming the rule, what stays and the least loss that can be had.
     """
-    frozen = sorted(frozen_names(book))
+    frozen = sorted(untradable_names(book))
     stays = np.zeros(len(book.instruments), dtype=bool)
     stays[frozen] = True
     for name, limit in book.settings.mandate.max_stress_loss.items():
@@ -118,18 +132,19 @@ def refuse_stress(book: Book, rates: Vector) -> None:
         lost = -float(shock[stays] @ book.weights[stays])
         gain = max(0.0, float(shock[~stays].max(initial=0.0)))
         least = lost - gain * (1 - float(book.weights[stays].sum()))
-        if least <= limit + _NOISE_of_frozen:
+        if least <= limit + _WEIGHT_TOLERANCE:
             continue
         sold = lost + float(rates[~stays] @ book.weights[~stays])  # all else in cash, which does not move
-        label = f"loss under {name} at most {percent(limit)}"
+        label = f"loss under {name} at most {format_limit_percent(limit)}"
         raise Infeasible(
-            f"cannot hold together: '{label}' and what cannot be traded, which alone loses {percent(round(lost, 6))}",
+            f"cannot hold together: '{label}' and what cannot be traded, "
+            f"which alone loses {format_limit_percent(round(lost, 6))}",
             [label],
-            [f"raise the first to {widened(sold, 1)}"],
+            [f"raise the first to {format_loosened(sold, 1)}"],
         )
 
 
-def most_of_each(book: Book, caps: Vector, rates: Vector) -> tuple[Vector, list[str]]:
+def largest_weights(book: Book, caps: Vector, rates: Vector) -> tuple[Vector, list[str]]:
     """(N,) the most that each name may weigh, forbidden and frozen ones counted; and who is, in words."""
     most, left = np.minimum(caps, 1.0), least_wealth(book, rates)
     said = dict(_held_back(book))
@@ -139,14 +154,14 @@ def most_of_each(book: Book, caps: Vector, rates: Vector) -> tuple[Vector, list[
 
 
 def _held_back(book: Book) -> Iterator[tuple[int, str]]:
-    yield from frozen_names(book).items()
+    yield from untradable_names(book).items()
     yield from dict.fromkeys(forbidden_names(book), "is forbidden").items()
 
 
 _NOISE = 1e-9
 
 
-def refuse_hopeless(book: Book, outlook: Outlook) -> None:
+def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
     """Raise the first conflict that arithmetic alone shows.
 
     Raises:
@@ -158,27 +173,35 @@ def refuse_hopeless(book: Book, outlook: Outlook) -> None:
     floors, caps = _ranges(book)
     for name, floor, cap in zip(book.instruments, floors, caps, strict=True):
         if floor > cap + _NOISE:
-            labels = (f"{name} at least {percent(floor)}", f"{name} at most {percent(cap)}")
-            raise clash(labels, (f"lower the first to {percent(cap)}", f"raise the second to {percent(floor)}"))
+            labels = (f"{name} at least {format_limit_percent(floor)}", f"{name} at most {format_limit_percent(cap)}")
+            raise conflict_error(
+                labels,
+                (
+                    f"lower the first to {format_limit_percent(cap)}",
+                    f"raise the second to {format_limit_percent(floor)}",
+                ),
+            )
     if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
-            f"floors add up to {percent(total)} and cash is at least {percent(wanted.min_cash)}: more than 100%",
-            fixes=[f"lower floors by {widened(total + wanted.min_cash - 1, 1)} in all"],
+            f"floors add up to {format_limit_percent(total)} and cash is at least "
+            f"{format_limit_percent(wanted.min_cash)}: more than 100%",
+            fixes=[f"lower floors by {format_loosened(total + wanted.min_cash - 1, 1)} in all"],
         )
     if (total := float(np.minimum(caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
         raise Infeasible(
-            f"caps add up to {percent(total)} and cash is at most {percent(wanted.max_cash)}: together less than 100%",
+            f"caps add up to {format_limit_percent(total)} and cash is at most "
+            f"{format_limit_percent(wanted.max_cash)}: together less than 100%",
             fixes=[
-                f"raise caps by {widened(1 - total - wanted.max_cash, 1)} in all",
-                f"raise mandate.max_cash to {widened(1 - total, 1)}",
+                f"raise caps by {format_loosened(1 - total - wanted.max_cash, 1)} in all",
+                f"raise mandate.max_cash to {format_loosened(1 - total, 1)}",
             ],
         )
-    rates = cost_rates_of(book)
-    refuse_frozen(book, floors, caps, rates)
-    refuse_slow(book, caps, rates)
+    rates = cost_rates(book)
+    check_locked_names(book, floors, caps, rates)
+    check_forced_sales(book, caps, rates)
     for name, shares, limits in _groups(book):
         _refuse_group(book, name, shares, limits, floors, caps)
-    refuse_stress(book, rates)
+    check_stress_floors(book, rates)
     _refuse_return(book, outlook)
     _refuse_worst_return(book, outlook)
 
@@ -193,15 +216,21 @@ def _ranges(book: Book) -> tuple[Vector, Vector]:
     return floors, caps
 
 
-def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
+def _groups(book: Book) -> Iterator[tuple[str, Vector, WeightRange]]:
     wanted = book.settings.mandate
     issuers = book.exposures["issuer"]
     for issuer, limits in wanted.issuers.items():
         cap = limits.max if limits.max is not None else wanted.max_issuer_weight
         if limits.min is not None and cap is not None and limits.min > cap:
-            raise clash(
-                (f"issuer {issuer} at least {percent(limits.min)}", f"every issuer at most {percent(cap)}"),
-                (f"lower the first to {percent(cap)}", f"raise the second to {percent(limits.min)}"),
+            raise conflict_error(
+                (
+                    f"issuer {issuer} at least {format_limit_percent(limits.min)}",
+                    f"every issuer at most {format_limit_percent(cap)}",
+                ),
+                (
+                    f"lower the first to {format_limit_percent(cap)}",
+                    f"raise the second to {format_limit_percent(limits.min)}",
+                ),
             )
         yield f"issuer {issuer}", np.asarray(issuers == issuer, dtype=np.float64), limits
     for bucket, limits in wanted.buckets.items():
@@ -211,34 +240,43 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, Range]]:
         yield f"group {group}", np.array([members.get(name, 0.0) for name in book.instruments]), limits
 
 
-def _refuse_group(book: Book, name: str, shares: Vector, limits: Range, floors: Vector, caps: Vector) -> None:
+def _refuse_group(book: Book, name: str, shares: Vector, limits: WeightRange, floors: Vector, caps: Vector) -> None:
     wanted = book.settings.mandate
     cash = group_shares(book, name.partition(" ")[2])[1] if name.startswith(("group ", "bucket ")) else 0.0
     least = float(shares @ floors) + cash * wanted.min_cash
     most = float(shares @ np.minimum(caps, 1.0)) + cash * wanted.max_cash
     if limits.max is not None and least > limits.max + _NOISE:
-        raise clash(
-            (f"{name} at most {percent(limits.max)}", f"its members' floors, {percent(least)} in all"),
-            (f"raise the first to {widened(least, 1)}", "lower the floors"),
+        raise conflict_error(
+            (
+                f"{name} at most {format_limit_percent(limits.max)}",
+                f"its members' floors, {format_limit_percent(least)} in all",
+            ),
+            (f"raise the first to {format_loosened(least, 1)}", "lower the floors"),
         )
     if limits.min is not None and most < limits.min - _NOISE:
-        raise clash(
-            (f"{name} at least {percent(limits.min)}", f"its members' caps, {percent(most)} in all"),
-            (f"lower the first to {widened(most, -1)}", "raise the caps"),
+        raise conflict_error(
+            (
+                f"{name} at least {format_limit_percent(limits.min)}",
+                f"its members' caps, {format_limit_percent(most)} in all",
+            ),
+            (f"lower the first to {format_loosened(most, -1)}", "raise the caps"),
         )
     _refuse_held_back(book, name, shares, limits.min or 0.0, caps, cash * wanted.max_cash)
 
 
 def _refuse_held_back(book: Book, name: str, shares: Vector, floor: float, caps: Vector, cash: float) -> None:
     """A group's floor that its forbidden and locked members do not let it reach."""
-    rates = cost_rates_of(book)
-    each, who = most_of_each(book, caps, rates)
+    rates = cost_rates(book)
+    each, who = largest_weights(book, caps, rates)
     most = float(shares @ each) + cash
     if most < floor - _NOISE:
         left = least_wealth(book, rates)
-        raise clash(
-            (f"{name} at least {percent(floor)}", " and ".join(one for one in who if _counts(book, shares, one))),
-            (f"lower the first to {widened(most * left, -1)}",) if left > 0 else (),
+        raise conflict_error(
+            (
+                f"{name} at least {format_limit_percent(floor)}",
+                " and ".join(one for one in who if _counts(book, shares, one)),
+            ),
+            (f"lower the first to {format_loosened(most * left, -1)}",) if left > 0 else (),
         )
 
 
@@ -256,10 +294,10 @@ def _refuse_worst_return(book: Book, outlook: Outlook) -> None:
     k = int(np.argmin(best))
     if wanted > best[k] + _NOISE:
         safest = int(np.argmax(returns.min(axis=0)))
-        to = widened(float(returns[:, safest].min()), -1)
+        to = format_loosened(float(returns[:, safest].min()), -1)
         raise Infeasible(
-            f"return in {outlook.scenarios[k]} at least {percent(wanted)} is above the best name's: "
-            f"{names[int(np.argmax(returns[k]))]} has {percent(round(float(best[k]), 6))}",
+            f"return in {outlook.scenarios[k]} at least {format_limit_percent(wanted)} is above the best name's: "
+            f"{names[int(np.argmax(returns[k]))]} has {format_limit_percent(round(float(best[k]), 6))}",
             ["mandate.min_worst_scenario_return"],
             [f"lower it to {to}, which {names[safest]} alone has in every scenario"],
         )
@@ -271,10 +309,10 @@ def _refuse_return(book: Book, outlook: Outlook) -> None:
     if wanted is not None and wanted > means.max() + _NOISE:
         best = (*book.instruments, book.cash_instrument)[int(np.argmax(means))]
         raise Infeasible(
-            f"expected return at least {percent(wanted)} is above the best name's: {best} has "
-            f"{percent(round(float(means.max()), 6))}",
+            f"expected return at least {format_limit_percent(wanted)} is above the best name's: {best} has "
+            f"{format_limit_percent(round(float(means.max()), 6))}",
             ["mandate.min_expected_return"],
-            [f"lower it below {widened(float(means.max()), -1)}"],
+            [f"lower it below {format_loosened(float(means.max()), -1)}"],
         )
 
 
@@ -290,10 +328,10 @@ class Check:
 
     book: Book
     outlook: Outlook
-    readings: tuple[Reading, ...]
+    readings: tuple[RuleMeasurement, ...]
 
     @property
-    def broken(self) -> tuple[Reading, ...]:
+    def broken(self) -> tuple[RuleMeasurement, ...]:
         """The rules that today's holdings break; a plan mends them."""
         return tuple(reading for reading in self.readings if not reading.excess <= _HOLDS)
 
@@ -332,13 +370,13 @@ def check(book: Book) -> Check:
         BadMandate: a rule or a set of probabilities has no meaning.
         Infeasible: arithmetic alone shows that rules cannot hold together; names them and the smallest fix.
     """
-    outlook = outlook_of(book)
-    mandate = mandate_of(book, outlook)
-    refuse_hopeless(book, outlook)
-    return Check(book, outlook, tuple(mandate.readings(untraded(book), outlook)))
+    outlook = build_outlook(book)
+    mandate = build_mandate(book, outlook)
+    check_obviously_infeasible(book, outlook)
+    return Check(book, outlook, tuple(mandate.readings(no_trade(book), outlook)))
 
 
-def _row(reading: Reading) -> dict[str, Any]:
+def _row(reading: RuleMeasurement) -> dict[str, Any]:
     return {
         "rule": reading.label,
         "measured_today": round(reading.measured, 8) if isfinite(reading.measured) else None,

@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.pushforward import Seen, of_scenarios
+from allocator.ambiguity.pushforward import Pushforward, scenario_set
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.follow import FORMAT, Departure, fingerprints
-from allocator.multistage.objectives import Linear, Log, PowerUtility
-from allocator.multistage.plan import StagedPlan, label_of
-from allocator.multistage.value_of_waiting import Release
+from allocator.multistage.follow import FORMAT, PolicyDeviation, input_fingerprints
+from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
+from allocator.multistage.plan import MultistagePlan, objective_label
+from allocator.multistage.value_of_waiting import CautionScheduleRow
 from allocator.outlook.outlook import Outlook
-from allocator.plan.document import ambiguity_document, entries, figures_document, orders_document, rules_document
-from allocator.rules import ConvexRule, LargestWeights, Participation, Rows, VolatilityLimit, WorstCaseFloor
+from allocator.plan.document import (
+    ambiguity_document,
+    figures_document,
+    matrix_entries,
+    orders_document,
+    rules_document,
+)
+from allocator.rules import ConvexRule, LargestWeights, Participation, RuleRows, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 
 # The proof part of `plan.json` of a plan in stages: exact numbers from which a stranger follows the policy again.
@@ -29,10 +35,10 @@ from allocator.types import Vector
 # every set: enough to recompute holdings, costs, rules and the worst case without Allocator. There is none for nested
 # CVaR, whose draws are too many to write down, nor for objectives that are no utility of the final wealth.
 #
-_UTILITIES = {Log: "log", PowerUtility: "crra", Linear: "return"}
+_UTILITIES = {LogUtility: "log", PowerUtility: "crra", LinearUtility: "return"}
 
 
-def stages_proof(plan: StagedPlan) -> dict[str, Any] | None:
+def multistage_proof_document(plan: MultistagePlan) -> dict[str, Any] | None:
     """Everything that `docs/verify_stages.py` needs, money in units of today's account."""
     policy, tree, utility = plan.followed, plan.staged.tree, plan.staged.utility
     if type(utility) not in _UTILITIES:
@@ -55,10 +61,10 @@ def stages_proof(plan: StagedPlan) -> dict[str, Any] | None:
     }
 
 
-def _node(plan: StagedPlan, node: int) -> dict[str, Any]:
+def _node(plan: MultistagePlan, node: int) -> dict[str, Any]:
     policy, tree, staged = plan.followed, plan.staged.tree, plan.staged
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
-    p = ambiguity.beliefs if isinstance(ambiguity, Seen) else tree.child_probabilities(node)
+    p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
     names = len(mandate.cost_rates)
     return {
         "parent": int(tree.parents[node]),
@@ -76,9 +82,9 @@ def _node(plan: StagedPlan, node: int) -> dict[str, Any]:
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
         "risk_charge": staged.charge(node),
-        "set": ambiguity_document(of_scenarios(ambiguity), p),
+        "set": ambiguity_document(scenario_set(ambiguity), p),
         "of": _list(p),
-        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Seen) else [],
+        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],
         "rows": _rows(mandate, outlook),
         "convex": [_convex(rule, outlook) for rule in mandate.convex_rules],
     }
@@ -87,11 +93,11 @@ def _node(plan: StagedPlan, node: int) -> dict[str, Any]:
 def _rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
     """Linear rules: holdings·h + buys·b + sells·s + cash·c − wealth·W ≤ limit, of the account before or in money."""
     names = len(mandate.cost_rates)
-    each: list[Rows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
+    each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
     money = [isinstance(rule, Participation) for rule in mandate.linear_rules]
 
     def stacked(part: str) -> list[list[float]]:
-        return entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
+        return matrix_entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
 
     return {
         "labels": [label for one in each for label in one.labels],
@@ -132,7 +138,9 @@ def _list(values: Vector) -> list[float]:
     return [float(value) for value in values]
 
 
-def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Departure | None = None) -> dict[str, Any]:
+def multistage_document(
+    plan: MultistagePlan, release: Sequence[CautionScheduleRow], departure: PolicyDeviation | None = None
+) -> dict[str, Any]:
     """The plan as plain data, and how it follows an earlier one where it was held against one.
 
     Its JSON Schema is `schemas/stages.schema.json`.
@@ -152,7 +160,7 @@ def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Dep
         },
         "objective": {
             "kind": book.settings.mandate.objective,
-            "label": label_of(plan.staged),
+            "label": objective_label(plan.staged),
             "time_consistent": not plan.staged.at_leaves,
         },
         "release": [_release(one) for one in release],
@@ -171,7 +179,7 @@ def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Dep
         "rules": rules_document(plan.readings),
         "policy": _policy(plan),
         "announced": None if departure is None else _departure(departure),
-        "fingerprints": fingerprints(book),
+        "fingerprints": input_fingerprints(book),
         "certificate": {
             "solver": plan.policy.solver,
             "attempts": list(plan.policy.attempts),
@@ -182,11 +190,11 @@ def stages_document(plan: StagedPlan, release: Sequence[Release], departure: Dep
             "primal": plan.policy.canonical.primal,
             "dual": plan.policy.canonical.dual,
         },
-        "proof": stages_proof(plan),
+        "proof": multistage_proof_document(plan),
     }
 
 
-def _release(one: Release) -> dict[str, Any]:
+def _release(one: CautionScheduleRow) -> dict[str, Any]:
     return {
         "node": one.name,
         "kind": one.kind,
@@ -201,7 +209,7 @@ def _release(one: Release) -> dict[str, Any]:
     }
 
 
-def _departure(found: Departure) -> dict[str, Any]:
+def _departure(found: PolicyDeviation) -> dict[str, Any]:
     return {
         "node": found.node,
         "between_reviews": found.between_reviews,
@@ -212,7 +220,7 @@ def _departure(found: Departure) -> dict[str, Any]:
     }
 
 
-def _positions(plan: StagedPlan) -> list[dict[str, Any]]:
+def _positions(plan: MultistagePlan) -> list[dict[str, Any]]:
     names = [*plan.book.instruments, plan.book.cash_instrument]
     columns = {
         "before": np.append(plan.start.holdings, plan.start.cash),
@@ -227,7 +235,7 @@ def _positions(plan: StagedPlan) -> list[dict[str, Any]]:
     ]
 
 
-def _policy(plan: StagedPlan) -> list[dict[str, Any]]:
+def _policy(plan: MultistagePlan) -> list[dict[str, Any]]:
     """Each decision node of the policy that is followed: (N,) by instrument, weights as parts of the account there."""
     policy, tree = plan.followed, plan.staged.tree
     growth, cash_growth = tree.since_now()

@@ -20,8 +20,8 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import StagedPlan
-from allocator.outlook.calibration import signals_of
+from allocator.multistage.plan import MultistagePlan
+from allocator.outlook.calibration import dated_signals
 from allocator.types import Vector
 
 FORMAT = "allocator.stages/1"
@@ -32,7 +32,7 @@ _SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Departure:
+class PolicyDeviation:
     """How far today's targets are from the announced decision `node`, as a part of the account that would change hands.
 
     `differences` are the names that differ most, today's weight less the announced one. `causes` say in words what is
@@ -51,7 +51,7 @@ class Departure:
         return self.distance <= FOLLOWS
 
 
-def refuse_unannounced(book: Book, announced: Path) -> None:
+def check_announced_policy(book: Book, announced: Path) -> None:
     """Refuse what a plan of the book could not be held against, before there is one: solving it would be for nothing.
 
     Raises:
@@ -61,13 +61,13 @@ def refuse_unannounced(book: Book, announced: Path) -> None:
     _whole(announced, lambda document: _refuse_other(book, document, announced))
 
 
-def departure(plan: StagedPlan, announced: Path) -> Departure:
+def policy_deviation(plan: MultistagePlan, announced: Path) -> PolicyDeviation:
     """Hold a plan against the `plan.json` of an earlier run.
 
     Raises:
-        BadInput: as of `refuse_unannounced`.
+        BadInput: as of `check_announced_policy`.
     """
-    refuse_unannounced(plan.book, announced)
+    check_announced_policy(plan.book, announced)
     return _whole(announced, lambda document: _departure(plan, document, announced))
 
 
@@ -81,7 +81,7 @@ def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found
         raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
 
 
-def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -> Departure:
+def _departure(plan: MultistagePlan, document: Mapping[str, Any], announced: Path) -> PolicyDeviation:
     node, between = _node_of(plan.book, document, announced)
     names = [*plan.book.instruments]
     then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])
@@ -89,7 +89,7 @@ def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -
     apart = here - then
     cash = float(-apart.sum())
     order = np.argsort(-np.abs(apart), kind="stable")[:3]
-    return Departure(
+    return PolicyDeviation(
         node=str(node["node"]),
         between_reviews=between,
         distance=float(np.abs(apart).sum() + abs(cash)) / 2,
@@ -98,7 +98,7 @@ def _departure(plan: StagedPlan, document: Mapping[str, Any], announced: Path) -
     )
 
 
-def fingerprints(book: Book) -> dict[str, str]:
+def input_fingerprints(book: Book) -> dict[str, str]:
     """What was written in a book, by section and table: equal where nothing was changed. Left out are dates that pass,
     and what is said on its own: holdings, prices paid and signals.
     """
@@ -168,7 +168,7 @@ def _node_of(book: Book, document: Mapping[str, Any], path: Path) -> tuple[Mappi
     """The last decision that was announced for a day not after today and for what has been seen since."""
     as_of, nodes = book.settings.book.as_of, document["policy"]
     made = dt.date.fromisoformat(document["book"]["as_of"])
-    news = [signal for signal in signals_of(book) if signal.date > made and signal.kind != "usage"]
+    news = [signal for signal in dated_signals(book) if signal.date > made and signal.kind != "usage"]
     at = 0
     while True:
         ahead = [i for i, node in enumerate(nodes) if node["parent"] == at]
@@ -213,7 +213,7 @@ def _before(book: Book, node: Mapping[str, Any]) -> Vector:
     return np.array([node["before"][name] for name in book.instruments])
 
 
-def _causes(plan: StagedPlan, document: Mapping[str, Any], node: Mapping[str, Any], before: Vector) -> list[str]:
+def _causes(plan: MultistagePlan, document: Mapping[str, Any], node: Mapping[str, Any], before: Vector) -> list[str]:
     """What is no longer as announced; `before` (N,) is what was to be held before today's trades."""
     book, found = plan.book, []
     beliefs = np.array([node["beliefs"].get(name, 0.0) for name in plan.outlook.scenarios])
@@ -232,7 +232,7 @@ def _causes(plan: StagedPlan, document: Mapping[str, Any], node: Mapping[str, An
     held = float(np.abs(book.weights - before).sum() + abs(float((book.weights - before).sum()))) / 2
     if held > _SAME:
         found.append(f"holdings: {held:.1%} of the account is held otherwise than announced")
-    here, there = fingerprints(book), document["fingerprints"]
+    here, there = input_fingerprints(book), document["fingerprints"]
     changed = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
     if changed:
         told = ", ".join(name if name.endswith(".csv") else f"[{name}]" for name in changed)

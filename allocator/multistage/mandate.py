@@ -9,27 +9,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Seen, of_scenarios, seen_through, speaks_of_scenarios
-from allocator.ambiguity.radius import News, set_after, set_of
-from allocator.ambiguity.sets import Ambiguity, Known
+from allocator.ambiguity.pushforward import Pushforward, is_about_scenarios, pushforward, scenario_set
+from allocator.ambiguity.radius import NewInformation, ambiguity_set, updated_ambiguity_set
+from allocator.ambiguity.sets import Ambiguity, Singleton
 from allocator.book.book import Book
-from allocator.mandate.builder import mandate_of
+from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.objectives import (
     ExAnteRegret,
-    Linear,
-    Log,
+    LinearUtility,
+    LogUtility,
     MeanCVaR,
     MixtureVariance,
     OneDecision,
-    PiecewiseLinear,
+    PiecewiseLinearUtility,
     PowerUtility,
     Regret,
     Utility,
-    simulated,
+    simulated_values,
 )
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.scenario_tree import Reviews, Tree, reviews_of
+from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree, build_review_tree
 from allocator.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.types import Vector
 
@@ -38,17 +38,17 @@ from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Branching:
+class NestedWorstCase:
     """A worst case: of node `node` over what stands at `at` (M,) among nodes and then leaves, believed at `p` (M,)."""
 
     node: int
     at: NDArray[np.int64]
     p: Vector
-    ambiguity: Ambiguity | Seen
+    ambiguity: Ambiguity | Pushforward
 
 
 @dataclass(frozen=True, eq=False)
-class Staged:
+class MultistageMandate:
     """What is compiled and solved; one entry a decision node (D,) of `mandates`, `outlooks` and `ambiguities`.
 
     A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
@@ -58,10 +58,10 @@ class Staged:
     `MeanCVaR`, nested, and `Regret`, at the leaves, are for a tree of more than one decision node.
     """
 
-    tree: Tree
+    tree: ScenarioTree
     mandates: tuple[Mandate, ...]
     outlooks: tuple[Outlook, ...]
-    ambiguities: tuple[Ambiguity | Seen, ...]
+    ambiguities: tuple[Ambiguity | Pushforward, ...]
     utility: Utility | OneDecision
     risk_charge: float = 0.0
 
@@ -70,24 +70,24 @@ class Staged:
         """Whether there is one worst case, over all leaves at once: not time-consistent."""
         return isinstance(self.utility, Regret) and self.tree.nodes > 1
 
-    def branchings(self) -> Iterator[Branching]:
+    def branchings(self) -> Iterator[NestedWorstCase]:
         """Where there is a worst case: at every node over its children, or at the root over all leaves."""
         tree = self.tree
         if self.at_leaves:
-            yield Branching(0, tree.nodes + np.arange(tree.leaves), tree.reach()[1], self._over_leaves())
+            yield NestedWorstCase(0, tree.nodes + np.arange(tree.leaves), tree.reach()[1], self._over_leaves())
             return
         for node, ambiguity in enumerate(self.ambiguities):
             below, ends = tree.children(node)
             at = np.concatenate([below, tree.nodes + ends])
-            yield Branching(node, at, tree.child_probabilities(node), ambiguity)
+            yield NestedWorstCase(node, at, tree.child_probabilities(node), ambiguity)
 
-    def _over_leaves(self) -> Ambiguity | Seen:
+    def _over_leaves(self) -> Ambiguity | Pushforward:
         """The root's set over paths and scenarios; one that speaks of scenarios is seen through all news at once."""
-        own, tree = of_scenarios(self.ambiguities[0]), self.tree
-        if not speaks_of_scenarios(own):
+        own, tree = scenario_set(self.ambiguities[0]), self.tree
+        if not is_about_scenarios(own):
             return own
         kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
-        return seen_through(own, tree.beliefs[0], tree.reach()[1], kinds)
+        return pushforward(own, tree.beliefs[0], tree.reach()[1], kinds)
 
     def charge(self, node: int) -> float:
         """κ·√(years until the next date / years to the horizon), for a risk that is stated to the horizon."""
@@ -96,11 +96,11 @@ class Staged:
         ahead = years - self.outlooks[children[0]].years if len(children) else years
         return self.risk_charge * float(np.sqrt(ahead / years))
 
-    def below(self, node: int, wealth_before: float) -> Staged:
+    def below(self, node: int, wealth_before: float) -> MultistageMandate:
         """The question that is left at `node`, where the account before trading is worth so much of today's."""
         tree, at = self.tree.below(node)
         goals = self.utility
-        if isinstance(goals, PiecewiseLinear):  # stated in today's account, which every other utility forgets
+        if isinstance(goals, PiecewiseLinearUtility):  # stated in today's account, which every other utility forgets
             goals = replace(goals, slopes=goals.slopes * wealth_before)
         leaves = np.flatnonzero(np.isin(self.tree.leaf_parents, at))
         if isinstance(goals, MeanCVaR):
@@ -110,19 +110,19 @@ class Staged:
         return replace(
             self,
             tree=tree,
-            mandates=tuple(in_account(self.mandates[i], wealth_before) for i in at),
+            mandates=tuple(rescale_mandate(self.mandates[i], wealth_before) for i in at),
             outlooks=tuple(self.outlooks[i] for i in at),
             ambiguities=tuple(self.ambiguities[i] for i in at),
             utility=goals,
         )
 
 
-def trusting(staged: Staged) -> Staged:
+def without_ambiguity(staged: MultistageMandate) -> MultistageMandate:
     """The same question for somebody who takes every belief as it is."""
-    return replace(staged, ambiguities=(Known(),) * staged.tree.nodes)
+    return replace(staged, ambiguities=(Singleton(),) * staged.tree.nodes)
 
 
-def in_account(mandate: Mandate, wealth_before: float) -> Mandate:
+def rescale_mandate(mandate: Mandate, wealth_before: float) -> Mandate:
     """A mandate whose money is in units of an account `wealth_before` times as large."""
 
     def scaled(rule: LinearRule) -> LinearRule:
@@ -134,31 +134,31 @@ def in_account(mandate: Mandate, wealth_before: float) -> Mandate:
     return replace(mandate, linear_rules=tuple(map(scaled, mandate.linear_rules)), impact=impact)
 
 
-def staged_of(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> Staged:
+def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> MultistageMandate:
     """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews; today's set
     of probabilities is the book's own where none is given.
     """
-    today = today or set_of(book, outlook)
-    reviews, stated = reviews_of(book, outlook), mandate_of(book, outlook, today)
+    today = today or ambiguity_set(book, outlook)
+    reviews, stated = build_review_tree(book, outlook), build_mandate(book, outlook, today)
     sets = [today, *(_set_at(book, today, reviews, node) for node in range(1, reviews.tree.nodes))]
     growth, _ = reviews.tree.since_now()
-    return Staged(
+    return MultistageMandate(
         tree=reviews.tree,
         mandates=tuple(
             _at(book, stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)
         ),
         outlooks=reviews.outlooks,
         ambiguities=tuple(_over_news(over, reviews, node) for node, over in enumerate(sets)),
-        utility=utility_of(book, outlook, reviews),
+        utility=build_utility(book, outlook, reviews),
         risk_charge=book.settings.mandate.step_risk,
     )
 
 
-def utility_of(book: Book, outlook: Outlook, reviews: Reviews) -> Utility | OneDecision:
+def build_utility(book: Book, outlook: Outlook, reviews: ReviewTree) -> Utility | OneDecision:
     """What the final wealth is worth; what regret is measured against is still to be solved for."""
     wanted = book.settings.mandate
     if wanted.objective == "log":
-        return Log()
+        return LogUtility()
     if wanted.objective == "crra":
         return PowerUtility(float(wanted.relative_risk_aversion or 0.0))
     if wanted.objective == "mixture_variance":
@@ -168,39 +168,39 @@ def utility_of(book: Book, outlook: Outlook, reviews: Reviews) -> Utility | OneD
         # from the last decision on: what happens within a scenario before it is not in the tree
         drawn = np.concatenate(
             [
-                simulated(reviews.outlooks[node], wanted.draws, tree.leaf_scenarios[tree.leaf_parents == node])
+                simulated_values(reviews.outlooks[node], wanted.draws, tree.leaf_scenarios[tree.leaf_parents == node])
                 for node in dict.fromkeys(tree.leaf_parents.tolist())
             ]
         )
         return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
     if wanted.objective == "regret":
         return Regret()
-    return ExAnteRegret() if wanted.objective == "regret_ex_ante" else Linear()
+    return ExAnteRegret() if wanted.objective == "regret_ex_ante" else LinearUtility()
 
 
-def _set_at(book: Book, today: Ambiguity, reviews: Reviews, node: int) -> Ambiguity:
+def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity:
     """Today's set of scenario probabilities as it is at a later node, at the radius that the evidence there leaves.
 
     Raises:
         BadMandate: the belief at the node is outside the limits of a polytope.
     """
     state = reviews.states[node]
-    news = News(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
-    return set_after(book, today, reviews.outlooks[node].probabilities, news)
+    news = NewInformation(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
+    return updated_ambiguity_set(book, today, reviews.outlooks[node].probabilities, news)
 
 
-def _over_news(over: Ambiguity, reviews: Reviews, node: int) -> Ambiguity | Seen:
+def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity | Pushforward:
     """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
     that one seen through the news.
     """
     tree = reviews.tree
     children, leaves = tree.children(node)
-    if len(leaves) or not speaks_of_scenarios(over):
+    if len(leaves) or not is_about_scenarios(over):
         return over  # the leaves of a node are the scenarios themselves
-    return seen_through(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
+    return pushforward(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 
 
-def _at(book: Book, stated: Mandate, reviews: Reviews, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
+def _at(book: Book, stated: Mandate, reviews: ReviewTree, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
     """The mandate at one node: locks that have ended are gone, volumes in money have grown with prices."""
     if node == 0:
         return stated

@@ -17,8 +17,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Seen
-from allocator.ambiguity.sets import Ambiguity, Box, Known, TotalVariation, Worst
+from allocator.ambiguity.pushforward import Pushforward
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, Singleton, TotalVariation
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.settings.mandate import MOST_SCENARIOS
@@ -33,7 +33,7 @@ from allocator.types import Matrix, Vector
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearUtility:
     """Wealth itself: loss 1 − W, the return with its sign turned."""
 
     def loss(self, wealth: Vector) -> Vector:
@@ -47,7 +47,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Log:
+class LogUtility:
     """Logarithmic utility: loss −ln W."""
 
     def loss(self, wealth: Vector) -> Vector:
@@ -80,7 +80,7 @@ class PowerUtility:
 
 
 @dataclass(frozen=True, eq=False)
-class PiecewiseLinear:
+class PiecewiseLinearUtility:
     """Goals: each of J measures m = shares·(what each name is worth) + cash_share·cash earns min_p(slope·m + level).
 
     `shares` (J, N), `cash_shares` (J,); `slopes` and `levels` (J, P), increasing and concave in every measure: repeat a
@@ -102,12 +102,12 @@ class PiecewiseLinear:
         return -loss
 
 
-Utility: TypeAlias = Linear | Log | PowerUtility | PiecewiseLinear
+Utility: TypeAlias = LinearUtility | LogUtility | PowerUtility | PiecewiseLinearUtility
 
 
 def leaf_losses(utility: Utility, values: Matrix, cash: Vector) -> Vector:
     """(L,) losses of leaves that end with `values` (L, N) in each name and `cash` (L,)."""
-    if isinstance(utility, PiecewiseLinear):
+    if isinstance(utility, PiecewiseLinearUtility):
         return utility.loss(values @ utility.shares.T + cash[:, None] * utility.cash_shares)
     return utility.loss(values.sum(axis=1) + cash)
 
@@ -122,7 +122,7 @@ _HALVINGS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class AtOnce:
+class CommonThreshold:
     """What a portfolio is worth under one of these: the worst case, (L,) losses at the leaves, the (L,) adversary."""
 
     loss: float
@@ -130,9 +130,9 @@ class AtOnce:
     adversary: Vector
 
 
-def least(
-    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity | Seen, p: Vector
-) -> AtOnce:
+def minimise_worst_case(
+    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity | Pushforward, p: Vector
+) -> CommonThreshold:
     """min over x in [low, high] of sup_q q'losses(x), `at` giving losses and slopes (L,): by halving.
 
     Where the adversary jumps from one corner to another, the mean of both that makes the slope vanish is his choice
@@ -158,7 +158,7 @@ def least(
     part = min(max(above[1] / rises, 0.0), 1.0) if rises > 0 else 0.0
     losses = at(high)[0]
     worst = ambiguity.adversary(losses, p)
-    return AtOnce(float(worst @ losses), losses, part * below[0] + (1 - part) * above[0])
+    return CommonThreshold(float(worst @ losses), losses, part * below[0] + (1 - part) * above[0])
 
 
 # CVaR beside the mean: over scenarios and draws of one decision, and nested at the nodes of a tree.
@@ -174,7 +174,7 @@ _SEED = 20261120
 
 
 @dataclass(frozen=True, eq=False)
-class Ahead:
+class NextStep:
     """What may come next: (M,) losses `plain` of its mean, and (M, S) on draws; a branch is its own only draw."""
 
     plain: Vector
@@ -200,7 +200,7 @@ class MeanCVaR:
         result: Matrix = 1 - ends - (self.cash_growth * cash)[:, None]
         return result
 
-    def worst(self, ahead: Ahead, ambiguity: Ambiguity | Seen, p: Vector) -> AtOnce:
+    def worst(self, ahead: NextStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> CommonThreshold:
         """A node's value under the set around `p` (M,), its losses at the best threshold and the (M,) adversary."""
         plain, tail = (1 - self.weight) * ahead.plain, 1 / (1 - self.level)
 
@@ -209,9 +209,9 @@ class MeanCVaR:
             slopes = self.weight * (1 - tail * (ahead.drawn > threshold).mean(axis=1))
             return plain + self.weight * (threshold + tail * above), slopes
 
-        return least(at, float(ahead.drawn.min()) - 1e-9, float(ahead.drawn.max()), ambiguity, p)
+        return minimise_worst_case(at, float(ahead.drawn.min()) - 1e-9, float(ahead.drawn.max()), ambiguity, p)
 
-    def counted(self, ahead: Ahead, q: Vector) -> Vector:
+    def counted(self, ahead: NextStep, q: Vector) -> Vector:
         """(M,) how much each branch's loss counts under probabilities `q`: its part of the mean and of the tail."""
         draws = ahead.drawn.shape[1]
         owner, each = np.repeat(np.arange(len(q)), draws), np.repeat(q / draws, draws) / (1 - self.level)
@@ -231,7 +231,7 @@ class MeanCVaR:
         return -loss
 
 
-def simulated(outlook: Outlook, draws: int, scenarios: NDArray[np.int64]) -> NDArray[np.float64]:
+def simulated_values(outlook: Outlook, draws: int, scenarios: NDArray[np.int64]) -> NDArray[np.float64]:
     """(L, S, N) values at the end per unit held: normal around the mean of each leaf's scenario with the covariance
     within it, and never below nothing.
 
@@ -258,7 +258,7 @@ class MixtureVariance:
     aversion: float
     risk: FactorRisk
 
-    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> AtOnce:
+    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
         """Of `holdings` (N,) that end as `wealth` (L,) of today's account."""
         del cash
         gains, within = wealth - 1, self.risk.variance(holdings)
@@ -267,7 +267,7 @@ class MixtureVariance:
             away = gains - centre
             return -gains + self.aversion * (within + away**2), -2 * self.aversion * away
 
-        return least(at, float(gains.min()), float(gains.max()), ambiguity, p)
+        return minimise_worst_case(at, float(gains.min()), float(gains.max()), ambiguity, p)
 
     def equivalent(self, loss: float) -> float:
         """The risk-adjusted return."""
@@ -284,12 +284,12 @@ class Regret:
 
     best: Vector = field(default_factory=lambda: np.zeros(0))
 
-    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> AtOnce:
+    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
         """Of a portfolio that ends as `wealth` (L,)."""
         del holdings, cash
         losses: Vector = self.best + 1 - wealth
         q = ambiguity.adversary(losses, p)
-        return AtOnce(float(q @ losses), losses, q)
+        return CommonThreshold(float(q @ losses), losses, q)
 
     def equivalent(self, loss: float) -> float:
         """Minus the regret."""
@@ -310,17 +310,17 @@ class ExAnteRegret:
 
     def under(self, ambiguity: Ambiguity, p: Vector) -> tuple[Matrix, Vector]:
         """(M, L) probabilities to look at and (M,) what is best under each: the belief alone where it is trusted."""
-        if isinstance(ambiguity, Known):
+        if isinstance(ambiguity, Singleton):
             return p[None, :], np.array([self.best_if_right])
         return self.corners, self.best
 
-    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> AtOnce:
+    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
         """Of a portfolio that ends as `wealth` (L,)."""
         del holdings, cash
         corners, best = self.under(ambiguity, p)
         regrets = best - corners @ (wealth - 1)
         most = int(np.argmax(regrets))
-        return AtOnce(float(regrets[most]), np.full(len(wealth), regrets[most]), corners[most])
+        return CommonThreshold(float(regrets[most]), np.full(len(wealth), regrets[most]), corners[most])
 
     def equivalent(self, loss: float) -> float:
         """Minus the regret."""
@@ -330,14 +330,14 @@ class ExAnteRegret:
 OneDecision: TypeAlias = MixtureVariance | MeanCVaR | Regret | ExAnteRegret
 
 
-def corners_of(ambiguity: Ambiguity, p: Vector) -> Matrix:
+def corner_points(ambiguity: Ambiguity, p: Vector) -> Matrix:
     """(M, K) the corners of a polyhedral set: its greedy adversaries look at the order of the losses alone, and each
     corner is the only worst case of some losses without ties; so the orders give all of them.
 
     Raises:
         ValueError: the set has no corners that orders alone give, or there are too many scenarios.
     """
-    if not isinstance(ambiguity, Known | TotalVariation | Box | Worst) or len(p) > MOST_SCENARIOS:
+    if not isinstance(ambiguity, Singleton | TotalVariation | Box | AnyProbabilities) or len(p) > MOST_SCENARIOS:
         raise ValueError(f"corners are for polyhedral sets over at most {MOST_SCENARIOS} scenarios")
     found = [ambiguity.adversary(np.array(order, dtype=np.float64), p) for order in permutations(range(len(p)))]
     corners: Matrix = np.unique(np.round(found, 15), axis=0)

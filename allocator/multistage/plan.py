@@ -1,4 +1,4 @@
-"""`rebalance_in_stages(book)`: today's orders as the first step of a policy that decides again at every review.
+"""`rebalance_multistage(book)`: today's orders as the first step of a policy that decides again at every review.
 
 The policy is solved over the tree and checked outside the solver; today's targets become whole lots; what the lots are
 worth, and what holding is worth, is asked of the tree again with today's trades given and every later one open.
@@ -14,22 +14,30 @@ import numpy as np
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
-from allocator.lots.whole_lots import RULE_TOLERANCE, traded, whole_lots
-from allocator.mandate.mandate import Mandate, untraded
-from allocator.mandate.precheck import refuse_hopeless
-from allocator.multistage.mandate import Staged, staged_of, trusting
-from allocator.multistage.objectives import ExAnteRegret, Linear, Log, MeanCVaR, MixtureVariance, PowerUtility, Regret
-from allocator.multistage.policy import Policy, follow
-from allocator.multistage.reference_policies import rooted, with_hindsight
-from allocator.multistage.solve import policy_of
+from allocator.lots.whole_lots import RULE_TOLERANCE, trade_of_lots, whole_lots
+from allocator.mandate.mandate import Mandate, no_trade
+from allocator.mandate.precheck import check_obviously_infeasible
+from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate, without_ambiguity
+from allocator.multistage.objectives import (
+    ExAnteRegret,
+    LinearUtility,
+    LogUtility,
+    MeanCVaR,
+    MixtureVariance,
+    PowerUtility,
+    Regret,
+)
+from allocator.multistage.policy import Policy, policy_from_trades
+from allocator.multistage.reference_policies import policy_after_first_trades, with_regret_benchmarks
+from allocator.multistage.solve import solve_policy
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.single_period import Start
-from allocator.optimization.solve import Limits, as_trade
-from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits, trade_of_solution
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import refuse_broken
-from allocator.plan.plan import Figures, Order, figures, orders
+from allocator.plan.plan import Figures, Order, list_orders, portfolio_figures
 from allocator.plan.trade_decision import Verdict
-from allocator.rules import ConvexRule, LinearRule, Reading, Trade, Turnover, widened
+from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, Trade, Turnover, format_loosened
 from allocator.types import Vector
 
 # Rules that hold together today and not at every review: which of them, loosened how far, would let them.
@@ -48,25 +56,25 @@ _OVER = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class _RulePosition:
     """A rule of every node: the n-th of its kind, and what it reads where nothing is traded."""
 
     rule: Rule
     nth: int
-    readings: Sequence[Reading]
+    readings: Sequence[RuleMeasurement]
 
 
-def later_conflict(staged: Staged, start: Start, limits: Limits) -> Infeasible:
+def later_review_conflict(staged: MultistageMandate, start: Position, limits: Limits) -> Infeasible:
     """Why there is no policy although the rules can be kept today: rules without which there would be, each with the
     least that it must give.
     """
     # what may be wrong, and what wealth is worth, do not decide whether rules can be kept
-    asked = replace(trusting(staged), utility=Linear(), risk_charge=0.0)
+    asked = replace(without_ambiguity(staged), utility=LinearUtility(), risk_charge=0.0)
     found, cures = [], []
     for place in _places(asked, start):
         first, *others = asked.mandates
         later = tuple(_without(mandate, type(place.rule), place.nth) for mandate in others)
-        if _policy_of_later(replace(asked, mandates=(first, *later)), start, limits) is None:
+        if _policy_or_none(replace(asked, mandates=(first, *later)), start, limits) is None:
             continue
         label = _named(place.rule, len(start.holdings))
         found.append(label)
@@ -75,23 +83,23 @@ def later_conflict(staged: Staged, start: Start, limits: Limits) -> Infeasible:
     return Infeasible(told, found, cures or ["loosen a rule, or remove a review"], for_fractions=True)
 
 
-def _places(staged: Staged, start: Start) -> Iterator[_Place]:
+def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePosition]:
     mandate = staged.mandates[0]
     rules: tuple[Rule, ...] = (*mandate.linear_rules, *mandate.convex_rules)
-    trade = follow(staged, start, np.zeros_like(staged.tree.growth)).trade(0)
+    trade = policy_from_trades(staged, start, np.zeros_like(staged.tree.growth)).trade(0)
     for at, rule in enumerate(rules):
         nth = sum(type(one) is type(rule) for one in rules[:at])
-        yield _Place(rule, nth, rule.readings(trade, staged.outlooks[0]))
+        yield _RulePosition(rule, nth, rule.readings(trade, staged.outlooks[0]))
 
 
-def _policy_of_later(staged: Staged, start: Start, limits: Limits) -> Policy | None:
+def _policy_or_none(staged: MultistageMandate, start: Position, limits: Limits) -> Policy | None:
     try:
-        return policy_of(staged, start, limits)
+        return solve_policy(staged, start, limits)
     except (Infeasible, NotSolved):
         return None
 
 
-def _least(staged: Staged, start: Start, limits: Limits, place: _Place) -> str | None:
+def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _RulePosition) -> str | None:
     """The least loosening of one rule that lets every other hold, as an instruction; None where it has no limit, or
     none would do.
     """
@@ -100,7 +108,7 @@ def _least(staged: Staged, start: Start, limits: Limits, place: _Place) -> str |
     rows = range(len(place.readings))
 
     def at(step: float, moved: Collection[int]) -> Policy | None:
-        return _policy_of_later(_eased(staged, place, step, moved), start, limits)
+        return _policy_or_none(_eased(staged, place, step, moved), start, limits)
 
     low, high = 0.0, _FIRST
     for _ in range(_DOUBLINGS):
@@ -120,31 +128,31 @@ def _least(staged: Staged, start: Start, limits: Limits, place: _Place) -> str |
     return _in_words(place, high, sorted(moved), len(start.holdings))
 
 
-def _in_words(place: _Place, step: float, moved: Sequence[int], names: int) -> str:
+def _in_words(place: _RulePosition, step: float, moved: Sequence[int], names: int) -> str:
     """The moved limits, rounded so that they work as printed."""
     told = list[str]()
     for row in moved if not isinstance(place.rule, Turnover) else moved[:1]:
         reading, sense = place.readings[row], 1.0 if place.readings[row].at_most else -1.0
         label = _named(place.rule, names) if isinstance(place.rule, Turnover) else reading.label
-        limit = widened(_moved(reading, step), sense, reading.unit)
+        limit = format_loosened(_moved(reading, step), sense, reading.unit)
         told.append(f"{'raise' if sense > 0 else 'lower'} '{label}' to {limit}")
     return " and ".join(told)
 
 
-def _moved(reading: Reading, step: float) -> float:
+def _moved(reading: RuleMeasurement, step: float) -> float:
     """A limit `step` times its own size looser."""
     size = abs(reading.limit) if abs(reading.limit) > _OVER else _NATURAL
     return reading.limit + (size if reading.at_most else -size) * step
 
 
-def _eased(staged: Staged, place: _Place, step: float, moved: Collection[int]) -> Staged:
+def _eased(staged: MultistageMandate, place: _RulePosition, step: float, moved: Collection[int]) -> MultistageMandate:
     """The question with some rows of one rule looser at every node, as the book would state them."""
     limits = [_moved(one, step) if row in moved else one.limit for row, one in enumerate(place.readings)]
 
     def eased(rules: Sequence[R]) -> tuple[R, ...]:
         of_kind = [i for i, one in enumerate(rules) if type(one) is type(place.rule)]
         at = of_kind[place.nth] if place.nth < len(of_kind) else None
-        return tuple(one.eased(limits) if i == at else one for i, one in enumerate(rules))  # type: ignore[attr-defined]
+        return tuple(one.with_limits(limits) if i == at else one for i, one in enumerate(rules))  # type: ignore[attr-defined]
 
     return replace(
         staged,
@@ -181,7 +189,7 @@ _BROKEN = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class StagedPlan:
+class MultistagePlan:
     """Today's whole-lot orders and the policy that they begin.
 
     `policy` is the best one with fractional trades; `with_lots` begins with the lots that were weighed, `holding` with
@@ -192,8 +200,8 @@ class StagedPlan:
 
     book: Book
     outlook: Outlook
-    staged: Staged
-    start: Start
+    staged: MultistageMandate
+    start: Position
     policy: Policy
     with_lots: Policy
     holding: Policy | None
@@ -203,7 +211,7 @@ class StagedPlan:
     orders: tuple[Order, ...]
     weighed_orders: tuple[Order, ...]
     verdict: Verdict
-    readings: tuple[Reading, ...]
+    readings: tuple[RuleMeasurement, ...]
     before: Figures
     after: Figures
 
@@ -232,7 +240,7 @@ class StagedPlan:
         return (self.policy.equivalent - self.with_lots.equivalent) * 1e4
 
 
-def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = None) -> StagedPlan:
+def rebalance_multistage(book: Book, *, progress: Callable[[str], None] | None = None) -> MultistagePlan:
     """Turn a book whose objective is a utility, or for one decision, into orders for today and a policy for reviews.
 
     Raises:
@@ -247,18 +255,18 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
         raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
     say = progress or (lambda _: None)
     say("reading the outlook")
-    outlook = outlook_of(book)
-    refuse_hopeless(book, outlook)
-    staged, start = staged_of(book, outlook), Start(book.weights, book.cash / book.value)
+    outlook = build_outlook(book)
+    check_obviously_infeasible(book, outlook)
+    staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     mandate = staged.mandates[0]
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
     say(f"solving {staged.tree.nodes} decisions")
     policy = _policy(staged, start, outlook, limits)
     staged = policy.staged  # what regret is measured against is known now
     say("finding whole lots")
-    target = as_trade(start, mandate, policy.holdings[0], book.value)
+    target = trade_of_solution(start, mandate, policy.holdings[0], book.value)
     lots = whole_lots(book, outlook, mandate, start, target)
-    weighed, held = traded(book, mandate, lots), untraded(book)
+    weighed, held = trade_of_lots(book, mandate, lots), no_trade(book)
     refuse_broken(mandate.readings(weighed, outlook), RULE_TOLERANCE, "the whole lots")
     say("weighing the orders against holding")
     with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
@@ -266,8 +274,8 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
         told = "the nearest whole lots leave no way to keep the rules at a later review"
         raise Infeasible(told, fixes=["use smaller lots", "loosen a rule a little"])
     holding = _beginning_with(staged, start, 0 * start.holdings, limits)
-    listed = orders(book, mandate, weighed, lots)
-    plan = StagedPlan(
+    listed = list_orders(book, mandate, weighed, lots)
+    plan = MultistagePlan(
         book=book,
         outlook=outlook,
         staged=staged,
@@ -282,8 +290,8 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
         weighed_orders=listed,
         verdict="trade",
         readings=tuple(mandate.readings(weighed, outlook)),
-        before=figures(book, outlook, mandate, held),
-        after=figures(book, outlook, mandate, weighed),
+        before=portfolio_figures(book, outlook, mandate, held),
+        after=portfolio_figures(book, outlook, mandate, weighed),
     )
     if plan.gain_bps is None or any(reading.excess > _BROKEN for reading in mandate.readings(held, outlook)):
         return replace(plan, verdict="must trade")
@@ -299,19 +307,19 @@ def rebalance_in_stages(book: Book, *, progress: Callable[[str], None] | None = 
     )
 
 
-def _beginning_with(staged: Staged, start: Start, moves: Vector, limits: Limits) -> Policy | None:
+def _beginning_with(staged: MultistageMandate, start: Position, moves: Vector, limits: Limits) -> Policy | None:
     """The best policy that trades `moves` (N,) today; None where nothing after them keeps the rules at every review.
 
     Raises:
         NotSolved: a later part of it has no verified policy.
     """
     try:
-        return rooted(staged, start, moves, limits, ruled=False)
+        return policy_after_first_trades(staged, start, moves, limits, ruled=False)
     except Infeasible:
         return None
 
 
-def _policy(staged: Staged, start: Start, outlook: Outlook, limits: Limits) -> Policy:
+def _policy(staged: MultistageMandate, start: Position, outlook: Outlook, limits: Limits) -> Policy:
     """The best policy, or why there is none.
 
     Raises:
@@ -319,26 +327,26 @@ def _policy(staged: Staged, start: Start, outlook: Outlook, limits: Limits) -> P
         NotSolved: no answer passes the checks.
     """
     try:
-        return policy_of(with_hindsight(staged, start, limits), start, limits)
+        return solve_policy(with_regret_benchmarks(staged, start, limits), start, limits)
     except Infeasible:
         today = explain_conflict(start, outlook, staged.mandates[0])
         if today is not None:
             raise today from None
-        raise later_conflict(staged, start, limits) from None
+        raise later_review_conflict(staged, start, limits) from None
 
 
 # What an objective is called on a tree, where it is not what its one-decision name says.
 #
 _NAMES = {
-    Linear: "expected wealth",
-    Log: "log utility",
+    LinearUtility: "expected wealth",
+    LogUtility: "log utility",
     PowerUtility: "power utility",
     MixtureVariance: "mean and mixture variance",
     ExAnteRegret: "regret of not knowing the probabilities",
 }
 
 
-def label_of(staged: Staged) -> str:
+def objective_label(staged: MultistageMandate) -> str:
     """The objective's name; one that is not time-consistent says so."""
     if isinstance(staged.utility, MeanCVaR):
         return "nested CVaR" if staged.tree.nodes > 1 else "mean and CVaR"

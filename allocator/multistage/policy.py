@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import Seen, of_scenarios
+from allocator.ambiguity.pushforward import Pushforward, scenario_set
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
-from allocator.multistage.mandate import Staged, in_account
-from allocator.multistage.objectives import Ahead, ExAnteRegret, MeanCVaR, MixtureVariance, Regret, leaf_losses
-from allocator.optimization.single_period import Start
+from allocator.multistage.mandate import MultistageMandate, rescale_mandate
+from allocator.multistage.objectives import ExAnteRegret, MeanCVaR, MixtureVariance, NextStep, Regret, leaf_losses
+from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck
-from allocator.rules import Reading, Trade
+from allocator.rules import RuleMeasurement, Trade
 from allocator.types import Matrix, Vector
 
 _DUST = 1e-9
@@ -28,7 +28,7 @@ _BROKEN = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Valued:
+class PolicyValue:
     """A policy's losses by backward recursion: at nodes (D,) and leaves (L,), and the adversary's choice at each node.
 
     `adversaries[n]` are the worst probabilities of node n's children, its decision nodes first; `counted[n]` how much
@@ -48,8 +48,8 @@ class Policy:
     guards against; `claimed` what the solver said of it, NaN where none was asked for the whole of it.
     """
 
-    staged: Staged
-    start: Start
+    staged: MultistageMandate
+    start: Position
     before: Matrix
     bought: Matrix
     sold: Matrix
@@ -57,7 +57,7 @@ class Policy:
     cash: Vector
     wealth_before: Vector
     wealth: Vector
-    valued: Valued
+    valued: PolicyValue
     solver: str
     attempts: tuple[str, ...]
     canonical: CanonicalCheck
@@ -92,25 +92,25 @@ class Policy:
         costs = 1 - float(self.wealth[node]) / unit
         return Trade(self.holdings[node] / unit, float(self.cash[node]) / unit, bought, sold, costs, 1.0)
 
-    def readings(self, node: int) -> list[Reading]:
+    def readings(self, node: int) -> list[RuleMeasurement]:
         """Every rule measured at one node."""
-        mandate = in_account(self.staged.mandates[node], float(self.wealth_before[node]))
+        mandate = rescale_mandate(self.staged.mandates[node], float(self.wealth_before[node]))
         return mandate.readings(self.trade(node), self.staged.outlooks[node])
 
-    def start_of(self, node: int) -> Start:
+    def start_of(self, node: int) -> Position:
         """Where one stands on coming to a node, its account before trading being 1."""
         unit = float(self.wealth_before[node])
         holdings = np.maximum(self.before[node] / unit, 0.0)
-        return Start(holdings, max(1 - float(holdings.sum()), 0.0))
+        return Position(holdings, max(1 - float(holdings.sum()), 0.0))
 
-    def under(self, ambiguities: Sequence[Ambiguity | Seen]) -> Valued:
+    def under(self, ambiguities: Sequence[Ambiguity | Pushforward]) -> PolicyValue:
         """The same policy valued under other sets: no solve."""
-        return valued(self.staged, tuple(ambiguities), self.holdings, self.cash)
+        return policy_value(self.staged, tuple(ambiguities), self.holdings, self.cash)
 
 
-def follow(
-    staged: Staged,
-    start: Start,
+def policy_from_trades(
+    staged: MultistageMandate,
+    start: Position,
     moves: Matrix,
     solver: str = "",
     attempts: tuple[str, ...] = (),
@@ -143,7 +143,7 @@ def follow(
         cash=cash,
         wealth_before=wealth_before,
         wealth=holdings.sum(axis=1) + cash,
-        valued=valued(staged, staged.ambiguities, holdings, cash),
+        valued=policy_value(staged, staged.ambiguities, holdings, cash),
         solver=solver,
         attempts=attempts,
         canonical=canonical or CanonicalCheck(np.nan, np.nan, np.nan),
@@ -151,7 +151,9 @@ def follow(
     )
 
 
-def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: Matrix, cash: Vector) -> Valued:
+def policy_value(
+    staged: MultistageMandate, ambiguities: tuple[Ambiguity | Pushforward, ...], holdings: Matrix, cash: Vector
+) -> PolicyValue:
     """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
     tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
@@ -161,10 +163,10 @@ def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: 
         return _over_leaves(staged, utility.best + 1 - wealth)
     if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
         p = tree.child_probabilities(0)
-        at_once = utility.worst(holdings[0], float(cash[0]), wealth, of_scenarios(ambiguities[0]), p)
-        return Valued(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))
+        at_once = utility.worst(holdings[0], float(cash[0]), wealth, scenario_set(ambiguities[0]), p)
+        return PolicyValue(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))
     if isinstance(utility, MeanCVaR):
-        return nested_tails(staged, utility, 1 - wealth, utility.drawn(held, in_cash))
+        return nested_cvar(staged, utility, 1 - wealth, utility.drawn(held, in_cash))
     charges = np.zeros(tree.nodes)
     if staged.risk_charge > 0:
         risks = [outlook.risk.variance(own) for outlook, own in zip(staged.outlooks, holdings, strict=True)]
@@ -172,7 +174,7 @@ def valued(staged: Staged, ambiguities: tuple[Ambiguity | Seen, ...], holdings: 
     return _nested(staged, leaf_losses(utility, ends, cash_ends), charges)
 
 
-def _nested(staged: Staged, at_leaves: Vector, charges: Vector) -> Valued:
+def _nested(staged: MultistageMandate, at_leaves: Vector, charges: Vector) -> PolicyValue:
     """Node by node the worst mean of what is ahead."""
     tree = staged.tree
     losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
@@ -181,10 +183,10 @@ def _nested(staged: Staged, at_leaves: Vector, charges: Vector) -> Valued:
         q = one.ambiguity.adversary(ahead, one.p) if np.isfinite(ahead).all() else one.p
         losses[one.node] = float(q[q > 0] @ ahead[q > 0]) + charges[one.node]
         adversaries[one.node] = q
-    return Valued(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
+    return PolicyValue(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
 
 
-def nested_tails(staged: Staged, objective: MeanCVaR, plain: Vector, drawn: Matrix) -> Valued:
+def nested_cvar(staged: MultistageMandate, objective: MeanCVaR, plain: Vector, drawn: Matrix) -> PolicyValue:
     """Node by node the worst mean and CVaR of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
     tree = staged.tree
     losses, at_leaves = np.zeros(tree.nodes), np.zeros(tree.leaves)
@@ -193,15 +195,15 @@ def nested_tails(staged: Staged, objective: MeanCVaR, plain: Vector, drawn: Matr
         below, ends = one.at[one.at < tree.nodes], one.at[one.at >= tree.nodes] - tree.nodes
         certain = np.repeat(losses[below][:, None], drawn.shape[1] if len(ends) else 1, axis=1)
         on_draws = np.vstack([certain, drawn[ends]]) if len(ends) else certain
-        ahead = Ahead(np.concatenate([losses[below], plain[ends]]), on_draws)
+        ahead = NextStep(np.concatenate([losses[below], plain[ends]]), on_draws)
         found = objective.worst(ahead, one.ambiguity, one.p)
         losses[one.node], at_leaves[ends] = found.loss, found.leaf_losses[len(below) :]
         adversaries[one.node] = found.adversary
         counted[one.node] = objective.counted(ahead, found.adversary)
-    return Valued(losses, at_leaves, tuple(adversaries), tuple(counted))
+    return PolicyValue(losses, at_leaves, tuple(adversaries), tuple(counted))
 
 
-def _over_leaves(staged: Staged, at_leaves: Vector) -> Valued:
+def _over_leaves(staged: MultistageMandate, at_leaves: Vector) -> PolicyValue:
     """One worst case over all leaves; a later node's loss, and what comes after it, are conditional on coming there."""
     tree, (one,) = staged.tree, staged.branchings()
     reached = np.concatenate([np.zeros(tree.nodes), one.ambiguity.adversary(at_leaves, one.p)])
@@ -212,10 +214,10 @@ def _over_leaves(staged: Staged, at_leaves: Vector) -> Valued:
         reached[node] = reached[at].sum()
         adversaries[node] = reached[at] / reached[node] if reached[node] > 0 else p
         losses[node] = float(adversaries[node] @ losses[at])
-    return Valued(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
+    return PolicyValue(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
 
 
-def refuse_broken(policy: Policy, nodes: Sequence[int]) -> None:
+def refuse_broken_policy(policy: Policy, nodes: Sequence[int]) -> None:
     """Raise where the policy breaks a rule at one of `nodes`, by the rule's own formula.
 
     Raises:
@@ -223,7 +225,7 @@ def refuse_broken(policy: Policy, nodes: Sequence[int]) -> None:
     """
     worst: tuple[float, str, str] = (_BROKEN, "", "")
     for node in nodes:
-        short = [Reading("cash at least 0%", float(policy.cash[node]), 0.0, at_most=False)]
+        short = [RuleMeasurement("cash at least 0%", float(policy.cash[node]), 0.0, at_most=False)]
         for reading in short + policy.readings(node):
             if reading.missed > worst[0]:
                 worst = (reading.missed, reading.label, policy.staged.tree.names[node])
@@ -231,7 +233,7 @@ def refuse_broken(policy: Policy, nodes: Sequence[int]) -> None:
         raise NotSolved(f"'{worst[1]}' is missed by {worst[0]:.1e} at '{worst[2]}'")
 
 
-def worst_reach(policy: Policy) -> tuple[Vector, Vector]:
+def adverse_node_probabilities(policy: Policy) -> tuple[Vector, Vector]:
     """(D,) and (L,) how much nodes and leaves count at the root: the adversary's probabilities, but for tails."""
     tree = policy.staged.tree
     nodes, leaves = np.ones(tree.nodes), np.zeros(tree.leaves)

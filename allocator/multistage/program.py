@@ -20,22 +20,22 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Seen, of_scenarios
-from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, Known, KullbackLeibler, TotalVariation
-from allocator.multistage.mandate import Staged
+from allocator.ambiguity.pushforward import Pushforward, scenario_set
+from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, Singleton, TotalVariation
+from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import (
     ExAnteRegret,
-    Linear,
-    Log,
+    LinearUtility,
+    LogUtility,
     MeanCVaR,
     MixtureVariance,
     OneDecision,
-    PiecewiseLinear,
+    PiecewiseLinearUtility,
     PowerUtility,
     Regret,
 )
-from allocator.optimization.dual_forms import shape_of, worst_case
-from allocator.optimization.single_period import TIE_BREAK, Start
+from allocator.optimization.dual_forms import dual_form, set_structure
+from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
@@ -46,8 +46,8 @@ from allocator.types import Vector
 #
 
 
-def leaf_rows(
-    staged: Staged, holdings: cp.Variable, cash: cp.Variable, theta: cp.Variable, thresholds: cp.Variable
+def leaf_constraints(
+    staged: MultistageMandate, holdings: cp.Variable, cash: cp.Variable, theta: cp.Variable, thresholds: cp.Variable
 ) -> tuple[cp.Constraint, list[cp.Constraint]]:
     """θ_leaf ≥ loss, and what the leaf's wealth or measures are; `holdings` (D·N,), `cash` (D,), `theta` (D + L,).
 
@@ -55,7 +55,7 @@ def leaf_rows(
     """
     tree, utility = staged.tree, staged.utility
     nodes, names = tree.growth.shape
-    goals = utility if isinstance(utility, PiecewiseLinear) else None
+    goals = utility if isinstance(utility, PiecewiseLinearUtility) else None
     shares = np.ones((1, names)) if goals is None else goals.shares
     of_cash = np.ones(1) if goals is None else goals.cash_shares
     count = len(shares)
@@ -88,9 +88,9 @@ def leaf_rows(
     if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
         loss, more = _at_once(staged, utility, holdings, measures)
         return here >= loss, known + more
-    if isinstance(utility, Linear):
+    if isinstance(utility, LinearUtility):
         return here >= 1 - measures, known
-    if isinstance(utility, Log):
+    if isinstance(utility, LogUtility):
         return here >= -cp.log(measures), known
     assert isinstance(utility, PowerUtility)
     convex = cp.power(measures, 1 - utility.aversion)
@@ -98,7 +98,7 @@ def leaf_rows(
 
 
 def _at_once(
-    staged: Staged, objective: OneDecision, holdings: cp.Variable, wealth: cp.Variable
+    staged: MultistageMandate, objective: OneDecision, holdings: cp.Variable, wealth: cp.Variable
 ) -> tuple[cp.Expression, list[cp.Constraint]]:
     """(L,) losses of one decision's leaves, which end as `wealth` (L,), and what else they need."""
     plain = 1 - wealth
@@ -106,7 +106,7 @@ def _at_once(
         return plain + objective.best, []
     if isinstance(objective, ExAnteRegret):
         # the worst case is in the corners already: every leaf loses the same, whatever its probability
-        corners, best = objective.under(of_scenarios(staged.ambiguities[0]), staged.tree.child_probabilities(0))
+        corners, best = objective.under(scenario_set(staged.ambiguities[0]), staged.tree.child_probabilities(0))
         regret = cp.Variable(name="regret")
         return regret * np.ones(staged.tree.leaves), [regret >= best + corners @ plain]
     assert isinstance(objective, MixtureVariance)
@@ -125,7 +125,7 @@ def _mixture(
 
 
 def _tail(
-    staged: Staged,
+    staged: MultistageMandate,
     objective: MeanCVaR,
     holdings: cp.Variable,
     cash: cp.Variable,
@@ -147,7 +147,9 @@ def _tail(
     return loss, [excess >= drawn - thresholds[parents]]
 
 
-def ahead_of(staged: Staged, theta: cp.Variable, thresholds: cp.Variable) -> tuple[cp.Expression, list[cp.Constraint]]:
+def next_values(
+    staged: MultistageMandate, theta: cp.Variable, thresholds: cp.Variable
+) -> tuple[cp.Expression, list[cp.Constraint]]:
     """(D + L,) what the worst case of a node is taken of: its children's values, under a nested CVaR their tails too.
 
     A leaf's tail is in its loss already, where its draws are.
@@ -161,7 +163,7 @@ def ahead_of(staged: Staged, theta: cp.Variable, thresholds: cp.Variable) -> tup
     return cp.hstack([theta[:1], value, theta[nodes:]]), [excess >= here - own]
 
 
-# The dual forms of many nodes of a tree as one block of rows and cones: what they say is what `worst_case` says.
+# The dual forms of many nodes of a tree as one block of rows and cones: what they say is what `dual_form` says.
 #
 # A constraint of cvxpy costs as much to compile for one node as for all of them (science §3.7).
 #
@@ -170,7 +172,7 @@ BATCHED = (KullbackLeibler, TotalVariation)
 
 
 @dataclass(frozen=True, eq=False)
-class Robust:
+class RobustNode:
     """A node with a set of its own: the value of its children stands at `children` (K,), believed at `p` (K,)."""
 
     node: int
@@ -179,8 +181,8 @@ class Robust:
     ambiguity: Ambiguity
 
 
-def batched(
-    nodes: Sequence[Robust], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+def batched_worst_cases(
+    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
 ) -> Iterator[cp.Constraint]:
     """θ_n ≥ the worst case of what is `ahead` of it, for nodes whose sets are among `BATCHED`."""
     divergence = [one for one in nodes if isinstance(one.ambiguity, KullbackLeibler)]
@@ -192,7 +194,7 @@ def batched(
 
 
 def _divergence(
-    nodes: Sequence[Robust], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
 ) -> Iterator[cp.Constraint]:
     possible = [np.flatnonzero(one.p > LEAST_PROBABILITY) for one in nodes]
     believed = [one.p[at] / one.p[at].sum() for one, at in zip(nodes, possible, strict=True)]
@@ -209,7 +211,7 @@ def _divergence(
 
 
 def _variation(
-    nodes: Sequence[Robust], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
 ) -> Iterator[cp.Constraint]:
     below = np.concatenate([one.children for one in nodes])
     owner = np.repeat(np.arange(len(nodes)), [len(one.p) for one in nodes])
@@ -223,7 +225,7 @@ def _variation(
     yield theta[at] >= cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + means @ above + charges[at]
 
 
-def _radius(one: Robust) -> float:
+def _radius(one: RobustNode) -> float:
     assert isinstance(one.ambiguity, BATCHED)
     return one.ambiguity.radius
 
@@ -238,7 +240,7 @@ TRADE_UNITS = (0.1, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Staging:
+class TreeProgram:
     """The program of a tree and the variables that are read from it.
 
     `holdings`, `buys`, `sells` (D·N,) node by node, `cash` (D,); `losses` are the leaf rows, whose duals are the
@@ -253,13 +255,13 @@ class Staging:
     losses: cp.Constraint
     start: tuple[cp.Parameter, cp.Parameter]
 
-    def write(self, start: Start) -> None:
+    def write(self, start: Position) -> None:
         """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable."""
         self.start[0].value, self.start[1].value = start.holdings, start.cash
 
 
 @dataclass(frozen=True, eq=False)
-class _Nodes:
+class _NodeVariables:
     """What every constraint speaks of: variables, and values before each node's trades."""
 
     holdings: cp.Variable
@@ -274,14 +276,14 @@ class _Nodes:
         return self.holdings[node * names : (node + 1) * names], self.wealth[node]
 
 
-def staging(
-    staged: Staged,
-    start: Start,
+def tree_program(
+    staged: MultistageMandate,
+    start: Position,
     *,
     trading: bool = True,
     trade_unit: float = TRADE_UNITS[0],
     cuts: Sequence[Sequence[Vector]] | None = None,
-) -> Staging:
+) -> TreeProgram:
     """The program of a mandate over a tree from `start`.
 
     Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
@@ -289,8 +291,8 @@ def staging(
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
-    bought, sold = tradable(staged, start, trading=trading)
-    v = _Nodes(
+    bought, sold = tradable_names(staged, start, trading=trading)
+    v = _NodeVariables(
         cp.Variable(nodes * names, nonneg=True, name="holdings"),
         cp.Variable(nodes, nonneg=True, name="cash"),
         _only(bought, "buys"),
@@ -314,8 +316,8 @@ def staging(
         constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
         costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
     thresholds = cp.Variable(nodes, name="thresholds")
-    losses, measured = leaf_rows(staged, v.holdings, v.cash, theta, thresholds)
-    ahead, tails = ahead_of(staged, theta, thresholds)
+    losses, measured = leaf_constraints(staged, v.holdings, v.cash, theta, thresholds)
+    ahead, tails = next_values(staged, theta, thresholds)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -330,12 +332,14 @@ def staging(
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
-    made = Staging(problem, v.holdings, v.cash, v.buys, v.sells, losses, (held, in_cash))
+    made = TreeProgram(problem, v.holdings, v.cash, v.buys, v.sells, losses, (held, in_cash))
     made.write(start)
     return made
 
 
-def tradable(staged: Staged, start: Start, *, trading: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def tradable_names(
+    staged: MultistageMandate, start: Position, *, trading: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
     leaves a program no interior, and an interior-point solver no way.
     """
@@ -360,7 +364,7 @@ def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
     return place @ cp.Variable(len(at), nonneg=True, name=name)
 
 
-def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
+def _carried(staged: MultistageMandate) -> tuple[sp.csr_array, sp.csr_array]:
     """(D·N, D·N) and (D, D): from holdings and cash of the parents to those before each node's trades."""
     tree = staged.tree
     nodes, names = tree.growth.shape
@@ -373,14 +377,18 @@ def _carried(staged: Staged) -> tuple[sp.csr_array, sp.csr_array]:
 
 
 def _worst_cases(
-    staged: Staged, v: _Nodes, theta: cp.Variable, ahead: cp.Expression, cuts: Sequence[Sequence[Vector]] | None
+    staged: MultistageMandate,
+    v: _NodeVariables,
+    theta: cp.Variable,
+    ahead: cp.Expression,
+    cuts: Sequence[Sequence[Vector]] | None,
 ) -> Iterator[cp.Constraint]:
     """θ_n ≥ the worst case of what is `ahead` of it (D + L,): nodes of a kind at once where that has a form, others
     one by one.
     """
     tree = staged.tree
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain, robust = list[int](), list[Robust]()
+    plain, robust = list[int](), list[RobustNode]()
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
     if staged.risk_charge > 0:
         yield from _charges(staged, v, charges)
@@ -388,27 +396,27 @@ def _worst_cases(
         yield theta[1 : tree.nodes] == 0
     for one in staged.branchings():
         node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
-        if not isinstance(ambiguity, Seen) and isinstance(shape_of(ambiguity, p)[0], Known):
+        if not isinstance(ambiguity, Pushforward) and isinstance(set_structure(ambiguity, p)[0], Singleton):
             rows[[node], at] = p
             plain.append(node)
         elif cuts is not None:
             yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
         elif isinstance(ambiguity, BATCHED):
-            robust.append(Robust(node, at, p, ambiguity))
+            robust.append(RobustNode(node, at, p, ambiguity))
         else:
             losses, of = ahead[at], p
-            if isinstance(ambiguity, Seen):
+            if isinstance(ambiguity, Pushforward):
                 losses, of = ambiguity.likelihoods @ losses, ambiguity.beliefs
-            worst = worst_case(losses, of_scenarios(ambiguity), of)
-            worst.write(of_scenarios(ambiguity), of)
+            worst = dual_form(losses, scenario_set(ambiguity), of)
+            worst.write(scenario_set(ambiguity), of)
             yield from worst.constraints
             yield theta[node] >= worst.expression + charges[node]
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
-    yield from batched(robust, theta, ahead, charges)
+    yield from batched_worst_cases(robust, theta, ahead, charges)
 
 
-def _charges(staged: Staged, v: _Nodes, charges: cp.Variable) -> Iterator[cp.Constraint]:
+def _charges(staged: MultistageMandate, v: _NodeVariables, charges: cp.Variable) -> Iterator[cp.Constraint]:
     """What risk within a scenario costs until the next date, at every node."""
     names = staged.tree.growth.shape[1]
     for node, outlook in enumerate(staged.outlooks):
@@ -417,7 +425,7 @@ def _charges(staged: Staged, v: _Nodes, charges: cp.Variable) -> Iterator[cp.Con
         yield cp.SOC(charges[node], staged.charge(node) * parts)
 
 
-def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constraint]:
+def _rules(staged: MultistageMandate, v: _NodeVariables, at: Sequence[int]) -> Iterator[cp.Constraint]:
     """Every rule at the decision nodes `at`."""
     names = staged.tree.growth.shape[1]
     blocks = [_linear(staged, node) for node in at]
@@ -436,7 +444,7 @@ def _rules(staged: Staged, v: _Nodes, at: Sequence[int]) -> Iterator[cp.Constrai
                 yield from _floor(rule, own, v, node, staged.outlooks[node])
 
 
-def _linear(staged: Staged, node: int) -> tuple[sp.csr_array, Vector]:
+def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]:
     """One node's linear rules over [h, b, s, c, W, W before] of all nodes, and what is left of their limits."""
     nodes, names = staged.tree.growth.shape
     shape = (0, 3 * nodes * names + 3 * nodes)
@@ -479,11 +487,13 @@ def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression
     return cp.SOC(rule.limit * np.sqrt(outlook.years) * wealth, cp.hstack([exposures, alone]))
 
 
-def _floor(rule: WorstCaseFloor, own: cp.Expression, v: _Nodes, node: int, outlook: Outlook) -> Iterator[cp.Constraint]:
+def _floor(
+    rule: WorstCaseFloor, own: cp.Expression, v: _NodeVariables, node: int, outlook: Outlook
+) -> Iterator[cp.Constraint]:
     shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
     before = v.wealth_before[node]
     gains = outlook.returns @ own + outlook.cash_returns * v.cash[node]
-    worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
+    worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
     worst.write(rule.ambiguity, outlook.probabilities)
     yield shortfalls >= rule.benchmark_gains(outlook) * before - gains
     yield worst.expression + before - v.wealth[node] <= -rule.limit * before

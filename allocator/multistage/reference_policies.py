@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import of_scenarios
-from allocator.ambiguity.sets import Known
-from allocator.multistage.mandate import Staged, trusting
-from allocator.multistage.objectives import ExAnteRegret, Linear, MeanCVaR, Regret, corners_of
-from allocator.multistage.policy import Policy, follow, nested_tails, refuse_broken
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.ambiguity.pushforward import scenario_set
+from allocator.ambiguity.sets import Singleton
+from allocator.multistage.mandate import MultistageMandate, without_ambiguity
+from allocator.multistage.objectives import ExAnteRegret, LinearUtility, MeanCVaR, Regret, corner_points
+from allocator.multistage.policy import Policy, nested_cvar, policy_from_trades, refuse_broken_policy
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.rules import NoTrade
 from allocator.types import Vector
@@ -21,7 +21,9 @@ QUIET = "silent"
 """The kind of a node at which there is still no news."""
 
 
-def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = None, *, ruled: bool = True) -> Policy:
+def policy_after_first_trades(
+    staged: MultistageMandate, start: Position, moves: Vector, limits: Limits | None = None, *, ruled: bool = True
+) -> Policy:
     """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own. Where
     they are not to be `ruled`, somebody else has looked at the rules of the root.
 
@@ -35,34 +37,34 @@ def rooted(staged: Staged, start: Start, moves: Vector, limits: Limits | None = 
     """
     every = np.zeros_like(staged.tree.growth)
     every[0] = moves
-    first = follow(staged, start, every)
+    first = policy_from_trades(staged, start, every)
     if ruled:
-        refuse_broken(first, range(1))
+        refuse_broken_policy(first, range(1))
     if staged.at_leaves:
         return _given(staged, start, first, limits)
     for child in staged.tree.children(0)[0]:
         unit = float(first.wealth_before[child])
-        below = policy_of(staged.below(int(child), unit), first.start_of(int(child)), limits)
+        below = solve_policy(staged.below(int(child), unit), first.start_of(int(child)), limits)
         every[staged.tree.below(int(child))[1]] = (below.bought - below.sold) * unit
-    return follow(staged, start, every)
+    return policy_from_trades(staged, start, every)
 
 
-def _given(staged: Staged, start: Start, first: Policy, limits: Limits | None) -> Policy:
+def _given(staged: MultistageMandate, start: Position, first: Policy, limits: Limits | None) -> Policy:
     """The best policy after the first trades of `first`: one program, whose root holds what they leave."""
     root = replace(staged.mandates[0], linear_rules=(_untouched(staged),), convex_rules=())
-    after = Start(first.holdings[0], float(first.cash[0]))
-    later = policy_of(replace(staged, mandates=(root, *staged.mandates[1:])), after, limits)
+    after = Position(first.holdings[0], float(first.cash[0]))
+    later = solve_policy(replace(staged, mandates=(root, *staged.mandates[1:])), after, limits)
     moves = later.bought - later.sold
     moves[0] = first.bought[0] - first.sold[0]
-    return follow(staged, start, moves)
+    return policy_from_trades(staged, start, moves)
 
 
-def _untouched(staged: Staged) -> NoTrade:
+def _untouched(staged: MultistageMandate) -> NoTrade:
     names = staged.tree.growth.shape[1]
     return NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
 
 
-def kept(staged: Staged, start: Start, moves: Vector) -> Policy:
+def buy_and_hold_policy(staged: MultistageMandate, start: Position, moves: Vector) -> Policy:
     """The policy that trades `moves` (N,) today and never again; as for one that commits now, today's rules are asked.
 
     Raises:
@@ -70,12 +72,12 @@ def kept(staged: Staged, start: Start, moves: Vector) -> Policy:
     """
     every = np.zeros_like(staged.tree.growth)
     every[0] = moves
-    policy = follow(staged, start, every)
-    refuse_broken(policy, range(1))
+    policy = policy_from_trades(staged, start, every)
+    refuse_broken_policy(policy, range(1))
     return policy
 
 
-def idle(staged: Staged, start: Start, limits: Limits | None = None) -> Policy:
+def wait_then_trade_policy(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Policy:
     """The best policy that holds today's holdings until the first news: nothing is traded at the root, nor at a silent
     node that only silence led to. Today's holdings must keep the rules of the root; where nothing may be traded later,
     no rule is asked.
@@ -93,10 +95,10 @@ def idle(staged: Staged, start: Start, limits: Limits | None = None) -> Policy:
         replace(mandate, linear_rules=(still,), convex_rules=()) if node in quiet - {0} else mandate
         for node, mandate in enumerate(staged.mandates)
     )
-    return rooted(replace(staged, mandates=mandates), start, np.zeros(names), limits)
+    return policy_after_first_trades(replace(staged, mandates=mandates), start, np.zeros(names), limits)
 
 
-def by_averages(staged: Staged, start: Start, limits: Limits | None = None) -> Vector:
+def mean_value_trades(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Vector:
     """(N,) the trades of the mean-value problem: buy today, hold to the horizon, every name bringing its mean.
 
     Raises:
@@ -126,16 +128,16 @@ def by_averages(staged: Staged, start: Start, limits: Limits | None = None) -> V
         tree=root,
         mandates=staged.mandates[:1],
         outlooks=staged.outlooks[:1],
-        ambiguities=(Known(),),
+        ambiguities=(Singleton(),),
         # what brings its mean has no tail
-        utility=Linear() if isinstance(staged.utility, MeanCVaR) else staged.utility,
+        utility=LinearUtility() if isinstance(staged.utility, MeanCVaR) else staged.utility,
     )
-    policy = policy_of(averaged, start, limits)
+    policy = solve_policy(averaged, start, limits)
     moves: Vector = policy.bought[0] - policy.sold[0]
     return moves
 
 
-def foresight(staged: Staged, start: Start, limits: Limits | None = None) -> float:
+def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> float:
     """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, the rules unchanged. Under
     a nested CVaR what the paths lose is nested as everybody's losses are.
 
@@ -145,13 +147,13 @@ def foresight(staged: Staged, start: Start, limits: Limits | None = None) -> flo
     """
     reach, losses = staged.tree.reach()[1], np.zeros(staged.tree.leaves)
     for leaf in np.flatnonzero(reach > 0):
-        losses[leaf] = foreseen(staged, int(leaf), start, limits)
+        losses[leaf] = path_loss(staged, int(leaf), start, limits)
     if isinstance(staged.utility, MeanCVaR):
-        return float(nested_tails(trusting(staged), staged.utility, losses, losses[:, None]).losses[0])
+        return float(nested_cvar(without_ambiguity(staged), staged.utility, losses, losses[:, None]).losses[0])
     return float(reach @ losses)
 
 
-def foreseen(staged: Staged, leaf: int, start: Start, limits: Limits | None) -> float:
+def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Limits | None) -> float:
     """The loss of the best policy on the path to one leaf."""
     tree = staged.tree
     path = [int(tree.leaf_parents[leaf])]
@@ -179,17 +181,19 @@ def foreseen(staged: Staged, leaf: int, start: Start, limits: Limits | None) -> 
         tree=chain,
         mandates=tuple(staged.mandates[i] for i in path),
         outlooks=tuple(staged.outlooks[i] for i in path),
-        ambiguities=(Known(),) * len(path),
+        ambiguities=(Singleton(),) * len(path),
         utility=staged.utility.of(np.array([leaf])) if isinstance(staged.utility, MeanCVaR) else staged.utility,
     )
-    return policy_of(known, start, limits).objective
+    return solve_policy(known, start, limits).objective
 
 
 # What regret is measured against: the most that the rules allow in each scenario, or under given probabilities.
 #
 
 
-def with_hindsight(staged: Staged, start: Start, limits: Limits | None = None) -> Staged:
+def with_regret_benchmarks(
+    staged: MultistageMandate, start: Position, limits: Limits | None = None
+) -> MultistageMandate:
     """The same question, its regret measured against what is best over the same rules; others as they are.
 
     After the fact that is the best policy of who knew path and scenario from the start, trading at every review.
@@ -200,20 +204,26 @@ def with_hindsight(staged: Staged, start: Start, limits: Limits | None = None) -
     """
     utility = staged.utility
     if isinstance(utility, Regret):
-        plain = replace(staged, utility=Linear(), risk_charge=0.0)
-        hindsight = [-foreseen(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)]
+        plain = replace(staged, utility=LinearUtility(), risk_charge=0.0)
+        hindsight = [-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)]
         return replace(staged, utility=Regret(np.array(hindsight)))
     if isinstance(utility, ExAnteRegret):
         p = staged.tree.child_probabilities(0)
-        corners = corners_of(of_scenarios(staged.ambiguities[0]), p)
-        best = np.array([best_under(staged, start, q, limits) for q in corners])
-        return replace(staged, utility=ExAnteRegret(corners, best, best_under(staged, start, p, limits)))
+        corners = corner_points(scenario_set(staged.ambiguities[0]), p)
+        best = np.array([highest_expected_return(staged, start, q, limits) for q in corners])
+        return replace(staged, utility=ExAnteRegret(corners, best, highest_expected_return(staged, start, p, limits)))
     return staged
 
 
-def best_under(staged: Staged, start: Start, q: Vector, limits: Limits | None = None) -> float:
+def highest_expected_return(
+    staged: MultistageMandate, start: Position, q: Vector, limits: Limits | None = None
+) -> float:
     """v(q): the highest expected return, after costs, over the rules of one decision, `q` (L,) being known."""
     known = replace(
-        staged, tree=replace(staged.tree, leaf_probabilities=q), utility=Linear(), ambiguities=(Known(),), risk_charge=0
+        staged,
+        tree=replace(staged.tree, leaf_probabilities=q),
+        utility=LinearUtility(),
+        ambiguities=(Singleton(),),
+        risk_charge=0,
     )
-    return policy_of(known, start, limits).equivalent
+    return solve_policy(known, start, limits).equivalent

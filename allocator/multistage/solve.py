@@ -15,14 +15,14 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sets import Known, KullbackLeibler
+from allocator.ambiguity.sets import KullbackLeibler, Singleton
 from allocator.errors import Infeasible, NotSolved
-from allocator.multistage.mandate import Staged, trusting
-from allocator.multistage.objectives import Linear, MeanCVaR
-from allocator.multistage.policy import Policy, follow, refuse_broken, worst_reach
-from allocator.multistage.program import TRADE_UNITS, Staging, staging
-from allocator.optimization.single_period import TIE_BREAK, Start
-from allocator.optimization.solve import RELAXED, RESIDUAL_ALLOWED, Limits, attempt
+from allocator.multistage.mandate import MultistageMandate, without_ambiguity
+from allocator.multistage.objectives import LinearUtility, MeanCVaR
+from allocator.multistage.policy import Policy, adverse_node_probabilities, policy_from_trades, refuse_broken_policy
+from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
+from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.optimization.solve import RELAXED, RESIDUAL_ALLOWED, Limits, solve_once
 from allocator.optimization.verification import CanonicalCheck
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
@@ -34,35 +34,37 @@ _KEPT = 4
 
 
 @dataclass(frozen=True, eq=False)
-class _Compiled:
+class _CompiledTree:
     """A program and the question that it is of: all but how much of each name is held."""
 
-    staged: Staged
+    staged: MultistageMandate
     held: NDArray[np.bool_]
     how: tuple[bool, float]
-    made: Staging
+    made: TreeProgram
 
 
 _of_thread = threading.local()
 
 
-def staging_from(staged: Staged, start: Start, *, trading: bool, trade_unit: float) -> Staging:
+def compiled_tree_program(
+    staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float
+) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
-    kept: list[_Compiled] = _of_thread.__dict__.setdefault("kept", [])
+    kept: list[_CompiledTree] = _of_thread.__dict__.setdefault("kept", [])
     held, how = start.holdings > 0, (trading, trade_unit)
     for place, one in enumerate(kept):
-        if one.how == how and np.array_equal(one.held, held) and same(one.staged, staged):
+        if one.how == how and np.array_equal(one.held, held) and is_identical(one.staged, staged):
             kept.append(kept.pop(place))
             one.made.write(start)
             return one.made
-    made = staging(staged, start, trading=trading, trade_unit=trade_unit)
+    made = tree_program(staged, start, trading=trading, trade_unit=trade_unit)
     if not isinstance(staged.utility, MeanCVaR):  # draws are large, and soon in the way
-        kept.append(_Compiled(staged, held, how, made))
+        kept.append(_CompiledTree(staged, held, how, made))
         del kept[:-_KEPT]
     return made
 
 
-def same(one: object, other: object) -> bool:
+def is_identical(one: object, other: object) -> bool:
     """Whether two parts of a question are equal to their last digit."""
     if one is other:
         return True
@@ -71,9 +73,9 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other)
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(is_identical, one, other))
     if is_dataclass(one):
-        return all(same(getattr(one, part.name), getattr(other, part.name)) for part in fields(one))
+        return all(is_identical(getattr(one, part.name), getattr(other, part.name)) for part in fields(one))
     return bool(one == other)
 
 
@@ -97,9 +99,9 @@ _OFF_PATH = 1e-6
 """A node to which the adversary gives less than this probability has not been decided by the program (science F11)."""
 
 
-def policy_of(
-    staged: Staged,
-    start: Start,
+def solve_policy(
+    staged: MultistageMandate,
+    start: Position,
     limits: Limits | None = None,
     *,
     trading: bool = True,
@@ -114,7 +116,7 @@ def policy_of(
     ruled = range(staged.tree.nodes if trading else 1)
     for solver, looseness, further, made in _ladder(staged, start, trading=trading):
         looser = replace(limits, tolerance=looseness * limits.tolerance)
-        status, found = attempt(made.problem, "CLARABEL", looser, further, warm=False)
+        status, found = solve_once(made.problem, "CLARABEL", looser, further, warm=False)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
             break
@@ -124,11 +126,11 @@ def policy_of(
         try:
             policy = _followed(staged, start, made, solver, tuple(attempts), found)
             _refuse_apart(policy, _DISAGREES)
-            refuse_broken(policy, ruled)
+            refuse_broken_policy(policy, ruled)
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
-    refuse_impossible(staged, start, limits, trading=trading)
+    refuse_infeasible_tree(staged, start, limits, trading=trading)
     try:
         if staged.at_leaves:
             raise NotSolved("are for worst cases node by node")
@@ -141,20 +143,20 @@ def policy_of(
 
 
 def _ladder(
-    staged: Staged, start: Start, *, trading: bool
-) -> Iterator[tuple[str, float, Mapping[str, float], Staging]]:
+    staged: MultistageMandate, start: Position, *, trading: bool
+) -> Iterator[tuple[str, float, Mapping[str, float], TreeProgram]]:
     """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
     units = TRADE_UNITS if staged.mandates[0].impact is not None else TRADE_UNITS[:1]
     for unit in units:
         other = "" if unit == TRADE_UNITS[0] else ", other units"
         for name, looseness, further in _LADDER:  # written anew for each, whatever else was solved in between
-            made = staging_from(staged, start, trading=trading, trade_unit=unit)
+            made = compiled_tree_program(staged, start, trading=trading, trade_unit=unit)
             yield f"{name}{other}", looseness, further, made
 
 
 def _by_cuts(
-    staged: Staged,
-    start: Start,
+    staged: MultistageMandate,
+    start: Position,
     limits: Limits,
     attempts: tuple[str, ...],
     ruled: Sequence[int],
@@ -170,10 +172,10 @@ def _by_cuts(
     """
     cuts = [[staged.tree.child_probabilities(node)] for node in range(staged.tree.nodes)]
     for _ in range(_MOST_CUTS):
-        made, status, found = staging(staged, start, trading=trading, cuts=cuts), "", None
+        made, status, found = tree_program(staged, start, trading=trading, cuts=cuts), "", None
         for _, looseness, further in _LADDER:
             looser = replace(limits, tolerance=looseness * limits.tolerance)
-            status, found = attempt(made.problem, "CLARABEL", looser, further, warm=False)
+            status, found = solve_once(made.problem, "CLARABEL", looser, further, warm=False)
             if found is not None and found.worst <= RESIDUAL_ALLOWED:
                 break
         if found is None or found.worst > RESIDUAL_ALLOWED:
@@ -181,33 +183,38 @@ def _by_cuts(
         policy = _followed(staged, start, made, "CLARABEL by cuts", attempts, found)
         if policy.apart <= _CUT_ENOUGH:
             _refuse_apart(policy, _DISAGREES)  # nor may it be worth more than the bound
-            refuse_broken(policy, ruled)
+            refuse_broken_policy(policy, ruled)
             return policy
         for own, q in zip(cuts, policy.valued.adversaries, strict=True):
             own.append(q)
     raise NotSolved(f"the worst case is still {policy.apart:.1e} away after {_MOST_CUTS} cuts")
 
 
-def refuse_impossible(staged: Staged, start: Start, limits: Limits, *, trading: bool = True) -> None:
+def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: Limits, *, trading: bool = True) -> None:
     """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide or feign it.
 
     Raises:
         Infeasible: the rules cannot hold together at every node.
     """
-    plain = replace(trusting(staged), utility=Linear(), risk_charge=0.0)
-    status, _ = attempt(staging(plain, start, trading=trading).problem, "CLARABEL", limits)
+    plain = replace(without_ambiguity(staged), utility=LinearUtility(), risk_charge=0.0)
+    status, _ = solve_once(tree_program(plain, start, trading=trading).problem, "CLARABEL", limits)
     if status == cp.INFEASIBLE:  # an inaccurate certificate is none
         raise Infeasible("the rules cannot hold together at every review date", (), ())
 
 
 def _followed(
-    staged: Staged, start: Start, made: Staging, solver: str, attempts: tuple[str, ...], canonical: CanonicalCheck
+    staged: MultistageMandate,
+    start: Position,
+    made: TreeProgram,
+    solver: str,
+    attempts: tuple[str, ...],
+    canonical: CanonicalCheck,
 ) -> Policy:
     """The solver's trades followed forward, beside what it says that they are worth."""
     buys, sells = np.asarray(made.buys.value), np.asarray(made.sells.value)
     claimed = float(made.problem.value) - TIE_BREAK * float(buys.sum() + sells.sum())
     moves = (buys - sells).reshape(staged.tree.growth.shape)
-    return follow(staged, start, moves, solver, attempts, canonical, claimed)
+    return policy_from_trades(staged, start, moves, solver, attempts, canonical, claimed)
 
 
 def _refuse_apart(policy: Policy, tolerance: float) -> None:
@@ -228,7 +235,7 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     staged, tree = policy.staged, policy.staged.tree
     if _looks_everywhere(staged):
         return policy
-    reached, (possible, _) = worst_reach(policy)[0], tree.reach()
+    reached, (possible, _) = adverse_node_probabilities(policy)[0], tree.reach()
     moves = policy.bought - policy.sold
     undecided = [
         node
@@ -237,11 +244,13 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     ]
     for node in undecided:
         unit = float(policy.wealth_before[node])
-        below = policy_of(staged.below(node, unit), policy.start_of(node), limits)
+        below = solve_policy(staged.below(node, unit), policy.start_of(node), limits)
         moves[tree.below(node)[1]] = (below.bought - below.sold) * unit
     if not undecided:
         return policy
-    again = follow(staged, policy.start, moves, policy.solver, policy.attempts, policy.canonical, policy.claimed)
+    again = policy_from_trades(
+        staged, policy.start, moves, policy.solver, policy.attempts, policy.canonical, policy.claimed
+    )
     if staged.at_leaves and again.objective > policy.objective:
         return policy  # what is best from there on is not what is best from here: not time-consistent
     if again.objective > policy.objective + _DISAGREES:
@@ -249,7 +258,7 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     return again
 
 
-def _looks_everywhere(staged: Staged) -> bool:
+def _looks_everywhere(staged: MultistageMandate) -> bool:
     """Whether every node that can come counts at the root: then the program has decided it."""
     tails = isinstance(staged.utility, MeanCVaR) and staged.utility.weight == 1
-    return not tails and all(isinstance(ambiguity, Known | KullbackLeibler) for ambiguity in staged.ambiguities)
+    return not tails and all(isinstance(ambiguity, Singleton | KullbackLeibler) for ambiguity in staged.ambiguities)

@@ -20,27 +20,33 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from allocator.ambiguity.sets import Known
+from allocator.ambiguity.sets import Singleton
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
-from allocator.multistage.mandate import Staged, staged_of, trusting
-from allocator.multistage.policy import Policy, follow
-from allocator.multistage.reference_policies import by_averages, foresight, idle, kept, rooted
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate, without_ambiguity
+from allocator.multistage.policy import Policy, policy_from_trades
+from allocator.multistage.reference_policies import (
+    buy_and_hold_policy,
+    mean_value_trades,
+    perfect_foresight_loss,
+    policy_after_first_trades,
+    wait_then_trade_policy,
+)
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
-from allocator.outlook.calibration import question_of
-from allocator.outlook.outlook import outlook_of
-from allocator.outlook.posterior import generalizable, past_of
+from allocator.outlook.calibration import build_question
+from allocator.outlook.outlook import build_outlook
+from allocator.outlook.posterior import belief_path, generalizable_probability
 from allocator.outlook.question import Question
-from allocator.outlook.scenario_tree import State, reviews_of
+from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
 from allocator.rules.builder import bucket_shares
 
 _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
-class Waiting:
+class ValueOfWaiting:
     """Certainty equivalents of policies, as fractions of today's account, and by method what they differ by in bps.
 
     Under the sets: `flexible` decides again at every review; `static` trades today and never again; `idle` holds
@@ -98,12 +104,12 @@ class Waiting:
         return _bps(self.flexible, self.nominal_if_wrong)
 
 
-def waiting(
-    staged: Staged,
-    start: Start,
+def value_of_waiting(
+    staged: MultistageMandate,
+    start: Position,
     limits: Limits | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Waiting:
+) -> ValueOfWaiting:
     """The policies, each solved and checked, from `start`; one solve a leaf for foresight.
 
     Raises:
@@ -112,10 +118,10 @@ def waiting(
     """
     say, missing = progress or (lambda _: None), dict[str, str]()
     say("the policy that decides at every review")
-    flexible = policy_of(staged, start, limits)
-    beliefs = trusting(staged)
-    plain = all(isinstance(ambiguity, Known) for ambiguity in staged.ambiguities)
-    nominal = flexible if plain else policy_of(beliefs, start, limits)
+    flexible = solve_policy(staged, start, limits)
+    beliefs = without_ambiguity(staged)
+    plain = all(isinstance(ambiguity, Singleton) for ambiguity in staged.ambiguities)
+    nominal = flexible if plain else solve_policy(beliefs, start, limits)
 
     def tried(name: str, made: Callable[[], _Found]) -> _Found | None:
         say(f"the policy '{name.replace('_', ' ')}'")
@@ -126,18 +132,18 @@ def waiting(
             return None
 
     utility, sets, known = staged.utility, staged.ambiguities, beliefs.ambiguities
-    moves, once, to_the_end = tried("averages", lambda: by_averages(beliefs, start, limits)), None, None
+    moves, once, to_the_end = tried("averages", lambda: mean_value_trades(beliefs, start, limits)), None, None
     if moves is not None:
-        once = tried("averages_once", lambda: rooted(beliefs, start, moves, limits).equivalent)
-        to_the_end = tried("averages_kept", lambda: kept(beliefs, start, moves).equivalent)
-    return Waiting(
+        once = tried("averages_once", lambda: policy_after_first_trades(beliefs, start, moves, limits).equivalent)
+        to_the_end = tried("averages_kept", lambda: buy_and_hold_policy(beliefs, start, moves).equivalent)
+    return ValueOfWaiting(
         flexible=flexible.equivalent,
-        static=tried("static", lambda: policy_of(staged, start, limits, trading=False).equivalent),
-        idle=tried("idle", lambda: idle(staged, start, limits).equivalent),
+        static=tried("static", lambda: solve_policy(staged, start, limits, trading=False).equivalent),
+        idle=tried("idle", lambda: wait_then_trade_policy(staged, start, limits).equivalent),
         nominal=nominal.equivalent,
         cautious_if_right=utility.equivalent(float(flexible.under(known).losses[0])),
         nominal_if_wrong=utility.equivalent(float(nominal.under(sets).losses[0])),
-        foresight=tried("foresight", lambda: utility.equivalent(foresight(beliefs, start, limits))),
+        foresight=tried("foresight", lambda: utility.equivalent(perfect_foresight_loss(beliefs, start, limits))),
         averages_once=once,
         averages_kept=to_the_end,
         missing=missing,
@@ -159,19 +165,19 @@ MEASURES = {
     "price_of_robustness": "caution costs if belief is right",
     "insurance": "caution saves in the worst case",
 }
-"""Properties of `Waiting` in bps, and what each is in words."""
+"""Properties of `ValueOfWaiting` in bps, and what each is in words."""
 
 
 @dataclass(frozen=True, eq=False)
-class Waited:
+class ValueOfWaitingByShare:
     """What waiting is worth at each of `shares`, of which `stated` is the book's."""
 
     book: Book
     stated: float
     shares: tuple[float, ...]
-    worth: tuple[Waiting, ...]
+    worth: tuple[ValueOfWaiting, ...]
 
-    def at_stated(self) -> Waiting:
+    def at_stated(self) -> ValueOfWaiting:
         """What it is worth by the book."""
         return self.worth[self.shares.index(self.stated)]
 
@@ -196,9 +202,9 @@ class Waited:
         }
 
 
-def waited(
+def value_of_waiting_by_share(
     book_at: Callable[[float | None], Book], shares: Sequence[float], progress: Callable[[str], None] | None = None
-) -> Waited:
+) -> ValueOfWaitingByShare:
     """What waiting is worth; `book_at` gives the book at an announcement share, or at its own for None.
 
     Raises:
@@ -221,15 +227,15 @@ def waited(
     found = []
     for share in every:
         one = book if share == stated else book_at(share)
-        outlook = outlook_of(one)
+        outlook = build_outlook(one)
         limits = Limits(one.settings.solver.tolerance, one.settings.solver.time_limit_seconds)
-        start = Start(one.weights, one.cash / one.value)
+        start = Position(one.weights, one.cash / one.value)
 
         def told(text: str, share: float = share) -> None:
             say(f"announcement share {share:g}: {text}")
 
-        found.append(waiting(staged_of(one, outlook), start, limits, told))
-    return Waited(book, stated, every, tuple(found))
+        found.append(value_of_waiting(build_multistage_mandate(one, outlook), start, limits, told))
+    return ValueOfWaitingByShare(book, stated, every, tuple(found))
 
 
 def _rounded(bps: float | None) -> float | None:
@@ -245,7 +251,7 @@ _SHOWN = 0.0005
 
 
 @dataclass(frozen=True)
-class Move:
+class NodeTrade:
     """A trade at a node as a part of the account there, positive to buy."""
 
     instrument: str
@@ -253,7 +259,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Release:
+class CautionScheduleRow:
     """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
 
     `caution_bps` is the price of caution from there on: how much more sure return the policy that trusts the belief
@@ -272,25 +278,25 @@ class Release:
     caution_bps: float | None
     shares: dict[str, float]
     cash: float
-    moves: tuple[Move, ...]
+    moves: tuple[NodeTrade, ...]
 
 
-def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[Release, ...]:
+def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[CautionScheduleRow, ...]:
     """Every decision node of a policy, in the order of the tree."""
     staged = policy.staged
-    tree, question = staged.tree, question_of(book)
+    tree, question = staged.tree, build_question(book)
     reached, _ = tree.reach()
-    states, found = reviews_of(book, staged.outlooks[0]).states, []
+    states, found = build_review_tree(book, staged.outlooks[0]).states, []
     for node in range(tree.nodes):
         moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
         order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
         shares = {
             name: float(bucket_shares(book, name) @ policy.holdings[node] / policy.wealth[node]) for name in HEADLINE
         }
-        price = price_of_caution(policy, node, limits)
-        p = None if question is None else float(generalizable(question, tree.beliefs[node][None, :])[0])
+        price = cost_of_robustness(policy, node, limits)
+        p = None if question is None else float(generalizable_probability(question, tree.beliefs[node][None, :])[0])
         found.append(
-            Release(
+            CautionScheduleRow(
                 name=tree.names[node],
                 kind=tree.kinds[node],
                 date=tree.dates[node],
@@ -301,30 +307,30 @@ def released(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[
                 caution_bps=None if price is None else price * 1e4,
                 shares=shares,
                 cash=float(policy.cash[node] / policy.wealth[node]),
-                moves=tuple(Move(book.instruments[i], float(moved[i])) for i in order),
+                moves=tuple(NodeTrade(book.instruments[i], float(moved[i])) for i in order),
             )
         )
     return tuple(found)
 
 
-def _settled(question: Question, state: State) -> bool:
+def _settled(question: Question, state: NodeEvidence) -> bool:
     """As everywhere: in at the threshold, out below the release, along the way that led here."""
-    return past_of(question, state.signals, state.told).settled is not None
+    return belief_path(question, state.signals, state.told).settled is not None
 
 
-def price_of_caution(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
+def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
     """What guarding costs from `node` on if the belief is right: sure return under it, of the policy that trusts it,
     less that of ours (price of robustness, science §3.8). As a part of the account at the node; None where that policy
     was not found: a verified plan is not lost for want of a figure beside it.
     """
     unit = float(policy.wealth_before[node])
     below = policy.staged.below(node, unit)
-    if all(isinstance(ambiguity, Known) for ambiguity in below.ambiguities):
+    if all(isinstance(ambiguity, Singleton) for ambiguity in below.ambiguities):
         return 0.0
-    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[1], trusting(below)
-    ours = follow(trusted, start, (policy.bought - policy.sold)[at] / unit)
+    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[1], without_ambiguity(below)
+    ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)
     try:
-        best = policy_of(trusted, start, limits)
+        best = solve_policy(trusted, start, limits)
     except (Infeasible, NotSolved):
         return None
     return max(best.equivalent - ours.equivalent, 0.0)

@@ -15,11 +15,11 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.elastic import HOLDS, Feasibility, Member, Missed
-from allocator.optimization.single_period import Start
+from allocator.optimization.elastic import HOLDS, ConflictRule, ElasticProgram, Violation
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import widened
-from allocator.rules.rows import rounded_up
+from allocator.rules import format_loosened
+from allocator.rules.rows import round_loosened
 
 # The smallest way out of a conflict, one for each of its rules, in the rule's own unit.
 #
@@ -35,7 +35,7 @@ Move = dict[int, float]
 """Limits to move to, by the place of a member: one, or several together."""
 
 
-def fixes_for(feasibility: Feasibility, conflict: Sequence[int], asked: Sequence[int]) -> list[Move]:
+def fixes_for(feasibility: ElasticProgram, conflict: Sequence[int], asked: Sequence[int]) -> list[Move]:
     """For each member of a conflict the smallest change that lets all of `asked` hold; else one of several together."""
     fixes = []
     for i in conflict:
@@ -48,17 +48,17 @@ def fixes_for(feasibility: Feasibility, conflict: Sequence[int], asked: Sequence
     return fixes or _joint(feasibility, asked)
 
 
-def in_words_fixes(members: Sequence[Member], move: Mapping[int, float], conflict: Sequence[str]) -> str:
+def describe_fix(members: Sequence[ConflictRule], move: Mapping[int, float], conflict: Sequence[str]) -> str:
     """A move as an instruction; `conflict` are the labels of the rules that clash."""
     if len(move) > 1:
-        changes = [loosened(members[i], limit) for i, limit in move.items()]
+        changes = [describe_looser_limit(members[i], limit) for i, limit in move.items()]
         return " and ".join(changes) + " (one alone is not enough)"
     ((i, limit),) = move.items()
     name = f"the {_PLACES[list(conflict).index(members[i].label)]}" if len(conflict) == 2 else None
-    return loosened(members[i], limit, name)
+    return describe_looser_limit(members[i], limit, name)
 
 
-def least_limit(feasibility: Feasibility, member: int, others: Sequence[int]) -> float | None:
+def least_limit(feasibility: ElasticProgram, member: int, others: Sequence[int]) -> float | None:
     """The smallest loosening of one member's limit with which `others` can hold; None where there is none."""
     one = feasibility.members[member]
     if not one.has_limit:
@@ -81,7 +81,7 @@ def least_limit(feasibility: Feasibility, member: int, others: Sequence[int]) ->
     return None if found is None else limit
 
 
-def _with_room(feasibility: Feasibility, member: int, others: Sequence[int]) -> Missed | None:
+def _with_room(feasibility: ElasticProgram, member: int, others: Sequence[int]) -> Violation | None:
     """The portfolio that misses by least where the limit is far looser, so that what it leaves room for counts."""
     one = feasibility.members[member]
     far = one.stated + one.sense * 1e3 * max(abs(one.stated), 1.0)
@@ -90,16 +90,16 @@ def _with_room(feasibility: Feasibility, member: int, others: Sequence[int]) -> 
         return None
     at_stated = found.by.copy()
     at_stated[member] += feasibility.room(member, found.point) * abs(far - one.stated)
-    return Missed(found.total, at_stated, found.prices, found.trade, found.point)
+    return Violation(found.total, at_stated, found.prices, found.trade, found.point)
 
 
-def loosened(member: Member, limit: float, name: str | None = None) -> str:
+def describe_looser_limit(member: ConflictRule, limit: float, name: str | None = None) -> str:
     """A limit to move to, as an instruction, rounded so that it works as printed."""
     name = f"'{member.label}'" if name is None else name
-    return f"{'raise' if member.sense > 0 else 'lower'} {name} to {widened(limit, member.sense, member.unit)}"
+    return f"{'raise' if member.sense > 0 else 'lower'} {name} to {format_loosened(limit, member.sense, member.unit)}"
 
 
-def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[Move]:
+def _joint(feasibility: ElasticProgram, asked: Sequence[int]) -> list[Move]:
     """Where no single rule suffices: the least changes in all, together, of the rules that have a limit to move.
 
     A ratio to a group of which the least violation holds nothing has no limit that would do: it is kept instead, and
@@ -110,7 +110,7 @@ def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[Move]:
         found = feasibility.elastic(dict.fromkeys(movable, 1.0), [i for i in asked if i not in movable])
         if found is None:
             break
-        limits = limits_at(feasibility, found, movable)
+        limits = measured_limits(feasibility, found, movable)
         hopeless = [i for i, limit in limits.items() if limit is None]
         if not hopeless:
             return [{i: limit for i, limit in limits.items() if limit is not None}]
@@ -118,7 +118,7 @@ def _joint(feasibility: Feasibility, asked: Sequence[int]) -> list[Move]:
     return []
 
 
-def limits_at(feasibility: Feasibility, missed: Missed, members: Sequence[int]) -> dict[int, float | None]:
+def measured_limits(feasibility: ElasticProgram, missed: Violation, members: Sequence[int]) -> dict[int, float | None]:
     """The limits that a portfolio which misses them would keep; None where no limit of that rule would do."""
     limits: dict[int, float | None] = {}
     for i in members:
@@ -141,17 +141,17 @@ SETS = 20_000
 """Sets of rules that it may look at without a solve."""
 
 
-def explain_conflict(start: Start, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
+def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
     """Every small conflict among the rules as an error to raise, or None when all rules can hold together.
 
     Where some rules have a tier, those that never give way are asked first.
     """
-    feasibility = Feasibility(start, outlook, mandate)
+    feasibility = ElasticProgram(start, outlook, mandate)
     hard = [i for i, member in enumerate(feasibility.members) if member.tier == 0]
-    return refusal(feasibility, hard) or refusal(feasibility, range(len(feasibility.members)))
+    return conflict_among(feasibility, hard) or conflict_among(feasibility, range(len(feasibility.members)))
 
 
-def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None:
+def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasible | None:
     """Every small conflict among the members `asked`, the others left aside; None when they can hold together."""
     first = _first(feasibility, asked)
     if first is None:
@@ -160,7 +160,7 @@ def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None
     if not first:
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
     most = min(SOLVES, max(WORK // max(feasibility.names, 1), FEWEST))
-    search = _Search(feasibility, tuple(asked), feasibility.solves + most, SETS)
+    search = _ConflictSearch(feasibility, tuple(asked), feasibility.solves + most, SETS)
     search.conflicts.append(first)
     try:
         search.run()
@@ -170,9 +170,9 @@ def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None
     conflicts = [tuple(sorted(conflict)) for conflict in found]
     moves, labels = fixes_for(feasibility, conflicts[0], asked), [members[i].label for i in conflicts[0]]
     return Infeasible(
-        in_words([members[i] for i in conflicts[0]]),
+        describe_conflict([members[i] for i in conflicts[0]]),
         labels,
-        [in_words_fixes(members, move, labels) for move in moves],
+        [describe_fix(members, move, labels) for move in moves],
         [[members[i].label for i in conflict] for conflict in conflicts],
         cut_short=search.cut_short,
         moves=moves,
@@ -180,7 +180,7 @@ def refusal(feasibility: Feasibility, asked: Sequence[int]) -> Infeasible | None
     )
 
 
-def in_words(conflict: Sequence[Member]) -> str:
+def describe_conflict(conflict: Sequence[ConflictRule]) -> str:
     """What cannot be."""
     names = [f"'{member.label}'" for member in conflict]
     if len(names) == 1:
@@ -188,7 +188,7 @@ def in_words(conflict: Sequence[Member]) -> str:
     return f"cannot hold together: {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _first(feasibility: Feasibility, asked: Sequence[int]) -> list[int] | None:
+def _first(feasibility: ElasticProgram, asked: Sequence[int]) -> list[int] | None:
     """One irreducible conflict; None where all can hold together, empty where not even the account's equations do."""
     elastic = feasibility.elastic(dict.fromkeys(asked, 1.0), enough=HOLDS)
     if elastic is None:
@@ -198,10 +198,10 @@ def _first(feasibility: Feasibility, asked: Sequence[int]) -> list[int] | None:
     suspects = [i for i in asked if elastic.prices[i] > 1e-7]
     if feasibility.holds(suspects):  # prices are a hint
         suspects = list(asked)
-    return irreducible(feasibility, suspects)
+    return irreducible_conflict(feasibility, suspects)
 
 
-def irreducible(feasibility: Feasibility, suspects: Sequence[int]) -> list[int]:
+def irreducible_conflict(feasibility: ElasticProgram, suspects: Sequence[int]) -> list[int]:
     """Deletion filter (Chinneck and Dravnieks 1991): drop what is not needed for the conflict."""
     kept = list(suspects)
     for i in suspects:
@@ -219,10 +219,10 @@ def irreducible(feasibility: Feasibility, suspects: Sequence[int]) -> list[int]:
 
 
 @dataclass(eq=False)
-class _Search:
+class _ConflictSearch:
     """All conflicts of up to LARGEST members, while there is work left to spend."""
 
-    feasibility: Feasibility
+    feasibility: ElasticProgram
     asked: tuple[int, ...]
     solves: int
     sets: int
@@ -309,37 +309,37 @@ _NOISE = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class GivenUp:
+class RelaxedLimits:
     """Limits kept instead of the stated ones, by the place of a member among `members`."""
 
-    members: tuple[Member, ...]
+    members: tuple[ConflictRule, ...]
     limits: Mapping[int, float]
 
     @staticmethod
-    def nothing(start: Start, outlook: Outlook, mandate: Mandate) -> GivenUp:
+    def nothing(start: Position, outlook: Outlook, mandate: Mandate) -> RelaxedLimits:
         """Every limit as stated."""
-        return GivenUp(Feasibility(start, outlook, mandate).members, {})
+        return RelaxedLimits(ElasticProgram(start, outlook, mandate).members, {})
 
-    def measured(self, row: int, limit: float) -> GivenUp:
+    def measured(self, row: int, limit: float) -> RelaxedLimits:
         """These limits, and one row's (of the linear ones, then one a convex rule) as far out as was measured."""
         place = next(i for i, member in enumerate(self.members) if row in member.rows)
         member = self.members[place]
-        wider = rounded_up(limit, member.sense)
+        wider = round_loosened(limit, member.sense)
         if (known := self.limits.get(place)) is not None:
             wider = member.sense * max(member.sense * wider, member.sense * known)
         return replace(self, limits={**self.limits, place: wider})
 
-    def looser(self, more: float) -> GivenUp:
+    def looser(self, more: float) -> RelaxedLimits:
         """Each of these limits loosened by so much more."""
         moved = {
             place: limit + self.members[place].sense * more * max(abs(limit), 1.0)
             for place, limit in self.limits.items()
         }
         return replace(
-            self, limits={place: rounded_up(limit, self.members[place].sense) for place, limit in moved.items()}
+            self, limits={place: round_loosened(limit, self.members[place].sense) for place, limit in moved.items()}
         )
 
-    def eased(self, mandate: Mandate) -> Mandate:
+    def with_limits(self, mandate: Mandate) -> Mandate:
         """The mandate with these limits."""
         rows = len(mandate.rows.labels)
         every = np.concatenate([mandate.rows.stated, np.zeros(len(mandate.convex_rules))])
@@ -347,10 +347,10 @@ class GivenUp:
             if place in self.limits or member.rows[0] >= rows:
                 limit = self.limits.get(place, member.stated)
                 every[list(member.rows)] = limit
-        return mandate.eased(every)
+        return mandate.with_limits(every)
 
 
-def give_way(start: Start, outlook: Outlook, mandate: Mandate) -> GivenUp | None:
+def relax_by_tier(start: Position, outlook: Outlook, mandate: Mandate) -> RelaxedLimits | None:
     """The limits that hold instead of the stated ones; None where all rules can hold, or none has a tier.
 
     Raises:
@@ -358,24 +358,24 @@ def give_way(start: Start, outlook: Outlook, mandate: Mandate) -> GivenUp | None
     """
     if not has_tiers(mandate):
         return None
-    feasibility = Feasibility(start, outlook, mandate)
+    feasibility = ElasticProgram(start, outlook, mandate)
     members = feasibility.members
     every = feasibility.elastic({i: member.price for i, member in enumerate(members)}, enough=HOLDS)
     if every is not None and every.total <= HOLDS:
         return None
     hard = [i for i, member in enumerate(members) if member.tier == 0]
-    if (conflict := refusal(feasibility, hard)) is not None:
+    if (conflict := conflict_among(feasibility, hard)) is not None:
         raise conflict
-    found = lexicographic(feasibility, hard)
+    found = solve_lexicographic(feasibility, hard)
     tiered = [i for i, member in enumerate(members) if member.tier and found.by[i] * member.price > _NOISE]
-    limits = limits_at(feasibility, found, tiered)
-    known = {i: rounded_up(limit, members[i].sense) for i, limit in limits.items() if limit is not None}
+    limits = measured_limits(feasibility, found, tiered)
+    known = {i: round_loosened(limit, members[i].sense) for i, limit in limits.items() if limit is not None}
     if len(known) < len(limits):  # a ratio to nothing: no limit of it would do
-        conflict = refusal(feasibility, [*hard, *(i for i in limits if i not in known)])
-        conflict = conflict or refusal(feasibility, range(len(members)))
+        conflict = conflict_among(feasibility, [*hard, *(i for i in limits if i not in known)])
+        conflict = conflict or conflict_among(feasibility, range(len(members)))
         if conflict is not None:
             raise conflict
-    return GivenUp(members, known)
+    return RelaxedLimits(members, known)
 
 
 def has_tiers(mandate: Mandate) -> bool:
@@ -383,11 +383,11 @@ def has_tiers(mandate: Mandate) -> bool:
     return bool(mandate.rows.tier.any()) or any(rule.tier for rule in mandate.convex_rules)
 
 
-def lexicographic(feasibility: Feasibility, hard: list[int]) -> Missed:
+def solve_lexicographic(feasibility: ElasticProgram, hard: list[int]) -> Violation:
     """The portfolio that misses tier 1 by least, of those tier 2, and so on."""
     members = feasibility.members
     before: list[tuple[dict[int, float], float]] = []
-    found: Missed | None = None
+    found: Violation | None = None
     for tier in sorted({member.tier for member in members} - {0}):
         prices = {i: member.price for i, member in enumerate(members) if member.tier == tier}
         found = feasibility.elastic(prices, hard, together=before)

@@ -9,9 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Start
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit
+from allocator.rules import ConvexRule, LargestWeights, RuleRows, Trade, VolatilityLimit
 from allocator.types import Vector
 
 _NOISE = 1e-12
@@ -35,25 +35,25 @@ class Cuts:
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ColumnLayout:
     """Where everything stands: b, s, m (N, or none without impact), c, W, then what each convex rule brings.
 
     A convex rule has its epigraph t; a volatility also τ, the exposures y (F,) and the parts v (F + N,); the largest
     weights also the least of them k and what each name is above it (N,).
     """
 
-    start: Start
+    start: Position
     cost_rates: Vector
     has_impact: bool
     extra: tuple[int, ...]
 
     @staticmethod
-    def of(start: Start, outlook: Outlook, mandate: Mandate) -> Columns:
+    def of(start: Position, outlook: Outlook, mandate: Mandate) -> ColumnLayout:
         """The columns that a mandate needs."""
         names, factors = outlook.risk.loadings.shape
         extra = {VolatilityLimit: 2 + 2 * factors + names, LargestWeights: 2 + names}
         counts = tuple(extra.get(type(rule), 1) for rule in mandate.convex_rules)
-        return Columns(start, mandate.cost_rates, mandate.impact is not None, counts)
+        return ColumnLayout(start, mandate.cost_rates, mandate.impact is not None, counts)
 
     @property
     def names(self) -> int:
@@ -115,7 +115,7 @@ class Columns:
         return sp.csr_array(sp.hstack([weights, -weights, after]))
 
 
-def in_columns(rows: Rows, columns: Columns) -> tuple[sp.csr_array, Vector]:
+def rows_in_columns(rows: RuleRows, columns: ColumnLayout) -> tuple[sp.csr_array, Vector]:
     """Rules' rows (gains written out) over the columns, and their limits there."""
     left = sp.hstack(
         [
@@ -136,7 +136,7 @@ class Tangents:
 
     rule: ConvexRule
     column: int
-    columns: Columns
+    columns: ColumnLayout
     outlook: Outlook
     direction: Vector
 
@@ -156,7 +156,7 @@ class Tangents:
         return self._at(self.direction)
 
     def _at(self, direction: Vector) -> Cuts:
-        row, limit = in_columns(self.rule.tangent(direction, self.outlook).on(self.outlook), self.columns)
+        row, limit = rows_in_columns(self.rule.tangent(direction, self.outlook).on(self.outlook), self.columns)
         row = sp.csr_array(row - sp.csr_array(([1.0], ([0], [self.column])), shape=row.shape))
         return Cuts(row, limit)
 
@@ -168,11 +168,11 @@ class Tangents:
 
 
 @dataclass(frozen=True, eq=False)
-class Linear:
+class LinearEpigraph:
     """A function that rows of its own say exactly: there is nothing to cut."""
 
     column: int
-    columns: Columns
+    columns: ColumnLayout
     direction: Vector
     own: tuple[sp.csr_array, Vector, Vector]
 
@@ -193,11 +193,11 @@ class Linear:
 
 
 @dataclass(frozen=True, eq=False)
-class Norm:
+class NormEpigraph:
     """t = τ − limit·√years·W with τ ≥ ‖u‖, u = (y, √d∘(h − aW)) and y = L'(h − aW): v_i·τ ≥ u_i², Σv ≤ τ."""
 
     column: int
-    columns: Columns
+    columns: ColumnLayout
     direction: Vector
     own: tuple[sp.csr_array, Vector, Vector]
     parts: sp.csr_array
@@ -219,7 +219,7 @@ class Norm:
         """v_i ≥ 2·slope_i·u_i − slope_i²·τ."""
         at = np.flatnonzero(wanted)
         count, total = len(at), self.columns.total
-        first = total_of_parts(self)
+        first = parts_offset(self)
         tau = sp.csr_array((-(slope[at] ** 2), (np.arange(count), np.full(count, self.column + 1))), (count, total))
         own = sp.csr_array((-np.ones(count), (np.arange(count), first + at)), shape=(count, total))
         rows = sp.csr_array(sp.diags_array(2 * slope[at]) @ self.parts[at] + tau + own)
@@ -235,12 +235,12 @@ class Norm:
         if below <= _NOISE:
             return Cuts.all([], self.columns.total), 0.0
         slope = parts / length
-        first = total_of_parts(self)
+        first = parts_offset(self)
         missed = 2 * slope * parts - slope**2 * tau - here[first : first + len(parts)]
         return self._at(slope, missed > 0), below
 
 
-Epigraph = Tangents | Linear | Norm
+Epigraph = Tangents | LinearEpigraph | NormEpigraph
 """A convex rule's function at its stated limit: the rule holds where column `column` is at most 0.
 
 `own` are rows that go with it, `first` the tangent at `direction`; `cut` gives tangents that a point violates, and how
@@ -248,12 +248,14 @@ far it lies below the function.
 """
 
 
-def total_of_parts(norm: Norm) -> int:
+def parts_offset(norm: NormEpigraph) -> int:
     """Where the parts v begin: after t, τ and the exposures."""
     return norm.column + 2 + len(norm.before) - norm.columns.names
 
 
-def epigraph_of(rule: ConvexRule, position: int, columns: Columns, start: Start, outlook: Outlook) -> Epigraph:
+def build_epigraph(
+    rule: ConvexRule, position: int, columns: ColumnLayout, start: Position, outlook: Outlook
+) -> Epigraph:
     """A convex rule as an epigraph over the columns."""
     untraded = Trade(start.holdings, start.cash, 0 * start.holdings, 0 * start.holdings, 0.0, 1.0)
     direction, column = rule.steepest(untraded, outlook), columns.first(position)
@@ -264,7 +266,7 @@ def epigraph_of(rule: ConvexRule, position: int, columns: Columns, start: Start,
     return Tangents(rule, column, columns, outlook, direction)
 
 
-def _largest(rule: LargestWeights, column: int, columns: Columns, direction: Vector) -> Linear:
+def _largest(rule: LargestWeights, column: int, columns: ColumnLayout, direction: Vector) -> LinearEpigraph:
     """t = count·k + Σ above − limit·W with above_i ≥ h_i − k (Rockafellar and Uryasev 2000)."""
     names, total = columns.names, columns.total
     above = np.arange(column + 2, column + 2 + names)
@@ -276,10 +278,12 @@ def _largest(rule: LargestWeights, column: int, columns: Columns, direction: Vec
     together[0, above] = 1.0
     rows = sp.csr_array(sp.vstack([each, sp.csr_array(together)]))
     low, high = np.append(np.full(names, -np.inf), 0.0), np.append(-columns.start.holdings, 0.0)
-    return Linear(column, columns, direction, (rows, low, high))
+    return LinearEpigraph(column, columns, direction, (rows, low, high))
 
 
-def _norm(rule: VolatilityLimit, column: int, columns: Columns, outlook: Outlook, direction: Vector) -> Norm:
+def _norm(
+    rule: VolatilityLimit, column: int, columns: ColumnLayout, outlook: Outlook, direction: Vector
+) -> NormEpigraph:
     risk, total = outlook.risk, columns.total
     names, factors = risk.loadings.shape
     both = sp.csr_array(sp.vstack([sp.csr_array(risk.loadings.T), sp.diags_array(np.sqrt(risk.specific))]))
@@ -304,10 +308,10 @@ def _norm(rule: VolatilityLimit, column: int, columns: Columns, outlook: Outlook
         np.concatenate([-before[:factors], [0.0, 0.0]]),
     )
     parts = sp.csr_array(sp.vstack([eye, weights[factors:]]))
-    return Norm(column, columns, direction, own, parts, np.concatenate([np.zeros(factors), before[factors:]]))
+    return NormEpigraph(column, columns, direction, own, parts, np.concatenate([np.zeros(factors), before[factors:]]))
 
 
-def impact_cuts(point: Vector, impact: Vector, columns: Columns) -> tuple[Cuts, float]:
+def impact_cuts(point: Vector, impact: Vector, columns: ColumnLayout) -> tuple[Cuts, float]:
     """m_i ≥ impact_i·(1.5·√t·(b_i + s_i) − t^1.5 / 2) at today's t = b_i + s_i, where m_i lies below."""
     names = columns.names
     traded = np.maximum(point[:names] + point[names : 2 * names], 0.0)

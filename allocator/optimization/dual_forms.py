@@ -1,6 +1,6 @@
 """The dual form of the worst case over probabilities, one function an ambiguity set (science §3.2).
 
-`worst_case(losses, ambiguity, probabilities)` gives a convex expression that equals sup over the set of q'losses, the
+`dual_form(losses, ambiguity, probabilities)` gives a convex expression that equals sup over the set of q'losses, the
 constraints that it needs, and a function that writes the set's numbers into its parameters. The expression is
 nondecreasing in `losses`, so it composes with epigraph rows losses ≥ loss, whose duals are then the adversary.
 """
@@ -20,17 +20,17 @@ import numpy as np
 from allocator.ambiguity.sets import (
     LEAST_PROBABILITY,
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    Worst,
-    is_belief,
+    is_singleton,
 )
 from allocator.types import Vector
 
@@ -38,7 +38,7 @@ from allocator.types import Vector
 #
 
 
-class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
+class FastParameter(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
     """A cvxpy parameter that looks once at what it is given: its shape, that it is finite, and its sign.
 
     cvxpy projects each value onto what the parameter's attributes allow and compares (0.1 ms; twenty of them were two
@@ -70,7 +70,7 @@ class Number(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
 
 
 @dataclass(frozen=True, eq=False)
-class WorstCase:
+class DualForm:
     """A dual form: `write(ambiguity, probabilities)` sets its parameters before a solve."""
 
     expression: cp.Expression
@@ -78,63 +78,63 @@ class WorstCase:
     write: Callable[[Any, Vector], None]
 
 
-def worst_case(losses: cp.Expression, ambiguity: Ambiguity, probabilities: Vector) -> WorstCase:
+def dual_form(losses: cp.Expression, ambiguity: Ambiguity, probabilities: Vector) -> DualForm:
     """The dual form of `ambiguity`; `probabilities` (K,) matter only for which of them are zero."""
-    return _dual(shape_of(ambiguity, probabilities)[0], losses, probabilities)
+    return _dual(set_structure(ambiguity, probabilities)[0], losses, probabilities)
 
 
-def shape_of(ambiguity: Ambiguity, probabilities: Vector) -> tuple[Ambiguity, tuple[bool | int, ...]]:
+def set_structure(ambiguity: Ambiguity, probabilities: Vector) -> tuple[Ambiguity, tuple[bool | int, ...]]:
     """The set that is compiled, and what else of it is structure.
 
     A tiny divergence ball is the belief itself, and a divergence never reaches a scenario that the belief excludes.
     Transport starts from possible scenarios only; with nothing to spend it goes where there is no distance. A hull has
     its experts and a polytope its rows, those apart that come in pairs and leave no room between them.
     """
-    if is_belief(ambiguity):
-        return Known(), ()
+    if is_singleton(ambiguity):
+        return Singleton(), ()
     if isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared):
         return ambiguity, tuple(bool(p > LEAST_PROBABILITY) for p in probabilities)
     if isinstance(ambiguity, Wasserstein):
         free = () if ambiguity.radius > 0 else tuple(map(bool, np.ravel(ambiguity.metric <= 0)))
         return ambiguity, (*(bool(p > 0) for p in probabilities), *free)
-    if isinstance(ambiguity, Hull):
+    if isinstance(ambiguity, ExpertHull):
         return ambiguity, (len(ambiguity.experts),)
     if isinstance(ambiguity, Polytope):
         return ambiguity, (len(ambiguity.limits), *(row for pair in _pairs(ambiguity) for row in pair))
     return ambiguity, ()
 
 
-def is_curved(kind: str) -> bool:
+def is_conic_set(kind: str) -> bool:
     """Whether the dual form of a set of this class takes more than linear constraints."""
     return kind in (KullbackLeibler.__name__, ModifiedChiSquared.__name__)
 
 
 @singledispatch
-def _dual(ambiguity: object, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _dual(ambiguity: object, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     raise TypeError(f"no dual form for {type(ambiguity).__name__}")
 
 
 @_dual.register
-def _(ambiguity: Known, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
-    p = Number(losses.shape[0], nonneg=True, name="probabilities")
+def _(ambiguity: Singleton, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
+    p = FastParameter(losses.shape[0], nonneg=True, name="probabilities")
 
     def write(_: Any, probabilities: Vector) -> None:
         p.value = probabilities
 
-    return WorstCase(p @ losses, [], write)
+    return DualForm(p @ losses, [], write)
 
 
 @_dual.register
-def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
-    p = Number(losses.shape[0], nonneg=True, name="probabilities")
-    moved, stays = Number(nonneg=True, name="radius"), Number(nonneg=True, name="one minus radius")
+def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
+    p = FastParameter(losses.shape[0], nonneg=True, name="probabilities")
+    moved, stays = FastParameter(nonneg=True, name="radius"), FastParameter(nonneg=True, name="one minus radius")
     eta, largest, above = cp.Variable(), cp.Variable(), cp.Variable(losses.shape[0], nonneg=True)
 
     def write(ambiguity: TotalVariation, probabilities: Vector) -> None:
         p.value = probabilities
         moved.value, stays.value = ambiguity.radius, 1 - ambiguity.radius
 
-    return WorstCase(
+    return DualForm(
         moved * largest + stays * eta + p @ above,
         [above >= losses - eta, largest >= losses, largest >= eta],
         write,
@@ -142,39 +142,39 @@ def _(ambiguity: TotalVariation, losses: cp.Expression, probabilities: Vector) -
 
 
 @_dual.register
-def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _(ambiguity: Box, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     scenarios = losses.shape[0]
     low, high = (
-        Number(scenarios, nonneg=True, name="lowest"),
-        Number(scenarios, nonneg=True, name="highest"),
+        FastParameter(scenarios, nonneg=True, name="lowest"),
+        FastParameter(scenarios, nonneg=True, name="highest"),
     )
     eta, up, down = cp.Variable(), cp.Variable(scenarios, nonneg=True), cp.Variable(scenarios, nonneg=True)
 
     def write(ambiguity: Box, probabilities: Vector) -> None:
         low.value, high.value = ambiguity.bounds(probabilities)
 
-    return WorstCase(eta + high @ up - low @ down, [losses <= eta + up - down], write)
+    return DualForm(eta + high @ up - low @ down, [losses <= eta + up - down], write)
 
 
 @_dual.register
-def _(ambiguity: Contamination, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _(ambiguity: Contamination, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     stays, moved = (
-        Number(losses.shape[0], nonneg=True, name="what stays"),
-        Number(nonneg=True, name="radius"),
+        FastParameter(losses.shape[0], nonneg=True, name="what stays"),
+        FastParameter(nonneg=True, name="radius"),
     )
     largest = cp.Variable()
 
     def write(ambiguity: Contamination, probabilities: Vector) -> None:
         stays.value, moved.value = (1 - ambiguity.radius) * probabilities, ambiguity.radius
 
-    return WorstCase(stays @ losses + moved * largest, [largest >= losses], write)
+    return DualForm(stays @ losses + moved * largest, [largest >= losses], write)
 
 
 @_dual.register
-def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     count = len(possible)
-    p, radius = Number(count, nonneg=True, name="probabilities"), Number(nonneg=True, name="radius")
+    p, radius = FastParameter(count, nonneg=True, name="probabilities"), FastParameter(nonneg=True, name="radius")
     eta, price, weight, shifted = cp.Variable(), cp.Variable(nonneg=True), cp.Variable(count), cp.Variable(count)
 
     def write(ambiguity: KullbackLeibler, probabilities: Vector) -> None:
@@ -182,7 +182,7 @@ def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) 
         # beyond the farthest scenario the ball is everything, and a larger number would only strain the solver
         radius.value = min(ambiguity.radius, -float(np.log(p.value.min())) + 0.1)
 
-    return WorstCase(
+    return DualForm(
         eta + price * radius + p @ weight,
         [shifted >= losses[possible] - eta - price, cp.ExpCone(shifted, price * np.ones(count), weight)],
         write,
@@ -190,12 +190,12 @@ def _(ambiguity: KullbackLeibler, losses: cp.Expression, probabilities: Vector) 
 
 
 @_dual.register
-def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     possible = np.flatnonzero(probabilities > LEAST_PROBABILITY)
     # mean + √radius·deviation of losses raised where a probability would fall below 0; η + √(1 + radius)·‖√p∘(ℓ − η)₊‖
     # is the same and left one solve in ten short of the tolerance
-    p = Number(len(possible), nonneg=True, name="probabilities")
-    weight = Number(len(possible), nonneg=True, name="root of radius x probabilities")
+    p = FastParameter(len(possible), nonneg=True, name="probabilities")
+    weight = FastParameter(len(possible), nonneg=True, name="root of radius x probabilities")
     centre, raised, length = cp.Variable(), cp.Variable(len(possible)), cp.Variable()
 
     def write(ambiguity: ModifiedChiSquared, probabilities: Vector) -> None:
@@ -203,7 +203,7 @@ def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vecto
         # beyond the farthest scenario the ball is everything, and a larger number would only strain the solver
         weight.value = np.sqrt(min(ambiguity.radius, 1 / float(p.value.min()) - 1 + 0.1) * p.value)
 
-    return WorstCase(
+    return DualForm(
         p @ raised + length,
         [raised >= losses[possible], cp.SOC(length, cp.multiply(weight, raised - centre))],
         write,
@@ -211,11 +211,15 @@ def _(ambiguity: ModifiedChiSquared, losses: cp.Expression, probabilities: Vecto
 
 
 @_dual.register
-def _(ambiguity: Wasserstein, losses: cp.Expression, probabilities: Vector) -> WorstCase:
+def _(ambiguity: Wasserstein, losses: cp.Expression, probabilities: Vector) -> DualForm:
     sources = np.flatnonzero(probabilities > 0)
-    p = Number(len(sources), nonneg=True, name="probabilities")
-    metric = Number((len(sources), losses.shape[0]), nonneg=True, name="metric")
-    radius, price, worth = Number(nonneg=True, name="radius"), cp.Variable(nonneg=True), cp.Variable(len(sources))
+    p = FastParameter(len(sources), nonneg=True, name="probabilities")
+    metric = FastParameter((len(sources), losses.shape[0]), nonneg=True, name="metric")
+    radius, price, worth = (
+        FastParameter(nonneg=True, name="radius"),
+        cp.Variable(nonneg=True),
+        cp.Variable(len(sources)),
+    )
 
     def write(ambiguity: Wasserstein, probabilities: Vector) -> None:
         p.value, metric.value = probabilities[sources], ambiguity.metric[sources]
@@ -224,20 +228,20 @@ def _(ambiguity: Wasserstein, losses: cp.Expression, probabilities: Vector) -> W
 
     if ambiguity.radius == 0:  # then the price of distance has no limit, and what costs nothing is structure
         free = [np.flatnonzero(ambiguity.metric[source] <= 0) for source in sources]
-        return WorstCase(p @ worth, [worth[j] >= losses[to] for j, to in enumerate(free)], write)
+        return DualForm(p @ worth, [worth[j] >= losses[to] for j, to in enumerate(free)], write)
     rows = [worth[j] >= losses - cp.multiply(metric[j], price) for j in range(len(sources))]
-    return WorstCase(price * radius + p @ worth, rows, write)
+    return DualForm(price * radius + p @ worth, rows, write)
 
 
 @_dual.register
-def _(ambiguity: Hull, losses: cp.Expression, probabilities: Vector) -> WorstCase:
-    vertices = Number(ambiguity.vertices(probabilities).shape, nonneg=True, name="belief and experts")
+def _(ambiguity: ExpertHull, losses: cp.Expression, probabilities: Vector) -> DualForm:
+    vertices = FastParameter(ambiguity.vertices(probabilities).shape, nonneg=True, name="belief and experts")
     largest = cp.Variable()
 
-    def write(ambiguity: Hull, probabilities: Vector) -> None:
+    def write(ambiguity: ExpertHull, probabilities: Vector) -> None:
         vertices.value = ambiguity.vertices(probabilities)
 
-    return WorstCase(largest, [largest >= vertices @ losses], write)
+    return DualForm(largest, [largest >= vertices @ losses], write)
 
 
 def _pairs(ambiguity: Polytope) -> list[tuple[int, int]]:
@@ -251,13 +255,13 @@ def _pairs(ambiguity: Polytope) -> list[tuple[int, int]]:
 
 
 @_dual.register
-def _(ambiguity: Polytope, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _(ambiguity: Polytope, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     pairs = _pairs(ambiguity)
     dropped = {j for _, j in pairs}
     kept = [row for row in range(len(ambiguity.limits)) if row not in dropped]
     signed = np.array([row not in dict(pairs) for row in kept])
-    matrix = Number((len(kept), losses.shape[0]), name="coefficients")
-    limits = Number(len(kept), name="limits")
+    matrix = FastParameter((len(kept), losses.shape[0]), name="coefficients")
+    limits = FastParameter(len(kept), name="limits")
     eta, prices = cp.Variable(), cp.Variable(len(kept))
 
     def write(ambiguity: Polytope, probabilities: Vector) -> None:
@@ -267,14 +271,14 @@ def _(ambiguity: Polytope, losses: cp.Expression, probabilities: Vector) -> Wors
     rows = [matrix.T @ prices + eta >= losses]
     if signed.any():
         rows.append(prices[np.flatnonzero(signed)] >= 0)
-    return WorstCase(eta + limits @ prices, rows, write)
+    return DualForm(eta + limits @ prices, rows, write)
 
 
 @_dual.register
-def _(ambiguity: Worst, losses: cp.Expression, probabilities: Vector) -> WorstCase:  # noqa: ARG001
+def _(ambiguity: AnyProbabilities, losses: cp.Expression, probabilities: Vector) -> DualForm:  # noqa: ARG001
     largest = cp.Variable()
 
     def write(_: Any, probabilities: Vector) -> None:
         del probabilities
 
-    return WorstCase(largest, [largest >= losses], write)
+    return DualForm(largest, [largest >= losses], write)

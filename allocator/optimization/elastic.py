@@ -28,11 +28,11 @@ import scipy.sparse as sp
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization import highs
-from allocator.optimization.cutting_planes import Columns, Cuts, epigraph_of, impact_cuts, in_columns
-from allocator.optimization.round_trips import FEW, least_missed
-from allocator.optimization.single_period import Start
+from allocator.optimization.cutting_planes import ColumnLayout, Cuts, build_epigraph, impact_cuts, rows_in_columns
+from allocator.optimization.round_trips import FEW, least_violation_without_round_trips
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Rows, Trade, Turnover, percent, slack
+from allocator.rules import RuleRows, Trade, Turnover, format_limit_percent, row_slack
 from allocator.types import Vector
 
 # The named things that a conflict is made of: a rule, or one row of a rule of many, each with a limit to move.
@@ -42,7 +42,7 @@ _NATURAL = 0.01
 
 
 @dataclass(frozen=True)
-class Member:
+class ConflictRule:
     """One name in a conflict. `rows` are its rows among the linear ones, then one a convex rule.
 
     `stated` is its limit as written, NaN where there is nothing to move; loosening moves it in the direction `sense`.
@@ -68,30 +68,30 @@ class Member:
         return 1 / (natural * (self.size if self.size > 0 else 1.0))
 
 
-def members_of(mandate: Mandate, tangents: Sequence[Rows]) -> tuple[Member, ...]:
+def conflict_rules(mandate: Mandate, tangents: Sequence[RuleRows]) -> tuple[ConflictRule, ...]:
     """Every member of a mandate, in the order in which its rules stand; `tangents` are one row a convex rule."""
     return (*_linear(mandate), *_convex(tangents, len(mandate.rows.labels)))
 
 
-def _linear(mandate: Mandate) -> Iterator[Member]:
+def _linear(mandate: Mandate) -> Iterator[ConflictRule]:
     instruments, at = len(mandate.cost_rates), 0
     for rule in mandate.linear_rules:
         rows = rule.rows(instruments)
         count = len(rows.labels)
         if isinstance(rule, Turnover):  # purchases and sales are one limit
-            label = f"turnover at most {percent(rule.limit)}"
-            yield Member(label, tuple(range(at, at + count)), rule.limit, 1.0, rows.unit[0], rule.tier, 1.0)
+            label = f"turnover at most {format_limit_percent(rule.limit)}"
+            yield ConflictRule(label, tuple(range(at, at + count)), rule.limit, 1.0, rows.unit[0], rule.tier, 1.0)
         else:
             yield from (_row(rows, i, at + i) for i in range(count))
         at += count
 
 
-def _convex(tangents: Sequence[Rows], at: int) -> Iterator[Member]:
+def _convex(tangents: Sequence[RuleRows], at: int) -> Iterator[ConflictRule]:
     yield from (_row(tangent, 0, at + position) for position, tangent in enumerate(tangents))
 
 
-def _row(rows: Rows, i: int, at: int) -> Member:
-    return Member(
+def _row(rows: RuleRows, i: int, at: int) -> ConflictRule:
+    return ConflictRule(
         rows.labels[i],
         (at,),
         float(rows.stated[i]),
@@ -122,7 +122,7 @@ _CUTS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class Missed:
+class Violation:
     """The least violation: in all as priced, and of each member in its own row's unit (M,); the portfolio there."""
 
     total: float
@@ -134,7 +134,7 @@ class Missed:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _ElasticQuery:
     """One question of `Feasibility.elastic`, in its words."""
 
     relaxed: Mapping[int, float]
@@ -158,22 +158,22 @@ class _Asked:
         return _CUT * max(1.0, *self.relaxed.values())
 
 
-class Feasibility:
+class ElasticProgram:
     """Every question of what can hold together about one start, outlook and mandate."""
 
-    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate) -> None:
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate) -> None:
         self.solves = 0
         self._start, self._outlook, self._mandate = start, outlook, mandate
-        self._columns = Columns.of(start, outlook, mandate)
+        self._columns = ColumnLayout.of(start, outlook, mandate)
         self._epigraphs = [
-            epigraph_of(rule, position, self._columns, start, outlook)
+            build_epigraph(rule, position, self._columns, start, outlook)
             for position, rule in enumerate(mandate.convex_rules)
         ]
         tangents = [
             rule.tangent(epigraph.direction, outlook)
             for rule, epigraph in zip(mandate.convex_rules, self._epigraphs, strict=True)
         ]
-        self.members: tuple[Member, ...] = members_of(mandate, tangents)
+        self.members: tuple[ConflictRule, ...] = conflict_rules(mandate, tangents)
         self._rows = mandate.rows.on(outlook)
         self._room, self._room_limit = self._rooms()
         self._first_slack = self._columns.total
@@ -195,13 +195,13 @@ class Feasibility:
         rows, mandate = self._mandate.rows, self._mandate
         convex = [m for m in self.members if m.rows[0] >= len(rows.labels)]
         stated = np.concatenate([rows.stated + rows.sense, [m.stated + m.sense for m in convex]])
-        moved = mandate.eased(stated)
-        linear = in_columns(moved.rows.on(self._outlook), self._columns)
-        here = in_columns(self._rows, self._columns)
+        moved = mandate.with_limits(stated)
+        linear = rows_in_columns(moved.rows.on(self._outlook), self._columns)
+        here = rows_in_columns(self._rows, self._columns)
         parts, limits = [here[0] - linear[0]], [linear[1] - here[1]]
         for epigraph, rule, wider in zip(self._epigraphs, mandate.convex_rules, moved.convex_rules, strict=True):
-            before = in_columns(rule.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
-            after = in_columns(wider.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
+            before = rows_in_columns(rule.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
+            after = rows_in_columns(wider.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
             parts.append(before[0] - after[0])
             limits.append(after[1] - before[1])
         room = sp.csr_array(sp.vstack(parts))
@@ -211,7 +211,7 @@ class Feasibility:
 
     def _build(self) -> None:
         columns, members = self._columns, self.members
-        linear, limits = in_columns(self._rows, columns)
+        linear, limits = rows_in_columns(self._rows, columns)
         convex = sp.csr_array(
             (np.ones(len(self._epigraphs)), (range(len(self._epigraphs)), [e.column for e in self._epigraphs])),
             shape=(len(self._epigraphs), columns.total),
@@ -276,7 +276,7 @@ class Feasibility:
         together: Iterable[tuple[Mapping[int, float], float]] = (),
         limits: Mapping[int, float] = MappingProxyType({}),
         free: bool = False,
-    ) -> Missed | None:
+    ) -> Violation | None:
         """The least priced violation of the `relaxed` members, subject to the `kept` ones; None where there is none.
 
         `relaxed` says what a unit of each costs. A total proved to be above `enough` is not followed further. Each of
@@ -285,7 +285,7 @@ class Feasibility:
         """
         if self._cuts > self._crowded:
             self._drop_idle_cuts()
-        count, asked = len(self.members), _Asked(relaxed, frozenset(kept), tuple(together), limits, free)
+        count, asked = len(self.members), _ElasticQuery(relaxed, frozenset(kept), tuple(together), limits, free)
         costs, upper, lower = np.zeros(count), np.full(count, np.inf), np.zeros(count)
         for member, price in relaxed.items():
             costs[member] = price
@@ -336,7 +336,7 @@ class Feasibility:
         asked = frozenset(members)
         return min((core for core in self._cores if core <= asked), key=len, default=None)
 
-    def _without_waste(self, asked: _Asked, found: Missed) -> Missed | None:
+    def _without_waste(self, asked: _ElasticQuery, found: Violation) -> Violation | None:
         """The least violation by a portfolio that burns no money; None where there is none.
 
         Where telling takes more work than one question may, the answer stays what it is with waste: whoever solves the
@@ -367,14 +367,14 @@ class Feasibility:
         if self._waste_is_hard or (impact is not None and np.count_nonzero(impact) > FEW):
             return found
         try:
-            point = least_missed(self._solver, self._columns, impact, check, spend)
+            point = least_violation_without_round_trips(self._solver, self._columns, impact, check, spend)
         except NotSolved:
             self._waste_is_hard = True  # of the next question, too: the time is better spent on others
             return found
         # integers have no prices: every member may be needed for the answer
         return None if point is None else self._judged(asked, self._netted(point)[0])
 
-    def _cheapest(self, asked: _Asked, found: Missed) -> Missed | None:
+    def _cheapest(self, asked: _ElasticQuery, found: Violation) -> Violation | None:
         """A portfolio that misses by as little, and pays least for its trades."""
         count, names, trades = len(self.members), self._columns.names, self._columns.cash
         at = np.arange(self._first_slack + count, dtype=np.int32)
@@ -411,7 +411,7 @@ class Feasibility:
         netted[[columns.cash, columns.wealth]] += burned
         return netted, burned
 
-    def _judged(self, asked: _Asked, point: Vector) -> Missed | None:
+    def _judged(self, asked: _ElasticQuery, point: Vector) -> Violation | None:
         """What a point misses, by the formulas; None where it breaks what is kept."""
         trade = self._columns.trade(point)
         if trade.value <= _LEFT or point[self._columns.cash] < -_NEAR:
@@ -426,14 +426,16 @@ class Feasibility:
             return None
         prices = np.zeros(len(self.members))
         prices[list(asked.relaxed)] = 1.0
-        return Missed(asked.total(by), by, prices, trade, point)
+        return Violation(asked.total(by), by, prices, trade, point)
 
     def _violations(self, point: Vector, limits: Mapping[int, float] = MappingProxyType({})) -> Vector:
         """(M,) what each member's worst row is missed by, by the formulas; negative is room to spare."""
         here, trade = point[: self._columns.total], self._columns.trade(point)
         linear = self._base[: len(self._rows.labels)] @ here - self._limits[: len(self._rows.labels)]
         convex = [
-            -float(slack(rule.tangent(rule.steepest(trade, self._outlook), self._outlook).on(self._outlook), trade)[0])
+            -float(
+                row_slack(rule.tangent(rule.steepest(trade, self._outlook), self._outlook).on(self._outlook), trade)[0]
+            )
             for rule in self._mandate.convex_rules
         ]
         missed = np.concatenate([linear, convex])
@@ -469,7 +471,7 @@ class Feasibility:
         self._cuts += 1
         return int(row)
 
-    def _solve(self, relaxed: Mapping[int, float], wanted: set[int], enough: float) -> Missed | None:
+    def _solve(self, relaxed: Mapping[int, float], wanted: set[int], enough: float) -> Violation | None:
         near = np.inf
         for _ in range(_ROUNDS):
             self.solves += 1
@@ -490,7 +492,7 @@ class Feasibility:
                 raise NotSolved("the search for conflicts found no end of its cuts; loosen a convex rule a little")
         duals = -np.array(self._solver.getSolution().row_dual)
         prices = np.array([max(duals[list(member.rows)].sum(), 0.0) for member in self.members])
-        return Missed(total, by.copy(), prices, self._columns.trade(point), point)
+        return Violation(total, by.copy(), prices, self._columns.trade(point), point)
 
     def _ran(self) -> bool:
         """Whether there is a point; a basis that leads nowhere is thrown away, and then the scaling.
@@ -505,7 +507,7 @@ class Feasibility:
                 self._solver.setOptionValue("simplex_scale_strategy", 4 if retry == 3 else 2)
             for side in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
                 self._solver.setOptionValue(side, tolerance)
-            highs.run(self._solver)
+            highs.run_highs(self._solver)
             status = self._solver.getModelStatus()
             if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
                 return bool(status == highspy.HighsModelStatus.kOptimal)
@@ -518,7 +520,7 @@ class Feasibility:
         for option, value in (("output_flag", False), ("threads", 1), ("small_matrix_value", 1e-12)):
             fresh.setOptionValue(option, value)
         fresh.passModel(self._solver.getModel())
-        highs.run(fresh)
+        highs.run_highs(fresh)
         status = fresh.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return False

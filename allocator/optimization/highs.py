@@ -13,7 +13,7 @@ from allocator.errors import OutOfTime
 from allocator.types import Vector
 
 
-def run(solver: highspy.Highs) -> None:
+def run_highs(solver: highspy.Highs) -> None:
     """Run; where the process has started HiGHS with more threads than one, on those.
 
     The first who runs HiGHS in a process settles its threads for all: it then refuses another number before it has
@@ -73,7 +73,7 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class IntegerSolution:
     """HiGHS's `status` in words; `x`, the best point found, None where there is none; whether it is `proved` best."""
 
     status: str
@@ -100,7 +100,7 @@ class IntegerProgram:
     integral: Vector
     gap: float = 1e-6
 
-    def solve(self, work: Work, nodes: int | None = None) -> Found:
+    def solve(self, work: Work, nodes: int | None = None) -> IntegerSolution:
         """The best point, searched for as long as there is work left and, where given, for so many nodes.
 
         Raises:
@@ -120,14 +120,14 @@ class IntegerProgram:
         ):
             solver.setOptionValue(option, value)
         solver.passModel(self._model())
-        run(solver)
+        run_highs(solver)
         if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
             raise work.limit.reached()
         work.nodes -= max(int(solver.getInfo().mip_node_count), 1)
         status = solver.modelStatusToString(solver.getModelStatus())
         has_point = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         x = np.array(solver.getSolution().col_value) if has_point else None
-        return Found(status, x, proved=status == "Optimal" and has_point)
+        return IntegerSolution(status, x, proved=status == "Optimal" and has_point)
 
     def _model(self) -> highspy.HighsModel:
         matrix = sp.csr_array(sp.vstack([block.coefficients for block in self.blocks]))

@@ -14,7 +14,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.optimization.single_period import Compiled
+from allocator.optimization.single_period import SinglePeriodProblem
 from allocator.optimization.verification import CanonicalCheck
 from allocator.types import Vector
 
@@ -22,7 +22,7 @@ _PIQP = "PIQP"
 
 
 @dataclass(frozen=True, eq=False)
-class Raw:
+class RawSolution:
     """A solver's vectors: `x` (n,), duals of the equations and of the rows; copied, PIQP's are live views."""
 
     x: Vector
@@ -31,7 +31,7 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class ProblemData:
     """The data of one question: numbers of P, A, F and of A above −F, and the vectors q, b and g."""
 
     P: Vector
@@ -44,7 +44,7 @@ class Written:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class VectorSlice:
     """Where the entries of a variable or of a dual stand in a solver's vectors, and with which sign."""
 
     at: np.ndarray[Any, np.dtype[np.int64]]
@@ -55,7 +55,7 @@ class Place:
         return np.asarray(self.sign * vector[self.at])
 
 
-class Loop:
+class PiqpUpdater:
     """PIQP on the maps of a compiled program whose parameters are written.
 
     Every solve starts cold, and PIQP is told not to scale: an update would unscale and scale again what it is not
@@ -63,7 +63,7 @@ class Loop:
     depends on the one before, or on what the loop was made with.
     """
 
-    def __init__(self, compiled: Compiled, tolerance: float) -> None:
+    def __init__(self, compiled: SinglePeriodProblem, tolerance: float) -> None:
         import piqp
 
         self._problem = compiled.problem
@@ -115,11 +115,11 @@ class Loop:
         self._low = np.full(count, -np.inf) if low is None else np.asarray(low, dtype=np.float64)
         self._high = np.full(count, np.inf) if high is None else np.asarray(high, dtype=np.float64)
 
-    def write(self) -> Written:
+    def write(self) -> ProblemData:
         """The data that the numbers make which the program's parameters hold now."""
         rows = self._rows @ self._stack
         self._right[self._right_rows] = rows[self._of_right]
-        return Written(
+        return ProblemData(
             P=self._curved @ self._stack,
             A=rows[self._of_A],
             F=-rows[self._of_F],
@@ -129,12 +129,12 @@ class Loop:
             g=self._right[self._equations :].copy(),
         )
 
-    def _data(self, at: Written) -> dict[str, Any]:
+    def _data(self, at: ProblemData) -> dict[str, Any]:
         """PIQP's names for them; the matrices are filled."""
         self.P.data[:], self.A.data[:], self.F.data[:] = at.P, at.A, at.F
         return {"P": self.P, "c": at.q, "A": self.A, "b": at.b, "G": self.F, "h_u": at.g}
 
-    def _refuse_other_data(self, at: Written, data: Any) -> None:
+    def _refuse_other_data(self, at: ProblemData, data: Any) -> None:
         """Raise where the maps were misread."""
         same = all(
             np.array_equal(ours, theirs) for ours, theirs in ((at.q, data["q"]), (at.b, data["b"]), (at.g, data["G"]))
@@ -145,7 +145,7 @@ class Loop:
         if not same:
             raise ValueError("the maps do not give cvxpy's own data")
 
-    def solve(self, at: Written) -> Raw | None:
+    def solve(self, at: ProblemData) -> RawSolution | None:
         """Solve what was written; None where PIQP does not say that it did."""
         data, before = self._data(at), self._given
         pairs = {"P": "P", "c": "q", "A": "A", "b": "b", "G": "F", "h_u": "g"}
@@ -161,9 +161,9 @@ class Loop:
         if status.name != "PIQP_SOLVED":
             return None
         result = self._solver.result
-        return Raw(np.array(result.x), np.array(result.y), np.array(result.z_u))
+        return RawSolution(np.array(result.x), np.array(result.y), np.array(result.z_u))
 
-    def check(self, at: Written, raw: Raw) -> CanonicalCheck:
+    def check(self, at: ProblemData, raw: RawSolution) -> CanonicalCheck:
         """`canonical.check` of what was written, without forming matrices anew."""
         x, y, z = raw.x, raw.equalities, raw.rows
         if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(z).all()):
@@ -186,25 +186,25 @@ class Loop:
         return CanonicalCheck(max(map(_largest, missed)) / size, dual, abs(upper - lower) / max(1.0, abs(upper)))
 
 
-def loop_of(compiled: Compiled, tolerance: float) -> Loop | None:
+def piqp_updater(compiled: SinglePeriodProblem, tolerance: float) -> PiqpUpdater | None:
     """The loop of a compiled program, its parameters written; None where cvxpy is not as this module knows it."""
     try:
-        return Loop(compiled, tolerance)
+        return PiqpUpdater(compiled, tolerance)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, cp.SolverError):
         return None
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class SolutionLayout:
     """Where the answer stands: `holdings` in x; `adversary`, `rows` and `cash` in both duals, one after the other."""
 
-    holdings: Place
-    adversary: Place | None
-    rows: Place | None
-    cash: Place
+    holdings: VectorSlice
+    adversary: VectorSlice | None
+    rows: VectorSlice | None
+    cash: VectorSlice
 
 
-def _places(compiled: Compiled, chain: Any, inverse: Any, data: Any) -> Places:
+def _places(compiled: SinglePeriodProblem, chain: Any, inverse: Any, data: Any) -> SolutionLayout:
     """Found by handing cvxpy numbered vectors and looking where the numbers come out."""
     unknowns, equations, rows = len(data["q"]), len(data["b"]), len(data["G"])
     numbered = SimpleNamespace(
@@ -215,7 +215,7 @@ def _places(compiled: Compiled, chain: Any, inverse: Any, data: Any) -> Places:
     )
     compiled.problem.unpack_results(numbered, chain, inverse)
     duals, own = equations + rows, compiled.constraints
-    return Places(
+    return SolutionLayout(
         _place(compiled.variables.holdings.value, unknowns),
         None if own.losses is None else _place(own.losses.dual_value, duals),
         None if own.rows is None else _place(own.rows.dual_value, duals),
@@ -223,12 +223,12 @@ def _places(compiled: Compiled, chain: Any, inverse: Any, data: Any) -> Places:
     )
 
 
-def _place(numbers: Any, count: int) -> Place:
+def _place(numbers: Any, count: int) -> VectorSlice:
     flat = np.atleast_1d(np.asarray(numbers, dtype=np.float64)).ravel()
     at = np.abs(flat).astype(np.int64)
     if not (np.abs(flat) == at).all() or at.min(initial=1) < 1 or at.max(initial=1) > count:
         raise ValueError("a value is not one number of the solver's")
-    return Place(at - 1, np.sign(flat))
+    return VectorSlice(at - 1, np.sign(flat))
 
 
 def _largest(values: Vector) -> float:

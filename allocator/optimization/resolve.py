@@ -16,12 +16,12 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, inside
+from allocator.ambiguity.sets import Ambiguity, project
 from allocator.mandate.mandate import BoxError, Mandate
-from allocator.optimization.piqp_updates import Loop, Raw, Written, loop_of
-from allocator.optimization.single_period import Compiled, Shape, Start, shape
-from allocator.optimization.solve import RESIDUAL_ALLOWED, Limits, as_trade
-from allocator.optimization.verification import excess_price, least_free
+from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
+from allocator.optimization.single_period import Position, ProblemShape, SinglePeriodProblem, problem_shape
+from allocator.optimization.solve import RESIDUAL_ALLOWED, Limits, trade_of_solution
+from allocator.optimization.verification import least_free, wealth_price
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import Trade
@@ -40,7 +40,7 @@ LAWFUL = 1e-9
 """How far an adversary may lie outside its set."""
 
 
-def is_plain(mandate: Mandate) -> bool:
+def has_fast_path(mandate: Mandate) -> bool:
     """Whether this module can prove answers to the mandate."""
     error = mandate.return_error is None or isinstance(mandate.return_error, BoxError)
     return not mandate.convex_rules and mandate.impact is None and error
@@ -58,7 +58,7 @@ class Duals:
     adversary: Vector
 
 
-class Layout:
+class RowProof:
     """The rules of a mandate and its risk, transposed once."""
 
     def __init__(self, mandate: Mandate, risk: FactorRisk) -> None:
@@ -75,8 +75,8 @@ class Layout:
         self._own = mandate.risk_aversion * risk.specific
         # slope x step is where slope·h + own·h² is least; without curvature that is one end or the other
         self._steps = -1 / (2 * np.maximum(self._own, 1e-290))
-        self._looks = bool(rows.looks_at_gains.any())
-        self._charge = mandate.held_charge(np.zeros(0), risk)
+        self._looks = bool(rows.uses_scenario_returns.any())
+        self._charge = mandate.marginal_charge(np.zeros(0), risk)
 
     def fits(self, mandate: Mandate, risk: FactorRisk) -> bool:
         """Whether it was laid out for these."""
@@ -104,7 +104,7 @@ class Layout:
         inside = self.mandate.ambiguity.excess(q, outlook.probabilities) <= LAWFUL
         return bool((duals.rows >= 0).all() and (q >= 0).all() and abs(float(q.sum()) - 1) <= LAWFUL and inside)
 
-    def bound(self, start: Start, outlook: Outlook, trade: Trade, duals: Duals, floor: float = -np.inf) -> float:
+    def bound(self, start: Position, outlook: Outlook, trade: Trade, duals: Duals, floor: float = -np.inf) -> float:
         """What no plan's objective can fall below; `floor` is the least price of money to try (science §4.9)."""
         mandate, rows, rates, prices = self.mandate, self.mandate.rows, self.mandate.cost_rates, duals.rows
         count, aversion, price = len(rates), mandate.risk_aversion, mandate.cost_price(outlook)
@@ -128,7 +128,7 @@ class Layout:
         at = np.minimum(np.maximum(slopes * self._steps, 0.0), 1.0)
         less = 0.0
         if at.sum() > 1:
-            less = excess_price(slopes, own)
+            less = wealth_price(slopes, own)
             slopes = slopes + less
             at = np.minimum(np.maximum(slopes * self._steps, 0.0), 1.0)
         traded = np.minimum(paid - position, 0.0) + np.minimum(position - got, 0.0) * start.holdings
@@ -150,7 +150,7 @@ _STEP_BACK = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class CertifiedSolution:
     """A proved answer, in fractions of the account before trading.
 
     (N,) `holdings` and `cash` after the trades; the minimised `objective` by its formula, at most `gap` above the best
@@ -170,36 +170,36 @@ class Solved:
         return np.asarray(every / every.sum())
 
 
-Question: TypeAlias = tuple[Start, Outlook, Mandate]
+Problem: TypeAlias = tuple[Position, Outlook, Mandate]
 """Where we stand, what we believe and what we want."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _ScaledProblem:
     """A question as data, and the units that they are in."""
 
-    loop: Loop
-    data: Written
+    loop: PiqpUpdater
+    data: ProblemData
     scale: float
     row_units: Vector
 
 
 @dataclass(frozen=True, eq=False)
-class _Compiled:
-    compiled: Compiled
-    loop: Loop | None
+class _CompiledShape:
+    compiled: SinglePeriodProblem
+    loop: PiqpUpdater | None
 
 
-class Again:
+class ParametricSolver:
     """Answers to questions that differ in numbers from the one it was made with.
 
     Questions of another shape (a belief that excludes a scenario) are compiled when they come.
     """
 
-    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._kept: list[_Compiled] = []
-        self._layout: Layout | None = None
+        self._kept: list[_CompiledShape] = []
+        self._layout: RowProof | None = None
         self._kept.append(self._compile(start, outlook, mandate))
 
     @property
@@ -207,11 +207,11 @@ class Again:
         """Whether the question it was made with can go the fast way."""
         return self._kept[0].loop is not None
 
-    def solve(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
+    def solve(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
         """The proved answer; None where the fast way has none, which says nothing about whether there is one."""
         return self.solve_many([(start, outlook, mandate)])[0]
 
-    def solve_many(self, asked: Sequence[Question]) -> list[Solved | None]:
+    def solve_many(self, asked: Sequence[Problem]) -> list[CertifiedSolution | None]:
         """The same of many questions: all are written, then solved, then proved, which keeps caches warm."""
         written = [self._write(*question) for question in asked]
         raws = [None if one is None else one.loop.solve(one.data) for one in written]
@@ -220,23 +220,23 @@ class Again:
             for one, raw, question in zip(written, raws, asked, strict=True)
         ]
 
-    def _write(self, start: Start, outlook: Outlook, mandate: Mandate) -> _Asked | None:
-        wanted = shape(outlook, mandate)
+    def _write(self, start: Position, outlook: Outlook, mandate: Mandate) -> _ScaledProblem | None:
+        wanted = problem_shape(outlook, mandate)
         at = self._fitting(wanted, start, outlook, mandate) if _is_fast(wanted, mandate) else None
         if at is None or at.loop is None:
             return None
         own = at.compiled
         own.write(start, outlook, mandate, changed_in_place=False)  # what was changed so the proof would not let pass
-        return _Asked(at.loop, at.loop.write(), own.scale, own.row_units)
+        return _ScaledProblem(at.loop, at.loop.write(), own.scale, own.row_units)
 
-    def _compile(self, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
-        compiled = Compiled(outlook, mandate)
+    def _compile(self, start: Position, outlook: Outlook, mandate: Mandate) -> _CompiledShape:
+        compiled = SinglePeriodProblem(outlook, mandate)
         if not _is_fast(compiled.shape, mandate):
-            return _Compiled(compiled, None)
+            return _CompiledShape(compiled, None)
         compiled.write(start, outlook, mandate)
-        return _Compiled(compiled, loop_of(compiled, self._limits.tolerance))
+        return _CompiledShape(compiled, piqp_updater(compiled, self._limits.tolerance))
 
-    def _fitting(self, wanted: Shape, start: Start, outlook: Outlook, mandate: Mandate) -> _Compiled:
+    def _fitting(self, wanted: ProblemShape, start: Position, outlook: Outlook, mandate: Mandate) -> _CompiledShape:
         for one in self._kept:
             if one.compiled.shape.fits(wanted):
                 return one
@@ -244,11 +244,13 @@ class Again:
         self._kept = [*self._kept[:1], *self._kept[1:][-_MOST:], made]
         return made
 
-    def _proved(self, at: _Asked, raw: Raw, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | None:
+    def _proved(
+        self, at: _ScaledProblem, raw: RawSolution, start: Position, outlook: Outlook, mandate: Mandate
+    ) -> CertifiedSolution | None:
         if not at.loop.check(at.data, raw).worst <= RESIDUAL_ALLOWED:
             return None
         layout = self._laid_out(outlook, mandate)
-        trade = as_trade(start, mandate, at.loop.places.holdings.of(raw.x), 1.0)
+        trade = trade_of_solution(start, mandate, at.loop.places.holdings.of(raw.x), 1.0)
         duals = _duals(at, raw, outlook, mandate)
         if not (layout.keeps(trade, outlook) and layout.lawful(duals, outlook)):
             return None
@@ -257,28 +259,28 @@ class Again:
         for floor in (-np.inf, duals.cash):  # with cash left its price follows exactly; with none it may be higher
             gap = objective - layout.bound(start, outlook, trade, duals, floor)
             if -allowed <= gap <= allowed:
-                return Solved(trade.values, trade.cash, objective, gap, "PIQP")
+                return CertifiedSolution(trade.values, trade.cash, objective, gap, "PIQP")
         return None
 
-    def _laid_out(self, outlook: Outlook, mandate: Mandate) -> Layout:
+    def _laid_out(self, outlook: Outlook, mandate: Mandate) -> RowProof:
         if self._layout is None or not self._layout.fits(mandate, outlook.risk):
-            self._layout = Layout(mandate, outlook.risk)
+            self._layout = RowProof(mandate, outlook.risk)
         return self._layout
 
 
-def _is_fast(wanted: Shape, mandate: Mandate) -> bool:
+def _is_fast(wanted: ProblemShape, mandate: Mandate) -> bool:
     """Whether a question can go the fast way: curved by its risk alone."""
-    return is_plain(mandate) and mandate.risk_aversion > 0 and not wanted.conic
+    return has_fast_path(mandate) and mandate.risk_aversion > 0 and not wanted.conic
 
 
-def _duals(at: _Asked, raw: Raw, outlook: Outlook, mandate: Mandate) -> Duals:
+def _duals(at: _ScaledProblem, raw: RawSolution, outlook: Outlook, mandate: Mandate) -> Duals:
     """The solver's duals in units of the account, noise taken out."""
     both, rows, places = np.concatenate([raw.equalities, raw.rows]), mandate.rows, at.loop.places
     prices = np.zeros(0)
     if places.rows is not None:
         prices = np.maximum(places.rows.of(both), 0.0) * at.scale / at.row_units
     # where W is written as 1 − costs, cash is priced without what wealth is worth there
-    apart = float(prices @ np.where(rows.looks_at_gains != 0, rows.wealth, 0.0)) if len(prices) else 0.0
+    apart = float(prices @ np.where(rows.uses_scenario_returns != 0, rows.wealth, 0.0)) if len(prices) else 0.0
     cash = float(places.cash.of(both)[0]) * at.scale + mandate.cost_price(outlook) + apart
     q = outlook.probabilities if places.adversary is None else places.adversary.of(both)
     return Duals(prices, cash, _member(q, mandate.ambiguity, outlook.probabilities))
@@ -288,4 +290,4 @@ def _member(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     """A member of the set beside `q`: a last digit outside it needs no search."""
     clean = np.maximum(q, 0.0)
     near: Vector = probabilities + (clean / clean.sum() - probabilities) * (1 - _STEP_BACK)
-    return near if ambiguity.excess(near, probabilities) <= 0 else inside(q, ambiguity, probabilities)
+    return near if ambiguity.excess(near, probabilities) <= 0 else project(q, ambiguity, probabilities)

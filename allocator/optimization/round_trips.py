@@ -15,7 +15,7 @@ import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.optimization import highs
-from allocator.optimization.cutting_planes import Columns, Cuts
+from allocator.optimization.cutting_planes import ColumnLayout, Cuts
 from allocator.types import Vector
 
 NODES = 1000
@@ -31,8 +31,8 @@ Check = Callable[[Vector], tuple[bool, Cuts]]
 """Of a point: whether it is an answer, and else the tangents that it violates."""
 
 
-def least_missed(
-    solver: highspy.Highs, columns: Columns, impact: Vector | None, check: Check, spend: Callable[[int], None]
+def least_violation_without_round_trips(
+    solver: highspy.Highs, columns: ColumnLayout, impact: Vector | None, check: Check, spend: Callable[[int], None]
 ) -> Vector | None:
     """The best point of the solver's linear program that wastes nothing; None where there is none.
 
@@ -45,7 +45,7 @@ def least_missed(
     points = [np.array([0.0, 1.0])] * (0 if impact is None else columns.names)
     for _ in range(_ROUNDS):
         program = _integer(solver, columns, impact, points, max(min(left, NODES), 1))
-        highs.run(program)
+        highs.run_highs(program)
         nodes = max(int(program.getInfo().mip_node_count), 1)
         left -= nodes
         spend(nodes)
@@ -66,7 +66,7 @@ def least_missed(
 
 
 def _integer(
-    solver: highspy.Highs, columns: Columns, impact: Vector | None, points: Sequence[Vector], nodes: int
+    solver: highspy.Highs, columns: ColumnLayout, impact: Vector | None, points: Sequence[Vector], nodes: int
 ) -> highspy.Highs:
     program = highspy.Highs()
     for option, value in (
@@ -108,7 +108,9 @@ def _below_chords(program: highspy.Highs, name: int, names: int, impact: float, 
         _row(program, [parts[k + 1], full], [1.0, -lengths[k + 1]], 0.0)
 
 
-def _finer(point: Vector, columns: Columns, impact: Vector | None, points: Sequence[Vector]) -> list[Vector] | None:
+def _finer(
+    point: Vector, columns: ColumnLayout, impact: Vector | None, points: Sequence[Vector]
+) -> list[Vector] | None:
     """The points with today's trade of each name whose impact is dearer than it comes to; None where there is none."""
     if impact is None:
         return None

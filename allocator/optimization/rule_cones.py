@@ -13,7 +13,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.optimization.dual_forms import Number, is_curved, shape_of, worst_case
+from allocator.optimization.dual_forms import FastParameter, dual_form, is_conic_set, set_structure
 from allocator.outlook.outlook import Outlook
 from allocator.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
@@ -23,7 +23,7 @@ from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Slope:
+class ConvexRuleDual:
     """The multiplier of a convex rule: its `price` and the direction whose tangent is priced, None if not known."""
 
     price: float
@@ -31,7 +31,7 @@ class Slope:
 
 
 @dataclass(frozen=True, eq=False)
-class Multipliers:
+class DualValues:
     """Duals in units of the objective (fractions of the account).
 
     `rows` (R,) ≥ 0 belong to the linear rules in order; `cash` prices one unit of money; `adversary` (K,) are the
@@ -42,11 +42,11 @@ class Multipliers:
     rows: Vector
     cash: float
     adversary: Vector
-    slopes: tuple[Slope, ...] = ()
+    slopes: tuple[ConvexRuleDual, ...] = ()
     error: Vector | None = None
 
 
-def read(value: object, count: int) -> Vector:
+def flat_dual(value: object, count: int) -> Vector:
     """A dual as a flat vector; zeros where the constraint does not exist."""
     if value is None:
         return np.zeros(count)
@@ -54,7 +54,7 @@ def read(value: object, count: int) -> Vector:
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
+class DecisionVariables:
     """The variables that a convex rule may speak of; `gains` (K,) and `costs` are in units of the largest return."""
 
     holdings: cp.Variable
@@ -65,50 +65,50 @@ class Decision:
 
 
 @dataclass(frozen=True, eq=False)
-class Modelled:
+class RuleConstraints:
     """A convex rule's constraints; `write(rule, outlook, unit)` sets its numbers, `read()` gives its scaled dual."""
 
     constraints: list[cp.Constraint]
     write: Callable[[Any, Outlook, float], None]
-    read: Callable[[], Slope]
+    read: Callable[[], ConvexRuleDual]
 
 
-def modelled(rule: ConvexRule, decision: Decision, outlook: Outlook) -> Modelled:
+def cone_of_rule(rule: ConvexRule, decision: DecisionVariables, outlook: Outlook) -> RuleConstraints:
     """A convex rule as constraints on one decision."""
     return _constraints(rule, decision, outlook)
 
 
-def pattern_of(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
+def rule_pattern(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
     """What of a rule is compiled in: two rules of one pattern share a program."""
     if isinstance(rule, VolatilityLimit):
         return ("volatility", rule.against is None)
     if isinstance(rule, LargestWeights):
         return ("largest", rule.count)
     if isinstance(rule, WorstCaseFloor):
-        ambiguity, support = shape_of(rule.ambiguity, probabilities)
+        ambiguity, support = set_structure(rule.ambiguity, probabilities)
         return ("worst case", type(ambiguity).__name__, support)
     raise TypeError(f"no program for {type(rule).__name__}")
 
 
-def is_conic(pattern: tuple[Any, ...]) -> bool:
+def is_conic_pattern(pattern: tuple[Any, ...]) -> bool:
     """Whether a rule of this pattern takes more than linear constraints."""
-    return pattern[0] == "volatility" or (pattern[0] == "worst case" and is_curved(pattern[1]))
+    return pattern[0] == "volatility" or (pattern[0] == "worst case" and is_conic_set(pattern[1]))
 
 
 @singledispatch
-def _constraints(rule: object, decision: Decision, outlook: Outlook) -> Modelled:  # noqa: ARG001
+def _constraints(rule: object, decision: DecisionVariables, outlook: Outlook) -> RuleConstraints:  # noqa: ARG001
     raise TypeError(f"no program for {type(rule).__name__}")
 
 
 @_constraints.register
-def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
+def _(rule: VolatilityLimit, decision: DecisionVariables, outlook: Outlook) -> RuleConstraints:
     names, factors = outlook.risk.loadings.shape
-    limit = Number(nonneg=True, name="volatility limit")
+    limit = FastParameter(nonneg=True, name="volatility limit")
     deviations = np.sqrt(outlook.risk.specific)
     own = cp.multiply(deviations, decision.holdings)
     exposures, reference = decision.factors, None
     if rule.against is not None:
-        reference = Number(factors + names, name="benchmark's risk")
+        reference = FastParameter(factors + names, name="benchmark's risk")
         exposures = exposures - reference[:factors] * decision.wealth
         own = own - reference[factors:] * decision.wealth
     cone = cp.SOC(limit * decision.wealth, cp.hstack([exposures, own])).set_label("volatility")
@@ -120,19 +120,19 @@ def _(rule: VolatilityLimit, decision: Decision, outlook: Outlook) -> Modelled:
             against = np.asarray(rule.against)
             reference.value = np.concatenate([outlook.risk.loadings.T @ against, deviations * against])
 
-    def slope() -> Slope:
+    def slope() -> ConvexRuleDual:
         if cone.dual_value is None:
-            return Slope(0.0, None)
+            return ConvexRuleDual(0.0, None)
         price, direction = max(float(np.ravel(cone.dual_value[0])[0]), 0.0), -np.ravel(cone.dual_value[1])
-        return Slope(price, _divided(direction, float(np.linalg.norm(direction))))
+        return ConvexRuleDual(price, _divided(direction, float(np.linalg.norm(direction))))
 
-    return Modelled([cone], write, slope)
+    return RuleConstraints([cone], write, slope)
 
 
 @_constraints.register
-def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
+def _(rule: LargestWeights, decision: DecisionVariables, outlook: Outlook) -> RuleConstraints:
     names = outlook.risk.loadings.shape[0]
-    limit = Number(nonneg=True, name="limit of the largest")
+    limit = FastParameter(nonneg=True, name="limit of the largest")
     # nobody is held short, so the least is not below nothing; were it, a count beyond the names would allow anything
     least, above = cp.Variable(nonneg=True, name="least of the largest"), cp.Variable(names, nonneg=True)
     each = above >= decision.holdings - least
@@ -142,19 +142,19 @@ def _(rule: LargestWeights, decision: Decision, outlook: Outlook) -> Modelled:
         del outlook, unit
         limit.value = rule.limit
 
-    def slope() -> Slope:
-        price = max(float(read(together.dual_value, 1)[0]), 0.0)
-        return Slope(price, _divided(read(each.dual_value, names), price))
+    def slope() -> ConvexRuleDual:
+        price = max(float(flat_dual(together.dual_value, 1)[0]), 0.0)
+        return ConvexRuleDual(price, _divided(flat_dual(each.dual_value, names), price))
 
-    return Modelled([each, together], write, slope)
+    return RuleConstraints([each, together], write, slope)
 
 
 @_constraints.register
-def _(rule: WorstCaseFloor, decision: Decision, outlook: Outlook) -> Modelled:
+def _(rule: WorstCaseFloor, decision: DecisionVariables, outlook: Outlook) -> RuleConstraints:
     scenarios = len(outlook.scenarios)
     shortfalls = cp.Variable(scenarios, name="shortfalls")
-    reference, limit = Number(scenarios, name="benchmark's gains / unit"), Number(name="floor / unit")
-    worst = worst_case(shortfalls, rule.ambiguity, outlook.probabilities)
+    reference, limit = FastParameter(scenarios, name="benchmark's gains / unit"), FastParameter(name="floor / unit")
+    worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
     each = shortfalls >= reference - decision.gains
     together = (worst.expression + decision.costs <= -limit).set_label("worst case")
     of = 1.0
@@ -165,11 +165,11 @@ def _(rule: WorstCaseFloor, decision: Decision, outlook: Outlook) -> Modelled:
         limit.value, reference.value = rule.limit / unit, rule.benchmark_gains(outlook) / unit
         worst.write(rule.ambiguity, outlook.probabilities)
 
-    def slope() -> Slope:
-        price = max(float(read(together.dual_value, 1)[0]), 0.0)
-        return Slope(price / of, _divided(read(each.dual_value, scenarios), price))
+    def slope() -> ConvexRuleDual:
+        price = max(float(flat_dual(together.dual_value, 1)[0]), 0.0)
+        return ConvexRuleDual(price / of, _divided(flat_dual(each.dual_value, scenarios), price))
 
-    return Modelled([each, together, *worst.constraints], write, slope)
+    return RuleConstraints([each, together, *worst.constraints], write, slope)
 
 
 def _divided(direction: Vector, price: float) -> Vector | None:

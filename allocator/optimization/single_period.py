@@ -16,10 +16,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.optimization.dual_forms import Number, WorstCase, is_curved, shape_of, worst_case
-from allocator.optimization.rule_cones import Decision, Modelled, is_conic, modelled, pattern_of
+from allocator.optimization.dual_forms import DualForm, FastParameter, dual_form, is_conic_set, set_structure
+from allocator.optimization.rule_cones import (
+    DecisionVariables,
+    RuleConstraints,
+    cone_of_rule,
+    is_conic_pattern,
+    rule_pattern,
+)
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Rows, VolatilityLimit, WorstCaseFloor
+from allocator.rules import RuleRows, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
 
 # What is compiled in: two questions of one shape share a program, whatever their numbers.
@@ -27,7 +33,7 @@ from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
+class ProblemShape:
     """What must be equal for two questions to share one compiled program."""
 
     loadings: Vector
@@ -37,7 +43,7 @@ class Shape:
     conic: bool
     """Whether it takes more than a quadratic program."""
 
-    def fits(self, other: Shape) -> bool:
+    def fits(self, other: ProblemShape) -> bool:
         """Whether a program compiled for one serves the other."""
         return (
             self.pattern == other.pattern
@@ -47,10 +53,10 @@ class Shape:
         )
 
 
-def shape(outlook: Outlook, mandate: Mandate) -> Shape:
+def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
     """The shape of a question."""
     rows = mandate.rows
-    set_, support = shape_of(mandate.ambiguity, outlook.probabilities)
+    set_, support = set_structure(mandate.ambiguity, outlook.probabilities)
     pattern = (
         type(set_).__name__,
         support,
@@ -60,15 +66,15 @@ def shape(outlook: Outlook, mandate: Mandate) -> Shape:
         type(mandate.return_error).__name__,
         mandate.charges is not None,
         rows.structure,
-        convex := tuple(pattern_of(rule, outlook.probabilities) for rule in mandate.convex_rules),
+        convex := tuple(rule_pattern(rule, outlook.probabilities) for rule in mandate.convex_rules),
     )
     conic = (
-        is_curved(type(set_).__name__)
+        is_conic_set(type(set_).__name__)
         or mandate.impact is not None
         or isinstance(mandate.return_error, EllipsoidError)
-        or any(map(is_conic, convex))
+        or any(map(is_conic_pattern, convex))
     )
-    return Shape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
+    return ProblemShape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
 
 
 FEW_FACTORS = 0.5
@@ -80,7 +86,7 @@ TIE_BREAK = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class Position:
     """Where we stand: (N,) `holdings` and `cash` before trading, as fractions summing to 1."""
 
     holdings: Vector
@@ -88,7 +94,7 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
-class Variables:
+class ProblemVariables:
     """The variables whose values and duals mean something to the user."""
 
     holdings: cp.Variable
@@ -99,7 +105,7 @@ class Variables:
 
 
 @dataclass(frozen=True, eq=False)
-class Constraints:
+class ProblemConstraints:
     """The constraints whose duals are read: labelled, one family an attribute."""
 
     position: cp.Constraint
@@ -116,17 +122,17 @@ class Constraints:
         return [constraint for constraint in found if constraint is not None]
 
 
-class Compiled:
+class SinglePeriodProblem:
     """A cvxpy problem with its parameters; `write` sets them, `problem` is DPP and never rebuilt."""
 
     def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
         instruments, scenarios = len(mandate.cost_rates), len(outlook.scenarios)
         rows = mandate.rows
-        self.shape = shape(outlook, mandate)
+        self.shape = problem_shape(outlook, mandate)
         self._unit_variance = _typical_variance(outlook)
         self._full = outlook.risk.loadings.shape[1] > FEW_FACTORS * instruments
         self._declare(instruments, scenarios, len(rows.labels))
-        self.variables = Variables(
+        self.variables = ProblemVariables(
             cp.Variable(instruments, nonneg=True, name="holdings"),
             cp.Variable(nonneg=True, name="cash"),
             cp.Variable(instruments, nonneg=True, name="buys"),
@@ -140,11 +146,13 @@ class Compiled:
         self._shortfall = cp.Variable(nonneg=True, name="return error")
         losses = cp.Variable(scenarios, name="losses")
         v = self.variables
-        decision = Decision(v.holdings, v.wealth, self._factors, self._gains, self._costs)
-        self.convex: tuple[Modelled, ...] = tuple(modelled(rule, decision, outlook) for rule in mandate.convex_rules)
-        self.worst: WorstCase | None = None
+        decision = DecisionVariables(v.holdings, v.wealth, self._factors, self._gains, self._costs)
+        self.convex: tuple[RuleConstraints, ...] = tuple(
+            cone_of_rule(rule, decision, outlook) for rule in mandate.convex_rules
+        )
+        self.worst: DualForm | None = None
         if mandate.return_weight:
-            self.worst = worst_case(losses, mandate.ambiguity, outlook.probabilities)
+            self.worst = dual_form(losses, mandate.ambiguity, outlook.probabilities)
         self.constraints = self._constrain(outlook, mandate, rows, losses)
         gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
         others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []
@@ -168,35 +176,37 @@ class Compiled:
         if not self.problem.is_dcp(dpp=True):  # a raise, not an assert: python -O must not lose it
             raise RuntimeError("the program is not DPP; every solve would compile anew")
         self.scale, self.row_units = 1.0, np.ones(len(rows.labels))
-        self._written: tuple[Start, tuple[Any, ...]] | None = None
+        self._written: tuple[Position, tuple[Any, ...]] | None = None
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
-        self._start = Number(instruments, nonneg=True, name="holdings before")
-        self._start_cash = Number(nonneg=True, name="cash before")
-        self._buying = Number(instruments, nonneg=True, name="money paid for one unit bought")
-        self._selling = Number(instruments, nonneg=True, name="money received for one unit sold")
-        self._returns = Number((scenarios, instruments), name="scenario returns / unit")
-        self._cash_returns = Number(scenarios, name="cash returns / unit")
-        self._rates = Number(instruments, nonneg=True, name="cost rates / unit")
+        self._start = FastParameter(instruments, nonneg=True, name="holdings before")
+        self._start_cash = FastParameter(nonneg=True, name="cash before")
+        self._buying = FastParameter(instruments, nonneg=True, name="money paid for one unit bought")
+        self._selling = FastParameter(instruments, nonneg=True, name="money received for one unit sold")
+        self._returns = FastParameter((scenarios, instruments), name="scenario returns / unit")
+        self._cash_returns = FastParameter(scenarios, name="cash returns / unit")
+        self._rates = FastParameter(instruments, nonneg=True, name="cost rates / unit")
         # cvxpy wants at least one element; an unused parameter is never written into the data
-        self._wealth_limits = Number(max(rows, 1), name="limits per wealth")
-        self._limits = Number(max(rows, 1), name="fixed limits")
-        self._cost_limits = Number(max(rows, 1), name="limits per cost")
-        self._expected = Number(max(rows, 1), name="weights of the expected gain")
-        self._expected_gains = Number((max(rows, 1), scenarios), name="weights of the gains")
-        self._impact = Number(instruments, nonneg=True, name="impact / unit")
-        self._unit = Number(nonneg=True, name="largest return")
-        self._error_price = Number(nonneg=True, name="price of the return error")
-        self._charged = Number(instruments, name="charge of each name")
-        self._belief = Number(scenarios, nonneg=True, name="probabilities")
-        self._gain_price = Number(nonneg=True, name="price of a unit of return")
-        self._cost_price = Number(nonneg=True, name="price of a unit of costs")
-        self._risk_price = Number(nonneg=True, name="price of risk")
-        self._tie_break = Number(nonneg=True, name="price of trading")
+        self._wealth_limits = FastParameter(max(rows, 1), name="limits per wealth")
+        self._limits = FastParameter(max(rows, 1), name="fixed limits")
+        self._cost_limits = FastParameter(max(rows, 1), name="limits per cost")
+        self._expected = FastParameter(max(rows, 1), name="weights of the expected gain")
+        self._expected_gains = FastParameter((max(rows, 1), scenarios), name="weights of the gains")
+        self._impact = FastParameter(instruments, nonneg=True, name="impact / unit")
+        self._unit = FastParameter(nonneg=True, name="largest return")
+        self._error_price = FastParameter(nonneg=True, name="price of the return error")
+        self._charged = FastParameter(instruments, name="charge of each name")
+        self._belief = FastParameter(scenarios, nonneg=True, name="probabilities")
+        self._gain_price = FastParameter(nonneg=True, name="price of a unit of return")
+        self._cost_price = FastParameter(nonneg=True, name="price of a unit of costs")
+        self._risk_price = FastParameter(nonneg=True, name="price of risk")
+        self._tie_break = FastParameter(nonneg=True, name="price of trading")
 
-    def _constrain(self, outlook: Outlook, mandate: Mandate, rows: Rows, losses: cp.Variable) -> Constraints:
+    def _constrain(self, outlook: Outlook, mandate: Mandate, rows: RuleRows, losses: cp.Variable) -> ProblemConstraints:
         v = self.variables
-        self._needs_gains = bool(mandate.return_weight) or bool(rows.looks_at_gains.any()) or _looks_at_gains(mandate)
+        self._needs_gains = (
+            bool(mandate.return_weight) or bool(rows.uses_scenario_returns.any()) or _looks_at_gains(mandate)
+        )
         exposures = self._factors == outlook.risk.loadings.T @ v.holdings
         loss = losses >= -self._gain_price * self._gains
         cash = self._start_cash - self._buying @ v.buys + self._selling @ v.sells
@@ -204,7 +214,7 @@ class Compiled:
             cash = cash - self._unit * cp.sum(self.moved)
         ellipsoid = isinstance(mandate.return_error, EllipsoidError)
         factors = ellipsoid or not self._full or any(isinstance(r, VolatilityLimit) for r in mandate.convex_rules)
-        return Constraints(
+        return ProblemConstraints(
             position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
             cash=(v.cash == cash).set_label("cash row"),
             wealth=(v.wealth == cp.sum(v.holdings) + v.cash).set_label("wealth after costs"),
@@ -214,14 +224,14 @@ class Compiled:
             error=self._error_constraint(outlook) if ellipsoid else None,
         )
 
-    def _row_constraint(self, rows: Rows) -> cp.Constraint | None:
+    def _row_constraint(self, rows: RuleRows) -> cp.Constraint | None:
         if not rows.labels:
             return None
         v = self.variables
         left = rows.holdings @ v.holdings + cp.multiply(rows.cash, v.cash) - self._wealth_limits * v.wealth
         if rows.buys.nnz or rows.sells.nnz:
             left = left + rows.buys @ v.buys + rows.sells @ v.sells
-        if rows.looks_at_gains.any():
+        if rows.uses_scenario_returns.any():
             left = left + self._cost_limits * self._costs
         if rows.expected.any():
             left = left + self._expected * self._mean
@@ -257,7 +267,7 @@ class Compiled:
 
     def write(
         self,
-        start: Start,
+        start: Position,
         outlook: Outlook,
         mandate: Mandate,
         trading_price: float = TIE_BREAK,
@@ -304,7 +314,7 @@ class Compiled:
             self._error_price.value = mandate.return_error.size / scale
         if (charges := _charges(mandate)) is not None:
             self._charged.value = charges / scale
-        if rows.labels and (not same_mandate or rows.looks_at_gains.any()):
+        if rows.labels and (not same_mandate or rows.uses_scenario_returns.any()):
             self._write_rows(rows, unit)
         self._gain_price.value, self._risk_price.value = mandate.return_weight * unit / scale, risk_price / scale
         self._cost_price.value = mandate.cost_price(outlook) * unit / scale
@@ -320,9 +330,9 @@ class Compiled:
         """What a unit of the return error's deviation weighs in the scaled objective."""
         return float(self._error_price.value)
 
-    def _write_rows(self, rows: Rows, unit: float) -> None:
+    def _write_rows(self, rows: RuleRows, unit: float) -> None:
         """Rows on gains are in units of return and have W written as 1 − costs."""
-        expects = rows.looks_at_gains != 0
+        expects = rows.uses_scenario_returns != 0
         self.row_units = np.where(rows.looks_at_gains_alone, unit, 1.0)
         self._wealth_limits.value = np.where(expects, 0.0, rows.wealth)
         self._limits.value = (rows.limit + np.where(expects, rows.wealth, 0.0)) / self.row_units

@@ -16,13 +16,13 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import inside
+from allocator.ambiguity.sets import project
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.rule_cones import Multipliers, Slope, read
-from allocator.optimization.single_period import TIE_BREAK, Compiled, Start, shape
-from allocator.optimization.verification import CanonicalCheck, check
+from allocator.optimization.rule_cones import ConvexRuleDual, DualValues, flat_dual
+from allocator.optimization.single_period import TIE_BREAK, Position, SinglePeriodProblem, problem_shape
+from allocator.optimization.verification import CanonicalCheck, canonical_check
 from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade, WorstCaseFloor
 from allocator.types import Vector
@@ -43,7 +43,7 @@ class Solution:
     cash: float
     bought: Vector
     sold: Vector
-    multipliers: Multipliers
+    multipliers: DualValues
     solver: str
     attempts: tuple[str, ...]
     """Solvers tried before, each with the reason why its answer was not taken."""
@@ -70,16 +70,16 @@ class Program:
         Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
         hundred solves.
         """
-        self._compiled = Compiled(outlook, mandate)
+        self._compiled = SinglePeriodProblem(outlook, mandate)
         self._warm, self._explains = warm, explains
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
-        return self._compiled.shape.fits(shape(outlook, mandate))
+        return self._compiled.shape.fits(problem_shape(outlook, mandate))
 
     def solve(
         self,
-        start: Start,
+        start: Position,
         outlook: Outlook,
         mandate: Mandate,
         limits: Limits | None = None,
@@ -117,7 +117,7 @@ class Program:
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
-            status, found = attempt(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
+            status, found = solve_once(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
@@ -151,22 +151,22 @@ class Program:
         variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
         rows = len(mandate.rows.labels)
         dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
-        prices = read(constraints.rows.dual_value if constraints.rows is not None else None, rows)
+        prices = flat_dual(constraints.rows.dual_value if constraints.rows is not None else None, rows)
         prices = np.maximum(prices, 0) * scale / self._compiled.row_units
         slopes = self._slopes(outlook, mandate)
         # where W is written as 1 − costs, cash is priced without what wealth is worth there
         in_costs = mandate.cost_price(outlook) + float(
-            prices @ np.where(mandate.rows.looks_at_gains != 0, mandate.rows.wealth, 0)
+            prices @ np.where(mandate.rows.uses_scenario_returns != 0, mandate.rows.wealth, 0)
         )
         in_costs += sum(
             slope.price
             for rule, slope in zip(mandate.convex_rules, slopes, strict=True)
             if isinstance(rule, WorstCaseFloor)
         )
-        multipliers = Multipliers(
+        multipliers = DualValues(
             rows=prices,
-            cash=float(read(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
-            adversary=inside(read(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
+            cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
+            adversary=project(flat_dual(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
             slopes=slopes,
             error=self._error_direction(),
         )
@@ -193,17 +193,17 @@ class Program:
         used = max(length, self._compiled.price_of_error)
         return direction / used if used > 0 else direction
 
-    def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[Slope, ...]:
+    def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
         """Prices and lawful directions of the convex rules."""
         found = []
         for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
             slope = own.read()
             direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
-            found.append(Slope(slope.price * self._compiled.scale, direction))
+            found.append(ConvexRuleDual(slope.price * self._compiled.scale, direction))
         return tuple(found)
 
 
-def attempt(
+def solve_once(
     problem: cp.Problem,
     solver: str,
     limits: Limits,
@@ -237,7 +237,7 @@ def attempt(
         return f"failed ({error})", None
     if problem.status != cp.OPTIMAL:
         return str(problem.status), None
-    return str(problem.status), check(data, *_vectors(solver, raw, data))
+    return str(problem.status), canonical_check(data, *_vectors(solver, raw, data))
 
 
 def _ended_by_time(solver: str, raw: Any) -> bool:
@@ -301,7 +301,7 @@ _DUST = 1e-9
 """A fractional trade below this part of the account is the solver's noise, not a wish."""
 
 
-def as_trade(start: Start, mandate: Mandate, holdings: Vector, value: float) -> Trade:
+def trade_of_solution(start: Position, mandate: Mandate, holdings: Vector, value: float) -> Trade:
     """The solver's holdings without dust, cash recomputed from the cash row."""
     moved = np.maximum(holdings, 0.0) - start.holdings
     moved = np.where(np.abs(moved) < _DUST, 0.0, moved)

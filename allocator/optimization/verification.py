@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.rule_cones import Multipliers, Slope
-from allocator.optimization.single_period import Start
+from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Rows, Trade, stacked
+from allocator.rules import RuleRows, Trade, stack_rows
 from allocator.types import Matrix, Vector
 
 # The first of two checks: the compiled data and the solver's raw vectors, by numpy alone.
@@ -44,7 +44,7 @@ class CanonicalCheck:
         return max(self.primal, self.dual, self.gap)
 
 
-def check(data: Mapping[str, Any], x: Vector, equalities: Vector, cones: Vector) -> CanonicalCheck:
+def canonical_check(data: Mapping[str, Any], x: Vector, equalities: Vector, cones: Vector) -> CanonicalCheck:
     """Residuals of a solution of cvxpy's canonical data, in the quadratic or in the conic form.
 
     `x` (n,), `equalities` duals of Ax = b, `cones` duals of the inequality and cone rows, in the data's order.
@@ -133,7 +133,7 @@ _BEYOND_COSTS = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
-class Prices:
+class DualCertificate:
     """Everything that the bound needs, and all that a stranger needs to recompute it.
 
     `rows` (R,) of the linear rules; `slopes` of the convex ones, each with its direction; `position` (N,) of
@@ -142,7 +142,7 @@ class Prices:
     """
 
     rows: Vector
-    slopes: tuple[Slope, ...]
+    slopes: tuple[ConvexRuleDual, ...]
     position: Vector
     cash: float
     wealth: float
@@ -150,12 +150,14 @@ class Prices:
     adversary: Vector
     error: Vector
 
-    def priced(self, outlook: Outlook, mandate: Mandate) -> tuple[Rows, Vector]:
+    def priced(self, outlook: Outlook, mandate: Mandate) -> tuple[RuleRows, Vector]:
         """All rules as rows over holdings and cash, the convex ones by their tangents, and the price of each row."""
         return _priced(outlook, mandate, self.rows, self.slopes)
 
 
-def _priced(outlook: Outlook, mandate: Mandate, rows: Vector, slopes: tuple[Slope, ...]) -> tuple[Rows, Vector]:
+def _priced(
+    outlook: Outlook, mandate: Mandate, rows: Vector, slopes: tuple[ConvexRuleDual, ...]
+) -> tuple[RuleRows, Vector]:
     linear = mandate.rows.on(outlook)
     if not slopes:
         return linear, rows
@@ -163,13 +165,13 @@ def _priced(outlook: Outlook, mandate: Mandate, rows: Vector, slopes: tuple[Slop
     for rule, slope in zip(mandate.convex_rules, slopes, strict=True):
         assert slope.direction is not None  # completed prices have one each
         tangents.append(rule.tangent(slope.direction, outlook).on(outlook))
-    both = stacked([linear, *tangents], len(mandate.cost_rates))
+    both = stack_rows([linear, *tangents], len(mandate.cost_rates))
     return both, np.concatenate([rows, [slope.price for slope in slopes]])
 
 
-def tightest(
-    start: Start, outlook: Outlook, mandate: Mandate, target: Trade, found: Multipliers
-) -> tuple[Prices, float]:
+def best_dual_certificate(
+    start: Position, outlook: Outlook, mandate: Mandate, target: Trade, found: DualValues
+) -> tuple[DualCertificate, float]:
     """Prices completed from the solver's multipliers, and the lower bound that they prove.
 
     With cash in the portfolio its price follows exactly from the others; with none left the solver's may be higher.
@@ -177,7 +179,7 @@ def tightest(
     best is kept.
     """
     steepest = tuple(rule.steepest(target, outlook) for rule in mandate.convex_rules)
-    own = tuple(Slope(slope.price, at) for slope, at in zip(found.slopes, steepest, strict=True))
+    own = tuple(ConvexRuleDual(slope.price, at) for slope, at in zip(found.slopes, steepest, strict=True))
     solvers = tuple(
         slope if slope.direction is not None else mine for slope, mine in zip(found.slopes, own, strict=True)
     )
@@ -197,15 +199,15 @@ def tightest(
 
 
 def _completed(
-    start: Start,
+    start: Position,
     outlook: Outlook,
     mandate: Mandate,
     target: Trade,
-    found: Multipliers,
-    slopes: tuple[Slope, ...],
+    found: DualValues,
+    slopes: tuple[ConvexRuleDual, ...],
     error: Vector,
     cash_floor: float,
-) -> Prices:
+) -> DualCertificate:
     """The prices of the account's own equations, so that the bound loses nothing to the solver's last digits.
 
     Wealth and cash by stationarity in W and c, the factors' in y. The position's is the best there is, name by name:
@@ -220,7 +222,7 @@ def _completed(
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ prices), cash_floor)
     in_factors = -2 * mandate.risk_aversion * (risk.loadings.T @ holdings)
     pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
-    pull = pull + mandate.held_charge(error, outlook.risk) + 2 * own * start.holdings
+    pull = pull + mandate.marginal_charge(error, outlook.risk) + 2 * own * start.holdings
     # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
     beyond = _beyond(mandate, cash)
     position = np.clip(
@@ -229,17 +231,17 @@ def _completed(
         cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + rows.buys.T @ prices + beyond,
     )
     in_holdings = pull - 2 * own * start.holdings + position
-    wealth -= excess_price(in_holdings, own)
-    return Prices(found.rows, slopes, position, cash, wealth, in_factors, q, error)
+    wealth -= wealth_price(in_holdings, own)
+    return DualCertificate(found.rows, slopes, position, cash, wealth, in_factors, q, error)
 
 
-def lower_bound(start: Start, outlook: Outlook, mandate: Mandate, at: Prices) -> float:
+def lower_bound(start: Position, outlook: Outlook, mandate: Mandate, at: DualCertificate) -> float:
     """A number that the minimised objective cannot fall below, in fractions of the account."""
     rows, prices = at.priced(outlook, mandate)
     risk, gamma, price = outlook.risk, mandate.risk_aversion, mandate.cost_price(outlook)
     gains = -mandate.return_weight * at.adversary
     in_holdings = outlook.returns.T @ gains + rows.holdings.T @ prices + at.position - at.wealth
-    in_holdings = in_holdings - risk.loadings @ at.factors + mandate.held_charge(at.error, outlook.risk)
+    in_holdings = in_holdings - risk.loadings @ at.factors + mandate.marginal_charge(at.error, outlook.risk)
     in_cash = float(gains @ outlook.cash_returns) + float(rows.cash @ prices) + at.cash - at.wealth
     in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates)
     in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates)
@@ -294,7 +296,7 @@ def _least_power(linear: Vector, impact: Vector, low: Vector, high: Vector) -> V
     return result
 
 
-def excess_price(linear: Vector, curvature: Vector) -> float:
+def wealth_price(linear: Vector, curvature: Vector) -> float:
     """The least price of wealth at which nobody would hold more than there is: Σ at most 1, where each name alone may
     take all. Without it the solver's last digit counts once for every name.
     """

@@ -24,19 +24,26 @@ from scipy.integrate import cumulative_trapezoid
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_LAB
 from allocator.errors import BadInput, Breach
-from allocator.outlook.calibration import modelled, question_of, ranges_of, signals_of
-from allocator.outlook.posterior import Past, bounds, generalizable, past_of, posterior, sound
+from allocator.outlook.calibration import belief_ranges, build_question, calibrate, dated_signals
+from allocator.outlook.posterior import (
+    BeliefPath,
+    belief_path,
+    generalizable_probability,
+    posterior,
+    posterior_bounds,
+    require_finite,
+)
 from allocator.outlook.question import (
     DAYS_A_MONTH,
     Lab,
     Question,
     Signal,
-    disclosing,
-    of_lab,
-    of_pooled,
+    disclosure_density,
+    lab_likelihood,
     pooled_claim,
+    pooled_likelihood,
+    silence_probability,
     silent_labs,
-    survival,
 )
 from allocator.types import Matrix, Vector
 
@@ -56,25 +63,25 @@ class Settlement:
         return float(np.interp(months, self.months, self.probability))
 
 
-def settlement(
-    question: Question, signals: Sequence[Signal], day: dt.date, horizon: float = 36.0, past: Past | None = None
+def settlement_distribution(
+    question: Question, signals: Sequence[Signal], day: dt.date, horizon: float = 36.0, past: BeliefPath | None = None
 ) -> Settlement:
     """The distribution of the settlement date, given what was seen until `day`; a question that is settled is so at 0.
 
     `past` is the way here where the caller knows it already.
     """
     ahead = np.arange(int(np.ceil(horizon * DAYS_A_MONTH)) + 1) / DAYS_A_MONTH
-    if (past or past_of(question, signals, day)).settled is not None:
+    if (past or belief_path(question, signals, day)).settled is not None:
         return Settlement(ahead, np.ones(len(ahead)))
     today = _today(question, signals, day, ahead)
     total = np.zeros(len(ahead))
-    for way in _quiet(today, _Told(0, today.seen, 1.0), 0.0):
+    for way in _quiet(today, _ClaimState(0, today.seen, 1.0), 0.0):
         total += way
     return Settlement(ahead, np.minimum(total, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
-class _Test:
+class _OpenClaim:
     """The verification of an open claim, `due` in so many months: how likely the claim is relative to P, given the
     common multiplier (nodes,), if it is `genuine` and if it is `empty`.
     """
@@ -85,7 +92,7 @@ class _Test:
 
 
 @dataclass(frozen=True, eq=False)
-class _Today:
+class _SettlementStart:
     """Where the story starts: P(G) `p`, the evidence under G (nodes,) but for the open claims, which `tests` judge.
 
     `rest[i]` (nodes,) is what the claims say whose verdicts are not known after i of them.
@@ -97,7 +104,7 @@ class _Today:
     p: float
     silent: tuple[Lab, ...]
     seen: Vector
-    tests: tuple[_Test, ...]
+    tests: tuple[_OpenClaim, ...]
     rest: tuple[Vector, ...]
     known: dict[tuple[float, float], tuple[Matrix, list[Matrix]]] = field(default_factory=dict)
 
@@ -116,9 +123,12 @@ class _Today:
             t, (z, _) = self.now + self.grid(start, end)[:, None], self.question.common
             quiet = np.ones((len(t), len(z)))
             for lab in self.silent:
-                quiet = quiet * survival(lab, t, z) / survival(lab, self.now, z)
+                quiet = quiet * silence_probability(lab, t, z) / silence_probability(lab, self.now, z)
             quiet = quiet * self.unfounded(start, end)[:, None]
-            self.known[start, end] = quiet, [quiet * disclosing(lab, t, z) / survival(lab, t, z) for lab in self.silent]
+            self.known[start, end] = (
+                quiet,
+                [quiet * disclosure_density(lab, t, z) / silence_probability(lab, t, z) for lab in self.silent],
+            )
         return self.known[start, end]
 
     def unfounded(self, start: float, end: float) -> Vector:
@@ -134,14 +144,14 @@ class _Today:
 
 
 @dataclass(frozen=True, eq=False)
-class _Told:
+class _ClaimState:
     """The first `verdicts` of the tests are known: what they and all that is seen make of G (nodes,), and of P."""
 
     verdicts: int
     under_g: Vector
     under_p: float
 
-    def next(self, today: _Today) -> Iterator[tuple[float, _Told]]:
+    def next(self, today: _SettlementStart) -> Iterator[tuple[float, _ClaimState]]:
         """When the next verdicts come, and what each outcome tells; those that come together speak together."""
         rest = today.tests[self.verdicts :]
         together = [test for test in rest if test.due == rest[0].due]
@@ -151,35 +161,39 @@ class _Told:
             for test, yes in zip(together, outcome, strict=True):
                 g = g * (test.genuine * (se if yes else 1 - se) + test.empty * (fp if yes else 1 - fp))
                 of_p *= fp if yes else 1 - fp
-            yield together[0].due, _Told(self.verdicts + len(together), g, of_p)
+            yield together[0].due, _ClaimState(self.verdicts + len(together), g, of_p)
 
 
-def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector) -> _Today:
+def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector) -> _SettlementStart:
     """What is seen, what is open, and who is silent."""
     now, (z, weight) = question.months(day), question.common
     claims, tests, seen, pooled = _open_claims(signals), [], weight, pooled_claim(question, signals)
     if pooled is not None:
         if ANY_LAB in claims:
-            tests.append(_Test(_due(pooled.date, now), pooled.genuine, pooled.empty))
+            tests.append(_OpenClaim(_due(pooled.date, now), pooled.genuine, pooled.empty))
         else:
-            seen = seen * of_pooled(question, pooled, signals, np.array([now]))[0]
+            seen = seen * pooled_likelihood(question, pooled, signals, np.array([now]))[0]
     for name, lab in question.labs.items():
         if pooled is not None and name in pooled.silent:
-            seen = seen * survival(lab, pooled.since, z)
+            seen = seen * silence_probability(lab, pooled.since, z)
         elif name in claims:
             at = question.months(claims[name].date)
-            tests.append(_Test(_due(at, now), disclosing(lab, at, z) / lab.background, survival(lab, at, z)))
+            tests.append(
+                _OpenClaim(
+                    _due(at, now), disclosure_density(lab, at, z) / lab.background, silence_probability(lab, at, z)
+                )
+            )
         else:
             own = [signal for signal in signals if signal.lab == name]
-            seen = seen * of_lab(question, lab, own, np.array([now]), z)[0]
+            seen = seen * lab_likelihood(question, lab, own, np.array([now]), z)[0]
     tests.sort(key=lambda test: test.due)
     rest = [np.ones(len(z))]
     for test in reversed(tests):
         rest.insert(0, rest[0] * (test.genuine + test.empty))
-    p = float(generalizable(question, posterior(question, signals, [day]))[0])
+    p = float(generalizable_probability(question, posterior(question, signals, [day]))[0])
     quiet = () if pooled is not None else tuple(question.labs)
     silent = tuple(question.labs[name] for name in quiet if not any(s.lab == name for s in signals))
-    return _Today(question, now, ahead, p, silent, seen, tuple(tests), tuple(rest))
+    return _SettlementStart(question, now, ahead, p, silent, seen, tuple(tests), tuple(rest))
 
 
 def _due(claimed: float, now: float) -> float:
@@ -193,7 +207,7 @@ def _open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:
     return {signal.lab: signal for signal in signals if signal.kind == "claim" and signal.lab not in judged}
 
 
-def _quiet(today: _Today, told: _Told, start: float) -> Iterator[Vector]:
+def _quiet(today: _SettlementStart, told: _ClaimState, start: float) -> Iterator[Vector]:
     """Each way to be settled from `start` on where no lab has said anything more by then: (T,) by each day ahead."""
     last = float(today.ahead[-1])
     due = today.tests[told.verdicts].due if told.verdicts < len(today.tests) else np.inf
@@ -208,14 +222,14 @@ def _quiet(today: _Today, told: _Told, start: float) -> Iterator[Vector]:
     unfounded = (1 - today.p) * today.unfounded(start, end)[:until]
     for lab, hazard in zip(today.silent, genuine, strict=True):
         real, empty = today.scale * hazard[:until], today.scale * lab.background * quiet[:until]
-        yield from _claimed(today, told, _Claim(t[:until], real, empty, lab.background * unfounded))
+        yield from _claimed(today, told, _FirstFurtherClaim(t[:until], real, empty, lab.background * unfounded))
     if not len(crossed) and due <= last:
         for _, more in told.next(today):
             yield from _quiet(today, more, due)
 
 
 @dataclass(frozen=True, eq=False)
-class _Claim:
+class _FirstFurtherClaim:
     """The first further claim, on each day of `t` (T,): its density a month, (T, nodes) under G if it is `real` and if
     it is `empty`, and (T,) under P.
     """
@@ -225,7 +239,7 @@ class _Claim:
     empty: Matrix
     under_p: Vector
 
-    def told(self, told: _Told, known: Vector, real: float = 1.0, empty: float = 1.0) -> tuple[Vector, Vector]:
+    def told(self, told: _ClaimState, known: Vector, real: float = 1.0, empty: float = 1.0) -> tuple[Vector, Vector]:
         """(T,) joint densities under G and P with what is told besides, `known` being what open claims say."""
         weight = told.under_g * known
         return real * (self.real @ weight) + empty * (self.empty @ weight), empty * told.under_p * self.under_p
@@ -236,7 +250,7 @@ class _Claim:
         return result
 
 
-def _claimed(today: _Today, told: _Told, claim: _Claim) -> Iterator[Vector]:
+def _claimed(today: _SettlementStart, told: _ClaimState, claim: _FirstFurtherClaim) -> Iterator[Vector]:
     """Each way to be settled after the first further claim: at once, by a verdict to come, or by its own."""
     g, p = claim.told(told, today.rest[told.verdicts])
     at_once = today.settles(g, p)
@@ -244,7 +258,9 @@ def _claimed(today: _Today, told: _Told, claim: _Claim) -> Iterator[Vector]:
     yield from _judged(today, told, claim, ~at_once)
 
 
-def _judged(today: _Today, told: _Told, claim: _Claim, still: NDArray[np.bool_]) -> Iterator[Vector]:
+def _judged(
+    today: _SettlementStart, told: _ClaimState, claim: _FirstFurtherClaim, still: NDArray[np.bool_]
+) -> Iterator[Vector]:
     """The same where the claim left the question open on the days that are `still` so (T,)."""
     if not still.any():
         return
@@ -277,13 +293,15 @@ def claim_probability(question: Question, signals: Sequence[Signal], day: dt.dat
     if any(signal.lab == ANY_LAB for signal in signals):
         return 0.0  # the first claim is there, and nobody is asked who else makes one
     silent = [question.labs[name] for name in silent_labs(question, signals)]
-    p = float(generalizable(question, posterior(question, signals, [day]))[0])
+    p = float(generalizable_probability(question, posterior(question, signals, [day]))[0])
     seen = np.ones((1, len(z)))
     for name, lab in question.labs.items():
-        seen = seen * of_lab(question, lab, [signal for signal in signals if signal.lab == name], np.array([t]), z)
+        seen = seen * lab_likelihood(
+            question, lab, [signal for signal in signals if signal.lab == name], np.array([t]), z
+        )
     quiet = np.ones(len(z))
     for lab in silent:
-        quiet = quiet * survival(lab, t + months, z) / survival(lab, t, z)
+        quiet = quiet * silence_probability(lab, t + months, z) / silence_probability(lab, t, z)
     background = float(np.exp(-months * sum(lab.background for lab in silent)))
     weights = seen[0] * weight
     genuine_silence = float(weights @ quiet / weights.sum())
@@ -291,7 +309,7 @@ def claim_probability(question: Question, signals: Sequence[Signal], day: dt.dat
 
 
 @dataclass(frozen=True)
-class Possible:
+class NextSignal:
     """One thing that may be observed next: P(G) after it, and P(Jevons) where the question models demand."""
 
     what: str
@@ -299,16 +317,20 @@ class Possible:
     jevons: float | None = None
 
 
-def next_signals(question: Question, signals: Sequence[Signal], day: dt.date) -> list[Possible]:
+def next_signals(question: Question, signals: Sequence[Signal], day: dt.date) -> list[NextSignal]:
     """What each possible next signal, dated `day`, would do to P(G) and P(Jevons)."""
     found = []
     for what, signal in (*_of_labs(question, signals, day), *_of_usage(question, day)):
         after = posterior(question, [*signals, signal], [day])
-        found.append(Possible(what, float(generalizable(question, after)[0]), jevons_of(question, after[0])))
+        found.append(
+            NextSignal(
+                what, float(generalizable_probability(question, after)[0]), jevons_probability(question, after[0])
+            )
+        )
     return found
 
 
-def jevons_of(question: Question, probabilities: Vector) -> float | None:
+def jevons_probability(question: Question, probabilities: Vector) -> float | None:
     """P(Jevons) under (K,) scenario probabilities; None where the question does not model demand."""
     return None if question.demand is None else float(probabilities @ question.jevons.astype(float))
 
@@ -338,13 +360,13 @@ def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
 
 
 def settled_by_silence(
-    question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20, past: Past | None = None
+    question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20, past: BeliefPath | None = None
 ) -> dt.date | None:
     """The first day on which silence alone has settled the question; None if never within `years` of `day`.
 
     Where it is settled on `day` already, the day on which that happened, by whatever evidence.
     """
-    past = past or past_of(question, signals, day)
+    past = past or belief_path(question, signals, day)
     if past.settled is not None:
         return past.since
     # From here on nothing is said: what was said counts the same every day, and each silent lab's survival can only
@@ -361,7 +383,9 @@ def settled_by_silence(
 
 def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Sequence[int]) -> int | None:
     """The first of so many days ahead, in order, on which P(G) is beyond the threshold on either side."""
-    path = generalizable(question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead]))
+    path = generalizable_probability(
+        question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead])
+    )
     there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
     return ahead[int(there[0])] if len(there) else None
 
@@ -371,7 +395,7 @@ def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead:
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class BeliefReport:
     """What is believed on `day`.
 
     `prior`, `belief`, `market` (K,) are scenario probabilities, the market's None where the book states none. `days`
@@ -393,7 +417,7 @@ class Standing:
     days: tuple[dt.date, ...]
     path: Vector
     paths: Matrix
-    next_signals: tuple[Possible, ...]
+    next_signals: tuple[NextSignal, ...]
     settled_by_silence: dt.date | None
     settlement: Settlement
 
@@ -405,13 +429,13 @@ class Standing:
         return sorted(marked | {i for i, day in enumerate(self.days) if day in told})
 
 
-def standing(book: Book) -> Standing:
+def belief_report(book: Book) -> BeliefReport:
     """Where the book's question stands on its as_of date.
 
     Raises:
         BadInput: the book asks no question.
     """
-    question = question_of(book)
+    question = build_question(book)
     if question is None:
         raise BadInput(
             [
@@ -425,19 +449,19 @@ def standing(book: Book) -> Standing:
                 )
             ]
         )
-    day, signals = book.settings.book.as_of, signals_of(book)
-    past = past_of(question, signals, day)
-    sound(past.beliefs, "question", "what is believed")
-    ranges, model = ranges_of(book), modelled(book)
-    return Standing(
+    day, signals = book.settings.book.as_of, dated_signals(book)
+    past = belief_path(question, signals, day)
+    require_finite(past.beliefs, "question", "what is believed")
+    ranges, model = belief_ranges(book), calibrate(book)
+    return BeliefReport(
         scenarios=book.scenarios,
         day=day,
         prior=question.prior,
         belief=past.beliefs[-1],
         market=None if model is None else model.market_now,
         generalizable=float(past.generalizable[-1]),
-        jevons=jevons_of(question, past.beliefs[-1]),
-        bounds=None if ranges is None else bounds(question, ranges, signals, day),
+        jevons=jevons_probability(question, past.beliefs[-1]),
+        bounds=None if ranges is None else posterior_bounds(question, ranges, signals, day),
         settled=past.settled,
         signals=tuple(signals),
         days=past.days,
@@ -445,5 +469,5 @@ def standing(book: Book) -> Standing:
         paths=past.beliefs,
         next_signals=tuple(next_signals(question, signals, day)),
         settled_by_silence=settled_by_silence(question, signals, day, past=past),
-        settlement=settlement(question, signals, day, past=past),
+        settlement=settlement_distribution(question, signals, day, past=past),
     )

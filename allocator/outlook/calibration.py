@@ -14,16 +14,16 @@ from allocator.book.checks.question import ALWAYS, APPLICATION
 from allocator.outlook.efficiency_model import (
     Loadings,
     Market,
+    ModelScenarios,
     Number,
-    Scenarios,
     Technique,
-    attributed,
-    market,
+    driver_attribution,
+    market_quantities,
     scenario_returns,
     value_multipliers,
 )
-from allocator.outlook.posterior import Ranges, moved_by, posterior, sound
-from allocator.outlook.question import Demand, Lab, Question, Signal
+from allocator.outlook.posterior import BeliefRanges, posterior, require_finite, update_market_probabilities
+from allocator.outlook.question import DemandElasticity, Lab, Question, Signal
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
@@ -38,7 +38,7 @@ _NEUTRAL = {
 
 
 @dataclass(frozen=True, eq=False)
-class Modelled:
+class CalibratedModel:
     """The efficiency model's view of a book: returns and value multipliers (K, N), and the anchor of each name (N,).
 
     `market_then` and `market_now` (K,) are the market's probabilities on its own date and on as_of; None without
@@ -57,12 +57,12 @@ class Modelled:
     def drivers(self, years: float) -> Matrix:
         """(K, N, drivers + 1) what each driver adds to the return, last the required return and anchor; sums to it."""
         growth = (1 + self.loadings.required_return) ** years / self.anchor
-        parts = attributed(self.market, self.loadings, self.technique) * growth[None, :, None]
+        parts = driver_attribution(self.market, self.loadings, self.technique) * growth[None, :, None]
         rest = np.broadcast_to(growth - 1, self.returns.shape)[:, :, None]
         return np.concatenate([parts, rest], axis=2)
 
 
-def question_of(book: Book) -> Question | None:
+def build_question(book: Book) -> Question | None:
     """The replicability question of `book.toml`; None where its probabilities are simply given."""
     settings = book.settings.question
     if settings is None:
@@ -82,22 +82,22 @@ def question_of(book: Book) -> Question | None:
         frailty=settings.frailty,
         demand=None
         if demand is None
-        else Demand(demand.elasticity_mean, demand.elasticity_deviation, demand.figure_noise),
+        else DemandElasticity(demand.elasticity_mean, demand.elasticity_deviation, demand.figure_noise),
         threshold=settings.threshold,
         release=settings.release,
     )
 
 
-def ranges_of(book: Book) -> Ranges | None:
+def belief_ranges(book: Book) -> BeliefRanges | None:
     """What the book is unsure of."""
     ranges = book.settings.question.ranges if book.settings.question is not None else None
     if ranges is None:
         return None
     pairs = (ranges.prior_generalizable, ranges.disclosure, ranges.hazard, ranges.background)
-    return Ranges(*((low, high) for low, high in pairs))
+    return BeliefRanges(*((low, high) for low, high in pairs))
 
 
-def signals_of(book: Book) -> list[Signal]:
+def dated_signals(book: Book) -> list[Signal]:
     """The dated observations, in date order."""
     if book.signals is None:
         return []
@@ -113,16 +113,16 @@ def signals_of(book: Book) -> list[Signal]:
     ]
 
 
-def probabilities_of(book: Book, day: dt.date | None = None) -> Vector:
+def scenario_probabilities(book: Book, day: dt.date | None = None) -> Vector:
     """(K,) scenario probabilities on `day` (as_of by default): the stated ones, updated by signals and silence."""
-    question = question_of(book)
+    question = build_question(book)
     if question is None:
         return np.array([scenario.probability for scenario in book.settings.scenarios.values()])
-    result: Vector = posterior(question, signals_of(book), [day or book.settings.book.as_of])[0]
+    result: Vector = posterior(question, dated_signals(book), [day or book.settings.book.as_of])[0]
     return result
 
 
-def modelled(book: Book) -> Modelled | None:
+def calibrate(book: Book) -> CalibratedModel | None:
     """What the efficiency model makes of the book; None where the book has no `[model]`.
 
     Names whose returns the user gives are in it too where they have loadings; their returns here are the model's.
@@ -131,24 +131,24 @@ def modelled(book: Book) -> Modelled | None:
     if settings.model is None:
         return None
     technique = Technique(**settings.model.model_dump(exclude={"since"}))
-    years, loadings = settings.years, loadings_of(book)
-    state = market(scenarios_of(book), technique, years + adopted(book))
-    values = sound(value_multipliers(state, loadings, technique), "model", "what the names are worth")
+    years, loadings = settings.years, model_loadings(book)
+    state = market_quantities(model_scenarios(book), technique, years + adoption_years(book))
+    values = require_finite(value_multipliers(state, loadings, technique), "model", "what the names are worth")
     then, now = market_probabilities(book)
     share = float(settings.horizon.announcement_share or 0.0)
-    anchor = sound(anchored(values, then, now, share), "market", "what prices already hold")
-    returns = sound(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
-    return Modelled(state, loadings, technique, values, anchor, returns, then, now)
+    anchor = require_finite(market_anchor(values, then, now, share), "market", "what prices already hold")
+    returns = require_finite(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
+    return CalibratedModel(state, loadings, technique, values, anchor, returns, then, now)
 
 
-def adopted(book: Book) -> float:
+def adoption_years(book: Book) -> float:
     """Years for which labs have been adopting the technique by as_of."""
     model = book.settings.model
     since = None if model is None else model.since
     return 0.0 if since is None else (book.settings.book.as_of - since).days / DAYS_A_YEAR
 
 
-def scenarios_of(book: Book) -> Scenarios:
+def model_scenarios(book: Book) -> ModelScenarios:
     """The efficiency model's parameters of each scenario."""
     named = (
         "replicability",
@@ -159,10 +159,12 @@ def scenarios_of(book: Book) -> Scenarios:
         "capacity",
     )
     scenarios = book.settings.scenarios.values()
-    return Scenarios(*(np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named))
+    return ModelScenarios(
+        *(np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named)
+    )
 
 
-def with_loadings(book: Book) -> NDArray[np.bool_]:
+def has_loadings(book: Book) -> NDArray[np.bool_]:
     """(N,) whether a name has every loading that the model wants: a name whose returns are typed in may have none."""
 
     def filled(column: str) -> NDArray[np.bool_]:
@@ -185,7 +187,7 @@ def with_loadings(book: Book) -> NDArray[np.bool_]:
     return complete
 
 
-def loadings_of(book: Book) -> Loadings:
+def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
     columns = (*ALWAYS, "gross_margin", *APPLICATION)
     arrays = {}
@@ -209,13 +211,13 @@ def market_probabilities(book: Book, question: Question | None = None) -> tuple[
     if stated is None:
         return None, None
     then = np.array([stated.probabilities[name] for name in book.scenarios])
-    question, as_of = question or question_of(book), book.settings.book.as_of
+    question, as_of = question or build_question(book), book.settings.book.as_of
     if question is None or stated.date == as_of:
         return then, then
-    return then, moved_by(question, then, signals_of(book), stated.date, as_of)
+    return then, update_market_probabilities(question, then, dated_signals(book), stated.date, as_of)
 
 
-def anchored(values: Matrix, then: Vector | None, now: Vector | None, share: Number) -> Vector:
+def market_anchor(values: Matrix, then: Vector | None, now: Vector | None, share: Number) -> Vector:
     """(N,) what prices of as_of already hold: A(0)·(Σ p_t V / Σ p_0 V)^J, the part that came with the news.
 
     `then` p_0 are the market's probabilities of its own date, `now` p_t those of as_of; 1 without them. With values

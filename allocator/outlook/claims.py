@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.tables import hold
+from allocator.tables import validate
 from allocator.tables.files import read_table
 
 # Arithmetic that a claim about thought compression is held against: costs, prices, usage and compute demand.
@@ -50,7 +50,7 @@ def formula(unit: str, *figures: str) -> Callable[[Callable[..., Interval]], For
     return made
 
 
-def between(*values: float) -> Interval:
+def within_range(*values: float) -> Interval:
     """The interval that holds all values."""
     return min(values), max(values)
 
@@ -58,25 +58,25 @@ def between(*values: float) -> Interval:
 @formula("times", "tokens_muse", "tokens_claude", "tokens_gpt")
 def token_ratio(own: float, first: float, second: float) -> Interval:
     """Times fewer tokens for the same evaluation: a rival's / our own, over the rivals."""
-    return between(first / own, second / own)
+    return within_range(first / own, second / own)
 
 
 @formula("of the rival's score", "index_muse", "index_claude", "index_gpt")
 def score_ratio(own: float, first: float, second: float) -> Interval:
     """Capability: our own score / a rival's, over the rivals."""
-    return between(own / first, own / second)
+    return within_range(own / first, own / second)
 
 
 @formula("points", "index_muse", "index_claude", "index_gpt")
 def score_gap(own: float, first: float, second: float) -> Interval:
     """Capability: a rival's score − our own, over the rivals."""
-    return between(first - own, second - own)
+    return within_range(first - own, second - own)
 
 
 @formula("USD m", "training_cost_low", "training_cost_high", "training_reduction")
 def training_cost_after(low: float, high: float, x: float) -> Interval:
     """Cost of training one model after the saving: cost / X."""
-    return between(low / x, high / x)
+    return within_range(low / x, high / x)
 
 
 @formula(
@@ -85,61 +85,63 @@ def training_cost_after(low: float, high: float, x: float) -> Interval:
 )  # fmt: skip
 def burn_after(burn: float, compute: float, low: float, high: float, least: float, most: float, x: float) -> Interval:
     """Cash burn after the saving: burn·(1 − compute share·training share·(1 − X^(ε_T − 1))), ε_T of it re-invested."""
-    return between(*(burn * (1 - compute * share * (1 - x ** (e - 1))) for share in (low, high) for e in (least, most)))
+    return within_range(
+        *(burn * (1 - compute * share * (1 - x ** (e - 1))) for share in (low, high) for e in (least, most))
+    )
 
 
 @formula("times", "token_drop_low", "token_drop_high", "pass_through_low", "pass_through_high")
 def volume_to_hold_revenue(y_low: float, y_high: float, low: float, high: float) -> Interval:
     """Volume that keeps revenue when tokens fall Y times: Y^θ."""
-    return between(*(y**theta for y in (y_low, y_high) for theta in (low, high)))
+    return within_range(*(y**theta for y in (y_low, y_high) for theta in (low, high)))
 
 
 @formula("times", "price_cut")
 def volume_at_price_cut(cut: float) -> Interval:
     """Volume that keeps revenue when the price falls by a share: 1 / (1 − cut)."""
-    return between(1 / (1 - cut))
+    return within_range(1 / (1 - cut))
 
 
 @formula("times", "usage_growth_low", "usage_growth_high", "token_drop_low", "token_drop_high")
 def revenue_multiplier(usage_low: float, usage_high: float, fall_low: float, fall_high: float) -> Interval:
     """Revenue as a multiple of today's: usage growth / price fall."""
-    return between(usage_low / fall_high, usage_high / fall_low)
+    return within_range(usage_low / fall_high, usage_high / fall_low)
 
 
 @formula("of the price", "usage_growth_low", "usage_growth_high")
 def price_cut_that_stagnates(usage_low: float, usage_high: float) -> Interval:
     """Price cut at which grown usage brings no revenue: 1 − 1 / usage growth."""
-    return between(1 - 1 / usage_low, 1 - 1 / usage_high)
+    return within_range(1 - 1 / usage_low, 1 - 1 / usage_high)
 
 
 @formula("in elasticity", "usage_growth_low", "usage_growth_high", "token_drop_low", "token_drop_high")
 def usage_elasticity(usage_low: float, usage_high: float, fall_low: float, fall_high: float) -> Interval:
     """Elasticity ε of usage to price: ln(usage growth) / ln(price fall); revenue grows where it is above 1."""
-    return between(log(usage_low) / log(fall_high), log(usage_high) / log(fall_low))
+    return within_range(log(usage_low) / log(fall_high), log(usage_high) / log(fall_low))
 
 
 @formula("in elasticity", "usage_growth_low", "usage_growth_high", "token_reduction")
 def elasticity_for_revenue(low: float, high: float, y: float) -> Interval:
     """Elasticity at which revenue itself grows that much at full pass-through: 1 + ln(growth) / ln Y."""
-    return between(1 + log(low) / log(y), 1 + log(high) / log(y))
+    return within_range(1 + log(low) / log(y), 1 + log(high) / log(y))
 
 
 @formula("times", "usage_growth_low", "usage_growth_high", "token_reduction")
 def token_demand(low: float, high: float, y: float) -> Interval:
     """Demand for tokens, and so for inference compute, when tasks grow and each takes Y times less: growth / Y."""
-    return between(low / y, high / y)
+    return within_range(low / y, high / y)
 
 
 @formula("of the bill", "token_reduction", "pass_through_low", "pass_through_high")
 def bill_saving(y: float, low: float, high: float) -> Interval:
     """Saving of a customer whose usage stays: 1 − Y^−θ."""
-    return between(1 - y**-low, 1 - y**-high)
+    return within_range(1 - y**-low, 1 - y**-high)
 
 
 @formula("of the log saving", "saving_low", "saving_high", "token_reduction")
 def pass_through_of_saving(low: float, high: float, y: float) -> Interval:
     """Share θ of the log token saving that a saving on the bill means: −ln(1 − saving) / ln Y."""
-    return between(-log(1 - low) / log(y), -log(1 - high) / log(y))
+    return within_range(-log(1 - low) / log(y), -log(1 - high) / log(y))
 
 
 EFFICIENCY = (
@@ -158,31 +160,31 @@ EFFICIENCY = (
 @formula("USD bn", "valuation", "multiple_low", "multiple_high")
 def implied_sales(value: float, low: float, high: float) -> Interval:
     """Annual sales that a valuation means at a multiple of sales: value / multiple."""
-    return between(value / low, value / high)
+    return within_range(value / low, value / high)
 
 
 @formula("times", "valuation", "revenue_target")
 def value_over_target(value: float, target: float) -> Interval:
     """Today's valuation as a multiple of the sales aimed at."""
-    return between(value / target)
+    return within_range(value / target)
 
 
 @formula("USD bn", "valuation", "raised")
 def pre_money(value: float, raised: float) -> Interval:
     """Valuation before the money raised came in."""
-    return between(value - raised)
+    return within_range(value - raised)
 
 
 @formula("a year", "valuation", "multiple_low", "multiple_high", "revenue_target", "years_to_target")
 def sales_growth(value: float, low: float, high: float, target: float, years: float) -> Interval:
     """Growth of sales from what the multiple means to the target: (target / sales)^(1/years) − 1."""
-    return between(*((target * multiple / value) ** (1 / years) - 1 for multiple in (low, high)))
+    return within_range(*((target * multiple / value) ** (1 / years) - 1 for multiple in (low, high)))
 
 
 @formula("USD bn", "valuation", "required_return_low", "required_return_high", "years_to_target")
 def required_value(value: float, low: float, high: float, years: float) -> Interval:
     """Valuation in the target year that pays its holders their required return: value·(1 + k)^years."""
-    return between(value * (1 + low) ** years, value * (1 + high) ** years)
+    return within_range(value * (1 + low) ** years, value * (1 + high) ** years)
 
 
 @formula(
@@ -191,83 +193,83 @@ def required_value(value: float, low: float, high: float, years: float) -> Inter
 )  # fmt: skip
 def required_multiple(value: float, low: float, high: float, years: float, target: float, reached: float) -> Interval:
     """Multiple of sales then needed, if all or only a part of the target is reached."""
-    return between(*(value * (1 + k) ** years / (target * part) for k in (low, high) for part in (1.0, reached)))
+    return within_range(*(value * (1 + k) ** years / (target * part) for k in (low, high) for part in (1.0, reached)))
 
 
 @formula("years", "raised", "burn")
 def years_of_burn(raised: float, burn: float) -> Interval:
     """How long a raise pays for the burn."""
-    return between(raised / burn)
+    return within_range(raised / burn)
 
 
 @formula("USD bn", "raised")
 def sourced_capital(raised: float) -> Interval:
     """Committed capital for which a figure is given."""
-    return between(raised)
+    return within_range(raised)
 
 
 @formula("of the value", "merger_value", "offer_low", "offer_high")
 def step_up(value: float, low: float, high: float) -> Interval:
     """Rise from a merger's value to the value aimed at in a public offer."""
-    return between(low / value - 1, high / value - 1)
+    return within_range(low / value - 1, high / value - 1)
 
 
 @formula("of the value", "multiple_low", "multiple_high", "multiple_after")
 def value_lost(low: float, high: float, after: float) -> Interval:
     """Loss from a lower multiple alone, at equal sales: 1 − after / before."""
-    return between(1 - after / low, 1 - after / high)
+    return within_range(1 - after / low, 1 - after / high)
 
 
 @formula("times the cost on the ground", "orbital_advantage", "token_reduction")
 def orbital_ratio(advantage: float, y: float) -> Interval:
     """Cost of a task in orbit / on the ground: 1 − advantage if both save Y, times Y if only the ground does."""
-    return between(1 - advantage, (1 - advantage) * y)
+    return within_range(1 - advantage, (1 - advantage) * y)
 
 
 @formula("of today's cost of a task", "orbital_advantage", "token_reduction")
 def orbital_saving(advantage: float, y: float) -> Interval:
     """What orbit saves on a task once both have the technique: advantage / Y."""
-    return between(advantage / y)
+    return within_range(advantage / y)
 
 
 @formula("of today's gross margin", "gross_margin")
 def rival_margin_at_todays_price(margin: float) -> Interval:
     """Gross margin of a rival without the technique while its price and cost stay: (P − c) / m, P = 1, c = 1 − m."""
     price, cost = 1.0, 1 - margin
-    return between((price - cost) / margin)
+    return within_range((price - cost) / margin)
 
 
 @formula("of the price", "gross_margin")
 def price_cut_without_profit(margin: float) -> Interval:
     """Price cut that leaves a rival without the technique no gross profit: P = c = 1 − m."""
-    return between(margin)
+    return within_range(margin)
 
 
 @formula("of today's share", "owner_share", "share_sensitivity", "replicability", "adoption_years", "token_reduction")
 def rival_share(owner: float, sensitivity: float, g: float, years: float, y: float) -> Interval:
     """A rival's market share after a year: 1 / (s·Λ + 1 − s), Λ = Y^(a(1 − g)·sensitivity), a = 1 − e^(−1/adoption)."""
     shift = y ** ((1 - exp(-1 / years)) * (1 - g) * sensitivity)
-    return between(1 / (owner * shift + 1 - owner))
+    return within_range(1 / (owner * shift + 1 - owner))
 
 
 @formula("in probability", "labs", "disclosure", "hazard", "months_early", "months_late")
 def answered_within(labs: float, disclosure: float, hazard: float, early: float, late: float) -> Interval:
     """P(some lab has disclosed, if it can): 1 − (1 − δ + δe^(−λt))^labs, at two dates."""
-    return between(*(1 - (1 - disclosure + disclosure * exp(-hazard * t)) ** labs for t in (early, late)))
+    return within_range(*(1 - (1 - disclosure + disclosure * exp(-hazard * t)) ** labs for t in (early, late)))
 
 
 @formula("in probability", "prior", "labs", "disclosure", "hazard", "months_silent")
 def generalizable_after_silence(prior: float, labs: float, disclosure: float, hazard: float, t: float) -> Interval:
     """P(generalizable | silence), by Bayes: the likelihood of silence is (1 − δ + δe^(−λt))^labs against 1."""
     seen = prior * (1 - disclosure + disclosure * exp(-hazard * t)) ** labs
-    return between(seen / (seen + 1 - prior))
+    return within_range(seen / (seen + 1 - prior))
 
 
 @formula("months", "prior", "labs", "disclosure", "hazard", "threshold")
 def months_to_settle(prior: float, labs: float, disclosure: float, hazard: float, threshold: float) -> Interval:
     """Silence that settles on proprietary: the t at which P(generalizable | silence) = 1 − threshold."""
     silence = ((1 - threshold) / threshold * (1 - prior) / prior) ** (1 / labs)
-    return between(-log((silence - 1 + disclosure) / disclosure) / hazard)
+    return within_range(-log((silence - 1 + disclosure) / disclosure) / hazard)
 
 
 VALUE = (
@@ -321,7 +323,7 @@ class CheckedClaim:
         return "; ".join(filter(None, (verdict, self.remark)))
 
 
-def claims_of(folder: str | Path) -> tuple[CheckedClaim, ...]:
+def check_claims(folder: str | Path) -> tuple[CheckedClaim, ...]:
     """Check every row of a folder's `claims.csv` with its `figures.csv`.
 
     Raises:
@@ -351,7 +353,7 @@ def _table(place: Path, name: str) -> tuple[pd.DataFrame | None, list[Breach]]:
         raw = read_table(place / f"{name}.csv")
     except BadInput as error:
         return None, list(error.breaches)
-    typed, breaches = hold(name, raw.name, raw.frame, raw.rows)
+    typed, breaches = validate(name, raw.name, raw.frame, raw.rows)
     return (None if breaches else typed.set_axis(list(raw.rows))), breaches
 
 

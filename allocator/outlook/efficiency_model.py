@@ -27,7 +27,7 @@ Capacity other than planned moves with the rent: supply sets it, and no token is
 
 
 @dataclass(frozen=True, eq=False)
-class Scenarios:
+class ModelScenarios:
     """The parameters of K scenarios; arrays (K,).
 
     `replicability` g: share of rivals' capacity able to adopt; `pass_through` θ: log share of the token saving that
@@ -85,7 +85,7 @@ class Market:
     stranded: Vector
     owner_share: Vector
     rival_share: Vector
-    scenarios: Scenarios
+    scenarios: ModelScenarios
 
     @property
     def revenue(self) -> Vector:
@@ -119,7 +119,7 @@ class Loadings:
     application_elasticity: Vector
 
 
-def market(scenarios: Scenarios, technique: Technique, years: float) -> Market:
+def market_quantities(scenarios: ModelScenarios, technique: Technique, years: float) -> Market:
     """The market block at a horizon of `years`."""
     s, t = scenarios, technique
     g, theta, log_y, log_x = s.replicability, s.pass_through, np.log(t.token_reduction), np.log(t.training_reduction)
@@ -189,7 +189,7 @@ def _over_names(shared: Number) -> Vector:
     return np.asarray(shared, dtype=np.float64)[..., None]
 
 
-def attributed(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
+def driver_attribution(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
     """(K, N, drivers) what each driver adds to the value multiplier: Shapley values, which sum to V − 1 exactly.
 
     Shapley (1953): a driver's average effect over every order in which the drivers can move; no order is a fact.
@@ -219,6 +219,6 @@ def scenario_returns(values: Matrix, loadings: Loadings, anchor: Vector, years: 
     return result
 
 
-def with_scenario(scenarios: Scenarios, **changed: Vector) -> Scenarios:
+def with_scenario(scenarios: ModelScenarios, **changed: Vector) -> ModelScenarios:
     """The same scenarios with some parameters replaced."""
     return replace(scenarios, **changed)

@@ -21,8 +21,8 @@ from scipy.optimize import minimize, nnls
 from allocator.book.book import Book
 from allocator.book.checks.question import LOADINGS
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.outlook.calibration import Modelled, modelled, with_loadings
-from allocator.outlook.posterior import sound
+from allocator.outlook.calibration import CalibratedModel, calibrate, has_loadings
+from allocator.outlook.posterior import require_finite
 from allocator.outlook.question import DAYS_A_MONTH
 from allocator.settings.uncertainty import MarketSection
 from allocator.types import Matrix, Vector
@@ -39,7 +39,7 @@ _CONSTANT = "is worth the same in every scenario, so its price says nothing of t
 
 
 @dataclass(frozen=True)
-class NotRead:
+class UnreadMove:
     """A name whose price move is not read, and why."""
 
     instrument: str
@@ -47,16 +47,16 @@ class NotRead:
 
 
 @dataclass(frozen=True)
-class Moves:
+class PriceMoves:
     """Simple returns since the market's date, by instrument, and the names whose moves are not read."""
 
     returns: Mapping[str, float]
-    not_read: tuple[NotRead, ...]
+    not_read: tuple[UnreadMove, ...]
 
 
-def moves_of(
-    book: Book, model: Modelled, since: dt.date, typed: Mapping[str, float] | None, without: Collection[str] = ()
-) -> Moves:
+def price_moves(
+    book: Book, model: CalibratedModel, since: dt.date, typed: Mapping[str, float] | None, without: Collection[str] = ()
+) -> PriceMoves:
     """The moves since the market's date that can be read: the `typed` ones, else those of prices.csv.
 
     Raises:
@@ -65,13 +65,13 @@ def moves_of(
     silent = _silent(book, model)
     if typed is not None:
         breaches = [*_misnamed("--without", book, without), *_mistyped(book, typed, without, silent)]
-        skipped = [NotRead(name, "left out by --without") for name in dict.fromkeys(without)]
+        skipped = [UnreadMove(name, "left out by --without") for name in dict.fromkeys(without)]
         found = {name: move for name, move in typed.items() if name not in without}
     else:
         found, blank = _of_prices(book, since)
         silent |= blank
         skipped = [
-            NotRead(name, "left out by --without" if name in without else silent[name])
+            UnreadMove(name, "left out by --without" if name in without else silent[name])
             for name in book.instruments
             if name in without or name in silent
         ]
@@ -84,13 +84,13 @@ def moves_of(
         breaches.append(Breach("--move" if typed is not None else "prices.csv", None, None, None, rule, cure))
     if breaches:
         raise BadInput(breaches)
-    return Moves(found, tuple(skipped))
+    return PriceMoves(found, tuple(skipped))
 
 
-def _silent(book: Book, model: Modelled) -> dict[str, str]:
+def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
     """Names of which the model has nothing to say, with the reason."""
     reasons: dict[str, str] = {}
-    loaded = with_loadings(book)
+    loaded = has_loadings(book)
     least, most = model.values.min(axis=0), model.values.max(axis=0)
     for i, name in enumerate(book.instruments):
         total = sum(float(getattr(model.loadings, loading)[i]) for loading in LOADINGS)
@@ -167,7 +167,7 @@ _ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
-class Implied:
+class ImpliedProbabilities:
     """Probabilities (K,) and, for each name that was read, the move seen and the move that they explain (fractions).
 
     `stated` are the market's of its own date, `moved` the same after the signals and the silence since: what the model
@@ -181,7 +181,7 @@ class Implied:
     names: tuple[str, ...]
     observed: Vector
     explained: Vector
-    not_read: tuple[NotRead, ...]
+    not_read: tuple[UnreadMove, ...]
 
     @property
     def residuals(self) -> Vector:
@@ -189,7 +189,9 @@ class Implied:
         return self.observed - self.explained
 
 
-def implied(book: Book, moves: Mapping[str, float] | None = None, without: Collection[str] = ()) -> Implied:
+def infer_probabilities(
+    book: Book, moves: Mapping[str, float] | None = None, without: Collection[str] = ()
+) -> ImpliedProbabilities:
     """Infer the market's probabilities from price moves since the market's date.
 
     `moves` are simple returns by instrument; without them prices.csv gives them, from the last price on or before
@@ -205,7 +207,7 @@ def implied(book: Book, moves: Mapping[str, float] | None = None, without: Colle
     if share == 0:
         rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
         raise BadInput([Breach("book.toml", None, "horizon.announcement_share", "0", rule, cure)])
-    read = moves_of(book, model, stated.date, moves, without)
+    read = price_moves(book, model, stated.date, moves, without)
     names, moved = tuple(read.returns), np.array(list(read.returns.values()))
     years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
     at = [book.instruments.index(name) for name in names]
@@ -214,14 +216,16 @@ def implied(book: Book, moves: Mapping[str, float] | None = None, without: Colle
     with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
         multiples = before * ((1 + moved) / carry) ** (1 / share)
     _refuse_impossible(book, read.returns, values, before, carry, share, multiples)
-    probabilities = sound(_nearest(values, multiples, now), "market", "the probabilities that prices imply")
-    explained = sound(carry * (probabilities @ values / before) ** share - 1, "market", "what prices should have done")
-    return Implied(book.scenarios, then, now, probabilities, names, moved, explained, read.not_read)
+    probabilities = require_finite(_nearest(values, multiples, now), "market", "the probabilities that prices imply")
+    explained = require_finite(
+        carry * (probabilities @ values / before) ** share - 1, "market", "what prices should have done"
+    )
+    return ImpliedProbabilities(book.scenarios, then, now, probabilities, names, moved, explained, read.not_read)
 
 
-def _to_read_against(book: Book) -> tuple[Modelled, MarketSection, Vector, Vector]:
+def _to_read_against(book: Book) -> tuple[CalibratedModel, MarketSection, Vector, Vector]:
     """The model, the market as stated, and its probabilities of then and of now."""
-    model, stated = modelled(book), book.settings.market
+    model, stated = calibrate(book), book.settings.market
     if model is None or stated is None or model.market_then is None or model.market_now is None:
         rule = "price moves mean nothing without [model] and [market]"
         cure = "add both: [market] gives the probabilities to start from and their date"
@@ -258,7 +262,7 @@ def _refuse_impossible(
 
 def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:
     """(K,) probabilities: least squares to the multiples, and among those the least relative entropy to the prior."""
-    sound(np.concatenate([values.ravel(), multiples, prior]), "market", "what prices are read against")
+    require_finite(np.concatenate([values.ravel(), multiples, prior]), "market", "what prices are read against")
     if np.abs(prior @ values - multiples).max() <= _ROUNDING * multiples.max():
         return prior  # no news; names that are nearly alike would make more of the rounding
     count = values.shape[0]

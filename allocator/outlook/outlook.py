@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book, lent, refuse_no_book
+from allocator.book.book import Book, copy_for_plugins, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.outlook.calibration import modelled, probabilities_of
+from allocator.outlook.calibration import calibrate, scenario_probabilities
 from allocator.outlook.efficiency_model import DRIVERS
-from allocator.outlook.risk_model import FactorRisk, risk_of
-from allocator.plugins import Plugin, called, loaded, refused
-from allocator.tables import hold
+from allocator.outlook.risk_model import FactorRisk, build_risk_model
+from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
+from allocator.tables import validate
 from allocator.tables.files import from_frame
 from allocator.types import Matrix, Vector
 
@@ -27,18 +27,21 @@ from allocator.types import Matrix, Vector
 #
 
 
-def plugged_returns(book: Book) -> pd.DataFrame | None:
+def plugin_returns(book: Book) -> pd.DataFrame | None:
     """(N + 1, K) returns of instruments and, last, cash; None where the book names no model of another package.
 
     Raises:
         BadInput: the plugin is missing or fails, or what it gives is not of the contract; all breaches at once.
     """
     for name, parameters in book.settings.plugins.models.items():
-        plugin, make = loaded("models", name, "book.toml", f"plugins.models.{name}")
-        made, again = (_held(plugin, book, called(plugin, make, lent(book), deepcopy(parameters))) for _ in range(2))
+        plugin, make = load_plugin("models", name, "book.toml", f"plugins.models.{name}")
+        made, again = (
+            _held(plugin, book, call_plugin(plugin, make, copy_for_plugins(book), deepcopy(parameters)))
+            for _ in range(2)
+        )
         if not made.equals(again):  # and so would the plan be: the same inputs give the same plan
             cure = "let it draw its random numbers from a seed among its parameters"
-            raise BadInput([refused(plugin, "gave two answers to one question", cure)])
+            raise BadInput([plugin_refusal(plugin, "gave two answers to one question", cure)])
         return made
     return None
 
@@ -47,10 +50,10 @@ def _held(plugin: Plugin, book: Book, made: object) -> pd.DataFrame:
     """The frame in the book's order, once it is of its contract."""
     if not isinstance(made, pd.DataFrame):
         cure = "a table as of scenario_returns.csv is wanted"
-        raise BadInput([refused(plugin, f"gives a {type(made).__name__}, not a DataFrame", cure)])
+        raise BadInput([plugin_refusal(plugin, f"gives a {type(made).__name__}, not a DataFrame", cure)])
     named = made if "instrument" in made else made.rename_axis(index="instrument")
     raw = from_frame(str(plugin), named)
-    frame, found = hold("scenario_returns", str(plugin), raw.frame, raw.rows)
+    frame, found = validate("scenario_returns", str(plugin), raw.frame, raw.rows)
     everyone = [*book.instruments, book.cash_instrument]
     if not found:
         found = [
@@ -68,11 +71,11 @@ def _strangers(plugin: Plugin, what: str, given: Sequence[str], wanted: Sequence
     """Labels that mean nothing here, and those that are missing: neither is dropped or filled in."""
     for name in given:
         if name not in wanted:
-            yield refused(plugin, f"knows a{'n' if what[0] == 'i' else ''} {what} that the book has not",
+            yield plugin_refusal(plugin, f"knows a{'n' if what[0] == 'i' else ''} {what} that the book has not",
                           did_you_mean(name, wanted), name)  # fmt: skip
     for name in wanted:
         if name not in given:
-            yield refused(plugin, f"gives no returns for the {what}", "have it make them all", name)
+            yield plugin_refusal(plugin, f"gives no returns for the {what}", "have it make them all", name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,7 @@ class Outlook:
         return float(self.probabilities @ (gains - mean) ** 2)
 
 
-def outlook_of(book: Book) -> Outlook:
+def build_outlook(book: Book) -> Outlook:
     """The outlook of a book on its as_of date: (K,) probabilities, (K, N) simple returns over the horizon, and risk.
 
     Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`. Returns: the
@@ -117,21 +120,21 @@ def outlook_of(book: Book) -> Outlook:
     returns, cash_returns = _returns(book, years)
     return Outlook(
         scenarios=book.scenarios,
-        probabilities=probabilities_of(book),
+        probabilities=scenario_probabilities(book),
         returns=returns,
         cash_returns=cash_returns,
-        risk=risk_of(book),
+        risk=build_risk_model(book),
         years=years,
     )
 
 
 def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
     """(K, N) and (K,): the model's, ours or a plugin's, then the user's own over them."""
-    model, given, plugged = modelled(book), book.scenario_returns, plugged_returns(book)
+    model, given, plugged = calibrate(book), book.scenario_returns, plugin_returns(book)
     returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns
     if plugged is not None:
         returns = plugged.to_numpy(dtype=float)[:-1].T
-    returns = with_given(book, returns)
+    returns = with_typed_returns(book, returns)
     if book.cash_instrument in given.index:
         cash = given.loc[book.cash_instrument].to_numpy(dtype=float)
     elif plugged is not None:
@@ -141,7 +144,7 @@ def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
     return np.ascontiguousarray(returns), cash
 
 
-def with_given(book: Book, returns: Matrix) -> Matrix:
+def with_typed_returns(book: Book, returns: Matrix) -> Matrix:
     """(K, N), or (draws, K, N): the user's own scenario returns where there are any, else `returns`."""
     own = book.scenario_returns.reindex(list(book.instruments)).to_numpy(dtype=float).T
     result: Matrix = np.where(np.isnan(own), returns, own)
@@ -169,7 +172,7 @@ COLUMNS = (*DRIVERS, "required return and anchor")
 
 
 @dataclass(frozen=True, eq=False)
-class Account:
+class ReturnAttribution:
     """Scenario returns of a book: `origins` says model, table or `plugin NAME` for each instrument.
 
     With an `instrument`, `drivers` (K, len(COLUMNS)) add up to its return in each scenario.
@@ -208,13 +211,13 @@ class Account:
         return document
 
 
-def account_of(book: Book, instrument: str | None = None) -> Account:
+def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttribution:
     """The scenario returns of a book, and the drivers of one instrument's.
 
     Raises:
         BadInput: the instrument is unknown, or its returns are the user's own and have no drivers.
     """
-    outlook, model = outlook_of(book), modelled(book)
+    outlook, model = build_outlook(book), calibrate(book)
     given = set(book.scenario_returns.index)
     maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
     origins = tuple("table" if name in given else maker for name in book.instruments)
@@ -228,7 +231,7 @@ def account_of(book: Book, instrument: str | None = None) -> Account:
                 rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
             raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
         drivers = model.drivers(outlook.years)[:, i, :]
-    return Account(outlook, book.instruments, origins, instrument, drivers)
+    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers)
 
 
 def _position(book: Book, instrument: str) -> int:

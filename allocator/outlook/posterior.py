@@ -17,7 +17,15 @@ from scipy.special import log_ndtr, ndtr
 
 from allocator.book.checks.question import ANY_LAB
 from allocator.errors import BadInput, Breach
-from allocator.outlook.question import Demand, Number, Question, Signal, of_lab, of_pooled, pooled_claim
+from allocator.outlook.question import (
+    DemandElasticity,
+    Number,
+    Question,
+    Signal,
+    lab_likelihood,
+    pooled_claim,
+    pooled_likelihood,
+)
 from allocator.types import Matrix, Vector
 
 _LEAST = 500.0
@@ -46,15 +54,17 @@ def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: 
         own = [signal for signal in signals if signal.lab == name]
         # after a claim by any lab nobody asks who has been silent since
         until = np.where(t >= pooled.date, pooled.since, t) if pooled is not None and name in pooled.silent else t
-        total = total + np.log(of_lab(question, lab, own, until, z))
+        total = total + np.log(lab_likelihood(question, lab, own, until, z))
     if pooled is not None:
-        total = total + np.log(of_pooled(question, pooled, signals, t))
+        total = total + np.log(pooled_likelihood(question, pooled, signals, t))
     top = total.max(axis=-1)
     result: Vector = top + np.log(np.exp(total - top[..., None]) @ weight)
     return result
 
 
-def elasticity(demand: Demand, signals: Sequence[Signal], until: dt.date | None = None) -> tuple[float, float]:
+def elasticity(
+    demand: DemandElasticity, signals: Sequence[Signal], until: dt.date | None = None
+) -> tuple[float, float]:
     """Mean and deviation of the usage elasticity after the usage figures so far (Kalman update)."""
     mean, variance = demand.mean, demand.deviation**2
     for signal in signals:
@@ -67,7 +77,7 @@ def elasticity(demand: Demand, signals: Sequence[Signal], until: dt.date | None 
     return mean, float(np.sqrt(variance))
 
 
-def expanding(mean: float, deviation: float) -> float:
+def demand_expansion_probability(mean: float, deviation: float) -> float:
     """P(elasticity > 1): that revenue grows when prices fall."""
     return float(ndtr((mean - 1) / deviation))
 
@@ -77,10 +87,10 @@ def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.d
 
     The joint prior is updated on both axes at once.
     """
-    return updated(question.prior, log_evidence(question, signals, days))
+    return bayes_update(question.prior, log_evidence(question, signals, days))
 
 
-def updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
+def bayes_update(probabilities: Vector, log_evidence: Matrix) -> Matrix:
     """(T, K) probabilities times evidence, normalised: only what the evidence differs by between scenarios counts.
 
     With draws before them: (draws, T, K), and probabilities (K,) or (draws, 1, K).
@@ -89,7 +99,7 @@ def updated(probabilities: Vector, log_evidence: Matrix) -> Matrix:
     # beyond e^-500 a scenario is excluded either way; the bound keeps it from being impossible for ever
     weight = probabilities * np.exp(np.clip(log_evidence - top, -_LEAST, 0.0))
     result: Matrix = weight / weight.sum(axis=-1, keepdims=True)
-    return sound(result, "question", "its probabilities")
+    return require_finite(result, "question", "its probabilities")
 
 
 def log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
@@ -103,13 +113,13 @@ def log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[d
     with np.errstate(all="ignore"):  # what comes of an overflow is refused below
         ratio = log_likelihood_ratio(question, signals, months)[..., None]
         factor = _log_demand_factors(question, signals, days)[:, None]
-    sound(ratio, "question.labs", "what the labs' claims and silence say")
-    sound(factor, "question.demand", "what the usage figures say")
+    require_finite(ratio, "question.labs", "what the labs' claims and silence say")
+    require_finite(factor, "question.demand", "what the usage figures say")
     result: Matrix = np.where(question.generalizable, ratio, 0.0) + np.where(question.jevons, factor, 0.0)
     return result
 
 
-def sound(numbers: Matrix, key: str, what: str) -> Matrix:
+def require_finite(numbers: Matrix, key: str, what: str) -> Matrix:
     """The same numbers, if they are numbers.
 
     Raises:
@@ -140,7 +150,7 @@ def _log_odds_of_expanding(mean: float, deviation: float) -> float:
     return float(log_ndtr(z) - log_ndtr(-z))
 
 
-def moved_by(
+def update_market_probabilities(
     question: Question, probabilities: Vector, signals: Sequence[Signal], since: dt.date, until: dt.date
 ) -> Vector:
     """(K,) somebody else's probabilities of `since`, moved to `until` by the same evidence (the market's).
@@ -148,23 +158,23 @@ def moved_by(
     (draws, 1, K) where the question's numbers are draws.
     """
     evidence = log_evidence(question, signals, [since, until])
-    moved = updated(probabilities, evidence[..., 1:, :] - evidence[..., :1, :])
+    moved = bayes_update(probabilities, evidence[..., 1:, :] - evidence[..., :1, :])
     result: Vector = moved[0] if moved.ndim == 2 else moved
     return result
 
 
-def generalizable(question: Question, probabilities: Matrix) -> Vector:
+def generalizable_probability(question: Question, probabilities: Matrix) -> Vector:
     """(T,) or scalar: the probability of G."""
     result: Vector = probabilities @ question.generalizable.astype(float)
     return result
 
 
-def settled(question: Question, path: Vector) -> str | None:
+def settled_answer(question: Question, path: Vector) -> str | None:
     """Which answer a path of P(G), in date order, has settled on; None while open (in at τ, out below τ_off)."""
-    return settling(question, path)[0]
+    return settlement_in_path(question, path)[0]
 
 
-def settling(question: Question, path: Vector) -> tuple[str | None, int | None]:
+def settlement_in_path(question: Question, path: Vector) -> tuple[str | None, int | None]:
     """The answer that a path of P(G), in date order, has settled on, and where in the path it did so last."""
     answer: str | None = None
     since: int | None = None
@@ -185,7 +195,7 @@ _AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
+class BeliefPath:
     """On each of `days` (T,) from the opening to today: scenario probabilities `beliefs` (T, K), P(G) `generalizable`.
 
     `settled` is the answer that this has settled on by today, `since` the day on which it last did; None while open.
@@ -198,14 +208,14 @@ class Past:
     since: dt.date | None
 
 
-def past_of(question: Question, signals: Sequence[Signal], day: dt.date) -> Past:
+def belief_path(question: Question, signals: Sequence[Signal], day: dt.date) -> BeliefPath:
     """The way from the opening to `day`, by the day."""
     days = [question.opened + dt.timedelta(days=n) for n in range((day - question.opened).days + 1)]
     blocks = [posterior(question, signals, days[i : i + _AT_ONCE]) for i in range(0, len(days), _AT_ONCE)]
     beliefs: Matrix = np.concatenate(blocks)
-    path = generalizable(question, beliefs)
-    answer, since = settling(question, path)
-    return Past(tuple(days), beliefs, path, answer, None if since is None else days[since])
+    path = generalizable_probability(question, beliefs)
+    answer, since = settlement_in_path(question, path)
+    return BeliefPath(tuple(days), beliefs, path, answer, None if since is None else days[since])
 
 
 # Robust Bayes: how low and how high P(G) may be, given what the book is unsure of.
@@ -220,7 +230,7 @@ _LOOKS = 14
 
 
 @dataclass(frozen=True)
-class Ranges:
+class BeliefRanges:
     """Lowest and highest prior of G, and disclosure, hazard and background: one unknown value, common to all labs."""
 
     prior: tuple[float, float]
@@ -229,7 +239,9 @@ class Ranges:
     background: tuple[float, float]
 
 
-def bounds(question: Question, ranges: Ranges, signals: Sequence[Signal], day: dt.date) -> tuple[float, float]:
+def posterior_bounds(
+    question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date
+) -> tuple[float, float]:
     """Lowest and highest P(G) over `ranges`, which replace each lab's own values by one that all labs share, and over
     the belief itself: where labs differ, no common value need give it.
 
@@ -237,7 +249,7 @@ def bounds(question: Question, ranges: Ranges, signals: Sequence[Signal], day: d
     and hazard are searched: a claim speaks loudest at a hazard near 1/(months since the lag), and one lab's claim
     beside another's silence, or a refutation, may do so at a disclosure in between.
     """
-    found = [float(generalizable(question, posterior(question, signals, [day]))[0])]
+    found = [float(generalizable_probability(question, posterior(question, signals, [day]))[0])]
     for end, sign in ((0, -1.0), (1, 1.0)):
         background = ranges.background[1 - end]
         disclosure, hazard = _extreme(question, ranges, signals, day, background, sign)
@@ -254,11 +266,11 @@ def _belief(
         name: replace(lab, disclosure=disclosure, hazard=hazard, background=background)
         for name, lab in question.labs.items()
     }
-    moved = replace(question, prior=prior_at(question, prior), labs=labs)
-    return float(generalizable(moved, posterior(moved, signals, [day]))[0])
+    moved = replace(question, prior=prior_with(question, prior), labs=labs)
+    return float(generalizable_probability(moved, posterior(moved, signals, [day]))[0])
 
 
-def prior_at(question: Question, generalizable_prior: Number) -> Vector:
+def prior_with(question: Question, generalizable_prior: Number) -> Vector:
     """(K,) the prior of the scenarios if G had this prior; within an answer their proportions stay.
 
     (draws, 1, K) where it is drawn: an array (draws, 1, 1).
@@ -271,7 +283,7 @@ def prior_at(question: Question, generalizable_prior: Number) -> Vector:
 
 
 def _extreme(
-    question: Question, ranges: Ranges, signals: Sequence[Signal], day: dt.date, background: float, sign: float
+    question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date, background: float, sign: float
 ) -> tuple[float, float]:
     """Disclosure and hazard where G explains what was seen best (`sign` 1) or worst (−1): a grid, then ever closer."""
     (d_low, d_high), (h_low, h_high) = ranges.disclosure, ranges.hazard
@@ -311,7 +323,7 @@ def _ratios(
     for name, lab in question.labs.items():
         own = [signal for signal in signals if signal.lab == name]
         able = replace(lab, disclosure=1.0, hazard=1.0, background=background)
-        more = of_lab(question, able, own, month, rates)[0].reshape(len(hazards), len(z)) - 1
+        more = lab_likelihood(question, able, own, month, rates)[0].reshape(len(hazards), len(z)) - 1
         product *= 1 + disclosures[:, None, None] * more
     result: Matrix = product @ weight
     return result

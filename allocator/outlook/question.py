@@ -52,7 +52,7 @@ class Signal:
 
 
 @dataclass(frozen=True)
-class Demand:
+class DemandElasticity:
     """The usage elasticity as we believe it: Normal(`mean`, `deviation`²); a figure errs by Normal(0, `noise`²)."""
 
     mean: float
@@ -77,7 +77,7 @@ class Question:
     sensitivity: float = 0.9
     false_positive: float = 0.1
     frailty: float | None = None
-    demand: Demand | None = None
+    demand: DemandElasticity | None = None
     threshold: float = 0.95
     release: float = 0.85
 
@@ -108,14 +108,14 @@ _QUADRATURE = 32
 """Points between two lags, where all is smooth."""
 
 
-def survival(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -> Vector:
+def silence_probability(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -> Vector:
     """Probability, under G, that the lab has not genuinely disclosed by `months`: 1 − δ + δe^(−λz(t−d)₊)."""
     waited = np.maximum(np.asarray(months, dtype=float) - lab.lag_months, 0.0)
     result: Vector = 1 - lab.disclosure + lab.disclosure * np.exp(-lab.hazard * np.asarray(common) * waited)
     return result
 
 
-def disclosing(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -> Vector:
+def disclosure_density(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -> Vector:
     """Density a month, under G, of genuine disclosure at `months`: δλz·e^(−λz(t−d)), 0 before the lag."""
     t = np.asarray(months, dtype=float)
     rate = lab.hazard * np.asarray(common)
@@ -125,12 +125,12 @@ def disclosing(lab: Lab, months: Vector | float, common: Vector | float = 1.0) -
     return result
 
 
-def of_lab(question: Question, lab: Lab, signals: Sequence[Signal], t: Vector, z: Vector) -> Matrix:
+def lab_likelihood(question: Question, lab: Lab, signals: Sequence[Signal], t: Vector, z: Vector) -> Matrix:
     """(T, nodes) one lab's contribution as time passes: silent, then claimed, then verified or refuted."""
     claim = next((question.months(signal.date) for signal in signals if signal.kind == "claim"), np.inf)
     until = np.minimum(t, claim)[:, None]
-    factor = survival(lab, until, z)
-    said = disclosing(lab, min(claim, 1e9), z) / lab.background
+    factor = silence_probability(lab, until, z)
+    said = disclosure_density(lab, min(claim, 1e9), z) / lab.background
     grade = np.ones(len(t))
     for signal in sorted(signals, key=lambda signal: signal.date):
         after = t >= question.months(signal.date)
@@ -144,7 +144,7 @@ def of_lab(question: Question, lab: Lab, signals: Sequence[Signal], t: Vector, z
 
 
 @dataclass(frozen=True, eq=False)
-class Pooled:
+class PooledClaim:
     """The first claim by any of the labs `silent` until then, between the months `since` and `date`.
 
     `genuine` and `empty` (nodes,) say how much likelier it is than under P, given G and the common multiplier, that
@@ -158,7 +158,7 @@ class Pooled:
     empty: Vector
 
 
-def pooled_claim(question: Question, signals: Sequence[Signal]) -> Pooled | None:
+def pooled_claim(question: Question, signals: Sequence[Signal]) -> PooledClaim | None:
     """What a claim by any lab says; None where there is none.
 
     With Q the probability under G that nobody has claimed since: the first claim came in the interval with probability
@@ -175,7 +175,7 @@ def pooled_claim(question: Question, signals: Sequence[Signal]) -> Pooled | None
     def quiet(at: float) -> Vector:
         result = np.ones(len(z)) * np.exp(-rate * (at - since))
         for lab in labs:
-            result = result * survival(lab, at, z) / survival(lab, since, z)
+            result = result * silence_probability(lab, at, z) / silence_probability(lab, since, z)
         return result
 
     ends = sorted({since, date, *(lab.lag_months for lab in labs if since < lab.lag_months < date)})
@@ -186,7 +186,7 @@ def pooled_claim(question: Question, signals: Sequence[Signal]) -> Pooled | None
             empty = empty + rate * weight * (high - low) / 2 * quiet(low + (node + 1) / 2 * (high - low))
     genuine = np.maximum(1 - quiet(date) - empty, 0.0)
     under_p = -np.expm1(-rate * (date - since))
-    return Pooled(silent, since, date, genuine / under_p, empty / under_p)
+    return PooledClaim(silent, since, date, genuine / under_p, empty / under_p)
 
 
 def silent_labs(question: Question, signals: Sequence[Signal]) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def silent_labs(question: Question, signals: Sequence[Signal]) -> tuple[str, ...
     return tuple(name for name in question.labs if name not in said)
 
 
-def of_pooled(question: Question, pooled: Pooled, signals: Sequence[Signal], t: Vector) -> Matrix:
+def pooled_likelihood(question: Question, pooled: PooledClaim, signals: Sequence[Signal], t: Vector) -> Matrix:
     """(T, nodes) what the claim by any lab contributes from its date on, graded by its verdict from that date on."""
     genuine = np.ones(len(t))
     for signal in signals:

@@ -29,7 +29,7 @@ _APART = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class ReturnHistory:
     """Simple returns per row, shape (T, names with a full history); `fully_listed` (N,) says which names those are."""
 
     returns: Matrix
@@ -37,7 +37,7 @@ class History:
     words: str
 
 
-def returns_of(book: Book) -> History:
+def historical_returns(book: Book) -> ReturnHistory:
     """The returns inside the window that `[risk]` states, counted back from as_of.
 
     Raises:
@@ -59,17 +59,17 @@ def returns_of(book: Book) -> History:
     if not breaches and kept.shape[1] == 0:
         breaches.append(_breach("risk.source", "no instrument has a full history", 'set risk.source = "exposures"'))
     if not breaches:
-        breaches += spacing(
+        breaches += spacing_breach(
             pd.DatetimeIndex(kept.index), float(book.settings.risk.periods_per_year or 0.0), "prices.csv"
         )
     if breaches:
         raise BadInput(breaches)
     words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
     prices = kept.to_numpy(dtype=float)
-    return History(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
+    return ReturnHistory(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
 
 
-def spacing(days: pd.DatetimeIndex, periods_per_year: float, table: str) -> Iterator[Breach]:
+def spacing_breach(days: pd.DatetimeIndex, periods_per_year: float, table: str) -> Iterator[Breach]:
     """What rows of these days cannot be where so many are a year: annualised, their risk would be another's."""
     if not days.is_monotonic_increasing:
         yield Breach(table, None, "date", None, "rows are not in the order of their dates", "sort them: sort_index()")
@@ -183,7 +183,7 @@ class FactorRisk:
         return FactorRisk(self.loadings * np.sqrt(years), self.specific * years, self.source)
 
 
-def risk_of(book: Book) -> FactorRisk:
+def build_risk_model(book: Book) -> FactorRisk:
     """The book's risk over its horizon, from the source that `[risk]` names.
 
     Raises:
@@ -215,19 +215,19 @@ def _from_covariance(book: Book) -> FactorRisk:
 
 
 def _from_prices(book: Book, settings: RiskSection) -> FactorRisk:
-    history = returns_of(book)
+    history = historical_returns(book)
     returns, listed = history.returns, history.fully_listed
     per_year = float(settings.periods_per_year or 0.0)
     words = f"{history.words}; {per_year:g} rows a year"
     if book.foreign_currencies:
         words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
-    own = estimated(returns, settings, words).over(per_year)
+    own = estimate_risk(returns, settings, words).over(per_year)
     if listed.all():
         return own
     return _with_late_listings(book, own, listed)
 
 
-def estimated(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
+def estimate_risk(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
     """The risk of one row of (T, N) simple returns, by the method that `settings` names; `words` say wherefrom.
 
     Raises:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from allocator.book.book import Book
 from allocator.book.loading import load
-from allocator.errors import BadInput, Breach, did_you_mean, nearest
+from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.outlook.question import Signal
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import Settings
@@ -38,7 +38,7 @@ _CURE = "write '- by 2027-04-08: what would be seen', with '(signal: claim OpenA
 
 
 @dataclass(frozen=True)
-class Tie:
+class SignalTie:
     """The signals that show an observation: of a kind, by `lab` if one is named.
 
     `absent` asks that there be none. A usage figure counts if its elasticity is below or above the limit given.
@@ -69,18 +69,18 @@ class Observation:
     scenario: str
     by: dt.date
     text: str
-    tie: Tie | None
+    tie: SignalTie | None
 
 
 @dataclass(frozen=True)
-class Due:
+class DueObservation:
     """An observation whose day has come, or that was seen before it; `contradicted` is None if somebody has to look."""
 
     observation: Observation
     contradicted: bool | None
 
 
-def cards(
+def read_cards(
     text: str, scenarios: Collection[str], labs: Collection[str] | None = None, table: str = "scenarios.md"
 ) -> dict[str, tuple[Observation, ...]]:
     """The observations of each scenario that has a card; `labs` are the names that a tie may use, if known.
@@ -123,7 +123,7 @@ def cards_beside(
     """
     path = Path(folder) / "scenarios.md"
     try:
-        return cards(path.read_bytes().decode("utf-8-sig"), scenarios, labs)
+        return read_cards(path.read_bytes().decode("utf-8-sig"), scenarios, labs)
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
@@ -133,7 +133,9 @@ def cards_beside(
         raise BadInput([Breach(path.name, None, None, None, rule, "check the file and its rights")]) from None
 
 
-def due(found: Mapping[str, Sequence[Observation]], signals: Sequence[Signal], as_of: dt.date) -> tuple[Due, ...]:
+def due_observations(
+    found: Mapping[str, Sequence[Observation]], signals: Sequence[Signal], as_of: dt.date
+) -> tuple[DueObservation, ...]:
     """What has come due by `as_of`, earliest first, and whether the tied signals contradict the scenario."""
     told = []
     for observation in (observation for card in found.values() for observation in card):
@@ -142,7 +144,7 @@ def due(found: Mapping[str, Sequence[Observation]], signals: Sequence[Signal], a
         seen = tie is not None and any(tie.shown_by(signal) for signal in signals if signal.date <= until)
         passed = observation.by <= as_of
         if passed or (seen and tie is not None and not tie.absent):
-            told.append(Due(observation, None if tie is None else seen != tie.absent))
+            told.append(DueObservation(observation, None if tie is None else seen != tie.absent))
     return tuple(sorted(told, key=lambda one: one.observation.by))
 
 
@@ -160,13 +162,13 @@ def _entries(text: str) -> list[tuple[int, str]]:
 
 
 def _is_title(words: str, scenarios: Collection[str]) -> bool:
-    return words.startswith("# ") and nearest(words[2:].strip(), scenarios) is None
+    return words.startswith("# ") and closest_name(words[2:].strip(), scenarios) is None
 
 
 def _heading(table: str, line: int, words: str, scenarios: Collection[str], found: Collection[str]) -> Breach | None:
     """What is wrong with a heading, if anything is."""
     if not words.startswith("## "):
-        near = nearest(words.strip("# "), scenarios)
+        near = closest_name(words.strip("# "), scenarios)
         cure = "write '## scenario'; a '# title' may only be the first line" if near is None else f"write '## {near}'"
         return Breach(table, line, None, words[:60], "is no heading of a card", cure)
     scenario = words[3:].strip()
@@ -198,7 +200,7 @@ def _observation(
     return tie if isinstance(tie, Breach) else Observation(scenario, by, tied[1], tie)
 
 
-def _tie(table: str, line: int, words: list[str], labs: Collection[str] | None) -> Tie | Breach:
+def _tie(table: str, line: int, words: list[str], labs: Collection[str] | None) -> SignalTie | Breach:
     shown = " ".join(words)
     absent = words[:1] == ["no"]
     kind, *rest = (words[1:] if absent else words) or [""]
@@ -208,11 +210,11 @@ def _tie(table: str, line: int, words: list[str], labs: Collection[str] | None) 
         if len(rest) != 2 or rest[0] not in ("below", "above") or not re.fullmatch(r"\d+(\.\d+)?", rest[1]):
             return Breach(table, line, None, shown, "a usage figure needs a limit", "write 'usage below 1' or above")
         limit = float(rest[1])
-        return Tie(kind, "", absent, **{rest[0]: limit})
+        return SignalTie(kind, "", absent, **{rest[0]: limit})
     lab = " ".join(rest)
     if lab and labs is not None and lab not in labs:
         return Breach(table, line, None, lab, "no such lab in [question.labs]", did_you_mean(lab, labs))
-    return Tie(kind, lab, absent)
+    return SignalTie(kind, lab, absent)
 
 
 # A book with the scenario cards beside it, every breach of both at once.

@@ -18,9 +18,15 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_LAB
 from allocator.outlook.belief_report import claim_probability
-from allocator.outlook.calibration import modelled, question_of, signals_of
+from allocator.outlook.calibration import build_question, calibrate, dated_signals
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import generalizable, log_evidence, log_likelihood_ratio, posterior, updated
+from allocator.outlook.posterior import (
+    bayes_update,
+    generalizable_probability,
+    log_evidence,
+    log_likelihood_ratio,
+    posterior,
+)
 from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, silent_labs
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
@@ -34,7 +40,7 @@ from allocator.types import Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
+class ScenarioTree:
     """D decision nodes, the root first and parents before children, and L leaves, for N instruments and K scenarios.
 
     `parents` (D,), −1 at the root; `probabilities` (D,) given the parent; `beliefs` (D, K) about the scenarios at each
@@ -91,7 +97,7 @@ class Tree:
             cash[node] *= cash[self.parents[node]]
         return growth, cash
 
-    def below(self, node: int) -> tuple[Tree, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    def below(self, node: int) -> tuple[ScenarioTree, np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """The tree that begins at `node`, and where its decision nodes stand in this one."""
         kept = [node]
         for child in range(node + 1, self.nodes):
@@ -124,7 +130,7 @@ class Tree:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class NodeEvidence:
     """The evidence at a node: `signals` seen by `day`; `told` is the day that its evidence is of.
 
     `told` is earlier than `day` where a verdict on a lab's claim has come and nobody looks at the other labs' silence
@@ -141,17 +147,17 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Reviews:
+class ReviewTree:
     """A book's tree, the outlook at each decision node (D,) from there to the horizon, and the evidence there."""
 
-    tree: Tree
+    tree: ScenarioTree
     outlooks: tuple[Outlook, ...]
-    states: tuple[State, ...]
+    states: tuple[NodeEvidence, ...]
     evidence: Matrix
     """(D, K) logs of what the news since today multiplies the odds of the scenarios by, up to a constant a node."""
 
 
-def reviews_of(book: Book, outlook: Outlook) -> Reviews:
+def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
     """The tree of a book's reviews; one decision node where it has none."""
     states = tuple(_states(book))
     beliefs, market, evidence = _probabilities(book, outlook, states)
@@ -163,7 +169,7 @@ def reviews_of(book: Book, outlook: Outlook) -> Reviews:
     leaf_scenarios = np.tile(np.arange(len(outlook.scenarios)), len(last))
     end, cash_end = 1 + outlook.returns, 1 + outlook.cash_returns
     above = np.maximum(parents, 0)
-    tree = Tree(
+    tree = ScenarioTree(
         names=tuple(state.name for state in states),
         kinds=tuple(state.kind for state in states),
         dates=tuple(state.day for state in states),
@@ -189,19 +195,19 @@ def reviews_of(book: Book, outlook: Outlook) -> Reviews:
         )
         for i in range(len(states))
     )
-    return Reviews(tree, outlooks, states, evidence)
+    return ReviewTree(tree, outlooks, states, evidence)
 
 
 def _years(book: Book, day: dt.date) -> float:
     return (day - book.settings.book.as_of).days / DAYS_A_YEAR
 
 
-def _states(book: Book) -> Iterator[State]:
+def _states(book: Book) -> Iterator[NodeEvidence]:
     """The nodes, parents before children: each review's, then the next one's."""
-    as_of, signals = book.settings.book.as_of, tuple(signals_of(book))
-    root = State("now", "now", as_of, as_of, signals, -1, 1.0)
+    as_of, signals = book.settings.book.as_of, tuple(dated_signals(book))
+    root = NodeEvidence("now", "now", as_of, as_of, signals, -1, 1.0)
     yield root
-    question = question_of(book)
+    question = build_question(book)
     if question is None:
         return
     level, count = [(0, root)], 1
@@ -215,7 +221,7 @@ def _states(book: Book) -> Iterator[State]:
         level = following
 
 
-def _next(question: Question, state: State, at: int, day: dt.date) -> Iterator[State]:
+def _next(question: Question, state: NodeEvidence, at: int, day: dt.date) -> Iterator[NodeEvidence]:
     """What the review on `day` may find, coming from `state`."""
     judged = {signal.lab for signal in state.signals if signal.kind in ("verification", "refutation")}
     claims = [signal.lab for signal in state.signals if signal.kind == "claim" and signal.lab not in judged]
@@ -223,12 +229,14 @@ def _next(question: Question, state: State, at: int, day: dt.date) -> Iterator[S
         yield from _judged(question, state, at, day, claims)
     elif silent_labs(question, state.signals) and not any(signal.lab == ANY_LAB for signal in state.signals):
         claimed = claim_probability(question, state.signals, state.day, (day - state.day).days / DAYS_A_MONTH)
-        yield State(f"silent until {day}", "silent", day, day, state.signals, at, 1 - claimed)
+        yield NodeEvidence(f"silent until {day}", "silent", day, day, state.signals, at, 1 - claimed)
         said = (*state.signals, Signal(day, "claim", ANY_LAB, since=state.day))
-        yield State(f"claimed by {day}", "claimed", day, day, said, at, claimed)
+        yield NodeEvidence(f"claimed by {day}", "claimed", day, day, said, at, claimed)
 
 
-def _judged(question: Question, state: State, at: int, day: dt.date, claims: Sequence[str]) -> Iterator[State]:
+def _judged(
+    question: Question, state: NodeEvidence, at: int, day: dt.date, claims: Sequence[str]
+) -> Iterator[NodeEvidence]:
     """Every outcome of the open claims, with its probability under today's belief."""
     for outcome in product((True, False), repeat=len(claims)):
         kinds = ["verification" if yes else "refutation" for yes in outcome]
@@ -238,7 +246,7 @@ def _judged(question: Question, state: State, at: int, day: dt.date, claims: Seq
         said = (*state.signals, *verdicts)
         fp = question.false_positive
         under_p = float(np.prod([fp if yes else 1 - fp for yes in outcome]))
-        before = float(generalizable(question, posterior(question, state.signals, [state.told]))[0])
+        before = float(generalizable_probability(question, posterior(question, state.signals, [state.told]))[0])
         # the verdict is as likely under G as it moves the odds, which logs can tell where probabilities round to 1
         moved = _log_odds(question, said, told) - _log_odds(question, state.signals, state.told)
         under_g = under_p * float(np.exp(moved))
@@ -250,7 +258,7 @@ def _judged(question: Question, state: State, at: int, day: dt.date, claims: Seq
                 f"{lab} {'verified' if yes else 'refuted'}" for lab, yes in zip(claims, outcome, strict=True)
             )
         )
-        yield State(f"{words} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
+        yield NodeEvidence(f"{words} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
 
 
 def _log_odds(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
@@ -258,22 +266,24 @@ def _log_odds(question: Question, signals: Sequence[Signal], day: dt.date) -> fl
     return float(log_likelihood_ratio(question, signals, np.array([question.months(day)]))[0])
 
 
-def _probabilities(book: Book, outlook: Outlook, states: Sequence[State]) -> tuple[Matrix, Matrix | None, Matrix]:
+def _probabilities(
+    book: Book, outlook: Outlook, states: Sequence[NodeEvidence]
+) -> tuple[Matrix, Matrix | None, Matrix]:
     """(D, K) our beliefs and the market's at each node, both moved by the same evidence since now, and its logs."""
-    question, model = question_of(book), modelled(book)
+    question, model = build_question(book), calibrate(book)
     market = None if model is None else model.market_now
     if question is None or len(states) == 1:
         nothing = np.zeros((1, len(outlook.scenarios)))
         return outlook.probabilities[None, :], None if market is None else market[None, :], nothing
     evidence = np.array([log_evidence(question, state.signals, [state.told])[0] for state in states])
     moved = evidence - evidence[0]
-    beliefs = np.concatenate([updated(outlook.probabilities, one[None, :]) for one in moved])
-    markets = None if market is None else np.concatenate([updated(market, one[None, :]) for one in moved])
+    beliefs = np.concatenate([bayes_update(outlook.probabilities, one[None, :]) for one in moved])
+    markets = None if market is None else np.concatenate([bayes_update(market, one[None, :]) for one in moved])
     return beliefs, markets, moved
 
 
 def _growth_since_now(
-    book: Book, outlook: Outlook, states: Sequence[State], market: Matrix | None
+    book: Book, outlook: Outlook, states: Sequence[NodeEvidence], market: Matrix | None
 ) -> tuple[Matrix, Vector]:
     """(D, N) and (D,) prices and cash at each node per unit of today's: (1 + k)^t·(Σ π_t g / Σ π_0 g)^J.
 
@@ -290,7 +300,7 @@ def _growth_since_now(
     return growth, (1 + float(book.cash_required_return or 0.0)) ** years
 
 
-def tree_document(book: Book, reviews: Reviews) -> dict[str, Any]:
+def tree_document(book: Book, reviews: ReviewTree) -> dict[str, Any]:
     """The tree as plain data; its JSON Schema is `schemas/outlook.schema.json`."""
     tree, settings = reviews.tree, book.settings
     reached, _ = tree.reach()

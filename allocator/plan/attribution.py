@@ -18,11 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, ModifiedChiSquared, Worst, is_belief
+from allocator.ambiguity.sets import (
+    LEAST_PROBABILITY,
+    Ambiguity,
+    AnyProbabilities,
+    KullbackLeibler,
+    ModifiedChiSquared,
+    is_singleton,
+)
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.optimization.single_period import Start
-from allocator.optimization.verification import Prices
+from allocator.optimization.single_period import Position
+from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.rules import Trade
@@ -42,14 +49,14 @@ _SHORTEST = 1e-13
 Adversary = Callable[[Vector], Vector]
 
 
-def averaged_adversary(before: Vector, after: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
+def path_average_adversary(before: Vector, after: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     """(K,) the adversary averaged while losses go from `before` to `after` in a straight line: q̄'(after − before) is
     the change of the worst case.
 
     Exact where the set has flat faces only, so that the adversary changes a finite number of times (all but the
     divergences); for these by Gauss-Legendre quadrature, halved until it is exact to 1e-12.
     """
-    if not isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_belief(ambiguity):
+    if not isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_singleton(ambiguity):
         pieces = _pieces(before, after, lambda losses: ambiguity.adversary(losses, probabilities))
         return np.asarray(sum((end - begin) * q for begin, end, q in pieces), dtype=np.float64)
     if isinstance(ambiguity, ModifiedChiSquared):
@@ -93,7 +100,9 @@ def _averaged(here: Vector, there: Vector, adversaries: Callable[[Matrix], Matri
     """The same by quadrature, from `adversaries` of (M, K) losses: smooth between the places where another scenario
     becomes the worst.
     """
-    breaks = sorted({0.0, 1.0, *(end for _, end, _ in _pieces(here, there, lambda x: Worst().adversary(x, x)))})
+    breaks = sorted(
+        {0.0, 1.0, *(end for _, end, _ in _pieces(here, there, lambda x: AnyProbabilities().adversary(x, x)))}
+    )
 
     def mean(begin: Vector, end: Vector) -> Matrix:
         at = (begin + end)[:, None] / 2 + (end - begin)[:, None] / 2 * _NODES
@@ -171,7 +180,7 @@ EXACT = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Reasons:
+class GainAttribution:
     """The gain of the targets in parts, as fractions of the account before trading; positive speaks for the trade.
 
     `parts` (N + 1, motives) have a row for each instrument and, last, one for cash; they add up to `gain`. `lots` is
@@ -198,17 +207,19 @@ class Reasons:
         return self.gain + self.lots
 
 
-def reasons(plan: Plan) -> Reasons:
+def attribute_gain(plan: Plan) -> GainAttribution:
     """The reasons of a plan, adding up to its gain.
 
     Raises:
         NotSolved: the parts do not add up, which would be a defect of ours.
     """
-    found = reasons_of(plan.start, plan.outlook, plan.mandate, plan.target, plan.prices)
-    return Reasons(found.parts, found.gain, -plan.rounding_bps / 1e4)
+    found = attribute_trade(plan.start, plan.outlook, plan.mandate, plan.target, plan.prices)
+    return GainAttribution(found.parts, found.gain, -plan.rounding_bps / 1e4)
 
 
-def reasons_of(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Reasons:
+def attribute_trade(
+    start: Position, outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate
+) -> GainAttribution:
     """The reasons of targets, before whole lots.
 
     Raises:
@@ -231,16 +242,16 @@ def reasons_of(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, 
     parts = np.column_stack(columns)
     if not abs(float(parts.sum()) - gain) <= EXACT * max(1.0, abs(before), abs(after)):
         raise NotSolved(f"the reasons miss the gain by {(parts.sum() - gain) * 1e4:.2g} bps; no number leaves")
-    return Reasons(parts, gain, 0.0)
+    return GainAttribution(parts, gain, 0.0)
 
 
-def moved(start: Start, target: Trade) -> Vector:
+def moved_amounts(start: Position, target: Trade) -> Vector:
     """(N + 1,) what the targets change, cash last, in fractions of the account before trading."""
     before = target.value_before
     return np.append(target.values / before - start.holdings, target.cash / before - start.cash)
 
 
-def _priced_rules(trade: Trade, outlook: Outlook, mandate: Mandate, prices: Prices) -> float:
+def _priced_rules(trade: Trade, outlook: Outlook, mandate: Mandate, prices: DualCertificate) -> float:
     """λ'g: rules at their prices, positive where they are broken."""
     rows, priced = prices.priced(outlook, mandate)
     before = trade.value_before
@@ -248,25 +259,25 @@ def _priced_rules(trade: Trade, outlook: Outlook, mandate: Mandate, prices: Pric
     return float(priced @ ((used - rows.wealth * trade.value) / before - rows.limit))
 
 
-def _returns(start: Start, outlook: Outlook, mandate: Mandate, target: Trade) -> tuple[Vector, Vector]:
+def _returns(start: Position, outlook: Outlook, mandate: Mandate, target: Trade) -> tuple[Vector, Vector]:
     """Return under the belief, and what the adversary, averaged along the way, makes of it."""
-    ways, before = moved(start, target), target.value_before
+    ways, before = moved_amounts(start, target), target.value_before
     if not mandate.return_weight:
         return np.zeros(len(ways)), np.zeros(len(ways))
-    p, all_returns = outlook.probabilities, with_cash(outlook)
+    p, all_returns = outlook.probabilities, append_cash(outlook)
     today = -outlook.portfolio_returns(start.holdings, start.cash)
     then = -outlook.portfolio_returns(target.values / before, target.cash / before)
-    q = averaged_adversary(today, then, mandate.ambiguity, p)
+    q = path_average_adversary(today, then, mandate.ambiguity, p)
     return (p @ all_returns) * ways, ((q - p) @ all_returns) * ways
 
 
-def with_cash(outlook: Outlook) -> Matrix:
+def append_cash(outlook: Outlook) -> Matrix:
     """(K, N + 1) returns in each scenario, cash last."""
     return np.column_stack([outlook.returns, outlook.cash_returns])
 
 
-def _return_error(start: Start, outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:
-    error, ways = mandate.return_error, moved(start, target)
+def _return_error(start: Position, outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:
+    error, ways = mandate.return_error, moved_amounts(start, target)
     slope = np.zeros(len(start.holdings))
     if isinstance(error, BoxError):
         slope = error.deviations
@@ -278,17 +289,17 @@ def _return_error(start: Start, outlook: Outlook, mandate: Mandate, target: Trad
     return -np.append(slope, 0.0) * ways
 
 
-def _charges(start: Start, mandate: Mandate, target: Trade) -> Vector:
+def _charges(start: Position, mandate: Mandate, target: Trade) -> Vector:
     """What objectives of other packages charge is linear."""
     own = np.zeros(len(start.holdings)) if mandate.charges is None else mandate.charges
-    return -np.append(own, 0.0) * moved(start, target)
+    return -np.append(own, 0.0) * moved_amounts(start, target)
 
 
-def _risk(start: Start, outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:
+def _risk(start: Position, outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:
     """γ·h'Ωh is quadratic: its slope half way is its average."""
     half = (start.holdings + target.values / target.value_before) / 2
     slope = 2 * mandate.risk_aversion * outlook.risk.covariances(half)
-    return -np.append(slope, 0.0) * moved(start, target)
+    return -np.append(slope, 0.0) * moved_amounts(start, target)
 
 
 def _costs(outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:
@@ -303,10 +314,10 @@ def _spent(mandate: Mandate, target: Trade) -> Vector:
     return mandate.costs(target.bought / before, target.sold / before)
 
 
-def _rules(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Vector:
+def _rules(start: Position, outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
     """λ'g is linear; the wealth that limits are a part of falls by each order's cost."""
     rows, priced = prices.priced(outlook, mandate)
-    before, ways, spent = target.value_before, moved(start, target), _spent(mandate, target)
+    before, ways, spent = target.value_before, moved_amounts(start, target), _spent(mandate, target)
     own = (rows.holdings.T @ priced) * ways[:-1]
     own = own + (rows.buys.T @ priced) * target.bought / before + (rows.sells.T @ priced) * target.sold / before
     rest = 1 - target.value / before - float(spent.sum())
@@ -314,22 +325,22 @@ def _rules(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, pric
     return -np.append(own, cash) - float(rows.wealth @ priced) * np.append(spent, rest)
 
 
-def _money(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Vector:
+def _money(start: Position, outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
     """What each order spends, its cost with it, at what a unit of money is worth elsewhere; sums to nothing."""
-    spent, ways = _spent(mandate, target), moved(start, target)
+    spent, ways = _spent(mandate, target), moved_amounts(start, target)
     rest = 1 - target.value / target.value_before - float(spent.sum())
-    return np.asarray(money_price(outlook, mandate, prices) * (ways + np.append(spent, rest)))
+    return np.asarray(funding_price(outlook, mandate, prices) * (ways + np.append(spent, rest)))
 
 
-def money_price(outlook: Outlook, mandate: Mandate, prices: Prices) -> float:
+def funding_price(outlook: Outlook, mandate: Mandate, prices: DualCertificate) -> float:
     """What a unit held is worth as wealth, less what it costs as money: the same for every name."""
     rows, priced = prices.priced(outlook, mandate)
     return mandate.cost_price(outlook) + float(rows.wealth @ priced) - prices.cash
 
 
-def reasons_document(plan: Plan) -> dict[str, Any]:
+def attribution_document(plan: Plan) -> dict[str, Any]:
     """The reasons as plain data, in bps of the account; `others` are targets that no whole lot follows."""
-    found = reasons(plan)
+    found = attribute_gain(plan)
     index = {name: i for i, name in enumerate(plan.book.instruments)}
     rows = [index[order.instrument] for order in plan.weighed_orders]
     others = found.parts[np.setdiff1d(np.arange(len(index)), rows)].sum(axis=0)
@@ -338,16 +349,16 @@ def reasons_document(plan: Plan) -> dict[str, Any]:
         "others": motives_in_bps(others),
         "cash": motives_in_bps(found.parts[-1]),
         "targets": motives_in_bps(found.motives),
-        "lots": bps(found.lots),
-        "total": bps(found.total),
+        "lots": round_bps(found.lots),
+        "total": round_bps(found.total),
     }
 
 
 def motives_in_bps(parts: Vector) -> dict[str, float]:
     """One line of reasons by name, with its sum."""
-    return dict(zip(MOTIVES, map(bps, parts), strict=True)) | {"sum": bps(float(parts.sum()))}
+    return dict(zip(MOTIVES, map(round_bps, parts), strict=True)) | {"sum": round_bps(float(parts.sum()))}
 
 
-def bps(fraction: float) -> float:
+def round_bps(fraction: float) -> float:
     """Basis points with the digits that are stable."""
     return round(float(fraction) * 1e4, 6) + 0.0

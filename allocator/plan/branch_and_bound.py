@@ -17,15 +17,15 @@ import scipy.sparse as sp
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.elastic import HOLDS, Feasibility
+from allocator.optimization.elastic import HOLDS, ElasticProgram
 from allocator.optimization.highs import TimeLimit
-from allocator.optimization.rule_cones import Multipliers, read
-from allocator.optimization.single_period import Start
-from allocator.optimization.solve import Limits, Program, Solution, as_trade
-from allocator.optimization.verification import Prices, tightest
+from allocator.optimization.rule_cones import DualValues, flat_dual
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
+from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
-from allocator.plan.certificate import GAP_ALLOWED, Certificate, Wasteless, certify
-from allocator.rules import Reading, Rows, Trade, some_rows
+from allocator.plan.certificate import GAP_ALLOWED, Certificate, RoundTripProof, certify
+from allocator.rules import RuleMeasurement, RuleRows, Trade, linear_rows
 from allocator.types import Vector
 
 # One part of all plans that waste nothing, as a convex program: each name has its most bought, most sold and traded.
@@ -46,7 +46,7 @@ _NARROW = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Branch:
+class TradeBranch:
     """(N,) the most bought and sold of each name, and between how much and how much of it is traded."""
 
     bought: Vector
@@ -55,12 +55,12 @@ class Branch:
     most: Vector
 
     @staticmethod
-    def of_all(start: Start) -> Branch:
+    def of_all(start: Position) -> TradeBranch:
         """Every plan that wastes nothing: no name trades more than the whole account."""
         ones = np.ones(len(start.holdings))
-        return Branch(ones, start.holdings, 0 * ones, ones)
+        return TradeBranch(ones, start.holdings, 0 * ones, ones)
 
-    def narrowed(self, name: int, **parts: float) -> Branch:
+    def narrowed(self, name: int, **parts: float) -> TradeBranch:
         """The same but for some of one name's four numbers."""
         moved = {}
         for part, amount in parts.items():
@@ -68,12 +68,12 @@ class Branch:
             moved[part][name] = amount
         return replace(self, **moved)
 
-    def about(self, bought: Vector, sold: Vector, part: float) -> Branch:
+    def about(self, bought: Vector, sold: Vector, part: float) -> TradeBranch:
         """What is near these trades: each name the way it trades more, and no more than a `part` more or less of it."""
         ways, traded = bought >= sold, np.abs(bought - sold)
         low, high = self.ends()
         least = np.clip(traded * (1 - part), low, high)
-        return Branch(
+        return TradeBranch(
             np.where(ways, self.bought, 0.0),
             np.where(ways, 0.0, self.sold),
             least,
@@ -93,23 +93,23 @@ class Branch:
         slopes[wide] = (impact * (high**1.5 - low**1.5))[wide] / (high - low)[wide]
         return slopes, impact * high**1.5 - slopes * high
 
-    def rule(self, mandate: Mandate) -> OneWay:
+    def rule(self, mandate: Mandate) -> OneWayRule:
         """What every plan of the branch keeps."""
-        return OneWay(self, mandate.cost_rates, mandate.impact)
+        return OneWayRule(self, mandate.cost_rates, mandate.impact)
 
 
 @dataclass(frozen=True, eq=False)
-class OneWay:
+class OneWayRule:
     """A branch as a rule, for bounds and for what can hold: b ≤ most bought, s ≤ most sold; with impact also
     least ≤ b + s ≤ most, and costs no more than the chords come to.
     """
 
-    branch: Branch
+    branch: TradeBranch
     cost_rates: Vector
     impact: Vector | None
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """A row a name for each of its limits, and one for the costs."""
         eye, none, branch = sp.eye_array(instruments), sp.csr_array((instruments, instruments)), self.branch
         buys, sells, limits = [eye, none], [none, eye], [branch.bought, branch.sold]
@@ -120,7 +120,7 @@ class OneWay:
             buys, sells = [*buys, eye, -eye, costs], [*sells, eye, -eye, costs]
             limits = [*limits, branch.most, -branch.least, np.array([float(at_nothing.sum()) - 1])]
             wealth = np.append(np.zeros(4 * instruments), 1.0)
-        return some_rows(
+        return linear_rows(
             [f"one way, row {i}" for i in range(len(wealth))],
             instruments,
             buys=sp.csr_array(sp.vstack(buys)),
@@ -129,23 +129,23 @@ class OneWay:
             limit=np.concatenate(limits),
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """None: it is no rule of the user's, and trades that waste nothing are checked by their own account."""
         del trade, outlook
         return []
 
-    def eased(self, limits: Sequence[float]) -> OneWay:
+    def with_limits(self, limits: Sequence[float]) -> OneWayRule:
         """There is nothing to ease."""
         del limits
         return self
 
 
-def within(branch: Branch, mandate: Mandate) -> Mandate:
+def restrict_to_branch(branch: TradeBranch, mandate: Mandate) -> Mandate:
     """The mandate for plans of one branch only."""
     return replace(mandate, linear_rules=(*mandate.linear_rules, branch.rule(mandate)))
 
 
-def without_own_rows(multipliers: Multipliers, mandate: Mandate) -> Multipliers:
+def without_branch_rows(multipliers: DualValues, mandate: Mandate) -> DualValues:
     """A branch's multipliers as those of the mandate alone, what costs are worth there taken from the price of cash."""
     of_costs = 0.0 if mandate.impact is None else float(multipliers.rows[-1])
     return replace(multipliers, rows=multipliers.rows[: len(mandate.rows.labels)], cash=multipliers.cash - of_costs)
@@ -170,7 +170,7 @@ class OneWayProgram(Program):
         compiled.problem = cp.Problem(compiled.problem.objective, [*compiled.problem.constraints, *self._rows])
 
     def best_of(
-        self, start: Start, outlook: Outlook, mandate: Mandate, branch: Branch, limits: Limits
+        self, start: Position, outlook: Outlook, mandate: Mandate, branch: TradeBranch, limits: Limits
     ) -> Solution | None:
         """The branch's solution, checked canonically, its rows' multipliers those of `within`; None where there is none
         or none was found.
@@ -186,7 +186,7 @@ class OneWayProgram(Program):
         return None if solution is None else self._with_own_rows(solution, mandate)
 
     def _with_own_rows(self, solution: Solution, mandate: Mandate) -> Solution:
-        own = [np.maximum(read(row.dual_value, row.size), 0.0) * self._compiled.scale for row in self._rows]
+        own = [np.maximum(flat_dual(row.dual_value, row.size), 0.0) * self._compiled.scale for row in self._rows]
         multipliers = solution.multipliers
         if mandate.impact is not None:
             own[-1] = own[-1] / self._compiled.unit
@@ -208,15 +208,15 @@ _WASTE = 1e-10
 _LOOSEN = "loosen what asks for little cash, or for much of what is held, a little"
 
 
-def wasteless(
-    start: Start,
+def best_without_round_trips(
+    start: Position,
     outlook: Outlook,
     mandate: Mandate,
     burning: Solution,
     limits: Limits,
     value: float,
     branches: int | None = None,
-) -> tuple[Trade, Prices, Certificate]:
+) -> tuple[Trade, DualCertificate, Certificate]:
     """The best plan that burns no money, its prices among such plans, and its certificate.
 
     Looked for in so many `branches` at most, by default as WORK allows. What proves it to strangers is the bound of the
@@ -227,8 +227,8 @@ def wasteless(
         NotSolved: none that does not was found.
         OutOfTime: the user's time limit passed first.
     """
-    proof, paper = tightest(start, outlook, mandate, _raw(burning), burning.multipliers)
-    search = Search(start, outlook, mandate, limits, paper)
+    proof, paper = best_dual_certificate(start, outlook, mandate, _raw(burning), burning.multipliers)
+    search = BranchSearch(start, outlook, mandate, limits, paper)
     search.run(branches)
     if (best := search.best) is None:
         if search.bound == np.inf:
@@ -239,8 +239,8 @@ def wasteless(
             "the best that these rules allow on paper burns money, as by buying and selling one name at once, and no "
             f"plan that burns none was found in {search.branches} branches; {_LOOSEN}"
         )
-    target = as_trade(start, mandate, best.solution.holdings, value)
-    own = without_own_rows(best.solution.multipliers, mandate)
+    target = trade_of_solution(start, mandate, best.solution.holdings, value)
+    own = without_branch_rows(best.solution.multipliers, mandate)
     certificate = certify(
         start,
         outlook,
@@ -250,37 +250,37 @@ def wasteless(
         solver=best.solution.solver,
         attempts=best.solution.attempts,
         canonical=best.solution.canonical,
-        wasteless=Wasteless(search.bound, search.branches, max(best.loss - paper, 0.0)),
+        wasteless=RoundTripProof(search.bound, search.branches, max(best.loss - paper, 0.0)),
     )
-    return target, tightest(start, outlook, mandate, target, own)[0], certificate
+    return target, best_dual_certificate(start, outlook, mandate, target, own)[0], certificate
 
 
 @dataclass(frozen=True, eq=False)
-class _Open:
+class _OpenBranch:
     """A branch not looked at: what is known of its bound, and how deep it is."""
 
-    branch: Branch
+    branch: TradeBranch
     bound: float
     depth: int
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _BranchResult:
     """What a plan came of, and the loss of it."""
 
     solution: Solution
     loss: float
 
 
-class Search:
+class BranchSearch:
     """One search; `best` and `bound` say what it came to."""
 
-    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits, bound: float) -> None:
-        self.best: _Found | None = None
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits, bound: float) -> None:
+        self.best: _BranchResult | None = None
         self.branches = 0
         self._start, self._outlook, self._mandate, self._limits = start, outlook, mandate, limits
         self._program = OneWayProgram(outlook, mandate)
-        self._open = [_Open(Branch.of_all(start), bound, 0)]
+        self._open = [_OpenBranch(TradeBranch.of_all(start), bound, 0)]
         self._closed = np.inf
         """The least bound of the branches that are done with, those left out in which no plan can be."""
 
@@ -305,38 +305,38 @@ class Search:
             else:
                 self._close(one)
 
-    def _next(self) -> _Open:
+    def _next(self) -> _OpenBranch:
         """The branch of the least bound; before there is a plan, of the deepest ones."""
         one = min(self._open, key=lambda o: (-o.depth if self.best is None else 0, o.bound))
         self._open.remove(one)
         return one
 
-    def _can_be_better(self, one: _Open) -> bool:
+    def _can_be_better(self, one: _OpenBranch) -> bool:
         return self.best is None or one.bound < self.best.loss - GAP_ALLOWED / 2
 
-    def _close(self, one: _Open) -> None:
+    def _close(self, one: _OpenBranch) -> None:
         self._closed = min(self._closed, one.bound)
 
-    def _look(self, one: _Open) -> None:
+    def _look(self, one: _OpenBranch) -> None:
         """Solve a branch; split it where it can still hold a better plan than the best."""
         self.branches += 1
-        mandate = within(one.branch, self._mandate)
+        mandate = restrict_to_branch(one.branch, self._mandate)
         solution = self._program.best_of(self._start, self._outlook, self._mandate, one.branch, self._limits)
         if solution is None:
             if not _cannot_hold(self._start, self._outlook, mandate):
                 self._close(one)
             return
-        _, bound = tightest(self._start, self._outlook, mandate, _raw(solution), solution.multipliers)
+        _, bound = best_dual_certificate(self._start, self._outlook, mandate, _raw(solution), solution.multipliers)
         one = replace(one, bound=max(one.bound, bound))
         self._keep(solution)
         if self.branches & (self.branches - 1) == 0:  # the first, second, fourth, … branch
             self._look_about(one.branch, solution)
-        halves = split(one.branch, solution, self._mandate) if self._can_be_better(one) else []
+        halves = split_branch(one.branch, solution, self._mandate) if self._can_be_better(one) else []
         if not halves:
             self._close(one)
-        self._open += [_Open(half, one.bound, one.depth + 1) for half in halves]
+        self._open += [_OpenBranch(half, one.bound, one.depth + 1) for half in halves]
 
-    def _look_about(self, branch: Branch, near: Solution) -> None:
+    def _look_about(self, branch: TradeBranch, near: Solution) -> None:
         """Plans near a solution of a branch, each nearer to the last one: then many names need no splitting."""
         for part in _NEARER if self._mandate.impact is not None else _NEARER[:1]:
             about = branch.about(near.bought, near.sold, part)
@@ -349,13 +349,13 @@ class Search:
 
     def _keep(self, solution: Solution) -> None:
         """Take the netted trade for the best plan where it keeps every rule and is."""
-        target = as_trade(self._start, self._mandate, solution.holdings, 1.0)
+        target = trade_of_solution(self._start, self._mandate, solution.holdings, 1.0)
         readings = self._mandate.readings(target, self._outlook)
         if target.cash < 0 or not all(reading.missed <= _KEPT for reading in readings):
             return
         loss = self._mandate.loss(target, self._outlook)
         if self.best is None or loss < self.best.loss:
-            self.best = _Found(solution, loss)
+            self.best = _BranchResult(solution, loss)
 
 
 def _raw(solution: Solution) -> Trade:
@@ -363,7 +363,7 @@ def _raw(solution: Solution) -> Trade:
     return Trade(np.maximum(solution.holdings, 0.0), solution.cash, solution.bought, solution.sold, 0.0, 1.0)
 
 
-def split(branch: Branch, solution: Solution, mandate: Mandate) -> list[Branch]:
+def split_branch(branch: TradeBranch, solution: Solution, mandate: Mandate) -> list[TradeBranch]:
     """The branch in two where the solution wastes most; the half that it is nearer to comes first. None: it wastes
     nothing.
     """
@@ -390,9 +390,9 @@ def _cost(mandate: Mandate, traded: Vector) -> Vector:
     return mandate.costs(traded, np.zeros(len(traded)))
 
 
-def _cannot_hold(start: Start, outlook: Outlook, mandate: Mandate) -> bool:
+def _cannot_hold(start: Position, outlook: Outlook, mandate: Mandate) -> bool:
     """Whether it is proved that no plan keeps these rules, with waste or without."""
-    asking = Feasibility(start, outlook, mandate)
+    asking = ElasticProgram(start, outlook, mandate)
     try:
         found = asking.elastic(dict.fromkeys(range(len(asking.members)), 1.0), enough=HOLDS)
     except NotSolved:

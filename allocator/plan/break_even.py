@@ -15,14 +15,14 @@ from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Shift:
+class LeastShift:
     """The nearest probabilities `q` (K,) under which the other allocation is as good, `distance` from the belief."""
 
     distance: float
     q: Vector
 
 
-def break_even(first: Vector, second: Vector, if_true: Vector, if_false: Vector) -> float | None:
+def break_even_probability(first: Vector, second: Vector, if_true: Vector, if_false: Vector) -> float | None:
     """The probability π of a hypothesis at which two allocations have the same expected return.
 
     `first` and `second` (K,) are their returns, `if_true` and `if_false` (K,) the scenario probabilities given the
@@ -53,7 +53,7 @@ def crossing(difference: Callable[[float], float], nearest_to: float, steps: int
     return min(found, key=lambda root: abs(root - nearest_to), default=None)
 
 
-def least_shift_kl(better: Vector, probabilities: Vector) -> Shift | None:
+def least_shift_kl(better: Vector, probabilities: Vector) -> LeastShift | None:
     """The least relative entropy Σ q ln(q/p) with q'better ≥ 0: q ∝ p·e^{ϑ·better}, ϑ by bisection.
 
     `better` (K,) is by how much the other allocation returns more in each scenario. None where no belief that keeps
@@ -62,7 +62,7 @@ def least_shift_kl(better: Vector, probabilities: Vector) -> Shift | None:
     possible = probabilities > 0
     d, p = better[possible], probabilities[possible]
     if float(p @ d) >= 0:
-        return Shift(0.0, probabilities.copy())
+        return LeastShift(0.0, probabilities.copy())
     if float(d.max()) < 0:
         return None
     scaled = d / float(np.abs(d).max())
@@ -80,16 +80,16 @@ def least_shift_kl(better: Vector, probabilities: Vector) -> Shift | None:
     tilt, q = tilted(high), np.zeros_like(probabilities)
     q[possible] = tilt
     seen = tilt > 0
-    return Shift(float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen]))), q)
+    return LeastShift(float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen]))), q)
 
 
-def least_shift_tv(better: Vector, probabilities: Vector) -> Shift | None:
+def least_shift_tv(better: Vector, probabilities: Vector) -> LeastShift | None:
     """The least total variation ½‖q − p‖₁ with q'better ≥ 0: mass from the scenarios that speak most against the other
     allocation to the one that speaks most for it, which solves the linear program. None where nothing does it.
     """
     best, q, lacking = int(np.argmax(better)), probabilities.copy(), -float(probabilities @ better)
     if lacking <= 0:
-        return Shift(0.0, q)
+        return LeastShift(0.0, q)
     if better[best] < 0:
         return None
     for k in np.argsort(better, kind="stable"):
@@ -100,17 +100,17 @@ def least_shift_tv(better: Vector, probabilities: Vector) -> Shift | None:
         q[k] -= mass
         q[best] += mass
         lacking -= mass * won
-    return Shift(float(np.abs(q - probabilities).sum() / 2), q)
+    return LeastShift(float(np.abs(q - probabilities).sum() / 2), q)
 
 
-def least_shift_chi2(better: Vector, probabilities: Vector) -> Shift | None:
+def least_shift_chi2(better: Vector, probabilities: Vector) -> LeastShift | None:
     """The least modified χ² distance Σ (q − p)²/p with q'better ≥ 0; (p'd)²/Var_p(d) while every q stays above 0.
 
     q/p is rising in d, so the scenarios that fall to 0 are those of the least d: each number of them is tried.
     """
     possible = np.flatnonzero(probabilities > 0)
     if float(probabilities @ better) >= 0:
-        return Shift(0.0, probabilities.copy())
+        return LeastShift(0.0, probabilities.copy())
     if float(better[possible].max()) < 0:
         return None
     order, best = possible[np.argsort(better[possible], kind="stable")], None
@@ -125,5 +125,5 @@ def least_shift_chi2(better: Vector, probabilities: Vector) -> Shift | None:
         if reached and (q >= -1e-15).all():
             distance = float(np.sum((q - probabilities)[possible] ** 2 / probabilities[possible]))
             if best is None or distance < best.distance:
-                best = Shift(distance, np.maximum(q, 0.0))
+                best = LeastShift(distance, np.maximum(q, 0.0))
     return best

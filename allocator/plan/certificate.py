@@ -11,10 +11,10 @@ import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Start
-from allocator.optimization.verification import CanonicalCheck, Prices, lower_bound
+from allocator.optimization.single_period import Position
+from allocator.optimization.verification import CanonicalCheck, DualCertificate, lower_bound
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Reading, Trade
+from allocator.rules import RuleMeasurement, Trade
 
 GAP_ALLOWED = 1e-6
 """Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""
@@ -25,7 +25,7 @@ TARGET_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Wasteless:
+class RoundTripProof:
     """Where the best on paper burns money: what no plan that burns none can beat, by so many `branches` of them.
 
     `burned` is what burning would gain on paper over this plan, at most: the certificate's bound counts that, too.
@@ -50,13 +50,13 @@ class Certificate:
     canonical: CanonicalCheck
     objective: float
     bound: float
-    prices: Prices
+    prices: DualCertificate
     rules: int
     worst_excess: float
     allowed: float = GAP_ALLOWED
     """How far from the bound the targets may be: the tolerance, the indifference that the book states, and what burning
     money would gain on paper."""
-    wasteless: Wasteless | None = None
+    wasteless: RoundTripProof | None = None
 
     @property
     def gap(self) -> float:
@@ -65,17 +65,17 @@ class Certificate:
 
 
 def certify(
-    start: Start,
+    start: Position,
     outlook: Outlook,
     mandate: Mandate,
     target: Trade,
-    prices: Prices,
+    prices: DualCertificate,
     *,
     solver: str,
     attempts: tuple[str, ...],
     canonical: CanonicalCheck,
     indifference: float = 0.0,
-    wasteless: Wasteless | None = None,
+    wasteless: RoundTripProof | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
@@ -101,7 +101,9 @@ def certify(
     return Certificate(solver, attempts, canonical, objective, bound, prices, len(readings), worst, allowed, wasteless)
 
 
-def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> None:
+def _refuse_unlawful(
+    start: Position, outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate
+) -> None:
     """The account's own equations, and what makes prices a proof: signs, and an adversary inside the set."""
     before = target.value_before
     bought, sold = target.bought / before, target.sold / before
@@ -129,7 +131,7 @@ def _refuse_unlawful(start: Start, outlook: Outlook, mandate: Mandate, target: T
         raise NotSolved("the prices that should prove the targets are not lawful; no number leaves")
 
 
-def refuse_broken(readings: list[Reading], tolerance: float, what: str) -> None:
+def refuse_broken(readings: list[RuleMeasurement], tolerance: float, what: str) -> None:
     """Raise when any rule's own formula says that it is broken by more than a part of the account.
 
     Raises:

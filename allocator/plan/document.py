@@ -14,40 +14,48 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import (
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    Worst,
 )
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import BoxError, EllipsoidError
-from allocator.optimization.rule_cones import Slope
+from allocator.optimization.rule_cones import ConvexRuleDual
 from allocator.outlook.outlook import Outlook
-from allocator.plan.attribution import reasons_document
+from allocator.plan.attribution import attribution_document
 from allocator.plan.certificate import Certificate
 from allocator.plan.plan import Figures, Order, Plan
-from allocator.rules import ConvexRule, LargestWeights, Reading, Rows, Trade, VolatilityLimit, WorstCaseFloor
+from allocator.rules import (
+    ConvexRule,
+    LargestWeights,
+    RuleMeasurement,
+    RuleRows,
+    Trade,
+    VolatilityLimit,
+    WorstCaseFloor,
+)
 from allocator.types import Matrix, Vector
 
 # The proof part of `plan.json`: exact numbers from which a stranger recomputes rules, objective and bound.
 #
 _SETS: dict[type, str] = {
-    Known: "none",
+    Singleton: "none",
     TotalVariation: "total_variation",
     Box: "box",
     KullbackLeibler: "kl",
-    Worst: "worst",
+    AnyProbabilities: "worst",
     Contamination: "contamination",
     ModifiedChiSquared: "modified_chi2",
     Wasserstein: "wasserstein",
-    Hull: "hull",
+    ExpertHull: "hull",
     Polytope: "polytope",
 }
 _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
@@ -76,11 +84,13 @@ def proof_document(plan: Plan) -> dict[str, Any]:
         "after": _trade(plan.final),
         "rows": {
             "labels": list(rows.labels),
-            "holdings": entries(rows.holdings),
+            "holdings": matrix_entries(rows.holdings),
             "cash": _list(rows.cash),
-            "buys": entries(rows.buys),
-            "sells": entries(rows.sells),
-            "gains": entries(sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))),
+            "buys": matrix_entries(rows.buys),
+            "sells": matrix_entries(rows.sells),
+            "gains": matrix_entries(
+                sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))
+            ),
             "wealth": _list(rows.wealth),
             "limit": _list(rows.limit),
         },
@@ -99,7 +109,7 @@ def proof_document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _gains(rows: Rows, outlook: Outlook) -> Matrix:
+def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
     return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
 
 
@@ -118,7 +128,7 @@ def _return_error(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _convex(rule: ConvexRule, slope: Slope, outlook: Outlook) -> dict[str, Any]:
+def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
     """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
 
     x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
@@ -153,7 +163,7 @@ def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str,
     table: Matrix = np.zeros((0, len(probabilities)))
     if isinstance(ambiguity, Wasserstein):
         table = ambiguity.metric
-    elif isinstance(ambiguity, Hull):
+    elif isinstance(ambiguity, ExpertHull):
         table = ambiguity.vertices(probabilities)
     elif isinstance(ambiguity, Polytope):
         table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
@@ -162,7 +172,7 @@ def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str,
 
 def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
     """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
-    if isinstance(ambiguity, Wasserstein | Hull):
+    if isinstance(ambiguity, Wasserstein | ExpertHull):
         found: list[Any] = ambiguity.witness(q, probabilities).tolist()
         return found
     return []
@@ -183,7 +193,7 @@ def _list(values: Vector) -> list[float]:
     return [float(value) for value in values]
 
 
-def entries(matrix: sp.csr_array) -> list[list[float]]:
+def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
     """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
     found = matrix.tocoo()
     return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
@@ -211,7 +221,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "positions": _positions(plan),
         "orders": orders_document(plan.orders),
         "worth": _worth(plan),
-        "reasons": reasons_document(plan),
+        "reasons": attribution_document(plan),
         "figures": {
             name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
@@ -320,7 +330,7 @@ def orders_document(orders: Sequence[Order]) -> list[dict[str, Any]]:
     ]
 
 
-def rules_document(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+def rules_document(readings: Sequence[RuleMeasurement]) -> list[dict[str, Any]]:
     """Every rule measured, null where that is no number."""
     return [
         {

@@ -10,28 +10,42 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from allocator.ambiguity.sets import Hull, KullbackLeibler, ModifiedChiSquared, Polytope, Wasserstein, is_belief
+from allocator.ambiguity.sets import (
+    ExpertHull,
+    KullbackLeibler,
+    ModifiedChiSquared,
+    Polytope,
+    Wasserstein,
+    is_singleton,
+)
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.mandate.mandate import Mandate, untraded
-from allocator.optimization.verification import Prices
-from allocator.outlook.calibration import modelled
+from allocator.mandate.mandate import Mandate, no_trade
+from allocator.optimization.verification import DualCertificate
+from allocator.outlook.calibration import calibrate
 from allocator.outlook.outlook import COLUMNS, Outlook
-from allocator.plan.attribution import Reasons, bps, motives_in_bps, reasons, reasons_document
-from allocator.plan.break_even import Shift, break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.attribution import GainAttribution, attribute_gain, attribution_document, motives_in_bps, round_bps
+from allocator.plan.break_even import (
+    LeastShift,
+    break_even_probability,
+    crossing,
+    least_shift_chi2,
+    least_shift_kl,
+    least_shift_tv,
+)
 from allocator.plan.marginal import (
     HELD,
     MARGINS,
     Bools,
-    Contributions,
-    Margins,
-    contributions,
-    margins,
+    MarginalValues,
+    RiskContributions,
+    marginal_values,
     next_costs,
-    room,
+    risk_contributions,
+    room_to_trade,
 )
-from allocator.plan.plan import Plan, figures
-from allocator.rules import Reading, Trade
+from allocator.plan.plan import Plan, portfolio_figures
+from allocator.rules import RuleMeasurement, Trade
 from allocator.types import Matrix, Vector
 
 # Whether the prices and the adversary of a plan are the only ones: where they are not, one of several is shown.
@@ -46,7 +60,7 @@ TIED = 1e-7
 """Of the account: losses nearer than this are equal for the adversary, rules nearer to their limit are active."""
 
 
-def notes(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> tuple[str, ...]:
+def uniqueness_notes(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> tuple[str, ...]:
     """What is not unique, in words; nothing where all of it is."""
     ties = tied_adversaries(outlook, mandate, target)
     said = []
@@ -71,14 +85,14 @@ def tied_adversaries(outlook: Outlook, mandate: Mandate, target: Trade) -> Matri
     two scenarios. A divergence has one worst member, but where all losses are equal.
     """
     ambiguity, p = mandate.ambiguity, outlook.probabilities
-    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_belief(ambiguity)
+    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_singleton(ambiguity)
     if curved or not mandate.return_weight:
         return np.zeros((0, len(p)))
     before = target.value_before
     losses = -outlook.portfolio_returns(target.values / before, target.cash / before)
     found = []
     order = np.argsort(losses, kind="stable")
-    flat = isinstance(ambiguity, Wasserstein | Hull | Polytope)
+    flat = isinstance(ambiguity, Wasserstein | ExpertHull | Polytope)
     for j, k in combinations(range(len(p)), 2) if flat else pairwise(order):
         if not flat and losses[k] - losses[j] > TIED:
             continue
@@ -91,7 +105,9 @@ def tied_adversaries(outlook: Outlook, mandate: Mandate, target: Trade) -> Matri
     return np.array(found).reshape(-1, len(p))
 
 
-def loose_prices(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices, ties: Matrix) -> tuple[str, ...]:
+def loose_prices(
+    outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate, ties: Matrix
+) -> tuple[str, ...]:
     """The rules whose prices could be others, with `money` and `adversary` where they could; none where all are unique.
 
     A name that is traded and held gives one equation (where trading costs nothing, one that is held), cash that is held
@@ -100,7 +116,7 @@ def loose_prices(outlook: Outlook, mandate: Mandate, target: Trade, prices: Pric
     rows, priced = prices.priced(outlook, mandate)
     before = target.value_before
     holdings, bought, sold = target.values / before, target.bought / before, target.sold / before
-    active = np.flatnonzero((room(rows, target) <= TIED) | (priced > TIED))
+    active = np.flatnonzero((room_to_trade(rows, target) <= TIED) | (priced > TIED))
     selling, buying = next_costs(mandate, target)
     traded = bought + sold > HELD
     apart = selling + buying + abs(rows.buys)[active].sum(axis=0) + abs(rows.sells)[active].sum(axis=0) > 0
@@ -139,7 +155,7 @@ HYPOTHESIS = "generalizable"
 
 
 @dataclass(frozen=True)
-class HypothesisFlip:
+class HypothesisBreakEven:
     """Where along the hypothesis holding today is as good as the orders; None where nowhere on the way from 0 to 1.
 
     `by_return` compares expected returns after costs, `by_objective` what the plan maximises, at the same radius. The
@@ -156,35 +172,35 @@ class Explanation:
     """What there is to say about a plan beside its orders. Margins and contributions are those of the targets."""
 
     plan: Plan
-    reasons: Reasons
-    margins: Margins
-    contributions: Contributions
+    reasons: GainAttribution
+    margins: MarginalValues
+    contributions: RiskContributions
     ahead: float
     """Expected return of the orders over holding today, after costs, under the belief."""
-    hypothesis: HypothesisFlip | None
+    hypothesis: HypothesisBreakEven | None
     """None where the book's scenarios do not say which answer they stand for."""
-    shifts: Mapping[str, Shift | None]
+    shifts: Mapping[str, LeastShift | None]
     """The nearest belief at which the sign of `ahead` turns, by total variation, relative entropy, modified χ²."""
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class TouchingRule:
+class BindingRuleOfName:
     """A rule that looks at a name: its reading on the final lots, and what it takes from one more unit of the name."""
 
-    reading: Reading
+    reading: RuleMeasurement
     takes: float
 
 
 @dataclass(frozen=True, eq=False)
-class About:
+class NameExplanation:
     """One name: returns (K,), its drivers (K, COLUMNS) where the efficiency model makes them, the rules it meets."""
 
     instrument: str
     index: int
     returns: Vector
     drivers: Mapping[str, Vector] | None
-    rules: tuple[TouchingRule, ...]
+    rules: tuple[BindingRuleOfName, ...]
 
 
 def explain(asked: Plan | Book) -> Explanation:
@@ -203,20 +219,20 @@ def explain(asked: Plan | Book) -> Explanation:
 
         plan = rebalance(asked)
     outlook, mandate, target, prices = plan.outlook, plan.mandate, plan.target, plan.prices
-    weighed = figures(plan.book, outlook, mandate, plan.weighed)
+    weighed = portfolio_figures(plan.book, outlook, mandate, plan.weighed)
     today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
     ahead = float(outlook.probabilities @ (then - today))
     turned = today - then if ahead >= 0 else then - today
     kinds = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
     return Explanation(
         plan=plan,
-        reasons=reasons(plan),
-        margins=margins(plan.start, outlook, mandate, target, prices),
-        contributions=contributions(outlook, target, plan.adversary),
+        reasons=attribute_gain(plan),
+        margins=marginal_values(plan.start, outlook, mandate, target, prices),
+        contributions=risk_contributions(outlook, target, plan.adversary),
         ahead=ahead,
         hypothesis=_hypothesis(plan, today, then),
         shifts={kind: shift(turned, outlook.probabilities) for kind, shift in kinds.items()},
-        notes=(*_of_branches(plan), *notes(outlook, mandate, target, prices)),
+        notes=(*_of_branches(plan), *uniqueness_notes(outlook, mandate, target, prices)),
     )
 
 
@@ -230,7 +246,7 @@ def _of_branches(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisFlip | None:
+def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisBreakEven | None:
     sections, p = plan.book.settings.scenarios, plan.outlook.probabilities
     if any(sections[name].hypothesis is None for name in plan.outlook.scenarios):
         return None
@@ -239,14 +255,14 @@ def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisFlip | Non
     if not 0 < stated < 1:
         return None
     if_true, if_false = np.where(true, p, 0.0) / stated, np.where(true, 0.0, p) / (1 - stated)
-    held = untraded(plan.book)
+    held = no_trade(plan.book)
 
     def ahead(probability: float) -> float:
         moved = replace(plan.outlook, probabilities=probability * if_true + (1 - probability) * if_false)
         return plan.mandate.loss(held, moved) - plan.mandate.loss(plan.weighed, moved)
 
     by_objective = crossing(ahead, stated) if plan.mandate.return_weight and plan.weighed_orders else None
-    return HypothesisFlip(stated, break_even(then, today, if_true, if_false), by_objective)
+    return HypothesisBreakEven(stated, break_even_probability(then, today, if_true, if_false), by_objective)
 
 
 def position_of(book: Book, instrument: str) -> int:
@@ -262,7 +278,7 @@ def position_of(book: Book, instrument: str) -> int:
     return known.index(instrument)
 
 
-def about(plan: Plan, instrument: str) -> About:
+def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     """One name of a plan.
 
     Raises:
@@ -274,16 +290,16 @@ def about(plan: Plan, instrument: str) -> About:
     coefficients = rows.cash if cash else rows.holdings[:, [i]].toarray()[:, 0]
     trading = np.zeros(len(priced)) if cash else abs(rows.buys[:, [i]] + rows.sells[:, [i]]).toarray()[:, 0]
     touching = np.flatnonzero((coefficients != 0) | (trading != 0))
-    model = modelled(book)
+    model = calibrate(book)
     drivers = None
     if not cash and model is not None and instrument not in book.scenario_returns.index:
         drivers = dict(zip(COLUMNS, model.drivers(outlook.years)[:, i, :].T, strict=True))
-    return About(
+    return NameExplanation(
         instrument,
         i,
         outlook.cash_returns if cash else outlook.returns[:, i],
         drivers,
-        tuple(TouchingRule(plan.readings[r], float(priced[r] * coefficients[r])) for r in touching),
+        tuple(BindingRuleOfName(plan.readings[r], float(priced[r] * coefficients[r])) for r in touching),
     )
 
 
@@ -293,7 +309,7 @@ def about(plan: Plan, instrument: str) -> About:
 FORMAT = "allocator.explain/1"
 
 
-def explanation_document(found: Explanation, one: About | None = None) -> dict[str, Any]:
+def explanation_document(found: Explanation, one: NameExplanation | None = None) -> dict[str, Any]:
     """The explanation as plain data, with one name's own page where it was asked for."""
     plan, settings = found.plan, found.plan.book.settings
     return {
@@ -305,7 +321,7 @@ def explanation_document(found: Explanation, one: About | None = None) -> dict[s
             "horizon_months": round(settings.months, 6),
         },
         "verdict": plan.worth.verdict,
-        "reasons": reasons_document(plan),
+        "reasons": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
         "flips": _flips(found),
         "notes": list(found.notes),
@@ -325,8 +341,8 @@ def _position(found: Explanation, i: int) -> dict[str, Any]:
         "mixture_between": _number(split.mixture_between[i]),
         "expected_return": _number(split.expected[i]),
         "worst_case_return": _number(split.worst_case[i]),
-        "margin": dict(zip(MARGINS, map(bps, found.margins.parts[i]), strict=True)),
-        "reduced_cost": bps(found.margins.reduced_cost[i]),
+        "margin": dict(zip(MARGINS, map(round_bps, found.margins.parts[i]), strict=True)),
+        "reduced_cost": round_bps(found.margins.reduced_cost[i]),
         "to_more": None if cash else _finite(found.margins.to_more[i]),
         "to_less": None if cash else _finite(found.margins.to_less[i]),
     }
@@ -335,7 +351,7 @@ def _position(found: Explanation, i: int) -> dict[str, Any]:
 def _flips(found: Explanation) -> dict[str, Any]:
     names, flip = found.plan.outlook.scenarios, found.hypothesis
 
-    def shift(at: Shift | None) -> dict[str, Any] | None:
+    def shift(at: LeastShift | None) -> dict[str, Any] | None:
         if at is None:
             return None
         return {
@@ -344,7 +360,7 @@ def _flips(found: Explanation) -> dict[str, Any]:
         }
 
     return {
-        "ahead": bps(found.ahead),
+        "ahead": round_bps(found.ahead),
         "hypothesis": None
         if flip is None
         else {
@@ -356,7 +372,7 @@ def _flips(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _about(found: Explanation, one: About) -> dict[str, Any]:
+def _about(found: Explanation, one: NameExplanation) -> dict[str, Any]:
     scenarios = found.plan.outlook.scenarios
     return {
         "instrument": one.instrument,
@@ -373,7 +389,7 @@ def _about(found: Explanation, one: About) -> dict[str, Any]:
                 "measured": _finite(rule.reading.measured, scale=1.0),
                 "limit": rule.reading.limit,
                 "kind": "at most" if rule.reading.at_most else "at least",
-                "takes": bps(rule.takes),
+                "takes": round_bps(rule.takes),
             }
             for rule in one.rules
         ],

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Start
-from allocator.optimization.verification import Prices
+from allocator.optimization.single_period import Position
+from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
-from allocator.plan.attribution import money_price, with_cash
-from allocator.rules import Rows, Trade
+from allocator.plan.attribution import append_cash, funding_price
+from allocator.rules import RuleRows, Trade
 from allocator.types import Matrix, Vector
 
 Bools: TypeAlias = NDArray[np.bool_]
@@ -31,7 +31,7 @@ _TIGHT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Margins:
+class MarginalValues:
     """The account at the targets, per unit of the account put into a name; positive speaks for more of it.
 
     `parts` (N + 1, margins), cash last, sum to 0 in the rows of what is held and to minus `reduced_cost` in the others.
@@ -54,11 +54,11 @@ class Margins:
 
 
 @dataclass(frozen=True, eq=False)
-class Contributions:
+class RiskContributions:
     """Parts of the targets' risk and worst case, (N + 1,) each, cash last; annual volatilities, returns a horizon.
 
     `within` adds up to the volatility within scenarios; `mixture_within` and `mixture_between` together to that of the
-    mixture; `worst_case` to the worst-case return before costs, `expected` to the expected one.
+    mixture; `dual_form` to the worst-case return before costs, `expected` to the expected one.
     """
 
     within: Vector
@@ -68,10 +68,12 @@ class Contributions:
     expected: Vector
 
 
-def margins(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Margins:
+def marginal_values(
+    start: Position, outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate
+) -> MarginalValues:
     """The account of every name at the targets, from the prices that the certificate vouches for."""
     rows, priced = prices.priced(outlook, mandate)
-    before, own, weight = target.value_before, with_cash(outlook), mandate.return_weight
+    before, own, weight = target.value_before, append_cash(outlook), mandate.return_weight
     holdings, p = target.values / before, outlook.probabilities
     nothing = np.zeros(len(holdings))
     error = nothing if mandate.return_error is None else mandate.return_error.slope(prices.error, outlook.risk)
@@ -88,7 +90,7 @@ def margins(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, pri
             -np.append(nothing if mandate.charges is None else mandate.charges, 0.0),
             -np.append(2 * mandate.risk_aversion * outlook.risk.covariances(holdings), 0.0),
             -np.append(rows.holdings.T @ priced, float(rows.cash @ priced)),
-            np.full(len(holdings) + 1, money_price(outlook, mandate, prices)),
+            np.full(len(holdings) + 1, funding_price(outlook, mandate, prices)),
             -np.append(position - prices.cash, 0.0),
         ]
     )
@@ -96,8 +98,8 @@ def margins(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, pri
     worth = _worth_of_return(outlook, mandate, prices)
     to_more = np.where(kept, np.where(still, highest - position, 0.0), -parts[:-1].sum(axis=1))
     to_less = np.where(still, position - lowest, 0.0)
-    more, less = blocked(rows, target)
-    return Margins(
+    more, less = why_not_tradable(rows, target)
+    return MarginalValues(
         parts,
         np.append(kept, target.cash / before > HELD),
         np.where(more, np.inf, _in_return(np.maximum(to_more, 0.0), worth)),
@@ -105,17 +107,17 @@ def margins(start: Start, outlook: Outlook, mandate: Mandate, target: Trade, pri
     )
 
 
-def room(rows: Rows, trade: Trade) -> Vector:
+def room_to_trade(rows: RuleRows, trade: Trade) -> Vector:
     """(R,) what every row leaves, in its own units, wealth before trading being 1."""
     used = rows.holdings @ trade.values + rows.cash * trade.cash + rows.buys @ trade.bought + rows.sells @ trade.sold
     return np.asarray(rows.limit - (used - rows.wealth * trade.value) / trade.value_before, dtype=np.float64)
 
 
-def blocked(rows: Rows, target: Trade) -> tuple[Bools, Bools]:
+def why_not_tradable(rows: RuleRows, target: Trade) -> tuple[Bools, Bools]:
     """(N,) each: whether a rule about one name alone stands in the way of more of it, and of less."""
     of, buys, sells = (matrix.toarray() for matrix in (rows.holdings, rows.buys, rows.sells))
     alone = ((of != 0) | (buys != 0) | (sells != 0)).sum(axis=1) == 1
-    tight = (alone & (rows.cash == 0) & (room(rows, target) <= _TIGHT))[:, None]
+    tight = (alone & (rows.cash == 0) & (room_to_trade(rows, target) <= _TIGHT))[:, None]
     return (tight & ((of > 0) | (buys > 0))).any(axis=0), (tight & ((of < 0) | (sells > 0))).any(axis=0)
 
 
@@ -124,7 +126,7 @@ def _in_return(lacking: Vector, worth: float) -> Vector:
     return np.where(lacking > 0, lacking / worth, 0.0) if worth > 0 else np.full(len(lacking), np.inf)
 
 
-def trading_range(mandate: Mandate, outlook: Outlook, target: Trade, prices: Prices) -> tuple[Vector, Vector]:
+def trading_range(mandate: Mandate, outlook: Outlook, target: Trade, prices: DualCertificate) -> tuple[Vector, Vector]:
     """(N,) each: the prices of a position at which the next unit is sold, and at which it is bought."""
     rows, priced = prices.priced(outlook, mandate)
     selling, buying = next_costs(mandate, target)
@@ -140,7 +142,7 @@ def next_costs(mandate: Mandate, target: Trade) -> tuple[Vector, Vector]:
     return selling, mandate.cost_rates + impact * np.sqrt(target.bought / target.value_before)
 
 
-def _worth_of_return(outlook: Outlook, mandate: Mandate, prices: Prices) -> float:
+def _worth_of_return(outlook: Outlook, mandate: Mandate, prices: DualCertificate) -> float:
     """What a unit of return in every scenario is worth to the plan: once as the objective, and by rules on returns."""
     rows = mandate.rows
     worth = mandate.return_weight - float(prices.rows @ (rows.expected + rows.gains.sum(axis=1)))
@@ -150,15 +152,15 @@ def _worth_of_return(outlook: Outlook, mandate: Mandate, prices: Prices) -> floa
     return worth
 
 
-def contributions(outlook: Outlook, target: Trade, adversary: Vector) -> Contributions:
+def risk_contributions(outlook: Outlook, target: Trade, adversary: Vector) -> RiskContributions:
     """Euler's split of risk, and of the return under the belief and under the adversary."""
-    own, p = with_cash(outlook), outlook.probabilities
+    own, p = append_cash(outlook), outlook.probabilities
     both = np.append(target.values, target.cash) / target.value_before
     within = both * np.append(outlook.risk.covariances(both[:-1]), 0.0)
     gains = own @ both
     between = both * ((p * (gains - p @ gains)) @ own)
     deviation, mixed = (_deviation(float(parts.sum()), outlook.years) for parts in (within, within + between))
-    return Contributions(
+    return RiskContributions(
         within / (deviation * outlook.years),
         within / (mixed * outlook.years),
         between / (mixed * outlook.years),

@@ -17,16 +17,16 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import StagedPlan
+from allocator.multistage.plan import MultistagePlan
 from allocator.plan.plan import Order, Plan
-from allocator.plugins import Plugin, called, loaded, refused
+from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 
 COLUMNS = (
     "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
 )  # fmt: skip
 
 
-def files_of(plan: Plan | StagedPlan, document: Mapping[str, Any]) -> dict[str, bytes]:
+def plan_files(plan: Plan | MultistagePlan, document: Mapping[str, Any]) -> dict[str, bytes]:
     """`orders.csv` and `plan.json` by name."""
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     return {"orders.csv": orders_csv(plan).encode(), "plan.json": text.encode()}
@@ -73,7 +73,7 @@ def _replace_all(contents: Mapping[Path, bytes], temporary: Path) -> None:
         raise
 
 
-def orders_csv(plan: Plan | StagedPlan) -> str:
+def orders_csv(plan: Plan | MultistagePlan) -> str:
     """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
     settings, names = plan.book.settings.book, plan.book.exposures["name"]
     at = {name: i for i, name in enumerate(plan.book.instruments)}
@@ -94,11 +94,11 @@ def orders_csv(plan: Plan | StagedPlan) -> str:
             f"{order.cost:.2f}",
             settings.currency,
         )
-        writer.writerow([inert(cell) for cell in row])
+        writer.writerow([neutralise_formula(cell) for cell in row])
     return text.getvalue()
 
 
-def inert(cell: str) -> str:
+def neutralise_formula(cell: str) -> str:
     """A cell that a spreadsheet shows instead of running."""
     return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
@@ -107,7 +107,7 @@ def inert(cell: str) -> str:
 #
 
 
-def orders_frame(plan: Plan | StagedPlan) -> pd.DataFrame:
+def orders_frame(plan: Plan | MultistagePlan) -> pd.DataFrame:
     """One row an order, sells before buys: `side`, `instrument`, `quantity` in units and always positive, `price`,
     `value` and `cost` in the book's currency, `weight_before` and `weight_after` as fractions. No rows where the plan
     is to hold.
@@ -115,7 +115,7 @@ def orders_frame(plan: Plan | StagedPlan) -> pd.DataFrame:
     return pd.DataFrame([asdict(order) for order in plan.orders], columns=[field.name for field in fields(Order)])
 
 
-def weights_frame(plan: Plan | StagedPlan) -> pd.DataFrame:
+def weights_frame(plan: Plan | MultistagePlan) -> pd.DataFrame:
     """Instruments and, last, cash down; `before`, `target` and `after` across, as fractions of the account.
 
     `before` is of the account before trading, `target` and `after` of what is left after costs: each column sums to 1.
@@ -137,7 +137,7 @@ def weights_frame(plan: Plan | StagedPlan) -> pd.DataFrame:
 OURS = ("orders.csv", "plan.json", "run.json")
 
 
-def exporters_named(names: Sequence[str]) -> None:
+def find_exporters(names: Sequence[str]) -> None:
     """Import every exporter that was asked for, so that none is found missing after the work is done.
 
     Raises:
@@ -146,14 +146,14 @@ def exporters_named(names: Sequence[str]) -> None:
     breaches: list[Breach] = []
     for name in dict.fromkeys(names):
         try:
-            loaded("exporters", name, "--export")
+            load_plugin("exporters", name, "--export")
         except BadInput as error:
             breaches += error.breaches
     if breaches:
         raise BadInput(breaches)
 
 
-def exported(
+def run_exporters(
     document: Mapping[str, Any], names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, bytes]:
     """The files of every exporter by name, from a document that none of them can change.
@@ -163,10 +163,10 @@ def exported(
     """
     files: dict[str, bytes] = {}
     for name in dict.fromkeys(names):
-        plugin, write = loaded("exporters", name, "--export")
+        plugin, write = load_plugin("exporters", name, "--export")
         with tempfile.TemporaryDirectory(prefix="allocator-") as temporary:
             folder = Path(temporary)
-            called(plugin, write, deepcopy(document), folder, deepcopy(dict(parameters.get(name, {}))))
+            call_plugin(plugin, write, deepcopy(document), folder, deepcopy(dict(parameters.get(name, {}))))
             if faults := list(_faults(plugin, folder, files)):
                 raise BadInput(faults)
             files |= {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -176,11 +176,11 @@ def exported(
 def _faults(plugin: Plugin, folder: Path, taken: Mapping[str, bytes]) -> Iterator[Breach]:
     left = sorted(folder.iterdir())
     if not left:
-        yield refused(plugin, "leaves no file", "ask who maintains that package")
+        yield plugin_refusal(plugin, "leaves no file", "ask who maintains that package")
     for path in left:
         if path.is_symlink() or not path.is_file():
-            yield refused(plugin, "leaves something that is no file", "let it write plain files", path.name)
+            yield plugin_refusal(plugin, "leaves something that is no file", "let it write plain files", path.name)
         elif path.name in OURS or path.name in taken:
-            yield refused(plugin, "writes a file that another wrote", "let it choose another name", path.name)
+            yield plugin_refusal(plugin, "writes a file that another wrote", "let it choose another name", path.name)
         elif path.name.startswith(".") or not path.name.isprintable():
-            yield refused(plugin, "writes a file that no listing shows", "let it choose another name", path.name)
+            yield plugin_refusal(plugin, "writes a file that no listing shows", "let it choose another name", path.name)

@@ -9,14 +9,14 @@ import numpy as np
 
 from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
-from allocator.lots.whole_lots import GivenWay
+from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Start
-from allocator.optimization.verification import Prices
+from allocator.optimization.single_period import Position
+from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
-from allocator.plan.trade_decision import Regions, Worth
-from allocator.rules import Reading, Trade, slack
+from allocator.plan.trade_decision import NoTradeRegions, TradeValue
+from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
 
@@ -73,7 +73,7 @@ class Plan:
     book: Book
     outlook: Outlook
     mandate: Mandate
-    start: Start
+    start: Position
     target: Trade
     weighed: Trade
     """The whole lots that were weighed against holding; `final` unless the verdict was to hold."""
@@ -82,15 +82,15 @@ class Plan:
     """None where the verdict is to hold; `final` is then today's portfolio."""
     weighed_orders: tuple[Order, ...]
     """The orders that were weighed: `orders`, or what is forgone by holding."""
-    worth: Worth
+    worth: TradeValue
     adversary: Vector
     """(K,) the worst-case probabilities of the targets."""
-    prices: Prices
+    prices: DualCertificate
     binding: tuple[BindingRule, ...]
-    no_trade: Regions
-    readings: tuple[Reading, ...]
+    no_trade: NoTradeRegions
+    readings: tuple[RuleMeasurement, ...]
     """Every rule measured on the final lots."""
-    given_way: tuple[GivenWay, ...]
+    given_way: tuple[RelaxedRule, ...]
     """Rules with a tier that could not be kept; `mandate` has the limits kept instead."""
     before: Figures
     targeted: Figures
@@ -106,7 +106,9 @@ class Plan:
         return (self.mandate.loss(self.weighed, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
 
 
-def binding(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> tuple[BindingRule, ...]:
+def binding_rules(
+    outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate
+) -> tuple[BindingRule, ...]:
     """Rules with a price, dearest first: what one point (0.01) more of the limit is worth, in bps of the account."""
     rows, priced = prices.priced(outlook, mandate)
     found = [
@@ -117,16 +119,16 @@ def binding(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -
     return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))
 
 
-def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Vector:
+def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
     """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit."""
     rows, _ = prices.priced(outlook, mandate)
     step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
-    wider, _ = prices.priced(outlook, mandate.eased(rows.stated + step))
-    room = (slack(wider, target) - slack(rows, target)) / 1e-3
+    wider, _ = prices.priced(outlook, mandate.with_limits(rows.stated + step))
+    room = (row_slack(wider, target) - row_slack(rows, target)) / 1e-3
     return np.where(np.isnan(rows.stated), 1.0, room)
 
 
-def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
+def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
     """What a portfolio is worth under the outlook."""
     before = trade.value_before
     holdings, cash = trade.values / before, trade.cash / before
@@ -158,7 +160,7 @@ def figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Fig
     )
 
 
-def orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Order, ...]:
+def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Order, ...]:
     """Sells before buys, each with the largest first."""
     weights, costs = final.weights, mandate.costs(final.bought, final.sold, final.value_before)
     listed = []

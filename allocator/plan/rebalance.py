@@ -10,20 +10,26 @@ import numpy as np
 from allocator.ambiguity.sampling import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadMandate, Breach, Infeasible, NotSolved, OutOfTime
-from allocator.lots.whole_lots import RULE_TOLERANCE, given_way, lots_giving_way, traded, whole_lots
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import Mandate, untraded
-from allocator.mandate.precheck import refuse_hopeless
-from allocator.optimization.conflicts import GivenUp, has_tiers
-from allocator.optimization.conflicts import in_words_fixes as in_words
-from allocator.optimization.elastic import Feasibility
-from allocator.optimization.single_period import Start
+from allocator.lots.whole_lots import (
+    RULE_TOLERANCE,
+    relaxed_rules,
+    trade_of_lots,
+    whole_lots,
+    whole_lots_with_soft_rules,
+)
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import Mandate, no_trade
+from allocator.mandate.precheck import check_obviously_infeasible
+from allocator.optimization.conflicts import RelaxedLimits, has_tiers
+from allocator.optimization.conflicts import describe_fix as in_words
+from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
-from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import refuse_broken
-from allocator.plan.plan import Plan, binding, figures, orders
-from allocator.plan.targets import Targets, kept_under, solved, targets_of
-from allocator.plan.trade_decision import no_trade_regions, worth
+from allocator.plan.plan import Plan, binding_rules, list_orders, portfolio_figures
+from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
+from allocator.plan.trade_decision import no_trade_regions, value_of_trading
 from allocator.rules import Trade
 from allocator.types import Vector
 
@@ -41,17 +47,19 @@ _BRANCHES = 20
 """Where the best on paper burns money: what one try may look at for a plan that does not."""
 
 
-def with_lots(error: Infeasible, book: Book, start: Start, outlook: Outlook, stated: Mandate) -> Infeasible:
+def fixes_on_whole_lots(
+    error: Infeasible, book: Book, start: Position, outlook: Outlook, stated: Mandate
+) -> Infeasible:
     """The same refusal with each fix moved as far as whole lots need; those not tried or not found stay as they are."""
     if not error.moves or has_tiers(stated):
         return error
-    members = Feasibility(start, outlook, stated).members
+    members = ElasticProgram(start, outlook, stated).members
     trying, found = _Trying(book, start, outlook, min(max(WORK // max(len(book.instruments), 1), FEWEST), MOST)), []
     for move in error.moves:
-        given = GivenUp(members, move)
-        found.append(next((more for more in _MORE if trying.keeps(given.looser(more).eased(stated))), None))
+        given = RelaxedLimits(members, move)
+        found.append(next((more for more in _MORE if trying.keeps(given.looser(more).with_limits(stated))), None))
     moves = [
-        move if more is None else GivenUp(members, move).looser(more).limits
+        move if more is None else RelaxedLimits(members, move).looser(more).limits
         for move, more in zip(error.moves, found, strict=True)
     ]
     return Infeasible(
@@ -70,7 +78,7 @@ class _Trying:
     """Mandates tried on whole lots, while there are tries `left`; `late`: the user's time limit ended them."""
 
     book: Book
-    start: Start
+    start: Position
     outlook: Outlook
     left: int
     program: Program | None = None
@@ -87,7 +95,9 @@ class _Trying:
         solver = book.settings.solver
         limits = Limits(solver.tolerance, solver.time_limit_seconds)
         try:
-            target, _, _ = solved(self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES)
+            target, _, _ = solve_certified(
+                self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES
+            )
             whole_lots(book, outlook, mandate, start, target, quick=_NODES)
         except (Infeasible, NotSolved):
             return False
@@ -106,44 +116,46 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
 
     Raises:
         BadInput: the price history cannot give a covariance.
-        BadMandate: the objective is for the tree of decisions; `rebalance_in_stages` is for it.
+        BadMandate: the objective is for the tree of decisions; `rebalance_multistage` is for it.
         Infeasible: rules cannot hold together, or no whole-lot portfolio keeps them; names them and the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
     refuse_no_book(book)
     if book.settings.in_stages:  # the plan, and what explains it, would be of another objective than is stated
         rule = "is for the tree of decisions, and this plan is of one period"
-        cure = "use `allocator rebalance` or rebalance_in_stages, or choose return_minus_risk"
+        cure = "use `allocator rebalance` or rebalance_multistage, or choose return_minus_risk"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
     say = progress or (lambda _: None)
     say("reading the outlook")
-    outlook = outlook_of(book)
-    stated = mandate_of(book, outlook)
-    start = Start(book.weights, book.cash / book.value)
-    refuse_hopeless(book, outlook)
+    outlook = build_outlook(book)
+    stated = build_mandate(book, outlook)
+    start = Position(book.weights, book.cash / book.value)
+    check_obviously_infeasible(book, outlook)
     say("solving")
     limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
     try:
-        found = targets_of(book, start, outlook, stated, limits)
+        found = solve_targets(book, start, outlook, stated, limits)
     except Infeasible as error:
         say("trying the fixes on whole lots")
-        raise with_lots(error, book, start, outlook, stated) from None
+        raise fixes_on_whole_lots(error, book, start, outlook, stated) from None
     say("finding whole lots")
-    lots, mandate, given = lots_giving_way(book, outlook, stated, found.given, found.mandate, start, found.target)
-    found = kept_under(found, mandate, given, start, outlook, limits)
+    lots, mandate, given = whole_lots_with_soft_rules(
+        book, outlook, stated, found.given, found.mandate, start, found.target
+    )
+    found = recertify(found, mandate, given, start, outlook, limits)
     final = _verified(book, outlook, mandate, lots)
-    weighed, weighed_orders = final, orders(book, mandate, final, lots)
-    value = worth(
+    weighed, weighed_orders = final, list_orders(book, mandate, final, lots)
+    value = value_of_trading(
         outlook,
         mandate,
-        untraded(book),
+        no_trade(book),
         weighed,
         book.settings.trading,
         orders=len(weighed_orders),
         ticket=book.settings.costs.ticket,
     )
     if value.verdict == "hold":
-        final = untraded(book)
+        final = no_trade(book)
     say("measuring stability")
     target, prices, readings = found.target, found.prices, mandate.readings(final, outlook)
     adversary = mandate.ambiguity.adversary(
@@ -160,15 +172,15 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         orders=() if value.verdict == "hold" else weighed_orders,
         weighed_orders=weighed_orders,
         worth=value,
-        adversary=_vouched(adversary, prices.adversary, target, outlook),
+        adversary=_reported_adversary(adversary, prices.adversary, target, outlook),
         prices=prices,
-        binding=binding(outlook, mandate, target, prices),
+        binding=binding_rules(outlook, mandate, target, prices),
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
         readings=tuple(readings),
-        given_way=given_way(given, readings),
-        before=figures(book, outlook, mandate, untraded(book)),
-        targeted=figures(book, outlook, mandate, target),
-        after=figures(book, outlook, mandate, final),
+        given_way=relaxed_rules(given, readings),
+        before=portfolio_figures(book, outlook, mandate, no_trade(book)),
+        targeted=portfolio_figures(book, outlook, mandate, target),
+        after=portfolio_figures(book, outlook, mandate, final),
         stability=_stability(found, start, outlook, limits),
         certificate=found.certificate,
     )
@@ -180,7 +192,7 @@ def _verified(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> T
     Raises:
         NotSolved: a rule is broken, or more is spent or sold than there is.
     """
-    final = traded(book, mandate, lots)
+    final = trade_of_lots(book, mandate, lots)
     refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
     # what is left of a name may be less than nothing by the last bits of what was held, and by no more
     short = book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes - 1e-12 * book.quantities
@@ -189,13 +201,13 @@ def _verified(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> T
     return final
 
 
-def _vouched(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:
+def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:
     """The adversary to report: the solver's where several are equally bad, so that it fits the shadow prices."""
     gains = outlook.portfolio_returns(target.values, target.cash) / target.value_before
     return dual if float((dual - own) @ gains) < 1e-6 else own
 
 
-def _stability(found: Targets, start: Start, outlook: Outlook, limits: Limits) -> float | None:
+def _stability(found: Targets, start: Position, outlook: Outlook, limits: Limits) -> float | None:
     """The stability of targets, but not where each shift takes a search."""
     if found.certificate.wasteless is not None:
         return None
@@ -203,7 +215,7 @@ def _stability(found: Targets, start: Start, outlook: Outlook, limits: Limits) -
 
 
 def stability(
-    program: Program, start: Start, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
+    program: Program, start: Position, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
 ) -> float | None:
     """Largest L1 change of the target weights, cash included, when one probability moves by ± 2 points.
 
@@ -216,7 +228,7 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            there, _, _ = solved(fitting, start, moved, mandate, limits, branches=0)
+            there, _, _ = solve_certified(fitting, start, moved, mandate, limits, branches=0)
         except (Infeasible, NotSolved):
             return None
         change = np.append(there.values, there.cash) / there.value - here

@@ -21,10 +21,10 @@ from typing import Any
 from uuid import uuid4
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book
-from allocator.book.checks.consistency import used_by
+from allocator.book.checks.consistency import tables_in_use
 from allocator.book.loading import read_source
 from allocator.errors import BadInput, Breach
-from allocator.plugins import installed
+from allocator.plugins import installed_plugins
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import SourceTable
 
@@ -42,7 +42,7 @@ class Run:
     inputs: Mapping[str, str]
 
 
-def run_named(run_id: str, out: Path, inputs: Mapping[str, str]) -> Run:
+def open_run(run_id: str, out: Path, inputs: Mapping[str, str]) -> Run:
     """The run of this id under `out`.
 
     Raises:
@@ -54,7 +54,7 @@ def run_named(run_id: str, out: Path, inputs: Mapping[str, str]) -> Run:
     return Run(run_id, out / run_id, dict(inputs))
 
 
-def finished(run: Run) -> dict[str, Any] | None:
+def finished_document(run: Run) -> dict[str, Any] | None:
     """The plan that the run already made from the same inputs; None where it has not been made.
 
     Raises:
@@ -114,7 +114,7 @@ def _renamed(beside: Path, run: Run) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        finished(run)  # another process was faster: the same run, or a refusal
+        finished_document(run)  # another process was faster: the same run, or a refusal
 
 
 def _manifest(run: Run) -> Mapping[str, Any]:
@@ -164,7 +164,7 @@ def _breach(run: Run, rule: str, cure: str) -> Breach:
 _BESIDE = ("book.toml", "scenarios.md")
 
 
-def digests_of(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
+def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
     """The digest of every file and table that a book is read from; nothing where it cannot be read, as `load` says why.
 
     What a source of another package gives is read for it: no name tells whether it has changed.
@@ -185,7 +185,7 @@ def digests_of(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | Non
     return found | {name: digest((folder / name).read_bytes()) for name in _BESIDE if (folder / name).is_file()}
 
 
-def refuse_moving(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+def refuse_changing_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """Raise where a file changed while the book was read: nobody could say what the plan was made from."""
     cure = "let whoever writes the book finish, and run again"
     moved = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
@@ -195,9 +195,9 @@ def refuse_moving(before: Mapping[str, str], after: Mapping[str, str]) -> None:
         raise BadInput([Breach(name, None, None, None, "changed while it was read", cure) for name in moved])
 
 
-def inputs_of(book: Book, digests: Mapping[str, str], options: Mapping[str, str | None]) -> dict[str, str]:
+def run_inputs(book: Book, digests: Mapping[str, str], options: Mapping[str, str | None]) -> dict[str, str]:
     """Digests of files, options that were given (such as `--as-of`), our version and those of the plugins in use."""
-    named = used_by(book.settings)
+    named = tables_in_use(book.settings)
     # an exporter counts where it is asked for, and a command makes no plan
     kinds = [kind for kind in named if kind not in ("exporters", "commands")]
     used = [(kind, name) for kind in kinds for name in sorted(named[kind])]
@@ -205,7 +205,7 @@ def inputs_of(book: Book, digests: Mapping[str, str], options: Mapping[str, str 
     plugins = {
         f"{one.package} ({one.name})": one.version
         for kind, name in [*used, *(("exporters", name) for name in exports)]
-        for one in installed(kind)
+        for one in installed_plugins(kind)
         if one.name == name
     }
     given = {name: value for name, value in options.items() if value}

@@ -10,12 +10,12 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.conflicts import GivenUp, explain_conflict, give_way
-from allocator.optimization.single_period import Start
-from allocator.optimization.solve import Limits, Program, Solution, as_trade
-from allocator.optimization.verification import Prices, tightest
+from allocator.optimization.conflicts import RelaxedLimits, explain_conflict, relax_by_tier
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
+from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
-from allocator.plan.branch_and_bound import wasteless
+from allocator.plan.branch_and_bound import best_without_round_trips
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import Trade
 
@@ -31,16 +31,16 @@ _LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Restrained:
+class LowTurnoverTargets:
     """Targets, their certificate, their own prices, and what was charged for a unit traded beside its costs."""
 
     target: Trade
     certificate: Certificate
-    prices: Prices
+    prices: DualCertificate
     trading_price: float = 0.0
 
 
-def least_traded(best: Restrained, again: Callable[[float], Restrained | None]) -> Restrained:
+def least_turnover(best: LowTurnoverTargets, again: Callable[[float], LowTurnoverTargets | None]) -> LowTurnoverTargets:
     """The plan at the dearest price of trading that is still near enough; `best` where none is.
 
     `again(price)` solves at that price and answers None where the plan is not near enough, or not verified.
@@ -72,10 +72,10 @@ class Targets:
 
     program: Program
     mandate: Mandate
-    given: GivenUp | None
+    given: RelaxedLimits | None
     best: Trade
-    prices: Prices
-    restrained: Restrained
+    prices: DualCertificate
+    restrained: LowTurnoverTargets
 
     @property
     def target(self) -> Trade:
@@ -88,32 +88,32 @@ class Targets:
         return self.restrained.certificate
 
 
-def targets_of(book: Book, start: Start, outlook: Outlook, stated: Mandate, limits: Limits) -> Targets:
+def solve_targets(book: Book, start: Position, outlook: Outlook, stated: Mandate, limits: Limits) -> Targets:
     """The targets of a book under its stated mandate, or under what holds of it where rules with a tier give way.
 
     Raises:
         Infeasible: the rules that never give way cannot hold together.
         NotSolved: no solver's solution passes both checks.
     """
-    given = give_way(start, outlook, stated)
+    given = relax_by_tier(start, outlook, stated)
     for room in _ROOM if given is not None else _ROOM[:1]:
         looser = None if given is None else given.looser(room)
-        mandate = stated if looser is None else looser.eased(stated)
+        mandate = stated if looser is None else looser.with_limits(stated)
         program = Program(outlook, mandate)
         try:
-            best, prices, certificate = solved(program, start, outlook, mandate, limits, book.value)
+            best, prices, certificate = solve_certified(program, start, outlook, mandate, limits, book.value)
         except (Infeasible, NotSolved):
             if given is None or room == _ROOM[-1]:
                 raise
             continue
-        found = Restrained(best, certificate, prices)
+        found = LowTurnoverTargets(best, certificate, prices)
         restrained = _restrained(book, program, start, outlook, mandate, limits, found)
         return Targets(program, mandate, looser, best, prices, restrained)
     raise RuntimeError("unreachable")
 
 
-def kept_under(
-    targets: Targets, mandate: Mandate, given: GivenUp | None, start: Start, outlook: Outlook, limits: Limits
+def recertify(
+    targets: Targets, mandate: Mandate, given: RelaxedLimits | None, start: Position, outlook: Outlook, limits: Limits
 ) -> Targets:
     """The same targets where whole lots made more rules give way: proved under the mandate that the lots keep.
 
@@ -122,7 +122,7 @@ def kept_under(
     if mandate is targets.mandate:
         return targets
     value, program = targets.target.value_before, Program(outlook, mandate)
-    best, prices, certificate = solved(program, start, outlook, mandate, limits, value)
+    best, prices, certificate = solve_certified(program, start, outlook, mandate, limits, value)
     lost = max(mandate.loss(targets.target, outlook) - certificate.objective, 0.0)
     proof = certify(
         start,
@@ -143,19 +143,19 @@ def kept_under(
 def _restrained(
     book: Book,
     program: Program,
-    start: Start,
+    start: Position,
     outlook: Outlook,
     mandate: Mandate,
     limits: Limits,
-    best: Restrained,
-) -> Restrained:
+    best: LowTurnoverTargets,
+) -> LowTurnoverTargets:
     """The targets that trade least among those within the book's indifference, certified by the best ones' prices."""
     indifference = book.settings.trading.indifference_bps / 1e4
 
-    def again(trading_price: float) -> Restrained | None:
+    def again(trading_price: float) -> LowTurnoverTargets | None:
         try:
             found = program.solve(start, outlook, mandate, limits, trading_price=trading_price)
-            target = as_trade(start, mandate, found.holdings, book.value)
+            target = trade_of_solution(start, mandate, found.holdings, book.value)
             if mandate.loss(target, outlook) > best.certificate.objective + indifference:
                 return None
             proof = certify(
@@ -172,22 +172,22 @@ def _restrained(
             )
         except (Infeasible, NotSolved):
             return None
-        own, _ = tightest(start, outlook, mandate, target, found.multipliers)
-        return Restrained(target, proof, own, trading_price)
+        own, _ = best_dual_certificate(start, outlook, mandate, target, found.multipliers)
+        return LowTurnoverTargets(target, proof, own, trading_price)
 
-    return least_traded(best, again) if indifference > 0 else best
+    return least_turnover(best, again) if indifference > 0 else best
 
 
-def solved(
+def solve_certified(
     program: Program,
-    start: Start,
+    start: Position,
     outlook: Outlook,
     mandate: Mandate,
     limits: Limits | None = None,
     value: float = 1.0,
     *,
     branches: int | None = None,
-) -> tuple[Trade, Prices, Certificate]:
+) -> tuple[Trade, DualCertificate, Certificate]:
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
     Where the best on paper burns money, by buying and selling one name at once or by more impact than trades come to,
@@ -201,35 +201,35 @@ def solved(
     while True:
         solution = program.solve(start, outlook, mandate, limits, refused)
         try:
-            return certified(start, outlook, mandate, solution, value)
+            return certify_solution(start, outlook, mandate, solution, value)
         except NotSolved as error:
             if _burns(start, mandate, solution):
                 if (conflict := explain_conflict(start, outlook, mandate)) is not None:
                     raise conflict from None
                 if branches == 0:
                     raise NotSolved("the best that these rules allow on paper burns money") from None
-                return wasteless(start, outlook, mandate, solution, limits or Limits(), value, branches)
+                return best_without_round_trips(start, outlook, mandate, solution, limits or Limits(), value, branches)
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
 
 
-def _burns(start: Start, mandate: Mandate, solution: Solution) -> bool:
+def _burns(start: Position, mandate: Mandate, solution: Solution) -> bool:
     """Whether its own trades lead to its holdings, and leave more cash than it has."""
     apart = np.abs(start.holdings + solution.bought - solution.sold - solution.holdings).max(initial=0.0)
-    left = as_trade(start, mandate, solution.holdings, 1.0).cash
+    left = trade_of_solution(start, mandate, solution.holdings, 1.0).cash
     return bool(apart <= _BURNED and left - solution.cash > _BURNED)
 
 
-def certified(
-    start: Start, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
-) -> tuple[Trade, Prices, Certificate]:
+def certify_solution(
+    start: Position, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
+) -> tuple[Trade, DualCertificate, Certificate]:
     """A solution as a trade in money (`value` before), its prices and its certificate.
 
     Raises:
         NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
     """
-    target = as_trade(start, mandate, solution.holdings, value)
-    prices, _ = tightest(start, outlook, mandate, target, solution.multipliers)
+    target = trade_of_solution(start, mandate, solution.holdings, value)
+    prices, _ = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
     certificate = certify(
         start,
         outlook,

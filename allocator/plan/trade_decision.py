@@ -19,12 +19,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sampling import plausible
-from allocator.ambiguity.sets import Known
+from allocator.ambiguity.sampling import sample_beliefs
+from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.verification import Prices
+from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Rows, Trade
+from allocator.rules import RuleRows, Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
 
@@ -37,7 +37,7 @@ _BROKEN = 1e-9
 
 
 @dataclass(frozen=True)
-class Worth:
+class TradeValue:
     """What trading is worth, in bps of the account over the horizon, after costs and tickets; and the verdict.
 
     `share` of the plausible beliefs and costs in which trading beats holding, and the range of the gain over them;
@@ -55,7 +55,7 @@ class Worth:
     verdict: Verdict
 
 
-def worth(
+def value_of_trading(
     outlook: Outlook,
     mandate: Mandate,
     today: Trade,
@@ -64,7 +64,7 @@ def worth(
     *,
     orders: int,
     ticket: float = 0.0,
-) -> Worth:
+) -> TradeValue:
     """Weigh whole lots against holding `today`; `orders` of them at `ticket` money each.
 
     The same inputs give the same draws, and so the same verdict.
@@ -78,14 +78,14 @@ def worth(
     broken = any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
     verdict = _verdict(gain, share, trading.min_gain_bps, wanted, broken=broken)
-    return Worth(gain, share, lowest, median, highest, orders, tickets, verdict)
+    return TradeValue(gain, share, lowest, median, highest, orders, tickets, verdict)
 
 
 def least_share(mandate: Mandate, trading: TradingSection) -> float:
     """The share of plausible beliefs and costs in which trading must gain: as stated, or by what is guarded against."""
     if trading.min_share is not None:
         return trading.min_share
-    return 0.5 if isinstance(mandate.ambiguity, Known) else 0.0
+    return 0.5 if isinstance(mandate.ambiguity, Singleton) else 0.0
 
 
 def _verdict(gain: float, share: float | None, least_gain: float, least_share: float, *, broken: bool) -> Verdict:
@@ -99,7 +99,7 @@ def _verdict(gain: float, share: float | None, least_gain: float, least_share: f
 def _gains(outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float) -> Vector:
     """(DRAWS,) what trading gains, in bps, under each plausible belief and cost estimate."""
     draw = np.random.default_rng(_SEED)
-    beliefs = plausible(mandate.ambiguity, outlook.probabilities, draw, DRAWS)
+    beliefs = sample_beliefs(mandate.ambiguity, outlook.probabilities, draw, DRAWS)
     factors = cost_factor ** draw.uniform(-1, 1, DRAWS)
     (returns, sure), (held, held_sure) = _parts(outlook, mandate, lots), _parts(outlook, mandate, today)
     costs = 1 - lots.value / lots.value_before
@@ -137,7 +137,7 @@ _NOISE = 3e-7
 
 
 @dataclass(frozen=True, eq=False)
-class Regions:
+class NoTradeRegions:
     """(N,) the lowest and the highest weight of each name from which it is not traded.
 
     In weights of the account after the targets' costs, as the target weights are.
@@ -148,7 +148,7 @@ class Regions:
 
 
 @dataclass(frozen=True, eq=False)
-class _Own:
+class _OwnTrade:
     """(N,) what rules on one name alone come to: bounds of its holding, and whether it may not be traded at all."""
 
     low: Vector
@@ -157,8 +157,8 @@ class _Own:
 
 
 def no_trade_regions(
-    outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices, trading_price: float = 0.0
-) -> Regions:
+    outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate, trading_price: float = 0.0
+) -> NoTradeRegions:
     """The regions at the targets; `trading_price` is what the program charged for a unit traded beside its costs."""
     rows, priced = prices.priced(outlook, mandate)
     touched = sp.csr_array(abs(rows.holdings) + abs(rows.buys) + abs(rows.sells))
@@ -179,15 +179,15 @@ def no_trade_regions(
     # where money is worth less than nothing, only the target itself is not worth trading
     low, high = np.where(low > high, holdings, low), np.where(low > high, holdings, high)
     wealth = target.value / before
-    return Regions(np.where(own.locked, 0.0, low / wealth), np.where(own.locked, 1.0, high / wealth))
+    return NoTradeRegions(np.where(own.locked, 0.0, low / wealth), np.where(own.locked, 1.0, high / wealth))
 
 
-def _marginal_value(outlook: Outlook, mandate: Mandate, target: Trade, prices: Prices) -> Vector:
+def _marginal_value(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
     """(N,) what one more unit held brings at the targets: return under the adversary less risk and charges."""
     holdings = target.values / target.value_before
     value = mandate.return_weight * (outlook.returns.T @ prices.adversary)
     value = value - 2 * mandate.risk_aversion * outlook.risk.covariances(holdings)
-    return np.asarray(value - mandate.held_charge(prices.error, outlook.risk), dtype=np.float64)
+    return np.asarray(value - mandate.marginal_charge(prices.error, outlook.risk), dtype=np.float64)
 
 
 def _over(gain: Vector, curvature: Vector) -> Vector:
@@ -198,7 +198,7 @@ def _over(gain: Vector, curvature: Vector) -> Vector:
     return np.asarray(far, dtype=np.float64)
 
 
-def _own(rows: Rows, touched: sp.csr_array, alone: NDArray[np.bool_], wealth: float) -> _Own:
+def _own(rows: RuleRows, touched: sp.csr_array, alone: NDArray[np.bool_], wealth: float) -> _OwnTrade:
     """Rows on one name alone as bounds, at the wealth after the targets' costs."""
     names = touched.shape[1]
     low, high, locked = np.zeros(names), np.full(names, wealth), np.zeros(names, dtype=bool)
@@ -208,4 +208,4 @@ def _own(rows: Rows, touched: sp.csr_array, alone: NDArray[np.bool_], wealth: fl
     np.minimum.at(high, at[caps], limits[caps] / held[caps])
     np.maximum.at(low, at[floors], limits[floors] / held[floors])
     locked[at[(held == 0) & (limits <= 0)]] = True
-    return _Own(low, np.maximum(high, low), locked)
+    return _OwnTrade(low, np.maximum(high, low), locked)

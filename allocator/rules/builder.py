@@ -11,12 +11,19 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
-from allocator.rules.holdings import AtLeast, AtMost, ExposureLimit, InstrumentCaps, InstrumentFloors, Ratio
-from allocator.rules.plugin_rules import plugged_rules, refuse_namesakes
+from allocator.rules.holdings import (
+    ExposureLimit,
+    InstrumentCaps,
+    InstrumentFloors,
+    RatioLimit,
+    WeightAtLeast,
+    WeightAtMost,
+)
+from allocator.rules.plugin_rules import plugin_rules, refuse_duplicate_labels
 from allocator.rules.returns import MinimumExpectedReturn, ScenarioFloor, StressFloor
 from allocator.rules.rows import LinearRule
 from allocator.rules.trading import Forbidden, NoTrade, Participation, Turnover
-from allocator.settings.mandate import Range
+from allocator.settings.mandate import WeightRange
 from allocator.settings.stress import ShockSection
 from allocator.types import Vector
 
@@ -54,14 +61,14 @@ def group_shares(book: Book, name: str) -> tuple[Vector, float]:
     return shares, members.get(book.cash_instrument, 0.0)
 
 
-def exposures_named(book: Book, name: str) -> Vector:
+def exposure_values(book: Book, name: str) -> Vector:
     """(N,) a numeric column of exposures.csv or factors.csv."""
     factors = book.factors
     table = factors if factors is not None and name in factors else book.exposures
     return np.asarray(table[name], dtype=np.float64)
 
 
-def adv_in_money(book: Book) -> Vector:
+def daily_volume_in_money(book: Book) -> Vector:
     """(N,) money traded on an average day."""
     return np.asarray(book.exposures["average_daily_volume"], dtype=np.float64) * book.prices
 
@@ -74,10 +81,10 @@ def daily_volatility(outlook: Outlook) -> Vector:
 
 def shock_returns(book: Book, name: str) -> Vector:
     """(N,) returns at once under a shock of the book, as far as it states them."""
-    return moved_at_once(book, book.settings.shocks[name])
+    return immediate_returns(book, book.settings.shocks[name])
 
 
-def moved_at_once(book: Book, shock: ShockSection) -> Vector:
+def immediate_returns(book: Book, shock: ShockSection) -> Vector:
     """(N,) an instrument's own number, else its bucket's, else the market's times its beta and the factors'."""
     moved = np.zeros(len(book.instruments))
     if shock.market is not None:
@@ -89,14 +96,14 @@ def moved_at_once(book: Book, shock: ShockSection) -> Vector:
     return np.maximum(moved, -1.0)
 
 
-UNLIMITED = Range(min=0.0)
+UNLIMITED = WeightRange(min=0.0)
 """The range of a name for which none is stated."""
 
 
 def _every_linear_rule(book: Book, outlook: Outlook) -> tuple[LinearRule, ...]:
     """Ours, then those of other packages."""
-    ours, plugged = tuple(_linear_rules(book)), tuple(plugged_rules(book, outlook))
-    refuse_namesakes(ours, plugged, len(book.instruments))
+    ours, plugged = tuple(_linear_rules(book)), tuple(plugin_rules(book, outlook))
+    refuse_duplicate_labels(ours, plugged, len(book.instruments))
     return (*ours, *plugged)
 
 
@@ -112,14 +119,14 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
         shares, cash = group_shares(book, group)
         yield from _range(f"group {group}", shares, limits, cash=cash, tier=tiers.get(f"groups.{group}", 0))
     if wanted.min_cash > 0:
-        yield AtLeast("cash", nobody, wanted.min_cash, cash_share=1.0, tier=tiers.get("min_cash", 0))
+        yield WeightAtLeast("cash", nobody, wanted.min_cash, cash_share=1.0, tier=tiers.get("min_cash", 0))
     if wanted.max_cash < 1:
-        yield AtMost("cash", nobody, wanted.max_cash, cash_share=1.0, tier=tiers.get("max_cash", 0))
+        yield WeightAtMost("cash", nobody, wanted.max_cash, cash_share=1.0, tier=tiers.get("max_cash", 0))
     yield from _ratios(book)
     yield from _exposure_limits(book)
     yield from _on_trades(book)
     yield from _on_returns(book)
-    yield from _untouchable(book)
+    yield from _locked_and_forbidden(book)
 
 
 def _instrument_ranges(book: Book) -> Iterator[LinearRule]:
@@ -151,16 +158,16 @@ def _issuer_ranges(book: Book) -> Iterator[LinearRule]:
         own = tiers.get(f"issuers.{issuer}", 0)
         name = f"issuer {issuer}"
         if limits.max is None and wanted.max_issuer_weight is not None and wanted.max_issuer_weight < 1:
-            yield AtMost(name, shares, wanted.max_issuer_weight, tier=tiers.get("max_issuer_weight", 0))
+            yield WeightAtMost(name, shares, wanted.max_issuer_weight, tier=tiers.get("max_issuer_weight", 0))
         yield from _range(name, shares, limits, tier=own)
 
 
-def _range(name: str, shares: Vector, limits: Range, *, cash: float = 0.0, tier: int = 0) -> Iterator[LinearRule]:
+def _range(name: str, shares: Vector, limits: WeightRange, *, cash: float = 0.0, tier: int = 0) -> Iterator[LinearRule]:
     """A cap and a floor, where they can bind."""
     if limits.max is not None and limits.max < 1:
-        yield AtMost(name, shares, limits.max, cash, tier)
+        yield WeightAtMost(name, shares, limits.max, cash, tier)
     if limits.min:
-        yield AtLeast(name, shares, limits.min, cash, tier)
+        yield WeightAtLeast(name, shares, limits.min, cash, tier)
 
 
 def _ratios(book: Book) -> Iterator[LinearRule]:
@@ -170,15 +177,15 @@ def _ratios(book: Book) -> Iterator[LinearRule]:
         to, to_cash = group_shares(book, limits.to)
         label, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
         if limits.max is not None:
-            yield Ratio(label, of, to, limits.max, True, of_cash, to_cash, tier)
+            yield RatioLimit(label, of, to, limits.max, True, of_cash, to_cash, tier)
         if limits.min:
-            yield Ratio(label, of, to, limits.min, False, of_cash, to_cash, tier)
+            yield RatioLimit(label, of, to, limits.min, False, of_cash, to_cash, tier)
 
 
 def _exposure_limits(book: Book) -> Iterator[LinearRule]:
     wanted = book.settings.mandate
     for name, limits in wanted.exposures.items():
-        exposures, tier = exposures_named(book, name), wanted.tiers.get(f"exposures.{name}", 0)
+        exposures, tier = exposure_values(book, name), wanted.tiers.get(f"exposures.{name}", 0)
         if limits.max is not None:
             yield ExposureLimit(name, exposures, limits.max, True, tier)
         if limits.min is not None:
@@ -191,7 +198,7 @@ def _on_trades(book: Book) -> Iterator[LinearRule]:
         yield Turnover(wanted.max_turnover, wanted.tiers.get("max_turnover", 0))
     if wanted.max_participation is not None:
         limits = (wanted.max_participation,) * len(everyone)
-        volumes = tuple(map(float, adv_in_money(book) / book.value))
+        volumes = tuple(map(float, daily_volume_in_money(book) / book.value))
         tier = wanted.tiers.get("max_participation", 0)
         yield Participation(book.instruments, tuple(everyone), limits, volumes, tier)
 
@@ -207,7 +214,7 @@ def _on_returns(book: Book) -> Iterator[LinearRule]:
         yield StressFloor(name, shock_returns(book, name), limit, tiers.get(f"max_stress_loss.{name}", 0))
 
 
-def _untouchable(book: Book) -> Iterator[LinearRule]:
+def _locked_and_forbidden(book: Book) -> Iterator[LinearRule]:
     """Names that stay as they are, and names that must go."""
     wanted = book.settings.mandate
     if locked := locked_names(book):

@@ -13,9 +13,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, inside, worst_case
+from allocator.ambiguity.sets import Ambiguity, project, worst_case
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import Reading, Rows, Trade, percent, some_rows
+from allocator.rules.rows import RuleMeasurement, RuleRows, Trade, format_limit_percent, linear_rows
 from allocator.types import Vector
 
 
@@ -33,11 +33,11 @@ class ConvexRule(Protocol):
         """What the rule is called."""
         ...
 
-    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
         """The formula on money, one reading."""
         ...
 
-    def tangent(self, direction: Vector, outlook: Outlook) -> Rows:
+    def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """One row that every portfolio of the rule keeps, whatever the lawful direction."""
         ...
 
@@ -53,7 +53,7 @@ class ConvexRule(Protocol):
         """How far a direction is from lawful; at most 0 is lawful."""
         ...
 
-    def eased(self, limits: Sequence[float]) -> ConvexRule:
+    def with_limits(self, limits: Sequence[float]) -> ConvexRule:
         """The same rule with another limit."""
         ...
 
@@ -73,23 +73,25 @@ class VolatilityLimit:
     @property
     def label(self) -> str:
         """What the rule is called."""
-        return f"{'volatility' if self.against is None else 'tracking error'} at most {percent(self.limit)}"
+        return (
+            f"{'volatility' if self.against is None else 'tracking error'} at most {format_limit_percent(self.limit)}"
+        )
 
     def _active(self, trade: Trade) -> Vector:
         return trade.weights if self.against is None else trade.weights - self.against
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Annual volatility of the portfolio after the trades, or of its difference to the benchmark."""
         variance = outlook.risk.variance(self._active(trade))
-        return [Reading(self.label, float(np.sqrt(variance / outlook.years)), self.limit, at_most=True)]
+        return [RuleMeasurement(self.label, float(np.sqrt(variance / outlook.years)), self.limit, at_most=True)]
 
-    def tangent(self, direction: Vector, outlook: Outlook) -> Rows:
+    def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """u'(L'h, √d∘h) ≤ (limit·√years + u'(L'a, √d∘a))·W."""
         risk = outlook.risk
         factors = risk.loadings.shape[1]
         slope = risk.loadings @ direction[:factors] + np.sqrt(risk.specific) * direction[factors:]
         reference = 0.0 if self.against is None else float(slope @ self.against)
-        return some_rows(
+        return linear_rows(
             [self.label],
             len(slope),
             holdings=sp.csr_array(slope[None, :]),
@@ -115,7 +117,7 @@ class VolatilityLimit:
         del outlook
         return float(np.linalg.norm(direction)) - 1
 
-    def eased(self, limits: Sequence[float]) -> VolatilityLimit:
+    def with_limits(self, limits: Sequence[float]) -> VolatilityLimit:
         """Another limit."""
         return replace(self, limit=limits[0])
 
@@ -134,18 +136,18 @@ class LargestWeights:
     @property
     def label(self) -> str:
         """What the rule is called."""
-        return f"the {self.count} largest names at most {percent(self.limit)}"
+        return f"the {self.count} largest names at most {format_limit_percent(self.limit)}"
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weight of the largest names after the trades."""
         del outlook
         largest = float(np.sort(trade.weights)[-self.count :].sum())
-        return [Reading(self.label, largest, self.limit, at_most=True)]
+        return [RuleMeasurement(self.label, largest, self.limit, at_most=True)]
 
-    def tangent(self, direction: Vector, outlook: Outlook) -> Rows:
+    def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """v'h ≤ limit·W."""
         del outlook
-        return some_rows(
+        return linear_rows(
             [self.label],
             len(direction),
             holdings=sp.csr_array(direction[None, :]),
@@ -172,7 +174,7 @@ class LargestWeights:
         del outlook
         return max(-float(direction.min()), float(direction.max()) - 1, float(direction.sum()) - self.count)
 
-    def eased(self, limits: Sequence[float]) -> LargestWeights:
+    def with_limits(self, limits: Sequence[float]) -> LargestWeights:
         """Another limit."""
         return replace(self, limit=limits[0])
 
@@ -193,7 +195,9 @@ class WorstCaseFloor:
     @property
     def label(self) -> str:
         """What the rule is called."""
-        return f"worst-case {'' if self.against is None else 'active '}return at least {percent(self.limit)}"
+        return (
+            f"worst-case {'' if self.against is None else 'active '}return at least {format_limit_percent(self.limit)}"
+        )
 
     def benchmark_gains(self, outlook: Outlook) -> Vector:
         """(K,) the benchmark's gains; zeros without one."""
@@ -206,15 +210,15 @@ class WorstCaseFloor:
         gains = outlook.portfolio_returns(trade.values / before, trade.cash / before) + trade.value / before - 1
         return gains - self.benchmark_gains(outlook)
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Worst-case gain, over the benchmark's where there is one, of the account's value before."""
         worst = -worst_case(-self._gains(trade, outlook), self.ambiguity, outlook.probabilities)
-        return [Reading(self.label, worst, self.limit, at_most=False)]
+        return [RuleMeasurement(self.label, worst, self.limit, at_most=False)]
 
-    def tangent(self, direction: Vector, outlook: Outlook) -> Rows:
+    def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """−q'r ≤ W − 1 − limit − q'a."""
         reference = float(direction @ self.benchmark_gains(outlook))
-        return some_rows(
+        return linear_rows(
             [self.label],
             outlook.returns.shape[1],
             gains=-direction[None, :],
@@ -231,13 +235,13 @@ class WorstCaseFloor:
 
     def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
         """The member of the set on the way to the belief."""
-        return inside(direction, self.ambiguity, outlook.probabilities)
+        return project(direction, self.ambiguity, outlook.probabilities)
 
     def outside(self, direction: Vector, outlook: Outlook) -> float:
         """How far the probabilities are from the set."""
         unlawful = max(-float(direction.min()), abs(float(direction.sum()) - 1))
         return max(unlawful, self.ambiguity.excess(direction, outlook.probabilities))
 
-    def eased(self, limits: Sequence[float]) -> WorstCaseFloor:
+    def with_limits(self, limits: Sequence[float]) -> WorstCaseFloor:
         """Another limit."""
         return replace(self, limit=limits[0])

@@ -9,7 +9,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import NUMBER, TIMES, Reading, Rows, Trade, percent, picked, some_rows
+from allocator.rules.rows import (
+    NUMBER,
+    TIMES,
+    RuleMeasurement,
+    RuleRows,
+    Trade,
+    format_limit_percent,
+    linear_rows,
+    selection_matrix,
+)
 from allocator.types import Vector
 
 
@@ -22,28 +31,30 @@ class InstrumentCaps:
     caps: tuple[float, ...]
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row a capped instrument."""
-        labels = [f"{name} at most {percent(cap)}" for name, cap in zip(self.names, self.caps, strict=True)]
-        return some_rows(
+        labels = [
+            f"{name} at most {format_limit_percent(cap)}" for name, cap in zip(self.names, self.caps, strict=True)
+        ]
+        return linear_rows(
             labels,
             instruments,
-            holdings=picked(self.at, instruments),
+            holdings=selection_matrix(self.at, instruments),
             wealth=np.array(self.caps),
             stated=self.caps,
             tier=self.tier,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weights after the trades."""
         del outlook
         weights = trade.weights
         return [
-            Reading(f"{name} at most {percent(cap)}", float(weights[i]), cap, at_most=True)
+            RuleMeasurement(f"{name} at most {format_limit_percent(cap)}", float(weights[i]), cap, at_most=True)
             for name, i, cap in zip(self.names, self.at, self.caps, strict=True)
         ]
 
-    def eased(self, limits: Sequence[float]) -> InstrumentCaps:
+    def with_limits(self, limits: Sequence[float]) -> InstrumentCaps:
         """Other caps."""
         return replace(self, caps=tuple(limits))
 
@@ -57,35 +68,38 @@ class InstrumentFloors:
     floors: tuple[float, ...]
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row an instrument with a floor."""
-        labels = [f"{name} at least {percent(floor)}" for name, floor in zip(self.names, self.floors, strict=True)]
-        return some_rows(
+        labels = [
+            f"{name} at least {format_limit_percent(floor)}"
+            for name, floor in zip(self.names, self.floors, strict=True)
+        ]
+        return linear_rows(
             labels,
             instruments,
-            holdings=-picked(self.at, instruments),
+            holdings=-selection_matrix(self.at, instruments),
             wealth=-np.array(self.floors),
             stated=self.floors,
             sense=-1.0,
             tier=self.tier,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weights after the trades."""
         del outlook
         weights = trade.weights
         return [
-            Reading(f"{name} at least {percent(floor)}", float(weights[i]), floor, at_most=False)
+            RuleMeasurement(f"{name} at least {format_limit_percent(floor)}", float(weights[i]), floor, at_most=False)
             for name, i, floor in zip(self.names, self.at, self.floors, strict=True)
         ]
 
-    def eased(self, limits: Sequence[float]) -> InstrumentFloors:
+    def with_limits(self, limits: Sequence[float]) -> InstrumentFloors:
         """Other floors."""
         return replace(self, floors=tuple(limits))
 
 
 @dataclass(frozen=True, eq=False)
-class AtMost:
+class WeightAtMost:
     """A group weighs at most `limit`: Σ shares_i·h_i ≤ limit·W. `shares` (N,) in [0, 1] say how much of each counts."""
 
     name: str
@@ -94,10 +108,10 @@ class AtMost:
     cash_share: float = 0.0
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        return some_rows(
-            [f"{self.name} at most {percent(self.limit)}"],
+        return linear_rows(
+            [f"{self.name} at most {format_limit_percent(self.limit)}"],
             instruments,
             holdings=sp.csr_array(self.shares[None, :]),
             cash=np.array([self.cash_share]),
@@ -106,19 +120,21 @@ class AtMost:
             tier=self.tier,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The group's share of the account after the trades."""
         del outlook
         held = (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
-        return [Reading(f"{self.name} at most {percent(self.limit)}", held, self.limit, at_most=True)]
+        return [
+            RuleMeasurement(f"{self.name} at most {format_limit_percent(self.limit)}", held, self.limit, at_most=True)
+        ]
 
-    def eased(self, limits: Sequence[float]) -> AtMost:
+    def with_limits(self, limits: Sequence[float]) -> WeightAtMost:
         """Another limit."""
         return replace(self, limit=limits[0])
 
 
 @dataclass(frozen=True, eq=False)
-class AtLeast:
+class WeightAtLeast:
     """A group weighs at least `limit`: Σ shares_i·h_i ≥ limit·W."""
 
     name: str
@@ -127,10 +143,10 @@ class AtLeast:
     cash_share: float = 0.0
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        return some_rows(
-            [f"{self.name} at least {percent(self.limit)}"],
+        return linear_rows(
+            [f"{self.name} at least {format_limit_percent(self.limit)}"],
             instruments,
             holdings=-sp.csr_array(self.shares[None, :]),
             cash=np.array([-self.cash_share]),
@@ -140,13 +156,15 @@ class AtLeast:
             tier=self.tier,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The group's share of the account after the trades."""
         del outlook
         held = (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
-        return [Reading(f"{self.name} at least {percent(self.limit)}", held, self.limit, at_most=False)]
+        return [
+            RuleMeasurement(f"{self.name} at least {format_limit_percent(self.limit)}", held, self.limit, at_most=False)
+        ]
 
-    def eased(self, limits: Sequence[float]) -> AtLeast:
+    def with_limits(self, limits: Sequence[float]) -> WeightAtLeast:
         """Another limit."""
         return replace(self, limit=limits[0])
 
@@ -168,10 +186,10 @@ class ExposureLimit:
     def _label(self) -> str:
         return f"exposure {self.name} at {'most' if self.at_most else 'least'} {self.limit:.6g}"
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row, in units of the largest exposure: a column may count in millions."""
         sense = 1.0 if self.at_most else -1.0
-        return some_rows(
+        return linear_rows(
             [self._label],
             instruments,
             holdings=sp.csr_array(sense * self.exposures[None, :] / self._largest),
@@ -187,20 +205,20 @@ class ExposureLimit:
     def _largest(self) -> float:
         return max(float(np.abs(self.exposures).max(initial=0.0)), 1.0)
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The exposure after the trades."""
         del outlook
         measured = float(self.exposures @ trade.values) / trade.value
         beyond = (measured - self.limit) * (1.0 if self.at_most else -1.0)
-        return [Reading(self._label, measured, self.limit, self.at_most, NUMBER, beyond / self._largest)]
+        return [RuleMeasurement(self._label, measured, self.limit, self.at_most, NUMBER, beyond / self._largest)]
 
-    def eased(self, limits: Sequence[float]) -> ExposureLimit:
+    def with_limits(self, limits: Sequence[float]) -> ExposureLimit:
         """Another limit."""
         return replace(self, limit=limits[0])
 
 
 @dataclass(frozen=True, eq=False)
-class Ratio:
+class RatioLimit:
     """One group against another: Σ of_i·h_i ≤ limit·Σ to_i·h_i, or ≥ where not `at_most`; 0 ≤ 0 holds.
 
     `of` and `to` (N,) say how much of each instrument counts, `of_cash` and `to_cash` how much of cash.
@@ -220,10 +238,10 @@ class Ratio:
         """`name` holds the place of the limit: capital_intensity at most {} efficiency."""
         return self.name.format(f"{'at most' if self.at_most else 'at least'} {self.limit:.6g} x")
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row."""
         sense = 1.0 if self.at_most else -1.0
-        return some_rows(
+        return linear_rows(
             [self._label],
             instruments,
             holdings=sp.csr_array(sense * (self.of - self.limit * self.to)[None, :]),
@@ -234,7 +252,7 @@ class Ratio:
             unit=TIMES,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """How many times the second group the first is; without any of the second, nothing or infinitely many."""
         del outlook
         first = float(self.of @ trade.values) + self.of_cash * trade.cash
@@ -245,8 +263,8 @@ class Ratio:
         else:
             measured = first / second
         beyond = (first - self.limit * second) * (1.0 if self.at_most else -1.0)
-        return [Reading(self._label, measured, self.limit, self.at_most, TIMES, beyond / trade.value)]
+        return [RuleMeasurement(self._label, measured, self.limit, self.at_most, TIMES, beyond / trade.value)]
 
-    def eased(self, limits: Sequence[float]) -> Ratio:
+    def with_limits(self, limits: Sequence[float]) -> RatioLimit:
         """Another limit."""
         return replace(self, limit=limits[0])

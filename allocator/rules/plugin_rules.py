@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.book.book import Book, lent
+from allocator.book.book import Book, copy_for_plugins
 from allocator.errors import BadInput, Breach
 from allocator.outlook.outlook import Outlook
-from allocator.plugins import Plugin, called, loaded, refused
-from allocator.rules.rows import NUMBER, PERCENT, TIMES, LinearRule, Reading, Rows, Trade, slack
+from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
+from allocator.rules.rows import NUMBER, PERCENT, TIMES, LinearRule, RuleMeasurement, RuleRows, Trade, row_slack
 from allocator.types import Vector
 
 # Whether a rule's coefficients and its formula say the same: where they part, and where each of them begins to break.
@@ -26,7 +26,7 @@ from allocator.types import Vector
 # would make a plan that keeps every rule and is not the best one. So both are held against each other, at the border
 # too.
 #
-Measure = Callable[[Trade], Sequence[Reading]]
+Measure = Callable[[Trade], Sequence[RuleMeasurement]]
 _APART = 1e-7
 """Of the account: coefficients and formula that differ by less say the same."""
 _ALONE = 200
@@ -36,10 +36,10 @@ _BORDERS = 3
 _HALVINGS = 45
 
 
-def disagreements(rows: Rows, measure: Measure, book: Book) -> Iterator[str]:
+def rows_against_formula(rows: RuleRows, measure: Measure, book: Book) -> Iterator[str]:
     """Where rows with their gains written out and a formula contradict each other, a sentence each; one a row."""
     tried = [(words, after, _trade(book, after)) for words, after in _portfolios(book)]
-    left = np.array([slack(rows, trade) for _, _, trade in tried])
+    left = np.array([row_slack(rows, trade) for _, _, trade in tried])
     excess = np.array([[reading.excess for reading in measure(trade)] for _, _, trade in tried])
     for row, label in enumerate(rows.labels):
         apart = ((left[:, row] > _APART) & (excess[:, row] > _APART)) | (
@@ -54,7 +54,7 @@ def disagreements(rows: Rows, measure: Measure, book: Book) -> Iterator[str]:
 
 
 def _same_border(
-    rows: Rows, measure: Measure, book: Book, portfolios: Sequence[Vector], excess: Vector, row: int
+    rows: RuleRows, measure: Measure, book: Book, portfolios: Sequence[Vector], excess: Vector, row: int
 ) -> bool:
     """Whether the row has nothing left where its formula begins to break, on the way between two portfolios."""
     kept, broken = np.flatnonzero(excess < -_APART), np.flatnonzero((excess > _APART) & np.isfinite(excess))
@@ -65,7 +65,7 @@ def _same_border(
             at = _trade(book, (1 - middle) * portfolios[start] + middle * portfolios[end])
             low, high = (low, middle) if measure(at)[row].excess > 0 else (middle, high)
         border = _trade(book, (1 - low) * portfolios[start] + low * portfolios[end])
-        if abs(float(slack(rows, border)[row])) > _APART * 10:
+        if abs(float(row_slack(rows, border)[row])) > _APART * 10:
             return False
     return True
 
@@ -95,9 +95,9 @@ _VECTORS = ("cash", "expected", "wealth", "limit", "sense", "tier", "size", "sta
 _MATRICES = ("holdings", "buys", "sells")
 
 
-def faults_of_rows(rows: object, instruments: int, scenarios: int, tier: int) -> Iterator[str]:
+def row_faults(rows: object, instruments: int, scenarios: int, tier: int) -> Iterator[str]:
     """What is wrong with coefficients: shape first, as nothing else can be said of what has another one."""
-    if not isinstance(rows, Rows):
+    if not isinstance(rows, RuleRows):
         yield f"gives a {type(rows).__name__} as its rows, not Rows"
         return
     if shapes := list(_shapes(rows, instruments, scenarios)):
@@ -115,9 +115,9 @@ def faults_of_rows(rows: object, instruments: int, scenarios: int, tier: int) ->
         yield "has rows whose limit does not move with what is stated: their size must be above 0"
 
 
-def faults_of_readings(found: object, rows: Rows) -> Iterator[str]:
+def measurement_faults(found: object, rows: RuleRows) -> Iterator[str]:
     """What is wrong with readings: they must speak of the same limits, row by row."""
-    if not isinstance(found, list) or not all(isinstance(one, Reading) for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, RuleMeasurement) for one in found):
         yield "does not give a list of Reading as its readings"
         return
     if [one.label for one in found] != list(rows.labels):
@@ -132,7 +132,7 @@ def faults_of_readings(found: object, rows: Rows) -> Iterator[str]:
             yield f"reads '{one.label}' against {one.limit}, and states {stated}"
 
 
-def _shapes(rows: Rows, instruments: int, scenarios: int) -> Iterator[str]:
+def _shapes(rows: RuleRows, instruments: int, scenarios: int) -> Iterator[str]:
     labels, count = rows.labels, len(rows.labels)
     sound = isinstance(labels, tuple) and all(
         isinstance(one, str) and one.strip() and one.isprintable() for one in labels
@@ -154,54 +154,54 @@ def _shapes(rows: Rows, instruments: int, scenarios: int) -> Iterator[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class PluggedRule:
+class PluginRule:
     """Another package's rule, with the coefficients that it gave once and that were checked."""
 
     plugin: Plugin
     own: LinearRule
-    made: Rows
+    made: RuleRows
     tier: int
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """The coefficients that were checked: a later answer of the plugin could be another."""
         assert instruments == self.made.holdings.shape[1]
         return self.made
 
-    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
         """The plugin's formula on money, one reading a row.
 
         Raises:
             BadInput: they are not what its rows speak of.
         """
-        found = called(self.plugin, lambda: list(self.own.readings(trade, outlook)), doing="cannot be measured")
-        _refuse(self.plugin, faults_of_readings(found, self.made))
-        result: list[Reading] = found
+        found = call_plugin(self.plugin, lambda: list(self.own.readings(trade, outlook)), doing="cannot be measured")
+        _refuse(self.plugin, measurement_faults(found, self.made))
+        result: list[RuleMeasurement] = found
         return result
 
-    def eased(self, limits: Sequence[float]) -> PluggedRule:
+    def with_limits(self, limits: Sequence[float]) -> PluginRule:
         """Other limits, where the plugin has them to move.
 
         Raises:
             BadInput: what it gives for them has another form.
         """
-        eased = called(self.plugin, self.own.eased, list(limits), doing="cannot be eased")
+        loosened = call_plugin(self.plugin, self.own.with_limits, list(limits), doing="cannot have other limits")
         names = self.made.holdings.shape[1]
-        made = called(self.plugin, lambda: eased.rows(names), doing="has no coefficients once eased")
-        _refuse(self.plugin, faults_of_rows(made, names, self.made.gains.shape[1], self.tier))
+        made = call_plugin(self.plugin, lambda: loosened.rows(names), doing="has no coefficients with other limits")
+        _refuse(self.plugin, row_faults(made, names, self.made.gains.shape[1], self.tier))
         if len(made.labels) != len(self.made.labels):
-            _refuse(self.plugin, ["has another number of rows once eased"])
-        return replace(self, own=eased, made=made)
+            _refuse(self.plugin, ["has another number of rows with other limits"])
+        return replace(self, own=loosened, made=made)
 
 
-def plugged_rules(book: Book, outlook: Outlook) -> Iterator[PluggedRule]:
+def plugin_rules(book: Book, outlook: Outlook) -> Iterator[PluginRule]:
     """The rules of `[plugins.rules]`, each held to its contract.
 
     Raises:
         BadInput: a plugin is missing, fails, or makes something that is no rule.
     """
     for name, parameters in book.settings.plugins.rules.items():
-        plugin, make = loaded("rules", name, "book.toml", f"plugins.rules.{name}")
-        made = called(plugin, make, lent(book), deepcopy(parameters))
+        plugin, make = load_plugin("rules", name, "book.toml", f"plugins.rules.{name}")
+        made = call_plugin(plugin, make, copy_for_plugins(book), deepcopy(parameters))
         rules = list(made) if isinstance(made, Iterable) else [made]
         if not rules:
             _refuse(plugin, ["makes no rule from these parameters"])
@@ -209,7 +209,7 @@ def plugged_rules(book: Book, outlook: Outlook) -> Iterator[PluggedRule]:
             yield _plugged(plugin, rule, book, outlook)
 
 
-def refuse_namesakes(rules: Sequence[LinearRule], plugged: Sequence[PluggedRule], instruments: int) -> None:
+def refuse_duplicate_labels(rules: Sequence[LinearRule], plugged: Sequence[PluginRule], instruments: int) -> None:
     """Raise where a plugin calls a rule what another is called: a plan would tell of one and mean the other."""
     taken = {label for rule in rules for label in rule.rows(instruments).labels}
     for rule in plugged:
@@ -218,18 +218,18 @@ def refuse_namesakes(rules: Sequence[LinearRule], plugged: Sequence[PluggedRule]
         _refuse(rule.plugin, [f"calls a rule '{label}', as another is called" for label in sorted(again)])
 
 
-def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> PluggedRule:
+def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> PluginRule:
     if not isinstance(rule, LinearRule):
         _refuse(plugin, [f"makes a {type(rule).__name__}, which lacks rows, readings, eased or tier"])
     assert isinstance(rule, LinearRule)
-    names, tier = len(book.instruments), called(plugin, lambda: rule.tier, doing="has no tier")
+    names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no tier")
     if type(tier) is not int or not 0 <= tier <= 9:
         _refuse(plugin, [f"has tier {tier!r}, and must have a whole number from 0, hard, to 9"])
-    made = called(plugin, rule.rows, names, doing="has no coefficients")
-    _refuse(plugin, faults_of_rows(made, names, len(outlook.scenarios), tier))
-    sound = PluggedRule(plugin, rule, made, tier)
-    _refuse(plugin, disagreements(made.on(outlook), lambda trade: sound.readings(trade, outlook), book))
-    same = sound.eased([float(limit) for limit in made.stated])
+    made = call_plugin(plugin, rule.rows, names, doing="has no coefficients")
+    _refuse(plugin, row_faults(made, names, len(outlook.scenarios), tier))
+    sound = PluginRule(plugin, rule, made, tier)
+    _refuse(plugin, rows_against_formula(made.on(outlook), lambda trade: sound.readings(trade, outlook), book))
+    same = sound.with_limits([float(limit) for limit in made.stated])
     if not np.allclose(same.made.limit, made.limit) or not np.allclose(same.made.wealth, made.wealth):
         _refuse(plugin, ["is another rule once it is eased to the limits that it has"])
     return sound
@@ -241,4 +241,4 @@ def _refuse(plugin: Plugin, faults: Iterable[str]) -> None:
 
 
 def _breach(plugin: Plugin, fault: str) -> Breach:
-    return refused(plugin, fault, "use another version, or ask who maintains that package")
+    return plugin_refusal(plugin, fault, "use another version, or ask who maintains that package")

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import Reading, Rows, Trade, percent, some_rows
+from allocator.rules.rows import RuleMeasurement, RuleRows, Trade, format_limit_percent, linear_rows
 from allocator.types import Vector
 
 
@@ -20,9 +20,9 @@ class MinimumExpectedReturn:
     limit: float
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row, over the expected gain."""
-        return some_rows(
+        return linear_rows(
             [self._label()],
             instruments,
             expected=-np.ones(1),
@@ -34,15 +34,15 @@ class MinimumExpectedReturn:
         )
 
     def _label(self) -> str:
-        return f"expected return at least {percent(self.limit)}"
+        return f"expected return at least {format_limit_percent(self.limit)}"
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Expected gain over the account's value before."""
         mean = float(outlook.probabilities @ outlook.portfolio_returns(trade.values, trade.cash))
         gain = (mean + trade.value - trade.value_before) / trade.value_before
-        return [Reading(self._label(), gain, self.limit, at_most=False)]
+        return [RuleMeasurement(self._label(), gain, self.limit, at_most=False)]
 
-    def eased(self, limits: Sequence[float]) -> MinimumExpectedReturn:
+    def with_limits(self, limits: Sequence[float]) -> MinimumExpectedReturn:
         """Another limit."""
         return replace(self, limit=limits[0])
 
@@ -55,10 +55,10 @@ class ScenarioFloor:
     limits: tuple[float, ...]
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row a scenario."""
         count = len(self.scenarios)
-        return some_rows(
+        return linear_rows(
             self._labels(),
             instruments,
             gains=-np.eye(count),
@@ -71,19 +71,19 @@ class ScenarioFloor:
 
     def _labels(self) -> list[str]:
         return [
-            f"return in {name} at least {percent(limit)}"
+            f"return in {name} at least {format_limit_percent(limit)}"
             for name, limit in zip(self.scenarios, self.limits, strict=True)
         ]
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Gain in each scenario over the account's value before."""
         gains = outlook.portfolio_returns(trade.values, trade.cash) + trade.value - trade.value_before
         return [
-            Reading(label, float(gain) / trade.value_before, limit, at_most=False)
+            RuleMeasurement(label, float(gain) / trade.value_before, limit, at_most=False)
             for label, gain, limit in zip(self._labels(), gains, self.limits, strict=True)
         ]
 
-    def eased(self, limits: Sequence[float]) -> ScenarioFloor:
+    def with_limits(self, limits: Sequence[float]) -> ScenarioFloor:
         """Other limits."""
         return replace(self, limits=tuple(limits))
 
@@ -102,11 +102,11 @@ class StressFloor:
 
     @property
     def _label(self) -> str:
-        return f"loss under {self.name} at most {percent(self.limit)}"
+        return f"loss under {self.name} at most {format_limit_percent(self.limit)}"
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        return some_rows(
+        return linear_rows(
             [self._label],
             instruments,
             holdings=sp.csr_array(-self.shock[None, :]),
@@ -116,12 +116,12 @@ class StressFloor:
             tier=self.tier,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Loss over the account's value before."""
         del outlook
         after = trade.value + float(self.shock @ trade.values)
-        return [Reading(self._label, 1 - after / trade.value_before, self.limit, at_most=True)]
+        return [RuleMeasurement(self._label, 1 - after / trade.value_before, self.limit, at_most=True)]
 
-    def eased(self, limits: Sequence[float]) -> StressFloor:
+    def with_limits(self, limits: Sequence[float]) -> StressFloor:
         """Another limit."""
         return replace(self, limit=limits[0])

@@ -18,7 +18,7 @@ PERCENT, NUMBER, TIMES = "%", "", " x"
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RuleRows:
     """R linear rows over one decision, wealth before trading being 1:
 
     holdings·h + cash·c + buys·b + sells·s + expected·(p'r) + gains·r ≤ wealth·W + limit
@@ -57,7 +57,7 @@ class Rows:
         return tuple(part.tobytes() for part in (self.cash, self.expected, self.gains, *sparse))
 
     @cached_property
-    def looks_at_gains(self) -> Vector:
+    def uses_scenario_returns(self) -> Vector:
         """(R,) 1 for rows on what the scenarios bring, expected or one by one."""
         own = self.gains.any(axis=1) if self.gains.shape[1] else np.zeros(len(self.labels), dtype=bool)
         return np.asarray((self.expected != 0) | own, dtype=np.float64)
@@ -66,9 +66,9 @@ class Rows:
     def looks_at_gains_alone(self) -> Vector:
         """(R,) whether a row looks at what the scenarios bring, and at nothing else but wealth."""
         others = (abs(self.holdings) + abs(self.buys) + abs(self.sells)).sum(axis=1) + np.abs(self.cash)
-        return np.asarray((self.looks_at_gains != 0) & (others == 0))
+        return np.asarray((self.uses_scenario_returns != 0) & (others == 0))
 
-    def on(self, outlook: Outlook) -> Rows:
+    def on(self, outlook: Outlook) -> RuleRows:
         """The same rows with gains written out in holdings and cash."""
         weights = np.outer(self.expected, outlook.probabilities)
         if self.gains.shape[1]:
@@ -85,27 +85,27 @@ class Rows:
         )
 
 
-def percent(fraction: float) -> str:
+def format_limit_percent(fraction: float) -> str:
     """A limit as people write it: 0.125 is 12.5%."""
     return f"{fraction * 100:.6g}%"
 
 
-def limit_in_words(limit: float, unit: str = PERCENT) -> str:
+def format_limit(limit: float, unit: str = PERCENT) -> str:
     """A limit in its unit: 12.5%, 1.2 or 2 x."""
-    return percent(limit) if unit == PERCENT else f"{limit:.12g}{unit}"
+    return format_limit_percent(limit) if unit == PERCENT else f"{limit:.12g}{unit}"
 
 
-def widened(limit: float, sense: float, unit: str = PERCENT) -> str:
+def format_loosened(limit: float, sense: float, unit: str = PERCENT) -> str:
     """A limit to loosen to, in words, rounded to four decimals in the direction of `sense`, so that it works."""
-    return limit_in_words(rounded_up(limit, sense), unit)
+    return format_limit(round_loosened(limit, sense), unit)
 
 
-def rounded_up(limit: float, sense: float) -> float:
+def round_loosened(limit: float, sense: float) -> float:
     """A limit rounded to four decimals (a basis point) in the direction of `sense`, which loosens."""
     return float(np.ceil(sense * limit * 1e4 - 1e-5) / 1e4 * sense + 0.0)
 
 
-def some_rows(
+def linear_rows(
     labels: Sequence[str],
     instruments: int,
     *,
@@ -122,12 +122,12 @@ def some_rows(
     tier: int = 0,
     size: Vector | None = None,
     unit: str = PERCENT,
-) -> Rows:
+) -> RuleRows:
     """Rows whose unnamed coefficients are zero."""
     count = len(labels)
     empty = sp.csr_array((count, instruments))
     zeros = np.zeros(count)
-    return Rows(
+    return RuleRows(
         tuple(labels),
         empty if holdings is None else holdings,
         zeros if cash is None else cash,
@@ -145,17 +145,17 @@ def some_rows(
     )
 
 
-def stacked(parts: Sequence[Rows], instruments: int) -> Rows:
+def stack_rows(parts: Sequence[RuleRows], instruments: int) -> RuleRows:
     """All rows of all rules, one above the other."""
     if not parts:
-        return some_rows([], instruments)
+        return linear_rows([], instruments)
     scenarios = max(part.gains.shape[1] for part in parts)
     gains = [part.gains if part.gains.shape[1] else np.zeros((len(part.labels), scenarios)) for part in parts]
 
     def both(name: str) -> Vector:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    return Rows(
+    return RuleRows(
         tuple(label for part in parts for label in part.labels),
         sp.csr_array(sp.vstack([part.holdings for part in parts])),
         both("cash"),
@@ -173,7 +173,7 @@ def stacked(parts: Sequence[Rows], instruments: int) -> Rows:
     )
 
 
-def picked(at: Sequence[int], instruments: int) -> sp.csr_array:
+def selection_matrix(at: Sequence[int], instruments: int) -> sp.csr_array:
     """(n, N) selection matrix."""
     count = len(at)
     return sp.csr_array((np.ones(count), (np.arange(count), np.asarray(at, dtype=int))), shape=(count, instruments))
@@ -206,7 +206,7 @@ class Trade:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RuleMeasurement:
     """One rule measured on one trade: it holds when `measured` is on the right side of `limit`."""
 
     label: str
@@ -228,7 +228,7 @@ class Reading:
         return self.measured - self.limit if self.at_most else self.limit - self.measured
 
 
-def slack(rows: Rows, trade: Trade) -> Vector:
+def row_slack(rows: RuleRows, trade: Trade) -> Vector:
     """(R,) what rows with their gains written out leave on a trade, wealth before trading being 1."""
     before = trade.value_before
     used = rows.holdings @ trade.values + rows.cash * trade.cash + rows.buys @ trade.bought
@@ -245,14 +245,14 @@ class LinearRule(Protocol):
         """0 for a rule that never gives way, else 1 (last) to 9 (first)."""
         ...
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """The formula as coefficients over `instruments` names."""
         ...
 
-    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
         """The formula on money, one reading a row, in the order of `rows`."""
         ...
 
-    def eased(self, limits: Sequence[float]) -> LinearRule:
+    def with_limits(self, limits: Sequence[float]) -> LinearRule:
         """The same rule with other limits, one a row, in the order of `rows`."""
         ...

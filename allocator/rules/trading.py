@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import Reading, Rows, Trade, percent, picked, some_rows
+from allocator.rules.rows import RuleMeasurement, RuleRows, Trade, format_limit_percent, linear_rows, selection_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class Turnover:
     limit: float
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row for purchases, one for sales."""
         ones = sp.csr_array(np.vstack([np.ones(instruments), np.zeros(instruments)]))
         sold = sp.csr_array(np.vstack([np.zeros(instruments), np.ones(instruments)]))
-        return some_rows(
+        return linear_rows(
             self._labels(),
             instruments,
             buys=ones,
@@ -37,19 +37,19 @@ class Turnover:
         )
 
     def _labels(self) -> list[str]:
-        limit = f"turnover at most {percent(self.limit)}"
+        limit = f"turnover at most {format_limit_percent(self.limit)}"
         return [f"{limit} (purchases)", f"{limit} (sales)"]
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money bought and sold, over the account's value before."""
         del outlook
         moved = (float(trade.bought.sum()), float(trade.sold.sum()))
         return [
-            Reading(label, money / trade.value_before, self.limit, at_most=True)
+            RuleMeasurement(label, money / trade.value_before, self.limit, at_most=True)
             for label, money in zip(self._labels(), moved, strict=True)
         ]
 
-    def eased(self, limits: Sequence[float]) -> Turnover:
+    def with_limits(self, limits: Sequence[float]) -> Turnover:
         """Another limit, the wider of the two."""
         return replace(self, limit=max(limits))
 
@@ -69,14 +69,14 @@ class Participation:
 
     def _labels(self) -> list[str]:
         return [
-            f"{name} traded at most {percent(limit)} of its daily volume"
+            f"{name} traded at most {format_limit_percent(limit)} of its daily volume"
             for name, limit in zip(self.names, self.limits, strict=True)
         ]
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
-        traded, volumes = picked(self.at, instruments), np.array(self.volumes)
-        return some_rows(
+        traded, volumes = selection_matrix(self.at, instruments), np.array(self.volumes)
+        return linear_rows(
             self._labels(),
             instruments,
             buys=traded,
@@ -87,7 +87,7 @@ class Participation:
             size=volumes,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money traded over the money of an average day; nothing traded is no part of any day, however thin."""
         del outlook
         found = []
@@ -95,10 +95,10 @@ class Participation:
             money = float(trade.bought[i] + trade.sold[i]) / trade.value_before
             measured = money / volume if volume > 0 else (0.0 if money == 0 else np.inf)
             beyond = money - limit * volume
-            found.append(Reading(label, measured, limit, at_most=True, of_account=beyond))
+            found.append(RuleMeasurement(label, measured, limit, at_most=True, of_account=beyond))
         return found
 
-    def eased(self, limits: Sequence[float]) -> Participation:
+    def with_limits(self, limits: Sequence[float]) -> Participation:
         """Other parts of the day's volume."""
         return replace(self, limits=tuple(limits))
 
@@ -112,16 +112,16 @@ class NoTrade:
     why: str = "is not tradable yet"
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
-        traded = picked(self.at, instruments)
-        return some_rows([f"{name} {self.why}" for name in self.names], instruments, buys=traded, sells=traded)
+        traded = selection_matrix(self.at, instruments)
+        return linear_rows([f"{name} {self.why}" for name in self.names], instruments, buys=traded, sells=traded)
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money traded, over the account's value before."""
         del outlook
         return [
-            Reading(
+            RuleMeasurement(
                 f"{name} {self.why}",
                 float(trade.bought[i] + trade.sold[i]) / trade.value_before,
                 0.0,
@@ -130,7 +130,7 @@ class NoTrade:
             for name, i in zip(self.names, self.at, strict=True)
         ]
 
-    def eased(self, limits: Sequence[float]) -> NoTrade:
+    def with_limits(self, limits: Sequence[float]) -> NoTrade:
         """There is nothing to ease."""
         del limits
         return self
@@ -144,21 +144,23 @@ class Forbidden:
     at: tuple[int, ...]
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
-        return some_rows(
-            [f"{name} is forbidden" for name in self.names], instruments, holdings=picked(self.at, instruments)
+        return linear_rows(
+            [f"{name} is forbidden" for name in self.names],
+            instruments,
+            holdings=selection_matrix(self.at, instruments),
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weights after the trades."""
         del outlook
         return [
-            Reading(f"{name} is forbidden", float(trade.values[i]) / trade.value, 0.0, at_most=True)
+            RuleMeasurement(f"{name} is forbidden", float(trade.values[i]) / trade.value, 0.0, at_most=True)
             for name, i in zip(self.names, self.at, strict=True)
         ]
 
-    def eased(self, limits: Sequence[float]) -> Forbidden:
+    def with_limits(self, limits: Sequence[float]) -> Forbidden:
         """There is nothing to ease."""
         del limits
         return self

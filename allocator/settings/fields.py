@@ -26,7 +26,7 @@ Day = Annotated[dt.date, AfterValidator(_within_calendar)]
 """A date that leaves room for the decades we look ahead; one beyond it is a slip of the pen."""
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A frozen section: no unknown key, no text where a number belongs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

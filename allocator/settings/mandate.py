@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from allocator.settings.fields import Fraction, NonNegative, Positive, Section
+from allocator.settings.fields import Fraction, NonNegative, Positive, SettingsSection
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Return = Annotated[float, Field(ge=-1, le=10, allow_inf_nan=False)]
@@ -27,7 +27,7 @@ def _in_order(low: float | None, high: float | None) -> None:
         raise ValueError(f"min = {low:g} is above max = {high:g}; lower min or raise max")
 
 
-class Range(Section):
+class WeightRange(SettingsSection):
     """A floor and a cap, as fractions of the account's value after the trades."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -36,12 +36,12 @@ class Range(Section):
     max: Fraction | None = None
 
     @model_validator(mode="after")
-    def _floor_below_cap(self) -> Range:
+    def _floor_below_cap(self) -> WeightRange:
         _in_order(self.min, self.max)
         return self
 
 
-class ExposureRange(Section):
+class ExposureRange(SettingsSection):
     """A floor and a cap of the sum of weight x column, in the column's own unit; cash counts 0."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -55,7 +55,7 @@ class ExposureRange(Section):
         return self
 
 
-class RatioRange(Section):
+class RatioRange(SettingsSection):
     """The weight of `group` in terms of the weight of `to`: at least `min` and at most `max` times as much."""
 
     group: str = Field(description="a bucket, or a user group of [groups]")
@@ -71,7 +71,7 @@ class RatioRange(Section):
         return self
 
 
-class Largest(Section):
+class LargestRange(SettingsSection):
     """A cap of the largest names together, whichever they turn out to be."""
 
     count: int = Field(ge=1, le=100_000, description="how many of the largest names, cash not among them")
@@ -118,7 +118,7 @@ Tiers = Annotated[
 ]
 
 
-class MandateSection(Section):
+class MandateSection(SettingsSection):
     """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
 
     objective: Literal[
@@ -190,16 +190,16 @@ class MandateSection(Section):
     max_tracking_error: Positive | None = Field(
         default=None, le=3, description="annual volatility of the difference from benchmark.csv, at most"
     )
-    largest: Largest | None = Field(default=None, description="cap of the largest names together")
+    largest: LargestRange | None = Field(default=None, description="cap of the largest names together")
     locked: list[str] = Field(default_factory=list, description="names that are not traded at all")
     forbidden: list[str] = Field(default_factory=list, description="names of which nothing is left after the trades")
-    weights: dict[str, Range] = Field(default_factory=dict, description="range by instrument")
-    issuers: dict[str, Range] = Field(default_factory=dict, description="range by issuer")
-    buckets: dict[str, Range] = Field(
+    weights: dict[str, WeightRange] = Field(default_factory=dict, description="range by instrument")
+    issuers: dict[str, WeightRange] = Field(default_factory=dict, description="range by issuer")
+    buckets: dict[str, WeightRange] = Field(
         default_factory=dict,
         description="range by bucket; efficiency and capital_intensity count the numeric shares of exposures.csv",
     )
-    groups: dict[str, Range] = Field(default_factory=dict, description="range by user group of [groups]")
+    groups: dict[str, WeightRange] = Field(default_factory=dict, description="range by user group of [groups]")
     ratios: dict[str, RatioRange] = Field(default_factory=dict, description="one bucket or group in terms of another")
     exposures: dict[str, ExposureRange] = Field(
         default_factory=dict,
@@ -236,7 +236,7 @@ ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
 """Rules that cannot give way; tradable_from stands in exposures.csv."""
 
 
-def rules_of(mandate: MandateSection) -> tuple[str, ...]:
+def stated_rules(mandate: MandateSection) -> tuple[str, ...]:
     """The names of the rules that a mandate states, in the order of its keys."""
     names: list[str] = []
     for key in MandateSection.model_fields:

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from allocator.errors import BadInput, Breach, did_you_mean, nearest
+from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.settings.mandate import ONE_DECISION, UTILITIES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
 from allocator.settings.uncertainty import NEEDED, SCHEDULED
@@ -29,7 +29,7 @@ _NO_ERROR = (None, "none", 0)
 Key = tuple[str, str]
 
 
-def idle_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+def unused_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
     """Keys that are written and that nobody reads: each with the keys that make it idle, and these in words."""
     risk, mandate, robust = (
         section if isinstance(section := document.get(name), Mapping) else {} for name in ("risk", "mandate", "robust")
@@ -145,7 +145,7 @@ def read_settings(
     try:
         return settings_from(document, source=source)
     except BadInput as error:
-        found = placed(error.breaches, text, overrides, source=source)
+        found = with_lines(error.breaches, text, overrides, source=source)
         if as_of is not None:  # it came from the caller, whatever the file says
             found = [replace(one, table="--as-of", row=None) if one.column == "book.as_of" else one for one in found]
         raise BadInput(found) from None
@@ -161,7 +161,7 @@ def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
 
 def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:
     """Leave out what the file says and a what-if made idle: --set can replace a key, and not remove one."""
-    for key, because, _ in list(idle_keys(document)):
+    for key, because, _ in list(unused_keys(document)):
         if key not in set_keys and any(reason in set_keys for reason in because):
             del document[key[0]][key[1]]
 
@@ -200,7 +200,7 @@ def _toml_cure(message: str, line: str) -> str:
     return next(known, 'correct the line; text needs "quotes"')
 
 
-def placed(
+def with_lines(
     breaches: Iterable[Breach], text: str, overrides: Sequence[str] = (), *, source: str = "book.toml"
 ) -> list[Breach]:
     """Breaches of `book.toml` with the line of its text, or the --set, that they come from; others as they are."""
@@ -298,10 +298,10 @@ def _breach(item: Any, source: str) -> Breach:
         rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
         percent = isinstance(value, int | float) and limit == 1 and 2 < value <= 100
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
-    return Breach(source, None, dotted(*place), shown, rule, cure)
+    return Breach(source, None, dotted_key(*place), shown, rule, cure)
 
 
-def dotted(*parts: str) -> str:
+def dotted_key(*parts: str) -> str:
     """A key as TOML and --set want it: a name with a point, such as BRK.B, in quotes."""
     return ".".join(f'"{part}"' if "." in part else part for part in parts)
 
@@ -309,10 +309,10 @@ def dotted(*parts: str) -> str:
 def _key_cure(place: Sequence[str]) -> str:
     """The nearest key of the section; else the section that has a key of this name."""
     siblings = _known_keys(place[:-1])
-    if nearest(place[-1], siblings) is None:
+    if closest_name(place[-1], siblings) is None:
         sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
         elsewhere = {(name, key) for name in sections for key in _known_keys([name])}
-        meant = nearest(place[-1], {key for _, key in elsewhere})
+        meant = closest_name(place[-1], {key for _, key in elsewhere})
         if found := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
             return f"did you mean {' or '.join(map(repr, found))}?"
     return did_you_mean(place[-1], siblings)

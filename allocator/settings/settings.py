@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, Section
+from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, SettingsSection
 from allocator.settings.mandate import ONE_DECISION, UTILITIES, MandateSection
-from allocator.settings.mandate import Range as Range  # noqa: PLC0414  # the mandate reads it from here
+from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here
 from allocator.settings.stress import ShockSection, StressSection
 from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection
 
@@ -16,7 +16,7 @@ Parameters = dict[str, Any]
 """What a plugin is given, as the book writes it; what it means is the plugin's to say."""
 
 
-class PluginsSection(Section):
+class PluginsSection(SettingsSection):
     """What other packages add: `[plugins.rules.NAME]` and so on, NAME being theirs, with the parameters it is given."""
 
     rules: dict[str, Parameters] = Field(default_factory=dict, description="rules, kept and proved like our own")
@@ -41,7 +41,7 @@ class PluginsSection(Section):
 #
 
 
-class CostsSection(Section):
+class CostsSection(SettingsSection):
     """Trading costs: commission plus half the quoted spread, and what a large trade moves the price by.
 
     Trading the value v of a name also costs impact x daily volatility x v x sqrt(v / average daily volume in money).
@@ -59,7 +59,7 @@ class CostsSection(Section):
     )
 
 
-class TradingSection(Section):
+class TradingSection(SettingsSection):
     """When trading is worth it."""
 
     min_gain_bps: BasisPoints = Field(default=0.0, description="no trade unless the whole lots gain more than this")
@@ -76,7 +76,7 @@ class TradingSection(Section):
     )
 
 
-class LotsSection(Section):
+class LotsSection(SettingsSection):
     """How targets become whole lots."""
 
     min_trade: NonNegative = Field(default=0.0, description="smallest order, in the book's currency")
@@ -90,7 +90,7 @@ class LotsSection(Section):
 DAYS_A_YEAR = 365.25
 
 
-class BookSection(Section):
+class BookSection(SettingsSection):
     """What the book is called, in which currency it is valued, and on which day it speaks."""
 
     name: str = Field(min_length=1)
@@ -98,7 +98,7 @@ class BookSection(Section):
     as_of: Day = Field(description="the day on which the book speaks; no row of any table may be later")
 
 
-class HorizonSection(Section):
+class HorizonSection(SettingsSection):
     """How far the scenario returns look, and when it is decided again on the way."""
 
     months: float = Field(default=12.0, gt=0, le=600, description="length of the horizon that returns are quoted over")
@@ -125,7 +125,7 @@ class HorizonSection(Section):
         return self
 
 
-class ScenarioSection(Section):
+class ScenarioSection(SettingsSection):
     """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
 
     probability: Fraction
@@ -146,7 +146,7 @@ class ScenarioSection(Section):
     capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
 
 
-class RiskSection(Section):
+class RiskSection(SettingsSection):
     """Where the covariance within a scenario comes from, always kept as factors plus a diagonal."""
 
     source: Literal["exposures", "prices", "covariance"] = Field(
@@ -195,7 +195,7 @@ class RiskSection(Section):
         return self
 
 
-class SolverSection(Section):
+class SolverSection(SettingsSection):
     """How exactly the program is solved."""
 
     tolerance: float = Field(default=1e-9, ge=1e-12, le=1e-6, description="residuals and gap at which a solver stops")
@@ -216,7 +216,7 @@ FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra
 """A file, relative to the book's folder."""
 
 
-class SourceTable(Section):
+class SourceTable(SettingsSection):
     """A table that another package reads: the name of its source, and what the source is given."""
 
     source: str = Field(min_length=1)
@@ -233,7 +233,7 @@ Table = Annotated[
 """A file, or a table that another package reads: `{ source = "NAME", parameters = { … } }`."""
 
 
-class TablesSection(Section):
+class TablesSection(SettingsSection):
     """Where the tables are: .csv, .parquet or .xlsx relative to the book's folder, or a source of another package."""
 
     holdings: Table = "holdings.csv"
@@ -262,7 +262,7 @@ Group = Annotated[
 """A list counts each instrument fully, a table counts the share given."""
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     """All of `book.toml`."""
 
     book: BookSection

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from allocator.settings.fields import NonNegative, Positive, Section
+from allocator.settings.fields import NonNegative, Positive, SettingsSection
 from allocator.settings.mandate import Return
 from allocator.settings.uncertainty import Between
 
@@ -18,7 +18,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Sign = Literal["gains", "falls", "stays"]
 
 
-class ShockSignalSection(Section):
+class ShockSignalSection(SettingsSection):
     """One observation that a shock brings, some months after as_of."""
 
     kind: Literal["claim", "verification", "refutation", "usage"]
@@ -28,7 +28,7 @@ class ShockSignalSection(Section):
     usage_growth: float | None = Field(default=None, allow_inf_nan=False, description="log growth that came with it")
 
 
-class ShockSection(Section):
+class ShockSection(SettingsSection):
     """What might happen at a stroke. At once a name moves by its own number, else by its bucket's, else by
     market x its beta and the factors; what is learnt and how the market works move prices through the model.
     """
@@ -94,7 +94,7 @@ class ShockSection(Section):
 #
 
 
-class ScenarioRangesSection(Section):
+class ScenarioRangesSection(SettingsSection):
     """Parameters of one scenario, each as [lowest, highest]."""
 
     replicability: Between | None = None
@@ -105,7 +105,7 @@ class ScenarioRangesSection(Section):
     capacity: Between | None = None
 
 
-class StressRangesSection(Section):
+class StressRangesSection(SettingsSection):
     """Parameters of [model], of the question and of [scenarios.NAME], each as [lowest, highest]."""
 
     training_reduction: Between | None = None
@@ -127,7 +127,7 @@ class StressRangesSection(Section):
     scenarios: dict[str, ScenarioRangesSection] = Field(default_factory=dict, description="by scenario")
 
 
-class StressSection(Section):
+class StressSection(SettingsSection):
     """What a stress test varies."""
 
     ranges: StressRangesSection | None = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from allocator.settings.fields import Day, Fraction, NonNegative, Positive, Section
+from allocator.settings.fields import Day, Fraction, NonNegative, Positive, SettingsSection
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A coefficient or a limit of either sign."""
@@ -29,7 +29,7 @@ NEEDED = {
 """What a set reads beside its radius, and an example of it."""
 
 
-class LimitSection(Section):
+class LimitSection(SettingsSection):
     """A stated limit on scenario probabilities: min ≤ Σ weight × probability ≤ max."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
@@ -49,7 +49,7 @@ class LimitSection(Section):
         return self
 
 
-class RobustSection(Section):
+class RobustSection(SettingsSection):
     """Which probabilities we guard against, and by how much the scenario returns may be wrong."""
 
     set: Literal[
@@ -157,7 +157,7 @@ Between = Annotated[list[float], Field(min_length=2, max_length=2)]
 """[lowest, highest]."""
 
 
-class LabSection(Section):
+class LabSection(SettingsSection):
     """How one lab discloses if the technique is generalizable, and how often it claims without substance."""
 
     disclosure: Interior = Field(description="probability that the lab ever discloses, if it can replicate")
@@ -166,7 +166,7 @@ class LabSection(Section):
     lag_months: NonNegative = Field(default=0.0, le=120, description="months after the opening before it can disclose")
 
 
-class DemandSection(Section):
+class DemandSection(SettingsSection):
     """The usage elasticity as believed before any usage figure: tasks = price^-elasticity."""
 
     elasticity_mean: float = Field(ge=-2, le=10, allow_inf_nan=False)
@@ -174,7 +174,7 @@ class DemandSection(Section):
     figure_noise: Positive = Field(le=5, description="standard error of one log usage figure")
 
 
-class RangesSection(Section):
+class RangesSection(SettingsSection):
     """What the book is unsure of, as [lowest, highest] of one value that all labs share and that replaces theirs."""
 
     prior_generalizable: Between
@@ -195,7 +195,7 @@ class RangesSection(Section):
         return self
 
 
-class QuestionSection(Section):
+class QuestionSection(SettingsSection):
     """The replicability question. With it, the probabilities of [scenarios] are the prior of the day it opened."""
 
     opened: Day = Field(description="the day from which silence counts")
@@ -224,7 +224,7 @@ class QuestionSection(Section):
         return self
 
 
-class ModelSection(Section):
+class ModelSection(SettingsSection):
     """The efficiency model: what the technique does to the market, the same in all scenarios."""
 
     training_reduction: Ratio = Field(default=10.0, description="times less training compute at equal capability")
@@ -243,7 +243,7 @@ class ModelSection(Section):
     least_value: Positive = Field(default=0.02, le=1, description="no value multiplier falls below this")
 
 
-class MarketSection(Section):
+class MarketSection(SettingsSection):
     """What prices imply: the market's own scenario probabilities on a date, moved since then by the same signals."""
 
     date: Day

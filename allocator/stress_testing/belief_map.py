@@ -10,7 +10,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.optimization.resolve import Solved
+from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.rules.builder import bucket_shares
@@ -19,13 +19,13 @@ from allocator.stress_testing.belief_sweep import (
     DEMAND,
     HYPOTHESIS,
     FailedBelief,
+    axis_solver,
     failed_belief,
-    plan_of,
-    refuse_unbelieved,
-    solver_of,
+    plan_or_rebalance,
+    refuse_impossible_axis,
 )
 from allocator.stress_testing.break_even import NOTHING
-from allocator.stress_testing.reoptimization import Failed, mapped
+from allocator.stress_testing.reoptimization import UnsolvedProblem, parallel_map
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ MOST_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
+class BeliefGrid:
     """M points over two probabilities: `names` of them, `at` (M, 2), `beliefs` (M, K), and pairs (E, 2) of neighbours.
 
     `stated` (2,) is where today's belief lies on it; not on it itself where demand hangs on the answer.
@@ -59,7 +59,7 @@ class BeliefMap:
     that lies elsewhere than at a neighbour.
     """
 
-    lattice: Lattice
+    lattice: BeliefGrid
     instruments: tuple[str, ...]
     weights: Matrix
     worth: Vector
@@ -130,17 +130,17 @@ def belief_map(
     """
     if not 2 <= steps <= MOST_STEPS:
         raise BadInput([Breach("steps", None, None, str(steps), f"must be between 2 and {MOST_STEPS}", "66 is usual")])
-    refuse_unbelieved(book)
-    plan = plan_of(book, plan, say)
-    lattice = lattice_of(book, plan.outlook, steps)
-    done = mapped(solver_of(plan), list(lattice.beliefs), jobs=jobs, say=say, what="beliefs on the map")
+    refuse_impossible_axis(book)
+    plan = plan_or_rebalance(book, plan, say)
+    lattice = belief_grid(book, plan.outlook, steps)
+    done = parallel_map(axis_solver(plan), list(lattice.beliefs), jobs=jobs, say=say, what="beliefs on the map")
     names = (*book.instruments, book.cash_instrument)
     weights, worth = np.full((len(lattice.at), len(names)), np.nan), np.full(len(lattice.at), np.nan)
     failed = []
     for m, found in enumerate(done.results):
-        if isinstance(found, Solved):
+        if isinstance(found, CertifiedSolution):
             weights[m], worth[m] = found.weights, -found.objective
-        elif isinstance(found, Failed):
+        elif isinstance(found, UnsolvedProblem):
             failed.append(failed_belief(plan.outlook, lattice.beliefs[m], found))
     shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
     buckets = np.column_stack([weights[:, :-1] @ shares, weights[:, -1]])
@@ -152,7 +152,7 @@ def belief_map(
     )  # fmt: skip
 
 
-def _changes(lattice: Lattice, weights: Matrix) -> Vector:
+def _changes(lattice: BeliefGrid, weights: Matrix) -> Vector:
     """(M,) the largest part of the account that lies elsewhere than at a neighbour that has an answer."""
     first, second = lattice.neighbours.T
     apart = np.nan_to_num(np.abs(weights[first] - weights[second]).sum(axis=1) / 2, nan=0.0)
@@ -162,7 +162,7 @@ def _changes(lattice: Lattice, weights: Matrix) -> Vector:
     return found
 
 
-def lattice_of(book: Book, outlook: Outlook, steps: int) -> Lattice:
+def belief_grid(book: Book, outlook: Outlook, steps: int) -> BeliefGrid:
     """The square of the two questions where every scenario answers both, else the triangle."""
     sections = [book.settings.scenarios[name] for name in outlook.scenarios]
     both = all(section.hypothesis is not None and section.demand is not None for section in sections)
@@ -181,7 +181,7 @@ def _cells(generalizable: Any, jevons: Any, p: Vector) -> Matrix | None:
     return np.array([part / part.sum() for part in parts]) if all(part.sum() > 0 for part in parts) else None
 
 
-def _square(generalizable: Any, jevons: Any, p: Vector, steps: int) -> Lattice:
+def _square(generalizable: Any, jevons: Any, p: Vector, steps: int) -> BeliefGrid:
     cells = _cells(generalizable, jevons, p)
     assert cells is not None
     side = np.linspace(0, 1, steps)
@@ -189,7 +189,7 @@ def _square(generalizable: Any, jevons: Any, p: Vector, steps: int) -> Lattice:
     mixed = np.column_stack([first * second, first * (1 - second), (1 - first) * second, (1 - first) * (1 - second)])
     numbers = np.arange(steps * steps).reshape(steps, steps)
     pairs = [(numbers[1:].ravel(), numbers[:-1].ravel()), (numbers[:, 1:].ravel(), numbers[:, :-1].ravel())]
-    return Lattice(
+    return BeliefGrid(
         (HYPOTHESIS, DEMAND),
         np.column_stack([first, second]),
         mixed @ cells,
@@ -198,7 +198,7 @@ def _square(generalizable: Any, jevons: Any, p: Vector, steps: int) -> Lattice:
     )
 
 
-def _triangle(outlook: Outlook, steps: int) -> Lattice:
+def _triangle(outlook: Outlook, steps: int) -> BeliefGrid:
     """Barycentric: the two most probable scenarios and the rest."""
     p = outlook.probabilities
     one, two = np.sort(np.argsort(-p, kind="stable")[:2])
@@ -222,4 +222,6 @@ def _triangle(outlook: Outlook, steps: int) -> Lattice:
     ]
     names = outlook.scenarios[one], outlook.scenarios[two]
     beliefs = np.column_stack([at, np.maximum(1 - at.sum(axis=1), 0.0)]) @ corners
-    return Lattice(names, at, beliefs, np.array(pairs, dtype=np.int64).reshape(-1, 2), (float(p[one]), float(p[two])))
+    return BeliefGrid(
+        names, at, beliefs, np.array(pairs, dtype=np.int64).reshape(-1, 2), (float(p[one]), float(p[two]))
+    )

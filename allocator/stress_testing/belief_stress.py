@@ -11,21 +11,21 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.plan.break_even import Shift, least_shift_chi2, least_shift_kl, least_shift_tv
-from allocator.plan.plan import Plan, figures
+from allocator.plan.break_even import LeastShift, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.plan import Plan, portfolio_figures
 from allocator.stress_testing.belief_sweep import (
-    Axis,
+    AxisPoint,
+    BeliefAxis,
+    BeliefSweep,
     FailedBelief,
-    OnAxis,
-    Sweep,
-    axes_of,
-    grid,
-    plan_of,
-    refuse_unbelieved,
-    sweep_of,
-    swept,
+    axis_grid,
+    belief_axes,
+    belief_sweep,
+    plan_or_rebalance,
+    refuse_impossible_axis,
+    sweep_axis,
 )
-from allocator.stress_testing.break_even import WIDTH, BreakEven, break_evens
+from allocator.stress_testing.break_even import WIDTH, BreakEven, belief_break_evens
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_
 
 
 @dataclass(frozen=True, eq=False)
-class Flip:
+class Reversal:
     """`first` is expected to return `ahead` more than `second` (fraction of the account, over the horizon); the nearest
     belief that makes them equal, by each distance; None where none does.
     """
@@ -56,7 +56,7 @@ class Flip:
     first: str
     second: str
     ahead: float
-    shifts: Mapping[str, Shift | None]
+    shifts: Mapping[str, LeastShift | None]
 
     @property
     def plausibility(self) -> float | None:
@@ -67,7 +67,7 @@ class Flip:
     @property
     def in_words(self) -> str:
         """The plausibility as people say it."""
-        return in_words(self.plausibility)
+        return describe_plausibility(self.plausibility)
 
     def document(self, scenarios: tuple[str, ...]) -> dict[str, Any]:
         """Plain data."""
@@ -89,35 +89,35 @@ class Flip:
         }
 
 
-def in_words(plausibility: float | None) -> str:
+def describe_plausibility(plausibility: float | None) -> str:
     """A plausibility e^(−relative entropy) in words; None is a shift that no belief makes."""
     if plausibility is None:
         return "impossible"
     return next((said for least, said in _SAYS if plausibility >= least), "next to impossible")
 
 
-def flips_of(plan: Plan) -> tuple[Flip, ...]:
+def find_reversals(plan: Plan) -> tuple[Reversal, ...]:
     """The orders against holding, after costs; then each of the largest targets against the next, by their returns."""
-    weighed = figures(plan.book, plan.outlook, plan.mandate, plan.weighed)
+    weighed = portfolio_figures(plan.book, plan.outlook, plan.mandate, plan.weighed)
     found = []
     if plan.weighed_orders:
         today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
-        found.append(flip("the orders", then, "holding", today, plan.outlook.probabilities))
+        found.append(find_reversal("the orders", then, "holding", today, plan.outlook.probabilities))
     weights, names = plan.target.weights, plan.book.instruments
     largest = [i for i in np.argsort(-weights, kind="stable")[:PAIRS] if weights[i] > 0]
     for i, j in pairwise(largest):
         returns = plan.outlook.returns
-        found.append(flip(names[i], returns[:, i], names[j], returns[:, j], plan.outlook.probabilities))
+        found.append(find_reversal(names[i], returns[:, i], names[j], returns[:, j], plan.outlook.probabilities))
     return tuple(found)
 
 
-def flip(first: str, its_returns: Vector, second: str, others: Vector, probabilities: Vector) -> Flip:
+def find_reversal(first: str, its_returns: Vector, second: str, others: Vector, probabilities: Vector) -> Reversal:
     """The least shifts between two choices with these (K,) returns; the better one under the belief comes first."""
     better = others - its_returns
     ahead = -float(probabilities @ better)
     if ahead < 0:
         first, second, better, ahead = second, first, -better, -ahead
-    return Flip(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in KINDS.items()})
+    return Reversal(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in KINDS.items()})
 
 
 # In which beliefs the plan is good enough: within so many basis points of what would be best there.
@@ -125,7 +125,7 @@ def flip(first: str, its_returns: Vector, second: str, others: Vector, probabili
 
 
 @dataclass(frozen=True)
-class Interval:
+class OptimalityInterval:
     """The plan's lots stay within `within_bps` of optimal while the probability of `axis` is in [`low`, `high`].
 
     Both None where they are not even at the `stated` probability. `short_bps` is what they lack there, `short_low_bps`
@@ -146,28 +146,28 @@ class Interval:
     broken: tuple[str, ...] = ()
 
 
-def interval_of(on: OnAxis, points: Sequence[float], within_bps: float) -> Interval | None:
+def optimality_interval(on: AxisPoint, points: Sequence[float], within_bps: float) -> OptimalityInterval | None:
     """The interval around today's probability; None where nothing is verified there.
 
     Found by steps from today outwards and bisection of the first step that leaves it. With a belief that is trusted the
     shortfall is convex along the axis and nothing is overlooked; with a set it could leave and come back within a step.
     """
     stated, axis = on.axis.stated, on.axis.name
-    short = shortfall(on, stated)
+    short = optimality_shortfall(on, stated)
     if short is None:
         return None
     if short > within_bps:
-        return Interval(axis, stated, within_bps, short, None, None, None, None)
+        return OptimalityInterval(axis, stated, within_bps, short, None, None, None, None)
     below = _end(on, [point for point in reversed(points) if point < stated], within_bps)
     above = _end(on, [point for point in points if point > stated], within_bps)
-    low, high = shortfall(on, below[0]), shortfall(on, above[0])
+    low, high = optimality_shortfall(on, below[0]), optimality_shortfall(on, above[0])
     beyond = [end + way * 2 * WIDTH for (end, _), way in ((below, -1), (above, 1)) if 0 < end < 1]
     rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in on.broken(point))
     cut = below[1] or above[1]
-    return Interval(axis, stated, within_bps, short, below[0], above[0], low, high, cut, tuple(rules))
+    return OptimalityInterval(axis, stated, within_bps, short, below[0], above[0], low, high, cut, tuple(rules))
 
 
-def shortfall(on: OnAxis, probability: float) -> float | None:
+def optimality_shortfall(on: AxisPoint, probability: float) -> float | None:
     """What the plan's lots lack to the best there is, in bps of the account, by the formulas; None where none is
     verified, infinite where they break a rule that the best keeps.
     """
@@ -179,11 +179,11 @@ def shortfall(on: OnAxis, probability: float) -> float | None:
     return (on.plan.mandate.loss(on.plan.final, on.outlook(probability)) - best.objective) * 1e4
 
 
-def _end(on: OnAxis, outwards: Sequence[float], within_bps: float) -> tuple[float, bool]:
+def _end(on: AxisPoint, outwards: Sequence[float], within_bps: float) -> tuple[float, bool]:
     """The last probability inside, and whether the way ended at an answer that failed."""
     inside = on.axis.stated
     for point in outwards:
-        short = shortfall(on, point)
+        short = optimality_shortfall(on, point)
         if short is None:
             return inside, True
         if short <= within_bps:
@@ -192,7 +192,7 @@ def _end(on: OnAxis, outwards: Sequence[float], within_bps: float) -> tuple[floa
         outside = point
         while abs(outside - inside) > WIDTH:
             middle = (inside + outside) / 2
-            short = shortfall(on, middle)
+            short = optimality_shortfall(on, middle)
             if short is None:
                 return inside, True
             inside, outside = (middle, outside) if short <= within_bps else (inside, middle)
@@ -207,9 +207,9 @@ WITHIN_BPS = 10.0
 class AxisStress:
     """All that one probability does; `interval` is None where nothing is verified at today's."""
 
-    sweep: Sweep
+    sweep: BeliefSweep
     break_evens: tuple[BreakEven, ...]
-    interval: Interval | None
+    interval: OptimalityInterval | None
     failed: tuple[FailedBelief, ...]
 
 
@@ -222,7 +222,7 @@ class BeliefStress:
 
     plan: Plan
     axes: tuple[AxisStress, ...]
-    flips: tuple[Flip, ...]
+    flips: tuple[Reversal, ...]
     asked: int
     finished: int
     interrupted: bool
@@ -281,30 +281,30 @@ def belief_stress(
     if not 0 < within_bps < float("inf"):
         rule, cure = "must be above 0", "10 is usual: 0.1% of the account"
         raise BadInput([Breach("within_bps", None, None, f"{within_bps:g}", rule, cure)])
-    refuse_unbelieved(book)
-    plan = plan_of(book, plan, say)
-    axes, found, interrupted = axes_of(book, plan.outlook), [], False
-    asked = sum(len(grid(axis)) for axis in axes)
+    refuse_impossible_axis(book)
+    plan = plan_or_rebalance(book, plan, say)
+    axes, found, interrupted = belief_axes(book, plan.outlook), [], False
+    asked = sum(len(axis_grid(axis)) for axis in axes)
     for axis in axes:
         stressed, interrupted = _stressed(plan, axis, within_bps, jobs, say)
         found.append(stressed)
         if interrupted:
             break
     finished = sum(len(one.sweep.probabilities) + len(_on_grid(one)) for one in found)
-    return BeliefStress(plan, tuple(found), flips_of(plan), asked, finished, interrupted)
+    return BeliefStress(plan, tuple(found), find_reversals(plan), asked, finished, interrupted)
 
 
 def _stressed(
-    plan: Plan, axis: Axis, within_bps: float, jobs: int, say: Callable[[str], None] | None
+    plan: Plan, axis: BeliefAxis, within_bps: float, jobs: int, say: Callable[[str], None] | None
 ) -> tuple[AxisStress, bool]:
     """One axis, and whether Ctrl-C came."""
-    on, interrupted = swept(plan, axis, jobs=jobs, say=say)
-    points, turns, interval = [point for point in grid(axis) if point in on.known], [], None
-    sweep = sweep_of(on, points)
+    on, interrupted = sweep_axis(plan, axis, jobs=jobs, say=say)
+    points, turns, interval = [point for point in axis_grid(axis) if point in on.known], [], None
+    sweep = belief_sweep(on, points)
     try:
         if not interrupted:
-            interval = interval_of(on, points, within_bps)
-            for one in break_evens(on, points):
+            interval = optimality_interval(on, points, within_bps)
+            for one in belief_break_evens(on, points):
                 turns.append(one)
                 if say is not None:
                     say(f"{len(turns)} break-evens of {axis.name}")
@@ -316,7 +316,7 @@ def _stressed(
 def _on_grid(one: AxisStress) -> list[FailedBelief]:
     """The failures that are points of the grid and not of a bisection."""
     axis = one.sweep.axis
-    points = {tuple(map(float, axis.at(point))) for point in grid(axis)}
+    points = {tuple(map(float, axis.at(point))) for point in axis_grid(axis)}
     return [failure for failure in one.failed if tuple(failure.probabilities.values()) in points]
 
 

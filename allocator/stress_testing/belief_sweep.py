@@ -12,12 +12,12 @@ import numpy as np
 from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
-from allocator.optimization.resolve import Solved
+from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.rules.builder import bucket_shares
-from allocator.stress_testing.outcomes import refuse_other_book
-from allocator.stress_testing.reoptimization import Failed, at_beliefs, mapped
+from allocator.stress_testing.outcomes import refuse_plan_of_other_book
+from allocator.stress_testing.reoptimization import UnsolvedProblem, parallel_map, reoptimizer_at_beliefs
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ DEMAND = "jevons"
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class BeliefAxis:
     """The probability of `name`, `stated` today; `if_true` and `if_false` (K,) are the beliefs at 1 and at 0.
 
     Scenarios keep their probabilities given `name` and given its contrary.
@@ -48,7 +48,7 @@ class Axis:
         return belief
 
 
-def refuse_unbelieved(book: Book) -> None:
+def refuse_impossible_axis(book: Book) -> None:
     """Raise where the plan does not follow from probabilities, or not by one decision.
 
     Raises:
@@ -70,27 +70,29 @@ def refuse_unbelieved(book: Book) -> None:
         raise BadMandate(found)
 
 
-def axes_of(book: Book, outlook: Outlook) -> tuple[Axis, ...]:
+def belief_axes(book: Book, outlook: Outlook) -> tuple[BeliefAxis, ...]:
     """The hypothesis where scenarios say which answer they stand for, else each scenario's own probability."""
     hypothesis = hypothesis_axis(book, outlook)
     if hypothesis is not None:
         return (hypothesis,)
-    named = [axis(name, np.arange(len(outlook.scenarios)) == k, outlook) for k, name in enumerate(outlook.scenarios)]
+    named = [
+        belief_axis(name, np.arange(len(outlook.scenarios)) == k, outlook) for k, name in enumerate(outlook.scenarios)
+    ]
     return tuple(one for one in named if one is not None)
 
 
-def hypothesis_axis(book: Book, outlook: Outlook) -> Axis | None:
+def hypothesis_axis(book: Book, outlook: Outlook) -> BeliefAxis | None:
     """P(generalizable); None where scenarios do not say which answer they stand for, or one of both is certain."""
     sections = book.settings.scenarios
     answers = [sections[name].hypothesis for name in outlook.scenarios]
     if any(answer is None for answer in answers):
         return None
-    return axis(HYPOTHESIS, np.array([answer == HYPOTHESIS for answer in answers]), outlook, certain=False)
+    return belief_axis(HYPOTHESIS, np.array([answer == HYPOTHESIS for answer in answers]), outlook, certain=False)
 
 
-def axis(
+def belief_axis(
     name: str, true: np.ndarray[tuple[int], np.dtype[np.bool_]], outlook: Outlook, *, certain: bool = True
-) -> Axis | None:
+) -> BeliefAxis | None:
     """The axis of an event that holds in some scenarios; None where the belief leaves nothing to be in proportion.
 
     Where it holds in one scenario alone and `certain`, that one has all of the probability at 1, whatever it has now.
@@ -100,7 +102,7 @@ def axis(
     if stated >= 1 or (stated <= 0 and (not certain or true.sum() != 1)):
         return None
     if_true = np.where(true, p, 0.0) / stated if stated > 0 else true.astype(np.float64)
-    return Axis(name, stated, if_true, np.where(true, 0.0, p) / (1 - stated))
+    return BeliefAxis(name, stated, if_true, np.where(true, 0.0, p) / (1 - stated))
 
 
 STEPS = 40
@@ -108,7 +110,7 @@ STEPS = 40
 _BROKEN = 1e-8
 """Of a rule's own unit: what is no breach of it."""
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
-Solve = Callable[[Sequence[Vector]], list[Solved | Failed]]
+Solve = Callable[[Sequence[Vector]], list[CertifiedSolution | UnsolvedProblem]]
 
 
 @dataclass(frozen=True)
@@ -120,19 +122,19 @@ class FailedBelief:
     reason: str
 
 
-class OnAxis:
+class AxisPoint:
     """Verified answers along an axis, each solved for once; the ambiguity set's radius stays today's."""
 
-    def __init__(self, plan: Plan, axis: Axis, solve: Solve) -> None:
+    def __init__(self, plan: Plan, axis: BeliefAxis, solve: Solve) -> None:
         self.plan, self.axis, self._solve = plan, axis, solve
-        self.known: dict[float, Solved | Failed] = {}
+        self.known: dict[float, CertifiedSolution | UnsolvedProblem] = {}
 
-    def at(self, probability: float) -> Solved | None:
+    def at(self, probability: float) -> CertifiedSolution | None:
         """What is best at this probability; None where that failed."""
         if probability not in self.known:
             self.known[probability] = self._solve([self.axis.at(probability)])[0]
         found = self.known[probability]
-        return found if isinstance(found, Solved) else None
+        return found if isinstance(found, CertifiedSolution) else None
 
     def outlook(self, probability: float) -> Outlook:
         """The plan's outlook with the belief at this probability."""
@@ -148,26 +150,26 @@ class OnAxis:
         return [
             failed_belief(self.plan.outlook, self.axis.at(at), found)
             for at, found in sorted(self.known.items())
-            if isinstance(found, Failed)
+            if isinstance(found, UnsolvedProblem)
         ]
 
 
-def failed_belief(outlook: Outlook, belief: Vector, found: Failed) -> FailedBelief:
+def failed_belief(outlook: Outlook, belief: Vector, found: UnsolvedProblem) -> FailedBelief:
     """A failure with the belief it belongs to."""
     return FailedBelief(dict(zip(outlook.scenarios, map(float, belief), strict=True)), found.error, found.reason)
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class BeliefSweep:
     """M verified allocations along an axis.
 
     `probabilities` (M,) of the axis; `weights` (M, N + 1) after the trades, cash last; and in fractions of the account
-    over the horizon: `worth` (M,), the maximised objective; `worst_case` and `expected` (M,) returns after costs;
+    over the horizon: `worth` (M,), the maximised objective; `dual_form` and `expected` (M,) returns after costs;
     `short` (M,), by how much the plan's own lots are worth less there, which says little where they break a rule,
     `breaks` (M,). `buckets` (M, 5), cash last.
     """
 
-    axis: Axis
+    axis: BeliefAxis
     instruments: tuple[str, ...]
     probabilities: Vector
     weights: Matrix
@@ -209,16 +211,16 @@ class Sweep:
         }
 
 
-def solver_of(plan: Plan) -> Callable[[], Solve]:
+def axis_solver(plan: Plan) -> Callable[[], Solve]:
     """A function that makes the solver of a plan's questions under other beliefs; it can go to another process."""
     from allocator.optimization.solve import Limits
 
     section = plan.book.settings.solver
     limits = Limits(section.tolerance, section.time_limit_seconds)
-    return partial(at_beliefs, plan.start, plan.outlook, plan.mandate, limits)
+    return partial(reoptimizer_at_beliefs, plan.start, plan.outlook, plan.mandate, limits)
 
 
-def plan_of(book: Book, plan: Plan | None, say: Callable[[str], None] | None) -> Plan:
+def plan_or_rebalance(book: Book, plan: Plan | None, say: Callable[[str], None] | None) -> Plan:
     """The plan to stress: the one given, or the one that `rebalance` makes of the book.
 
     Raises:
@@ -229,35 +231,35 @@ def plan_of(book: Book, plan: Plan | None, say: Callable[[str], None] | None) ->
         from allocator.plan.rebalance import rebalance
 
         return rebalance(book, progress=say)
-    refuse_other_book(book, plan)
+    refuse_plan_of_other_book(book, plan)
     return plan
 
 
-def grid(axis: Axis, steps: int = STEPS) -> list[float]:
+def axis_grid(axis: BeliefAxis, steps: int = STEPS) -> list[float]:
     """Points from 0 to 1, today's probability among them."""
     return sorted({*(step / steps for step in range(steps + 1)), axis.stated})
 
 
-def swept(
-    plan: Plan, axis: Axis, *, steps: int = STEPS, jobs: int = 1, say: Callable[[str], None] | None = None
-) -> tuple[OnAxis, bool]:
+def sweep_axis(
+    plan: Plan, axis: BeliefAxis, *, steps: int = STEPS, jobs: int = 1, say: Callable[[str], None] | None = None
+) -> tuple[AxisPoint, bool]:
     """The answers on the grid of an axis, and whether Ctrl-C came before the last of them."""
-    make, points = solver_of(plan), grid(axis, steps)
-    done = mapped(make, [axis.at(point) for point in points], jobs=jobs, say=say, what=f"beliefs in {axis.name}")
-    on = OnAxis(plan, axis, make())
+    make, points = axis_solver(plan), axis_grid(axis, steps)
+    done = parallel_map(make, [axis.at(point) for point in points], jobs=jobs, say=say, what=f"beliefs in {axis.name}")
+    on = AxisPoint(plan, axis, make())
     on.known |= {point: found for point, found in zip(points, done.results, strict=True) if found is not None}
     return on, done.interrupted
 
 
-def sweep_of(on: OnAxis, points: list[float]) -> Sweep:
+def belief_sweep(on: AxisPoint, points: list[float]) -> BeliefSweep:
     """The sweep over those of the points that are known and verified."""
     plan, book = on.plan, on.plan.book
-    found = [(point, one) for point in points if isinstance(one := on.known.get(point), Solved)]
+    found = [(point, one) for point in points if isinstance(one := on.known.get(point), CertifiedSolution)]
     shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
     rows = [_figures(on, point, one) for point, one in found]
     worth, worst, expected, short = np.array(rows).reshape(-1, 4).T
     weights = np.array([one.weights for _, one in found]).reshape(-1, len(book.instruments) + 1)
-    return Sweep(
+    return BeliefSweep(
         on.axis,
         (*plan.book.instruments, plan.book.cash_instrument),
         np.array([point for point, _ in found]),
@@ -271,7 +273,7 @@ def sweep_of(on: OnAxis, points: list[float]) -> Sweep:
     )
 
 
-def _figures(on: OnAxis, point: float, one: Solved) -> tuple[float, float, float, float]:
+def _figures(on: AxisPoint, point: float, one: CertifiedSolution) -> tuple[float, float, float, float]:
     outlook, mandate = on.outlook(point), on.plan.mandate
     gains = outlook.portfolio_returns(one.holdings, one.cash) + float(one.holdings.sum()) + one.cash - 1
     worst = -worst_case(-gains, mandate.ambiguity, outlook.probabilities)

@@ -8,14 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from allocator.ambiguity.sets import KullbackLeibler, ModifiedChiSquared, is_belief
-from allocator.optimization.resolve import Solved
-from allocator.optimization.single_period import shape
-from allocator.plan.break_even import break_even
+from allocator.ambiguity.sets import KullbackLeibler, ModifiedChiSquared, is_singleton
+from allocator.optimization.resolve import CertifiedSolution
+from allocator.optimization.single_period import problem_shape
+from allocator.plan.break_even import break_even_probability
 from allocator.plan.plan import Order, Plan
 from allocator.rules import Trade
 from allocator.rules.builder import bucket_shares
-from allocator.stress_testing.belief_sweep import OnAxis
+from allocator.stress_testing.belief_sweep import AxisPoint
 from allocator.types import Vector
 
 # Where a reading of the best allocation changes its sign along an axis: bracketed, and exactly where it is piecewise
@@ -40,7 +40,7 @@ Guesses = Callable[[float, float], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Crossing:
+class RootBracket:
     """Where a reading turns: verified answers at `low` and `high` lie on different sides. `at` is the middle of them,
     or where `exact` the point that straight lines or a tie give.
     """
@@ -52,7 +52,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Gap:
+class UnverifiedBracket:
     """Answers failed between `low` and `high`, where a reading turns or may turn: where, is not known."""
 
     low: float
@@ -61,7 +61,7 @@ class Gap:
 
 def nearest_crossing(
     reading: Reading, points: Sequence[float], today: float, *, nothing: float = 0.0, jumps: Guesses | None = None
-) -> Crossing | Gap | None:
+) -> RootBracket | UnverifiedBracket | None:
     """The turn nearest to today's probability, of those that the points show; None where all of them show none.
 
     A reading of no more than `nothing` is none. Exact turns are looked for where `jumps` are given.
@@ -73,37 +73,39 @@ def nearest_crossing(
     within = [turn for turn in turns if turn[0] < today < turn[1]]
     found = [_narrowed(reading, *turn, nothing, jumps) for turn in (*below, *within, *above)]
     if not found and (failed := [point for point, value in values if value is None]):
-        return Gap(min(failed), max(failed))
+        return UnverifiedBracket(min(failed), max(failed))
     return min(found, key=lambda one: _distance(one, today), default=None)
 
 
-def _distance(found: Crossing | Gap, today: float) -> float:
+def _distance(found: RootBracket | UnverifiedBracket, today: float) -> float:
     """From today's probability; of a gap at the least."""
-    if isinstance(found, Crossing):
+    if isinstance(found, RootBracket):
         return abs(found.at - today)
     return max(found.low - today, today - found.high, 0.0)
 
 
-def _narrowed(reading: Reading, low: float, high: float, nothing: float, jumps: Guesses | None) -> Crossing | Gap:
+def _narrowed(
+    reading: Reading, low: float, high: float, nothing: float, jumps: Guesses | None
+) -> RootBracket | UnverifiedBracket:
     first = reading(low)
     while high - low > WIDTH:
         middle = (low + high) / 2
         value = reading(middle)
         if value is None or first is None:
-            return Gap(low, high)  # nothing verified inside: no crossing is named
+            return UnverifiedBracket(low, high)  # nothing verified inside: no crossing is named
         low, high = (middle, high) if (value > nothing) == (first > nothing) else (low, middle)
     if jumps is not None:
-        for guess in straight(reading, low, high):
+        for guess in straight_line_root(reading, low, high):
             value = reading(guess)
             if low - WIDTH <= guess <= high + WIDTH and value is not None and abs(value) <= 3 * nothing + STRAIGHT:
-                return Crossing(guess, min(low, guess), max(high, guess), exact=True)
+                return RootBracket(guess, min(low, guess), max(high, guess), exact=True)
         for guess in jumps(low, high):
             if low <= guess <= high:
-                return Crossing(guess, low, high, exact=True)
-    return Crossing((low + high) / 2, low, high, exact=False)
+                return RootBracket(guess, low, high, exact=True)
+    return RootBracket((low + high) / 2, low, high, exact=False)
 
 
-def straight(reading: Reading, low: float, high: float) -> list[float]:
+def straight_line_root(reading: Reading, low: float, high: float) -> list[float]:
     """Where the lines through answers on either side of a bracket meet 0, as far as they are lines."""
     found = []
     for end, way in ((low, -1.0), (high, 1.0)):
@@ -151,43 +153,43 @@ class BreakEven:
         return None if self.probability is None else self.probability - self.stated
 
 
-def break_evens(on: OnAxis, points: Sequence[float]) -> Iterator[BreakEven]:
+def belief_break_evens(on: AxisPoint, points: Sequence[float]) -> Iterator[BreakEven]:
     """Every one along an axis, trades first; `points` are where turns are looked for."""
     for kind, what, nothing, reading in _readings(on):
         yield _turn(on, points, kind, what, nothing, reading)
     yield from _returns(on)
 
 
-def _turn(on: OnAxis, points: Sequence[float], kind: str, what: str, nothing: float, reading: Reading) -> BreakEven:
+def _turn(on: AxisPoint, points: Sequence[float], kind: str, what: str, nothing: float, reading: Reading) -> BreakEven:
     stated, name = on.axis.stated, on.axis.name
 
     def ties(low: float, high: float) -> list[float]:
         return _ties(on, low, high)
 
-    jumps = ties if is_polyhedral(on.plan) else None
+    jumps = ties if is_piecewise_linear(on.plan) else None
     found = nearest_crossing(reading, points, stated, nothing=nothing, jumps=jumps)
     if found is None:
         return BreakEven(kind, what, name, stated, None, None, None, exact=False)
-    if isinstance(found, Gap):
+    if isinstance(found, UnverifiedBracket):
         return BreakEven(kind, what, name, stated, None, found.low, found.high, exact=False, unverified=True)
     return BreakEven(kind, what, name, stated, found.at, found.low, found.high, exact=found.exact)
 
 
-def is_polyhedral(plan: Plan) -> bool:
+def is_piecewise_linear(plan: Plan) -> bool:
     """Whether the best allocation is piecewise linear along an axis: flat sets and rules, quadratic risk."""
     ambiguity = plan.mandate.ambiguity
-    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and not is_belief(ambiguity)
-    return not curved and not shape(plan.outlook, plan.mandate).conic
+    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and not is_singleton(ambiguity)
+    return not curved and not problem_shape(plan.outlook, plan.mandate).conic
 
 
-def _ties(on: OnAxis, low: float, high: float) -> list[float]:
+def _ties(on: AxisPoint, low: float, high: float) -> list[float]:
     """Where the best allocations at both ends of a bracket are worth the same, where they are apart: it jumps there."""
     ends = [on.at(low), on.at(high)]
     if ends[0] is None or ends[1] is None:
         return []
     if np.abs(ends[0].weights - ends[1].weights).max() < _JUMP:
         return []
-    first, second = (as_trade_of(on.plan, end) for end in ends if end is not None)
+    first, second = (trade_of_weights(on.plan, end) for end in ends if end is not None)
     apart = [
         on.plan.mandate.loss(first, on.outlook(at)) - on.plan.mandate.loss(second, on.outlook(at)) for at in (low, high)
     ]
@@ -196,14 +198,14 @@ def _ties(on: OnAxis, low: float, high: float) -> list[float]:
     return [low - apart[0] * (high - low) / (apart[1] - apart[0])]
 
 
-def as_trade_of(plan: Plan, found: Solved) -> Trade:
+def trade_of_weights(plan: Plan, found: CertifiedSolution) -> Trade:
     """An answer as a trade, the account before it being 1."""
     moved = found.holdings - plan.start.holdings
     costs = 1 - float(found.holdings.sum()) - found.cash
     return Trade(found.holdings, found.cash, np.maximum(moved, 0.0), np.maximum(-moved, 0.0), costs, 1.0)
 
 
-def _readings(on: OnAxis) -> Iterator[tuple[str, str, float, Reading]]:
+def _readings(on: AxisPoint) -> Iterator[tuple[str, str, float, Reading]]:
     """What is looked at, positive on today's side where today's best has it so."""
     plan, book = on.plan, on.plan.book
     for order in plan.weighed_orders:
@@ -230,7 +232,7 @@ def _readings(on: OnAxis) -> Iterator[tuple[str, str, float, Reading]]:
             yield "weight", f"{names[i]} is no longer above {names[j]}", NOTHING, _weighed(on, apart, 0.0)
 
 
-def _trade(on: OnAxis, order: Order) -> Reading:
+def _trade(on: AxisPoint, order: Order) -> Reading:
     """By how much the best allocation buys (or sells) a name."""
     i, sign = on.plan.book.instruments.index(order.instrument), 1.0 if order.side == "buy" else -1.0
 
@@ -241,7 +243,7 @@ def _trade(on: OnAxis, order: Order) -> Reading:
     return reading
 
 
-def _weighed(on: OnAxis, coefficients: Vector, level: float) -> Reading:
+def _weighed(on: AxisPoint, coefficients: Vector, level: float) -> Reading:
     """A sum over the best allocation's weights, less a level."""
 
     def reading(at: float) -> float | None:
@@ -251,11 +253,11 @@ def _weighed(on: OnAxis, coefficients: Vector, level: float) -> Reading:
     return reading
 
 
-def _returns(on: OnAxis) -> Iterator[BreakEven]:
+def _returns(on: AxisPoint) -> Iterator[BreakEven]:
     """Neighbours by expected return: two straight lines, which meet exactly once or never."""
     outlook, axis, names = on.plan.outlook, on.axis, on.plan.book.instruments
     ranked = np.argsort(-(outlook.probabilities @ outlook.returns), kind="stable")[:RANKED]
     for i, j in pairwise(ranked):
-        at = break_even(outlook.returns[:, i], outlook.returns[:, j], axis.if_true, axis.if_false)
+        at = break_even_probability(outlook.returns[:, i], outlook.returns[:, j], axis.if_true, axis.if_false)
         what = f"{names[i]} returns no more than {names[j]}"
         yield BreakEven("return", what, axis.name, axis.stated, at, at, at, exact=at is not None)

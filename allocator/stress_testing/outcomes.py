@@ -13,43 +13,43 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from allocator.ambiguity.sampling import worst_cases
+from allocator.ambiguity.sampling import worst_case_batch
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.question import HYPOTHESES
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import StagedPlan
+from allocator.multistage.plan import MultistagePlan
 from allocator.outlook.calibration import (
-    adopted,
-    anchored,
-    loadings_of,
+    adoption_years,
+    build_question,
+    calibrate,
+    dated_signals,
+    market_anchor,
     market_probabilities,
-    modelled,
-    probabilities_of,
-    question_of,
-    scenarios_of,
-    signals_of,
+    model_loadings,
+    model_scenarios,
+    scenario_probabilities,
 )
 from allocator.outlook.efficiency_model import (
     Loadings,
-    Scenarios,
+    ModelScenarios,
     Technique,
-    market,
+    market_quantities,
     scenario_returns,
     value_multipliers,
 )
-from allocator.outlook.outlook import Outlook, outlook_of, with_given
-from allocator.outlook.posterior import posterior, prior_at
+from allocator.outlook.outlook import Outlook, build_outlook, with_typed_returns
+from allocator.outlook.posterior import posterior, prior_with
 from allocator.outlook.question import Question, Signal
 from allocator.plan.plan import Plan
-from allocator.stress_testing.parameter_draws import Doubt
+from allocator.stress_testing.parameter_draws import ParameterRange
 from allocator.types import Matrix, Vector
 
 Prices: TypeAlias = Literal["follow", "stay"]
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class StressBase:
     """What draws of a book's parameters start from, read from the book once."""
 
     book: Book
@@ -58,7 +58,7 @@ class Ground:
     question: Question | None
     signals: Sequence[Signal]
     technique: Technique | None
-    scenarios: Scenarios | None
+    scenarios: ModelScenarios | None
     loadings: Loadings | None
     anchor: Vector | None
     """(N,) what today's prices hold by the book's own parameters."""
@@ -67,7 +67,7 @@ class Ground:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluated:
+class OutlookDraws:
     """The outlook at D draws: `returns` (D, K, N) over the horizon, `probabilities` (D, K) on as_of.
 
     `market` (D, K) are the market's probabilities on as_of, None without [market]; `share` (D,) the announcement share.
@@ -79,29 +79,29 @@ class Evaluated:
     share: Vector
 
 
-def ground_of(book: Book, prices: Prices = "follow", outlook: Outlook | None = None) -> Ground:
+def stress_base(book: Book, prices: Prices = "follow", outlook: Outlook | None = None) -> StressBase:
     """Read from a book what its draws need.
 
     Raises:
         BadInput: the price history cannot give a covariance.
     """
-    settings, model = book.settings, modelled(book)
-    return Ground(
+    settings, model = book.settings, calibrate(book)
+    return StressBase(
         book=book,
-        outlook=outlook or outlook_of(book),
+        outlook=outlook or build_outlook(book),
         prices=prices,
-        question=question_of(book),
-        signals=signals_of(book),
+        question=build_question(book),
+        signals=dated_signals(book),
         technique=None if model is None else model.technique,
-        scenarios=None if settings.model is None else scenarios_of(book),
-        loadings=None if settings.model is None else loadings_of(book),
+        scenarios=None if settings.model is None else model_scenarios(book),
+        loadings=None if settings.model is None else model_loadings(book),
         anchor=None if model is None else model.anchor,
-        probabilities=probabilities_of(book),
+        probabilities=scenario_probabilities(book),
         market=market_probabilities(book),
     )
 
 
-def evaluated(ground: Ground, values: Mapping[str, Vector]) -> Evaluated:
+def outlook_at_draws(ground: StressBase, values: Mapping[str, Vector]) -> OutlookDraws:
     """The outlook at each of D draws: `values` (D,) by key; what is not named stays as the book has it."""
     draws = len(next(iter(values.values())))
     names, scenarios = len(ground.book.instruments), len(ground.book.scenarios)
@@ -109,8 +109,8 @@ def evaluated(ground: Ground, values: Mapping[str, Vector]) -> Evaluated:
     stated = float(ground.book.settings.horizon.announcement_share or 0.0)
     share = np.broadcast_to(values.get("horizon.announcement_share", np.array(stated)), (draws,))
     modelled_returns = _modelled(ground, values, now, share)
-    returns = ground.outlook.returns if modelled_returns is None else with_given(ground.book, modelled_returns)
-    return Evaluated(
+    returns = ground.outlook.returns if modelled_returns is None else with_typed_returns(ground.book, modelled_returns)
+    return OutlookDraws(
         returns=np.broadcast_to(returns, (draws, scenarios, names)),
         probabilities=np.broadcast_to(probabilities, (draws, scenarios)),
         market=None if now is None else np.broadcast_to(now, (draws, scenarios)),
@@ -118,7 +118,7 @@ def evaluated(ground: Ground, values: Mapping[str, Vector]) -> Evaluated:
     )
 
 
-def _beliefs(ground: Ground, values: Mapping[str, Vector]) -> tuple[Matrix, Matrix | None]:
+def _beliefs(ground: StressBase, values: Mapping[str, Vector]) -> tuple[Matrix, Matrix | None]:
     """Our probabilities and the market's on as_of: (D, K) where the question's numbers are drawn, else (1, K)."""
     drawn = {key.partition(".")[2]: values[key] for key in values if key.startswith("question.")}
     if ground.question is None or not drawn:
@@ -143,25 +143,25 @@ def _asked(question: Question, drawn: Mapping[str, Vector]) -> Question:
         )
         for name, lab in question.labs.items()
     }
-    prior = prior_at(question, own["prior_generalizable"]) if "prior_generalizable" in own else question.prior
+    prior = prior_with(question, own["prior_generalizable"]) if "prior_generalizable" in own else question.prior
     return replace(question, labs=labs, prior=prior)
 
 
-def _modelled(ground: Ground, values: Mapping[str, Vector], now: Matrix | None, share: Vector) -> Matrix | None:
+def _modelled(ground: StressBase, values: Mapping[str, Vector], now: Matrix | None, share: Vector) -> Matrix | None:
     """(D, K, N) the efficiency model's returns; None without it, or where nothing drawn reaches it."""
     if ground.technique is None or ground.scenarios is None or ground.loadings is None:
         return None
     technique = replace(ground.technique, **_of(values, "model."))
     scenarios = _drawn_scenarios(ground, values)
     years = ground.book.settings.years
-    state = market(scenarios, technique, years + adopted(ground.book))
+    state = market_quantities(scenarios, technique, years + adoption_years(ground.book))
     worth = value_multipliers(state, ground.loadings, technique)
     if ground.prices == "stay":
         assert ground.anchor is not None
         return scenario_returns(worth, ground.loadings, ground.anchor, years)
     then, stated = ground.market
     moved = now if stated is None or now is None else stated if stated is then else now[:, None, :]
-    anchor = anchored(worth, then, moved, share[:, None])
+    anchor = market_anchor(worth, then, moved, share[:, None])
     return scenario_returns(worth, ground.loadings, anchor[..., None, :], years)
 
 
@@ -170,7 +170,7 @@ def _of(values: Mapping[str, Vector], prefix: str) -> dict[str, Matrix]:
     return {key.removeprefix(prefix): drawn[:, None] for key, drawn in values.items() if key.startswith(prefix)}
 
 
-def _drawn_scenarios(ground: Ground, values: Mapping[str, Vector]) -> Scenarios:
+def _drawn_scenarios(ground: StressBase, values: Mapping[str, Vector]) -> ModelScenarios:
     """The scenarios' parameters, (D, K) where one of them is drawn."""
     assert ground.scenarios is not None
     changed: dict[str, Matrix] = {}
@@ -185,12 +185,12 @@ def _drawn_scenarios(ground: Ground, values: Mapping[str, Vector]) -> Scenarios:
     return replace(ground.scenarios, **changed)
 
 
-def joined(first: Evaluated, second: Evaluated) -> Evaluated:
+def join_draws(first: OutlookDraws, second: OutlookDraws) -> OutlookDraws:
     """The draws of both, one after the other."""
     market = None
     if first.market is not None and second.market is not None:
         market = np.concatenate([first.market, second.market])
-    return Evaluated(
+    return OutlookDraws(
         returns=np.concatenate([first.returns, second.returns]),
         probabilities=np.concatenate([first.probabilities, second.probabilities]),
         market=market,
@@ -204,7 +204,7 @@ HOLDINGS, PLAN = "holdings", "plan"
 
 
 @dataclass(frozen=True, eq=False)
-class Portfolio:
+class StressPortfolio:
     """(N,) `holdings` and `cash` as fractions of the account before any trade; what is missing to 1 went on costs."""
 
     name: str
@@ -222,7 +222,7 @@ class Portfolio:
         return result
 
 
-def refuse_other_book(book: Book, plan: Plan | StagedPlan) -> None:
+def refuse_plan_of_other_book(book: Book, plan: Plan | MultistagePlan) -> None:
     """Refuse a plan that was not made of this very book: figures of the two would be mixed.
 
     Raises:
@@ -233,19 +233,19 @@ def refuse_other_book(book: Book, plan: Plan | StagedPlan) -> None:
         raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
 
 
-def portfolios_of(book: Book, plan: Plan | StagedPlan | None) -> tuple[Portfolio, ...]:
+def stress_portfolios(book: Book, plan: Plan | MultistagePlan | None) -> tuple[StressPortfolio, ...]:
     """Today's holdings, and the plan's final lots where there is a plan.
 
     Raises:
         BadInput: the plan is of another book.
     """
     if plan is not None:
-        refuse_other_book(book, plan)
-    today = Portfolio(HOLDINGS, book.weights, book.cash / book.value)
+        refuse_plan_of_other_book(book, plan)
+    today = StressPortfolio(HOLDINGS, book.weights, book.cash / book.value)
     if plan is None:
         return (today,)
     before = plan.final.value_before
-    return today, Portfolio(PLAN, plan.final.values / before, plan.final.cash / before)
+    return today, StressPortfolio(PLAN, plan.final.values / before, plan.final.cash / before)
 
 
 # What draws of the parameters make of the portfolios: returns expected and in the worst case, and on a day of news.
@@ -268,7 +268,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredOutcomes:
     """The measures of D draws (outcomes, D), the gains (portfolios, D, K), and the returns (S, K, N) of the first S."""
 
     values: Matrix
@@ -277,12 +277,12 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Gauge:
+class OutcomeMeter:
     """How draws are measured: the ground they start from, the set that is guarded against, the portfolios."""
 
-    ground: Ground
+    ground: StressBase
     ambiguity: Ambiguity
-    portfolios: tuple[Portfolio, ...]
+    portfolios: tuple[StressPortfolio, ...]
     keys: tuple[str, ...]
 
     @property
@@ -314,12 +314,16 @@ class Gauge:
         return max(1, CELLS // max(int(scenarios * names), 1))
 
 
-def gauge_of(ground: Ground, ambiguity: Ambiguity, portfolios: tuple[Portfolio, ...], doubts: Sequence[Doubt]) -> Gauge:
+def outcome_meter(
+    ground: StressBase, ambiguity: Ambiguity, portfolios: tuple[StressPortfolio, ...], doubts: Sequence[ParameterRange]
+) -> OutcomeMeter:
     """A gauge for draws of these parameters."""
-    return Gauge(ground, ambiguity, portfolios, tuple(doubt.key for doubt in doubts))
+    return OutcomeMeter(ground, ambiguity, portfolios, tuple(doubt.key for doubt in doubts))
 
 
-def measured(gauge: Gauge, drawn: Matrix, kept: int = 0, say: Callable[[int], None] | None = None) -> Measured:
+def measure_outcomes(
+    gauge: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Callable[[int], None] | None = None
+) -> MeasuredOutcomes:
     """Measure each draw of (D, P), and keep the returns of the first `kept`; NaN where a draw makes no number.
 
     Draws are looked at chunk by chunk, so that memory does not grow with K × N × D. Interrupted, it gives the draws
@@ -329,7 +333,7 @@ def measured(gauge: Gauge, drawn: Matrix, kept: int = 0, say: Callable[[int], No
     try:
         for at in range(0, len(drawn), gauge.chunk):
             one = drawn[at : at + gauge.chunk]
-            found = evaluate(gauge, one)
+            found = evaluate_draws(gauge, one)
             with np.errstate(all="ignore"):  # what is no number is reported as a draw that failed
                 made = _gains(gauge, found)
                 values.append(_values(gauge, found, made))
@@ -343,45 +347,45 @@ def measured(gauge: Gauge, drawn: Matrix, kept: int = 0, say: Callable[[int], No
         if not finished:
             raise
     count = min(len(values), len(gains))
-    return Measured(
+    return MeasuredOutcomes(
         np.concatenate(values[:count], axis=1)[:, :finished],
         np.concatenate(gains[:count], axis=1)[:, :finished],
         np.concatenate(returns) if returns else np.zeros((0, *gauge.ground.outlook.returns.shape)),
     )
 
 
-def evaluate(gauge: Gauge, drawn: Matrix) -> Evaluated:
+def evaluate_draws(gauge: OutcomeMeter, drawn: Matrix) -> OutlookDraws:
     """The outlook at each draw of (D, P); no numbers where a draw is beyond what arithmetic can follow."""
     try:
         with np.errstate(all="ignore"):
-            return evaluated(gauge.ground, {key: drawn[:, i] for i, key in enumerate(gauge.keys)})
+            return outlook_at_draws(gauge.ground, {key: drawn[:, i] for i, key in enumerate(gauge.keys)})
     except BadInput:  # one of them is: all are refused
         if len(drawn) == 1:
             return _nothing(gauge)
     half = len(drawn) // 2
-    return joined(evaluate(gauge, drawn[:half]), evaluate(gauge, drawn[half:]))
+    return join_draws(evaluate_draws(gauge, drawn[:half]), evaluate_draws(gauge, drawn[half:]))
 
 
-def _nothing(gauge: Gauge) -> Evaluated:
+def _nothing(gauge: OutcomeMeter) -> OutlookDraws:
     outlook, now = gauge.ground.outlook, gauge.ground.market[1]
     returns, beliefs = np.full((1, *outlook.returns.shape), np.nan), np.full((1, len(outlook.scenarios)), np.nan)
-    return Evaluated(returns, beliefs, None if now is None else beliefs, np.full(1, np.nan))
+    return OutlookDraws(returns, beliefs, None if now is None else beliefs, np.full(1, np.nan))
 
 
-def _gains(gauge: Gauge, found: Evaluated) -> Matrix:
+def _gains(gauge: OutcomeMeter, found: OutlookDraws) -> Matrix:
     """(portfolios, D, K) gains after costs."""
     cash = gauge.ground.outlook.cash_returns
     return np.array([found.returns @ one.holdings + cash * one.cash - one.spent for one in gauge.portfolios])
 
 
-def _values(gauge: Gauge, found: Evaluated, gains: Matrix) -> Matrix:
+def _values(gauge: OutcomeMeter, found: OutlookDraws, gains: Matrix) -> Matrix:
     """(outcomes, D), in the order of `Gauge.outcomes`."""
     rows = []
     worst = []
     for portfolio, own in zip(gauge.portfolios, gains, strict=True):
         sound = np.isfinite(own).all(axis=1) & np.isfinite(found.probabilities).all(axis=1)
         least = np.full(len(own), np.nan)
-        least[sound] = -worst_cases(-own[sound], gauge.ambiguity, found.probabilities[sound])
+        least[sound] = -worst_case_batch(-own[sound], gauge.ambiguity, found.probabilities[sound])
         worst.append(least)
         rows += [(found.probabilities * own).sum(axis=1), least]
         rows += [_on_news(found, portfolio, left) for left in gauge.answers.values()]
@@ -390,7 +394,7 @@ def _values(gauge: Gauge, found: Evaluated, gains: Matrix) -> Matrix:
     return np.array(rows)
 
 
-def _on_news(found: Evaluated, portfolio: Portfolio, left: Vector) -> Vector:
+def _on_news(found: OutlookDraws, portfolio: StressPortfolio, left: Vector) -> Vector:
     """(D,) what the portfolio gains on the day that one answer is certain, after the costs of getting there."""
     assert found.market is not None
     growth = 1 + found.returns

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from allocator.book.book import Book
-from allocator.book.checks.stress import breaches_of_own_values, lawful, own_values, stated_ranges
+from allocator.book.checks.stress import book_values, check_book_values_in_ranges, contract_range, stated_ranges
 from allocator.errors import BadInput
 from allocator.settings.settings import ScenarioSection
 from allocator.types import Matrix
@@ -43,7 +43,7 @@ _INSIDE = 1e-3
 
 
 @dataclass(frozen=True)
-class Doubt:
+class ParameterRange:
     """A parameter by its key in `book.toml`, what the book has (None: nothing, or a number a lab), and its range."""
 
     key: str
@@ -54,18 +54,18 @@ class Doubt:
     """Whether the book states the range; else it is illustrative."""
 
 
-def doubts_of(book: Book) -> tuple[Doubt, ...]:
+def parameter_ranges(book: Book) -> tuple[ParameterRange, ...]:
     """The parameters that are varied.
 
     Raises:
         BadInput: a stated range does not hold the book's own value; all of them at once.
     """
-    if found := list(breaches_of_own_values(book.settings)):
+    if found := list(check_book_values_in_ranges(book.settings)):
         raise BadInput(found)
-    return doubted(book)
+    return ranges_around(book)
 
 
-def doubted(book: Book) -> tuple[Doubt, ...]:
+def ranges_around(book: Book) -> tuple[ParameterRange, ...]:
     """The same, wherever the book's own values are: a what-if may have moved one out of its range."""
     stated = stated_ranges(book.settings)
     ranges = stated or dict(_illustrative(book))
@@ -73,14 +73,14 @@ def doubted(book: Book) -> tuple[Doubt, ...]:
     return tuple(_doubt(book, key, low, high, key in stated) for key, (low, high) in ranges.items())
 
 
-def _doubt(book: Book, key: str, low: float, high: float, stated: bool) -> Doubt:
+def _doubt(book: Book, key: str, low: float, high: float, stated: bool) -> ParameterRange:
     """A range of ours is widened to hold the book's own values, and kept lawful."""
-    own = own_values(book.settings, key)
+    own = book_values(book.settings, key)
     if not stated:
-        least, most, above, below = lawful(key)
+        least, most, above, below = contract_range(key)
         low, high = max(low, least + _INSIDE * above), min(high, most - _INSIDE * below)
         low, high = min(low, *own, high), max(high, *own, low)
-    return Doubt(key, own[0] if len(set(own)) == 1 else None, low, high, stated)
+    return ParameterRange(key, own[0] if len(set(own)) == 1 else None, low, high, stated)
 
 
 def _illustrative(book: Book) -> Iterator[tuple[str, tuple[float, float]]]:
@@ -95,7 +95,7 @@ def _illustrative(book: Book) -> Iterator[tuple[str, tuple[float, float]]]:
         for key, pair in question.ranges.model_dump().items():
             yield f"question.{key}", (pair[0], pair[1])
     elif question is not None:
-        (prior,) = own_values(settings, "question.prior_generalizable")
+        (prior,) = book_values(settings, "question.prior_generalizable")
         yield "question.prior_generalizable", (prior - PRIOR, prior + PRIOR)
 
 
@@ -114,19 +114,19 @@ def _of_scenario(name: str, scenario: ScenarioSection) -> Iterator[tuple[str, tu
 Method: TypeAlias = Literal["sobol", "latin_hypercube"]
 
 
-def rounded(draws: int, method: Method) -> int:
+def draw_count(draws: int, method: Method) -> int:
     """The draws that are made for so many asked: Sobol points are even only in powers of two, so up to the next."""
     return 1 << max(draws - 1, 0).bit_length() if method == "sobol" else draws
 
 
-def drawn(doubts: Sequence[Doubt], draws: int, method: Method, seed: int) -> Matrix:
+def draw_parameters(doubts: Sequence[ParameterRange], draws: int, method: Method, seed: int) -> Matrix:
     """(draws, P) values inside the ranges: scrambled Sobol points (Owen 1998), or a Latin hypercube (McKay 1979)."""
     kind = qmc.Sobol if method == "sobol" else qmc.LatinHypercube
     unit = kind(len(doubts), seed=np.random.default_rng(seed)).random(draws)
-    return scaled(doubts, unit)
+    return scale_to_ranges(doubts, unit)
 
 
-def scaled(doubts: Sequence[Doubt], unit: Matrix) -> Matrix:
+def scale_to_ranges(doubts: Sequence[ParameterRange], unit: Matrix) -> Matrix:
     """(n, P) points of the unit cube as values of the parameters."""
     low = np.array([doubt.low for doubt in doubts])
     high = np.array([doubt.high for doubt in doubts])

@@ -17,23 +17,29 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.multistage.plan import StagedPlan
+from allocator.multistage.plan import MultistagePlan
 from allocator.plan.plan import Plan
 from allocator.stress_testing.outcomes import (
-    Evaluated,
-    Gauge,
-    Measured,
+    MeasuredOutcomes,
     Outcome,
+    OutcomeMeter,
+    OutlookDraws,
     Prices,
-    evaluate,
-    gauge_of,
-    ground_of,
-    measured,
-    portfolios_of,
+    evaluate_draws,
+    measure_outcomes,
+    outcome_meter,
+    stress_base,
+    stress_portfolios,
 )
-from allocator.stress_testing.parameter_draws import Doubt, Method, doubts_of, drawn, rounded
-from allocator.stress_testing.reoptimization import Question, Redone, redone
-from allocator.stress_testing.sobol import Importance, importance_of
+from allocator.stress_testing.parameter_draws import (
+    Method,
+    ParameterRange,
+    draw_count,
+    draw_parameters,
+    parameter_ranges,
+)
+from allocator.stress_testing.reoptimization import DrawProblem, Reoptimization, reoptimize
+from allocator.stress_testing.sobol import SobolIndices, parameter_importance
 from allocator.types import Matrix, Vector
 
 # What model stress found: distributions of returns, of outcomes and of the plan, and which parameter matters.
@@ -44,7 +50,7 @@ MOVED = 1e-4
 
 
 @dataclass(frozen=True)
-class Failure:
+class DrawFailure:
     """A draw that gave no number or no plan, at which stage and why, with its parameters by key."""
 
     index: int
@@ -64,7 +70,7 @@ class ModelStress:
     """
 
     book: Book
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[ParameterRange, ...]
     method: str
     prices: str
     seed: int
@@ -79,12 +85,12 @@ class ModelStress:
     returns: Matrix
     today: Vector
     to_redo: int
-    redone: Redone
+    redone: Reoptimization
     why_not_redone: str
     before: Vector
     planned: Vector
-    importance: Importance | None
-    failures: tuple[Failure, ...]
+    importance: SobolIndices | None
+    failures: tuple[DrawFailure, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -207,7 +213,7 @@ _WORDS = {"method": ("sobol", "latin_hypercube"), "prices": ("follow", "stay")}
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ProgressCounter:
     """Progress in words, where somebody listens."""
 
     say: Callable[[str], None] | None
@@ -219,7 +225,7 @@ class _Told:
 
 def model_stress(
     book: Book,
-    plan: Plan | StagedPlan,
+    plan: Plan | MultistagePlan,
     draws: int = 1024,
     *,
     seed: int = SEED,
@@ -237,16 +243,16 @@ def model_stress(
     Raises:
         BadInput: a count, the method or a range is not what it must be; all at once.
     """
-    doubts = checked(book, draws, redo, jobs, {"method": method, "prices": prices})
-    staged = isinstance(plan, StagedPlan)
-    mandate = plan.staged.mandates[0] if isinstance(plan, StagedPlan) else plan.mandate
-    ground = ground_of(book, prices, plan.outlook)
-    gauge = gauge_of(ground, mandate.ambiguity, portfolios_of(book, plan), doubts)
-    made = rounded(draws, method)
-    values, told = drawn(doubts, made, method, seed), _Told(say)
+    doubts = check_ranges(book, draws, redo, jobs, {"method": method, "prices": prices})
+    staged = isinstance(plan, MultistagePlan)
+    mandate = plan.staged.mandates[0] if isinstance(plan, MultistagePlan) else plan.mandate
+    ground = stress_base(book, prices, plan.outlook)
+    gauge = outcome_meter(ground, mandate.ambiguity, stress_portfolios(book, plan), doubts)
+    made = draw_count(draws, method)
+    values, told = draw_parameters(doubts, made, method, seed), _ProgressCounter(say)
     kept = min(_KEPT, max(1, _KEPT_CELLS // ground.outlook.returns.size))
-    found = measured(gauge, values, kept, told.count("evaluating draw", made))
-    finished, again, indices = found.values.shape[1], Redone({}, {}), None
+    found = measure_outcomes(gauge, values, kept, told.count("evaluating draw", made))
+    finished, again, indices = found.values.shape[1], Reoptimization({}, {}), None
     interrupted = finished < made
     if not interrupted and not staged and redo:
         again = _again(plan, gauge, values[:redo], jobs, told)
@@ -255,7 +261,7 @@ def model_stress(
         if say is not None:
             say("measuring which parameter matters")
         try:
-            indices = importance_of(gauge, doubts, seed)
+            indices = parameter_importance(gauge, doubts, seed)
         except KeyboardInterrupt:
             interrupted = True
     return ModelStress(
@@ -284,9 +290,9 @@ def model_stress(
     )
 
 
-def checked(
+def check_ranges(
     book: Book, draws: int, redo: int, jobs: int, words: Mapping[str, str] = MappingProxyType({})
-) -> tuple[Doubt, ...]:
+) -> tuple[ParameterRange, ...]:
     """What is doubted, once all that is asked of it is what it must be.
 
     Raises:
@@ -303,7 +309,7 @@ def checked(
             rule, cure = f"must be {' or '.join(known)}", did_you_mean(value, known)
             found.append(Breach("model stress", None, name, value, rule, cure))
     try:
-        doubts = doubts_of(book)
+        doubts = parameter_ranges(book)
     except BadInput as error:
         raise BadInput([*found, *error.breaches]) from None
     if found:
@@ -311,20 +317,22 @@ def checked(
     return doubts
 
 
-def _again(plan: Plan | StagedPlan, gauge: Gauge, values: Matrix, jobs: int, told: _Told) -> Redone:
+def _again(
+    plan: Plan | MultistagePlan, gauge: OutcomeMeter, values: Matrix, jobs: int, told: _ProgressCounter
+) -> Reoptimization:
     assert isinstance(plan, Plan)
 
-    def draws(batch: range) -> Evaluated:
-        return evaluate(gauge, values[batch.start : batch.stop])
+    def draws(batch: range) -> OutlookDraws:
+        return evaluate_draws(gauge, values[batch.start : batch.stop])
 
-    return redone(Question.of(plan), len(values), draws, jobs, told.count("optimising again", len(values)))
+    return reoptimize(DrawProblem.of(plan), len(values), draws, jobs, told.count("optimising again", len(values)))
 
 
-def _today(gauge: Gauge) -> Matrix:
+def _today(gauge: OutcomeMeter) -> Matrix:
     """(outcomes,) what the book's own parameters make of them: a draw of one, in which nothing is moved."""
     share = float(gauge.ground.book.settings.horizon.announcement_share or 0.0)
-    still = Gauge(gauge.ground, gauge.ambiguity, gauge.portfolios, ("horizon.announcement_share",))
-    return measured(still, np.array([[share]])).values[:, 0]
+    still = OutcomeMeter(gauge.ground, gauge.ambiguity, gauge.portfolios, ("horizon.announcement_share",))
+    return measure_outcomes(still, np.array([[share]])).values[:, 0]
 
 
 def _why_not(book: Book) -> str:
@@ -335,13 +343,15 @@ def _why_not(book: Book) -> str:
     )
 
 
-def _failures(doubts: tuple[Doubt, ...], values: Matrix, found: Measured, again: Redone) -> list[Failure]:
+def _failures(
+    doubts: tuple[ParameterRange, ...], values: Matrix, found: MeasuredOutcomes, again: Reoptimization
+) -> list[DrawFailure]:
     """Every draw that made no number or no plan, with its parameters."""
     keys = [doubt.key for doubt in doubts]
     silent = np.flatnonzero(~np.isfinite(found.values).all(axis=0))
     told = {int(i): ("evaluated", "its returns or probabilities are no numbers") for i in silent}
     told |= {i: ("optimised again", why) for i, why in again.failed.items() if i not in told}
     return [
-        Failure(i, stage, why, dict(zip(keys, map(float, values[i]), strict=True)))
+        DrawFailure(i, stage, why, dict(zip(keys, map(float, values[i]), strict=True)))
         for i, (stage, why) in sorted(told.items())
     ]

@@ -21,14 +21,14 @@ import numpy as np
 from allocator.ambiguity.polyhedral import Polytope
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.resolve import Again, Solved
-from allocator.optimization.resolve import Question as Question_from_again
-from allocator.optimization.single_period import Start
+from allocator.optimization.resolve import CertifiedSolution, ParametricSolver
+from allocator.optimization.resolve import Problem as Question_from_again
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.plan.targets import solved
-from allocator.stress_testing.outcomes import Evaluated
+from allocator.plan.targets import solve_certified
+from allocator.stress_testing.outcomes import OutlookDraws
 from allocator.types import Matrix, Vector
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ _AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Mapped(Generic[R]):
+class ParallelResult(Generic[R]):
     """Results in the order of the items, None where Ctrl-C came before."""
 
     results: tuple[R | None, ...]
@@ -62,14 +62,14 @@ class Mapped(Generic[R]):
         return sum(result is not None for result in self.results)
 
 
-def mapped(
+def parallel_map(
     make: Callable[[], Callable[[Sequence[T]], list[R]]],
     items: Sequence[T],
     *,
     jobs: int = 1,
     say: Callable[[str], None] | None = None,
     what: str = "draws",
-) -> Mapped[R]:
+) -> ParallelResult[R]:
     """`make()` of all items, a few at once; it runs once a process, and goes there by pickle, as items and results do.
 
     `say` is told how many are done. Results may not be None. They do not depend on `jobs` as long as the work of an
@@ -80,19 +80,19 @@ def mapped(
     """
     if jobs < 1:
         raise BadInput([Breach("jobs", None, None, str(jobs), "must be 1 or more", "leave it out for one process")])
-    told = _Told(say, len(items), what)
+    told = _ItemCounter(say, len(items), what)
     results: list[Any] = [None] * len(items)
     try:
         work = make()
-        done = _here(work, items, results, told, until=None if jobs == 1 else BATCH_SECONDS)
+        done = _map_in_this_process(work, items, results, told, until=None if jobs == 1 else BATCH_SECONDS)
         if done < len(items):
-            _apart_or_here(make, work, items, results, told, jobs, done)
+            _map_in_processes_or_here(make, work, items, results, told, jobs, done)
     except KeyboardInterrupt:
-        return Mapped(tuple(results), interrupted=True)
-    return Mapped(tuple(results), interrupted=False)
+        return ParallelResult(tuple(results), interrupted=True)
+    return ParallelResult(tuple(results), interrupted=False)
 
 
-class _Told:
+class _ItemCounter:
     """Says how many are done, ten times a second at most."""
 
     def __init__(self, say: Callable[[str], None] | None, asked: int, what: str) -> None:
@@ -106,8 +106,12 @@ class _Told:
             self._say(f"{self._done:,} of {self._asked:,} {self._what}")
 
 
-def _here(
-    work: Callable[[Sequence[T]], list[R]], items: Sequence[T], results: list[Any], told: _Told, until: float | None
+def _map_in_this_process(
+    work: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
+    results: list[Any],
+    told: _ItemCounter,
+    until: float | None,
 ) -> int:
     """Work in this process, to the end or for some seconds (which say how long an item takes); how many are done."""
     began = time.monotonic()
@@ -121,7 +125,7 @@ def _here(
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Processes that are started within never hear Ctrl-C, not even before their first line: it is the parent's."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -137,29 +141,29 @@ _work: Callable[[Any], list[Any]] | None = None
 """A process's own work, made once."""
 
 
-def _begin(make: Callable[[], Callable[[Any], list[Any]]]) -> None:
+def _start_worker(make: Callable[[], Callable[[Any], list[Any]]]) -> None:
     global _work  # noqa: PLW0603  the only way a process keeps what its initializer made
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; a batch under way is finished
     _work = make()
 
 
-def _batch_of_pool(items: list[Any]) -> list[Any]:
+def _work_on_batch(items: list[Any]) -> list[Any]:
     assert _work is not None
     return [result for at in range(0, len(items), AT_ONCE) for result in _work(items[at : at + AT_ONCE])]
 
 
-def _apart_or_here(
+def _map_in_processes_or_here(
     make: Callable[[], Callable[[Sequence[T]], list[R]]],
     work: Callable[[Sequence[T]], list[R]],
     items: Sequence[T],
     results: list[Any],
-    told: _Told,
+    told: _ItemCounter,
     jobs: int,
     done: int,
 ) -> None:
     """Work in several processes; where one of them ends by itself, what is left is worked on in this one."""
     try:
-        _apart_of_pool(make, items, results, told, jobs, done)
+        _map_in_processes(make, items, results, told, jobs, done)
     except BrokenExecutor:
         left = [i for i, result in enumerate(results) if result is None]
         for at in range(0, len(left), AT_ONCE):
@@ -169,11 +173,11 @@ def _apart_or_here(
             told.more(len(some))
 
 
-def _apart_of_pool(
+def _map_in_processes(
     make: Callable[[], Callable[[Sequence[T]], list[R]]],
     items: Sequence[T],
     results: list[Any],
-    told: _Told,
+    told: _ItemCounter,
     jobs: int,
     done: int,
 ) -> None:
@@ -190,11 +194,11 @@ def _apart_of_pool(
             results[at : at + len(found)] = found
             told.more(len(found))
 
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(make,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(make,)) as pool:
         try:
             for at in starts:
-                with unheard():
-                    future = pool.submit(_batch_of_pool, list(items[at : at + size]))
+                with ignore_interrupts():
+                    future = pool.submit(_work_on_batch, list(items[at : at + size]))
                 running[future] = at
                 if len(running) >= _AHEAD * jobs:
                     keep(wait(running, return_when=FIRST_COMPLETED).done)
@@ -222,22 +226,22 @@ _MOST = 32
 
 
 @dataclass(frozen=True)
-class Failed:
+class UnsolvedProblem:
     """A question that has no verified answer, and why: the class of the error and its text."""
 
     error: str
     reason: str
 
 
-class Answers:
+class Reoptimizer:
     """Answers to questions near the one it was made with, each proved; none is less than a certificate says."""
 
-    def __init__(self, start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._again = Again(start, outlook, mandate, self._limits)
+        self._again = ParametricSolver(start, outlook, mandate, self._limits)
         self._programs: list[Program] = []
 
-    def solve(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved:
+    def solve(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution:
         """The proved answer.
 
         Raises:
@@ -247,23 +251,23 @@ class Answers:
         found = self._again.solve(start, outlook, mandate)
         return found if found is not None else self._long_way(start, outlook, mandate)
 
-    def attempt_many(self, asked: Sequence[Question_from_again]) -> list[Solved | Failed]:
+    def attempt_many(self, asked: Sequence[Question_from_again]) -> list[CertifiedSolution | UnsolvedProblem]:
         """The proved answers, or why there is none; a few dozen at once are answered fastest."""
         lawful = [question for question in asked if not _left_out(*question)]
         answered = zip(self._again.solve_many(lawful), lawful, strict=True)
         found = iter([one if one is not None else self._attempt(*question) for one, question in answered])
-        return [Failed("BadMandate", LEFT_OUT) if _left_out(*question) else next(found) for question in asked]
+        return [UnsolvedProblem("BadMandate", LEFT_OUT) if _left_out(*question) else next(found) for question in asked]
 
-    def _attempt(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved | Failed:
+    def _attempt(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | UnsolvedProblem:
         try:
             return self._long_way(start, outlook, mandate)
         except AllocatorError as error:
-            return Failed(type(error).__name__, str(error))
+            return UnsolvedProblem(type(error).__name__, str(error))
 
-    def _long_way(self, start: Start, outlook: Outlook, mandate: Mandate) -> Solved:
+    def _long_way(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution:
         program = self._program(outlook, mandate)
-        trade, _, certificate = solved(program, start, outlook, mandate, self._limits)
-        return Solved(trade.values, trade.cash, certificate.objective, certificate.gap, certificate.solver)
+        trade, _, certificate = solve_certified(program, start, outlook, mandate, self._limits)
+        return CertifiedSolution(trade.values, trade.cash, certificate.objective, certificate.gap, certificate.solver)
 
     def _program(self, outlook: Outlook, mandate: Mandate) -> Program:
         """A program of this shape that starts cold and says of a conflict only that there is one."""
@@ -275,20 +279,20 @@ class Answers:
         return made
 
 
-def _left_out(start: Start, outlook: Outlook, mandate: Mandate) -> bool:
+def _left_out(start: Position, outlook: Outlook, mandate: Mandate) -> bool:
     """Whether limits on probabilities leave out the belief itself: a book that believes it is refused, too."""
     del start
     set_, p = mandate.ambiguity, outlook.probabilities
     return isinstance(set_, Polytope) and set_.excess(p, p) > NOISE
 
 
-def at_beliefs(
-    start: Start, outlook: Outlook, mandate: Mandate, limits: Limits | None = None
-) -> Callable[[Sequence[Vector]], list[Solved | Failed]]:
+def reoptimizer_at_beliefs(
+    start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None = None
+) -> Callable[[Sequence[Vector]], list[CertifiedSolution | UnsolvedProblem]]:
     """What is best under other probabilities (K,), the radius of the ambiguity set staying as it is."""
-    answers = Answers(start, outlook, mandate, limits)
+    answers = Reoptimizer(start, outlook, mandate, limits)
 
-    def at(beliefs: Sequence[Vector]) -> list[Solved | Failed]:
+    def at(beliefs: Sequence[Vector]) -> list[CertifiedSolution | UnsolvedProblem]:
         return answers.attempt_many([(start, replace(outlook, probabilities=belief), mandate) for belief in beliefs])
 
     return at
@@ -302,33 +306,33 @@ def at_beliefs(
 #
 BATCH = 32
 """Draws that are evaluated, and given to a worker, at once."""
-Draws: TypeAlias = Callable[[range], Evaluated]
+Draws: TypeAlias = Callable[[range], OutlookDraws]
 """The outlook at some draws, by their indices: asked for batch by batch."""
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class DrawProblem:
     """What is asked at every draw, but for the returns and the belief."""
 
-    start: Start
+    start: Position
     outlook: Outlook
     mandate: Mandate
     limits: Limits
 
     @classmethod
-    def of(cls, plan: Plan) -> Question:
+    def of(cls, plan: Plan) -> DrawProblem:
         """The question that the plan answers."""
         solver = plan.book.settings.solver
         limits = Limits(solver.tolerance, solver.time_limit_seconds)
         return cls(plan.start, plan.outlook, plan.mandate, limits)
 
-    def answers(self) -> Answers:
+    def answers(self) -> Reoptimizer:
         """Who answers it, whatever the returns and the belief."""
-        return Answers(self.start, self.outlook, self.mandate, self.limits)
+        return Reoptimizer(self.start, self.outlook, self.mandate, self.limits)
 
 
 @dataclass(frozen=True, eq=False)
-class Redone:
+class Reoptimization:
     """Target weights at draws, cash last: by index, (N + 1,) or why there are none."""
 
     weights: dict[int, Vector]
@@ -336,9 +340,9 @@ class Redone:
     interrupted: bool = False
 
 
-def redone(
-    question: Question, count: int, draws: Draws, jobs: int = 1, say: Callable[[int], None] | None = None
-) -> Redone:
+def reoptimize(
+    question: DrawProblem, count: int, draws: Draws, jobs: int = 1, say: Callable[[int], None] | None = None
+) -> Reoptimization:
     """Optimise again at each of `count` draws; interrupted, it gives what is finished."""
     weights: dict[int, Vector] = {}
     failed: dict[int, str] = {}
@@ -353,17 +357,17 @@ def redone(
                 say(len(weights) + len(failed))
     except KeyboardInterrupt:
         interrupted = True
-    return Redone(dict(sorted(weights.items())), dict(sorted(failed.items())), interrupted)
+    return Reoptimization(dict(sorted(weights.items())), dict(sorted(failed.items())), interrupted)
 
 
-def _answers(question: Question, count: int, draws: Draws, jobs: int) -> Iterator[tuple[int, Vector | str]]:
+def _answers(question: DrawProblem, count: int, draws: Draws, jobs: int) -> Iterator[tuple[int, Vector | str]]:
     """The answers as they come."""
     batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     if jobs <= 1 or len(batches) <= 1:
         answers = question.answers()
         for batch in batches:
             found = draws(batch)
-            yield from zip(batch, targets_at(answers, question, found.returns, found.probabilities), strict=True)
+            yield from zip(batch, targets_at_draw(answers, question, found.returns, found.probabilities), strict=True)
         return
     workers = min(jobs, len(batches))
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
@@ -387,7 +391,7 @@ def _begin_worker() -> None:
 
 
 def _pooled(
-    pool: Executor, question: Question, batches: Sequence[range], draws: Draws, most: int
+    pool: Executor, question: DrawProblem, batches: Sequence[range], draws: Draws, most: int
 ) -> Iterator[tuple[int, Vector | str]]:
     """In several processes; where one of them ends by itself, what is left is worked on in this one: no answer hangs
     on the number of processes.
@@ -399,11 +403,11 @@ def _pooled(
         answers = question.answers()
         for batch in list(left):
             found = draws(batch)
-            yield from zip(batch, targets_at(answers, question, found.returns, found.probabilities), strict=True)
+            yield from zip(batch, targets_at_draw(answers, question, found.returns, found.probabilities), strict=True)
 
 
 def _apart(
-    pool: Executor, question: Question, left: dict[range, None], draws: Draws, most: int
+    pool: Executor, question: DrawProblem, left: dict[range, None], draws: Draws, most: int
 ) -> Iterator[tuple[int, Vector | str]]:
     """At most so many batches are under way, so that memory does not grow with the number of draws; what is answered
     is taken out of `left`.
@@ -413,7 +417,7 @@ def _apart(
     while True:
         for batch in islice(batches, most - len(asked)):
             found = draws(batch)
-            with unheard():
+            with ignore_interrupts():
                 future = pool.submit(_batch, question, found.returns, found.probabilities)
             asked[future] = batch
         if not asked:
@@ -431,11 +435,13 @@ def _apart(
             yield from zip(batch, answers, strict=True)
 
 
-def _batch(question: Question, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:
-    return targets_at(question.answers(), question, returns, probabilities)
+def _batch(question: DrawProblem, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:
+    return targets_at_draw(question.answers(), question, returns, probabilities)
 
 
-def targets_at(answers: Answers, question: Question, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:
+def targets_at_draw(
+    answers: Reoptimizer, question: DrawProblem, returns: Matrix, probabilities: Matrix
+) -> list[Vector | str]:
     """Certified target weights (N + 1,) at each of some draws, cash last, or why there are none."""
     sound = np.isfinite(returns).all(axis=(1, 2)) & np.isfinite(probabilities).all(axis=1)
     asked = [
@@ -448,7 +454,7 @@ def targets_at(answers: Answers, question: Question, returns: Matrix, probabilit
         "its returns or probabilities are no numbers"
         if one is None
         else one.reason
-        if isinstance(one, Failed)
+        if isinstance(one, UnsolvedProblem)
         else one.weights
         for one in answered
     ]

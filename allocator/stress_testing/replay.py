@@ -18,9 +18,9 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import StagedPlan
+from allocator.multistage.plan import MultistagePlan
 from allocator.plan.plan import Plan
-from allocator.stress_testing.outcomes import Portfolio, portfolios_of
+from allocator.stress_testing.outcomes import StressPortfolio, stress_portfolios
 from allocator.types import Matrix, Vector
 
 LENGTHS = (1, 5, 21, 63, 126, 252)
@@ -30,7 +30,7 @@ _LOSERS = 3
 
 
 @dataclass(frozen=True)
-class Loser:
+class LosingPosition:
     """A name's simple return over a window and what it took from the portfolio, a part of the account."""
 
     instrument: str
@@ -40,7 +40,7 @@ class Loser:
 
 
 @dataclass(frozen=True)
-class Window:
+class ReplayWindow:
     """The window of `rows` rows that is worst for a `portfolio`, from `start` to `end` (ISO dates of its prices).
 
     `loss` is a part of the account, below 0 where even the worst window gained; `losers` lost the most of it.
@@ -51,17 +51,17 @@ class Window:
     start: str
     end: str
     loss: float
-    losers: tuple[Loser, ...]
+    losers: tuple[LosingPosition, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Replay:
+class HistoricalReplay:
     """The worst window of each length for each portfolio; none, and `why`, where the book has no price history.
 
     `notes` say what was left out. `counted` are the windows of each length that could be told.
     """
 
-    windows: tuple[Window, ...]
+    windows: tuple[ReplayWindow, ...]
     counted: dict[int, int]
     notes: tuple[str, ...]
     why: str = ""
@@ -85,7 +85,9 @@ class Replay:
         }
 
 
-def replay(book: Book, plan: Plan | StagedPlan | None = None, lengths: Sequence[int] = LENGTHS) -> Replay:
+def replay_history(
+    book: Book, plan: Plan | MultistagePlan | None = None, lengths: Sequence[int] = LENGTHS
+) -> HistoricalReplay:
     """The worst windows of the book's price history up to as_of, for today's holdings and for the plan's final lots.
 
     Raises:
@@ -96,12 +98,12 @@ def replay(book: Book, plan: Plan | StagedPlan | None = None, lengths: Sequence[
         rule, cure = "must be whole numbers of rows above 0", "write for example 1, 5, 21"
         raise BadInput([Breach("replay", None, "lengths", ", ".join(map(str, wrong)), rule, cure)])
     if book.price_history is None:
-        return Replay((), {}, (), NO_HISTORY)
+        return HistoricalReplay((), {}, (), NO_HISTORY)
     history, notes = _history(book)
-    windows: list[Window] = []
+    windows: list[ReplayWindow] = []
     counted: dict[int, int] = {}
     untold: dict[str, int] = {}
-    for portfolio in portfolios_of(book, plan):
+    for portfolio in stress_portfolios(book, plan):
         for rows in dict.fromkeys(lengths):
             told = _worst(book, history, portfolio, rows, untold)
             counted[rows] = min(counted.get(rows, len(history)), told[0])
@@ -115,7 +117,7 @@ def replay(book: Book, plan: Plan | StagedPlan | None = None, lengths: Sequence[
         f"{count} windows of a length left out, or more: {name} has no price at one of their ends"
         for name, count in untold.items()
     ]
-    return Replay(tuple(windows), counted, tuple(notes))
+    return HistoricalReplay(tuple(windows), counted, tuple(notes))
 
 
 def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
@@ -137,8 +139,8 @@ def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _worst(
-    book: Book, history: pd.DataFrame, portfolio: Portfolio, rows: int, untold: dict[str, int]
-) -> tuple[int, list[Window]]:
+    book: Book, history: pd.DataFrame, portfolio: StressPortfolio, rows: int, untold: dict[str, int]
+) -> tuple[int, list[ReplayWindow]]:
     """How many windows could be told, and the worst of them; `untold` counts the others by the name that lacks."""
     prices = history.to_numpy(dtype=float)
     if rows >= len(prices):
@@ -156,7 +158,7 @@ def _worst(
         return 0, []
     losses = -np.nan_to_num(moves) @ portfolio.holdings
     at = int(np.argmax(np.where(told, losses, -np.inf)))
-    window = Window(
+    window = ReplayWindow(
         portfolio=portfolio.name,
         rows=rows,
         start=f"{history.index[at]:%Y-%m-%d}",
@@ -179,9 +181,9 @@ def _by_beta(book: Book, prices: Matrix, moves: Matrix, rows: int) -> tuple[Matr
     return np.where(late, average[:, None] * beta, moves), late
 
 
-def _losers(book: Book, portfolio: Portfolio, moves: Vector, by_beta: Any) -> Iterator[Loser]:
+def _losers(book: Book, portfolio: StressPortfolio, moves: Vector, by_beta: Any) -> Iterator[LosingPosition]:
     """The names that lost the most of the portfolio, most first."""
     lost = -np.nan_to_num(moves) * portfolio.holdings
     for i in np.argsort(-lost, kind="stable")[:_LOSERS]:
         if lost[i] > 0:
-            yield Loser(book.instruments[i], float(moves[i]), float(lost[i]), bool(by_beta[i]))
+            yield LosingPosition(book.instruments[i], float(moves[i]), float(lost[i]), bool(by_beta[i]))

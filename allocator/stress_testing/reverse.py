@@ -10,19 +10,19 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import StagedPlan
+from allocator.multistage.plan import MultistagePlan
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import least_shift_kl
 from allocator.plan.plan import Plan
-from allocator.stress_testing.outcomes import Portfolio, ground_of, portfolios_of
-from allocator.stress_testing.reverse_parameters import NEVER, Root, in_words, roots_of
+from allocator.stress_testing.outcomes import StressPortfolio, stress_base, stress_portfolios
+from allocator.stress_testing.reverse_parameters import NEVER, ParameterRoot, describe_steps, parameter_roots
 from allocator.types import Vector
 
 Way: TypeAlias = Literal["probabilities", "markets", "both"]
 
 
 @dataclass(frozen=True, eq=False)
-class Shift:
+class ReverseShift:
     """One way to lose: the least shift, `distance` of relative entropy from the belief (nats), None where none does it.
 
     `probabilities` (K,) and `moves` (N,), what is added to every name's mean return over the horizon; `factors` (F,)
@@ -53,20 +53,20 @@ class Shift:
     @property
     def words(self) -> str:
         """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
-        return NEVER if self.sigmas is None else in_words(self.sigmas)
+        return NEVER if self.sigmas is None else describe_steps(self.sigmas)
 
 
 @dataclass(frozen=True, eq=False)
-class Reversed:
+class ReverseStressOfPortfolio:
     """One portfolio: its `expected_loss` under the belief, its `largest_loss` over possible scenarios, and the ways."""
 
-    portfolio: Portfolio
+    portfolio: StressPortfolio
     expected_loss: float
     largest_loss: float
-    shifts: tuple[Shift, ...]
-    roots: tuple[Root, ...]
+    shifts: tuple[ReverseShift, ...]
+    roots: tuple[ParameterRoot, ...]
 
-    def by(self, way: Way) -> Shift:
+    def by(self, way: Way) -> ReverseShift:
         """The shift of one kind."""
         return next(shift for shift in self.shifts if shift.way == way)
 
@@ -78,7 +78,7 @@ class ReverseStress:
     book: Book
     outlook: Outlook
     loss: float
-    portfolios: tuple[Reversed, ...]
+    portfolios: tuple[ReverseStressOfPortfolio, ...]
 
     def frame(self) -> pd.DataFrame:
         """One row a portfolio and way: distance, plausibility, sigmas, words, and the probabilities it takes."""
@@ -111,7 +111,9 @@ class ReverseStress:
     def parameters(self) -> pd.DataFrame:
         """One row a portfolio and parameter: its own value, the value that loses so much, and what its range does."""
         rows = [{"portfolio": one.portfolio.name} | root.document() for one in self.portfolios for root in one.roots]
-        return pd.DataFrame(rows, columns=["portfolio", *Root.__dataclass_fields__, "change", "reach", "words"])
+        return pd.DataFrame(
+            rows, columns=["portfolio", *ParameterRoot.__dataclass_fields__, "change", "reach", "words"]
+        )
 
     def document(self) -> dict[str, Any]:
         """The figures as plain data."""
@@ -129,7 +131,7 @@ class ReverseStress:
             ],
         }
 
-    def _shift(self, shift: Shift) -> dict[str, Any]:
+    def _shift(self, shift: ReverseShift) -> dict[str, Any]:
         return {
             "way": shift.way,
             "distance": shift.distance,
@@ -155,7 +157,7 @@ _HALVINGS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Tilt:
+class ProbabilityTilt:
     """`distance` from the belief, the probabilities `q` (K,), and `strength` ϑ: markets move by −ϑ·Ω_k x."""
 
     distance: float
@@ -163,30 +165,30 @@ class Tilt:
     strength: float
 
 
-def by_probabilities(losses: Vector, probabilities: Vector, loss: float) -> Tilt | None:
+def tilt_probabilities(losses: Vector, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
     """q ∝ p·e^{ϑ·loss}; None where no probabilities that keep impossible scenarios impossible give the loss."""
     found = least_shift_kl(losses - loss, probabilities)
-    return None if found is None else Tilt(found.distance, found.q, 0.0)
+    return None if found is None else ProbabilityTilt(found.distance, found.q, 0.0)
 
 
-def by_markets(losses: Vector, variance: float, probabilities: Vector, loss: float) -> Tilt | None:
+def shift_markets(losses: Vector, variance: float, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
     """z = −ϑΩx with ϑ = (L + μ'x) / x'Ωx, at a distance of (L + μ'x)² / (2·x'Ωx); None without any risk."""
     lacking = max(loss - float(probabilities @ losses), 0.0)
     if lacking == 0:
-        return Tilt(0.0, probabilities.copy(), 0.0)
+        return ProbabilityTilt(0.0, probabilities.copy(), 0.0)
     if variance <= 0:
         return None
-    return Tilt(lacking**2 / (2 * variance), probabilities.copy(), lacking / variance)
+    return ProbabilityTilt(lacking**2 / (2 * variance), probabilities.copy(), lacking / variance)
 
 
-def by_both(losses: Vector, variances: Vector, probabilities: Vector, loss: float) -> Tilt | None:
+def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
     """Entropy pooling on scenario × normal: q_k ∝ p_k·exp(ϑℓ_k + ½ϑ²v_k), z_k = −ϑΩ_k x, ϑ by bisection.
 
     The mean loss at ϑ is the slope of the cumulant function ln Σ p_k exp(ϑℓ_k + ½ϑ²v_k), which is convex, so it rises
     with ϑ. `variances` (K,) may differ by scenario.
     """
     if float(probabilities @ losses) >= loss:
-        return Tilt(0.0, probabilities.copy(), 0.0)
+        return ProbabilityTilt(0.0, probabilities.copy(), 0.0)
     possible = probabilities > 0
     p, own, v = probabilities[possible], losses[possible], variances[possible]
 
@@ -209,7 +211,7 @@ def by_both(losses: Vector, variances: Vector, probabilities: Vector, loss: floa
     tilt, q = tilted(high), np.zeros_like(probabilities)
     q[possible], seen = tilt, tilt > 0
     entropy = float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen])))
-    return Tilt(max(entropy, 0.0) + high**2 * float(tilt @ v) / 2, q, high)
+    return ProbabilityTilt(max(entropy, 0.0) + high**2 * float(tilt @ v) / 2, q, high)
 
 
 # `reverse_stress(book, plan, loss)`: what would have to happen to lose so much (science §4.7).
@@ -220,7 +222,7 @@ def by_both(losses: Vector, variances: Vector, probabilities: Vector, loss: floa
 #
 
 
-def reverse_stress(book: Book, plan: Plan | StagedPlan | None = None, loss: float = 0.10) -> ReverseStress:
+def reverse_stress(book: Book, plan: Plan | MultistagePlan | None = None, loss: float = 0.10) -> ReverseStress:
     """The least shifts that make `loss` of the account expected, for today's holdings and for the plan's final lots.
 
     Raises:
@@ -229,21 +231,21 @@ def reverse_stress(book: Book, plan: Plan | StagedPlan | None = None, loss: floa
     if not 0 < loss <= 1:
         rule, cure = "must be a part of the account above 0 and at most 1", "write ten percent as 0.10"
         raise BadInput([Breach("reverse stress", None, "loss", f"{loss:g}", rule, cure)])
-    ground = ground_of(book, "stay", None if plan is None else plan.outlook)
+    ground = stress_base(book, "stay", None if plan is None else plan.outlook)
     found = [
-        Reversed(
+        ReverseStressOfPortfolio(
             portfolio=portfolio,
             expected_loss=float(ground.outlook.probabilities @ portfolio.losses(ground.outlook)),
             largest_loss=_largest(ground.outlook, portfolio),
-            shifts=shifts_of(book, ground.outlook, portfolio, loss),
-            roots=tuple(roots_of(ground, portfolio, loss)),
+            shifts=least_shifts(book, ground.outlook, portfolio, loss),
+            roots=tuple(parameter_roots(ground, portfolio, loss)),
         )
-        for portfolio in portfolios_of(book, plan)
+        for portfolio in stress_portfolios(book, plan)
     ]
     return ReverseStress(book, ground.outlook, loss, tuple(found))
 
 
-def shifts_of(book: Book, outlook: Outlook, portfolio: Portfolio, loss: float) -> tuple[Shift, ...]:
+def least_shifts(book: Book, outlook: Outlook, portfolio: StressPortfolio, loss: float) -> tuple[ReverseShift, ...]:
     """The three least shifts of one portfolio."""
     losses, p = portfolio.losses(outlook), outlook.probabilities
     variance = outlook.risk.variance(portfolio.holdings)
@@ -251,25 +253,27 @@ def shifts_of(book: Book, outlook: Outlook, portfolio: Portfolio, loss: float) -
     largest = f"{_largest(outlook, portfolio):.2%}"
     return (
         _shift(
-            book, outlook, portfolio, "probabilities", by_probabilities(losses, p, loss),
+            book, outlook, portfolio, "probabilities", tilt_probabilities(losses, p, loss),
             f"no probability gives this loss, the maximum is {largest}",
         ),
         _shift(
-            book, outlook, portfolio, "markets", by_markets(losses, variance, p, loss),
+            book, outlook, portfolio, "markets", shift_markets(losses, variance, p, loss),
             "no market gives this loss: nothing in the portfolio moves",
         ),
         _shift(
-            book, outlook, portfolio, "both", by_both(losses, same, p, loss),
+            book, outlook, portfolio, "both", tilt_and_shift(losses, same, p, loss),
             f"nothing in the portfolio moves, and no probability gives this loss: the maximum is {largest}",
         ),
     )  # fmt: skip
 
 
-def _largest(outlook: Outlook, portfolio: Portfolio) -> float:
+def _largest(outlook: Outlook, portfolio: StressPortfolio) -> float:
     return float(portfolio.losses(outlook)[outlook.probabilities > 0].max())
 
 
-def _shift(book: Book, outlook: Outlook, portfolio: Portfolio, way: Way, tilt: Tilt | None, never: str) -> Shift:
+def _shift(
+    book: Book, outlook: Outlook, portfolio: StressPortfolio, way: Way, tilt: ProbabilityTilt | None, never: str
+) -> ReverseShift:
     strength = 0.0 if tilt is None else tilt.strength
     risk, section = outlook.risk, book.settings.risk
     factors = 0.0 - strength * (risk.loadings.T @ portfolio.holdings)  # never -0.0
@@ -278,7 +282,7 @@ def _shift(book: Book, outlook: Outlook, portfolio: Portfolio, way: Way, tilt: T
         market = float(factors[0]) * float(section.market_volatility or 0.0) * float(np.sqrt(outlook.years))
     q = outlook.probabilities if tilt is None else tilt.q
     moves = 0.0 - strength * risk.covariances(portfolio.holdings)
-    return Shift(
+    return ReverseShift(
         way=way,
         distance=None if tilt is None else tilt.distance,
         probabilities=q,

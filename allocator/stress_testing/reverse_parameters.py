@@ -15,10 +15,10 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.checks.question import PARAMETERS
-from allocator.book.checks.stress import lawful, own_values
+from allocator.book.checks.stress import book_values, contract_range
 from allocator.settings.uncertainty import ModelSection
-from allocator.stress_testing.outcomes import Ground, Portfolio, evaluated
-from allocator.stress_testing.parameter_draws import doubted
+from allocator.stress_testing.outcomes import StressBase, StressPortfolio, outlook_at_draws
+from allocator.stress_testing.parameter_draws import ranges_around
 from allocator.types import Vector
 
 # Plausibility in words: what a shift is called by how many steps it takes, a step being what is quite usual.
@@ -32,7 +32,7 @@ WORDS = ((1.0, "plausible"), (2.0, "a stretch"), (3.0, "far-fetched"))
 BEYOND, THERE, NEVER, UNKNOWN = "next to impossible", "already there", "impossible", "no range is stated"
 
 
-def in_words(steps: float) -> str:
+def describe_steps(steps: float) -> str:
     """What so many steps are called."""
     if steps == 0:
         return THERE
@@ -46,7 +46,7 @@ _OPEN = 1e-4
 
 
 @dataclass(frozen=True)
-class Root:
+class ParameterRoot:
     """The `value` of a parameter, nearest to its `own`, at which the loss is expected; None where none in its lawful
     range from `lowest` to `highest` does it, over which the expected loss goes from `least_loss` to `most_loss`.
 
@@ -86,14 +86,14 @@ class Root:
             return NEVER
         if self.low is None:
             return UNKNOWN
-        return BEYOND if self.reach is None else in_words(self.reach)
+        return BEYOND if self.reach is None else describe_steps(self.reach)
 
     def document(self) -> dict[str, Any]:
         """The root as plain data."""
         return vars(self) | {"change": self.change, "reach": self.reach, "words": self.words}
 
 
-def parameters_of(book: Book) -> tuple[str, ...]:
+def model_parameters(book: Book) -> tuple[str, ...]:
     """Every parameter of the efficiency model that is one number, by its key in `book.toml`; none without [model]."""
     if book.settings.model is None:
         return ()
@@ -101,14 +101,14 @@ def parameters_of(book: Book) -> tuple[str, ...]:
     return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in (*PARAMETERS, "capacity")))
 
 
-def roots_of(ground: Ground, portfolio: Portfolio, loss: float) -> Iterator[Root]:
+def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float) -> Iterator[ParameterRoot]:
     """The root of each parameter in turn; `ground` has prices that stay."""
-    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in doubted(ground.book)}
-    for key in parameters_of(ground.book):
-        (own,) = own_values(ground.book.settings, key)
+    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in ranges_around(ground.book)}
+    for key in model_parameters(ground.book):
+        (own,) = book_values(ground.book.settings, key)
         at = _places(key, own)
         losses = expected_losses(ground, portfolio, key, at)
-        yield Root(
+        yield ParameterRoot(
             key=key,
             own=own,
             value=own if float(losses[at == own][0]) >= loss else _nearest(ground, portfolio, key, at, losses, loss),
@@ -121,10 +121,10 @@ def roots_of(ground: Ground, portfolio: Portfolio, loss: float) -> Iterator[Root
         )
 
 
-def expected_losses(ground: Ground, portfolio: Portfolio, key: str, at: Vector) -> Vector:
+def expected_losses(ground: StressBase, portfolio: StressPortfolio, key: str, at: Vector) -> Vector:
     """(D,) expected loss of the portfolio with the parameter at each of D values; NaN where it is no number."""
     with np.errstate(all="ignore"):
-        found = evaluated(ground, {key: at})
+        found = outlook_at_draws(ground, {key: at})
         gains = found.returns @ portfolio.holdings + ground.outlook.cash_returns * portfolio.cash
         losses = portfolio.spent - (found.probabilities * gains).sum(axis=1)
     return np.asarray(np.where(np.isfinite(losses), losses, np.nan))
@@ -132,7 +132,7 @@ def expected_losses(ground: Ground, portfolio: Portfolio, key: str, at: Vector) 
 
 def _places(key: str, own: float) -> Vector:
     """Where a parameter is looked at: evenly over its lawful range, and evenly in logarithms where it has any."""
-    low, high, above, below = lawful(key)
+    low, high, above, below = contract_range(key)
     room = _OPEN * max(abs(own), _OPEN)
     low, high = min(low + room * above, own), max(high - room * below, own)
     places = [np.linspace(low, high, _STEPS), np.array([own])]
@@ -141,9 +141,11 @@ def _places(key: str, own: float) -> Vector:
     return np.unique(np.clip(np.concatenate(places), low, high))
 
 
-def _nearest(ground: Ground, portfolio: Portfolio, key: str, at: Vector, losses: Vector, loss: float) -> float | None:
+def _nearest(
+    ground: StressBase, portfolio: StressPortfolio, key: str, at: Vector, losses: Vector, loss: float
+) -> float | None:
     """The crossing whose step lies nearest to the book's own value, drawn together until it is a point."""
-    (own,) = own_values(ground.book.settings, key)
+    (own,) = book_values(ground.book.settings, key)
     apart = losses - loss
     with np.errstate(invalid="ignore"):
         steps = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))

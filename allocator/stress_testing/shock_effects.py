@@ -12,22 +12,22 @@ import pandas as pd
 from allocator.ambiguity.sets import Ambiguity, worst_case
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import Mandate, untraded
-from allocator.multistage.mandate import Staged, staged_of
-from allocator.multistage.plan import StagedPlan
-from allocator.multistage.reference_policies import with_hindsight
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
-from allocator.optimization.solve import Limits, as_trade
-from allocator.outlook.outlook import Outlook, outlook_of
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import Mandate, no_trade
+from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
+from allocator.multistage.plan import MultistagePlan
+from allocator.multistage.reference_policies import with_regret_benchmarks
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits, trade_of_solution
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
-from allocator.plan.targets import targets_of
+from allocator.plan.targets import solve_targets
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.settings.stress import ShockSection, Sign
-from allocator.stress_testing.shocked_book import Shocked, library, shocked
+from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, shock_library
 from allocator.types import Matrix, Vector
 
 # What would be traded after a shock: verified targets from the holdings that it leaves.
@@ -37,7 +37,7 @@ from allocator.types import Matrix, Vector
 #
 
 
-def decided_again(owned: Book, after: Shocked) -> tuple[Trade, Vector] | str:
+def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] | str:
     """The trade of who owns that book after the shock, and its gains (K,) from then to the horizon as fractions of what
     it was worth after the shock; or why there is none.
     """
@@ -46,7 +46,7 @@ def decided_again(owned: Book, after: Shocked) -> tuple[Trade, Vector] | str:
     try:
         if not settings.in_stages:
             start = _start(owned)
-            trade = targets_of(owned, start, after.outlook, after.mandate, limits).target
+            trade = solve_targets(owned, start, after.outlook, after.mandate, limits).target
             return trade, _gains(trade, after.outlook)
         then, outlook = owned, after.outlook
         if after.shock.tells and settings.horizon.reviews:
@@ -57,16 +57,16 @@ def decided_again(owned: Book, after: Shocked) -> tuple[Trade, Vector] | str:
             then = _by_the_day(owned, after)
             outlook = _from_the_day(owned, then, after.outlook)
         start, staged = _start(then), _staged(then, outlook, after)
-        policy = policy_of(with_hindsight(staged, start, limits), start, limits)
-        trade = as_trade(start, staged.mandates[0], policy.holdings[0], then.value)
+        policy = solve_policy(with_regret_benchmarks(staged, start, limits), start, limits)
+        trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
         grown = then.value / owned.value
         return trade, grown * (1 + _gains(trade, outlook)) - 1
     except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
         return str(error)
 
 
-def _start(book: Book) -> Start:
-    return Start(book.weights, book.cash / book.value)
+def _start(book: Book) -> Position:
+    return Position(book.weights, book.cash / book.value)
 
 
 def _gains(trade: Trade, outlook: Outlook) -> Vector:
@@ -76,9 +76,9 @@ def _gains(trade: Trade, outlook: Outlook) -> Vector:
     return gains + trade.value / before - 1
 
 
-def _staged(then: Book, outlook: Outlook, after: Shocked) -> Staged:
+def _staged(then: Book, outlook: Outlook, after: ShockedBook) -> MultistageMandate:
     """The mandate over the tree; its set is that which the shock leaves, at the radius of the day of all its news."""
-    return staged_of(then, outlook, after.ambiguity)
+    return build_multistage_mandate(then, outlook, after.ambiguity)
 
 
 def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:
@@ -86,13 +86,13 @@ def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:
     years = (then.settings.book.as_of - owned.settings.book.as_of).days / DAYS_A_YEAR
     cash = (1 + float(owned.cash_required_return or 0.0)) ** years
     return replace(
-        outlook_of(then),
+        build_outlook(then),
         returns=(1 + outlook.returns) * (owned.prices / then.prices) - 1,
         cash_returns=(1 + outlook.cash_returns) / cash - 1,
     )
 
 
-def _by_the_day(owned: Book, after: Shocked) -> Book:
+def _by_the_day(owned: Book, after: ShockedBook) -> Book:
     """The book on the day by which everything is learnt: names and cash have grown as they must, as by a review."""
     settings, day = owned.settings, after.told
     days = (day - settings.book.as_of).days
@@ -125,10 +125,10 @@ _TRADED = 5e-4
 
 
 @dataclass(frozen=True)
-class Effect:
+class PortfolioEffect:
     """One portfolio under a shock, as fractions of the account before it, after costs.
 
-    `at_once` is what it gains the moment it happens; `expected` and `worst_case` are returns from before the shock to
+    `at_once` is what it gains the moment it happens; `expected` and `dual_form` are returns from before the shock to
     the horizon, under the belief that it leaves and the worst of the set around it.
     """
 
@@ -138,7 +138,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Told:
+class ClaimedEffect:
     """What a claim says of a name, and what the name's growth to the horizon changes by under the belief; None where
     that is no number.
     """
@@ -168,55 +168,55 @@ class ShockEffect:
     name: str
     shock: ShockSection
     generalizable: float | None
-    held: Effect
-    plan: Effect
-    again: Effect | None
+    held: PortfolioEffect
+    plan: PortfolioEffect
+    again: PortfolioEffect | None
     why_not: str | None
     trades: tuple[tuple[str, float], ...]
     turnover: float | None
     rules_broken: tuple[str, ...]
-    told: tuple[Told, ...]
+    told: tuple[ClaimedEffect, ...]
     unmoved: tuple[str, ...]
     worthless: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedShock:
     """A shock of which nothing can be computed here, and why."""
 
     name: str
     why: BadInput | BadMandate
 
 
-def effects(
-    plan: Plan | StagedPlan, shocks: Mapping[str, ShockSection], say: Callable[[str], None] | None = None
-) -> Iterator[ShockEffect | Refused]:
+def shock_effects(
+    plan: Plan | MultistagePlan, shocks: Mapping[str, ShockSection], say: Callable[[str], None] | None = None
+) -> Iterator[ShockEffect | RefusedShock]:
     """The effect of each shock on the plan's book, one after the other, so that what is finished can be kept; or why
     there is none: its belief is outside the limits of `[robust]`, or its numbers are beyond arithmetic.
     """
     book = plan.book
-    outlook = outlook_of(book)
+    outlook = build_outlook(book)
     for count, (name, shock) in enumerate(shocks.items(), 1):
         if say is not None:
             say(f"shock {count} of {len(shocks)}: {name}")
         try:
-            found: ShockEffect | Refused = effect(plan, outlook, shocked(book, outlook, name, shock))
+            found: ShockEffect | RefusedShock = shock_effect(plan, outlook, apply_shock(book, outlook, name, shock))
         except (BadInput, BadMandate) as error:
-            found = Refused(name, error)
+            found = RefusedShock(name, error)
         yield found
 
 
-def unshocked(plan: Plan | StagedPlan) -> tuple[Effect, Effect]:
+def effect_without_shock(plan: Plan | MultistagePlan) -> tuple[PortfolioEffect, PortfolioEffect]:
     """Holdings and plan where nothing happens, to set the others beside."""
     nothing = np.zeros(len(plan.book.instruments))
     outlook = plan.outlook
     growth, cash = 1 + outlook.returns, 1 + outlook.cash_returns
-    ways = _Ways(nothing, growth, cash, outlook.probabilities, _mandate(plan).ambiguity)
-    return ways.of(untraded(plan.book)), ways.of(plan.final)
+    ways = _PricePaths(nothing, growth, cash, outlook.probabilities, _mandate(plan).ambiguity)
+    return ways.of(no_trade(plan.book)), ways.of(plan.final)
 
 
 @dataclass(frozen=True, eq=False)
-class _Ways:
+class _PricePaths:
     """What prices do at once (N,) and to the horizon (K, N), cash too (K,), and what is believed of the scenarios."""
 
     at_once: Vector
@@ -225,26 +225,28 @@ class _Ways:
     beliefs: Vector
     ambiguity: Ambiguity
 
-    def of(self, trade: Trade) -> Effect:
+    def of(self, trade: Trade) -> PortfolioEffect:
         """What they make of a portfolio that was worth `value_before` before its trades."""
         holdings, cash = trade.values / trade.value_before, trade.cash / trade.value_before
         return self.made(trade.value / trade.value_before + float(self.at_once @ holdings) - 1,
                          self.growth @ holdings + self.cash_growth * cash - 1)  # fmt: skip
 
-    def made(self, at_once: float, gains: Vector) -> Effect:
+    def made(self, at_once: float, gains: Vector) -> PortfolioEffect:
         """An effect of gains (K,) from before the shock to the horizon."""
         worst = -worst_case(-gains, self.ambiguity, self.beliefs)
-        return Effect(at_once, float(self.beliefs @ gains), worst)
+        return PortfolioEffect(at_once, float(self.beliefs @ gains), worst)
 
 
-def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEffect:
+def shock_effect(plan: Plan | MultistagePlan, outlook: Outlook, after: ShockedBook) -> ShockEffect:
     """What one shock does to a plan and to what is held, and what would be done about it."""
-    ways = _Ways(after.at_once, after.growth, after.cash_growth, after.outlook.probabilities, after.mandate.ambiguity)
+    ways = _PricePaths(
+        after.at_once, after.growth, after.cash_growth, after.outlook.probabilities, after.mandate.ambiguity
+    )
     final = plan.final
     owned = replace(after.book, quantities=final.values / plan.book.prices, cash=final.cash)
-    after = replace(after, mandate=mandate_of(owned, after.outlook, after.ambiguity))
-    readings = after.mandate.readings(untraded(owned), after.outlook)
-    found = decided_again(owned, after)
+    after = replace(after, mandate=build_mandate(owned, after.outlook, after.ambiguity))
+    readings = after.mandate.readings(no_trade(owned), after.outlook)
+    found = reoptimized_after_shock(owned, after)
     again, of_again = None, None
     if not isinstance(found, str):
         again, gains = found
@@ -254,7 +256,7 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
         name=after.name,
         shock=after.shock,
         generalizable=after.generalizable,
-        held=ways.of(untraded(plan.book)),
+        held=ways.of(no_trade(plan.book)),
         plan=ways.of(final),
         again=of_again,
         why_not=found if isinstance(found, str) else None,
@@ -267,7 +269,7 @@ def effect(plan: Plan | StagedPlan, outlook: Outlook, after: Shocked) -> ShockEf
     )
 
 
-def _mandate(plan: Plan | StagedPlan) -> Mandate:
+def _mandate(plan: Plan | MultistagePlan) -> Mandate:
     return plan.mandate if isinstance(plan, Plan) else plan.staged.mandates[0]
 
 
@@ -277,7 +279,7 @@ def _trades(trade: Trade, instruments: tuple[str, ...]) -> tuple[tuple[str, floa
     return tuple((name, share) for name, share in listed if abs(share) >= _TRADED)
 
 
-def _told(book: Book, outlook: Outlook, after: Shocked) -> Iterator[Told]:
+def _told(book: Book, outlook: Outlook, after: ShockedBook) -> Iterator[ClaimedEffect]:
     """What the claim says of a name, beside the change of its growth; of a bucket or group, of its names' average."""
     grown = outlook.probabilities @ (1 + outlook.returns)
     with np.errstate(divide="ignore", invalid="ignore"):  # what was worth nothing grows by no number
@@ -288,7 +290,7 @@ def _told(book: Book, outlook: Outlook, after: Shocked) -> Iterator[Told]:
             shares, _ = group_shares(book, name)
         own = (shares != 0) & np.isfinite(changed)
         change = float(shares[own] @ changed[own] / shares[own].sum()) if own.any() else None
-        yield Told(name, sign, change)
+        yield ClaimedEffect(name, sign, change)
 
 
 # A plan under shocks, as one study: what was asked, what was finished, and what the book cannot carry.
@@ -302,8 +304,8 @@ class ShockStress:
     this book cannot carry, and both say why.
     """
 
-    held: Effect
-    planned: Effect
+    held: PortfolioEffect
+    planned: PortfolioEffect
     effects: tuple[ShockEffect, ...]
     asked: int
     refused: Mapping[str, str]
@@ -338,7 +340,7 @@ class ShockStress:
 
 
 def shock_stress(
-    plan: Plan | StagedPlan, names: tuple[str, ...] = (), say: Callable[[str], None] | None = None
+    plan: Plan | MultistagePlan, names: tuple[str, ...] = (), say: Callable[[str], None] | None = None
 ) -> ShockStress:
     """What shocks do to a plan: those named, or all that its book can carry. Ctrl-C keeps what is finished.
 
@@ -347,26 +349,26 @@ def shock_stress(
             beyond arithmetic.
         BadMandate: the same, as its belief is outside the limits that the book guards by.
     """
-    known = library(plan.book)
+    known = shock_library(plan.book)
     chosen = known.chosen(names)
-    held, planned = unshocked(plan)
-    found = tuple(_as_far_as_it_gets(effects(plan, chosen, say)))
+    held, planned = effect_without_shock(plan)
+    found = tuple(_as_far_as_it_gets(shock_effects(plan, chosen, say)))
     done = tuple(one for one in found if isinstance(one, ShockEffect))
-    refused = [one for one in found if isinstance(one, Refused)]
+    refused = [one for one in found if isinstance(one, RefusedShock)]
     if refused and len(refused) == len(chosen):
         raise refused[0].why
     told = {one.name: str(one.why) for one in refused}
     return ShockStress(held, planned, done, len(chosen), told, {} if names else known.left_out)
 
 
-def _as_far_as_it_gets(found: Iterator[ShockEffect | Refused]) -> Iterator[ShockEffect | Refused]:
+def _as_far_as_it_gets(found: Iterator[ShockEffect | RefusedShock]) -> Iterator[ShockEffect | RefusedShock]:
     try:
         yield from found
     except KeyboardInterrupt:
         return
 
 
-def _columns(held: Effect, plan: Effect, again: Effect | None) -> dict[str, float | None]:
+def _columns(held: PortfolioEffect, plan: PortfolioEffect, again: PortfolioEffect | None) -> dict[str, float | None]:
     return {
         f"{whose} {what}": None if one is None else getattr(one, what)
         for whose, one in (("held", held), ("plan", plan), ("again", again))
@@ -396,5 +398,5 @@ def _document(one: ShockEffect) -> dict[str, Any]:
     }
 
 
-def _effect(one: Effect) -> dict[str, float]:
+def _effect(one: PortfolioEffect) -> dict[str, float]:
     return {name: round(value, 8) for name, value in vars(one).items()}

@@ -19,19 +19,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.radius import News, set_after, set_of
+from allocator.ambiguity.radius import NewInformation, ambiguity_set, updated_ambiguity_set
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
-from allocator.book.checks.stress import BUCKETS, Named, after, breaches_of_shock, days_after, rows_of
+from allocator.book.checks.stress import (
+    BUCKETS,
+    BookNames,
+    check_shock,
+    days_after,
+    settings_after_shock,
+    shock_signals,
+)
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.mandate.builder import mandate_of
+from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.outlook.calibration import modelled, question_of, signals_of
+from allocator.outlook.calibration import build_question, calibrate, dated_signals
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import generalizable, log_evidence, sound, updated
-from allocator.resources import sample_books
-from allocator.rules.builder import moved_at_once
+from allocator.outlook.posterior import bayes_update, generalizable_probability, log_evidence, require_finite
+from allocator.resources import sample_books_folder
+from allocator.rules.builder import immediate_returns
 from allocator.settings.settings import Settings
 from allocator.settings.stress import ShockSection
 from allocator.types import Matrix, Vector
@@ -41,7 +48,7 @@ _WORTHLESS = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Shocked:
+class ShockedBook:
     """One shock: the `book` at the prices that it leaves, and `outlook` and `mandate` from there to the horizon.
 
     `at_once` (N,) are simple returns; `growth` (K, N) and `cash_growth` (K,) are from today's prices to the horizon.
@@ -66,59 +73,65 @@ class Shocked:
     worthless: tuple[str, ...]
 
 
-def shocked(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> Shocked:
+def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> ShockedBook:
     """What a shock makes of a book and its outlook.
 
     Raises:
         BadInput: its numbers are beyond what arithmetic can follow.
         BadMandate: its belief is outside the limits that the book guards by.
     """
-    settings = after(book.settings, shock) if shock.changes_model else book.settings
+    settings = settings_after_shock(book.settings, shock) if shock.changes_model else book.settings
     news = _news(book, shock)
-    beliefs = updated(outlook.probabilities, news.evidence[None, :])[0]
+    beliefs = bayes_update(outlook.probabilities, news.evidence[None, :])[0]
     growth, unmoved = _growth(book, outlook, settings)
-    moved = moved_at_once(book, shock)
+    moved = immediate_returns(book, shock)
     stated = np.maximum(moved, _WORTHLESS - 1)
     worthless = tuple(name for name, left in zip(book.instruments, stated > _WORTHLESS - 1, strict=True) if not left)
     repriced = _repriced(book, outlook, growth, news.evidence)
-    at_once = sound((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
-    returns = sound(growth / repriced - 1, "shocks", f"what names return after '{name}'")
+    at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
+    returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
     from_there = replace(outlook, probabilities=beliefs, returns=returns)
     later = _at_prices(book, _without(settings, worthless), shock, at_once)
-    ambiguity = set_after(book, set_of(book, outlook), beliefs, news) if shock.tells else set_of(book, outlook)
-    question = question_of(book)
-    return Shocked(
+    ambiguity = (
+        updated_ambiguity_set(book, ambiguity_set(book, outlook), beliefs, news)
+        if shock.tells
+        else ambiguity_set(book, outlook)
+    )
+    question = build_question(book)
+    return ShockedBook(
         name=name,
         shock=shock,
         book=later,
         outlook=from_there,
-        mandate=mandate_of(later, from_there, ambiguity),
+        mandate=build_mandate(later, from_there, ambiguity),
         ambiguity=ambiguity,
         at_once=at_once,
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
-        generalizable=None if question is None else float(np.ravel(generalizable(question, beliefs[None, :]))[0]),
-        signals=rows_of(book.settings, book.signals, shock),
+        generalizable=None
+        if question is None
+        else float(np.ravel(generalizable_probability(question, beliefs[None, :]))[0]),
+        signals=shock_signals(book.settings, book.signals, shock),
         told=news.told,
         unmoved=unmoved if shock.changes_model else (),
         worthless=worthless,
     )
 
 
-def _news(book: Book, shock: ShockSection) -> News:
+def _news(book: Book, shock: ShockSection) -> NewInformation:
     """What the shock tells: the signals seen by the day that it looks to, and what they add to today's evidence."""
-    as_of, known = book.settings.book.as_of, signals_of(book)
-    question = question_of(book)
+    as_of, known = book.settings.book.as_of, dated_signals(book)
+    question = build_question(book)
     nothing = np.zeros(len(book.scenarios))
     if question is None or not shock.tells:
-        return News(known, as_of, nothing, "today")
-    rows = rows_of(book.settings, book.signals, shock)
+        return NewInformation(known, as_of, nothing, "today")
+    rows = shock_signals(book.settings, book.signals, shock)
     both = rows if book.signals is None else pd.concat([book.signals, rows]) if len(rows) else book.signals
-    seen = signals_of(replace(book, signals=both))
+    seen = dated_signals(replace(book, signals=both))
     days = [signal.date for signal in seen]
     told = max([as_of, *days, *([days_after(book.settings, shock.silent_months)] if shock.silent_months else [])])
     before = log_evidence(question, known, [as_of])[0]
-    return News(seen, told, log_evidence(question, seen, [told])[0] - before, "after the shock")
+    return NewInformation(seen, told, log_evidence(question, seen, [told])[0] - before, "after the shock")
 
 
 def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, tuple[str, ...]]:
@@ -126,7 +139,7 @@ def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, t
     before = 1 + outlook.returns
     if settings is book.settings:
         return before, ()
-    own, changed = modelled(book), modelled(replace(book, settings=settings))
+    own, changed = calibrate(book), calibrate(replace(book, settings=settings))
     assert own is not None  # a shock that changes the model was held to a book that has one
     assert changed is not None
     given = np.isin(book.instruments, book.scenario_returns.index)
@@ -137,11 +150,11 @@ def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, t
 
 def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
     """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by."""
-    model = modelled(book)
+    model = calibrate(book)
     if model is None or model.market_now is None:
         return np.ones(len(book.instruments))
     share = float(book.settings.horizon.announcement_share or 0.0)
-    then = updated(model.market_now, evidence[None, :])[0]
+    then = bayes_update(model.market_now, evidence[None, :])[0]
     moved: Vector = (then @ growth / (model.market_now @ (1 + outlook.returns))) ** share
     return moved
 
@@ -185,7 +198,7 @@ def _moved(weights: pd.Series[float], at_once: Vector) -> pd.Series[float]:
 
 
 @dataclass(frozen=True, eq=False)
-class Library:
+class ShockLibrary:
     """The shocks of a book by name, its own first; `left_out` says of every other starter shock why."""
 
     shocks: dict[str, ShockSection]
@@ -209,33 +222,33 @@ class Library:
         return {name: self.shocks[name] for name in dict.fromkeys(names)} if names else dict(self.shocks)
 
 
-def library(book: Book) -> Library:
+def shock_library(book: Book) -> ShockLibrary:
     """Every shock that can be asked of a book."""
-    there, own = named_in(book), dict(book.settings.shocks)
+    there, own = names_in_book(book), dict(book.settings.shocks)
     shocks, left_out = dict(own), dict[str, str]()
     for name, shock in starter_shocks().items():
         if name in own:
             continue
-        breaches = [*breaches_of_shock(there, name, _of_names(there, shock))]
+        breaches = [*check_shock(there, name, _of_names(there, shock))]
         if breaches:
             left_out[name] = f"{breaches[0].value or breaches[0].column}: {breaches[0].rule}"
         elif shock.market is not None and "beta" not in there.columns:
             left_out[name] = "beta: is needed for every name"
         else:
             shocks[name] = _of_names(there, shock)
-    return Library(shocks, left_out)
+    return ShockLibrary(shocks, left_out)
 
 
 def starter_shocks() -> dict[str, ShockSection]:
     """All of `data/shocks.toml`."""
-    text = (sample_books() / "shocks.toml").read_text(encoding="utf-8")
+    text = (sample_books_folder() / "shocks.toml").read_text(encoding="utf-8")
     return {name: ShockSection.model_validate(shock) for name, shock in tomllib.loads(text)["shocks"].items()}
 
 
-def named_in(book: Book) -> Named:
+def names_in_book(book: Book) -> BookNames:
     """What a book has names for."""
     exposures = book.exposures
-    return Named(
+    return BookNames(
         book.settings,
         book.instruments,
         frozenset({book.cash_instrument}),
@@ -246,7 +259,7 @@ def named_in(book: Book) -> Named:
     )
 
 
-def _of_names(there: Named, shock: ShockSection) -> ShockSection:
+def _of_names(there: BookNames, shock: ShockSection) -> ShockSection:
     """A claim that speaks of many names says of this book's what it says of them."""
     known = (*there.instruments, *BUCKETS, *there.settings.groups)
     return shock.model_copy(update={"expect": {name: sign for name, sign in shock.expect.items() if name in known}})

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import sobol_indices
 
-from allocator.stress_testing.outcomes import Gauge, Outcome, measured
-from allocator.stress_testing.parameter_draws import Doubt, drawn
+from allocator.stress_testing.outcomes import Outcome, OutcomeMeter, measure_outcomes
+from allocator.stress_testing.parameter_draws import ParameterRange, draw_parameters
 from allocator.types import Matrix
 
 BASE = 512
@@ -26,7 +26,7 @@ _CONSTANT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Importance:
+class SobolIndices:
     """Sobol indices (outcomes, P) with the ends of their 90 % bootstrap intervals; `constant` (outcomes,)."""
 
     keys: tuple[str, ...]
@@ -66,7 +66,9 @@ class Importance:
         return own.sort_values("total", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def importance_of(gauge: Gauge, doubts: Sequence[Doubt], seed: int, base: int = BASE) -> Importance | None:
+def parameter_importance(
+    gauge: OutcomeMeter, doubts: Sequence[ParameterRange], seed: int, base: int = BASE
+) -> SobolIndices | None:
     """The indices of every outcome; None where a point of the design makes no number.
 
     Raises:
@@ -74,7 +76,7 @@ def importance_of(gauge: Gauge, doubts: Sequence[Doubt], seed: int, base: int = 
     """
     at_a, at_b, mixed = _design(doubts, base, seed)
     points = np.concatenate([at_a, at_b, *mixed])
-    found = measured(gauge, points).values
+    found = measure_outcomes(gauge, points).values
     if found.shape[1] < len(points):
         raise KeyboardInterrupt
     if not np.isfinite(found).all():
@@ -86,15 +88,15 @@ def importance_of(gauge: Gauge, doubts: Sequence[Doubt], seed: int, base: int = 
     if not constant.all():
         parts[:, ~constant] = _indices(blocks[~constant], seed)
     first, first_low, first_high, total, total_low, total_high = parts
-    return Importance(
+    return SobolIndices(
         gauge.keys, gauge.outcomes, first, first_low, first_high, total, total_low, total_high,
         tuple(map(bool, constant)),
     )  # fmt: skip
 
 
-def _design(doubts: Sequence[Doubt], base: int, seed: int) -> tuple[Matrix, Matrix, list[Matrix]]:
+def _design(doubts: Sequence[ParameterRange], base: int, seed: int) -> tuple[Matrix, Matrix, list[Matrix]]:
     """Two independent sets of points, and for each parameter the first with that parameter of the second."""
-    both = drawn([*doubts, *doubts], base, "sobol", seed)
+    both = draw_parameters([*doubts, *doubts], base, "sobol", seed)
     at_a, at_b = both[:, : len(doubts)], both[:, len(doubts) :]
     mixed = []
     for i in range(len(doubts)):

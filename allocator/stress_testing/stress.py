@@ -10,30 +10,30 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, Breach
-from allocator.multistage.plan import StagedPlan, rebalance_in_stages
+from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, belief_map
 from allocator.stress_testing.belief_stress import BeliefStress, belief_stress
-from allocator.stress_testing.outcomes import refuse_other_book
-from allocator.stress_testing.parameter_stress import ModelStress, checked, model_stress
-from allocator.stress_testing.replay import Replay, replay
+from allocator.stress_testing.outcomes import refuse_plan_of_other_book
+from allocator.stress_testing.parameter_stress import ModelStress, check_ranges, model_stress
+from allocator.stress_testing.replay import HistoricalReplay, replay_history
 from allocator.stress_testing.reverse import ReverseStress, reverse_stress
 from allocator.stress_testing.shock_effects import ShockStress, shock_stress
-from allocator.stress_testing.shocked_book import library
+from allocator.stress_testing.shocked_book import shock_library
 
 PARTS = ("shocks", "reverse", "replay", "beliefs")
 """What is asked where nothing is named; `map` is asked by its steps a side, `model` by its number of draws."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stress:
+class StressReport:
     """A plan under stress; a part is None where it was not asked, and `why_not` says it where it cannot be had."""
 
-    plan: Plan | StagedPlan
+    plan: Plan | MultistagePlan
     shocks: ShockStress | None
     reverse: ReverseStress | None
-    replay: Replay | None
+    replay: HistoricalReplay | None
     beliefs: BeliefStress | None
     map: BeliefMap | None
     model: ModelStress | None
@@ -97,9 +97,9 @@ def stress(
     map_steps: int = 0,
     draws: int = 0,
     jobs: int = 1,
-    plan: Plan | StagedPlan | None = None,
+    plan: Plan | MultistagePlan | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Stress:
+) -> StressReport:
     """Put a book's plan under stress, or one that was made already.
 
     `parts` are of PARTS; `shocks` names some of them only; `loss` is what reverse stress asks for, a fraction of the
@@ -120,22 +120,22 @@ def stress(
         raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
     refuse_no_book(book)
     if plan is not None:
-        refuse_other_book(book, plan)
+        refuse_plan_of_other_book(book, plan)
     if unlawful := list(_unlawful(book, parts, shocks, loss, within_bps, map_steps, draws, jobs)):
         raise BadInput(unlawful)  # before anything is solved
     say = progress or (lambda _: None)
-    plan = plan or (rebalance_in_stages if book.settings.in_stages else rebalance)(book, progress=say)
+    plan = plan or (rebalance_multistage if book.settings.in_stages else rebalance)(book, progress=say)
     asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))
-    found = _Asked(dict[str, Any](), dict[str, str](), asked)
+    found = _StressRequest(dict[str, Any](), dict[str, str](), asked)
     found.ask("shocks", lambda: shock_stress(plan, shocks, say))
     found.ask("reverse", lambda: reverse_stress(book, plan, loss))
-    found.ask("replay", lambda: replay(book, plan))
+    found.ask("replay", lambda: replay_history(book, plan))
     decided: Any = plan  # one of a tree is refused by what is asked of beliefs
     found.ask("beliefs", lambda: belief_stress(book, decided, within_bps=within_bps, jobs=jobs, say=say))
     found.ask("map", lambda: belief_map(book, decided, steps=map_steps, jobs=jobs, say=say))
     found.ask("model", lambda: model_stress(book, plan, draws, redo=draws, jobs=jobs, say=say))
     made = found.made
-    return Stress(
+    return StressReport(
         plan=plan,
         shocks=made.get("shocks"),
         reverse=made.get("reverse"),
@@ -162,7 +162,7 @@ def _unlawful(
         rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
         yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
     if "shocks" in parts:
-        yield from _breaches(lambda: library(book).chosen(shocks))
+        yield from _breaches(lambda: shock_library(book).chosen(shocks))
     if not 0 < loss <= 1:
         yield Breach("loss", None, None, f"{loss:g}", "must be above 0 and at most 1", "10 % is 0.1")
     if not 0 < within_bps < float("inf"):
@@ -173,7 +173,7 @@ def _unlawful(
     if jobs < 1:
         yield Breach("jobs", None, None, str(jobs), "must be 1 or more", "leave it out for one process")
     elif draws:
-        yield from _breaches(lambda: checked(book, draws, 0, jobs))
+        yield from _breaches(lambda: check_ranges(book, draws, 0, jobs))
 
 
 def _breaches(check: Callable[[], object]) -> tuple[Breach, ...]:
@@ -185,7 +185,7 @@ def _breaches(check: Callable[[], object]) -> tuple[Breach, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _StressRequest:
     """The parts that are `asked`, in turn; after Ctrl-C none is begun."""
 
     made: dict[str, Any]

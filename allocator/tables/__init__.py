@@ -5,4 +5,4 @@ from __future__ import annotations
 from allocator.tables.schema import contract_names as contract_names
 from allocator.tables.schema import contract_text as contract_text
 from allocator.tables.schema import read_contract as read_contract
-from allocator.tables.validation import hold as hold
+from allocator.tables.validation import validate as validate

@@ -33,7 +33,7 @@ _before: list[Any] | None = None
 
 
 @contextmanager
-def quiet(category: type[Warning]) -> Iterator[None]:
+def silence_libraries(category: type[Warning]) -> Iterator[None]:
     """Ignore warnings of a category; the filters are afterwards as they were, where nobody else changes them too."""
     global _before  # noqa: PLW0603
     with _alone, warnings.catch_warnings():
@@ -166,7 +166,7 @@ def _read_xlsx(path: Path, name: str) -> RawTable:
         raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
     from zipfile import BadZipFile
 
-    with quiet(Warning):  # of styles and drop-down lists, which are not data
+    with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
             # data_only: the value that a formula last had, not the formula
             workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from allocator.errors import did_you_mean
-from allocator.resources import schemas
+from allocator.resources import schemas_folder
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -64,7 +64,7 @@ _CHECKS = {
 
 def contract_names() -> list[str]:
     """The tables that have a contract, in alphabetical order."""
-    return sorted(path.stem for path in schemas().glob("*.yaml"))
+    return sorted(path.stem for path in schemas_folder().glob("*.yaml"))
 
 
 def contract_text(contract: str) -> str:
@@ -76,7 +76,7 @@ def contract_text(contract: str) -> str:
     names = contract_names()
     if contract not in names:
         raise ValueError(f"there is no contract '{contract}' in schemas; {did_you_mean(contract, names)}")
-    return (schemas() / f"{contract}.yaml").read_text(encoding="utf-8")
+    return (schemas_folder() / f"{contract}.yaml").read_text(encoding="utf-8")
 
 
 def read_contract(text: str, source: str) -> DataFrameSchema:

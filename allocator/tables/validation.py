@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.errors import Breach, did_you_mean
-from allocator.tables.files import quiet
+from allocator.tables.files import silence_libraries
 from allocator.tables.schema import contract_text, read_contract
 from allocator.types import Vector
 
@@ -210,7 +210,7 @@ Cells = set[tuple[str, int]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class _WrittenTable:
     """A table as written, which can say where a breach stands."""
 
     name: str
@@ -231,7 +231,7 @@ class _Table:
         return Breach(self.name, None, column, None, rule, cure)
 
 
-def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
+def validate(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
     """A typed copy of `frame` (float64, datetime64[ns] at midnight, text) and its breaches of a contract.
 
     `frame` holds cells as found, text or values, in any order of columns; `rows` are the line numbers that its rows
@@ -245,7 +245,9 @@ def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> 
     if len(rows) != len(frame):
         raise ValueError(f"'rows' must be as long as the table '{name}' (got {len(rows)} for {len(frame)})")
     schema = read_contract(contract_text(contract), f"{contract}.yaml")
-    table = _Table(name, frame.set_axis(pd.RangeIndex(len(frame))).set_axis(list(map(str, frame)), axis=1), tuple(rows))
+    table = _WrittenTable(
+        name, frame.set_axis(pd.RangeIndex(len(frame))).set_axis(list(map(str, frame)), axis=1), tuple(rows)
+    )
     if unusable := list(_unusable(table)):
         return table.frame, unusable
     rules = _rules(schema, table.columns)
@@ -260,7 +262,7 @@ def hold(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> 
     return typed, breaches
 
 
-def _unusable(table: _Table) -> Iterator[Breach]:
+def _unusable(table: _WrittenTable) -> Iterator[Breach]:
     """What leaves nothing to judge: no rows, or two columns of one name."""
     if not len(table.frame):
         yield Breach(table.name, None, None, None, "the table is empty", "add at least one row")
@@ -281,7 +283,7 @@ def _rules(schema: DataFrameSchema, names: list[str]) -> dict[str, Column]:
     return rules
 
 
-def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _Table) -> Iterator[Breach]:
+def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _WrittenTable) -> Iterator[Breach]:
     """Columns that are missing, and columns that no rule knows."""
     pattern = next((column for column in schema.columns.values() if column.regex), None)
     named = [name for name, column in schema.columns.items() if not column.regex]
@@ -299,7 +301,7 @@ def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _
                 yield table.column_breach(name, "this column is missing", f"add it: {column.description}")
 
 
-def _typed(rules: dict[str, Column], table: _Table) -> tuple[pd.DataFrame, Cells, list[Breach]]:
+def _typed(rules: dict[str, Column], table: _WrittenTable) -> tuple[pd.DataFrame, Cells, list[Breach]]:
     """The known columns in their types, the cells that could not be read, and why."""
     columns: dict[str, pd.Series[Any]] = {}
     unread: Cells = set()
@@ -335,7 +337,7 @@ def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError
     # Both must be said: either can be switched off by an environment variable, and the contract with it.
     with (
         config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA),
-        quiet(FutureWarning),  # pandera's own, as it collects failures with pandas 2
+        silence_libraries(FutureWarning),  # pandera's own, as it collects failures with pandas 2
     ):
         try:
             schema.validate(typed, lazy=True)
@@ -345,7 +347,7 @@ def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError
 
 
 def _translate(
-    error: SchemaError, schema: DataFrameSchema, table: _Table, typed: pd.DataFrame, unread: Cells
+    error: SchemaError, schema: DataFrameSchema, table: _WrittenTable, typed: pd.DataFrame, unread: Cells
 ) -> Iterator[Breach]:
     """The breaches behind one of pandera's errors, which is about one rule of one column."""
     column = str(error.schema.name)
@@ -379,7 +381,7 @@ def _rule_and_cure(check: Check, value: str) -> Fault:
     return rule, cure or "correct it"
 
 
-def _repeats(columns: list[str], table: _Table, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
+def _repeats(columns: list[str], table: _WrittenTable, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
     """The rows that repeat what an earlier row says in `columns` together; blank and unread cells repeat nothing."""
     keys = typed[columns].dropna()
     first: dict[tuple[Any, ...], int] = {}

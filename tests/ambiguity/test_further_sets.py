@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.ambiguity.sampling import plausible
+from allocator.ambiguity.sampling import sample_beliefs
 from allocator.ambiguity.sets import (
     Ambiguity,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    ambiguity_of,
-    inside,
-    is_belief,
+    build_ambiguity_set,
+    is_singleton,
+    project,
     worst_case,
 )
 from allocator.types import Vector
@@ -58,7 +58,7 @@ def test_no_plausible_belief_is_worse_than_the_worst(kind: str) -> None:
     for i in range(30):
         losses, p = random_instance(draw, 2 + i % 7, kind=i % 4)
         ambiguity = FURTHER[kind](draw, p, float(draw.uniform(0.1, 1)))
-        beliefs = plausible(ambiguity, p, draw, 200)
+        beliefs = sample_beliefs(ambiguity, p, draw, 200)
         wide = np.abs(beliefs - p).sum(axis=1) / 2 > 0.02 + 1e-9  # no belief is known better than so
 
         assert (beliefs[wide] @ losses <= worst_case(losses, ambiguity, p) + 1e-10).all()
@@ -138,7 +138,7 @@ def test_the_largest_radius_of_each_set_is_the_largest_loss_exactly() -> None:
             ModifiedChiSquared(1 / tied - 1 + 1e-12),
             ModifiedChiSquared(1e6),
             Wasserstein(count - 1.0, metric),
-            Hull(np.eye(count)),
+            ExpertHull(np.eye(count)),
             Polytope(np.eye(count), np.ones(count)),
         ):
             assert worst_case(losses, ambiguity, p) == pytest.approx(largest, abs=1e-15)
@@ -197,7 +197,7 @@ def test_scenarios_without_a_distance_are_one_to_the_transport() -> None:
 
 
 def test_the_belief_is_a_vertex_of_every_hull() -> None:
-    p, mild = np.array([0.2, 0.8]), Hull(np.array([[0.9, 0.1], [0.7, 0.3]]))
+    p, mild = np.array([0.2, 0.8]), ExpertHull(np.array([[0.9, 0.1], [0.7, 0.3]]))
 
     np.testing.assert_array_equal(mild.adversary(np.array([0.0, 1.0]), p), p)
     np.testing.assert_array_equal(mild.adversary(np.array([1.0, 0.0]), p), [0.9, 0.1])
@@ -208,8 +208,8 @@ def test_with_one_scenario_there_is_nothing_to_be_wrong_about() -> None:
     for make in FURTHER.values():
         ambiguity = make(draw, one, 0.3)
         np.testing.assert_allclose(ambiguity.adversary(np.array([0.2]), one), one)
-        np.testing.assert_allclose(inside(np.array([1.1]), ambiguity, one), one)
-        np.testing.assert_array_equal(plausible(ambiguity, one, draw, 3), np.ones((3, 1)))
+        np.testing.assert_allclose(project(np.array([1.1]), ambiguity, one), one)
+        np.testing.assert_array_equal(sample_beliefs(ambiguity, one, draw, 3), np.ones((3, 1)))
 
 
 def test_a_polytope_of_many_rows_is_asked_by_a_linear_program() -> None:
@@ -228,9 +228,9 @@ def test_stepping_inside_changes_no_member_and_leaves_no_set(kind: str) -> None:
     draw = np.random.default_rng(11)
     for losses, p, ambiguity in instances(kind, 12):
         member = p + draw.uniform(0, 0.99) * (ambiguity.adversary(losses, p) - p)
-        wild = inside(draw.normal(0.2, 0.5, len(p)), ambiguity, p)
+        wild = project(draw.normal(0.2, 0.5, len(p)), ambiguity, p)
 
-        np.testing.assert_allclose(inside(member, ambiguity, p), member, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(project(member, ambiguity, p), member, rtol=0, atol=1e-9)
         assert (wild >= 0).all()
         assert wild.sum() == pytest.approx(1, abs=1e-12)
         assert ambiguity.excess(wild, p) <= 1e-10
@@ -241,7 +241,7 @@ def test_stepping_inside_takes_out_a_solvers_noise_and_no_more(kind: str) -> Non
     draw = np.random.default_rng(13)
     for losses, p, ambiguity in instances(kind, 14):
         worst = ambiguity.adversary(losses, p)
-        found = inside(worst + draw.uniform(-1e-9, 1e-9, len(p)), ambiguity, p)
+        found = project(worst + draw.uniform(-1e-9, 1e-9, len(p)), ambiguity, p)
 
         assert found @ losses == pytest.approx(worst @ losses, abs=1e-7)
 
@@ -256,7 +256,7 @@ def test_witnesses_show_that_a_member_is_one(kind: str) -> None:
             np.testing.assert_allclose(transport.sum(axis=1), p, atol=1e-12)
             np.testing.assert_allclose(transport.sum(axis=0), q, atol=1e-9)
             assert (transport * ambiguity.metric).sum() <= ambiguity.radius + 1e-9
-        elif isinstance(ambiguity, Hull):
+        elif isinstance(ambiguity, ExpertHull):
             weights = ambiguity.witness(q, p)
             assert (weights >= 0).all()
             np.testing.assert_allclose(weights @ ambiguity.vertices(p), q, atol=1e-9)
@@ -265,8 +265,8 @@ def test_witnesses_show_that_a_member_is_one(kind: str) -> None:
 def test_a_chi_squared_ball_below_a_millionth_is_the_belief_itself() -> None:
     p = np.array([0.6, 0.4])
 
-    assert is_belief(ModifiedChiSquared(9e-7))
-    assert not is_belief(ModifiedChiSquared(1.1e-6))
+    assert is_singleton(ModifiedChiSquared(9e-7))
+    assert not is_singleton(ModifiedChiSquared(1.1e-6))
     np.testing.assert_array_equal(ModifiedChiSquared(9e-7).adversary(np.array([0.0, 1.0]), p), p)
 
 
@@ -284,25 +284,25 @@ def test_each_excess_measures_what_its_set_is_named_after() -> None:
     assert Contamination(0.05).excess(q, p) == pytest.approx(0.95 * 0.3 - 0.2)
     assert ModifiedChiSquared(0.1).excess(q, p) == pytest.approx(0.01 / 0.5 + 0.01 / 0.3 + 0.04 / 0.2 - 0.1)
     assert Wasserstein(0.1, line).excess(q, p) == pytest.approx(0.1 + 0.2 - 0.1)
-    assert Hull(np.array([[0.4, 0.2, 0.4]])).excess(q, p) == 0
-    assert Hull(np.array([[0.5, 0.3, 0.2]])).excess(q, p) == pytest.approx(0.2)
+    assert ExpertHull(np.array([[0.4, 0.2, 0.4]])).excess(q, p) == 0
+    assert ExpertHull(np.array([[0.5, 0.3, 0.2]])).excess(q, p) == pytest.approx(0.2)
     assert Polytope(np.array([[0.0, 0.0, 1.0]]), np.array([0.3])).excess(q, p) == pytest.approx(0.1)
 
 
 def test_each_name_of_the_settings_means_its_set() -> None:
     metric, experts = np.ones((2, 2)) - np.eye(2), np.array([[0.5, 0.5]])
 
-    assert ambiguity_of("contamination", 0.2) == Contamination(0.2)
-    assert ambiguity_of("modified_chi2", 0.2) == ModifiedChiSquared(0.2)
-    transport = ambiguity_of("wasserstein", 0.2, metric=metric)
+    assert build_ambiguity_set("contamination", 0.2) == Contamination(0.2)
+    assert build_ambiguity_set("modified_chi2", 0.2) == ModifiedChiSquared(0.2)
+    transport = build_ambiguity_set("wasserstein", 0.2, metric=metric)
     assert isinstance(transport, Wasserstein)
     assert (transport.radius, transport.metric is metric) == (0.2, True)
-    assert isinstance(ambiguity_of("hull", experts=experts), Hull)
-    assert isinstance(ambiguity_of("polytope", limits=(experts, np.ones(1))), Polytope)
-    assert ambiguity_of("none") == Known()
+    assert isinstance(build_ambiguity_set("hull", experts=experts), ExpertHull)
+    assert isinstance(build_ambiguity_set("polytope", limits=(experts, np.ones(1))), Polytope)
+    assert build_ambiguity_set("none") == Singleton()
     for name, wanted in (("wasserstein", "metric"), ("hull", "experts"), ("polytope", "limits")):
         with pytest.raises(ValueError, match=f"a {name} set needs its {wanted}"):
-            ambiguity_of(name)
+            build_ambiguity_set(name)
 
 
 def test_a_metric_that_measures_no_distance_is_refused() -> None:

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from scipy.optimize import linprog
 
 from allocator.__main__ import main
-from allocator.ambiguity.polyhedral import Hull, Polytope, Wasserstein
-from allocator.ambiguity.pushforward import Seen, seen_through
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Wasserstein
+from allocator.ambiguity.pushforward import Pushforward, pushforward
 from allocator.book.loading import load
-from allocator.multistage.mandate import staged_of
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
-from allocator.outlook.outlook import outlook_of
+from allocator.multistage.mandate import build_multistage_mandate
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
+from allocator.outlook.outlook import build_outlook
 
 EXPERT = {
     "generalizable_jevons": 0.6, "generalizable_compression": 0.1,
@@ -47,7 +47,7 @@ def test_the_likelihoods_are_those_of_bayes_and_bring_the_children_back() -> Non
     children = beliefs @ likelihoods
     child_beliefs = (beliefs[:, None] * likelihoods / children).T
 
-    seen = seen_through(Hull(beliefs[None, :]), beliefs, children, child_beliefs)
+    seen = pushforward(ExpertHull(beliefs[None, :]), beliefs, children, child_beliefs)
 
     np.testing.assert_allclose(seen.likelihoods, likelihoods, atol=1e-14)
     np.testing.assert_allclose(seen.adversary(draw.normal(size=3), children), children, atol=1e-14)
@@ -59,7 +59,7 @@ def test_the_worst_news_is_that_of_the_worst_scenarios(seed: int) -> None:
     beliefs, likelihoods, losses = draw.dirichlet(np.ones(4)), draw.dirichlet(np.ones(3), size=4), draw.normal(size=3)
     limits = (draw.normal(size=(2, 4)), np.zeros(2))
     limits = (limits[0], limits[0] @ beliefs + 0.1)
-    seen = Seen(Polytope(*limits), likelihoods, beliefs)
+    seen = Pushforward(Polytope(*limits), likelihoods, beliefs)
 
     best = linprog(-(likelihoods @ losses), A_ub=limits[0], b_ub=limits[1], A_eq=np.ones((1, 4)), b_eq=[1.0])
 
@@ -69,18 +69,18 @@ def test_the_worst_news_is_that_of_the_worst_scenarios(seed: int) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_of_scenarios_guards_every_review(root: Path, name: str) -> None:
     book = load(root / "data" / "reviewed", overrides=overrides(name))
-    staged = staged_of(book, outlook_of(book))
-    start = Start(book.weights, book.cash / book.value)
-    kinds = {"hull": Hull, "wasserstein": Wasserstein, "polytope": Polytope}
+    staged = build_multistage_mandate(book, build_outlook(book))
+    start = Position(book.weights, book.cash / book.value)
+    kinds = {"hull": ExpertHull, "wasserstein": Wasserstein, "polytope": Polytope}
 
-    policy = policy_of(staged, start)
+    policy = solve_policy(staged, start)
 
     trusting = load(root / "data" / "reviewed", overrides=["robust.set='none'"])
-    nominal = policy_of(staged_of(trusting, outlook_of(trusting)), start)
+    nominal = solve_policy(build_multistage_mandate(trusting, build_outlook(trusting)), start)
     for node, ambiguity in enumerate(staged.ambiguities):
         below = staged.tree.children(node)[0]
-        assert isinstance(ambiguity, Seen) == bool(len(below))
-        assert isinstance(ambiguity.over if isinstance(ambiguity, Seen) else ambiguity, kinds[name])
+        assert isinstance(ambiguity, Pushforward) == bool(len(below))
+        assert isinstance(ambiguity.over if isinstance(ambiguity, Pushforward) else ambiguity, kinds[name])
     # guarding is never better than trusting under the belief, and better than it in the worst case
     assert policy.objective >= nominal.objective - 1e-9
     assert policy.objective <= nominal.under(staged.ambiguities).losses[0] + 1e-9
@@ -88,11 +88,11 @@ def test_a_set_of_scenarios_guards_every_review(root: Path, name: str) -> None:
 
 def test_experts_have_seen_the_news_too(root: Path) -> None:
     book = load(root / "data" / "reviewed", overrides=overrides("hull"))
-    staged = staged_of(book, outlook_of(book))
+    staged = build_multistage_mandate(book, build_outlook(book))
     claimed = staged.tree.kinds.index("claimed")
     ambiguity = staged.ambiguities[claimed]
-    assert isinstance(ambiguity, Seen)
-    assert isinstance(ambiguity.over, Hull)
+    assert isinstance(ambiguity, Pushforward)
+    assert isinstance(ambiguity.over, ExpertHull)
     (expert,), before = ambiguity.over.experts, np.array(list(EXPERT.values()))
     odds = (expert[0] / expert[2]) / (before[0] / before[2])
     belief, now = staged.tree.beliefs[claimed], staged.tree.beliefs[0]

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from allocator.ambiguity.radius import radius_of
+from allocator.ambiguity.radius import current_radius
 from allocator.ambiguity.sets import Box, Contamination, KullbackLeibler, ModifiedChiSquared, TotalVariation
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.mandate.builder import mandate_of
-from allocator.optimization.single_period import Start
+from allocator.mandate.builder import build_mandate
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
-from allocator.outlook.calibration import question_of, ranges_of, signals_of
-from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.outlook.posterior import bounds
+from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.posterior import posterior_bounds
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -59,42 +59,42 @@ def with_belief(outlook: Outlook, generalizable: float) -> Outlook:
 
 def planned(book: Book, outlook: Outlook) -> Vector:
     """(N,) the optimal weights."""
-    mandate = mandate_of(book, outlook)
-    start = Start(book.weights, book.cash / book.value)
+    mandate = build_mandate(book, outlook)
+    start = Position(book.weights, book.cash / book.value)
     return Program(outlook, mandate).solve(start, outlook, mandate).holdings
 
 
 def test_caution_is_a_part_of_the_way_to_being_wrong_about_the_answer(sample: Book) -> None:
-    outlook = outlook_of(sample)
+    outlook = build_outlook(sample)
 
-    assert radius_of(sample, outlook) == pytest.approx(0.5 * (1 - likelier(outlook)), abs=1e-15)
-    assert mandate_of(sample, outlook).ambiguity == TotalVariation(radius_of(sample, outlook))
+    assert current_radius(sample, outlook) == pytest.approx(0.5 * (1 - likelier(outlook)), abs=1e-15)
+    assert build_mandate(sample, outlook).ambiguity == TotalVariation(current_radius(sample, outlook))
     for p in (0.051, 0.5, 0.9, 0.949):
-        assert radius_of(sample, with_belief(outlook, p)) == pytest.approx(0.5 * min(p, 1 - p), abs=1e-15)
+        assert current_radius(sample, with_belief(outlook, p)) == pytest.approx(0.5 * min(p, 1 - p), abs=1e-15)
     for p in (0.0, 0.05, 0.95, 1.0):
-        assert radius_of(sample, with_belief(outlook, p)) == 0  # settled
+        assert current_radius(sample, with_belief(outlook, p)) == 0  # settled
 
 
 def test_a_box_reaches_as_far_as_total_variation_and_kl_by_pinsker(root: Path, sample: Book) -> None:
-    outlook = outlook_of(sample)
-    distance = radius_of(sample, outlook)
+    outlook = build_outlook(sample)
+    distance = current_radius(sample, outlook)
     box = load(root / "data" / "note", overrides=["robust.set=box"])
     kl = load(root / "data" / "note", overrides=["robust.set=kl"])
 
-    assert mandate_of(box, outlook).ambiguity == Box(distance)
-    assert mandate_of(kl, outlook).ambiguity == KullbackLeibler(2 * distance**2)
+    assert build_mandate(box, outlook).ambiguity == Box(distance)
+    assert build_mandate(kl, outlook).ambiguity == KullbackLeibler(2 * distance**2)
 
 
 def test_chi_squared_reaches_as_far_by_cauchy_and_schwarz_and_contamination_takes_the_same_part(
     root: Path, sample: Book
 ) -> None:
-    outlook = outlook_of(sample)
-    distance = radius_of(sample, outlook)
+    outlook = build_outlook(sample)
+    distance = current_radius(sample, outlook)
     chi2 = load(root / "data" / "note", overrides=["robust.set=modified_chi2"])
     part = load(root / "data" / "note", overrides=["robust.set=contamination"])
 
-    assert mandate_of(chi2, outlook).ambiguity == ModifiedChiSquared(4 * distance**2)
-    assert mandate_of(part, outlook).ambiguity == Contamination(distance)
+    assert build_mandate(chi2, outlook).ambiguity == ModifiedChiSquared(4 * distance**2)
+    assert build_mandate(part, outlook).ambiguity == Contamination(distance)
     even = np.array([0.5, 0.5])  # where the two sides are equally likely it reaches so far and no farther
     q = ModifiedChiSquared(4 * distance**2).adversary(np.array([0.0, 1.0]), even)
     assert np.abs(q - even).sum() / 2 == pytest.approx(distance, abs=1e-12)
@@ -105,15 +105,15 @@ def test_further_sets_by_corners_hold_the_farthest_belief_and_no_more(note: Fold
     note.replace("book.toml", 'schedule = "caution"', 'schedule = "corners"')
     note.replace("book.toml", "caution = 0.5 ", "")
     book = load(note.path, overrides=[f"robust.set={kind}"])
-    outlook, question, ranges = outlook_of(book), question_of(book), ranges_of(book)
+    outlook, question, ranges = build_outlook(book), build_question(book), belief_ranges(book)
     assert question is not None
     assert ranges is not None
-    reached = bounds(question, ranges, signals_of(book), book.settings.book.as_of)
+    reached = posterior_bounds(question, ranges, dated_signals(book), book.settings.book.as_of)
 
-    ball = mandate_of(book, outlook).ambiguity
+    ball = build_mandate(book, outlook).ambiguity
     excess = [ball.excess(with_belief(outlook, q).probabilities, outlook.probabilities) for q in reached]
     assert max(excess) == pytest.approx(0, abs=1e-12)
-    assert radius_of(book, with_belief(outlook, 1.0)) == (
+    assert current_radius(book, with_belief(outlook, 1.0)) == (
         1e6 if kind == "modified_chi2" else pytest.approx(0.6, abs=0.4)
     )
 
@@ -127,24 +127,24 @@ def test_without_a_question_caution_looks_at_the_likeliest_scenario(listed: Fold
         encoding="utf-8",
     )  # fmt: skip
     book = load(listed.path)
-    outlook = outlook_of(book)
+    outlook = build_outlook(book)
 
-    assert radius_of(book, outlook) == pytest.approx(0.4 * (1 - outlook.probabilities.max()), abs=1e-15)
+    assert current_radius(book, outlook) == pytest.approx(0.4 * (1 - outlook.probabilities.max()), abs=1e-15)
 
 
 def test_corners_reach_to_the_farthest_belief_that_the_ranges_allow(note: Folder) -> None:
     note.replace("book.toml", 'schedule = "caution"', 'schedule = "corners"')
     note.replace("book.toml", "caution = 0.5 ", "")
     book = load(note.path)
-    outlook, question, ranges = outlook_of(book), question_of(book), ranges_of(book)
+    outlook, question, ranges = build_outlook(book), build_question(book), belief_ranges(book)
     assert question is not None
     assert ranges is not None
 
-    low, high = bounds(question, ranges, signals_of(book), book.settings.book.as_of)
+    low, high = posterior_bounds(question, ranges, dated_signals(book), book.settings.book.as_of)
     p = float(outlook.probabilities[:2].sum())
 
     assert low < p < high
-    assert radius_of(book, outlook) == pytest.approx(max(p - low, high - p), abs=1e-15)
+    assert current_radius(book, outlook) == pytest.approx(max(p - low, high - p), abs=1e-15)
 
 
 def test_corners_without_ranges_are_refused(note: Folder) -> None:
@@ -165,15 +165,15 @@ def test_a_fixed_radius_is_as_stated_whatever_is_believed(listed: Folder) -> Non
     book = load(listed.path)
 
     assert book.settings.robust.schedule == "fixed"
-    assert radius_of(book, outlook_of(book)) == book.settings.robust.radius
+    assert current_radius(book, build_outlook(book)) == book.settings.robust.radius
 
 
 def test_there_is_no_radius_once_the_question_is_settled(note: Folder) -> None:
     radii = []
     for count in (1, 2, 3, 4):
         book = told(note, count)
-        outlook = outlook_of(book)
-        radii.append(radius_of(book, outlook))
+        outlook = build_outlook(book)
+        radii.append(current_radius(book, outlook))
         if likelier(outlook) >= 0.95:
             assert radii[-1] == 0
     assert radii == sorted(radii, reverse=True)
@@ -185,7 +185,7 @@ def test_evidence_for_the_technique_leads_the_robust_plan_to_that_answers_optimu
     left = []
     for count in (0, 1, 2, 3, 4):
         book = told(note, count)
-        outlook = outlook_of(book)
+        outlook = build_outlook(book)
         best = planned(book, with_belief(outlook, 1.0))
         left.append(float(np.abs(planned(book, outlook) - best).sum()))
 
@@ -195,7 +195,7 @@ def test_evidence_for_the_technique_leads_the_robust_plan_to_that_answers_optimu
 
 
 def test_certainty_of_the_other_answer_leads_the_robust_plan_to_its_optimum(sample: Book) -> None:
-    outlook = outlook_of(sample)
+    outlook = build_outlook(sample)
     best = planned(sample, with_belief(outlook, 0.0))
 
     left = [
@@ -217,7 +217,7 @@ def test_the_longer_the_silence_the_less_the_radius_until_there_is_none(root: Pa
         radii = []
         for day in (*silent, *settled):
             book = load(root / "data" / "note", as_of=day, overrides=[f"robust.set={kind}"])
-            radii.append(radius_of(book, outlook_of(book)))
+            radii.append(current_radius(book, build_outlook(book)))
         assert radii == sorted(radii, reverse=True)
         assert min(radii[:3]) > 0
         assert radii[3:] == [0, 0, 0, 0]
@@ -227,7 +227,7 @@ def test_the_longer_the_silence_the_nearer_the_robust_plan_to_that_answers_optim
     left = []
     for day in (dt.date(2026, 11, 20), dt.date(2027, 4, 8), dt.date(2027, 11, 20), dt.date(2030, 4, 8)):
         book = load(root / "data" / "note", as_of=day, overrides=["market.date=2026-11-20"])
-        outlook = outlook_of(book)
+        outlook = build_outlook(book)
         best = planned(book, with_belief(outlook, 0.0))
         left.append(float(np.abs(planned(book, outlook) - best).sum()))
 
@@ -241,12 +241,12 @@ def test_what_is_settled_is_so_until_the_belief_falls_below_the_release(note: Fo
                                ["2026-08-20", "verification", "OpenAI"]])  # fmt: skip
     later = dt.date(2027, 11, 20)
     book = load(note.path, as_of=later, overrides=["market.date=2026-11-20"])
-    outlook = outlook_of(book)
+    outlook = build_outlook(book)
 
     assert 0.85 < likelier(outlook) < 0.95  # the other lab has been silent since
-    assert radius_of(book, outlook) == 0
+    assert current_radius(book, outlook) == 0
     open_again = load(note.path, as_of=later, overrides=["market.date=2026-11-20", "question.release=0.949"])
-    assert radius_of(open_again, outlook) == pytest.approx(0.5 * (1 - likelier(outlook)), abs=1e-15)
+    assert current_radius(open_again, outlook) == pytest.approx(0.5 * (1 - likelier(outlook)), abs=1e-15)
 
 
 def entropy(q: Vector, p: Vector) -> float:
@@ -257,20 +257,20 @@ def test_a_kl_set_by_corners_holds_the_farthest_belief_and_no_more(note: Folder)
     note.replace("book.toml", 'schedule = "caution"', 'schedule = "corners"')
     note.replace("book.toml", "caution = 0.5 ", "")
     book = load(note.path, overrides=["robust.set=kl"])
-    outlook, question, ranges = outlook_of(book), question_of(book), ranges_of(book)
+    outlook, question, ranges = build_outlook(book), build_question(book), belief_ranges(book)
     assert question is not None
     assert ranges is not None
-    reached = bounds(question, ranges, signals_of(book), book.settings.book.as_of)
+    reached = posterior_bounds(question, ranges, dated_signals(book), book.settings.book.as_of)
 
     entropies = [entropy(with_belief(outlook, q).probabilities, outlook.probabilities) for q in reached]
 
-    assert radius_of(book, outlook) == pytest.approx(max(entropies), rel=1e-12)
-    ball = KullbackLeibler(radius_of(book, outlook))
+    assert current_radius(book, outlook) == pytest.approx(max(entropies), rel=1e-12)
+    ball = KullbackLeibler(current_radius(book, outlook))
     assert max(ball.excess(with_belief(outlook, q).probabilities, outlook.probabilities) for q in reached) < 1e-12
     distance = max(abs(q - outlook.probabilities[:2].sum()) for q in reached)
     assert 2 * distance**2 < max(entropies)  # Pinsker's bound is from below: such a ball would leave it outside
-    assert radius_of(book, with_belief(outlook, 0.0)) == 50  # what is excluded is as far as [robust] allows
-    assert radius_of(book, with_belief(outlook, 1.0)) == 50
+    assert current_radius(book, with_belief(outlook, 0.0)) == 50  # what is excluded is as far as [robust] allows
+    assert current_radius(book, with_belief(outlook, 1.0)) == 50
 
 
 def test_a_kl_set_by_corners_that_allow_one_belief_only_is_that_belief(note: Folder) -> None:
@@ -279,4 +279,4 @@ def test_a_kl_set_by_corners_that_allow_one_belief_only_is_that_belief(note: Fol
     pairs = {"prior_generalizable": 0.5, "disclosure": 0.85, "hazard": 0.136, "background": 0.008}
     book = load(note.path, overrides=["robust.set=kl", *(f"question.ranges.{k}=[{v}, {v}]" for k, v in pairs.items())])
 
-    assert radius_of(book, outlook_of(book)) == 0
+    assert current_radius(book, build_outlook(book)) == 0

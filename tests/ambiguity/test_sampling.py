@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sampling import PROBABILITY_SHIFT, plausible
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.sampling import PROBABILITY_SHIFT, sample_beliefs
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.types import Matrix, Vector
 
 SETS: tuple[Ambiguity, ...] = (
@@ -16,12 +16,12 @@ SETS: tuple[Ambiguity, ...] = (
     KullbackLeibler(0.01),
     KullbackLeibler(0.5),
     KullbackLeibler(4.0),
-    Worst(),
+    AnyProbabilities(),
 )
 
 
 def drawn(ambiguity: Ambiguity, belief: Vector, count: int = 2000) -> Matrix:
-    return plausible(ambiguity, belief, np.random.default_rng(5), count)
+    return sample_beliefs(ambiguity, belief, np.random.default_rng(5), count)
 
 
 def random_belief(seed: int) -> Vector:
@@ -55,14 +55,14 @@ def test_the_draws_reach_the_edge_of_the_set_and_surround_the_belief(ambiguity: 
 
 
 def test_any_probabilities_at_all_are_drawn_evenly() -> None:
-    beliefs = drawn(Worst(), np.array([0.7, 0.2, 0.1]), 20_000)
+    beliefs = drawn(AnyProbabilities(), np.array([0.7, 0.2, 0.1]), 20_000)
 
     # uniform on the triangle: each mean 1/3, each variance 1/18, whatever the belief
     assert beliefs.mean(axis=0) == pytest.approx(1 / 3, abs=0.01)
     assert beliefs.var(axis=0) == pytest.approx(1 / 18, rel=0.05)
 
 
-@pytest.mark.parametrize("ambiguity", [Known(), TotalVariation(0.0), TotalVariation(0.001), Box(0.0)], ids=str)
+@pytest.mark.parametrize("ambiguity", [Singleton(), TotalVariation(0.0), TotalVariation(0.001), Box(0.0)], ids=str)
 def test_no_belief_is_known_better_than_the_shift_of_stability(ambiguity: Ambiguity) -> None:
     belief = np.array([0.5, 0.3, 0.2])
     moved = np.abs(drawn(ambiguity, belief) - belief).max()
@@ -82,9 +82,9 @@ def test_a_small_entropy_ball_is_as_wide_as_the_shift_by_pinsker() -> None:
 def test_one_scenario_and_certainty_have_nothing_to_draw() -> None:
     certain = np.array([1.0, 0.0, 0.0])
 
-    assert (drawn(Worst(), np.ones(1)) == 1).all()
+    assert (drawn(AnyProbabilities(), np.ones(1)) == 1).all()
     assert (drawn(KullbackLeibler(0.5), certain) == certain).all()
-    assert (drawn(Known(), certain)[:, 0] < 1).any()
+    assert (drawn(Singleton(), certain)[:, 0] < 1).any()
 
 
 def test_the_same_seed_draws_the_same_beliefs() -> None:

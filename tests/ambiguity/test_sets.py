@@ -9,24 +9,24 @@ import pytest
 
 from allocator.ambiguity.sets import (
     Ambiguity,
+    AnyProbabilities,
     Box,
-    Known,
     KullbackLeibler,
+    Singleton,
     TotalVariation,
-    Worst,
-    ambiguity_of,
-    inside,
+    build_ambiguity_set,
+    project,
     worst_case,
 )
 from tests.inner_maximisers import inner, random_instance
 
 INSTANCES = 200
 KINDS: dict[str, Callable[[float], Ambiguity]] = {
-    "none": lambda _: Known(),
+    "none": lambda _: Singleton(),
     "total variation": TotalVariation,
     "box": Box,
     "relative entropy": lambda radius: KullbackLeibler(4 * radius),
-    "worst": lambda _: Worst(),
+    "worst": lambda _: AnyProbabilities(),
 }
 AGREEMENT = {"relative entropy": 1e-8}
 
@@ -64,7 +64,7 @@ def test_each_adversary_is_a_member_of_its_own_set(kind: str) -> None:
 def test_each_excess_measures_the_distance_that_its_set_is_named_after() -> None:
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.2, 0.4])
 
-    assert Known().excess(q, p) == pytest.approx(0.2)
+    assert Singleton().excess(q, p) == pytest.approx(0.2)
     assert TotalVariation(0.05).excess(q, p) == pytest.approx(0.2 - 0.05)
     assert Box(0.05).excess(q, p) == pytest.approx(0.2 - 0.05)
     relative = 0.4 * np.log(0.8) + 0.2 * np.log(2 / 3) + 0.4 * np.log(2)
@@ -79,7 +79,7 @@ def test_stepping_inside_never_leaves_the_set_whatever_comes_in(kind: str) -> No
         _, p = random_instance(draw, 2 + i % 7, kind=i % 4)
         ambiguity = KINDS[kind](radius_of(draw, i))
         wild = draw.normal(0.2, 0.5, len(p)) * (i % 5 > 0)
-        q = inside(wild, ambiguity, p)
+        q = project(wild, ambiguity, p)
 
         assert (q >= 0).all()
         assert q.sum() == pytest.approx(1, abs=1e-12)
@@ -94,13 +94,13 @@ def test_stepping_inside_changes_no_member_of_the_set(kind: str) -> None:
         ambiguity = KINDS[kind](radius_of(draw, i))
         member = p + draw.uniform(0, 0.999) * (ambiguity.adversary(losses, p) - p)
 
-        np.testing.assert_allclose(inside(member, ambiguity, p), member, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(project(member, ambiguity, p), member, rtol=0, atol=1e-15)
 
 
 def test_stepping_inside_keeps_the_solvers_direction_up_to_the_boundary() -> None:
     p = np.array([0.5, 0.3, 0.2])
 
-    found = inside(np.array([0.1, 0.3, 0.6]), TotalVariation(0.2), p)
+    found = project(np.array([0.1, 0.3, 0.6]), TotalVariation(0.2), p)
 
     np.testing.assert_allclose(found, [0.3, 0.3, 0.4], atol=1e-12)
 
@@ -149,12 +149,12 @@ def test_a_relative_entropy_ball_below_a_millionth_is_the_belief_itself() -> Non
 @pytest.mark.parametrize(
     ("name", "set_"),
     [
-        ("none", Known()),
+        ("none", Singleton()),
         ("total_variation", TotalVariation(0.2)),
         ("box", Box(0.2)),
         ("kl", KullbackLeibler(0.2)),
-        ("worst", Worst()),
+        ("worst", AnyProbabilities()),
     ],
 )
 def test_each_name_of_the_settings_means_its_set(name: str, set_: Ambiguity) -> None:
-    assert ambiguity_of(name, 0.2) == set_
+    assert build_ambiguity_set(name, 0.2) == set_

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sampling import worst_cases
+from allocator.ambiguity.sampling import worst_case_batch
 from allocator.ambiguity.sets import (
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Known,
     KullbackLeibler,
     ModifiedChiSquared,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    Worst,
     worst_case,
 )
 
 SETS: list[Ambiguity] = [
-    Known(),
-    Worst(),
+    Singleton(),
+    AnyProbabilities(),
     *(kind(radius) for kind in (TotalVariation, Box, Contamination) for radius in (0.0, 0.05, 0.3, 1.0)),
     *(KullbackLeibler(radius) for radius in (0.0, 1e-5, 0.02, 0.4, 3.0, 40.0)),
     ModifiedChiSquared(0.1),
@@ -36,4 +36,4 @@ def test_the_worst_case_of_each_draw_is_that_of_the_draw_alone(ambiguity: Ambigu
     beliefs[0], beliefs[1], losses[2], losses[3, :2] = (0, 0.5, 0.5, 0), (1, 0, 0, 0), 0.1, 0.3
     alone = [worst_case(loss, ambiguity, belief) for loss, belief in zip(losses, beliefs, strict=True)]
 
-    assert worst_cases(losses, ambiguity, beliefs) == pytest.approx(alone, abs=1e-12)
+    assert worst_case_batch(losses, ambiguity, beliefs) == pytest.approx(alone, abs=1e-12)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from allocator.ambiguity.radius import limits_of, metric_of, set_of
-from allocator.ambiguity.sets import Hull, Polytope, TotalVariation, Wasserstein
+from allocator.ambiguity.radius import ambiguity_set, probability_limits, scenario_metric
+from allocator.ambiguity.sets import ExpertHull, Polytope, TotalVariation, Wasserstein
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 from tests.spoiled_books import told
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_a_belief_outside_the_limits_is_refused_with_the_rows_that_it_breaks(
     book = load(listed.path, overrides=wanted)
 
     with pytest.raises(BadMandate) as caught:
-        set_of(book, outlook_of(book))
+        ambiguity_set(book, build_outlook(book))
     assert [str(breach) for breach in caught.value.breaches] == [
         "book.toml robust.limits.glut.max: today's belief is outside: it makes 0.4 of it (got '0.3'); "
         "raise it to 0.4 or more, or correct the probabilities of the scenarios",
@@ -106,14 +106,14 @@ def test_the_sets_of_a_book_speak_of_its_scenarios_in_its_order(root: Path) -> N
         "robust.set=wasserstein", "robust.radius=0.2", "robust.metric={replicability=2.0,usage_elasticity=0.5}",
     ])  # fmt: skip
     # (1, 1.9), (1, 0.6), (0.1, 1.9), (0.1, 0.6): the answer is 1.8 apart, the regime 0.65
-    np.testing.assert_allclose(metric_of(transport)[0], [0.0, 0.65, 1.8, 2.45])
-    assert isinstance(set_of(transport, outlook_of(transport)), Wasserstein)
-    hull = set_of(experts := load(where, overrides=["robust.set=hull", WHOLE]), outlook_of(experts))
-    assert isinstance(hull, Hull)
+    np.testing.assert_allclose(scenario_metric(transport)[0], [0.0, 0.65, 1.8, 2.45])
+    assert isinstance(ambiguity_set(transport, build_outlook(transport)), Wasserstein)
+    hull = ambiguity_set(experts := load(where, overrides=["robust.set=hull", WHOLE]), build_outlook(experts))
+    assert isinstance(hull, ExpertHull)
     np.testing.assert_allclose(hull.experts, [[0.1, 0.5, 0.1, 0.3]])
     limited = load(where, overrides=["robust.set=polytope", GLUT + "max=0.6,min=0.3}"])
-    assert isinstance(set_of(limited, outlook_of(limited)), Polytope)
-    matrix, limits = limits_of(limited)
+    assert isinstance(ambiguity_set(limited, build_outlook(limited)), Polytope)
+    matrix, limits = probability_limits(limited)
     np.testing.assert_array_equal(matrix, [[0, 1, 0, 1], [0, -1, 0, -1]])
     np.testing.assert_array_equal(limits, [0.6, -0.3])
 
@@ -169,6 +169,6 @@ def test_what_another_set_reads_is_idle_and_a_what_if_sets_it_aside(listed: Fold
     assert (breach.column, breach.value) == ("robust.experts", None)
     assert breach.rule == "has no effect with set = 'total_variation'"
     asked = load(listed.path, overrides=["robust.set=hull"])  # the radius of the last set is left aside
-    assert isinstance(set_of(asked, outlook_of(asked)), Hull)
+    assert isinstance(ambiguity_set(asked, build_outlook(asked)), ExpertHull)
     back = load(listed.path, overrides=["robust.set=total_variation"])
-    assert isinstance(set_of(back, outlook_of(back)), TotalVariation)
+    assert isinstance(ambiguity_set(back, build_outlook(back)), TotalVariation)

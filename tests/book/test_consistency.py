@@ -11,7 +11,7 @@ import pytest
 
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.risk_model import risk_of
+from allocator.outlook.risk_model import build_risk_model
 from tests.spoiled_books import add, told, with_line
 
 if TYPE_CHECKING:
@@ -692,7 +692,7 @@ def test_a_rate_that_is_out_of_date_is_refused(listed: Folder) -> None:
 
 def stale(book: Folder, **options: Any) -> list[str]:
     with pytest.raises(BadInput) as refused:
-        risk_of(load(book.path, **options))
+        build_risk_model(load(book.path, **options))
     return [str(breach) for breach in refused.value.breaches]
 
 
@@ -703,7 +703,7 @@ def test_a_price_history_that_is_out_of_date_is_refused(listed: Folder) -> None:
         "prices.csv date: the last row is of 2026-10-18, 33 days before as_of = 2026-11-20; "
         "bring it up to date, or raise risk.max_age_days above 31"
     ]
-    assert risk_of(load(listed.path, overrides=["risk.max_age_days=33"])).source
+    assert build_risk_model(load(listed.path, overrides=["risk.max_age_days=33"])).source
 
 
 @pytest.mark.parametrize(
@@ -743,11 +743,11 @@ def test_tables_of_today_are_out_of_date_on_the_last_day_of_the_calendar(listed:
 
 def test_risk_from_prices_says_that_currency_moves_are_not_in_it(listed: Folder) -> None:
     from_prices(listed).to_csv(listed.path / "prices.csv")
-    assert "currency" not in risk_of(load(listed.path)).source
+    assert "currency" not in build_risk_model(load(listed.path)).source
     listed.cell("holdings.csv", "TSM", "currency", "TWD")
     listed.write("fx.csv", [["currency", "rate", "date"], ["TWD", "0.03", "2026-11-20"]])
 
-    assert risk_of(load(listed.path)).source.endswith("; currency moves are not in it (TWD)")
+    assert build_risk_model(load(listed.path)).source.endswith("; currency moves are not in it (TWD)")
 
 
 def test_a_broken_price_history_is_not_also_called_missing(listed: Folder) -> None:

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
-from allocator.outlook.calibration import probabilities_of
+from allocator.outlook.calibration import scenario_probabilities
 from allocator.settings.reading import read_settings
 from tests.thoroughness import some
 
@@ -62,7 +62,7 @@ def test_the_order_of_the_rows_does_not_matter(note: Folder) -> None:
     orders, found = some(permutations(rows), 7), []
     for order in orders:
         note.write("signals.csv", [HEADER, *order])
-        found.append(probabilities_of(load(note.path)))
+        found.append(scenario_probabilities(load(note.path)))
 
     np.testing.assert_allclose(found, np.broadcast_to(found[0], (len(orders), 4)), atol=1e-15)
 

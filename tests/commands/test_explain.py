@@ -13,7 +13,7 @@ from click.testing import Result
 
 import allocator
 from allocator.plan.attribution import MOTIVES
-from allocator.plan.explanation import Explanation, about
+from allocator.plan.explanation import Explanation, explain_name
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -182,7 +182,7 @@ def test_the_least_shifts_just_turn_the_expected_return(found: Explanation) -> N
 
 def test_every_name_and_cash_have_a_page(found: Explanation) -> None:
     for name in (*found.plan.book.instruments, found.plan.book.cash_instrument):
-        page = about(found.plan, name)
+        page = explain_name(found.plan, name)
         assert page.instrument == name
         assert len(page.returns) == len(found.plan.outlook.scenarios)
 

@@ -15,8 +15,8 @@ from click.testing import Result
 from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.integrations.cvxpy_terms import worst_case_return
-from allocator.outlook.outlook import outlook_of
-from allocator.plan.attribution import MOTIVES, reasons
+from allocator.outlook.outlook import build_outlook
+from allocator.plan.attribution import MOTIVES, attribute_gain
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.belief_stress import belief_stress
@@ -39,8 +39,8 @@ def make(book, parameters):
 
 def deviations(book, parameters):
     import numpy as np
-    from allocator.outlook.outlook import outlook_of
-    risk = outlook_of(book).risk
+    from allocator.outlook.outlook import build_outlook
+    risk = build_outlook(book).risk
     sizes = parameters["size"] * np.sqrt((risk.loadings**2).sum(axis=1) + risk.specific)
     return pd.Series(sizes, index=book.instruments)[::-1]
 """
@@ -124,7 +124,7 @@ def test_the_plan_is_verified_without_allocator(root: Path, run: Run, valid: Val
 
 def test_reasons_have_a_column_of_charges_and_still_add_up(root: Path) -> None:
     plan = rebalance(load(root / "data" / "listed", overrides=["plugins.objectives.carry.own={NVDA=0.2, META=-0.02}"]))
-    found = reasons(plan)
+    found = attribute_gain(plan)
     column = found.parts[:, MOTIVES.index("objectives")]
     before, after = plan.start.holdings, plan.target.values / plan.target.value_before
     charges = np.zeros(len(before) + 1)
@@ -206,4 +206,4 @@ def test_a_worst_case_return_in_another_program_does_not_say_it() -> None:
     made = book({**WISH, "plugins": {"objectives": {"carry": {"every": 0.01}}}}, returns=RETURNS)
     traded: Any = None  # refused before anything is written
     with pytest.raises(BadMandate, match=r"plugins.objectives.carry: is not in a worst case over probabilities"):
-        worst_case_return(made, outlook_of(made), traded)
+        worst_case_return(made, build_outlook(made), traded)

@@ -22,7 +22,7 @@ RULE = """
 from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
-from allocator.rules import Reading, some_rows
+from allocator.rules import RuleMeasurement, linear_rows
 
 @dataclass(frozen=True, eq=False)
 class Cap:
@@ -35,13 +35,13 @@ class Cap:
     def rows(self, instruments):
         row = np.zeros((1, instruments))
         row[0, self.at] = self.weighs
-        return some_rows([self.label], instruments, holdings=sp.csr_array(row), wealth=np.array([self.limit]),
+        return linear_rows([self.label], instruments, holdings=sp.csr_array(row), wealth=np.array([self.limit]),
                          stated=[self.limit], tier=self.tier)
 
     def readings(self, trade, outlook):
-        return [Reading(self.label, float(trade.values[self.at]) / trade.value, self.limit, at_most=True)]
+        return [RuleMeasurement(self.label, float(trade.values[self.at]) / trade.value, self.limit, at_most=True)]
 
-    def eased(self, limits):
+    def with_limits(self, limits):
         return replace(self, limit=limits[0])
 
 def make(book, parameters):

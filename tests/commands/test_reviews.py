@@ -118,7 +118,7 @@ def test_explaining_a_book_of_a_utility_is_refused_with_the_cure(sample: Path, r
     assert answer.exit_code == 3
     told = " ".join(answer.stderr.split())
     assert "mandate.objective is for the tree of decisions, and this plan is of one period (got 'log')" in told
-    assert "use `allocator rebalance` or rebalance_in_stages, or choose return_minus_risk" in told
+    assert "use `allocator rebalance` or rebalance_multistage, or choose return_minus_risk" in told
 
 
 def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(

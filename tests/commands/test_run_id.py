@@ -124,8 +124,8 @@ PLUGINS = {
     "exporters": "def make(document, folder, parameters):\n    (folder / 'x.txt').write_text('x')\n",
     "objectives": "import pandas as pd\ndef make(book, parameters):\n"
     "    return pd.Series(0.001, index=book.instruments)\n",
-    "rules": "from allocator.rules import AtMost\nimport numpy as np\n"
-    "def make(book, parameters):\n    return AtMost('x', np.ones(len(book.instruments)), 0.99)\n",
+    "rules": "from allocator.rules import WeightAtMost\nimport numpy as np\n"
+    "def make(book, parameters):\n    return WeightAtMost('x', np.ones(len(book.instruments)), 0.99)\n",
     "models": "import pandas as pd\ndef make(book, parameters):\n"
     "    return pd.DataFrame(0.05, index=[*book.instruments, book.cash_instrument], columns=list(book.scenarios))\n",
     "sources": "import pandas as pd\ndef make(table, folder, parameters):\n"
@@ -281,7 +281,7 @@ def test_a_book_that_changes_while_it_is_read_is_refused(
 def test_a_book_that_could_not_be_read_twice_is_no_run_without_inputs(
     listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allocator.plan.runs.digests_of", lambda *_: {})
+    monkeypatch.setattr("allocator.plan.runs.input_digests", lambda *_: {})
 
     answer = again(listed, run, tmp_path / "out")
 

@@ -161,7 +161,7 @@ def test_after_ctrl_c_what_is_finished_is_shown_and_what_is_not_is_named(
 ) -> None:
     from allocator.stress_testing import shock_effects as room
 
-    real, done = room.effect, list[str]()
+    real, done = room.shock_effect, list[str]()
 
     def twice(*given: Any) -> Any:
         if len(done) == 2:
@@ -169,7 +169,7 @@ def test_after_ctrl_c_what_is_finished_is_shown_and_what_is_not_is_named(
         done.append("one")
         return real(*given)
 
-    monkeypatch.setattr(room, "effect", twice)
+    monkeypatch.setattr(room, "shock_effect", twice)
     answer = run(root / "data" / "note")
     assert answer.exit_code == 130
     assert "Interrupted: 2 of " in said(answer)

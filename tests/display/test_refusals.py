@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator.display.console import show_refusal
-from allocator.errors import BadInput, Breach, did_you_mean, nearest
+from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_a_slip_of_the_hand_is_recognised_as_one(name: str, known: str) -> None:
 
 @pytest.mark.parametrize(("name", "known"), [("ARM", "CRM"), ("prices", "exposures"), ("TSLA", "TSM"), ("AMD", "ADBE")])
 def test_a_name_that_is_merely_alike_is_not_suggested(name: str, known: str) -> None:
-    assert nearest(name, [known]) is None
+    assert closest_name(name, [known]) is None
     assert did_you_mean(name, [known]) == f"known here: {known}"
 
 
@@ -37,11 +37,11 @@ def test_a_name_that_is_merely_alike_is_not_suggested(name: str, known: str) -> 
     ],
 )
 def test_files_are_compared_without_their_suffix(file: str, known: str, meant: str | None) -> None:
-    assert nearest(file, [known], by_stem=True) == meant
+    assert closest_name(file, [known], by_stem=True) == meant
 
 
 def test_the_nearest_of_several_names_is_suggested() -> None:
-    assert nearest("proprietary_jevon", ["proprietary_compression", "proprietary_jevons"]) == "proprietary_jevons"
+    assert closest_name("proprietary_jevon", ["proprietary_compression", "proprietary_jevons"]) == "proprietary_jevons"
 
 
 def shown(breaches: list[Breach], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:

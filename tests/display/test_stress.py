@@ -11,12 +11,12 @@ import pytest
 
 from allocator.display.console import console
 from allocator.display.stress import show_replay, show_shocks, show_stress
-from allocator.display.stress_studies import parameter_name, show_model_stress, show_reverse
-from allocator.mandate.mandate import untraded
+from allocator.display.stress_studies import parameter_label, show_model_stress, show_reverse
+from allocator.mandate.mandate import no_trade
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
-from allocator.stress_testing.parameter_stress import Failure, model_stress
-from allocator.stress_testing.replay import replay
+from allocator.stress_testing.parameter_stress import DrawFailure, model_stress
+from allocator.stress_testing.replay import replay_history
 from allocator.stress_testing.reverse import reverse_stress
 from allocator.stress_testing.shock_effects import shock_stress
 from allocator.stress_testing.stress import stress
@@ -81,7 +81,7 @@ def test_a_plan_that_holds_is_not_told_twice(capsys: pytest.CaptureFixture[str],
 
 
 def planned_hold() -> Trade:
-    return untraded(sample("listed"))
+    return no_trade(sample("listed"))
 
 
 def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixture[str], width: int) -> None:
@@ -90,13 +90,13 @@ def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixt
     days = pd.bdate_range(end="2026-11-20", periods=300)
     prices = pd.DataFrame(np.exp(draw.cumsum(axis=0)), columns=list(plan.book.instruments), index=days)
     traded = replace(plan.book, price_history=prices)
-    found = replay(traded, replace(plan, book=traded))
+    found = replay_history(traded, replace(plan, book=traded))
     show_replay(found)
     text = printed(capsys, width)
 
     for window in found.windows:
         assert f"{window.rows} {window.portfolio} {window.loss:.1%} {window.start}" in text
-    show_replay(replay(plan.book, plan))
+    show_replay(replay_history(plan.book, plan))
     assert "None: this book has no price history; add prices.csv." in printed(capsys, width)
 
 
@@ -120,7 +120,7 @@ def test_failures_interruptions_and_what_is_not_made_again_are_shown(
 ) -> None:
     plan = staged()
     found = model_stress(plan.book, plan, 16)
-    failures = tuple(Failure(i, "optimised again", "no verified solution", {"a": 1.0}) for i in range(7))
+    failures = tuple(DrawFailure(i, "optimised again", "no verified solution", {"a": 1.0}) for i in range(7))
     show_model_stress(replace(found, interrupted=True, finished=9, failures=failures, importance=None))
     text = printed(capsys, width)
 
@@ -132,9 +132,9 @@ def test_failures_interruptions_and_what_is_not_made_again_are_shown(
 
 
 def test_parameters_are_called_what_people_call_them() -> None:
-    assert parameter_name("model.token_reduction") == "token_reduction"
-    assert parameter_name("scenarios.a.b.usage_elasticity") == "usage_elasticity (a.b)"
-    assert parameter_name("horizon.announcement_share") == "announcement_share"
+    assert parameter_label("model.token_reduction") == "token_reduction"
+    assert parameter_label("scenarios.a.b.usage_elasticity") == "usage_elasticity (a.b)"
+    assert parameter_label("horizon.announcement_share") == "announcement_share"
 
 
 def test_what_is_not_in_the_table_of_shocks_is_said(capsys: pytest.CaptureFixture[str], width: int) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from allocator.errors import BadInput, Infeasible
-from allocator.integrations.host import TranslationWarning, holding
+from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
@@ -53,7 +53,7 @@ def test_each_rebalancing_buys_the_targets_of_our_own_api(bt: Any, adapter: Any,
 
     assert len(asked_for) >= 4
     for weights, held, value in asked_for:
-        target = rebalance(holding(book, held, 1 - held.sum(), value)).target
+        target = rebalance(with_holdings(book, held, 1 - held.sum(), value)).target
         ours_now = dict(zip(book.instruments, target.values / target.value_before, strict=True))
         assert {name: weights.get(name, 0.0) for name in book.instruments} == pytest.approx(ours_now, abs=1e-8)
     assert np.isfinite(result.stats.loc["cagr", "robust"])

@@ -10,7 +10,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible
-from allocator.integrations.host import TranslationWarning, holding
+from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
@@ -71,7 +71,7 @@ def test_a_backtest_goes_on_from_what_it_holds(cvx: Any, adapter: Any, returns: 
     for moment, traded in trades.iterrows():
         before = result.h.loc[moment]
         fractions = (before / before.sum())[list(book.instruments)].to_numpy()
-        target = rebalance(holding(book, fractions, 1 - fractions.sum(), float(before.sum()))).target
+        target = rebalance(with_holdings(book, fractions, 1 - fractions.sum(), float(before.sum()))).target
         after = (before + traded) / before.sum()
         assert after[list(book.instruments)].to_numpy() == pytest.approx(target.values / target.value_before, abs=1e-7)
 
@@ -117,8 +117,8 @@ def test_our_rules_and_worst_case_in_their_program_are_our_own_program(
 def test_what_our_rules_allow_in_their_program_breaks_none_of_ours_after_costs(
     cvx: Any, adapter: Any, prices: pd.DataFrame
 ) -> None:
-    from allocator.mandate.builder import mandate_of
-    from allocator.outlook.outlook import outlook_of
+    from allocator.mandate.builder import build_mandate
+    from allocator.outlook.outlook import build_outlook
     from allocator.rules import Trade
 
     names = list(prices.columns)
@@ -129,8 +129,8 @@ def test_what_our_rules_allow_in_their_program_breaks_none_of_ours_after_costs(
     )
     weights = executed(policy, account(book, names))
 
-    outlook = outlook_of(book)
-    mandate, held = mandate_of(book, outlook), weights[names].to_numpy() * book.value
+    outlook = build_outlook(book)
+    mandate, held = build_mandate(book, outlook), weights[names].to_numpy() * book.value
     moved = held - book.weights * book.value
     bought, sold = np.maximum(moved, 0), np.maximum(-moved, 0)
     costs = float(mandate.costs(bought, sold, book.value).sum())

@@ -7,26 +7,33 @@ import pytest
 
 from allocator.ambiguity.sets import (
     Ambiguity,
+    AnyProbabilities,
     Box,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     KullbackLeibler,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     TotalVariation,
     Wasserstein,
-    Worst,
 )
 from allocator.errors import BadInput
-from allocator.integrations.cvxpy_terms import largest_expected
-from allocator.integrations.host import by_name, holding, moments, placed, refuse_prices, restated
-from allocator.outlook.outlook import outlook_of
+from allocator.integrations.cvxpy_terms import worst_case_expression
+from allocator.integrations.host import (
+    match_names,
+    moments,
+    refuse_prices,
+    weights_by_name,
+    with_holdings,
+    with_settings,
+)
+from allocator.outlook.outlook import build_outlook
 from tests.books import CASH, NAMES, book
 
 
 def test_labels_are_matched_by_name_and_not_by_position() -> None:
-    places = placed(book(), [CASH, "DDD", "AAA", "BBB", "CCC"], peer="a peer")
+    places = match_names(book(), [CASH, "DDD", "AAA", "BBB", "CCC"], peer="a peer")
     holdings, cash = places.taken([0.4, 0.3, 0.1, 0.15, 0.05])
 
     assert holdings == pytest.approx([0.1, 0.15, 0.05, 0.3])
@@ -36,7 +43,7 @@ def test_labels_are_matched_by_name_and_not_by_position() -> None:
 
 def test_unknown_doubled_and_missing_names_are_all_refused_at_once() -> None:
     with pytest.raises(BadInput) as error:
-        placed(book(), ["AAAA", "BBB", "BBB", "CCC"], peer="a peer")
+        match_names(book(), ["AAAA", "BBB", "BBB", "CCC"], peer="a peer")
 
     found = [(breach.value, breach.rule) for breach in error.value.breaches]
     assert found == [
@@ -49,7 +56,7 @@ def test_unknown_doubled_and_missing_names_are_all_refused_at_once() -> None:
 
 
 def test_what_the_weights_leave_is_cash_where_the_peer_has_no_name_for_it() -> None:
-    holdings, cash = placed(book(), NAMES, peer="a peer").taken([0.2, 0.2, 0.2, 0.1])
+    holdings, cash = match_names(book(), NAMES, peer="a peer").taken([0.2, 0.2, 0.2, 0.1])
 
     assert (holdings.sum(), cash) == pytest.approx((0.7, 0.3))
 
@@ -66,18 +73,18 @@ def test_what_the_weights_leave_is_cash_where_the_peer_has_no_name_for_it() -> N
 )
 def test_weights_that_no_account_here_can_hold_are_refused(weights: list[float], told: str) -> None:
     with pytest.raises(BadInput) as error:
-        placed(book(), NAMES, peer="a peer").taken(weights)
+        match_names(book(), NAMES, peer="a peer").taken(weights)
 
     assert told in str(error.value)
 
 
 def test_weights_that_know_cash_must_say_how_much_of_it_is_held() -> None:
     with pytest.raises(BadInput, match=f"must add up to 1, for {CASH} is one of them"):
-        placed(book(), [*NAMES, CASH], peer="a peer").taken([0.2, 0.2, 0.2, 0.1, 0.0])
+        match_names(book(), [*NAMES, CASH], peer="a peer").taken([0.2, 0.2, 0.2, 0.1, 0.0])
 
 
 def test_the_rounding_of_a_peer_is_not_leverage() -> None:
-    holdings, cash = placed(book(), NAMES, peer="a peer").taken([0.5, 0.5, 4e-9, -4e-9])
+    holdings, cash = match_names(book(), NAMES, peer="a peer").taken([0.5, 0.5, 4e-9, -4e-9])
 
     assert (holdings >= 0).all()
     assert holdings.sum() + cash == pytest.approx(1, abs=1e-15)
@@ -86,7 +93,7 @@ def test_the_rounding_of_a_peer_is_not_leverage() -> None:
 
 def test_a_weight_of_a_name_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadInput, match="did you mean 'AAA'"):
-        by_name({"AAAA": 1.0}, NAMES, peer="a peer")
+        weights_by_name({"AAAA": 1.0}, NAMES, peer="a peer")
 
 
 @pytest.mark.parametrize(
@@ -108,27 +115,27 @@ def test_prices_and_percent_are_no_returns(column: list[float], told: str) -> No
 
 
 def test_holdings_in_fractions_are_held_at_the_value_that_the_peer_says() -> None:
-    held = holding(book(), np.array([0.1, 0.2, 0.3, 0.15]), 0.25, 1e6)
+    held = with_holdings(book(), np.array([0.1, 0.2, 0.3, 0.15]), 0.25, 1e6)
 
     assert held.value == pytest.approx(1e6)
     assert held.weights == pytest.approx([0.1, 0.2, 0.3, 0.15])
     with pytest.raises(BadInput, match="must be worth something"):
-        holding(book(), np.zeros(4), 1.0, -5.0)
+        with_holdings(book(), np.zeros(4), 1.0, -5.0)
 
 
 def test_a_setting_that_nothing_reads_is_refused() -> None:
     plain = book({"mandate": {"objective": "minimum_variance"}})
 
     with pytest.raises(BadInput, match="has no effect with objective = 'minimum_variance'"):
-        restated(plain, {("mandate", "risk_aversion"): 3.0})
+        with_settings(plain, {("mandate", "risk_aversion"): 3.0})
     with pytest.raises(BadInput, match="must be greater than or equal to 0"):
-        restated(book(), {("mandate", "risk_aversion"): -3.0})
+        with_settings(book(), {("mandate", "risk_aversion"): -3.0})
 
 
 def test_moments_are_within_scenarios_and_between_them() -> None:
     asked = book(returns={"up": [0.2, 0.1, 0.0, 0.1], "down": [-0.1, 0.0, 0.1, 0.1]})
-    outlook = outlook_of(asked)
-    mean, covariance = moments(outlook, placed(asked, [CASH, *NAMES], peer="a peer"))
+    outlook = build_outlook(asked)
+    mean, covariance = moments(outlook, match_names(asked, [CASH, *NAMES], peer="a peer"))
 
     weights = np.array([0.2, 0.3, 0.1, 0.2, 0.2])
     holdings, cash = weights[1:], 0.2
@@ -138,16 +145,16 @@ def test_moments_are_within_scenarios_and_between_them() -> None:
 
 
 SETS: tuple[Ambiguity, ...] = (
-    Known(),
+    Singleton(),
     TotalVariation(0.15),
     Box(0.1),
     Contamination(0.2),
     KullbackLeibler(0.05),
     ModifiedChiSquared(0.2),
     Wasserstein(0.3, np.abs(np.subtract.outer([0.0, 1.0, 2.0, 4.0], [0.0, 1.0, 2.0, 4.0]))),
-    Hull(np.array([[0.1, 0.2, 0.3, 0.4]])),
+    ExpertHull(np.array([[0.1, 0.2, 0.3, 0.4]])),
     Polytope(np.array([[1.0, 1.0, 0.0, 0.0]]), np.array([0.8])),
-    Worst(),
+    AnyProbabilities(),
 )
 
 
@@ -157,7 +164,7 @@ def test_a_set_by_its_definition_is_as_bad_as_its_own_adversary(ambiguity: Ambig
 
     p, losses = np.array([0.4, 0.3, 0.2, 0.1]), np.array([-0.1, 0.05, 0.3, 0.2])
     given = cp.Variable(4)
-    problem = cp.Problem(cp.Minimize(largest_expected(given, ambiguity, p)), [given == losses])
+    problem = cp.Problem(cp.Minimize(worst_case_expression(given, ambiguity, p)), [given == losses])
     problem.solve(solver="CLARABEL")
 
     assert problem.value == pytest.approx(ambiguity.adversary(losses, p) @ losses, abs=1e-6)

@@ -13,7 +13,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate
-from allocator.integrations.host import TranslationWarning, holding
+from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import EARLY, asked, ours, peer
@@ -68,11 +68,11 @@ def test_rows_of_x_are_the_history_where_the_book_takes_risk_from_prices(
 def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -> None:
     from allocator.book.book import from_frames
     from allocator.integrations.returns_table import ESTIMATE
-    from allocator.outlook.risk_model import estimated
+    from allocator.outlook.risk_model import estimate_risk
     from tests.books import exposures, holdings
 
     X, names = returns.tail(24), list(map(str, returns.columns))
-    risk = estimated(X.to_numpy(), ESTIMATE, "rows")
+    risk = estimate_risk(X.to_numpy(), ESTIMATE, "rows")
     covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
     mandate = {"risk_aversion": 3.0, "min_cash": 0.01, "max_cash": 0.02, "max_weight": 0.5}
     robust = {"set": "box", "radius": 0.03}
@@ -215,7 +215,7 @@ def test_each_step_of_a_walk_is_our_own_api_from_what_has_drifted(skfolio: Any, 
     assert len(predicted) == 3
     held = book.weights
     for portfolio in predicted:
-        target = rebalance(holding(book, held, 1 - held.sum(), 1e8)).target
+        target = rebalance(with_holdings(book, held, 1 - held.sum(), 1e8)).target
         assert portfolio.weights == pytest.approx(target.weights, abs=1e-8)
         held = np.asarray(portfolio.ending_weights)
 
@@ -429,7 +429,7 @@ def test_the_prior_is_our_outlook_in_their_optimizers(skfolio: Any, returns: pd.
     from skfolio import RiskMeasure
     from skfolio.optimization import MeanRisk, ObjectiveFunction
 
-    from allocator.outlook.outlook import outlook_of
+    from allocator.outlook.outlook import build_outlook
 
     book, X = asked(returns.columns, as_of=EARLY), with_cash(returns).iloc[:, 2:]
     prior = skfolio.ScenarioPrior(book)
@@ -438,7 +438,7 @@ def test_the_prior_is_our_outlook_in_their_optimizers(skfolio: Any, returns: pd.
     )
     with pytest.warns(TranslationWarning, match=told):
         found = prior.fit(X).return_distribution_
-    outlook = outlook_of(book)
+    outlook = build_outlook(book)
     at = [book.instruments.index(name) for name in X.columns[:-1]]
     assert found.returns == pytest.approx(np.column_stack([outlook.returns[:, at], outlook.cash_returns]))
     assert found.sample_weight == pytest.approx(outlook.probabilities)

@@ -9,7 +9,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.lots.whole_lots import traded
+from allocator.lots.whole_lots import trade_of_lots
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from tests.thin_books import COUNT, NAMES, RULES, SETS, TOGETHER, random_book
@@ -24,7 +24,7 @@ def proved(book: Book, plan: Plan) -> None:
         sold_out = order.side == "sell" and np.isclose(order.quantity, book.quantities[at])
         assert sold_out or lots[at] == pytest.approx(round(lots[at]), abs=1e-9)
         assert order.value >= 1000 * (1 - 1e-9) or sold_out
-    trade = traded(book, plan.mandate, lots)
+    trade = trade_of_lots(book, plan.mandate, lots)
     for reading in plan.mandate.readings(trade, plan.outlook):
         assert reading.excess <= 1e-9, reading
     spent = sum(o.cost + (o.value if o.side == "buy" else -o.value) for o in plan.orders)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.lots.milp import Window, _chord, _tangent, lattice_of, window
-from allocator.lots.whole_lots import traded, whole_lots
-from allocator.mandate.builder import mandate_of
-from allocator.optimization.single_period import Start
-from allocator.outlook.outlook import outlook_of
+from allocator.lots.milp import GridNeighbourhood, _chord, _tangent, neighbourhood, order_grid
+from allocator.lots.whole_lots import trade_of_lots, whole_lots
+from allocator.mandate.builder import build_mandate
+from allocator.optimization.single_period import Position
+from allocator.outlook.outlook import build_outlook
 from allocator.types import Vector
 from tests.lots.test_lot_conflicts import Counted, impact_of, moved, narrow_book, wished
 
@@ -23,7 +23,7 @@ def test_counting_knows_what_impact_costs() -> None:
     book = narrow_book(0, IMPACT)
     counted = Counted(book)
     one = counted.lots[len(counted.lots) // 3]
-    costs = traded(book, mandate_of(book), one).costs
+    costs = trade_of_lots(book, build_mandate(book), one).costs
 
     impact = float(impact_of(book, (one * book.lot_values)[None, :])[0])
     assert 100 < impact < costs < 1.5 * impact
@@ -40,13 +40,13 @@ def test_the_nearest_whole_lots_are_found_or_what_cannot_hold_is_named(seed: int
         kept &= rule.kept()
     wanted = target.bought - target.sold
     away = np.where(kept, np.abs(counted.money - wanted).sum(axis=1), np.inf)
-    start = Start(book.weights, book.cash / book.value)
+    start = Position(book.weights, book.cash / book.value)
     if not kept.any():
         with pytest.raises(Infeasible) as error:
-            whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+            whole_lots(book, build_outlook(book), build_mandate(book), start, target)
         judge(error.value, counted)
         return
-    lots = whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+    lots = whole_lots(book, build_outlook(book), build_mandate(book), start, target)
     assert np.abs(lots * book.lot_values - wanted).sum() == pytest.approx(away.min(), abs=1e-5 * book.value)
 
 
@@ -64,11 +64,11 @@ def judge(error: Infeasible, counted: Counted) -> None:
 @pytest.mark.parametrize("reach", [0.05, 0.4, np.inf])
 def test_lines_below_and_above_costs_are_so_at_every_trade_of_a_window_and_meet_them_where_known(reach: float) -> None:
     book, draw = narrow_book(54, IMPACT), np.random.default_rng(1)
-    target, mandate = wished(book), mandate_of(book)
+    target, mandate = wished(book), build_mandate(book)
     assert target is not None
     assert mandate.impact is not None
-    lattice = lattice_of(book, mandate, Start(book.weights, book.cash / book.value), target)
-    view = window(lattice, reach)
+    lattice = order_grid(book, mandate, Position(book.weights, book.cash / book.value), target)
+    view = neighbourhood(lattice, reach)
     for _ in range(200):
         x = orders(view, draw)
         steps = view.steps(x)
@@ -83,7 +83,7 @@ def test_lines_below_and_above_costs_are_so_at_every_trade_of_a_window_and_meet_
         assert below @ x + constant == pytest.approx(true, abs=1e-15)
 
 
-def orders(view: Window, draw: np.random.Generator) -> Vector:
+def orders(view: GridNeighbourhood, draw: np.random.Generator) -> Vector:
     """(6N,) columns of some orders that a window allows."""
     bought, sold, is_bought, is_sold, everything, _ = np.split(view.upper, 6)
     x = np.zeros((6, len(bought)))

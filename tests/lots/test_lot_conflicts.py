@@ -17,13 +17,13 @@ import pytest
 
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
-from allocator.lots.whole_lots import rule_name, whole_lots
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import untraded
-from allocator.optimization.elastic import Feasibility
-from allocator.optimization.single_period import Start
-from allocator.optimization.solve import as_trade
-from allocator.outlook.outlook import outlook_of
+from allocator.lots.whole_lots import rule_of_row, whole_lots
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
+from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import trade_of_solution
+from allocator.outlook.outlook import build_outlook
 from allocator.rules import Trade
 from allocator.types import Vector
 from tests.lots.test_whole_lots import SCENARIOS, cost_rates
@@ -157,7 +157,7 @@ class Counted:
             largest = np.sort(w, axis=1)[:, -2:].sum(axis=1)
             self._add("the 2 largest names", largest, wanted.largest.max, at_most=True)
         if wanted.min_worst_case_return is not None:
-            returns = outlook_of(book).returns
+            returns = build_outlook(book).returns
             outcomes = [(values @ one + 0.03 * cash) / value for one in returns]
             worst = np.minimum(*_mixtures(outcomes)) + after / value - 1
             self._add("worst-case return", worst, wanted.min_worst_case_return, at_most=False)
@@ -204,12 +204,12 @@ def _orders(book: Book, i: int) -> list[float]:
 
 def wished(book: Book) -> Trade | None:
     """Fractions that keep the rules; None where there are none."""
-    start, mandate = Start(book.weights, book.cash / book.value), mandate_of(book)
-    feasibility = Feasibility(start, outlook_of(book), mandate)
+    start, mandate = Position(book.weights, book.cash / book.value), build_mandate(book)
+    feasibility = ElasticProgram(start, build_outlook(book), mandate)
     found = feasibility.elastic(dict.fromkeys(range(len(feasibility.members)), 1.0))
     if found is None or found.total > 0:
         return None
-    return as_trade(start, mandate, found.trade.values, book.value)
+    return trade_of_solution(start, mandate, found.trade.values, book.value)
 
 
 @dataclass(frozen=True)
@@ -238,9 +238,9 @@ def cases() -> tuple[Case, ...]:
 
 def refused(book: Book, target: Trade) -> Infeasible:
     """What is said of a book whose rules no whole lots keep."""
-    start = Start(book.weights, book.cash / book.value)
+    start = Position(book.weights, book.cash / book.value)
     with pytest.raises(Infeasible) as error:
-        whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+        whole_lots(book, build_outlook(book), build_mandate(book), start, target)
     return error.value
 
 
@@ -259,8 +259,8 @@ def moved(error: Infeasible, fix: str, counted: Counted, part: float = 1.0) -> d
 
 def test_counting_knows_every_rule_and_many_kinds_of_them_clash() -> None:
     for case in cases():
-        readings = mandate_of(case.book).readings(untraded(case.book), outlook_of(case.book))
-        assert {rule_name(reading.label) for reading in readings} == set(case.counted.rules), case.seed
+        readings = build_mandate(case.book).readings(no_trade(case.book), build_outlook(case.book))
+        assert {rule_of_row(reading.label) for reading in readings} == set(case.counted.rules), case.seed
     named = {label.partition(" at ")[0] for case in cases() for label in case.error.rules}
 
     assert named >= {"cash", "group some", "turnover", "volatility", "the 2 largest names", "worst-case return", "N0"}

@@ -14,14 +14,14 @@ import pytest
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible, NotSolved
 from allocator.lots import whole_lots as lots_module
-from allocator.lots.whole_lots import traded, whole_lots
-from allocator.mandate.builder import mandate_of
-from allocator.optimization.single_period import Start
+from allocator.lots.whole_lots import trade_of_lots, whole_lots
+from allocator.mandate.builder import build_mandate
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.targets import certified
+from allocator.plan.targets import certify_solution
 from allocator.rules import Trade
 from allocator.types import Vector
 from tests.thoroughness import some
@@ -155,10 +155,10 @@ def cash_after(book: Book, moved: Vector) -> float:
 
 def fractional(book: Book) -> Trade:
     """The targets before any rounding."""
-    outlook, mandate = outlook_of(book), mandate_of(book)
-    start = Start(book.weights, book.cash / book.value)
+    outlook, mandate = build_outlook(book), build_mandate(book)
+    start = Position(book.weights, book.cash / book.value)
     solution = Program(outlook, mandate).solve(start, outlook, mandate, Limits())
-    return certified(start, outlook, mandate, solution, book.value)[0]
+    return certify_solution(start, outlook, mandate, solution, book.value)[0]
 
 
 def nearest_by_counting(book: Book, target: Trade) -> float | None:
@@ -190,8 +190,8 @@ def test_the_lots_are_the_nearest_of_all_that_keep_the_rules(seed: int) -> None:
     except Infeasible:
         pytest.skip("this mandate cannot hold even in fractions")
     best = nearest_by_counting(book, target)
-    outlook, mandate = outlook_of(book), mandate_of(book)
-    start = Start(book.weights, book.cash / book.value)
+    outlook, mandate = build_outlook(book), build_mandate(book)
+    start = Position(book.weights, book.cash / book.value)
     if best is None:
         with pytest.raises(Infeasible):
             whole_lots(book, outlook, mandate, start, target)
@@ -216,8 +216,8 @@ def priced(book: Book, target: Trade, scale: float) -> tuple[Book, Trade]:
 
 def rounded_off(book: Book, target: Trade) -> float:
     """How far the whole lots are from the target, as a fraction of the account."""
-    start = Start(book.weights, book.cash / book.value)
-    lots = whole_lots(book, outlook_of(book), mandate_of(book), start, target)
+    start = Position(book.weights, book.cash / book.value)
+    lots = whole_lots(book, build_outlook(book), build_mandate(book), start, target)
     return float(np.abs(lots * book.lot_values - (target.bought - target.sold)).sum() / book.value)
 
 
@@ -484,7 +484,7 @@ def test_a_small_part_of_a_large_account_is_told_with_its_digits() -> None:
 def test_cuts_that_do_not_end_name_the_rules_that_still_break(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lots_module, "_ROUNDS", 1)
     monkeypatch.setattr(lots_module, "with_tangent", lambda rows, *_: rows)
-    monkeypatch.setattr(lots_module, "cut", lambda rows, *_: rows)
+    monkeypatch.setattr(lots_module, "tighten_rows", lambda rows, *_: rows)
     book = small([0, 0, 0], [100, 100, 100], [25, 25, 25], 10_000, {"max_volatility": 0.16, "max_weight": 0.5})
 
     with pytest.raises(NotSolved, match=r"keeps 'volatility at most 16%' \(measures 0.187"):
@@ -521,22 +521,24 @@ def test_everything_sold_is_exactly_what_was_held(quantity: float) -> None:
     book = small([quantity, 0], [70.7, 100], [0.1, 1], 1_000, {"weights": {"N0": {"max": 0.0}}})
     target = fractional(book)
 
-    lots = whole_lots(book, outlook_of(book), mandate_of(book), Start(book.weights, book.cash / book.value), target)
+    lots = whole_lots(
+        book, build_outlook(book), build_mandate(book), Position(book.weights, book.cash / book.value), target
+    )
 
     assert 0 <= quantity + lots[0] * 0.1 <= 4e-16 * quantity
-    assert traded(book, mandate_of(book), lots).values[0] == 0
+    assert trade_of_lots(book, build_mandate(book), lots).values[0] == 0
 
 
 @pytest.mark.parametrize("steps", [[0.5, 0.0], [0.0, -80.0]])  # half a lot; more than is held
 def test_what_is_no_order_does_not_leave(steps: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lots_module, "nearest", lambda *_: np.array(steps))
+    monkeypatch.setattr(lots_module, "nearest_lots", lambda *_: np.array(steps))
 
     with pytest.raises(NotSolved, match="is not one; no number leaves"):
         rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}))
 
 
 def test_an_order_below_the_smallest_trade_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lots_module, "nearest", lambda *_: np.array([5.0, 0.0]))
+    monkeypatch.setattr(lots_module, "nearest_lots", lambda *_: np.array([5.0, 0.0]))
 
     with pytest.raises(NotSolved, match="the order of N0, 5 lots, is not one"):
         rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}, lots={"min_trade": 600.0}))
@@ -544,7 +546,7 @@ def test_an_order_below_the_smallest_trade_does_not_leave(monkeypatch: pytest.Mo
 
 def test_a_loose_order_that_is_far_off_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rule holds the order back, and still it is not the nearest: the search has failed, and says so."""
-    monkeypatch.setattr(lots_module, "nearest", lambda search, _: search.lattice.rounded + np.array([2.0, 0.0]))
+    monkeypatch.setattr(lots_module, "nearest_lots", lambda search, _: search.lattice.rounded + np.array([2.0, 0.0]))
 
     with pytest.raises(NotSolved, match=r"the order of N0, .* is not one"):
         rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}))
@@ -553,7 +555,7 @@ def test_a_loose_order_that_is_far_off_does_not_leave(monkeypatch: pytest.Monkey
 def test_traded_is_the_account_after_signed_lots() -> None:
     book = small([10, 20], [100, 50], [5, 2], 1_000, {}, costs={"commission_bps": 100.0})
 
-    trade = traded(book, mandate_of(book), np.array([-1.0, 3.0]))
+    trade = trade_of_lots(book, build_mandate(book), np.array([-1.0, 3.0]))
 
     assert list(trade.values) == [500.0, 1300.0]
     assert (list(trade.bought), list(trade.sold)) == ([0.0, 300.0], [500.0, 0.0])

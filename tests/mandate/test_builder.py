@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import Box, Known, TotalVariation
+from allocator.ambiguity.sets import Box, Singleton, TotalVariation
 from allocator.errors import BadMandate
-from allocator.mandate.builder import mandate_of
+from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 from allocator.rules import (
     ConvexRule,
     ExposureLimit,
@@ -22,13 +22,13 @@ from allocator.rules import (
     LinearRule,
     NoTrade,
     Participation,
-    Ratio,
+    RatioLimit,
     ScenarioFloor,
     StressFloor,
     VolatilityLimit,
     WorstCaseFloor,
 )
-from allocator.rules.builder import adv_in_money, daily_volatility, shock_returns
+from allocator.rules.builder import daily_volatility, daily_volume_in_money, shock_returns
 from tests.books import CASH, NAMES, book
 
 BENCHMARK = pd.DataFrame({"instrument": [*NAMES, CASH], "weight": [0.4, 0.3, 0.2, 0.0, 0.1]})
@@ -40,7 +40,7 @@ BUCKETS = ["efficiency", "capital_intensity", "capital_intensity", "adopter"]
 def made(mandate: dict[str, Any], **more: Any) -> Mandate:
     """The mandate of four names with these wishes."""
     sections = {key: more.pop(key) for key in ("groups", "shocks", "robust", "costs", "horizon") if key in more}
-    return mandate_of(book({"mandate": mandate} | sections, **more))
+    return build_mandate(book({"mandate": mandate} | sections, **more))
 
 
 def the_rule(mandate: Mandate, kind: type) -> Any:
@@ -57,7 +57,7 @@ def test_a_ratio_of_groups_and_buckets_counts_their_shares() -> None:
         groups={"hedges": {"AAA": 1.0, "BBB": 0.25}},
         exposures_columns={"bucket": BUCKETS, "capital_intensity_share": [0.1, None, 0.6, None]},
     )
-    most, least = (rule for rule in found.linear_rules if isinstance(rule, Ratio))
+    most, least = (rule for rule in found.linear_rules if isinstance(rule, RatioLimit))
 
     assert list(found.rows.labels) == [
         "hedges at most 2 x capital_intensity", "hedges at least 0.5 x capital_intensity",
@@ -136,12 +136,12 @@ def test_a_shock_moves_a_name_by_its_own_number_else_its_bucket_s_else_the_marke
         },
         exposures_columns={"bucket": BUCKETS, "beta": [1.5, 1.5, 1.5, 1.5]},
     )
-    rule = the_rule(mandate_of(held), StressFloor)
+    rule = the_rule(build_mandate(held), StressFloor)
 
     np.testing.assert_allclose(shock_returns(held, "glut"), [-0.3, -0.7, -0.5, 0.1])
     np.testing.assert_allclose(rule.shock, [-0.3, -0.7, -0.5, 0.1])
     assert (rule.name, rule.limit, rule.tier) == ("glut", 0.25, 1)
-    assert mandate_of(held).rows.labels == ("loss under glut at most 25%",)
+    assert build_mandate(held).rows.labels == ("loss under glut at most 25%",)
 
 
 def test_a_shock_without_a_market_moves_nobody_else_and_none_loses_more_than_all() -> None:
@@ -186,7 +186,11 @@ def test_the_floor_of_a_worst_case_holds_for_minimum_variance_too() -> None:
     wishes = {"objective": "minimum_variance", "min_worst_case_return": 0.0}
     found = made(wishes, robust={"set": "none"}, returns=TWO)
 
-    assert (found.return_weight, found.ambiguity, the_rule(found, WorstCaseFloor).ambiguity) == (0.0, Known(), Known())
+    assert (found.return_weight, found.ambiguity, the_rule(found, WorstCaseFloor).ambiguity) == (
+        0.0,
+        Singleton(),
+        Singleton(),
+    )
 
 
 def test_more_largest_names_than_there_are_are_all_of_them() -> None:
@@ -235,14 +239,14 @@ def test_impact_costs_what_the_square_root_law_says() -> None:
         {"costs": {"impact": 0.8, "commission_bps": 10.0}, "horizon": {"months": 6}},
         exposures_columns={"average_daily_volume": [50.0, 200.0, 1000.0, 10.0], "beta": [1.0, 0.5, 2.0, 0.0]},
     )
-    mandate = mandate_of(held)
+    mandate = build_mandate(held)
     bought, sold = np.array([300.0, 0.0, 100.0, 0.0]), np.array([0.0, 1000.0, 0.0, 50.0])
     annual = np.sqrt((0.15 * np.array([1.0, 0.5, 2.0, 0.0])) ** 2 + 0.2**2)
     v = np.array([300.0, 1000.0, 100.0, 50.0])
     by_hand = 0.001 * v + 0.8 * annual / np.sqrt(252) * v * np.sqrt(v / np.array([5000.0, 20000.0, 1e5, 1000.0]))
 
-    np.testing.assert_allclose(daily_volatility(outlook_of(held)), annual / np.sqrt(252))
-    np.testing.assert_allclose(adv_in_money(held), [5000, 20000, 1e5, 1000])
+    np.testing.assert_allclose(daily_volatility(build_outlook(held)), annual / np.sqrt(252))
+    np.testing.assert_allclose(daily_volume_in_money(held), [5000, 20000, 1e5, 1000])
     np.testing.assert_allclose(mandate.costs(bought, sold, held.value), by_hand)
     np.testing.assert_allclose(mandate.costs(bought / held.value, sold / held.value) * held.value, by_hand)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import Known, TotalVariation
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import untraded
-from allocator.outlook.outlook import outlook_of
+from allocator.ambiguity.sets import Singleton, TotalVariation
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
+from allocator.outlook.outlook import build_outlook
 from allocator.rules import Trade, VolatilityLimit
 from allocator.rules.builder import bucket_shares
 from tests.books import book
@@ -34,7 +34,7 @@ def test_every_wish_of_the_settings_becomes_a_labelled_rule() -> None:
         "issuer": ["Meta", "Meta", "Other", "Other"],
         "tradable_from": [None, None, None, pd.Timestamp("2027-01-01")],
     }
-    made = mandate_of(
+    made = build_mandate(
         book({"mandate": wanted, "groups": {"chips": {"AAA": 1.0, "CCC": 0.5}}}, exposures_columns=columns)
     )
 
@@ -54,14 +54,14 @@ def test_every_wish_of_the_settings_becomes_a_labelled_rule() -> None:
 def test_a_wish_that_cannot_bind_makes_no_rule() -> None:
     wanted = {"max_weight": 1.0, "max_cash": 1.0, "min_cash": 0.0, "buckets": {"efficiency": {"min": 0.0, "max": 1.0}}}
 
-    assert mandate_of(book({"mandate": wanted})).rows.labels == ()
+    assert build_mandate(book({"mandate": wanted})).rows.labels == ()
 
 
 def test_costs_are_commission_and_half_the_spread() -> None:
     given = {"costs": {"commission_bps": 2.0, "spread_bps": 6.0}}
 
-    np.testing.assert_allclose(mandate_of(book(given)).cost_rates, np.full(4, 5e-4))
-    own = mandate_of(book(given, exposures_columns={"spread_bps": [10.0, None, 0.0, 40.0]}))
+    np.testing.assert_allclose(build_mandate(book(given)).cost_rates, np.full(4, 5e-4))
+    own = build_mandate(book(given, exposures_columns={"spread_bps": [10.0, None, 0.0, 40.0]}))
     np.testing.assert_allclose(own.cost_rates, np.array([7.0, 5.0, 2.0, 22.0]) / 1e4)
 
 
@@ -78,13 +78,13 @@ def test_bucket_shares_default_to_the_label() -> None:
 
 
 def test_minimum_variance_looks_at_no_return() -> None:
-    made = mandate_of(book({"mandate": {"objective": "minimum_variance"}}))
+    made = build_mandate(book({"mandate": {"objective": "minimum_variance"}}))
 
-    assert (made.return_weight, made.risk_aversion, made.ambiguity) == (0.0, 1.0, Known())
+    assert (made.return_weight, made.risk_aversion, made.ambiguity) == (0.0, 1.0, Singleton())
 
 
 def test_the_ambiguity_set_is_the_one_of_the_settings() -> None:
-    assert mandate_of(book({"robust": {"set": "total_variation", "radius": 0.2}})).ambiguity == TotalVariation(0.2)
+    assert build_mandate(book({"robust": {"set": "total_variation", "radius": 0.2}})).ambiguity == TotalVariation(0.2)
 
 
 def test_the_objective_is_worst_loss_and_risk_and_costs() -> None:
@@ -95,7 +95,7 @@ def test_the_objective_is_worst_loss_and_risk_and_costs() -> None:
         },
         returns={"up": [0.1, 0.2, 0.0, 0.0], "down": [-0.1, 0.0, 0.0, 0.0]},
     )
-    outlook, mandate = outlook_of(given), mandate_of(given)
+    outlook, mandate = build_outlook(given), build_mandate(given)
     trade = Trade(np.array([300.0, 200.0, 0.0, 0.0]), 495.0, np.zeros(4), np.zeros(4), 5.0, 1000.0)
     gains = np.array([0.3 * 0.1 + 0.2 * 0.2, -0.3 * 0.1]) + 0.495 * 0.02
     worst = -(0.25 * gains[0] + 0.75 * gains[1])
@@ -116,7 +116,7 @@ def test_the_objective_is_the_same_in_money_and_in_fractions() -> None:
 
 def test_the_untraded_portfolio_is_a_trade_of_nothing() -> None:
     held = book()
-    trade = untraded(held)
+    trade = no_trade(held)
 
     assert trade.value == trade.value_before == held.value == 5000.0
     assert trade.costs == trade.bought.sum() == trade.sold.sum() == 0

@@ -14,11 +14,11 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.precheck import refuse_hopeless
-from allocator.optimization.single_period import Start
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.precheck import check_obviously_infeasible
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 from tests.books import NAMES, book
 
 Wish = dict[str, Any]
@@ -191,7 +191,7 @@ def made(wish: Wish, hopeless: Hopeless) -> Book:
 
 
 def checked(held: Book) -> None:
-    refuse_hopeless(held, outlook_of(held))
+    check_obviously_infeasible(held, build_outlook(held))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -211,17 +211,17 @@ def test_each_fix_works_as_it_is_printed(name: str, fix: int) -> None:
     held = made(hopeless.mended[fix], hopeless)
 
     checked(held)
-    outlook, mandate = outlook_of(held), mandate_of(held)
-    Program(outlook, mandate).solve(Start(held.weights, held.cash / held.value), outlook, mandate)
+    outlook, mandate = build_outlook(held), build_mandate(held)
+    Program(outlook, mandate).solve(Position(held.weights, held.cash / held.value), outlook, mandate)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_program_agrees_that_a_hopeless_wish_is_hopeless(name: str) -> None:
     held = made(CASES[name].wish, CASES[name])
-    outlook, mandate = outlook_of(held), mandate_of(held)
+    outlook, mandate = build_outlook(held), build_mandate(held)
 
     with pytest.raises(Infeasible):
-        Program(outlook, mandate).solve(Start(held.weights, held.cash / held.value), outlook, mandate)
+        Program(outlook, mandate).solve(Position(held.weights, held.cash / held.value), outlook, mandate)
 
 
 @pytest.mark.parametrize(

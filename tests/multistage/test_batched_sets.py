@@ -10,10 +10,10 @@ import pytest
 
 from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation
 from allocator.multistage import program as recourse
-from allocator.multistage.mandate import Staged
-from allocator.multistage.program import Robust, batched
-from allocator.multistage.solve import policy_of
-from allocator.optimization.dual_forms import worst_case
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.program import RobustNode, batched_worst_cases
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.dual_forms import dual_form
 from tests.random_trees import random_tree
 
 SETS: dict[str, tuple[Ambiguity, ...]] = {
@@ -23,7 +23,7 @@ SETS: dict[str, tuple[Ambiguity, ...]] = {
 }
 
 
-def guarded(staged: Staged, sets: tuple[Ambiguity, ...]) -> Staged:
+def guarded(staged: MultistageMandate, sets: tuple[Ambiguity, ...]) -> MultistageMandate:
     """The same tree with `sets` in turn."""
     return replace(staged, ambiguities=tuple(sets[node % len(sets)] for node in range(staged.tree.nodes)))
 
@@ -40,13 +40,13 @@ def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -
         p = draw.dirichlet(np.ones(len(children)))
         if node % 3 == 0:  # a child that the belief excludes
             p = np.append(0.0, p[1:] / p[1:].sum())
-        nodes.append(Robust(node, children, p, SETS[kind][node % 2]))
-    every = [theta[6:] == losses, *batched(nodes, theta, theta, cp.Constant(np.zeros(6)))]
+        nodes.append(RobustNode(node, children, p, SETS[kind][node % 2]))
+    every = [theta[6:] == losses, *batched_worst_cases(nodes, theta, theta, cp.Constant(np.zeros(6)))]
 
     cp.Problem(cp.Minimize(cp.sum(theta[:6])), every).solve(solver="CLARABEL")
 
     for one in nodes:
-        own = worst_case(cp.Constant(losses[one.children - 6]), one.ambiguity, one.p)
+        own = dual_form(cp.Constant(losses[one.children - 6]), one.ambiguity, one.p)
         own.write(one.ambiguity, one.p)
         alone = cp.Problem(cp.Minimize(own.expression), own.constraints).solve(solver="CLARABEL")
         assert theta.value[one.node] == pytest.approx(alone, abs=1e-6)
@@ -57,10 +57,10 @@ def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -
 def test_a_tree_s_policy_is_worth_the_same(kind: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     staged, start = random_tree(seed)
     asked = guarded(staged, SETS[kind])
-    at_once = policy_of(asked, start)
+    at_once = solve_policy(asked, start)
     monkeypatch.setattr(recourse, "BATCHED", ())  # every node then has its own worst_case
 
-    one_by_one = policy_of(asked, start)
+    one_by_one = solve_policy(asked, start)
 
     assert at_once.objective == pytest.approx(one_by_one.objective, abs=1e-7)
     assert at_once.valued.losses[0] == pytest.approx(one_by_one.valued.losses[0], abs=1e-7)

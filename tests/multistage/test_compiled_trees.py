@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from allocator.multistage import solve as reused
-from allocator.multistage.mandate import Staged
-from allocator.multistage.solve import policy_of, staging_from
-from allocator.optimization.single_period import Start
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.solve import compiled_tree_program, solve_policy
+from allocator.optimization.single_period import Position
 from tests.random_trees import random_tree
 
 
-def elsewhere(start: Start, seed: int) -> Start:
+def elsewhere(start: Position, seed: int) -> Position:
     """The same names in other amounts."""
     weights = np.append(start.holdings, start.cash) * np.random.default_rng(seed).uniform(0.3, 2.0, 6)
     weights /= weights.sum()
-    return Start(weights[:-1], float(weights[-1]))
+    return Position(weights[:-1], float(weights[-1]))
 
 
 def forgotten() -> None:
@@ -34,18 +34,18 @@ def test_a_tree_solved_again_from_elsewhere_is_answered_to_the_last_digit_as_if_
     staged, start = random_tree(seed, impact=impact)
     there = elsewhere(start, seed)
     forgotten()
-    fresh = policy_of(staged, there)
+    fresh = solve_policy(staged, there)
     forgotten()
-    policy_of(staged, start)
-    again = policy_of(staged, there)
+    solve_policy(staged, start)
+    again = solve_policy(staged, there)
 
-    assert np.abs(policy_of(staged, start).bought - again.bought).max() > 1e-3
+    assert np.abs(solve_policy(staged, start).bought - again.bought).max() > 1e-3
     assert again.holdings.tobytes() == fresh.holdings.tobytes()
     assert again.objective == fresh.objective
 
 
-def made(staged: Staged, start: Start, *, trading: bool = True) -> object:
-    return staging_from(staged, start, trading=trading, trade_unit=0.1)
+def made(staged: MultistageMandate, start: Position, *, trading: bool = True) -> object:
+    return compiled_tree_program(staged, start, trading=trading, trade_unit=0.1)
 
 
 def test_a_tree_is_compiled_once_for_all_amounts_held() -> None:
@@ -76,7 +76,7 @@ def test_any_other_number_of_the_question_is_another_program() -> None:
     forgotten()
     first = made(staged, start)
     assert made(staged, start, trading=False) is not first
-    assert made(staged, Start(np.where(np.arange(5) == 0, 0.0, start.holdings), start.cash)) is not first
+    assert made(staged, Position(np.where(np.arange(5) == 0, 0.0, start.holdings), start.cash)) is not first
     assert made(staged, start) is first
 
 

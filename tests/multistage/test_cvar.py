@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import Linear, MeanCVaR
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import LinearUtility, MeanCVaR
 from allocator.multistage.policy import Policy
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from tests.random_trees import random_tree
 from tests.trees import CASH_ONLY, COSTS, worked
 
-SETS: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.2), Box(0.15), Worst())
+SETS: tuple[Ambiguity, ...] = (Singleton(), TotalVariation(0.2), Box(0.15), AnyProbabilities())
 
 
 def nested(
     seed: int, ambiguity: Ambiguity, *, level: float = 0.8, weight: float = 0.6, draws: int = 1
-) -> tuple[Staged, Start]:
+) -> tuple[MultistageMandate, Position]:
     """A random tree under one set at every node; leaves vary around what they bring."""
     staged, start = random_tree(seed)
     tree, draw = staged.tree, np.random.default_rng(seed)
@@ -55,7 +55,7 @@ def jointly(objective: MeanCVaR, plain: np.ndarray, drawn: np.ndarray, ambiguity
         rows, limits = np.vstack([room, each]), np.append(limits, ambiguity.radius)
     if isinstance(ambiguity, Box):
         most = np.full(moved, ambiguity.radius)
-    if isinstance(ambiguity, Worst):
+    if isinstance(ambiguity, AnyProbabilities):
         most = np.full(moved, 1.0)
     found = linprog(
         cost,
@@ -81,7 +81,7 @@ def by_programs(policy: Policy) -> np.ndarray:
     for node in reversed(range(tree.nodes)):
         below, ends = tree.children(node)
         p, ambiguity = tree.child_probabilities(node), staged.ambiguities[node]
-        assert isinstance(ambiguity, Known | TotalVariation | Box | Worst)
+        assert isinstance(ambiguity, Singleton | TotalVariation | Box | AnyProbabilities)
         if len(ends):
             values[node] = jointly(objective, plain[ends], drawn[ends], ambiguity, p)
         else:
@@ -95,7 +95,7 @@ def test_every_node_s_value_is_the_joint_maximum_over_probabilities_and_tail_wei
     ambiguity: Ambiguity, draws: int
 ) -> None:
     for seed in range(3):
-        policy = policy_of(*nested(seed, ambiguity, draws=draws))
+        policy = solve_policy(*nested(seed, ambiguity, draws=draws))
 
         assert policy.valued.losses == pytest.approx(by_programs(policy), abs=1e-8)
         assert policy.objective == pytest.approx(policy.claimed, abs=1e-7)
@@ -105,15 +105,15 @@ def test_every_node_s_value_is_the_joint_maximum_over_probabilities_and_tail_wei
 def test_no_other_policy_has_less_nested_cvar(ambiguity: Ambiguity) -> None:
     """Mixtures with the best policies of other levels, weights and beliefs keep the caps, and cost no more."""
     staged, start = nested(1, ambiguity, draws=40)
-    best = policy_of(staged, start)
+    best = solve_policy(staged, start)
     assert isinstance(staged.utility, MeanCVaR)
     for utility in (
-        Linear(),
+        LinearUtility(),
         replace(staged.utility, level=0.3),
         replace(staged.utility, weight=1.0),
         replace(staged.utility, weight=0.1),
     ):
-        other = policy_of(replace(staged, utility=utility), start)
+        other = solve_policy(replace(staged, utility=utility), start)
         for part in (0.05, 0.5, 1.0):
             holdings = (1 - part) * best.holdings + part * other.holdings
             cash = (1 - part) * best.cash + part * other.cash
@@ -128,14 +128,14 @@ def test_a_tail_that_is_everything_or_counts_nothing_is_the_expected_wealth(
 ) -> None:
     staged, start = nested(2, ambiguity, level=level, weight=weight)
 
-    assert policy_of(staged, start).objective == pytest.approx(
-        policy_of(replace(staged, utility=Linear()), start).objective, abs=1e-7
+    assert solve_policy(staged, start).objective == pytest.approx(
+        solve_policy(replace(staged, utility=LinearUtility()), start).objective, abs=1e-7
     )
 
 
 def test_the_widest_set_and_the_farthest_tail_are_the_worst_leaf() -> None:
-    widest = policy_of(*nested(0, TotalVariation(1.0)))
-    farthest = policy_of(*nested(0, Known(), level=0.999, weight=1.0))
+    widest = solve_policy(*nested(0, TotalVariation(1.0)))
+    farthest = solve_policy(*nested(0, Singleton(), level=0.999, weight=1.0))
     assert isinstance(widest.staged.utility, MeanCVaR)
 
     for policy in (widest, farthest):
@@ -151,8 +151,8 @@ def test_the_widest_set_and_the_farthest_tail_are_the_worst_leaf() -> None:
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_nested_cvar_is_another_number_than_the_cvar_of_the_end(seed: int) -> None:
     """A bad branch of a bad branch counts at both: hence its own name."""
-    staged, start = nested(seed, Known(), level=0.5, weight=1.0)
-    policy = policy_of(staged, start)
+    staged, start = nested(seed, Singleton(), level=0.5, weight=1.0)
+    policy = solve_policy(staged, start)
     tree = staged.tree
     held, cash = policy.holdings[tree.leaf_parents], policy.cash[tree.leaf_parents]
     losses = 1 - (tree.leaf_growth * held).sum(axis=1) - tree.leaf_cash_growth * cash
@@ -168,20 +168,20 @@ def test_nested_cvar_is_another_number_than_the_cvar_of_the_end(seed: int) -> No
 def test_a_re_solve_at_any_node_repeats_what_nested_cvar_planned_there(ambiguity: Ambiguity, weight: float) -> None:
     """Where only tails count too, and most nodes lie outside of them."""
     staged, start = nested(4, ambiguity, level=0.7, weight=weight, draws=20)
-    policy = policy_of(staged, start)
+    policy = solve_policy(staged, start)
 
     for node in range(1, staged.tree.nodes):
         unit = float(policy.wealth_before[node])
-        again = policy_of(staged.below(node, unit), policy.start_of(node))
+        again = solve_policy(staged.below(node, unit), policy.start_of(node))
         assert 1 - unit + unit * again.objective == pytest.approx(policy.valued.losses[node], abs=2e-7)
 
 
 def test_who_holds_ten_times_as_much_decides_the_same_under_nested_cvar() -> None:
     staged, start = nested(5, TotalVariation(0.1), draws=20)
-    policy = policy_of(staged, start)
+    policy = solve_policy(staged, start)
 
     for unit in (1.0, 10.0):
-        again = policy_of(staged.below(1, unit), policy.start_of(1))
+        again = solve_policy(staged.below(1, unit), policy.start_of(1))
         assert again.holdings[0] == pytest.approx(policy.holdings[1] / policy.wealth_before[1], abs=1e-4)
 
 
@@ -189,8 +189,8 @@ def test_nested_cvar_on_the_worked_tree_keeps_costs_and_caps() -> None:
     staged = worked(radius=0.5, costs=COSTS)
     tree = staged.tree
     objective = MeanCVaR(0.9, 0.5, tree.leaf_growth[:, None, :], tree.leaf_cash_growth)
-    cautious = policy_of(replace(staged, utility=objective), CASH_ONLY)
-    bold = policy_of(replace(staged, utility=Linear()), CASH_ONLY)
+    cautious = solve_policy(replace(staged, utility=objective), CASH_ONLY)
+    bold = solve_policy(replace(staged, utility=LinearUtility()), CASH_ONLY)
 
     assert cautious.valued.leaf_losses.max() > cautious.objective  # what the tail makes of the worst leaf
     ends = [

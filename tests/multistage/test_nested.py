@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation
-from allocator.multistage.mandate import Staged, trusting
+from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton, TotalVariation
+from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.policy import Policy
-from allocator.multistage.program import staging
-from allocator.multistage.solve import policy_of
-from allocator.optimization.dual_forms import worst_case
-from allocator.optimization.single_period import Start
+from allocator.multistage.program import tree_program
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.dual_forms import dual_form
+from allocator.optimization.single_period import Position
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
 
 SETS = pytest.mark.parametrize("set_of", [tv, kl, box])
@@ -70,7 +70,7 @@ def one_period(p: np.ndarray, growth: np.ndarray, ahead: np.ndarray, ambiguity: 
 _FINE = {"ftol": 1e-13, "maxiter": 2000}
 
 
-def backward(staged: Staged) -> tuple[float, np.ndarray]:
+def backward(staged: MultistageMandate) -> tuple[float, np.ndarray]:
     """Value and weights of the root by dynamic programming: at no cost ln W is added, whatever led to a node."""
     tree, values, weights = staged.tree, np.zeros(staged.tree.nodes), np.zeros(8)
     for node in reversed(range(tree.nodes)):
@@ -86,7 +86,7 @@ def backward(staged: Staged) -> tuple[float, np.ndarray]:
 @pytest.mark.parametrize(("set_of", "printed"), [(tv, 0.20841067), (kl, 0.22276380)])
 def test_at_no_cost_the_tree_is_a_dynamic_program_that_somebody_else_solves(set_of: Radius, printed: float) -> None:
     staged = worked(radius=0.5, set_of=set_of, costs=FREE)
-    policy, (value, weights) = policy_of(staged, CASH_ONLY), backward(staged)
+    policy, (value, weights) = solve_policy(staged, CASH_ONLY), backward(staged)
     held = np.append(policy.holdings[0], policy.cash[0]) / policy.wealth[0]
 
     assert policy.objective == pytest.approx(value, abs=1e-6)
@@ -96,7 +96,7 @@ def test_at_no_cost_the_tree_is_a_dynamic_program_that_somebody_else_solves(set_
 
 def again(policy: Policy, node: int) -> Policy:
     """The question that is left at a node, asked of nobody who knows what was planned."""
-    return policy_of(policy.staged.below(node, float(policy.wealth_before[node])), policy.start_of(node))
+    return solve_policy(policy.staged.below(node, float(policy.wealth_before[node])), policy.start_of(node))
 
 
 @SETS
@@ -106,7 +106,7 @@ def test_a_re_solve_at_any_node_repeats_what_was_planned_there(
     set_of: Radius, radius: float, costs: tuple[float, ...]
 ) -> None:
     """Off the adversary's path too. The value is sharp; holdings are as sharp as a flat optimum lets them be."""
-    policy = policy_of(worked(radius=radius, set_of=set_of, costs=costs), CASH_ONLY)
+    policy = solve_policy(worked(radius=radius, set_of=set_of, costs=costs), CASH_ONLY)
 
     for node in range(1, policy.staged.tree.nodes):
         unit, solved = float(policy.wealth_before[node]), again(policy, node)
@@ -114,14 +114,14 @@ def test_a_re_solve_at_any_node_repeats_what_was_planned_there(
         assert np.abs(solved.holdings[0] * unit - policy.holdings[node]).sum() <= 5e-3
 
 
-def at_leaf_level(staged: Staged, start: Start, ambiguity: Ambiguity) -> np.ndarray:
+def at_leaf_level(staged: MultistageMandate, start: Position, ambiguity: Ambiguity) -> np.ndarray:
     """(D, N) holdings under one worst case over all leaves at once: what the tree does not do."""
-    made = staging(trusting(staged), start)
+    made = tree_program(without_ambiguity(staged), start)
     rows = [row for row in made.problem.constraints if row is not made.losses]
     wealth = next(v for v in made.problem.variables() if v.name() == "wealth at the end")
     losses = cp.Variable(staged.tree.leaves)
     belief = staged.tree.reach()[1]
-    worst = worst_case(losses, ambiguity, belief)
+    worst = dual_form(losses, ambiguity, belief)
     worst.write(ambiguity, belief)
     traded = cp.sum(made.buys) + cp.sum(made.sells)
     problem = cp.Problem(
@@ -139,7 +139,7 @@ def test_one_worst_case_over_all_leaves_would_go_back_on_what_was_planned() -> N
     for node in staged.tree.children(0)[0]:
         wealth = planned[0] @ staged.tree.growth[node] + (1 - planned[0].sum()) * staged.tree.cash_growth[node]
         held = np.maximum(staged.tree.growth[node] * planned[0] / wealth, 0)
-        start = Start(held, max(1 - float(held.sum()), 0.0))
+        start = Position(held, max(1 - float(held.sum()), 0.0))
         solved = at_leaf_level(staged.below(int(node), float(wealth)), start, ambiguity)[0]
         changed.append(np.abs(solved - planned[node] / wealth).sum())
 
@@ -150,7 +150,7 @@ def test_one_worst_case_over_all_leaves_would_go_back_on_what_was_planned() -> N
 def test_the_multipliers_of_the_leaves_are_the_adversary_s_probabilities(set_of: Radius) -> None:
     """The same wherever they are unique: where no two children are equally bad, which the optimum often makes them."""
     staged = worked(radius=0.5, set_of=set_of)
-    made, policy = staging(staged, CASH_ONLY), policy_of(staged, CASH_ONLY)
+    made, policy = tree_program(staged, CASH_ONLY), solve_policy(staged, CASH_ONLY)
     made.problem.solve(solver="CLARABEL")
     q = np.asarray(made.losses.dual_value)
 
@@ -169,7 +169,7 @@ def test_the_multipliers_of_the_leaves_are_the_adversary_s_probabilities(set_of:
     assert compared >= 5
 
 
-def _reached(staged: Staged, q: np.ndarray) -> np.ndarray:
+def _reached(staged: MultistageMandate, q: np.ndarray) -> np.ndarray:
     """(D,) what the leaves' probabilities say of the nodes."""
     tree, reached = staged.tree, np.zeros(staged.tree.nodes)
     for node in reversed(range(tree.nodes)):
@@ -180,8 +180,8 @@ def _reached(staged: Staged, q: np.ndarray) -> np.ndarray:
 
 def test_under_the_beliefs_the_multipliers_are_the_beliefs() -> None:
     staged = worked()
-    made = staging(staged, CASH_ONLY)
+    made = tree_program(staged, CASH_ONLY)
     made.problem.solve(solver="CLARABEL")
 
-    assert all(isinstance(ambiguity, Known) for ambiguity in staged.ambiguities)
+    assert all(isinstance(ambiguity, Singleton) for ambiguity in staged.ambiguities)
     assert np.asarray(made.losses.dual_value) == pytest.approx(staged.tree.reach()[1], abs=1e-6)

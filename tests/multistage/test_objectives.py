@@ -9,31 +9,31 @@ import pytest
 from scipy.optimize import linprog, minimize
 from scipy.stats import norm
 
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import Staged
+from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import (
     ExAnteRegret,
     MeanCVaR,
     MixtureVariance,
     OneDecision,
     Regret,
-    corners_of,
-    simulated,
+    corner_points,
+    simulated_values,
 )
-from allocator.multistage.policy import valued
-from allocator.multistage.reference_policies import with_hindsight
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.policy import policy_value
+from allocator.multistage.reference_policies import with_regret_benchmarks
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.rules import AtMost, MinimumExpectedReturn
+from allocator.rules import MinimumExpectedReturn, WeightAtMost
 from allocator.types import Matrix, Vector
 from tests.trees import of_one
 
 K, N = 4, 5
-SETS: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.2), Box(0.1), KullbackLeibler(0.15), Worst())
-POLYHEDRAL: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.2), Box(0.1), Worst())
+SETS: tuple[Ambiguity, ...] = (Singleton(), TotalVariation(0.2), Box(0.1), KullbackLeibler(0.15), AnyProbabilities())
+POLYHEDRAL: tuple[Ambiguity, ...] = (Singleton(), TotalVariation(0.2), Box(0.1), AnyProbabilities())
 
 
 def outlook(seed: int = 7, scenarios: int = K, names: int = N) -> Outlook:
@@ -48,22 +48,22 @@ def outlook(seed: int = 7, scenarios: int = K, names: int = N) -> Outlook:
     )
 
 
-def staged(objective: OneDecision, ambiguity: Ambiguity, about: Outlook) -> Staged:
-    mandate = Mandate(1.0, 0.0, Known(), (), (), np.zeros(about.returns.shape[1]))
-    return Staged(of_one(about), (mandate,), (about,), (ambiguity,), objective)
+def staged(objective: OneDecision, ambiguity: Ambiguity, about: Outlook) -> MultistageMandate:
+    mandate = Mandate(1.0, 0.0, Singleton(), (), (), np.zeros(about.returns.shape[1]))
+    return MultistageMandate(of_one(about), (mandate,), (about,), (ambiguity,), objective)
 
 
-def start(names: int = N) -> Start:
-    return Start(np.zeros(names), 1.0)
+def start(names: int = N) -> Position:
+    return Position(np.zeros(names), 1.0)
 
 
-def value(asked: Staged, x: Vector) -> float:
+def value(asked: MultistageMandate, x: Vector) -> float:
     """The objective of holdings (N,), the rest in cash."""
     cash = np.array([1 - float(x.sum())])
-    return float(valued(asked, asked.ambiguities, x[None, :], cash).losses[0])
+    return float(policy_value(asked, asked.ambiguities, x[None, :], cash).losses[0])
 
 
-def never_beaten(asked: Staged, best: float, tries: int = 200) -> None:
+def never_beaten(asked: MultistageMandate, best: float, tries: int = 200) -> None:
     draw = np.random.default_rng(11)
     for x in draw.dirichlet(np.full(N + 1, 0.5), tries)[:, :N]:
         assert value(asked, x) >= best - 1e-8
@@ -87,7 +87,7 @@ def test_the_worst_mixture_variance_is_what_a_direct_maximisation_over_probabili
     about, gamma = outlook(), 3.0
     asked, p = staged(MixtureVariance(gamma, about.risk), ambiguity, about), about.probabilities
 
-    plan = policy_of(asked, start())
+    plan = solve_policy(asked, start())
 
     x = plan.holdings[0]
     r, within = gains(about, x), about.risk.variance(x)
@@ -106,7 +106,7 @@ def test_the_worst_mixture_variance_is_what_a_direct_maximisation_over_probabili
     low, high = np.full(len(first), 1e-12), np.ones(len(first))
     if isinstance(ambiguity, Box):
         low, high = ambiguity.bounds(p)
-    if isinstance(ambiguity, Known):
+    if isinstance(ambiguity, Singleton):
         low = high = p
     options = {"ftol": 1e-14, "maxiter": 1000}
     found = minimize(
@@ -127,16 +127,16 @@ def test_the_worst_mixture_variance_is_what_a_direct_maximisation_over_probabili
 @pytest.mark.parametrize("ambiguity", POLYHEDRAL, ids=lambda one: type(one).__name__)
 def test_the_worst_cvar_is_the_joint_maximum_over_probabilities_and_tail_weights(ambiguity: Ambiguity) -> None:
     about, level, weight, draws = outlook(), 0.9, 0.7, 60
-    objective = MeanCVaR(level, weight, simulated(about, draws, np.arange(K)), 1 + about.cash_returns)
+    objective = MeanCVaR(level, weight, simulated_values(about, draws, np.arange(K)), 1 + about.cash_returns)
     asked, p = staged(objective, ambiguity, about), about.probabilities
 
-    plan = policy_of(asked, start())
+    plan = solve_policy(asked, start())
 
     x, cash = plan.holdings[0], float(plan.cash[0])
     losses = (1 - objective.growth @ x - (objective.cash_growth * cash)[:, None]).ravel()
     plain = 1 - asked.tree.leaf_growth @ x - asked.tree.leaf_cash_growth * cash
     # over (q, t, z): z_ks ≤ q_k / (S (1 − level)), Σz = 1
-    tail, corners = K * draws, corners_of(ambiguity, p)  # q as a mean of corners
+    tail, corners = K * draws, corner_points(ambiguity, p)  # q as a mean of corners
     share = len(corners)
     cost = -np.concatenate([(1 - weight) * corners @ plain, weight * losses])
     room = -np.repeat(corners.T, draws, axis=0) / (draws * (1 - level))
@@ -154,9 +154,9 @@ def test_cvar_on_normal_draws_is_the_closed_form_to_monte_carlo_error() -> None:
     mean, deviation = 0.05, 0.12
     risk = FactorRisk(np.array([[deviation * 0.6]]), np.array([(deviation * 0.8) ** 2]), "a test")
     about = replace(about, returns=np.array([[mean]]), risk=risk, probabilities=np.ones(1))
-    objective = MeanCVaR(level, 1.0, simulated(about, draws, np.zeros(1, dtype=np.int64)), np.array([1.02]))
+    objective = MeanCVaR(level, 1.0, simulated_values(about, draws, np.zeros(1, dtype=np.int64)), np.array([1.02]))
 
-    found = value(staged(objective, Known(), about), np.ones(1))
+    found = value(staged(objective, Singleton(), about), np.ones(1))
 
     # Rockafellar and Uryasev (2000): CVaR = −mean + deviation·φ(z)/(1 − level)
     closed = -mean + deviation * norm.pdf(norm.ppf(level)) / (1 - level)
@@ -175,38 +175,38 @@ def test_the_portfolio_of_rockafellar_and_uryasev_is_found_again_within_the_erro
     returns = np.array([[0.0101110, 0.0043532, 0.0137058]])
     risk = FactorRisk(np.linalg.cholesky(covariance), np.zeros(3), "a paper")
     about = replace(about, returns=returns, risk=risk, probabilities=np.ones(1), cash_returns=np.zeros(1))
-    drawn = simulated(about, draws, np.zeros(1, dtype=np.int64))
+    drawn = simulated_values(about, draws, np.zeros(1, dtype=np.int64))
     published = np.array([0.452006, 0.115575, 0.432419])
 
     for level, cvar in ((0.90, 0.096975), (0.95, 0.115908), (0.99, 0.152977)):
-        asked = staged(MeanCVaR(level, 1.0, drawn, np.ones(1)), Known(), about)
+        asked = staged(MeanCVaR(level, 1.0, drawn, np.ones(1)), Singleton(), about)
         assert value(asked, published) == pytest.approx(cvar, rel=0.03)
     few = replace(asked, utility=MeanCVaR(0.95, 1.0, drawn[:, ::4], np.ones(1)))
-    rules = (MinimumExpectedReturn(0.011), AtMost("cash", np.zeros(3), 0.0, cash_share=1.0))
-    plan = policy_of(replace(few, mandates=(replace(few.mandates[0], linear_rules=rules),)), start(3))
+    rules = (MinimumExpectedReturn(0.011), WeightAtMost("cash", np.zeros(3), 0.0, cash_share=1.0))
+    plan = solve_policy(replace(few, mandates=(replace(few.mandates[0], linear_rules=rules),)), start(3))
     assert plan.objective == pytest.approx(0.115908, rel=0.05)
     assert plan.holdings[0] == pytest.approx(published, abs=0.1)
 
 
 def test_the_worst_cvar_over_all_probabilities_is_that_of_the_worst_scenario() -> None:
     about, level, draws = outlook(), 0.9, 100
-    objective = MeanCVaR(level, 1.0, simulated(about, draws, np.arange(K)), 1 + about.cash_returns)
+    objective = MeanCVaR(level, 1.0, simulated_values(about, draws, np.arange(K)), 1 + about.cash_returns)
     x = np.full(N, 0.15)
     losses = 1 - objective.growth @ x - (objective.cash_growth * 0.25)[:, None]
 
     each = np.sort(losses, axis=1)[:, -10:].mean(axis=1)
 
-    assert value(staged(objective, Worst(), about), x) == pytest.approx(each.max(), abs=1e-12)
+    assert value(staged(objective, AnyProbabilities(), about), x) == pytest.approx(each.max(), abs=1e-12)
 
 
 def test_draws_are_the_same_again_have_their_means_and_lose_no_more_than_everything() -> None:
     about = outlook()
     wild = replace(about, risk=about.risk.over(25.0))
 
-    drawn = simulated(about, 500, np.arange(K))
+    drawn = simulated_values(about, 500, np.arange(K))
 
-    assert np.array_equal(drawn, simulated(about, 500, np.arange(K)))
-    assert (simulated(wild, 500, np.arange(K)) >= 0).all()
+    assert np.array_equal(drawn, simulated_values(about, 500, np.arange(K)))
+    assert (simulated_values(wild, 500, np.arange(K)) >= 0).all()
     kept = (drawn > 0).all(axis=1)
     assert kept.any()
     assert drawn.mean(axis=1)[kept] == pytest.approx((1 + about.returns)[kept], abs=1e-12)
@@ -215,15 +215,15 @@ def test_draws_are_the_same_again_have_their_means_and_lose_no_more_than_everyth
 @pytest.mark.parametrize("radius", [0.0, 0.1, 0.3, 1.0])
 def test_regret_is_that_of_a_direct_linear_program_and_minimax_regret_at_the_largest_radius(radius: float) -> None:
     about = outlook()
-    asked = with_hindsight(staged(Regret(), TotalVariation(radius), about), start())
+    asked = with_regret_benchmarks(staged(Regret(), TotalVariation(radius), about), start())
 
-    plan = policy_of(asked, start())
+    plan = solve_policy(asked, start())
 
     returns = np.column_stack([about.returns, about.cash_returns])
     best = returns.max(axis=1)
     assert isinstance(asked.utility, Regret)
     assert asked.utility.best == pytest.approx(best, abs=1e-8)
-    corners = corners_of(TotalVariation(radius), about.probabilities) if radius < 1 else np.eye(K)
+    corners = corner_points(TotalVariation(radius), about.probabilities) if radius < 1 else np.eye(K)
     found = linprog(
         np.append(np.zeros(N + 1), 1.0),
         A_ub=np.column_stack([-corners @ returns, -np.ones(len(corners))]),
@@ -241,16 +241,16 @@ def test_regret_before_the_fact_is_never_less_than_at_sampled_probabilities_and_
     ambiguity: Ambiguity,
 ) -> None:
     about, draw = outlook(), np.random.default_rng(3)
-    asked = with_hindsight(staged(ExAnteRegret(), ambiguity, about), start())
+    asked = with_regret_benchmarks(staged(ExAnteRegret(), ambiguity, about), start())
 
-    plan = policy_of(asked, start())
+    plan = solve_policy(asked, start())
 
     r, returns = gains(about, plan.holdings[0]), np.column_stack([about.returns, about.cash_returns])
 
     def regret(q: Vector) -> float:
         return float((q @ returns).max() - q @ r)
 
-    corners = corners_of(ambiguity, about.probabilities)
+    corners = corner_points(ambiguity, about.probabilities)
     sampled = [regret(q) for q in draw.dirichlet(np.full(len(corners), 0.3), 2000) @ corners]
     assert plan.objective >= max(sampled) - 1e-8
     assert regret(plan.valued.adversaries[0]) == pytest.approx(plan.objective, abs=1e-8)
@@ -260,7 +260,7 @@ def test_regret_before_the_fact_is_never_less_than_at_sampled_probabilities_and_
 def test_the_corners_of_a_set_span_what_it_holds_and_lie_inside() -> None:
     p, draw = outlook().probabilities, np.random.default_rng(5)
     for ambiguity in POLYHEDRAL:
-        corners = corners_of(ambiguity, p)
+        corners = corner_points(ambiguity, p)
         assert max(ambiguity.excess(q, p) for q in corners) <= 1e-12
         for losses in draw.normal(size=(200, K)):
             assert (corners @ losses).max() == pytest.approx(float(ambiguity.adversary(losses, p) @ losses), abs=1e-12)
@@ -268,16 +268,16 @@ def test_the_corners_of_a_set_span_what_it_holds_and_lie_inside() -> None:
 
 def test_a_set_without_corners_is_refused() -> None:
     with pytest.raises(ValueError, match="polyhedral sets over at most 6"):
-        corners_of(KullbackLeibler(0.1), np.full(K, 1 / K))
+        corner_points(KullbackLeibler(0.1), np.full(K, 1 / K))
     with pytest.raises(ValueError, match="polyhedral sets over at most 6"):
-        corners_of(Box(0.1), np.full(7, 1 / 7))
+        corner_points(Box(0.1), np.full(7, 1 / 7))
 
 
 def test_without_aversion_or_weight_both_are_the_expected_loss() -> None:
     about = outlook()
     best = max(float(about.probabilities @ about.returns[:, i]) for i in range(N))
-    drawn = simulated(about, 20, np.arange(K))
+    drawn = simulated_values(about, 20, np.arange(K))
 
     for objective in (MixtureVariance(0.0, about.risk), MeanCVaR(0.95, 0.0, drawn, 1 + about.cash_returns)):
-        plan = policy_of(staged(objective, Known(), about), start())
+        plan = solve_policy(staged(objective, Singleton(), about), start())
         assert plan.equivalent == pytest.approx(max(best, 0.02), abs=1e-8)

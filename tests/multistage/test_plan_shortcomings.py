@@ -14,13 +14,13 @@ import allocator.multistage.plan
 import allocator.multistage.solve
 import allocator.multistage.value_of_waiting
 from allocator.book.loading import load
-from allocator.display.multistage import show_staged
+from allocator.display.multistage import show_multistage_plan
 from allocator.errors import Infeasible, NotSolved
-from allocator.multistage.document import stages_document
-from allocator.multistage.plan import StagedPlan, rebalance_in_stages
-from allocator.multistage.policy import follow
-from allocator.multistage.solve import policy_of, refuse_impossible
-from allocator.multistage.value_of_waiting import released
+from allocator.multistage.document import multistage_document
+from allocator.multistage.plan import MultistagePlan, rebalance_multistage
+from allocator.multistage.policy import policy_from_trades
+from allocator.multistage.solve import refuse_infeasible_tree, solve_policy
+from allocator.multistage.value_of_waiting import caution_schedule
 from allocator.optimization.solve import Limits
 from tests.trees import CASH_ONLY, worked
 
@@ -29,16 +29,16 @@ NARROW = "mandate.max_turnover=0.165"
 
 
 @pytest.fixture(scope="module")
-def narrow(root: Path) -> StagedPlan:
-    return rebalance_in_stages(load(root / "data" / "reviewed", overrides=[NARROW]))
+def narrow(root: Path) -> MultistagePlan:
+    return rebalance_multistage(load(root / "data" / "reviewed", overrides=[NARROW]))
 
 
 def test_a_plan_is_not_refused_because_holding_could_not_keep_the_rules_later(
-    narrow: StagedPlan, capsys: pytest.CaptureFixture[str]
+    narrow: MultistagePlan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = released(narrow.book, narrow.followed)
-    document = json.loads(json.dumps(stages_document(narrow, release), allow_nan=False))
-    show_staged(narrow, release)
+    release = caution_schedule(narrow.book, narrow.followed)
+    document = json.loads(json.dumps(multistage_document(narrow, release), allow_nan=False))
+    show_multistage_plan(narrow, release)
     said = " ".join(capsys.readouterr().out.split())
 
     assert narrow.verdict == "must trade"
@@ -51,19 +51,19 @@ def test_a_plan_is_not_refused_because_holding_could_not_keep_the_rules_later(
 def test_lots_that_leave_no_later_way_are_refused_as_lots(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator.plan.stages, "_beginning_with", lambda *_: None)
     with pytest.raises(Infeasible, match="the nearest whole lots leave no way to keep the rules at a later review"):
-        rebalance_in_stages(load(root / "data" / "reviewed"))
+        rebalance_multistage(load(root / "data" / "reviewed"))
 
 
 def test_a_verified_plan_is_not_lost_for_want_of_the_price_of_caution(
-    narrow: StagedPlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    narrow: MultistagePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> None:
         raise NotSolved("no")
 
     monkeypatch.setattr(allocator.plan.release, "policy_of", fails)
-    release = released(narrow.book, narrow.followed)
-    document = stages_document(narrow, release)
-    show_staged(narrow, release)
+    release = caution_schedule(narrow.book, narrow.followed)
+    document = multistage_document(narrow, release)
+    show_multistage_plan(narrow, release)
 
     assert release[0].caution_bps is None
     assert document["release"][0]["caution_bps"] is None
@@ -72,23 +72,23 @@ def test_a_verified_plan_is_not_lost_for_want_of_the_price_of_caution(
 
 
 def test_what_the_formulas_are_above_the_solver_counts_in_the_gap() -> None:
-    policy = policy_of(worked(), CASH_ONLY)
+    policy = solve_policy(worked(), CASH_ONLY)
     moves = policy.bought - policy.sold
     claimed = policy.objective - 3e-7
 
-    again = follow(policy.staged, policy.start, moves, canonical=policy.canonical, claimed=claimed)
+    again = policy_from_trades(policy.staged, policy.start, moves, canonical=policy.canonical, claimed=claimed)
 
     assert again.gap == pytest.approx(policy.canonical.gap + 3e-7, abs=1e-12)
     assert policy.gap == pytest.approx(policy.canonical.gap + max(policy.objective - policy.claimed, 0.0), abs=1e-15)
-    assert np.isnan(follow(policy.staged, policy.start, moves).gap)  # nothing vouches for it
+    assert np.isnan(policy_from_trades(policy.staged, policy.start, moves).gap)  # nothing vouches for it
 
 
 def test_an_inaccurate_certificate_does_not_say_that_rules_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     staged = worked()
     monkeypatch.setattr(allocator.program.decisions, "attempt", lambda *_, **__: (cp.INFEASIBLE_INACCURATE, None))
-    refuse_impossible(staged, CASH_ONLY, Limits())
+    refuse_infeasible_tree(staged, CASH_ONLY, Limits())
     with pytest.raises(NotSolved, match="infeasible_inaccurate"):
-        policy_of(staged, CASH_ONLY)
+        solve_policy(staged, CASH_ONLY)
 
 
 def test_a_policy_whose_value_is_not_what_the_solver_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,4 +100,4 @@ def test_a_policy_whose_value_is_not_what_the_solver_says_is_refused(monkeypatch
 
     monkeypatch.setattr(allocator.program.decisions, "follow", lied)
     with pytest.raises(NotSolved, match="the formulas give"):
-        policy_of(worked(), CASH_ONLY)
+        solve_policy(worked(), CASH_ONLY)

@@ -8,26 +8,26 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, TotalVariation, Worst
-from allocator.multistage.mandate import Staged, in_account
-from allocator.multistage.objectives import Linear, Log, PiecewiseLinear, PowerUtility, Utility
-from allocator.multistage.reference_policies import by_averages, foresight, rooted
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, TotalVariation
+from allocator.multistage.mandate import MultistageMandate, rescale_mandate
+from allocator.multistage.objectives import LinearUtility, LogUtility, PiecewiseLinearUtility, PowerUtility, Utility
+from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.rules import Participation
 from tests.trees import CASH_ONLY, COSTS, FREE, GRID, LOADINGS, NAMES, box, kl, revealed, tv, worked
 
 EVERY_COST = pytest.mark.parametrize("costs", [COSTS, FREE], ids=["costs", "free"])
 
 
-def everywhere(staged: Staged, ambiguity: Ambiguity) -> Staged:
+def everywhere(staged: MultistageMandate, ambiguity: Ambiguity) -> MultistageMandate:
     """The same set at every node, settled or not."""
     return replace(staged, ambiguities=(ambiguity,) * staged.tree.nodes)
 
 
-def log_recourse(staged: Staged) -> float:
+def log_recourse(staged: MultistageMandate) -> float:
     """Log-bps that trading at the reviews is worth."""
-    return (policy_of(staged, CASH_ONLY, trading=False).objective - policy_of(staged, CASH_ONLY).objective) * 1e4
+    return (solve_policy(staged, CASH_ONLY, trading=False).objective - solve_policy(staged, CASH_ONLY).objective) * 1e4
 
 
 @EVERY_COST
@@ -36,12 +36,12 @@ def test_averages_and_never_trading_are_no_better_than_the_best_policy_nor_that_
     share: float, costs: tuple[float, ...]
 ) -> None:
     staged = worked(share, costs=costs)
-    best = policy_of(staged, CASH_ONLY).objective
-    averages = rooted(staged, CASH_ONLY, by_averages(staged, CASH_ONLY)).objective
+    best = solve_policy(staged, CASH_ONLY).objective
+    averages = policy_after_first_trades(staged, CASH_ONLY, mean_value_trades(staged, CASH_ONLY)).objective
 
-    assert foresight(staged, CASH_ONLY) <= best + 1e-7
+    assert perfect_foresight_loss(staged, CASH_ONLY) <= best + 1e-7
     assert best <= averages + 1e-7
-    assert best <= policy_of(staged, CASH_ONLY, trading=False).objective + 1e-7
+    assert best <= solve_policy(staged, CASH_ONLY, trading=False).objective + 1e-7
 
 
 def test_where_prices_move_only_at_the_end_it_is_no_use_to_know_the_evidence_before_it_comes() -> None:
@@ -56,12 +56,12 @@ def test_where_prices_move_only_at_the_end_it_is_no_use_to_know_the_evidence_bef
         certain = tree.probabilities.copy()
         certain[path] = 1.0
         alone = replace(staged, tree=_only(certain, path, staged))
-        known += reach[end] * policy_of(alone, CASH_ONLY).objective
+        known += reach[end] * solve_policy(alone, CASH_ONLY).objective
 
-    assert policy_of(staged, CASH_ONLY).objective == pytest.approx(known, abs=1e-6)
+    assert solve_policy(staged, CASH_ONLY).objective == pytest.approx(known, abs=1e-6)
 
 
-def _only(certain: np.ndarray, path: list[int], staged: Staged):  # type: ignore[no-untyped-def]
+def _only(certain: np.ndarray, path: list[int], staged: MultistageMandate):  # type: ignore[no-untyped-def]
     """The tree with the nodes off the path impossible."""
     tree = staged.tree
     off = np.setdiff1d(np.arange(tree.nodes), path)
@@ -77,8 +77,8 @@ def test_where_nothing_is_priced_before_the_trade_who_waits_in_cash_does_as_well
 ) -> None:
     staged = revealed(0.0, costs)
 
-    assert -policy_of(staged, CASH_ONLY).objective == pytest.approx(printed, abs=6e-7)
-    assert -foresight(staged, CASH_ONLY) == pytest.approx(printed, abs=6e-7)
+    assert -solve_policy(staged, CASH_ONLY).objective == pytest.approx(printed, abs=6e-7)
+    assert -perfect_foresight_loss(staged, CASH_ONLY) == pytest.approx(printed, abs=6e-7)
 
 
 def test_recourse_falls_as_more_of_the_news_is_in_the_price_before_one_can_trade() -> None:
@@ -90,15 +90,15 @@ def test_recourse_falls_as_more_of_the_news_is_in_the_price_before_one_can_trade
     assert found == pytest.approx([2581, 1886, 1218, 608, 395], abs=0.6)
 
 
-def _free(share: float) -> Staged:
+def _free(share: float) -> MultistageMandate:
     return worked(share, costs=FREE)
 
 
 def test_where_trading_costs_half_of_what_is_traded_nothing_is_traded_later() -> None:
     dear = worked(costs=(0.5,) * 7)
-    held = Start(np.full(7, 1 / 8), 1 / 8)
+    held = Position(np.full(7, 1 / 8), 1 / 8)
     for start in (CASH_ONLY, held):
-        flexible, fixed = policy_of(dear, start), policy_of(dear, start, trading=False)
+        flexible, fixed = solve_policy(dear, start), solve_policy(dear, start, trading=False)
         assert flexible.objective == pytest.approx(fixed.objective, abs=1e-6)
 
 
@@ -106,12 +106,14 @@ def test_where_trading_costs_half_of_what_is_traded_nothing_is_traded_later() ->
 def test_a_radius_of_nothing_is_the_belief_itself(set_of: object) -> None:
     staged = everywhere(worked(), set_of(0.0))  # type: ignore[operator]
 
-    assert policy_of(staged, CASH_ONLY).objective == pytest.approx(policy_of(worked(), CASH_ONLY).objective, abs=1e-8)
+    assert solve_policy(staged, CASH_ONLY).objective == pytest.approx(
+        solve_policy(worked(), CASH_ONLY).objective, abs=1e-8
+    )
 
 
-@pytest.mark.parametrize("ambiguity", [TotalVariation(1.0), Worst()])
+@pytest.mark.parametrize("ambiguity", [TotalVariation(1.0), AnyProbabilities()])
 def test_the_widest_radius_values_the_policy_at_its_worst_leaf(ambiguity: Ambiguity) -> None:
-    policy = policy_of(everywhere(worked(), ambiguity), CASH_ONLY)
+    policy = solve_policy(everywhere(worked(), ambiguity), CASH_ONLY)
 
     assert policy.objective == pytest.approx(policy.valued.leaf_losses.max(), abs=1e-9)
     assert -policy.objective == pytest.approx(0.115043, abs=5e-7)
@@ -121,7 +123,7 @@ def test_the_widest_radius_values_the_policy_at_its_worst_leaf(ambiguity: Ambigu
 @pytest.mark.parametrize("set_of", [tv, kl, box])
 def test_a_wider_radius_is_never_worth_more(set_of: object, costs: tuple[float, ...]) -> None:
     found = [
-        policy_of(worked(radius=radius, set_of=set_of, costs=costs, grid=(0, 4, 8, 15)), CASH_ONLY).objective  # type: ignore[arg-type]
+        solve_policy(worked(radius=radius, set_of=set_of, costs=costs, grid=(0, 4, 8, 15)), CASH_ONLY).objective  # type: ignore[arg-type]
         for radius in (0.0, 0.1, 0.3, 0.6, 1.0)
     ]
 
@@ -131,7 +133,7 @@ def test_a_wider_radius_is_never_worth_more(set_of: object, costs: tuple[float, 
 @pytest.mark.parametrize("radius", [0.0, 0.5])
 def test_dearer_trades_are_never_worth_more(radius: float) -> None:
     rates = [tuple(times * rate for rate in COSTS) for times in (0.0, 0.5, 1.0, 2.0, 5.0)]
-    found = [policy_of(worked(radius=radius, costs=costs), CASH_ONLY).objective for costs in rates]
+    found = [solve_policy(worked(radius=radius, costs=costs), CASH_ONLY).objective for costs in rates]
 
     assert all(cheap <= dear + 1e-7 for cheap, dear in pairwise(found))
 
@@ -140,46 +142,46 @@ def test_an_account_a_thousand_times_as_large_decides_the_same() -> None:
     """Science's T8: today's account is 1 in the program, so that the logarithm never sees the money (F14)."""
     money, cash = np.array([30.0, 0, 20, 0, 25, 0, 5]), 20.0
     policies = [
-        policy_of(worked(radius=0.5), Start(times * money / total, times * cash / total))
+        solve_policy(worked(radius=0.5), Position(times * money / total, times * cash / total))
         for times, total in ((1.0, 100.0), (1000.0, 100_000.0))
     ]
 
     assert policies[0].holdings == pytest.approx(policies[1].holdings, abs=1e-12)
 
 
-@pytest.mark.parametrize("utility", [Log(), Linear(), PowerUtility(3.0), PowerUtility(0.5)])
+@pytest.mark.parametrize("utility", [LogUtility(), LinearUtility(), PowerUtility(3.0), PowerUtility(0.5)])
 def test_a_node_decides_the_same_whatever_today_s_account_was(utility: Utility) -> None:
     staged = worked(utility=utility)
-    whole = policy_of(staged, CASH_ONLY)
-    scaled = [policy_of(staged.below(1, unit), whole.start_of(1)) for unit in (1.0, 1000.0)]
+    whole = solve_policy(staged, CASH_ONLY)
+    scaled = [solve_policy(staged.below(1, unit), whole.start_of(1)) for unit in (1.0, 1000.0)]
 
     assert scaled[0].holdings == pytest.approx(scaled[1].holdings, abs=1e-9)
 
 
 def test_goals_and_money_below_a_node_are_restated_in_its_account() -> None:
-    goals = PiecewiseLinear(np.ones((1, 7)), np.ones(1), np.array([[2.0, 0.5]]), np.array([[0.0, 1.5]]))
+    goals = PiecewiseLinearUtility(np.ones((1, 7)), np.ones(1), np.array([[2.0, 0.5]]), np.array([[0.0, 1.5]]))
     below = worked(utility=goals).below(1, 1.25).utility
-    assert isinstance(below, PiecewiseLinear)
+    assert isinstance(below, PiecewiseLinearUtility)
     volumes = Participation(NAMES[:1], (0,), (0.1,), (2.0,))
     mandate = replace(worked().mandates[0], linear_rules=(volumes,), impact=np.full(7, 0.1))
-    rule = in_account(mandate, 1.25).linear_rules[0]
+    rule = rescale_mandate(mandate, 1.25).linear_rules[0]
     assert isinstance(rule, Participation)
 
     assert below.loss(np.array([[0.8]])) == pytest.approx(goals.loss(np.array([[1.0]])))
     assert rule.volumes == pytest.approx((1.6,))
     moved = np.full(7, 0.2)
-    assert in_account(mandate, 1.25).costs(moved / 1.25, 0 * moved) * 1.25 == pytest.approx(
+    assert rescale_mandate(mandate, 1.25).costs(moved / 1.25, 0 * moved) * 1.25 == pytest.approx(
         mandate.costs(moved, 0 * moved)
     )
 
 
 def test_a_re_solve_with_goals_at_a_node_repeats_the_policy_s_decision() -> None:
-    goals = PiecewiseLinear(np.ones((1, 7)), np.ones(1), np.array([[3.0, 0.7]]), np.array([[-2.0, 0.62]]))
+    goals = PiecewiseLinearUtility(np.ones((1, 7)), np.ones(1), np.array([[3.0, 0.7]]), np.array([[-2.0, 0.62]]))
     staged = worked(utility=goals)
-    whole = policy_of(staged, CASH_ONLY)
+    whole = solve_policy(staged, CASH_ONLY)
 
     for node in range(1, staged.tree.nodes):
-        again = policy_of(staged.below(node, float(whole.wealth_before[node])), whole.start_of(node))
+        again = solve_policy(staged.below(node, float(whole.wealth_before[node])), whole.start_of(node))
         assert again.objective == pytest.approx(whole.valued.losses[node], abs=1e-6)
 
 

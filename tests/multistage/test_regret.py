@@ -8,30 +8,30 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.ambiguity.polyhedral import Hull
-from allocator.ambiguity.pushforward import Seen
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
-from allocator.multistage.mandate import Staged
+from allocator.ambiguity.polyhedral import ExpertHull
+from allocator.ambiguity.pushforward import Pushforward
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import Regret
-from allocator.multistage.policy import Policy, refuse_broken
-from allocator.multistage.reference_policies import rooted, with_hindsight
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.policy import Policy, refuse_broken_policy
+from allocator.multistage.reference_policies import policy_after_first_trades, with_regret_benchmarks
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from tests.random_trees import random_tree
 from tests.trees import CASH_ONLY, worked
 
-SETS: tuple[Ambiguity, ...] = (Known(), TotalVariation(0.2), Box(0.1), Worst())
+SETS: tuple[Ambiguity, ...] = (Singleton(), TotalVariation(0.2), Box(0.1), AnyProbabilities())
 CAP = 0.6
 
 
-def regretful(seed: int, ambiguity: Ambiguity) -> tuple[Staged, Start]:
+def regretful(seed: int, ambiguity: Ambiguity) -> tuple[MultistageMandate, Position]:
     """A random tree, its set today and something else at every later node, where it must not matter."""
     staged, start = random_tree(seed)
     others = (TotalVariation(0.9),) * (staged.tree.nodes - 1)
     return replace(staged, utility=Regret(), ambiguities=(ambiguity, *others)), start
 
 
-def hindsight(staged: Staged, start: Start, leaf: int) -> float:
+def hindsight(staged: MultistageMandate, start: Position, leaf: int) -> float:
     """Return of the best path to a leaf: a linear program over holdings, purchases, sales and cash of its nodes."""
     tree, path = staged.tree, [int(staged.tree.leaf_parents[leaf])]
     while path[0] > 0:
@@ -73,7 +73,7 @@ def hindsight(staged: Staged, start: Start, leaf: int) -> float:
 
 def adversary(losses: np.ndarray, p: np.ndarray, ambiguity: Ambiguity) -> float:
     """max q'losses over the set around the leaves' unconditional probabilities: a linear program."""
-    count, most = len(p), {Known: 0.0, TotalVariation: 1.0, Worst: 1.0}.get(type(ambiguity), 0.1)
+    count, most = len(p), {Singleton: 0.0, TotalVariation: 1.0, AnyProbabilities: 1.0}.get(type(ambiguity), 0.1)
     shift = np.hstack([np.eye(count), -np.eye(count), np.eye(count)])
     total = np.concatenate([np.ones(count), np.zeros(2 * count)])
     moved = np.concatenate([np.zeros(count), np.ones(count), np.zeros(count)])
@@ -103,7 +103,7 @@ def test_regret_is_against_who_knew_path_and_scenario_and_its_worst_case_is_one_
     ambiguity: Ambiguity, seed: int
 ) -> None:
     asked, start = regretful(seed, ambiguity)
-    policy = policy_of(with_hindsight(asked, start), start)
+    policy = solve_policy(with_regret_benchmarks(asked, start), start)
     tree = asked.tree
     best = np.array([hindsight(asked, start, leaf) for leaf in range(tree.leaves)])
     regrets = best - final_returns(policy)
@@ -113,18 +113,18 @@ def test_regret_is_against_who_knew_path_and_scenario_and_its_worst_case_is_one_
     assert regrets.min() >= -1e-7
     assert policy.objective == pytest.approx(adversary(regrets, tree.reach()[1], ambiguity), abs=1e-7)
     assert policy.objective == pytest.approx(policy.claimed, abs=1e-7)
-    refuse_broken(policy, range(tree.nodes))
+    refuse_broken_policy(policy, range(tree.nodes))
 
 
 @pytest.mark.parametrize("ambiguity", [*SETS, KullbackLeibler(0.1)], ids=lambda one: type(one).__name__)
 def test_no_other_policy_regrets_less(ambiguity: Ambiguity) -> None:
     """Mixtures with the policies of other sets keep the caps, and cost no more."""
     asked, start = regretful(1, ambiguity)
-    known = with_hindsight(asked, start)
-    best = policy_of(known, start)
-    for other in (Known(), Worst(), TotalVariation(0.5)):
+    known = with_regret_benchmarks(asked, start)
+    best = solve_policy(known, start)
+    for other in (Singleton(), AnyProbabilities(), TotalVariation(0.5)):
         sets = (other, *known.ambiguities[1:])
-        they = policy_of(replace(known, ambiguities=sets), start)
+        they = solve_policy(replace(known, ambiguities=sets), start)
         for part in (0.05, 0.5, 1.0):
             holdings = (1 - part) * best.holdings + part * they.holdings
             mixed = replace(best, holdings=holdings, cash=(1 - part) * best.cash + part * they.cash)
@@ -133,9 +133,9 @@ def test_no_other_policy_regrets_less(ambiguity: Ambiguity) -> None:
 
 def test_the_radius_is_today_s_and_a_set_of_a_later_node_does_not_matter() -> None:
     asked, start = regretful(2, TotalVariation(0.2))
-    other = replace(asked, ambiguities=(asked.ambiguities[0], *(Known(),) * (asked.tree.nodes - 1)))
+    other = replace(asked, ambiguities=(asked.ambiguities[0], *(Singleton(),) * (asked.tree.nodes - 1)))
     wider = replace(asked, ambiguities=(TotalVariation(0.4), *asked.ambiguities[1:]))
-    values = [policy_of(with_hindsight(one, start), start).objective for one in (asked, other, wider)]
+    values = [solve_policy(with_regret_benchmarks(one, start), start).objective for one in (asked, other, wider)]
 
     assert values[0] == pytest.approx(values[1], abs=1e-8)
     assert values[2] > values[0] + 1e-4
@@ -146,10 +146,10 @@ def test_a_set_that_speaks_of_scenarios_is_seen_through_all_news_at_once() -> No
     staged = worked(radius=0.0)
     tree, belief = staged.tree, staged.tree.beliefs[0]
     experts = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1]])
-    asked = replace(staged, utility=Regret(), ambiguities=(Hull(experts), *staged.ambiguities[1:]))
-    policy = policy_of(with_hindsight(asked, CASH_ONLY), CASH_ONLY)
+    asked = replace(staged, utility=Regret(), ambiguities=(ExpertHull(experts), *staged.ambiguities[1:]))
+    policy = solve_policy(with_regret_benchmarks(asked, CASH_ONLY), CASH_ONLY)
     (one,) = policy.staged.branchings()
-    assert isinstance(one.ambiguity, Seen)
+    assert isinstance(one.ambiguity, Pushforward)
     reach, kinds = tree.reach()[1], tree.leaf_scenarios
     worst = max(
         float((reach * expert[kinds] / belief[kinds]) @ policy.valued.leaf_losses) for expert in (belief, *experts)
@@ -162,10 +162,10 @@ def test_a_set_that_speaks_of_scenarios_is_seen_through_all_news_at_once() -> No
 def test_the_best_policy_after_given_first_trades_is_one_program() -> None:
     """Its subtrees solved on their own would each guard against their own worst leaf, and miss the best."""
     asked, start = regretful(1, TotalVariation(0.2))
-    known = with_hindsight(asked, start)
-    best = policy_of(known, start)
-    again = rooted(known, start, best.bought[0] - best.sold[0])
-    held = rooted(known, start, 0 * start.holdings, ruled=False)
+    known = with_regret_benchmarks(asked, start)
+    best = solve_policy(known, start)
+    again = policy_after_first_trades(known, start, best.bought[0] - best.sold[0])
+    held = policy_after_first_trades(known, start, 0 * start.holdings, ruled=False)
 
     assert again.objective == pytest.approx(best.objective, abs=1e-7)
     assert held.objective > best.objective + 1e-5
@@ -175,11 +175,11 @@ def test_the_best_policy_after_given_first_trades_is_one_program() -> None:
 def test_solved_again_at_a_review_it_decides_otherwise_which_is_why_nothing_is_announced() -> None:
     staged = worked()
     asked = replace(staged, utility=Regret(), ambiguities=(TotalVariation(0.25),) * staged.tree.nodes)
-    policy = policy_of(with_hindsight(asked, CASH_ONLY), CASH_ONLY)
+    policy = solve_policy(with_regret_benchmarks(asked, CASH_ONLY), CASH_ONLY)
     apart = []
     for node in policy.staged.tree.children(0)[0]:
         unit = float(policy.wealth_before[node])
-        again = policy_of(policy.staged.below(int(node), unit), policy.start_of(int(node)))
+        again = solve_policy(policy.staged.below(int(node), unit), policy.start_of(int(node)))
         apart.append(np.abs(again.holdings[0] * unit - policy.holdings[node]).sum())
 
     assert max(apart) > 0.05
@@ -187,11 +187,11 @@ def test_solved_again_at_a_review_it_decides_otherwise_which_is_why_nothing_is_a
 
 def test_hindsight_is_of_today_s_account_at_every_node() -> None:
     """Below a node regret is what it was, in the account of the node."""
-    asked, start = regretful(2, Known())
-    policy = policy_of(with_hindsight(asked, start), start)
+    asked, start = regretful(2, Singleton())
+    policy = solve_policy(with_regret_benchmarks(asked, start), start)
     for node in policy.staged.tree.children(0)[0]:
         unit = float(policy.wealth_before[node])
         below = policy.staged.below(int(node), unit)
-        again = policy_of(below, policy.start_of(int(node)))
-        kept = replace(again.staged, ambiguities=(Known(),) * below.tree.nodes)
-        assert policy_of(kept, again.start).objective * unit == pytest.approx(policy.valued.losses[node], abs=1e-7)
+        again = solve_policy(below, policy.start_of(int(node)))
+        kept = replace(again.staged, ambiguities=(Singleton(),) * below.tree.nodes)
+        assert solve_policy(kept, again.start).objective * unit == pytest.approx(policy.valued.losses[node], abs=1e-7)

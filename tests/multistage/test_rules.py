@@ -10,12 +10,10 @@ import pytest
 
 from allocator.ambiguity.sets import TotalVariation
 from allocator.errors import Infeasible, NotSolved
-from allocator.multistage.mandate import Staged
-from allocator.multistage.policy import Policy, follow, refuse_broken
-from allocator.multistage.solve import policy_of
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.policy import Policy, policy_from_trades, refuse_broken_policy
+from allocator.multistage.solve import solve_policy
 from allocator.rules import (
-    AtLeast,
-    AtMost,
     ConvexRule,
     Forbidden,
     InstrumentCaps,
@@ -29,6 +27,8 @@ from allocator.rules import (
     StressFloor,
     Turnover,
     VolatilityLimit,
+    WeightAtLeast,
+    WeightAtMost,
     WorstCaseFloor,
 )
 from tests.random_trees import NAMES, SCENARIOS, random_tree
@@ -40,8 +40,8 @@ SHOCK = np.array([-0.4, -0.2, -0.1, -0.3, 0.05])
 RULES: dict[str, Rule] = {
     "caps": InstrumentCaps(NAMES, ALL, (9.0,) * 5),
     "floors": InstrumentFloors(NAMES, ALL, (0.0,) * 5),
-    "group at most": AtMost("group", GROUP, 9.0),
-    "group at least": AtLeast("group", GROUP, 0.0),
+    "group at most": WeightAtMost("group", GROUP, 9.0),
+    "group at least": WeightAtLeast("group", GROUP, 0.0),
     "turnover": Turnover(9.0),
     "participation": Participation(NAMES, ALL, (9.0,) * 5, (0.5,) * 5),
     "expected return": MinimumExpectedReturn(-9.0),
@@ -56,7 +56,7 @@ TIGHTER = {"caps": 0.9, "group at most": 0.8, "turnover": 0.6, "participation": 
 """Of what was measured; for the other rules a step of 1 %."""
 
 
-def ruled(staged: Staged, rule: Rule, at: Sequence[int]) -> Staged:
+def ruled(staged: MultistageMandate, rule: Rule, at: Sequence[int]) -> MultistageMandate:
     """One more rule at some nodes."""
 
     def with_it(node: int) -> object:
@@ -87,7 +87,7 @@ def tightened(kind: str, free: Policy, node: int) -> Rule:
             return measured * TIGHTER[kind]
         return measured - 0.01 if at_most else measured + 0.01
 
-    return RULES[kind].eased([limit(r.measured, at_most=r.at_most, is_worst=r is worst) for r in readings])
+    return RULES[kind].with_limits([limit(r.measured, at_most=r.at_most, is_worst=r is worst) for r in readings])
 
 
 def missed(policy: Policy, node: int) -> float:
@@ -101,19 +101,19 @@ def test_a_rule_of_a_later_node_binds_there_alone_and_its_breach_is_refused(kind
     tried = 0
     for seed in range(30):
         staged, start = random_tree(seed)
-        free, node = policy_of(staged, start), staged.tree.nodes - 1 - seed % 2
+        free, node = solve_policy(staged, start), staged.tree.nodes - 1 - seed % 2
         rule = tightened(kind, free, node)
         asked = ruled(staged, rule, [node])
-        broken = follow(asked, start, free.bought - free.sold)
+        broken = policy_from_trades(asked, start, free.bought - free.sold)
         if missed(broken, node) < 1e-4:
             continue  # nothing of the kind is traded or held there
         with pytest.raises(NotSolved, match=f"'node {node}'"):
-            refuse_broken(broken, range(asked.tree.nodes))
+            refuse_broken_policy(broken, range(asked.tree.nodes))
         try:
-            kept = policy_of(asked, start)
+            kept = solve_policy(asked, start)
         except Infeasible:
             continue
-        refuse_broken(kept, range(asked.tree.nodes))
+        refuse_broken_policy(kept, range(asked.tree.nodes))
         own = kept.readings(node)[5:]
         assert -1e-4 <= max(reading.missed for reading in own) <= 1e-6, "it binds"
         assert kept.objective >= free.objective - 1e-7
@@ -129,30 +129,30 @@ def test_rules_that_cannot_hold_are_said_to_be_so_where_the_cones_of_the_utility
     asked = ruled(staged, MinimumExpectedReturn(0.19), [staged.tree.nodes - 2])
 
     with pytest.raises(Infeasible):
-        policy_of(asked, start)
+        solve_policy(asked, start)
 
 
 def test_a_name_that_is_not_tradable_yet_at_one_date_is_traded_at_the_others() -> None:
     for seed in range(6):
         staged, start = random_tree(seed)
         first = [int(node) for node in staged.tree.children(0)[0]]
-        free = policy_of(staged, start)
+        free = solve_policy(staged, start)
         asked = ruled(staged, NoTrade(NAMES, ALL), first)
-        kept = policy_of(asked, start)
+        kept = solve_policy(asked, start)
         traded = kept.bought + kept.sold
 
         assert traded[first].max() <= 1e-7
         assert traded[0].max() > 1e-3
         assert traded[first[-1] + 1 :].max() > 1e-3
         with pytest.raises(NotSolved, match="is not tradable yet"):
-            refuse_broken(follow(asked, start, free.bought - free.sold), first)
+            refuse_broken_policy(policy_from_trades(asked, start, free.bought - free.sold), first)
 
 
 def test_a_name_that_is_forbidden_at_a_later_date_is_gone_by_then() -> None:
     staged, start = random_tree(3)
     asked = ruled(staged, Forbidden(NAMES[:2], (0, 1)), [staged.tree.nodes - 1])
 
-    assert policy_of(asked, start).holdings[-1, :2].max() <= 1e-8
+    assert solve_policy(asked, start).holdings[-1, :2].max() <= 1e-8
 
 
 def test_a_day_s_volume_is_money_and_turnover_a_part_of_the_node_s_account() -> None:
@@ -160,8 +160,8 @@ def test_a_day_s_volume_is_money_and_turnover_a_part_of_the_node_s_account() -> 
     for seed in range(20):
         staged, start = random_tree(seed)
         every = range(staged.tree.nodes)
-        volume = policy_of(ruled(staged, Participation(NAMES, ALL, (0.1,) * 5, (0.5,) * 5), every), start)
-        turned = policy_of(ruled(staged, Turnover(0.15), every), start)
+        volume = solve_policy(ruled(staged, Participation(NAMES, ALL, (0.1,) * 5, (0.5,) * 5), every), start)
+        turned = solve_policy(ruled(staged, Turnover(0.15), every), start)
 
         assert (volume.bought + volume.sold).max() <= 0.05 + 1e-7
         assert (turned.bought.sum(axis=1) <= 0.15 * turned.wealth_before + 1e-7).all()
@@ -172,13 +172,13 @@ def test_a_day_s_volume_is_money_and_turnover_a_part_of_the_node_s_account() -> 
 def test_every_rule_holds_at_every_node_of_a_random_tree(seed: int) -> None:
     """Two rules of later nodes at once, the trades with impact in half of them; money at each node adds up."""
     staged, start = random_tree(seed, impact=seed % 2 == 1)
-    free, kinds = policy_of(staged, start), list(RULES)
+    free, kinds = solve_policy(staged, start), list(RULES)
     asked = staged
     for turn in range(2):
         node = 1 + (seed + 3 * turn) % (staged.tree.nodes - 1)
         asked = ruled(asked, tightened(kinds[(seed + 5 * turn) % len(kinds)], free, node), [node])
     try:
-        kept = policy_of(asked, start)
+        kept = solve_policy(asked, start)
     except Infeasible:
         kept = free  # the rules may be too much together: then only the caps are asked
     for node in range(kept.staged.tree.nodes):

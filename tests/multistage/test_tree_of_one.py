@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import Linear
-from allocator.multistage.solve import policy_of
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import LinearUtility
+from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
 from tests.problems import SETS, Question, random_question
 from tests.textbook_program import RULES, rich_question
@@ -18,15 +18,15 @@ from tests.trees import of_one
 FINE = Limits(tolerance=1e-10)
 
 
-def as_tree(asked: Question) -> Staged:
+def as_tree(asked: Question) -> MultistageMandate:
     """Decide today, see a scenario; the set moves from the mandate to the node, losses are 1 − W."""
     tree = of_one(asked.outlook)
-    return Staged(tree, (asked.mandate,), (asked.outlook,), (asked.mandate.ambiguity,), Linear())
+    return MultistageMandate(tree, (asked.mandate,), (asked.outlook,), (asked.mandate.ambiguity,), LinearUtility())
 
 
 def assert_same_optimum(asked: Question) -> None:
     """Both optima, by the mandate's own formula and by the tree's, on both portfolios."""
-    one, tree = asked.optimum(FINE), policy_of(as_tree(asked), asked.start, FINE)
+    one, tree = asked.optimum(FINE), solve_policy(as_tree(asked), asked.start, FINE)
 
     assert tree.objective == pytest.approx(one, abs=1e-7)
     assert asked.mandate.loss(tree.trade(0), asked.outlook) == pytest.approx(tree.objective, abs=1e-12)

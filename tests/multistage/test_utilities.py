@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import Linear, Log, PiecewiseLinear, PowerUtility, Utility
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import LinearUtility, LogUtility, PiecewiseLinearUtility, PowerUtility, Utility
 from allocator.multistage.policy import Policy
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.scenario_tree import Tree
+from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.types import Matrix, Vector
 from tests.problems import SETS, question, random_question
 from tests.trees import CASH_ONLY, worked
@@ -26,10 +26,10 @@ from tests.trees import CASH_ONLY, worked
 
 def one_decision(
     outlook: Outlook, mandate: Mandate, utility: Utility, ambiguity: Ambiguity | None = None, charge: float = 0.0
-) -> Staged:
+) -> MultistageMandate:
     """A tree of one decision node, whose leaves are the scenarios."""
     count, names = outlook.returns.shape
-    tree = Tree(
+    tree = ScenarioTree(
         ("now",),
         ("now",),
         (dt.date(2026, 1, 1),),
@@ -44,10 +44,10 @@ def one_decision(
         1 + outlook.returns,
         1 + outlook.cash_returns,
     )
-    return Staged(tree, (mandate,), (outlook,), (ambiguity or mandate.ambiguity,), utility, charge)
+    return MultistageMandate(tree, (mandate,), (outlook,), (ambiguity or mandate.ambiguity,), utility, charge)
 
 
-def plain(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity | None = None) -> Staged:
+def plain(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity | None = None) -> MultistageMandate:
     """One decision from cash, at no cost and under no rule."""
     asked = question(returns, probabilities=p, risk_aversion=0.0)
     return one_decision(asked.outlook, asked.mandate, utility, ambiguity)
@@ -59,9 +59,9 @@ def drawn(seed: int) -> tuple[Matrix, Vector]:
     return draw.normal(0.06, 0.3, (5, 3)).clip(-0.8), draw.dirichlet(np.full(5, 4.0))
 
 
-def all_cash(names: int) -> Start:
+def all_cash(names: int) -> Position:
     """Nothing held yet."""
-    return Start(np.zeros(names), 1.0)
+    return Position(np.zeros(names), 1.0)
 
 
 def by_scipy(returns: Matrix, p: Vector, utility: Utility) -> Vector:
@@ -83,7 +83,7 @@ def by_scipy(returns: Matrix, p: Vector, utility: Utility) -> Vector:
 def test_constant_relative_risk_aversion_agrees_with_scipy(seed: int, aversion: float) -> None:
     returns, p = drawn(seed)
     utility = PowerUtility(aversion)
-    policy = policy_of(plain(returns, p, utility), all_cash(3))
+    policy = solve_policy(plain(returns, p, utility), all_cash(3))
     best = by_scipy(returns, p, utility)
 
     assert policy.objective == pytest.approx(float(p @ utility.loss(1 + returns @ best)), abs=1e-7)
@@ -92,7 +92,7 @@ def test_constant_relative_risk_aversion_agrees_with_scipy(seed: int, aversion: 
 
 @pytest.mark.parametrize(("won", "lost", "chance"), [(1.0, 1.0, 0.6), (0.5, 0.4, 0.55), (2.0, 0.9, 0.4)])
 def test_log_utility_bets_as_kelly_does(won: float, lost: float, chance: float) -> None:
-    policy = policy_of(plain(np.array([[won], [-lost]]), np.array([chance, 1 - chance]), Log()), all_cash(1))
+    policy = solve_policy(plain(np.array([[won], [-lost]]), np.array([chance, 1 - chance]), LogUtility()), all_cash(1))
     stake = chance / lost - (1 - chance) / won
 
     assert policy.holdings[0, 0] == pytest.approx(stake, abs=1e-4)
@@ -122,9 +122,9 @@ def test_robust_log_with_a_divergence_penalty_is_constant_relative_risk_aversion
     fine, apart = Limits(tolerance=1e-11), []
     for seed, penalty in T11:
         (returns, p), aversion = drawn(seed), 1 + 1 / penalty
-        averse = policy_of(plain(returns, p, PowerUtility(aversion)), all_cash(3), fine)
+        averse = solve_policy(plain(returns, p, PowerUtility(aversion)), all_cash(3), fine)
         ball, loss = penalised(averse, returns, p, aversion)
-        robust = policy_of(plain(returns, p, Log(), ball), all_cash(3), fine)
+        robust = solve_policy(plain(returns, p, LogUtility(), ball), all_cash(3), fine)
         apart.append(float(np.abs(robust.holdings[0] - averse.holdings[0]).max()))
         assert robust.objective == pytest.approx(loss, abs=1e-9)
 
@@ -132,12 +132,12 @@ def test_robust_log_with_a_divergence_penalty_is_constant_relative_risk_aversion
     assert np.quantile(apart, 0.75) <= 1e-5
 
 
-def twice(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity) -> Staged:
+def twice(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity) -> MultistageMandate:
     """Two decisions with the same returns after each."""
     once = plain(returns, p, utility, ambiguity)
     count, names = returns.shape
     inner = np.arange(1, count + 1)
-    tree = Tree(
+    tree = ScenarioTree(
         ("now", *(f"after {k}" for k in range(count))),
         ("now", *("silent",) * count),
         (dt.date(2026, 1, 1), *(dt.date(2026, 7, 1),) * count),
@@ -153,7 +153,7 @@ def twice(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity) ->
         np.ones(count * count),
     )
     nodes = count + 1
-    return Staged(tree, once.mandates * nodes, once.outlooks * nodes, (ambiguity,) * nodes, utility)
+    return MultistageMandate(tree, once.mandates * nodes, once.outlooks * nodes, (ambiguity,) * nodes, utility)
 
 
 @pytest.mark.parametrize(("seed", "penalty"), T11)
@@ -163,9 +163,9 @@ def test_nested_robust_log_is_constant_relative_risk_aversion_where_every_subtre
     """Balls charge nothing for their divergence: were it larger below one child than below another, penalties and
     balls would part at the root."""
     (returns, p), aversion, fine = drawn(seed), 1 + 1 / penalty, Limits(tolerance=1e-10)
-    averse = policy_of(twice(returns, p, PowerUtility(aversion), Known()), all_cash(3), fine)
+    averse = solve_policy(twice(returns, p, PowerUtility(aversion), Singleton()), all_cash(3), fine)
     ball, loss = penalised(averse, returns, p, aversion)
-    robust = policy_of(twice(returns, p, Log(), ball), all_cash(3), fine)
+    robust = solve_policy(twice(returns, p, LogUtility(), ball), all_cash(3), fine)
 
     assert robust.objective == pytest.approx(2 * loss, abs=1e-9)
     assert robust.holdings[0] == pytest.approx(averse.holdings[0], abs=1e-5)
@@ -174,8 +174,8 @@ def test_nested_robust_log_is_constant_relative_risk_aversion_where_every_subtre
 
 def test_eighty_tangents_of_the_logarithm_are_worth_as_much() -> None:
     at = np.geomspace(0.2, 5.0, 80)
-    tangents = PiecewiseLinear(np.ones((1, 7)), np.ones(1), (1 / at)[None, :], (np.log(at) - 1)[None, :])
-    log, lines = policy_of(worked(), CASH_ONLY), policy_of(worked(utility=tangents), CASH_ONLY)
+    tangents = PiecewiseLinearUtility(np.ones((1, 7)), np.ones(1), (1 / at)[None, :], (np.log(at) - 1)[None, :])
+    log, lines = solve_policy(worked(), CASH_ONLY), solve_policy(worked(utility=tangents), CASH_ONLY)
 
     assert -log.objective == pytest.approx(0.201289, abs=5e-7)
     assert -lines.objective == pytest.approx(0.201375, abs=5e-7)
@@ -183,10 +183,10 @@ def test_eighty_tangents_of_the_logarithm_are_worth_as_much() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_linear_utility_with_a_risk_charge_is_the_cone_program(seed: int) -> None:
-    asked = random_question(seed, risk_aversion=0.0, ambiguity=Known())
+    asked = random_question(seed, risk_aversion=0.0, ambiguity=Singleton())
     free = asked.with_rules()
     charge = 0.4
-    policy = policy_of(one_decision(free.outlook, free.mandate, Linear(), Known(), charge), free.start)
+    policy = solve_policy(one_decision(free.outlook, free.mandate, LinearUtility(), Singleton(), charge), free.start)
     bought, sold = cp.Variable(10, nonneg=True), cp.Variable(10, nonneg=True)
     held = free.start.holdings + bought - sold
     cash = free.start.cash - cp.sum(bought) + cp.sum(sold) - free.mandate.cost_rates @ (bought + sold)
@@ -204,13 +204,15 @@ def test_a_linear_utility_with_a_risk_charge_is_the_cone_program(seed: int) -> N
 @pytest.mark.parametrize("seed", range(12))
 def test_one_decision_with_linear_utility_is_the_one_period_program(seed: int, ambiguity: Ambiguity) -> None:
     asked = random_question(seed, risk_aversion=0.0, ambiguity=ambiguity)
-    policy = policy_of(one_decision(asked.outlook, asked.mandate, Linear()), asked.start)
+    policy = solve_policy(one_decision(asked.outlook, asked.mandate, LinearUtility()), asked.start)
 
     assert policy.objective == pytest.approx(asked.optimum(), abs=1e-7)
 
 
-@pytest.mark.parametrize("utility", [Linear(), Log(), PowerUtility(0.5), PowerUtility(2.0), PowerUtility(5.0)])
+@pytest.mark.parametrize(
+    "utility", [LinearUtility(), LogUtility(), PowerUtility(0.5), PowerUtility(2.0), PowerUtility(5.0)]
+)
 @pytest.mark.parametrize("sure", [-0.4, 0.0, 0.25])
 def test_a_sure_return_is_its_own_equivalent(utility: Utility, sure: float) -> None:
-    assert not isinstance(utility, PiecewiseLinear)
+    assert not isinstance(utility, PiecewiseLinearUtility)
     assert utility.equivalent(float(utility.loss(np.array([1 + sure]))[0])) == pytest.approx(sure, abs=1e-12)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.multistage.mandate import Staged
-from allocator.multistage.value_of_waiting import Waiting, waiting
-from allocator.optimization.single_period import Start
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.value_of_waiting import ValueOfWaiting, value_of_waiting
+from allocator.optimization.single_period import Position
 from allocator.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
 from tests.trees import CASH_ONLY, FREE, OPENAI, box, kl, tv, worked
 
 
 @pytest.fixture(scope="module")
-def plain() -> Waiting:
-    return waiting(worked(), CASH_ONLY)
+def plain() -> ValueOfWaiting:
+    return value_of_waiting(worked(), CASH_ONLY)
 
 
 def log_of(equivalent: float | None) -> float:
@@ -26,7 +26,7 @@ def log_of(equivalent: float | None) -> float:
     return float(np.log1p(equivalent))
 
 
-def test_the_worked_tree_s_policies_are_worth_what_science_prints(plain: Waiting) -> None:
+def test_the_worked_tree_s_policies_are_worth_what_science_prints(plain: ValueOfWaiting) -> None:
     assert log_of(plain.flexible) == pytest.approx(0.201289, abs=5e-7)
     assert log_of(plain.static) == pytest.approx(0.159557, abs=5e-7)
     assert log_of(plain.averages_once) == pytest.approx(0.180874, abs=5e-7)
@@ -36,19 +36,19 @@ def test_the_worked_tree_s_policies_are_worth_what_science_prints(plain: Waiting
     assert plain.missing == {}
 
 
-def test_the_differences_in_bps_are_science_s(plain: Waiting) -> None:
+def test_the_differences_in_bps_are_science_s(plain: ValueOfWaiting) -> None:
     found = (plain.recourse, plain.idling, plain.perfect_information, plain.vss_root, plain.vss_all)
 
     assert found == pytest.approx((500, 934, 4416, 247, 1422), abs=0.5)
 
 
-def test_without_ambiguity_caution_costs_nothing_and_saves_nothing(plain: Waiting) -> None:
+def test_without_ambiguity_caution_costs_nothing_and_saves_nothing(plain: ValueOfWaiting) -> None:
     assert plain.price_of_robustness == 0
     assert plain.insurance == 0
 
 
-def test_a_radius_of_half_the_way_costs_141_bps_and_saves_529(plain: Waiting) -> None:
-    found = waiting(worked(radius=0.5), CASH_ONLY)
+def test_a_radius_of_half_the_way_costs_141_bps_and_saves_529(plain: ValueOfWaiting) -> None:
+    found = value_of_waiting(worked(radius=0.5), CASH_ONLY)
 
     assert (found.price_of_robustness, found.insurance) == pytest.approx((141, 529), abs=0.5)
     assert found.perfect_information == pytest.approx(plain.perfect_information, abs=1e-3), "a matter of the beliefs"
@@ -57,7 +57,7 @@ def test_a_radius_of_half_the_way_costs_141_bps_and_saves_529(plain: Waiting) ->
 
 def test_at_no_cost_the_policies_that_science_prints_come_out_and_averages_to_the_horizon_still_lose() -> None:
     """Science's EEV of .246589 there (VSS 0) is that of the mean of the first step alone: see test_worked_tree."""
-    found = waiting(worked(costs=FREE), CASH_ONLY)
+    found = value_of_waiting(worked(costs=FREE), CASH_ONLY)
 
     assert log_of(found.foresight) == pytest.approx(0.542010, abs=5e-7)
     assert log_of(found.averages_once) == pytest.approx(0.239909, abs=5e-7)
@@ -66,7 +66,7 @@ def test_at_no_cost_the_policies_that_science_prints_come_out_and_averages_to_th
 @pytest.mark.parametrize("set_of", [tv, kl, box])
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_no_value_is_negative_under_any_set(share: float, set_of: object) -> None:
-    found = waiting(worked(share, radius=0.4, set_of=set_of, grid=(0, 4, 8, 15)), CASH_ONLY)  # type: ignore[arg-type]
+    found = value_of_waiting(worked(share, radius=0.4, set_of=set_of, grid=(0, 4, 8, 15)), CASH_ONLY)  # type: ignore[arg-type]
     values = (
         found.recourse,
         found.idling,
@@ -83,7 +83,7 @@ def test_no_value_is_negative_under_any_set(share: float, set_of: object) -> Non
     assert found.averages_once >= found.averages_kept - 1e-6
 
 
-def ruled(staged: Staged, *rules: object, at: Sequence[int]) -> Staged:
+def ruled(staged: MultistageMandate, *rules: object, at: Sequence[int]) -> MultistageMandate:
     """More rules at some nodes."""
     mandates = tuple(
         replace(mandate, linear_rules=(*mandate.linear_rules, *rules)) if node in at else mandate  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def ruled(staged: Staged, *rules: object, at: Sequence[int]) -> Staged:
 def test_who_may_not_hold_what_he_has_cannot_idle_and_is_told_which_rule_forbids_it() -> None:
     held = np.zeros(7)
     held[OPENAI] = 0.5
-    found = waiting(ruled(worked(), Forbidden(("OPENAI",), (OPENAI,)), at=[0]), Start(held, 0.5))
+    found = value_of_waiting(ruled(worked(), Forbidden(("OPENAI",), (OPENAI,)), at=[0]), Position(held, 0.5))
 
     assert found.idle is None
     assert found.idling is None
@@ -108,7 +108,7 @@ def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() 
     staged = worked()
     next_review = [int(node) for node in staged.tree.children(0)[0]]
     locked = (NoTrade(("OPENAI",), (OPENAI,)), InstrumentCaps(("OPENAI",), (OPENAI,), (0.3,)))
-    found = waiting(ruled(staged, *locked, at=next_review), CASH_ONLY)
+    found = value_of_waiting(ruled(staged, *locked, at=next_review), CASH_ONLY)
 
     assert found.averages_once is None
     assert found.vss_root is None
@@ -118,11 +118,11 @@ def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() 
 
 def test_where_no_policy_keeps_the_rules_there_is_nothing_to_compare() -> None:
     with pytest.raises(Infeasible):
-        waiting(ruled(worked(), MinimumExpectedReturn(9.0), at=[0]), CASH_ONLY)
+        value_of_waiting(ruled(worked(), MinimumExpectedReturn(9.0), at=[0]), CASH_ONLY)
 
 
 def test_progress_names_the_policies() -> None:
     said: list[str] = []
-    waiting(worked(grid=(0, 6, 15)), CASH_ONLY, progress=said.append)
+    value_of_waiting(worked(grid=(0, 6, 15)), CASH_ONLY, progress=said.append)
 
     assert any("foresight" in one for one in said)

@@ -14,9 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from allocator.book.loading import load
-from allocator.multistage.document import stages_document
-from allocator.multistage.plan import rebalance_in_stages
-from allocator.multistage.value_of_waiting import released
+from allocator.multistage.document import multistage_document
+from allocator.multistage.plan import rebalance_multistage
+from allocator.multistage.value_of_waiting import caution_schedule
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "verify_plan.py"
 LOOSE = (
@@ -40,8 +40,10 @@ WHAT_IFS: dict[str, tuple[str, ...]] = {
 
 
 def document(root: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
-    plan = rebalance_in_stages(load(root / "data" / "reviewed", overrides=overrides))
-    return json.loads(json.dumps(stages_document(plan, released(plan.book, plan.followed)), allow_nan=False))
+    plan = rebalance_multistage(load(root / "data" / "reviewed", overrides=overrides))
+    return json.loads(
+        json.dumps(multistage_document(plan, caution_schedule(plan.book, plan.followed)), allow_nan=False)
+    )
 
 
 def verified(found: dict[str, Any]) -> subprocess.CompletedProcess[str]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from allocator.multistage.policy import Policy
-from allocator.multistage.reference_policies import by_averages, foresight, rooted
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from tests.trees import APPS, CASH_ONLY, CLOUD, EFFLAB, FREE, GPU, OPENAI, SPX_XAI, worked
 
@@ -21,7 +21,9 @@ def weights(policy: Policy, node: int = 0) -> np.ndarray:
 def recourse(share: float, priced: tuple[float, float], believed: tuple[float, float]) -> float:
     """Bps that trading at the reviews is worth."""
     staged = worked(share, priced=priced, believed=believed)
-    return (policy_of(staged, CASH_ONLY).equivalent - policy_of(staged, CASH_ONLY, trading=False).equivalent) * 1e4
+    return (
+        solve_policy(staged, CASH_ONLY).equivalent - solve_policy(staged, CASH_ONLY, trading=False).equivalent
+    ) * 1e4
 
 
 def test_four_reviews_make_35_nodes() -> None:
@@ -31,7 +33,7 @@ def test_four_reviews_make_35_nodes() -> None:
 
 
 def test_the_flexible_policy_s_value_and_first_decision() -> None:
-    policy = policy_of(worked(), CASH_ONLY)
+    policy = solve_policy(worked(), CASH_ONLY)
 
     assert -policy.objective == pytest.approx(0.201289, abs=5e-7)
     assert policy.equivalent == pytest.approx(0.2230, abs=5e-5)
@@ -39,7 +41,7 @@ def test_the_flexible_policy_s_value_and_first_decision() -> None:
 
 
 def test_committing_now_is_worth_500_bps_less() -> None:
-    fixed = policy_of(worked(), CASH_ONLY, trading=False)
+    fixed = solve_policy(worked(), CASH_ONLY, trading=False)
 
     assert -fixed.objective == pytest.approx(0.159557, abs=5e-7)
     assert recourse(0.6, (0.5, 0.55), (0.5, 0.6)) == pytest.approx(500, abs=0.5)
@@ -48,9 +50,9 @@ def test_committing_now_is_worth_500_bps_less() -> None:
 def test_at_no_cost_the_printed_values_come_out() -> None:
     free = worked(costs=FREE)
 
-    assert -policy_of(free, CASH_ONLY).objective == pytest.approx(0.246589, abs=6e-7)
-    assert -policy_of(free, CASH_ONLY, trading=False).objective == pytest.approx(0.172451, abs=5e-7)
-    assert -foresight(free, CASH_ONLY) == pytest.approx(0.542010, abs=5e-7)
+    assert -solve_policy(free, CASH_ONLY).objective == pytest.approx(0.246589, abs=6e-7)
+    assert -solve_policy(free, CASH_ONLY, trading=False).objective == pytest.approx(0.172451, abs=5e-7)
+    assert -perfect_foresight_loss(free, CASH_ONLY) == pytest.approx(0.542010, abs=5e-7)
 
 
 def test_at_no_cost_the_first_step_s_averages_happen_to_be_the_best_first_decision() -> None:
@@ -60,9 +62,9 @@ def test_at_no_cost_the_first_step_s_averages_happen_to_be_the_best_first_decisi
     step = np.zeros(7)
     step[[EFFLAB, SPX_XAI]] = 0.6, 0.4
 
-    assert -rooted(free, CASH_ONLY, step).objective == pytest.approx(0.246589, abs=6e-7)
-    assert weights(policy_of(free, CASH_ONLY)) == pytest.approx(step, abs=1e-3)
-    assert by_averages(free, CASH_ONLY)[[EFFLAB, OPENAI]] == pytest.approx([0.4, 0.6], abs=1e-6)
+    assert -policy_after_first_trades(free, CASH_ONLY, step).objective == pytest.approx(0.246589, abs=6e-7)
+    assert weights(solve_policy(free, CASH_ONLY)) == pytest.approx(step, abs=1e-3)
+    assert mean_value_trades(free, CASH_ONLY)[[EFFLAB, OPENAI]] == pytest.approx([0.4, 0.6], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_recourse_by_announcement_share_is_as_printed(share: float, disagreeing:
 def test_the_robust_table_is_as_printed(
     radius: float, own: float, nominal: float, at_half: float, worst_leaf: float, root: dict[int, float]
 ) -> None:
-    policy, half = policy_of(worked(radius=radius), CASH_ONLY), worked(radius=0.5)
+    policy, half = solve_policy(worked(radius=radius), CASH_ONLY), worked(radius=0.5)
     under = half.utility.equivalent(float(policy.under(half.ambiguities).losses[0]))
     believed = half.utility.equivalent(float(policy.under(worked().ambiguities).losses[0]))
 
@@ -105,13 +107,13 @@ def test_the_robust_table_is_as_printed(
 def test_where_the_question_is_settled_at_no_cost_the_plan_is_the_certain_scenarios(
     kind: str, best: dict[int, float], radius: float
 ) -> None:
-    policy = policy_of(worked(costs=FREE, radius=radius), CASH_ONLY)
+    policy = solve_policy(worked(costs=FREE, radius=radius), CASH_ONLY)
     settled = [node for node, one in enumerate(policy.staged.tree.kinds) if one == kind]
 
     assert settled
     for node in settled:
         assert weights(policy, node)[list(best)] == pytest.approx(list(best.values()), abs=2e-5)
-        alone = policy_of(policy.staged.below(node, float(policy.wealth_before[node])), Start(np.zeros(7), 1.0))
+        alone = solve_policy(policy.staged.below(node, float(policy.wealth_before[node])), Position(np.zeros(7), 1.0))
         assert weights(alone)[list(best)] == pytest.approx(list(best.values()), abs=2e-5)
         assert _beliefs_hold_one_answer(policy.staged.outlooks[node])
 

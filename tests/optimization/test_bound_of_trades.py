@@ -7,11 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import inside
+from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import EllipsoidError, Mandate
-from allocator.optimization.rule_cones import Multipliers, Slope
-from allocator.optimization.verification import Prices, _least_power, _least_traded, lower_bound, tightest
+from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
+from allocator.optimization.verification import (
+    DualCertificate,
+    _least_power,
+    _least_traded,
+    best_dual_certificate,
+    lower_bound,
+)
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
@@ -72,7 +78,7 @@ def test_the_least_power_is_that_of_a_grid() -> None:
     np.testing.assert_allclose(found, grid, atol=1e-6)
 
 
-def nonsense(asked: Question, draw: np.random.Generator) -> Prices:
+def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
     """Lawful multipliers drawn blindly for every rule and charge there is."""
     outlook, mandate = asked.outlook, asked.mandate
     count, factors = outlook.risk.loadings.shape
@@ -80,21 +86,23 @@ def nonsense(asked: Question, draw: np.random.Generator) -> Prices:
 
     def direction(rule: object) -> Vector:
         if isinstance(rule, WorstCaseFloor):
-            return inside(draw.normal(0.3, 0.3, len(p)), rule.ambiguity, p)
+            return project(draw.normal(0.3, 0.3, len(p)), rule.ambiguity, p)
         if isinstance(rule, LargestWeights):
             return rule.lawful(draw.uniform(-1, 2, count), outlook)
         free = draw.normal(size=factors + count)
         return np.asarray(free / np.linalg.norm(free) * draw.choice([1.0, 0.5]))
 
     assert all(isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor) for rule in mandate.convex_rules)
-    return Prices(
+    return DualCertificate(
         rows=size * draw.exponential(size=len(mandate.rows.labels)) * (draw.random() < 0.8),
         position=size * draw.normal(size=count),
         cash=size * float(draw.normal()),
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
-        adversary=inside(draw.normal(0.3, 0.3, len(p)), mandate.ambiguity, p),
-        slopes=tuple(Slope(size * float(draw.exponential()), direction(rule)) for rule in mandate.convex_rules),
+        adversary=project(draw.normal(0.3, 0.3, len(p)), mandate.ambiguity, p),
+        slopes=tuple(
+            ConvexRuleDual(size * float(draw.exponential()), direction(rule)) for rule in mandate.convex_rules
+        ),
         error=direction(None) if isinstance(mandate.return_error, EllipsoidError) else np.zeros(0),
     )
 
@@ -124,16 +132,18 @@ def test_nonsense_never_proves_more_than_the_optimum(kind: tuple[str, ...], ambi
                 wealth=own.wealth + share * blind.wealth,
                 factors=own.factors * (1 + share * aversion),
                 slopes=tuple(
-                    Slope(mine.price + share * other.price, other.direction)
+                    ConvexRuleDual(mine.price + share * other.price, other.direction)
                     for mine, other in zip(own.slopes, blind.slopes, strict=True)
                 ),
             )
             for prices in (blind, bent):
                 assert lower_bound(asked.start, asked.outlook, asked.mandate, prices) <= optimum + 1e-9
             error = blind.error if len(blind.error) else None
-            found = Multipliers(blind.rows, blind.cash, blind.adversary, blind.slopes, error)
+            found = DualValues(blind.rows, blind.cash, blind.adversary, blind.slopes, error)
             holdings = draw.choice([1.0, 0.0]) * draw.dirichlet(np.ones(len(solution.holdings)))
-            _, completed = tightest(asked.start, asked.outlook, asked.mandate, asked.trade(holdings), found)
+            _, completed = best_dual_certificate(
+                asked.start, asked.outlook, asked.mandate, asked.trade(holdings), found
+            )
             assert completed <= optimum + 2e-9
 
 
@@ -150,7 +160,7 @@ def test_unlawful_directions_certify_nothing(what: str) -> None:
         "no direction": replace(prices, slopes=(largest, replace(worst, direction=None))),
     }[what]
 
-    def certified(given: Prices) -> Certificate:
+    def certified(given: DualCertificate) -> Certificate:
         return certify(
             asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), given,
             solver=solution.solver, attempts=(), canonical=solution.canonical,

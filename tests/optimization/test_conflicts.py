@@ -14,24 +14,24 @@ from allocator.book.loading import load
 from allocator.commands.options import error_document
 from allocator.display.console import show_refusal
 from allocator.errors import Infeasible
-from allocator.mandate.builder import mandate_of
+from allocator.mandate.builder import build_mandate
 from allocator.optimization import conflicts
 from allocator.optimization import elastic as feasibility
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.elastic import Feasibility
-from allocator.optimization.single_period import Start
+from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
-from allocator.outlook.outlook import outlook_of
-from allocator.plan.targets import solved
+from allocator.outlook.outlook import build_outlook
+from allocator.plan.targets import solve_certified
 from allocator.rules import (
-    AtLeast,
-    AtMost,
     InstrumentFloors,
     MinimumExpectedReturn,
     NoTrade,
-    Ratio,
+    RatioLimit,
     Turnover,
     VolatilityLimit,
+    WeightAtLeast,
+    WeightAtMost,
 )
 from tests.infeasible_books import demanding, hopeless, mended, possible
 from tests.problems import Question, no_cash, question
@@ -54,7 +54,7 @@ def made(one: tuple[int, bool, bool]) -> Question:
 
 def planned(asked: Question) -> None:
     """Have a certified plan made of a question, one that burns no money."""
-    solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
+    solve_certified(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
 
 
 def refused(asked: Question) -> Infeasible:
@@ -121,8 +121,8 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
         np.array([[0.1, 0.1]]), np.eye(2) * 0.04, held=np.array([0.25, 0.25]), cost_rate=0.1,
         rules=[
             NoTrade(("B",), (1,)),
-            Ratio("a {} b", np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1.0),
-            AtMost("cash", np.zeros(2), 0.48, cash_share=1.0),
+            RatioLimit("a {} b", np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1.0),
+            WeightAtMost("cash", np.zeros(2), 0.48, cash_share=1.0),
         ],
     )  # fmt: skip
     error = refused(asked)
@@ -132,7 +132,7 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
     for fix in error.fixes:
         mended(asked, error, fix).certified()
     with pytest.raises(Infeasible, match="cannot hold together"):
-        solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
+        solve_certified(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
 
 
 def test_a_search_without_work_left_says_that_it_was_cut_short(
@@ -166,7 +166,7 @@ def test_all_conflicts_of_up_to_four_rules_are_found_as_counting_finds_them(seed
 @pytest.mark.parametrize("one", [(LINEAR[0], False, False), (CONES[0], True, False), (IMPACT[0], False, True)])
 def test_what_is_known_to_clash_or_to_hold_is_not_solved_again(one: tuple[int, bool, bool]) -> None:
     asked = made(one)
-    asking = Feasibility(asked.start, asked.outlook, asked.mandate)
+    asking = ElasticProgram(asked.start, asked.outlook, asked.mandate)
     labels, conflict = [member.label for member in asking.members], refused(asked).rules
     clash = [labels.index(label) for label in conflict]
     assert not asking.holds(clash)
@@ -205,7 +205,7 @@ def test_two_rules_that_clash_are_both_named_with_the_smallest_change_of_either(
     shares = np.array([1.0, 1.0, 0.0])
     asked = question(
         np.array([[0.1, 0.1, 0.1]]), np.eye(3) * 0.04,
-        rules=[AtLeast("group capital", shares, 0.4), AtMost("group compute", shares, 0.25)],
+        rules=[WeightAtLeast("group capital", shares, 0.4), WeightAtMost("group compute", shares, 0.25)],
     )  # fmt: skip
 
     assert str(refused(asked)) == (
@@ -249,7 +249,7 @@ def test_purchases_and_sales_are_one_rule_with_one_number() -> None:
     held = np.array([0.5, 0.5])
     asked = question(
         np.array([[0.1, 0.05]]), np.eye(2) * 0.04, held=held,
-        rules=[Turnover(0.1), AtLeast("group a", np.array([1.0, 0.0]), 0.8)],
+        rules=[Turnover(0.1), WeightAtLeast("group a", np.array([1.0, 0.0]), 0.8)],
     )  # fmt: skip
     error = refused(asked)
 
@@ -261,7 +261,10 @@ def test_where_one_rule_alone_is_not_enough_the_changes_are_named_together() -> 
     first, second = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     asked = question(
         np.array([[0.1, 0.05]]), np.eye(2) * 0.04,
-        rules=[AtLeast("a", first, 0.5), AtMost("b", first, 0.2), AtLeast("c", second, 0.4), AtMost("d", second, 0.1)],
+        rules=[
+            WeightAtLeast("a", first, 0.5), WeightAtMost("b", first, 0.2),
+            WeightAtLeast("c", second, 0.4), WeightAtMost("d", second, 0.1),
+        ],
     )  # fmt: skip
     error = refused(asked)
 
@@ -295,9 +298,9 @@ def test_people_and_programs_are_told_of_every_conflict_and_of_a_search_cut_shor
 )
 def test_a_conflict_is_named_where_a_warm_simplex_gets_lost(root: Path, overrides: tuple[str, ...]) -> None:
     book = load(root / "data" / "listed", overrides=overrides)
-    outlook = outlook_of(book)
+    outlook = build_outlook(book)
 
-    error = explain_conflict(Start(book.weights, book.cash / book.value), outlook, mandate_of(book, outlook))
+    error = explain_conflict(Position(book.weights, book.cash / book.value), outlook, build_mandate(book, outlook))
 
     assert error is not None
     assert error.message.startswith("cannot hold together: ")

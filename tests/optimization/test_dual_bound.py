@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import inside
+from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
-from allocator.optimization.rule_cones import Multipliers, Slope
+from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
 from allocator.optimization.solve import Solution
-from allocator.optimization.verification import Prices, lower_bound, tightest
+from allocator.optimization.verification import DualCertificate, best_dual_certificate, lower_bound
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import MinimumExpectedReturn, Trade
 from tests.problems import SETS, Question, no_cash, question, random_portfolios, random_question
@@ -60,21 +60,23 @@ def test_no_random_feasible_portfolio_goes_below_the_bound(part: int) -> None:
         assert min(asked.mandate.loss(trade, asked.outlook) for trade in trades) >= bound - 1e-12
 
 
-def nonsense(asked: Question, draw: np.random.Generator) -> Prices:
+def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
     """Lawful multipliers drawn blindly: rows at least nothing, an adversary of the set, a direction of unit length."""
     count, scenarios = len(asked.start.holdings), len(asked.outlook.scenarios)
     factors = asked.outlook.risk.loadings.shape[1]
     direction = draw.normal(size=factors + count)
     size = float(10 ** draw.uniform(-3, 1))
     conic = bool(asked.mandate.convex_rules)
-    return Prices(
+    return DualCertificate(
         rows=size * draw.exponential(size=len(asked.mandate.rows.labels)),
         position=size * draw.normal(size=count),
         cash=size * float(draw.normal()),
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
-        adversary=inside(draw.normal(0.3, 0.3, scenarios), asked.mandate.ambiguity, asked.outlook.probabilities),
-        slopes=(Slope(size * float(draw.exponential()), direction / np.linalg.norm(direction)),) if conic else (),
+        adversary=project(draw.normal(0.3, 0.3, scenarios), asked.mandate.ambiguity, asked.outlook.probabilities),
+        slopes=(ConvexRuleDual(size * float(draw.exponential()), direction / np.linalg.norm(direction)),)
+        if conic
+        else (),
         error=np.zeros(0),
     )
 
@@ -88,9 +90,9 @@ def test_multipliers_of_any_kind_prove_a_bound_that_holds(part: int) -> None:
         for _ in range(40):
             prices = nonsense(asked, draw)
             assert lower_bound(asked.start, asked.outlook, asked.mandate, prices) <= optimum + 1e-9
-            found = Multipliers(prices.rows, prices.cash, prices.adversary, prices.slopes)
+            found = DualValues(prices.rows, prices.cash, prices.adversary, prices.slopes)
             at = holdings if draw.random() < 0.5 else draw.dirichlet(np.ones(len(holdings)))
-            _, bound = tightest(asked.start, asked.outlook, asked.mandate, asked.trade(at), found)
+            _, bound = best_dual_certificate(asked.start, asked.outlook, asked.mandate, asked.trade(at), found)
             assert bound <= optimum + 2e-9
 
 
@@ -101,21 +103,21 @@ def test_blunted_multipliers_loosen_the_bound_without_making_it_false() -> None:
     for share in (1.0, 0.9, 0.5, 0.0):
         found = replace(solution.multipliers, rows=solution.multipliers.rows * share)
         target = asked.trade(solution.holdings)
-        bounds.append(tightest(asked.start, asked.outlook, asked.mandate, target, found)[1])
+        bounds.append(best_dual_certificate(asked.start, asked.outlook, asked.mandate, target, found)[1])
 
     assert bounds[0] == pytest.approx(asked.loss(solution.holdings), abs=1e-7)
     assert (np.diff(bounds) < 0).all()
 
 
 @functools.cache
-def solved() -> tuple[Question, Solution, Prices]:
+def solved() -> tuple[Question, Solution, DualCertificate]:
     """One question of ten names, its solution and its prices."""
     asked = random_question(61)
     return asked, asked.solved(), asked.prices()[0]
 
 
 @functools.cache
-def conic() -> tuple[Question, Solution, Prices]:
+def conic() -> tuple[Question, Solution, DualCertificate]:
     """The same with a limit of volatility."""
     asked = random_question(61, volatility=0.2)
     return asked, asked.solved(), asked.prices()[0]
@@ -198,11 +200,11 @@ def test_prices_that_are_not_lawful_certify_nothing(what: str) -> None:
     order = np.eye(len(q))
     unlawful = {
         "rows": replace(prices, rows=prices.rows - 1e-3),
-        "price of volatility": replace(prices, slopes=(Slope(-1e-3, np.zeros(13)),)),
+        "price of volatility": replace(prices, slopes=(ConvexRuleDual(-1e-3, np.zeros(13)),)),
         "adversary sum": replace(prices, adversary=q * 1.001),
         "adversary sign": replace(prices, adversary=q + (order[0] - order[1]) * (q[1] + 1e-3)),
         "adversary far": replace(prices, adversary=order[int(np.argmin(asked.outlook.probabilities))]),
-        "direction": replace(prices, slopes=(Slope(0.0, np.full(13, 1.0)),)),
+        "direction": replace(prices, slopes=(ConvexRuleDual(0.0, np.full(13, 1.0)),)),
     }[what]
 
     with pytest.raises(NotSolved, match="not lawful"):

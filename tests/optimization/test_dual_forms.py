@@ -8,19 +8,19 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Box, Known, KullbackLeibler, TotalVariation, Worst
-from allocator.optimization.dual_forms import shape_of, worst_case
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.types import Vector
 from tests.inner_maximisers import inner, random_instance
 
 SCENARIOS = range(2, 9)
 EACH = 30  # 7 × 30 = 210 instances a set
 KINDS: dict[str, Callable[[float], Ambiguity]] = {
-    "none": lambda _: Known(),
+    "none": lambda _: Singleton(),
     "total variation": TotalVariation,
     "box": Box,
     "relative entropy": lambda radius: KullbackLeibler(2e-3 + 2 * radius),
-    "worst": lambda _: Worst(),
+    "worst": lambda _: AnyProbabilities(),
 }
 VALUE = {"relative entropy": 1e-7}
 SOLVER = {"relative entropy": cp.CLARABEL}
@@ -32,7 +32,7 @@ class Dual:
 
     def __init__(self, kind: str, ambiguity: Ambiguity, p: Vector) -> None:
         self.losses, self.given = cp.Variable(len(p)), cp.Parameter(len(p))
-        self.worst = worst_case(self.losses, ambiguity, p)
+        self.worst = dual_form(self.losses, ambiguity, p)
         self.rows = self.losses >= self.given
         self.problem = cp.Problem(cp.Minimize(self.worst.expression), [self.rows, *self.worst.constraints])
         self.solver = SOLVER.get(kind, cp.HIGHS)
@@ -82,9 +82,9 @@ def test_the_relative_entropy_form_leaves_out_scenarios_that_the_belief_excludes
 def test_a_tiny_relative_entropy_ball_is_compiled_as_the_belief() -> None:
     p = np.array([0.5, 0.5, 0.0])
 
-    assert shape_of(KullbackLeibler(9e-7), p) == (Known(), ())
-    assert shape_of(KullbackLeibler(1e-5), p) == (KullbackLeibler(1e-5), (True, True, False))
-    assert shape_of(TotalVariation(0.0), p) == (TotalVariation(0.0), ())
+    assert set_structure(KullbackLeibler(9e-7), p) == (Singleton(), ())
+    assert set_structure(KullbackLeibler(1e-5), p) == (KullbackLeibler(1e-5), (True, True, False))
+    assert set_structure(TotalVariation(0.0), p) == (TotalVariation(0.0), ())
 
 
 def test_the_forms_never_fall_when_a_loss_rises() -> None:
@@ -100,4 +100,4 @@ def test_the_forms_never_fall_when_a_loss_rises() -> None:
 
 def test_a_set_without_a_dual_form_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="no dual form for str"):
-        worst_case(cp.Variable(2), "sphere", np.array([0.5, 0.5]))  # type: ignore[arg-type]
+        dual_form(cp.Variable(2), "sphere", np.array([0.5, 0.5]))  # type: ignore[arg-type]

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton, TotalVariation
 from allocator.optimization.solve import Limits
-from allocator.plan.plan import binding
-from allocator.rules import AtLeast, AtMost, ConvexRule, LinearRule, VolatilityLimit
+from allocator.plan.plan import binding_rules
+from allocator.rules import ConvexRule, LinearRule, VolatilityLimit, WeightAtLeast, WeightAtMost
 from tests.problems import SETS, Question, caps, question
 from tests.textbook_program import CHARGES, RULES, rich_question, textbook_optimum
 
@@ -70,7 +70,7 @@ def eased(asked: Question, by: float) -> Question:
 
     def moved(rule: LinearRule | ConvexRule) -> LinearRule | ConvexRule:
         readings: Sequence[object] = rule.readings(asked.trade(asked.start.holdings), asked.outlook)
-        return rule.eased([r.limit + (by if r.at_most else -by) for r in readings])  # type: ignore[attr-defined]
+        return rule.with_limits([r.limit + (by if r.at_most else -by) for r in readings])  # type: ignore[attr-defined]
 
     mandate = asked.mandate
     linear = (*mandate.linear_rules[:4], *map(moved, mandate.linear_rules[4:]))
@@ -83,11 +83,11 @@ def price(asked: Question) -> float:
     """What a unit of limit of all the rules on top is worth, by the binding rules of the plan."""
     target, prices, _ = asked.certified(TIGHT)
     mine = {r.label for rule in own(asked) for r in rule.readings(target, asked.outlook)}
-    found = binding(asked.outlook, asked.mandate, target, prices)
+    found = binding_rules(asked.outlook, asked.mandate, target, prices)
     return sum(rule.bps_per_point for rule in found if rule.label in mine) / 100
 
 
-@pytest.mark.parametrize("ambiguity", [Known(), TotalVariation(0.15), KullbackLeibler(0.05)], ids=["p", "tv", "kl"])
+@pytest.mark.parametrize("ambiguity", [Singleton(), TotalVariation(0.15), KullbackLeibler(0.05)], ids=["p", "tv", "kl"])
 @pytest.mark.parametrize("kind", RULES)
 def test_a_rule_loosened_a_little_gains_what_its_price_said(kind: str, ambiguity: Ambiguity) -> None:
     found = (
@@ -118,7 +118,11 @@ def eight(**moved: float) -> Question:
         cash_return=0.04,
         risk_aversion=0.0,
         ambiguity=TotalVariation(at["radius"]),
-        rules=[caps(8, at["cap"]), AtMost("CAP", GROUP, at["group"]), AtLeast("cash", np.zeros(8), at["cash"], 1.0)],
+        rules=[
+            caps(8, at["cap"]),
+            WeightAtMost("CAP", GROUP, at["group"]),
+            WeightAtLeast("cash", np.zeros(8), at["cash"], 1.0),
+        ],
     )
     return replace(asked, mandate=replace(asked.mandate, convex_rules=(VolatilityLimit(at["volatility"]),)))
 
@@ -129,7 +133,7 @@ def eight(**moved: float) -> Question:
 def test_the_shadow_prices_of_eight_instruments_are_central_differences(what: str, label: str, sign: int) -> None:
     asked = eight()
     target, prices, _ = asked.certified(TIGHT)
-    rules = binding(asked.outlook, asked.mandate, target, prices)
+    rules = binding_rules(asked.outlook, asked.mandate, target, prices)
     priced = sign * sum(rule.bps_per_point for rule in rules if rule.label.startswith(label)) / 100
     step = 1e-4
     lower, upper = (eight(**{what: LIMITS[what] + by}).optimum(TIGHT) for by in (-step, step))

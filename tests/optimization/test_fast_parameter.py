@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.optimization.dual_forms import Number
+from allocator.optimization.dual_forms import FastParameter
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from allocator.optimization.dual_forms import Number
     [((), 0.5), ((), np.float64(0)), ((3,), np.array([0.0, 1.0, 2.0])), ((2, 2), np.eye(2)), ((3,), [1, 2, 3])],
 )
 def test_lawful_numbers_are_taken_as_they_are(shape: tuple[int, ...], value: Any) -> None:
-    ours, theirs = Number(shape, nonneg=True), cp.Parameter(shape, nonneg=True)
+    ours, theirs = FastParameter(shape, nonneg=True), cp.Parameter(shape, nonneg=True)
     ours.value = theirs.value = value
 
     assert np.array_equal(ours.value, theirs.value)
@@ -31,12 +31,12 @@ def test_what_cvxpy_refuses_is_refused(shape: tuple[int, ...], value: Any) -> No
     with pytest.raises(ValueError):
         cp.Parameter(shape, nonneg=True).value = value
     with pytest.raises(ValueError):
-        Number(shape, nonneg=True).value = value
+        FastParameter(shape, nonneg=True).value = value
 
 
 def test_a_number_is_kept_even_where_the_array_it_came_from_changes() -> None:
     given = np.array([1.0, 2.0])
-    parameter = Number(2)
+    parameter = FastParameter(2)
     parameter.value = given
     given[0] = 9.0
 
@@ -44,7 +44,7 @@ def test_a_number_is_kept_even_where_the_array_it_came_from_changes() -> None:
 
 
 def test_signs_are_free_where_none_is_asked_for() -> None:
-    parameter = Number(2)
+    parameter = FastParameter(2)
     parameter.value = np.array([-1.0, 2.0])
 
     assert (parameter.value == [-1.0, 2.0]).all()

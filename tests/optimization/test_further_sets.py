@@ -11,15 +11,15 @@ import pytest
 from allocator.ambiguity.sets import (
     Ambiguity,
     Contamination,
-    Hull,
-    Known,
+    ExpertHull,
     ModifiedChiSquared,
     Polytope,
+    Singleton,
     Wasserstein,
-    inside,
+    project,
 )
 from allocator.ambiguity.sets import worst_case as largest
-from allocator.optimization.dual_forms import is_curved, shape_of, worst_case
+from allocator.optimization.dual_forms import dual_form, is_conic_set, set_structure
 from allocator.types import Vector
 from tests.further_sets import FURTHER
 from tests.inner_maximisers import inner, random_instance
@@ -44,7 +44,7 @@ class Dual:
 
     def __init__(self, ambiguity: Ambiguity, p: Vector) -> None:
         self.losses, self.given = cp.Variable(len(p)), cp.Parameter(len(p))
-        self.worst = worst_case(self.losses, ambiguity, p)
+        self.worst = dual_form(self.losses, ambiguity, p)
         self.rows = self.losses >= self.given
         self.problem = cp.Problem(cp.Minimize(self.worst.expression), [self.rows, *self.worst.constraints])
 
@@ -52,7 +52,7 @@ class Dual:
         """The value, and the duals of the rows."""
         self.given.value = losses
         self.worst.write(ambiguity, p)
-        if is_curved(type(shape_of(ambiguity, p)[0]).__name__):
+        if is_conic_set(type(set_structure(ambiguity, p)[0]).__name__):
             by_clarabel(self.problem)
         else:
             self.problem.solve(cp.HIGHS)
@@ -76,8 +76,8 @@ def test_each_dual_form_is_worth_what_an_independent_maximiser_finds_and_its_dua
         assert q.min() >= -1e-7
         assert q.sum() == pytest.approx(1, abs=1e-7)
         assert q @ losses == pytest.approx(value, abs=1e-7)
-        assert inside(q, ambiguity, p) @ losses == pytest.approx(value, abs=1e-6)
-        np.testing.assert_allclose(inside(q, ambiguity, p), q, atol=1e-5)
+        assert project(q, ambiguity, p) @ losses == pytest.approx(value, abs=1e-6)
+        np.testing.assert_allclose(project(q, ambiguity, p), q, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", FURTHER)
@@ -87,7 +87,7 @@ def test_a_compiled_form_serves_every_set_of_its_shape_through_its_parameters(ki
     for _ in range(60):
         losses, p = random_instance(draw, 4, kind=0)
         ambiguity = FURTHER[kind](draw, p, float(draw.uniform(0.05, 1)))
-        own = (type(ambiguity), shape_of(ambiguity, p)[1])
+        own = (type(ambiguity), set_structure(ambiguity, p)[1])
         if dual is None:
             dual, shape = Dual(ambiguity, p), own
         if own == shape:
@@ -105,7 +105,7 @@ def test_the_adversary_of_the_best_portfolio_makes_it_the_best_against_him(kind:
         ambiguity = FURTHER[kind](draw, p, float(draw.uniform(0.05, 0.6)))
         x, losses = cp.Variable(names, nonneg=True), cp.Variable(scenarios)
         risk = 2 * cp.sum_squares(cp.multiply(draw.uniform(0.1, 0.4, names), x))
-        worst, rows = worst_case(losses, ambiguity, p), losses >= -returns @ x
+        worst, rows = dual_form(losses, ambiguity, p), losses >= -returns @ x
         worst.write(ambiguity, p)
         problem = cp.Problem(cp.Minimize(worst.expression + risk), [rows, cp.sum(x) == 1, *worst.constraints])
         value = by_clarabel(problem)
@@ -114,7 +114,7 @@ def test_the_adversary_of_the_best_portfolio_makes_it_the_best_against_him(kind:
 
         assert value == pytest.approx(inner(at_best, ambiguity, p) + charge, abs=1e-7)
         assert q @ at_best + charge == pytest.approx(value, abs=1e-7)
-        saddle = cp.Problem(cp.Minimize(-(inside(q, ambiguity, p) @ returns) @ x + risk), [cp.sum(x) == 1])
+        saddle = cp.Problem(cp.Minimize(-(project(q, ambiguity, p) @ returns) @ x + risk), [cp.sum(x) == 1])
         assert by_clarabel(saddle) == pytest.approx(value, abs=1e-6)
 
 
@@ -136,10 +136,20 @@ def test_what_is_compiled_in_is_what_a_set_has_beside_its_numbers() -> None:
     row = np.array([1.0, 0.0, 0.0])
     equal = Polytope(np.array([row, row[::-1], -row]), np.array([0.5, 0.2, -0.5]))
 
-    assert shape_of(ModifiedChiSquared(9e-7), p) == (Known(), ())
-    assert shape_of(ModifiedChiSquared(0.1), p)[1] == (True, True, False)
-    assert shape_of(Contamination(0.0), p) == (Contamination(0.0), ())
-    assert shape_of(Wasserstein(0.1, metric), p)[1] == (True, True, False)
-    assert shape_of(Wasserstein(0.0, metric), p)[1][3:] == (True, True, False, True, True, False, False, False, True)
-    assert shape_of(Hull(np.eye(3)), p)[1] == (3,)
-    assert shape_of(equal, p)[1] == (3, 0, 2)
+    assert set_structure(ModifiedChiSquared(9e-7), p) == (Singleton(), ())
+    assert set_structure(ModifiedChiSquared(0.1), p)[1] == (True, True, False)
+    assert set_structure(Contamination(0.0), p) == (Contamination(0.0), ())
+    assert set_structure(Wasserstein(0.1, metric), p)[1] == (True, True, False)
+    assert set_structure(Wasserstein(0.0, metric), p)[1][3:] == (
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    )
+    assert set_structure(ExpertHull(np.eye(3)), p)[1] == (3,)
+    assert set_structure(equal, p)[1] == (3, 0, 2)

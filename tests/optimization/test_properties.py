@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, TotalVariation
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
-from allocator.mandate.builder import mandate_of
-from allocator.optimization.single_period import Start
-from allocator.outlook.outlook import outlook_of
-from allocator.rules import AtLeast, AtMost, LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit
+from allocator.mandate.builder import build_mandate
+from allocator.optimization.single_period import Position
+from allocator.outlook.outlook import build_outlook
+from allocator.rules import LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
 from allocator.types import Vector
 from tests.books import AS_OF
 from tests.problems import SETS, Question, caps, random_portfolios, random_question
@@ -90,7 +90,7 @@ class Tables:
 
 
 def asked(book: Book) -> Question:
-    return Question(Start(book.weights, book.cash / book.value), outlook_of(book), mandate_of(book))
+    return Question(Position(book.weights, book.cash / book.value), build_outlook(book), build_mandate(book))
 
 
 def answer(book: Book) -> tuple[float, pd.Series[float]]:
@@ -141,9 +141,9 @@ def shares(seed: int) -> Vector:
 
 RULES = (
     lambda limit, _: caps(8, limit),
-    lambda limit, seed: AtMost("group", shares(seed), limit),
-    lambda limit, seed: AtLeast("group", shares(seed), 1 - limit),
-    lambda limit, _: AtLeast("cash", np.zeros(8), 1 - limit, 1.0),
+    lambda limit, seed: WeightAtMost("group", shares(seed), limit),
+    lambda limit, seed: WeightAtLeast("group", shares(seed), 1 - limit),
+    lambda limit, _: WeightAtLeast("cash", np.zeros(8), 1 - limit, 1.0),
     lambda limit, _: Turnover(limit),
     lambda limit, _: MinimumExpectedReturn(0.3 - limit / 2),
 )
@@ -210,7 +210,7 @@ def test_a_scenario_split_in_two_changes_nothing_under_relative_entropy(seed: in
 @given(seed=SEEDS, split=st.floats(0.1, 0.9))
 def test_a_name_listed_twice_is_no_better_than_once(seed: int, split: float) -> None:
     """Two lines with the same returns, risk of factors only: the optimum is that of one line."""
-    once = random_question(seed, count=6, turnover=None).with_rules(AtLeast("cash", np.zeros(6), 0.02, 1.0))
+    once = random_question(seed, count=6, turnover=None).with_rules(WeightAtLeast("cash", np.zeros(6), 0.02, 1.0))
     risk = replace(once.outlook.risk, specific=np.zeros(6))
     once = replace(once, outlook=replace(once.outlook, risk=risk))
     doubled = replace(risk, loadings=np.vstack([risk.loadings, risk.loadings[:1]]), specific=np.zeros(7))
@@ -218,11 +218,11 @@ def test_a_name_listed_twice_is_no_better_than_once(seed: int, split: float) -> 
     held = np.append(once.start.holdings, once.start.holdings[0] * (1 - split))
     held[0] *= split
     twice = Question(
-        Start(held, once.start.cash),
+        Position(held, once.start.cash),
         replace(once.outlook, risk=doubled, returns=returns),
         replace(
             once.mandate,
-            linear_rules=(AtLeast("cash", np.zeros(7), 0.02, 1.0),),
+            linear_rules=(WeightAtLeast("cash", np.zeros(7), 0.02, 1.0),),
             cost_rates=np.append(once.mandate.cost_rates, once.mandate.cost_rates[0]),
         ),
     )

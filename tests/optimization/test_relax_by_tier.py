@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.optimization.conflicts import give_way, lexicographic
-from allocator.optimization.elastic import Feasibility
+from allocator.optimization.conflicts import relax_by_tier, solve_lexicographic
+from allocator.optimization.elastic import ElasticProgram
 from allocator.optimization.solve import Program
-from allocator.plan.targets import solved
-from allocator.rules import AtLeast, AtMost, Turnover, VolatilityLimit
+from allocator.plan.targets import solve_certified
+from allocator.rules import Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
 from tests.infeasible_books import demanding, hopeless
 from tests.problems import Question, question
 
@@ -29,8 +29,8 @@ def tiered(seed: int, *, cones: bool = False) -> Question:
 
 def totals(asked: Question) -> dict[int, float]:
     """How much each tier is missed by, in natural units."""
-    feasibility = Feasibility(asked.start, asked.outlook, asked.mandate)
-    found = lexicographic(feasibility, [])
+    feasibility = ElasticProgram(asked.start, asked.outlook, asked.mandate)
+    found = solve_lexicographic(feasibility, [])
     return {
         tier: sum(m.price * by for m, by in zip(feasibility.members, found.by, strict=True) if m.tier == tier)
         for tier in (1, 2, 3, 4)
@@ -42,43 +42,43 @@ def test_the_rule_of_the_later_tier_gives_way_as_far_as_it_must_and_no_other_doe
     # which needs 45%
     asked = question(
         np.array([[0.1, 0.05]]), np.eye(2) * 0.04, held=np.array([0.8, 0.2]),
-        rules=[AtMost("a", FIRST, 0.35), AtLeast("a", FIRST, 0.4, tier=1), Turnover(0.3, tier=9)],
+        rules=[WeightAtMost("a", FIRST, 0.35), WeightAtLeast("a", FIRST, 0.4, tier=1), Turnover(0.3, tier=9)],
     )  # fmt: skip
-    given = give_way(asked.start, asked.outlook, asked.mandate)
+    given = relax_by_tier(asked.start, asked.outlook, asked.mandate)
 
     assert given is not None
     assert {given.members[i].label: limit for i, limit in given.limits.items()} == {
         "a at least 40%": pytest.approx(0.35, abs=1e-9),
         "turnover at most 30%": pytest.approx(0.45, abs=1e-9),
     }
-    replace(asked, mandate=given.eased(asked.mandate)).certified()
+    replace(asked, mandate=given.with_limits(asked.mandate)).certified()
 
 
 def test_a_volatility_with_a_tier_gives_way_to_the_least_there_is() -> None:
     asked = question(
-        np.array([[0.1, 0.05]]), np.diag([0.04, 0.16]), rules=[AtMost("cash", np.zeros(2), 0.0, cash_share=1.0)]
+        np.array([[0.1, 0.05]]), np.diag([0.04, 0.16]), rules=[WeightAtMost("cash", np.zeros(2), 0.0, cash_share=1.0)]
     )
     asked = replace(asked, mandate=replace(asked.mandate, convex_rules=(VolatilityLimit(0.1, tier=5),)))
-    given = give_way(asked.start, asked.outlook, asked.mandate)
+    given = relax_by_tier(asked.start, asked.outlook, asked.mandate)
 
     assert given is not None
     assert list(given.limits.values()) == [pytest.approx(0.1789, abs=1e-9)]  # √0.032, rounded up
-    replace(asked, mandate=given.eased(asked.mandate)).certified()
+    replace(asked, mandate=given.with_limits(asked.mandate)).certified()
 
 
 def test_where_all_rules_can_hold_nothing_gives_way() -> None:
-    asked = question(np.array([[0.1, 0.05]]), np.eye(2) * 0.04, rules=[AtMost("a", FIRST, 0.35, tier=4)])
+    asked = question(np.array([[0.1, 0.05]]), np.eye(2) * 0.04, rules=[WeightAtMost("a", FIRST, 0.35, tier=4)])
 
-    assert give_way(asked.start, asked.outlook, asked.mandate) is None
+    assert relax_by_tier(asked.start, asked.outlook, asked.mandate) is None
 
 
 def test_hard_rules_that_clash_are_refused_and_only_they_are_named() -> None:
     asked = question(
         np.array([[0.1, 0.05]]), np.eye(2) * 0.04,
-        rules=[AtLeast("a", FIRST, 0.4), AtMost("b", FIRST, 0.2), AtLeast("c", SECOND, 0.9, tier=3)],
+        rules=[WeightAtLeast("a", FIRST, 0.4), WeightAtMost("b", FIRST, 0.2), WeightAtLeast("c", SECOND, 0.9, tier=3)],
     )  # fmt: skip
     with pytest.raises(Infeasible) as refused:
-        give_way(asked.start, asked.outlook, asked.mandate)
+        relax_by_tier(asked.start, asked.outlook, asked.mandate)
 
     assert refused.value.rules == ("a at least 40%", "b at most 20%")
     assert refused.value.fixes == ("lower the first to 20%", "raise the second to 40%")
@@ -101,8 +101,8 @@ def test_a_tier_never_gains_when_an_earlier_one_is_eased_further_than_it_was(see
 @pytest.mark.parametrize("seed", hopeless(16, first=400))
 def test_the_eased_mandate_is_solved_and_certified(seed: int) -> None:
     asked = tiered(seed)
-    given = give_way(asked.start, asked.outlook, asked.mandate)
+    given = relax_by_tier(asked.start, asked.outlook, asked.mandate)
 
     assert given is not None
-    eased = given.looser(1e-4).eased(asked.mandate)
-    solved(Program(asked.outlook, eased), asked.start, asked.outlook, eased)
+    eased = given.looser(1e-4).with_limits(asked.mandate)
+    solve_certified(Program(asked.outlook, eased), asked.start, asked.outlook, eased)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Known, KullbackLeibler
+from allocator.ambiguity.sets import KullbackLeibler, Singleton
 from allocator.mandate.mandate import BoxError
 from allocator.optimization import resolve as again_module
-from allocator.optimization.piqp_updates import Loop, Raw, Written, loop_of
-from allocator.optimization.resolve import Again, Duals, Layout, Solved
-from allocator.optimization.rule_cones import Multipliers
-from allocator.optimization.single_period import Compiled, Start
-from allocator.optimization.verification import check, lower_bound, tightest
-from allocator.rules import AtMost, ScenarioFloor
+from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
+from allocator.optimization.resolve import CertifiedSolution, Duals, ParametricSolver, RowProof
+from allocator.optimization.rule_cones import DualValues
+from allocator.optimization.single_period import Position, SinglePeriodProblem
+from allocator.optimization.verification import best_dual_certificate, canonical_check, lower_bound
+from allocator.rules import ScenarioFloor, WeightAtMost
 from tests.further_sets import FURTHER
 from tests.optimization.test_dual_bound import mixed
 from tests.problems import SETS, Question, caps, random_question
@@ -25,9 +25,9 @@ FAST = [seed for seed in range(60) if seed // len(SETS) % 4 not in (1, 2) and se
 """Of `mixed`: those with a charge for risk and neither a volatility rule nor a set of relative entropy."""
 
 
-def fast(asked: Question) -> Again:
+def fast(asked: Question) -> ParametricSolver:
     """Re-solves around a question."""
-    return Again(asked.start, asked.outlook, asked.mandate)
+    return ParametricSolver(asked.start, asked.outlook, asked.mandate)
 
 
 def moved(asked: Question, seed: int) -> Question:
@@ -43,7 +43,7 @@ def moved(asked: Question, seed: int) -> Question:
     return replace(asked, outlook=outlook, start=start)
 
 
-def same_as_the_long_way(found: Solved | None, asked: Question) -> bool:
+def same_as_the_long_way(found: CertifiedSolution | None, asked: Question) -> bool:
     """Whether an answer is worth what the whole ladder and a certificate find."""
     _, _, certificate = asked.certified()
     return found is not None and abs(found.objective - certificate.objective) < 1e-8 and abs(found.gap) < 1e-7
@@ -71,7 +71,7 @@ def test_changed_numbers_are_solved_as_if_they_were_compiled_afresh() -> None:
 @pytest.mark.parametrize("kind", ["contamination", "wasserstein", "hull", "polytope"])
 def test_the_further_flat_sets_go_the_fast_way_too(kind: str) -> None:
     for seed in range(3):
-        asked = random_question(seed, count=6, scenarios=4, ambiguity=Known(), risk_aversion=2.0)
+        asked = random_question(seed, count=6, scenarios=4, ambiguity=Singleton(), risk_aversion=2.0)
         made = FURTHER[kind](np.random.default_rng(seed), asked.outlook.probabilities, 0.2)
         asked = asked.with_ambiguity(made)
 
@@ -103,7 +103,7 @@ def test_what_the_fast_way_cannot_prove_it_does_not_answer() -> None:
 
 
 def test_a_belief_that_excludes_a_scenario_is_compiled_when_it_comes() -> None:
-    asked = random_question(8, count=6, scenarios=4, ambiguity=Known(), risk_aversion=2.0)
+    asked = random_question(8, count=6, scenarios=4, ambiguity=Singleton(), risk_aversion=2.0)
     asked = asked.with_ambiguity(FURTHER["wasserstein"](np.random.default_rng(1), asked.outlook.probabilities, 0.2))
     again = fast(asked)
     edge = replace(asked, outlook=replace(asked.outlook, probabilities=np.array([0.5, 0.0, 0.3, 0.2])))
@@ -116,7 +116,7 @@ def test_no_answer_depends_on_the_ones_before_it() -> None:
     asked = random_question(2, count=12, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=0.7)
     others = [moved(asked, seed) for seed in range(20)]
 
-    def answers(order: list[int], again: Again) -> dict[int, Solved | None]:
+    def answers(order: list[int], again: ParametricSolver) -> dict[int, CertifiedSolution | None]:
         return {i: again.solve(others[i].start, others[i].outlook, others[i].mandate) for i in order}
 
     forth, back = answers(list(range(20)), fast(asked)), answers(list(range(19, -1, -1)), fast(asked))
@@ -156,20 +156,20 @@ def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
         for spoiled in (0.0, 0.3, None):  # None: free rules, so that names together want more than there is
             prices = np.zeros(rows) if spoiled is None else found.rows + spoiled * draw.random(rows)
             duals = Duals(prices, found.cash, found.adversary if spoiled == 0 else p)
-            ours = Layout(asked.mandate, asked.outlook.risk)
+            ours = RowProof(asked.mandate, asked.outlook.risk)
             bounds = [ours.bound(asked.start, asked.outlook, trade, duals, floor) for floor in (-np.inf, duals.cash)]
-            multipliers = Multipliers(prices, duals.cash, duals.adversary)
-            full, best = tightest(asked.start, asked.outlook, asked.mandate, trade, multipliers)
+            multipliers = DualValues(prices, duals.cash, duals.adversary)
+            full, best = best_dual_certificate(asked.start, asked.outlook, asked.mandate, trade, multipliers)
 
             assert max(bounds) == pytest.approx(best, abs=1e-11), (seed, spoiled)
             assert lower_bound(asked.start, asked.outlook, asked.mandate, full) == best
 
 
-def looped(asked: Question) -> Loop:
+def looped(asked: Question) -> PiqpUpdater:
     """The loop of a question."""
-    compiled = Compiled(asked.outlook, asked.mandate)
+    compiled = SinglePeriodProblem(asked.outlook, asked.mandate)
     compiled.write(asked.start, asked.outlook, asked.mandate)
-    loop = loop_of(compiled, 1e-9)
+    loop = piqp_updater(compiled, 1e-9)
     assert loop is not None
     return loop
 
@@ -186,14 +186,16 @@ def test_the_canonical_check_is_the_one_of_every_plan() -> None:
     }  # fmt: skip
     draw = np.random.default_rng(0)
     for size in (0.0, 1e-4, 0.1):
-        raw = Raw(*(part + size * draw.normal(size=part.shape) for part in (right.x, right.equalities, right.rows)))
-        ours, theirs = loop.check(at, raw), check(data, raw.x, raw.equalities, raw.rows)
+        raw = RawSolution(
+            *(part + size * draw.normal(size=part.shape) for part in (right.x, right.equalities, right.rows))
+        )
+        ours, theirs = loop.check(at, raw), canonical_check(data, raw.x, raw.equalities, raw.rows)
 
         assert (ours.primal, ours.dual, ours.gap) == pytest.approx((theirs.primal, theirs.dual, theirs.gap), rel=1e-9)
         assert (ours.worst < 1e-6) == (size == 0)
     for row in range(len(right.rows)):  # a dual of the wrong sign, one at a time
         turned = replace(right, rows=np.where(np.arange(len(right.rows)) == row, -5.0, right.rows))
-        ours, theirs = loop.check(at, turned), check(data, turned.x, turned.equalities, turned.rows)
+        ours, theirs = loop.check(at, turned), canonical_check(data, turned.x, turned.equalities, turned.rows)
 
         assert (ours.dual, ours.gap) == pytest.approx((theirs.dual, theirs.gap), rel=1e-9)
         assert ours.dual > 1e-6
@@ -214,14 +216,14 @@ class _Dims:
 def test_a_solver_that_lies_is_not_believed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
     again = fast(asked)
-    honest = Loop.solve
+    honest = PiqpUpdater.solve
 
-    def lying(self: Loop, at: Written) -> Raw | None:
+    def lying(self: PiqpUpdater, at: ProblemData) -> RawSolution | None:
         raw = honest(self, at)
         assert raw is not None
         return replace(raw, **{part: getattr(raw, part) * 1.01 + 1e-3})
 
-    monkeypatch.setattr(Loop, "solve", lying)
+    monkeypatch.setattr(PiqpUpdater, "solve", lying)
 
     assert again.solve(asked.start, asked.outlook, asked.mandate) is None
 
@@ -230,7 +232,7 @@ def test_a_solver_that_lies_is_not_believed(part: str, monkeypatch: pytest.Monke
 def test_each_part_of_the_second_check_can_refuse(spoiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
     again = fast(asked)
-    monkeypatch.setattr(Layout, spoiled, lambda *_: False)
+    monkeypatch.setattr(RowProof, spoiled, lambda *_: False)
 
     assert again.solve(asked.start, asked.outlook, asked.mandate) is None
 
@@ -251,34 +253,34 @@ def test_targets_that_break_a_row_or_are_not_optimal_are_refused(monkeypatch: py
         return trade
 
     for part in (0.02, -0.02):
-        monkeypatch.setattr(again_module, "as_trade", shifted(part))
+        monkeypatch.setattr(again_module, "trade_of_solution", shifted(part))
         assert again.solve(asked.start, asked.outlook, asked.mandate) is None, part
 
 
 def test_a_row_is_kept_to_a_millionth_of_what_its_numbers_are() -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
-    tiny = AtMost("tiny", np.full(7, 1e-6), 5e-7)  # half of the account in names, in millionths
+    tiny = WeightAtMost("tiny", np.full(7, 1e-6), 5e-7)  # half of the account in names, in millionths
     asked = asked.with_rules(caps(7, 0.4), tiny)
-    layout = Layout(asked.mandate, asked.outlook.risk)
+    layout = RowProof(asked.mandate, asked.outlook.risk)
     half = np.full(7, 0.5 / 7)
-    held = replace(asked, start=Start(half, 0.5))
+    held = replace(asked, start=Position(half, 0.5))
 
     assert layout.keeps(held.trade(half), asked.outlook)
-    assert not layout.keeps(replace(held, start=Start(half * 1.01, 1 - 0.505)).trade(half * 1.01), asked.outlook)
+    assert not layout.keeps(replace(held, start=Position(half * 1.01, 1 - 0.505)).trade(half * 1.01), asked.outlook)
     one = np.zeros(7)
     one[0] = 0.401
-    assert not layout.keeps(replace(held, start=Start(one, 1 - 0.401)).trade(one), asked.outlook)
+    assert not layout.keeps(replace(held, start=Position(one, 1 - 0.401)).trade(one), asked.outlook)
 
 
 def test_maps_that_give_other_data_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
-    honest = Loop.write
+    honest = PiqpUpdater.write
 
-    def misread(self: Loop) -> Written:
+    def misread(self: PiqpUpdater) -> ProblemData:
         at = honest(self)
         return replace(at, q=at.q + 1e-12)
 
-    monkeypatch.setattr(Loop, "write", misread)
+    monkeypatch.setattr(PiqpUpdater, "write", misread)
     again = fast(asked)
 
     assert not again.is_fast
@@ -291,6 +293,6 @@ def test_another_cvxpy_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def renamed(*_: object) -> None:
         raise AttributeError("reduced_A")
 
-    monkeypatch.setattr(Loop, "_open", renamed)
+    monkeypatch.setattr(PiqpUpdater, "_open", renamed)
 
     assert not fast(asked).is_fast

@@ -8,8 +8,8 @@ import pytest
 from allocator.ambiguity.sets import KullbackLeibler
 from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
-from allocator.plan.targets import solved
-from allocator.rules import AtMost
+from allocator.plan.targets import solve_certified
+from allocator.rules import WeightAtMost
 from tests.problems import Question, caps, no_cash, question
 
 RETURNS = np.array([[0.10, 0.00], [0.05, 0.08]]).T
@@ -18,7 +18,7 @@ HALF = np.array([0.5, 0.5])
 
 def certified(asked: Question) -> Question:
     program = Program(asked.outlook, asked.mandate)
-    target, _, certificate = solved(program, asked.start, asked.outlook, asked.mandate)
+    target, _, certificate = solve_certified(program, asked.start, asked.outlook, asked.mandate)
     assert abs(certificate.gap) < 1e-7 * max(1.0, abs(certificate.objective))
     assert not ((target.bought > 1e-9) & (target.sold > 1e-9)).any()
     return asked
@@ -26,7 +26,7 @@ def certified(asked: Question) -> Question:
 
 @pytest.mark.parametrize("cost_rate", [0.0, 0.0001, 0.005])
 def test_caps_that_cannot_add_up_are_a_conflict_whatever_trading_costs(cost_rate: float) -> None:
-    limited = AtMost("cash", np.zeros(2), 0.1, cash_share=1.0)
+    limited = WeightAtMost("cash", np.zeros(2), 0.1, cash_share=1.0)
     asked = question(RETURNS, np.eye(2) * 0.04, rules=[caps(2, 0.3), limited], cost_rate=cost_rate)
 
     with pytest.raises(Infeasible, match="cannot hold together"):
@@ -64,7 +64,7 @@ def test_an_impossible_scenario_stays_impossible_in_a_kl_set(seed: int) -> None:
     )  # fmt: skip
     program = Program(asked.outlook, asked.mandate)
 
-    _, prices, certificate = solved(program, asked.start, asked.outlook, asked.mandate)
+    _, prices, certificate = solve_certified(program, asked.start, asked.outlook, asked.mandate)
 
     assert prices.adversary[3] == 0.0
     assert abs(certificate.gap) < 1e-7

@@ -13,13 +13,21 @@ import numpy as np
 import pytest
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
-from allocator.ambiguity.sets import Ambiguity, Known, KullbackLeibler, TotalVariation, Worst, worst_case
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, KullbackLeibler, Singleton, TotalVariation, worst_case
 from allocator.errors import NotSolved, OutOfTime
 from allocator.optimization import single_period as compile_
 from allocator.optimization import solve
-from allocator.optimization.single_period import Start
+from allocator.optimization.single_period import Position
 from allocator.optimization.solve import RELAXED, Limits, Program, _ended_by_time, _options
-from allocator.rules import AtLeast, AtMost, InstrumentCaps, MinimumExpectedReturn, NoTrade, Turnover, VolatilityLimit
+from allocator.rules import (
+    InstrumentCaps,
+    MinimumExpectedReturn,
+    NoTrade,
+    Turnover,
+    VolatilityLimit,
+    WeightAtLeast,
+    WeightAtMost,
+)
 from allocator.types import Vector
 from tests.problems import SETS, Question, caps, names, no_cash, question, random_question
 
@@ -72,7 +80,7 @@ def test_independent_names_of_least_variance_are_held_by_inverse_variance() -> N
 
 def test_under_the_worst_of_all_scenarios_opposite_names_are_mixed_to_a_sure_return() -> None:
     asked = question(
-        np.array([[0.3, -0.1], [-0.2, 0.4]]), risk_aversion=0.0, ambiguity=Worst(), rules=[no_cash(2)]
+        np.array([[0.3, -0.1], [-0.2, 0.4]]), risk_aversion=0.0, ambiguity=AnyProbabilities(), rules=[no_cash(2)]
     )  # .3a − .1b = −.2a + .4b with a + b = 1: a = b = 1/2, worth 0.1 in both
 
     solution = asked.solved()
@@ -99,9 +107,9 @@ def by_cuts(asked: Question, ambiguity: Ambiguity, p: Vector) -> float:
     for rule in mandate.linear_rules:
         if isinstance(rule, InstrumentCaps):
             rules.append(w[list(rule.at)] <= np.array(rule.caps) * wealth)
-        elif isinstance(rule, AtMost):
+        elif isinstance(rule, WeightAtMost):
             rules.append(rule.shares @ w + rule.cash_share * cash <= rule.limit * wealth)
-        elif isinstance(rule, AtLeast):
+        elif isinstance(rule, WeightAtLeast):
             rules.append(rule.shares @ w + rule.cash_share * cash >= rule.limit * wealth)
         else:
             assert isinstance(rule, Turnover)
@@ -170,7 +178,7 @@ def test_solving_again_by_parameters_equals_compiling_afresh(ambiguity: Ambiguit
             convex_rules=(VolatilityLimit(0.2 + 0.02 * seed),),
             cost_rates=draw.uniform(0, 0.01, 10),
         )
-        again = Question(Start(held[:-1], float(held[-1])), outlook, mandate)
+        again = Question(Position(held[:-1], float(held[-1])), outlook, mandate)
 
         assert program.fits(outlook, mandate)
         written, fresh = again.solved(program=program).holdings, again.solved().holdings
@@ -183,7 +191,7 @@ def other_rules(asked: Question) -> Question:
 
 
 def other_set(asked: Question) -> Question:
-    return asked.with_ambiguity(Known())
+    return asked.with_ambiguity(Singleton())
 
 
 def other_risk(asked: Question) -> Question:
@@ -265,7 +273,7 @@ def test_an_expected_return_is_kept_exactly_where_returns_are_tiny_and_risk_is_d
 
 @pytest.mark.parametrize(
     ("aversion", "volatility", "ambiguity", "solver"),
-    [(2.0, None, Known(), "PIQP"), (0.0, None, Known(), "HIGHS"), (2.0, 0.2, Known(), "CLARABEL"),
+    [(2.0, None, Singleton(), "PIQP"), (0.0, None, Singleton(), "HIGHS"), (2.0, 0.2, Singleton(), "CLARABEL"),
      (2.0, None, KullbackLeibler(0.05), "CLARABEL")],
 )  # fmt: skip
 def test_the_solver_is_chosen_by_the_class_of_the_problem(
@@ -443,7 +451,7 @@ def test_of_two_identical_names_nothing_is_swapped_for_nothing() -> None:
     held = np.array([0.35, 0.4, 0.0])
     asked = question(
         np.array([[0.1, 0.1, 0.05], [0.02, 0.02, 0.01]]), risk_aversion=0.0, cash_return=0.1, held=held,
-        ambiguity=TotalVariation(0.1), rules=[AtMost("cash", np.zeros(3), 0.25, 1.0)],
+        ambiguity=TotalVariation(0.1), rules=[WeightAtMost("cash", np.zeros(3), 0.25, 1.0)],
     )  # fmt: skip
 
     np.testing.assert_allclose(asked.solved().holdings, held, atol=1e-8)
@@ -483,9 +491,9 @@ BASE = random_question(30, count=8, turnover=None)
     [
         (Turnover, 0.3, "turnover"),
         (lambda limit: caps(8, limit), 0.2, "I"),
-        (lambda limit: AtMost("group half", BASE.mandate.linear_rules[1].shares, limit), 0.1, "group"),
-        (lambda limit: AtLeast("cash", np.zeros(8), limit, 1.0), 0.3, "cash"),
-        (lambda limit: AtMost("cash", np.zeros(8), limit, 1.0), 0.01, "cash"),
+        (lambda limit: WeightAtMost("group half", BASE.mandate.linear_rules[1].shares, limit), 0.1, "group"),
+        (lambda limit: WeightAtLeast("cash", np.zeros(8), limit, 1.0), 0.3, "cash"),
+        (lambda limit: WeightAtMost("cash", np.zeros(8), limit, 1.0), 0.01, "cash"),
         (MinimumExpectedReturn, 0.18, "expected"),
     ],
     ids=["turnover", "caps", "group", "least cash", "most cash", "expected return"],
@@ -537,7 +545,7 @@ def test_the_adversary_in_the_duals_is_the_worst_member_of_the_set(ambiguity: Am
 
 @pytest.mark.parametrize("radius", [0.0, 1e-9, 9e-7])
 def test_a_relative_entropy_radius_below_a_millionth_is_the_belief(radius: float) -> None:
-    tiny, known = (random_question(40, ambiguity=set_) for set_ in (KullbackLeibler(radius), Known()))
+    tiny, known = (random_question(40, ambiguity=set_) for set_ in (KullbackLeibler(radius), Singleton()))
 
     np.testing.assert_allclose(tiny.solved().holdings, known.solved().holdings, atol=1e-7)
 
@@ -565,7 +573,7 @@ def test_scenarios_that_the_belief_excludes_are_allowed(ambiguity: Ambiguity, p:
 def test_the_smallest_and_the_largest_radius_are_solved(set_: str, radius: float) -> None:
     from allocator.ambiguity import sets
 
-    edge = Known() if radius == 0 else Worst()
+    edge = Singleton() if radius == 0 else AnyProbabilities()
     ambiguity = getattr(sets, set_)(radius)
 
     assert random_question(43, ambiguity=ambiguity).optimum() == pytest.approx(

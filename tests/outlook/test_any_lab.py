@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from allocator.book.checks.question import ANY_LAB
-from allocator.outlook.belief_report import claim_probability, next_signals, settlement
-from allocator.outlook.posterior import Ranges, bounds, generalizable, posterior
-from allocator.outlook.question import Lab, Signal, pooled_claim, survival
+from allocator.outlook.belief_report import claim_probability, next_signals, settlement_distribution
+from allocator.outlook.posterior import BeliefRanges, generalizable_probability, posterior, posterior_bounds
+from allocator.outlook.question import Lab, Signal, pooled_claim, silence_probability
 from tests.outlook.questions import LAB, Hundredths, asked, at
 
 FAR = Lab(0.6, 0.3, 0.02, lag_months=4.0)
@@ -22,7 +22,7 @@ CASES = {
 
 
 def p_of(question: Hundredths, signals: list[Signal], months: float) -> float:
-    return float(generalizable(question, posterior(question, signals, [at(months)]))[0])
+    return float(generalizable_probability(question, posterior(question, signals, [at(months)]))[0])
 
 
 def claimed(since: float, date: float) -> Signal:
@@ -40,7 +40,7 @@ def test_the_belief_before_a_review_is_the_mean_of_those_after_it(case: str) -> 
 def test_the_chance_of_a_claim_is_that_of_the_predictive_step() -> None:
     question, rate = asked(), 0.016
     p = p_of(question, [], 3)
-    quiet = float((survival(LAB, 6.0) / survival(LAB, 3.0)) ** 2)
+    quiet = float((silence_probability(LAB, 6.0) / silence_probability(LAB, 3.0)) ** 2)
     by_hand = p * (1 - quiet * np.exp(-3 * rate)) + (1 - p) * (1 - np.exp(-3 * rate))
     assert claim_probability(question, [], at(3), 3.0) == pytest.approx(by_hand, abs=1e-15)
 
@@ -78,7 +78,7 @@ def test_a_verdict_grades_the_claim_and_silence_no_longer_counts() -> None:
     question, claim = asked(), claimed(3, 6)
     pooled = pooled_claim(question, [claim])
     assert pooled is not None
-    silence = float(survival(LAB, 3.0)) ** 2
+    silence = float(silence_probability(LAB, 3.0)) ** 2
     for kind, grade in (("verification", 9.0), ("refutation", 1 / 9)):
         ratio = silence * (grade * pooled.genuine[0] + pooled.empty[0])
         found = [p_of(question, [claim, Signal(at(9), kind, ANY_LAB)], month) for month in (9, 30)]
@@ -111,7 +111,7 @@ def test_the_question_settles_with_the_verdict_three_months_after_the_claim() ->
         after = p_of(question, [claim, Signal(at(9), kind, ANY_LAB)], 9)
         if max(after, 1 - after) >= 0.95:
             p += chance * (1 - before) / (1 - after)
-    found = settlement(question, [claim], at(6))
+    found = settlement_distribution(question, [claim], at(6))
     assert 0 < p < 1
     assert found.within(2.9) == 0
     assert found.within(3.1) == pytest.approx(p, abs=1e-12)
@@ -119,7 +119,7 @@ def test_the_question_settles_with_the_verdict_three_months_after_the_claim() ->
 
 
 def test_the_bounds_hold_a_fine_grid() -> None:
-    ranges, signals = Ranges((0.3, 0.7), (0.7, 0.95), (0.08, 0.2), (0.003, 0.02)), [claimed(3, 6)]
+    ranges, signals = BeliefRanges((0.3, 0.7), (0.7, 0.95), (0.08, 0.2), (0.003, 0.02)), [claimed(3, 6)]
     brute = []
     for p in ranges.prior:
         for d in np.linspace(*ranges.disclosure, 7):
@@ -128,6 +128,6 @@ def test_the_bounds_hold_a_fine_grid() -> None:
                     lab = replace(LAB, disclosure=d, hazard=h, background=b)
                     prior = np.array([p, 0, 1 - p, 0])
                     brute.append(p_of(asked(prior=prior, labs={"a": lab, "b": lab}), signals, 6))
-    low, high = bounds(asked(), ranges, signals, at(6))
+    low, high = posterior_bounds(asked(), ranges, signals, at(6))
     assert min(brute) - 1e-3 < low <= min(brute) + 1e-12
     assert max(brute) - 1e-12 <= high < max(brute) + 1e-3

@@ -14,10 +14,23 @@ import pytest
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.calibration import Modelled, modelled, probabilities_of, question_of, ranges_of, signals_of
-from allocator.outlook.outlook import COLUMNS, account_of, outlook_of
-from allocator.outlook.posterior import elasticity, expanding, generalizable, likelihood_ratio, moved_by
-from allocator.outlook.question import Signal, disclosing, survival
+from allocator.outlook.calibration import (
+    CalibratedModel,
+    belief_ranges,
+    build_question,
+    calibrate,
+    dated_signals,
+    scenario_probabilities,
+)
+from allocator.outlook.outlook import COLUMNS, attribute_returns, build_outlook
+from allocator.outlook.posterior import (
+    demand_expansion_probability,
+    elasticity,
+    generalizable_probability,
+    likelihood_ratio,
+    update_market_probabilities,
+)
+from allocator.outlook.question import Signal, disclosure_density, silence_probability
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -35,22 +48,22 @@ def note_book(root: Path, *overrides: str, as_of: dt.date | None = None) -> Book
     return load(root / "data" / "note", overrides=overrides, as_of=as_of)
 
 
-def model_of(book: Book) -> Modelled:
-    found = modelled(book)
+def model_of(book: Book) -> CalibratedModel:
+    found = calibrate(book)
     assert found is not None
     return found
 
 
 def market_by_hand(book: Book) -> Vector:
     """The stated probabilities, times the evidence since their date: silence of two labs and the usage figures."""
-    question, stated, signals = question_of(book), book.settings.market, signals_of(book)
+    question, stated, signals = build_question(book), book.settings.market, dated_signals(book)
     assert question is not None
     assert stated is not None
     assert question.demand is not None
     since, until = question.months(stated.date), question.months(book.settings.book.as_of)
-    silent = {t: np.prod([survival(lab, t) for lab in question.labs.values()]) for t in (since, until)}
-    p = expanding(*elasticity(question.demand, signals))
-    q = expanding(question.demand.mean, question.demand.deviation)
+    silent = {t: np.prod([silence_probability(lab, t) for lab in question.labs.values()]) for t in (since, until)}
+    p = demand_expansion_probability(*elasticity(question.demand, signals))
+    q = demand_expansion_probability(question.demand.mean, question.demand.deviation)
     factor = p / (1 - p) / (q / (1 - q))
     then = np.array([stated.probabilities[name] for name in book.scenarios])
     moved = then * np.array([factor, 1, factor, 1]) * np.array([1, 1, 0, 0]) * silent[until] / silent[since]
@@ -68,9 +81,9 @@ def with_own_returns(note: Folder, *rows: list[object]) -> Book:
 
 
 def test_the_users_returns_replace_the_models_by_name(note: Folder) -> None:
-    before = outlook_of(load(note.path))
+    before = build_outlook(load(note.path))
     book = with_own_returns(note, ["GPU", 0.1, -0.2, 0.3, 0.4])
-    after, i = outlook_of(book), book.instruments.index("GPU")
+    after, i = build_outlook(book), book.instruments.index("GPU")
 
     np.testing.assert_array_equal(after.returns[:, i], [0.1, -0.2, 0.3, 0.4])
     np.testing.assert_array_equal(np.delete(after.returns, i, axis=1), np.delete(before.returns, i, axis=1))
@@ -78,10 +91,10 @@ def test_the_users_returns_replace_the_models_by_name(note: Folder) -> None:
 
 
 def test_the_users_return_on_cash_replaces_the_required_one(note: Folder) -> None:
-    assert outlook_of(load(note.path)).cash_returns == pytest.approx(0.04, abs=1e-15)
+    assert build_outlook(load(note.path)).cash_returns == pytest.approx(0.04, abs=1e-15)
     book = with_own_returns(note, ["USD", 0.01, 0.02, 0.03, 0.04])
 
-    np.testing.assert_array_equal(outlook_of(book).cash_returns, [0.01, 0.02, 0.03, 0.04])
+    np.testing.assert_array_equal(build_outlook(book).cash_returns, [0.01, 0.02, 0.03, 0.04])
 
 
 def test_a_name_with_returns_of_its_own_needs_no_loadings(note: Folder) -> None:
@@ -95,16 +108,16 @@ def test_a_name_with_returns_of_its_own_needs_no_loadings(note: Folder) -> None:
 
     book = with_own_returns(note, ["GPU", 0.1, 0.1, 0.1, 0.1])
 
-    assert np.isfinite(outlook_of(book).returns).all()
-    assert dict(zip(book.instruments, account_of(book).origins, strict=True))["GPU"] == "table"
+    assert np.isfinite(build_outlook(book).returns).all()
+    assert dict(zip(book.instruments, attribute_returns(book).origins, strict=True))["GPU"] == "table"
 
 
 def test_a_table_of_all_names_replaces_the_model_whole(note: Folder) -> None:
     names = [*load(note.path).instruments, "USD"]
     book = with_own_returns(note, *([name, 0.1, 0.15, 0.2, 0.25] for name in names))
 
-    np.testing.assert_array_equal(outlook_of(book).returns, np.repeat([[0.1], [0.15], [0.2], [0.25]], 10, axis=1))
-    assert set(account_of(book).origins) == {"table"}
+    np.testing.assert_array_equal(build_outlook(book).returns, np.repeat([[0.1], [0.15], [0.2], [0.25]], 10, axis=1))
+    assert set(attribute_returns(book).origins) == {"table"}
 
 
 def test_a_parameter_of_a_loading_of_zero_may_be_blank(note: Folder) -> None:
@@ -140,7 +153,7 @@ def test_the_drivers_of_a_return_add_up_to_it(root: Path, book: str, capacity: f
 
     assert parts.shape == (*model.returns.shape, len(COLUMNS))
     assert np.abs(parts.sum(axis=2) - model.returns).max() < 1e-12
-    found = account_of(loaded, loaded.instruments[0])
+    found = attribute_returns(loaded, loaded.instruments[0])
     assert found.drivers is not None
     assert np.abs(found.drivers.sum(axis=1) - found.outlook.returns[:, 0]).max() < 1e-12
 
@@ -170,7 +183,7 @@ def test_returns_start_at_the_price_of_the_node_we_stand_on(root: Path, share: f
     expected = required * model.values / price - 1
 
     assert np.abs(model.returns - expected).max() < 1e-12
-    assert np.abs(outlook_of(book).returns - expected).max() < 1e-12
+    assert np.abs(build_outlook(book).returns - expected).max() < 1e-12
 
 
 def test_a_second_run_a_month_later_keeps_the_announced_drift(root: Path) -> None:
@@ -241,19 +254,19 @@ def test_on_its_own_date_the_market_prices_every_name_fairly_at_any_share(root: 
 def test_fully_announcing_prices_are_a_martingale_under_the_markets_probabilities(root: Path) -> None:
     """T13: after a claim, the price expected over its verification and its refutation is the price before."""
     book = note_book(root, "horizon.announcement_share=1")
-    question, values = question_of(book), model_of(book).values
+    question, values = build_question(book), model_of(book).values
     assert question is not None
     day, then = FIRST, np.array([0.275, 0.225, 0.275, 0.225])
-    claim = [*signals_of(book), Signal(day, "claim", "OpenAI")]
+    claim = [*dated_signals(book), Signal(day, "claim", "OpenAI")]
     lab, t = question.labs["OpenAI"], question.months(day)
-    hazard = float(disclosing(lab, t) / survival(lab, t))
+    hazard = float(disclosure_density(lab, t) / silence_probability(lab, t))
     genuine = hazard / (hazard + lab.background)
 
     def theirs(*more: Signal) -> Vector:
-        return moved_by(question, then, [*claim, *more], question.opened, day)
+        return update_market_probabilities(question, then, [*claim, *more], question.opened, day)
 
     now = theirs()
-    p = float(generalizable(question, now))
+    p = float(generalizable_probability(question, now))
     passes = p * (genuine * 0.9 + (1 - genuine) * 0.1) + (1 - p) * 0.1
     after = passes * theirs(Signal(day, "verification", "OpenAI"))
     after = after + (1 - passes) * theirs(Signal(day, "refutation", "OpenAI"))
@@ -264,11 +277,11 @@ def test_fully_announcing_prices_are_a_martingale_under_the_markets_probabilitie
 
 def test_silence_and_claim_average_to_todays_price_under_the_markets_probabilities(root: Path) -> None:
     book = note_book(root, "horizon.announcement_share=1")
-    question, model = question_of(book), model_of(book)
+    question, model = build_question(book), model_of(book)
     assert question is not None
     assert model.market_now is not None
-    signals, now = signals_of(book), model.market_now
-    later = moved_by(question, now, signals, FIRST, LATER)
+    signals, now = dated_signals(book), model.market_now
+    later = update_market_probabilities(question, now, signals, FIRST, LATER)
     t = np.array([question.months(FIRST), question.months(LATER)])
     ratio = likelihood_ratio(question, signals, t)
     quiet = np.exp(-(t[1] - t[0]) * 0.016)
@@ -345,7 +358,7 @@ def test_without_a_question_the_market_must_speak_of_today(listed: Folder) -> No
 
 def test_a_book_says_what_its_question_is(root: Path) -> None:
     book = note_book(root)
-    question, ranges = question_of(book), ranges_of(book)
+    question, ranges = build_question(book), belief_ranges(book)
 
     assert question is not None
     assert question.prior.tolist() == [0.32, 0.18, 0.28, 0.22]
@@ -353,7 +366,7 @@ def test_a_book_says_what_its_question_is(root: Path) -> None:
     assert question.jevons.tolist() == [True, False, True, False]
     assert ranges is not None
     assert (ranges.prior, ranges.background) == ((0.3, 0.7), (0.003, 0.02))
-    assert [(s.date.isoformat(), s.kind, s.lab, s.usage_growth) for s in signals_of(book)] == [
+    assert [(s.date.isoformat(), s.kind, s.lab, s.usage_growth) for s in dated_signals(book)] == [
         ("2026-07-31", "usage", "", 0.45), ("2026-10-30", "usage", "", 0.38),
     ]  # fmt: skip
 
@@ -361,15 +374,15 @@ def test_a_book_says_what_its_question_is(root: Path) -> None:
 def test_on_the_day_of_the_opening_we_believe_the_prior(root: Path) -> None:
     book = note_book(root)
 
-    assert probabilities_of(book, dt.date(2026, 4, 8)) == pytest.approx([0.32, 0.18, 0.28, 0.22], abs=1e-15)
-    assert probabilities_of(book).sum() == pytest.approx(1, abs=1e-15)
+    assert scenario_probabilities(book, dt.date(2026, 4, 8)) == pytest.approx([0.32, 0.18, 0.28, 0.22], abs=1e-15)
+    assert scenario_probabilities(book).sum() == pytest.approx(1, abs=1e-15)
 
 
 def test_a_book_without_a_question_believes_what_it_states(listed: Folder) -> None:
     book = load(listed.path)
 
-    assert (question_of(book), ranges_of(book), modelled(book)) == (None, None, None)
-    assert outlook_of(book).probabilities.tolist() == [s.probability for s in book.settings.scenarios.values()]
+    assert (build_question(book), belief_ranges(book), calibrate(book)) == (None, None, None)
+    assert build_outlook(book).probabilities.tolist() == [s.probability for s in book.settings.scenarios.values()]
 
 
 def test_usage_figures_without_error_that_contradict_each_other_leave_every_return_a_number(note: Folder) -> None:
@@ -387,10 +400,10 @@ def test_usage_figures_without_error_that_contradict_each_other_leave_every_retu
 
 def test_returns_that_are_no_numbers_are_refused(note: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     book = load(note.path, overrides=["market.date=2026-09-01"])
-    monkeypatch.setattr("allocator.outlook.calibration.moved_by", lambda *_: np.full(4, np.nan))
+    monkeypatch.setattr("allocator.outlook.calibration.update_market_probabilities", lambda *_: np.full(4, np.nan))
 
     with pytest.raises(BadInput, match="what prices already hold"):
-        modelled(book)
+        calibrate(book)
 
 
 @pytest.mark.parametrize(

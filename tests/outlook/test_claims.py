@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from allocator.errors import BadInput
-from allocator.outlook.claims import FORMULAS, CheckedClaim, claims_of
-from allocator.outlook.efficiency_model import Scenarios, Technique, market
-from allocator.outlook.question import Lab, survival
+from allocator.outlook.claims import FORMULAS, CheckedClaim, check_claims
+from allocator.outlook.efficiency_model import ModelScenarios, Technique, market_quantities
+from allocator.outlook.question import Lab, silence_probability
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -75,12 +75,12 @@ VERDICTS = {
 
 @pytest.fixture(scope="module")
 def checked(root: Path) -> tuple[CheckedClaim, ...]:
-    return claims_of(root / "data" / "note")
+    return check_claims(root / "data" / "note")
 
 
 def breaches(folder: Path) -> list[str]:
     with pytest.raises(BadInput) as caught:
-        claims_of(folder)
+        check_claims(folder)
     return [str(breach) for breach in caught.value.breaches]
 
 
@@ -142,8 +142,8 @@ def test_a_required_return_is_a_value_in_2030(required: float, value: float, all
 
 
 def test_the_formulas_agree_with_the_efficiency_model_where_both_speak() -> None:
-    proprietary = Scenarios(*(np.array([x]) for x in (0.1, 0.0, 1.0, 1.0, 0.0, 1.0)))
-    state = market(proprietary, Technique(adoption_years=0.75), 1.0)
+    proprietary = ModelScenarios(*(np.array([x]) for x in (0.1, 0.0, 1.0, 1.0, 0.0, 1.0)))
+    state = market_quantities(proprietary, Technique(adoption_years=0.75), 1.0)
 
     assert FORMULAS["rival_share"](0.15, 0.5, 0.1, 0.75, 2.7)[0] == pytest.approx(
         float(state.rival_share[0]), abs=1e-12
@@ -153,9 +153,9 @@ def test_the_formulas_agree_with_the_efficiency_model_where_both_speak() -> None
 
 def test_the_formulas_agree_with_the_beliefs_where_both_speak() -> None:
     lab = Lab(0.85, 0.136, 0.008)
-    silent = float(survival(lab, 12.0)) ** 2
+    silent = float(silence_probability(lab, 12.0)) ** 2
     (months, _) = FORMULAS["months_to_settle"](0.5, 2, 0.85, 0.136, 0.95)
-    settled = float(survival(lab, months)) ** 2
+    settled = float(silence_probability(lab, months)) ** 2
 
     assert FORMULAS["answered_within"](2, 0.85, 0.136, 12, 12)[0] == pytest.approx(1 - silent, abs=1e-12)
     assert FORMULAS["generalizable_after_silence"](0.5, 2, 0.85, 0.136, 12)[0] == pytest.approx(silent / (1 + silent))
@@ -233,5 +233,5 @@ def test_a_folder_without_claims_is_refused_with_the_file_to_add(listed: Folder)
 def test_stated_limits_may_be_left_out_of_the_table(note: Folder) -> None:
     note.write("claims.csv", [["claim", "check"], ["fewer tokens", "token_ratio"]])
 
-    (one,) = claims_of(note.path)
+    (one,) = check_claims(note.path)
     assert (one.verdict, one.sentence) == ("implies", "implies")

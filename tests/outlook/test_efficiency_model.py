@@ -14,10 +14,10 @@ from allocator.outlook.efficiency_model import (
     DRIVERS,
     Loadings,
     Market,
-    Scenarios,
+    ModelScenarios,
     Technique,
-    attributed,
-    market,
+    driver_attribution,
+    market_quantities,
     scenario_returns,
     value_multipliers,
     with_scenario,
@@ -25,7 +25,7 @@ from allocator.outlook.efficiency_model import (
 
 EVERYWHERE = settings(derandomize=True, max_examples=50, deadline=None)
 NOTE = Technique()
-WORLDS = Scenarios(  # science §1.5: generalizable or proprietary, Jevons or compression
+WORLDS = ModelScenarios(  # science §1.5: generalizable or proprietary, Jevons or compression
     replicability=np.array([1, 1, 0.1, 0.1]),
     pass_through=np.array([0.85, 1.0, 0.35, 0.6]),
     usage_elasticity=np.array([1.9, 0.6, 1.9, 0.6]),
@@ -58,11 +58,11 @@ def loadings(rows: Any) -> Loadings:
 NAMES = loadings(ROWS.values())
 
 
-def one(**given: float) -> Scenarios:
+def one(**given: float) -> ModelScenarios:
     """A single scenario: everything replicable, passed on and spent again unless said otherwise."""
     base = {"replicability": 1.0, "pass_through": 1.0, "usage_elasticity": 1.0, "training_elasticity": 1.0,
             "multiple_compression": 0.0, "capacity": 1.0}  # fmt: skip
-    return Scenarios(**{name: np.array([value]) for name, value in (base | given).items()})
+    return ModelScenarios(**{name: np.array([value]) for name, value in (base | given).items()})
 
 
 def producer(**given: float) -> Loadings:
@@ -103,12 +103,12 @@ def only(m: Market, name: str) -> float:
 @EVERYWHERE
 @given(scenarios, techniques, instruments, years)
 def test_without_a_technique_every_instrument_keeps_its_value(
-    scenario: Scenarios, technique: Technique, names: Loadings, horizon: float
+    scenario: ModelScenarios, technique: Technique, names: Loadings, horizon: float
 ) -> None:
     technique = replace(technique, training_reduction=1.0, token_reduction=1.0)
     scenario = with_scenario(scenario, capacity=np.ones(1), multiple_compression=np.zeros(1))
 
-    values = value_multipliers(market(scenario, technique, horizon), names, technique)
+    values = value_multipliers(market_quantities(scenario, technique, horizon), names, technique)
 
     assert values == pytest.approx(1, abs=1e-12)
     assert scenario_returns(values, names, np.ones(1), horizon)[0] == pytest.approx(
@@ -119,11 +119,11 @@ def test_without_a_technique_every_instrument_keeps_its_value(
 @EVERYWHERE
 @given(scenarios, techniques, instruments)
 def test_before_anybody_adopts_every_instrument_keeps_its_value(
-    scenario: Scenarios, technique: Technique, names: Loadings
+    scenario: ModelScenarios, technique: Technique, names: Loadings
 ) -> None:
     scenario = with_scenario(scenario, capacity=np.ones(1), multiple_compression=np.zeros(1))
 
-    state = market(scenario, technique, 0.0)
+    state = market_quantities(scenario, technique, 0.0)
 
     assert only(state, "diffusion") == 0
     assert value_multipliers(state, names, technique) == pytest.approx(1, abs=1e-12)
@@ -134,7 +134,7 @@ def test_before_anybody_adopts_every_instrument_keeps_its_value(
 def test_when_all_is_passed_on_and_spent_again_only_adopters_gain(
     technique: Technique, horizon: float, owner: float, margin: float
 ) -> None:
-    state = market(one(), technique, horizon)
+    state = market_quantities(one(), technique, horizon)
 
     for name in ("revenue", "tokens", "training", "demand", "rent"):
         assert only(state, name) == pytest.approx(1, abs=1e-12)
@@ -143,7 +143,7 @@ def test_when_all_is_passed_on_and_spent_again_only_adopters_gain(
 
 
 def test_an_adopter_then_gains_what_the_producers_give_away() -> None:
-    gained = dict(zip(ROWS, value_multipliers(market(one(), NOTE, 1e9), NAMES, NOTE)[0], strict=True))
+    gained = dict(zip(ROWS, value_multipliers(market_quantities(one(), NOTE, 1e9), NAMES, NOTE)[0], strict=True))
 
     assert gained["APPS"] == pytest.approx(1.181, abs=5e-4)
     assert gained["META"] > 1  # adopters in part
@@ -158,9 +158,9 @@ def test_an_adopter_then_gains_what_the_producers_give_away() -> None:
 @EVERYWHERE
 @given(scenarios, techniques, years)
 def test_revenue_is_constant_at_unit_usage_elasticity(
-    scenario: Scenarios, technique: Technique, horizon: float
+    scenario: ModelScenarios, technique: Technique, horizon: float
 ) -> None:
-    state = market(with_scenario(scenario, usage_elasticity=np.ones(1)), technique, horizon)
+    state = market_quantities(with_scenario(scenario, usage_elasticity=np.ones(1)), technique, horizon)
 
     assert only(state, "revenue") == pytest.approx(1, abs=1e-12)
 
@@ -168,29 +168,29 @@ def test_revenue_is_constant_at_unit_usage_elasticity(
 @EVERYWHERE
 @given(scenarios, techniques, years, st.floats(0.1, 1.5))
 def test_token_demand_is_constant_where_usage_grows_as_fast_as_the_technique_saves(
-    scenario: Scenarios, technique: Technique, horizon: float, passed: float
+    scenario: ModelScenarios, technique: Technique, horizon: float, passed: float
 ) -> None:
     served = technique.owner_share + (1 - technique.owner_share) * scenario.replicability
     scenario = with_scenario(scenario, pass_through=np.array([passed]), usage_elasticity=served / passed)
 
-    assert only(market(scenario, technique, horizon), "tokens") == pytest.approx(1, abs=1e-12)
+    assert only(market_quantities(scenario, technique, horizon), "tokens") == pytest.approx(1, abs=1e-12)
 
 
 @EVERYWHERE
 @given(scenarios, techniques, years)
 def test_without_a_price_cut_usage_stands_and_compute_falls_by_the_saving(
-    scenario: Scenarios, technique: Technique, horizon: float
+    scenario: ModelScenarios, technique: Technique, horizon: float
 ) -> None:
     scenario = with_scenario(scenario, pass_through=np.zeros(1), replicability=np.ones(1))
 
-    state = market(scenario, technique, horizon)
+    state = market_quantities(scenario, technique, horizon)
 
     assert (only(state, "price"), only(state, "usage")) == (1, 1)
     assert only(state, "tokens") == pytest.approx(technique.token_reduction ** -only(state, "diffusion"), abs=1e-12)
 
 
 def test_without_a_price_cut_compute_falls_to_the_number_printed() -> None:
-    assert only(market(one(pass_through=0.0), NOTE, 1e9), "tokens") == pytest.approx(0.3704, abs=5e-5)
+    assert only(market_quantities(one(pass_through=0.0), NOTE, 1e9), "tokens") == pytest.approx(0.3704, abs=5e-5)
 
 
 @EVERYWHERE
@@ -200,7 +200,7 @@ def test_an_adopter_that_passes_everything_on_keeps_its_margin(
 ) -> None:
     technique = replace(technique, rent_elasticity=0.0, least_value=1e-12)  # rent stays 1
 
-    state = market(one(usage_elasticity=elasticity), technique, horizon)
+    state = market_quantities(one(usage_elasticity=elasticity), technique, horizon)
 
     found = value_multipliers(state, producer(gross_margin=margin), technique)[0, 0]
     assert found == pytest.approx(only(state, "revenue"), rel=1e-12)
@@ -209,7 +209,7 @@ def test_an_adopter_that_passes_everything_on_keeps_its_margin(
 @pytest.mark.parametrize(("margin", "printed"), [(0.4, 1.944), (0.5, 1.630), (0.6, 1.420)])
 def test_an_owner_that_cuts_no_price_keeps_the_whole_saving(margin: float, printed: float) -> None:
     technique = replace(NOTE, rent_elasticity=0.0)
-    state = market(one(pass_through=0.0), technique, 1e9)
+    state = market_quantities(one(pass_through=0.0), technique, 1e9)
 
     found = value_multipliers(state, producer(owner=1.0, gross_margin=margin), technique)[0, 0]
 
@@ -224,7 +224,7 @@ def test_a_rival_without_the_technique_earns_nothing_at_the_zero_profit_price(ma
     rival = producer(gross_margin=margin, inference=1.0)
 
     def profit(theta: float) -> float:
-        state = market(one(pass_through=theta, replicability=0.0), technique, 1e9)
+        state = market_quantities(one(pass_through=theta, replicability=0.0), technique, 1e9)
         return float(value_multipliers(state, replace(rival, other=np.array([1.0])), technique)[0, 0]) - 1
 
     assert passed == pytest.approx(printed, abs=6e-4)
@@ -239,7 +239,7 @@ def test_total_compute_breaks_even_where_the_closed_form_says(training_elasticit
     w = NOTE.training_share
     edge = 1 + np.log((1 - w * 10 ** (training_elasticity - 1)) / (1 - w)) / np.log(2.7)
 
-    state = market(one(usage_elasticity=edge, training_elasticity=training_elasticity), NOTE, 1e9)
+    state = market_quantities(one(usage_elasticity=edge, training_elasticity=training_elasticity), NOTE, 1e9)
 
     assert edge == pytest.approx(printed, abs=6e-4)
     assert only(state, "demand") == pytest.approx(1, abs=1e-12)
@@ -251,14 +251,14 @@ def test_total_compute_breaks_even_where_the_closed_form_says(training_elasticit
 @EVERYWHERE
 @given(scenarios, techniques, years, st.floats(0.01, 1))
 def test_revenue_tokens_and_training_grow_by_their_closed_form_slopes(
-    scenario: Scenarios, technique: Technique, horizon: float, step: float
+    scenario: ModelScenarios, technique: Technique, horizon: float, step: float
 ) -> None:
     more = with_scenario(
         scenario,
         usage_elasticity=scenario.usage_elasticity + step,
         training_elasticity=scenario.training_elasticity + step,
     )
-    low, high = market(scenario, technique, horizon), market(more, technique, horizon)
+    low, high = market_quantities(scenario, technique, horizon), market_quantities(more, technique, horizon)
     a, theta, served = only(low, "diffusion"), float(scenario.pass_through[0]), only(low, "served")
 
     def growth(name: str) -> float:
@@ -274,9 +274,9 @@ def test_revenue_tokens_and_training_grow_by_their_closed_form_slopes(
 @EVERYWHERE
 @given(scenarios, techniques, years)
 def test_capacity_is_stranded_only_while_it_is_not_fully_used(
-    scenario: Scenarios, technique: Technique, horizon: float
+    scenario: ModelScenarios, technique: Technique, horizon: float
 ) -> None:
-    state = market(scenario, replace(technique, salvage=0.4), horizon)
+    state = market_quantities(scenario, replace(technique, salvage=0.4), horizon)
     used = only(state, "demand") / float(scenario.capacity[0])
 
     assert (only(state, "stranded") == 0) == (used >= 1)
@@ -286,10 +286,10 @@ def test_capacity_is_stranded_only_while_it_is_not_fully_used(
 @EVERYWHERE
 @given(scenarios, techniques, years)
 def test_market_shares_add_up_and_stand_still_when_all_can_adopt(
-    scenario: Scenarios, technique: Technique, horizon: float
+    scenario: ModelScenarios, technique: Technique, horizon: float
 ) -> None:
-    state = market(scenario, technique, horizon)
-    equal = market(with_scenario(scenario, replicability=np.ones(1)), technique, horizon)
+    state = market_quantities(scenario, technique, horizon)
+    equal = market_quantities(with_scenario(scenario, replicability=np.ones(1)), technique, horizon)
     s = technique.owner_share
 
     assert s * only(state, "owner_share") + (1 - s) * only(state, "rival_share") == pytest.approx(1, abs=1e-12)
@@ -303,12 +303,12 @@ def test_market_shares_add_up_and_stand_still_when_all_can_adopt(
 @EVERYWHERE
 @given(scenarios, techniques, instruments, years)
 def test_the_drivers_of_a_value_add_up_to_it(
-    scenario: Scenarios, technique: Technique, names: Loadings, horizon: float
+    scenario: ModelScenarios, technique: Technique, names: Loadings, horizon: float
 ) -> None:
-    state = market(scenario, technique, horizon)
+    state = market_quantities(scenario, technique, horizon)
     values = value_multipliers(state, names, technique)
 
-    parts = attributed(state, names, technique)
+    parts = driver_attribution(state, names, technique)
 
     assert parts.shape == (1, 1, len(DRIVERS))
     # parts of opposite sign may be many times the value that they add up to: digits are lost to the largest of them
@@ -316,7 +316,7 @@ def test_the_drivers_of_a_value_add_up_to_it(
 
 
 def test_a_driver_that_an_instrument_does_not_hang_on_adds_nothing() -> None:
-    parts = attributed(market(WORLDS, NOTE, 1.0), NAMES, NOTE)
+    parts = driver_attribution(market_quantities(WORLDS, NOTE, 1.0), NAMES, NOTE)
     at = {name: position for position, name in enumerate(ROWS)}
 
     assert np.abs(parts[:, at["CASH"]]).max() == 0
@@ -330,9 +330,9 @@ def test_a_driver_that_an_instrument_does_not_hang_on_adds_nothing() -> None:
 @pytest.mark.parametrize(("capacity", "moving"), [(0.8, {"rent"}), (1.3, {"rent", "stranded capex"})])
 def test_more_or_less_capacity_than_planned_moves_only_what_supply_moves(capacity: float, moving: set[str]) -> None:
     technique = replace(NOTE, training_reduction=1.0, token_reduction=1.0)
-    state = market(one(capacity=capacity), technique, 1.0)
+    state = market_quantities(one(capacity=capacity), technique, 1.0)
 
-    parts = attributed(state, NAMES, technique)
+    parts = driver_attribution(state, NAMES, technique)
 
     seen = {driver for i, driver in enumerate(DRIVERS) if np.abs(parts[..., i]).max() > 1e-12}
     assert seen == moving
@@ -346,7 +346,7 @@ def test_under_the_markets_own_probabilities_every_name_returns_what_it_requires
 ) -> None:
     names = Loadings(*(np.concatenate([getattr(i, field.name) for i in held]) for field in fields(Loadings)))
     p = np.array(weights) / sum(weights)
-    values = value_multipliers(market(WORLDS, technique, horizon), names, technique)
+    values = value_multipliers(market_quantities(WORLDS, technique, horizon), names, technique)
 
     expected = p @ scenario_returns(values, names, p @ values, horizon)
 
@@ -358,7 +358,7 @@ def test_under_the_markets_own_probabilities_every_name_returns_what_it_requires
 
 
 def test_the_market_block_prints_the_worked_scenarios() -> None:
-    state = market(WORLDS, NOTE, 1.0)
+    state = market_quantities(WORLDS, NOTE, 1.0)
 
     printed = {
         "price": [0.537, 0.481, 0.774, 0.645],
@@ -374,7 +374,7 @@ def test_the_market_block_prints_the_worked_scenarios() -> None:
 
 
 def test_the_instrument_block_prints_the_value_multipliers() -> None:
-    values = value_multipliers(market(WORLDS, NOTE, 1.0), NAMES, NOTE)
+    values = value_multipliers(market_quantities(WORLDS, NOTE, 1.0), NAMES, NOTE)
 
     np.testing.assert_array_equal(np.round(values, 3), [
         [1.223, 1.707, 1.932, 1.262, 0.929, 0.997, 1.125, 1],
@@ -385,7 +385,7 @@ def test_the_instrument_block_prints_the_value_multipliers() -> None:
 
 
 def test_the_anchored_returns_over_fifteen_months_are_those_printed() -> None:
-    values = value_multipliers(market(WORLDS, NOTE, 1.25), NAMES, NOTE)
+    values = value_multipliers(market_quantities(WORLDS, NOTE, 1.25), NAMES, NOTE)
     p = np.array([0.275, 0.225, 0.275, 0.225])
 
     returns = scenario_returns(values, NAMES, p @ values, 1.25)

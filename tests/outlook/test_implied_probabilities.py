@@ -14,8 +14,8 @@ from scipy.optimize import minimize
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.calibration import Modelled, modelled
-from allocator.outlook.implied_probabilities import Implied, _nearest, implied
+from allocator.outlook.calibration import CalibratedModel, calibrate
+from allocator.outlook.implied_probabilities import ImpliedProbabilities, _nearest, infer_probabilities
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def book(root: Path) -> Book:
     return load(root / "data" / "note")
 
 
-def model_of(book: Book) -> Modelled:
-    found = modelled(book)
+def model_of(book: Book) -> CalibratedModel:
+    found = calibrate(book)
     assert found is not None
     return found
 
@@ -55,7 +55,7 @@ def divergence(p: Vector, prior: Vector) -> float:
 
 @pytest.mark.parametrize("p", [OTHERS, np.full(4, 0.25), np.array([0.05, 0.05, 0.7, 0.2]), np.array([0.9, 0, 0.1, 0])])
 def test_the_probabilities_that_made_the_moves_are_recovered(book: Book, p: Vector) -> None:
-    found = implied(book, moves(book, p))
+    found = infer_probabilities(book, moves(book, p))
 
     assert np.abs(found.probabilities - p).max() < 1e-6
     assert np.abs(found.residuals).max() < 1e-6
@@ -65,13 +65,13 @@ def test_the_probabilities_that_made_the_moves_are_recovered(book: Book, p: Vect
 def test_the_probabilities_are_recovered_for_any_announcement_share(root: Path, share: float) -> None:
     book = load(root / "data" / "note", overrides=[f"horizon.announcement_share={share}"])
 
-    assert np.abs(implied(book, moves(book, OTHERS)).probabilities - OTHERS).max() < 1e-6
+    assert np.abs(infer_probabilities(book, moves(book, OTHERS)).probabilities - OTHERS).max() < 1e-6
 
 
 def test_random_probabilities_are_recovered_from_three_names(book: Book) -> None:
     rng = np.random.default_rng(7)
     for p in rng.dirichlet(np.ones(4), size=20):
-        found = implied(book, moves(book, p, ("META", "OPENAI", "GPU")))
+        found = infer_probabilities(book, moves(book, p, ("META", "OPENAI", "GPU")))
         assert np.abs(found.probabilities - p).max() < 1e-6
 
 
@@ -83,7 +83,7 @@ def test_too_few_moves_are_met_by_the_probabilities_nearest_to_todays(book: Book
     values = model.values[:, [book.instruments.index(name) for name in names]]
     wanted = OTHERS @ values
 
-    found = implied(book, moves(book, OTHERS, names))
+    found = infer_probabilities(book, moves(book, OTHERS, names))
 
     oracle = minimize(
         divergence, prior, (prior,), method="SLSQP", bounds=[(1e-12, 1)] * 4, options={"ftol": 1e-14, "maxiter": 500},
@@ -102,7 +102,7 @@ def test_the_market_is_shown_as_stated_and_as_the_signals_moved_it(book: Book) -
     assert model.market_then is not None
     assert model.market_now is not None
 
-    found = implied(book, moves(book, OTHERS))
+    found = infer_probabilities(book, moves(book, OTHERS))
 
     np.testing.assert_array_equal(found.stated, model.market_then)
     np.testing.assert_array_equal(found.moved, model.market_now)
@@ -118,7 +118,7 @@ def test_the_move_that_the_model_itself_predicts_is_no_news(
     now = model_of(book).market_now
     assert now is not None
 
-    found = implied(book, moves(book, now, names))
+    found = infer_probabilities(book, moves(book, now, names))
 
     assert np.abs(found.probabilities - now).max() < 1e-9
     assert np.abs(found.residuals).max() < 1e-9
@@ -131,7 +131,7 @@ def test_on_any_day_one_name_that_moves_as_predicted_leaves_the_markets_probabil
     assert now is not None
 
     for name in book.instruments:
-        assert np.abs(implied(book, moves(book, now, (name,))).probabilities - now).max() < 1e-9
+        assert np.abs(infer_probabilities(book, moves(book, now, (name,))).probabilities - now).max() < 1e-9
 
 
 def test_a_name_that_stands_still_while_silence_should_have_moved_it_is_news(book: Book) -> None:
@@ -139,7 +139,7 @@ def test_a_name_that_stands_still_while_silence_should_have_moved_it_is_news(boo
     assert then is not None
     assert now is not None
 
-    found = implied(book, moves(book, then, ("GPU",)))
+    found = infer_probabilities(book, moves(book, then, ("GPU",)))
 
     assert np.abs(found.probabilities - now).max() > 0.01
     assert np.abs(found.residuals).max() < 1e-9
@@ -149,7 +149,7 @@ def test_a_name_that_moves_against_the_others_keeps_a_residual(book: Book) -> No
     told = moves(book, OTHERS)
     told["META"] += 0.02
 
-    found = implied(book, told)
+    found = infer_probabilities(book, told)
 
     left = dict(zip(found.names, found.residuals, strict=True))
     assert max(left, key=lambda name: left[name]) == "META"
@@ -173,7 +173,7 @@ def test_inconsistent_moves_are_met_in_least_squares(book: Book) -> None:
     def miss(p: Vector) -> float:
         return float(np.sum((p @ model.values - multiples) ** 2))
 
-    found = implied(book, told)
+    found = infer_probabilities(book, told)
 
     oracle = minimize(
         miss, prior, method="SLSQP", bounds=[(0, 1)] * 4, options={"ftol": 1e-15, "maxiter": 500},
@@ -187,7 +187,7 @@ def test_a_move_beyond_every_scenario_is_refused_with_the_nearest(book: Book) ->
     told = moves(book, OTHERS) | {"GPU": -0.9, "META": 3.0}
 
     with pytest.raises(BadInput) as caught:
-        implied(book, told)
+        infer_probabilities(book, told)
 
     low, high = sorted(caught.value.breaches, key=lambda breach: str(breach.column))
     sure = moves(book, np.array([0.0, 1.0, 0.0, 0.0]))["GPU"]
@@ -200,7 +200,7 @@ def test_a_move_beyond_every_scenario_is_refused_with_the_nearest(book: Book) ->
 def test_the_nearest_move_that_is_named_can_be_explained(book: Book) -> None:
     sure = moves(book, np.array([0.0, 1.0, 0.0, 0.0]), ("GPU",))
 
-    found = implied(book, sure)
+    found = infer_probabilities(book, sure)
 
     assert found.probabilities == pytest.approx([0, 1, 0, 0], abs=1e-5)
 
@@ -217,19 +217,19 @@ def test_the_nearest_move_that_is_named_can_be_explained(book: Book) -> None:
 )
 def test_moves_that_are_no_moves_are_refused(book: Book, told: dict[str, float], said: str) -> None:
     with pytest.raises(BadInput) as caught:
-        implied(book, told)
+        infer_probabilities(book, told)
 
     assert said in str(caught.value)
 
 
 def test_without_news_in_prices_nothing_can_be_inferred(root: Path) -> None:
     with pytest.raises(BadInput, match="at 0 no price moves on news"):
-        implied(load(root / "data" / "note", overrides=["horizon.announcement_share=0"]), {"GPU": 0.1})
+        infer_probabilities(load(root / "data" / "note", overrides=["horizon.announcement_share=0"]), {"GPU": 0.1})
 
 
 def test_a_book_without_a_model_has_nothing_to_read_moves_against(listed: Folder) -> None:
     with pytest.raises(BadInput, match=r"price moves mean nothing without \[model\] and \[market\]"):
-        implied(load(listed.path), {"NVDA": 0.1})
+        infer_probabilities(load(listed.path), {"NVDA": 0.1})
 
 
 # Names that tell nothing, and names left out
@@ -256,20 +256,20 @@ def load_scenarios(note: Folder) -> list[str]:
 @pytest.mark.parametrize("column", ["owner", "gross_margin", "application_elasticity", "required_return", "other"])
 def test_a_name_is_read_only_with_every_loading_that_the_model_wants(note: Folder, column: str) -> None:
     note.write("scenario_returns.csv", [["instrument", *load_scenarios(note)], ["META", 0.1, -0.2, 0.3, 0.4]])
-    assert implied(load(note.path), {"META": 0.05}).names == ("META",)
+    assert infer_probabilities(load(note.path), {"META": 0.05}).names == ("META",)
     note.cell("exposures.csv", "META", column, "")
 
     with pytest.raises(BadInput, match=f"--move META: {REASON_LOADINGS} "):
-        implied(load(note.path), {"META": 0.05})
+        infer_probabilities(load(note.path), {"META": 0.05})
 
 
 def test_a_parameter_that_no_loading_needs_may_be_blank_in_a_name_that_is_read(book: Book) -> None:
-    assert implied(book, moves(book, OTHERS, ("OPENAI", "GPU", "APPS"))).names == ("OPENAI", "GPU", "APPS")
+    assert infer_probabilities(book, moves(book, OTHERS, ("OPENAI", "GPU", "APPS"))).names == ("OPENAI", "GPU", "APPS")
 
 
 def test_typed_moves_of_names_that_tell_nothing_are_refused(note: Folder) -> None:
     with pytest.raises(BadInput) as caught:
-        implied(spoilt(note), {"GPU": 0.0, "META": 0.01, "CLOUD": 0.02})
+        infer_probabilities(spoilt(note), {"GPU": 0.0, "META": 0.01, "CLOUD": 0.02})
 
     told = [(breach.column, breach.value, breach.rule) for breach in caught.value.breaches]
     assert told == [("GPU", "0", REASON_LOADINGS), ("META", "0.01", REASON_CONSTANT)]
@@ -280,7 +280,7 @@ def test_loadings_that_nobody_held_to_their_sum_are_not_read(note: Folder) -> No
     note.cell("exposures.csv", "GPU", "other", "0.4")
 
     with pytest.raises(BadInput, match=r"has loadings that sum to 1\.3, not 1"):
-        implied(load(note.path), {"GPU": 0.1})
+        infer_probabilities(load(note.path), {"GPU": 0.1})
 
 
 def test_names_of_prices_that_tell_nothing_are_left_out_and_listed(note: Folder, book: Book) -> None:
@@ -305,7 +305,7 @@ def test_a_name_without_a_price_on_either_day_is_listed(note: Folder, book: Book
     rows[1][1 + book.instruments.index("OPENAI")] = rows[2][1 + book.instruments.index("EFFLAB")] = ""
     note.write("prices.csv", rows)
 
-    found = implied(load(note.path))
+    found = infer_probabilities(load(note.path))
 
     assert [(one.instrument, one.reason) for one in found.not_read] == [
         ("OPENAI", "has no price on 2026-04-08"), ("EFFLAB", "has no price on 2026-11-20"),
@@ -320,11 +320,11 @@ def test_an_impossible_move_can_be_left_out_by_the_name_that_the_cure_gives(note
     with pytest.raises(BadInput, match="or go on with --without GPU"):
         priced(note, book, days)
 
-    found = implied(load(note.path), None, ["GPU"])
+    found = infer_probabilities(load(note.path), None, ["GPU"])
 
     assert [(one.instrument, one.reason) for one in found.not_read] == [("GPU", "left out by --without")]
     assert np.abs(found.probabilities - OTHERS).max() < 1e-6
-    typed = implied(book, told, ["GPU"])
+    typed = infer_probabilities(book, told, ["GPU"])
     assert typed.not_read == found.not_read
     assert typed.names == found.names
 
@@ -342,7 +342,7 @@ def test_leaving_out_nobody_or_everybody_is_refused(
     book: Book, told: dict[str, float], without: list[str], said: str
 ) -> None:
     with pytest.raises(BadInput) as caught:
-        implied(book, told, without)
+        infer_probabilities(book, told, without)
 
     (breach,) = caught.value.breaches
     assert said in str(breach)
@@ -351,10 +351,10 @@ def test_leaving_out_nobody_or_everybody_is_refused(
 # Moves from prices.csv
 
 
-def priced(note: Folder, book: Book, days: dict[str, Vector]) -> Implied:
+def priced(note: Folder, book: Book, days: dict[str, Vector]) -> ImpliedProbabilities:
     rows = [["date", *book.instruments], *([day, *map(repr, map(float, row))] for day, row in days.items())]
     note.write("prices.csv", rows)
-    return implied(load(note.path))
+    return infer_probabilities(load(note.path))
 
 
 def test_prices_give_the_moves_from_the_markets_date_to_today(note: Folder, book: Book) -> None:
@@ -374,7 +374,7 @@ def test_moves_that_a_thousand_years_do_not_explain_are_refused_as_such(note: Fo
     note.write("prices.csv", rows)
 
     with pytest.raises(BadInput, match="no scenario probability explains this move"):
-        implied(load(note.path, as_of=dt.date(2999, 12, 31)))
+        infer_probabilities(load(note.path, as_of=dt.date(2999, 12, 31)))
 
 
 def test_a_history_that_starts_after_the_markets_date_is_refused(note: Folder, book: Book) -> None:
@@ -399,8 +399,8 @@ def test_prices_of_a_market_that_speaks_of_today_have_had_no_time_to_move(note: 
     today = load(note.path, overrides=["market.date=2026-11-20"])
 
     with pytest.raises(BadInput, match=r"market\.date: is as_of, so that prices have had no time to move"):
-        implied(today)
-    assert implied(today, {"GPU": 0.05}).names == ("GPU",)
+        infer_probabilities(today)
+    assert infer_probabilities(today, {"GPU": 0.05}).names == ("GPU",)
 
 
 def test_a_price_that_rose_more_than_tenfold_is_refused_with_a_way_on(note: Folder, book: Book) -> None:
@@ -413,14 +413,14 @@ def test_a_price_that_rose_more_than_tenfold_is_refused_with_a_way_on(note: Fold
 
 def test_without_prices_and_moves_both_are_asked_for(book: Book) -> None:
     with pytest.raises(BadInput, match=r"there are no prices to read moves from; add prices\.csv, or give moves"):
-        implied(book)
+        infer_probabilities(book)
 
 
 def test_inferring_from_many_names_takes_a_fifth_of_a_second_at_most(book: Book) -> None:
     told = moves(book, OTHERS)
     started = dt.datetime.now(tz=dt.UTC)
 
-    implied(book, told)
+    infer_probabilities(book, told)
 
     assert (dt.datetime.now(tz=dt.UTC) - started).total_seconds() < 0.2
 

@@ -11,11 +11,17 @@ import pytest
 
 import allocator.outlook.belief_report as under_test
 from allocator.outlook.belief_report import next_signals, settled_by_silence
-from allocator.outlook.posterior import elasticity, expanding, generalizable, past_of, posterior
-from allocator.outlook.question import DAYS_A_MONTH, Demand, Lab, Question, Signal
+from allocator.outlook.posterior import (
+    belief_path,
+    demand_expansion_probability,
+    elasticity,
+    generalizable_probability,
+    posterior,
+)
+from allocator.outlook.question import DAYS_A_MONTH, DemandElasticity, Lab, Question, Signal
 from tests.outlook.questions import OPENED, asked, at, real
 
-DEMAND = Demand(1.2, 0.6, 0.25)
+DEMAND = DemandElasticity(1.2, 0.6, 0.25)
 
 
 def after(months: float) -> dt.date:
@@ -64,7 +70,7 @@ def test_a_usage_figure_may_come_next_where_demand_is_modelled() -> None:
         told = posterior(question, [figure], [day])[0]
         assert found[name].probability == pytest.approx(told[:2].sum(), abs=1e-14)
         assert found[name].jevons == pytest.approx(told[[0, 2]].sum(), abs=1e-14)
-    assert expanding(*elasticity(DEMAND, [figure])) > 0.85
+    assert demand_expansion_probability(*elasticity(DEMAND, [figure])) > 0.85
     jevons = [one.jevons or 0 for one in found.values()]
     assert jevons[2] < posterior(question, [], [day])[0][[0, 2]].sum() < jevons[4]
     assert jevons[0] > 0.6  # a claim moves the other axis too where the prior is not a product
@@ -101,7 +107,7 @@ def drawn(seed: int) -> tuple[Question, list[Signal], dt.date]:
 def every_day(question: Question, signals: Sequence[Signal], day: dt.date) -> dt.date | None:
     """The first of the days of twenty years on which the belief is beyond the threshold."""
     days = [day + dt.timedelta(days=n) for n in range(7300)]
-    path = np.concatenate([generalizable(question, posterior(question, signals, days[i : i + 730]))
+    path = np.concatenate([generalizable_probability(question, posterior(question, signals, days[i : i + 730]))
                            for i in range(0, 7300, 730)])  # fmt: skip
     there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
     return days[there[0]] if len(there) else None
@@ -111,7 +117,7 @@ def test_silence_settles_on_the_day_that_a_scan_of_every_day_finds() -> None:
     kinds = {"settled already": 0, "by silence": 0, "never": 0}
     for seed in range(60):
         question, signals, day = drawn(seed)
-        found, past = settled_by_silence(question, signals, day), past_of(question, signals, day)
+        found, past = settled_by_silence(question, signals, day), belief_path(question, signals, day)
         if past.settled is not None:
             kinds["settled already"] += 1
             assert found == past.since
@@ -143,20 +149,20 @@ def test_tomorrows_claim_is_not_silence() -> None:
 def test_a_question_that_is_settled_was_so_from_the_day_on_which_it_last_became_so() -> None:
     told = [Signal(after(4), "claim", "a"), Signal(after(5), "verification", "a")]
     day = after(20)
-    past = past_of(real(), told, day)
+    past = belief_path(real(), told, day)
 
     assert 0.85 < past.generalizable[-1] < 0.95  # below the threshold again, and not below the release
     assert (past.settled, past.since) == ("generalizable", after(5))
     assert settled_by_silence(real(), told, day) == after(5)
-    released = past_of(real(release=0.94), told, day)
+    released = belief_path(real(release=0.94), told, day)
     assert (released.settled, released.since) == (None, None)
-    assert past_of(real(), [], after(30)).since == settled_by_silence(real(), [], OPENED)
+    assert belief_path(real(), [], after(30)).since == settled_by_silence(real(), [], OPENED)
 
 
 def test_the_way_here_is_the_same_in_one_piece_as_in_blocks() -> None:
     day = OPENED + dt.timedelta(days=5000)
     told = [Signal(after(4), "claim", "a")]
-    past = past_of(real(frailty=0.5), told, day)
+    past = belief_path(real(frailty=0.5), told, day)
 
     assert (past.days[0], past.days[-1], len(past.days)) == (OPENED, day, 5001)
     np.testing.assert_allclose(past.beliefs, posterior(real(frailty=0.5), told, past.days), atol=1e-15)

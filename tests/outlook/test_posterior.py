@@ -14,27 +14,27 @@ from scipy.integrate import quad, simpson
 from allocator.errors import BadInput
 from allocator.outlook.belief_report import claim_probability
 from allocator.outlook.posterior import (
-    Ranges,
-    bounds,
+    BeliefRanges,
+    demand_expansion_probability,
     elasticity,
-    expanding,
-    generalizable,
+    generalizable_probability,
     likelihood_ratio,
-    moved_by,
     posterior,
-    settled,
+    posterior_bounds,
+    settled_answer,
+    update_market_probabilities,
 )
-from allocator.outlook.question import Demand, Lab, Question, Signal, disclosing, survival
+from allocator.outlook.question import DemandElasticity, Lab, Question, Signal, disclosure_density, silence_probability
 from tests.outlook.questions import LAB, OPENED, asked, at
 
 FIGURES = [Signal(at(m), "usage", "", x, y) for m, x, y in ((1, 0.25, 0.45), (2, 0.25, 0.38), (3, 0.3, 0.62))]
-DEMAND = Demand(1.2, 0.6, 0.25)
-RANGES = Ranges((0.3, 0.7), (0.7, 0.95), (0.08, 0.2), (0.008, 0.008))
+DEMAND = DemandElasticity(1.2, 0.6, 0.25)
+RANGES = BeliefRanges((0.3, 0.7), (0.7, 0.95), (0.08, 0.2), (0.008, 0.008))
 
 
 def p_of(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
     """P(generalizable) on a day."""
-    return float(generalizable(question, posterior(question, signals, [day]))[0])
+    return float(generalizable_probability(question, posterior(question, signals, [day]))[0])
 
 
 def odds(p: float) -> float:
@@ -91,7 +91,7 @@ def test_half_to_three_quarters_have_spoken_after_three_to_six_months() -> None:
 
 
 def test_a_verification_is_weighed_by_whether_the_claim_was_genuine() -> None:
-    day, h = at(4), float(disclosing(LAB, 4.0) / survival(LAB, 4.0))
+    day, h = at(4), float(disclosure_density(LAB, 4.0) / silence_probability(LAB, 4.0))
     share = h / (h + LAB.background)
     claim = Signal(day, "claim", "a")
     before = odds(p_of(asked(), [claim], day))
@@ -134,7 +134,9 @@ def test_the_first_genuine_disclosure_competes_with_the_other_lab_and_the_backgr
     months: float, printed: float
 ) -> None:
     both = 2 * LAB.background
-    found, _ = quad(lambda t: float(disclosing(LAB, t) * survival(LAB, t)) * np.exp(-both * t), 0, months)
+    found, _ = quad(
+        lambda t: float(disclosure_density(LAB, t) * silence_probability(LAB, t)) * np.exp(-both * t), 0, months
+    )
 
     d, rate = LAB.disclosure, LAB.hazard
     one, two = rate + both, 2 * rate + both
@@ -183,7 +185,11 @@ def test_a_claim_of_one_common_cause_raises_the_other_labs_hazard(frailty: float
     question = asked(frailty=frailty)
     claim = [Signal(at(4), "claim", "a"), Signal(at(4), "verification", "a")]
     z, weight = question.common
-    seen = weight * (survival(LAB, 4.0, z) + disclosing(LAB, 4.0, z) / LAB.background * 9) * survival(LAB, 4.0, z)
+    seen = (
+        weight
+        * (silence_probability(LAB, 4.0, z) + disclosure_density(LAB, 4.0, z) / LAB.background * 9)
+        * silence_probability(LAB, 4.0, z)
+    )
     ratio = float(seen.sum())
 
     assert p_of(question, claim, at(4)) == pytest.approx(ratio / (1 + ratio), abs=1e-12)
@@ -207,11 +213,14 @@ def test_the_expected_belief_after_a_claim_or_none_is_todays(seen: float, step: 
 def test_the_expected_belief_over_every_date_of_the_first_claim_is_todays() -> None:
     question, months = asked(), np.arange(0, 601) / 100
     quiet = np.exp(-2 * LAB.background * months)
-    silent = survival(LAB, months) ** 2
+    silent = silence_probability(LAB, months) ** 2
     density = (
         2
         * quiet
-        * (0.5 * (disclosing(LAB, months) * survival(LAB, months) + LAB.background * silent) + 0.5 * LAB.background)
+        * (
+            0.5 * (disclosure_density(LAB, months) * silence_probability(LAB, months) + LAB.background * silent)
+            + 0.5 * LAB.background
+        )
     )
     after = np.array([p_of(question, [Signal(at(m), "claim", "a")], at(m)) for m in months])
     claimed = float(simpson(density, x=months))
@@ -225,8 +234,8 @@ def test_the_expected_belief_over_every_date_of_the_first_claim_is_todays() -> N
 def test_the_expected_belief_after_a_verification_or_refutation_is_todays(frailty: float | None) -> None:
     question, day, claim = asked(frailty=frailty), at(4), Signal(at(4), "claim", "a")
     z, weight = question.common
-    seen = weight * survival(LAB, 4.0, z)
-    genuine, silent = float(seen @ disclosing(LAB, 4.0, z)), float(seen @ survival(LAB, 4.0, z))
+    seen = weight * silence_probability(LAB, 4.0, z)
+    genuine, silent = float(seen @ disclosure_density(LAB, 4.0, z)), float(seen @ silence_probability(LAB, 4.0, z))
     share = genuine / (genuine + LAB.background * silent)
     p = p_of(question, [claim], day)
     passes = p * (share * 0.9 + (1 - share) * 0.1) + (1 - p) * 0.1
@@ -259,7 +268,7 @@ def test_simulated_labs_claim_as_often_as_the_formula_says() -> None:
 def test_claims_of_others_leave_fewer_labs_to_claim() -> None:
     claim = [Signal(at(4), "claim", "a")]
     p = p_of(asked(), claim, at(4))
-    quiet = float(survival(LAB, 7.0) / survival(LAB, 4.0)) * np.exp(-3 * LAB.background)
+    quiet = float(silence_probability(LAB, 7.0) / silence_probability(LAB, 4.0)) * np.exp(-3 * LAB.background)
 
     found = claim_probability(asked(), claim, at(4), 3.0)
 
@@ -270,7 +279,7 @@ def test_claims_of_others_leave_fewer_labs_to_claim() -> None:
 
 
 def test_usage_figures_move_the_elasticity_as_printed() -> None:
-    found = [expanding(*elasticity(DEMAND, FIGURES[:count])) for count in range(4)]
+    found = [demand_expansion_probability(*elasticity(DEMAND, FIGURES[:count])) for count in range(4)]
 
     assert [round(p, 3) for p in found] == [0.631, 0.757, 0.805, 0.914]
 
@@ -289,7 +298,9 @@ def test_usage_figures_move_the_demand_axis_and_nothing_else() -> None:
     silent = posterior(question, [], [at(3)])[0]
 
     assert found[:2].sum() == pytest.approx(silent[:2].sum(), abs=1e-15)
-    factor = odds(expanding(*elasticity(DEMAND, FIGURES))) / odds(expanding(1.2, 0.6))
+    factor = odds(demand_expansion_probability(*elasticity(DEMAND, FIGURES))) / odds(
+        demand_expansion_probability(1.2, 0.6)
+    )
     assert odds(found[[0, 2]].sum()) == pytest.approx(odds(0.6) * factor, rel=1e-12)
     assert posterior(question, FIGURES, [at(0.99)])[0] == pytest.approx(posterior(question, [], [at(0.99)])[0])
 
@@ -301,7 +312,9 @@ def test_a_joint_prior_need_not_be_a_product() -> None:
     found = posterior(question, signals, [at(5)])[0]
 
     ratio = float(likelihood_ratio(question, signals, np.array([5.0]))[0])
-    factor = odds(expanding(*elasticity(DEMAND, FIGURES))) / odds(expanding(1.2, 0.6))
+    factor = odds(demand_expansion_probability(*elasticity(DEMAND, FIGURES))) / odds(
+        demand_expansion_probability(1.2, 0.6)
+    )
     by_hand = question.prior * [ratio * factor, ratio, factor, 1]
     assert found == pytest.approx(by_hand / by_hand.sum(), abs=1e-15)
     silence = posterior(question, [], [at(12)])[0]
@@ -317,7 +330,9 @@ def test_figures_of_one_day_all_speak_from_that_day() -> None:
     by_day = [posterior(question, figures, [one])[0] for one in days]
 
     np.testing.assert_allclose(posterior(question, figures, days), by_day, atol=1e-15)
-    factor = odds(expanding(*elasticity(DEMAND, figures))) / odds(expanding(1.2, 0.6))
+    factor = odds(demand_expansion_probability(*elasticity(DEMAND, figures))) / odds(
+        demand_expansion_probability(1.2, 0.6)
+    )
     assert odds(by_day[3][[0, 2]].sum()) == pytest.approx(odds(0.6) * factor, rel=1e-12)
 
 
@@ -344,16 +359,16 @@ def test_tomorrows_signals_are_unknown_today() -> None:
 def test_settled_holds_until_the_belief_falls_below_the_release() -> None:
     question = asked()
 
-    assert settled(question, np.array([0.5, 0.949])) is None
-    assert settled(question, np.array([0.5, 0.95])) == "generalizable"
-    assert settled(question, np.array([0.5, 0.96, 0.86])) == "generalizable"
-    assert settled(question, np.array([0.5, 0.96, 0.849])) is None
-    assert settled(question, np.array([0.5, 0.96, 0.849, 0.9])) is None
-    assert settled(question, np.array([0.5, 0.05])) == "proprietary"
-    assert settled(question, np.array([0.5, 0.04, 0.149])) == "proprietary"
-    assert settled(question, np.array([0.5, 0.04, 0.151])) is None
-    assert settled(question, np.array([0.96, 0.03])) == "proprietary"
-    assert settled(question, np.array([0.86])) is None  # without a past it was never settled
+    assert settled_answer(question, np.array([0.5, 0.949])) is None
+    assert settled_answer(question, np.array([0.5, 0.95])) == "generalizable"
+    assert settled_answer(question, np.array([0.5, 0.96, 0.86])) == "generalizable"
+    assert settled_answer(question, np.array([0.5, 0.96, 0.849])) is None
+    assert settled_answer(question, np.array([0.5, 0.96, 0.849, 0.9])) is None
+    assert settled_answer(question, np.array([0.5, 0.05])) == "proprietary"
+    assert settled_answer(question, np.array([0.5, 0.04, 0.149])) == "proprietary"
+    assert settled_answer(question, np.array([0.5, 0.04, 0.151])) is None
+    assert settled_answer(question, np.array([0.96, 0.03])) == "proprietary"
+    assert settled_answer(question, np.array([0.86])) is None  # without a past it was never settled
 
 
 def test_settled_is_known_from_the_signals_alone() -> None:
@@ -365,8 +380,8 @@ def test_settled_is_known_from_the_signals_alone() -> None:
     days = [at(m / 10) for m in range(241)]
 
     def at_end(told: Sequence[Signal], until: float) -> str | None:
-        path = generalizable(asked(), posterior(asked(), told, days[: round(until * 10) + 1]))
-        return settled(asked(), path)
+        path = generalizable_probability(asked(), posterior(asked(), told, days[: round(until * 10) + 1]))
+        return settled_answer(asked(), path)
 
     assert at_end(signals, 4.9) is None
     assert at_end(signals, 5) == "generalizable"
@@ -382,14 +397,16 @@ def test_the_market_moves_by_the_same_evidence_from_its_own_prior() -> None:
     signals = [*FIGURES, Signal(at(4), "claim", "a")]
     theirs = np.array([0.1, 0.2, 0.3, 0.4])
 
-    found = moved_by(question, theirs, signals, at(2), at(6))
+    found = update_market_probabilities(question, theirs, signals, at(2), at(6))
 
     ratio = likelihood_ratio(question, signals, np.array([2.0, 6.0]))
     r = float(ratio[1] / ratio[0])
-    f = odds(expanding(*elasticity(DEMAND, FIGURES))) / odds(expanding(*elasticity(DEMAND, FIGURES[:2])))
+    f = odds(demand_expansion_probability(*elasticity(DEMAND, FIGURES))) / odds(
+        demand_expansion_probability(*elasticity(DEMAND, FIGURES[:2]))
+    )
     by_hand = theirs * [r * f, r, f, 1]
     assert found == pytest.approx(by_hand / by_hand.sum(), abs=1e-14)
-    assert moved_by(question, question.prior, signals, OPENED, at(6)) == pytest.approx(
+    assert update_market_probabilities(question, question.prior, signals, OPENED, at(6)) == pytest.approx(
         posterior(question, signals, [at(6)])[0], abs=1e-15
     )
 
@@ -398,7 +415,7 @@ def test_the_market_may_believe_in_a_scenario_that_we_exclude() -> None:
     question = asked(prior=np.array([0.5, 0.0, 0.3, 0.2]))
     theirs = np.array([0.0, 0.5, 0.5, 0.0])
 
-    found = moved_by(question, theirs, [], OPENED, at(12))
+    found = update_market_probabilities(question, theirs, [], OPENED, at(12))
 
     ratio = float(likelihood_ratio(question, [], np.array([12.0]))[0])
     assert found == pytest.approx([0, ratio / (1 + ratio), 1 / (1 + ratio), 0], abs=1e-15)
@@ -414,7 +431,7 @@ def test_the_market_may_believe_in_a_scenario_that_we_exclude() -> None:
 def test_the_bounds_over_what_we_are_unsure_of_are_those_printed(
     month: float, low: float, high: float, reach: float
 ) -> None:
-    found = bounds(asked(), RANGES, [], at(month))
+    found = posterior_bounds(asked(), RANGES, [], at(month))
     base = p_of(asked(), [], at(month))
 
     assert np.round(found, 3).tolist() == [low, high]
@@ -424,7 +441,7 @@ def test_the_bounds_over_what_we_are_unsure_of_are_those_printed(
 def test_the_bounds_after_a_claim_reach_beyond_the_corners() -> None:
     ranges, claim = replace(RANGES, background=(0.003, 0.02)), [Signal(at(4), "claim", "a")]
 
-    assert np.round(bounds(asked(), ranges, claim, at(4)), 4).tolist() == [0.4923, 0.9730]
+    assert np.round(posterior_bounds(asked(), ranges, claim, at(4)), 4).tolist() == [0.4923, 0.9730]
     corners = [p_within(*corner, claim, at(4)) for corner in product(*vars(ranges).values())]
     assert max(corners) == pytest.approx(0.9706, abs=6e-5)  # science §2.4 prints the corners: a hazard of .13 says more
 
@@ -454,7 +471,7 @@ def p_within(p: float, d: float, h: float, b: float, signals: Sequence[Signal], 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_the_bounds_are_the_extremes_of_a_fine_grid(history: str, frailty: float | None, *, wide: bool) -> None:
     signals, day = HISTORIES[history], at(12)
-    ranges = Ranges((0.3, 0.7), (0.1, 0.95), (0.01, 3.0), (0.003, 0.3)) if wide else replace(
+    ranges = BeliefRanges((0.3, 0.7), (0.1, 0.95), (0.01, 3.0), (0.003, 0.3)) if wide else replace(
         RANGES, background=(0.003, 0.02)
     )  # fmt: skip
     steps = 5 if frailty else 9
@@ -463,7 +480,7 @@ def test_the_bounds_are_the_extremes_of_a_fine_grid(history: str, frailty: float
                    np.geomspace(*ranges.background, 3))  # fmt: skip
     brute = np.array([p_within(*place, signals, day, frailty=frailty) for place in grid])
 
-    low, high = bounds(asked(frailty=frailty), ranges, signals, day)
+    low, high = posterior_bounds(asked(frailty=frailty), ranges, signals, day)
 
     assert low <= brute.min() + 1e-12
     assert brute.max() - 1e-12 <= high
@@ -476,7 +493,7 @@ def test_the_bounds_hold_every_belief_within_the_ranges() -> None:
     signals = [Signal(at(4), "claim", "a")]
     ranges = replace(RANGES, background=(0.003, 0.02))
     for months in (2.0, 4.0, 10.0):
-        low, high = bounds(asked(), ranges, signals, at(months))
+        low, high = posterior_bounds(asked(), ranges, signals, at(months))
         for _ in range(60):
             p, d, h, b = (rng.uniform(*pair) for pair in (
                 ranges.prior, ranges.disclosure, ranges.hazard, ranges.background
@@ -493,11 +510,11 @@ def test_the_bounds_hold_every_belief_within_the_ranges() -> None:
 def test_figures_that_contradict_each_other_to_the_last_move_the_market_by_their_difference(
     noise: float, second: float
 ) -> None:
-    question = asked(demand=Demand(1.2, 0.6, noise))
+    question = asked(demand=DemandElasticity(1.2, 0.6, noise))
     told = [Signal(at(1), "usage", "", 0.25, 0.02), Signal(at(3), "usage", "", 3.0, second)]
     market = np.array([0.1, 0.4, 0.3, 0.2])
 
-    moved = moved_by(question, market, told, at(2), at(4))
+    moved = update_market_probabilities(question, market, told, at(2), at(4))
     believed = posterior(question, told, [at(0), at(2), at(4)])
 
     assert np.isfinite(moved).all()
@@ -508,7 +525,7 @@ def test_figures_that_contradict_each_other_to_the_last_move_the_market_by_their
 
 
 def test_the_elasticity_keeps_its_error_however_small_the_noise() -> None:
-    mean, deviation = elasticity(Demand(1.2, 0.6, 1e-9), [Signal(at(1), "usage", "", 0.25, 0.45)])
+    mean, deviation = elasticity(DemandElasticity(1.2, 0.6, 1e-9), [Signal(at(1), "usage", "", 0.25, 0.45)])
 
     assert mean == pytest.approx(0.45 / 0.25, abs=1e-9)
     assert deviation == pytest.approx(1e-9 / 0.25, rel=1e-6)
@@ -520,7 +537,7 @@ def test_claims_against_hardly_any_background_are_certain_and_finite() -> None:
     told = [Signal(at(1), "claim", name) for name in labs]
 
     assert p_of(question, told, at(2)) == pytest.approx(1, abs=1e-12)
-    assert np.isfinite(moved_by(question, question.prior, told, at(0.5), at(2))).all()
+    assert np.isfinite(update_market_probabilities(question, question.prior, told, at(0.5), at(2))).all()
 
 
 def test_the_silence_of_many_sure_labs_is_certain_and_finite() -> None:
@@ -530,21 +547,21 @@ def test_the_silence_of_many_sure_labs_is_certain_and_finite() -> None:
 
 
 def test_evidence_that_is_no_number_is_refused_and_never_believed() -> None:
-    noiseless = asked(demand=Demand(1.2, 0.6, 1e-200))
+    noiseless = asked(demand=DemandElasticity(1.2, 0.6, 1e-200))
     told = [Signal(at(1), "usage", "", 0.25, 0.02)]
 
     for ask in (lambda: posterior(noiseless, told, [at(2)]),
-                lambda: moved_by(noiseless, noiseless.prior, told, at(0), at(2))):  # fmt: skip
+                lambda: update_market_probabilities(noiseless, noiseless.prior, told, at(0), at(2))):  # fmt: skip
         with pytest.raises(BadInput, match=r"question\.demand"):
             ask()
 
 
 def test_the_bounds_hold_the_belief_where_labs_differ() -> None:
     labs = {"a": Lab(0.7, 0.08, 0.02), "b": Lab(0.95, 0.2, 0.003)}
-    question, ranges = asked(labs=labs), Ranges((0.5, 0.5), (0.7, 0.95), (0.08, 0.2), (0.003, 0.02))
+    question, ranges = asked(labs=labs), BeliefRanges((0.5, 0.5), (0.7, 0.95), (0.08, 0.2), (0.003, 0.02))
     told = [Signal(at(0.5), "claim", "b"), Signal(at(1), "refutation", "b")]
 
     for signals in ([], told, [Signal(at(20), "claim", "a")]):
         for month in (1, 6, 21):
-            low, high = bounds(question, ranges, signals, at(month))
+            low, high = posterior_bounds(question, ranges, signals, at(month))
             assert low <= p_of(question, signals, at(month)) <= high

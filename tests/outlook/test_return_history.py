@@ -11,7 +11,7 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput
-from allocator.outlook.risk_model import FEWEST_ROWS, returns_of, risk_of
+from allocator.outlook.risk_model import FEWEST_ROWS, build_risk_model, historical_returns
 from tests.books import NAMES, book
 
 DAYS = pd.bdate_range(end="2026-11-19", periods=60)
@@ -38,14 +38,14 @@ def held(
 
 def refusals(book: Book) -> list[str]:
     with pytest.raises(BadInput) as refused:
-        returns_of(book)
+        historical_returns(book)
     assert refused.value.exit_code == 3
     return [str(breach) for breach in refused.value.breaches]
 
 
 def test_the_window_is_counted_back_from_the_day_the_book_speaks() -> None:
     frame = prices()
-    history = returns_of(held(frame))
+    history = historical_returns(held(frame))
     last = frame.drop(columns="date").to_numpy()[-41:]
 
     np.testing.assert_allclose(history.returns, last[1:] / last[:-1] - 1)
@@ -55,19 +55,23 @@ def test_the_window_is_counted_back_from_the_day_the_book_speaks() -> None:
 
 def test_rows_in_any_order_and_a_long_table_are_the_same_history() -> None:
     frame = prices()
-    straight = returns_of(held(frame)).returns
+    straight = historical_returns(held(frame)).returns
     long = frame.melt("date", var_name="instrument", value_name="price").sample(frac=1, random_state=1)
 
-    np.testing.assert_array_equal(returns_of(held(frame.sample(frac=1, random_state=2))).returns, straight)
-    np.testing.assert_array_equal(returns_of(held(long)).returns, straight)
-    np.testing.assert_array_equal(returns_of(held(frame[["date", "DDD", "BBB", "AAA", "CCC"]])).returns, straight)
+    np.testing.assert_array_equal(historical_returns(held(frame.sample(frac=1, random_state=2))).returns, straight)
+    np.testing.assert_array_equal(historical_returns(held(long)).returns, straight)
+    np.testing.assert_array_equal(
+        historical_returns(held(frame[["date", "DDD", "BBB", "AAA", "CCC"]])).returns, straight
+    )
 
 
 def test_later_rows_are_cut_off_only_by_the_rule_that_says_so() -> None:
     day = DAYS[49].date()
-    history = returns_of(held(prices(), as_of=day, after_as_of="cut"))
+    history = historical_returns(held(prices(), as_of=day, after_as_of="cut"))
 
-    np.testing.assert_array_equal(history.returns, returns_of(held(prices(days=DAYS).iloc[:50], as_of=day)).returns)
+    np.testing.assert_array_equal(
+        history.returns, historical_returns(held(prices(days=DAYS).iloc[:50], as_of=day)).returns
+    )
     assert history.words == f"40 returns to {day}, 10 later rows cut"
     with pytest.raises(BadInput, match=r"is after as_of = .* \(10 rows are\)"):
         held(prices(), as_of=day)
@@ -83,7 +87,7 @@ def test_a_window_longer_than_the_history_is_refused() -> None:
 
 
 def test_a_window_of_exactly_the_history_is_used_whole() -> None:
-    assert returns_of(held(prices(), window=59)).returns.shape == (59, 4)
+    assert historical_returns(held(prices(), window=59)).returns.shape == (59, 4)
 
 
 def test_blanks_are_refused_with_their_day_and_number() -> None:
@@ -104,14 +108,14 @@ def test_blanks_before_the_window_do_not_matter() -> None:
     frame = prices()
     frame.loc[5, "BBB"] = np.nan
 
-    assert returns_of(held(frame)).words == "40 returns to 2026-11-19"
+    assert historical_returns(held(frame)).words == "40 returns to 2026-11-19"
 
 
 def test_blanks_leave_out_the_whole_row_where_the_rule_says_so() -> None:
     frame = prices()
     frame.loc[30, "BBB"] = np.nan
     frame.loc[40, "DDD"] = np.nan
-    history = returns_of(held(frame, blanks="drop_rows"))
+    history = historical_returns(held(frame, blanks="drop_rows"))
     kept = frame.drop(index=[30, 40]).drop(columns="date").to_numpy()[-39:]
 
     np.testing.assert_allclose(history.returns, kept[1:] / kept[:-1] - 1)
@@ -145,13 +149,13 @@ def test_a_listing_before_the_window_is_not_late() -> None:
     frame = prices()
     frame.loc[:18, "CCC"] = np.nan
 
-    assert returns_of(held(frame)).fully_listed.all()
+    assert historical_returns(held(frame)).fully_listed.all()
 
 
 def test_the_window_starts_with_the_last_listing_where_the_rule_says_so() -> None:
     frame = prices()
     frame.loc[:24, "CCC"] = np.nan
-    history = returns_of(held(frame, late_listings="shorten_window"))
+    history = historical_returns(held(frame, late_listings="shorten_window"))
     kept = frame.drop(columns="date").to_numpy()[25:]
 
     np.testing.assert_allclose(history.returns, kept[1:] / kept[:-1] - 1)
@@ -178,7 +182,7 @@ def test_a_window_shortened_too_far_is_refused() -> None:
 def test_late_listings_by_beta_leave_the_others_their_whole_window() -> None:
     frame = prices()
     frame.loc[:24, "CCC"] = np.nan
-    history = returns_of(held(frame, late_listings="beta", market_volatility=0.2))
+    history = historical_returns(held(frame, late_listings="beta", market_volatility=0.2))
 
     assert list(history.fully_listed) == [True, True, False, True]
     assert history.returns.shape == (40, 3)
@@ -189,7 +193,7 @@ def test_blanks_of_a_late_listing_by_beta_are_nobodys_business() -> None:
     frame.loc[:24, "CCC"] = np.nan
     frame.loc[30, "CCC"] = np.nan
 
-    assert returns_of(held(frame, late_listings="beta", market_volatility=0.2)).returns.shape == (40, 3)
+    assert historical_returns(held(frame, late_listings="beta", market_volatility=0.2)).returns.shape == (40, 3)
 
 
 def test_when_nobody_has_a_full_history_it_is_said() -> None:
@@ -222,7 +226,7 @@ def test_the_two_blanks_of_a_published_history_are_refused_or_left_out(reference
         'prices.csv ORCL: is blank on 2013-07-15 and 1 more day; correct it, or set risk.blanks = "drop_rows" to leave '
         "out those days"
     ]
-    history = returns_of(of(blanks="drop_rows"))
+    history = historical_returns(of(blanks="drop_rows"))
     assert history.returns.shape == (len(frame) - 3, 29)
     assert history.words.endswith(", 2 rows with blanks left out")
     column = list(names).index("FB")
@@ -241,7 +245,9 @@ def test_published_late_listings_are_refused_or_priced_by_beta(reference: Path) 
     assert "has no price before 2012-05-18" in said[0]
     assert "has no price before 2014-09-19" in said[1]
 
-    risk = risk_of(held(frame, window=2000, names=names, as_of=day, late_listings="beta", market_volatility=0.2))
+    risk = build_risk_model(
+        held(frame, window=2000, names=names, as_of=day, late_listings="beta", market_volatility=0.2)
+    )
     assert risk.source.endswith("; by beta, for want of history: FB, BABA, GM")
     assert risk.source.startswith("Ledoit-Wolf")
     full = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
@@ -250,6 +256,6 @@ def test_published_late_listings_are_refused_or_priced_by_beta(reference: Path) 
         at = list(names).index(name)
         assert full[at, at] == pytest.approx(0.2**2 + 0.2**2)
 
-    shortened = returns_of(held(frame, window=2000, names=names, as_of=day, late_listings="shorten_window"))
+    shortened = historical_returns(held(frame, window=2000, names=names, as_of=day, late_listings="shorten_window"))
     assert shortened.returns.shape == (895, 20)
     assert "window starts 2014-09-19 with the last listing" in shortened.words

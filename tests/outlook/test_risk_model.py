@@ -12,8 +12,8 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import BadInput
-from allocator.outlook.outlook import outlook_of
-from allocator.outlook.risk_model import FactorRisk, risk_of
+from allocator.outlook.outlook import build_outlook
+from allocator.outlook.risk_model import FactorRisk, build_risk_model
 from allocator.types import Matrix
 from tests.books import NAMES, book
 
@@ -48,8 +48,13 @@ def test_beta_and_idiosyncratic_volatility_make_the_single_index_model() -> None
     beta, own = np.array([0.5, 1.0, 1.5, -0.2]), np.array([0.1, 0.2, 0.3, 0.4])
     held = book(exposures_columns={"beta": beta, "idiosyncratic_volatility": own})
 
-    np.testing.assert_allclose(covariance(risk_of(held)), 0.15**2 * np.outer(beta, beta) + np.diag(own**2), atol=1e-15)
-    assert risk_of(held).source == "beta and idiosyncratic volatility of exposures.csv, market volatility 15.0% a year"
+    np.testing.assert_allclose(
+        covariance(build_risk_model(held)), 0.15**2 * np.outer(beta, beta) + np.diag(own**2), atol=1e-15
+    )
+    assert (
+        build_risk_model(held).source
+        == "beta and idiosyncratic volatility of exposures.csv, market volatility 15.0% a year"
+    )
 
 
 def test_variance_and_covariances_are_those_of_the_full_matrix() -> None:
@@ -64,21 +69,21 @@ def test_variance_and_covariances_are_those_of_the_full_matrix() -> None:
 
 @pytest.mark.parametrize("months", [1.0, 6.0, 12.0, 30.0])
 def test_variance_grows_with_the_horizon(months: float) -> None:
-    year = covariance(risk_of(book()))
+    year = covariance(build_risk_model(book()))
     held = book({"horizon": {"months": months}})
 
-    np.testing.assert_allclose(covariance(risk_of(held)), year * months / 12)
-    assert outlook_of(held).years == months / 12
+    np.testing.assert_allclose(covariance(build_risk_model(held)), year * months / 12)
+    assert build_outlook(held).years == months / 12
 
 
 def test_a_history_is_annualised_by_its_rows_a_year_and_scaled_to_the_horizon() -> None:
     prices = walk(251)
-    half = covariance(risk_of(priced(prices, months=6.0)))
+    half = covariance(build_risk_model(priced(prices, months=6.0)))
     fridays = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq="7D"))
-    weekly = covariance(risk_of(priced(fridays, periods_per_year=52.0)))
+    weekly = covariance(build_risk_model(priced(fridays, periods_per_year=52.0)))
 
-    np.testing.assert_allclose(half, covariance(risk_of(priced(prices))) / 2)
-    np.testing.assert_allclose(weekly, covariance(risk_of(priced(prices))) * 52 / 252)
+    np.testing.assert_allclose(half, covariance(build_risk_model(priced(prices))) / 2)
+    np.testing.assert_allclose(weekly, covariance(build_risk_model(priced(prices))) * 52 / 252)
 
 
 def test_rows_that_are_not_so_many_a_year_are_refused() -> None:
@@ -87,9 +92,9 @@ def test_rows_that_are_not_so_many_a_year_are_refused() -> None:
     for step, per_year in (("7D", 252.0), ("1D", 52.0), ("7D", 12.0)):
         days = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq=step))
         with pytest.raises(BadInput, match=r"rows a year by their dates, and risk.periods_per_year says"):
-            risk_of(priced(days, periods_per_year=per_year))
+            build_risk_model(priced(days, periods_per_year=per_year))
     calendar = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq="1D"))
-    risk_of(priced(calendar))
+    build_risk_model(priced(calendar))
 
 
 def test_ledoit_wolf_is_what_scikit_learn_makes_of_the_same_returns() -> None:
@@ -97,7 +102,7 @@ def test_ledoit_wolf_is_what_scikit_learn_makes_of_the_same_returns() -> None:
 
     for rows, names in ((251, NAMES), (31, tuple(f"N{i}" for i in range(40)))):
         prices = walk(rows, names)
-        risk = risk_of(priced(prices, names=names, window=rows - 1, method="ledoit_wolf"))
+        risk = build_risk_model(priced(prices, names=names, window=rows - 1, method="ledoit_wolf"))
         expected, shrinkage = ledoit_wolf(returns_of(prices))
 
         np.testing.assert_allclose(covariance(risk), expected * 252, rtol=1e-9, atol=1e-12)
@@ -108,7 +113,7 @@ def test_ledoit_wolf_is_what_scikit_learn_makes_of_the_same_returns() -> None:
 def test_statistical_factors_keep_each_names_sample_variance() -> None:
     prices = walk(251, tuple(f"N{i}" for i in range(12)))
     names = tuple(f"N{i}" for i in range(12))
-    risk = risk_of(priced(prices, names=names, method="statistical_factors", factors=3))
+    risk = build_risk_model(priced(prices, names=names, method="statistical_factors", factors=3))
     sample = np.cov(returns_of(prices).T) * 252
 
     assert risk.loadings.shape == (12, 3)
@@ -119,7 +124,9 @@ def test_statistical_factors_keep_each_names_sample_variance() -> None:
 
 def test_statistical_factors_are_the_leading_principal_components() -> None:
     prices = walk(251, tuple(f"N{i}" for i in range(12)))
-    risk = risk_of(priced(prices, names=tuple(f"N{i}" for i in range(12)), method="statistical_factors", factors=2))
+    risk = build_risk_model(
+        priced(prices, names=tuple(f"N{i}" for i in range(12)), method="statistical_factors", factors=2)
+    )
     values, vectors = np.linalg.eigh(np.cov(returns_of(prices).T) * 252)
     leading = vectors[:, -2:] @ np.diag(values[-2:]) @ vectors[:, -2:].T
 
@@ -128,7 +135,7 @@ def test_statistical_factors_are_the_leading_principal_components() -> None:
 
 def test_as_many_factors_as_names_are_the_sample_covariance() -> None:
     prices = walk(251)
-    risk = risk_of(priced(prices, method="statistical_factors", factors=50))
+    risk = build_risk_model(priced(prices, method="statistical_factors", factors=50))
 
     np.testing.assert_allclose(covariance(risk), np.cov(returns_of(prices).T) * 252, atol=1e-12)
 
@@ -137,7 +144,7 @@ def test_as_many_factors_as_names_are_the_sample_covariance() -> None:
 def test_the_method_is_chosen_by_names_against_half_the_rows(count: int, method: str) -> None:
     names = tuple(f"N{i}" for i in range(count))
 
-    assert risk_of(priced(walk(41, names), names=names, window=40)).source.startswith(method)
+    assert build_risk_model(priced(walk(41, names), names=names, window=40)).source.startswith(method)
 
 
 def test_a_given_covariance_is_reproduced() -> None:
@@ -145,7 +152,7 @@ def test_a_given_covariance_is_reproduced() -> None:
     root = draw.normal(size=(4, 4)) * 0.2
     given = pd.DataFrame(root @ root.T, columns=list(NAMES))
     given.insert(0, "instrument", list(NAMES))
-    risk = risk_of(book({"risk": {"source": "covariance"}}, covariance=given))
+    risk = build_risk_model(book({"risk": {"source": "covariance"}}, covariance=given))
 
     np.testing.assert_allclose(covariance(risk), root @ root.T, atol=1e-14)
     assert risk.source == "covariance.csv"
@@ -157,7 +164,7 @@ def test_a_given_covariance_follows_its_labels_and_not_its_order() -> None:
     given = pd.DataFrame(np.diag([variances[name] for name in order]), columns=order)
     given.insert(0, "instrument", order)
 
-    made = covariance(risk_of(book({"risk": {"source": "covariance"}}, covariance=given)))
+    made = covariance(build_risk_model(book({"risk": {"source": "covariance"}}, covariance=given)))
     np.testing.assert_allclose(made, np.diag([0.01, 0.02, 0.03, 0.04]), atol=1e-15)
 
 
@@ -165,7 +172,7 @@ def test_a_covariance_of_lower_rank_is_reproduced_by_fewer_factors() -> None:
     beta = np.array([1.0, 2.0, -1.0, 0.0])
     given = pd.DataFrame(np.outer(beta, beta) * 0.04, columns=list(NAMES))
     given.insert(0, "instrument", list(NAMES))
-    risk = risk_of(book({"risk": {"source": "covariance"}}, covariance=given))
+    risk = build_risk_model(book({"risk": {"source": "covariance"}}, covariance=given))
 
     assert risk.loadings.shape == (4, 1)
     np.testing.assert_allclose(covariance(risk), np.outer(beta, beta) * 0.04, atol=1e-15)
@@ -176,12 +183,14 @@ def test_a_covariance_of_nothing_at_all_is_no_risk() -> None:
     given.insert(0, "instrument", list(NAMES))
     held = book({"risk": {"source": "covariance"}}, covariance=given)
 
-    from allocator.mandate.builder import mandate_of
-    from allocator.optimization.single_period import Start
+    from allocator.mandate.builder import build_mandate
+    from allocator.optimization.single_period import Position
     from tests.problems import Question
 
-    trade, _, _ = Question(Start(held.weights, held.cash / held.value), outlook_of(held), mandate_of(held)).certified()
-    assert risk_of(held).variance(np.ones(4)) == 0
+    trade, _, _ = Question(
+        Position(held.weights, held.cash / held.value), build_outlook(held), build_mandate(held)
+    ).certified()
+    assert build_risk_model(held).variance(np.ones(4)) == 0
     assert trade.values[3] == pytest.approx(1, abs=1e-7)
 
 
@@ -194,10 +203,10 @@ def test_a_late_listing_is_priced_by_its_beta_to_the_average_of_the_others() -> 
         prices=prices,
         exposures_columns={"beta": [1.0, 1.0, 1.3, 1.0], "idiosyncratic_volatility": [0.1, 0.1, 0.4, 0.1]},
     )  # fmt: skip
-    risk = risk_of(held)
+    risk = build_risk_model(held)
     full = covariance(risk)
     others = [0, 1, 3]
-    alone = risk_of(priced(prices.drop(columns="CCC"), names=("AAA", "BBB", "DDD")))
+    alone = build_risk_model(priced(prices.drop(columns="CCC"), names=("AAA", "BBB", "DDD")))
     average = np.full(3, 1 / 3)
     length = np.linalg.norm(alone.loadings.T @ average)
 
@@ -221,14 +230,14 @@ def test_a_late_listing_without_a_beta_is_refused_by_name() -> None:
     )  # fmt: skip
 
     with pytest.raises(BadInput, match="must not be blank for CCC; its price history is too short"):
-        risk_of(held)
+        build_risk_model(held)
 
 
 def test_without_scikit_learn_the_cure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.covariance", None)
 
     with pytest.raises(BadInput) as refused:
-        risk_of(priced(walk(251)))
+        build_risk_model(priced(walk(251)))
 
     assert "needs scikit-learn, which is not installed" in str(refused.value)
     assert 'risk.method = "statistical_factors"' in str(refused.value)
@@ -247,7 +256,7 @@ def test_the_outlook_is_the_books_own_in_one_order() -> None:
         returns={"up": [0.1, 0.2, 0.3, 0.4], "down": [-0.1, -0.2, -0.3, -0.4]},
         probabilities={"up": 0.7, "down": 0.3},
     )
-    outlook = outlook_of(held)
+    outlook = build_outlook(held)
 
     assert outlook.scenarios == ("up", "down")
     np.testing.assert_array_equal(outlook.probabilities, [0.7, 0.3])

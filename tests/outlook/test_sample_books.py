@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.loading import load
-from allocator.outlook.calibration import modelled
+from allocator.outlook.calibration import calibrate
 
 BOOKS = ("listed", "note")
 LOADINGS = ("training", "inference", "capacity", "application", "other")
@@ -116,7 +116,7 @@ def test_the_model_makes_the_returns_that_were_typed_in_before_looking_through(r
     plain.loc["GOOGL", "owner"] = 0.6
     object.__setattr__(book, "exposures", plain)
 
-    model = modelled(book)
+    model = calibrate(book)
 
     assert model is not None
     names = list(book.instruments)

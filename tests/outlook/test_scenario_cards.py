@@ -9,7 +9,7 @@ import pytest
 
 from allocator.errors import BadInput
 from allocator.outlook.question import Signal
-from allocator.outlook.scenario_cards import Due, Observation, Tie, cards, due
+from allocator.outlook.scenario_cards import DueObservation, Observation, SignalTie, due_observations, read_cards
 
 SCENARIOS = ("generalizable_jevons", "proprietary_jevons")
 LABS = ("OpenAI", "Google DeepMind")
@@ -31,7 +31,7 @@ TEXT = """# What would contradict each scenario
 
 def breaches(text: str, labs: tuple[str, ...] | None = LABS) -> list[str]:
     with pytest.raises(BadInput) as caught:
-        cards(text, SCENARIOS, labs)
+        read_cards(text, SCENARIOS, labs)
     return [str(breach) for breach in caught.value.breaches]
 
 
@@ -40,22 +40,22 @@ def usage(day: dt.date, elasticity: float) -> Signal:
 
 
 def contradictions(text: str, signals: list[Signal], as_of: dt.date) -> list[bool | None]:
-    return [one.contradicted for one in due(cards(text, SCENARIOS, LABS), signals, as_of)]
+    return [one.contradicted for one in due_observations(read_cards(text, SCENARIOS, LABS), signals, as_of)]
 
 
 def test_a_card_is_a_heading_and_its_dated_observations() -> None:
-    found = cards(TEXT, SCENARIOS, LABS)
+    found = read_cards(TEXT, SCENARIOS, LABS)
 
     assert found == {
         "generalizable_jevons": (
             Observation(
-                "generalizable_jevons", DAY, "no rival has announced a similar saving", Tie("claim", absent=True)
+                "generalizable_jevons", DAY, "no rival has announced a similar saving", SignalTie("claim", absent=True)
             ),
             Observation(
                 "generalizable_jevons",
                 dt.date(2026, 10, 31),
                 "usage grows by less than prices fall",
-                Tie("usage", below=1.0),
+                SignalTie("usage", below=1.0),
             ),
         ),
         "proprietary_jevons": (
@@ -63,7 +63,7 @@ def test_a_card_is_a_heading_and_its_dated_observations() -> None:
                 "proprietary_jevons",
                 DAY,
                 "Google confirms (of course) a saving",
-                Tie("verification", "Google DeepMind"),
+                SignalTie("verification", "Google DeepMind"),
             ),
             Observation("proprietary_jevons", dt.date(2027, 5, 15), "rented accelerators get cheaper", None),
         ),
@@ -72,11 +72,11 @@ def test_a_card_is_a_heading_and_its_dated_observations() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# Words only\n"])
 def test_a_page_without_headings_and_bullets_holds_no_cards(text: str) -> None:
-    assert cards(text, SCENARIOS) == {}
+    assert read_cards(text, SCENARIOS) == {}
 
 
 def test_a_page_needs_no_title() -> None:
-    assert cards(TEXT.partition("\n")[2], SCENARIOS, LABS) == cards(TEXT, SCENARIOS, LABS)
+    assert read_cards(TEXT.partition("\n")[2], SCENARIOS, LABS) == read_cards(TEXT, SCENARIOS, LABS)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_what_stands_above_the_first_card_is_refused(line: str) -> None:
 def test_an_indented_bullet_or_heading_is_no_part_of_the_bullet_above(line: str) -> None:
     plain = TEXT.replace("## proprietary_jevons", "- by 2027-05-15: cheaper racks\n\n## proprietary_jevons")
 
-    assert cards(plain.replace(f"\n{line}", f"\n  {line}"), SCENARIOS, LABS) == cards(plain, SCENARIOS, LABS)
+    assert read_cards(plain.replace(f"\n{line}", f"\n  {line}"), SCENARIOS, LABS) == read_cards(plain, SCENARIOS, LABS)
 
 
 @pytest.mark.parametrize("word", ["Signal", "SIGNAL", "signal"])
 def test_a_tie_is_read_in_any_case(word: str) -> None:
-    assert cards(TEXT.replace("(signal:", f"({word}:"), SCENARIOS, LABS) == cards(TEXT, SCENARIOS, LABS)
+    assert read_cards(TEXT.replace("(signal:", f"({word}:"), SCENARIOS, LABS) == read_cards(TEXT, SCENARIOS, LABS)
 
 
 @pytest.mark.parametrize(
@@ -164,18 +164,18 @@ def test_all_breaches_of_a_page_are_told_at_once_with_the_nearest_names() -> Non
 
 
 def test_without_labs_any_name_may_be_tied() -> None:
-    assert len(cards(TEXT, SCENARIOS)["proprietary_jevons"]) == 2
+    assert len(read_cards(TEXT, SCENARIOS)["proprietary_jevons"]) == 2
 
 
 def test_nothing_is_due_before_its_day() -> None:
-    assert due(cards(TEXT, SCENARIOS, LABS), [], dt.date(2026, 10, 30)) == ()
+    assert due_observations(read_cards(TEXT, SCENARIOS, LABS), [], dt.date(2026, 10, 30)) == ()
 
 
 def test_on_its_day_an_observation_is_due_earliest_first() -> None:
-    found = due(cards(TEXT, SCENARIOS, LABS), [], dt.date(2027, 5, 15))
+    found = due_observations(read_cards(TEXT, SCENARIOS, LABS), [], dt.date(2027, 5, 15))
 
     assert [one.observation.by.isoformat() for one in found] == ["2026-10-31", "2027-04-08", "2027-04-08", "2027-05-15"]
-    assert isinstance(found[0], Due)
+    assert isinstance(found[0], DueObservation)
 
 
 def test_silence_contradicts_only_once_it_has_lasted() -> None:
@@ -220,7 +220,7 @@ def test_the_cards_of_the_sample_books_can_be_read(book: str, root: Path) -> Non
     folder = root / "data" / book
     settings = tomllib.loads((folder / "book.toml").read_text(encoding="utf-8"))
 
-    found = cards(
+    found = read_cards(
         (folder / "scenarios.md").read_text(encoding="utf-8"), settings["scenarios"], settings["question"]["labs"]
     )
 

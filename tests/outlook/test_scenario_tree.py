@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from allocator.book.loading import load
-from allocator.outlook.calibration import modelled
-from allocator.outlook.outlook import outlook_of
-from allocator.outlook.scenario_tree import Reviews, _probabilities, reviews_of
+from allocator.outlook.calibration import calibrate
+from allocator.outlook.outlook import build_outlook
+from allocator.outlook.scenario_tree import ReviewTree, _probabilities, build_review_tree
 from allocator.settings.settings import DAYS_A_YEAR
 from tests.implied_books import announced, node_book
 
@@ -19,9 +19,9 @@ REVIEWED = Path(__file__).parents[2] / "data" / "reviewed"
 DAYS = ("2027-02-20", "2027-05-20", "2027-08-20")
 
 
-def staged(*overrides: str, root: Path = REVIEWED) -> Reviews:
+def staged(*overrides: str, root: Path = REVIEWED) -> ReviewTree:
     book = load(root, overrides=overrides)
-    return reviews_of(book, outlook_of(book))
+    return build_review_tree(book, build_outlook(book))
 
 
 def reviews(count: int) -> str:
@@ -61,8 +61,8 @@ def test_so_many_reviews_make_so_many_decisions_and_outcomes(count: int) -> None
 
 def test_prices_are_fair_to_the_market_where_all_is_announced() -> None:
     book = load(REVIEWED, overrides=("horizon.announcement_share=1.0",))
-    outlook = outlook_of(book)
-    staging, model = reviews_of(book, outlook), modelled(book)
+    outlook = build_outlook(book)
+    staging, model = build_review_tree(book, outlook), calibrate(book)
     assert model is not None
     market = _probabilities(book, outlook, staging.states)[1]
     assert market is not None
@@ -82,9 +82,9 @@ def test_prices_are_fair_to_the_market_where_all_is_announced() -> None:
 
 def test_a_market_that_begins_where_we_do_believes_what_we_believe() -> None:
     book = load(REVIEWED)
-    outlook, model = outlook_of(book), modelled(book)
+    outlook, model = build_outlook(book), calibrate(book)
     assert model is not None
-    states = reviews_of(book, outlook).states
+    states = build_review_tree(book, outlook).states
     ours, market, _ = _probabilities(book, replace(outlook, probabilities=model.market_now), states)
     assert market is not None
     np.testing.assert_array_equal(ours, market)
@@ -102,7 +102,7 @@ def test_prices_earn_the_required_return_and_no_more_where_nothing_is_announced(
 @pytest.mark.parametrize("share", ["0.0", "0.6", "1.0"])
 def test_growth_along_every_path_ends_at_the_scenarios_returns(share: str) -> None:
     override = f"horizon.announcement_share={share}"
-    outlook, tree = outlook_of(load(REVIEWED, overrides=(override,))), staged(override).tree
+    outlook, tree = build_outlook(load(REVIEWED, overrides=(override,))), staged(override).tree
     growth, cash = tree.since_now()
     np.testing.assert_allclose(
         growth[tree.leaf_parents] * tree.leaf_growth, 1 + outlook.returns[tree.leaf_scenarios], rtol=1e-14
@@ -133,7 +133,7 @@ def test_each_nodes_belief_is_that_of_the_book_it_implies(tmp_path: Path) -> Non
         node_book(REVIEWED, place, policy, state, node)
         rest = [day for day in DAYS if day > state.day.isoformat()]
         book = load(place, overrides=(f"book.as_of={state.day}", f"horizon.reviews=[{', '.join(rest)}]"))
-        np.testing.assert_allclose(outlook_of(book).probabilities, policy.staged.tree.beliefs[node], atol=1e-12)
+        np.testing.assert_allclose(build_outlook(book).probabilities, policy.staged.tree.beliefs[node], atol=1e-12)
 
 
 def test_a_verdict_that_all_but_proves_a_claim_is_still_a_branch() -> None:

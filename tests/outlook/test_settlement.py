@@ -10,9 +10,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from allocator.outlook.belief_report import VERIFIED_AFTER, claim_probability, settlement
-from allocator.outlook.posterior import generalizable, past_of, posterior
-from allocator.outlook.question import DAYS_A_MONTH, Lab, Question, Signal, disclosing, survival
+from allocator.outlook.belief_report import VERIFIED_AFTER, claim_probability, settlement_distribution
+from allocator.outlook.posterior import belief_path, generalizable_probability, posterior
+from allocator.outlook.question import DAYS_A_MONTH, Lab, Question, Signal, disclosure_density, silence_probability
 from allocator.types import Vector
 from tests.outlook.questions import LAB, OPENED, real
 
@@ -38,14 +38,16 @@ def simulated(labs: list[Lab], threshold: float, seed: int) -> Vector:
     passes = rng.random(PATHS) < np.where(genuine[np.arange(PATHS), who] <= first, 0.9, 0.1)
 
     def silence(t: Vector) -> Vector:
-        return np.prod([survival(lab, t) for lab in labs], axis=0)
+        return np.prod([silence_probability(lab, t) for lab in labs], axis=0)
 
     grid = np.arange(0, 36, 1e-3)
     general_still = silence(grid) / (1 + silence(grid))
     crossed = np.flatnonzero(np.maximum(general_still, 1 - general_still) >= threshold)
     quiet_until = grid[crossed[0]] if len(crossed) else np.inf
     t = np.minimum(first, 1e6)
-    own = np.select([who == j for j in range(len(labs))], [disclosing(lab, t) / survival(lab, t) for lab in labs])
+    own = np.select(
+        [who == j for j in range(len(labs))], [disclosure_density(lab, t) / silence_probability(lab, t) for lab in labs]
+    )
     noise = backgrounds[who]
     ratio = silence(t) * (1 + own / noise)
     p, share = ratio / (1 + ratio), own / (own + noise)
@@ -67,7 +69,7 @@ def simulated(labs: list[Lab], threshold: float, seed: int) -> Vector:
     ],
 )
 def test_the_settlement_date_is_distributed_as_printed(threshold: float, printed: list[float], never: float) -> None:
-    found = settlement(real(threshold=threshold), [], OPENED)
+    found = settlement_distribution(real(threshold=threshold), [], OPENED)
 
     assert [found.within(m) for m in MONTHS[:-1]] == pytest.approx(printed, abs=0.003)  # 2e5 paths: ±.0011
     assert 1 - found.within(24) == pytest.approx(never, abs=0.003)
@@ -84,7 +86,7 @@ def test_the_settlement_date_is_distributed_as_printed(threshold: float, printed
 )
 def test_the_settlement_date_is_distributed_as_simulated(labs: list[Lab], threshold: float) -> None:
     question = real(labs=dict(zip("abc", labs, strict=False)), threshold=threshold)
-    found, dates = settlement(question, [], OPENED), simulated(labs, threshold, seed=20261120)
+    found, dates = settlement_distribution(question, [], OPENED), simulated(labs, threshold, seed=20261120)
 
     for m in (*MONTHS, 2.0, 4.5, 16.0, 30.0):
         share = float((dates <= m).mean())
@@ -95,32 +97,32 @@ def test_the_settlement_date_is_distributed_as_simulated(labs: list[Lab], thresh
 
 def test_the_probability_of_being_settled_never_falls() -> None:
     for frailty in (None, 0.5):
-        found = settlement(real(frailty=frailty), [], after(2))
+        found = settlement_distribution(real(frailty=frailty), [], after(2))
 
         assert (np.diff(found.probability) >= 0).all()
         assert 0 <= found.probability[0] <= found.probability[-1] <= 1
 
 
 def test_a_question_that_silence_cannot_settle_may_never_be_settled() -> None:
-    found = settlement(real(threshold=0.979), [], OPENED, horizon=240.0)
+    found = settlement_distribution(real(threshold=0.979), [], OPENED, horizon=240.0)
 
     assert found.within(240) < 0.6
     assert found.within(240) == pytest.approx(found.within(120), abs=0.02)
 
 
 def test_what_is_settled_stays_so_in_the_distribution() -> None:
-    found = settlement(real(), [], after(20))
+    found = settlement_distribution(real(), [], after(20))
 
     assert found.probability.min() == 1
 
 
 def test_an_outstanding_claim_waits_for_its_verification() -> None:
     claim = Signal(after(4), "claim", "a")
-    h = float(disclosing(LAB, 4.0) / survival(LAB, 4.0))
+    h = float(disclosure_density(LAB, 4.0) / silence_probability(LAB, 4.0))
     share, p = h / (h + LAB.background), 0.853
     passes = p * (share * 0.9 + (1 - share) * 0.1) + (1 - p) * 0.1
 
-    found = settlement(real(), [claim], after(5))
+    found = settlement_distribution(real(), [claim], after(5))
 
     assert found.within(0) == 0
     assert found.within(2.1) == pytest.approx(passes, abs=0.02)  # a month of the other lab's silence has passed
@@ -128,7 +130,7 @@ def test_an_outstanding_claim_waits_for_its_verification() -> None:
 
 
 def test_a_claim_that_settles_at_once_needs_no_verification() -> None:
-    found = settlement(real(threshold=0.8), [Signal(after(4), "claim", "a")], after(4))
+    found = settlement_distribution(real(threshold=0.8), [Signal(after(4), "claim", "a")], after(4))
 
     assert found.probability.min() == 1
 
@@ -137,7 +139,7 @@ def test_labs_that_have_all_been_judged_leave_nothing_to_wait_for() -> None:
     day = after(12)
     signals = [Signal(day, kind, lab) for lab in "ab" for kind in ("claim", "refutation")]
 
-    assert settlement(real(threshold=0.99), signals, day).probability.max() == 0
+    assert settlement_distribution(real(threshold=0.99), signals, day).probability.max() == 0
 
 
 @pytest.mark.parametrize("frailty", [None, 0.5])
@@ -147,7 +149,7 @@ def test_where_every_claim_settles_the_date_is_that_of_the_next_claim(frailty: f
     signals = [Signal(day, "claim", "a"), Signal(day, "refutation", "a")] if judged else []
     question = real(threshold=0.8 if judged else 0.75, frailty=frailty)
 
-    found = settlement(question, signals, day)
+    found = settlement_distribution(question, signals, day)
 
     for months in (0.5, 1.0, 2.0):
         assert found.within(months) == pytest.approx(claim_probability(question, signals, day, months), abs=2e-3)
@@ -156,13 +158,13 @@ def test_where_every_claim_settles_the_date_is_that_of_the_next_claim(frailty: f
 def test_a_question_that_fell_below_the_threshold_and_not_below_the_release_is_settled_now() -> None:
     told = [Signal(after(4), "claim", "a"), Signal(after(5), "verification", "a")]
 
-    assert settlement(real(), told, after(20)).probability.min() == 1
-    assert settlement(real(release=0.94), told, after(20)).probability[0] < 0.01
+    assert settlement_distribution(real(), told, after(20)).probability.min() == 1
+    assert settlement_distribution(real(release=0.94), told, after(20)).probability[0] < 0.01
 
 
 def test_an_overdue_verification_takes_as_long_again() -> None:
     claim = Signal(after(4), "claim", "a")
-    overdue = settlement(real(), [claim], after(9))
+    overdue = settlement_distribution(real(), [claim], after(9))
 
     assert overdue.within(VERIFIED_AFTER - 0.1) < 0.4
     assert overdue.within(VERIFIED_AFTER + 0.1) > overdue.within(VERIFIED_AFTER - 0.1) + 0.2
@@ -177,13 +179,13 @@ def further(question: Question, claims: dict[str, float], today: float, rng: np.
     weight, passes, genuine, empty = np.ones(PATHS), {}, [], []
     for name, lab in question.labs.items():
         if name in claims:
-            real_one = np.where(general, disclosing(lab, claims[name], z), 0.0)
-            other = lab.background * np.where(general, survival(lab, claims[name], z), 1.0)
+            real_one = np.where(general, disclosure_density(lab, claims[name], z), 0.0)
+            other = lab.background * np.where(general, silence_probability(lab, claims[name], z), 1.0)
             weight *= (real_one + other) / lab.background
             true = rng.random(PATHS) < real_one / (real_one + other)
             passes[name] = rng.random(PATHS) < np.where(true, 0.9, 0.1)
             continue
-        still = survival(lab, today, z)
+        still = silence_probability(lab, today, z)
         weight *= np.where(general, still, 1.0)
         able = general & (rng.random(PATHS) < 1 - (1 - lab.disclosure) / still)
         wait = max(lab.lag_months - today, 0.0) + rng.exponential(1, PATHS) / (lab.hazard * z)
@@ -217,7 +219,7 @@ def followed(question: Question, claims: dict[str, float], today: float, months:
         said = [Signal(day, "verification" if yes else "refutation", name) for name, yes in known]
         said += [] if lab is None else [Signal(day, "claim", lab)]
         said += [] if verdict is None else [Signal(day, "verification" if verdict else "refutation", str(lab))]
-        p = float(generalizable(question, posterior(question, [*told, *said], [day]))[0])
+        p = float(generalizable_probability(question, posterior(question, [*told, *said], [day]))[0])
         return max(p, 1 - p) >= question.threshold
 
     dates = np.full(PATHS, np.inf)
@@ -271,9 +273,9 @@ def test_open_claims_silence_and_the_next_claim_settle_as_simulated(
 ) -> None:
     question = real(labs=labs, threshold=threshold, frailty=frailty)
     told = [Signal(after(at), "claim", name) for name, at in claims.items()]
-    assert past_of(question, told, after(today)).settled is None
+    assert belief_path(question, told, after(today)).settled is None
 
-    found = settlement(question, told, after(today))
+    found = settlement_distribution(question, told, after(today))
     dates, weight = followed(question, claims, today, 14.0, seed=1)
 
     weight = weight / weight.sum()
@@ -287,7 +289,7 @@ def test_the_other_labs_silence_and_claims_count_while_a_claim_is_open() -> None
     told = [Signal(after(4), "claim", "a")]
     plain, deaf = real(), real(labs={"a": LAB, "b": Lab(1e-9, 0.136, 1e-9)})
 
-    found, alone = (settlement(question, told, after(5)) for question in (plain, deaf))
+    found, alone = (settlement_distribution(question, told, after(5)) for question in (plain, deaf))
 
     assert alone.within(36) == pytest.approx(alone.within(2.1), abs=1e-6)
     assert found.within(36) > found.within(2.1) + 0.05
@@ -295,7 +297,7 @@ def test_the_other_labs_silence_and_claims_count_while_a_claim_is_open() -> None
 
 
 def test_the_horizon_itself_is_within_the_distribution() -> None:
-    found = settlement(real(), [], OPENED, horizon=36.0)
+    found = settlement_distribution(real(), [], OPENED, horizon=36.0)
 
     assert found.months[-1] >= 36
 
@@ -303,6 +305,6 @@ def test_the_horizon_itself_is_within_the_distribution() -> None:
 def test_the_density_of_the_first_claim_is_integrated_without_half_a_day_too_much() -> None:
     question = real(labs={"a": Lab(0.5, 0.1, 5.0), "b": Lab(0.5, 0.1, 5.0)}, threshold=0.501)
 
-    found = settlement(replace(question, prior=np.array([0.25, 0.25, 0.25, 0.25])), [], OPENED)
+    found = settlement_distribution(replace(question, prior=np.array([0.25, 0.25, 0.25, 0.25])), [], OPENED)
 
     assert found.probability[0] == 0

@@ -21,7 +21,7 @@ import pytest
 import allocator
 
 BOOKS = ("tests/typed", "data/listed")
-VERBS = ("load", "from_frames", "check", "outlook_of", "rebalance", "rebalance_in_stages", "explain", "stress")
+VERBS = ("load", "from_frames", "check", "build_outlook", "rebalance", "rebalance_multistage", "explain", "stress")
 WORKERS = """
 import json, sys
 from concurrent.futures import ProcessPoolExecutor
@@ -82,10 +82,10 @@ def test_plans_made_in_workers_at_once_are_those_made_alone_to_the_last_bit(
 
 FORKED = """
 import os, sys, warnings
-from allocator.tables.files import quiet
+from allocator.tables.files import silence_libraries
 
 before = list(warnings.filters)
-with quiet(FutureWarning):
+with silence_libraries(FutureWarning):
     child = os.fork()
     if child == 0:
         os._exit(0 if warnings.filters == before else 1)
@@ -103,15 +103,15 @@ def test_a_worker_that_is_forked_amid_silence_hears_warnings_again(root: Path) -
 
 def test_what_is_no_book_is_refused_with_where_to_get_one(root: Path) -> None:
     listed = root / "data" / "listed"
-    verbs = (allocator.rebalance, allocator.rebalance_in_stages, allocator.check, allocator.outlook_of,
+    verbs = (allocator.rebalance, allocator.rebalance_multistage, allocator.check, allocator.build_outlook,
              allocator.explain, allocator.stress)  # fmt: skip
     for verb in verbs:
         with pytest.raises(allocator.BadInput, match=r"book: is a str and not a Book; give what allocator.load"):
             verb(str(listed))  # type: ignore[arg-type]
-    staged = allocator.rebalance_in_stages(allocator.load(root / "data" / "reviewed"))
-    with pytest.raises(allocator.BadInput, match="is a StagedPlan and not a Book"):
+    staged = allocator.rebalance_multistage(allocator.load(root / "data" / "reviewed"))
+    with pytest.raises(allocator.BadInput, match="is a MultistagePlan and not a Book"):
         allocator.explain(staged)  # type: ignore[arg-type]
-    with pytest.raises(allocator.BadInput, match="is a StagedPlan and not a Plan of one decision"):
+    with pytest.raises(allocator.BadInput, match="is a MultistagePlan and not a Plan of one decision"):
         allocator.plan_document(staged)  # type: ignore[arg-type]
 
 
@@ -175,7 +175,7 @@ def state() -> dict[str, object]:
 def use(root: Path) -> None:
     book = allocator.load(root / "tests" / "typed")
     allocator.check(book)
-    allocator.outlook_of(book)
+    allocator.build_outlook(book)
     allocator.explain(allocator.rebalance(book))
 
 
@@ -199,16 +199,13 @@ def test_using_it_prints_nothing_and_warns_of_nothing(root: Path, capfd: pytest.
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_outlook_is_called_by_the_name_of_its_room_before_and_after_the_room_is_imported(root: Path) -> None:
+def test_no_public_name_hides_a_room_and_no_room_a_public_name(root: Path) -> None:
     code = (
-        "import allocator, numpy\n"
+        "import allocator\n"
         "book = allocator.load('tests/typed')\n"
-        "first = allocator.outlook(book)\n"
-        "from allocator.outlook.outlook import outlook_of\n"
-        "from allocator import outlook\n"
-        "again = outlook(book)\n"
-        "assert type(first) is type(again) is allocator.Outlook\n"
-        "assert numpy.array_equal(first.returns, outlook_of(book).returns)\n"
+        "assert type(allocator.build_outlook(book)) is allocator.Outlook\n"
+        "import allocator.outlook.outlook\n"
+        "assert type(allocator.outlook).__name__ == 'module'\n"
     )
 
     subprocess.run([sys.executable, "-c", code], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=True)
@@ -241,7 +238,7 @@ def test_frames_carry_the_labels_of_the_book_and_add_up(root: Path) -> None:
 
 def test_what_an_outlook_says_can_be_a_table_of_a_book_again(root: Path) -> None:
     book = allocator.load(root / "tests" / "typed")
-    returns = allocator.returns_frame(book, allocator.outlook_of(book))
+    returns = allocator.returns_frame(book, allocator.build_outlook(book))
     tables = {name: pd.read_csv(root / "tests" / "typed" / f"{name}.csv") for name in ("holdings", "exposures")}
 
     again = allocator.from_frames(
@@ -249,7 +246,7 @@ def test_what_an_outlook_says_can_be_a_table_of_a_book_again(root: Path) -> None
         {**tables, "scenario_returns": returns, "benchmark": pd.read_csv(root / "tests" / "typed" / "benchmark.csv")},
     )
 
-    assert np.array_equal(allocator.outlook_of(again).returns, allocator.outlook_of(book).returns)
+    assert np.array_equal(allocator.build_outlook(again).returns, allocator.build_outlook(book).returns)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -44,7 +44,8 @@ sys.meta_path.insert(0, Absent())
 import importlib, allocator
 for name in allocator.__all__:
     getattr(allocator, name)
-import allocator.commands, allocator.integrations.host, allocator.integrations.returns_table, allocator.integrations.cvxpy_terms
+import allocator.commands, allocator.integrations.host
+import allocator.integrations.returns_table, allocator.integrations.cvxpy_terms
 assert allocator.rebalance(allocator.load("data/listed")).orders
 for peer in PEERS:
     try:

@@ -13,8 +13,14 @@ from scipy.integrate import quad
 from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation, worst_case
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.optimization.verification import Prices
-from allocator.plan.attribution import MOTIVES, Reasons, averaged_adversary, inverse_norm_weights, reasons_of
+from allocator.optimization.verification import DualCertificate
+from allocator.plan.attribution import (
+    MOTIVES,
+    GainAttribution,
+    attribute_trade,
+    inverse_norm_weights,
+    path_average_adversary,
+)
 from allocator.rules import InstrumentCaps, LargestWeights, MinimumExpectedReturn, Trade, WorstCaseFloor
 from allocator.types import Vector
 from tests.problems import SETS, Question, names, question, random_question
@@ -60,7 +66,7 @@ def today(made: Question) -> Trade:
     return made.swapped(nothing, nothing)
 
 
-def priced(made: Question, prices: Prices, trade: Trade) -> float:
+def priced(made: Question, prices: DualCertificate, trade: Trade) -> float:
     """λ'g by the rules' tangents, in plain loops."""
     rows, price = prices.priced(made.outlook, made.mandate)
     before, total = trade.value_before, 0.0
@@ -72,10 +78,10 @@ def priced(made: Question, prices: Prices, trade: Trade) -> float:
 
 
 @functools.cache
-def solved(seed: int) -> tuple[Question, Trade, Prices, Reasons]:
+def solved(seed: int) -> tuple[Question, Trade, DualCertificate, GainAttribution]:
     made = asked(seed)
     target, prices, _ = made.certified()
-    return made, target, prices, reasons_of(made.start, made.outlook, made.mandate, target, prices)
+    return made, target, prices, attribute_trade(made.start, made.outlook, made.mandate, target, prices)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -95,7 +101,7 @@ def test_orders_and_motives_add_up_to_the_gain_and_the_gain_is_never_negative(pa
     assert broken > 5
 
 
-def column(found: Reasons, motive: str) -> Vector:
+def column(found: GainAttribution, motive: str) -> Vector:
     return np.asarray(found.parts[:, MOTIVES.index(motive)])
 
 
@@ -137,7 +143,7 @@ def test_parts_that_do_not_add_up_do_not_leave(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("allocator.plan.attribution._risk", lambda *_: np.full(len(made.start.holdings) + 1, 1e-6))
 
     with pytest.raises(NotSolved, match="the reasons miss the gain"):
-        reasons_of(made.start, made.outlook, made.mandate, target, prices)
+        attribute_trade(made.start, made.outlook, made.mandate, target, prices)
 
 
 def test_reasons_are_those_of_arithmetic_by_hand() -> None:
@@ -148,7 +154,7 @@ def test_reasons_are_those_of_arithmetic_by_hand() -> None:
         rules=[InstrumentCaps(("A",), (0,), (0.5,))],
     )  # fmt: skip
     target, prices, _ = made.certified()
-    found = reasons_of(made.start, made.outlook, made.mandate, target, prices)
+    found = attribute_trade(made.start, made.outlook, made.mandate, target, prices)
 
     # one unit of A: 7.5 % expected, 1.25 % under the adversary, less 1 % to buy it: the cap holds it back
     bought = 0.5 / (1 + 0.5 * 0.01)  # of what is left after costs
@@ -169,7 +175,7 @@ def test_a_broken_rule_is_a_reason_to_trade() -> None:
         rules=[InstrumentCaps(names(2), (0, 1), (0.5, 1.0))],
     )  # fmt: skip
     target, prices, _ = made.certified()
-    found = reasons_of(made.start, made.outlook, made.mandate, target, prices)
+    found = attribute_trade(made.start, made.outlook, made.mandate, target, prices)
 
     assert target.values == pytest.approx([0.5, 0.5], abs=1e-7)
     assert made.mandate.loss(today(made), made.outlook) < made.mandate.loss(target, made.outlook)
@@ -184,7 +190,7 @@ def test_the_adversary_at_the_targets_alone_does_not_add_up() -> None:
         made = random_question(seed, count=20, ambiguity=TotalVariation(0.15))
         target, prices, _ = made.certified()
         outlook, start = made.outlook, made.start
-        found = reasons_of(start, outlook, made.mandate, target, prices)
+        found = attribute_trade(start, outlook, made.mandate, target, prices)
         gains = [outlook.portfolio_returns(*at) for at in ((start.holdings, start.cash), (target.values, target.cash))]
         p, change = outlook.probabilities, gains[1] - gains[0]
         ends = [float((made.mandate.ambiguity.adversary(-gain, p) - p) @ change) for gain in gains]
@@ -201,7 +207,7 @@ def test_the_averaged_adversary_is_that_of_a_fine_walk(ambiguity: Ambiguity) -> 
     for seed in range(5 if slow else 25):
         draw = np.random.default_rng(seed)
         p, losses = draw.dirichlet(np.ones(5)), draw.normal(0, 0.2, (2, 5))
-        found = averaged_adversary(losses[0], losses[1], ambiguity, p)
+        found = path_average_adversary(losses[0], losses[1], ambiguity, p)
         steps = (np.arange(200) + 0.5) / 200
         walked = np.mean([ambiguity.adversary((1 - t) * losses[0] + t * losses[1], p) for t in steps], axis=0)
         change = worst_case(losses[1], ambiguity, p) - worst_case(losses[0], ambiguity, p)
@@ -216,7 +222,7 @@ def test_a_kl_ball_that_reaches_the_worst_scenario_adds_up() -> None:
         draw = np.random.default_rng(seed)
         p, losses = draw.dirichlet(np.ones(4)), draw.normal(0, 0.2, (2, 4))
         ball = KullbackLeibler(float(draw.uniform(0.3, 3)))
-        found = averaged_adversary(losses[0], losses[1], ball, p)
+        found = path_average_adversary(losses[0], losses[1], ball, p)
         change = worst_case(losses[1], ball, p) - worst_case(losses[0], ball, p)
 
         assert found @ (losses[1] - losses[0]) == pytest.approx(change, abs=1e-10), seed
@@ -227,7 +233,7 @@ def test_losses_that_tie_or_do_not_move_are_no_obstacle() -> None:
     tied = np.array([0.1, 0.1, 0.1, 0.1])
     for ambiguity in SETS:
         for before, after in ((tied, tied), (tied, tied + np.arange(4) / 10), (tied - np.arange(4) / 10, tied)):
-            found = averaged_adversary(before, after, ambiguity, p)
+            found = path_average_adversary(before, after, ambiguity, p)
             change = worst_case(after, ambiguity, p) - worst_case(before, ambiguity, p)
             assert found @ (after - before) == pytest.approx(change, abs=1e-11)
             assert found.sum() == pytest.approx(1)
@@ -257,7 +263,7 @@ def test_rules_on_returns_are_priced_with_what_the_scenarios_bring() -> None:
     rules = (*made.mandate.linear_rules, MinimumExpectedReturn(0.10))
     made = replace(made, mandate=replace(made.mandate, linear_rules=rules, risk_aversion=30.0))
     target, prices, _ = made.certified()
-    found = reasons_of(made.start, made.outlook, made.mandate, target, prices)
+    found = attribute_trade(made.start, made.outlook, made.mandate, target, prices)
 
     assert prices.rows[-1] > 1e-4
     assert found.lines.sum() == pytest.approx(found.gain, abs=1e-9)
@@ -274,6 +280,6 @@ def test_a_set_that_the_path_does_not_know_adds_up_too() -> None:
     for seed, inner in enumerate(SETS[1:3]):
         draw = np.random.default_rng(seed)
         p, losses = draw.dirichlet(np.ones(4)), draw.normal(0, 0.2, (2, 4))
-        found = averaged_adversary(losses[0], losses[1], cast("Ambiguity", Unknown(inner)), p)
+        found = path_average_adversary(losses[0], losses[1], cast("Ambiguity", Unknown(inner)), p)
 
-        assert found == pytest.approx(averaged_adversary(losses[0], losses[1], inner, p), abs=1e-9)
+        assert found == pytest.approx(path_average_adversary(losses[0], losses[1], inner, p), abs=1e-9)

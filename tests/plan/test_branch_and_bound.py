@@ -13,32 +13,34 @@ import pytest
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.solve import Limits, Program
-from allocator.optimization.verification import Prices, lower_bound
+from allocator.optimization.verification import DualCertificate, lower_bound
 from allocator.plan import branch_and_bound as wasteless
-from allocator.plan.branch_and_bound import Branch, within
+from allocator.plan.branch_and_bound import TradeBranch, restrict_to_branch
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
-from allocator.plan.targets import solved
-from allocator.rules import AtLeast, AtMost, ExposureLimit, Trade
+from allocator.plan.targets import solve_certified
+from allocator.rules import ExposureLimit, Trade, WeightAtLeast, WeightAtMost
 from tests.infeasible_books import demanding, mended
 from tests.problems import Question, caps, question
 
 COUNT, AVERSION = 4, 12.0
 
 
-def planned(asked: Question, *, branches: int | None = None) -> tuple[Trade, Prices, Certificate]:
+def planned(asked: Question, *, branches: int | None = None) -> tuple[Trade, DualCertificate, Certificate]:
     """The plan of the main path."""
-    return solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate, branches=branches)
+    return solve_certified(
+        Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate, branches=branches
+    )
 
 
-def cash_at_most(count: int, limit: float) -> AtMost:
-    return AtMost("cash", np.zeros(count), limit, cash_share=1.0)
+def cash_at_most(count: int, limit: float) -> WeightAtMost:
+    return WeightAtMost("cash", np.zeros(count), limit, cash_share=1.0)
 
 
 def reluctant() -> Question:
     """Half in A, and cash must fall from 50% to 45%: to buy A is risky, to buy and sell it is calmer on paper."""
     return question(
         np.array([[0.0]]), np.eye(1), risk_aversion=4.0, held=np.array([0.5]), cost_rate=0.2,
-        rules=[cash_at_most(1, 0.45), AtLeast("a", np.ones(1), 0.5)],
+        rules=[cash_at_most(1, 0.45), WeightAtLeast("a", np.ones(1), 0.5)],
     )  # fmt: skip
 
 
@@ -219,13 +221,15 @@ def test_a_search_without_a_plan_says_what_it_looked_at_and_what_to_loosen(monke
 def test_a_search_without_time_gives_no_plan_rather_than_another_one() -> None:
     asked = reluctant()
     with pytest.raises(OutOfTime, match=r"raise solver\.time_limit_seconds"):
-        solved(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate, Limits(seconds=0.0))
+        solve_certified(
+            Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate, Limits(seconds=0.0)
+        )
 
 
 def test_what_a_branch_asks_is_kept_by_every_wasteless_trade_in_it_and_by_no_other() -> None:
     asked, draw = pressed(1), np.random.default_rng(2)
-    branch = Branch.of_all(asked.start).narrowed(0, sold=0.0, least=0.1, most=0.3).narrowed(1, bought=0.0)
-    rows = within(branch, asked.mandate).rows
+    branch = TradeBranch.of_all(asked.start).narrowed(0, sold=0.0, least=0.1, most=0.3).narrowed(1, bought=0.0)
+    rows = restrict_to_branch(branch, asked.mandate).rows
     own = slice(len(asked.mandate.rows.labels), None)
     inside = 0
     for _ in range(400):

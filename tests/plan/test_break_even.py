@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.plan.break_even import break_even, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.break_even import break_even_probability, crossing, least_shift_chi2, least_shift_kl, least_shift_tv
 from allocator.types import Vector
 
 SEEDS = range(40)
@@ -111,7 +111,7 @@ def test_no_shift_by_ratios_reaches_an_impossible_scenario(shift: Any) -> None:
 def test_break_even_is_where_expected_returns_meet() -> None:
     first, second = np.array([0.30, 0.10, -0.20, -0.10]), np.array([-0.10, 0.00, 0.15, 0.25])
     true, false = np.array([0.8, 0.2, 0, 0]), np.array([0, 0, 0.75, 0.25])
-    found = break_even(first, second, true, false)
+    found = break_even_probability(first, second, true, false)
 
     # given G: 0.26 against -0.08, given P: -0.175 against 0.175; π·0.34 = (1 - π)·0.35
     assert found == pytest.approx(0.35 / 0.69)
@@ -122,7 +122,7 @@ def test_break_even_is_where_expected_returns_meet() -> None:
 def test_no_probability_is_named_where_one_is_always_better() -> None:
     belief = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
-    assert break_even(np.array([0.2, 0.1]), np.array([0.1, 0.0]), *belief) is None
+    assert break_even_probability(np.array([0.2, 0.1]), np.array([0.1, 0.0]), *belief) is None
     assert crossing(lambda x: 1 + x, 0.5) is None
 
 
@@ -138,6 +138,6 @@ def test_the_crossing_nearest_to_the_belief_is_found() -> None:
 def test_the_published_break_even_of_two_names_is_met() -> None:
     """Science §4.5: OPENAI against GPU .4350; 15-month returns of §1.5, Jevons at .6 under either answer."""
     openai, gpu = np.array([1.653, -0.074, -0.167, -0.720]), np.array([0.330, -0.611, 0.517, 0.195])
-    found = break_even(openai, gpu, np.array([0.6, 0.4, 0, 0]), np.array([0, 0, 0.6, 0.4]))
+    found = break_even_probability(openai, gpu, np.array([0.6, 0.4, 0, 0]), np.array([0, 0, 0.6, 0.4]))
 
     assert found == pytest.approx(0.4350, abs=5e-5)

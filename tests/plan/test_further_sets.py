@@ -10,7 +10,7 @@ import pytest
 from allocator.ambiguity.sets import Ambiguity, Contamination, ModifiedChiSquared, Wasserstein, worst_case
 from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
-from allocator.plan.attribution import averaged_adversary
+from allocator.plan.attribution import path_average_adversary
 from allocator.plan.explanation import tied_adversaries
 from allocator.rules import Trade, WorstCaseFloor
 from tests.further_sets import FURTHER
@@ -99,7 +99,7 @@ def test_the_averaged_adversary_is_that_of_a_fine_walk(kind: str) -> None:
         draw = np.random.default_rng(seed)
         p, losses = draw.dirichlet(np.ones(5)), draw.normal(0, 0.2, (2, 5))
         ambiguity: Ambiguity = FURTHER[kind](draw, p, 0.3)
-        found = averaged_adversary(losses[0], losses[1], ambiguity, p)
+        found = path_average_adversary(losses[0], losses[1], ambiguity, p)
         steps = (np.arange(400) + 0.5) / 400
         walked = np.mean([ambiguity.adversary((1 - t) * losses[0] + t * losses[1], p) for t in steps], axis=0)
         change = worst_case(losses[1], ambiguity, p) - worst_case(losses[0], ambiguity, p)

@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Known, TotalVariation, Worst
+from allocator.ambiguity.sets import AnyProbabilities, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.verification import Prices
-from allocator.plan.explanation import notes, tied_adversaries
-from allocator.plan.marginal import HELD, MARGINS, Margins, contributions, margins
-from allocator.rules import AtMost, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade, Trade
+from allocator.optimization.verification import DualCertificate
+from allocator.plan.explanation import tied_adversaries, uniqueness_notes
+from allocator.plan.marginal import HELD, MARGINS, MarginalValues, marginal_values, risk_contributions
+from allocator.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade, Trade, WeightAtMost
 from tests.problems import SETS, Question, names, question, random_question
 
 SEEDS = range(30)
 
 
-def at_the_margin(made: Question) -> tuple[Trade, Prices, Margins]:
+def at_the_margin(made: Question) -> tuple[Trade, DualCertificate, MarginalValues]:
     target, prices, _ = made.certified()
-    return target, prices, margins(made.start, made.outlook, made.mandate, target, prices)
+    return target, prices, marginal_values(made.start, made.outlook, made.mandate, target, prices)
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def book(seed: int) -> Question:
 
 
 @functools.cache
-def solved(seed: int) -> tuple[Trade, Prices, Margins]:
+def solved(seed: int) -> tuple[Trade, DualCertificate, MarginalValues]:
     return at_the_margin(book(seed))
 
 
@@ -103,7 +103,7 @@ def test_return_that_a_rule_wants_counts_twice() -> None:
     plain = question(returns, root @ root.T + np.diag([0.01, 0.02, 0.01, 0.3]), risk_aversion=3.0)
     floor = MinimumExpectedReturn(0.045)
     floored = plain.with_rules(floor)
-    least = replace(plain, mandate=Mandate(0.0, 1.0, Known(), (floor,), (), np.zeros(4)))
+    least = replace(plain, mandate=Mandate(0.0, 1.0, Singleton(), (floor,), (), np.zeros(4)))
     checked = 0
     for made in (plain, floored, least):
         target, _, found = at_the_margin(made)
@@ -138,7 +138,7 @@ def test_a_rule_about_the_name_alone_is_said_to_stand_in_the_way() -> None:
 def test_prices_are_the_slopes_of_the_optimum_in_every_limit(seed: int) -> None:
     """Duals against central differences (science §4.1), where they are unique."""
     made, (target, prices, _) = book(seed), solved(seed)
-    if any(note.startswith("Prices") for note in notes(made.outlook, made.mandate, target, prices)):
+    if any(note.startswith("Prices") for note in uniqueness_notes(made.outlook, made.mandate, target, prices)):
         return
     rows, step = made.mandate.rows, 1e-4
     for r in np.flatnonzero(prices.rows > 1e-4)[:3]:
@@ -148,7 +148,7 @@ def test_prices_are_the_slopes_of_the_optimum_in_every_limit(seed: int) -> None:
         for sign in (1, -1):
             limits = rows.stated.copy()
             limits[r] += sign * step * rows.sense[r]
-            eased = replace(made, mandate=made.mandate.eased(limits))
+            eased = replace(made, mandate=made.mandate.with_limits(limits))
             losses.append(eased.loss(eased.certified()[0].values))
         slope = (losses[1] - losses[0]) / (2 * step)
         room = target.value if rows.wealth[r] else 1.0
@@ -174,7 +174,7 @@ def test_contributions_add_up_to_what_they_are_parts_of(seed: int) -> None:
     made, (target, _, _) = book(seed), solved(seed)
     outlook = replace(made.outlook, years=1.25)
     q = made.mandate.ambiguity.adversary(-outlook.portfolio_returns(target.values, target.cash), outlook.probabilities)
-    split = contributions(outlook, target, q)
+    split = risk_contributions(outlook, target, q)
     gains = outlook.portfolio_returns(target.values, target.cash)
     within = outlook.risk.variance(target.values)
     between = outlook.variance_between(target.values, target.cash)
@@ -191,17 +191,17 @@ def test_an_account_all_in_cash_has_no_risk_to_split() -> None:
     made = question(np.array([[-0.5, -0.4]]), np.diag([0.04, 0.09]))
     target, _, _ = made.certified()
 
-    assert contributions(made.outlook, target, np.ones(1)).within == pytest.approx(np.zeros(3))
+    assert risk_contributions(made.outlook, target, np.ones(1)).within == pytest.approx(np.zeros(3))
 
 
 def test_tied_losses_are_said_to_leave_the_adversary_open() -> None:
     # two names that pay in opposite scenarios: the robust plan holds both alike, and the losses tie
-    made = question(np.array([[0.4, -0.1], [-0.1, 0.4]]), risk_aversion=0.0, ambiguity=Worst(), rules=[
-        AtMost("cash", np.zeros(2), 0.0, cash_share=1.0)])  # fmt: skip
+    made = question(np.array([[0.4, -0.1], [-0.1, 0.4]]), risk_aversion=0.0, ambiguity=AnyProbabilities(), rules=[
+        WeightAtMost("cash", np.zeros(2), 0.0, cash_share=1.0)])  # fmt: skip
     target, prices, _ = made.certified()
 
     assert target.values == pytest.approx([0.5, 0.5], abs=1e-6)
-    said = notes(made.outlook, made.mandate, target, prices)
+    said = uniqueness_notes(made.outlook, made.mandate, target, prices)
     assert any("several adversaries are equally bad" in note and "S0" in note and "S1" in note for note in said)
 
 
@@ -213,7 +213,7 @@ def test_a_rule_said_twice_has_no_price_of_its_own() -> None:
 
     for made, said in ((once, False), (twice, True)):
         target, prices, _ = made.certified()
-        found = notes(made.outlook, made.mandate, target, prices)
+        found = uniqueness_notes(made.outlook, made.mandate, target, prices)
         assert any("Prices are not unique" in note and "'I0 at most 30%'" in note for note in found) == said
 
 
@@ -221,5 +221,5 @@ def test_distinct_losses_and_rules_leave_nothing_to_say() -> None:
     quiet = 0
     for seed in SEEDS:
         made, (target, prices, _) = book(seed), solved(seed)
-        quiet += not notes(made.outlook, made.mandate, target, prices)
+        quiet += not uniqueness_notes(made.outlook, made.mandate, target, prices)
     assert quiet > 8

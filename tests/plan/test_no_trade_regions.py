@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Known
-from allocator.optimization.single_period import Start
-from allocator.plan.trade_decision import Regions, no_trade_regions
+from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.optimization.single_period import Position
+from allocator.plan.trade_decision import NoTradeRegions, no_trade_regions
 from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
 from allocator.types import Vector
 from tests.problems import SETS, Question, caps, names, question, random_question
@@ -17,7 +17,7 @@ from tests.problems import SETS, Question, caps, names, question, random_questio
 TRADED = 1e-5
 
 
-def regions(asked: Question) -> tuple[Trade, Regions]:
+def regions(asked: Question) -> tuple[Trade, NoTradeRegions]:
     target, prices, _ = asked.certified()
     return target, no_trade_regions(asked.outlook, asked.mandate, target, prices)
 
@@ -39,7 +39,7 @@ def test_what_is_traded_goes_to_the_edge_and_what_is_not_stands_inside(ambiguity
 def test_edges_coincide_to_a_millionth() -> None:
     missed = []
     for seed in range(10):
-        target, found = regions(random_question(seed, ambiguity=Known()))
+        target, found = regions(random_question(seed, ambiguity=Singleton()))
         missed += list(np.abs(found.low - target.weights)[target.bought > TRADED])
         missed += list(np.abs(found.high - target.weights)[target.sold > TRADED])
 
@@ -49,9 +49,9 @@ def test_edges_coincide_to_a_millionth() -> None:
 
 def calm_question(seed: int) -> Question:
     """No rules, cash left over: the region is exact, for what a name is traded against is only cash."""
-    asked = random_question(seed, count=6, ambiguity=Known(), risk_aversion=6.0, turnover=None).with_rules()
+    asked = random_question(seed, count=6, ambiguity=Singleton(), risk_aversion=6.0, turnover=None).with_rules()
     held = asked.start.holdings
-    return replace(asked, start=Start(held / 2, 1 - float(held.sum()) / 2))
+    return replace(asked, start=Position(held / 2, 1 - float(held.sum()) / 2))
 
 
 def alone(asked: Question, target: Trade, name: int, weight: float) -> Question:
@@ -63,7 +63,7 @@ def alone(asked: Question, target: Trade, name: int, weight: float) -> Question:
     others = tuple(i for i in range(len(holdings)) if i != name)
     locked = NoTrade(tuple(names(len(holdings))[i] for i in others), others)
     mandate = replace(asked.mandate, linear_rules=(locked,), risk_aversion=asked.mandate.risk_aversion * wealth)
-    return replace(asked, start=Start(holdings, cash), mandate=mandate)
+    return replace(asked, start=Position(holdings, cash), mandate=mandate)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3, 4, 5])

@@ -18,12 +18,12 @@ from allocator.ambiguity.sets import TotalVariation, worst_case
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import NotSolved
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import untraded
-from allocator.outlook.outlook import outlook_of
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.document import plan_document
-from allocator.plan.plan import Plan, figures
+from allocator.plan.plan import Plan, portfolio_figures
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
 from allocator.types import Vector
@@ -65,7 +65,9 @@ def bought(made: Book, quantities: dict[str, float], costs: float) -> Trade:
 
 def test_returns_and_costs_are_those_of_arithmetic() -> None:
     made = three(robust={"set": "total_variation", "radius": 0.1})
-    found = figures(made, outlook_of(made), mandate_of(made), bought(made, {"AAA": 5, "BBB": -2}, costs=4.0))
+    found = portfolio_figures(
+        made, build_outlook(made), build_mandate(made), bought(made, {"AAA": 5, "BBB": -2}, costs=4.0)
+    )
 
     # after: AAA 1500, BBB 800, CCC 1000, cash 1000 - 500 + 200 - 4 = 696, of 4000; cash returns 2 % everywhere
     gains = {
@@ -81,9 +83,9 @@ def test_returns_and_costs_are_those_of_arithmetic() -> None:
 
 def test_volatilities_are_annual_and_add_up_to_that_of_the_mixture() -> None:
     made = three(months=6.0)
-    outlook = outlook_of(made)
+    outlook = build_outlook(made)
     trade = bought(made, {"AAA": 5, "BBB": -2}, costs=0.0)
-    found = figures(made, outlook, mandate_of(made), trade)
+    found = portfolio_figures(made, outlook, build_mandate(made), trade)
 
     h = np.array([1500, 800, 1000]) / 4000
     beta, own = np.array([1.2, 1.5, 0.8]), np.array([0.3, 0.25, 0.2])
@@ -103,7 +105,9 @@ def test_volatilities_are_annual_and_add_up_to_that_of_the_mixture() -> None:
 
 def test_bucket_shares_count_the_numeric_shares_and_the_label_without_one() -> None:
     made = three()
-    found = figures(made, outlook_of(made), mandate_of(made), bought(made, {"AAA": 5, "BBB": -2}, costs=4.0))
+    found = portfolio_figures(
+        made, build_outlook(made), build_mandate(made), bought(made, {"AAA": 5, "BBB": -2}, costs=4.0)
+    )
 
     assert found.buckets == pytest.approx(
         {
@@ -118,8 +122,8 @@ def test_bucket_shares_count_the_numeric_shares_and_the_label_without_one() -> N
 
 def test_active_figures_are_differences_from_the_benchmark() -> None:
     made = three(benchmark=True, months=6.0, robust={"set": "total_variation", "radius": 0.1})
-    outlook = outlook_of(made)
-    found = figures(made, outlook, mandate_of(made), untraded(made))
+    outlook = build_outlook(made)
+    found = portfolio_figures(made, outlook, build_mandate(made), no_trade(made))
 
     weights, against = np.full(4, 0.25), np.array([0.4, 0.3, 0.2, 0.1])
     difference = weights - against
@@ -135,7 +139,7 @@ def test_active_figures_are_differences_from_the_benchmark() -> None:
 
 def test_without_a_benchmark_there_are_no_active_figures() -> None:
     made = three()
-    found = figures(made, outlook_of(made), mandate_of(made), untraded(made))
+    found = portfolio_figures(made, build_outlook(made), build_mandate(made), no_trade(made))
 
     assert (found.active_expected_return, found.active_worst_case_return, found.tracking_error) == (None, None, None)
 

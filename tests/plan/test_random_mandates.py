@@ -9,10 +9,10 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import untraded
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
 from allocator.optimization.conflicts import explain_conflict
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from tests.lots.test_whole_lots import random_book
@@ -41,8 +41,8 @@ def test_every_rule_holds_on_the_final_lots_and_none_is_dropped(seeds: range) ->
     solved = 0
     for seed in seeds:
         book = random_book(seed, 3)
-        outlook, wanted = outlook_of(book), mandate_of(book)
-        labels = [reading.label for reading in wanted.readings(untraded(book), outlook)]
+        outlook, wanted = build_outlook(book), build_mandate(book)
+        labels = [reading.label for reading in wanted.readings(no_trade(book), outlook)]
         answer = planned(book)
         assert isinstance(answer, Plan | Infeasible), f"{seed}: {answer}"
         if isinstance(answer, Plan):

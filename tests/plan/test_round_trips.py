@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from allocator.display.explanation import show_explanation
 from allocator.display.plan import show_plan
 from allocator.plan.document import plan_document
-from allocator.plan.explanation import about, explain
+from allocator.plan.explanation import explain, explain_name
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from tests.lots.test_whole_lots import small
@@ -70,7 +70,7 @@ def test_the_price_of_the_rule_is_what_loosening_it_gains() -> None:
 
 def test_people_are_told_that_the_best_on_paper_burns_money(capsys: pytest.CaptureFixture[str]) -> None:
     show_plan(plan())
-    show_explanation(explain(plan()), about(plan(), "N0"))
+    show_explanation(explain(plan()), explain_name(plan(), "N0"))
     said = " ".join(capsys.readouterr().out.split())
 
     assert re.search(r"bps of the best that burns no money, by \d branches;", said)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Known, Worst
-from allocator.mandate.mandate import BoxError, untraded
+from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Singleton
+from allocator.mandate.mandate import BoxError, no_trade
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.trade_decision import Worth, worth
+from allocator.plan.trade_decision import TradeValue, value_of_trading
 from allocator.rules import Trade
 from allocator.settings.settings import TradingSection
 from tests.books import book
@@ -22,10 +22,10 @@ from tests.problems import SETS, Question, caps, question, random_question
 EVEN = TradingSection()
 
 
-def weighed(asked: Question, lots: Trade, trading: TradingSection = EVEN, **tickets: Any) -> Worth:
+def weighed(asked: Question, lots: Trade, trading: TradingSection = EVEN, **tickets: Any) -> TradeValue:
     nothing = np.zeros(len(asked.mandate.cost_rates))
     today = asked.swapped(nothing, nothing)
-    return worth(asked.outlook, asked.mandate, today, lots, trading, **{"orders": 2, **tickets})
+    return value_of_trading(asked.outlook, asked.mandate, today, lots, trading, **{"orders": 2, **tickets})
 
 
 def switch(edge: float, spread: float, *, cost_rate: float = 0.001, ambiguity: Ambiguity | None = None) -> Question:
@@ -98,14 +98,14 @@ def test_every_part_of_the_objective_is_counted(ambiguity: Ambiguity, seed: int)
     # costs known: an expectation over members of the set lies between the least and the greatest over its corners
     nothing = np.zeros(10)
     today = asked.swapped(nothing, nothing)
-    with_belief = replace(asked.mandate, ambiguity=Known())
+    with_belief = replace(asked.mandate, ambiguity=Singleton())
     corners = []
     for k in range(4):
         certain = replace(asked.outlook, probabilities=np.eye(4)[k])
         corners.append((with_belief.loss(today, certain) - with_belief.loss(target, certain)) * 1e4)
     belief = (with_belief.loss(today, asked.outlook) - with_belief.loss(target, asked.outlook)) * 1e4
     assert min(corners) - 1e-6 <= found.lowest_bps <= belief <= found.highest_bps <= max(corners) + 1e-6
-    if isinstance(ambiguity, Worst):
+    if isinstance(ambiguity, AnyProbabilities):
         assert found.lowest_bps < min(corners) + 0.25 * (max(corners) - min(corners))
 
 
@@ -197,7 +197,7 @@ def test_a_plan_that_holds_is_todays_portfolio_with_the_proof_of_its_target() ->
     assert (trade.worth.verdict, hold.worth.verdict) == ("trade", "hold")
     assert trade.orders
     assert hold.orders == ()
-    now = untraded(hold.book)
+    now = no_trade(hold.book)
     assert (hold.final.values == now.values).all()
     assert (hold.final.cash, hold.final.costs) == (now.cash, 0)
     assert hold.after == hold.before

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Known
+from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import Staged
-from allocator.multistage.objectives import PiecewiseLinear
+from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import PiecewiseLinearUtility
 from allocator.multistage.policy import Policy
-from allocator.multistage.reference_policies import by_averages, foresight, rooted
-from allocator.multistage.solve import policy_of
-from allocator.optimization.single_period import Start
+from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
+from allocator.multistage.solve import solve_policy
+from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.outlook.scenario_tree import Tree
-from allocator.rules import LinearRule, Reading, Rows, Trade, some_rows
+from allocator.outlook.scenario_tree import ScenarioTree
+from allocator.rules import LinearRule, RuleMeasurement, RuleRows, Trade, linear_rows
 from allocator.types import Matrix, Vector
 
 DAY = dt.date(2026, 1, 1)
@@ -54,9 +54,9 @@ class Land:
     acres: float
     tier: int = 0
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """One row, whose limit is a part of the account before trading."""
-        return some_rows(
+        return linear_rows(
             ["land"],
             instruments,
             holdings=sp.csr_array(1 / (self.per_acre * self.acres)[None, :]),
@@ -64,13 +64,13 @@ class Land:
             stated=[1.0],
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The part of the land that is planted."""
         del outlook
         planted = float((trade.values / self.per_acre).sum()) / self.acres
-        return [Reading("land", planted, 1.0, at_most=True)]
+        return [RuleMeasurement("land", planted, 1.0, at_most=True)]
 
-    def eased(self, limits: Sequence[float]) -> Land:
+    def with_limits(self, limits: Sequence[float]) -> Land:
         """More land."""
         return replace(self, acres=self.acres * limits[0])
 
@@ -82,7 +82,7 @@ def certain(names: int) -> FactorRisk:
 
 def mandate(names: int, *rules: LinearRule) -> Mandate:
     """Trading is free."""
-    return Mandate(1.0, 0.0, Known(), rules, (), np.zeros(names))
+    return Mandate(1.0, 0.0, Singleton(), rules, (), np.zeros(names))
 
 
 def outlook(growth: Matrix, cash_growth: float, years: float) -> Outlook:
@@ -92,11 +92,11 @@ def outlook(growth: Matrix, cash_growth: float, years: float) -> Outlook:
     return Outlook(labels, p, growth - 1, np.full(count, cash_growth - 1), certain(growth.shape[1]), years)
 
 
-def farm() -> Staged:
+def farm() -> MultistageMandate:
     """A name is worth its harvest at the selling price; what the cows need and the quota are the goals' pieces."""
     growth = WEATHER[:, None] * YIELDS * SELLING / PLANTING
     third = np.full(3, 1 / 3)
-    tree = Tree(
+    tree = ScenarioTree(
         ("now",),
         ("now",),
         (DAY,),
@@ -114,7 +114,7 @@ def farm() -> Staged:
     dearer = BUYING / SELLING[:2]
     needed = NEEDS * SELLING[:2] / PURSE
     beyond = BEYOND_QUOTA / SELLING[2]
-    goals = PiecewiseLinear(
+    goals = PiecewiseLinearUtility(
         np.vstack([np.eye(3), np.zeros((1, 3))]),
         np.array([0.0, 0, 0, 1]),
         np.array([[1, dearer[0]], [1, dearer[1]], [1, beyond], [1, 1]]),
@@ -128,10 +128,10 @@ def farm() -> Staged:
         ),
     )
     land = Land(PLANTING / PURSE, LAND)
-    return Staged(tree, (mandate(3, land),), (outlook(growth, 1.0, 1.0),), (Known(),), goals)
+    return MultistageMandate(tree, (mandate(3, land),), (outlook(growth, 1.0, 1.0),), (Singleton(),), goals)
 
 
-FARMER = Start(np.zeros(3), 1.0)
+FARMER = Position(np.zeros(3), 1.0)
 
 
 def profit(policy: Policy) -> float:
@@ -146,7 +146,7 @@ def acres(money: Vector) -> Vector:
 
 
 def test_the_farmer_plants_170_80_250_acres_and_expects_108390() -> None:
-    policy = policy_of(farm(), FARMER)
+    policy = solve_policy(farm(), FARMER)
 
     assert profit(policy) == pytest.approx(108390, abs=0.05)
     assert acres(policy.holdings[0]) == pytest.approx([170, 80, 250], abs=1e-3)
@@ -154,10 +154,10 @@ def test_the_farmer_plants_170_80_250_acres_and_expects_108390() -> None:
 
 def test_foresight_is_worth_7015_56_to_the_farmer() -> None:
     staged = farm()
-    informed = -foresight(staged, FARMER) * PURSE
+    informed = -perfect_foresight_loss(staged, FARMER) * PURSE
 
     assert informed == pytest.approx(115405.56, abs=0.05)
-    assert informed - profit(policy_of(staged, FARMER)) == pytest.approx(7015.56, abs=0.05)
+    assert informed - profit(solve_policy(staged, FARMER)) == pytest.approx(7015.56, abs=0.05)
 
 
 @pytest.mark.parametrize(("weather", "earned"), [(0, 167666.67), (1, 118600.0), (2, 59950.0)])
@@ -167,20 +167,20 @@ def test_a_farmer_who_knows_the_weather_earns(weather: int, earned: float) -> No
     sure = np.eye(3)[weather]
     known = replace(staged, tree=replace(staged.tree, leaf_probabilities=sure, beliefs=sure[None, :]))
 
-    assert -foresight(known, FARMER) * PURSE == pytest.approx(earned, abs=0.05)
+    assert -perfect_foresight_loss(known, FARMER) * PURSE == pytest.approx(earned, abs=0.05)
 
 
 def test_planting_for_mean_yields_costs_the_farmer_1150() -> None:
     staged = farm()
-    moves = by_averages(staged, FARMER)
-    averaged = rooted(staged, FARMER, moves)
+    moves = mean_value_trades(staged, FARMER)
+    averaged = policy_after_first_trades(staged, FARMER, moves)
 
     assert acres(moves) == pytest.approx([120, 80, 300], abs=1e-3)
     assert profit(averaged) == pytest.approx(107240, abs=0.05)
-    assert profit(policy_of(staged, FARMER)) - profit(averaged) == pytest.approx(1150, abs=0.1)
+    assert profit(solve_policy(staged, FARMER)) - profit(averaged) == pytest.approx(1150, abs=0.1)
 
 
-def planning() -> Staged:
+def planning() -> MultistageMandate:
     """Three periods, up or down each; cash is worth nothing a period later, so that none is held."""
     steps = np.array([UP, DOWN])
     paths = np.array([[i, j, k] for i in range(2) for j in range(2) for k in range(2)])
@@ -189,7 +189,7 @@ def planning() -> Staged:
     growth = np.vstack([np.ones((1, 2)), np.tile(steps, (3, 1))])
     periods = np.array([0, 1, 1, 2, 2, 2, 2])
     spread = np.array([np.full(8, 1 / 8), *np.kron(np.eye(2), np.full(4, 1 / 4)), *np.kron(np.eye(4), [0.5, 0.5])])
-    tree = Tree(
+    tree = ScenarioTree(
         tuple(f"node {i}" for i in range(7)),
         ("now", *("silent",) * 6),
         tuple(DAY.replace(year=DAY.year + int(t)) for t in periods),
@@ -205,18 +205,18 @@ def planning() -> Staged:
         np.zeros(8),
     )
     goal = GOAL / WEALTH
-    goals = PiecewiseLinear(
+    goals = PiecewiseLinearUtility(
         np.ones((1, 2)),
         np.zeros(1),
         np.array([[SURPLUS, SHORTAGE]]),
         np.array([[-SURPLUS * goal, -SHORTAGE * goal]]),
     )
     outlooks = tuple(outlook(finals, 0.0, 3.0 - t) for t in periods)
-    return Staged(tree, (mandate(2),) * 7, outlooks, (Known(),) * 7, goals)
+    return MultistageMandate(tree, (mandate(2),) * 7, outlooks, (Singleton(),) * 7, goals)
 
 
 def test_financial_planning_is_worth_what_the_book_prints_at_every_node() -> None:
-    policy = policy_of(planning(), Start(np.zeros(2), 1.0))
+    policy = solve_policy(planning(), Position(np.zeros(2), 1.0))
 
     assert policy.equivalent * WEALTH == pytest.approx(-1.51408464, abs=1e-6)
     printed = [(41.479, 13.521), (65.095, 2.168), (36.743, 22.368), (83.840, 0), (0, 71.429), (0, 71.429), (64, 0)]

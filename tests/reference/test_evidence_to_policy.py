@@ -13,10 +13,10 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Known, TotalVariation
-from allocator.optimization.dual_forms import worst_case
-from allocator.outlook.efficiency_model import market, scenario_returns, value_multipliers
-from allocator.outlook.question import Lab, survival
+from allocator.ambiguity.sets import Singleton, TotalVariation
+from allocator.optimization.dual_forms import dual_form
+from allocator.outlook.efficiency_model import market_quantities, scenario_returns, value_multipliers
+from allocator.outlook.question import Lab, silence_probability
 from allocator.types import Matrix, Vector
 from tests.outlook.test_efficiency_model import NAMES, NOTE, WORLDS
 
@@ -28,7 +28,7 @@ LAB = Lab(disclosure=0.85, hazard=0.136, background=0.008)
 def returns() -> Matrix:
     """(K, N) market-anchored over 15 months, with the market at .5 and .55."""
     p = np.array([0.275, 0.225, 0.275, 0.225])
-    values = value_multipliers(market(WORLDS, NOTE, 1.25), NAMES, NOTE)
+    values = value_multipliers(market_quantities(WORLDS, NOTE, 1.25), NAMES, NOTE)
     return scenario_returns(values, NAMES, p @ values, 1.25)
 
 
@@ -37,9 +37,9 @@ def policy(generalizable: float, caution: float = CAUTION) -> Vector:
     g = generalizable
     p = np.array([g * JEVONS, g * (1 - JEVONS), (1 - g) * JEVONS, (1 - g) * (1 - JEVONS)])
     radius = caution * (1 - max(g, 1 - g))
-    ambiguity = TotalVariation(radius) if radius > 0 else Known()
+    ambiguity = TotalVariation(radius) if radius > 0 else Singleton()
     weights, losses = cp.Variable(returns().shape[1], nonneg=True), cp.Variable(4)
-    worst = worst_case(losses, ambiguity, p)
+    worst = dual_form(losses, ambiguity, p)
     worst.write(ambiguity, p)
     rules = [losses >= -cp.log(1 + returns() @ weights), cp.sum(weights) == 1, weights[:-1] <= CAP]
     cp.Problem(cp.Minimize(worst.expression), rules + worst.constraints).solve(solver="CLARABEL")
@@ -53,7 +53,7 @@ def distance(generalizable: float, answer: float) -> float:
 
 @pytest.mark.parametrize(("months", "printed"), [(0, 2.0), (3, 2.0), (6, 1.35), (12, 0.0)])
 def test_silence_leads_the_policy_to_the_proprietary_optimum_as_printed(months: float, printed: float) -> None:
-    likelihood = float(survival(LAB, months)) ** 2
+    likelihood = float(silence_probability(LAB, months)) ** 2
 
     assert distance(0.5 * likelihood / (0.5 * likelihood + 0.5), 0.0) == pytest.approx(printed, abs=0.006)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Known
+from allocator.ambiguity.sets import Ambiguity, Singleton
 from allocator.outlook.outlook import Outlook
-from allocator.rules import ConvexRule, LargestWeights, Rows, Trade, VolatilityLimit, WorstCaseFloor, slack
+from allocator.rules import ConvexRule, LargestWeights, RuleRows, Trade, VolatilityLimit, WorstCaseFloor, row_slack
 from allocator.types import Vector
 from tests.inner_maximisers import inner
 from tests.problems import SETS, Question, no_cash, random_question
@@ -29,7 +29,9 @@ RULES: dict[str, ConvexRule] = {
 
 
 def asked(seed: int = 3, *rules: ConvexRule, years: float = 1.0) -> Question:
-    made = random_question(seed, count=COUNT, scenarios=SCENARIOS, turnover=None, ambiguity=Known(), risk_aversion=0.1)
+    made = random_question(
+        seed, count=COUNT, scenarios=SCENARIOS, turnover=None, ambiguity=Singleton(), risk_aversion=0.1
+    )
     outlook = replace(made.outlook, years=years)
     return replace(made, outlook=outlook, mandate=replace(made.mandate, linear_rules=(), convex_rules=rules))
 
@@ -58,9 +60,9 @@ def random_direction(rule: ConvexRule, outlook: Outlook, draw: np.random.Generat
     return p
 
 
-def left(rows: Rows, trade: Trade, outlook: Outlook) -> float:
+def left(rows: RuleRows, trade: Trade, outlook: Outlook) -> float:
     """What the tangent leaves, in fractions of the account before."""
-    return float(slack(rows.on(outlook), trade)[0])
+    return float(row_slack(rows.on(outlook), trade)[0])
 
 
 def in_tangents_unit(rule: ConvexRule, trade: Trade, outlook: Outlook) -> float:
@@ -198,7 +200,7 @@ def test_an_eased_convex_rule_has_the_other_limit_and_nothing_else(name: str) ->
     (reading,) = rule.readings(trade, outlook)
     rows = rule.tangent(rule.steepest(trade, outlook), outlook)
     step = 0.01 * float(rows.sense[0])
-    eased = rule.eased([reading.limit + step])
+    eased = rule.with_limits([reading.limit + step])
     (after,) = eased.readings(trade, outlook)
     gained = left(eased.tangent(rule.steepest(trade, outlook), outlook), trade, outlook) - left(rows, trade, outlook)
 
@@ -218,7 +220,7 @@ def test_the_optimum_runs_into_the_convex_rule_and_stops_there(name: str) -> Non
     else:
         had = 0.0
     (wished,) = rule.readings(free.trade(free.solved().holdings), free.outlook)
-    limited = rule.eased([(wished.measured + had) / 2])
+    limited = rule.with_limits([(wished.measured + had) / 2])
     bound = replace(free, mandate=replace(free.mandate, convex_rules=(limited,)))
     (got,) = limited.readings(bound.trade(bound.solved().holdings), bound.outlook)
 

@@ -11,10 +11,10 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.book.loading import load
-from allocator.mandate.builder import mandate_of
-from allocator.outlook.outlook import Outlook, outlook_of
-from allocator.rules import LinearRule, Rows
-from allocator.rules.plugin_rules import disagreements
+from allocator.mandate.builder import build_mandate
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.rules import LinearRule, RuleRows
+from allocator.rules.plugin_rules import rows_against_formula
 
 MORE = (
     "mandate.min_expected_return=0.02", "mandate.min_worst_scenario_return=-0.3",
@@ -26,16 +26,16 @@ MORE = (
 @pytest.fixture(scope="module")
 def listed() -> tuple[Book, Outlook]:
     book = load(Path(__file__).resolve().parents[2] / "data" / "listed", overrides=MORE)
-    return book, outlook_of(book)
+    return book, build_outlook(book)
 
 
-def ours(book: Book, outlook: Outlook) -> Iterator[tuple[LinearRule, Rows]]:
-    for rule in mandate_of(book, outlook).linear_rules:
+def ours(book: Book, outlook: Outlook) -> Iterator[tuple[LinearRule, RuleRows]]:
+    for rule in build_mandate(book, outlook).linear_rules:
         yield rule, rule.rows(len(book.instruments)).on(outlook)
 
 
-def found(rule: LinearRule, rows: Rows, listed: tuple[Book, Outlook]) -> list[str]:
-    return list(disagreements(rows, lambda trade: rule.readings(trade, listed[1]), listed[0]))
+def found(rule: LinearRule, rows: RuleRows, listed: tuple[Book, Outlook]) -> list[str]:
+    return list(rows_against_formula(rows, lambda trade: rule.readings(trade, listed[1]), listed[0]))
 
 
 def test_every_rule_of_ours_says_the_same_by_its_rows_and_by_its_readings(listed: tuple[Book, Outlook]) -> None:

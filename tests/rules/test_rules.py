@@ -9,8 +9,6 @@ import pytest
 
 from allocator.outlook.outlook import Outlook
 from allocator.rules import (
-    AtLeast,
-    AtMost,
     ExposureLimit,
     Forbidden,
     InstrumentCaps,
@@ -19,15 +17,17 @@ from allocator.rules import (
     MinimumExpectedReturn,
     NoTrade,
     Participation,
-    Ratio,
-    Rows,
+    RatioLimit,
+    RuleRows,
     ScenarioFloor,
     StressFloor,
     Trade,
     Turnover,
     VolatilityLimit,
-    percent,
-    stacked,
+    WeightAtLeast,
+    WeightAtMost,
+    format_limit_percent,
+    stack_rows,
 )
 from allocator.types import Vector
 from tests.problems import Question, question
@@ -66,18 +66,19 @@ CASES = {
         (0.2, 0.2, 0.2), (0.1, 0.4, 0.4),
     ),
     "at most": Case(
-        AtMost("bucket efficiency", SHARES, 0.3), ("bucket efficiency at most 30%",), (0.1, 0.2, 0.1), (0.1, 0.3, 0.2)
+        WeightAtMost("bucket efficiency", SHARES, 0.3),
+        ("bucket efficiency at most 30%",), (0.1, 0.2, 0.1), (0.1, 0.3, 0.2),
     ),
     "at least": Case(
-        AtLeast("group chips", SHARES, 0.3), ("group chips at least 30%",), (0.1, 0.3, 0.2), (0.1, 0.2, 0.1),
+        WeightAtLeast("group chips", SHARES, 0.3), ("group chips at least 30%",), (0.1, 0.3, 0.2), (0.1, 0.2, 0.1),
         low_return=True,
     ),
     "cash at most": Case(
-        AtMost("cash", NOBODY, 0.05, cash_share=1.0), ("cash at most 5%",), (0.3, 0.3, 0.36), (0.3, 0.3, 0.3),
+        WeightAtMost("cash", NOBODY, 0.05, cash_share=1.0), ("cash at most 5%",), (0.3, 0.3, 0.36), (0.3, 0.3, 0.3),
         low_return=True,
     ),
     "cash at least": Case(
-        AtLeast("cash", NOBODY, 0.05, cash_share=1.0), ("cash at least 5%",), (0.3, 0.3, 0.3), (0.3, 0.3, 0.36)
+        WeightAtLeast("cash", NOBODY, 0.05, cash_share=1.0), ("cash at least 5%",), (0.3, 0.3, 0.3), (0.3, 0.3, 0.36)
     ),
     "turnover": Case(
         Turnover(0.2), ("turnover at most 20% (purchases)", "turnover at most 20% (sales)"),
@@ -109,11 +110,13 @@ CASES = {
         (0.3, 0.2, 0.3), (0.0, 0.2, 0.5),
     ),
     "ratio at most": Case(
-        Ratio("C {} rest", np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.5, 0.0]), 1.5, to_cash=0.5),
+        RatioLimit("C {} rest", np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.5, 0.0]), 1.5, to_cash=0.5),
         ("C at most 1.5 x rest",), (0.3, 0.2, 0.3), (0.1, 0.2, 0.6),
     ),
     "ratio at least": Case(
-        Ratio("A {} C", np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.0, 1.0]), 0.5, False, of_cash=0.25, to_cash=1.0),
+        RatioLimit(
+            "A {} C", np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.0, 1.0]), 0.5, False, of_cash=0.25, to_cash=1.0
+        ),
         ("A at least 0.5 x C",), (0.4, 0.4, 0.1), (0.05, 0.05, 0.1), low_return=True,
     ),
     "participation": Case(
@@ -158,7 +161,7 @@ def bought_into(weights: tuple[float, ...], money: float = 1e5) -> Trade:
     return Trade(values, money - values.sum(), np.maximum(moved, 0), np.maximum(-moved, 0), 0.0, money)
 
 
-def residuals(rows: Rows, trade: Trade, outlook: Outlook) -> Vector:
+def residuals(rows: RuleRows, trade: Trade, outlook: Outlook) -> Vector:
     """The rows on a trade, in units of the account before it."""
     unit = trade.value_before
     h, c, b, s = trade.values / unit, trade.cash / unit, trade.bought / unit, trade.sold / unit
@@ -277,7 +280,7 @@ def test_an_eased_rule_is_the_rule_with_another_limit(name: str) -> None:
     case, trade = CASES[name], bought_into(CASES[name].inside)
     rows = case.rule.rows(NAMES)
     wider = rows.stated + 0.01 * rows.sense
-    eased = case.rule.eased(list(wider))
+    eased = case.rule.with_limits(list(wider))
     again = eased.rows(NAMES)
 
     np.testing.assert_array_equal(again.stated, wider)
@@ -301,7 +304,7 @@ def test_a_rule_is_missed_in_money_where_it_is_broken_in_its_own_unit(name: str)
 
 @pytest.mark.parametrize("at_most", [True, False])
 def test_nothing_against_nothing_holds_and_something_against_nothing_is_infinitely_much(at_most: bool) -> None:
-    rule = Ratio("A {} B", np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), 2.0, at_most)
+    rule = RatioLimit("A {} B", np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), 2.0, at_most)
     (nothing,) = rule.readings(bought_into((0.0, 0.0, 0.5)), outlook())
     (something,) = rule.readings(bought_into((0.1, 0.0, 0.5)), outlook())
 
@@ -312,7 +315,7 @@ def test_nothing_against_nothing_holds_and_something_against_nothing_is_infinite
 
 
 def test_a_ratio_of_dust_to_dust_is_told_and_missed_by_dust_only() -> None:
-    rule = Ratio("A {} B", np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), 2.0)
+    rule = RatioLimit("A {} B", np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), 2.0)
     (dust,) = rule.readings(bought_into((1e-9, 1e-10, 0.5)), outlook())
 
     assert dust.measured == pytest.approx(10)
@@ -374,7 +377,7 @@ def test_expected_return_is_after_costs_and_of_the_value_before() -> None:
 
 def test_stacking_keeps_every_row_of_every_rule_in_order() -> None:
     rules = [case.rule for case in CASES.values()]
-    rows = stacked([rule.rows(NAMES) for rule in rules], NAMES)
+    rows = stack_rows([rule.rows(NAMES) for rule in rules], NAMES)
     trade = bought_into((0.2, 0.3, 0.4))
     apart = np.concatenate([residuals(rule.rows(NAMES), trade, outlook()) for rule in rules])
 
@@ -383,7 +386,7 @@ def test_stacking_keeps_every_row_of_every_rule_in_order() -> None:
 
 
 def test_no_rules_make_no_rows_at_all() -> None:
-    rows = stacked([], NAMES)
+    rows = stack_rows([], NAMES)
 
     assert rows.labels == ()
     assert rows.holdings.shape == (0, NAMES)
@@ -394,4 +397,4 @@ def test_no_rules_make_no_rows_at_all() -> None:
     ("fraction", "text"), [(0.125, "12.5%"), (0.1, "10%"), (1.0, "100%"), (0.0, "0%"), (0.00015, "0.015%")]
 )
 def test_limits_are_written_as_people_write_them(fraction: float, text: str) -> None:
-    assert percent(fraction) == text
+    assert format_limit_percent(fraction) == text

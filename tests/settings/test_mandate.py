@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
-from allocator.settings.mandate import rules_of
+from allocator.settings.mandate import stated_rules
 from allocator.settings.reading import read_settings, settings_schema
 from tests.spoiled_books import add_column, told
 
@@ -117,7 +117,7 @@ def test_what_is_not_stated_changes_nothing() -> None:
     settings = read_settings(LEAST)
     mandate, trading = settings.mandate, settings.trading
 
-    assert rules_of(mandate) == ()
+    assert stated_rules(mandate) == ()
     assert (mandate.locked, mandate.forbidden, mandate.ratios, mandate.exposures) == ([], [], {}, {})
     assert (mandate.largest, mandate.max_participation, mandate.max_tracking_error) == (None, None, None)
     assert (mandate.max_stress_loss, mandate.tiers, settings.shocks) == ({}, {}, {})
@@ -133,7 +133,7 @@ def test_a_tier_has_one_name_however_it_is_quoted() -> None:
         "max_turnover": 9, "largest": 5, "ratios.balance": 3, "weights.NVDA": 2, "weights.BRK.B": 4,
         "exposures.beta": 1, "max_stress_loss.crash": 6,
     }  # fmt: skip
-    assert set(settings.mandate.tiers) <= set(rules_of(settings.mandate))
+    assert set(settings.mandate.tiers) <= set(stated_rules(settings.mandate))
 
 
 @pytest.mark.parametrize("key", ['"weights.BRK.B"', "weights.BRK.B", 'weights."BRK.B"', "'weights.\"BRK.B\"'"])
@@ -257,7 +257,7 @@ def test_minimum_variance_sets_aside_what_returns_may_be_wrong_by() -> None:
 
 
 def test_rules_are_named_by_their_keys_in_the_order_of_the_contract() -> None:
-    assert rules_of(read_settings(LEAST + MANDATE + SHOCKS).mandate) == (
+    assert stated_rules(read_settings(LEAST + MANDATE + SHOCKS).mandate) == (
         "max_weight", "min_cash", "max_turnover", "max_participation", "min_expected_return",
         "min_worst_scenario_return", "min_worst_case_return", "min_worst_case_active_return", "max_volatility",
         "max_tracking_error", "largest", "locked", "forbidden", "weights.NVDA", "weights.BRK.B", "ratios.balance",

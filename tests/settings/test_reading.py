@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from allocator.errors import BadInput, Breach
-from allocator.settings.reading import idle_keys, read_settings, settings_from, settings_schema
+from allocator.settings.reading import read_settings, settings_from, settings_schema, unused_keys
 from allocator.settings.settings import Settings
 
 LEAST = """[book]
@@ -607,7 +607,7 @@ def test_another_set_or_schedule_sets_aside_how_far_the_last_one_reached(
 def test_thresholds_of_a_gain_are_not_read_where_nothing_is_gained() -> None:
     document = {"mandate": {"objective": "minimum_variance"}, "trading": {"min_gain_bps": 5, "indifference_bps": 1}}
 
-    assert [(key, words) for key, _, words in idle_keys(document)] == [
+    assert [(key, words) for key, _, words in unused_keys(document)] == [
         (("trading", "min_gain_bps"), "objective = 'minimum_variance'")
     ]
 

@@ -13,10 +13,10 @@ import allocator
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
 from allocator.optimization.solve import Program
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
-from allocator.plan.targets import solved
-from allocator.stress_testing.belief_map import BeliefMap, belief_map, lattice_of
+from allocator.plan.targets import solve_certified
+from allocator.stress_testing.belief_map import BeliefMap, belief_grid, belief_map
 from tests import books
 from tests.stress_testing.known_books import best, two_names
 
@@ -34,7 +34,7 @@ def small() -> BeliefMap:
 
 
 def test_the_square_has_the_probabilities_it_says() -> None:
-    lattice = lattice_of(listed().book, listed().outlook, 6)
+    lattice = belief_grid(listed().book, listed().outlook, 6)
 
     assert lattice.names == ("generalizable", "jevons")
     assert len(lattice.at) == 36
@@ -49,7 +49,7 @@ def test_every_point_is_the_optimum_of_the_long_way() -> None:
     plan, found = listed(), small()
     for m in range(0, 36, 5):
         outlook = replace(plan.outlook, probabilities=found.lattice.beliefs[m])
-        trade, _, certificate = solved(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
+        trade, _, certificate = solve_certified(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
 
         assert found.worth[m] == pytest.approx(-certificate.objective, abs=1e-8)
         assert found.weights[m, :-1] == pytest.approx(trade.weights, abs=1e-4)
@@ -68,7 +68,7 @@ def test_changes_are_the_largest_step_to_a_neighbour() -> None:
 def test_the_triangle_is_the_simplex_of_three_scenarios() -> None:
     returns = {"a": [0.1, 0.0], "b": [0.0, 0.1], "c": [0.05, 0.05]}
     three = books.book(names=("AAA", "BBB"), returns=returns, probabilities={"a": 0.5, "b": 0.3, "c": 0.2})
-    lattice = lattice_of(three, outlook_of(three), 5)
+    lattice = belief_grid(three, build_outlook(three), 5)
 
     assert len(lattice.at) == 15
     assert lattice.beliefs[:, :2] == pytest.approx(lattice.at)
@@ -82,7 +82,7 @@ def test_the_triangle_is_the_simplex_of_three_scenarios() -> None:
 def test_more_scenarios_share_the_third_corner_in_proportion() -> None:
     returns = {name: [0.1, 0.0] for name in "abcd"}
     four = books.book(names=("AAA", "BBB"), returns=returns, probabilities={"a": 0.1, "b": 0.3, "c": 0.4, "d": 0.2})
-    lattice = lattice_of(four, outlook_of(four), 3)
+    lattice = belief_grid(four, build_outlook(four), 3)
 
     assert lattice.names == ("b", "c")
     rest = lattice.beliefs[(lattice.at == 0).all(axis=1)][0]

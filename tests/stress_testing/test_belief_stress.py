@@ -15,15 +15,15 @@ import pytest
 import allocator
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate, NotSolved
-from allocator.optimization.resolve import Again, Question, Solved
+from allocator.optimization.resolve import CertifiedSolution, ParametricSolver, Problem
 from allocator.optimization.solve import Program
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.targets import solved
+from allocator.plan.targets import solve_certified
 from allocator.stress_testing import belief_stress as stress_module
 from allocator.stress_testing import reoptimization as answers_module
-from allocator.stress_testing.belief_stress import BeliefStress, belief_stress, flip, in_words
-from allocator.stress_testing.belief_sweep import Axis, axes_of
+from allocator.stress_testing.belief_stress import BeliefStress, belief_stress, describe_plausibility, find_reversal
+from allocator.stress_testing.belief_sweep import BeliefAxis, belief_axes
 from allocator.stress_testing.break_even import BreakEven
 from tests import books
 from tests.stress_testing.known_books import AVERSION, VARIANCE, best, two_names
@@ -137,7 +137,7 @@ def test_with_a_set_the_sweep_tells_the_worst_case_from_the_belief() -> None:
 def long_way(plan: Plan, belief: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
     """The best holdings under another belief, compiled afresh, by the whole ladder and a certificate."""
     outlook = replace(plan.outlook, probabilities=belief)
-    trade, _, _ = solved(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
+    trade, _, _ = solve_certified(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
     return trade.values - plan.start.holdings
 
 
@@ -160,13 +160,13 @@ def test_the_ends_of_the_interval_are_where_an_independent_solver_says() -> None
     plan = listed()
     found = belief_stress(plan.book, plan).axes[0].interval
     assert found is not None
-    axis = axes_of(plan.book, plan.outlook)[0]
+    axis = belief_axes(plan.book, plan.outlook)[0]
     for end, further in ((found.low, -3e-4), (found.high, 3e-4)):
         assert end is not None
         short = []
         for at in (end, end + further):
             outlook = replace(plan.outlook, probabilities=axis.at(at))
-            trade, _, _ = solved(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
+            trade, _, _ = solve_certified(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
             short.append((plan.mandate.loss(plan.final, outlook) - plan.mandate.loss(trade, outlook)) * 1e4)
         assert short[0] <= 10 < short[1]
 
@@ -203,7 +203,7 @@ def test_scenarios_without_a_hypothesis_have_an_axis_each() -> None:
 
 
 def test_an_axis_keeps_everything_else_in_proportion() -> None:
-    axis = axes_of(listed().book, listed().outlook)[0]
+    axis = belief_axes(listed().book, listed().outlook)[0]
     p = listed().outlook.probabilities
 
     assert axis.at(axis.stated) == pytest.approx(p)
@@ -218,7 +218,7 @@ def test_an_axis_keeps_everything_else_in_proportion() -> None:
 def test_the_published_break_even_of_two_names_is_met_along_the_axis() -> None:
     """Science §4.5: OPENAI against GPU .4350."""
     openai, gpu = np.array([1.653, -0.074, -0.167, -0.720]), np.array([0.330, -0.611, 0.517, 0.195])
-    axis = Axis("generalizable", 0.5, np.array([0.6, 0.4, 0, 0]), np.array([0, 0, 0.6, 0.4]))
+    axis = BeliefAxis("generalizable", 0.5, np.array([0.6, 0.4, 0, 0]), np.array([0, 0, 0.6, 0.4]))
 
     assert axis.at(0.4350) @ (openai - gpu) == pytest.approx(0, abs=1e-4)
     assert axis.at(0.4349) @ (openai - gpu) < 0 < axis.at(0.4351) @ (openai - gpu)
@@ -227,7 +227,7 @@ def test_the_published_break_even_of_two_names_is_met_along_the_axis() -> None:
 def test_the_least_shift_is_a_solvers_and_its_plausibility_the_exponential() -> None:
     p = np.array([0.3, 0.2, 0.3, 0.2])
     first, second = np.array([0.2, 0.1, -0.1, 0.05]), np.array([0.0, 0.15, 0.05, 0.0])
-    found = flip("A", first, "B", second, p)
+    found = find_reversal("A", first, "B", second, p)
     q = cp.Variable(4, nonneg=True)
     problem = cp.Problem(cp.Minimize(cp.sum(cp.kl_div(q, p))), [cp.sum(q) == 1, q @ (second - first) >= 0])
     problem.solve(solver=cp.CLARABEL)
@@ -243,7 +243,7 @@ def test_the_least_shift_is_a_solvers_and_its_plausibility_the_exponential() -> 
 
 def test_the_better_choice_comes_first_however_they_are_given() -> None:
     p, first, second = np.array([0.5, 0.5]), np.array([0.2, 0.0]), np.array([0.0, 0.1])
-    one, other = flip("A", first, "B", second, p), flip("B", second, "A", first, p)
+    one, other = find_reversal("A", first, "B", second, p), find_reversal("B", second, "A", first, p)
 
     assert (one.first, one.second) == (other.first, other.second) == ("A", "B")
     assert one.ahead == other.ahead == pytest.approx(0.05)
@@ -251,18 +251,18 @@ def test_the_better_choice_comes_first_however_they_are_given() -> None:
 
 
 def test_a_shift_that_no_belief_makes_is_called_so() -> None:
-    found = flip("A", np.array([0.2, 0.2]), "B", np.array([0.1, 0.1]), np.array([0.5, 0.5]))
+    found = find_reversal("A", np.array([0.2, 0.2]), "B", np.array([0.1, 0.1]), np.array([0.5, 0.5]))
 
     assert found.plausibility is None
     assert found.in_words == "impossible"
-    said = [in_words(x) for x in (1.0, 0.95, 0.8, 0.5, 0.2, 0.01)]
+    said = [describe_plausibility(x) for x in (1.0, 0.95, 0.8, 0.5, 0.2, 0.01)]
     assert len(set(said)) == 6
 
 
 def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Again.solve_many
+    honest = ParametricSolver.solve_many
 
-    def failing(self: Again, asked: Sequence[Question]) -> list[Solved | None]:
+    def failing(self: ParametricSolver, asked: Sequence[Problem]) -> list[CertifiedSolution | None]:
         found = honest(self, asked)
         return [
             None if abs(question[1].probabilities[0] - 0.25) < 1e-12 else one
@@ -272,8 +272,8 @@ def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypa
     def refusing(*_: object) -> None:
         raise NotSolved("made to fail")
 
-    monkeypatch.setattr(Again, "solve_many", failing)
-    monkeypatch.setattr(answers_module, "solved", refusing)
+    monkeypatch.setattr(ParametricSolver, "solve_many", failing)
+    monkeypatch.setattr(answers_module, "solve_certified", refusing)
     plan = allocator.rebalance(two_names())
     stress = belief_stress(plan.book, plan)
 
@@ -288,7 +288,7 @@ def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypa
 
 def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = allocator.rebalance(two_names())
-    monkeypatch.setattr(Again, "solve_many", lambda _, asked: [None] * len(asked))
+    monkeypatch.setattr(ParametricSolver, "solve_many", lambda _, asked: [None] * len(asked))
     slow = belief_stress(plan.book, plan).axes[0]
     quick = by_hand().axes[0]
 

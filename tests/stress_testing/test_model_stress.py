@@ -13,15 +13,21 @@ import pytest
 from allocator.ambiguity.sets import worst_case
 from allocator.errors import BadInput, Breach, NotSolved
 from allocator.optimization.solve import Program
-from allocator.outlook.outlook import outlook_of
-from allocator.plan.targets import solved
+from allocator.outlook.outlook import build_outlook
+from allocator.plan.targets import solve_certified
 from allocator.stress_testing import outcomes
 from allocator.stress_testing import parameter_stress as parameters
 from allocator.stress_testing import reoptimization as redone
-from allocator.stress_testing.outcomes import Evaluated, evaluated, ground_of
-from allocator.stress_testing.parameter_draws import SHARE, Doubt, doubts_of, drawn, rounded
+from allocator.stress_testing.outcomes import OutlookDraws, outlook_at_draws, stress_base
+from allocator.stress_testing.parameter_draws import (
+    SHARE,
+    ParameterRange,
+    draw_count,
+    draw_parameters,
+    parameter_ranges,
+)
 from allocator.stress_testing.parameter_stress import ModelStress, model_stress
-from allocator.stress_testing.reoptimization import Answers, Failed, Question
+from allocator.stress_testing.reoptimization import DrawProblem, Reoptimizer, UnsolvedProblem
 from tests.books import book
 from tests.stress_testing.sample_plans import planned, sample, staged
 
@@ -50,7 +56,9 @@ def test_today_s_outcomes_are_the_figures_of_the_plan() -> None:
 
 def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> None:
     plan, found = planned("listed"), stressed()
-    at = evaluated(ground_of(plan.book), {doubt.key: found.values[:, i] for i, doubt in enumerate(found.doubts)})
+    at = outlook_at_draws(
+        stress_base(plan.book), {doubt.key: found.values[:, i] for i, doubt in enumerate(found.doubts)}
+    )
     holdings, cash = plan.final.values / plan.book.value, plan.final.cash / plan.book.value
     spent = plan.final.costs / plan.book.value
     for i in range(16):
@@ -69,7 +77,7 @@ def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing(
     plan = planned("note")
     found = model_stress(own, plan, 4, redo=0)
     keys = [doubt.key for doubt in found.doubts]
-    at = evaluated(ground_of(own), {key: found.values[:, i] for i, key in enumerate(keys)})
+    at = outlook_at_draws(stress_base(own), {key: found.values[:, i] for i, key in enumerate(keys)})
     assert at.market is not None
     answer = np.array([one.hypothesis == "proprietary" for one in own.settings.scenarios.values()])
     for i, share in enumerate(found.values[:, keys.index(SHARE)]):
@@ -80,18 +88,18 @@ def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing(
 
 
 def test_sobol_points_are_rounded_up_and_the_first_do_not_hang_on_how_many_are_asked() -> None:
-    doubts = doubts_of(sample("listed"))
+    doubts = parameter_ranges(sample("listed"))
 
-    assert [rounded(n, "sobol") for n in (2, 3, 1000, 1024)] == [2, 4, 1024, 1024]
-    assert rounded(1000, "latin_hypercube") == 1000
-    np.testing.assert_array_equal(drawn(doubts, 64, "sobol", 7)[:16], drawn(doubts, 16, "sobol", 7))
-    assert (drawn(doubts, 16, "sobol", 7) != drawn(doubts, 16, "sobol", 8)).any()
+    assert [draw_count(n, "sobol") for n in (2, 3, 1000, 1024)] == [2, 4, 1024, 1024]
+    assert draw_count(1000, "latin_hypercube") == 1000
+    np.testing.assert_array_equal(draw_parameters(doubts, 64, "sobol", 7)[:16], draw_parameters(doubts, 16, "sobol", 7))
+    assert (draw_parameters(doubts, 16, "sobol", 7) != draw_parameters(doubts, 16, "sobol", 8)).any()
 
 
 @pytest.mark.parametrize("method", ["sobol", "latin_hypercube"])
 def test_draws_fill_their_ranges_evenly(method: Any) -> None:
-    doubts = (Doubt("a", None, 2.0, 4.0, True), Doubt("b", None, -1.0, -1.0, True))
-    points = drawn(doubts, 64, method, 1)
+    doubts = (ParameterRange("a", None, 2.0, 4.0, True), ParameterRange("b", None, -1.0, -1.0, True))
+    points = draw_parameters(doubts, 64, method, 1)
 
     assert np.bincount(((points[:, 0] - 2) / 2 * 64).astype(int), minlength=64).tolist() == [1] * 64
     assert (points[:, 1] == -1).all()
@@ -99,8 +107,10 @@ def test_draws_fill_their_ranges_evenly(method: Any) -> None:
 
 def test_the_announcement_share_is_always_among_the_parameters() -> None:
     for own in (sample("listed"), sample("listed", *NARROW), book()):
-        assert [doubt.key for doubt in doubts_of(own)].count(SHARE) == 1
-    assert [(doubt.key, doubt.low, doubt.high, doubt.stated) for doubt in doubts_of(sample("listed", *NARROW))] == [
+        assert [doubt.key for doubt in parameter_ranges(own)].count(SHARE) == 1
+    assert [
+        (doubt.key, doubt.low, doubt.high, doubt.stated) for doubt in parameter_ranges(sample("listed", *NARROW))
+    ] == [
         ("model.token_reduction", 2.07, 2.75, True),
         ("question.hazard", 0.08, 0.2, True),
         (SHARE, 0.0, 1.0, False),
@@ -109,10 +119,10 @@ def test_the_announcement_share_is_always_among_the_parameters() -> None:
 
 def test_ranges_of_our_own_hold_the_book_s_value_and_are_lawful() -> None:
     own = sample("listed", "model.token_reduction=5.0", "model.owner_share=0.0")
-    for doubt in doubts_of(own):
+    for doubt in parameter_ranges(own):
         assert doubt.low <= doubt.high
         assert doubt.own is None or doubt.low <= doubt.own <= doubt.high
-    token = next(doubt for doubt in doubts_of(own) if doubt.key == "model.token_reduction")
+    token = next(doubt for doubt in parameter_ranges(own) if doubt.key == "model.token_reduction")
     assert (token.low, token.high) == (2.07, 5.0)
 
 
@@ -132,14 +142,16 @@ def test_every_wrong_wish_is_refused_at_once() -> None:
 
 def test_a_plan_made_again_is_the_optimum_of_its_draw() -> None:
     plan, found = planned("listed"), stressed()
-    at = evaluated(ground_of(plan.book), {doubt.key: found.values[:4, i] for i, doubt in enumerate(found.doubts)})
+    at = outlook_at_draws(
+        stress_base(plan.book), {doubt.key: found.values[:4, i] for i, doubt in enumerate(found.doubts)}
+    )
 
     assert sorted(found.redone.weights) == [0, 1, 2, 3]
     for i, weights in found.redone.weights.items():
         from dataclasses import replace
 
         outlook = replace(plan.outlook, returns=at.returns[i], probabilities=at.probabilities[i])
-        target, _, _ = solved(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
+        target, _, _ = solve_certified(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
         assert weights[:-1] == pytest.approx(target.weights, abs=1e-5)
         assert weights.sum() == pytest.approx(1)
 
@@ -160,19 +172,21 @@ def test_the_table_of_weights_counts_sides_over_the_plans_made_again() -> None:
     assert (rows[["bought", "sold", "left"]].sum(axis=1) == 1).all()
 
 
-def questions() -> tuple[Question, Evaluated]:
+def questions() -> tuple[DrawProblem, OutlookDraws]:
     plan = planned("listed", *NARROW)
-    doubts = doubts_of(plan.book)
-    values = drawn(doubts, 64, "sobol", 5)
-    return Question.of(plan), evaluated(ground_of(plan.book), {one.key: values[:, i] for i, one in enumerate(doubts)})
+    doubts = parameter_ranges(plan.book)
+    values = draw_parameters(doubts, 64, "sobol", 5)
+    return DrawProblem.of(plan), outlook_at_draws(
+        stress_base(plan.book), {one.key: values[:, i] for i, one in enumerate(doubts)}
+    )
 
 
-def at(draws: Evaluated, indices: Any) -> Callable[[range], Evaluated]:
+def at(draws: OutlookDraws, indices: Any) -> Callable[[range], OutlookDraws]:
     """The draws with these indices, batch by batch."""
 
-    def batch(some: range) -> Evaluated:
+    def batch(some: range) -> OutlookDraws:
         own = indices[list(some)]
-        return Evaluated(draws.returns[own], draws.probabilities[own], None, draws.share[own])
+        return OutlookDraws(draws.returns[own], draws.probabilities[own], None, draws.share[own])
 
     return batch
 
@@ -180,8 +194,8 @@ def at(draws: Evaluated, indices: Any) -> Callable[[range], Evaluated]:
 def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
     question, draws = questions()
     order = np.random.default_rng(2).permutation(12)
-    straight = redone.redone(question, 12, at(draws, np.arange(12))).weights
-    shuffled = redone.redone(question, 12, at(draws, order)).weights
+    straight = redone.reoptimize(question, 12, at(draws, np.arange(12))).weights
+    shuffled = redone.reoptimize(question, 12, at(draws, order)).weights
 
     for place, index in enumerate(order):
         np.testing.assert_array_equal(shuffled[place], straight[int(index)])
@@ -189,7 +203,7 @@ def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
 
 def test_two_workers_give_what_one_gives() -> None:
     question, draws = questions()
-    one, two = (redone.redone(question, 40, at(draws, np.arange(40)), jobs) for jobs in (1, 2))
+    one, two = (redone.reoptimize(question, 40, at(draws, np.arange(40)), jobs) for jobs in (1, 2))
 
     assert list(one.weights) == list(two.weights) == list(range(40))
     for index, weights in one.weights.items():
@@ -217,7 +231,7 @@ def test_what_a_process_leaves_when_it_ends_is_answered_here_and_no_more_is_eval
     question, draws = questions()
     asked: list[range] = []
 
-    def batch(some: range) -> Evaluated:
+    def batch(some: range) -> OutlookDraws:
         asked.append(some)
         return at(draws, np.arange(64))(some)
 
@@ -237,17 +251,17 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -
     """The draw after so many has no plan, or Ctrl-C comes there."""
     monkeypatch.setattr(redone, "BATCH", 1)
     asked: list[int] = []
-    real = Answers.attempt_many
+    real = Reoptimizer.attempt_many
 
-    def breaks(self: Answers, questions: Any) -> Any:
+    def breaks(self: Reoptimizer, questions: Any) -> Any:
         asked.append(1)
         if len(asked) == after + 1:
             if isinstance(error, NotSolved):
-                return [Failed("NotSolved", str(error)) for _ in questions]
+                return [UnsolvedProblem("NotSolved", str(error)) for _ in questions]
             raise error
         return real(self, questions)
 
-    monkeypatch.setattr(Answers, "attempt_many", breaks)
+    monkeypatch.setattr(Reoptimizer, "attempt_many", breaks)
 
 
 def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,16 +276,16 @@ def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pyte
 
 
 def test_a_draw_without_numbers_is_reported_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = outcomes.evaluated
+    sound = outcomes.outlook_at_draws
 
-    def spoilt(ground: Any, values: Any) -> Evaluated:
+    def spoilt(ground: Any, values: Any) -> OutlookDraws:
         found = sound(ground, values)
         returns = found.returns.copy()
         returns[values.get("model.token_reduction", np.zeros(len(returns))) > 2.74] = np.inf
-        return Evaluated(returns, found.probabilities, found.market, found.share)
+        return OutlookDraws(returns, found.probabilities, found.market, found.share)
 
     whole = stressed(*NARROW, draws=64, redo=0)
-    monkeypatch.setattr(outcomes, "evaluated", spoilt)
+    monkeypatch.setattr(outcomes, "outlook_at_draws", spoilt)
     found = stressed(*NARROW, draws=64, redo=64)
     broken = np.flatnonzero(found.values[:, 0] > 2.74)
 
@@ -286,15 +300,15 @@ def test_a_draw_without_numbers_is_reported_and_leaves_the_others_alone(monkeypa
 
 
 def test_a_draw_that_refuses_its_whole_chunk_is_reported_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = outcomes.evaluated
+    sound = outcomes.outlook_at_draws
 
-    def refusing(ground: Any, values: Any) -> Evaluated:
+    def refusing(ground: Any, values: Any) -> OutlookDraws:
         if (values.get("question.hazard", np.zeros(1)) > 0.195).any():
             raise BadInput([Breach("book.toml", None, "question.labs", None, "cannot be computed", "look")])
         return sound(ground, values)
 
     whole = stressed(*NARROW, draws=64, redo=0)
-    monkeypatch.setattr(outcomes, "evaluated", refusing)
+    monkeypatch.setattr(outcomes, "outlook_at_draws", refusing)
     found = stressed(*NARROW, draws=64, redo=0)
     broken = np.flatnonzero(found.values[:, 1] > 0.195)
     rest = np.setdiff1d(np.arange(64), broken)
@@ -309,7 +323,7 @@ def test_an_interruption_while_measuring_what_matters_is_said(monkeypatch: pytes
         del arguments
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parameters, "importance_of", interrupted)
+    monkeypatch.setattr(parameters, "parameter_importance", interrupted)
     found = stressed(*NARROW)
 
     assert found.interrupted
@@ -331,15 +345,15 @@ def test_an_interruption_while_optimising_keeps_what_is_finished_and_says_so(mon
 def test_an_interruption_while_evaluating_keeps_the_chunks_that_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = stressed(*NARROW, draws=64, redo=0)
     monkeypatch.setattr(outcomes, "CELLS", 16 * 4 * 13)
-    sound, asked = outcomes.evaluated, []
+    sound, asked = outcomes.outlook_at_draws, []
 
-    def interrupted(ground: Any, values: Any) -> Evaluated:
+    def interrupted(ground: Any, values: Any) -> OutlookDraws:
         asked.append(1)
         if len(asked) == 3:
             raise KeyboardInterrupt
         return sound(ground, values)
 
-    monkeypatch.setattr(outcomes, "evaluated", interrupted)
+    monkeypatch.setattr(outcomes, "outlook_at_draws", interrupted)
     found = stressed(*NARROW, draws=64, redo=4)
 
     assert found.interrupted
@@ -425,7 +439,7 @@ def test_quantiles_and_tables_are_those_of_the_draws() -> None:
 def test_the_returns_of_the_book_lie_in_the_middle_of_narrow_ranges() -> None:
     found = stressed("stress.ranges.token_reduction=[2.69,2.71]", redo=0)
 
-    assert found.returns.mean(axis=0) == pytest.approx(outlook_of(found.book).returns, abs=2e-3)
+    assert found.returns.mean(axis=0) == pytest.approx(build_outlook(found.book).returns, abs=2e-3)
 
 
 def test_the_whole_is_the_same_every_time() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
-from allocator.book.checks.stress import own_values
-from allocator.outlook.calibration import modelled
-from allocator.outlook.outlook import outlook_of
+from allocator.book.checks.stress import book_values
+from allocator.outlook.calibration import calibrate
+from allocator.outlook.outlook import build_outlook
 from allocator.stress_testing import outcomes
-from allocator.stress_testing.outcomes import PLAN, Evaluated, Portfolio, evaluated, ground_of
-from allocator.stress_testing.parameter_draws import doubts_of
+from allocator.stress_testing.outcomes import PLAN, OutlookDraws, StressPortfolio, outlook_at_draws, stress_base
+from allocator.stress_testing.parameter_draws import parameter_ranges
 from allocator.types import Vector
 from tests.stress_testing.sample_plans import ROOT, sample
 
@@ -23,7 +23,7 @@ DRAWS = 4
 def drawn(own: Book, seed: int = 4) -> dict[str, Vector]:
     """Every parameter that can be varied, somewhere in or near its range."""
     draw = np.random.default_rng(seed)
-    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in doubts_of(own)}
+    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in parameter_ranges(own)}
     ranges |= {"model.rent_low": (0.2, 0.5), "model.rent_high": (1.1, 1.7), "model.least_value": (0.01, 0.5)}
     ranges |= {f"scenarios.{name}.capacity": (0.6, 1.4) for name in own.scenarios}
     ranges |= {f"scenarios.{name}.training_elasticity": (0.2, 1.1) for name in own.scenarios}
@@ -37,7 +37,7 @@ def as_overrides(own: Book, values: Mapping[str, float]) -> list[str]:
     for key, value in values.items():
         room, _, name = key.partition(".")
         if key == "question.prior_generalizable":
-            (prior,) = own_values(settings, key)
+            (prior,) = book_values(settings, key)
             for scenario, one in settings.scenarios.items():
                 scale = value / prior if one.hypothesis == "generalizable" else (1 - value) / (1 - prior)
                 written.append(f"scenarios.{scenario}.probability={float(one.probability * scale)!r}")
@@ -55,12 +55,12 @@ def test_every_draw_is_the_book_read_with_its_parameters(name: str) -> None:
 
     own = sample(name)
     values = drawn(own)
-    found = evaluated(ground_of(own), values)
+    found = outlook_at_draws(stress_base(own), values)
 
     for i in range(DRAWS):
         read = load(ROOT / "data" / name, overrides=as_overrides(own, {key: v[i] for key, v in values.items()}))
-        outlook = outlook_of(read)
-        model = modelled(read)
+        outlook = build_outlook(read)
+        model = calibrate(read)
         assert model is not None
         assert found.market is not None
         np.testing.assert_allclose(found.returns[i], outlook.returns, rtol=0, atol=1e-12)
@@ -74,11 +74,11 @@ def test_one_parameter_alone_is_the_book_read_with_it(key: str) -> None:
 
     own = sample("note")
     at = drawn(own)[key]
-    found = evaluated(ground_of(own), {key: at})
+    found = outlook_at_draws(stress_base(own), {key: at})
     read = load(ROOT / "data" / "note", overrides=as_overrides(own, {key: float(at[2])}))
 
-    np.testing.assert_allclose(found.returns[2], outlook_of(read).returns, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found.probabilities[2], outlook_of(read).probabilities, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.returns[2], build_outlook(read).returns, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.probabilities[2], build_outlook(read).probabilities, rtol=0, atol=1e-12)
 
 
 def test_with_frailty_a_draw_of_labs_is_still_the_book_read_with_it() -> None:
@@ -86,29 +86,29 @@ def test_with_frailty_a_draw_of_labs_is_still_the_book_read_with_it() -> None:
 
     own = sample("note", "question.frailty=2.0")
     values = {key: at for key, at in drawn(own).items() if key.startswith("question.")}
-    found = evaluated(ground_of(own), values)
+    found = outlook_at_draws(stress_base(own), values)
     for i in range(DRAWS):
         written = [*as_overrides(own, {key: v[i] for key, v in values.items()}), "question.frailty=2.0"]
-        outlook = outlook_of(load(ROOT / "data" / "note", overrides=written))
+        outlook = build_outlook(load(ROOT / "data" / "note", overrides=written))
         np.testing.assert_allclose(found.probabilities[i], outlook.probabilities, rtol=0, atol=1e-12)
         np.testing.assert_allclose(found.returns[i], outlook.returns, rtol=0, atol=1e-12)
 
 
 def test_prices_that_stay_keep_the_anchor_of_the_book_s_own_parameters() -> None:
     own = sample("note")
-    model, moved = modelled(own), modelled(sample("note", "model.token_reduction=2.1"))
+    model, moved = calibrate(own), calibrate(sample("note", "model.token_reduction=2.1"))
     assert model is not None
     assert moved is not None
-    found = evaluated(ground_of(own, "stay"), {"model.token_reduction": np.array([2.7, 2.1])})
+    found = outlook_at_draws(stress_base(own, "stay"), {"model.token_reduction": np.array([2.7, 2.1])})
     growth = (1 + model.loadings.required_return) ** own.settings.years
 
-    np.testing.assert_allclose(found.returns[0], outlook_of(own).returns, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.returns[0], build_outlook(own).returns, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.returns[1], growth * moved.values / model.anchor - 1, rtol=0, atol=1e-12)
 
 
 def test_returns_that_the_user_gives_are_moved_by_no_parameter() -> None:
     own = sample("listed")
-    given = outlook_of(own).returns[:, 0]
+    given = build_outlook(own).returns[:, 0]
     from dataclasses import replace
 
     import pandas as pd
@@ -116,7 +116,7 @@ def test_returns_that_the_user_gives_are_moved_by_no_parameter() -> None:
     typed = replace(
         own, scenario_returns=pd.DataFrame([given], index=[own.instruments[0]], columns=list(own.scenarios))
     )
-    found = evaluated(ground_of(typed), {"model.token_reduction": np.array([2.1, 2.7])})
+    found = outlook_at_draws(stress_base(typed), {"model.token_reduction": np.array([2.1, 2.7])})
 
     assert (found.returns[:, :, 0] == given).all()
     assert np.ptp(found.returns[:, 0, 1]) > 0
@@ -124,7 +124,7 @@ def test_returns_that_the_user_gives_are_moved_by_no_parameter() -> None:
 
 def test_a_day_of_news_is_after_the_costs_of_getting_there() -> None:
     """One name doubles or stays, the market says one half: news of the first moves it by (2 / 1.5)^J − 1."""
-    found = Evaluated(np.array([[[1.0], [0.0]]]), np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]), np.array([0.4]))
-    held = Portfolio(PLAN, np.array([0.6]), 0.39)  # 1 % went on costs
+    found = OutlookDraws(np.array([[[1.0], [0.0]]]), np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]), np.array([0.4]))
+    held = StressPortfolio(PLAN, np.array([0.6]), 0.39)  # 1 % went on costs
     news = outcomes._on_news(found, held, np.array([1.0, 0.0]))
     assert news == pytest.approx([0.6 * ((2 / 1.5) ** 0.4 - 1) - 0.01], abs=1e-15)

@@ -16,7 +16,7 @@ import pytest
 
 from allocator.errors import BadInput
 from allocator.stress_testing import reoptimization as pool
-from allocator.stress_testing.reoptimization import mapped
+from allocator.stress_testing.reoptimization import parallel_map
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +60,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    done = mapped(squares, [3, 1, 2])
+    done = parallel_map(squares, [3, 1, 2])
 
     assert done.results == (9, 1, 4)
     assert (done.asked, done.finished, done.interrupted) == (3, 3, False)
@@ -70,7 +70,7 @@ def test_two_processes_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
     items = list(range(60))
     told: list[str] = []
-    done = mapped(partial(slow_squares, 0.01), items, jobs=2, say=told.append, what="numbers")
+    done = parallel_map(partial(slow_squares, 0.01), items, jobs=2, say=told.append, what="numbers")
 
     assert done.results == tuple(number * number for number in items)
     assert told[-1] == "60 of 60 numbers"
@@ -80,13 +80,13 @@ def test_two_processes_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> N
 def test_items_handed_out_together_come_back_in_order(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "AT_ONCE", together)
 
-    assert mapped(squares, list(range(7))).results == (0, 1, 4, 9, 16, 25, 36)
+    assert parallel_map(squares, list(range(7))).results == (0, 1, 4, 9, 16, 25, 36)
 
 
 def test_what_a_process_that_ends_by_itself_leaves_is_worked_on_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
     told: list[str] = []
-    done = mapped(dying_elsewhere, list(range(12)), jobs=2, say=told.append, what="numbers")
+    done = parallel_map(dying_elsewhere, list(range(12)), jobs=2, say=told.append, what="numbers")
 
     assert done.results == tuple(number * number for number in range(12))
     assert not done.interrupted
@@ -94,17 +94,17 @@ def test_what_a_process_that_ends_by_itself_leaves_is_worked_on_here(monkeypatch
 
 
 def test_nothing_to_do_is_done() -> None:
-    assert mapped(squares, [], jobs=2).results == ()
+    assert parallel_map(squares, [], jobs=2).results == ()
 
 
 @pytest.mark.parametrize("jobs", [0, -1])
 def test_no_processes_at_all_are_refused(jobs: int) -> None:
     with pytest.raises(BadInput, match="must be 1 or more"):
-        mapped(squares, [1], jobs=jobs)
+        parallel_map(squares, [1], jobs=jobs)
 
 
 def test_ctrl_c_keeps_what_is_finished() -> None:
-    done = mapped(partial(stopping, 4), list(range(9)))
+    done = parallel_map(partial(stopping, 4), list(range(9)))
 
     assert done.results == (0, 1, 4, 9, *(None,) * 5)
     assert (done.asked, done.finished, done.interrupted) == (9, 4, True)
@@ -118,7 +118,7 @@ def test_ctrl_c_keeps_what_other_processes_have_finished(monkeypatch: pytest.Mon
         if int(text.split(maxsplit=1)[0]) > 20:
             raise KeyboardInterrupt
 
-    done = mapped(partial(slow_squares, 0.01), list(range(400)), jobs=2, say=press)
+    done = parallel_map(partial(slow_squares, 0.01), list(range(400)), jobs=2, say=press)
 
     assert done.interrupted
     assert 20 < done.finished < 400
@@ -130,12 +130,12 @@ def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
         return lambda numbers: [1 // number for number in numbers]
 
     with pytest.raises(ZeroDivisionError):
-        mapped(broken, [1, 0])
+        parallel_map(broken, [1, 0])
 
 
 SLOW_START = """
 import os, signal, sys, threading, time
-from allocator.stress_testing.reoptimization import mapped
+from allocator.stress_testing.reoptimization import parallel_map
 
 class Slow:
     def __call__(self):
@@ -146,7 +146,7 @@ class Slow:
 
 if __name__ == "__main__":
     threading.Timer(float(sys.argv[1]), lambda: os.killpg(os.getpgrp(), signal.SIGINT)).start()
-    found = mapped(Slow(), list(range(4000)), jobs=2)
+    found = parallel_map(Slow(), list(range(4000)), jobs=2)
     print(found.interrupted, 0 < found.finished < found.asked)
 else:
     time.sleep(1.0)  # a worker that imports for a while

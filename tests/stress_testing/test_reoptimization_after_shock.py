@@ -11,27 +11,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.polyhedral import Hull, Wasserstein
-from allocator.ambiguity.radius import metric_of, set_of
+from allocator.ambiguity.polyhedral import ExpertHull, Wasserstein
+from allocator.ambiguity.radius import ambiguity_set, scenario_metric
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
-from allocator.mandate.builder import mandate_of
-from allocator.multistage.plan import StagedPlan, rebalance_in_stages
-from allocator.outlook.outlook import outlook_of
+from allocator.mandate.builder import build_mandate
+from allocator.multistage.plan import MultistagePlan, rebalance_multistage
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.rules import NoTrade
 from allocator.settings.stress import ShockSection
 from allocator.stress_testing import shock_effects as decided
-from allocator.stress_testing.shock_effects import ShockEffect, effect, shock_stress
-from allocator.stress_testing.shocked_book import shocked
+from allocator.stress_testing.shock_effects import ShockEffect, shock_effect, shock_stress
+from allocator.stress_testing.shocked_book import apply_shock
 from tests.books import CASH, NAMES, book
 
 
-def struck(plan: Plan | StagedPlan, **given: Any) -> ShockEffect:
-    outlook = outlook_of(plan.book)
-    return effect(plan, outlook, shocked(plan.book, outlook, "it", ShockSection.model_validate(given)))
+def struck(plan: Plan | MultistagePlan, **given: Any) -> ShockEffect:
+    outlook = build_outlook(plan.book)
+    return shock_effect(plan, outlook, apply_shock(plan.book, outlook, "it", ShockSection.model_validate(given)))
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,12 @@ def test_returns_that_are_typed_in_move_once_with_reviews_too(root: Path, tmp_pa
     """The model's own returns, typed in for some names, are decided on as the model's are."""
     typed = tmp_path / "typed"
     shutil.copytree(root / "data" / "reviewed", typed)
-    outlook = outlook_of(reviewed)
+    outlook = build_outlook(reviewed)
     rows = {name: outlook.returns[:, reviewed.instruments.index(name)] for name in ("META", "OPENAI", "GPU")}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(reviewed.scenarios)).rename_axis("instrument")
     frame.to_csv(typed / "scenario_returns.csv")
     told: dict[str, Any] = {"silent_months": 4.0}
-    by_model, by_hand = (struck(rebalance_in_stages(made), **told) for made in (reviewed, load(typed)))
+    by_model, by_hand = (struck(rebalance_multistage(made), **told) for made in (reviewed, load(typed)))
     assert by_model.again is not None
     assert by_hand.again is not None
     assert vars(by_hand.again) == pytest.approx(vars(by_model.again), abs=1e-6)
@@ -63,18 +63,18 @@ def near(root: Path) -> Book:
 
 
 def test_distances_between_scenarios_stay_those_of_the_book_when_a_shock_moves_parameters(near: Book) -> None:
-    outlook = outlook_of(near)
-    after = shocked(near, outlook, "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
+    outlook = build_outlook(near)
+    after = apply_shock(near, outlook, "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
     assert isinstance(after.ambiguity, Wasserstein)
-    assert after.ambiguity.metric == pytest.approx(metric_of(near))
-    assert np.abs(metric_of(after.book)).max() == 0  # by its own numbers all scenarios would be one place
+    assert after.ambiguity.metric == pytest.approx(scenario_metric(near))
+    assert np.abs(scenario_metric(after.book)).max() == 0  # by its own numbers all scenarios would be one place
 
 
 def test_with_reviews_too_the_distances_stay_those_of_the_book(near: Book) -> None:
-    after = shocked(near, outlook_of(near), "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
+    after = apply_shock(near, build_outlook(near), "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
     guarded = decided._staged(after.book, after.outlook, after).mandates[0].ambiguity
     assert isinstance(guarded, Wasserstein)
-    assert guarded.metric == pytest.approx(metric_of(near))
+    assert guarded.metric == pytest.approx(scenario_metric(near))
 
 
 def test_experts_have_heard_the_news_when_it_is_decided_again_with_reviews(root: Path) -> None:
@@ -85,15 +85,15 @@ def test_experts_have_heard_the_news_when_it_is_decided_again_with_reviews(root:
     wanted = ["robust={set='hull'}", f"robust.experts.one={first}", f"robust.experts.two={second}"]
     made = load(root / "data" / "reviewed", overrides=wanted)
     told = ShockSection.model_validate({"signals": [{"kind": "claim", "source": "OpenAI", "after_months": 3.0}]})
-    after = shocked(made, outlook_of(made), "it", told)
+    after = apply_shock(made, build_outlook(made), "it", told)
     then = decided._by_the_day(after.book, after)
     outlook = decided._from_the_day(after.book, then, after.outlook)
     guarded = decided._staged(then, outlook, after).mandates[0].ambiguity
-    assert isinstance(guarded, Hull)
-    assert isinstance(after.ambiguity, Hull)
+    assert isinstance(guarded, ExpertHull)
+    assert isinstance(after.ambiguity, ExpertHull)
     assert guarded.experts == pytest.approx(after.ambiguity.experts, abs=1e-12)
-    stated = set_of(made, outlook_of(made))
-    assert isinstance(stated, Hull)
+    stated = ambiguity_set(made, build_outlook(made))
+    assert isinstance(stated, ExpertHull)
     assert np.abs(stated.experts - guarded.experts).max() > 0.05
 
 
@@ -102,14 +102,14 @@ def test_volumes_and_impact_are_of_the_account_that_owns_the_plan() -> None:
     wish = {"mandate": {"max_participation": 0.5}, "costs": {"impact": 0.1}}
     made = book(wish, exposures_columns=columns, returns={"base": [0.01, 0.02, 0.03, 0.2]})
     plan = rebalance(made)
-    outlook = outlook_of(made)
-    after = shocked(made, outlook, "it", ShockSection(market=-0.5))
+    outlook = build_outlook(made)
+    after = apply_shock(made, outlook, "it", ShockSection(market=-0.5))
     owned = replace(after.book, quantities=plan.final.values / made.prices, cash=plan.final.cash)
-    own, others = mandate_of(owned, after.outlook, after.ambiguity), mandate_of(after.book, after.outlook)
+    own, others = build_mandate(owned, after.outlook, after.ambiguity), build_mandate(after.book, after.outlook)
     assert own.impact is not None
     assert others.impact is not None
     assert own.impact == pytest.approx(others.impact * np.sqrt(owned.value / after.book.value), rel=1e-12)
-    found = effect(plan, outlook, after)
+    found = shock_effect(plan, outlook, after)
     traded = dict(found.trades)
     assert abs(traded["DDD"]) * owned.value == pytest.approx(0.5 * 4.0 * 50.0, rel=1e-4)  # of the fallen volume
 
@@ -117,7 +117,7 @@ def test_volumes_and_impact_are_of_the_account_that_owns_the_plan() -> None:
 def test_what_is_free_by_the_day_of_the_plan_stays_free_when_lock_ups_are_put_off() -> None:
     days = [pd.Timestamp("2026-01-01"), pd.Timestamp("2027-03-01"), pd.NaT, pd.NaT]
     made = book(exposures_columns={"tradable_from": days})
-    after = shocked(made, outlook_of(made), "it", ShockSection(delay_months=12.0))
+    after = apply_shock(made, build_outlook(made), "it", ShockSection(delay_months=12.0))
     locked = [rule.names for rule in after.mandate.linear_rules if isinstance(rule, NoTrade)]
     assert locked == [("BBB",)]
     assert after.book.exposures["tradable_from"]["AAA"] == pd.Timestamp("2026-01-01")
@@ -133,7 +133,7 @@ def test_a_benchmark_is_held_and_moves_with_prices() -> None:
     assert plan.after.tracking_error == pytest.approx(0.0, abs=1e-9)
     found = struck(plan, instruments={"AAA": -0.6})
     assert found.rules_broken == ()
-    after = shocked(made, outlook_of(made), "it", ShockSection(instruments={"AAA": -0.6}))
+    after = apply_shock(made, build_outlook(made), "it", ShockSection(instruments={"AAA": -0.6}))
     assert after.book.benchmark is not None
     assert after.book.benchmark.to_numpy() == pytest.approx(np.array([0.1, 0.25, 0.25, 0.25, 0.0]) / 0.85, abs=1e-15)
     assert made.benchmark is not None

@@ -14,12 +14,12 @@ from scipy.optimize import brentq
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.calibration import modelled
-from allocator.outlook.outlook import outlook_of
+from allocator.outlook.calibration import calibrate
+from allocator.outlook.outlook import build_outlook
 from allocator.stress_testing import reverse_parameters as reversed_parameters
-from allocator.stress_testing.outcomes import Portfolio, ground_of, portfolios_of
-from allocator.stress_testing.reverse import Reversed, Shift, reverse_stress, shifts_of
-from allocator.stress_testing.reverse_parameters import BEYOND, NEVER, THERE, UNKNOWN, Root, parameters_of
+from allocator.stress_testing.outcomes import StressPortfolio, stress_base, stress_portfolios
+from allocator.stress_testing.reverse import ReverseShift, ReverseStressOfPortfolio, least_shifts, reverse_stress
+from allocator.stress_testing.reverse_parameters import BEYOND, NEVER, THERE, UNKNOWN, ParameterRoot, model_parameters
 from allocator.types import Vector
 from tests.books import book
 from tests.stress_testing.sample_plans import planned, sample, staged
@@ -92,7 +92,7 @@ def test_the_maximum_is_over_scenarios_that_are_possible() -> None:
 
 def test_names_that_would_have_to_lose_more_than_everything_are_named() -> None:
     (today,) = reverse_stress(sample("listed"), loss=0.8).portfolios
-    outlook = outlook_of(sample("listed"))
+    outlook = build_outlook(sample("listed"))
     mean = outlook.probabilities @ outlook.returns + today.by("markets").moves
     named = [name for name, value in zip(sample("listed").instruments, mean, strict=True) if value < -1]
 
@@ -122,9 +122,9 @@ def test_a_loss_that_is_no_part_of_the_account_is_refused(loss: float) -> None:
     assert refused.value.exit_code == 3
 
 
-def shift_of(sigmas: float) -> Shift:
+def shift_of(sigmas: float) -> ReverseShift:
     nothing = np.zeros(1)
-    return Shift("markets", sigmas**2 / 2, nothing, nothing, nothing, None)
+    return ReverseShift("markets", sigmas**2 / 2, nothing, nothing, nothing, None)
 
 
 @pytest.mark.parametrize(
@@ -141,22 +141,22 @@ def test_every_parameter_of_the_model_and_of_the_scenarios_is_tried() -> None:
     found = reverse_stress(sample("listed"))
     tried = {root.key for root in found.portfolios[0].roots}
 
-    assert tried == set(parameters_of(sample("listed")))
+    assert tried == set(model_parameters(sample("listed")))
     assert len(tried) == 11 + 4 * 6
     assert "model.since" not in tried
     assert {"model.token_reduction", "scenarios.proprietary_jevons.capacity"} <= tried
     assert reverse_stress(book()).portfolios[0].roots == ()
 
 
-def loss_at(one: Reversed, key: str, value: float) -> float:
+def loss_at(one: ReverseStressOfPortfolio, key: str, value: float) -> float:
     """The expected loss when a book with another parameter is read and prices stay those of today."""
     own = sample("reviewed")
-    moved = modelled(sample("reviewed", f"{key}={value!r}"))
-    today = modelled(own)
+    moved = calibrate(sample("reviewed", f"{key}={value!r}"))
+    today = calibrate(own)
     assert moved is not None
     assert today is not None
     growth = (1 + moved.loadings.required_return) ** own.settings.years
-    outlook = replace(outlook_of(own), returns=growth * moved.values / today.anchor - 1)
+    outlook = replace(build_outlook(own), returns=growth * moved.values / today.anchor - 1)
     return float(outlook.probabilities @ one.portfolio.losses(outlook))
 
 
@@ -185,7 +185,7 @@ def test_the_root_of_a_parameter_is_brent_s_with_the_book_read_anew() -> None:
 def test_a_parameter_s_plausibility_is_how_far_it_goes_beside_its_range(
     value: float | None, reach: float | None, words: str
 ) -> None:
-    root = Root("model.adoption_years", 1.0, value, 0.0, 50.0, 0.0, 0.2, low=0.9, high=1.5)
+    root = ParameterRoot("model.adoption_years", 1.0, value, 0.0, 50.0, 0.0, 0.2, low=0.9, high=1.5)
 
     assert root.reach == (None if reach is None else pytest.approx(reach))
     assert root.words == words
@@ -194,7 +194,7 @@ def test_a_parameter_s_plausibility_is_how_far_it_goes_beside_its_range(
 
 
 def test_a_range_that_does_not_go_that_way_makes_a_parameter_next_to_impossible() -> None:
-    root = Root("model.training_reduction", 10.0, 12.0, 1.0, 1000.0, 0.0, 0.2, low=3.0, high=10.0)
+    root = ParameterRoot("model.training_reduction", 10.0, 12.0, 1.0, 1000.0, 0.0, 0.2, low=3.0, high=10.0)
 
     assert (root.reach, root.words) == (None, BEYOND)
 
@@ -227,9 +227,9 @@ def test_of_several_roots_the_nearest_to_the_book_s_own_value_is_taken(
         return result
 
     monkeypatch.setattr(reversed_parameters, "expected_losses", losses)
-    ground = ground_of(sample("listed"), "stay")
-    (portfolio,) = portfolios_of(sample("listed"), None)
-    own = {root.key: root for root in reversed_parameters.roots_of(ground, portfolio, 0.10)}
+    ground = stress_base(sample("listed"), "stay")
+    (portfolio,) = stress_portfolios(sample("listed"), None)
+    own = {root.key: root for root in reversed_parameters.parameter_roots(ground, portfolio, 0.10)}
 
     assert own["model.adoption_years"].own == 0.75
     assert own["model.adoption_years"].value == pytest.approx(nearest, abs=1e-7)
@@ -237,8 +237,8 @@ def test_of_several_roots_the_nearest_to_the_book_s_own_value_is_taken(
 
 def test_a_parameter_at_which_the_loss_is_expected_already_stays_where_it_is() -> None:
     own = sample("listed")
-    short = Portfolio("short", -own.weights, 2.0 - own.cash / own.value)
-    roots = list(reversed_parameters.roots_of(ground_of(own, "stay"), short, 0.01))
+    short = StressPortfolio("short", -own.weights, 2.0 - own.cash / own.value)
+    roots = list(reversed_parameters.parameter_roots(stress_base(own, "stay"), short, 0.01))
 
     assert [root.change for root in roots] == [0.0] * len(roots)
 
@@ -268,9 +268,9 @@ def test_without_market_risk_probabilities_alone_can_do_it() -> None:
         returns={"bad": [-0.30] * 4, "good": [0.10] * 4},
         exposures_columns={"beta": [0.0] * 4, "idiosyncratic_volatility": [0.0] * 4},
     )
-    own_outlook = outlook_of(own)
+    own_outlook = build_outlook(own)
     (today,) = reverse_stress(own).portfolios
-    alone, markets, both = shifts_of(own, own_outlook, today.portfolio, 0.10)
+    alone, markets, both = least_shifts(own, own_outlook, today.portfolio, 0.10)
 
     assert markets.why == "no market gives this loss: nothing in the portfolio moves"
     assert both.distance == pytest.approx(alone.distance)

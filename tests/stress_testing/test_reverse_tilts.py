@@ -6,7 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.stress_testing.reverse import Tilt, by_both, by_markets, by_probabilities
+from allocator.stress_testing.reverse import ProbabilityTilt, shift_markets, tilt_and_shift, tilt_probabilities
 from allocator.types import Matrix, Vector
 
 SEEDS = range(12)
@@ -28,7 +28,7 @@ class Instance:
         self.loss = float(self.p @ self.losses) + draw.uniform(0.02, 0.15)
 
 
-def found(tilt: Tilt | None) -> Tilt:
+def found(tilt: ProbabilityTilt | None) -> ProbabilityTilt:
     assert tilt is not None
     return tilt
 
@@ -49,7 +49,7 @@ def joint_by_cvxpy(one: Instance) -> tuple[float, Vector, Matrix]:
 def test_the_shift_of_both_is_the_convex_program_s(seed: int) -> None:
     one = Instance(seed)
     value, q, z = joint_by_cvxpy(one)
-    tilt = found(by_both(one.losses, one.variances, one.p, one.loss))
+    tilt = found(tilt_and_shift(one.losses, one.variances, one.p, one.loss))
 
     assert tilt.distance == pytest.approx(value, abs=1e-6)
     assert tilt.q == pytest.approx(q, abs=2e-4)
@@ -60,9 +60,9 @@ def test_the_shift_of_both_is_the_convex_program_s(seed: int) -> None:
 def test_the_shift_of_both_just_gives_the_loss_and_is_never_dearer_than_one_alone(seed: int) -> None:
     one = Instance(seed)
     same = np.full(one.scenarios, float(one.variances[0]))
-    both = found(by_both(one.losses, same, one.p, one.loss))
-    alone = by_probabilities(one.losses, one.p, one.loss)
-    market = found(by_markets(one.losses, float(same[0]), one.p, one.loss))
+    both = found(tilt_and_shift(one.losses, same, one.p, one.loss))
+    alone = tilt_probabilities(one.losses, one.p, one.loss)
+    market = found(shift_markets(one.losses, float(same[0]), one.p, one.loss))
 
     assert both.q @ (one.losses + both.strength * same) == pytest.approx(one.loss, abs=1e-12)
     assert both.distance <= min(np.inf if alone is None else alone.distance, market.distance) + 1e-12
@@ -77,7 +77,7 @@ def test_the_shift_of_probabilities_is_the_convex_program_s(seed: int) -> None:
     constraints = [cp.sum(q) == 1, q @ one.losses >= loss]
     program = cp.Problem(cp.Minimize(cp.sum(cp.kl_div(q, one.p))), constraints)
     program.solve(solver=cp.CLARABEL)
-    tilt = found(by_probabilities(one.losses, one.p, loss))
+    tilt = found(tilt_probabilities(one.losses, one.p, loss))
 
     assert tilt.distance == pytest.approx(float(program.value), abs=1e-6)
     assert tilt.q == pytest.approx(np.asarray(q.value), abs=2e-4)
@@ -90,7 +90,7 @@ def test_the_shift_of_markets_is_the_quadratic_program_s(seed: int) -> None:
     apart = cp.sum_squares(np.linalg.inv(np.linalg.cholesky(omega)) @ z) / 2
     program = cp.Problem(cp.Minimize(apart), [-(mean + z) @ one.x >= one.loss])
     program.solve(solver=cp.CLARABEL)
-    tilt = found(by_markets(one.losses, float(one.variances[0]), one.p, one.loss))
+    tilt = found(shift_markets(one.losses, float(one.variances[0]), one.p, one.loss))
 
     assert tilt.distance == pytest.approx(float(program.value), abs=1e-7)
     assert -tilt.strength * omega @ one.x == pytest.approx(np.asarray(z.value), abs=1e-5)
@@ -101,8 +101,8 @@ def test_one_scenario_leaves_the_markets_and_meucci_s_normal_formula(seed: int) 
     one = Instance(seed)
     mean, omega = one.p @ one.means, one.omega[0]
     loss, variance = np.array([-mean @ one.x]), float(one.variances[0])
-    both = found(by_both(loss, np.array([variance]), np.ones(1), one.loss))
-    market = found(by_markets(loss, variance, np.ones(1), one.loss))
+    both = found(tilt_and_shift(loss, np.array([variance]), np.ones(1), one.loss))
+    market = found(shift_markets(loss, variance, np.ones(1), one.loss))
     view = one.x[None, :]  # μ~ = μ + ΣQ'(QΣQ')⁻¹(v − Qμ) with Q = x' and v = −L
     posterior = mean + omega @ view.T @ np.linalg.solve(view @ omega @ view.T, np.array([-one.loss]) - view @ mean)
 
@@ -116,22 +116,25 @@ def test_no_risk_within_scenarios_leaves_the_probabilities(seed: int) -> None:
     one = Instance(seed)
     nothing, largest = np.zeros(one.scenarios), float(one.losses.max())
     loss = (float(one.p @ one.losses) + largest) / 2
-    both, alone = found(by_both(one.losses, nothing, one.p, loss)), found(by_probabilities(one.losses, one.p, loss))
+    both, alone = (
+        found(tilt_and_shift(one.losses, nothing, one.p, loss)),
+        found(tilt_probabilities(one.losses, one.p, loss)),
+    )
 
     assert both.distance == pytest.approx(alone.distance, rel=1e-9)
     assert both.q == pytest.approx(alone.q, abs=1e-9)
-    assert by_both(one.losses, nothing, one.p, largest + 0.01) is None
-    assert by_probabilities(one.losses, one.p, largest + 0.01) is None
-    assert by_markets(one.losses, 0.0, one.p, loss) is None
+    assert tilt_and_shift(one.losses, nothing, one.p, largest + 0.01) is None
+    assert tilt_probabilities(one.losses, one.p, largest + 0.01) is None
+    assert shift_markets(one.losses, 0.0, one.p, loss) is None
 
 
 def test_a_larger_loss_is_farther_away_on_every_way() -> None:
     one = Instance(3)
     losses = np.linspace(float(one.p @ one.losses) + 1e-3, float(one.losses.max()) - 1e-3, 20)
     for way in (
-        lambda loss: by_probabilities(one.losses, one.p, loss),
-        lambda loss: by_markets(one.losses, 0.02, one.p, loss),
-        lambda loss: by_both(one.losses, one.variances, one.p, loss),
+        lambda loss: tilt_probabilities(one.losses, one.p, loss),
+        lambda loss: shift_markets(one.losses, 0.02, one.p, loss),
+        lambda loss: tilt_and_shift(one.losses, one.variances, one.p, loss),
     ):
         distances = [found(way(float(loss))).distance for loss in losses]
         assert (np.diff(distances) > 0).all()
@@ -140,9 +143,9 @@ def test_a_larger_loss_is_farther_away_on_every_way() -> None:
 def test_what_is_lost_already_wants_no_shift() -> None:
     losses, p = np.array([0.2, 0.1]), np.array([0.5, 0.5])
     for tilt in (
-        by_probabilities(losses, p, 0.15),
-        by_markets(losses, 0.02, p, 0.15),
-        by_both(losses, np.full(2, 0.02), p, 0.15),
+        tilt_probabilities(losses, p, 0.15),
+        shift_markets(losses, 0.02, p, 0.15),
+        tilt_and_shift(losses, np.full(2, 0.02), p, 0.15),
     ):
         assert found(tilt).distance == 0
         assert found(tilt).q == pytest.approx(p)
@@ -151,7 +154,7 @@ def test_what_is_lost_already_wants_no_shift() -> None:
 
 def test_an_impossible_scenario_stays_impossible_in_both() -> None:
     losses, p = np.array([0.9, 0.1, -0.1]), np.array([0.0, 0.5, 0.5])
-    tilt = found(by_both(losses, np.full(3, 0.02), p, 0.3))
+    tilt = found(tilt_and_shift(losses, np.full(3, 0.02), p, 0.3))
 
     assert tilt.q[0] == 0
     assert tilt.q.sum() == pytest.approx(1)
@@ -159,7 +162,7 @@ def test_an_impossible_scenario_stays_impossible_in_both() -> None:
 
 def test_a_loss_of_far_more_than_the_scenarios_is_reached_by_markets_without_overflow() -> None:
     losses, p = np.array([0.01, -0.01]), np.array([0.5, 0.5])
-    tilt = found(by_both(losses, np.full(2, 1e-8), p, 1.0))
+    tilt = found(tilt_and_shift(losses, np.full(2, 1e-8), p, 1.0))
 
     assert tilt.q @ (losses + tilt.strength * 1e-8) == pytest.approx(1.0)
 
@@ -174,8 +177,8 @@ def test_the_published_reverse_stress_fits_together() -> None:
     strength = (logs.max() - q @ logs) / (0.0467 - 0.03)
     losses = 0.0467 - (logs.max() - logs) / strength
     variance = (0.03 - float(p @ losses)) ** 2 / (2 * 0.241850)
-    alone = found(by_probabilities(losses, p, 0.03))
-    both = found(by_both(losses, np.full(4, variance), p, 0.03))
+    alone = found(tilt_probabilities(losses, p, 0.03))
+    both = found(tilt_and_shift(losses, np.full(4, variance), p, 0.03))
 
     assert alone.distance == pytest.approx(0.7027, abs=2e-3)  # q is printed to three digits
     assert both.distance == pytest.approx(0.1698053, abs=3e-4)

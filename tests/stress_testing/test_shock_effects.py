@@ -13,16 +13,22 @@ from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible
-from allocator.mandate.builder import mandate_of
-from allocator.mandate.mandate import untraded
-from allocator.outlook.outlook import outlook_of
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.settings.stress import ShockSection
 from allocator.stress_testing import shock_effects as decided
 from allocator.stress_testing import shock_effects as room
-from allocator.stress_testing.shock_effects import Told, effect, effects, shock_stress, unshocked
-from allocator.stress_testing.shocked_book import library, shocked, starter_shocks
+from allocator.stress_testing.shock_effects import (
+    ClaimedEffect,
+    effect_without_shock,
+    shock_effect,
+    shock_effects,
+    shock_stress,
+)
+from allocator.stress_testing.shocked_book import apply_shock, shock_library, starter_shocks
 from allocator.stress_testing.stress import stress
 
 BOOKS = ("note", "listed", "reviewed")
@@ -40,8 +46,8 @@ def plan(note: Book) -> Plan:
 
 def test_a_shock_of_nothing_leaves_everything_as_it_was(plan: Plan) -> None:
     nothing = ShockSection(market=0.0)
-    (found,) = effects(plan, {"nothing": nothing})
-    held, planned = unshocked(plan)
+    (found,) = shock_effects(plan, {"nothing": nothing})
+    held, planned = effect_without_shock(plan)
     for one, other in ((found.held, held), (found.plan, planned)):
         assert vars(one) == pytest.approx(vars(other), abs=1e-14)
     assert found.again is not None
@@ -49,9 +55,9 @@ def test_a_shock_of_nothing_leaves_everything_as_it_was(plan: Plan) -> None:
 
 
 def test_the_effect_on_the_plan_is_that_of_its_lots_by_hand(plan: Plan) -> None:
-    outlook = outlook_of(plan.book)
-    after = shocked(plan.book, outlook, "it", ShockSection(instruments={"META": -0.5}, silent_months=12.0))
-    found = effect(plan, outlook, after)
+    outlook = build_outlook(plan.book)
+    after = apply_shock(plan.book, outlook, "it", ShockSection(instruments={"META": -0.5}, silent_months=12.0))
+    found = shock_effect(plan, outlook, after)
     final, before = plan.final, plan.final.value_before
     worth = final.values @ (1 + after.at_once) + final.cash
     assert found.plan.at_once == pytest.approx(worth / before - 1, abs=1e-14)
@@ -63,16 +69,16 @@ def test_the_effect_on_the_plan_is_that_of_its_lots_by_hand(plan: Plan) -> None:
 
 def test_deciding_again_is_never_worse_by_what_the_mandate_asks(plan: Plan) -> None:
     """The loss of the targets after the shock against that of standing still, where standing still keeps the rules."""
-    outlook, compared = outlook_of(plan.book), 0
-    for name, shock in library(plan.book).shocks.items():
-        after = shocked(plan.book, outlook, name, shock)
+    outlook, compared = build_outlook(plan.book), 0
+    for name, shock in shock_library(plan.book).shocks.items():
+        after = apply_shock(plan.book, outlook, name, shock)
         owned = replace(after.book, quantities=plan.final.values / plan.book.prices, cash=plan.final.cash)
-        mandate = mandate_of(owned, after.outlook, after.ambiguity)
+        mandate = build_mandate(owned, after.outlook, after.ambiguity)
         after = replace(after, mandate=mandate)
-        found = decided.decided_again(owned, after)
+        found = decided.reoptimized_after_shock(owned, after)
         assert not isinstance(found, str), name
         trade, _ = found
-        standing = untraded(owned)
+        standing = no_trade(owned)
         if all(reading.excess <= 1e-9 for reading in mandate.readings(standing, after.outlook)):
             assert mandate.loss(trade, after.outlook) <= mandate.loss(standing, after.outlook) + 1e-9, name
             compared += 1
@@ -85,8 +91,8 @@ def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatc
     def impossible(*_: object) -> None:
         raise Infeasible("cannot hold together: 'a' and 'b'", ("a", "b"), ())
 
-    monkeypatch.setattr(decided, "targets_of", impossible)
-    (found,) = effects(plan, {"it": ShockSection(market=-0.1)})
+    monkeypatch.setattr(decided, "solve_targets", impossible)
+    (found,) = shock_effects(plan, {"it": ShockSection(market=-0.1)})
     assert found.again is None
     assert found.why_not == "cannot hold together: 'a' and 'b'"
     assert found.turnover is None
@@ -95,9 +101,10 @@ def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatc
 @pytest.mark.parametrize("name", BOOKS)
 def test_each_starter_shock_has_the_sign_that_its_claim_says_or_a_reason_why_not(root: Path, name: str) -> None:
     made = load(root / "data" / name)
-    outlook, known = outlook_of(made), library(made)
-    told: dict[str, list[Told]] = {
-        one: list(room._told(made, outlook, shocked(made, outlook, one, shock))) for one, shock in known.shocks.items()
+    outlook, known = build_outlook(made), shock_library(made)
+    told: dict[str, list[ClaimedEffect]] = {
+        one: list(room._told(made, outlook, apply_shock(made, outlook, one, shock)))
+        for one, shock in known.shocks.items()
     }
     assert sum(map(len, told.values())) > 20
     for one, signs in told.items():
@@ -108,9 +115,9 @@ def test_no_reason_is_given_for_what_is_as_claimed_everywhere(root: Path) -> Non
     unlike = set()
     for name in BOOKS:
         made = load(root / "data" / name)
-        outlook = outlook_of(made)
-        for one, shock in library(made).shocks.items():
-            if any(not sign.as_claimed for sign in room._told(made, outlook, shocked(made, outlook, one, shock))):
+        outlook = build_outlook(made)
+        for one, shock in shock_library(made).shocks.items():
+            if any(not sign.as_claimed for sign in room._told(made, outlook, apply_shock(made, outlook, one, shock))):
                 unlike.add(one)
     assert unlike == {name for name, shock in starter_shocks().items() if shock.unlike}
 
@@ -125,18 +132,18 @@ def test_the_starter_set_speaks_of_every_kind_of_thing_that_a_shock_moves() -> N
 
 def test_a_shock_of_the_books_own_replaces_the_starter_one(root: Path) -> None:
     made = load(root / "data" / "note", overrides=["shocks.market_down_20.market=-0.3"])
-    assert library(made).shocks["market_down_20"].market == -0.3
+    assert shock_library(made).shocks["market_down_20"].market == -0.3
 
 
 def test_starter_shocks_of_names_that_the_book_has_not_are_left_out_with_the_reason(root: Path) -> None:
-    known = library(load(root / "data" / "listed"))
+    known = shock_library(load(root / "data" / "listed"))
     assert "ipo_slips" not in known.shocks
     assert known.left_out["ipo_slips"] == "SPX_XAI: no such instrument in exposures.csv"
 
 
 def test_unknown_shocks_are_refused_all_at_once(note: Book) -> None:
     with pytest.raises(BadInput) as caught:
-        library(note).chosen(("ipo_slip", "market_dwn_20"))
+        shock_library(note).chosen(("ipo_slip", "market_dwn_20"))
     assert [str(breach).splitlines()[0] for breach in caught.value.breaches] == [
         "--shock: no such shock (got 'ipo_slip'); did you mean 'ipo_slips'?",
         "--shock: no such shock (got 'market_dwn_20'); did you mean 'market_down_20'?",
@@ -144,7 +151,7 @@ def test_unknown_shocks_are_refused_all_at_once(note: Book) -> None:
 
 
 def test_what_is_interrupted_keeps_what_is_finished_and_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, done = room.effect, list[str]()
+    real, done = room.shock_effect, list[str]()
 
     def twice(*given: object) -> object:
         if len(done) == 2:
@@ -152,7 +159,7 @@ def test_what_is_interrupted_keeps_what_is_finished_and_says_so(plan: Plan, monk
         done.append("one")
         return real(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(room, "effect", twice)
+    monkeypatch.setattr(room, "shock_effect", twice)
     found = shock_stress(plan)
     assert len(found.effects) == 2
     assert found.interrupted
@@ -218,7 +225,7 @@ def test_every_claim_of_the_note_is_a_starter_shock(root: Path) -> None:
 
 def test_what_has_no_number_has_no_sign() -> None:
     for sign in ("gains", "falls", "stays"):
-        assert Told("X", sign, None).as_claimed is None  # type: ignore[arg-type]
-    assert Told("X", "falls", -0.1).as_claimed
-    assert not Told("X", "falls", 0.1).as_claimed
-    assert Told("X", "stays", 1e-5).as_claimed
+        assert ClaimedEffect("X", sign, None).as_claimed is None  # type: ignore[arg-type]
+    assert ClaimedEffect("X", "falls", -0.1).as_claimed
+    assert not ClaimedEffect("X", "falls", 0.1).as_claimed
+    assert ClaimedEffect("X", "stays", 1e-5).as_claimed

@@ -15,14 +15,14 @@ import pytest
 
 from allocator.ambiguity.sets import TotalVariation
 from allocator.book.book import Book
-from allocator.book.checks.stress import breaches_of_shock, days_after
+from allocator.book.checks.stress import check_shock, days_after
 from allocator.book.loading import load
-from allocator.outlook.calibration import modelled, question_of, signals_of
-from allocator.outlook.outlook import outlook_of
-from allocator.outlook.posterior import moved_by, posterior
+from allocator.outlook.calibration import build_question, calibrate, dated_signals
+from allocator.outlook.outlook import build_outlook
+from allocator.outlook.posterior import posterior, update_market_probabilities
 from allocator.outlook.question import Signal
 from allocator.settings.stress import ShockSection
-from allocator.stress_testing.shocked_book import Shocked, named_in, shocked
+from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, names_in_book
 from tests.books import book
 
 
@@ -30,8 +30,8 @@ def shock(**given: Any) -> ShockSection:
     return ShockSection.model_validate(given)
 
 
-def struck(made: Book, **given: Any) -> Shocked:
-    return shocked(made, outlook_of(made), "it", shock(**given))
+def struck(made: Book, **given: Any) -> ShockedBook:
+    return apply_shock(made, build_outlook(made), "it", shock(**given))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_name_falls_by_its_own_number_else_its_buckets_else_by_the_market_time
 def test_what_a_shock_of_prices_takes_is_lost_for_good(note: Book) -> None:
     """From there a name returns what it returned before: the fall is not earned back."""
     found = struck(note, instruments={"META": -0.4})
-    before = outlook_of(note)
+    before = build_outlook(note)
     assert found.outlook.returns == pytest.approx(before.returns, abs=1e-15)
     i = note.instruments.index("META")
     assert found.growth[:, i] == pytest.approx(0.6 * (1 + before.returns[:, i]), rel=1e-15)
@@ -76,19 +76,19 @@ def test_factors_move_names_by_their_exposures() -> None:
 
 
 def test_silence_is_believed_as_if_that_much_later_nobody_had_spoken(note: Book) -> None:
-    question = question_of(note)
+    question = build_question(note)
     assert question is not None
     later = days_after(note.settings, 12)
     assert later == dt.date(2027, 11, 21)  # 365.25 days
-    expected = posterior(question, signals_of(note), [later])[0]
+    expected = posterior(question, dated_signals(note), [later])[0]
     assert struck(note, silent_months=12.0).outlook.probabilities == pytest.approx(expected, abs=1e-14)
 
 
 def test_a_claim_is_believed_on_its_own_day_with_the_silence_of_the_others_until_then(note: Book) -> None:
-    question = question_of(note)
+    question = build_question(note)
     assert question is not None
     day = days_after(note.settings, 3)
-    said = [*signals_of(note), Signal(day, "claim", "OpenAI")]
+    said = [*dated_signals(note), Signal(day, "claim", "OpenAI")]
     expected = posterior(question, said, [day])[0]
     found = struck(note, signals=[{"kind": "claim", "source": "OpenAI", "after_months": 3.0}])
     assert found.outlook.probabilities == pytest.approx(expected, abs=1e-14)
@@ -108,7 +108,7 @@ def test_the_announcement_share_parts_what_comes_at_once_from_what_comes_later_a
     assert np.abs(none.at_once).max() == 0
     assert np.abs(whole.at_once).max() > 0.01
     for found in (none, half, whole):  # the market's anchor moves with the share, so each beside its own growth
-        own = outlook_of(with_share(root, {id(none): 0.0, id(half): 0.5, id(whole): 1.0}[id(found)]))
+        own = build_outlook(with_share(root, {id(none): 0.0, id(half): 0.5, id(whole): 1.0}[id(found)]))
         assert found.growth == pytest.approx(1 + own.returns, abs=1e-15)
         assert (1 + found.at_once) * (1 + found.outlook.returns) == pytest.approx(found.growth, rel=1e-14)
 
@@ -116,13 +116,13 @@ def test_the_announcement_share_parts_what_comes_at_once_from_what_comes_later_a
 def test_at_a_whole_announcement_share_names_return_what_they_must_under_the_markets_own_view(root: Path) -> None:
     made = with_share(root, 1.0)
     found = struck(made, signals=[{"kind": "claim", "source": "Google", "after_months": 2.0}])
-    model, question = modelled(made), question_of(made)
+    model, question = calibrate(made), build_question(made)
     assert model is not None
     assert model.market_now is not None
     assert question is not None
     day = days_after(made.settings, 2)
-    said = [*signals_of(made), Signal(day, "claim", "Google")]
-    market = moved_by(question, model.market_then, said, made.settings.market.date, day)  # type: ignore[union-attr, arg-type]
+    said = [*dated_signals(made), Signal(day, "claim", "Google")]
+    market = update_market_probabilities(question, model.market_then, said, made.settings.market.date, day)  # type: ignore[union-attr, arg-type]
     required = (1 + model.loadings.required_return) ** made.settings.years - 1
     assert market @ found.outlook.returns == pytest.approx(required, abs=1e-12)
 
@@ -133,13 +133,13 @@ def test_a_parameter_of_the_model_changes_worth_and_not_the_price_that_was_paid(
     found = struck(made, model={"token_reduction": 2.0}, scenarios={"every": {"usage_elasticity": 1.2}})
     elasticities = [f"scenarios.{name}.usage_elasticity=1.2" for name in made.scenarios]
     other = load(root / "data" / "listed", overrides=["model.token_reduction=2.0", *elasticities])
-    own, knew = modelled(made), modelled(other)
+    own, knew = calibrate(made), calibrate(other)
     assert own is not None
     assert knew is not None
     assert found.growth == pytest.approx((1 + knew.returns) * knew.anchor / own.anchor, rel=1e-12)
     share = float(made.settings.horizon.announcement_share or 0)
     assert found.at_once == pytest.approx((knew.anchor / own.anchor) ** share - 1, abs=1e-12)
-    assert found.outlook.probabilities == pytest.approx(outlook_of(made).probabilities, abs=0)
+    assert found.outlook.probabilities == pytest.approx(build_outlook(made).probabilities, abs=0)
 
 
 def test_multiples_fall_in_every_scenario_beside_its_own_fall(note: Book) -> None:
@@ -195,7 +195,7 @@ def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     made = load(root / "data" / "note")
     (name,) = tomllib.loads(text)["shocks"]
     own = ShockSection.model_validate(tomllib.loads(text)["shocks"][name])
-    assert not list(breaches_of_shock(named_in(made), name, own))
-    found = shocked(made, outlook_of(made), name, own)
+    assert not list(check_shock(names_in_book(made), name, own))
+    found = apply_shock(made, build_outlook(made), name, own)
     assert found.generalizable is not None
     assert found.generalizable > 0.5

@@ -11,14 +11,14 @@ import pytest
 
 from allocator.stress_testing import sobol as importance
 from allocator.stress_testing.outcomes import Outcome
-from allocator.stress_testing.parameter_draws import Doubt
-from allocator.stress_testing.sobol import Importance, importance_of
+from allocator.stress_testing.parameter_draws import ParameterRange
+from allocator.stress_testing.sobol import SobolIndices, parameter_importance
 
-DOUBTS = [Doubt(key, None, 0.0, 1.0, True) for key in ("a", "b", "c")]
+DOUBTS = [ParameterRange(key, None, 0.0, 1.0, True) for key in ("a", "b", "c")]
 OUTCOMES = (Outcome("plan", "sum"), Outcome("plan", "product"), Outcome("plan", "constant"))
 
 
-def found(monkeypatch: pytest.MonkeyPatch, spoil: Any = None) -> Importance | None:
+def found(monkeypatch: pytest.MonkeyPatch, spoil: Any = None) -> SobolIndices | None:
     """The indices of 3a + b, of (a − ½)(b − ½), and of a constant; c moves nothing."""
 
     def measured(gauge: Any, points: Any) -> Any:
@@ -27,9 +27,9 @@ def found(monkeypatch: pytest.MonkeyPatch, spoil: Any = None) -> Importance | No
         values = np.array([3 * a + b + 10, (a - 0.5) * (b - 0.5), np.full(len(a), 0.07)])
         return SimpleNamespace(values=values if spoil is None else spoil(values))
 
-    monkeypatch.setattr(importance, "measured", measured)
+    monkeypatch.setattr(importance, "measure_outcomes", measured)
     gauge: Any = SimpleNamespace(keys=("a", "b", "c"), outcomes=OUTCOMES)
-    return importance_of(gauge, DOUBTS, seed=3)
+    return parameter_importance(gauge, DOUBTS, seed=3)
 
 
 def test_the_indices_of_a_sum_are_the_shares_of_its_variance(monkeypatch: pytest.MonkeyPatch) -> None:

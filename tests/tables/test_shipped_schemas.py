@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from allocator.resources import schemas
+from allocator.resources import schemas_folder
 from allocator.tables import contract_names, contract_text, read_contract
 
 EXPECTED = [
@@ -27,7 +27,7 @@ def test_our_strict_reader_and_plain_pandera_read_the_same_schema(contract: str)
 
     strict = read_contract(contract_text(contract), contract)
 
-    assert strict == DataFrameSchema.from_yaml(schemas() / f"{contract}.yaml")
+    assert strict == DataFrameSchema.from_yaml(schemas_folder() / f"{contract}.yaml")
     assert strict.name == contract
     assert strict.strict is True
 

@@ -6,22 +6,22 @@ from collections.abc import Collection, Iterator, Mapping
 
 import pandas as pd
 
-from allocator.book.checks.estimates import NOT_SCENARIOS, breaches_of_estimates
-from allocator.book.checks.holdings import breaches_of_cash, breaches_of_positions
-from allocator.book.checks.question import breaches_of_evidence, breaches_of_guards
+from allocator.book.checks.estimates import NOT_SCENARIOS, check_estimates
+from allocator.book.checks.holdings import check_cash, check_positions
+from allocator.book.checks.question import check_ambiguity_settings, check_question
 from allocator.book.checks.rules import (
     Tables,
-    breaches_of_benchmark,
-    breaches_of_columns,
-    breaches_of_factors,
-    breaches_of_names,
-    breaches_of_words,
+    check_benchmark_rules,
+    check_factor_names,
+    check_rule_columns,
+    check_rule_names,
+    check_rules_without_tables,
 )
-from allocator.book.checks.stress import breaches_of_doubts, breaches_of_shocks
+from allocator.book.checks.stress import check_shocks, check_stress_ranges
 from allocator.errors import Breach
-from allocator.plugins import breaches_of as breaches_of_from_plugins
+from allocator.plugins import plugin_breaches as breaches_of_from_plugins
 from allocator.settings.mandate import MOST_SCENARIOS, ONE_DECISION, REVIEWED
-from allocator.settings.reading import dotted, idle_keys
+from allocator.settings.reading import dotted_key, unused_keys
 from allocator.settings.settings import Settings
 
 _CHOICES = " or ".join(f"'{name}'" for name in REVIEWED)
@@ -34,7 +34,7 @@ _MEMORY = 1_000_000_000
 """Bytes that the draws of mean_cvar may take; a solver then needs several times as much."""
 
 
-def breaches_of_stages(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
+def check_reviews(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
     """Every disagreement about the horizon, its reviews and the utility."""
     yield from _horizon(settings)
     if settings.horizon.reviews:
@@ -166,7 +166,7 @@ def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
 #
 
 
-def breaches_of_plugins(settings: Settings) -> Iterator[Breach]:
+def check_plugins(settings: Settings) -> Iterator[Breach]:
     """Names that mean no plugin or several, and what a plugin cannot stand beside; nothing is imported."""
     plugins = settings.plugins
     for kind in ("rules", "objectives", "models", "exporters"):
@@ -196,7 +196,7 @@ def _beside(settings: Settings) -> Iterator[Breach]:
             yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
 
 
-def used_by(settings: Settings) -> dict[str, set[str]]:
+def tables_in_use(settings: Settings) -> dict[str, set[str]]:
     """The plugins that a book names, by kind; an exporter is named where it has parameters."""
     plugins, tables = settings.plugins, vars(settings.tables).values()
     return {
@@ -224,21 +224,26 @@ def _quoted(name: str) -> str:
 #
 
 
-def breaches_of(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
+def check_consistency(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
     """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
-    found = [*_probabilities(settings), *_scenario_names(settings), *breaches_of_words(settings), *_idle(settings)]
-    found += [*breaches_of_guards(settings), *breaches_of_stages(settings, tables), *breaches_of_doubts(settings)]
-    found += breaches_of_evidence(settings, tables, given)
-    found += [*breaches_of_shocks(settings, tables), *breaches_of_plugins(settings)]
-    found += breaches_of_benchmark(settings, given)
+    found = [
+        *_probabilities(settings),
+        *_scenario_names(settings),
+        *check_rules_without_tables(settings),
+        *_idle(settings),
+    ]
+    found += [*check_ambiguity_settings(settings), *check_reviews(settings, tables), *check_stress_ranges(settings)]
+    found += check_question(settings, tables, given)
+    found += [*check_shocks(settings, tables), *check_plugins(settings)]
+    found += check_benchmark_rules(settings, given)
     if "holdings" in tables:
-        found += breaches_of_positions(settings, tables, account, given)
+        found += check_positions(settings, tables, account, given)
     if "exposures" in tables:
-        found += breaches_of_cash(settings, tables)
-        found += [*breaches_of_names(settings, tables), *breaches_of_columns(settings, tables, given)]
-    found += breaches_of_estimates(settings, tables, given)
+        found += check_cash(settings, tables)
+        found += [*check_rule_names(settings, tables), *check_rule_columns(settings, tables, given)]
+    found += check_estimates(settings, tables, given)
     if "factors" in tables:
-        found += breaches_of_factors(tables)
+        found += check_factor_names(tables)
     return found
 
 
@@ -261,7 +266,7 @@ def _scenario_names(settings: Settings) -> Iterator[Breach]:
             yield Breach(
                 "book.toml",
                 None,
-                dotted("scenarios", name),
+                dotted_key("scenarios", name),
                 name,
                 "is the name of another column of scenario_returns.csv",
                 "give the scenario another name, here and there",
@@ -269,13 +274,13 @@ def _scenario_names(settings: Settings) -> Iterator[Breach]:
 
 
 def _idle(settings: Settings) -> Iterator[Breach]:
-    for (section, key), _, reason in idle_keys(settings.model_dump(exclude_unset=True)):
+    for (section, key), _, reason in unused_keys(settings.model_dump(exclude_unset=True)):
         value = getattr(getattr(settings, section), key)
         if value is not None:
             yield Breach(
                 "book.toml",
                 None,
-                dotted(section, key),
+                dotted_key(section, key),
                 None if isinstance(value, dict) else f"{value:g}" if isinstance(value, float) else str(value),
                 f"has no effect with {reason}",
                 "remove it",

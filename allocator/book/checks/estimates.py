@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from allocator.book.checks.rules import Tables, name_of
+from allocator.book.checks.rules import Tables, file_name
 from allocator.errors import Breach, did_you_mean
 from allocator.settings.settings import Settings
 
@@ -14,7 +14,7 @@ NOT_SCENARIOS = ("instrument", "source")
 """Columns of scenario_returns.csv that are no scenarios."""
 
 
-def breaches_of_estimates(settings: Settings, tables: Tables, given: Collection[str]) -> Iterator[Breach]:
+def check_estimates(settings: Settings, tables: Tables, given: Collection[str]) -> Iterator[Breach]:
     """Every disagreement of scenario_returns, prices, covariance and benchmark with exposures.csv and the settings."""
     yield from _risk_tables(settings, tables, given)
     if "exposures" in tables:
@@ -41,7 +41,7 @@ def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
         for column in ("beta", "idiosyncratic_volatility"):
             if column not in exposures:
                 yield Breach(
-                    name_of(tables, "exposures"),
+                    file_name(tables, "exposures"),
                     None,
                     column,
                     None,
@@ -51,7 +51,7 @@ def _risk_columns(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 continue
             for row in risky.index[risky[column].isna()] if risk.source == "exposures" else ():
                 yield Breach(
-                    name_of(tables, "exposures"),
+                    file_name(tables, "exposures"),
                     int(row),
                     column,
                     "",
@@ -74,7 +74,7 @@ def _risk_tables(settings: Settings, tables: Tables, given: Collection[str]) -> 
                 f'add {table}.csv, or set risk.source = "exposures"',
             )
         if risk.source != table and table in given and "source" not in risk.model_fields_set:
-            named = name_of(tables, table) if table in tables else f"{table}.csv"
+            named = file_name(tables, table) if table in tables else f"{table}.csv"
             yield Breach(
                 "book.toml",
                 None,
@@ -88,14 +88,14 @@ def _risk_tables(settings: Settings, tables: Tables, given: Collection[str]) -> 
 def _same_instruments(tables: Tables) -> Iterator[Breach]:
     instruments = _instruments(tables)
     cash = set(tables["exposures"].loc[tables["exposures"]["bucket"] == "cash", "instrument"])
-    where = name_of(tables, "exposures")
+    where = file_name(tables, "exposures")
     for table in ("holdings", "scenario_returns", "benchmark", "covariance", "factors"):
         if table not in tables:
             continue
         own = tables[table]["instrument"]
         for row, name in own[~own.isin(instruments)].items():
             yield Breach(
-                name_of(tables, table),
+                file_name(tables, table),
                 int(str(row)),
                 "instrument",
                 name,
@@ -109,7 +109,7 @@ def _same_instruments(tables: Tables) -> Iterator[Breach]:
         }
         wanted = set(instruments) - (set() if table == "holdings" else cash)
         for name in sorted(wanted - set(own)) if table in cures else ():
-            yield Breach(name_of(tables, table), None, "instrument", name, "has no row here", cures[table])
+            yield Breach(file_name(tables, table), None, "instrument", name, "has no row here", cures[table])
     for table in ("prices", "covariance"):
         if table in tables:
             yield from _columns(tables, table, instruments, cash)
@@ -123,20 +123,20 @@ def _columns(tables: Tables, table: str, instruments: list[str], cash: set[str])
         own = set(frame.columns) - {"date", "instrument"}
     for name in sorted(own - set(instruments)):
         yield Breach(
-            name_of(tables, table),
+            file_name(tables, table),
             None,
             name,
             None,
-            f"is not in {name_of(tables, 'exposures')}",
+            f"is not in {file_name(tables, 'exposures')}",
             f"{did_you_mean(name, instruments)} Else remove the column",
         )
     for name in sorted(set(instruments) - cash - own):
-        yield Breach(name_of(tables, table), None, name, None, "has no column here", "add it")
+        yield Breach(file_name(tables, table), None, name, None, "has no column here", "add it")
 
 
 def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
     columns = [column for column in tables["scenario_returns"].columns if column not in NOT_SCENARIOS]
-    table = name_of(tables, "scenario_returns")
+    table = file_name(tables, "scenario_returns")
     missing = [name for name in settings.scenarios if name not in columns and name.casefold() not in NOT_SCENARIOS]
     unknown = [name for name in columns if name not in settings.scenarios]
     for name in missing:
@@ -148,7 +148,7 @@ def _scenarios(settings: Settings, tables: Tables) -> Iterator[Breach]:
 
 
 def _plausible_returns(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    returns, table = tables["scenario_returns"], name_of(tables, "scenario_returns")
+    returns, table = tables["scenario_returns"], file_name(tables, "scenario_returns")
     cash: set[str] = set()
     if "exposures" in tables:
         exposures = tables["exposures"]
@@ -183,7 +183,7 @@ def _sums_to_one(tables: Tables) -> Iterator[Breach]:
     total = float(tables["benchmark"]["weight"].sum())
     if abs(total - 1) > 1e-6:
         yield Breach(
-            name_of(tables, "benchmark"),
+            file_name(tables, "benchmark"),
             None,
             "weight",
             f"{total:.8g}",
@@ -193,7 +193,7 @@ def _sums_to_one(tables: Tables) -> Iterator[Breach]:
 
 
 def _covariance(tables: Tables) -> Iterator[Breach]:
-    frame, table = tables["covariance"], name_of(tables, "covariance")
+    frame, table = tables["covariance"], file_name(tables, "covariance")
     names = list(frame["instrument"])
     if set(frame.columns) - {"instrument"} != set(names):
         for name in sorted(set(names) ^ (set(frame.columns) - {"instrument"})):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 import pandas as pd
 
-from allocator.book.checks.rules import Tables, name_of
+from allocator.book.checks.rules import Tables, file_name
 from allocator.errors import Breach, did_you_mean
 from allocator.settings.settings import Settings
 
@@ -17,7 +17,7 @@ LEAST_VALUE, MOST_VALUE = 0.01, 1e15
 """What an account may be worth; beyond, a cent is lost in the digits of a number."""
 
 
-def breaches_of_positions(
+def check_positions(
     settings: Settings, tables: Tables, account: str | None, given: Collection[str]
 ) -> Iterator[Breach]:
     """Every disagreement of holdings.csv with itself, fx.csv and the settings."""
@@ -34,7 +34,7 @@ def _account(tables: Tables, account: str | None) -> Iterator[Breach]:
     accounts = list(dict.fromkeys(tables["holdings"]["account"]))
     if account is None and len(accounts) > 1:
         yield Breach(
-            name_of(tables, "holdings"),
+            file_name(tables, "holdings"),
             None,
             "account",
             None,
@@ -52,7 +52,7 @@ def _worth_something(tables: Tables, account: str | None) -> Iterator[Breach]:
     own = holdings if account is None else holdings.loc[holdings["account"] == account]
     if len(own) and not (own["quantity"] > 0).any():
         yield Breach(
-            name_of(tables, "holdings"),
+            file_name(tables, "holdings"),
             None,
             "quantity",
             None,
@@ -76,7 +76,7 @@ def _countable(settings: Settings, tables: Tables, account: str | None) -> Itera
     worth = float((own["quantity"] * price).sum())
     if not LEAST_VALUE <= worth <= MOST_VALUE:
         yield Breach(
-            name_of(tables, "holdings"),
+            file_name(tables, "holdings"),
             None,
             "quantity",
             f"{worth:.4g}",
@@ -87,7 +87,7 @@ def _countable(settings: Settings, tables: Tables, account: str | None) -> Itera
     lot = price * own.get("lot_size", 1.0)
     for row in own.index[lot < worth / 1e15]:
         yield Breach(
-            name_of(tables, "holdings"),
+            file_name(tables, "holdings"),
             int(row),
             "price",
             f"{own.loc[row, 'price']:g}",
@@ -102,12 +102,12 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
         if table in tables and column in tables[table]:
             dates = tables[table][column]
             for row, date in dates[dates > as_of].items():
-                yield _late(name_of(tables, table), int(str(row)), column, date, settings.book.as_of)
+                yield _late(file_name(tables, table), int(str(row)), column, date, settings.book.as_of)
     if "fx" in tables:
         oldest = as_of - pd.Timedelta(days=OLDEST_RATE)
         for row, date in tables["fx"]["date"][tables["fx"]["date"] < oldest].items():
             yield Breach(
-                name_of(tables, "fx"),
+                file_name(tables, "fx"),
                 int(str(row)),
                 "date",
                 f"{date:%Y-%m-%d}",
@@ -120,7 +120,7 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
         if len(late):
             first = late.idxmin()
             yield Breach(
-                name_of(tables, "prices"),
+                file_name(tables, "prices"),
                 int(str(first)),
                 "date",
                 f"{late.min():%Y-%m-%d}",
@@ -140,7 +140,7 @@ def _currencies(settings: Settings, tables: Tables) -> Iterator[Breach]:
     known = {home} | (set(tables["fx"]["currency"]) if "fx" in tables else set())
     for row, currency in holdings["currency"][~holdings["currency"].isin(known)].items():
         yield Breach(
-            name_of(tables, "holdings"),
+            file_name(tables, "holdings"),
             int(str(row)),
             "currency",
             currency,
@@ -151,7 +151,7 @@ def _currencies(settings: Settings, tables: Tables) -> Iterator[Breach]:
         fx = tables["fx"]
         for row, rate in fx["rate"][(fx["currency"] == home) & (fx["rate"] != 1)].items():
             yield Breach(
-                name_of(tables, "fx"), int(str(row)), "rate", f"{rate:g}", f"one {home} is 1 {home}", "remove the row"
+                file_name(tables, "fx"), int(str(row)), "rate", f"{rate:g}", f"one {home} is 1 {home}", "remove the row"
             )
 
 
@@ -162,7 +162,7 @@ def _one_price(tables: Tables) -> Iterator[Breach]:
         first = holdings.groupby("instrument")[column].transform("first")
         for row in holdings.index[holdings[column] != first]:
             yield Breach(
-                name_of(tables, "holdings"),
+                file_name(tables, "holdings"),
                 int(row),
                 column,
                 str(holdings.loc[row, column]),
@@ -171,13 +171,13 @@ def _one_price(tables: Tables) -> Iterator[Breach]:
             )
 
 
-def breaches_of_cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
+def check_cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
     """That there is one cash instrument, at price 1 in the book's currency, and something besides."""
     exposures = tables["exposures"]
     cash = exposures.loc[exposures["bucket"] == "cash"]
     if len(cash) != 1:
         yield Breach(
-            name_of(tables, "exposures"),
+            file_name(tables, "exposures"),
             None,
             "bucket",
             None,
@@ -186,13 +186,13 @@ def breaches_of_cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
         )
     if len(exposures) == len(cash):
         yield Breach(
-            name_of(tables, "exposures"), None, "bucket", None, "there is nothing but cash", "add an instrument"
+            file_name(tables, "exposures"), None, "bucket", None, "there is nothing but cash", "add an instrument"
         )
     if len(cash) != 1 or "holdings" not in tables:
         return
     holdings = tables["holdings"]
     for row, held in holdings.loc[holdings["instrument"] == cash["instrument"].iloc[0]].iterrows():
-        place = (name_of(tables, "holdings"), int(str(row)))
+        place = (file_name(tables, "holdings"), int(str(row)))
         if held["price"] != 1:
             yield Breach(*place, "price", f"{held['price']:g}", "cash has price 1", "put the amount into quantity")
         if held["currency"] != settings.book.currency:

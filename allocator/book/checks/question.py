@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import Breach, did_you_mean
-from allocator.settings.reading import dotted
+from allocator.settings.reading import dotted_key
 from allocator.settings.settings import ScenarioSection, Settings
 from allocator.settings.uncertainty import LimitSection
 
@@ -19,7 +19,7 @@ ANY_LAB = "any lab"
 """The source of a claim of which it is known only that somebody silent made it, and since when."""
 
 
-def breaches_of_signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[Breach]:
+def check_signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[Breach]:
     """Every row that cannot be; `where` is what the table is called."""
     question = settings.question
     if question is None:
@@ -160,7 +160,7 @@ APPLICATION = ("token_share", "passed_on", "application_margin", "application_el
 PARAMETERS = ("replicability", "pass_through", "usage_elasticity", "training_elasticity", "multiple_compression")
 
 
-def breaches_of_evidence(settings: Settings, tables: Tables, given: Collection[str]) -> list[Breach]:
+def check_question(settings: Settings, tables: Tables, given: Collection[str]) -> list[Breach]:
     """Every disagreement about what is believed; `given` names the tables that are there, sound or not."""
     found = [
         *_question(settings),
@@ -172,7 +172,7 @@ def breaches_of_evidence(settings: Settings, tables: Tables, given: Collection[s
     if "exposures" in tables and ("scenario_returns" in tables or "scenario_returns" not in given):
         found += _returns_of_everyone(settings, tables)
     if "signals" in tables:
-        found += breaches_of_signals(settings, tables["signals"], str(tables["signals"].attrs.get("name", "signals")))
+        found += check_signals(settings, tables["signals"], str(tables["signals"].attrs.get("name", "signals")))
     return found
 
 
@@ -225,7 +225,7 @@ def _ranges(settings: Settings) -> Iterator[Breach]:
     stated = [("scenarios.*.probability", "of the generalizable scenarios", prior, "prior_generalizable")]
     stated = stated if prior > 0 else []  # refused by itself
     stated += [
-        (f"question.labs.{dotted(name)}.{key}", f"of {name}", float(getattr(lab, key)), key)
+        (f"question.labs.{dotted_key(name)}.{key}", f"of {name}", float(getattr(lab, key)), key)
         for name, lab in question.labs.items()
         for key in ("disclosure", "hazard", "background")
     ]
@@ -363,7 +363,7 @@ COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in
 _NOISE = 1e-9
 
 
-def breaches_of_guards(settings: Settings) -> Iterator[Breach]:
+def check_ambiguity_settings(settings: Settings) -> Iterator[Breach]:
     """What `[robust]` says of scenarios; sections that its set does not read are said to be idle elsewhere."""
     robust = settings.robust
     if robust.set == "hull":
@@ -385,7 +385,7 @@ def _unknown(settings: Settings, place: tuple[str, ...], names: Mapping[str, obj
     for scenario in names:
         if scenario not in settings.scenarios:
             cure = did_you_mean(scenario, settings.scenarios)
-            yield _said(dotted(*place, scenario), scenario, "no such scenario", cure)
+            yield _said(dotted_key(*place, scenario), scenario, "no such scenario", cure)
 
 
 def _expert(settings: Settings, name: str, probabilities: Mapping[str, float]) -> Iterator[Breach]:
@@ -394,22 +394,25 @@ def _expert(settings: Settings, name: str, probabilities: Mapping[str, float]) -
     missing = [scenario for scenario in settings.scenarios if scenario not in probabilities]
     for scenario in missing:
         yield _said(
-            dotted(*place, scenario), None, "is required: an expert speaks of every scenario", "add it; 0 is allowed"
+            dotted_key(*place, scenario),
+            None,
+            "is required: an expert speaks of every scenario",
+            "add it; 0 is allowed",
         )
     total = sum(probabilities.values())
     if not missing and abs(total - 1) > _NOISE:
         cure = f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all"
-        yield _said(dotted(*place), f"{total:.10g}", "an expert's probabilities must sum to 1", cure)
+        yield _said(dotted_key(*place), f"{total:.10g}", "an expert's probabilities must sum to 1", cure)
 
 
 def _coordinate(settings: Settings, name: str) -> Iterator[Breach]:
-    place = dotted("robust", "metric", name)
+    place = dotted_key("robust", "metric", name)
     if name not in COORDINATES:
         yield _said(place, name, "no such number of a scenario", did_you_mean(name, COORDINATES))
         return
     for scenario, section in settings.scenarios.items():
         if getattr(section, name) is None:
-            yield _said(dotted("scenarios", scenario, name), None, "is needed by [robust.metric]", "add it")
+            yield _said(dotted_key("scenarios", scenario, name), None, "is needed by [robust.metric]", "add it")
 
 
 def _limit(settings: Settings, name: str, limit: LimitSection) -> Iterator[Breach]:
@@ -421,7 +424,7 @@ def _limit(settings: Settings, name: str, limit: LimitSection) -> Iterator[Breac
     each = [limit.weights.get(scenario, 0.0) for scenario in settings.scenarios]
     if limit.max is not None and min(each) > limit.max:
         cure = f"raise max to {min(each):g} or more"
-        yield _said(dotted(*place, "max"), f"{limit.max:g}", "no probabilities can keep it", cure)
+        yield _said(dotted_key(*place, "max"), f"{limit.max:g}", "no probabilities can keep it", cure)
     if limit.min is not None and max(each) < limit.min:
         cure = f"lower min to {max(each):g} or less"
-        yield _said(dotted(*place, "min"), f"{limit.min:g}", "no probabilities can keep it", cure)
+        yield _said(dotted_key(*place, "min"), f"{limit.min:g}", "no probabilities can keep it", cure)

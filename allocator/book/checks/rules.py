@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 import pandas as pd
 
-from allocator.errors import Breach, did_you_mean, nearest
-from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, rules_of
-from allocator.settings.reading import dotted
+from allocator.errors import Breach, closest_name, did_you_mean
+from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, stated_rules
+from allocator.settings.reading import dotted_key
 from allocator.settings.settings import Settings
 from allocator.tables import contract_text, read_contract
 
@@ -20,35 +20,35 @@ from allocator.tables import contract_text, read_contract
 Tables = Mapping[str, pd.DataFrame]
 
 
-def name_of(tables: Tables, table: str) -> str:
+def file_name(tables: Tables, table: str) -> str:
     """What breaches call a table, such as holdings.csv."""
     return str(tables[table].attrs.get("name", table))
 
 
-def breaches_of_columns(settings: Settings, tables: Tables, given: Collection[str]) -> Iterator[Breach]:
+def check_rule_columns(settings: Settings, tables: Tables, given: Collection[str]) -> Iterator[Breach]:
     """What is wanted of exposures.csv and factors.csv by `[mandate]`, `[shocks]` and `[costs]`."""
     needs = _needs(settings)
-    kinds = kinds_of_columns() if settings.mandate.exposures else {}
+    kinds = column_types() if settings.mandate.exposures else {}
     known = [name for name, kind in kinds.items() if kind == "float64" and name in tables["exposures"]]
     known += factor_names(tables)
     for column in settings.mandate.exposures:
-        key = dotted("mandate", "exposures", column)
+        key = dotted_key("mandate", "exposures", column)
         if column in kinds and kinds[column] != "float64":
             kind = "dates" if kinds[column].startswith("datetime") else "text"
-            yield _said_of_columns(key, column, f"is a column of {kind}, not of numbers", did_you_mean(column, known))
+            yield _column_breach(key, column, f"is a column of {kind}, not of numbers", did_you_mean(column, known))
         elif column in kinds:
             needs.setdefault(column, []).append(key)
         elif column not in known and ("factors" in tables or "factors" not in given):
             rule = "no such column in exposures.csv or factors.csv"
-            yield _said_of_columns(key, column, rule, did_you_mean(column, known))
+            yield _column_breach(key, column, rule, did_you_mean(column, known))
     for column, reasons in needs.items():
         yield from _filled(settings, tables, column, reasons)
 
 
-def breaches_of_factors(tables: Tables) -> Iterator[Breach]:
+def check_factor_names(tables: Tables) -> Iterator[Breach]:
     """A factor that an exposure is called like would leave open which of the two is meant; cash has no factor."""
-    columns = {name.casefold(): name for name in kinds_of_columns()}
-    factors, table = tables["factors"], name_of(tables, "factors")
+    columns = {name.casefold(): name for name in column_types()}
+    factors, table = tables["factors"], file_name(tables, "factors")
     for name in factor_names(tables):
         if known := columns.get(name.casefold()):
             cure = "give the factor another name"
@@ -64,13 +64,13 @@ def breaches_of_factors(tables: Tables) -> Iterator[Breach]:
             yield Breach(*place, "cash counts 0 in every factor", "write 0, or remove the row of cash")
 
 
-def breaches_of_benchmark(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
+def check_benchmark_rules(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     """Rules against the benchmark want one."""
     for key in ("max_tracking_error", "min_worst_case_active_return"):
         value = getattr(settings.mandate, key)
         if value is not None and "benchmark" not in given:
             cure = "add benchmark.csv, or remove the rule"
-            yield _said_of_columns(dotted("mandate", key), f"{value:g}", "needs benchmark.csv", cure)
+            yield _column_breach(dotted_key("mandate", key), f"{value:g}", "needs benchmark.csv", cure)
 
 
 def factor_names(tables: Tables) -> list[str]:
@@ -79,7 +79,7 @@ def factor_names(tables: Tables) -> list[str]:
     return [name for name in columns if name not in ("instrument", "source")]
 
 
-def kinds_of_columns() -> dict[str, str]:
+def column_types() -> dict[str, str]:
     """What each column that exposures.csv may have holds: float64, datetime64[ns], or a kind of text."""
     contract = read_contract(contract_text("exposures"), "exposures.yaml")
     return {str(name): str(column.dtype) for name, column in contract.columns.items()}
@@ -94,12 +94,12 @@ def _needs(settings: Settings) -> dict[str, list[str]]:
         needs.setdefault("average_daily_volume", []).append("costs.impact")
     for name, shock in settings.shocks.items():
         if shock.market is not None:
-            needs.setdefault("beta", []).append(dotted("shocks", name, "market"))
+            needs.setdefault("beta", []).append(dotted_key("shocks", name, "market"))
     return needs
 
 
 def _filled(settings: Settings, tables: Tables, column: str, reasons: list[str]) -> Iterator[Breach]:
-    exposures, table = tables["exposures"], name_of(tables, "exposures")
+    exposures, table = tables["exposures"], file_name(tables, "exposures")
     risk = settings.risk
     if column in ("beta", "idiosyncratic_volatility") and risk.source == "exposures":
         return  # said of the risk
@@ -119,7 +119,7 @@ def _filled(settings: Settings, tables: Tables, column: str, reasons: list[str])
             yield Breach(*place, "0", "must be above 0", cure)
 
 
-def _said_of_columns(column: str, value: str | None, rule: str, cure: str) -> Breach:
+def _column_breach(column: str, value: str | None, rule: str, cure: str) -> Breach:
     return Breach("book.toml", None, column, value, rule, cure)
 
 
@@ -127,7 +127,7 @@ BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 
 
-def breaches_of_words(settings: Settings) -> Iterator[Breach]:
+def check_rules_without_tables(settings: Settings) -> Iterator[Breach]:
     """What `book.toml` says of itself: no table is needed."""
     yield from _buckets_and_groups(settings)
     yield from _ratios(settings)
@@ -135,7 +135,7 @@ def breaches_of_words(settings: Settings) -> Iterator[Breach]:
     yield from _lists(settings)
     mandate = settings.mandate
     if mandate.min_cash > mandate.max_cash:
-        yield _said(
+        yield _rule_breach(
             "mandate.min_cash",
             f"{mandate.min_cash:g}",
             f"must not be above max_cash = {mandate.max_cash:g}",
@@ -143,7 +143,7 @@ def breaches_of_words(settings: Settings) -> Iterator[Breach]:
         )
     floors = (mandate.min_worst_case_return, mandate.min_worst_case_active_return)
     if mandate.objective == "minimum_variance" and settings.robust.set != "none" and floors == (None, None):
-        yield _said(
+        yield _rule_breach(
             "robust.set",
             settings.robust.set,
             "has no meaning with objective = 'minimum_variance', which looks at no return",
@@ -151,14 +151,14 @@ def breaches_of_words(settings: Settings) -> Iterator[Breach]:
         )
 
 
-def breaches_of_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
+def check_rule_names(settings: Settings, tables: Tables) -> Iterator[Breach]:
     """What `book.toml` names must be in exposures.csv."""
     yield from _names(settings, tables)
     yield from _members(settings, tables)
     yield from _counted(settings, tables)
 
 
-def _said(column: str, value: str | None, rule: str, cure: str) -> Breach:
+def _rule_breach(column: str, value: str | None, rule: str, cure: str) -> Breach:
     return Breach("book.toml", None, column, value, rule, cure)
 
 
@@ -168,39 +168,39 @@ def _buckets_and_groups(settings: Settings) -> Iterator[Breach]:
         for name in getattr(mandate, kind):
             if name not in known:
                 cure = did_you_mean(name, known) if known else "add it to [groups] with its instruments"
-                yield _said(dotted("mandate", kind, name), name, f"no such {kind[:-1]}", cure)
+                yield _rule_breach(dotted_key("mandate", kind, name), name, f"no such {kind[:-1]}", cure)
     if "cash" in mandate.buckets:
-        yield _said("mandate.buckets.cash", None, *_CASH_RULES)
+        yield _rule_breach("mandate.buckets.cash", None, *_CASH_RULES)
 
 
 def _ratios(settings: Settings) -> Iterator[Breach]:
     known = [*BUCKETS[:-1], *settings.groups]
     for ratio, section in settings.mandate.ratios.items():
         for key in ("group", "to"):
-            name, place = getattr(section, key), dotted("mandate", "ratios", ratio, key)
+            name, place = getattr(section, key), dotted_key("mandate", "ratios", ratio, key)
             if name in BUCKETS and name in settings.groups:
-                yield _said(place, name, "is a bucket and a group of [groups]", "give the group another name")
+                yield _rule_breach(place, name, "is a bucket and a group of [groups]", "give the group another name")
             elif name == "cash":
-                yield _said(place, name, *_CASH_RULES)
+                yield _rule_breach(place, name, *_CASH_RULES)
             elif name not in known:
-                yield _said(place, name, "no such bucket or group", did_you_mean(name, known))
+                yield _rule_breach(place, name, "no such bucket or group", did_you_mean(name, known))
 
 
 def _tiers(settings: Settings) -> Iterator[Breach]:
     """Only a stated rule can give way, and some rules never do."""
-    stated = rules_of(settings.mandate)
+    stated = stated_rules(settings.mandate)
     kinds = [key for key in MandateSection.model_fields if key not in (*NO_RULES, *ALWAYS_HARD)]
     for name in settings.mandate.tiers:
-        place, kind = dotted("mandate", "tiers", name), name.partition(".")[0]
+        place, kind = dotted_key("mandate", "tiers", name), name.partition(".")[0]
         if kind in ALWAYS_HARD:
-            yield _said(place, name, "is always hard: it cannot give way", "remove its tier")
+            yield _rule_breach(place, name, "is always hard: it cannot give way", "remove its tier")
         elif name not in stated:
             if name in kinds:  # max_cash is not min_cash, but weights may be weights.NVDA
                 near = next((rule for rule in stated if rule.startswith(f"{name}.")), None)
             else:
-                near = nearest(name, stated) or (None if kind in kinds else nearest(name, kinds))
+                near = closest_name(name, stated) or (None if kind in kinds else closest_name(name, kinds))
             cure = f"did you mean {near!r}?" if near else "state it under [mandate], or remove its tier"
-            yield _said(place, name, "the mandate states no such rule", cure)
+            yield _rule_breach(place, name, "the mandate states no such rule", cure)
 
 
 def _lists(settings: Settings) -> Iterator[Breach]:
@@ -208,10 +208,10 @@ def _lists(settings: Settings) -> Iterator[Breach]:
     for key in ("locked", "forbidden"):
         names = getattr(mandate, key)
         for name in sorted({name for name in names if names.count(name) > 1}):
-            yield _said(dotted("mandate", key), name, "is named twice", "name it once")
+            yield _rule_breach(dotted_key("mandate", key), name, "is named twice", "name it once")
     for name in sorted(set(mandate.locked) & set(mandate.forbidden)):
         cure = "remove it from locked or from forbidden"
-        yield _said("mandate.forbidden", name, "is locked too: it can neither be traded nor stay", cure)
+        yield _rule_breach("mandate.forbidden", name, "is locked too: it can neither be traded nor stay", cure)
 
 
 def _risky(tables: Tables) -> pd.DataFrame:
@@ -226,31 +226,31 @@ def _names(settings: Settings, tables: Tables) -> Iterator[Breach]:
     unknown = "no such instrument in exposures.csv"
     for name in mandate.weights:
         if name not in instruments:
-            yield _said(dotted("mandate", "weights", name), name, unknown, did_you_mean(name, instruments))
+            yield _rule_breach(dotted_key("mandate", "weights", name), name, unknown, did_you_mean(name, instruments))
     for name in mandate.issuers:
         if name not in issuers:
             cure = did_you_mean(name, issuers)
-            yield _said(dotted("mandate", "issuers", name), name, "no such issuer in exposures.csv", cure)
+            yield _rule_breach(dotted_key("mandate", "issuers", name), name, "no such issuer in exposures.csv", cure)
     for key in ("locked", "forbidden"):
         for name in dict.fromkeys(getattr(mandate, key)):
             if name in cash:
-                yield _said(dotted("mandate", key), name, *_CASH_RULES)
+                yield _rule_breach(dotted_key("mandate", key), name, *_CASH_RULES)
             elif name not in instruments:
-                yield _said(dotted("mandate", key), name, unknown, did_you_mean(name, instruments))
+                yield _rule_breach(dotted_key("mandate", key), name, unknown, did_you_mean(name, instruments))
 
 
 def _members(settings: Settings, tables: Tables) -> Iterator[Breach]:
     instruments = list(_risky(tables)["instrument"])
     for group, members in settings.groups.items():
         if not members:
-            yield _said(dotted("groups", group), None, "is empty", "name its instruments or remove it")
+            yield _rule_breach(dotted_key("groups", group), None, "is empty", "name its instruments or remove it")
         for name in members:
             if name not in instruments:
-                place = dotted("groups", group) if isinstance(members, list) else dotted("groups", group, name)
-                yield _said(place, name, "no such instrument in exposures.csv", did_you_mean(name, instruments))
+                place = dotted_key("groups", group) if isinstance(members, list) else dotted_key("groups", group, name)
+                yield _rule_breach(place, name, "no such instrument in exposures.csv", did_you_mean(name, instruments))
         if isinstance(members, list):
             for name in sorted({name for name in members if members.count(name) > 1}):
-                yield _said(dotted("groups", group), name, "is named twice", "name it once")
+                yield _rule_breach(dotted_key("groups", group), name, "is named twice", "name it once")
 
 
 def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
@@ -262,13 +262,13 @@ def _counted(settings: Settings, tables: Tables) -> Iterator[Breach]:
         for name in getattr(mandate, kind):
             if cure := _uncounted(settings, risky, name, kind):
                 rule = "nothing in this book counts towards it: a cap always holds, a floor never can"
-                yield _said(dotted("mandate", kind, name), None, rule, cure)
+                yield _rule_breach(dotted_key("mandate", kind, name), None, rule, cure)
     for ratio, section in mandate.ratios.items():
         for key in ("group", "to"):
             name = getattr(section, key)
             if cure := _uncounted(settings, risky, name, "groups" if name in settings.groups else "buckets"):
-                yield _said(
-                    dotted("mandate", "ratios", ratio, key), name, "nothing in this book counts towards it", cure
+                yield _rule_breach(
+                    dotted_key("mandate", "ratios", ratio, key), name, "nothing in this book counts towards it", cure
                 )
 
 

@@ -14,10 +14,10 @@ from math import ceil
 import pandas as pd
 from pydantic import BaseModel
 
-from allocator.book.checks.question import PARAMETERS, breaches_of_signals
+from allocator.book.checks.question import PARAMETERS, check_signals
 from allocator.book.checks.rules import Tables, factor_names
-from allocator.errors import BadInput, Breach, did_you_mean, nearest
-from allocator.settings.reading import dotted, settings_from
+from allocator.errors import BadInput, Breach, closest_name, did_you_mean
+from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, ScenarioSection, Settings
 from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
 from allocator.settings.uncertainty import ModelSection
@@ -30,7 +30,7 @@ _FIRST_ROW = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class BookNames:
     """What a book has names for: risky `instruments`, `cash`, bucket `labels`, `factors`, `columns` of exposures.csv
     that are filled for every name, and the signals so far.
     """
@@ -44,11 +44,11 @@ class Named:
     signals: pd.DataFrame | None
 
 
-def named(settings: Settings, tables: Tables) -> Named:
+def book_names(settings: Settings, tables: Tables) -> BookNames:
     """The same of tables that are of their contracts; `exposures` must be there."""
     exposures = tables["exposures"]
     risky = exposures.loc[exposures["bucket"] != "cash"]
-    return Named(
+    return BookNames(
         settings,
         tuple(map(str, risky["instrument"])),
         frozenset(map(str, exposures.loc[exposures["bucket"] == "cash", "instrument"])),
@@ -59,13 +59,13 @@ def named(settings: Settings, tables: Tables) -> Named:
     )
 
 
-def breaches_of_shocks(settings: Settings, tables: Tables) -> Iterator[Breach]:
+def check_shocks(settings: Settings, tables: Tables) -> Iterator[Breach]:
     """Every breach of every shock, and rules that stand on a shock that they cannot measure."""
     yield from _rules(settings)
     if "exposures" in tables:
-        there = named(settings, tables)
+        there = book_names(settings, tables)
         for name, shock in settings.shocks.items():
-            yield from breaches_of_shock(there, name, shock)
+            yield from check_shock(there, name, shock)
 
 
 def _said(column: str, value: object, rule: str, cure: str) -> Breach:
@@ -74,17 +74,17 @@ def _said(column: str, value: object, rule: str, cure: str) -> Breach:
 
 def _rules(settings: Settings) -> Iterator[Breach]:
     for name in settings.mandate.max_stress_loss:
-        place, shock = dotted("mandate", "max_stress_loss", name), settings.shocks.get(name)
+        place, shock = dotted_key("mandate", "max_stress_loss", name), settings.shocks.get(name)
         if shock is None:
-            near = nearest(name, settings.shocks)
-            cure = f"did you mean {near!r}?" if near else f"add [{dotted('shocks', name)}] with what it moves"
+            near = closest_name(name, settings.shocks)
+            cure = f"did you mean {near!r}?" if near else f"add [{dotted_key('shocks', name)}] with what it moves"
             yield _said(place, name, "no such shock", cure)
         elif shock.tells or shock.changes_model or not shock.moves_prices:
             rule = "is a limit on what prices lose at once, and this shock does not move prices only"
             yield _said(place, name, rule, "state a shock of market, factors, buckets or instruments alone")
 
 
-def breaches_of_shock(there: Named, name: str, shock: ShockSection) -> Iterator[Breach]:
+def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Breach]:
     """Everything in one shock that this book cannot carry."""
     place = ("shocks", name)
     yield from _moved(there, place, shock)
@@ -94,21 +94,21 @@ def breaches_of_shock(there: Named, name: str, shock: ShockSection) -> Iterator[
         yield from _changed(there, place, shock)
     if shock.delay_months is not None and "tradable_from" not in there.columns:
         cure = "add the column to exposures.csv, or remove it"
-        yield _said(dotted(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
+        yield _said(dotted_key(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
     known = (*there.instruments, *BUCKETS, *there.settings.groups)
     for one in shock.expect:
         if one not in known:
             yield _said(
-                dotted(*place, "expect", one), one, "no such instrument, bucket or group", did_you_mean(one, known)
+                dotted_key(*place, "expect", one), one, "no such instrument, bucket or group", did_you_mean(one, known)
             )
         elif one in ("adopter", "neutral") and one not in there.labels:  # the other two may be counted by shares
             cure = "correct the labels of exposures.csv, or remove it"
-            yield _said(dotted(*place, "expect", one), one, "nothing in this book has this label", cure)
+            yield _said(dotted_key(*place, "expect", one), one, "nothing in this book has this label", cure)
 
 
-def _moved(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+def _moved(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     for name in shock.buckets:
-        at = dotted(*place, "buckets", name)
+        at = dotted_key(*place, "buckets", name)
         if name == "cash":
             yield _said(at, name, "cash does not move", "remove it")
         elif name not in BUCKETS:
@@ -117,7 +117,7 @@ def _moved(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterato
             cure = "correct the labels of exposures.csv, or remove it"
             yield _said(at, name, "nothing in this book has this label", cure)
     for name in shock.instruments:
-        at = dotted(*place, "instruments", name)
+        at = dotted_key(*place, "instruments", name)
         if name in there.cash:
             yield _said(at, name, "cash does not move", "remove it")
         elif name not in there.instruments:
@@ -125,28 +125,28 @@ def _moved(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterato
     for name in shock.factors:
         if name not in there.factors:
             cure = did_you_mean(name, there.factors) if there.factors else "add factors.csv with its exposures"
-            yield _said(dotted(*place, "factors", name), name, "no such factor in factors.csv", cure)
+            yield _said(dotted_key(*place, "factors", name), name, "no such factor in factors.csv", cure)
 
 
-def _told(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+def _told(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     """The shock's signals are held to the contract of the table, beside its rows."""
     if there.settings.question is None:
-        yield _said(dotted(*place), None, "tells something about a question, and there is no [question]",
+        yield _said(dotted_key(*place), None, "tells something about a question, and there is no [question]",
                     "add [question], or remove signals and silent_months")  # fmt: skip
         return
-    own = rows_of(there.settings, there.signals, shock)
+    own = shock_signals(there.settings, there.signals, shock)
     if own.empty:
         if shock.signals:
             cure = "name what they say next, or remove it"
-            yield _said(dotted(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
+            yield _said(dotted_key(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
         return
     own.index = pd.RangeIndex(_FIRST_ROW, _FIRST_ROW + len(own))
     both = own if there.signals is None or there.signals.empty else pd.concat([there.signals, own])
     late = there.settings.book.model_copy(update={"as_of": max(own["date"]).date()})
     settings = there.settings.model_copy(update={"book": late})
-    for breach in breaches_of_signals(settings, both, "book.toml"):
+    for breach in check_signals(settings, both, "book.toml"):
         if breach.row is not None and breach.row >= _FIRST_ROW:
-            at = dotted(*place, "signals", *([breach.column] if breach.column else []))
+            at = dotted_key(*place, "signals", *([breach.column] if breach.column else []))
             yield _said(at, breach.value, breach.rule, breach.cure)
 
 
@@ -155,7 +155,7 @@ def days_after(settings: Settings, months: float) -> dt.date:
     return settings.book.as_of + dt.timedelta(days=max(1, ceil(months * DAYS_A_YEAR / 12 - 1e-9)))
 
 
-def rows_of(settings: Settings, signals: pd.DataFrame | None, shock: ShockSection) -> pd.DataFrame:
+def shock_signals(settings: Settings, signals: pd.DataFrame | None, shock: ShockSection) -> pd.DataFrame:
     """The signals of a shock as rows of `signals.csv`, in date order; a claim by every lab is one by each that has
     made none.
     """
@@ -179,11 +179,11 @@ def rows_of(settings: Settings, signals: pd.DataFrame | None, shock: ShockSectio
     return made.sort_values("date", kind="stable").reset_index(drop=True)
 
 
-def _changed(there: Named, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     settings = there.settings
     if settings.model is None:
         cure = "add [model], or remove model, scenarios and multiples"
-        yield _said(dotted(*place), None, "changes the efficiency model, and there is no [model]", cure)
+        yield _said(dotted_key(*place), None, "changes the efficiency model, and there is no [model]", cure)
         return
     unknown = False
     for scenario, changes in shock.scenarios.items():
@@ -191,21 +191,23 @@ def _changed(there: Named, place: tuple[str, ...], shock: ShockSection) -> Itera
         if scenario != EVERY_SCENARIO and scenario not in settings.scenarios:
             unknown = True
             cure = did_you_mean(scenario, (*settings.scenarios, EVERY_SCENARIO))
-            yield _said(dotted(*at), scenario, "no such scenario", cure)
+            yield _said(dotted_key(*at), scenario, "no such scenario", cure)
         for key in changes:
             if key not in MOVABLE:
                 unknown = True
-                yield _said(dotted(*at, key), key, "is no parameter that a shock changes", did_you_mean(key, MOVABLE))
+                yield _said(
+                    dotted_key(*at, key), key, "is no parameter that a shock changes", did_you_mean(key, MOVABLE)
+                )
     if unknown:
         return
     try:
-        after(settings, shock)
+        settings_after_shock(settings, shock)
     except BadInput as error:
         for breach in error.breaches:
-            yield _said(f"{dotted(*place)}.{breach.column}", breach.value, breach.rule, breach.cure)
+            yield _said(f"{dotted_key(*place)}.{breach.column}", breach.value, breach.rule, breach.cure)
 
 
-def after(settings: Settings, shock: ShockSection) -> Settings:
+def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
     """The settings with the model and scenario parameters that a shock states.
 
     Raises:
@@ -239,7 +241,7 @@ _HOLDS = 1e-9
 """How far a value may be outside, relative to the end: a prior is a sum of probabilities."""
 
 
-def breaches_of_doubts(settings: Settings) -> Iterator[Breach]:
+def check_stress_ranges(settings: Settings) -> Iterator[Breach]:
     """Ranges out of order, beyond what is lawful, without the book's own value, or of what the book has not."""
     ranges = settings.stress.ranges
     if ranges is None:
@@ -248,7 +250,7 @@ def breaches_of_doubts(settings: Settings) -> Iterator[Breach]:
         if name not in settings.scenarios:
             cure = did_you_mean(name, settings.scenarios)
             yield Breach(
-                "book.toml", None, dotted("stress", "ranges", "scenarios", name), name, "no such scenario", cure
+                "book.toml", None, dotted_key("stress", "ranges", "scenarios", name), name, "no such scenario", cure
             )
     for key, (low, high) in stated_ranges(settings).items():
         rule, cure = _fault(settings, key, low, high)
@@ -256,13 +258,13 @@ def breaches_of_doubts(settings: Settings) -> Iterator[Breach]:
             yield Breach("book.toml", None, _place(key), f"[{low:g}, {high:g}]", rule, cure)
 
 
-def breaches_of_own_values(settings: Settings) -> Iterator[Breach]:
+def check_book_values_in_ranges(settings: Settings) -> Iterator[Breach]:
     """Ranges without the book's own value: what is stressed would then not surround what is believed.
 
     Asked when the ranges are used, and not of every book: a what-if may move a parameter out of its range.
     """
     for key, (low, high) in stated_ranges(settings).items():
-        for own in own_values(settings, key):
+        for own in book_values(settings, key):
             if not low - _HOLDS * abs(low) <= own <= high + _HOLDS * abs(high):
                 rule, cure = f"does not hold the book's own {own:.10g}", "widen it to hold that, or correct the value"
                 yield Breach("book.toml", None, _place(key), f"[{low:g}, {high:g}]", rule, cure)
@@ -285,7 +287,7 @@ def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
     return found
 
 
-def own_values(settings: Settings, key: str) -> tuple[float, ...]:
+def book_values(settings: Settings, key: str) -> tuple[float, ...]:
     """What the book itself says of a parameter: one number, or one a lab; none where it says nothing."""
     room, _, name = key.partition(".")
     if key == "question.prior_generalizable":
@@ -302,7 +304,7 @@ def own_values(settings: Settings, key: str) -> tuple[float, ...]:
     return () if value is None else (float(value),)
 
 
-def lawful(key: str) -> tuple[float, float, bool, bool]:
+def contract_range(key: str) -> tuple[float, float, bool, bool]:
     """Lowest and highest value that the contract allows, and whether each of these ends is itself out of bounds."""
     room, _, name = key.partition(".")
     if room == "question":
@@ -325,7 +327,7 @@ def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, 
         return "must be two finite numbers", "write for example [0.4, 1.5]"
     if low > high:
         return "must be [lowest, highest]", f"write the lowest first: [{high:g}, {low:g}]"
-    least, most, above, below = lawful(key)
+    least, most, above, below = contract_range(key)
     if low < least or high > most or (above and low == least) or (below and high == most):
         words = (f"{'above' if above else 'at least'} {least:g}", f"{'below' if below else 'at most'} {most:g}")
         return f"must be {words[0]} and {words[1]}, at both ends", "bring it inside"
@@ -341,6 +343,6 @@ def _place(key: str) -> str:
     """The key as [stress.ranges] writes it: its section is not said there, but of a scenario."""
     room, _, name = key.partition(".")
     if room != "scenarios":
-        return dotted("stress", "ranges", name)
+        return dotted_key("stress", "ranges", name)
     scenario, _, name = name.rpartition(".")
-    return dotted("stress", "ranges", "scenarios", scenario, name)
+    return dotted_key("stress", "ranges", "scenarios", scenario, name)

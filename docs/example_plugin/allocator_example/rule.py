@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, did_you_mean
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Reading, Rows, Trade, percent, some_rows
+from allocator.rules import RuleMeasurement, RuleRows, Trade, format_limit_percent, linear_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,13 @@ class Together:
     @property
     def label(self) -> str:
         """What plans and conflicts call it."""
-        return f"the listed names together at most {percent(self.limit)}"
+        return f"the listed names together at most {format_limit_percent(self.limit)}"
 
-    def rows(self, instruments: int) -> Rows:
+    def rows(self, instruments: int) -> RuleRows:
         """Coefficients of holdings·h ≤ wealth·W + limit; what is not named is zero."""
         counted = np.zeros((1, instruments))
         counted[0, list(self.at)] = 1.0
-        return some_rows(
+        return linear_rows(
             [self.label],
             instruments,
             holdings=sp.csr_array(counted),
@@ -41,12 +41,13 @@ class Together:
             tier=self.tier,
         )
 
-    def readings(self, trade: Trade, outlook: Outlook) -> list[Reading]:
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The same from money after the trades: this is what the certificate checks, and it sees no coefficient."""
         del outlook
-        return [Reading(self.label, float(trade.values[list(self.at)].sum()) / trade.value, self.limit, at_most=True)]
+        held = float(trade.values[list(self.at)].sum()) / trade.value
+        return [RuleMeasurement(self.label, held, self.limit, at_most=True)]
 
-    def eased(self, limits: Sequence[float]) -> Together:
+    def with_limits(self, limits: Sequence[float]) -> Together:
         """Another limit: for a fix, or where the rule gives way."""
         return replace(self, limit=limits[0])
 
