@@ -1,7 +1,7 @@
 # On a machine with only Python ≥ 3.11, make and git, two commands do everything:
 #   make rebalance   the plan of the sample book (BOOK=folder for another one)
 #   make test        linters, types, tests and the wheel in an empty environment; pytest's summary is the last line
-# Also: make thorough (every random case), make lint, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
+# Also: make thorough (every random case, every processor's kernels, a busy machine), make lint, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
 
 BOOK ?= data/listed
 VENV := .venv
@@ -31,9 +31,10 @@ rebalance: $(VENV)/.installed
 test: lint
 	$(RUN) -m pytest -n auto --dist loadgroup
 
-# The same, with everything that is random tried in full: half an hour and more.
-thorough: export ALLOCATOR_THOROUGH := 1
-thorough: test
+# Everything that is random in full, then the numbers under each kernel that this processor has, then all of it with
+# every core kept busy: an hour and more.
+thorough: lint
+	$(RUN) tests/anywhere.py
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

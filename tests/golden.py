@@ -37,7 +37,7 @@ TABLE = Table(
     paths={},  # "plan.certificate.wasteless": "plan.certificate.round_trip", "explain.notes": Gone("nobody read them")
     new={},  # "plan.today": New("the screen showed it, the document did not")
     formats={},  # "allocator.stages/1": "allocator.plan/2"
-    commands={},  # "outlook": "tree", "claims": Gone("it is part of check")
+    commands={},  # "outlook": "tree", "claims": Gone("it is part of check"); an option likewise: "--share": "--shares"
     texts={},  # r"^must trade$": "trade required"; a regular expression, for every text of a document and of stderr
     keys={},  # r"^stranded capex$": "stranded capital expenditure"; the same for keys that are labels
     tolerances={},  # "stress.beliefs.axes": Loose(1e-4, "bisected to this width")
@@ -265,4 +265,7 @@ def _exit_codes(cases: Sequence[Case], old: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # what was made is gone by now

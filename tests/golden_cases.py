@@ -46,7 +46,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rebalance", "--set", "mandate.objective=crra", "--set", "mandate.relative_risk_aversion=3"),
     ),
     "reviewed": (
-        ("waiting",), ("waiting", "--share", "0.6"), ("outlook", "--as-of", "2027-03-20"),
+        ("waiting",), ("outlook", "--as-of", "2027-03-20"),
         ("rebalance", "--set", "mandate.min_cash=0.9"), ("rebalance", "--set", "mandate.objective=mixture_variance"),
         ("rebalance", "--set", "solver.time_limit_seconds=0.000001"),
     ),
@@ -122,6 +122,6 @@ def _tree(seed: int) -> Iterator[Case]:
     yield _case(group, ("outlook",), name)
     yield _case(group, ("rebalance", "--out", f"plans/{name}"), name, f"plans/{name}")
     if seed % 4 == 0:
-        yield _case(group, ("waiting",), name)
+        yield _case(group, ("waiting", "--share", "0.3") if seed == 4 else ("waiting",), name)
     if seed == 1:
         yield _case(group, ("stress", "--reverse", "10%"), name)

@@ -20,7 +20,7 @@ DEFAULT = 1e-6
 """Absolute and relative: what a certificate allows of the account where none states another."""
 EXACT = {"quantity", "quantity_before", "quantity_after", "side", "instrument"}
 """Keys of orders and positions that know no tolerance."""
-IN_BPS = {"reasons", "margin", "reduced_cost"}
+IN_BPS = {"reasons", "margin", "reduced_cost", "to_more", "to_less", "takes"}
 """Keys, beside those that say bps, under which numbers are basis points."""
 MISSING = "(not there)"
 
@@ -72,8 +72,9 @@ class Table:
     """How the documents of an older commit are read as today's.
 
     `paths`: old path pattern → new path (each `*` of it filled in order) or Gone. `new`: pattern of a new key → New.
-    `formats`: old format tag → new one. `commands`: old command → new one. `texts`: regular expression → replacement,
-    for every old string, and in `keys` for every old key that is a label. `tolerances`: more places that may differ.
+    `formats`: old format tag → new one. `commands`: old command → new one or Gone, old option → new one.
+    `texts`: regular expression → replacement, for every old string; `keys` the same for old keys that are labels.
+    `tolerances`: more places that may differ.
     """
 
     paths: Mapping[str, str | Gone] = field(default_factory=dict)
@@ -99,7 +100,7 @@ class Difference:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = MISSING if value == MISSING else repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,21 @@ def main(asked: dict[str, Any]) -> None:
     with Path(asked["answers"]).open("w", encoding="utf-8") as answers:
         print(json.dumps({"commands": known}), file=answers, flush=True)
         for case in asked["cases"]:
-            arguments = [asked["renamed"].get(word, word) if i == 0 and word not in known else word
-                         for i, word in enumerate(case["arguments"])]  # fmt: skip
+            arguments = _worded(case["arguments"], commands.commands, asked["renamed"])
             if arguments[0] not in known and not arguments[0].startswith("-"):
                 answer: dict[str, Any] = {"unknown": arguments[0]}
             else:
                 answer = _answer(CliRunner().invoke(commands, arguments, prog_name="allocator"), tree)
                 answer["files"] = _files(case["keeps"], tree)
             print(json.dumps({"name": case["name"], **answer}), file=answers, flush=True)
+
+
+def _worded(arguments: list[str], commands: Mapping[str, Any], renamed: dict[str, str]) -> list[str]:
+    """The command and its options by the names that this side knows them by."""
+    command = arguments[0] if arguments[0] in commands else renamed.get(arguments[0], arguments[0])
+    own = {name for option in getattr(commands.get(command), "params", ()) for name in option.opts}
+    options = [renamed.get(word, word) if word not in own else word for word in arguments[1:]]
+    return [command, *options]
 
 
 def _answer(result: Any, tree: Path) -> dict[str, Any]:

@@ -182,9 +182,9 @@ def tighten_rows(
 _SMALLER = "use smaller lots or a smaller lots.min_trade"
 _NEAREST_ROUNDS = 40
 _PLACES = ("first", "second")
-_NAMING = 400_000
+_NAMING = 60_000
 """Nodes times names: what naming an irreducible set of rules may branch."""
-_FEWEST_of_unfit = 2_000
+_FEWEST_of_unfit = 300
 """Nodes, however many names."""
 _DEARER = 30.0
 """How much more a rule of one tier costs than one of the next, among whole lots."""
@@ -324,12 +324,13 @@ def _nearest_to_rules(
     Looked for until they are kept by the formulas, and until lots are found again whose tangents are all known: then
     what a convex rule is missed by is no less than was counted.
     """
-    work = work or Work(_NEAREST_ROUNDS * (nodes or NODES), search.work.limit)
+    kept_back = 0 if work else search.work.nodes // 2  # for the questions after this one
+    work = work or search.work
     best: list[RuleMeasurement] | None = None
     before: Vector | None = None
     tightened = rows  # where costs are only known to lie between lines, rows are, and then prove nothing
     for _ in range(_NEAREST_ROUNDS):
-        found = None if work.spent else _least_violation(search, view, tightened, prices, work, nodes)
+        found = None if work.nodes <= kept_back else _least_violation(search, view, tightened, prices, work, nodes)
         if found is None or found.x is None:
             impossible = found is not None and found.impossible and best is None and tightened is rows
             return _NearLots(best, impossible, rows)
@@ -454,20 +455,20 @@ def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
 #
 __all__ = ["RULE_TOLERANCE", "trade_of_lots", "whole_lots"]
 _ROUNDS = 40
-_NODES = 10_000_000
-"""Nodes times names: what the search for the nearest lots, or for what stands in their way, may branch."""
-_FEWEST = 10_000
+_NODES = 400_000
+"""Nodes times names: what the search for the nearest lots, and for what stands in their way, may branch. A minute."""
+_FEWEST = 1_000
 """Nodes, however many names."""
 
 
 def whole_lots(
-    book: Book, outlook: Outlook, mandate: Mandate, start: Position, target: Trade, *, quick: int | None = None
+    book: Book, outlook: Outlook, mandate: Mandate, start: Position, target: Trade, *, quick: Work | None = None
 ) -> Vector:
     """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
 
     Of all portfolios that keep every rule. Where a lot is worth less than arithmetic can tell from nothing
     (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded. A `quick` search
-    branches so many nodes at most, and does not ask what stands in the way.
+    has so much work, and does not ask what stands in the way.
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
@@ -475,9 +476,7 @@ def whole_lots(
         NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
-    nodes = max(_NODES // max(len(book.instruments), 1), _FEWEST) if quick is None else quick
-    work = Work(nodes, TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds))
-    search = LotSearch(book, outlook, mandate, order_grid(book, mandate, start, target), work)
+    search = LotSearch(book, outlook, mandate, order_grid(book, mandate, start, target), quick or _work(book))
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
@@ -508,6 +507,11 @@ def whole_lots(
     raise NotSolved(
         f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
     )
+
+
+def _work(book: Book) -> Work:
+    nodes = max(_NODES // max(len(book.instruments), 1), _FEWEST)
+    return Work(nodes, TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds))
 
 
 def _refuse_disorder(search: LotSearch, rows: RuleRows, steps: Vector) -> None:

@@ -131,14 +131,10 @@ def measured_limits(feasibility: ElasticProgram, missed: Violation, members: Seq
 
 LARGEST = 4
 """Conflicts of more rules than this are not looked for, beyond the first."""
-SOLVES = 600
-"""Linear programs that looking for further conflicts may take; a refusal says where they were not enough."""
-WORK = 20_000
-"""Where there are many names: solves times names."""
-FEWEST = 60
-"""Solves, however many names."""
+ITERATIONS = 15_000
+"""Of the simplex, that looking for further conflicts may take: a second. A refusal says where they were not enough."""
 SETS = 20_000
-"""Sets of rules that it may look at without a solve."""
+"""Sets of rules that it may look at."""
 
 
 def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
@@ -159,8 +155,7 @@ def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasi
     members = feasibility.members
     if not first:
         return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
-    most = min(SOLVES, max(WORK // max(feasibility.names, 1), FEWEST))
-    search = _ConflictSearch(feasibility, tuple(asked), feasibility.solves + most, SETS)
+    search = _ConflictSearch(feasibility, tuple(asked), feasibility.iterations + ITERATIONS, SETS)
     search.conflicts.append(first)
     try:
         search.run()
@@ -224,7 +219,7 @@ class _ConflictSearch:
 
     feasibility: ElasticProgram
     asked: tuple[int, ...]
-    solves: int
+    iterations: int
     sets: int
     conflicts: list[list[int]] = field(default_factory=list)
     corrections: list[frozenset[int]] = field(default_factory=list)
@@ -252,7 +247,7 @@ class _ConflictSearch:
         return None
 
     def _spent(self) -> bool:
-        return self.feasibility.solves > self.solves or self.sets <= 0
+        return self.feasibility.iterations > self.iterations or self.sets <= 0
 
     def _hitting(self, chosen: frozenset[int], room: int, barred: frozenset[int]) -> Iterator[frozenset[int]]:
         """Sets of so many more members that meet every correction, each set once, not all of them smallest."""

@@ -115,8 +115,6 @@ _BURNED = 1e-8
 """Of the account: less is no waste, but the last digits of costs."""
 _LEFT = 1e-6
 """Of the account: rules say nothing of weights where less is left."""
-_NODES_A_SOLVE = 5
-"""Nodes of an integer program that take as long as one linear program."""
 _CUTS = 300
 """Cuts beyond which those that no longer hold anything back are dropped: what they were needed for finds them again."""
 
@@ -162,7 +160,8 @@ class ElasticProgram:
     """Every question of what can hold together about one start, outlook and mandate."""
 
     def __init__(self, start: Position, outlook: Outlook, mandate: Mandate) -> None:
-        self.solves = 0
+        self.iterations = 0
+        """Of the simplex, so far: what the work of asking is counted in."""
         self._start, self._outlook, self._mandate = start, outlook, mandate
         self._columns = ColumnLayout.of(start, outlook, mandate)
         self._epigraphs = [
@@ -181,11 +180,6 @@ class ElasticProgram:
         self._cores: list[frozenset[int]] = []
         self._waste_is_hard = False
         self._build()
-
-    @property
-    def names(self) -> int:
-        """How many instruments there are."""
-        return self._columns.names
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:
         """What one unit of limit, loosened, makes of room in each row: coefficients over the columns, and a constant.
@@ -360,8 +354,8 @@ class ElasticProgram:
             self._add(cuts)
             return False, cuts
 
-        def spend(nodes: int) -> None:
-            self.solves += nodes // _NODES_A_SOLVE + 1
+        def spend(iterations: int) -> None:
+            self.iterations += max(iterations, 0)
 
         impact = self._mandate.impact
         if self._waste_is_hard or (impact is not None and np.count_nonzero(impact) > FEW):
@@ -474,7 +468,6 @@ class ElasticProgram:
     def _solve(self, relaxed: Mapping[int, float], wanted: set[int], enough: float) -> Violation | None:
         near = np.inf
         for _ in range(_ROUNDS):
-            self.solves += 1
             if not self._ran():
                 return None
             point = np.array(self._solver.getSolution().col_value)
@@ -508,6 +501,7 @@ class ElasticProgram:
             for side in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
                 self._solver.setOptionValue(side, tolerance)
             highs.run_highs(self._solver)
+            self.iterations += max(int(self._solver.getInfo().simplex_iteration_count), 1)
             status = self._solver.getModelStatus()
             if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
                 return bool(status == highspy.HighsModelStatus.kOptimal)

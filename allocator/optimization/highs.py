@@ -66,11 +66,6 @@ class Work:
     nodes: int
     limit: TimeLimit
 
-    @property
-    def spent(self) -> bool:
-        """Whether nothing is left to branch."""
-        return self.nodes <= 0
-
 
 @dataclass(frozen=True, eq=False)
 class IntegerSolution:

@@ -36,7 +36,8 @@ def least_violation_without_round_trips(
 ) -> Vector | None:
     """The best point of the solver's linear program that wastes nothing; None where there is none.
 
-    Tangents that are needed are added to the solver's own program, too. `spend` is told how many nodes were branched.
+    Tangents that are needed are added to the solver's own program, too. `spend` is told the simplex
+    iterations of each round.
 
     Raises:
         NotSolved: that takes more work than one question may.
@@ -46,9 +47,8 @@ def least_violation_without_round_trips(
     for _ in range(_ROUNDS):
         program = _integer(solver, columns, impact, points, max(min(left, NODES), 1))
         highs.run_highs(program)
-        nodes = max(int(program.getInfo().mip_node_count), 1)
-        left -= nodes
-        spend(nodes)
+        left -= max(int(program.getInfo().mip_node_count), 1)
+        spend(int(program.getInfo().simplex_iteration_count))
         status = program.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return None

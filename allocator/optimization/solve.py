@@ -7,7 +7,6 @@ is no plan.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -48,7 +47,6 @@ class Solution:
     attempts: tuple[str, ...]
     """Solvers tried before, each with the reason why its answer was not taken."""
     canonical: CanonicalCheck
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,6 @@ class Program:
         """The first answer of the ladder to the numbers as written that passes the canonical check, and why others do
         not.
         """
-        began = time.perf_counter()
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
         for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
             looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
@@ -129,8 +126,7 @@ class Program:
             elif found.worst > RESIDUAL_ALLOWED:
                 attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
             else:
-                seconds = time.perf_counter() - began
-                return self._solution(outlook, mandate, solver, tuple(attempts), found, seconds), tuple(attempts)
+                return self._solution(outlook, mandate, solver, tuple(attempts), found), tuple(attempts)
         return None, tuple(attempts)
 
     def ladder(self, mandate: Mandate) -> tuple[str, ...]:
@@ -146,7 +142,6 @@ class Program:
         solver: str,
         attempts: tuple[str, ...],
         canonical: CanonicalCheck,
-        seconds: float,
     ) -> Solution:
         variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
         rows = len(mandate.rows.labels)
@@ -179,7 +174,6 @@ class Program:
             solver,
             attempts,
             canonical,
-            seconds,
         )
 
     def _error_direction(self) -> Vector | None:

@@ -23,6 +23,7 @@ from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.optimization.conflicts import RelaxedLimits, has_tiers
 from allocator.optimization.conflicts import describe_fix as in_words
 from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -35,14 +36,14 @@ from allocator.types import Vector
 
 # Fixes that whole lots keep too: a limit that fractions can just keep may be too tight for any lots.
 #
-WORK = 1600
+TRIES = 1600
 """Tries times names: what trying fixes on whole lots may take in all; a refusal says where it was not enough."""
 MOST, FEWEST = 64, 4
 """Tries, however few or many names."""
 _MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
-_NODES = 1500
-"""What one try may branch."""
+_NODES, _FEWEST_NODES = 40_000, 100
+"""Nodes times names that all tries together may branch, and nodes however many names."""
 _BRANCHES = 20
 """Where the best on paper burns money: what one try may look at for a plan that does not."""
 
@@ -54,7 +55,7 @@ def fixes_on_whole_lots(
     if not error.moves or has_tiers(stated):
         return error
     members = ElasticProgram(start, outlook, stated).members
-    trying, found = _Trying(book, start, outlook, min(max(WORK // max(len(book.instruments), 1), FEWEST), MOST)), []
+    trying, found = _Trying.of(book, start, outlook), []
     for move in error.moves:
         given = RelaxedLimits(members, move)
         found.append(next((more for more in _MORE if trying.keeps(given.looser(more).with_limits(stated))), None))
@@ -81,12 +82,21 @@ class _Trying:
     start: Position
     outlook: Outlook
     left: int
+    lots: Work
     program: Program | None = None
     late: OutOfTime | None = None
 
+    @staticmethod
+    def of(book: Book, start: Position, outlook: Outlook) -> _Trying:
+        """As many tries as a book of this size may take."""
+        names = max(len(book.instruments), 1)
+        limit = TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds)
+        lots = Work(max(_NODES // names, _FEWEST_NODES), limit)
+        return _Trying(book, start, outlook, min(max(TRIES // names, FEWEST), MOST), lots)
+
     def keeps(self, mandate: Mandate) -> bool:
         """Whether whole lots that keep a mandate are found."""
-        if self.left <= 0:
+        if self.left <= 0 or self.lots.nodes <= 0:
             return False
         self.left -= 1
         book, start, outlook = self.book, self.start, self.outlook
@@ -98,7 +108,7 @@ class _Trying:
             target, _, _ = solve_certified(
                 self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES
             )
-            whole_lots(book, outlook, mandate, start, target, quick=_NODES)
+            whole_lots(book, outlook, mandate, start, target, quick=self.lots)
         except (Infeasible, NotSolved):
             return False
         except OutOfTime as late:

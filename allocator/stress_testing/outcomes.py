@@ -45,6 +45,56 @@ from allocator.plan.plan import Plan
 from allocator.stress_testing.parameter_draws import ParameterRange
 from allocator.types import Matrix, Vector
 
+# The two portfolios that every stress is about: what is held today, and what the plan's whole lots make of it.
+#
+HOLDINGS, PLAN = "holdings", "plan"
+
+
+@dataclass(frozen=True, eq=False)
+class StressPortfolio:
+    """(N,) `holdings` and `cash` as fractions of the account before any trade; what is missing to 1 went on costs."""
+
+    name: str
+    holdings: Vector
+    cash: float
+
+    @property
+    def spent(self) -> float:
+        """What trading took, as a fraction of the account before it."""
+        return 1 - float(self.holdings.sum()) - self.cash
+
+    def losses(self, outlook: Outlook) -> Vector:
+        """(K,) loss of each scenario's mean, after costs, as a fraction of the account before any trade."""
+        result: Vector = self.spent - outlook.portfolio_returns(self.holdings, self.cash)
+        return result
+
+
+def refuse_plan_of_other_book(book: Book, plan: Plan | MultistagePlan) -> None:
+    """Refuse a plan that was not made of this very book: figures of the two would be mixed.
+
+    Raises:
+        BadInput: it was not.
+    """
+    if plan.book is not book:
+        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
+        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
+
+
+def stress_portfolios(book: Book, plan: Plan | MultistagePlan | None) -> tuple[StressPortfolio, ...]:
+    """Today's holdings, and the plan's final lots where there is a plan.
+
+    Raises:
+        BadInput: the plan is of another book.
+    """
+    if plan is not None:
+        refuse_plan_of_other_book(book, plan)
+    today = StressPortfolio(HOLDINGS, book.weights, book.cash / book.value)
+    if plan is None:
+        return (today,)
+    before = plan.final.value_before
+    return today, StressPortfolio(PLAN, plan.final.values / before, plan.final.cash / before)
+
+
 Prices: TypeAlias = Literal["follow", "stay"]
 
 
@@ -196,56 +246,6 @@ def join_draws(first: OutlookDraws, second: OutlookDraws) -> OutlookDraws:
         market=market,
         share=np.concatenate([first.share, second.share]),
     )
-
-
-# The two portfolios that every stress is about: what is held today, and what the plan's whole lots make of it.
-#
-HOLDINGS, PLAN = "holdings", "plan"
-
-
-@dataclass(frozen=True, eq=False)
-class StressPortfolio:
-    """(N,) `holdings` and `cash` as fractions of the account before any trade; what is missing to 1 went on costs."""
-
-    name: str
-    holdings: Vector
-    cash: float
-
-    @property
-    def spent(self) -> float:
-        """What trading took, as a fraction of the account before it."""
-        return 1 - float(self.holdings.sum()) - self.cash
-
-    def losses(self, outlook: Outlook) -> Vector:
-        """(K,) loss of each scenario's mean, after costs, as a fraction of the account before any trade."""
-        result: Vector = self.spent - outlook.portfolio_returns(self.holdings, self.cash)
-        return result
-
-
-def refuse_plan_of_other_book(book: Book, plan: Plan | MultistagePlan) -> None:
-    """Refuse a plan that was not made of this very book: figures of the two would be mixed.
-
-    Raises:
-        BadInput: it was not.
-    """
-    if plan.book is not book:
-        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
-        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
-
-
-def stress_portfolios(book: Book, plan: Plan | MultistagePlan | None) -> tuple[StressPortfolio, ...]:
-    """Today's holdings, and the plan's final lots where there is a plan.
-
-    Raises:
-        BadInput: the plan is of another book.
-    """
-    if plan is not None:
-        refuse_plan_of_other_book(book, plan)
-    today = StressPortfolio(HOLDINGS, book.weights, book.cash / book.value)
-    if plan is None:
-        return (today,)
-    before = plan.final.value_before
-    return today, StressPortfolio(PLAN, plan.final.values / before, plan.final.cash / before)
 
 
 # What draws of the parameters make of the portfolios: returns expected and in the worst case, and on a day of news.

@@ -20,6 +20,7 @@ from allocator.plan.attribution import MOTIVES, attribute_gain
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.belief_stress import belief_stress
+from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.books import book
 from tests.packages import importable, package
 
@@ -77,8 +78,8 @@ def test_a_charge_is_a_return_that_the_name_lacks_in_every_scenario() -> None:
     plugged = rebalance(book({**WISH, "plugins": {"objectives": {"carry": {"own": charges}}}}, returns=RETURNS))
     lower = {k: [r - c for r, c in zip(row, charges.values(), strict=True)] for k, row in RETURNS.items()}
     stated = rebalance(book(WISH, returns=lower))
-    assert by_name(plugged) == pytest.approx(by_name(stated), abs=1e-7)
-    assert plugged.certificate.objective == pytest.approx(stated.certificate.objective, abs=1e-9)
+    assert by_name(plugged) == pytest.approx(by_name(stated), abs=HOLDINGS)
+    assert plugged.certificate.objective == pytest.approx(stated.certificate.objective, abs=OBJECTIVE)
     assert by_name(plugged) != pytest.approx(by_name(rebalance(book(WISH, returns=RETURNS))), abs=1e-2)
 
 
@@ -96,8 +97,8 @@ def test_charging_what_a_box_of_return_errors_charges_is_the_same_plan(root: Pat
         load(root / "data" / "listed", overrides=["robust.return_error=box", "robust.return_error_size=0.1"])
     )
     plugged = rebalance(load(root / "data" / "listed", overrides=["plugins.objectives.doubt.size=0.1"]))
-    assert by_name(plugged) == pytest.approx(by_name(box), abs=1e-8)
-    assert plugged.certificate.objective == pytest.approx(box.certificate.objective, abs=1e-10)
+    assert by_name(plugged) == pytest.approx(by_name(box), abs=HOLDINGS)
+    assert plugged.certificate.objective == pytest.approx(box.certificate.objective, abs=OBJECTIVE)
 
 
 def test_charges_of_several_objectives_and_a_box_add_up(root: Path) -> None:
@@ -106,7 +107,7 @@ def test_charges_of_several_objectives_and_a_box_add_up(root: Path) -> None:
     added = rebalance(load(root / "data" / "listed", overrides=both + error))
     one = ["plugins.objectives.doubt.size=0.1", "plugins.objectives.carry.every=0.01"]
     alone = rebalance(load(root / "data" / "listed", overrides=one))
-    assert by_name(added) == pytest.approx(by_name(alone), abs=1e-7)
+    assert by_name(added) == pytest.approx(by_name(alone), abs=HOLDINGS)
 
 
 @pytest.mark.parametrize("error", ["none", "box", "ellipsoid"])

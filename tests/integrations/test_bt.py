@@ -11,6 +11,7 @@ import pytest
 from allocator.errors import BadInput, Infeasible
 from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
 
@@ -55,7 +56,7 @@ def test_each_rebalancing_buys_the_targets_of_our_own_api(bt: Any, adapter: Any,
     for weights, held, value in asked_for:
         target = rebalance(with_holdings(book, held, 1 - held.sum(), value)).target
         ours_now = dict(zip(book.instruments, target.values / target.value_before, strict=True))
-        assert {name: weights.get(name, 0.0) for name in book.instruments} == pytest.approx(ours_now, abs=1e-8)
+        assert {name: weights.get(name, 0.0) for name in book.instruments} == pytest.approx(ours_now, abs=HOLDINGS)
     assert np.isfinite(result.stats.loc["cagr", "robust"])
     traded = test.security_weights.iloc[-1]
     assert traded.sum() == pytest.approx(0.98, abs=0.02)

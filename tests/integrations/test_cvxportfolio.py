@@ -12,6 +12,7 @@ from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible
 from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS, KEPT
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
 
@@ -51,9 +52,9 @@ def test_the_policy_trades_to_the_targets_of_our_own_api(adapter: Any, prices: p
 
     target = rebalance(book).target
     expected = dict(zip(book.instruments, target.values / target.value_before, strict=True))
-    assert weights.drop(DOLLARS).to_dict() == pytest.approx(expected, abs=1e-8)
+    assert weights.drop(DOLLARS).to_dict() == pytest.approx(expected, abs=HOLDINGS)
     assert weights.sum() == pytest.approx(1, abs=1e-12)
-    assert weights[DOLLARS] == pytest.approx((target.cash + target.costs) / target.value_before, abs=1e-8)
+    assert weights[DOLLARS] == pytest.approx((target.cash + target.costs) / target.value_before, abs=HOLDINGS)
 
 
 def test_a_backtest_goes_on_from_what_it_holds(cvx: Any, adapter: Any, returns: pd.DataFrame) -> None:
@@ -73,7 +74,9 @@ def test_a_backtest_goes_on_from_what_it_holds(cvx: Any, adapter: Any, returns: 
         fractions = (before / before.sum())[list(book.instruments)].to_numpy()
         target = rebalance(with_holdings(book, fractions, 1 - fractions.sum(), float(before.sum()))).target
         after = (before + traded) / before.sum()
-        assert after[list(book.instruments)].to_numpy() == pytest.approx(target.values / target.value_before, abs=1e-7)
+        assert after[list(book.instruments)].to_numpy() == pytest.approx(
+            target.values / target.value_before, abs=HOLDINGS
+        )
 
 
 @pytest.mark.parametrize("kind", ["none", "total_variation", "kl", "box", "worst"])
@@ -136,7 +139,7 @@ def test_what_our_rules_allow_in_their_program_breaks_none_of_ours_after_costs(
     costs = float(mandate.costs(bought, sold, book.value).sum())
     trade = Trade(held, float(weights[DOLLARS] * book.value - costs), bought, sold, costs, book.value)
     assert costs > 0.003 * book.value
-    assert max(reading.excess for reading in mandate.readings(trade, outlook)) < 1e-6
+    assert max(reading.excess for reading in mandate.readings(trade, outlook)) < KEPT
 
 
 def test_cash_s_own_return_is_in_the_worst_case(cvx: Any, adapter: Any, prices: pd.DataFrame) -> None:

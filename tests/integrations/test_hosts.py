@@ -15,6 +15,7 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS
 from tests.integrations.hosts import Portfolio, Position, WeightStrategyBase, Zipline, module
 
 BLOCK = re.compile(r"^```py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -52,7 +53,7 @@ def test_the_lines_for_vectorbt_fill_a_table_of_weights_by_name(
 
     (asked,) = Portfolio.calls
     assert list(asked["size"].columns) == list(close.columns)
-    assert asked["size"].iloc[0].to_dict() == pytest.approx(expected, abs=1e-8)
+    assert asked["size"].iloc[0].to_dict() == pytest.approx(expected, abs=HOLDINGS)
     assert asked["size"].iloc[1:].isna().to_numpy().all()
     assert (asked["size_type"], asked["group_by"], asked["cash_sharing"]) == ("targetpercent", True, True)
     assert asked["init_cash"] == listed.value
@@ -69,7 +70,7 @@ def test_the_lines_for_zipline_order_the_targets_and_refuse_what_cannot_be_trade
     (scheduled,) = zipline.scheduled
     scheduled(context, types.SimpleNamespace(can_trade=lambda asset: True))  # noqa: ARG005
 
-    assert zipline.orders == pytest.approx({f"asset {name}": weight for name, weight in expected.items()}, abs=1e-8)
+    assert zipline.orders == pytest.approx({f"asset {name}": weight for name, weight in expected.items()}, abs=HOLDINGS)
     with pytest.raises(ValueError, match=r"cannot be traded today, and the targets want them: \['META'\]"):
         scheduled(context, types.SimpleNamespace(can_trade=lambda asset: asset != "asset META"))
 
@@ -82,7 +83,7 @@ def test_the_lines_for_qlib_are_a_strategy_of_its_own(
     made = lines_of("qlib", root, monkeypatch, stubs).RobustStrategy(folder="data/listed", signal="<PRED>")
     found = made.generate_target_weight_position(None, Position(["META"]), None, None)
 
-    assert found == pytest.approx({name: weight for name, weight in expected.items() if weight > 0}, abs=1e-8)
+    assert found == pytest.approx({name: weight for name, weight in expected.items() if weight > 0}, abs=HOLDINGS)
     with pytest.raises(ValueError, match=r"not an instrument of the book: \['WHO'\]"):
         made.generate_target_weight_position(None, Position(["WHO"]), None, None)
 
@@ -95,8 +96,8 @@ def test_the_lines_for_lean_answer_by_label_under_both_spellings(
     returns = pd.DataFrame(np.linspace(-0.02, 0.02, 5 * len(ids)).reshape(5, -1), columns=ids)
 
     wanted = [expected[name] for name in listed.instruments[::-1]]
-    assert optimizer.optimize(returns) == pytest.approx(wanted, abs=1e-8)
-    assert optimizer.Optimize(returns, None, None) == pytest.approx(wanted, abs=1e-8)
+    assert optimizer.optimize(returns) == pytest.approx(wanted, abs=HOLDINGS)
+    assert optimizer.Optimize(returns, None, None) == pytest.approx(wanted, abs=HOLDINGS)
     with pytest.raises(BadInput, match="is not an instrument of the book"):
         optimizer.optimize(returns.rename(columns={ids[0]: "WHO R735QTJ8XC9X"}))
     with pytest.raises(BadInput, match="are they prices"):

@@ -11,6 +11,7 @@ import pytest
 from allocator.errors import BadInput, BadMandate
 from allocator.integrations.host import TranslationWarning
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS
 from tests.books import CASH
 from tests.integrations.conftest import asked, ours, peer
 
@@ -30,7 +31,7 @@ def test_weights_are_those_of_our_own_api_whatever_the_order_of_tickers(pypfopt:
     target = rebalance(book).target
     expected = dict(zip(book.instruments, target.weights, strict=True)) | {CASH: target.cash / target.value}
     assert list(weights) == tickers
-    assert weights == pytest.approx(expected, abs=1e-8)
+    assert weights == pytest.approx(expected, abs=HOLDINGS)
     assert optimizer.clean_weights() == pytest.approx(expected, abs=1e-4)
 
 

@@ -15,6 +15,7 @@ from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate
 from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS, KEPT
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import EARLY, asked, ours, peer
 
@@ -43,7 +44,7 @@ def test_weights_are_those_of_our_own_api(skfolio: Any, returns: pd.DataFrame) -
     fitted = skfolio.RobustAllocation(book, portfolio_params={"transaction_costs": 0.0}).fit(X)
 
     expected = by_name(book)
-    assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=1e-8)
+    assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=HOLDINGS)
     assert fitted.weights_.sum() == pytest.approx(1, abs=1e-12)
 
 
@@ -59,8 +60,8 @@ def test_rows_of_x_are_the_history_where_the_book_takes_risk_from_prices(
     X = with_cash(returns)
     fitted, same = skfolio.RobustAllocation(book).fit(X), skfolio.RobustAllocation(blind).fit(X)
     expected = by_name(book)
-    assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=1e-8)
-    assert same.weights_ == pytest.approx(fitted.weights_, abs=1e-8)
+    assert fitted.weights_ == pytest.approx([expected[name] for name in X.columns], abs=HOLDINGS)
+    assert same.weights_ == pytest.approx(fitted.weights_, abs=HOLDINGS)
     with pytest.raises(BadInput, match="wants more rows than 100"):
         skfolio.RobustAllocation(book).fit(X.tail(100))
 
@@ -96,7 +97,7 @@ def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, ret
         fitted = skfolio.RobustAllocation(settings={"mandate": mandate, "robust": robust}).fit(X)
 
     expected = by_name(book)
-    assert fitted.weights_ == pytest.approx([expected[name] for name in names], abs=1e-8)
+    assert fitted.weights_ == pytest.approx([expected[name] for name in names], abs=HOLDINGS)
 
 
 def test_without_a_book_and_without_caution_it_is_their_mean_variance(skfolio: Any, returns: pd.DataFrame) -> None:
@@ -131,7 +132,7 @@ def test_a_walk_forward_threads_the_held_weights_and_its_prediction_is_usable(
     assert len(weights) == 3
     held = book.weights
     for now in weights:
-        assert np.abs(now - held).sum() / 2 == pytest.approx(limit, abs=1e-6)  # the limit binds on every step, once
+        assert np.abs(now - held).sum() / 2 == pytest.approx(limit, abs=KEPT)  # the limit binds on every step, once
         held = now
     assert np.isfinite([predicted.sharpe_ratio, predicted.max_drawdown]).all()
     assert len(predicted.returns) == 180
@@ -198,7 +199,7 @@ def test_a_walk_with_settings_of_names_goes_through(skfolio: Any, returns: pd.Da
     first = str(returns.columns[0])
     model = skfolio.RobustAllocation(settings={"mandate": {"weights": {first: {"min": 0.2, "max": 0.2}}}})
     predicted = cross_val_predict(model, returns, cv=WalkForward(test_size=100, train_size=100))
-    assert [one.weights[0] for one in predicted] == pytest.approx([0.2] * len(predicted), abs=1e-8)
+    assert [one.weights[0] for one in predicted] == pytest.approx([0.2] * len(predicted), abs=HOLDINGS)
 
 
 @pytest.mark.filterwarnings("ignore:.*of the account stays")  # whole lots of our own API want a little cash
@@ -216,7 +217,7 @@ def test_each_step_of_a_walk_is_our_own_api_from_what_has_drifted(skfolio: Any, 
     held = book.weights
     for portfolio in predicted:
         target = rebalance(with_holdings(book, held, 1 - held.sum(), 1e8)).target
-        assert portfolio.weights == pytest.approx(target.weights, abs=1e-8)
+        assert portfolio.weights == pytest.approx(target.weights, abs=HOLDINGS)
         held = np.asarray(portfolio.ending_weights)
 
 
@@ -235,7 +236,7 @@ def test_a_selection_that_changes_goes_on_with_costs_and_without_a_book(skfolio:
     found = walked("sell")
     chosen = [set(one.assets) for one in found]
     assert any(one != other for one, other in itertools.pairwise(chosen))
-    assert [float(one.weights.sum()) for one in found] == pytest.approx([1.0] * len(found), abs=1e-9)
+    assert [float(one.weights.sum()) for one in found] == pytest.approx([1.0] * len(found), abs=KEPT)
     with pytest.raises(BadInput, match="or say absent='sell', where a selection has dropped it"):
         walked("refuse")
 
@@ -264,7 +265,7 @@ def test_previous_weights_are_what_is_held_and_what_they_leave_is_cash(skfolio: 
 
     before = np.array([held.get(name, 0.0) for name in names])
     bought = np.maximum(fitted.weights_ - before, 0).sum()
-    assert bought <= 0.1 + 1e-8
+    assert bought <= 0.1 + KEPT
     assert np.abs(fitted.weights_ - before).max() > 1e-3
     with pytest.raises(BadInput, match="is not one of the names"):
         skfolio.RobustAllocation(book, previous_weights={"NVDIA": 0.2}).fit(returns)
@@ -289,8 +290,8 @@ def test_a_grid_search_chooses_the_radius_and_predicts(skfolio: Any, returns: pd
     alone = skfolio.RobustAllocation(book, **found.best_params_).fit(returns)
     robust = book.settings.robust.model_copy(update={"radius": found.best_params_["radius"]})
     chosen = replace(book, settings=book.settings.model_copy(update={"robust": robust}))
-    assert found.best_estimator_.weights_ == pytest.approx(rebalance(chosen).target.weights, abs=1e-8)
-    assert found.best_estimator_.weights_ == pytest.approx(alone.weights_, abs=1e-8)
+    assert found.best_estimator_.weights_ == pytest.approx(rebalance(chosen).target.weights, abs=HOLDINGS)
+    assert found.best_estimator_.weights_ == pytest.approx(alone.weights_, abs=HOLDINGS)
     cautious = skfolio.RobustAllocation(book, radius=0.25).fit(returns)
     bold = skfolio.RobustAllocation(book, radius=0.0).fit(returns)
     assert np.abs(cautious.weights_ - bold.weights_).max() > 1e-3
@@ -314,13 +315,13 @@ def test_names_that_a_pipeline_drops_are_refused_or_sold(skfolio: Any, returns: 
         pipe("refuse").set_output(transform="pandas").fit(twin)
     fitted = pipe("sell").set_output(transform="pandas").fit(twin)
     assert fitted["weigh"].weights_.shape == (len(returns.columns),)
-    assert fitted["weigh"].weights_.sum() == pytest.approx(1, abs=1e-9)
+    assert fitted["weigh"].weights_.sum() == pytest.approx(1, abs=KEPT)
     assert fitted.predict(twin).n_assets == len(returns.columns)
 
     limited = asked(twin.columns, as_of=EARLY, mandate={**INVESTED["mandate"], "max_turnover": 0.3})
     before = {"TWIN": 0.3, **dict.fromkeys(returns.columns, 0.7 / 6)}  # what was held before TWIN was dropped
     later = skfolio.RobustAllocation(limited, absent="sell", previous_weights=before).fit(returns)
-    assert later.weights_.sum() == pytest.approx(1, abs=1e-9)
+    assert later.weights_.sum() == pytest.approx(1, abs=KEPT)
     assert (later.weights_ >= 0.7 / 6 - 1e-7).all()  # selling TWIN is all that the limit allows
 
 
@@ -489,8 +490,8 @@ def test_a_clone_is_another_estimator_of_the_same_book(skfolio: Any, returns: pd
     model = skfolio.RobustAllocation(book, radius=0.05)
     first = model.fit(returns).weights_
 
-    assert clone(model).fit(returns).weights_ == pytest.approx(first, abs=1e-12)
-    assert pickle.loads(pickle.dumps(model)).fit(returns).weights_ == pytest.approx(first, abs=1e-12)
+    assert clone(model).fit(returns).weights_ == pytest.approx(first, abs=HOLDINGS)
+    assert pickle.loads(pickle.dumps(model)).fit(returns).weights_ == pytest.approx(first, abs=HOLDINGS)
     assert book.settings.robust.radius == 0.1
     assert book.cash == 1000.0
 

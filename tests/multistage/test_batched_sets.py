@@ -14,6 +14,7 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.program import RobustNode, batched_worst_cases
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.dual_forms import dual_form
+from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
 
 SETS: dict[str, tuple[Ambiguity, ...]] = {
@@ -49,7 +50,7 @@ def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -
         own = dual_form(cp.Constant(losses[one.children - 6]), one.ambiguity, one.p)
         own.write(one.ambiguity, one.p)
         alone = cp.Problem(cp.Minimize(own.expression), own.constraints).solve(solver="CLARABEL")
-        assert theta.value[one.node] == pytest.approx(alone, abs=1e-6)
+        assert theta.value[one.node] == pytest.approx(alone, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("kind", SETS)
@@ -62,5 +63,5 @@ def test_a_tree_s_policy_is_worth_the_same(kind: str, seed: int, monkeypatch: py
 
     one_by_one = solve_policy(asked, start)
 
-    assert at_once.objective == pytest.approx(one_by_one.objective, abs=1e-7)
-    assert at_once.valued.losses[0] == pytest.approx(one_by_one.valued.losses[0], abs=1e-7)
+    assert at_once.objective == pytest.approx(one_by_one.objective, abs=OBJECTIVE)
+    assert at_once.valued.losses[0] == pytest.approx(one_by_one.valued.losses[0], abs=OBJECTIVE)

@@ -14,6 +14,7 @@ from allocator.multistage.objectives import LinearUtility, MeanCVaR
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
+from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
 from tests.trees import CASH_ONLY, COSTS, worked
 
@@ -97,8 +98,8 @@ def test_every_node_s_value_is_the_joint_maximum_over_probabilities_and_tail_wei
     for seed in range(3):
         policy = solve_policy(*nested(seed, ambiguity, draws=draws))
 
-        assert policy.valued.losses == pytest.approx(by_programs(policy), abs=1e-8)
-        assert policy.objective == pytest.approx(policy.claimed, abs=1e-7)
+        assert policy.valued.losses == pytest.approx(by_programs(policy), abs=OBJECTIVE)
+        assert policy.objective == pytest.approx(policy.claimed, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("ambiguity", [*SETS[:2], KullbackLeibler(0.1)], ids=lambda one: type(one).__name__)
@@ -118,7 +119,7 @@ def test_no_other_policy_has_less_nested_cvar(ambiguity: Ambiguity) -> None:
             holdings = (1 - part) * best.holdings + part * other.holdings
             cash = (1 - part) * best.cash + part * other.cash
             mixed = replace(best, holdings=holdings, cash=cash).under(staged.ambiguities)
-            assert mixed.losses[0] >= best.objective - 1e-8
+            assert mixed.losses[0] >= best.objective - OBJECTIVE
 
 
 @pytest.mark.parametrize(("level", "weight"), [(1e-12, 1.0), (0.8, 0.0)], ids=["tail of everything", "no tail"])
@@ -129,7 +130,7 @@ def test_a_tail_that_is_everything_or_counts_nothing_is_the_expected_wealth(
     staged, start = nested(2, ambiguity, level=level, weight=weight)
 
     assert solve_policy(staged, start).objective == pytest.approx(
-        solve_policy(replace(staged, utility=LinearUtility()), start).objective, abs=1e-7
+        solve_policy(replace(staged, utility=LinearUtility()), start).objective, abs=OBJECTIVE
     )
 
 
@@ -145,7 +146,7 @@ def test_the_widest_set_and_the_farthest_tail_are_the_worst_leaf() -> None:
             tree.leaf_parents
         ]
         assert policy.objective == pytest.approx(float((1 - ends).max()), abs=1e-9)
-    assert widest.objective == pytest.approx(farthest.objective, abs=1e-7)
+    assert widest.objective == pytest.approx(farthest.objective, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
@@ -173,7 +174,7 @@ def test_a_re_solve_at_any_node_repeats_what_nested_cvar_planned_there(ambiguity
     for node in range(1, staged.tree.nodes):
         unit = float(policy.wealth_before[node])
         again = solve_policy(staged.below(node, unit), policy.start_of(node))
-        assert 1 - unit + unit * again.objective == pytest.approx(policy.valued.losses[node], abs=2e-7)
+        assert 1 - unit + unit * again.objective == pytest.approx(policy.valued.losses[node], abs=OBJECTIVE)
 
 
 def test_who_holds_ten_times_as_much_decides_the_same_under_nested_cvar() -> None:

@@ -16,6 +16,7 @@ from allocator.multistage.program import tree_program
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.dual_forms import dual_form
 from allocator.optimization.single_period import Position
+from tests.agreement import KEPT, OBJECTIVE
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
 
 SETS = pytest.mark.parametrize("set_of", [tv, kl, box])
@@ -89,7 +90,7 @@ def test_at_no_cost_the_tree_is_a_dynamic_program_that_somebody_else_solves(set_
     policy, (value, weights) = solve_policy(staged, CASH_ONLY), backward(staged)
     held = np.append(policy.holdings[0], policy.cash[0]) / policy.wealth[0]
 
-    assert policy.objective == pytest.approx(value, abs=1e-6)
+    assert policy.objective == pytest.approx(value, abs=OBJECTIVE)
     assert held == pytest.approx(weights, abs=5e-3)
     assert -policy.objective == pytest.approx(printed, abs=7e-8)
 
@@ -110,7 +111,7 @@ def test_a_re_solve_at_any_node_repeats_what_was_planned_there(
 
     for node in range(1, policy.staged.tree.nodes):
         unit, solved = float(policy.wealth_before[node]), again(policy, node)
-        assert solved.objective - np.log(unit) == pytest.approx(policy.valued.losses[node], abs=2e-7)
+        assert solved.objective - np.log(unit) == pytest.approx(policy.valued.losses[node], abs=OBJECTIVE)
         assert np.abs(solved.holdings[0] * unit - policy.holdings[node]).sum() <= 5e-3
 
 
@@ -154,7 +155,7 @@ def test_the_multipliers_of_the_leaves_are_the_adversary_s_probabilities(set_of:
     made.problem.solve(solver="CLARABEL")
     q = np.asarray(made.losses.dual_value)
 
-    assert q.sum() == pytest.approx(1, abs=1e-6)
+    assert q.sum() == pytest.approx(1, abs=KEPT)
     assert q @ policy.valued.leaf_losses == pytest.approx(policy.objective, abs=1e-5)
     reached, compared = _reached(staged, q), 0
     for node, ambiguity in enumerate(staged.ambiguities):

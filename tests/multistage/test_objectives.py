@@ -29,6 +29,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import MinimumExpectedReturn, WeightAtMost
 from allocator.types import Matrix, Vector
+from tests.agreement import OBJECTIVE
 from tests.trees import of_one
 
 K, N = 4, 5
@@ -66,7 +67,7 @@ def value(asked: MultistageMandate, x: Vector) -> float:
 def never_beaten(asked: MultistageMandate, best: float, tries: int = 200) -> None:
     draw = np.random.default_rng(11)
     for x in draw.dirichlet(np.full(N + 1, 0.5), tries)[:, :N]:
-        assert value(asked, x) >= best - 1e-8
+        assert value(asked, x) >= best - OBJECTIVE
 
 
 def gains(about: Outlook, x: Vector) -> Vector:
@@ -117,10 +118,10 @@ def test_the_worst_mixture_variance_is_what_a_direct_maximisation_over_probabili
         method="SLSQP",
         options=options,
     )
-    assert plan.objective == pytest.approx(-found.fun, abs=2e-7)
+    assert plan.objective == pytest.approx(-found.fun, abs=OBJECTIVE)
     q = plan.valued.adversaries[0]
     assert ambiguity.excess(q, p) <= 1e-9
-    assert -minus(q) == pytest.approx(plan.objective, abs=1e-8)
+    assert -minus(q) == pytest.approx(plan.objective, abs=OBJECTIVE)
     never_beaten(asked, plan.objective)
 
 
@@ -145,7 +146,7 @@ def test_the_worst_cvar_is_the_joint_maximum_over_probabilities_and_tail_weights
     found = linprog(
         cost, A_ub=np.hstack([room, np.eye(tail)]), b_ub=np.zeros(tail), A_eq=ones, b_eq=[1, 1], method="highs"
     )
-    assert plan.objective == pytest.approx(-found.fun, abs=1e-8)
+    assert plan.objective == pytest.approx(-found.fun, abs=OBJECTIVE)
     never_beaten(asked, plan.objective, 50)
 
 
@@ -222,7 +223,7 @@ def test_regret_is_that_of_a_direct_linear_program_and_minimax_regret_at_the_lar
     returns = np.column_stack([about.returns, about.cash_returns])
     best = returns.max(axis=1)
     assert isinstance(asked.utility, Regret)
-    assert asked.utility.best == pytest.approx(best, abs=1e-8)
+    assert asked.utility.best == pytest.approx(best, abs=OBJECTIVE)
     corners = corner_points(TotalVariation(radius), about.probabilities) if radius < 1 else np.eye(K)
     found = linprog(
         np.append(np.zeros(N + 1), 1.0),
@@ -233,7 +234,7 @@ def test_regret_is_that_of_a_direct_linear_program_and_minimax_regret_at_the_lar
         bounds=[(0, None)] * (N + 1) + [(None, None)],
         method="highs",
     )
-    assert plan.objective == pytest.approx(found.fun, abs=1e-8)
+    assert plan.objective == pytest.approx(found.fun, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("ambiguity", POLYHEDRAL, ids=lambda one: type(one).__name__)
@@ -252,8 +253,8 @@ def test_regret_before_the_fact_is_never_less_than_at_sampled_probabilities_and_
 
     corners = corner_points(ambiguity, about.probabilities)
     sampled = [regret(q) for q in draw.dirichlet(np.full(len(corners), 0.3), 2000) @ corners]
-    assert plan.objective >= max(sampled) - 1e-8
-    assert regret(plan.valued.adversaries[0]) == pytest.approx(plan.objective, abs=1e-8)
+    assert plan.objective >= max(sampled) - OBJECTIVE
+    assert regret(plan.valued.adversaries[0]) == pytest.approx(plan.objective, abs=OBJECTIVE)
     never_beaten(asked, plan.objective)
 
 
@@ -280,4 +281,4 @@ def test_without_aversion_or_weight_both_are_the_expected_loss() -> None:
 
     for objective in (MixtureVariance(0.0, about.risk), MeanCVaR(0.95, 0.0, drawn, 1 + about.cash_returns)):
         plan = solve_policy(staged(objective, Singleton(), about), start())
-        assert plan.equivalent == pytest.approx(max(best, 0.02), abs=1e-8)
+        assert plan.equivalent == pytest.approx(max(best, 0.02), abs=OBJECTIVE)

@@ -15,6 +15,7 @@ from allocator.multistage.reference_policies import mean_value_trades, perfect_f
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.rules import Participation
+from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.trees import CASH_ONLY, COSTS, FREE, GRID, LOADINGS, NAMES, box, kl, revealed, tv, worked
 
 EVERY_COST = pytest.mark.parametrize("costs", [COSTS, FREE], ids=["costs", "free"])
@@ -58,7 +59,7 @@ def test_where_prices_move_only_at_the_end_it_is_no_use_to_know_the_evidence_bef
         alone = replace(staged, tree=_only(certain, path, staged))
         known += reach[end] * solve_policy(alone, CASH_ONLY).objective
 
-    assert solve_policy(staged, CASH_ONLY).objective == pytest.approx(known, abs=1e-6)
+    assert solve_policy(staged, CASH_ONLY).objective == pytest.approx(known, abs=OBJECTIVE)
 
 
 def _only(certain: np.ndarray, path: list[int], staged: MultistageMandate):  # type: ignore[no-untyped-def]
@@ -99,7 +100,7 @@ def test_where_trading_costs_half_of_what_is_traded_nothing_is_traded_later() ->
     held = Position(np.full(7, 1 / 8), 1 / 8)
     for start in (CASH_ONLY, held):
         flexible, fixed = solve_policy(dear, start), solve_policy(dear, start, trading=False)
-        assert flexible.objective == pytest.approx(fixed.objective, abs=1e-6)
+        assert flexible.objective == pytest.approx(fixed.objective, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("set_of", [tv, kl, box])
@@ -107,7 +108,7 @@ def test_a_radius_of_nothing_is_the_belief_itself(set_of: object) -> None:
     staged = everywhere(worked(), set_of(0.0))  # type: ignore[operator]
 
     assert solve_policy(staged, CASH_ONLY).objective == pytest.approx(
-        solve_policy(worked(), CASH_ONLY).objective, abs=1e-8
+        solve_policy(worked(), CASH_ONLY).objective, abs=OBJECTIVE
     )
 
 
@@ -127,7 +128,7 @@ def test_a_wider_radius_is_never_worth_more(set_of: object, costs: tuple[float, 
         for radius in (0.0, 0.1, 0.3, 0.6, 1.0)
     ]
 
-    assert all(narrow <= wide + 1e-7 for narrow, wide in pairwise(found))
+    assert all(narrow <= wide + OBJECTIVE for narrow, wide in pairwise(found))
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.5])
@@ -135,7 +136,7 @@ def test_dearer_trades_are_never_worth_more(radius: float) -> None:
     rates = [tuple(times * rate for rate in COSTS) for times in (0.0, 0.5, 1.0, 2.0, 5.0)]
     found = [solve_policy(worked(radius=radius, costs=costs), CASH_ONLY).objective for costs in rates]
 
-    assert all(cheap <= dear + 1e-7 for cheap, dear in pairwise(found))
+    assert all(cheap <= dear + OBJECTIVE for cheap, dear in pairwise(found))
 
 
 def test_an_account_a_thousand_times_as_large_decides_the_same() -> None:
@@ -146,7 +147,7 @@ def test_an_account_a_thousand_times_as_large_decides_the_same() -> None:
         for times, total in ((1.0, 100.0), (1000.0, 100_000.0))
     ]
 
-    assert policies[0].holdings == pytest.approx(policies[1].holdings, abs=1e-12)
+    assert policies[0].holdings == pytest.approx(policies[1].holdings, abs=HOLDINGS)
 
 
 @pytest.mark.parametrize("utility", [LogUtility(), LinearUtility(), PowerUtility(3.0), PowerUtility(0.5)])
@@ -155,7 +156,7 @@ def test_a_node_decides_the_same_whatever_today_s_account_was(utility: Utility) 
     whole = solve_policy(staged, CASH_ONLY)
     scaled = [solve_policy(staged.below(1, unit), whole.start_of(1)) for unit in (1.0, 1000.0)]
 
-    assert scaled[0].holdings == pytest.approx(scaled[1].holdings, abs=1e-9)
+    assert scaled[0].holdings == pytest.approx(scaled[1].holdings, abs=HOLDINGS)
 
 
 def test_goals_and_money_below_a_node_are_restated_in_its_account() -> None:
@@ -182,7 +183,7 @@ def test_a_re_solve_with_goals_at_a_node_repeats_the_policy_s_decision() -> None
 
     for node in range(1, staged.tree.nodes):
         again = solve_policy(staged.below(node, float(whole.wealth_before[node])), whole.start_of(node))
-        assert again.objective == pytest.approx(whole.valued.losses[node], abs=1e-6)
+        assert again.objective == pytest.approx(whole.valued.losses[node], abs=OBJECTIVE)
 
 
 def test_prices_are_a_martingale_under_the_market_s_probabilities_when_all_news_is_priced_at_once() -> None:

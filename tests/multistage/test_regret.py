@@ -17,6 +17,7 @@ from allocator.multistage.policy import Policy, refuse_broken_policy
 from allocator.multistage.reference_policies import policy_after_first_trades, with_regret_benchmarks
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
+from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
 from tests.trees import CASH_ONLY, worked
 
@@ -109,10 +110,10 @@ def test_regret_is_against_who_knew_path_and_scenario_and_its_worst_case_is_one_
     regrets = best - final_returns(policy)
 
     assert policy.staged.at_leaves
-    assert policy.valued.leaf_losses == pytest.approx(regrets, abs=1e-7)
-    assert regrets.min() >= -1e-7
-    assert policy.objective == pytest.approx(adversary(regrets, tree.reach()[1], ambiguity), abs=1e-7)
-    assert policy.objective == pytest.approx(policy.claimed, abs=1e-7)
+    assert policy.valued.leaf_losses == pytest.approx(regrets, abs=OBJECTIVE)
+    assert regrets.min() >= -OBJECTIVE
+    assert policy.objective == pytest.approx(adversary(regrets, tree.reach()[1], ambiguity), abs=OBJECTIVE)
+    assert policy.objective == pytest.approx(policy.claimed, abs=OBJECTIVE)
     refuse_broken_policy(policy, range(tree.nodes))
 
 
@@ -137,7 +138,7 @@ def test_the_radius_is_today_s_and_a_set_of_a_later_node_does_not_matter() -> No
     wider = replace(asked, ambiguities=(TotalVariation(0.4), *asked.ambiguities[1:]))
     values = [solve_policy(with_regret_benchmarks(one, start), start).objective for one in (asked, other, wider)]
 
-    assert values[0] == pytest.approx(values[1], abs=1e-8)
+    assert values[0] == pytest.approx(values[1], abs=OBJECTIVE)
     assert values[2] > values[0] + 1e-4
 
 
@@ -156,7 +157,7 @@ def test_a_set_that_speaks_of_scenarios_is_seen_through_all_news_at_once() -> No
     )
 
     assert np.bincount(kinds, reach) == pytest.approx(belief, abs=1e-12)
-    assert policy.objective == pytest.approx(worst, abs=1e-7)
+    assert policy.objective == pytest.approx(worst, abs=OBJECTIVE)
 
 
 def test_the_best_policy_after_given_first_trades_is_one_program() -> None:
@@ -167,7 +168,7 @@ def test_the_best_policy_after_given_first_trades_is_one_program() -> None:
     again = policy_after_first_trades(known, start, best.bought[0] - best.sold[0])
     held = policy_after_first_trades(known, start, 0 * start.holdings, ruled=False)
 
-    assert again.objective == pytest.approx(best.objective, abs=1e-7)
+    assert again.objective == pytest.approx(best.objective, abs=OBJECTIVE)
     assert held.objective > best.objective + 1e-5
     assert held.holdings[0] == pytest.approx(start.holdings, abs=1e-12)
 
@@ -194,4 +195,6 @@ def test_hindsight_is_of_today_s_account_at_every_node() -> None:
         below = policy.staged.below(int(node), unit)
         again = solve_policy(below, policy.start_of(int(node)))
         kept = replace(again.staged, ambiguities=(Singleton(),) * below.tree.nodes)
-        assert solve_policy(kept, again.start).objective * unit == pytest.approx(policy.valued.losses[node], abs=1e-7)
+        assert solve_policy(kept, again.start).objective * unit == pytest.approx(
+            policy.valued.losses[node], abs=OBJECTIVE
+        )

@@ -11,6 +11,7 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
+from tests.agreement import KEPT, OBJECTIVE
 from tests.problems import SETS, Question, random_question
 from tests.textbook_program import RULES, rich_question
 from tests.trees import of_one
@@ -28,9 +29,9 @@ def assert_same_optimum(asked: Question) -> None:
     """Both optima, by the mandate's own formula and by the tree's, on both portfolios."""
     one, tree = asked.optimum(FINE), solve_policy(as_tree(asked), asked.start, FINE)
 
-    assert tree.objective == pytest.approx(one, abs=1e-7)
+    assert tree.objective == pytest.approx(one, abs=OBJECTIVE)
     assert asked.mandate.loss(tree.trade(0), asked.outlook) == pytest.approx(tree.objective, abs=1e-12)
-    assert max(reading.missed for reading in tree.readings(0)) <= 1e-6
+    assert max(reading.missed for reading in tree.readings(0)) <= KEPT
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -21,6 +21,7 @@ from allocator.optimization.verification import (
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
+from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, random_question
 from tests.textbook_program import RULES, rich_question
 
@@ -120,7 +121,7 @@ def test_nonsense_never_proves_more_than_the_optimum(kind: tuple[str, ...], ambi
         asked = rich_question(at, *kind, ambiguity=SETS[at], risk_aversion=aversion)
         solution = asked.solved()
         optimum, (own, bound) = asked.loss(solution.holdings), asked.prices()
-        assert bound == pytest.approx(optimum, abs=1e-7)
+        assert bound == pytest.approx(optimum, abs=OBJECTIVE)
         for _ in range(20):
             blind = nonsense(asked, draw)
             share = float(draw.choice([0.0, 1e-3, 0.1, 1.0]))
@@ -166,7 +167,7 @@ def test_unlawful_directions_certify_nothing(what: str) -> None:
             solver=solution.solver, attempts=(), canonical=solution.canonical,
         )  # fmt: skip
 
-    assert certified(prices).gap <= 1e-7
+    assert certified(prices).gap <= SHARP
     with pytest.raises(NotSolved, match="not lawful"):
         certified(unlawful)
 
@@ -179,8 +180,8 @@ def test_everything_sold_and_nothing_at_risk_is_still_proved() -> None:
         made = replace(asked, outlook=poor, mandate=replace(asked.mandate, linear_rules=linear))
         target, _, certificate = made.certified()
 
-        assert target.values.max() <= 1e-8
-        assert abs(certificate.gap) <= 1e-7
+        assert target.values.max() <= KEPT
+        assert abs(certificate.gap) <= SHARP
 
 
 @pytest.mark.parametrize("power", range(-12, 1, 2))
@@ -189,4 +190,4 @@ def test_impact_of_any_size_is_proved(power: int) -> None:
         asked = rich_question(seed, "impact", risk_aversion=2.0 * (seed % 2))
         made = replace(asked, mandate=replace(asked.mandate, impact=np.full(8, 10.0**power)))
 
-        assert abs(made.certified()[2].gap) <= 1e-7
+        assert abs(made.certified()[2].gap) <= SHARP

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from allocator.optimization.verification import canonical_check
 from allocator.types import Vector
+from tests.agreement import SOLVED
 
 TIGHT: dict[str, dict[str, float]] = {
     "PIQP": {"eps_abs": 1e-11, "eps_rel": 1e-11, "eps_duality_gap_abs": 1e-11, "eps_duality_gap_rel": 1e-11},
@@ -61,7 +62,7 @@ BOTH = pytest.mark.parametrize("cones", [False, True], ids=["quadratic", "conic"
 
 @BOTH
 def test_a_right_answer_has_no_residual_worth_naming(cones: bool) -> None:
-    assert canonical_check(*solved(cones)).worst < 1e-8
+    assert canonical_check(*solved(cones)).worst < 100 * SOLVED
 
 
 @BOTH

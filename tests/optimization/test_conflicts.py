@@ -75,7 +75,7 @@ def test_enough_random_mandates_are_hopeless_and_enough_are_not() -> None:
 def test_what_is_named_cannot_hold_together_each_part_can_and_each_fix_gives_a_plan_but_half_of_it_does_not(
     part: list[tuple[int, bool, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conflicts, "SOLVES", 40)  # what else clashes is counted below
+    monkeypatch.setattr(conflicts, "ITERATIONS", 500)  # what else clashes is counted below
     for one in part:
         asked = made(one)
         error = refused(asked)
@@ -138,7 +138,7 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
 def test_a_search_without_work_left_says_that_it_was_cut_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(conflicts, "SOLVES", 0)
+    monkeypatch.setattr(conflicts, "ITERATIONS", 0)
     error = refused(made((CONES[0], True, False)))
     show_refusal(error)
 
@@ -171,11 +171,11 @@ def test_what_is_known_to_clash_or_to_hold_is_not_solved_again(one: tuple[int, b
     clash = [labels.index(label) for label in conflict]
     assert not asking.holds(clash)
     assert asking.holds(clash[1:])
-    solved = asking.solves
+    solved = asking.iterations
 
     assert not asking.holds(range(len(labels)))
     assert asking.holds(clash[2:])
-    assert asking.solves == solved
+    assert asking.iterations == solved
 
 
 def test_cuts_that_hold_nothing_back_are_dropped_and_what_was_said_is_said_again(

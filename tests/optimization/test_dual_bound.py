@@ -15,6 +15,7 @@ from allocator.optimization.solve import Solution
 from allocator.optimization.verification import DualCertificate, best_dual_certificate, lower_bound
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import MinimumExpectedReturn, Trade
+from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, no_cash, question, random_portfolios, random_question
 
 BOOKS = 200
@@ -45,8 +46,8 @@ def test_the_bound_meets_the_objective_on_two_hundred_random_books(part: int) ->
     for seed in range(part, BOOKS, PARTS):
         _, _, certificate = mixed(seed).certified()
 
-        assert -1e-9 <= certificate.gap <= 2e-8, f"book {seed}: {certificate}"
-        assert certificate.worst_excess <= 1e-7
+        assert -SHARP <= certificate.gap <= SHARP, f"book {seed}: {certificate}"
+        assert certificate.worst_excess <= KEPT
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -105,7 +106,7 @@ def test_blunted_multipliers_loosen_the_bound_without_making_it_false() -> None:
         target = asked.trade(solution.holdings)
         bounds.append(best_dual_certificate(asked.start, asked.outlook, asked.mandate, target, found)[1])
 
-    assert bounds[0] == pytest.approx(asked.loss(solution.holdings), abs=1e-7)
+    assert bounds[0] == pytest.approx(asked.loss(solution.holdings), abs=OBJECTIVE)
     assert (np.diff(bounds) < 0).all()
 
 
@@ -233,4 +234,4 @@ def test_many_names_without_risk_of_their_own_do_not_blur_the_bound() -> None:
         trade, _, certificate = asked.certified()
 
         assert (trade.values > 1e-4).sum() >= 15
-        assert abs(certificate.gap) <= 2e-8
+        assert abs(certificate.gap) <= SHARP

@@ -11,6 +11,7 @@ import pytest
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.types import Vector
+from tests.agreement import SHARP
 from tests.inner_maximisers import inner, random_instance
 
 SCENARIOS = range(2, 9)
@@ -49,7 +50,7 @@ class Dual:
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_dual_form_is_worth_what_an_independent_maximiser_finds_and_its_duals_are_the_adversary(kind: str) -> None:
     draw = np.random.default_rng(7)
-    agreement = VALUE.get(kind, 1e-8)
+    agreement = VALUE.get(kind, SHARP)
     for scenarios in SCENARIOS:
         dual = Dual(kind, KINDS[kind](0.1), np.full(scenarios, 1 / scenarios))
         assert dual.problem.is_dcp(dpp=True)
@@ -75,8 +76,8 @@ def test_the_relative_entropy_form_leaves_out_scenarios_that_the_belief_excludes
         ambiguity = KullbackLeibler(float(draw.uniform(0.01, 1)))
         value, q = Dual("relative entropy", ambiguity, p).solve(losses, ambiguity, p)
 
-        assert value == pytest.approx(inner(losses, ambiguity, p), abs=1e-7)
-        assert q[2] == pytest.approx(0, abs=1e-7)
+        assert value == pytest.approx(inner(losses, ambiguity, p), abs=SHARP)
+        assert q[2] == pytest.approx(0, abs=SHARP)
 
 
 def test_a_tiny_relative_entropy_ball_is_compiled_as_the_belief() -> None:

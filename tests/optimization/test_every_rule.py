@@ -12,6 +12,7 @@ from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton, Tota
 from allocator.optimization.solve import Limits
 from allocator.plan.plan import binding_rules
 from allocator.rules import ConvexRule, LinearRule, VolatilityLimit, WeightAtLeast, WeightAtMost
+from tests.agreement import HOLDINGS, KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, caps, question
 from tests.textbook_program import CHARGES, RULES, rich_question, textbook_optimum
 
@@ -42,9 +43,9 @@ def test_a_plan_is_certified_and_is_the_textbook_s(what: tuple[str, ...], ambigu
     asked = rich(what, ambiguity)
     target, _, certificate = asked.certified()
 
-    assert -1e-9 <= certificate.gap <= 1e-7
-    assert certificate.worst_excess <= 1e-7
-    assert certificate.objective == pytest.approx(textbook_optimum(asked), abs=1e-7)
+    assert -SHARP <= certificate.gap <= SHARP
+    assert certificate.worst_excess <= KEPT
+    assert certificate.objective == pytest.approx(textbook_optimum(asked), abs=OBJECTIVE)
     if set(what) & set(ALWAYS_BINDING):
         assert max(r.missed for rule in own(asked) for r in rule.readings(target, asked.outlook)) > -1e-6, "none binds"
 
@@ -150,6 +151,6 @@ def test_a_larger_radius_costs_the_largest_loss_less_that_of_the_last_donor() ->
     step = 1e-4
     lower, upper = (eight(radius=0.1 + by).optimum(TIGHT) for by in (-step, step))
 
-    assert np.abs(q - asked.outlook.probabilities).sum() / 2 == pytest.approx(0.1, abs=1e-6)
+    assert np.abs(q - asked.outlook.probabilities).sum() / 2 == pytest.approx(0.1, abs=HOLDINGS)
     assert (upper - lower) / (2 * step) == pytest.approx(losses.max() - donor, rel=1e-3)
     assert losses.max() - donor > 0.01

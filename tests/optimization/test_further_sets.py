@@ -21,6 +21,7 @@ from allocator.ambiguity.sets import (
 from allocator.ambiguity.sets import worst_case as largest
 from allocator.optimization.dual_forms import dual_form, is_conic_set, set_structure
 from allocator.types import Vector
+from tests.agreement import OBJECTIVE
 from tests.further_sets import FURTHER
 from tests.inner_maximisers import inner, random_instance
 
@@ -71,12 +72,12 @@ def test_each_dual_form_is_worth_what_an_independent_maximiser_finds_and_its_dua
         value, q = dual.solve(losses, ambiguity, p)
 
         assert dual.problem.is_dcp(dpp=True)
-        assert value == pytest.approx(inner(losses, ambiguity, p), abs=1e-7)
-        assert value == pytest.approx(largest(losses, ambiguity, p), abs=1e-7)
-        assert q.min() >= -1e-7
-        assert q.sum() == pytest.approx(1, abs=1e-7)
-        assert q @ losses == pytest.approx(value, abs=1e-7)
-        assert project(q, ambiguity, p) @ losses == pytest.approx(value, abs=1e-6)
+        assert value == pytest.approx(inner(losses, ambiguity, p), abs=OBJECTIVE)
+        assert value == pytest.approx(largest(losses, ambiguity, p), abs=OBJECTIVE)
+        assert q.min() >= -OBJECTIVE
+        assert q.sum() == pytest.approx(1, abs=OBJECTIVE)
+        assert q @ losses == pytest.approx(value, abs=OBJECTIVE)
+        assert project(q, ambiguity, p) @ losses == pytest.approx(value, abs=OBJECTIVE)
         np.testing.assert_allclose(project(q, ambiguity, p), q, atol=1e-5)
 
 
@@ -92,7 +93,7 @@ def test_a_compiled_form_serves_every_set_of_its_shape_through_its_parameters(ki
             dual, shape = Dual(ambiguity, p), own
         if own == shape:
             served += 1
-            assert dual.solve(losses, ambiguity, p)[0] == pytest.approx(inner(losses, ambiguity, p), abs=1e-7)
+            assert dual.solve(losses, ambiguity, p)[0] == pytest.approx(inner(losses, ambiguity, p), abs=OBJECTIVE)
     assert served >= 8
 
 
@@ -112,10 +113,10 @@ def test_the_adversary_of_the_best_portfolio_makes_it_the_best_against_him(kind:
         q, charge = np.asarray(rows.dual_value, dtype=float), float(risk.value)
         at_best = -returns @ x.value
 
-        assert value == pytest.approx(inner(at_best, ambiguity, p) + charge, abs=1e-7)
-        assert q @ at_best + charge == pytest.approx(value, abs=1e-7)
+        assert value == pytest.approx(inner(at_best, ambiguity, p) + charge, abs=OBJECTIVE)
+        assert q @ at_best + charge == pytest.approx(value, abs=OBJECTIVE)
         saddle = cp.Problem(cp.Minimize(-(project(q, ambiguity, p) @ returns) @ x + risk), [cp.sum(x) == 1])
-        assert by_clarabel(saddle) == pytest.approx(value, abs=1e-6)
+        assert by_clarabel(saddle) == pytest.approx(value, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("kind", FURTHER)

@@ -19,6 +19,7 @@ from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.rules import LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
 from allocator.types import Vector
+from tests.agreement import OBJECTIVE
 from tests.books import AS_OF
 from tests.problems import SETS, Question, caps, random_portfolios, random_question
 
@@ -114,7 +115,7 @@ def test_the_order_and_the_names_of_instruments_do_not_matter(seed: int) -> None
     other.settings["groups"] = {"first": [new[name] for name in other.settings["groups"]["first"]]}
     other_loss, other_weights = answer(other.book())
 
-    assert other_loss == pytest.approx(loss, abs=2e-8)
+    assert other_loss == pytest.approx(loss, abs=OBJECTIVE)
     np.testing.assert_allclose(other_weights[[new[name] for name in weights.index]], weights, atol=2e-4)
 
 
@@ -131,7 +132,7 @@ def test_scaling_all_money_changes_nothing(seed: int, power: int) -> None:
     for scaled in (more, dearer):
         other_loss, other_weights = answer(scaled.book())
 
-        assert other_loss == pytest.approx(loss, abs=2e-8)
+        assert other_loss == pytest.approx(loss, abs=OBJECTIVE)
         np.testing.assert_allclose(other_weights, weights, atol=2e-4)
 
 
@@ -203,7 +204,7 @@ def test_a_scenario_split_in_two_changes_nothing_under_relative_entropy(seed: in
         cash_returns=np.append(outlook.cash_returns, outlook.cash_returns[0]),
     )
 
-    assert replace(whole, outlook=parts).optimum() == pytest.approx(whole.optimum(), abs=2e-8)
+    assert replace(whole, outlook=parts).optimum() == pytest.approx(whole.optimum(), abs=OBJECTIVE)
 
 
 @FEW
@@ -227,4 +228,4 @@ def test_a_name_listed_twice_is_no_better_than_once(seed: int, split: float) -> 
         ),
     )
 
-    assert twice.optimum() == pytest.approx(once.optimum(), abs=5e-8)
+    assert twice.optimum() == pytest.approx(once.optimum(), abs=OBJECTIVE)

@@ -17,6 +17,7 @@ from allocator.optimization.rule_cones import DualValues
 from allocator.optimization.single_period import Position, SinglePeriodProblem
 from allocator.optimization.verification import best_dual_certificate, canonical_check, lower_bound
 from allocator.rules import ScenarioFloor, WeightAtMost
+from tests.agreement import SHARP
 from tests.further_sets import FURTHER
 from tests.optimization.test_dual_bound import mixed
 from tests.problems import SETS, Question, caps, random_question
@@ -46,7 +47,7 @@ def moved(asked: Question, seed: int) -> Question:
 def same_as_the_long_way(found: CertifiedSolution | None, asked: Question) -> bool:
     """Whether an answer is worth what the whole ladder and a certificate find."""
     _, _, certificate = asked.certified()
-    return found is not None and abs(found.objective - certificate.objective) < 1e-8 and abs(found.gap) < 1e-7
+    return found is not None and abs(found.objective - certificate.objective) <= SHARP and abs(found.gap) <= SHARP
 
 
 @pytest.mark.parametrize("part", range(4))

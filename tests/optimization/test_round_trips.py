@@ -10,6 +10,7 @@ from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
 from allocator.plan.targets import solve_certified
 from allocator.rules import WeightAtMost
+from tests.agreement import HOLDINGS, OBJECTIVE, SHARP
 from tests.problems import Question, caps, no_cash, question
 
 RETURNS = np.array([[0.10, 0.00], [0.05, 0.08]]).T
@@ -19,7 +20,7 @@ HALF = np.array([0.5, 0.5])
 def certified(asked: Question) -> Question:
     program = Program(asked.outlook, asked.mandate)
     target, _, certificate = solve_certified(program, asked.start, asked.outlook, asked.mandate)
-    assert abs(certificate.gap) < 1e-7 * max(1.0, abs(certificate.objective))
+    assert abs(certificate.gap) < SHARP * max(1.0, abs(certificate.objective))
     assert not ((target.bought > 1e-9) & (target.sold > 1e-9)).any()
     return asked
 
@@ -46,7 +47,7 @@ def test_minimum_variance_never_pays_costs_to_look_calmer() -> None:
 def test_minimum_variance_without_costs_is_the_closed_form() -> None:
     asked = question(RETURNS, np.diag([0.04, 0.09]), return_weight=0.0, rules=[no_cash(2)], held=HALF)
 
-    assert asked.solved().holdings == pytest.approx([9 / 13, 4 / 13], abs=1e-6)
+    assert asked.solved().holdings == pytest.approx([9 / 13, 4 / 13], abs=HOLDINGS)
 
 
 @pytest.mark.parametrize("aversion", [1e2, 1e4, 1e6])
@@ -67,7 +68,7 @@ def test_an_impossible_scenario_stays_impossible_in_a_kl_set(seed: int) -> None:
     _, prices, certificate = solve_certified(program, asked.start, asked.outlook, asked.mandate)
 
     assert prices.adversary[3] == 0.0
-    assert abs(certificate.gap) < 1e-7
+    assert abs(certificate.gap) < SHARP
 
 
 def test_a_kl_radius_beyond_every_scenario_is_the_worst_of_all() -> None:
@@ -78,4 +79,4 @@ def test_a_kl_radius_beyond_every_scenario_is_the_worst_of_all() -> None:
         for radius in (3.0, 50.0)
     )
 
-    assert wider.optimum() == pytest.approx(wide.optimum(), abs=1e-7)
+    assert wider.optimum() == pytest.approx(wide.optimum(), abs=OBJECTIVE)

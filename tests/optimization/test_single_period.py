@@ -29,6 +29,7 @@ from allocator.rules import (
     WeightAtMost,
 )
 from allocator.types import Vector
+from tests.agreement import HOLDINGS, KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, caps, names, no_cash, question, random_question
 
 BY_SET = pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).__name__)
@@ -41,7 +42,7 @@ BY_SET = pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).
 def test_one_risky_name_beside_cash_is_held_by_mertons_rule(aversion: float) -> None:
     asked = question(np.array([[0.08]]), np.array([[0.09]]), cash_return=0.03, risk_aversion=aversion)
 
-    assert asked.solved().holdings[0] == pytest.approx((0.08 - 0.03) / (2 * aversion * 0.09), abs=1e-6)
+    assert asked.solved().holdings[0] == pytest.approx((0.08 - 0.03) / (2 * aversion * 0.09), abs=HOLDINGS)
 
 
 def test_costs_enter_mertons_rule_as_a_lower_return_and_lost_interest() -> None:
@@ -51,7 +52,7 @@ def test_costs_enter_mertons_rule_as_a_lower_return_and_lost_interest() -> None:
     )
 
     expected = (mean - cash - rate * (1 + cash)) / (2 * aversion * variance)
-    assert asked.solved().holdings[0] == pytest.approx(expected, abs=1e-6)
+    assert asked.solved().holdings[0] == pytest.approx(expected, abs=HOLDINGS)
 
 
 def test_costs_leave_a_zone_around_the_optimum_in_which_nothing_is_traded() -> None:
@@ -60,7 +61,7 @@ def test_costs_leave_a_zone_around_the_optimum_in_which_nothing_is_traded() -> N
             np.array([[0.08]]), np.array([[0.09]]), cash_return=0.03, risk_aversion=2.0, cost_rate=0.01,
             held=np.array([held]),
         )  # fmt: skip
-        assert asked.solved().holdings[0] == pytest.approx(held, abs=1e-6)
+        assert asked.solved().holdings[0] == pytest.approx(held, abs=HOLDINGS)
 
 
 def test_two_names_of_least_variance_are_held_by_the_textbook_formula() -> None:
@@ -68,14 +69,14 @@ def test_two_names_of_least_variance_are_held_by_the_textbook_formula() -> None:
     asked = question(np.zeros((1, 2)), np.array([[first, both], [both, second]]), return_weight=0.0, rules=[no_cash(2)])
     expected = (second - both) / (first + second - 2 * both)
 
-    np.testing.assert_allclose(asked.solved().holdings, [expected, 1 - expected], atol=1e-6)
+    np.testing.assert_allclose(asked.solved().holdings, [expected, 1 - expected], atol=HOLDINGS)
 
 
 def test_independent_names_of_least_variance_are_held_by_inverse_variance() -> None:
     variances = np.array([0.01, 0.02, 0.04, 0.08])
     asked = question(np.zeros((1, 4)), np.diag(variances), return_weight=0.0, rules=[no_cash(4)])
 
-    np.testing.assert_allclose(asked.solved().holdings, (1 / variances) / (1 / variances).sum(), atol=1e-6)
+    np.testing.assert_allclose(asked.solved().holdings, (1 / variances) / (1 / variances).sum(), atol=HOLDINGS)
 
 
 def test_under_the_worst_of_all_scenarios_opposite_names_are_mixed_to_a_sure_return() -> None:
@@ -84,9 +85,9 @@ def test_under_the_worst_of_all_scenarios_opposite_names_are_mixed_to_a_sure_ret
     )  # .3a − .1b = −.2a + .4b with a + b = 1: a = b = 1/2, worth 0.1 in both
 
     solution = asked.solved()
-    np.testing.assert_allclose(solution.holdings, [0.5, 0.5], atol=1e-7)
-    np.testing.assert_allclose(solution.multipliers.adversary, [0.6, 0.4], atol=1e-6)  # makes both names equal
-    assert asked.loss(solution.holdings) == pytest.approx(-0.1, abs=1e-8)
+    np.testing.assert_allclose(solution.holdings, [0.5, 0.5], atol=HOLDINGS)
+    np.testing.assert_allclose(solution.multipliers.adversary, [0.6, 0.4], atol=HOLDINGS)  # makes both names equal
+    assert asked.loss(solution.holdings) == pytest.approx(-0.1, abs=OBJECTIVE)
 
 
 # An independent formulation
@@ -138,7 +139,7 @@ def test_an_independent_formulation_finds_the_same_optimum(ambiguity: Ambiguity,
         asked = random_question(seed, count=6, ambiguity=ambiguity, volatility=volatility)
         other = by_cuts(asked, ambiguity, asked.outlook.probabilities)
 
-        assert asked.optimum() == pytest.approx(other, abs=2e-8)
+        assert asked.optimum() == pytest.approx(other, abs=OBJECTIVE)
 
 
 def test_an_independent_formulation_finds_the_same_optimum_without_a_charge_for_risk() -> None:
@@ -146,7 +147,7 @@ def test_an_independent_formulation_finds_the_same_optimum_without_a_charge_for_
         asked = random_question(seed, count=6, risk_aversion=0.0)
         other = by_cuts(asked, asked.mandate.ambiguity, asked.outlook.probabilities)
 
-        assert asked.optimum() == pytest.approx(other, abs=1e-7)
+        assert asked.optimum() == pytest.approx(other, abs=OBJECTIVE)
 
 
 # Compiled once, solved many times
@@ -183,7 +184,7 @@ def test_solving_again_by_parameters_equals_compiling_afresh(ambiguity: Ambiguit
         assert program.fits(outlook, mandate)
         written, fresh = again.solved(program=program).holdings, again.solved().holdings
         np.testing.assert_allclose(written, fresh, atol=1e-5)
-        assert again.loss(written) == pytest.approx(again.loss(fresh), abs=1e-8)
+        assert again.loss(written) == pytest.approx(again.loss(fresh), abs=OBJECTIVE)
 
 
 def other_rules(asked: Question) -> Question:
@@ -252,7 +253,7 @@ def test_the_full_covariance_and_its_factors_give_the_same_plan(
     in_full = asked.solved()
 
     np.testing.assert_allclose(in_full.holdings, in_factors.holdings, atol=1e-5)
-    assert asked.loss(in_full.holdings) == pytest.approx(asked.loss(in_factors.holdings), abs=1e-9)
+    assert asked.loss(in_full.holdings) == pytest.approx(asked.loss(in_factors.holdings), abs=OBJECTIVE)
 
 
 def test_an_expected_return_is_kept_exactly_where_returns_are_tiny_and_risk_is_dear() -> None:
@@ -283,7 +284,6 @@ def test_the_solver_is_chosen_by_the_class_of_the_problem(
 
     assert (solution.solver, solution.attempts) == (solver, ())
     assert solution.canonical.worst <= solve.RESIDUAL_ALLOWED
-    assert solution.seconds > 0
 
 
 def out_of_iterations(monkeypatch: pytest.MonkeyPatch, *solvers: str) -> None:
@@ -315,7 +315,7 @@ def test_a_solver_that_runs_out_of_iterations_gives_way_to_the_next(monkeypatch:
 
     assert solution.solver == "CLARABEL"
     assert solution.attempts == ("PIQP: user_limit",)
-    assert asked.loss(solution.holdings) == pytest.approx(right, abs=1e-8)
+    assert asked.loss(solution.holdings) == pytest.approx(right, abs=OBJECTIVE)
 
 
 def test_a_solver_that_crashes_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ def test_a_solver_that_calls_a_wrong_vector_optimal_gives_way_to_the_next(monkey
     assert solution.solver == "CLARABEL"
     assert len(solution.attempts) == 1
     assert solution.attempts[0].startswith("PIQP: said optimal, but residuals are ")
-    assert asked.loss(solution.holdings) == pytest.approx(right, abs=1e-8)
+    assert asked.loss(solution.holdings) == pytest.approx(right, abs=OBJECTIVE)
 
 
 def test_a_solver_that_returns_wrong_prices_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +363,7 @@ def test_a_linear_program_falls_back_to_clarabel_too(monkeypatch: pytest.MonkeyP
     solution = asked.solved()
 
     assert (solution.solver, solution.attempts) == ("CLARABEL", ("HIGHS: failed (stopped)",))
-    assert asked.loss(solution.holdings) == pytest.approx(right, abs=1e-7)
+    assert asked.loss(solution.holdings) == pytest.approx(right, abs=OBJECTIVE)
 
 
 def test_a_conic_program_falls_back_to_scs_which_must_be_as_exact(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +373,7 @@ def test_a_conic_program_falls_back_to_scs_which_must_be_as_exact(monkeypatch: p
     solution = asked.solved()
 
     assert (solution.solver, solution.attempts) == ("SCS", ("CLARABEL: user_limit", f"{RELAXED}: user_limit"))
-    assert asked.loss(solution.holdings) == pytest.approx(right, abs=1e-6)
+    assert asked.loss(solution.holdings) == pytest.approx(right, abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize(
@@ -454,14 +454,14 @@ def test_of_two_identical_names_nothing_is_swapped_for_nothing() -> None:
         ambiguity=TotalVariation(0.1), rules=[WeightAtMost("cash", np.zeros(3), 0.25, 1.0)],
     )  # fmt: skip
 
-    np.testing.assert_allclose(asked.solved().holdings, held, atol=1e-8)
+    np.testing.assert_allclose(asked.solved().holdings, held, atol=HOLDINGS)
 
 
 def test_where_every_portfolio_is_equally_good_today_s_is_kept() -> None:
     held = np.array([0.1, 0.2, 0.3])
     asked = question(np.full((2, 3), 0.05), risk_aversion=0.0, cash_return=0.05, held=held)
 
-    np.testing.assert_allclose(asked.solved().holdings, held, atol=1e-8)
+    np.testing.assert_allclose(asked.solved().holdings, held, atol=HOLDINGS)
 
 
 # Prices
@@ -547,14 +547,14 @@ def test_the_adversary_in_the_duals_is_the_worst_member_of_the_set(ambiguity: Am
 def test_a_relative_entropy_radius_below_a_millionth_is_the_belief(radius: float) -> None:
     tiny, known = (random_question(40, ambiguity=set_) for set_ in (KullbackLeibler(radius), Singleton()))
 
-    np.testing.assert_allclose(tiny.solved().holdings, known.solved().holdings, atol=1e-7)
+    np.testing.assert_allclose(tiny.solved().holdings, known.solved().holdings, atol=HOLDINGS)
 
 
 @pytest.mark.parametrize("radius", [1.1e-6, 1e-5, 1e-4, 2.0, 50.0])
 def test_extreme_relative_entropy_radii_are_still_certified(radius: float) -> None:
     _, _, certificate = random_question(41, ambiguity=KullbackLeibler(radius)).certified()
 
-    assert abs(certificate.gap) <= 1e-6
+    assert abs(certificate.gap) <= OBJECTIVE
 
 
 @BY_SET
@@ -564,8 +564,8 @@ def test_scenarios_that_the_belief_excludes_are_allowed(ambiguity: Ambiguity, p:
     asked = replace(asked, outlook=replace(asked.outlook, probabilities=np.array(p)))
     _, _, certificate = asked.certified()
 
-    assert abs(certificate.gap) <= 1e-7
-    assert asked.optimum() == pytest.approx(by_cuts(asked, ambiguity, np.array(p)), abs=5e-8)
+    assert abs(certificate.gap) <= SHARP
+    assert asked.optimum() == pytest.approx(by_cuts(asked, ambiguity, np.array(p)), abs=OBJECTIVE)
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0])
@@ -577,7 +577,7 @@ def test_the_smallest_and_the_largest_radius_are_solved(set_: str, radius: float
     ambiguity = getattr(sets, set_)(radius)
 
     assert random_question(43, ambiguity=ambiguity).optimum() == pytest.approx(
-        random_question(43, ambiguity=edge).optimum(), abs=1e-8
+        random_question(43, ambiguity=edge).optimum(), abs=OBJECTIVE
     )
 
 
@@ -594,20 +594,20 @@ def test_daily_units_and_extreme_aversion_are_still_certified(ambiguity: Ambigui
     mandate = replace(asked.mandate, cost_rates=asked.mandate.cost_rates * 1e-3)
     _, _, certificate = replace(asked, outlook=outlook, mandate=mandate).certified()
 
-    assert abs(certificate.gap) <= 5e-8  # of which the price of trading that breaks ties is 2e-8
+    assert abs(certificate.gap) <= SHARP  # of which the price of trading that breaks ties is 2e-8
 
 
 def test_a_program_of_one_name_and_one_scenario_and_no_rule_is_solved() -> None:
     trade, _, certificate = question(np.array([[0.1]]), np.array([[0.04]]), risk_aversion=0.5).certified()
 
-    assert trade.values[0] == pytest.approx(1.0, abs=1e-7)
+    assert trade.values[0] == pytest.approx(1.0, abs=HOLDINGS)
     assert certificate.rules == 0
 
 
 def test_names_without_any_risk_are_solved() -> None:
     for aversion in (0.0, 1.0):
         trade, _, _ = question(np.array([[0.1, 0.2]]), risk_aversion=aversion, rules=[caps(2, 0.6)]).certified()
-        np.testing.assert_allclose(trade.values, [0.4, 0.6], atol=1e-7)
+        np.testing.assert_allclose(trade.values, [0.4, 0.6], atol=HOLDINGS)
 
 
 def test_caps_that_add_up_to_exactly_everything_leave_one_portfolio() -> None:
@@ -616,8 +616,8 @@ def test_caps_that_add_up_to_exactly_everything_leave_one_portfolio() -> None:
         asked = replace(asked, mandate=replace(asked.mandate, cost_rates=np.zeros(10)))
         trade, _, certificate = asked.certified()
 
-        np.testing.assert_allclose(trade.values, np.full(10, 0.1), atol=1e-6)
-        assert abs(certificate.gap) <= 1e-6
+        np.testing.assert_allclose(trade.values, np.full(10, 0.1), atol=HOLDINGS)
+        assert abs(certificate.gap) <= OBJECTIVE
 
 
 def test_a_locked_name_stays_as_it_is_even_above_its_wish() -> None:
@@ -635,7 +635,7 @@ def test_a_turnover_of_zero_leaves_everything_where_it_is() -> None:
     asked = random_question(46)
     trade, _, _ = asked.with_rules(Turnover(0.0)).certified()
 
-    np.testing.assert_allclose(trade.values, asked.start.holdings, atol=1e-7)
+    np.testing.assert_allclose(trade.values, asked.start.holdings, atol=KEPT)
 
 
 def test_the_same_question_is_answered_the_same_to_the_last_bit() -> None:

@@ -15,6 +15,7 @@ from allocator.errors import BadInput
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.risk_model import FactorRisk, build_risk_model
 from allocator.types import Matrix
+from tests.agreement import HOLDINGS
 from tests.books import NAMES, book
 
 
@@ -191,7 +192,7 @@ def test_a_covariance_of_nothing_at_all_is_no_risk() -> None:
         Position(held.weights, held.cash / held.value), build_outlook(held), build_mandate(held)
     ).certified()
     assert build_risk_model(held).variance(np.ones(4)) == 0
-    assert trade.values[3] == pytest.approx(1, abs=1e-7)
+    assert trade.values[3] == pytest.approx(1, abs=HOLDINGS)
 
 
 def test_a_late_listing_is_priced_by_its_beta_to_the_average_of_the_others() -> None:

@@ -106,6 +106,40 @@ def test_a_downward_import_is_left_alone(module: str, is_package: bool, source: 
     assert upward_imports(source, module, is_package) == []
 
 
+CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time", "time", "time_ns", "monotonic_ns"}
+MAY_LOOK_AT_A_CLOCK = {
+    "TimeLimit": "the user's own limit of time, which ends a search with an error that says so",
+    "_Told": "how often progress is told, and nothing else",
+    "_here": "how many items are done here before other processes help; what comes of an item is the same",
+}
+"""Definitions at the top of a module, and why what they decide is not in any answer: searches end by work."""
+
+
+def clocks(source: str) -> list[str]:
+    """The definitions at the top of a module, or its line, that name a clock; however it was imported."""
+    found = []
+    for node in ast.parse(source).body:
+        for part in ast.walk(node):
+            of_time = isinstance(part, ast.Attribute) and ast.unparse(part.value) == "time" and part.attr in CLOCKS
+            if of_time or (isinstance(part, ast.ImportFrom) and part.module == "time"):
+                found.append(getattr(node, "name", f"line {node.lineno}"))
+    return found
+
+
+def test_no_search_looks_at_a_clock_but_for_the_users_own_limit(root: Path) -> None:
+    looks = [(module, name) for source, module, _ in modules(root) for name in clocks(source)]
+
+    assert {name for _, name in looks} == set(MAY_LOOK_AT_A_CLOCK)
+    assert len({module for module, _ in looks}) == 2, looks
+
+
+@pytest.mark.parametrize(
+    "source", ["from time import monotonic", "import time\nx = time.time()", "def f():\n    return time.perf_counter()"]
+)
+def test_a_clock_is_found_wherever_it_hides(source: str) -> None:
+    assert len(clocks(source)) == 1
+
+
 def test_every_module_says_what_it_is_about(committed: list[Path]) -> None:
     code = [path for path in committed if path.suffix == ".py"]
     words = {path: set(re.split(r"[_.]+", "_".join(path.parts).lower())) for path in code}

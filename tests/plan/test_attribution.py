@@ -23,6 +23,7 @@ from allocator.plan.attribution import (
 )
 from allocator.rules import InstrumentCaps, LargestWeights, MinimumExpectedReturn, Trade, WorstCaseFloor
 from allocator.types import Vector
+from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.problems import SETS, Question, names, question, random_question
 
 BOOKS = 120
@@ -158,14 +159,14 @@ def test_reasons_are_those_of_arithmetic_by_hand() -> None:
 
     # one unit of A: 7.5 % expected, 1.25 % under the adversary, less 1 % to buy it: the cap holds it back
     bought = 0.5 / (1 + 0.5 * 0.01)  # of what is left after costs
-    assert target.bought == pytest.approx([bought], abs=1e-7)
+    assert target.bought == pytest.approx([bought], abs=HOLDINGS)
     line = dict(zip(MOTIVES, found.parts[0], strict=True))
-    assert line["expected_return"] == pytest.approx(0.075 * bought, abs=1e-8)
-    assert line["robustness"] == pytest.approx(-0.0625 * bought, abs=1e-8)
-    assert line["costs"] == pytest.approx(-0.01 * bought, abs=1e-8)
+    assert line["expected_return"] == pytest.approx(0.075 * bought, abs=HOLDINGS)
+    assert line["robustness"] == pytest.approx(-0.0625 * bought, abs=HOLDINGS)
+    assert line["costs"] == pytest.approx(-0.01 * bought, abs=HOLDINGS)
     # what is gained is what the rule was worth: λ'g(today) = -λ·0.5
-    assert line["rules"] == pytest.approx(-0.0025 * bought, abs=1e-7)
-    assert found.gain == pytest.approx(0, abs=1e-7)
+    assert line["rules"] == pytest.approx(-0.0025 * bought, abs=OBJECTIVE)
+    assert found.gain == pytest.approx(0, abs=OBJECTIVE)
 
 
 def test_a_broken_rule_is_a_reason_to_trade() -> None:
@@ -177,9 +178,9 @@ def test_a_broken_rule_is_a_reason_to_trade() -> None:
     target, prices, _ = made.certified()
     found = attribute_trade(made.start, made.outlook, made.mandate, target, prices)
 
-    assert target.values == pytest.approx([0.5, 0.5], abs=1e-7)
+    assert target.values == pytest.approx([0.5, 0.5], abs=HOLDINGS)
     assert made.mandate.loss(today(made), made.outlook) < made.mandate.loss(target, made.outlook)
-    assert column(found, "rules")[0] == pytest.approx(0.05 * 0.3, abs=1e-7)
+    assert column(found, "rules")[0] == pytest.approx(0.05 * 0.3, abs=OBJECTIVE)
     assert found.gain >= -1e-9
 
 

@@ -19,6 +19,7 @@ from allocator.plan.branch_and_bound import TradeBranch, restrict_to_branch
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.targets import solve_certified
 from allocator.rules import ExposureLimit, Trade, WeightAtLeast, WeightAtMost
+from tests.agreement import HOLDINGS
 from tests.infeasible_books import demanding, mended
 from tests.problems import Question, caps, question
 
@@ -92,7 +93,7 @@ def test_a_purchase_that_a_rule_needs_is_made_where_burning_would_be_cheaper_on_
     target, _, certificate = planned(asked)
 
     # cash is 0.5 − 1.2·b of 1 − 0.2·b: 45% at b = 0.05 / 1.11
-    assert target.bought == pytest.approx([5 / 111], abs=1e-7)
+    assert target.bought == pytest.approx([5 / 111], abs=HOLDINGS)
     assert target.sold == pytest.approx([0.0], abs=0)
     assert certificate.wasteless is not None
     assert abs(certificate.objective - certificate.wasteless.bound) <= GAP_ALLOWED

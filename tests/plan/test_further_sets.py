@@ -13,6 +13,7 @@ from allocator.optimization.solve import Program
 from allocator.plan.attribution import path_average_adversary
 from allocator.plan.explanation import tied_adversaries
 from allocator.rules import Trade, WorstCaseFloor
+from tests.agreement import OBJECTIVE, SHARP
 from tests.further_sets import FURTHER
 from tests.problems import Question, no_cash, question, random_portfolios, random_question
 
@@ -33,7 +34,7 @@ def test_the_bound_meets_the_objective_and_no_random_portfolio_goes_below_it(
         _, prices, certificate = made.certified()
         q = prices.adversary
 
-        assert -1e-9 <= certificate.gap <= 2e-8, f"{seed}: {certificate}"
+        assert -SHARP <= certificate.gap <= SHARP, f"{seed}: {certificate}"
         assert made.mandate.ambiguity.excess(q, made.outlook.probabilities) <= 1e-9
         trades = random_portfolios(made, seed)
         assert min(made.mandate.loss(trade, made.outlook) for trade in trades) >= certificate.bound - 1e-9
@@ -55,7 +56,7 @@ def test_a_worst_case_floor_over_the_set_holds_and_binds(kind: str) -> None:
             continue
         bound += 1
         assert floor.readings(trade, made.outlook)[0].measured >= floor.limit - 1e-7
-        assert -1e-9 <= certificate.gap <= 5e-8
+        assert -SHARP <= certificate.gap <= SHARP
     assert bound >= 3
 
 
@@ -81,7 +82,7 @@ def test_one_program_serves_every_radius_of_a_shape(kind: str) -> None:
         again = first.with_ambiguity(set_)
         if program.fits(again.outlook, again.mandate):
             held = program.solve(again.start, again.outlook, again.mandate).holdings
-            assert again.loss(held) == pytest.approx(again.optimum(), abs=5e-8)
+            assert again.loss(held) == pytest.approx(again.optimum(), abs=OBJECTIVE)
 
 
 def test_a_larger_radius_never_improves_the_objective() -> None:

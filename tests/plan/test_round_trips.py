@@ -17,6 +17,7 @@ from allocator.plan.document import plan_document
 from allocator.plan.explanation import explain, explain_name
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.lots.test_whole_lots import small
 from tests.plan.test_verify import verified
 
@@ -50,9 +51,9 @@ def test_it_is_verified_without_us_and_says_what_burning_would_gain(root: Path, 
 def test_only_what_must_be_bought_is_and_its_account_comes_to_nothing() -> None:
     found = explain(plan())
 
-    assert plan().target.bought / 1e5 == pytest.approx([0.05 / (1.195 - 0.45 * 0.195)], abs=1e-7)
+    assert plan().target.bought / 1e5 == pytest.approx([0.05 / (1.195 - 0.45 * 0.195)], abs=HOLDINGS)
     assert plan().prices.cash < 0  # one unit of money less would do the plan good
-    assert found.margins.reduced_cost[0] == pytest.approx(0.0, abs=1e-6)
+    assert found.margins.reduced_cost[0] == pytest.approx(0.0, abs=OBJECTIVE)
     assert found.reasons.parts.sum() == pytest.approx(found.reasons.gain, abs=1e-9)
     assert found.reasons.gain > 0
     assert np.array_equal(plan().no_trade.low, plan().no_trade.high)

@@ -12,6 +12,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.optimization.solve import Program
 from allocator.rules import MinimumExpectedReturn
 from allocator.types import Matrix, Vector
+from tests.agreement import HOLDINGS, KEPT, SHARP
 from tests.problems import Question, no_cash, question
 from tests.thoroughness import some
 
@@ -84,8 +85,8 @@ def test_points_of_the_published_frontier_are_reproduced(given: dict[int, Proble
         holdings = program.solve(asked.start, asked.outlook, at(asked, float(limit))).holdings
 
         assert holdings @ one.covariance @ holdings == pytest.approx(variance, rel=1e-6)
-        assert one.mean @ holdings >= limit - 1e-8
-        assert holdings.sum() == pytest.approx(1, abs=1e-8)
+        assert one.mean @ holdings >= limit - KEPT
+        assert holdings.sum() == pytest.approx(1, abs=KEPT)
         compared += 1
     assert compared == len(some(range(POINTS // 4), 4))
 
@@ -110,11 +111,11 @@ def test_the_single_figures_of_the_frontiers_are_reproduced_and_certified(
     assert trade.values @ one.covariance @ trade.values == pytest.approx(
         variance, rel=1e-6, abs=5e-8 if limit > 0.01 else 6e-11
     )
-    assert abs(certificate.gap) <= 1e-8
+    assert abs(certificate.gap) <= SHARP
 
 
 def test_the_largest_return_of_all_is_the_best_names(given: dict[int, Problem]) -> None:
     assert given[1].mean.max() == pytest.approx(0.010865)
     trade, _, _ = least_variance(given[1], 0.010865).certified()
 
-    assert trade.values[int(np.argmax(given[1].mean))] == pytest.approx(1, abs=1e-6)
+    assert trade.values[int(np.argmax(given[1].mean))] == pytest.approx(1, abs=HOLDINGS)

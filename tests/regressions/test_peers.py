@@ -19,6 +19,7 @@ from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible, NotSolved
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from tests.agreement import HOLDINGS, KEPT
 from tests.books import CASH, NAMES, book, exposures, holdings
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def test_a_covariance_in_another_order_keeps_its_labels(names: tuple[str, str], 
     weights = by_name(rebalance(two(names, covariance)))
 
     # minimum variance of two uncorrelated names: in proportion to 1 / variance
-    assert weights["RISKY"] == pytest.approx(0.0001 / 0.1601, abs=1e-6)
-    assert weights["SAFE"] == pytest.approx(0.16 / 0.1601, abs=1e-6)
+    assert weights["RISKY"] == pytest.approx(0.0001 / 0.1601, abs=HOLDINGS)
+    assert weights["SAFE"] == pytest.approx(0.16 / 0.1601, abs=HOLDINGS)
 
 
 def test_reordered_tables_give_the_same_plan_to_the_same_names(listed: Folder) -> None:
@@ -105,7 +106,7 @@ def test_a_ticker_given_twice_is_refused_and_does_not_collapse(listed: Folder) -
 def test_the_weights_of_a_plan_always_sum_to_one(listed: Folder) -> None:
     plan = rebalance(load(listed.path))
 
-    assert plan.target.weights.sum() + plan.target.cash / plan.target.value == pytest.approx(1, abs=1e-9)
+    assert plan.target.weights.sum() + plan.target.cash / plan.target.value == pytest.approx(1, abs=KEPT)
     assert plan.final.weights.sum() + plan.final.cash / plan.final.value == pytest.approx(1, abs=1e-12)
     assert plan.target.weights.min() >= 0
 

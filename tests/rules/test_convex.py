@@ -12,6 +12,7 @@ from allocator.ambiguity.sets import Ambiguity, Singleton
 from allocator.outlook.outlook import Outlook
 from allocator.rules import ConvexRule, LargestWeights, RuleRows, Trade, VolatilityLimit, WorstCaseFloor, row_slack
 from allocator.types import Vector
+from tests.agreement import KEPT, OBJECTIVE
 from tests.inner_maximisers import inner
 from tests.problems import SETS, Question, no_cash, random_question
 
@@ -173,7 +174,7 @@ def test_a_worst_case_is_that_of_a_general_solver(set_: Ambiguity, against: Vect
             gains = gains - outlook.returns @ BENCHMARK[:-1] - outlook.cash_returns * BENCHMARK[-1]
         (reading,) = rule.readings(trade, outlook)
 
-        assert reading.measured == pytest.approx(-inner(-gains, set_, outlook.probabilities), abs=1e-7)
+        assert reading.measured == pytest.approx(-inner(-gains, set_, outlook.probabilities), abs=OBJECTIVE)
         assert not reading.at_most
 
 
@@ -225,12 +226,12 @@ def test_the_optimum_runs_into_the_convex_rule_and_stops_there(name: str) -> Non
     (got,) = limited.readings(bound.trade(bound.solved().holdings), bound.outlook)
 
     assert abs(wished.measured - had) > 0.01
-    assert got.excess == pytest.approx(0, abs=1e-7)
+    assert got.excess == pytest.approx(0, abs=KEPT)
 
 
 def test_more_largest_names_than_there_are_is_a_cap_of_all_of_them() -> None:
     few = asked(3, LargestWeights(COUNT + 5, 0.5))
     trade = few.trade(few.solved().holdings)
 
-    assert trade.weights.sum() == pytest.approx(0.5, abs=1e-6)
-    assert no_cash(COUNT).readings(trade, few.outlook)[0].measured == pytest.approx(0.5, abs=1e-6)
+    assert trade.weights.sum() == pytest.approx(0.5, abs=KEPT)
+    assert no_cash(COUNT).readings(trade, few.outlook)[0].measured == pytest.approx(0.5, abs=KEPT)

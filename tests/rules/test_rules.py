@@ -30,6 +30,7 @@ from allocator.rules import (
     stack_rows,
 )
 from allocator.types import Vector
+from tests.agreement import KEPT
 from tests.problems import Question, question
 
 NAMES = 3
@@ -203,7 +204,7 @@ def test_the_optimum_runs_into_the_rule_and_stops_there(name: str) -> None:
     got = case.rule.readings(bound.trade(bound.solved().holdings), bound.outlook)
 
     assert max(reading.excess for reading in wished) > 0.01
-    assert max(reading.missed for reading in got) == pytest.approx(0, abs=1e-7)
+    assert max(reading.missed for reading in got) == pytest.approx(0, abs=KEPT)
 
 
 def replaced_aversion(one: Question) -> Question:
@@ -224,7 +225,7 @@ def test_the_optimum_runs_into_the_volatility_limit_and_stops_there() -> None:
     got = rule.readings(bound.trade(bound.solved().holdings), bound.outlook)[0]
 
     assert wished.excess > 0.1
-    assert got.excess == pytest.approx(0, abs=1e-7)
+    assert got.excess == pytest.approx(0, abs=KEPT)
     assert got.label == "volatility at most 10%"
 
 

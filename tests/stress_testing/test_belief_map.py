@@ -18,6 +18,7 @@ from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_certified
 from allocator.stress_testing.belief_map import BeliefMap, belief_grid, belief_map
 from tests import books
+from tests.agreement import OBJECTIVE
 from tests.stress_testing.known_books import best, two_names
 
 
@@ -51,7 +52,7 @@ def test_every_point_is_the_optimum_of_the_long_way() -> None:
         outlook = replace(plan.outlook, probabilities=found.lattice.beliefs[m])
         trade, _, certificate = solve_certified(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
 
-        assert found.worth[m] == pytest.approx(-certificate.objective, abs=1e-8)
+        assert found.worth[m] == pytest.approx(-certificate.objective, abs=OBJECTIVE)
         assert found.weights[m, :-1] == pytest.approx(trade.weights, abs=1e-4)
 
 

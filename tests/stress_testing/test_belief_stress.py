@@ -26,6 +26,7 @@ from allocator.stress_testing.belief_stress import BeliefStress, belief_stress, 
 from allocator.stress_testing.belief_sweep import BeliefAxis, belief_axes
 from allocator.stress_testing.break_even import BreakEven
 from tests import books
+from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.stress_testing.known_books import AVERSION, VARIANCE, best, two_names
 
 
@@ -115,10 +116,10 @@ def test_the_sweep_holds_what_is_best_at_each_probability() -> None:
         mean = at * np.array([0.30, 0.06]) + (1 - at) * np.array([-0.10, 0.14])
         assert weights[:2] == pytest.approx(wanted, abs=3e-5)  # flat where a name just begins to be held
         value = 0.02 + float((mean - 0.02) @ wanted) - AVERSION * VARIANCE * float(wanted @ wanted)
-        assert worth == pytest.approx(value, abs=1e-7)
+        assert worth == pytest.approx(value, abs=OBJECTIVE)
         assert (expected, worst) == pytest.approx((0.02 + float((mean - 0.02) @ weights[:2]),) * 2, abs=1e-9)
         own = 0.02 + float((mean - 0.02) @ lots) - AVERSION * VARIANCE * float(lots @ lots)
-        assert short == pytest.approx(value - own, abs=1e-7)
+        assert short == pytest.approx(value - own, abs=OBJECTIVE)
     assert sweep.weights.sum(axis=1) == pytest.approx(np.ones(len(sweep.weights)))
     assert sweep.buckets[:, 0] == pytest.approx(sweep.weights[:, 0])
     assert sweep.frame().shape == (len(sweep.probabilities), 5 + 5 + 3)
@@ -129,8 +130,8 @@ def test_with_a_set_the_sweep_tells_the_worst_case_from_the_belief() -> None:
     sweep = belief_stress(plan.book, plan).axes[0].sweep
     today = int(np.argmin(np.abs(sweep.probabilities - sweep.axis.stated)))
 
-    assert sweep.worst_case[today] == pytest.approx(plan.targeted.worst_case_return, abs=1e-7)
-    assert sweep.expected[today] == pytest.approx(plan.targeted.expected_return, abs=1e-7)
+    assert sweep.worst_case[today] == pytest.approx(plan.targeted.worst_case_return, abs=HOLDINGS)
+    assert sweep.expected[today] == pytest.approx(plan.targeted.expected_return, abs=HOLDINGS)
     assert (sweep.worst_case < sweep.expected).all()
 
 
@@ -236,8 +237,8 @@ def test_the_least_shift_is_a_solvers_and_its_plausibility_the_exponential() -> 
     assert shift is not None
     assert found.ahead == pytest.approx(0.015)
     assert shift.distance > 1e-3
-    assert shift.distance == pytest.approx(problem.value, abs=1e-7)
-    assert found.plausibility == pytest.approx(np.exp(-problem.value), abs=1e-7)
+    assert shift.distance == pytest.approx(problem.value, abs=OBJECTIVE)
+    assert found.plausibility == pytest.approx(np.exp(-problem.value), abs=OBJECTIVE)
     assert shift.q @ first == pytest.approx(shift.q @ second, abs=1e-9)
 
 
@@ -292,7 +293,7 @@ def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest
     slow = belief_stress(plan.book, plan).axes[0]
     quick = by_hand().axes[0]
 
-    assert slow.sweep.worth == pytest.approx(quick.sweep.worth, abs=1e-8)
+    assert slow.sweep.worth == pytest.approx(quick.sweep.worth, abs=OBJECTIVE)
     assert slow.interval is not None
     assert quick.interval is not None
     assert slow.interval.high == pytest.approx(quick.interval.high, abs=1e-4)
