@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from allocator import presentation
+
 if TYPE_CHECKING:
     from allocator.book.book import Book as Book
     from allocator.book.book import from_frames as from_frames
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from allocator.errors import OutOfTime as OutOfTime
     from allocator.mandate.precheck import Check as Check
     from allocator.mandate.precheck import check as check
-    from allocator.multistage.plan import MultistagePlan as MultistagePlan
-    from allocator.multistage.plan import rebalance_multistage as rebalance_multistage
+    from allocator.multistage.review_policy import ReviewPolicy as ReviewPolicy
     from allocator.outlook.outlook import Outlook as Outlook
     from allocator.outlook.outlook import build_outlook as build_outlook
     from allocator.outlook.outlook import returns_frame as returns_frame
@@ -56,8 +57,7 @@ _HOME = {
     "OutOfTime": "allocator.errors",
     "Check": "allocator.mandate.precheck",
     "check": "allocator.mandate.precheck",
-    "MultistagePlan": "allocator.multistage.plan",
-    "rebalance_multistage": "allocator.multistage.plan",
+    "ReviewPolicy": "allocator.multistage.review_policy",
     "Outlook": "allocator.outlook.outlook",
     "build_outlook": "allocator.outlook.outlook",
     "returns_frame": "allocator.outlook.outlook",
@@ -85,6 +85,17 @@ if not TYPE_CHECKING:  # to a type checker any name would do
         if name not in _HOME:
             raise AttributeError(f"module 'allocator' has no attribute {name!r}")
         return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def _screen(plan: object) -> str:
+    return str(importlib.import_module("allocator.display.plan").plan_text(plan))
+
+
+def _table(plan: object) -> str:
+    return str(importlib.import_module("allocator.display.plan").plan_html(plan))
+
+
+presentation.TEXT, presentation.HTML = _screen, _table
 
 
 def __dir__() -> list[str]:

@@ -12,9 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
-from allocator.multistage.plan import rebalance_multistage
 from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.outcomes import measure_outcomes, outcome_meter, stress_base, stress_portfolios
 from allocator.stress_testing.parameter_draws import draw_parameters, parameter_ranges
@@ -32,13 +30,8 @@ def peak() -> float:
 def main(name: str = "listed", draws: int = 100_000) -> None:
     """Print what was measured."""
     book = load(DATA / name)
-    ambiguity: Ambiguity
-    if book.settings.in_stages:
-        staged = rebalance_multistage(book)
-        portfolios, ambiguity = stress_portfolios(book, staged), staged.staged.mandates[0].ambiguity
-    else:
-        plan = rebalance(book)
-        portfolios, ambiguity = stress_portfolios(book, plan), plan.mandate.ambiguity
+    plan = rebalance(book)
+    portfolios, ambiguity = stress_portfolios(book, plan), plan.mandate.ambiguity
     doubts = parameter_ranges(book)
     gauge = outcome_meter(stress_base(book), ambiguity, portfolios, doubts)
     measure_outcomes(gauge, draw_parameters(doubts, 1000, "latin_hypercube", 0))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @book_options
 @click.argument("instrument", required=False)
+@click.option("--full", is_flag=True, help="Show all orders and names, and every no-trade region.")
 @handle_errors_and_json
 def explain(
     book: str,
@@ -23,6 +24,7 @@ def explain(
     overrides: tuple[str, ...],
     as_of: dt.date | None,
     instrument: str | None,
+    full: bool,
     *,
     as_json: bool,
 ) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def explain(
     if not as_json:
         from allocator.display.explanation import show_explanation
 
-        show_explanation(found, one)
+        show_explanation(found, one, full=full)
     return explanation_document(found, one)
 
 

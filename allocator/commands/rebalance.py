@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allocator.commands.options import book_options, handle_errors_and_json
-from allocator.errors import BadInput, Breach
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
-    from allocator.multistage.plan import MultistagePlan
+    from allocator.plan.follow import PolicyDeviation
     from allocator.plan.plan import Plan
     from allocator.plan.runs import Run
-
-    Made = tuple[Plan | MultistagePlan, dict[str, Any], Callable[[], None]]
 
 
 @click.command()
@@ -46,6 +43,7 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="An earlier plan.json of a book with reviews: say how far this plan follows it, and why not.",
 )
+@click.option("--full", is_flag=True, help="Show all orders, why each, every limit, weight and figure.")
 @handle_errors_and_json
 def rebalance(
     book: str,
@@ -56,6 +54,7 @@ def rebalance(
     run_id: str | None,
     export: tuple[str, ...],
     follow: str | None,
+    full: bool,
     *,
     as_json: bool,
 ) -> dict[str, Any]:
@@ -94,11 +93,16 @@ def rebalance(
 
             find_exporters(export)
         say("loading the solvers")
-        plan, document, show = (_in_stages if loaded.settings.in_stages else _at_once)(loaded, follow, say)
+        from allocator.plan.document import plan_document
+
+        plan, deviation = _solve(loaded, follow, say)
+        document = plan_document(plan, deviation)
     if out is not None:
         _write(plan, document, Path(out), run, export)
     if not as_json:
-        show()
+        from allocator.display.plan import show_plan
+
+        show_plan(plan, deviation, full=full)
     return document
 
 
@@ -124,48 +128,21 @@ def _options(
     }
 
 
-def _at_once(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
-    if follow is not None:
-        rule = "has no meaning for a book without a utility: it announces no policy"
-        raise BadInput([Breach("--follow", None, None, follow, rule, "leave it out")])
-    from allocator.plan.document import plan_document
+def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[Plan, PolicyDeviation | None]:
+    """The plan of a book, and how far it follows an earlier one where one is named."""
+    from allocator.plan.follow import check_announced_policy, policy_deviation
     from allocator.plan.rebalance import rebalance as solve
-
-    plan = solve(book, progress=say)
-
-    def show() -> None:
-        from allocator.display.plan import show_plan
-
-        show_plan(plan)
-
-    return plan, plan_document(plan), show
-
-
-def _in_stages(book: Book, follow: str | None, say: Callable[[str], None]) -> Made:
-    """Today's orders as the first step of a policy, and how it lets go of its caution."""
-    from allocator.multistage.document import multistage_document
-    from allocator.multistage.follow import check_announced_policy, policy_deviation
-    from allocator.multistage.plan import rebalance_multistage
-    from allocator.multistage.value_of_waiting import caution_schedule
 
     if follow is not None:
         check_announced_policy(book, Path(follow))
-    plan = rebalance_multistage(book, progress=say)
-    say("pricing caution at every review")
-    release = caution_schedule(book, plan.followed)
-    held_against = None if follow is None else policy_deviation(plan, Path(follow))
-
-    def show() -> None:
-        from allocator.display.multistage import show_multistage_plan
-
-        show_multistage_plan(plan, release, held_against)
-
-    return plan, multistage_document(plan, release, held_against), show
+    plan = solve(book, progress=say)
+    if plan.policy is not None:
+        say("pricing caution at every review")
+        _ = plan.policy.caution_schedule
+    return plan, None if follow is None else policy_deviation(plan, Path(follow))
 
 
-def _write(
-    plan: Plan | MultistagePlan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]
-) -> None:
+def _write(plan: Plan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]) -> None:
     """All files or none; where they belong to a run, with what it was made from."""
     from allocator.plan.output import plan_files, run_exporters, write_files
     from allocator.plan.runs import write_run

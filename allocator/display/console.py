@@ -8,13 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from allocator.book.book import Book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible
 from allocator.rules import PERCENT, RuleMeasurement
 
@@ -58,6 +60,27 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
+def compact_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table without a rule below its head, for a screen of few lines; `right` are the columns of numbers."""
+    made = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        numeric = column in right
+        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    return made
+
+
+def title_of(book: Book) -> str:
+    """What a screen is about: book, account, date and value."""
+    settings = book.settings.book
+    value = f"{format_money(book.value)} {settings.currency}"
+    return f"{settings.name} · account {book.account} · {settings.as_of} · {value}"
+
+
+def count_lines(out: Console, parts: Iterable[RenderableType]) -> int:
+    """How many lines they take on this terminal."""
+    return sum(len(out.render_lines(part, out.options, pad=False)) for part in parts)
+
+
 def fit_table(out: Console, made: Table, *spare: str) -> Table:
     """The table without as many of the `spare` columns, in their order, as it takes for no word to be broken."""
     unbounded = out.options.update(max_width=10 * out.width + 1000)
@@ -71,7 +94,8 @@ def fit_table(out: Console, made: Table, *spare: str) -> Table:
 def _without(made: Table, name: str) -> Table:
     """The same table without a column: made anew, as a table's columns know where they stand."""
     kept = [column for column in made.columns if column.header != name]
-    less = table()
+    less = copy(made)
+    less.columns, less.rows = [], []
     for column in kept:
         less.add_column(column.header, justify=column.justify, no_wrap=column.no_wrap, overflow=column.overflow)
     cells = [list(column.cells) for column in kept]
@@ -93,6 +117,12 @@ def format_money(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def format_signed_bps(fraction: float, digits: int = 1) -> str:
+    """A fraction in bps with its sign; nothing is 0.0 and has none."""
+    text = f"{fraction * 1e4:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
 # What is being done, on stderr, for people who wait; silent where nobody watches.
 #
 
@@ -103,8 +133,6 @@ def progress_spinner() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    pass
-
     with console(err=True).status("starting") as status:
         yield lambda text: status.update(f"{text} …")
 

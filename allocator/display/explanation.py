@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
-from allocator.display.console import console, format_measurement, format_percent, heading, table
-from allocator.display.plan import describe_decision, format_signed_bps, show_attribution
+from allocator.display.console import (
+    compact_table,
+    console,
+    count_lines,
+    fit_table,
+    format_measurement,
+    format_percent,
+    format_signed_bps,
+    heading,
+    table,
+    title_of,
+)
+from allocator.display.plan import LINES, describe_decision
+from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import HYPOTHESIS, Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
@@ -16,77 +29,95 @@ _MARGIN_WORDS = dict(
         MARGINS,
         (
             "expected return, under the belief",
-            "what the adversary makes of it",
+            "what adverse probabilities make of it",
             "what returns may be wrong by",
             "what objectives of other packages charge",
             "risk that it adds",
             "rules that it counts for",
-            "money, which has its uses elsewhere",
+            "funding, which has its uses elsewhere",
             "trading it: costs, and rules on trading",
         ),
         strict=True,
     )
 )
-_RULES_SHOWN = 12
+_ORDERS, _FEWEST = 10, 4
+"""Rows of the tables where there is room, and where there is little."""
 _SAME = 1e-6
 """Of the account: weights this near are at the edge."""
 
 
-def show_explanation(found: Explanation, one: NameExplanation | None) -> None:
-    """Print an explanation, or one name's page of it."""
-    out, settings = console(), found.plan.book.settings
-    out.print(
-        f"{settings.book.name} · account {found.plan.book.account} · {settings.book.as_of} · over "
-        f"{settings.months:.4g} months",
-        style="bold",
-    )
-    if one is None:
-        _all(out, found)
-    else:
-        _one(out, found, one)
-    if found.notes:
-        out.print()
-    for note in found.notes:
-        out.print(f"Note: {note}")
+def show_explanation(found: Explanation, one: NameExplanation | None, *, full: bool = False) -> None:
+    """Print an explanation, or one name's page of it; `full` shows all of it, else at most LINES lines."""
+    out = console()
+    for part in _all(out, found, full=full) if one is None else _one(out, found, one, full=full):
+        out.print(part)
+    if one is None and full:
+        _regions(out, found)
 
 
-def _all(out: Console, found: Explanation) -> None:
-    out.print(describe_decision(found.plan))
-    show_attribution(out, found.plan, found.reasons)
-    _carried(out, found)
-    _regions(out, found)
-    _flips(out, found)
+def _notes(found: Explanation) -> list[Text]:
+    return [Text(f"Note: {note}") for note in found.notes]
 
 
-def _carried(out: Console, found: Explanation) -> None:
-    heading(out, "What the targets consist of, and what the rest lacks")
-    numbers = ("weight", "expected", "worst case", "risk", "lacks")
-    made = table("instrument", *numbers, right=numbers)
+def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
+    plan = found.plan
+    above = [_title(found), *map(Text, describe_decision(plan)), Text()]
+    below = [Text(), *map(Text, _break_even(found)), *_notes(found)]
+    room = LINES - count_lines(out, above) - count_lines(out, below)
+    why: list[RenderableType] = []
+    if plan.weighed_orders:
+        count = None if full else min(_ORDERS, max(room - _FEWEST - 9, 3))
+        made = attribution_table(out, plan, found.reasons, count)
+        why = [Text(attribution_title(plan), style="bold"), made, Text()]
+    left = None if full else max(room - count_lines(out, why) - 8, _FEWEST)
+    return [*above, *why, *_contributions(out, found, left), *below]
+
+
+def _title(found: Explanation) -> Text:
+    settings = found.plan.book.settings
+    return Text(f"{title_of(found.plan.book)} · over {settings.months:.4g} months", style="bold")
+
+
+def _contributions(out: Console, found: Explanation, count: int | None) -> list[RenderableType]:
+    """What the targets consist of, the largest first, and by how much names that are not held miss it."""
     plan, split, margins = found.plan, found.contributions, found.margins
+    numbers = ("weight", "expected", "adverse", "risk", "break-even")
+    made = compact_table("instrument", *numbers, right=numbers)
     names = [*plan.book.instruments, plan.book.cash_instrument]
     weights = np.append(plan.target.values, plan.target.cash) / plan.target.value
-    for i, name in enumerate(names):
-        lacking = margins.to_more[i] if i < len(names) - 1 else 0.0
-        if not margins.held[i] and not np.isfinite(lacking):
-            continue
+    lacking = np.append(margins.to_more, 0.0)
+    told = [i for i in range(len(names)) if margins.held[i] or np.isfinite(lacking[i])]
+    largest = sorted(told, key=lambda i: (-weights[i], lacking[i]))[:count]
+    for i in (i for i in told if i in largest):
         parts = (weights[i], split.expected[i], split.worst_case[i], split.within[i])
-        lacks = "" if margins.held[i] else f"{lacking * 1e4:,.0f} bps"
-        made.add_row(name, *(format_percent(float(part)) for part in parts), lacks)
+        excess = "" if margins.held[i] else f"{lacking[i] * 1e4:,.0f} bps"
+        made.add_row(names[i], *(format_percent(float(part)) for part in parts), excess)
+    if rest := [i for i in range(len(names)) if i in told and i not in largest]:
+        parts = (
+            weights[rest].sum(),
+            split.expected[rest].sum(),
+            split.worst_case[rest].sum(),
+            split.within[rest].sum(),
+        )
+        made.add_row(f"and {len(rest)} more", *(format_percent(float(part)) for part in parts), "", style="dim")
     sums = (weights.sum(), split.expected.sum(), split.worst_case.sum(), split.within.sum())
     made.add_row("together", *(format_percent(float(part)) for part in sums), "", style="bold")
-    out.print(made)
-    out.print("Expected and worst case: parts of the return before costs; risk: parts of the")
-    out.print("volatility within scenarios. Lacks: return that a name would need to be held.")
+    legend = (
+        "Expected, adverse: parts of the two expected returns, before costs. Risk: parts of volatility within "
+        "scenarios. Break-even: excess return that a name would need to be held."
+    )
+    return [Text("What the targets consist of", style="bold"), fit_table(out, made, "risk"), Text(legend)]
 
 
 def _regions(out: Console, found: Explanation) -> None:
     """Where each name may stand without being worth a trade of its own."""
-    plan = found.plan
+    plan, regions = found.plan, found.plan.no_trade
+    assert regions is not None  # of one period, as every plan that is explained
     heading(out, "Where a name is not worth trading, all else at the targets")
     numbers = ("today", "from", "to")
     made = table("instrument", *numbers, "today it is", right=numbers)
     for i, name in enumerate(plan.book.instruments):
-        today, low, high = float(plan.book.weights[i]), float(plan.no_trade.low[i]), float(plan.no_trade.high[i])
+        today, low, high = float(plan.book.weights[i]), float(regions.low[i]), float(regions.high[i])
         if today == 0 == high:
             continue
         made.add_row(
@@ -101,28 +132,39 @@ def _standing(today: float, low: float, high: float) -> str:
     return "too much" if today > high + _SAME else "right"
 
 
-def _flips(out: Console, found: Explanation) -> None:
-    heading(out, "How wrong may we be")
-    ahead, other = ("ahead of", "Holding today") if found.ahead >= 0 else ("behind", "The orders")
-    out.print(f"Expected return after costs: the orders are {abs(found.ahead) * 1e4:.1f} bps {ahead} holding today.")
+def _break_even(found: Explanation) -> list[str]:
+    """At which probabilities today's holdings would be as good as the orders."""
+    ahead, other = ("more than", "today's holdings") if found.ahead >= 0 else ("less than", "the orders")
+    bps = f"{abs(found.ahead) * 1e4:.1f} bps {ahead} today's holdings, after costs"
+    told = [f"How wrong may we be: under the belief the orders are expected to return {bps}."]
     shift = found.shifts["total_variation"]
     if shift is None:
-        out.print(f"No probabilities of these scenarios let {other[0].lower() + other[1:]} return more.")
+        told.append(f"No probabilities of these scenarios let {other} return more.")
     else:
         to = found.plan.outlook.scenarios[int(np.argmax(shift.q - found.plan.outlook.probabilities))]
-        out.print(f"{other} would return as much if {format_percent(shift.distance)} of probability moved to {to}.")
-    flip = found.hypothesis
-    if flip is None:
-        return
-    out.print(
-        f"Holding today is as good as the orders (we believe P({HYPOTHESIS}) = {format_percent(flip.probability)}):"
+        share = format_percent(shift.distance)
+        told.append(f"{other.capitalize()} would return as much if {share} of probability moved to {to}.")
+    if (flip := found.hypothesis) is None:
+        return told
+    by_return, by_objective = (
+        "at no probability" if at is None else f"at {format_percent(at)}" for at in (flip.by_return, flip.by_objective)
     )
-    for words, at in (("by expected return", flip.by_return), ("by what the plan maximises", flip.by_objective)):
-        out.print(f"  {words}: at {'no probability' if at is None else f'{format_percent(at)}'}")
-    out.print("Rules that today's holdings break are not counted in this.")
+    told.append(
+        f"Break-even P({HYPOTHESIS}), today {format_percent(flip.probability)}: by expected return {by_return}; by the "
+        f"objective {by_objective}. Limit breaches of today's holdings are not counted in this."
+    )
+    return told
 
 
-def _one(out: Console, found: Explanation, one: NameExplanation) -> None:
+def _one(out: Console, found: Explanation, one: NameExplanation, *, full: bool) -> list[RenderableType]:
+    parts = [_title(found), *map(Text, _position(found, one)), *_margin(found, one), *_scenarios(found, one)]
+    notes = _notes(found)
+    left = None if full else max(LINES - count_lines(out, parts) - count_lines(out, notes) - 7, 1)
+    return [*parts, *_rules(one, left), *notes]
+
+
+def _position(found: Explanation, one: NameExplanation) -> list[str]:
+    """What is done with a name, why, and where it would be left alone."""
     plan, i = found.plan, one.index
     cash = i == len(plan.book.instruments)
     before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
@@ -130,40 +172,43 @@ def _one(out: Console, found: Explanation, one: NameExplanation) -> None:
         before, after = float(plan.book.weights[i]), float(plan.final.weights[i])
     order = next((order for order in plan.orders if order.instrument == one.instrument), None)
     said = "no order" if order is None else f"{order.side} {order.quantity:,.10g}"
-    out.print(
-        f"{one.instrument}: {said}; {format_percent(before)} of the account today, {format_percent(after)} after."
-    )
+    told = [
+        f"{one.instrument}: {said}; {format_percent(before)} of the account today, {format_percent(after)} proposed."
+    ]
     parts = found.reasons.parts[i]
-    named = zip(MOTIVES, parts, strict=True)
+    named = zip((name.replace("money", "funding") for name in MOTIVES), parts, strict=True)
     motives = ", ".join(f"{name.replace('_', ' ')} {format_signed_bps(part)}" for name, part in named if part != 0)
     if order is not None or cash:
-        out.print(f"Why: {motives}; together {format_signed_bps(float(parts.sum()))} bps of the account.")
+        told.append(f"Why: {motives}; together {format_signed_bps(float(parts.sum()))} bps of the account.")
     if not cash:
+        assert plan.no_trade is not None  # of one period, as every plan that is explained
         low, high = float(plan.no_trade.low[i]), float(plan.no_trade.high[i])
         between = f"from {format_percent(low)} to {format_percent(high)} of the account"
-        out.print(f"Not worth trading {between}, all else at the targets: today it is {_standing(before, low, high)}.")
-    _margin(out, found, one)
-    _scenarios(out, found, one)
-    _rules(out, one)
+        where = _standing(before, low, high)
+        told.append(f"No-trade region, all else at the targets: {between}; today it is {where}.")
+    return told
 
 
-def _margin(out: Console, found: Explanation, one: NameExplanation) -> None:
-    heading(out, f"Why not more: one more percent of the account in {one.instrument} would bring")
-    made = table("", "bps of the account", right=("bps of the account",))
+def _margin(found: Explanation, one: NameExplanation) -> list[RenderableType]:
+    made = compact_table("", "bps of the account", right=("bps of the account",))
     parts = found.margins.parts[one.index]
     for name, part in zip(MARGINS, parts, strict=True):
         if part != 0 or name not in ("return_error", "objectives"):
             made.add_row(_MARGIN_WORDS[name], format_signed_bps(float(part) / 100, 2))
     made.add_row("together", format_signed_bps(float(parts.sum()) / 100, 2), style="bold")
-    out.print(made)
-    out.print(_verdict(found, one))
+    title = f"Why not more: one more percent of the account in {one.instrument} would bring"
+    return [Text(), Text(title, style="bold"), made, Text(_verdict(found, one))]
 
 
 def _verdict(found: Explanation, one: NameExplanation) -> str:
     """What the account says, in words."""
     margins, i = found.margins, one.index
     if i == len(found.plan.book.instruments):
-        return "It is held: what it brings and what it takes cancel." if margins.held[i] else "None is left."
+        return (
+            "It is held: at the margin, what it brings and what it takes cancel."
+            if margins.held[i]
+            else "None is left."
+        )
     more, less = float(margins.to_more[i]), float(margins.to_less[i])
     if not margins.held[i]:
         if not np.isfinite(more):
@@ -171,46 +216,45 @@ def _verdict(found: Explanation, one: NameExplanation) -> str:
         return f"To be held it would have to return {more * 1e4:.1f} bps more, in every scenario."
     kept = []
     if more > 0:
-        lacking = f"it lacks {more * 1e4:.1f} bps of return"
+        lacking = f"its break-even excess return is {more * 1e4:.1f} bps"
         kept.append(f"for more of it {lacking if np.isfinite(more) else 'a rule of its own stands in the way'}")
     if less > 0:
         spare = f"{less * 1e4:.1f} bps of return less would do"
         kept.append(f"for less of it {spare if np.isfinite(less) else 'a rule of its own stands in the way'}")
-    return "What it brings and what it takes cancel" + (f"; {'; '.join(kept)}." if kept else ".")
+    return "At the margin, what it brings and what it takes cancel" + (f"; {'; '.join(kept)}." if kept else ".")
 
 
-def _scenarios(out: Console, found: Explanation, one: NameExplanation) -> None:
+def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]:
     outlook, adversary = found.plan.outlook, found.plan.adversary
-    heading(out, f"What {one.instrument} returns in each scenario")
-    numbers = ("belief", "worst case", "return")
-    made = table("scenario", *numbers, right=numbers)
+    numbers = ("belief", "adverse", "return")
+    made = compact_table("scenario", *numbers, right=numbers)
     for k, name in enumerate(outlook.scenarios):
         shares = (outlook.probabilities[k], adversary[k], one.returns[k])
         made.add_row(name, *(format_percent(float(share)) for share in shares))
-    expected, worst = (format_percent(float(q @ one.returns)) for q in (outlook.probabilities, adversary))
-    made.add_row("expected, and under the adversary", "", worst, expected, style="bold")
-    out.print(made)
+    expected, adverse = (format_percent(float(q @ one.returns)) for q in (outlook.probabilities, adversary))
+    made.add_row("expected under the belief", "", "", expected, style="bold")
+    made.add_row("expected under adverse probabilities", "", "", adverse, style="bold")
+    told: list[RenderableType] = [Text(), Text(f"What {one.instrument} returns", style="bold"), made]
     if one.drivers is None:
-        return
-    heading(out, "Where its returns come from (the parts add up)")
+        return told
     letters = [chr(ord("A") + k) if k < 26 else str(k) for k in range(len(outlook.scenarios))]
-    made = table("driver", *letters, right=tuple(letters))
+    drivers = compact_table("driver (the parts add up)", *letters, right=tuple(letters))
     for driver, parts in one.drivers.items():
-        made.add_row(driver, *(format_percent(float(part)) for part in parts))
-    out.print(made)
+        drivers.add_row(driver, *(format_percent(float(part)) for part in parts))
+    return [*told, Text(), drivers]
 
 
-def _rules(out: Console, one: NameExplanation) -> None:
-    heading(out, "Rules that look at it")
+def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
+    """The rules that a name counts for, the dearest first."""
+    title = Text("Limits that it counts for", style="bold")
     if not one.rules:
-        out.print("none")
-        return
-    made = table("rule", "measured", "takes", right=("measured", "takes"))
+        return [Text(), title, Text("none")]
+    made = compact_table("limit", "measured", "takes", right=("measured", "takes"))
     dearest = sorted(one.rules, key=lambda rule: -abs(rule.takes))
-    for rule in dearest[:_RULES_SHOWN]:
+    for rule in dearest[:count]:
         reading = rule.reading
         made.add_row(reading.label, format_measurement(reading, 2), format_signed_bps(-rule.takes / 100, 2))
-    out.print(made)
-    if len(dearest) > _RULES_SHOWN:
-        out.print(f"and {len(dearest) - _RULES_SHOWN} more: see --json")
-    out.print("Takes: bps for one more percent of the account in it, at the rule's price.")
+    if len(dearest) > len(made.rows):
+        made.add_row(f"and {len(dearest) - len(made.rows)} more", "", "", style="dim")
+    legend = "Takes: bps for one more percent of the account in it, at the limit's shadow price."
+    return [Text(), title, made, Text(legend)]

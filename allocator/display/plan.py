@@ -1,39 +1,112 @@
-"""How a plan looks at 80 columns: what do I trade, why, what if I am wrong."""
+"""The first screen of a plan, at most 45 lines at 80 columns: what do I trade, why, what if I am wrong, the proof.
+
+Each line has one owner (design §7); what finds no line is in `--full`. The largest orders are shown, as many as the
+rest leaves room for, and the others as a sum.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import html
+import io
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
-from allocator.ambiguity.sets import ExpertHull, Polytope, Singleton, Wasserstein
+from allocator.ambiguity.sets import Singleton
 from allocator.display.console import (
+    compact_table,
     console,
+    count_lines,
     fit_table,
     format_measurement,
     format_money,
     format_percent,
-    heading,
-    table,
+    title_of,
 )
+from allocator.display.multistage import caution_table, describe_deviation, equivalent_measure
+from allocator.display.plan_details import show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
-from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.certificate import Certificate
-from allocator.plan.plan import Figures, Order, Plan
+from allocator.plan.follow import PolicyDeviation
+from allocator.plan.plan import Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
 from allocator.rules import format_limit
-from allocator.types import Vector
+
+LINES = 45
+"""Of the first screen, at 80 columns."""
+ORDERS = 12
+"""Orders on it, where there is room."""
+_FEWEST_ORDERS = 3
+_BREACHES = 3
+_SCENARIOS = 6
+_SHADOW_PRICES = 3
+_WIDTH = 80
+
+
+def show_plan(plan: Plan, deviation: PolicyDeviation | None = None, *, full: bool = False) -> None:
+    """Print a plan for a portfolio manager; `full` shows all of it, and the rest of what is known."""
+    out = console()
+    for part in _screen(out, plan, deviation, full=full):
+        out.print(part)
+    if full:
+        show_plan_details(out, plan)
+
+
+def plan_text(plan: Plan) -> str:
+    """The screen of `allocator rebalance` as text of 80 columns."""
+    text = io.StringIO()
+    out = Console(file=text, width=_WIDTH, highlight=False, markup=False, emoji=False, color_system=None)
+    for part in _screen(out, plan, None, full=False):
+        out.print(part)
+    return text.getvalue().rstrip("\n")
+
+
+def plan_html(plan: Plan) -> str:
+    """Title, orders and the decision as an HTML table, for notebooks."""
+    columns = ("side", "instrument", "quantity", plan.book.settings.book.currency, "before", "after")
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in order_cells(order)) + "</tr>"
+        for order in plan.orders
+    )
+    told = html.escape(" ".join(describe_decision(plan)))
+    title = html.escape(title_of(plan.book))
+    return (
+        f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody><tfoot><tr><td colspan='{len(columns)}'>{told}</td></tr></tfoot></table>"
+    )
+
+
+def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> Iterable[RenderableType]:
+    """The parts of the screen, top to bottom; the orders take what the others leave of its lines."""
+    above = [Text(title_of(plan.book), style="bold"), *_relaxed(plan), *_limit_breaches(plan, full=full), Text()]
+    below = [
+        *map(Text, _summary(plan)),
+        *(Text(line, style="bold" if at == 0 else "") for at, line in enumerate(describe_decision(plan))),
+        Text(),
+        figures_table(plan),
+        Text(),
+        *_what_if(out, plan, deviation),
+        Text(),
+        *_dearest_limits(plan),
+        *map(Text, describe_proof(plan)),
+    ]
+    used = count_lines(out, (*above, *below))
+    count = len(plan.orders) if full else min(ORDERS, max(LINES - used - 2, _FEWEST_ORDERS))
+    orders = [orders_table(out, plan, count)] if plan.orders else []
+    return (*above, *orders, *below)
+
 
 # An order in a table: the same cells and colours wherever orders are shown.
 #
 
 
 def order_cells(order: Order) -> tuple[str, ...]:
-    """Side, instrument, quantity, money, and the weights before and after."""
+    """Side, instrument, quantity, value, and the weights before and after."""
     return (
         order.side,
         order.instrument,
@@ -49,339 +122,222 @@ def order_style(order: Order) -> str:
     return "red" if order.side == "sell" else "green"
 
 
-# Whether to trade at all, in words.
-#
-
-
-def describe_decision(plan: Plan) -> str:
-    """The verdict, what trading is worth, and in how much of what is plausible it pays."""
-    worth, trading = plan.worth, plan.book.settings.trading
-    if worth.verdict == "trade":
-        return f"Worth it: {_gains(worth)} after costs{_pays(worth, ';')}.{_insurance(plan)}"
-    if worth.verdict == "must trade":
-        gains = f"trading {_gains(worth)}"
-        return f"Must trade: today's holdings break a rule; {gains} after costs{_pays(worth, ' and')}."
-    if not worth.orders:
-        return "nothing: today's holdings are the plan"
-    gains = f"trading would {_gains(worth).replace('gains', 'gain', 1).replace('loses', 'lose', 1)}"
-    wanted = ""
-    if worth.share is not None:
-        least = least_share(plan.mandate, trading)
-        wanted = f" Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
-        wanted += f", in at least {least:.0%} (trading.min_share)." if least else "."
-        if worth.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Singleton):
-            wanted += " It would insure against the worst case: to take it, lower trading.min_share."
-    return f"Holding: {gains}{_pays(worth, ' and')}.{wanted}"
-
-
-def describe_tickets(plan: Plan) -> str:
-    """What the tickets of the orders cost, beside the costs; empty where tickets are free."""
-    if not plan.orders or not plan.worth.tickets:
-        return ""
-    return f"; tickets {format_money(plan.worth.tickets)} {plan.book.settings.book.currency}"
-
-
-def _gains(worth: TradeValue) -> str:
-    if worth.share is None:  # minimum variance: the objective is no return, and its unit no basis point of one
-        return f"gains {worth.gain_bps / 1e4:.3g} of the objective (variance and costs)"
-    return f"{'loses' if worth.gain_bps <= -0.05 else 'gains'} {abs(worth.gain_bps):.1f} bps"
-
-
-def _insurance(plan: Plan) -> str:
-    """Said of a trade that few beliefs pay for: what it is, and what it costs if we are right."""
-    worth = plan.worth
-    if worth.share is None or worth.median_bps is None or worth.share >= 0.5:
-        return ""
-    lost = f"; under the middle one of them it loses {-worth.median_bps:.1f} bps" if worth.median_bps < 0 else ""
-    return f" It is an insurance against the worst case{lost}."
-
-
-def _pays(worth: TradeValue, joint: str) -> str:
-    """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
-    if worth.share is None:
-        return ""
-    return f"{joint} pays in {math.floor(worth.share * 100 + 1e-9)}% of plausible beliefs and costs"
-
-
-# How reasons look: one row an order, one column a motive, and the sums that they come to.
-#
-_SHOWN = (
-    ("return", ("expected_return",)),
-    ("robust", ("robustness",)),
-    ("risk", ("risk", "return_error", "objectives")),
-    ("costs", ("costs",)),
-    ("rules", ("rules",)),
-    ("money", ("money",)),
-)
-_SEEN = 5e-6
-"""Of the account: what tenths of a basis point show."""
-_NARROW = (*_SHOWN[:3], ("other", ("costs", "rules", "money")))
-_FULL_WIDTH, _HALF = 80, 64
-"""Columns that the full table takes; on a narrower terminal the last motives are one column, then all of them."""
-_LARGE = 0.1
-"""Of the account: from here on tenths of a basis point are not shown."""
-
-
-def show_attribution(out: Console, plan: Plan, found: GainAttribution) -> None:
-    """The table "Why each order", with cash, whole lots and the total below."""
-    if not plan.weighed_orders:
-        return
-    what = "Why each order" if plan.orders else "Forgone by holding"
-    heading(out, f"{what}: bps of the account, + speaks for it")
-    shown = _SHOWN if out.width >= _FULL_WIDTH else _NARROW if out.width >= _HALF else ()
-    digits = 1 if max(np.abs(found.parts).max(), np.abs(found.motives).max()) < _LARGE else 0
-    numbers = (*(name for name, _ in shown), "sum")
-    made = table("", "instrument", *numbers, right=numbers)
-
-    def cells(parts: Vector) -> list[str]:
-        own = [sum(float(parts[MOTIVES.index(motive)]) for motive in motives) for _, motives in shown]
-        return [format_signed_bps(part, digits) for part in (*own, float(parts.sum()))]
-
-    index = {name: i for i, name in enumerate(plan.book.instruments)}
-    for order in plan.weighed_orders:
-        style = "red" if order.side == "sell" else "green"
-        made.add_row(order.side, order.instrument, *cells(found.parts[index[order.instrument]]), style=style)
-    ordered = [index[order.instrument] for order in plan.weighed_orders]
-    others = found.parts[np.setdiff1d(np.arange(len(index)), ordered)]
-    if np.abs(others).max(initial=0.0) >= _SEEN:
-        made.add_row("", "below one lot", *cells(others.sum(axis=0)), style="dim")
-    made.add_row("", plan.book.cash_instrument, *cells(found.parts[-1]), style="dim")
-    made.add_row("", "whole lots", *[""] * len(shown), format_signed_bps(found.lots, digits), style="dim")
-    made.add_row("", "together", *cells(found.motives)[:-1], format_signed_bps(found.total, digits), style="bold")
-    out.print(made)
-    _legend(out, plan, found.lines[ordered])
-
-
-def _legend(out: Console, plan: Plan, lines: Vector) -> None:
-    risk = "its charge" if plan.mandate.return_error is None else "with what returns may be wrong by"
-    if plan.mandate.charges is not None:
-        risk += ", and what objectives of other packages charge"
-    out.print("Return: under the belief. Robust: what the adversary takes from it, or spares.")
-    out.print(f"Risk: {risk}. Rules: room used, or breaches mended.")
-    out.print("Money: taken from the other orders, or given to them; it comes to nothing.")
-    if lines.min(initial=0.0) <= -_SEEN:
-        out.print("An order whose sum is below 0 pays only together with the others.")
-
-
-def format_signed_bps(fraction: float, digits: int = 1) -> str:
-    """A fraction in bps with its sign; nothing is 0.0 and has none."""
-    text = f"{fraction * 1e4:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text
-
-
-_RULES_SHOWN = 8
-_KEPT_SHOWN = 12
-_WIDE = 76
-"""Columns that the full order table takes; a narrower terminal is shown fewer columns, not broken words."""
-
-
-def show_plan(plan: Plan) -> None:
-    """Print a plan for a portfolio manager."""
-    out = console()
-    settings = plan.book.settings
-    out.print(
-        f"{settings.book.name} · account {plan.book.account} · {settings.book.as_of} · "
-        f"{format_money(plan.book.value)} {settings.book.currency}",
-        style="bold",
-    )
-    out.print(f"risk: {plan.outlook.risk.source}")
-    _gave_way(out, plan)
-    _broken_today(out, plan)
-    _orders(out, plan)
-    show_attribution(out, plan, attribute_gain(plan))
-    _worth(out, plan)
-    _binding(out, plan)
-    _scenarios(out, plan)
-    _verdict(out, plan)
-
-
-def _orders(out: Console, plan: Plan) -> None:
-    currency = plan.book.settings.book.currency
-    heading(out, "What to trade")
-    if not plan.orders:
-        out.print(describe_decision(plan), style="bold" if plan.worth.orders else "")
-        return
-    wide = out.width >= _WIDE
-    numbers = ("quantity", currency, "before", "after", *(("expected", "worst") if wide else ()))
-    made = table("order", "instrument", *numbers, right=numbers)
-    index = {name: i for i, name in enumerate(plan.book.instruments)}
+def orders_table(out: Console, plan: Plan, count: int) -> Table:
+    """The `count` largest orders, sales before purchases, and what the others come to."""
+    numbers = ("quantity", plan.book.settings.book.currency, "before", "after")
+    made = compact_table("side", "instrument", *numbers, right=numbers)
+    largest = sorted(plan.orders, key=lambda order: -order.value)[:count]
     for order in plan.orders:
-        returns = plan.outlook.returns[:, index[order.instrument]]
-        under = (format_percent(float(q @ returns)) for q in (plan.outlook.probabilities, plan.adversary))
-        made.add_row(*order_cells(order), *(under if wide else ()), style=order_style(order))
-    before, after = plan.book.cash / plan.book.value, plan.final.cash / plan.final.value
-    left = (
-        "",
-        plan.book.cash_instrument,
-        "",
-        format_money(plan.final.cash),
-        format_percent(before),
-        format_percent(after),
-    )
-    made.add_row(*left, style="dim")
-    # what is bought or sold at all goes before what a name returns, which is told below once more
-    shown = fit_table(out, made, "before", "worst", "expected", "quantity", "after")
-    out.print(shown)
-    _summary(out, plan, [str(column.header) for column in shown.columns])
+        if order in largest:
+            made.add_row(*order_cells(order), style=order_style(order))
+    rest = [order.value for order in plan.orders if order not in largest]
+    if rest:
+        share = format_percent(sum(rest) / plan.book.value)
+        made.add_row("and", f"{len(rest)} more", "", format_money(sum(rest)), share, "", style="dim")
+    return fit_table(out, made, "before", "quantity", "after")
 
 
-def _summary(out: Console, plan: Plan, columns: Sequence[str]) -> None:
-    """What the orders come to, and what they leave alone."""
+def _summary(plan: Plan) -> list[str]:
+    """What the orders come to."""
+    if not plan.orders:
+        return []
     currency, value = plan.book.settings.book.currency, plan.book.value
     sold, bought = float(plan.final.sold.sum()), float(plan.final.bought.sum())
     count = f"{len(plan.orders)} order{'s' if len(plan.orders) > 1 else ''}"
-    out.print(
-        f"{count}: sells {format_money(sold)}, buys {format_money(bought)} {currency}; turnover "
-        f"{format_percent(max(sold, bought) / value)}; costs {format_money(plan.final.costs)} {currency} "
-        f"({plan.after.costs * 1e4:.1f} bps of the account){describe_tickets(plan)}."
-    )
-    out.print(describe_decision(plan))
-    traded = {order.instrument for order in plan.orders}
-    kept = [
-        f"{name} {format_percent(float(weight))}"
-        for name, weight in zip(plan.book.instruments, plan.final.weights, strict=True)
-        if name not in traded and weight > 0
+    tickets = plan.decision.tickets
+    return [
+        f"{count}: turnover {format_percent(max(sold, bought) / value)}, costs {format_money(plan.final.costs)} "
+        f"{currency} ({plan.after.costs * 1e4:.1f} bps"
+        + (f", tickets {format_money(tickets)} {currency}" if tickets else "")
+        + f"), cash {format_money(plan.final.cash)} {currency}."
     ]
-    if kept:
-        shown = ", ".join(kept[:_KEPT_SHOWN]) + (
-            f" and {len(kept) - _KEPT_SHOWN} more" if len(kept) > _KEPT_SHOWN else ""
+
+
+# Whether to trade at all, in words: three figures, and the objective's change with its range.
+#
+
+
+def describe_decision(plan: Plan) -> list[str]:
+    """The verdict with its reason; what trading changes; and what was wanted where it is not recommended."""
+    decision = plan.decision
+    if not decision.orders and decision.verdict != "trade required":
+        return ["No trade: today's holdings are the plan."]
+    reason = {
+        "trade required": "Trade required: today's holdings breach limits.",
+        "recommended": "Recommended.",
+        "no trade": "No trade.",
+    }[decision.verdict]
+    if decision.gain_bps is None:
+        return ["Trade required: whoever holds today's holdings cannot keep the limits at a review."]
+    return [f"{reason} {_objective_change(plan)}", *_wanted(plan)]
+
+
+def _objective_change(plan: Plan) -> str:
+    decision = plan.decision
+    assert decision.gain_bps is not None
+    if not plan.mandate.return_weight and plan.policy is None:
+        # of minimum variance, whose objective is no return and has no basis points
+        return f"Objective (variance and costs): {-decision.gain_bps / 1e4:+.3g}."
+    if plan.policy is not None:
+        review = " until the first review" if plan.policy.mandate.tree.children(0)[0].size else ""
+        return (
+            f"Objective ({equivalent_measure(plan.policy.mandate)}): {_signed(decision.gain_bps)} bps against "
+            f"holding{review}, after costs."
         )
-        out.print(f"Held as they are: {shown}.")
-    if "worst" in columns:
-        out.print("Expected and worst: a name's own return under the belief and under the worst case below.")
-    elif "expected" in columns:
-        out.print("Expected: a name's own return under the belief.")
+    told = f"Objective (certainty equivalent): {_signed(decision.gain_bps)} bps after costs"
+    if decision.median_bps is None or decision.lowest_bps is None or decision.highest_bps is None:
+        return f"{told}."
+    return (
+        f"{told}; over sampled inputs {_signed(decision.lowest_bps)} to {_signed(decision.highest_bps)}, median "
+        f"{_signed(decision.median_bps)}, positive for {_floor_percent(decision)} of them."
+    )
 
 
-def _gave_way(out: Console, plan: Plan) -> None:
+def _signed(bps: float) -> str:
+    """A tenth of a basis point is what is stable; nothing has no sign."""
+    text = f"{bps:+,.1f}"
+    return text[1:] if float(text.replace(",", "")) == 0 else text
+
+
+def _floor_percent(decision: TradeValue) -> str:
+    """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
+    assert decision.share is not None
+    return f"{int(decision.share * 100 + 1e-9)}%"
+
+
+def _wanted(plan: Plan) -> list[str]:
+    """What keeps the orders from being recommended, and how to have them all the same."""
+    decision, trading = plan.decision, plan.book.settings.trading
+    if decision.verdict == "recommended" and decision.share is not None and decision.share < 0.5:
+        return ["It insures: it pays under adverse probabilities, and costs in most sampled inputs."]
+    if decision.trades or decision.gain_bps is None:
+        return []
+    told = f"Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
+    if decision.share is None:
+        return [f"{told}."] if plan.policy is not None else []
+    least = least_share(plan.mandate, trading)
+    told += f", positive for at least {least:.0%} of sampled inputs (trading.min_share)." if least else "."
+    if decision.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Singleton):
+        told += " It would insure against adverse probabilities: to take it, lower trading.min_share."
+    return [told]
+
+
+def _relaxed(plan: Plan) -> list[Text]:
     """The rules that could not be kept: before anything else, so that nobody trades without having seen it."""
-    for one in plan.given_way:
-        measured = format_limit(float(f"{one.measured:.5g}"), one.unit)
-        out.print(Text(f"Gave way: '{one.label}' -> {measured} (tier {one.tier})", style="bold red"))
+    return [
+        Text(
+            f"Relaxed: '{one.label}' to {format_limit(float(f'{one.measured:.5g}'), one.unit)} (priority {one.tier})",
+            style="bold red",
+        )
+        for one in plan.relaxed
+    ]
 
 
-def _broken_today(out: Console, plan: Plan) -> None:
-    """The rules that today's holdings break: the first reason to trade."""
-    stated = build_mandate(plan.book, plan.outlook) if plan.given_way else plan.mandate
+def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
+    """The limits that today's holdings breach: the first reason to trade."""
+    stated = build_mandate(plan.book, plan.outlook) if plan.relaxed else plan.mandate
     readings = stated.readings(no_trade(plan.book), plan.outlook)
     broken = [f"'{reading.label}' ({format_measurement(reading)})" for reading in readings if reading.excess > 1e-9]
-    if broken:
-        more = f" and {len(broken) - _RULES_SHOWN} more" if len(broken) > _RULES_SHOWN else ""
-        out.print(f"Broken today: {', '.join(broken[:_RULES_SHOWN])}{more}.")
+    if not broken:
+        return []
+    shown = len(broken) if full else _BREACHES
+    more = f", and {len(broken) - shown} more" if len(broken) > shown else ""
+    return [Text(f"Limits broken today: {', '.join(broken[:shown])}{more}.")]
 
 
-def _worth(out: Console, plan: Plan) -> None:
-    heading(out, f"Why: over {plan.book.settings.months:.4g} months, after costs")
-    columns = (plan.before, plan.targeted, plan.after)
-    trades = (no_trade(plan.book), plan.target, plan.final)
-    rows: list[tuple[str, list[float | None]]] = [
-        ("objective (see below)", [-plan.mandate.loss(trade, plan.outlook) for trade in trades]),
-        ("expected return", [figures.expected_return for figures in columns]),
-        ("worst-case return", [figures.worst_case_return for figures in columns]),
-        ("volatility within scenarios, a year", [figures.volatility_within for figures in columns]),
-        ("volatility between scenarios, a year", [figures.volatility_between for figures in columns]),
+# Figures before and after, and what each scenario would bring.
+#
+
+
+def figures_table(plan: Plan) -> Table:
+    """Today's figures and those of the proposed lots, over the horizon, after costs."""
+    before, after = plan.before, plan.after
+    held = "" if plan.policy is None else ", if held to the horizon"
+    made = compact_table(f"over {plan.book.settings.months:.4g} months{held}", "today", "proposed", right=(
+        "today", "proposed",
+    ))  # fmt: skip
+    worst = int(np.argmin(after.scenario_returns))
+    rows = [
+        ("expected return", before.expected_return, after.expected_return),
+        ("adverse expected return", before.adverse_expected_return, after.adverse_expected_return),
+        (
+            f"worst scenario ({plan.outlook.scenarios[worst]})",
+            before.scenario_returns[worst],
+            after.scenario_returns[worst],
+        ),
+        ("volatility, a year (total)", before.volatility, after.volatility),
+        ("expected shortfall, 95% of the horizon", before.expected_shortfall, after.expected_shortfall),
+        *(
+            (f"in {name.replace('_', ' ')}", before.buckets[name], after.buckets[name])
+            for name in ("efficiency", "capital_intensity", "cash")
+        ),
     ]
-    if plan.after.tracking_error is not None:
-        rows += [
-            ("expected return over benchmark", [figures.active_expected_return for figures in columns]),
-            ("worst-case return over benchmark", [figures.active_worst_case_return for figures in columns]),
-            ("tracking error, a year", [figures.tracking_error for figures in columns]),
-        ]
-    rows += [(f"in {name.replace('_', ' ')}", _shares(columns, name)) for name in plan.after.buckets]
-    numbers = ("today", "target", "whole lots" if plan.orders else "held")
-    made = table("", *numbers, right=numbers)
-    for name, values in rows:
-        made.add_row(name, *(format_percent(value) for value in values))
-    out.print(made)
-    out.print(_maximised(plan))
+    for name, today, then in rows:
+        made.add_row(name, format_percent(today), format_percent(then))
+    return made
 
 
-def _maximised(plan: Plan) -> str:
-    if plan.mandate.return_weight == 0:
-        return "The plan minimises the variance within scenarios."
-    charged = list(plan.book.settings.plugins.objectives)
-    also = f", less what {' and '.join(charged)} charge{'s' * (len(charged) == 1)} for what is held" if charged else ""
-    return (
-        f"The plan maximises worst-case return less {plan.mandate.risk_aversion:g} x variance within scenarios{also}; "
-        f"worst case over {_guarded(plan)}."
-    )
+def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None) -> list[RenderableType]:
+    """Returns by scenario; with reviews what is done now and at the first review, and an announced policy's fate."""
+    if plan.policy is None:
+        return [_scenarios(out, plan)]
+    told = [] if deviation is None else [Text(line) for line in describe_deviation(deviation)]
+    return [caution_table(out, plan.policy, first_review_only=True), *told]
 
 
-def _guarded(plan: Plan) -> str:
-    """The probabilities guarded against, in words."""
-    robust, radius = plan.book.settings.robust, getattr(plan.mandate.ambiguity, "radius", None)
-    if isinstance(plan.mandate.ambiguity, ExpertHull):
-        names = list(robust.experts)
-        return f"mixtures of the belief with expert{'s' if len(names) > 1 else ''} {', '.join(names)}"
-    if isinstance(plan.mandate.ambiguity, Polytope):
-        return f"all probabilities within limits {', '.join(robust.limits)}"
-    if radius is None:
-        return "any probabilities at all" if robust.set == "worst" else "the stated probabilities alone"
-    over = f" over {', '.join(robust.metric)}" if isinstance(plan.mandate.ambiguity, Wasserstein) else ""
-    why = "" if robust.schedule == "fixed" else f", by schedule {robust.schedule}"
-    return f"{robust.set.replace('_', ' ')}{over} within {radius:.3g}{why}"
-
-
-def _shares(columns: tuple[Figures, ...], bucket: str) -> list[float | None]:
-    return [figures.buckets[bucket] for figures in columns]
-
-
-def _binding(out: Console, plan: Plan) -> None:
-    if not plan.binding:
-        return
-    heading(out, "Why not more: which rules hold the plan back")
-    made = table("rule", "worth of slack", right=("worth of slack",))
-    for rule in plan.binding[:_RULES_SHOWN]:
-        made.add_row(rule.label, f"{rule.bps_per_point:.2f}")
-    out.print(made)
-    if len(plan.binding) > _RULES_SHOWN:
-        out.print(f"and {len(plan.binding) - _RULES_SHOWN} more: see --json")
-    out.print("Worth of slack: bps of what the plan maximises for one percentage point, at the margin.")
-
-
-def _scenarios(out: Console, plan: Plan) -> None:
-    heading(out, "What if I am wrong: return in each scenario")
-    numbers = ("belief", "worst case", "today", "after")
-    made = table("scenario", *numbers, right=numbers)
-    for k, name in enumerate(plan.outlook.scenarios):
+def _scenarios(out: Console, plan: Plan) -> Table:
+    numbers = ("belief", "adverse", "today", "proposed")
+    made = compact_table("return in scenario", *numbers, right=numbers)
+    likely = np.argsort(-plan.outlook.probabilities, kind="stable")[:_SCENARIOS]
+    for k in sorted(likely):
         made.add_row(
-            name,
+            plan.outlook.scenarios[k],
             format_percent(float(plan.outlook.probabilities[k])),
             format_percent(float(plan.adversary[k])),
             format_percent(plan.before.scenario_returns[k]),
             format_percent(plan.after.scenario_returns[k]),
         )
-    out.print(made)
+    if len(plan.outlook.scenarios) > _SCENARIOS:
+        made.add_row(f"and {len(plan.outlook.scenarios) - _SCENARIOS} less probable", "", "", "", "", style="dim")
+    return fit_table(out, made, "adverse")
 
 
-def _verdict(out: Console, plan: Plan) -> None:
-    moved = "for some shift of a probability by 2 points there is no verified plan"
-    if plan.certificate.wasteless is not None:
-        moved = "not measured where the best on paper burns money"
-    if plan.stability is not None:
-        moved = (
-            f"if one probability is off by 2 points, targets change by {format_percent(plan.stability)} in all at most"
-        )
-    out.print()
-    out.print(f"Stability: {moved}.")
+def _dearest_limits(plan: Plan) -> list[Text]:
+    """The limits whose loosening would be worth most."""
+    if not plan.binding:
+        return []
+    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in plan.binding[:_SHADOW_PRICES])
+    return [Text(f"Dearest limits, shadow price in bps per percentage point: {told}.")]
+
+
+# The proof, in one sentence.
+#
+
+
+def describe_proof(plan: Plan) -> Sequence[str]:
+    """What is proved of the orders and of the targets, by whom."""
     certificate = plan.certificate
-    fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
-    lots = f"the orders keep all {certificate.rules} rules and lose {plan.rounding_bps:.2f} bps to whole lots"
+    lots = f"the orders keep all {certificate.rules} rules and lose {max(plan.rounding_bps, 0):.2f} bps to rounding"
     if not plan.orders:
         lots = f"today's holdings keep all {certificate.rules} rules"
-    out.print(
-        f"Proof: {lots}; the targets are within {_nearness(certificate)} ({certificate.solver}{fallback}, "
+    policy = ""
+    if plan.policy is not None:
+        decisions = f"{certificate.decisions} decision{'s' if certificate.decisions > 1 else ''}"
+        policy = f"; the policy keeps them at {decisions} over {certificate.outcomes} outcomes"
+    fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
+    return [
+        f"Proof: {lots}{policy}; the targets are within {_nearness(certificate)} ({certificate.solver}{fallback}, "
         "checked outside the solver)."
-    )
+    ]
 
 
 def _nearness(certificate: Certificate) -> str:
     """How near the best there is the targets are, and the best of what where that is said of some plans only."""
-    found = certificate.wasteless
+    found = certificate.round_trips
     if found is None:
         return f"{max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best there is"
     gap = max(abs(certificate.objective - found.bound) * 1e4, 0.001)
     return (
-        f"{gap:.3f} bps of the best that burns no money, by {found.branches} branches; burning some, as by buying and "
-        f"selling one name at once, would gain up to {found.burned * 1e4:.3f} bps on paper"
+        f"{gap:.3f} bps of the best without round trips, by {found.branches} branches; buying and selling one name at "
+        f"once would gain up to {found.burned * 1e4:.3f} bps on paper"
     )

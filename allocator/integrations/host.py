@@ -217,7 +217,7 @@ def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
         NotSolved: no solver gave an answer that passes our own checks.
     """
     settings = book.settings
-    if settings.in_stages:
+    if settings.uses_tree:
         rule, cure = "is for the tree of decisions, and a peer asks for one period", "choose return_minus_risk"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", settings.mandate.objective, rule, cure)])
     if idle := sorted(WEIGHED & settings.trading.model_fields_set):

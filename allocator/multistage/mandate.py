@@ -231,3 +231,23 @@ def _at(book: Book, stated: Mandate, reviews: ReviewTree, node: int, growth: Vec
 def _locks(book: Book) -> dict[str, pd.Timestamp]:
     """Until when each name cannot be traded."""
     return {} if "tradable_from" not in book.exposures else dict(book.exposures["tradable_from"].dropna())
+
+
+# What an objective is called on a tree, where it is not what its one-decision name says.
+#
+_NAMES = {
+    LinearUtility: "expected wealth",
+    LogUtility: "log utility",
+    PowerUtility: "power utility",
+    MixtureVariance: "mean and mixture variance",
+    ExAnteRegret: "regret of not knowing the probabilities",
+}
+
+
+def objective_label(staged: MultistageMandate) -> str:
+    """The objective's name; one that is not time-consistent says so."""
+    if isinstance(staged.utility, MeanCVaR):
+        return "nested CVaR" if staged.tree.nodes > 1 else "mean and CVaR"
+    if isinstance(staged.utility, Regret):
+        return "regret at the leaves: not time-consistent" if staged.at_leaves else "regret"
+    return _NAMES.get(type(staged.utility), "goals")

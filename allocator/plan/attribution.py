@@ -213,7 +213,8 @@ def attribute_gain(plan: Plan) -> GainAttribution:
     Raises:
         NotSolved: the parts do not add up, which would be a defect of ours.
     """
-    found = attribute_trade(plan.start, plan.outlook, plan.mandate, plan.target, plan.prices)
+    assert plan.duals is not None  # of one period: `explain` and the document ask of no other
+    found = attribute_trade(plan.start, plan.outlook, plan.mandate, plan.target, plan.duals)
     return GainAttribution(found.parts, found.gain, -plan.rounding_bps / 1e4)
 
 

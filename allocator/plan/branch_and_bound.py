@@ -250,7 +250,7 @@ def best_without_round_trips(
         solver=best.solution.solver,
         attempts=best.solution.attempts,
         canonical=best.solution.canonical,
-        wasteless=RoundTripProof(search.bound, search.branches, max(best.loss - paper, 0.0)),
+        round_trips=RoundTripProof(search.bound, search.branches, max(best.loss - paper, 0.0)),
     )
     return target, best_dual_certificate(start, outlook, mandate, target, own)[0], certificate
 

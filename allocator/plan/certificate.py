@@ -5,12 +5,14 @@ Nothing here has seen the compiled program. A plan that fails is not a plan: `ce
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
+from allocator.multistage.policy import Policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck, DualCertificate, lower_bound
 from allocator.outlook.outlook import Outlook
@@ -40,9 +42,10 @@ class RoundTripProof:
 class Certificate:
     """The proof that goes with a plan.
 
-    `objective` is the minimised loss of the targets recomputed from the formulas, `bound` what no plan can beat, by
-    `prices`, both in fractions of the account; `worst_excess` the most by which any rule is missed (negative: by which
-    the tightest is kept).
+    `objective` is the minimised loss of the targets recomputed from the formulas, `bound` what no plan can beat, both
+    in fractions of the account; `largest_violation` the most by which any rule is missed by the targets (negative: by
+    which the tightest is kept). `duals` prove the bound of a plan of one period; with reviews it is that of the
+    solver's multipliers over `decisions` and `outcomes` of the tree, checked in its canonical form.
     """
 
     solver: str
@@ -50,18 +53,40 @@ class Certificate:
     canonical: CanonicalCheck
     objective: float
     bound: float
-    prices: DualCertificate
+    duals: DualCertificate | None
     rules: int
-    worst_excess: float
+    largest_violation: float
     allowed: float = GAP_ALLOWED
-    """How far from the bound the targets may be: the tolerance, the indifference that the book states, and what burning
-    money would gain on paper."""
-    wasteless: RoundTripProof | None = None
+    """How far from the bound the targets may be: the tolerance, the indifference that the book states, and what round
+    trips would gain on paper."""
+    round_trips: RoundTripProof | None = None
+    decisions: int = 1
+    outcomes: int = 0
+    """Leaves of the tree; 0 without reviews, where scenarios are all that can come."""
 
     @property
     def gap(self) -> float:
         """How far from optimal the targets can be at most."""
         return self.objective - self.bound
+
+
+def certificate_of_policy(best: Policy, measurements: Sequence[RuleMeasurement]) -> Certificate:
+    """The proof of a policy: its worst case recomputed node by node, against what the solver's multipliers prove.
+
+    `measurements` are the rules of today's node, on the targets.
+    """
+    return Certificate(
+        solver=best.solver,
+        attempts=best.attempts,
+        canonical=best.canonical,
+        objective=best.objective,
+        bound=best.objective - best.gap * max(1.0, abs(best.objective)),
+        duals=None,
+        rules=len(measurements),
+        largest_violation=max((one.missed for one in measurements), default=-1.0),
+        decisions=best.staged.tree.nodes,
+        outcomes=best.staged.tree.leaves,
+    )
 
 
 def certify(
@@ -75,11 +100,11 @@ def certify(
     attempts: tuple[str, ...],
     canonical: CanonicalCheck,
     indifference: float = 0.0,
-    wasteless: RoundTripProof | None = None,
+    round_trips: RoundTripProof | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
-    Where it is only `wasteless`, also to within what burning money would gain.
+    Where the best on paper buys and sells one name at once, also to within what these `round_trips` would gain.
 
     Raises:
         NotSolved: it does not, or is not.
@@ -91,14 +116,15 @@ def certify(
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + (wasteless.burned if wasteless else 0.0)
+    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + (round_trips.burned if round_trips else 0.0)
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
     worst = max((reading.missed for reading in readings), default=-1.0)
-    return Certificate(solver, attempts, canonical, objective, bound, prices, len(readings), worst, allowed, wasteless)
+    count = len(readings)
+    return Certificate(solver, attempts, canonical, objective, bound, prices, count, worst, allowed, round_trips)
 
 
 def _refuse_unlawful(

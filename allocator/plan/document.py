@@ -1,7 +1,8 @@
 """`plan.json`: one stable document of a plan, with everything a stranger needs to prove it again.
 
 Weights are rounded to the 8 decimals that are stable; the numbers under `proof` are exact, so that a script of numpy
-alone can recompute every rule, the objective and the bound (`docs/verify_plan.py`).
+alone can recompute every rule, the objective and the bound (`docs/verify_plan.py`; with reviews
+`docs/verify_policy.py`). With reviews the policy stands in it node by node, so that a later run can be held against it.
 """
 
 from __future__ import annotations
@@ -10,241 +11,91 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-)
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.mandate.mandate import BoxError, EllipsoidError
-from allocator.optimization.rule_cones import ConvexRuleDual
-from allocator.outlook.outlook import Outlook
+from allocator.multistage.mandate import objective_label
+from allocator.multistage.review_policy import ReviewPolicy
+from allocator.multistage.value_of_waiting import CautionScheduleRow
 from allocator.plan.attribution import attribution_document
 from allocator.plan.certificate import Certificate
+from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import Figures, Order, Plan
-from allocator.rules import (
-    ConvexRule,
-    LargestWeights,
-    RuleMeasurement,
-    RuleRows,
-    Trade,
-    VolatilityLimit,
-    WorstCaseFloor,
-)
-from allocator.types import Matrix, Vector
+from allocator.plan.proof import policy_proof_document, proof_document
+from allocator.rules import RuleMeasurement
+from allocator.types import Vector
 
-# The proof part of `plan.json`: exact numbers from which a stranger recomputes rules, objective and bound.
-#
-_SETS: dict[type, str] = {
-    Singleton: "none",
-    TotalVariation: "total_variation",
-    Box: "box",
-    KullbackLeibler: "kl",
-    AnyProbabilities: "worst",
-    Contamination: "contamination",
-    ModifiedChiSquared: "modified_chi2",
-    Wasserstein: "wasserstein",
-    ExpertHull: "hull",
-    Polytope: "polytope",
-}
-_SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
+FORMAT = "allocator.plan/2"
 
 
-def proof_document(plan: Plan) -> dict[str, Any]:
-    """Everything that `docs/verify_plan.py` needs, in fractions of the account before trading."""
-    outlook, mandate, prices = plan.outlook, plan.mandate, plan.certificate.prices
-    rows = mandate.rows
-    return {
-        "probabilities": _list(outlook.probabilities),
-        "returns": outlook.returns.tolist(),
-        "cash_returns": _list(outlook.cash_returns),
-        "loadings": outlook.risk.loadings.tolist(),
-        "specific": _list(outlook.risk.specific),
-        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
-        "return_weight": mandate.return_weight,
-        "cost_price": mandate.cost_price(outlook),
-        "value": plan.book.value,
-        "risk_aversion": mandate.risk_aversion,
-        "cost_rates": _list(mandate.cost_rates),
-        "impact": _list(np.zeros(len(mandate.cost_rates)) if mandate.impact is None else mandate.impact),
-        "return_error": _return_error(plan),
-        "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
-        "target": _trade(plan.target),
-        "after": _trade(plan.final),
-        "rows": {
-            "labels": list(rows.labels),
-            "holdings": matrix_entries(rows.holdings),
-            "cash": _list(rows.cash),
-            "buys": matrix_entries(rows.buys),
-            "sells": matrix_entries(rows.sells),
-            "gains": matrix_entries(
-                sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))
-            ),
-            "wealth": _list(rows.wealth),
-            "limit": _list(rows.limit),
-        },
-        "multipliers": {
-            "rows": _list(prices.rows),
-            "position": _list(prices.position),
-            "cash": prices.cash,
-            "wealth": prices.wealth,
-            "factors": _list(prices.factors),
-            "adversary": _list(prices.adversary),
-            "witness": _witness(mandate.ambiguity, prices.adversary, outlook.probabilities),
-        },
-        "convex": [
-            _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, prices.slopes, strict=True)
-        ],
-    }
+def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> dict[str, Any]:
+    """The plan as plain data, and how far it follows an earlier one where it was held against one.
 
-
-def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
-    return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
-
-
-def _return_error(plan: Plan) -> dict[str, Any]:
-    """By how much returns may be wrong: charge = deviations·h, what objectives of other packages charge included, and
-    size times the deviation of h along `direction`.
+    Strings, numbers, lists and mappings. Its JSON Schema is `schemas/plan.schema.json`.
     """
-    error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
-    charged = np.zeros(names) if plan.mandate.charges is None else plan.mandate.charges
-    return {
-        "size": error.size if isinstance(error, EllipsoidError) else 0.0,
-        "deviations": _list(charged + (error.deviations if isinstance(error, BoxError) else 0.0)),
-        "direction": _list(
-            plan.certificate.prices.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)
-        ),
-    }
-
-
-def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
-    """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
-
-    x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
-    """
-    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
-    kind, limit = _SUPREMA[type(rule)], rule.limit
-    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
-    against: Vector | None = None
-    witness: list[Any] = []
-    if isinstance(rule, VolatilityLimit):
-        limit *= float(np.sqrt(outlook.years))
-        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
-    elif isinstance(rule, LargestWeights):
-        set_ = {"set": "largest", "radius": rule.count, "table": []}
-    elif isinstance(rule, WorstCaseFloor):
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
-        witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
-    return {
-        "label": rule.label,
-        "kind": kind,
-        "set": set_,
-        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
-        "limit": limit,
-        "price": slope.price,
-        "direction": _list(np.asarray(slope.direction)),
-        "witness": witness,
-    }
-
-
-def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
-    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
-    table: Matrix = np.zeros((0, len(probabilities)))
-    if isinstance(ambiguity, Wasserstein):
-        table = ambiguity.metric
-    elif isinstance(ambiguity, ExpertHull):
-        table = ambiguity.vertices(probabilities)
-    elif isinstance(ambiguity, Polytope):
-        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
-    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
-
-
-def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
-    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
-    if isinstance(ambiguity, Wasserstein | ExpertHull):
-        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
-        return found
-    return []
-
-
-def _trade(trade: Trade) -> dict[str, Any]:
-    """In fractions of the account before trading."""
-    before = trade.value_before
-    return {
-        "holdings": _list(trade.values / before),
-        "cash": trade.cash / before,
-        "bought": _list(trade.bought / before),
-        "sold": _list(trade.sold / before),
-    }
-
-
-def _list(values: Vector) -> list[float]:
-    return [float(value) for value in values]
-
-
-def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
-    """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
-    found = matrix.tocoo()
-    return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
-
-
-FORMAT = "allocator.plan/1"
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data: strings, numbers, lists and mappings. Its JSON Schema is `schemas/plan.schema.json`."""
     if not isinstance(plan, Plan):
-        rule, cure = f"is a {type(plan).__name__} and not a Plan of one decision", "use weights_frame and orders_frame"
+        rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
-    book = plan.book
     return {
         "format": FORMAT,
-        "book": {
-            "name": book.settings.book.name,
-            "account": book.account,
-            "as_of": book.settings.book.as_of.isoformat(),
-            "currency": book.settings.book.currency,
-            "value": round(book.value, 2),
-            "horizon_months": round(book.settings.months, 6),
-        },
+        "book": _book(plan),
+        "objective": _objective(plan),
         "positions": _positions(plan),
         "orders": orders_document(plan.orders),
-        "worth": _worth(plan),
-        "reasons": attribution_document(plan),
+        "decision": _decision(plan),
+        "attribution": None if plan.duals is None else attribution_document(plan),
         "figures": {
             name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
         "scenarios": _scenarios(plan),
-        "rules": rules_document(plan.readings),
-        "given_way": [
+        "rules": rules_document(plan.measurements),
+        "relaxed": [
             {
                 "rule": one.label,
                 "stated": one.stated,
                 "kept": one.kept,
                 "measured": round(one.measured, 8),
-                "tier": one.tier,
+                "priority": one.tier,
                 "kind": "at most" if one.at_most else "at least",
             }
-            for one in plan.given_way
+            for one in plan.relaxed
         ],
-        "binding": [{"rule": rule.label, "bps_per_point": round(rule.bps_per_point, 4)} for rule in plan.binding],
+        "shadow_prices": [{"rule": rule.label, "bps_per_point": round(rule.bps_per_point, 4)} for rule in plan.binding],
         "rounding_bps": round(plan.rounding_bps, 4),
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
+        "policy": None if plan.policy is None else _policy(plan, plan.policy),
+        "followed": None if deviation is None else _deviation(deviation),
+        "fingerprints": input_fingerprints(plan.book),
         "certificate": _certificate(plan),
         "proof": proof_document(plan),
+    }
+
+
+def _book(plan: Plan) -> dict[str, Any]:
+    settings = plan.book.settings
+    return {
+        "name": settings.book.name,
+        "account": plan.book.account,
+        "as_of": settings.book.as_of.isoformat(),
+        "currency": settings.book.currency,
+        "value": round(plan.book.value, 2),
+        "until": None if settings.horizon.until is None else settings.horizon.until.isoformat(),
+        "horizon_months": round(settings.months, 6),
+        "announcement_share": settings.horizon.announcement_share,
+    }
+
+
+def _objective(plan: Plan) -> dict[str, Any]:
+    """What is maximised; only `time_consistent` objectives have a policy that a later run can follow."""
+    kind = plan.book.settings.mandate.objective
+    if plan.policy is None:
+        return {"kind": kind, "label": kind.replace("_", " "), "time_consistent": True}
+    return {
+        "kind": kind,
+        "label": objective_label(plan.policy.mandate),
+        "time_consistent": not plan.policy.mandate.at_leaves,
     }
 
 
@@ -261,8 +112,8 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
             "weight_target": _weight(target.weights[i]),
             "weight_after": _weight(final.weights[i]),
             "active_weight_after": _active(book, name, float(final.weights[i])),
-            "no_trade_from": _weight(plan.no_trade.low[i]),
-            "no_trade_to": _weight(plan.no_trade.high[i]),
+            "no_trade_from": None if plan.no_trade is None else _weight(plan.no_trade.low[i]),
+            "no_trade_to": None if plan.no_trade is None else _weight(plan.no_trade.high[i]),
         }
         for i, name in enumerate(book.instruments)
     ]
@@ -283,18 +134,18 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _worth(plan: Plan) -> dict[str, Any]:
-    """What trading is worth; with the verdict "hold", what is forgone."""
-    worth = plan.worth
+def _decision(plan: Plan) -> dict[str, Any]:
+    """What trading changes the objective by; with the verdict "no trade", what is forgone."""
+    decision = plan.decision
     return {
-        "gain_bps": _bps(worth.gain_bps),
-        "share": worth.share,
-        "lowest_bps": _bps(worth.lowest_bps),
-        "median_bps": _bps(worth.median_bps),
-        "highest_bps": _bps(worth.highest_bps),
-        "orders": worth.orders,
-        "tickets": round(worth.tickets, 2),
-        "verdict": worth.verdict,
+        "verdict": decision.verdict,
+        "gain_bps": _bps(decision.gain_bps),
+        "positive_share": decision.share,
+        "lowest_bps": _bps(decision.lowest_bps),
+        "median_bps": _bps(decision.median_bps),
+        "highest_bps": _bps(decision.highest_bps),
+        "orders": decision.orders,
+        "tickets": round(decision.tickets, 2),
     }
 
 
@@ -349,12 +200,14 @@ def figures_document(figures: Figures) -> dict[str, Any]:
         name: None if (value := getattr(figures, name)) is None else _weight(value)
         for name in (
             "expected_return",
-            "worst_case_return",
+            "adverse_expected_return",
+            "volatility",
             "volatility_within",
             "volatility_between",
+            "expected_shortfall",
             "costs",
             "active_expected_return",
-            "active_worst_case_return",
+            "active_adverse_expected_return",
             "tracking_error",
         )
     }
@@ -366,7 +219,7 @@ def _scenarios(plan: Plan) -> list[dict[str, Any]]:
         {
             "scenario": name,
             "probability": float(p),
-            "adversary": _weight(q),
+            "adverse_probability": _weight(q),
             "return_before": _weight(before),
             "return_target": _weight(target),
             "return_after": _weight(after),
@@ -383,16 +236,16 @@ def _scenarios(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _wasteless(certificate: Certificate) -> dict[str, Any] | None:
-    """How near the best that burns no money the targets are, where the best on paper burns some."""
-    found = certificate.wasteless
+def _round_trips(certificate: Certificate) -> dict[str, Any] | None:
+    """How near the best without round trips the targets are, where the best on paper buys and sells a name at once."""
+    found = certificate.round_trips
     if found is None:
         return None
     return {
         "bound": found.bound,
         "gap_bps": (certificate.objective - found.bound) * 1e4,
         "branches": found.branches,
-        "burned_bps": found.burned * 1e4,
+        "gain_on_paper_bps": found.burned * 1e4,
     }
 
 
@@ -409,11 +262,75 @@ def _certificate(plan: Plan) -> dict[str, Any]:
         "objective": certificate.objective,
         "bound": certificate.bound,
         "gap_bps": certificate.gap * 1e4,
-        "wasteless": _wasteless(certificate),
         "allowed_bps": certificate.allowed * 1e4,
+        "round_trips": _round_trips(certificate),
+        "decisions": certificate.decisions,
+        "outcomes": certificate.outcomes,
         "rules_checked": certificate.rules,
-        "worst_excess_target": certificate.worst_excess,
-        "worst_excess_after": max(
-            (reading.excess for reading in plan.readings if np.isfinite(reading.excess)), default=None
+        "largest_violation_target": certificate.largest_violation,
+        "largest_violation_after": max(
+            (reading.excess for reading in plan.measurements if np.isfinite(reading.excess)), default=None
         ),
+    }
+
+
+def _policy(plan: Plan, policy: ReviewPolicy) -> dict[str, Any]:
+    """The policy that is followed, what is believed and what prices are at each node, and how caution is released."""
+    return {
+        "certainty_equivalent": round(policy.with_lots.equivalent, 8),
+        "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.equivalent, 8),
+        "nodes": _nodes(plan, policy),
+        "caution_schedule": [_schedule_row(one) for one in policy.caution_schedule],
+        "proof": policy_proof_document(plan),
+    }
+
+
+def _nodes(plan: Plan, policy: ReviewPolicy) -> list[dict[str, Any]]:
+    """Each decision node: (N,) by instrument, weights as fractions of the account there."""
+    followed, tree = policy.followed, policy.mandate.tree
+    growth, cash_growth = tree.since_now()
+
+    def by_name(values: Vector) -> dict[str, float]:
+        return {name: round(float(value), 8) for name, value in zip(plan.book.instruments, values, strict=True)}
+
+    return [
+        {
+            "node": tree.names[node],
+            "kind": tree.kinds[node],
+            "date": tree.dates[node].isoformat(),
+            "parent": int(tree.parents[node]),
+            "beliefs": dict(zip(plan.outlook.scenarios, map(float, tree.beliefs[node]), strict=True)),
+            "prices": by_name(growth[node]),
+            "cash_growth": round(float(cash_growth[node]), 8),
+            "account": round(float(followed.wealth_before[node]), 8),
+            "before": by_name(followed.before[node] / followed.wealth_before[node]),
+            "after": by_name(followed.holdings[node] / followed.wealth[node]),
+        }
+        for node in range(tree.nodes)
+    ]
+
+
+def _schedule_row(one: CautionScheduleRow) -> dict[str, Any]:
+    return {
+        "node": one.name,
+        "kind": one.kind,
+        "date": one.date.isoformat(),
+        "probability": round(one.probability, 8),
+        "generalizable": None if one.generalizable is None else round(one.generalizable, 8),
+        "settled": one.settled,
+        "radius": None if one.radius is None else round(one.radius, 8),
+        "cost_of_robustness_bps": None if one.caution_bps is None else round(one.caution_bps, 2),
+        "shares": {name: round(share, 6) for name, share in one.shares.items()} | {"cash": round(one.cash, 6)},
+        "trades": {move.instrument: round(move.part, 6) for move in one.moves},
+    }
+
+
+def _deviation(found: PolicyDeviation) -> dict[str, Any]:
+    return {
+        "node": found.node,
+        "between_reviews": found.between_reviews,
+        "distance": round(found.distance, 8),
+        "follows": found.follows,
+        "differences": {name: round(apart, 8) for name, apart in found.differences},
+        "causes": list(found.causes),
     }

@@ -19,7 +19,7 @@ from allocator.ambiguity.sets import (
     is_singleton,
 )
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import calibrate
@@ -207,7 +207,8 @@ def explain(asked: Plan | Book) -> Explanation:
     """Explain a plan, or the plan of a book: what each order adds, in basis points of the account that add up.
 
     Raises:
-        BadInput: it is neither, such as a plan in stages.
+        BadInput: it is neither.
+        BadMandate: the plan has reviews.
         AllocatorError: of a book, whatever `rebalance` raises.
     """
     if not isinstance(asked, Plan):
@@ -218,7 +219,7 @@ def explain(asked: Plan | Book) -> Explanation:
         from allocator.plan.rebalance import rebalance
 
         plan = rebalance(asked)
-    outlook, mandate, target, prices = plan.outlook, plan.mandate, plan.target, plan.prices
+    outlook, mandate, target, prices = plan.outlook, plan.mandate, plan.target, _duals(plan)
     weighed = portfolio_figures(plan.book, outlook, mandate, plan.weighed)
     today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
     ahead = float(outlook.probabilities @ (then - today))
@@ -236,9 +237,18 @@ def explain(asked: Plan | Book) -> Explanation:
     )
 
 
+def _duals(plan: Plan) -> DualCertificate:
+    if plan.duals is None:
+        objective = plan.book.settings.mandate.objective
+        rule = "is solved on the tree of decisions, and explanations are of one period"
+        cure = "choose return_minus_risk, or look at `allocator rebalance --full` and `allocator waiting`"
+        raise BadMandate([Breach("book.toml", None, "mandate.objective", objective, rule, cure)])
+    return plan.duals
+
+
 def _of_branches(plan: Plan) -> tuple[str, ...]:
     """What prices are of where the best on paper is no plan."""
-    if plan.certificate.wasteless is None:
+    if plan.certificate.round_trips is None:
         return ()
     return (
         "The best on paper burns money: a little less of it would do the plan good. Prices are those of the best plan "
@@ -286,7 +296,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     """
     i, book, outlook = position_of(plan.book, instrument), plan.book, plan.outlook
     cash = i == len(book.instruments)
-    rows, priced = plan.prices.priced(outlook, plan.mandate)
+    rows, priced = _duals(plan).priced(outlook, plan.mandate)
     coefficients = rows.cash if cash else rows.holdings[:, [i]].toarray()[:, 0]
     trading = np.zeros(len(priced)) if cash else abs(rows.buys[:, [i]] + rows.sells[:, [i]]).toarray()[:, 0]
     touching = np.flatnonzero((coefficients != 0) | (trading != 0))
@@ -299,7 +309,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
         i,
         outlook.cash_returns if cash else outlook.returns[:, i],
         drivers,
-        tuple(BindingRuleOfName(plan.readings[r], float(priced[r] * coefficients[r])) for r in touching),
+        tuple(BindingRuleOfName(plan.measurements[r], float(priced[r] * coefficients[r])) for r in touching),
     )
 
 
@@ -320,7 +330,7 @@ def explanation_document(found: Explanation, one: NameExplanation | None = None)
             "as_of": settings.book.as_of.isoformat(),
             "horizon_months": round(settings.months, 6),
         },
-        "verdict": plan.worth.verdict,
+        "verdict": plan.decision.verdict,
         "reasons": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
         "flips": _flips(found),

@@ -17,7 +17,6 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import MultistagePlan
 from allocator.plan.plan import Order, Plan
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 
@@ -26,7 +25,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def plan_files(plan: Plan | MultistagePlan, document: Mapping[str, Any]) -> dict[str, bytes]:
+def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
     """`orders.csv` and `plan.json` by name."""
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     return {"orders.csv": orders_csv(plan).encode(), "plan.json": text.encode()}
@@ -73,7 +72,7 @@ def _replace_all(contents: Mapping[Path, bytes], temporary: Path) -> None:
         raise
 
 
-def orders_csv(plan: Plan | MultistagePlan) -> str:
+def orders_csv(plan: Plan) -> str:
     """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
     settings, names = plan.book.settings.book, plan.book.exposures["name"]
     at = {name: i for i, name in enumerate(plan.book.instruments)}
@@ -107,7 +106,7 @@ def neutralise_formula(cell: str) -> str:
 #
 
 
-def orders_frame(plan: Plan | MultistagePlan) -> pd.DataFrame:
+def orders_frame(plan: Plan) -> pd.DataFrame:
     """One row an order, sells before buys: `side`, `instrument`, `quantity` in units and always positive, `price`,
     `value` and `cost` in the book's currency, `weight_before` and `weight_after` as fractions. No rows where the plan
     is to hold.
@@ -115,7 +114,7 @@ def orders_frame(plan: Plan | MultistagePlan) -> pd.DataFrame:
     return pd.DataFrame([asdict(order) for order in plan.orders], columns=[field.name for field in fields(Order)])
 
 
-def weights_frame(plan: Plan | MultistagePlan) -> pd.DataFrame:
+def weights_frame(plan: Plan) -> pd.DataFrame:
     """Instruments and, last, cash down; `before`, `target` and `after` across, as fractions of the account.
 
     `before` is of the account before trading, `target` and `after` of what is left after costs: each column sums to 1.

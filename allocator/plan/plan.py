@@ -1,9 +1,11 @@
-"""The Plan: what to do, what it is worth under the belief and under the worst of it, and the proof."""
+"""The Plan: what to do, what it is worth under the belief and under adverse probabilities, and the proof."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +13,19 @@ from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
+from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
+from allocator.presentation import html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BINDING = 1e-7
 """A shadow price below this (a hundred-thousandth of a basis point for a point of limit) is the solver's noise."""
@@ -42,20 +49,28 @@ class Order:
 class Figures:
     """One portfolio under the outlook, over the horizon, as fractions of the account before trading; after costs.
 
-    `volatility_within` and `volatility_between` are annual: risk inside a scenario, and the spread of scenario means.
-    The `active_*` figures and `tracking_error` (annual, within) are against the benchmark, None without one.
+    `adverse_expected_return` is the expected return under the adverse probabilities of the ambiguity set. Volatilities
+    are annual: `volatility_within` a scenario, `volatility_between` scenario means, `volatility` both together.
+    `expected_shortfall` is the mean loss in the worst 5 % of the horizon's outcomes, those of a normal distribution in
+    each scenario. The `active_*` figures and `tracking_error` (annual, within) are against the benchmark, None without.
     """
 
     expected_return: float
-    worst_case_return: float
+    adverse_expected_return: float
     volatility_within: float
     volatility_between: float
+    expected_shortfall: float
     costs: float
     buckets: Mapping[str, float]
     scenario_returns: tuple[float, ...]
     active_expected_return: float | None = None
-    active_worst_case_return: float | None = None
+    active_adverse_expected_return: float | None = None
     tracking_error: float | None = None
+
+    @property
+    def volatility(self) -> float:
+        """Total annual volatility: variances within scenarios and between them add up."""
+        return math.hypot(self.volatility_within, self.volatility_between)
 
 
 @dataclass(frozen=True)
@@ -68,42 +83,65 @@ class BindingRule:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Targets, whole-lot orders and the certificate; made by `rebalance`, never by hand."""
+    """Targets, whole-lot orders and the certificate; made by `rebalance`, never by hand.
+
+    A book with reviews, or of an objective that the tree of decisions solves, has a `policy` too: what is done at each
+    review. Then there are no `duals`, `binding` rules, `no_trade` regions and `stability`: these are of one period.
+    """
 
     book: Book
     outlook: Outlook
     mandate: Mandate
+    """Today's: at later reviews the policy has its own."""
     start: Position
     target: Trade
     weighed: Trade
-    """The whole lots that were weighed against holding; `final` unless the verdict was to hold."""
+    """The whole lots that were weighed against holding; `final` unless the verdict is no trade."""
     final: Trade
     orders: tuple[Order, ...]
-    """None where the verdict is to hold; `final` is then today's portfolio."""
+    """None where the verdict is no trade; `final` is then today's portfolio."""
     weighed_orders: tuple[Order, ...]
     """The orders that were weighed: `orders`, or what is forgone by holding."""
-    worth: TradeValue
+    decision: TradeValue
     adversary: Vector
-    """(K,) the worst-case probabilities of the targets."""
-    prices: DualCertificate
-    binding: tuple[BindingRule, ...]
-    no_trade: NoTradeRegions
-    readings: tuple[RuleMeasurement, ...]
+    """(K,) the adverse probabilities of the targets, if they are held to the horizon."""
+    measurements: tuple[RuleMeasurement, ...]
     """Every rule measured on the final lots."""
-    given_way: tuple[RelaxedRule, ...]
-    """Rules with a tier that could not be kept; `mandate` has the limits kept instead."""
     before: Figures
     targeted: Figures
     after: Figures
-    stability: float | None
+    rounding_bps: float
+    """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
+    certificate: Certificate
+    relaxed: tuple[RelaxedRule, ...] = ()
+    """Rules with a priority that could not be kept; `mandate` has the limits kept instead."""
+    duals: DualCertificate | None = None
+    """Shadow prices at the targets."""
+    binding: tuple[BindingRule, ...] = ()
+    no_trade: NoTradeRegions | None = None
+    stability: float | None = None
     """Largest L1 change of the best target weights when one probability moves by 2 points; None where such a move
     leaves no verified plan."""
-    certificate: Certificate
+    policy: ReviewPolicy | None = None
 
     @property
-    def rounding_bps(self) -> float:
-        """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
-        return (self.mandate.loss(self.weighed, self.outlook) - self.mandate.loss(self.target, self.outlook)) * 1e4
+    def weights(self) -> pd.Series[float]:
+        """(N + 1,) final weights by instrument and, last, cash: fractions after costs, which sum to 1."""
+        import pandas as pd
+
+        held = np.append(self.final.values, self.final.cash) / self.final.value
+        names = pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument")
+        return pd.Series(held, index=names, name="weight")
+
+    def __str__(self) -> str:
+        return text_of(self)
+
+    def __repr__(self) -> str:
+        book = self.book.settings.book
+        return f"Plan({book.name!r}, {book.as_of}, {len(self.orders)} orders, {self.decision.verdict})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
 
 def binding_rules(
@@ -145,19 +183,47 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         difference = trade.weights - weights[:-1]
         active = {
             "active_expected_return": float(outlook.probabilities @ against),
-            "active_worst_case_return": -worst_case(-against, mandate.ambiguity, outlook.probabilities),
+            "active_adverse_expected_return": -worst_case(-against, mandate.ambiguity, outlook.probabilities),
             "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
         }
+    within = outlook.risk.variance(holdings)
     return Figures(
         expected_return=float(outlook.probabilities @ gains),
-        worst_case_return=-worst_case(-gains, mandate.ambiguity, outlook.probabilities),
-        volatility_within=float(np.sqrt(outlook.risk.variance(holdings) / outlook.years)),
+        adverse_expected_return=-worst_case(-gains, mandate.ambiguity, outlook.probabilities),
+        volatility_within=float(np.sqrt(within / outlook.years)),
         volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
+        expected_shortfall=expected_shortfall(gains, outlook.probabilities, float(np.sqrt(within))),
         costs=trade.costs / before,
         buckets=buckets,
         scenario_returns=tuple(map(float, gains)),
         **active,
     )
+
+
+def expected_shortfall(means: Vector, probabilities: Vector, deviation: float, tail: float = 0.05) -> float:
+    """The mean loss in the worst `tail` of outcomes of a mixture of normal distributions with (K,) `means`.
+
+    All have the same standard deviation, the one within a scenario. ES = −(1/α)·Σ p_k (μ_k Φ(z_k) − σ φ(z_k)) with
+    z_k = (v − μ_k)/σ and v the α-quantile (Rockafellar and Uryasev 2000, of each component the normal tail mean).
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+
+    if deviation <= 1e-12:  # points: the part of the scenario at the quantile that the tail still takes
+        order = np.argsort(means, kind="stable")
+        taken = np.diff(np.minimum(np.cumsum(probabilities[order]), tail), prepend=0.0)
+        return -float(taken @ means[order]) / tail
+    low, high = means.min() - 40 * deviation, means.max() + 40 * deviation
+    quantile = brentq(lambda v: float(probabilities @ ndtr((v - means) / deviation)) - tail, low, high, xtol=1e-14)
+    z = (quantile - means) / deviation
+    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return -float(probabilities @ (means * ndtr(z) - deviation * density)) / tail
+
+
+def adverse_probabilities(outlook: Outlook, mandate: Mandate, trade: Trade) -> Vector:
+    """(K,) the probabilities of the ambiguity set under which a portfolio that is held to the horizon expects least."""
+    losses = -outlook.portfolio_returns(trade.values, trade.cash)
+    return mandate.ambiguity.adversary(losses, outlook.probabilities)
 
 
 def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Order, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from allocator.ambiguity.sampling import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadMandate, Breach, Infeasible, NotSolved, OutOfTime
+from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots.whole_lots import (
     RULE_TOLERANCE,
     relaxed_rules,
@@ -28,7 +28,8 @@ from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import refuse_broken
-from allocator.plan.plan import Plan, binding_rules, list_orders, portfolio_figures
+from allocator.plan.plan import Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
+from allocator.plan.reviews import plan_with_reviews
 from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
 from allocator.plan.trade_decision import no_trade_regions, value_of_trading
 from allocator.rules import Trade
@@ -118,7 +119,7 @@ class _Trying:
 
 
 def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
-    """Turn a book into a verified plan of whole-lot orders.
+    """Turn a book into a verified plan of whole-lot orders; with reviews the plan has a `policy` for each of them.
 
     Holdings of the plan are (N,) money in the order of `book.instruments`, in the book's currency; weights are
     fractions of the account, returns simple and over the horizon. What is solved stands in `Mandate`, how the proof
@@ -126,16 +127,17 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
 
     Raises:
         BadInput: the price history cannot give a covariance.
-        BadMandate: the objective is for the tree of decisions; `rebalance_multistage` is for it.
-        Infeasible: rules cannot hold together, or no whole-lot portfolio keeps them; names them and the smallest fix.
+        Infeasible: limits conflict, now or at a review, or no whole-lot portfolio keeps them; names them and the
+            smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
+        OutOfTime: a time limit of the user's own ended the search.
     """
     refuse_no_book(book)
-    if book.settings.in_stages:  # the plan, and what explains it, would be of another objective than is stated
-        rule = "is for the tree of decisions, and this plan is of one period"
-        cure = "use `allocator rebalance` or rebalance_multistage, or choose return_minus_risk"
-        raise BadMandate([Breach("book.toml", None, "mandate.objective", book.settings.mandate.objective, rule, cure)])
     say = progress or (lambda _: None)
+    return plan_with_reviews(book, say) if book.settings.uses_tree else _plan_of_one_period(book, say)
+
+
+def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
     say("reading the outlook")
     outlook = build_outlook(book)
     stated = build_mandate(book, outlook)
@@ -153,46 +155,38 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
         book, outlook, stated, found.given, found.mandate, start, found.target
     )
     found = recertify(found, mandate, given, start, outlook, limits)
-    final = _verified(book, outlook, mandate, lots)
-    weighed, weighed_orders = final, list_orders(book, mandate, final, lots)
-    value = value_of_trading(
-        outlook,
-        mandate,
-        no_trade(book),
-        weighed,
-        book.settings.trading,
-        orders=len(weighed_orders),
-        ticket=book.settings.costs.ticket,
+    weighed, held = _verified(book, outlook, mandate, lots), no_trade(book)
+    listed = list_orders(book, mandate, weighed, lots)
+    decision = value_of_trading(
+        outlook, mandate, held, weighed, book.settings.trading, orders=len(listed), ticket=book.settings.costs.ticket
     )
-    if value.verdict == "hold":
-        final = no_trade(book)
+    final = weighed if decision.trades else held
     say("measuring stability")
-    target, prices, readings = found.target, found.prices, mandate.readings(final, outlook)
-    adversary = mandate.ambiguity.adversary(
-        -outlook.portfolio_returns(target.values, target.cash), outlook.probabilities
-    )
+    target, measurements = found.target, mandate.readings(final, outlook)
+    adversary = adverse_probabilities(outlook, mandate, target)
     return Plan(
         book=book,
         outlook=outlook,
         mandate=mandate,
         start=start,
         target=target,
-        final=final,
         weighed=weighed,
-        orders=() if value.verdict == "hold" else weighed_orders,
-        weighed_orders=weighed_orders,
-        worth=value,
-        adversary=_reported_adversary(adversary, prices.adversary, target, outlook),
-        prices=prices,
-        binding=binding_rules(outlook, mandate, target, prices),
-        no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
-        readings=tuple(readings),
-        given_way=relaxed_rules(given, readings),
-        before=portfolio_figures(book, outlook, mandate, no_trade(book)),
+        final=final,
+        orders=listed if decision.trades else (),
+        weighed_orders=listed,
+        decision=decision,
+        adversary=_reported_adversary(adversary, found.prices.adversary, target, outlook),
+        measurements=tuple(measurements),
+        before=portfolio_figures(book, outlook, mandate, held),
         targeted=portfolio_figures(book, outlook, mandate, target),
         after=portfolio_figures(book, outlook, mandate, final),
-        stability=_stability(found, start, outlook, limits),
+        rounding_bps=(mandate.loss(weighed, outlook) - mandate.loss(target, outlook)) * 1e4,
         certificate=found.certificate,
+        relaxed=relaxed_rules(given, measurements),
+        duals=found.prices,
+        binding=binding_rules(outlook, mandate, target, found.prices),
+        no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
+        stability=_stability(found, start, outlook, limits),
     )
 
 
@@ -219,7 +213,7 @@ def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlo
 
 def _stability(found: Targets, start: Position, outlook: Outlook, limits: Limits) -> float | None:
     """The stability of targets, but not where each shift takes a search."""
-    if found.certificate.wasteless is not None:
+    if found.certificate.round_trips is not None:
         return None
     return stability(found.program, start, outlook, found.mandate, found.best, limits)
 

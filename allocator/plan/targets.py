@@ -124,17 +124,18 @@ def recertify(
     value, program = targets.target.value_before, Program(outlook, mandate)
     best, prices, certificate = solve_certified(program, start, outlook, mandate, limits, value)
     lost = max(mandate.loss(targets.target, outlook) - certificate.objective, 0.0)
+    assert certificate.duals is not None  # of one period
     proof = certify(
         start,
         outlook,
         mandate,
         targets.target,
-        certificate.prices,
+        certificate.duals,
         solver=certificate.solver,
         attempts=certificate.attempts,
         canonical=certificate.canonical,
         indifference=lost,
-        wasteless=certificate.wasteless,
+        round_trips=certificate.round_trips,
     )
     restrained = replace(targets.restrained, certificate=proof)
     return Targets(program, mandate, given, best, prices, restrained)
@@ -158,17 +159,18 @@ def _restrained(
             target = trade_of_solution(start, mandate, found.holdings, book.value)
             if mandate.loss(target, outlook) > best.certificate.objective + indifference:
                 return None
+            assert best.certificate.duals is not None  # of one period
             proof = certify(
                 start,
                 outlook,
                 mandate,
                 target,
-                best.certificate.prices,
+                best.certificate.duals,
                 solver=found.solver,
                 attempts=found.attempts,
                 canonical=found.canonical,
                 indifference=indifference,
-                wasteless=best.certificate.wasteless,
+                round_trips=best.certificate.round_trips,
             )
         except (Infeasible, NotSolved):
             return None

@@ -12,6 +12,7 @@ at the price that the objective puts on them), no belief can be plausible or not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -24,11 +25,12 @@ from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
-from allocator.rules import RuleRows, Trade
+from allocator.rules import RuleMeasurement, RuleRows, Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
 
-Verdict: TypeAlias = Literal["trade", "hold", "must trade"]
+Verdict: TypeAlias = Literal["trade required", "recommended", "no trade"]
+"""Required where today's holdings breach a limit; recommended where trading is worth its costs."""
 DRAWS = 2000
 """Of beliefs and costs; a share is then right to about one point."""
 _SEED = 20261120
@@ -38,14 +40,15 @@ _BROKEN = 1e-9
 
 @dataclass(frozen=True)
 class TradeValue:
-    """What trading is worth, in bps of the account over the horizon, after costs and tickets; and the verdict.
+    """What trading changes the objective by, in bps of the account over the horizon, after costs and tickets.
 
-    `share` of the plausible beliefs and costs in which trading beats holding, and the range of the gain over them;
-    None with `minimum_variance`. `orders` and `tickets` (money for them) are those that were weighed: with the verdict
-    "hold" they are what is forgone.
+    `gain_bps` is the change of the certainty equivalent; None where holding is no choice, as nobody who holds today
+    could keep the rules at a review. `share` of sampled inputs (beliefs of the ambiguity set, and costs) in which it is
+    positive, and its least, median and largest over them; None with `minimum_variance` and with reviews. `orders` and
+    `tickets` (money for them) are those that were weighed: with the verdict "no trade" they are what is forgone.
     """
 
-    gain_bps: float
+    gain_bps: float | None
     share: float | None
     lowest_bps: float | None
     median_bps: float | None
@@ -53,6 +56,11 @@ class TradeValue:
     orders: int
     tickets: float
     verdict: Verdict
+
+    @property
+    def trades(self) -> bool:
+        """Whether the orders leave."""
+        return self.verdict != "no trade"
 
 
 def value_of_trading(
@@ -81,6 +89,28 @@ def value_of_trading(
     return TradeValue(gain, share, lowest, median, highest, orders, tickets, verdict)
 
 
+def value_of_reviewed_trading(
+    gain: float | None,
+    held: Sequence[RuleMeasurement],
+    trading: TradingSection,
+    *,
+    orders: int,
+    tickets: float,
+    account_value: float,
+) -> TradeValue:
+    """Weigh today's whole lots against holding until the first review.
+
+    `gain` is the difference of the two policies' certainty equivalents, a fraction of the account; None where there is
+    none that holds. `held` is every rule measured on today's holdings.
+    """
+    bps = None if gain is None else (gain - tickets / account_value) * 1e4
+    if bps is None or any(one.excess > _BROKEN for one in held):
+        verdict: Verdict = "trade required"
+    else:
+        verdict = "recommended" if orders and bps > trading.min_gain_bps else "no trade"
+    return TradeValue(bps, None, None, None, None, orders, tickets, verdict)
+
+
 def least_share(mandate: Mandate, trading: TradingSection) -> float:
     """The share of plausible beliefs and costs in which trading must gain: as stated, or by what is guarded against."""
     if trading.min_share is not None:
@@ -90,10 +120,10 @@ def least_share(mandate: Mandate, trading: TradingSection) -> float:
 
 def _verdict(gain: float, share: float | None, least_gain: float, least_share: float, *, broken: bool) -> Verdict:
     if broken:
-        return "must trade"
+        return "trade required"
     if share is None:
-        return "trade" if gain > 0 else "hold"
-    return "trade" if gain > least_gain and share >= least_share else "hold"
+        return "recommended" if gain > 0 else "no trade"
+    return "recommended" if gain > least_gain and share >= least_share else "no trade"
 
 
 def _gains(outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float) -> Vector:

@@ -299,6 +299,6 @@ class Settings(SettingsSection):
         return self.horizon.months if self.horizon.until is None else self.years * 12
 
     @property
-    def in_stages(self) -> bool:
+    def uses_tree(self) -> bool:
         """Whether the tree of decisions solves it: a utility of the final wealth, CVaR, regret or mixture variance."""
         return self.mandate.objective in UTILITIES + ONE_DECISION

@@ -56,7 +56,7 @@ def refuse_impossible_axis(book: Book) -> None:
     """
     objective = book.settings.mandate.objective
     found = []
-    if book.settings.in_stages:
+    if book.settings.uses_tree:
         rule = "is solved on the tree of decisions, and belief stress is of one decision"
         cure = "choose return_minus_risk without [horizon] reviews; `allocator waiting` and --set stress a tree"
         found.append(Breach("book.toml", None, "mandate.objective", objective, rule, cure))

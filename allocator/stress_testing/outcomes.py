@@ -18,7 +18,6 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.question import HYPOTHESES
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import MultistagePlan
 from allocator.outlook.calibration import (
     adoption_years,
     build_question,
@@ -69,7 +68,7 @@ class StressPortfolio:
         return result
 
 
-def refuse_plan_of_other_book(book: Book, plan: Plan | MultistagePlan) -> None:
+def refuse_plan_of_other_book(book: Book, plan: Plan) -> None:
     """Refuse a plan that was not made of this very book: figures of the two would be mixed.
 
     Raises:
@@ -80,7 +79,7 @@ def refuse_plan_of_other_book(book: Book, plan: Plan | MultistagePlan) -> None:
         raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
 
 
-def stress_portfolios(book: Book, plan: Plan | MultistagePlan | None) -> tuple[StressPortfolio, ...]:
+def stress_portfolios(book: Book, plan: Plan | None) -> tuple[StressPortfolio, ...]:
     """Today's holdings, and the plan's final lots where there is a plan.
 
     Raises:

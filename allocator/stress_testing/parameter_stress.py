@@ -17,7 +17,6 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.multistage.plan import MultistagePlan
 from allocator.plan.plan import Plan
 from allocator.stress_testing.outcomes import (
     MeasuredOutcomes,
@@ -225,7 +224,7 @@ class _ProgressCounter:
 
 def model_stress(
     book: Book,
-    plan: Plan | MultistagePlan,
+    plan: Plan,
     draws: int = 1024,
     *,
     seed: int = SEED,
@@ -244,10 +243,9 @@ def model_stress(
         BadInput: a count, the method or a range is not what it must be; all at once.
     """
     doubts = check_ranges(book, draws, redo, jobs, {"method": method, "prices": prices})
-    staged = isinstance(plan, MultistagePlan)
-    mandate = plan.staged.mandates[0] if isinstance(plan, MultistagePlan) else plan.mandate
+    staged = plan.policy is not None
     ground = stress_base(book, prices, plan.outlook)
-    gauge = outcome_meter(ground, mandate.ambiguity, stress_portfolios(book, plan), doubts)
+    gauge = outcome_meter(ground, plan.mandate.ambiguity, stress_portfolios(book, plan), doubts)
     made = draw_count(draws, method)
     values, told = draw_parameters(doubts, made, method, seed), _ProgressCounter(say)
     kept = min(_KEPT, max(1, _KEPT_CELLS // ground.outlook.returns.size))
@@ -317,11 +315,7 @@ def check_ranges(
     return doubts
 
 
-def _again(
-    plan: Plan | MultistagePlan, gauge: OutcomeMeter, values: Matrix, jobs: int, told: _ProgressCounter
-) -> Reoptimization:
-    assert isinstance(plan, Plan)
-
+def _again(plan: Plan, gauge: OutcomeMeter, values: Matrix, jobs: int, told: _ProgressCounter) -> Reoptimization:
     def draws(batch: range) -> OutlookDraws:
         return evaluate_draws(gauge, values[batch.start : batch.stop])
 

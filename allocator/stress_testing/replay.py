@@ -18,7 +18,6 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import MultistagePlan
 from allocator.plan.plan import Plan
 from allocator.stress_testing.outcomes import StressPortfolio, stress_portfolios
 from allocator.types import Matrix, Vector
@@ -85,9 +84,7 @@ class HistoricalReplay:
         }
 
 
-def replay_history(
-    book: Book, plan: Plan | MultistagePlan | None = None, lengths: Sequence[int] = LENGTHS
-) -> HistoricalReplay:
+def replay_history(book: Book, plan: Plan | None = None, lengths: Sequence[int] = LENGTHS) -> HistoricalReplay:
     """The worst windows of the book's price history up to as_of, for today's holdings and for the plan's final lots.
 
     Raises:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import MultistagePlan
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import least_shift_kl
 from allocator.plan.plan import Plan
@@ -222,7 +221,7 @@ def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, los
 #
 
 
-def reverse_stress(book: Book, plan: Plan | MultistagePlan | None = None, loss: float = 0.10) -> ReverseStress:
+def reverse_stress(book: Book, plan: Plan | None = None, loss: float = 0.10) -> ReverseStress:
     """The least shifts that make `loss` of the account expected, for today's holdings and for the plan's final lots.
 
     Raises:

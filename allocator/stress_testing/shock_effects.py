@@ -13,9 +13,8 @@ from allocator.ambiguity.sets import Ambiguity, worst_case
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.builder import build_mandate
-from allocator.mandate.mandate import Mandate, no_trade
+from allocator.mandate.mandate import no_trade
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
-from allocator.multistage.plan import MultistagePlan
 from allocator.multistage.reference_policies import with_regret_benchmarks
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
@@ -44,7 +43,7 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
     settings = owned.settings
     limits = Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
     try:
-        if not settings.in_stages:
+        if not settings.uses_tree:
             start = _start(owned)
             trade = solve_targets(owned, start, after.outlook, after.mandate, limits).target
             return trade, _gains(trade, after.outlook)
@@ -189,7 +188,7 @@ class RefusedShock:
 
 
 def shock_effects(
-    plan: Plan | MultistagePlan, shocks: Mapping[str, ShockSection], say: Callable[[str], None] | None = None
+    plan: Plan, shocks: Mapping[str, ShockSection], say: Callable[[str], None] | None = None
 ) -> Iterator[ShockEffect | RefusedShock]:
     """The effect of each shock on the plan's book, one after the other, so that what is finished can be kept; or why
     there is none: its belief is outside the limits of `[robust]`, or its numbers are beyond arithmetic.
@@ -206,12 +205,12 @@ def shock_effects(
         yield found
 
 
-def effect_without_shock(plan: Plan | MultistagePlan) -> tuple[PortfolioEffect, PortfolioEffect]:
+def effect_without_shock(plan: Plan) -> tuple[PortfolioEffect, PortfolioEffect]:
     """Holdings and plan where nothing happens, to set the others beside."""
     nothing = np.zeros(len(plan.book.instruments))
     outlook = plan.outlook
     growth, cash = 1 + outlook.returns, 1 + outlook.cash_returns
-    ways = _PricePaths(nothing, growth, cash, outlook.probabilities, _mandate(plan).ambiguity)
+    ways = _PricePaths(nothing, growth, cash, outlook.probabilities, plan.mandate.ambiguity)
     return ways.of(no_trade(plan.book)), ways.of(plan.final)
 
 
@@ -237,7 +236,7 @@ class _PricePaths:
         return PortfolioEffect(at_once, float(self.beliefs @ gains), worst)
 
 
-def shock_effect(plan: Plan | MultistagePlan, outlook: Outlook, after: ShockedBook) -> ShockEffect:
+def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffect:
     """What one shock does to a plan and to what is held, and what would be done about it."""
     ways = _PricePaths(
         after.at_once, after.growth, after.cash_growth, after.outlook.probabilities, after.mandate.ambiguity
@@ -267,10 +266,6 @@ def shock_effect(plan: Plan | MultistagePlan, outlook: Outlook, after: ShockedBo
         unmoved=after.unmoved,
         worthless=after.worthless,
     )
-
-
-def _mandate(plan: Plan | MultistagePlan) -> Mandate:
-    return plan.mandate if isinstance(plan, Plan) else plan.staged.mandates[0]
 
 
 def _trades(trade: Trade, instruments: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
@@ -339,9 +334,7 @@ class ShockStress:
         }
 
 
-def shock_stress(
-    plan: Plan | MultistagePlan, names: tuple[str, ...] = (), say: Callable[[str], None] | None = None
-) -> ShockStress:
+def shock_stress(plan: Plan, names: tuple[str, ...] = (), say: Callable[[str], None] | None = None) -> ShockStress:
     """What shocks do to a plan: those named, or all that its book can carry. Ctrl-C keeps what is finished.
 
     Raises:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, Breach
-from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, belief_map
@@ -30,7 +29,7 @@ PARTS = ("shocks", "reverse", "replay", "beliefs")
 class StressReport:
     """A plan under stress; a part is None where it was not asked, and `why_not` says it where it cannot be had."""
 
-    plan: Plan | MultistagePlan
+    plan: Plan
     shocks: ShockStress | None
     reverse: ReverseStress | None
     replay: HistoricalReplay | None
@@ -97,7 +96,7 @@ def stress(
     map_steps: int = 0,
     draws: int = 0,
     jobs: int = 1,
-    plan: Plan | MultistagePlan | None = None,
+    plan: Plan | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> StressReport:
     """Put a book's plan under stress, or one that was made already.
@@ -124,7 +123,7 @@ def stress(
     if unlawful := list(_unlawful(book, parts, shocks, loss, within_bps, map_steps, draws, jobs)):
         raise BadInput(unlawful)  # before anything is solved
     say = progress or (lambda _: None)
-    plan = plan or (rebalance_multistage if book.settings.in_stages else rebalance)(book, progress=say)
+    plan = plan or rebalance(book, progress=say)
     asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))
     found = _StressRequest(dict[str, Any](), dict[str, str](), asked)
     found.ask("shocks", lambda: shock_stress(plan, shocks, say))

@@ -41,7 +41,7 @@ def check_reviews(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
         yield from _reviews(settings)
         if "exposures" in tables:
             yield from _growth(tables)
-    if settings.in_stages:
+    if settings.uses_tree:
         yield from _utility(settings)
     if settings.mandate.objective in ONE_DECISION:
         yield from _one_decision(settings, tables)
@@ -188,7 +188,7 @@ def check_plugins(settings: Settings) -> Iterator[Breach]:
 def _beside(settings: Settings) -> Iterator[Breach]:
     """An objective of another package is a charge beside the worst-case return, and beside nothing else."""
     objective = settings.mandate.objective
-    if objective != "return_minus_risk" or settings.in_stages:
+    if objective != "return_minus_risk" or settings.uses_tree:
         for name in settings.plugins.objectives:
             rule = f"is charged beside the return, and objective = '{objective}' "
             rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"

@@ -20,11 +20,12 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.plan import MultistagePlan
 from allocator.outlook.calibration import dated_signals
+from allocator.plan.plan import Plan
 from allocator.types import Vector
 
-FORMAT = "allocator.stages/1"
+FORMAT = "allocator.plan/2"
+"""Of the documents that can be followed; a later one says what it needs itself."""
 Found = TypeVar("Found")
 FOLLOWS = 0.005
 """Of the account: targets within this of the announced ones follow them."""
@@ -58,10 +59,13 @@ def check_announced_policy(book: Book, announced: Path) -> None:
         BadInput: the file is no such document, is of another account or universe, is later than the book, or one of
             the two is not time-consistent.
     """
+    if not book.settings.uses_tree:
+        rule = "has no meaning for a book without a utility: it announces no policy"
+        raise BadInput([Breach("--follow", None, None, str(announced), rule, "leave it out")])
     _whole(announced, lambda document: _refuse_other(book, document, announced))
 
 
-def policy_deviation(plan: MultistagePlan, announced: Path) -> PolicyDeviation:
+def policy_deviation(plan: Plan, announced: Path) -> PolicyDeviation:
     """Hold a plan against the `plan.json` of an earlier run.
 
     Raises:
@@ -81,7 +85,7 @@ def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found
         raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
 
 
-def _departure(plan: MultistagePlan, document: Mapping[str, Any], announced: Path) -> PolicyDeviation:
+def _departure(plan: Plan, document: Mapping[str, Any], announced: Path) -> PolicyDeviation:
     node, between = _node_of(plan.book, document, announced)
     names = [*plan.book.instruments]
     then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])
@@ -134,7 +138,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         rule = f"cannot be read: {error}"
         raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise refused("is no plan in stages", "name the plan.json that `rebalance --out` wrote for a book with reviews")
+        raise refused("is no plan", "name the plan.json that `rebalance --out` wrote for a book with reviews")
+    if document.get("policy") is None:
+        raise refused("has no policy to follow", "name the plan.json of a book with reviews")
     return document
 
 
@@ -149,7 +155,7 @@ def _refuse_other(book: Book, document: Mapping[str, Any], path: Path) -> None:
         found.append((str(path), f"is of account {theirs}", f"name a plan of account {book.account}"))
     if dt.date.fromisoformat(made := document["book"]["as_of"]) > book.settings.book.as_of:
         found.append((str(path), f"is of {made}, later than as_of", "name an earlier plan"))
-    if others := sorted(set(document["policy"][0]["after"]) ^ set(book.instruments)):
+    if others := sorted(set(document["policy"]["nodes"][0]["after"]) ^ set(book.instruments)):
         found.append((", ".join(others), "is about other instruments", "plan anew without --follow"))
     if _at_leaves(book) or not document["objective"]["time_consistent"]:
         rule = "has nothing to follow: regret at the leaves is not time-consistent, and a review decides otherwise"
@@ -166,7 +172,7 @@ def _at_leaves(book: Book) -> bool:
 
 def _node_of(book: Book, document: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], bool]:
     """The last decision that was announced for a day not after today and for what has been seen since."""
-    as_of, nodes = book.settings.book.as_of, document["policy"]
+    as_of, nodes = book.settings.book.as_of, document["policy"]["nodes"]
     made = dt.date.fromisoformat(document["book"]["as_of"])
     news = [signal for signal in dated_signals(book) if signal.date > made and signal.kind != "usage"]
     at = 0
@@ -213,7 +219,7 @@ def _before(book: Book, node: Mapping[str, Any]) -> Vector:
     return np.array([node["before"][name] for name in book.instruments])
 
 
-def _causes(plan: MultistagePlan, document: Mapping[str, Any], node: Mapping[str, Any], before: Vector) -> list[str]:
+def _causes(plan: Plan, document: Mapping[str, Any], node: Mapping[str, Any], before: Vector) -> list[str]:
     """What is no longer as announced; `before` (N,) is what was to be held before today's trades."""
     book, found = plan.book, []
     beliefs = np.array([node["beliefs"].get(name, 0.0) for name in plan.outlook.scenarios])

@@ -1,0 +1,297 @@
+"""The proof parts of `plan.json`: exact numbers from which a stranger recomputes rules, objective and bound.
+
+Of one period: the program's data and its multipliers. With reviews: trades at every node, what names and cash grow by
+between nodes and to the end, every rule with its coefficients and every set, enough to recompute holdings, costs, rules
+and the worst case without Allocator. There is none for nested CVaR, whose draws are too many to write down, nor for
+objectives that are no utility of the final wealth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from allocator.ambiguity.pushforward import Pushforward, scenario_set
+from allocator.ambiguity.sets import (
+    Ambiguity,
+    AnyProbabilities,
+    Box,
+    Contamination,
+    ExpertHull,
+    KullbackLeibler,
+    ModifiedChiSquared,
+    Polytope,
+    Singleton,
+    TotalVariation,
+    Wasserstein,
+)
+from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
+from allocator.multistage.review_policy import ReviewPolicy
+from allocator.optimization.rule_cones import ConvexRuleDual
+from allocator.optimization.verification import DualCertificate
+from allocator.outlook.outlook import Outlook
+from allocator.plan.plan import Plan
+from allocator.rules import (
+    ConvexRule,
+    LargestWeights,
+    Participation,
+    RuleRows,
+    Trade,
+    VolatilityLimit,
+    WorstCaseFloor,
+)
+from allocator.types import Matrix, Vector
+
+_SETS: dict[type, str] = {
+    Singleton: "none",
+    TotalVariation: "total_variation",
+    Box: "box",
+    KullbackLeibler: "kl",
+    AnyProbabilities: "worst",
+    Contamination: "contamination",
+    ModifiedChiSquared: "modified_chi2",
+    Wasserstein: "wasserstein",
+    ExpertHull: "hull",
+    Polytope: "polytope",
+}
+_SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
+
+
+def proof_document(plan: Plan) -> dict[str, Any] | None:
+    """Everything that `docs/verify_plan.py` needs, in fractions of the account before trading; None with reviews."""
+    outlook, mandate, duals = plan.outlook, plan.mandate, plan.certificate.duals
+    if duals is None:
+        return None
+    rows = mandate.rows
+    return {
+        "probabilities": _list(outlook.probabilities),
+        "returns": outlook.returns.tolist(),
+        "cash_returns": _list(outlook.cash_returns),
+        "loadings": outlook.risk.loadings.tolist(),
+        "specific": _list(outlook.risk.specific),
+        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
+        "return_weight": mandate.return_weight,
+        "cost_price": mandate.cost_price(outlook),
+        "value": plan.book.value,
+        "risk_aversion": mandate.risk_aversion,
+        "cost_rates": _list(mandate.cost_rates),
+        "impact": _list(np.zeros(len(mandate.cost_rates)) if mandate.impact is None else mandate.impact),
+        "return_error": _return_error(plan, duals),
+        "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
+        "target": _trade(plan.target),
+        "after": _trade(plan.final),
+        "rows": {
+            "labels": list(rows.labels),
+            "holdings": matrix_entries(rows.holdings),
+            "cash": _list(rows.cash),
+            "buys": matrix_entries(rows.buys),
+            "sells": matrix_entries(rows.sells),
+            "gains": matrix_entries(
+                sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))
+            ),
+            "wealth": _list(rows.wealth),
+            "limit": _list(rows.limit),
+        },
+        "multipliers": {
+            "rows": _list(duals.rows),
+            "position": _list(duals.position),
+            "cash": duals.cash,
+            "wealth": duals.wealth,
+            "factors": _list(duals.factors),
+            "adversary": _list(duals.adversary),
+            "witness": _witness(mandate.ambiguity, duals.adversary, outlook.probabilities),
+        },
+        "convex": [
+            _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, duals.slopes, strict=True)
+        ],
+    }
+
+
+def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
+    return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
+
+
+def _return_error(plan: Plan, duals: DualCertificate) -> dict[str, Any]:
+    """By how much returns may be wrong: charge = deviations·h, what objectives of other packages charge included, and
+    size times the deviation of h along `direction`.
+    """
+    error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
+    charged = np.zeros(names) if plan.mandate.charges is None else plan.mandate.charges
+    return {
+        "size": error.size if isinstance(error, EllipsoidError) else 0.0,
+        "deviations": _list(charged + (error.deviations if isinstance(error, BoxError) else 0.0)),
+        "direction": _list(duals.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)),
+    }
+
+
+def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
+    """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
+
+    x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
+    """
+    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
+    kind, limit = _SUPREMA[type(rule)], rule.limit
+    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
+    against: Vector | None = None
+    witness: list[Any] = []
+    if isinstance(rule, VolatilityLimit):
+        limit *= float(np.sqrt(outlook.years))
+        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
+    elif isinstance(rule, LargestWeights):
+        set_ = {"set": "largest", "radius": rule.count, "table": []}
+    elif isinstance(rule, WorstCaseFloor):
+        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
+        witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
+    return {
+        "label": rule.label,
+        "kind": kind,
+        "set": set_,
+        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
+        "limit": limit,
+        "price": slope.price,
+        "direction": _list(np.asarray(slope.direction)),
+        "witness": witness,
+    }
+
+
+def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
+    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
+    table: Matrix = np.zeros((0, len(probabilities)))
+    if isinstance(ambiguity, Wasserstein):
+        table = ambiguity.metric
+    elif isinstance(ambiguity, ExpertHull):
+        table = ambiguity.vertices(probabilities)
+    elif isinstance(ambiguity, Polytope):
+        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
+    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
+
+
+def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
+    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
+    if isinstance(ambiguity, Wasserstein | ExpertHull):
+        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
+        return found
+    return []
+
+
+def _trade(trade: Trade) -> dict[str, Any]:
+    """In fractions of the account before trading."""
+    before = trade.value_before
+    return {
+        "holdings": _list(trade.values / before),
+        "cash": trade.cash / before,
+        "bought": _list(trade.bought / before),
+        "sold": _list(trade.sold / before),
+    }
+
+
+def _list(values: Vector) -> list[float]:
+    return [float(value) for value in values]
+
+
+def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
+    """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
+    found = matrix.tocoo()
+    return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
+
+
+_UTILITIES = {LogUtility: "log", PowerUtility: "crra", LinearUtility: "return"}
+
+
+def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
+    """Everything that `docs/verify_policy.py` needs, money in units of today's account."""
+    if plan.policy is None or type(plan.policy.mandate.utility) not in _UTILITIES:
+        return None
+    policy, tree, utility = plan.policy.followed, plan.policy.mandate.tree, plan.policy.mandate.utility
+    risk = plan.outlook.risk
+    return {
+        "utility": _UTILITIES[type(utility)],
+        "relative_risk_aversion": utility.aversion if isinstance(utility, PowerUtility) else None,
+        "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
+        "loadings": risk.loadings.tolist(),
+        "specific": _list(risk.specific),
+        "objective": policy.objective,
+        "nodes": [_node(plan, plan.policy, node) for node in range(tree.nodes)],
+        "leaves": {
+            "parents": tree.leaf_parents.tolist(),
+            "probabilities": _list(tree.leaf_probabilities),
+            "growth": tree.leaf_growth.tolist(),
+            "cash_growth": _list(tree.leaf_cash_growth),
+        },
+    }
+
+
+def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
+    policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
+    mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
+    p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
+    names = len(mandate.cost_rates)
+    return {
+        "parent": int(tree.parents[node]),
+        "probability": float(tree.probabilities[node]),
+        "growth": _list(tree.growth[node]),
+        "cash_growth": float(tree.cash_growth[node]),
+        "bought": _list(policy.bought[node]),
+        "sold": _list(policy.sold[node]),
+        "holdings": _list(policy.holdings[node]),
+        "cash": float(policy.cash[node]),
+        "cost_rates": _list(mandate.cost_rates),
+        "impact": _list(np.zeros(names) if mandate.impact is None else mandate.impact),
+        "beliefs": _list(outlook.probabilities),
+        "returns": outlook.returns.tolist(),
+        "cash_returns": _list(outlook.cash_returns),
+        "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
+        "risk_charge": staged.charge(node),
+        "set": ambiguity_document(scenario_set(ambiguity), p),
+        "of": _list(p),
+        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],
+        "rows": _node_rows(mandate, outlook),
+        "convex": [_node_convex(rule, outlook) for rule in mandate.convex_rules],
+    }
+
+
+def _node_rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
+    """Linear rules: holdings·h + buys·b + sells·s + cash·c − wealth·W ≤ limit, of the account before or in money."""
+    names = len(mandate.cost_rates)
+    each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
+    money = [isinstance(rule, Participation) for rule in mandate.linear_rules]
+
+    def stacked(part: str) -> list[list[float]]:
+        return matrix_entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
+
+    return {
+        "labels": [label for one in each for label in one.labels],
+        "holdings": stacked("holdings"),
+        "buys": stacked("buys"),
+        "sells": stacked("sells"),
+        "cash": [float(x) for one in each for x in one.cash],
+        "wealth": [float(x) for one in each for x in one.wealth],
+        "limit": [float(x) for one in each for x in one.limit],
+        "in_money": [is_money for one, is_money in zip(each, money, strict=True) for _ in one.labels],
+    }
+
+
+def _node_convex(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
+    """A convex rule as the largest u'x over a set; limits over what is left of the horizon."""
+    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
+    kinds: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
+    limit = rule.limit
+    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
+    against: Vector | None = None
+    if isinstance(rule, VolatilityLimit):
+        limit *= float(np.sqrt(outlook.years))
+        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
+    elif isinstance(rule, LargestWeights):
+        set_ = {"set": "largest", "radius": rule.count, "table": []}
+    else:
+        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
+    return {
+        "label": rule.label,
+        "kind": kinds[type(rule)],
+        "set": set_,
+        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
+        "limit": limit,
+    }
