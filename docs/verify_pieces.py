@@ -12,10 +12,10 @@ from verify_sets import is_member, worst_case
 
 
 def read():
-    """The document; one of a plan in stages has a verifier of its own, and nothing comes after it."""
+    """The document; one with reviews has a verifier of its own, and nothing comes after it."""
     doc = json.load(sys.stdin)
-    if doc["format"] == "allocator.stages/1":
-        from verify_stages import verify  # noqa: PLC0415  # which is made of these pieces, too
+    if doc["policy"] is not None:
+        from verify_policy import verify  # noqa: PLC0415  # which is made of these pieces, too
 
         sys.exit(verify(doc))
     return doc

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from verify_pieces import cheapest, dense, inside, largest, read
 
-doc = read()  # a plan in stages is verified there; what the names mean: allocator schema plan
+doc = read()  # a plan with reviews is verified there; what the names mean: allocator schema plan
 proof, claims, loss = {key: np.array(v) if isinstance(v, list) else v for key, v in doc["proof"].items()}, [], {}
 p, M, cash_return, L, D = (proof[key] for key in ("probabilities", "returns", "cash_returns", "loadings", "specific"))
 gamma, weight, price = (proof[key] for key in ("risk_aversion", "return_weight", "cost_price"))

@@ -176,7 +176,7 @@ def _position(found: Explanation, one: NameExplanation) -> list[str]:
         f"{one.instrument}: {said}; {format_percent(before)} of the account today, {format_percent(after)} proposed."
     ]
     parts = found.reasons.parts[i]
-    named = zip((name.replace("money", "funding") for name in MOTIVES), parts, strict=True)
+    named = zip(MOTIVES, parts, strict=True)
     motives = ", ".join(f"{name.replace('_', ' ')} {format_signed_bps(part)}" for name, part in named if part != 0)
     if order is not None or cash:
         told.append(f"Why: {motives}; together {format_signed_bps(float(parts.sum()))} bps of the account.")

@@ -48,11 +48,11 @@ _SHOWN = (
     ("risk", ("risk", "return_error", "objectives")),
     ("costs", ("costs",)),
     ("rules", ("rules",)),
-    ("funding", ("money",)),
+    ("funding", ("funding",)),
 )
 _VISIBLE = 5e-6
 """Of the account: what tenths of a basis point show."""
-_NARROW = (*_SHOWN[:3], ("other", ("costs", "rules", "money")))
+_NARROW = (*_SHOWN[:3], ("other", ("costs", "rules", "funding")))
 _FULL_WIDTH, _HALF = 80, 64
 """Columns that the full table takes; on a narrower terminal the last motives are one column, then all of them."""
 _LARGE = 0.1

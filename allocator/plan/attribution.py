@@ -171,7 +171,7 @@ def inverse_norm_weights(before: float, after: float, apart: float) -> tuple[flo
     return whole - second, second
 
 
-MOTIVES = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "money")
+MOTIVES = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "funding")
 """The columns of the reasons. Robustness is the worst case less the belief; rules are λ'g. Money is what an order takes
 from the others or gives them, at the price of money at the targets: it adds up to nothing over orders and cash, and
 without it every purchase would look as if its money came from nowhere and could go nowhere else."""

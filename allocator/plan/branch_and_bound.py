@@ -220,10 +220,10 @@ def best_without_round_trips(
     """The best plan that burns no money, its prices among such plans, and its certificate.
 
     Looked for in so many `branches` at most, by default as WORK allows. What proves it to strangers is the bound of the
-    `burning` solution, which counts plans that burn money, too.
+    `burning` solution, which counts plans with round trips, too.
 
     Raises:
-        Infeasible: every plan that keeps the rules burns money.
+        Infeasible: every plan that keeps the rules has round trips.
         NotSolved: none that does not was found.
         OutOfTime: the user's time limit passed first.
     """
@@ -236,7 +236,7 @@ def best_without_round_trips(
                 "the rules can only be kept by burning money, as by trading a name both ways", [], [_LOOSEN]
             )
         raise NotSolved(
-            "the best that these rules allow on paper burns money, as by buying and selling one name at once, and no "
+            "the best that these rules allow on paper has round trips, buying and selling one name at once, and no "
             f"plan that burns none was found in {search.branches} branches; {_LOOSEN}"
         )
     target = trade_of_solution(start, mandate, best.solution.holdings, value)

@@ -28,7 +28,7 @@ TARGET_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class RoundTripProof:
-    """Where the best on paper burns money: what no plan that burns none can beat, by so many `branches` of them.
+    """Where the best on paper has round trips: what no plan without them can beat, by so many `branches` of them.
 
     `burned` is what burning would gain on paper over this plan, at most: the certificate's bound counts that, too.
     """

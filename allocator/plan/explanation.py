@@ -132,7 +132,7 @@ def loose_prices(
         equations = np.vstack([equations, last])
     at_zero = np.concatenate([priced[active] <= TIED, np.zeros(1 + len(ties), dtype=bool)])
     ways = _ways(equations, at_zero)
-    labels = [*(rows.labels[r] for r in active), "money", *["adversary"] * len(ties)]
+    labels = [*(rows.labels[r] for r in active), "funding", *["adversary"] * len(ties)]
     return tuple(dict.fromkeys(label for label, way in zip(labels, ways, strict=True) if way > _LOOSE))
 
 
@@ -251,8 +251,8 @@ def _of_branches(plan: Plan) -> tuple[str, ...]:
     if plan.certificate.round_trips is None:
         return ()
     return (
-        "The best on paper burns money: a little less of it would do the plan good. Prices are those of the best plan "
-        "that burns none.",
+        "The best on paper has round trips, buying and selling one name at once. Shadow prices are those of the best "
+        "plan without them.",
     )
 
 
@@ -316,7 +316,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
 # An explanation as one stable document; its JSON Schema is `schemas/explain.schema.json`. Everything in bps is said so
 # by the schema; infinite numbers are null.
 #
-FORMAT = "allocator.explain/1"
+FORMAT = "allocator.explain/2"
 
 
 def explanation_document(found: Explanation, one: NameExplanation | None = None) -> dict[str, Any]:
@@ -331,9 +331,9 @@ def explanation_document(found: Explanation, one: NameExplanation | None = None)
             "horizon_months": round(settings.months, 6),
         },
         "verdict": plan.decision.verdict,
-        "reasons": attribution_document(plan),
+        "attribution": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
-        "flips": _flips(found),
+        "break_even": _break_even(found),
         "notes": list(found.notes),
         "instrument": None if one is None else _about(found, one),
     }
@@ -350,15 +350,15 @@ def _position(found: Explanation, i: int) -> dict[str, Any]:
         "mixture_within": _number(split.mixture_within[i]),
         "mixture_between": _number(split.mixture_between[i]),
         "expected_return": _number(split.expected[i]),
-        "worst_case_return": _number(split.worst_case[i]),
-        "margin": dict(zip(MARGINS, map(round_bps, found.margins.parts[i]), strict=True)),
+        "adverse_expected_return": _number(split.worst_case[i]),
+        "marginal_value": dict(zip(MARGINS, map(round_bps, found.margins.parts[i]), strict=True)),
         "reduced_cost": round_bps(found.margins.reduced_cost[i]),
-        "to_more": None if cash else _finite(found.margins.to_more[i]),
-        "to_less": None if cash else _finite(found.margins.to_less[i]),
+        "break_even_excess_return": None if cash else _finite(found.margins.to_more[i]),
+        "spare_return": None if cash else _finite(found.margins.to_less[i]),
     }
 
 
-def _flips(found: Explanation) -> dict[str, Any]:
+def _break_even(found: Explanation) -> dict[str, Any]:
     names, flip = found.plan.outlook.scenarios, found.hypothesis
 
     def shift(at: LeastShift | None) -> dict[str, Any] | None:
@@ -370,7 +370,7 @@ def _flips(found: Explanation) -> dict[str, Any]:
         }
 
     return {
-        "ahead": round_bps(found.ahead),
+        "ahead_bps": round_bps(found.ahead),
         "hypothesis": None
         if flip is None
         else {
@@ -386,7 +386,7 @@ def _about(found: Explanation, one: NameExplanation) -> dict[str, Any]:
     scenarios = found.plan.outlook.scenarios
     return {
         "instrument": one.instrument,
-        "reasons": motives_in_bps(found.reasons.parts[one.index]),
+        "attribution": motives_in_bps(found.reasons.parts[one.index]),
         "returns": dict(zip(scenarios, map(float, one.returns), strict=True)),
         "drivers": None
         if one.drivers is None

@@ -21,7 +21,7 @@ from allocator.rules import RuleRows, Trade
 from allocator.types import Matrix, Vector
 
 Bools: TypeAlias = NDArray[np.bool_]
-MARGINS = ("expected_return", "robustness", "return_error", "objectives", "risk", "rules", "money", "trading")
+MARGINS = ("expected_return", "robustness", "return_error", "objectives", "risk", "rules", "funding", "trading")
 """The columns of the account: `money` is what a unit of cash is worth elsewhere, `trading` what it costs to get there:
 between minus and plus a name's cost, and the prices of rules on trading."""
 HELD = 1e-7

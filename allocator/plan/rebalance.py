@@ -46,7 +46,7 @@ _MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 _NODES, _FEWEST_NODES = 40_000, 100
 """Nodes times names that all tries together may branch, and nodes however many names."""
 _BRANCHES = 20
-"""Where the best on paper burns money: what one try may look at for a plan that does not."""
+"""Where the best on paper has round trips: what one try may look at for a plan that does not."""
 
 
 def fixes_on_whole_lots(

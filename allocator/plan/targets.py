@@ -192,7 +192,7 @@ def solve_certified(
 ) -> tuple[Trade, DualCertificate, Certificate]:
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
-    Where the best on paper burns money, by buying and selling one name at once or by more impact than trades come to,
+    Where the best on paper has round trips, by buying and selling one name at once or by more impact than trades come to,
     the best plan that burns none; that is looked for in so many `branches` at most, where they are given.
 
     Raises:
@@ -209,7 +209,7 @@ def solve_certified(
                 if (conflict := explain_conflict(start, outlook, mandate)) is not None:
                     raise conflict from None
                 if branches == 0:
-                    raise NotSolved("the best that these rules allow on paper burns money") from None
+                    raise NotSolved("the best that these rules allow on paper has round trips") from None
                 return best_without_round_trips(start, outlook, mandate, solution, limits or Limits(), value, branches)
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise

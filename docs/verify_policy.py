@@ -1,6 +1,6 @@
-"""Verify a plan in stages with numpy alone, for verify_plan.py: account, rules and worst case, node by node.
+"""Verify a plan with reviews with numpy alone, for verify_plan.py: account, rules and worst case, node by node.
 
-What the names mean: allocator schema stages. That no policy is better by more than is told is not looked at here.
+What the names mean: allocator schema plan. That no policy is better by more than is told is not looked at here.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from verify_sets import worst_case
 
 def verify(doc):
     """What does not hold, by name; nothing, and a word on it, where everything does."""
-    proof, claims = doc["proof"], []
+    policy, claims = doc["policy"], []
+    proof = policy["proof"]
     if proof is None:
         return "NOT verified: the plan carries no proof: its objective is no utility of the final wealth"
     nodes, leaves = proof["nodes"], {key: np.array(v) for key, v in proof["leaves"].items()}
@@ -34,7 +35,7 @@ def verify(doc):
     net = [net.get(row["instrument"], 0) / doc["book"]["value"] for row in doc["positions"][:-1]]
     first = np.array(nodes[0]["bought"]) - nodes[0]["sold"]
     claims.append(("orders make the first trades", np.allclose(net, first, 0, 1e-8)))
-    for row, held, cash, worth in zip(doc["policy"], h, c, before, strict=True):
+    for row, held, cash, worth in zip(policy["nodes"], h, c, before, strict=True):
         told = [*row["after"].values(), row["account"]]
         claims.append((row["node"], np.allclose(told, [*(held / (held.sum() + cash)), worth], 0, 1e-7)))
     ahead = loss(proof, leaves, np.array(h), np.array(c))
