@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book, from_frames
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots import whole_lots as lots_module
 from allocator.lots.whole_lots import trade_of_lots, whole_lots
 from allocator.mandate.builder import build_mandate
@@ -384,6 +386,33 @@ def test_cash_of_exactly_nothing_is_not_mistaken_for_debt() -> None:
     assert [(order.side, order.instrument) for order in plan.orders] == [("sell", "N1"), ("buy", "N0")]
     assert plan.final.cash == pytest.approx(0, abs=1e-9)
     assert plan.final.cash >= 0
+
+
+def test_a_time_limit_of_the_users_own_ends_the_search_for_lots_and_is_named() -> None:
+    limited = {"min_trade": 0.0, "time_limit_seconds": 1e-9}
+    with pytest.raises(OutOfTime, match=r"after 1e-09 s; raise lots\.time_limit_seconds, or remove it"):
+        rebalance(small([0, 30], [10, 100], [1, 1], 7_000, {"max_weight": 0.5}, lots=limited))
+
+
+def test_fixes_that_the_users_time_limit_left_untried_are_told_with_the_conflict() -> None:
+    clash = {"weights": {"N0": {"min": 0.6}}, "max_turnover": 0.1}
+    limited = {"min_trade": 0.0, "time_limit_seconds": 1e-9}
+    book = small([0, 30], [10, 100], [1, 1], 7_000, clash, lots=limited)
+
+    with pytest.raises(Infeasible, match=r"fixes on whole lots: the time limit ended the search.*raise lots\.") as told:
+        rebalance(book)
+
+    assert told.value.for_fractions
+    assert len(told.value.rules) == 2
+
+
+def test_without_a_time_limit_no_clock_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> float:
+        raise AssertionError("a clock was asked")
+
+    monkeypatch.setattr("allocator.optimization.highs.time", SimpleNamespace(monotonic=asked))
+
+    assert rebalance(small([0, 30], [10, 100], [1, 1], 7_000, {"max_weight": 0.5})).orders
 
 
 def test_lots_that_cannot_fit_name_the_rule_the_lot_and_a_fix_that_works() -> None:
