@@ -50,7 +50,7 @@ class RobustPolicy(Policy):
 
     Raises:
         BadInput: names or weights that do not fit the book: shorts, borrowed cash; all at once.
-        Infeasible: the rules cannot hold together on that date, with the smallest fix.
+        Infeasible: limits conflict on that date, with the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
 

@@ -186,7 +186,7 @@ def worst_case_return(book: Book, outlook: Outlook, traded: HostTrade) -> cp.Exp
     others = ["robust.return_error"] if book.settings.robust.return_error != "none" else []
     others += [f"plugins.objectives.{name}" for name in book.settings.plugins.objectives]
     if others:
-        rule, cure = "is not in a worst case over probabilities", "leave it out, or use our own program"
+        rule, cure = "is not in an expectation under adverse probabilities", "leave it out, or use our own program"
         raise BadMandate(Breach("book.toml", None, place, None, rule, cure) for place in others)
     gains = outlook.returns @ traded.holdings + outlook.cash_returns * traded.cash
     return -worst_case_expression(-gains, ambiguity_set(book, outlook), outlook.probabilities)

@@ -35,7 +35,7 @@ from allocator.types import Vector
 # The search for the nearest whole lots under linear rows: a window around the target, widened while it matters.
 #
 RULE_TOLERANCE = 1e-9
-"""A rule on final lots may be missed by this much, in its own unit: float noise, not money."""
+"""A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
 _EASIER = "loosen a rule a little, or use smaller lots"
@@ -187,18 +187,18 @@ _NAMING = 60_000
 _FEWEST_of_unfit = 300
 """Nodes, however many names."""
 _DEARER = 30.0
-"""How much more a rule of one tier costs than one of the next, among whole lots."""
+"""How much more a rule of one priority costs than one of the next, among whole lots."""
 
 
 def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> Infeasible | NotSolved:
     """The error to raise where the search is stuck."""
-    said = "no whole-lot portfolio keeps" if stuck.proved else "found no whole-lot portfolio that keeps"
+    said = f"infeasible: no whole-lot portfolio {'keeps' if stuck.proved else 'was found that keeps'}"
     near = _nearest_to_rules(search, rows, stuck.view)
     if near.readings is None and not stuck.proved:
-        return Infeasible(f"{said} the rules", fixes=[_SMALLER])
+        return Infeasible(f"{said} every rule", fixes=[_SMALLER])
     readings, joint = near.readings or [], " and "
     missed = rules_broken(readings)
-    if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may give way
+    if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may be the one
         missed, joint = [_eased(reading) for reading in readings if _is_tight(reading)], " or "
     missed.sort(key=lambda reading: -reading.excess)
     conflict, fixes, whole = [reading.label for reading in missed], list[str](), True
@@ -257,7 +257,7 @@ def rule_of_row(label: str) -> str:
 
 
 class SoftRulesViolated(Exception):
-    """Whole lots keep every hard rule, but not all that have a tier: `missed` is (row, measured) of those."""
+    """Whole lots keep every hard rule, but not all that have a priority: `missed` is (row, measured) of those."""
 
     def __init__(self, missed: list[tuple[int, float]]) -> None:
         self.missed = missed
@@ -268,7 +268,7 @@ def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> No
     """Raise what is to be done where the search is stuck.
 
     Raises:
-        SoftRulesViolated: loosening rules that have a tier is enough.
+        SoftRulesViolated: loosening rules that have a priority is enough.
         Infeasible: it is not, or there are none.
         NotSolved: whole lots keep the rules, but were not found.
     """
@@ -282,7 +282,7 @@ def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> No
 
 
 def _by_tier(search: LotSearch) -> dict[str, float] | None:
-    """What a unit missed costs, by label, of the rules that have a tier; None where none has."""
+    """What a unit missed costs, by label, of the rules that have a priority; None where none has."""
     mandate = search.mandate
     labelled = [
         (label, int(tier), float(stated))
@@ -472,7 +472,7 @@ def whole_lots(
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
-        SoftRulesViolated: none does, but rules with a tier could give way.
+        SoftRulesViolated: none does, but rules with a priority could be relaxed.
         NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
@@ -546,7 +546,7 @@ _RELAXATION_ROUNDS = 8
 
 @dataclass(frozen=True)
 class RelaxedRule:
-    """A rule that gave way: as stated, its stated limit, the limit kept instead, and what the final lots measure."""
+    """A rule that was relaxed: as stated, its stated limit, the limit kept instead, and what the final lots measure."""
 
     label: str
     stated: float
@@ -558,7 +558,7 @@ class RelaxedRule:
 
 
 def relaxed_rules(given: RelaxedLimits | None, readings: Sequence[RuleMeasurement]) -> tuple[RelaxedRule, ...]:
-    """What gave way, measured on the final lots; `readings` are every rule's, in the order of their rows."""
+    """What was relaxed, measured on the final lots; `readings` are every rule's, in the order of their rows."""
     if given is None:
         return ()
     found = []
@@ -580,7 +580,7 @@ def whole_lots_with_soft_rules(
     start: Position,
     target: Trade,
 ) -> tuple[Vector, Mandate, RelaxedLimits | None]:
-    """The nearest whole lots, the mandate that they keep, and what of the stated one gave way.
+    """The nearest whole lots, the mandate that they keep, and what of the stated one was relaxed.
 
     Raises:
         Infeasible: no whole lots keep the hard rules.
@@ -594,4 +594,4 @@ def whole_lots_with_soft_rules(
             for row, measured in way.missed:
                 given = given.measured(row, measured)
             mandate = given.with_limits(stated)
-    raise NotSolved("whole lots were not found although rules gave way; use smaller lots")
+    raise NotSolved("whole lots were not found although rules were relaxed; use smaller lots")

@@ -109,7 +109,7 @@ def solve_policy(
     """The best policy over a tree, checked outside the solver; without `trading` nothing is traded after its root.
 
     Raises:
-        Infeasible: the rules cannot hold together at every node.
+        Infeasible: limits conflict at some node.
         NotSolved: no solver's answer passes the checks.
     """
     attempts, limits = [], limits or Limits()
@@ -133,7 +133,7 @@ def solve_policy(
     refuse_infeasible_tree(staged, start, limits, trading=trading)
     try:
         if staged.at_leaves:
-            raise NotSolved("are for worst cases node by node")
+            raise NotSolved("are for adverse expectations node by node")
         policy = _by_cuts(staged, start, limits, tuple(attempts), ruled, trading=trading)
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
@@ -187,19 +187,19 @@ def _by_cuts(
             return policy
         for own, q in zip(cuts, policy.valued.adversaries, strict=True):
             own.append(q)
-    raise NotSolved(f"the worst case is still {policy.apart:.1e} away after {_MOST_CUTS} cuts")
+    raise NotSolved(f"the adverse expectation is still {policy.apart:.1e} away after {_MOST_CUTS} cuts")
 
 
 def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: Limits, *, trading: bool = True) -> None:
     """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide or feign it.
 
     Raises:
-        Infeasible: the rules cannot hold together at every node.
+        Infeasible: limits conflict at some node.
     """
     plain = replace(without_ambiguity(staged), utility=LinearUtility(), risk_charge=0.0)
     status, _ = solve_once(tree_program(plain, start, trading=trading).problem, "CLARABEL", limits)
     if status == cp.INFEASIBLE:  # an inaccurate certificate is none
-        raise Infeasible("the rules cannot hold together at every review date", (), ())
+        raise Infeasible("infeasible: no policy keeps every limit at every review date", (), ())
 
 
 def _followed(

@@ -164,7 +164,7 @@ class SinglePeriodProblem:
             costs = costs + cp.sum(self.moved)
             others.append((self.moved >= cp.multiply(self._impact, cp.power(traded, 1.5))).set_label("impact"))
         others.append((self._costs == costs).set_label("costs"))
-        # nothing is sold that was not held: else a name bought and sold again would burn money at will
+        # nothing is sold that was not held: else a round trip could spend cash at will
         others.append((self.variables.sells <= self._start).set_label("sold at most what is held"))
         self.problem = cp.Problem(
             cp.Minimize(self._objective(outlook, mandate)),

@@ -37,7 +37,7 @@ class PluginsSection(SettingsSection):
         return self
 
 
-# The sections of `book.toml` about trades: what they cost, when they are worth it, how they become whole lots.
+# The sections of `book.toml` about trades: what they cost, when they are recommended, how they become whole lots.
 #
 
 
@@ -60,12 +60,12 @@ class CostsSection(SettingsSection):
 
 
 class TradingSection(SettingsSection):
-    """When trading is worth it."""
+    """When trading is recommended."""
 
     min_gain_bps: BasisPoints = Field(default=0.0, description="no trade unless the whole lots gain more than this")
     min_share: Fraction | None = Field(
         default=None,
-        description="no trade unless it gains in this share of plausible beliefs and costs; by default 0.5 where "
+        description="no trade unless it gains in this share of sampled beliefs and costs; by default 0.5 where "
         "[robust] guards against nothing, else 0: an insurance pays in few of the beliefs that it guards against",
     )
     cost_factor: float = Field(
@@ -99,14 +99,15 @@ class BookSection(SettingsSection):
 
 
 class HorizonSection(SettingsSection):
-    """How far the scenario returns look, and when it is decided again on the way."""
+    """How far the scenario returns look, and when it is re-optimised on the way."""
 
     months: float = Field(default=12.0, gt=0, le=600, description="length of the horizon that returns are quoted over")
     until: Day | None = Field(
         default=None, description="the day that the horizon ends, instead of months: it then stays as as_of moves on"
     )
     reviews: list[Day] = Field(
-        default_factory=list, description="days on which it is decided again, with what is known by then; wants until"
+        default_factory=list,
+        description="review dates, on which the plan is re-optimised with what is known by then; wants until",
     )
     announcement_share: Fraction | None = Field(
         default=None,

@@ -62,7 +62,7 @@ def by_name(plan: Plan) -> dict[str, float]:
 
 def breaches(answer: Result, valid: Valid) -> list[str]:
     assert answer.exit_code == 3, answer.stdout + answer.stderr
-    return [f"{one['table']}: {one['rule']}; {one['cure']}" for one in valid(answer.stdout, "error")["breaches"]]
+    return [f"{one['table']}: {one['rule']}; {one['cure']}" for one in valid(answer.stdout, "error")["errors"]]
 
 
 RETURNS = {"good": [0.10, 0.20, 0.05, 0.14], "bad": [0.02, -0.10, 0.04, 0.0]}

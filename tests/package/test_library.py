@@ -218,7 +218,7 @@ def test_a_check_tells_what_the_holdings_break_and_what_arithmetic_refuses(root:
     rules = found.rules()
     assert list(rules.loc[~rules["holds_today"], "rule"]) == [reading.label for reading in found.broken]
     assert found.document()["rules"] == rules.to_dict("records")
-    with pytest.raises(allocator.Infeasible, match="cannot hold together"):
+    with pytest.raises(allocator.Infeasible, match="limits conflict"):
         allocator.check(allocator.load(root / "tests" / "typed", overrides=["mandate.max_weight=0.01"]))
 
 
