@@ -332,7 +332,7 @@ class Check:
     readings: tuple[RuleMeasurement, ...]
 
     @property
-    def broken(self) -> tuple[RuleMeasurement, ...]:
+    def limit_breaches(self) -> tuple[RuleMeasurement, ...]:
         """The limits that today's holdings breach; a plan brings them back."""
         return tuple(reading for reading in self.readings if not reading.excess <= _HOLDS)
 
