@@ -220,11 +220,11 @@ def refuse_duplicate_labels(rules: Sequence[LinearRule], plugged: Sequence[Plugi
 
 def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> PluginRule:
     if not isinstance(rule, LinearRule):
-        _refuse(plugin, [f"makes a {type(rule).__name__}, without rows, readings, eased or tier"])
+        _refuse(plugin, [f"makes a {type(rule).__name__}, without `rows`, `readings`, `eased` or `tier`"])
     assert isinstance(rule, LinearRule)
-    names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no attribute tier")
+    names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no `tier`")
     if type(tier) is not int or not 0 <= tier <= 9:
-        _refuse(plugin, [f"has tier {tier!r}, and must have a whole number from 0 (hard) to 9"])
+        _refuse(plugin, [f"has priority {tier!r}, and must have a whole number from 0 (hard) to 9"])
     made = call_plugin(plugin, rule.rows, names, doing="has no coefficients")
     _refuse(plugin, row_faults(made, names, len(outlook.scenarios), tier))
     sound = PluginRule(plugin, rule, made, tier)

@@ -44,7 +44,7 @@ class PluginsSection(SettingsSection):
 class CostsSection(SettingsSection):
     """Trading costs: commission plus half the quoted spread, and what a large trade moves the price by.
 
-    Trading the value v of a name also costs impact x daily volatility x v x sqrt(v / average daily volume in money).
+    Trading the value v of a name also costs impact x daily volatility x v x sqrt(v / average daily traded value).
     """
 
     commission_bps: BasisPoints = Field(default=0.0, description="of the traded value, each way")
@@ -55,7 +55,7 @@ class CostsSection(SettingsSection):
         default=0.0, le=10, description="coefficient of the square-root impact; above 0 wants average_daily_volume"
     )
     ticket: NonNegative = Field(
-        default=0.0, description="money for each order, in the book's currency; told beside the costs, not optimised"
+        default=0.0, description="amount for each order, in the book's currency; shown beside the costs, not optimised"
     )
 
 
@@ -66,7 +66,7 @@ class TradingSection(SettingsSection):
     min_share: Fraction | None = Field(
         default=None,
         description="no trade unless it gains in this share of sampled beliefs and costs; by default 0.5 where "
-        "[robust] guards against nothing, else 0: an insurance pays in few of the beliefs that it guards against",
+        "[robust] guards against nothing, else 0: protection gains in few of the beliefs that it guards against",
     )
     cost_factor: float = Field(
         default=2.0, ge=1, le=10, allow_inf_nan=False, description="costs may be off by this factor, either way"

@@ -149,7 +149,7 @@ def test_a_rule_of_another_package_may_give_way(packages: Path, listed: Folder, 
         ("return replace(self, limit=limits[0])", "return replace(self, limit=0.5)", "another rule once it is eased"),
         ("return replace(self, limit=limits[0])", "return None", "has no coefficients with other limits"),
         ("    tier: int = 0", "    tier: int = 12", "has priority 0"),
-        ('parameters.get("tier", 0)', "2.5", "has tier 2.5"),
+        ('parameters.get("tier", 0)', "2.5", "has priority 2.5"),
         ("def make(book, parameters):", "def make(book, parameters):\n    return 7\ndef other():", "makes a int"),
         ("def make(book, parameters):", "def make(book, parameters):\n    return []\ndef other():", "makes no rule"),
         (
