@@ -1,7 +1,7 @@
 """The field's terms and no private ones: in help, errors, screens, contracts and pages, a test a word.
 
-A text is a sentence or a label that somebody reads. Docstrings and code are not texts: what stands between backticks, and
-blocks of other languages than console output, are left out, so that `mandate.tiers` may stay the key that it is.
+A text is a sentence or a label that somebody reads. Docstrings and code are not texts: what stands between backticks,
+and blocks of other languages than console output, are left out, so that `mandate.tiers` may stay the key that it is.
 """
 
 from __future__ import annotations
@@ -171,8 +171,10 @@ def without_kept(text: str) -> str:
 def test_texts_are_found_in_every_kind_of_place() -> None:
     places = "\n".join(one.place for one in everything_said())
 
-    for kind in ("allocator check --help", "allocator/errors.py:", "allocator/display/outlook.py:", "docs/rules.md: prose",
-                 "docs/reviews.md: $ allocator outlook", "schemas/holdings.yaml", "schemas/book.schema.json"):  # fmt: skip
+    for kind in (
+        "allocator check --help", "allocator/errors.py:", "allocator/display/outlook.py:", "docs/rules.md: prose",
+        "docs/reviews.md: $ allocator outlook", "schemas/holdings.yaml", "schemas/book.schema.json",
+    ):  # fmt: skip
         assert kind in places, kind
 
 
