@@ -1,4 +1,4 @@
-"""A mandate as cvxpy expressions of somebody else's weights: every rule, and the worst case over the probabilities.
+"""A mandate as cvxpy expressions of somebody else's weights: every rule, and the adverse expectation.
 
 The other program's weights are fractions of the account before costs, and its cash has not paid them yet. Costs are
 therefore written out: limits from above are taken of what is there before costs or after, whichever is less, so that
@@ -178,7 +178,7 @@ def _unwritable(book: Book) -> Iterator[Breach]:
 
 
 def worst_case_return(book: Book, outlook: Outlook, traded: HostTrade) -> cp.Expression:
-    """The worst expected gain over the book's set of probabilities, before costs: concave in the weights.
+    """The adverse expected gain over the book's set of probabilities, before costs: concave in the weights.
 
     Raises:
         BadMandate: scenario returns may be wrong too, or another package charges for holdings: the term says neither.

@@ -1,7 +1,7 @@
 """A neighbourhood of the target on the order grid, as the columns and rows of an integer program.
 
-Everything is counted in steps from where the neighbourhood starts and in money of a middling step, never in parts of the
-account: the search is the same whether the account holds a thousand or a trillion.
+Everything is counted in steps from where the neighbourhood starts and in money of a middling step, never in parts of
+the account: the search is the same whether the account holds a thousand or a trillion.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _ABOVE = 1e-12
 
 
 def cost_rows(view: GridNeighbourhood, money: sp.csr_array, linear: sp.csr_array) -> tuple[Block, tuple[float, float]]:
-    """What cash and costs are, over a neighbourhood's columns and these two, and the least and the most that costs can be.
+    """What cash and costs are, over a neighbourhood's columns and these two, and the least and the most that costs
+    can be.
 
     `money` (1, 6N) is what sales less purchases bring, `linear` what they cost by rates. All is in units, beyond what
     the trades cost by rates that the whole neighbourhood makes.
@@ -70,12 +71,10 @@ def _tangent(view: GridNeighbourhood, steps: Vector) -> tuple[Vector, float]:
 
 
 def _chord(view: GridNeighbourhood) -> tuple[Vector, float]:
-    """(6N,) slopes, and a height at nothing, of the line above the costs of impact of every trade in the neighbourhood."""
+    """(6N,) slopes, and a height at nothing, of the line above the impact costs of every trade in the neighbourhood."""
     made = (view.bought + view.sold) > 0
     parts, constant = [], 0.0
-    for (first, made_here, _), more in zip(
-        _sides(view, view.grid.targets), np.split(view.upper, 6)[:2], strict=True
-    ):
+    for (first, made_here, _), more in zip(_sides(view, view.grid.targets), np.split(view.upper, 6)[:2], strict=True):
         slope = (_curve(view, first + more) - _curve(view, first)) / np.maximum(more, 1.0)
         parts.append((slope, np.where(made, 0.0, _curve(view, first))))
         constant += float(_curve(view, first)[made_here].sum())
@@ -85,7 +84,7 @@ def _chord(view: GridNeighbourhood) -> tuple[Vector, float]:
 
 
 def _sides(view: GridNeighbourhood, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_], Vector]]:
-    """For purchases, then sales, (N,): the first steps traded, whether the whole neighbourhood makes them, and `steps`."""
+    """For purchases, then sales, (N,): the first steps traded, whether all of the view makes them, and `steps`."""
     return [
         (np.where(view.bought > 0, view.bought, view.first_bought), view.bought > 0, np.maximum(steps, 0.0)),
         (np.where(view.sold > 0, view.sold, view.first_sold), view.sold > 0, np.maximum(-steps, 0.0)),
@@ -238,8 +237,9 @@ _FLOAT_NOISE = 1e-14
 class GridNeighbourhood:
     """A part of the order grid, as columns: bought, sold, is bought, is sold, is sold out, distance; six blocks of N.
 
-    Names that are bought (or sold) throughout the neighbourhood start from `bought` (`sold`) steps; the others from nothing,
-    and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is one.
+    Names that are bought (or sold) throughout the neighbourhood start from `bought` (`sold`) steps; the others from
+    nothing, and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is
+    one.
     """
 
     grid: OrderGrid

@@ -92,8 +92,8 @@ def trade_of_lots(book: Book, mandate: Mandate, lots: Vector) -> Trade:
 def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
     """Signed steps (N,) of the nearest portfolio that keeps the rows.
 
-    What is found in a neighbourhood is the nearest of all when what it could be nearer is within the neighbourhood's reach; else the
-    neighbourhood is widened.
+    What is found in a neighbourhood is the nearest of all when what it could be nearer is within the neighbourhood's
+    reach; else the neighbourhood is widened.
 
     Raises:
         NoLotsFound: there is none, or none was found.
@@ -448,7 +448,7 @@ def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
 
 # From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
 #
-# Costs are in the cash row, with impact between lines that meet them at every trade that was met (`bent`). Orders are
+# Costs are in the cash row, with impact between lines that meet them at every trade that was met. Orders are
 # at least the smallest trade, nothing is sold that is not held; all of a holding may always be sold, lots or not.
 # Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
 # rules' own formulas refuse.

@@ -27,9 +27,9 @@ def policy_after_first_trades(
     """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own. Where
     they are not to be `ruled`, somebody else has looked at the rules of the root.
 
-    The worst case is nested, so that what is best below a node is best whatever led there; with its holdings fixed in
-    one program the root would have no interior. Regret at the leaves knows no such subtrees, and is asked in one
-    program all the same: it is linear but for its set.
+    The adverse expectation is nested, so that what is best below a node is best whatever led there; with its holdings
+    fixed in one program the root would have no interior. Regret at the leaves knows no such subtrees, and is asked in
+    one program all the same: it is linear but for its set.
 
     Raises:
         NotSolved: the first trades break a rule of the root, or a subtree has no verified policy.

@@ -94,7 +94,7 @@ _LADDER: tuple[tuple[str, float, Mapping[str, float]], ...] = (
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
 _MOST_CUTS = 60
 _CUT_ENOUGH = 1e-8
-"""How near the worst case of a policy is to that of the cuts when they are enough."""
+"""How near the adverse expectation of a policy is to that of the cuts when they are enough."""
 _OFF_PATH = 1e-6
 """A node to which the adversary gives less than this probability has not been decided by the program (science F11)."""
 
@@ -163,12 +163,12 @@ def _by_cuts(
     *,
     trading: bool,
 ) -> Policy:
-    """The best policy without a cone for any set: against the worst probabilities met so far at every node, and again
+    """The best policy without a cone for any set: against the adverse probabilities met so far at every node, and again
     with those that are worst for what it finds, until they change nothing (adversary cuts, Bertsimas, Dunning and Lubin
     2016). Slower than the sets' own duals, and it solves where their cones leave a solver no room.
 
     Raises:
-        NotSolved: a program of it has no solution, or the worst case is not met in time.
+        NotSolved: a program of it has no solution, or the adverse expectation is not met in time.
     """
     cuts = [[staged.tree.child_probabilities(node)] for node in range(staged.tree.nodes)]
     for _ in range(_MOST_CUTS):
@@ -230,7 +230,7 @@ def _refuse_apart(policy: Policy, tolerance: float) -> None:
 def _decided(policy: Policy, limits: Limits) -> Policy:
     """The same policy with the nodes decided that the adversary rules out: each is solved on its own (science F11).
 
-    Only what is best from there on is changed there, and no node with a part in the worst case.
+    Only what is best from there on is changed there, and no node with a part in the adverse expectation.
     """
     staged, tree = policy.staged, policy.staged.tree
     if _looks_everywhere(staged):

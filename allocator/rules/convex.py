@@ -229,7 +229,7 @@ class WorstCaseFloor:
         )
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
-        """(K,) the worst probabilities."""
+        """(K,) the adverse probabilities."""
         return self.ambiguity.adversary(-self._gains(trade, outlook), outlook.probabilities)
 
     def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
