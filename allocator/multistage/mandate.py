@@ -39,7 +39,7 @@ from allocator.types import Vector
 
 @dataclass(frozen=True, eq=False)
 class NestedWorstCase:
-    """An adverse expectation: of `node` over what stands at `at` (M,) of nodes and then leaves, believed at `p` (M,)."""
+    """An adverse expectation: of `node` over what stands at `at` (M,) of nodes and then leaves, believed at `p`."""
 
     node: int
     at: NDArray[np.int64]

@@ -112,7 +112,7 @@ def test_several_disagreements_are_told_at_once(reviewed: Folder, run: Run) -> N
         "is not after as_of = 2026-11-20 (got '2026-01-01')",
         "is not before until = 2027-11-20 (got '2028-01-01')",
         "is not time-consistent: the variance between scenarios",
-        "is needed with reviews: what deciding later is worth",
+        "is needed with reviews: the value of deciding later depends on it",
     ):
         assert rule in told
 

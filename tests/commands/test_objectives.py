@@ -206,5 +206,7 @@ def test_the_list_of_plugins_has_it(listed: Folder, run: Run, valid: Valid) -> N
 def test_a_worst_case_return_in_another_program_does_not_say_it() -> None:
     made = book({**WISH, "plugins": {"objectives": {"carry": {"every": 0.01}}}}, returns=RETURNS)
     traded: Any = None  # refused before anything is written
-    with pytest.raises(BadMandate, match=r"plugins.objectives.carry: is not in a worst case over probabilities"):
+    with pytest.raises(
+        BadMandate, match=r"plugins.objectives.carry: is not in an expectation under adverse probabilities"
+    ):
         worst_case_return(made, build_outlook(made), traded)

@@ -56,23 +56,23 @@ CASES = {
     ),
     "floors beyond the account": case(
         floors(0.3, 0.3, 0.3) | {"min_cash": 0.2},
-        "floors add up to 90% and cash is at least 20%: more than 100%",
+        "infeasible: floors add up to 90% and cash is at least 20%: more than 100%",
         ("lower floors by 10% in all", floors(0.3, 0.3, 0.2) | {"min_cash": 0.2}),
     ),
     "floors beyond the account by an odd amount": case(
         floors(0.33337, 0.33337, 0.33337) | {"min_cash": 0.01234567},
-        "floors add up to 100.011% and cash is at least 1.23457%: more than 100%",
+        "infeasible: floors add up to 100.011% and cash is at least 1.23457%: more than 100%",
         ("lower floors by 1.25% in all", floors(0.33337, 0.33337, 0.32087) | {"min_cash": 0.01234567}),
     ),
     "caps below the account": case(
         {"max_weight": 0.2, "max_cash": 0.05},
-        "caps add up to 80% and cash is at most 5%: together less than 100%",
+        "infeasible: caps add up to 80% and cash is at most 5%: together less than 100%",
         ("raise caps by 15% in all", {"max_weight": 0.2375, "max_cash": 0.05}),
         ("raise mandate.max_cash to 20%", {"max_weight": 0.2, "max_cash": 0.2}),
     ),
     "caps below the account by an odd amount": case(
         {"max_weight": 0.21234567, "max_cash": 0.05},
-        "caps add up to 84.9383% and cash is at most 5%: together less than 100%",
+        "infeasible: caps add up to 84.9383% and cash is at most 5%: together less than 100%",
         ("raise caps by 10.07% in all", {"max_weight": 0.21234567 + 0.1007 / 4, "max_cash": 0.05}),
         ("raise mandate.max_cash to 15.07%", {"max_weight": 0.21234567, "max_cash": 0.1507}),
     ),
@@ -163,7 +163,7 @@ CASES = {
     ),
     "a return in every scenario above the best name's in one": case(
         {"min_worst_scenario_return": 0.07},
-        "return in down at least 7% is above the best name's: DDD has 6%",
+        "infeasible: return in down at least 7% is above the best name's: DDD has 6%",
         (
             "lower it to 4%, which CCC alone has in every scenario",
             {"min_worst_scenario_return": 0.04},
@@ -172,12 +172,12 @@ CASES = {
     ),
     "an expected return above the best name's": case(
         {"min_expected_return": 0.09},
-        "expected return at least 9% is above the best name's: DDD has 8%",
+        "infeasible: expected return at least 9% is above the best name's: DDD has 8%",
         ("lower it below 8%", {"min_expected_return": 0.08}),
     ),
     "an expected return above the best name's by an odd amount": case(
         {"min_expected_return": 0.09},
-        "expected return at least 9% is above the best name's: DDD has 8.1235%",
+        "infeasible: expected return at least 9% is above the best name's: DDD has 8.1235%",
         ("lower it below 8.12%", {"min_expected_return": 0.0812}),
         returns={"base": [0.05, 0.06, 0.07, 0.08123456]},
     ),
