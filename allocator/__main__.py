@@ -23,7 +23,7 @@ def main() -> None:
       allocator check my-book
       allocator rebalance my-book
 
-    Exit codes: 0 done, 2 wrong usage, 3 input refused (with the cures), 4 the rules cannot hold together
+    Exit codes: 0 done, 2 wrong usage, 3 input refused (with the cures), 4 infeasible: conflicting limits
     (with the smallest fix), 5 no verified solution.
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Breach:
-    """One broken rule of one place in the input: where, what, and the likely cure.
+    """One error of the input: where, what, and the likely cure.
 
     `row` is the line number in a file (the header is line 1), or the row's label in a pandas object;
     None where a whole column or table is meant.
@@ -41,11 +41,11 @@ class AllocatorError(Exception):
 
 
 _TOLD = 100
-"""Breaches in an error's own text; `.breaches` has them all."""
+"""Errors that an exception's own text lists; `.breaches` has them all."""
 
 
 class _Breached(AllocatorError):
-    """Carries all breaches at once; `breaches` is for programs, the text is for people."""
+    """Carries all errors at once; `breaches` is for programs, the text is for people."""
 
     exit_code = 3
 
@@ -68,7 +68,7 @@ class BadMandate(_Breached):
 
 
 class Infeasible(AllocatorError):
-    """The rules cannot hold together: loosen one. `rules` names the conflict, `fixes` the smallest ways out.
+    """The limits conflict: loosen one. `rules` names the conflict, `fixes` the smallest ways out.
 
     `conflicts` are all that were found, `rules` among them; `cut_short` says that there may be more. `moves` are the
     fixes as limits by the place of a rule, where they are known; `for_fractions` says that a fix was not tried on whole
@@ -110,6 +110,14 @@ def _infeasible(
     for_fractions: bool,
 ) -> Infeasible:
     return Infeasible(message, rules, fixes, conflicts, cut_short=cut_short, moves=moves, for_fractions=for_fractions)
+
+
+def describe_conflict(labels: Sequence[str]) -> str:
+    """`infeasible: these limits conflict: 'a', 'b' and 'c'`, the one form of it; of one limit, that none meets it."""
+    names = [f"'{label}'" for label in labels]
+    if len(names) == 1:
+        return f"infeasible: no portfolio meets {names[0]}"
+    return f"infeasible: these limits conflict: {', '.join(names[:-1])} and {names[-1]}"
 
 
 class NotSolved(AllocatorError):

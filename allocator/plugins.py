@@ -1,6 +1,6 @@
 """What other packages add to Allocator: listed from their metadata, imported only when a book or a command names them.
 
-A plugin is never trusted. Whatever it raises is a breach with its name, its package and that package's version, and
+A plugin is never trusted. Whatever it raises is an error with its name, its package and that package's version, and
 what it gives back is held to a contract by whoever asked for it.
 """
 
@@ -84,7 +84,7 @@ def load_plugin(kind: str, name: str, table: str, column: str | None = None) -> 
 
 
 def call_plugin(plugin: Plugin, function: Callable[..., Any], *arguments: Any, doing: str = "fails") -> Any:
-    """What a plugin's function gives; what it raises is a breach by its name, for its bugs are no defect of ours.
+    """What a plugin's function gives; what it raises is an error by its name, for its bugs are no defect of ours.
 
     Raises:
         BadInput, BadMandate: the plugin's own, which say what is wrong better than we could.
@@ -103,7 +103,7 @@ def call_plugin(plugin: Plugin, function: Callable[..., Any], *arguments: Any, d
 def plugin_refusal(
     plugin: Plugin, rule: str, cure: str = "ask who maintains that package", value: str | None = None
 ) -> Breach:
-    """A breach of the contract that a plugin's answers are held to."""
+    """An error against the contract that a plugin's answers are held to."""
     return Breach(plugin.package, None, plugin.name, value, f"the {plugin} {rule}", cure)
 
 

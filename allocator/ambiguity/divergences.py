@@ -66,7 +66,8 @@ class KullbackLeibler:
 class ModifiedChiSquared:
     """χ² distance to the belief at most `radius`: {q ≥ 0, Σq = 1, Σ (q − p)²/p ≤ radius}.
 
-    While no probability would fall below 0 the worst case is the mean plus √radius standard deviations of the losses.
+    While no probability would fall below 0 the adverse expectation is the mean plus √radius standard deviations of the
+    losses.
     """
 
     radius: float

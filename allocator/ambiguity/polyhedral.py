@@ -91,7 +91,7 @@ class ExpertHull:
     """Any mixture of the belief and the experts': {w₀·p + Σ w_m·experts_m, w ≥ 0, Σw = 1}.
 
     `experts` (M, K) are probabilities. The belief is one more vertex, so that it is always among what is guarded
-    against, and taking an expert in can only add caution.
+    against, and taking an expert in can only widen the set.
     """
 
     experts: Matrix

@@ -1,8 +1,8 @@
-"""A set of scenario probabilities seen through the news: what it allows for the branches that lead away from a node.
+"""Pushforward of a set of scenario probabilities by the news: what it allows for the branches away from a node.
 
 Experts, transport and stated limits speak of scenarios. A branch m of a node comes with probability P(m | k) in
-scenario k, so probabilities q of the scenarios make Σ_k q_k·P(m | k) of the branches, and a worst case over branches is
-one over scenarios whose losses are what the branches bring in each.
+scenario k, so probabilities q of the scenarios make Σ_k q_k·P(m | k) of the branches, and an adverse expectation over
+branches is one over scenarios whose losses are what the branches bring in each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from allocator.types import Matrix, Vector
 
 @dataclass(frozen=True, eq=False)
 class Pushforward:
-    """The set `over` around `beliefs` (K,), seen through `likelihoods` (K, M) of a node's M children."""
+    """The set `over` around `beliefs` (K,), pushed forward by `likelihoods` (K, M) of a node's M children."""
 
     over: Ambiguity
     likelihoods: Matrix
@@ -30,19 +30,19 @@ class Pushforward:
         return float(getattr(self.over, "radius", 0.0))
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(M,) the worst probabilities of the children, made by the worst ones of the scenarios."""
+        """(M,) the adverse probabilities of the children, made by the adverse ones of the scenarios."""
         del probabilities
         result: Vector = self.over.adversary(self.likelihoods @ losses, self.beliefs) @ self.likelihoods
         return result
 
 
 def scenario_set(ambiguity: Ambiguity | Pushforward) -> Ambiguity:
-    """The set of scenario probabilities itself: where there is one decision, nothing is seen through news."""
+    """The set of scenario probabilities itself: where there is one decision, nothing is pushed forward."""
     return ambiguity.over if isinstance(ambiguity, Pushforward) else ambiguity
 
 
 def is_about_scenarios(ambiguity: Ambiguity) -> bool:
-    """Whether it is about scenarios by name, so that over anything else it is seen through news."""
+    """Whether it is about scenarios by name, so that over anything else it is pushed forward by news."""
     return isinstance(ambiguity, ExpertHull | Polytope | Wasserstein)
 
 

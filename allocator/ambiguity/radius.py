@@ -29,7 +29,7 @@ from allocator.types import Matrix, Vector
 # How far the ambiguity set reaches: a radius that follows the beliefs by a schedule that the book names.
 #
 GREATEST_ENTROPY = 50.0
-"""Of a KL set, as `[robust]` allows: e^-50 of a probability is beyond any belief."""
+"""Of a KL set, as `[robust]` allows: exp(-50) of a probability is beyond any belief."""
 GREATEST_CHI2 = 1e6
 """Of a modified χ² set, as `[robust]` allows."""
 

@@ -133,7 +133,7 @@ def _reach_in_entropy(radius: float, probabilities: Vector, way: Matrix, to_the_
     return np.asarray(at * (1 - _ROOM), dtype=np.float64)
 
 
-# The worst case of many losses at once, each under a belief of its own: what `dual_form` says of one.
+# The adverse expectation of many losses at once, each under a belief of its own: what `dual_form` says of one.
 #
 _BATCH_STEPS = 80
 

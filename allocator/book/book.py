@@ -117,7 +117,7 @@ def from_frames(
     or `date` counts as that column, and rows are aligned by label. `settings` are what `book.toml` would say.
 
     Raises:
-        BadInput: a table or setting is not of its contract; all breaches at once.
+        BadInput: a table or setting is not of its contract; all errors at once.
     """
     checked = settings if isinstance(settings, Settings) else settings_from(settings)
     return assemble_book(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
@@ -127,7 +127,7 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     """Hold every table to its contract and all of them to each other, then align.
 
     Raises:
-        BadInput: all breaches of all tables at once.
+        BadInput: all errors of all tables at once.
     """
     breaches: list[Breach] = [
         Breach(name, None, None, None, "this table is required", f"add {name}.csv to the book's folder")
@@ -147,12 +147,12 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
 
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
-    """Every breach of each table's own contract, for when there is no book to hold them together."""
+    """Every error of each table's own contract, for when there is no book to hold them together."""
     return _validated(raw)[1]
 
 
 def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
-    """The tables that are of their contracts, indexed by file row, and the breaches of the others."""
+    """The tables that are of their contracts, indexed by file row, and the errors of the others."""
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):

@@ -1,4 +1,4 @@
-"""A Book from a folder: `book.toml` and the tables beside it, every breach of all of them at once."""
+"""A Book from a folder: `book.toml` and the tables beside it, every error of all of them at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load(
     `as_of` replaces the book's own date. Arrays of the book are (N,) in the order of `book.instruments`, cash apart.
 
     Raises:
-        BadInput: anything is not of its contract; every breach of every table at once.
+        BadInput: anything is not of its contract; every error of every table at once.
     """
     if isinstance(overrides, str):
         rule, cure = "must be a list, and is one text", 'write ["mandate.max_weight=0.2"]'

@@ -68,9 +68,9 @@ def _copy(sample: Path, place: Path) -> None:
 def check(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
-    """Check every table, scenario card and rule of BOOK, and say which rules its holdings break today.
+    """Check every table, scenario card and rule of BOOK, and say which limits its holdings breach today.
 
-    All breaches are shown at once, each with its file, row and likely cure.
+    All errors are shown at once, each with its file, row and likely cure.
 
     \b
     Example:

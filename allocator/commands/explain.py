@@ -60,7 +60,7 @@ def explain(
     return explanation_document(found, one)
 
 
-# `allocator waiting BOOK`: what deciding again, knowing more and being careful are worth.
+# `allocator waiting BOOK`: the value of re-optimising, of knowing more and of robustness.
 #
 
 
@@ -84,7 +84,7 @@ def waiting(
     *,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Show what BOOK's reviews are worth, in bps and money, and how that hangs on the announcement share.
+    """Show the value of BOOK's reviews, in bps and in its currency, and how it depends on the announcement share.
 
     \b
     Examples:

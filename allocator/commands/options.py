@@ -85,13 +85,13 @@ def handle_errors_and_json(command: Callable[P, dict[str, Any] | None]) -> Calla
 def error_document(error: AllocatorError) -> dict[str, Any]:
     """An error as plain data; its JSON Schema is `schemas/error.schema.json`."""
     document: dict[str, Any] = {
-        "format": "allocator.error/1",
+        "format": "allocator.error/2",
         "error": type(error).__name__,
         "exit_code": error.exit_code,
         "message": str(error),
     }
     if isinstance(error, BadInput | BadMandate):
-        document["breaches"] = [vars(breach) for breach in error.breaches]
+        document["errors"] = [vars(breach) for breach in error.breaches]
     if isinstance(error, Infeasible):
         document |= {
             "rules": list(error.rules),

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator.book.book import Book
-from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible
+from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible, describe_conflict
 from allocator.rules import PERCENT, RuleMeasurement
 
 PIPE_CLOSED = 141
@@ -153,11 +153,11 @@ def format_measurement(reading: RuleMeasurement, digits: int = 1) -> str:
 # How a refusal looks: what, where, and the cure, on stderr.
 #
 SHOWN = 40
-"""Entries printed one by one; `--json` has every breach."""
+"""Entries printed one by one; `--json` has every error."""
 CONFLICTS = 8
 """Further conflicts that are shown."""
 NAMED = 3
-"""Rows and values that an entry of several breaches names."""
+"""Rows and values that an entry of several errors names."""
 
 
 def show_refusal(error: AllocatorError) -> None:
@@ -165,7 +165,7 @@ def show_refusal(error: AllocatorError) -> None:
     out = console(err=True)
     if isinstance(error, BadInput | BadMandate):
         count = len(error.breaches)
-        out.print(Text(f"{count} breach{'es' if count != 1 else ''}; nothing was written", style="bold red"))
+        out.print(Text(f"{count} error{'s' if count != 1 else ''}; nothing was written", style="bold red"))
         entries = _alike(error.breaches)
         for entry in entries[:SHOWN]:
             out.print(_entry(entry))
@@ -187,12 +187,11 @@ def _others(out: Console, error: Infeasible) -> None:
     """The conflicts that stay when the first is mended."""
     others = [conflict for conflict in error.conflicts if conflict != error.rules]
     for conflict in others[:CONFLICTS]:
-        names = _listed([f"'{name}'" for name in conflict], len(conflict))
-        out.print(Text(f"also: {names} cannot hold{' together' if len(conflict) > 1 else ''}"))
+        out.print(Text(f"also {describe_conflict(conflict)}"))
     if len(others) > CONFLICTS:
-        out.print(Text(f"also: {len(others) - CONFLICTS} more; --json lists them all"))
+        out.print(Text(f"and {len(others) - CONFLICTS} more conflicts; --json lists them all"))
     if error.cut_short:
-        out.print(Text("there may be more: the search was cut short"))
+        out.print(Text("there may be more conflicts: the search was cut short"))
 
 
 def _alike(breaches: Iterable[Breach]) -> list[list[Breach]]:

@@ -149,7 +149,8 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
         out.print("No review lies ahead, or nothing can be learnt by one: state horizon.reviews in book.toml.")
         return
     out.print(
-        "Chance coming from the review before, and in all; P(gen): that the technique is generalizable.\n"
+        "Each branch shows its probability given the node before it, its probability in all, and P(gen), the "
+        "probability that the technique is generalizable.\n"
         f"{tree.nodes} decisions, {tree.leaves} outcomes on {until}. A verdict comes with the review after a claim; "
         "after it, and after the last review, nothing more is decided."
     )
@@ -284,7 +285,7 @@ def format_figure(value: float) -> str:
     return exact if size < 1000 and len(exact := f"{value:.9g}") < len(text) else text
 
 
-# How a checked book looks: what it is, and which rules its holdings break today.
+# How a checked book looks: what it is, and which limits its holdings breach today.
 #
 
 
@@ -303,11 +304,11 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]
     for name, probability in zip(outlook.scenarios, outlook.probabilities, strict=True):
         made.add_row(name, format_percent(probability))
     out.print(made)
-    broken = [reading for reading in readings if reading.excess > 1e-9]
-    heading(out, f"Today's holdings keep {len(readings) - len(broken)} of {len(readings)} rules")
-    if broken:
-        made = table("broken today", "measured", right=("measured",))
-        for reading in broken:
+    breached = [reading for reading in readings if reading.excess > 1e-9]
+    heading(out, f"Today's holdings keep {len(readings) - len(breached)} of {len(readings)} rules")
+    if breached:
+        made = table("limit breach", "measured", right=("measured",))
+        for reading in breached:
             made.add_row(reading.label, format_measurement(reading, 2))
         out.print(made)
 

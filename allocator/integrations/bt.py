@@ -45,7 +45,7 @@ class WeighRobustly(bt.Algo):
 
     Raises:
         BadInput: names, prices or holdings that do not fit the book; all at once.
-        Infeasible: the rules cannot hold together on that date; the backtest stops there.
+        Infeasible: limits conflict on that date; the backtest stops there.
         NotSolved: no solver gave an answer that passes our own checks.
     """
 

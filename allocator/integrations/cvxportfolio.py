@@ -1,4 +1,4 @@
-"""cvxportfolio: our robust program as a policy, our rules as its constraints, our worst case in its objective.
+"""cvxportfolio: our robust program as a policy, our rules as its constraints, our adverse expectation in its objective.
 
 Written against cvxportfolio 1.5, which is GPLv3 and is imported here only, where a user has installed it. Its weights
 have cash last, under a name of its own, and are fractions of the account before costs, which it takes out of cash.
@@ -50,7 +50,7 @@ class RobustPolicy(Policy):
 
     Raises:
         BadInput: names or weights that do not fit the book: shorts, borrowed cash; all at once.
-        Infeasible: the rules cannot hold together on that date, with the smallest fix.
+        Infeasible: limits conflict on that date, with the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
 
@@ -95,7 +95,7 @@ class Rules(_BookComponent, Constraint):
         cvxportfolio.SinglePeriodOptimization(objective, [Rules(book)], include_cash_return=False)
 
     Every rule of `[mandate]` is there, its limit as a fraction of the account before costs (which is never looser), and
-    what the book's own costs will take is left in cash. A tier means nothing here: no rule gives way.
+    what the book's own costs will take is left in cash. Priorities mean nothing here: no rule is relaxed.
 
     Raises:
         BadMandate: a rule or a cost that hangs on the account's value, which a constraint is not told; a rule that is
@@ -109,7 +109,7 @@ class Rules(_BookComponent, Constraint):
 
 
 class WorstCaseReturn(_BookComponent, Cost):
-    """The worst expected return over the book's set of probabilities, over its horizon: a term to maximise.
+    """The adverse expected return over the book's set of probabilities, over its horizon: a term to maximise.
 
     Cash's own return is in it, so that `include_cash_return=False` belongs to the program. Weigh it against
     cvxportfolio's own terms with care: theirs are per trading period.

@@ -1,4 +1,4 @@
-"""A mandate as cvxpy expressions of somebody else's weights: every rule, and the worst case over the probabilities.
+"""A mandate as cvxpy expressions of somebody else's weights: every rule, and the adverse expectation.
 
 The other program's weights are fractions of the account before costs, and its cash has not paid them yet. Costs are
 therefore written out: limits from above are taken of what is there before costs or after, whichever is less, so that
@@ -178,7 +178,7 @@ def _unwritable(book: Book) -> Iterator[Breach]:
 
 
 def worst_case_return(book: Book, outlook: Outlook, traded: HostTrade) -> cp.Expression:
-    """The worst expected gain over the book's set of probabilities, before costs: concave in the weights.
+    """The adverse expected gain over the book's set of probabilities, before costs: concave in the weights.
 
     Raises:
         BadMandate: scenario returns may be wrong too, or another package charges for holdings: the term says neither.
@@ -186,7 +186,7 @@ def worst_case_return(book: Book, outlook: Outlook, traded: HostTrade) -> cp.Exp
     others = ["robust.return_error"] if book.settings.robust.return_error != "none" else []
     others += [f"plugins.objectives.{name}" for name in book.settings.plugins.objectives]
     if others:
-        rule, cure = "is not in a worst case over probabilities", "leave it out, or use our own program"
+        rule, cure = "is not in an expectation under adverse probabilities", "leave it out, or use our own program"
         raise BadMandate(Breach("book.toml", None, place, None, rule, cure) for place in others)
     gains = outlook.returns @ traded.holdings + outlook.cash_returns * traded.cash
     return -worst_case_expression(-gains, ambiguity_set(book, outlook), outlook.probabilities)

@@ -204,16 +204,16 @@ def moments(outlook: Outlook, places: NamePositions) -> tuple[Vector, Matrix]:
 # whole lots of: solved and certified as there, and stopped there.
 #
 WEIGHED = {"min_gain_bps", "min_share", "cost_factor"}
-"""Keys of `[trading]` that say when whole lots are not worth it; a peer decides itself when it trades."""
+"""Keys of `[trading]` that say when whole lots are not recommended; a peer decides itself when it trades."""
 
 
 def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
-    """The verified targets of a book, under its own outlook unless one is given; warns of rules that gave way.
+    """The verified targets of a book, under its own outlook unless one is given; warns of rules that were relaxed.
 
     Raises:
         BadInput: the price history cannot give a covariance.
         BadMandate: the objective is one that is decided in stages.
-        Infeasible: the rules cannot hold together; names them and the smallest fix.
+        Infeasible: limits conflict; names them and the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
     settings = book.settings
@@ -221,7 +221,7 @@ def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
         rule, cure = "is for the tree of decisions, and a peer asks for one period", "choose return_minus_risk"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", settings.mandate.objective, rule, cure)])
     if idle := sorted(WEIGHED & settings.trading.model_fields_set):
-        told = f"trading.{', trading.'.join(idle)}: a peer gets the targets, which are not weighed against holding"
+        told = f"trading.{', trading.'.join(idle)}: a peer gets the targets, which are not weighed against not trading"
         warnings.warn(told, TranslationWarning, stacklevel=3)
     outlook = outlook or build_outlook(book)
     stated = build_mandate(book, outlook)
@@ -231,8 +231,8 @@ def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
         book, start, outlook, stated, Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
     )
     for one in relaxed_rules(found.given, found.mandate.readings(found.target, outlook)):
-        told = f"{format_limit(one.stated, one.unit)} became {format_limit(one.kept, one.unit)}"
-        warnings.warn(f"{one.label} gave way: {told} (tier {one.tier})", TranslationWarning, stacklevel=3)
+        told = f"from {format_limit(one.stated, one.unit)} to {format_limit(one.kept, one.unit)}"
+        warnings.warn(f"{one.label} was relaxed {told} (priority {one.tier})", TranslationWarning, stacklevel=3)
     return found
 
 
@@ -317,5 +317,5 @@ def with_holdings(book: Book, holdings: Vector, cash: float, value: float | None
     """
     worth = book.value if value is None else float(value)
     if not 0 < worth < np.inf:
-        raise BadInput([Breach("account", None, None, f"{worth:g}", "must be worth something", "stop trading it")])
+        raise BadInput([Breach("account", None, None, f"{worth:g}", "must be above 0", "stop trading it")])
     return replace(book, quantities=holdings * worth / book.prices, cash=cash * worth)

@@ -69,7 +69,7 @@ class RobustOptimizer(base_optimizer.BaseOptimizer):
         They add up to less than 1 where cash is kept and is no ticker, which is warned of.
 
         Raises:
-            Conflict: the rules cannot hold together, with the smallest fix, or there is no verified answer.
+            Conflict: limits conflict, with the smallest fix, or there is no verified answer.
             BadMandate: an objective that is decided in stages.
         """
         try:

@@ -58,7 +58,7 @@ def book_from_returns(names: Sequence[str], settings: Mapping[str, Any] | None, 
         found.append(Breach(table, None, "mandate.min_worst_scenario_return", None, rule, cure))
     trading = given.get("trading")
     for key in sorted(WEIGHED & set(trading if isinstance(trading, Mapping) else ())):
-        rule, cure = "weighs whole lots against holding, and a peer gets the targets", "leave it out"
+        rule, cure = "weighs whole lots against not trading, and a peer gets the targets", "leave it out"
         found.append(Breach(table, None, f"trading.{key}", None, rule, cure))
     if found:
         raise BadInput(found)

@@ -134,7 +134,7 @@ class RobustAllocation(BaseOptimization):
     add up to less than 1 where cash is kept and is no column of X, which is warned of.
 
     Raises:
-        OptimizationError: the rules cannot hold together, with the conflict and the fix, or no verified answer.
+        OptimizationError: limits conflict, with the conflict and the fix, or no verified answer.
         BadInput: labels, weights or figures that do not fit the book; all at once.
         BadMandate: an objective that is decided in stages.
     """

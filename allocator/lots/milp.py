@@ -1,7 +1,7 @@
-"""A window of the lattice around the target, as the columns and rows of an integer program.
+"""A neighbourhood of the target on the order grid, as the columns and rows of an integer program.
 
-Everything is counted in steps from where the window starts and in money of a middling step, never in parts of the
-account: the search is the same whether the account holds a thousand or a trillion.
+Everything is counted in steps from where the neighbourhood starts and in money of a middling step, never in parts of
+the account: the search is the same whether the account holds a thousand or a trillion.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade
 from allocator.types import Vector
 
-# Costs that impact bends, over the columns of a window: lines below them and one above, never a rate instead of them.
+# Impact costs, over the columns of a neighbourhood: lines below them and one above, never a rate instead of them.
 #
 # Impact costs impact·t^1.5 of the traded part t of the account. Whatever whole lots are traded, all costs together lie
 # above tangents, and below chords between the least and the most that each column may trade. A search within these
-# relaxes the true one: what it calls impossible is impossible. The tangents at trades that were met (`Lattice.known`)
+# relaxes the true one: what it calls impossible is impossible. The tangents at trades that were met (`OrderGrid.known`)
 # meet the true costs there, so no trade is met twice for being too cheap.
 #
 _ABOVE = 1e-12
@@ -33,15 +33,16 @@ _ABOVE = 1e-12
 
 
 def cost_rows(view: GridNeighbourhood, money: sp.csr_array, linear: sp.csr_array) -> tuple[Block, tuple[float, float]]:
-    """What cash and costs are, over a window's columns and these two, and the least and the most that costs can be.
+    """What cash and costs are, over a neighbourhood's columns and these two, and the least and the most that costs
+    can be.
 
     `money` (1, 6N) is what sales less purchases bring, `linear` what they cost by rates. All is in units, beyond what
-    the trades cost by rates that the whole window makes.
+    the trades cost by rates that the whole neighbourhood makes.
     """
-    unit, upper = view.lattice.unit, np.where(np.isfinite(view.upper), view.upper, 0.0)
+    unit, upper = view.grid.unit, np.where(np.isfinite(view.upper), view.upper, 0.0)
     rows, low, high = [sp.hstack([money, -np.ones((1, 2))])], [0.0], [0.0]
     nothing = np.zeros(len(view.bought))
-    for steps in (nothing, view.lattice.targets, *view.lattice.known):
+    for steps in (nothing, view.grid.targets, *view.grid.known):
         below, constant = _tangent(view, steps)
         rows.append(sp.hstack([linear + sp.csr_array(below[None, :] / unit), np.array([[0.0, -1.0]])]))
         low.append(-np.inf)
@@ -56,7 +57,7 @@ def cost_rows(view: GridNeighbourhood, money: sp.csr_array, linear: sp.csr_array
 
 def _tangent(view: GridNeighbourhood, steps: Vector) -> tuple[Vector, float]:
     """(6N,) slopes, and a height at nothing, of the line that meets the costs of impact where `steps` are traded."""
-    lattice, made = view.lattice, (view.bought + view.sold) > 0
+    grid, made = view.grid, (view.bought + view.sold) > 0
     parts, constant = [], 0.0
     for first, made_here, traded in _sides(view, steps):
         beyond = np.clip(traded - first, 0.0, None)
@@ -64,28 +65,26 @@ def _tangent(view: GridNeighbourhood, steps: Vector) -> tuple[Vector, float]:
         height = _curve(view, first + beyond) - slope * beyond
         parts.append((slope, np.where(made, 0.0, height)))
         constant += float(height[made_here].sum())
-    sold = np.where(view.sold > 0, _curve(view, lattice.held) - _at_sold(view, steps), _curve(view, lattice.held))
+    sold = np.where(view.sold > 0, _curve(view, grid.held) - _at_sold(view, steps), _curve(view, grid.held))
     (bought_more, is_bought), (sold_more, is_sold) = parts
     return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
 
 
 def _chord(view: GridNeighbourhood) -> tuple[Vector, float]:
-    """(6N,) slopes, and a height at nothing, of the line above the costs of impact of every trade in the window."""
+    """(6N,) slopes, and a height at nothing, of the line above the impact costs of every trade in the neighbourhood."""
     made = (view.bought + view.sold) > 0
     parts, constant = [], 0.0
-    for (first, made_here, _), more in zip(
-        _sides(view, view.lattice.targets), np.split(view.upper, 6)[:2], strict=True
-    ):
+    for (first, made_here, _), more in zip(_sides(view, view.grid.targets), np.split(view.upper, 6)[:2], strict=True):
         slope = (_curve(view, first + more) - _curve(view, first)) / np.maximum(more, 1.0)
         parts.append((slope, np.where(made, 0.0, _curve(view, first))))
         constant += float(_curve(view, first)[made_here].sum())
-    sold = _curve(view, view.lattice.held) - np.where(view.sold > 0, _curve(view, view.sold), 0.0)
+    sold = _curve(view, view.grid.held) - np.where(view.sold > 0, _curve(view, view.sold), 0.0)
     (bought_more, is_bought), (sold_more, is_sold) = parts
     return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
 
 
 def _sides(view: GridNeighbourhood, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_], Vector]]:
-    """For purchases, then sales, (N,): the first steps traded, whether the whole window makes them, and `steps`."""
+    """For purchases, then sales, (N,): the first steps traded, whether all of the view makes them, and `steps`."""
     return [
         (np.where(view.bought > 0, view.bought, view.first_bought), view.bought > 0, np.maximum(steps, 0.0)),
         (np.where(view.sold > 0, view.sold, view.first_sold), view.sold > 0, np.maximum(-steps, 0.0)),
@@ -93,7 +92,7 @@ def _sides(view: GridNeighbourhood, steps: Vector) -> list[tuple[Vector, NDArray
 
 
 def _at_sold(view: GridNeighbourhood, steps: Vector) -> Vector:
-    """(N,) the height of the tangent where what the whole window sells is sold."""
+    """(N,) the height of the tangent where what the whole neighbourhood sells is sold."""
     beyond = np.clip(np.maximum(-steps, 0.0) - view.sold, 0.0, None)
     slope = 1.5 * _curve(view, np.ones(len(beyond))) * np.sqrt(view.sold + beyond)
     return _curve(view, view.sold + beyond) - slope * beyond
@@ -101,8 +100,8 @@ def _at_sold(view: GridNeighbourhood, steps: Vector) -> Vector:
 
 def _curve(view: GridNeighbourhood, steps: Vector) -> Vector:
     """(N,) what impact costs, in parts of the account, where so many steps are traded."""
-    impact = view.lattice.impact
-    return np.zeros(len(steps)) if impact is None else np.asarray(impact * (steps * view.lattice.values) ** 1.5)
+    impact = view.grid.impact
+    return np.zeros(len(steps)) if impact is None else np.asarray(impact * (steps * view.grid.values) ** 1.5)
 
 
 # What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.
@@ -196,12 +195,12 @@ def whole_steps_below(steps: Vector) -> Vector:
 def order_grid(book: Book, mandate: Mandate, start: Position, target: Trade) -> OrderGrid:
     """The trades that a book allows, around a wanted one."""
     each = np.where(book.lot_values < _FINEST * book.value, _round_number(_FINEST * book.value / book.lot_values), 1.0)
-    lattice = _in_steps(book, mandate, start, target, each)
-    low, high = lattice.nearest
-    finest = _FINEST_OF_COARSEST * float(((high - low) * lattice.values).max())
-    if (lattice.values >= finest).all():
-        return lattice
-    each = np.where(lattice.values < finest, each * _round_number(finest / lattice.values), each)
+    grid = _in_steps(book, mandate, start, target, each)
+    low, high = grid.nearest
+    finest = _FINEST_OF_COARSEST * float(((high - low) * grid.values).max())
+    if (grid.values >= finest).all():
+        return grid
+    each = np.where(grid.values < finest, each * _round_number(finest / grid.values), each)
     return _in_steps(book, mandate, start, target, each)
 
 
@@ -236,19 +235,20 @@ _FLOAT_NOISE = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class GridNeighbourhood:
-    """A part of the lattice, as columns: bought, sold, is bought, is sold, is sold out, distance; six blocks of N.
+    """A part of the order grid, as columns: bought, sold, is bought, is sold, is sold out, distance; six blocks of N.
 
-    Names that are bought (or sold) throughout the window start from `bought` (`sold`) steps; the others from nothing,
-    and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is one.
+    Names that are bought (or sold) throughout the neighbourhood start from `bought` (`sold`) steps; the others from
+    nothing, and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is
+    one.
     """
 
-    lattice: OrderGrid
+    grid: OrderGrid
     bought: Vector
     sold: Vector
     first_bought: Vector
     first_sold: Vector
     upper: Vector
-    whole_lattice: bool
+    whole_grid: bool
 
     @property
     def buys(self) -> sp.csr_array:
@@ -258,7 +258,7 @@ class GridNeighbourhood:
     @property
     def sells(self) -> sp.csr_array:
         """(N, 6N) steps sold beyond `sold`."""
-        everything = (self.lattice.held - self.sold) * self._can(4)
+        everything = (self.grid.held - self.sold) * self._can(4)
         return self._columns(0.0, 1.0, 0.0, self.first_sold * self._can(3), everything, 0.0)
 
     def _can(self, block: int) -> Vector:
@@ -272,18 +272,18 @@ class GridNeighbourhood:
         """What makes columns orders, and distance the distance."""
         bought_more, sold_more = np.split(self.upper, 6)[:2]
         free_bought, free_sold = bought_more * (self.bought == 0), sold_more * (self.sold == 0)
-        low, high = self.lattice.nearest
+        low, high = self.grid.nearest
         here, net = self.bought - self.sold, self.buys - self.sells
         # the chord between the two nearest trades: with it the relaxation knows the cost of rounding
-        below, above = np.abs(low - self.lattice.targets), np.abs(high - self.lattice.targets)
+        below, above = np.abs(low - self.grid.targets), np.abs(high - self.grid.targets)
         slope = np.divide(above - below, high - low, out=np.zeros(len(low)), where=high > low)
         away = self._columns(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         return [
             Block(self._columns(1.0, 0.0, -free_bought, 0.0, 0.0, 0.0), -np.inf, bought_more - free_bought),
             Block(self._columns(0.0, 1.0, 0.0, -free_sold, sold_more - free_sold, 0.0), -np.inf, sold_more - free_sold),
             Block(self._columns(0.0, 0.0, 1.0, 1.0, 1.0, 0.0), -np.inf, 1.0),
-            Block(away + net, self.lattice.targets - here, np.inf),
-            Block(away - net, here - self.lattice.targets, np.inf),
+            Block(away + net, self.grid.targets - here, np.inf),
+            Block(away - net, here - self.grid.targets, np.inf),
             Block(away - sp.diags_array(slope) @ net, below + slope * (here - low), np.inf),
         ]
 
@@ -292,22 +292,22 @@ class GridNeighbourhood:
         x = np.rint(x[: 5 * len(self.bought)])
         count = len(self.bought)
         net = (self.buys - self.sells)[:, : 5 * count] @ x + self.bought - self.sold
-        sold_out = (x[4 * count :] > 0) | (net <= -self.lattice.held)
-        result: Vector = np.where(sold_out, -self.lattice.held, np.rint(net)) + 0.0
+        sold_out = (x[4 * count :] > 0) | (net <= -self.grid.held)
+        result: Vector = np.where(sold_out, -self.grid.held, np.rint(net)) + 0.0
         return result
 
 
-def neighbourhood(lattice: OrderGrid, reach: float) -> GridNeighbourhood:
+def neighbourhood(grid: OrderGrid, reach: float) -> GridNeighbourhood:
     """The trades within `reach`, a fraction of the account, of the nearest ones; no trade, too, where it is next."""
-    low, high = lattice.nearest
-    room = np.ceil(np.minimum(reach / lattice.values, 2 * (lattice.most_bought + lattice.held) + 2))
+    low, high = grid.nearest
+    room = np.ceil(np.minimum(reach / grid.values, 2 * (grid.most_bought + grid.held) + 2))
     lowest, highest = np.floor(low - room), np.ceil(high + room)
-    smallest, held = lattice.smallest, lattice.held
-    first_bought, last_bought = np.maximum(smallest, lowest), np.minimum(lattice.most_bought, highest)
-    first_sold, last_sold = np.maximum(smallest, -highest), np.minimum(lattice.most_sold, -lowest)
+    smallest, held = grid.smallest, grid.held
+    first_bought, last_bought = np.maximum(smallest, lowest), np.minimum(grid.most_bought, highest)
+    first_sold, last_sold = np.maximum(smallest, -highest), np.minimum(grid.most_sold, -lowest)
     can_buy, can_sell = last_bought >= first_bought, last_sold >= first_sold
     is_bought, is_sold = can_buy & (lowest >= smallest), can_sell & (highest <= -smallest)
-    ordinary = (held == lattice.most_sold) & (held >= smallest)
+    ordinary = (held == grid.most_sold) & (held >= smallest)
     sold_out = (held > 0) & ~ordinary & (-held >= lowest)
     upper = [
         np.where(can_buy, last_bought - first_bought, 0.0),
@@ -318,19 +318,19 @@ def neighbourhood(lattice: OrderGrid, reach: float) -> GridNeighbourhood:
         np.full(len(low), np.inf),
     ]
     return GridNeighbourhood(
-        lattice,
+        grid,
         bought=np.where(is_bought, first_bought, 0.0),
         sold=np.where(is_sold, first_sold, 0.0),
         first_bought=np.where(is_bought, 0.0, first_bought),
         first_sold=np.where(is_sold, 0.0, first_sold),
         upper=np.concatenate(upper).astype(float),
-        whole_lattice=bool((lowest <= -held).all() and (highest >= lattice.most_bought).all()),
+        whole_grid=bool((lowest <= -held).all() and (highest >= grid.most_bought).all()),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class NeighbourhoodRules:
-    """The rules that a window can break, over its columns, cash and costs, counted in units.
+    """The rules that a neighbourhood can break, over its columns, cash and costs, counted in units.
 
     `equations` say what cash and costs are; with impact, between what costs lie. The rows of `rules` are those `kept`
     of all R and, as number R, that cash is not below nothing; each was multiplied by `shrink`.
@@ -343,19 +343,19 @@ class NeighbourhoodRules:
 
 
 def neighbourhood_rules(view: GridNeighbourhood, outlook: Outlook, rows: RuleRows) -> NeighbourhoodRules:
-    """The rules' rows over a window's columns: what is traded throughout it goes into the limits."""
-    lattice = view.lattice
+    """The rules' rows over a neighbourhood's columns: what is traded throughout it goes into the limits."""
+    grid = view.grid
     written_out = rows.on(outlook)
     in_holdings, in_cash = written_out.holdings, written_out.cash
-    limits = (_limits(view, rows, in_holdings, in_cash) + _FLOAT_NOISE) / lattice.unit
+    limits = (_limits(view, rows, in_holdings, in_cash) + _FLOAT_NOISE) / grid.unit
 
-    money = sp.diags_array(lattice.values / lattice.unit)
+    money = sp.diags_array(grid.values / grid.unit)
     buys, sells = money @ view.buys, money @ view.sells
     own = in_holdings @ (buys - sells) + rows.buys @ buys + rows.sells @ sells
     own = sp.csr_array(sp.vstack([own, sp.csr_array((1, len(view.upper)))]))
-    costs = sp.csr_array(lattice.cost_rates[None, :]) @ (buys + sells)
-    brought = sp.csr_array(np.ones((1, len(lattice.values)))) @ (sells - buys)
-    if lattice.impact is None:
+    costs = sp.csr_array(grid.cost_rates[None, :]) @ (buys + sells)
+    brought = sp.csr_array(np.ones((1, len(grid.values)))) @ (sells - buys)
+    if grid.impact is None:
         cash = brought - costs
         equations = Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), 0.0, 0.0)
         in_costs, in_cash_alone = _reach(costs, view.upper), _reach(cash, view.upper)
@@ -379,12 +379,12 @@ def neighbourhood_rules(view: GridNeighbourhood, outlook: Outlook, rows: RuleRow
 
 
 def _limits(view: GridNeighbourhood, rows: RuleRows, in_holdings: sp.csr_array, in_cash: Vector) -> Vector:
-    """(R + 1,) what the rules leave after the trades that every point of the window makes, and the cash then."""
-    lattice = view.lattice
-    bought, sold = lattice.values * view.bought, lattice.values * view.sold
-    costs = float(lattice.cost_rates @ (bought + sold))
-    cash = lattice.start.cash + float(sold.sum()) - float(bought.sum()) - costs
-    used = in_holdings @ (lattice.start.holdings + bought - sold) + in_cash * cash
+    """(R + 1,) what the rules leave after the trades that every point of the neighbourhood makes, and the cash then."""
+    grid = view.grid
+    bought, sold = grid.values * view.bought, grid.values * view.sold
+    costs = float(grid.cost_rates @ (bought + sold))
+    cash = grid.start.cash + float(sold.sum()) - float(bought.sum()) - costs
+    used = in_holdings @ (grid.start.holdings + bought - sold) + in_cash * cash
     return np.append(rows.limit + rows.wealth * (1 - costs) - used - rows.buys @ bought - rows.sells @ sold, cash)
 
 

@@ -32,10 +32,10 @@ from allocator.rules import (
 )
 from allocator.types import Vector
 
-# The search for the nearest whole lots under linear rows: a window around the target, widened while it matters.
+# The search for the nearest whole lots under linear rows: a neighbourhood of the target, widened while it matters.
 #
 RULE_TOLERANCE = 1e-9
-"""A rule on final lots may be missed by this much, in its own unit: float noise, not money."""
+"""A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
 _EASIER = "loosen a rule a little, or use smaller lots"
@@ -51,13 +51,13 @@ class LotSearch:
     book: Book
     outlook: Outlook
     mandate: Mandate
-    lattice: OrderGrid
+    grid: OrderGrid
     work: Work
 
     def lots(self, steps: Vector) -> Vector:
         """(N,) signed lots of signed steps; selling everything held never sells a last bit more."""
-        lots = steps * self.lattice.lots_a_step
-        everything = (steps == -self.lattice.held) & (self.lattice.held > 0)
+        lots = steps * self.grid.lots_a_step
+        everything = (steps == -self.grid.held) & (self.grid.held > 0)
         for _ in range(4):
             over = everything & (self.book.quantities + lots * self.book.lot_sizes < 0)
             lots = np.where(over, np.nextafter(lots, 0.0), lots)
@@ -92,19 +92,19 @@ def trade_of_lots(book: Book, mandate: Mandate, lots: Vector) -> Trade:
 def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
     """Signed steps (N,) of the nearest portfolio that keeps the rows.
 
-    What is found in a window is the nearest of all when what it could be nearer is within the window's reach; else the
-    window is widened.
+    What is found in a neighbourhood is the nearest of all when what it could be nearer is within the neighbourhood's
+    reach; else the neighbourhood is widened.
 
     Raises:
         NoLotsFound: there is none, or none was found.
         NotSolved: the work was spent before the best that was found was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
-    lattice, reach = search.lattice, search.lattice.reach
+    grid, reach = search.grid, search.grid.reach
     while True:
-        view = neighbourhood(lattice, reach)
+        view = neighbourhood(grid, reach)
         found = _solve(search, view, rows)
-        if found.impossible and not view.whole_lattice:
+        if found.impossible and not view.whole_grid:
             reach = reach * 64 if reach < 1 else np.inf
             continue
         if found.x is None:
@@ -114,24 +114,24 @@ def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
                 f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); {_EASIER}"
             )
         steps = view.steps(found.x)
-        avoidable = lattice.avoidable(steps)
-        if view.whole_lattice or avoidable <= reach * (1 + 1e-9):
+        avoidable = grid.avoidable(steps)
+        if view.whole_grid or avoidable <= reach * (1 + 1e-9):
             return steps
         reach = avoidable
 
 
 def _solve(search: LotSearch, view: GridNeighbourhood, rows: RuleRows) -> IntegerSolution:
-    """The nearest portfolio in a window: a first look, then whatever work there is."""
-    lattice, count = search.lattice, len(search.lattice.targets)
+    """The nearest portfolio in a neighbourhood: a first look, then whatever work there is."""
+    grid, count = search.grid, len(search.grid.targets)
     rules = neighbourhood_rules(view, search.outlook, rows)
-    money = np.clip(lattice.values / lattice.unit, 1 / _DEAREST, _DEAREST)
+    money = np.clip(grid.values / grid.unit, 1 / _DEAREST, _DEAREST)
     program = IntegerProgram(
         objective=np.concatenate([np.zeros(5 * count), money, np.zeros(2)]),
         blocks=(rules.equations, rules.rules, *(widen_block(block, 2) for block in view.structure())),
         lower=np.append(np.zeros(6 * count), [-np.inf, -np.inf]),
         upper=np.append(view.upper, [np.inf, np.inf]),
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2)]),
-        gap=1e-6 * max(1.0, float(money @ np.abs(lattice.rounded - lattice.targets))),
+        gap=1e-6 * max(1.0, float(money @ np.abs(grid.rounded - grid.targets))),
     )
     found = program.solve(search.work, NODES)
     if found.proved or found.impossible or found.x is None:
@@ -187,18 +187,18 @@ _NAMING = 60_000
 _FEWEST_of_unfit = 300
 """Nodes, however many names."""
 _DEARER = 30.0
-"""How much more a rule of one tier costs than one of the next, among whole lots."""
+"""How much more a rule of one priority costs than one of the next, among whole lots."""
 
 
 def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> Infeasible | NotSolved:
     """The error to raise where the search is stuck."""
-    said = "no whole-lot portfolio keeps" if stuck.proved else "found no whole-lot portfolio that keeps"
+    said = f"infeasible: no whole-lot portfolio {'keeps' if stuck.proved else 'was found that keeps'}"
     near = _nearest_to_rules(search, rows, stuck.view)
     if near.readings is None and not stuck.proved:
-        return Infeasible(f"{said} the rules", fixes=[_SMALLER])
+        return Infeasible(f"{said} every rule", fixes=[_SMALLER])
     readings, joint = near.readings or [], " and "
     missed = rules_broken(readings)
-    if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may give way
+    if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may be the one
         missed, joint = [_eased(reading) for reading in readings if _is_tight(reading)], " or "
     missed.sort(key=lambda reading: -reading.excess)
     conflict, fixes, whole = [reading.label for reading in missed], list[str](), True
@@ -228,7 +228,7 @@ def irreducible_lot_conflict(
     Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or the work was spent. A
     convex rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
     """
-    work = Work(max(_NAMING // max(len(search.lattice.targets), 1), _FEWEST_of_unfit), search.work.limit)
+    work = Work(max(_NAMING // max(len(search.grid.targets), 1), _FEWEST_of_unfit), search.work.limit)
     every = list(dict.fromkeys(map(rule_of_row, rows.labels)))
     kept, whole = every, True
     for label in every:
@@ -257,7 +257,7 @@ def rule_of_row(label: str) -> str:
 
 
 class SoftRulesViolated(Exception):
-    """Whole lots keep every hard rule, but not all that have a tier: `missed` is (row, measured) of those."""
+    """Whole lots keep every hard rule, but not all that have a priority: `missed` is (row, measured) of those."""
 
     def __init__(self, missed: list[tuple[int, float]]) -> None:
         self.missed = missed
@@ -268,7 +268,7 @@ def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> No
     """Raise what is to be done where the search is stuck.
 
     Raises:
-        SoftRulesViolated: loosening rules that have a tier is enough.
+        SoftRulesViolated: loosening rules that have a priority is enough.
         Infeasible: it is not, or there are none.
         NotSolved: whole lots keep the rules, but were not found.
     """
@@ -282,7 +282,7 @@ def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> No
 
 
 def _by_tier(search: LotSearch) -> dict[str, float] | None:
-    """What a unit missed costs, by label, of the rules that have a tier; None where none has."""
+    """What a unit missed costs, by label, of the rules that have a priority; None where none has."""
     mandate = search.mandate
     labelled = [
         (label, int(tier), float(stated))
@@ -344,7 +344,7 @@ def _nearest_to_rules(
         if kept and (best is None or _total(missed, cost) < _total(rules_broken(best), cost)):
             best = readings
         labels = {reading.label for reading in missed if cost[reading.label] != 0}
-        learnt = search.lattice.learnt(steps)
+        learnt = search.grid.learnt(steps)
         if (
             not learnt
             and kept
@@ -401,7 +401,7 @@ def _least_violation(
     nodes: int | None = None,
 ) -> IntegerSolution:
     """Whole lots that miss the rules in `prices`, by default all, by least at these prices, and keep all others."""
-    count = len(search.lattice.targets)
+    count = len(search.grid.targets)
     rules = neighbourhood_rules(view, search.outlook, rows)
     named = list(map(rule_of_row, rows.labels))
     labels = list(dict.fromkeys(named))
@@ -430,14 +430,14 @@ def _least_violation(
 
 def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
     """The largest smallest order among the names that a rule touches: the lot that does not fit."""
-    book, lattice = search.book, search.lattice
+    book, grid = search.book, search.grid
     touched = np.ones(len(book.instruments), dtype=bool)  # every order moves cash, risk and the expected return
     named = list(map(rule_of_row, rows.labels))
     if rule_of_row(label) in named:
         rule = named.index(rule_of_row(label))
         if rows.cash[rule] == 0 and rows.expected[rule] == 0:
             touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
-    orders = np.where(touched, lattice.values * lattice.smallest, 0.0)
+    orders = np.where(touched, grid.values * grid.smallest, 0.0)
     worst = int(np.argmax(orders))
     share = np.format_float_positional(float(f"{orders[worst] * 100:.3g}"), trim="-")
     return (
@@ -448,7 +448,7 @@ def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
 
 # From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
 #
-# Costs are in the cash row, with impact between lines that meet them at every trade that was met (`bent`). Orders are
+# Costs are in the cash row, with impact between lines that meet them at every trade that was met. Orders are
 # at least the smallest trade, nothing is sold that is not held; all of a holding may always be sold, lots or not.
 # Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
 # rules' own formulas refuse.
@@ -472,7 +472,7 @@ def whole_lots(
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
-        SoftRulesViolated: none does, but rules with a tier could give way.
+        SoftRulesViolated: none does, but rules with a priority could be relaxed.
         NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
@@ -500,7 +500,7 @@ def whole_lots(
         if mandate.impact is None:
             rows = tightened = tighten_rows(rows, trade, outlook, mandate)
             continue
-        sure = search.lattice.learnt(steps) and tightened is rows
+        sure = search.grid.learnt(steps) and tightened is rows
         rows = tighten_rows(rows, trade, outlook, mandate, linear=())
         tightened = rows if sure else tighten_rows(tightened, trade, outlook, mandate)
     said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
@@ -520,16 +520,16 @@ def _refuse_disorder(search: LotSearch, rows: RuleRows, steps: Vector) -> None:
     Raises:
         NotSolved: naming an instrument whose order is none, or further from its target than it need be.
     """
-    book, lattice = search.book, search.lattice
+    book, grid = search.book, search.grid
     lots = search.lots(steps)
     money = np.abs(lots) * book.lot_values
-    sold_out = steps == -lattice.held
-    wrong = ~lattice.orderable(steps) | (book.quantities + lots * book.lot_sizes < -1e-12 * book.quantities)
+    sold_out = steps == -grid.held
+    wrong = ~grid.orderable(steps) | (book.quantities + lots * book.lot_sizes < -1e-12 * book.quantities)
     wrong |= (lots != 0) & ~sold_out & (money < book.settings.lots.min_trade * (1 - 1e-9))
-    low, high = lattice.nearest
-    loose = np.abs(steps - lattice.targets) > (high - low) + 1e-6
+    low, high = grid.nearest
+    loose = np.abs(steps - grid.targets) > (high - low) + 1e-6
     if loose.any() and not len(
-        neighbourhood_rules(neighbourhood(lattice, lattice.avoidable(steps)), search.outlook, rows).kept
+        neighbourhood_rules(neighbourhood(grid, grid.avoidable(steps)), search.outlook, rows).kept
     ):
         wrong |= loose
     if wrong.any():
@@ -539,14 +539,14 @@ def _refuse_disorder(search: LotSearch, rows: RuleRows, steps: Vector) -> None:
         )
 
 
-# Rules with a tier that a plan could not keep, for fractions and then for whole lots: nothing gives way silently.
+# Rules with a priority that a plan could not keep, for fractions and then for whole lots: nothing is relaxed silently.
 #
 _RELAXATION_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class RelaxedRule:
-    """A rule that gave way: as stated, its stated limit, the limit kept instead, and what the final lots measure."""
+    """A rule that was relaxed: as stated, its stated limit, the limit kept instead, and what the final lots measure."""
 
     label: str
     stated: float
@@ -558,7 +558,7 @@ class RelaxedRule:
 
 
 def relaxed_rules(given: RelaxedLimits | None, readings: Sequence[RuleMeasurement]) -> tuple[RelaxedRule, ...]:
-    """What gave way, measured on the final lots; `readings` are every rule's, in the order of their rows."""
+    """What was relaxed, measured on the final lots; `readings` are every rule's, in the order of their rows."""
     if given is None:
         return ()
     found = []
@@ -580,7 +580,7 @@ def whole_lots_with_soft_rules(
     start: Position,
     target: Trade,
 ) -> tuple[Vector, Mandate, RelaxedLimits | None]:
-    """The nearest whole lots, the mandate that they keep, and what of the stated one gave way.
+    """The nearest whole lots, the mandate that they keep, and what of the stated one was relaxed.
 
     Raises:
         Infeasible: no whole lots keep the hard rules.
@@ -594,4 +594,4 @@ def whole_lots_with_soft_rules(
             for row, measured in way.missed:
                 given = given.measured(row, measured)
             mandate = given.with_limits(stated)
-    raise NotSolved("whole lots were not found although rules gave way; use smaller lots")
+    raise NotSolved("whole lots were not found although rules were relaxed; use smaller lots")

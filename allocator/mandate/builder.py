@@ -30,7 +30,7 @@ def plugin_charges(book: Book) -> Vector | None:
     """(N,) charges per unit held, of all objectives of `[plugins.objectives]` together; None where there is none.
 
     Raises:
-        BadInput: a plugin is missing or fails, or what it gives is not of the contract; all breaches of one at once.
+        BadInput: a plugin is missing or fails, or what it gives is not of the contract; all errors of one at once.
     """
     total = None
     for name, parameters in book.settings.plugins.objectives.items():

@@ -23,7 +23,7 @@ from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, RuleRows, Trade, stack_rows
 from allocator.types import Vector
 
-# By how much the returns of a scenario may be wrong: a charge on what is held, beside the worst case over scenarios.
+# By how much the returns of a scenario may be wrong: a charge on what is held, beside the adverse expectation.
 #
 # Errors common to all scenarios add to every scenario's loss alike, so the adversary's choice between scenarios is
 # untouched and the charge is a term of its own (science §3.3).
@@ -177,7 +177,7 @@ class Mandate:
         return own if self.return_error is None else own + self.return_error.slope(direction, risk)
 
     def cost_price(self, outlook: Outlook) -> float:
-        """What a unit of costs weighs in the objective: 1, or in minimum variance so much that burning never pays.
+        """What a unit of costs weighs in the objective: 1, or in minimum variance so much that no round trip pays.
 
         A portfolio that throws part δ of its money away has 2δ less variance; at 2·γ·(the largest variance of a name)
         that is never worth its cost.

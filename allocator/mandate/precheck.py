@@ -1,4 +1,4 @@
-"""What can be seen to be hopeless without a solver: floors, caps and cash that cannot add up to an account.
+"""What can be seen to be infeasible without a solver: floors, caps and cash that cannot add up to an account.
 
 The message counts for the user what a general conflict search would list name by name. Never imports cvxpy, so that
 `check` can run it.
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.errors import Infeasible
+from allocator.errors import Infeasible, describe_conflict
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -40,8 +40,8 @@ _WEIGHT_TOLERANCE = 1e-9
 
 
 def conflict_error(labels: tuple[str, str], fixes: tuple[str, ...]) -> Infeasible:
-    """Two rules that cannot hold together."""
-    return Infeasible(f"cannot hold together: '{labels[0]}' and '{labels[1]}'", labels, fixes)
+    """Two limits that conflict."""
+    return Infeasible(describe_conflict(labels), labels, fixes)
 
 
 def untradable_names(book: Book) -> dict[int, str]:
@@ -137,8 +137,8 @@ def check_stress_floors(book: Book, rates: Vector) -> None:
         sold = lost + float(rates[~stays] @ book.weights[~stays])  # all else in cash, which does not move
         label = f"loss under {name} at most {format_limit_percent(limit)}"
         raise Infeasible(
-            f"cannot hold together: '{label}' and what cannot be traded, "
-            f"which alone loses {format_limit_percent(round(lost, 6))}",
+            f"infeasible: '{label}' conflicts with the names that cannot be traded, "
+            f"which alone lose {format_limit_percent(round(lost, 6))}",
             [label],
             [f"raise the first to {format_loosened(sold, 1)}"],
         )
@@ -168,7 +168,7 @@ def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
         Infeasible: naming the rules and the smallest fix.
     """
     wanted = book.settings.mandate
-    if wanted.tiers:  # a rule that may give way makes nothing hopeless
+    if wanted.tiers:  # a rule that may be relaxed makes nothing infeasible
         return
     floors, caps = _ranges(book)
     for name, floor, cap in zip(book.instruments, floors, caps, strict=True):
@@ -183,13 +183,13 @@ def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
             )
     if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
-            f"floors add up to {format_limit_percent(total)} and cash is at least "
+            f"infeasible: floors add up to {format_limit_percent(total)} and cash is at least "
             f"{format_limit_percent(wanted.min_cash)}: more than 100%",
             fixes=[f"lower floors by {format_loosened(total + wanted.min_cash - 1, 1)} in all"],
         )
     if (total := float(np.minimum(caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
         raise Infeasible(
-            f"caps add up to {format_limit_percent(total)} and cash is at most "
+            f"infeasible: caps add up to {format_limit_percent(total)} and cash is at most "
             f"{format_limit_percent(wanted.max_cash)}: together less than 100%",
             fixes=[
                 f"raise caps by {format_loosened(1 - total - wanted.max_cash, 1)} in all",
@@ -296,8 +296,8 @@ def _refuse_worst_return(book: Book, outlook: Outlook) -> None:
         safest = int(np.argmax(returns.min(axis=0)))
         to = format_loosened(float(returns[:, safest].min()), -1)
         raise Infeasible(
-            f"return in {outlook.scenarios[k]} at least {format_limit_percent(wanted)} is above the best name's: "
-            f"{names[int(np.argmax(returns[k]))]} has {format_limit_percent(round(float(best[k]), 6))}",
+            f"infeasible: return in {outlook.scenarios[k]} at least {format_limit_percent(wanted)} is above the best "
+            f"name's: {names[int(np.argmax(returns[k]))]} has {format_limit_percent(round(float(best[k]), 6))}",
             ["mandate.min_worst_scenario_return"],
             [f"lower it to {to}, which {names[safest]} alone has in every scenario"],
         )
@@ -309,7 +309,8 @@ def _refuse_return(book: Book, outlook: Outlook) -> None:
     if wanted is not None and wanted > means.max() + _NOISE:
         best = (*book.instruments, book.cash_instrument)[int(np.argmax(means))]
         raise Infeasible(
-            f"expected return at least {format_limit_percent(wanted)} is above the best name's: {best} has "
+            f"infeasible: expected return at least {format_limit_percent(wanted)} is above the best name's: "
+            f"{best} has "
             f"{format_limit_percent(round(float(means.max()), 6))}",
             ["mandate.min_expected_return"],
             [f"lower it below {format_loosened(float(means.max()), -1)}"],
@@ -319,7 +320,7 @@ def _refuse_return(book: Book, outlook: Outlook) -> None:
 # `check(book) -> Check`: everything that can be said of a book without solving anything.
 #
 _HOLDS = 1e-9
-"""Of a rule's own unit: broken by less is held."""
+"""Of a rule's own unit: a limit missed by less is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,8 +332,8 @@ class Check:
     readings: tuple[RuleMeasurement, ...]
 
     @property
-    def broken(self) -> tuple[RuleMeasurement, ...]:
-        """The rules that today's holdings break; a plan mends them."""
+    def limit_breaches(self) -> tuple[RuleMeasurement, ...]:
+        """The limits that today's holdings breach; a plan brings them back."""
         return tuple(reading for reading in self.readings if not reading.excess <= _HOLDS)
 
     def rules(self) -> pd.DataFrame:
@@ -368,7 +369,7 @@ def check(book: Book) -> Check:
     Raises:
         BadInput: the price history cannot give a covariance, or a plugin of the book is not sound.
         BadMandate: a rule or a set of probabilities has no meaning.
-        Infeasible: arithmetic alone shows that rules cannot hold together; names them and the smallest fix.
+        Infeasible: arithmetic alone shows that limits conflict; names them and the smallest fix.
     """
     outlook = build_outlook(book)
     mandate = build_mandate(book, outlook)

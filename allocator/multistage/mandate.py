@@ -39,7 +39,7 @@ from allocator.types import Vector
 
 @dataclass(frozen=True, eq=False)
 class NestedWorstCase:
-    """A worst case: of node `node` over what stands at `at` (M,) among nodes and then leaves, believed at `p` (M,)."""
+    """An adverse expectation: of `node` over what stands at `at` (M,) of nodes and then leaves, believed at `p`."""
 
     node: int
     at: NDArray[np.int64]
@@ -67,11 +67,11 @@ class MultistageMandate:
 
     @property
     def at_leaves(self) -> bool:
-        """Whether there is one worst case, over all leaves at once: not time-consistent."""
+        """Whether there is one adverse expectation, over all leaves at once: not time-consistent."""
         return isinstance(self.utility, Regret) and self.tree.nodes > 1
 
     def branchings(self) -> Iterator[NestedWorstCase]:
-        """Where there is a worst case: at every node over its children, or at the root over all leaves."""
+        """Where there is an adverse expectation: at every node over its children, or at the root over all leaves."""
         tree = self.tree
         if self.at_leaves:
             yield NestedWorstCase(0, tree.nodes + np.arange(tree.leaves), tree.reach()[1], self._over_leaves())
@@ -82,7 +82,7 @@ class MultistageMandate:
             yield NestedWorstCase(node, at, tree.child_probabilities(node), ambiguity)
 
     def _over_leaves(self) -> Ambiguity | Pushforward:
-        """The root's set over paths and scenarios; one that speaks of scenarios is seen through all news at once."""
+        """The root's set over paths and scenarios; one about scenarios is pushed forward by all news at once."""
         own, tree = scenario_set(self.ambiguities[0]), self.tree
         if not is_about_scenarios(own):
             return own
@@ -191,7 +191,7 @@ def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Amb
 
 def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity | Pushforward:
     """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
-    that one seen through the news.
+    that one pushed forward by the news.
     """
     tree = reviews.tree
     children, leaves = tree.children(node)

@@ -1,7 +1,7 @@
 """Objectives that tie the leaves together: mixture variance and regret, one frozen class each.
 
 None of them is an expectation of losses that a leaf knows alone: a common centre or the best that hindsight allows ties
-the leaves together, so deciding again by them would contradict what was planned (science §3.12). Mixture variance and
+the leaves together, so re-optimising by them would contradict what was planned (science §3.12). Mixture variance and
 the regret of not knowing the probabilities are for one decision; regret after the fact is asked of a whole tree at its
 leaves, which is not time-consistent, and said so. CVaR is their neighbour, and can be nested (`mandate.tail`). `worst`
 values a portfolio from the formulas. `equivalent` is minus the objective: a risk-adjusted return.
@@ -27,7 +27,7 @@ from allocator.types import Matrix, Vector
 # What wealth at the end is worth: the loss of a leaf, one frozen class a utility.
 #
 # Each is a convex, nonincreasing loss of the wealth that a leaf ends with, today's account being 1. `equivalent`
-# turns an objective back into a sure return (the certainty equivalent), so that plans under different utilities
+# turns an objective back into the certainty equivalent, so that plans under different utilities
 # compare.
 #
 
@@ -42,7 +42,7 @@ class LinearUtility:
         return result
 
     def equivalent(self, loss: float) -> float:
-        """The sure return that is as good."""
+        """The certainty equivalent, a riskless return that is as good."""
         return -loss
 
 
@@ -57,7 +57,7 @@ class LogUtility:
         return result
 
     def equivalent(self, loss: float) -> float:
-        """The sure return that is as good: e^−loss − 1."""
+        """The certainty equivalent, a riskless return that is as good: e^−loss − 1."""
         return float(np.expm1(-loss))
 
 
@@ -75,7 +75,7 @@ class PowerUtility:
         return result
 
     def equivalent(self, loss: float) -> float:
-        """The sure return that is as good."""
+        """The certainty equivalent, a riskless return that is as good."""
         return float((1 + (self.aversion - 1) * loss) ** (1 / (1 - self.aversion)) - 1)
 
 
@@ -123,7 +123,7 @@ _HALVINGS = 200
 
 @dataclass(frozen=True, eq=False)
 class CommonThreshold:
-    """What a portfolio is worth under one of these: the worst case, (L,) losses at the leaves, the (L,) adversary."""
+    """A portfolio under one of these: the adverse expectation, (L,) losses at the leaves, the (L,) adversary."""
 
     loss: float
     leaf_losses: Vector
@@ -251,7 +251,7 @@ def simulated_values(outlook: Outlook, draws: int, scenarios: NDArray[np.int64])
 class MixtureVariance:
     """−return + γ·variance of the mixture of scenarios: within each one and between them (science §3.4).
 
-    The variance under probabilities q is min_c Σ q_k (h'Ωh + (r_k − c)²), hence the worst case is
+    The variance under probabilities q is min_c Σ q_k (h'Ωh + (r_k − c)²), hence the adverse expectation is
     min_c sup_q Σ q_k (−r_k + γ(h'Ωh + (r_k − c)²)). `risk` is over the horizon.
     """
 
@@ -332,7 +332,7 @@ OneDecision: TypeAlias = MixtureVariance | MeanCVaR | Regret | ExAnteRegret
 
 def corner_points(ambiguity: Ambiguity, p: Vector) -> Matrix:
     """(M, K) the corners of a polyhedral set: its greedy adversaries look at the order of the losses alone, and each
-    corner is the only worst case of some losses without ties; so the orders give all of them.
+    corner is the only adverse member for some losses without ties; so the orders give all of them.
 
     Raises:
         ValueError: the set has no corners that orders alone give, or there are too many scenarios.

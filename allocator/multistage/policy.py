@@ -31,7 +31,7 @@ _BROKEN = 1e-6
 class PolicyValue:
     """A policy's losses by backward recursion: at nodes (D,) and leaves (L,), and the adversary's choice at each node.
 
-    `adversaries[n]` are the worst probabilities of node n's children, its decision nodes first; `counted[n]` how much
+    `adversaries[n]` are the adverse probabilities of node n's children, its decision nodes first; `counted[n]` how much
     their losses count in its own: the same, but that a tail counts more.
     """
 
@@ -65,12 +65,12 @@ class Policy:
 
     @property
     def objective(self) -> float:
-        """The minimised worst-case loss of the policy at the root, recomputed from the formulas."""
+        """The minimised adverse expected loss of the policy at the root, recomputed from the formulas."""
         return float(self.valued.losses[0])
 
     @property
     def equivalent(self) -> float:
-        """The sure return to the horizon that is as good."""
+        """The certainty equivalent: the riskless return to the horizon that is as good."""
         return self.staged.utility.equivalent(self.objective)
 
     @property
@@ -154,7 +154,7 @@ def policy_from_trades(
 def policy_value(
     staged: MultistageMandate, ambiguities: tuple[Ambiguity | Pushforward, ...], holdings: Matrix, cash: Vector
 ) -> PolicyValue:
-    """Losses of a policy by backward recursion, the worst case at each node by the set's inner maximiser."""
+    """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser."""
     tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
     ends, cash_ends = tree.leaf_growth * held, tree.leaf_cash_growth * in_cash
@@ -175,7 +175,7 @@ def policy_value(
 
 
 def _nested(staged: MultistageMandate, at_leaves: Vector, charges: Vector) -> PolicyValue:
-    """Node by node the worst mean of what is ahead."""
+    """Node by node the adverse mean of what is ahead."""
     tree = staged.tree
     losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
     for one in reversed([*staged.branchings()]):
@@ -187,7 +187,7 @@ def _nested(staged: MultistageMandate, at_leaves: Vector, charges: Vector) -> Po
 
 
 def nested_cvar(staged: MultistageMandate, objective: MeanCVaR, plain: Vector, drawn: Matrix) -> PolicyValue:
-    """Node by node the worst mean and CVaR of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
+    """Node by node the adverse mean and CVaR of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
     tree = staged.tree
     losses, at_leaves = np.zeros(tree.nodes), np.zeros(tree.leaves)
     adversaries, counted = [np.zeros(0)] * tree.nodes, [np.zeros(0)] * tree.nodes
@@ -204,7 +204,7 @@ def nested_cvar(staged: MultistageMandate, objective: MeanCVaR, plain: Vector, d
 
 
 def _over_leaves(staged: MultistageMandate, at_leaves: Vector) -> PolicyValue:
-    """One worst case over all leaves; a later node's loss, and what comes after it, are conditional on coming there."""
+    """One adverse expectation over all leaves; a later node's loss, and what follows, are conditional on it."""
     tree, (one,) = staged.tree, staged.branchings()
     reached = np.concatenate([np.zeros(tree.nodes), one.ambiguity.adversary(at_leaves, one.p)])
     losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes

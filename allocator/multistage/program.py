@@ -3,10 +3,10 @@
     minimise θ_root     θ_n ≥ sup over the ambiguity set of node n of Σ_children q_m·θ_m,     θ_leaf ≥ loss(leaf)
 
 in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
-and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The worst case is
-nested, node by node, hence time-consistent. One decision node is the same program. Where one stands today is a
-parameter, so that the same tree is solved again from elsewhere without compiling it again; the tree's own numbers are
-compiled in: as parameters, which cvxpy multiplies out one by one, they take it a hundred times as long.
+and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The adverse
+expectation is nested, node by node, hence time-consistent. One decision node is the same program. Where one stands
+today is a parameter, so that the same tree is solved again from elsewhere without compiling it again; the tree's own
+numbers are compiled in: as parameters, which cvxpy multiplies out one by one, they take it a hundred times as long.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from allocator.types import Vector
 
 # The loss rows of leaves, θ_leaf ≥ loss: a form for each utility of the final wealth, and each one-decision objective.
 #
-# Rows are nondecreasing in what the worst case asks of them, so that their duals are the adversary (science §3.1).
+# Rows are nondecreasing in what the adverse expectation asks of them, so that their duals are the adversary
+# (science §3.1).
 #
 
 
@@ -105,7 +106,7 @@ def _at_once(
     if isinstance(objective, Regret):
         return plain + objective.best, []
     if isinstance(objective, ExAnteRegret):
-        # the worst case is in the corners already: every leaf loses the same, whatever its probability
+        # the adverse expectation is in the corners already: every leaf loses the same, whatever its probability
         corners, best = objective.under(scenario_set(staged.ambiguities[0]), staged.tree.child_probabilities(0))
         regret = cp.Variable(name="regret")
         return regret * np.ones(staged.tree.leaves), [regret >= best + corners @ plain]
@@ -150,7 +151,8 @@ def _tail(
 def next_values(
     staged: MultistageMandate, theta: cp.Variable, thresholds: cp.Variable
 ) -> tuple[cp.Expression, list[cp.Constraint]]:
-    """(D + L,) what the worst case of a node is taken of: its children's values, under a nested CVaR their tails too.
+    """(D + L,) what the adverse expectation of a node is taken of: its children's values, under a nested CVaR also
+    their tails.
 
     A leaf's tail is in its loss already, where its draws are.
     """
@@ -184,7 +186,7 @@ class RobustNode:
 def batched_worst_cases(
     nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case of what is `ahead` of it, for nodes whose sets are among `BATCHED`."""
+    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are among `BATCHED`."""
     divergence = [one for one in nodes if isinstance(one.ambiguity, KullbackLeibler)]
     variation = [one for one in nodes if isinstance(one.ambiguity, TotalVariation)]
     if divergence:
@@ -287,7 +289,8 @@ def tree_program(
     """The program of a mandate over a tree from `start`.
 
     Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
-    node's children, its worst case is the worst of those: a bound from below on that of any set that holds them.
+    node's children, its adverse expectation is the largest of those: a bound from below on that of any set with all of
+    them.
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
@@ -383,8 +386,8 @@ def _worst_cases(
     ahead: cp.Expression,
     cuts: Sequence[Sequence[Vector]] | None,
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the worst case of what is `ahead` of it (D + L,): nodes of a kind at once where that has a form, others
-    one by one.
+    """θ_n ≥ the adverse expectation of what is `ahead` of it (D + L,): nodes of a kind at once where that has a form,
+    others one by one.
     """
     tree = staged.tree
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))

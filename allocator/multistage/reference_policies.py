@@ -27,13 +27,13 @@ def policy_after_first_trades(
     """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own. Where
     they are not to be `ruled`, somebody else has looked at the rules of the root.
 
-    The worst case is nested, so that what is best below a node is best whatever led there; with its holdings fixed in
-    one program the root would have no interior. Regret at the leaves knows no such subtrees, and is asked in one
-    program all the same: it is linear but for its set.
+    The adverse expectation is nested, so that what is best below a node is best whatever led there; with its holdings
+    fixed in one program the root would have no interior. Regret at the leaves knows no such subtrees, and is asked in
+    one program all the same: it is linear but for its set.
 
     Raises:
         NotSolved: the first trades break a rule of the root, or a subtree has no verified policy.
-        Infeasible: the rules cannot hold together below the root.
+        Infeasible: limits conflict below the root.
     """
     every = np.zeros_like(staged.tree.growth)
     every[0] = moves
@@ -84,7 +84,7 @@ def wait_then_trade_policy(staged: MultistageMandate, start: Position, limits: L
 
     Raises:
         NotSolved: today's holdings break a rule, or a subtree has no verified policy.
-        Infeasible: the rules cannot hold together after the news.
+        Infeasible: limits conflict after the news.
     """
     tree, quiet = staged.tree, {0}
     for node in range(1, tree.nodes):
@@ -102,7 +102,7 @@ def mean_value_trades(staged: MultistageMandate, start: Position, limits: Limits
     """(N,) the trades of the mean-value problem: buy today, hold to the horizon, every name bringing its mean.
 
     Raises:
-        Infeasible: the root's rules cannot hold together.
+        Infeasible: the root's limits conflict.
         NotSolved: there is no verified solution.
     """
     tree, (growth, cash) = staged.tree, staged.tree.since_now()
@@ -142,7 +142,7 @@ def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: L
     a nested CVaR what the paths lose is nested as everybody's losses are.
 
     Raises:
-        Infeasible: the rules cannot hold together along a path.
+        Infeasible: limits conflict along a path.
         NotSolved: a path has no verified policy.
     """
     reach, losses = staged.tree.reach()[1], np.zeros(staged.tree.leaves)
@@ -199,7 +199,7 @@ def with_regret_benchmarks(
     After the fact that is the best policy of who knew path and scenario from the start, trading at every review.
 
     Raises:
-        Infeasible: the rules cannot hold together.
+        Infeasible: limits conflict.
         NotSolved: no solver's answer passes the checks.
     """
     utility = staged.utility

@@ -94,7 +94,7 @@ _LADDER: tuple[tuple[str, float, Mapping[str, float]], ...] = (
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
 _MOST_CUTS = 60
 _CUT_ENOUGH = 1e-8
-"""How near the worst case of a policy is to that of the cuts when they are enough."""
+"""How near the adverse expectation of a policy is to that of the cuts when they are enough."""
 _OFF_PATH = 1e-6
 """A node to which the adversary gives less than this probability has not been decided by the program (science F11)."""
 
@@ -109,7 +109,7 @@ def solve_policy(
     """The best policy over a tree, checked outside the solver; without `trading` nothing is traded after its root.
 
     Raises:
-        Infeasible: the rules cannot hold together at every node.
+        Infeasible: limits conflict at some node.
         NotSolved: no solver's answer passes the checks.
     """
     attempts, limits = [], limits or Limits()
@@ -133,7 +133,7 @@ def solve_policy(
     refuse_infeasible_tree(staged, start, limits, trading=trading)
     try:
         if staged.at_leaves:
-            raise NotSolved("are for worst cases node by node")
+            raise NotSolved("are for adverse expectations node by node")
         policy = _by_cuts(staged, start, limits, tuple(attempts), ruled, trading=trading)
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
@@ -163,12 +163,12 @@ def _by_cuts(
     *,
     trading: bool,
 ) -> Policy:
-    """The best policy without a cone for any set: against the worst probabilities met so far at every node, and again
+    """The best policy without a cone for any set: against the adverse probabilities met so far at every node, and again
     with those that are worst for what it finds, until they change nothing (adversary cuts, Bertsimas, Dunning and Lubin
     2016). Slower than the sets' own duals, and it solves where their cones leave a solver no room.
 
     Raises:
-        NotSolved: a program of it has no solution, or the worst case is not met in time.
+        NotSolved: a program of it has no solution, or the adverse expectation is not met in time.
     """
     cuts = [[staged.tree.child_probabilities(node)] for node in range(staged.tree.nodes)]
     for _ in range(_MOST_CUTS):
@@ -187,19 +187,19 @@ def _by_cuts(
             return policy
         for own, q in zip(cuts, policy.valued.adversaries, strict=True):
             own.append(q)
-    raise NotSolved(f"the worst case is still {policy.apart:.1e} away after {_MOST_CUTS} cuts")
+    raise NotSolved(f"the adverse expectation is still {policy.apart:.1e} away after {_MOST_CUTS} cuts")
 
 
 def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: Limits, *, trading: bool = True) -> None:
     """Raise where the rules alone cannot be kept: asked without utility and sets, whose cones can hide or feign it.
 
     Raises:
-        Infeasible: the rules cannot hold together at every node.
+        Infeasible: limits conflict at some node.
     """
     plain = replace(without_ambiguity(staged), utility=LinearUtility(), risk_charge=0.0)
     status, _ = solve_once(tree_program(plain, start, trading=trading).problem, "CLARABEL", limits)
     if status == cp.INFEASIBLE:  # an inaccurate certificate is none
-        raise Infeasible("the rules cannot hold together at every review date", (), ())
+        raise Infeasible("infeasible: no policy keeps every limit at every review date", (), ())
 
 
 def _followed(
@@ -230,7 +230,7 @@ def _refuse_apart(policy: Policy, tolerance: float) -> None:
 def _decided(policy: Policy, limits: Limits) -> Policy:
     """The same policy with the nodes decided that the adversary rules out: each is solved on its own (science F11).
 
-    Only what is best from there on is changed there, and no node with a part in the worst case.
+    Only what is best from there on is changed there, and no node with a part in the adverse expectation.
     """
     staged, tree = policy.staged, policy.staged.tree
     if _looks_everywhere(staged):

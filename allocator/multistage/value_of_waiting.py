@@ -1,11 +1,11 @@
-"""What it is worth to decide again, to know more, and to be careful: policies of one tree against each other.
+"""The value of re-optimising, of knowing more and of robustness: policies of one tree against each other.
 
-Every number is a difference of certainty equivalents (sure returns to the horizon) in bps of today's account; under
+Every number is a difference of certainty equivalents (riskless returns to the horizon) in bps of today's account; under
 goals, which have no certainty equivalent, in ten-thousandths of what they count. Whose probabilities each is under:
 
-- waiting (recourse, idling): those of the sets that the tree guards against, worst case by worst case;
+- waiting (recourse, idling): the adverse ones of the sets that the tree guards against, node by node;
 - knowing and averaging (EVPI, VSS): the beliefs as they are, of which alone foresight and averages mean anything;
-- caution (its price, its insurance): the first under the beliefs as they are, the second under the sets.
+- robustness (its cost, its protection): the first under the beliefs as they are, the second under the sets.
 
 EVPI: Madansky (1960); EEV and VSS: Birge & Louveaux (2011), ch. 4. The literature means two things by VSS in more than
 two stages, and both are here under their own names. A policy that cannot be had is None, and `missing` says why.
@@ -49,7 +49,7 @@ _Found = TypeVar("_Found")
 class ValueOfWaiting:
     """Certainty equivalents of policies, as fractions of today's account, and by method what they differ by in bps.
 
-    Under the sets: `flexible` decides again at every review; `static` trades today and never again; `idle` holds
+    Under the sets: `flexible` re-optimises at every review; `static` trades today and never again; `idle` holds
     today's holdings until the first news and is flexible from there; `nominal_if_wrong` is the best policy for the
     beliefs. Under the beliefs: `nominal` that policy again; `cautious_if_right` the flexible one; `foresight` knows its
     path and its scenario; `averages_once` holds after today what is best if every name brought its mean, and decides
@@ -75,7 +75,7 @@ class ValueOfWaiting:
 
     @property
     def idling(self) -> float | None:
-        """CE(flexible) − CE(idle): what it costs to stand still until there is news."""
+        """CE(flexible) − CE(idle): what it costs not to trade until there is news."""
         return _bps(self.flexible, self.idle)
 
     @property
@@ -94,13 +94,13 @@ class ValueOfWaiting:
         return _bps(self.nominal, self.averages_kept)
 
     @property
-    def price_of_robustness(self) -> float | None:
-        """CE_p(nominal) − CE_p(flexible): what caution costs if the beliefs are right."""
+    def cost_of_robustness(self) -> float | None:
+        """CE_p(nominal) − CE_p(flexible): what robustness costs if the beliefs are right."""
         return _bps(self.nominal, self.cautious_if_right)
 
     @property
-    def insurance(self) -> float | None:
-        """CE_wc(flexible) − CE_wc(nominal): what caution saves if they are as wrong as the sets allow."""
+    def protection(self) -> float | None:
+        """CE_adv(flexible) − CE_adv(nominal): what robustness saves if they are as wrong as the sets allow."""
         return _bps(self.flexible, self.nominal_if_wrong)
 
 
@@ -113,7 +113,7 @@ def value_of_waiting(
     """The policies, each solved and checked, from `start`; one solve a leaf for foresight.
 
     Raises:
-        Infeasible: the rules cannot hold together at every node: there is no flexible policy to compare with.
+        Infeasible: limits conflict at some node: there is no flexible policy to compare with.
         NotSolved: it, or the one for the beliefs, has no verified solution.
     """
     say, missing = progress or (lambda _: None), dict[str, str]()
@@ -154,16 +154,16 @@ def _bps(better: float | None, worse: float | None) -> float | None:
     return None if better is None or worse is None else (better - worse) * 1e4
 
 
-# What waiting is worth in a book, and how that hangs on one number: the announcement share.
+# The value of waiting in a book, and how it depends on one number: the announcement share.
 #
 MEASURES = {
-    "recourse": "deciding again at reviews",
-    "idling": "standing still until news costs",
+    "recourse": "re-optimising at reviews (recourse)",
+    "idling": "cost of no trade until there is news",
     "perfect_information": "knowing all in advance (EVPI)",
     "vss_root": "now, over averages (VSS, root)",
     "vss_all": "throughout, over averages (VSS, all)",
-    "price_of_robustness": "caution costs if belief is right",
-    "insurance": "caution saves in the worst case",
+    "cost_of_robustness": "cost of robustness (belief is right)",
+    "protection": "protection (belief is wrong)",
 }
 """Properties of `ValueOfWaiting` in bps, and what each is in words."""
 
@@ -185,7 +185,7 @@ class ValueOfWaitingByShare:
         """The figures as plain data; its JSON Schema is `schemas/waiting.schema.json`."""
         settings = self.book.settings.book
         return {
-            "format": "allocator.waiting/1",
+            "format": "allocator.waiting/2",
             "book": {
                 "name": settings.name,
                 "account": self.book.account,
@@ -209,7 +209,7 @@ def value_of_waiting_by_share(
 
     Raises:
         BadInput: the book has no reviews, so that there is nothing to wait for, or is about regret.
-        Infeasible: the rules cannot hold together at every review.
+        Infeasible: limits conflict at some review.
         NotSolved: the policy has no verified solution.
     """
     book = book_at(None)
@@ -218,7 +218,7 @@ def value_of_waiting_by_share(
         rule, cure = "states no review, so there is nothing to wait for", "add dates to horizon.reviews"
         raise BadInput([Breach("book.toml", None, "horizon.reviews", None, rule, cure)])
     if book.settings.mandate.objective == "regret":
-        rule = "is not time-consistent at the leaves, and what waiting is worth is summed up review by review"
+        rule = "is not time-consistent at the leaves, and the value of waiting is summed review by review"
         raise BadInput(
             [Breach("book.toml", None, "mandate.objective", "regret", rule, "choose log, crra or mean_cvar")]
         )
@@ -242,7 +242,7 @@ def _rounded(bps: float | None) -> float | None:
     return None if bps is None else round(bps, 2)
 
 
-# How the plan lets go of its caution: at each node, what is believed, how far we guard and what that costs.
+# How the cost of robustness falls: at each node, what is believed, the radius, and what robustness costs.
 #
 HEADLINE = ("efficiency", "capital_intensity")
 """The buckets that the question divides."""
@@ -262,10 +262,10 @@ class NodeTrade:
 class CautionScheduleRow:
     """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
 
-    `caution_bps` is the price of caution from there on: how much more sure return the policy that trusts the belief
-    would have under it, in bps of the account at the node; None where that policy was not found. `shares` by bucket are
-    of the account after trades. `moves` are the trades there, largest first. `radius` is None where the one worst
-    case is today's.
+    `caution_bps` is the cost of robustness from there on: how much higher the certainty equivalent of the policy that
+    trusts the belief is under it, in bps of the account at the node; None where that policy was not found. `shares` by
+    bucket are of the account after trades. `moves` are the trades there, largest first. `radius` is None where the one
+    adverse expectation is today's.
     """
 
     name: str
@@ -319,8 +319,8 @@ def _settled(question: Question, state: NodeEvidence) -> bool:
 
 
 def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
-    """What guarding costs from `node` on if the belief is right: sure return under it, of the policy that trusts it,
-    less that of ours (price of robustness, science §3.8). As a part of the account at the node; None where that policy
+    """What robustness costs from `node` on if the belief is right: certainty equivalent under it, of the policy that
+    trusts it, less that of ours (science §3.8). As a part of the account at the node; None where that policy
     was not found: a verified plan is not lost for want of a figure beside it.
     """
     unit = float(policy.wealth_before[node])

@@ -1,4 +1,4 @@
-"""Which rules cannot hold together: one irreducible conflict, then every one of a few rules.
+"""Which limits conflict: one irreducible conflict, then every one of a few rules.
 
 An elastic solve's prices give suspects, a deletion filter leaves an irreducible set (each proper subset can hold).
 Then all conflicts of up to four rules, by hitting sets (Liffiton, Previti, Malik and Marques-Silva 2016): a conflict
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import Infeasible, NotSolved, describe_conflict
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.elastic import HOLDS, ConflictRule, ElasticProgram, Violation
 from allocator.optimization.single_period import Position
@@ -138,9 +138,9 @@ SETS = 20_000
 
 
 def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
-    """Every small conflict among the rules as an error to raise, or None when all rules can hold together.
+    """Every small conflict among the rules as an error to raise, or None where no limits conflict.
 
-    Where some rules have a tier, those that never give way are asked first.
+    Where some rules have a priority, those that are never relaxed are asked first.
     """
     feasibility = ElasticProgram(start, outlook, mandate)
     hard = [i for i, member in enumerate(feasibility.members) if member.tier == 0]
@@ -148,13 +148,15 @@ def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate) -> Inf
 
 
 def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasible | None:
-    """Every small conflict among the members `asked`, the others left aside; None when they can hold together."""
+    """Every small conflict among the members `asked`, the others left aside; None where they do not conflict."""
     first = _first(feasibility, asked)
     if first is None:
         return None
     members = feasibility.members
     if not first:
-        return Infeasible("the account cannot meet its own equations", fixes=["report this: it is a defect of ours"])
+        return Infeasible(
+            "infeasible: the account does not meet its own equations", fixes=["report this: it is a defect of ours"]
+        )
     search = _ConflictSearch(feasibility, tuple(asked), feasibility.iterations + ITERATIONS, SETS)
     search.conflicts.append(first)
     try:
@@ -165,7 +167,7 @@ def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasi
     conflicts = [tuple(sorted(conflict)) for conflict in found]
     moves, labels = fixes_for(feasibility, conflicts[0], asked), [members[i].label for i in conflicts[0]]
     return Infeasible(
-        describe_conflict([members[i] for i in conflicts[0]]),
+        describe_conflict(labels),
         labels,
         [describe_fix(members, move, labels) for move in moves],
         [[members[i].label for i in conflict] for conflict in conflicts],
@@ -175,16 +177,8 @@ def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasi
     )
 
 
-def describe_conflict(conflict: Sequence[ConflictRule]) -> str:
-    """What cannot be."""
-    names = [f"'{member.label}'" for member in conflict]
-    if len(names) == 1:
-        return f"cannot be met: {names[0]}"
-    return f"cannot hold together: {', '.join(names[:-1])} and {names[-1]}"
-
-
 def _first(feasibility: ElasticProgram, asked: Sequence[int]) -> list[int] | None:
-    """One irreducible conflict; None where all can hold together, empty where not even the account's equations do."""
+    """One irreducible conflict; None where there is none, empty where not even the account's equations hold."""
     elastic = feasibility.elastic(dict.fromkeys(asked, 1.0), enough=HOLDS)
     if elastic is None:
         return []
@@ -223,7 +217,7 @@ class _ConflictSearch:
     sets: int
     conflicts: list[list[int]] = field(default_factory=list)
     corrections: list[frozenset[int]] = field(default_factory=list)
-    """Sets of members without which the others hold together."""
+    """Sets of members without which the others do not conflict."""
     cut_short: bool = False
 
     def run(self) -> None:
@@ -290,15 +284,15 @@ def _size_then_place(members: Collection[int]) -> tuple[int, list[int]]:
     return len(members), sorted(members)
 
 
-# Which rules give way where not all can hold, and how far: tier by tier, the last to give way first.
+# Which rules are relaxed where limits conflict, and how far: priority by priority, the last to be relaxed first.
 #
-# For tier 1, 2, … 9 the total violation of the tier is made as small as it can be, each limit measured in itself,
-# under the hard rules and what earlier tiers were brought to (science §5.4). What a rule was missed by is what its
+# For priority 1, 2, … 9 the total violation of its rules is made as small as it can be, each limit measured in itself,
+# under the hard rules and what earlier priorities were brought to (science §5.4). What a rule was missed by is what its
 # limit moves.
 #
 _AS_GOOD = 1e-4
-"""What a tier may lose again to those that come after it, in parts of a limit: limits kept are rounded to a basis point
-anyway, and without this room a tier would burn money for its last digit.
+"""What a priority may lose again to those that come after it, in parts of a limit: limits kept are rounded to a basis
+point anyway, and without this room the last digit of a limit would be paid for with round trips.
 """
 _NOISE = 1e-7
 
@@ -346,10 +340,10 @@ class RelaxedLimits:
 
 
 def relax_by_tier(start: Position, outlook: Outlook, mandate: Mandate) -> RelaxedLimits | None:
-    """The limits that hold instead of the stated ones; None where all rules can hold, or none has a tier.
+    """The limits that hold instead of the stated ones; None where no limits conflict, or none has a priority.
 
     Raises:
-        Infeasible: the rules that never give way cannot hold together.
+        Infeasible: the limits that are never relaxed conflict.
     """
     if not has_tiers(mandate):
         return None
@@ -374,12 +368,12 @@ def relax_by_tier(start: Position, outlook: Outlook, mandate: Mandate) -> Relaxe
 
 
 def has_tiers(mandate: Mandate) -> bool:
-    """Whether any rule may give way."""
+    """Whether any rule may be relaxed."""
     return bool(mandate.rows.tier.any()) or any(rule.tier for rule in mandate.convex_rules)
 
 
 def solve_lexicographic(feasibility: ElasticProgram, hard: list[int]) -> Violation:
-    """The portfolio that misses tier 1 by least, of those tier 2, and so on."""
+    """The portfolio that misses the rules of priority 1 by least, of those priority 2, and so on."""
     members = feasibility.members
     before: list[tuple[dict[int, float], float]] = []
     found: Violation | None = None
@@ -390,8 +384,8 @@ def solve_lexicographic(feasibility: ElasticProgram, hard: list[int]) -> Violati
             before = [(earlier, most + HOLDS) for earlier, most in before]
             found = feasibility.elastic(prices, hard, together=before)
         if found is None:
-            raise RuntimeError("tiers cannot be brought to what they were brought to; a defect of ours")
+            raise RuntimeError("rules of one priority cannot be kept as far as they were kept before; a defect of ours")
         before.append((prices, found.total + _AS_GOOD))
     if found is None:
-        raise RuntimeError("no rule has a tier")
+        raise RuntimeError("no rule has a priority")
     return found

@@ -1,4 +1,4 @@
-"""The dual form of the worst case over probabilities, one function an ambiguity set (science §3.2).
+"""The dual form of the adverse expectation over probabilities, one function an ambiguity set (science §3.2).
 
 `dual_form(losses, ambiguity, probabilities)` gives a convex expression that equals sup over the set of q'losses, the
 constraints that it needs, and a function that writes the set's numbers into its parameters. The expression is

@@ -1,4 +1,4 @@
-"""Can these rules hold together, and if not, by how little do they miss: any subset, linear and convex.
+"""Do these limits conflict, and if so, by how little are they missed: any subset, linear and convex.
 
 One linear program, kept alive by HiGHS, over purchases b, sales s, cash c, wealth W, and where there is impact its
 cost m of each name. What is convex is an epigraph, cut out by tangents: a convex rule by its own
@@ -10,9 +10,9 @@ Every rule has a slack. A rule that is off may use it for nothing, a relaxed one
 between two questions only costs and bounds change, and the last basis is the next start. Until the last cut the
 program is a relaxation: what it calls impossible is impossible, and what it calls possible is checked by the formulas.
 
-It may also meet a rule by burning money, which no order does: by buying and selling one name at once, or by an impact
-above the curve. Then the same portfolio is tried with trades netted, then the one that burns least, and where neither
-misses as little, integers decide (`waste`), but not the curves of many impacts: there an answer may still burn money.
+It may also meet a limit by a round trip, which no order makes: by buying and selling one name at once, or by an impact
+cost above the curve. Then the same portfolio is tried with trades netted, then the one that spends least so, and where
+neither misses as little, integers decide (`round_trips`), but not the curves of many impacts: there one may be left.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _row(rows: RuleRows, i: int, at: int) -> ConflictRule:
 
 
 HOLDS = 1e-7
-"""Rules that miss by no more than this in all hold together: a tenth of the 1e-6 of their own unit that a certificate
+"""Limits missed by no more than this in all do not conflict: a tenth of the 1e-6 of their own unit that a certificate
 allows, and well above the 1e-9 at which the simplex calls a row kept."""
 _CUT = 1e-8
 """A function is cut until its epigraph is this near."""
@@ -111,8 +111,8 @@ _NEAR = 1e-7
 """Where cuts end before that, what is left may be this much: a tenth of what a certificate allows."""
 _ROUNDS = 200
 _TOLERANCE = 1e-9
-_BURNED = 1e-8
-"""Of the account: less is no waste, but the last digits of costs."""
+_ROUND_TRIP = 1e-8
+"""Of the account: less is no round trip, but the last digits of costs."""
 _LEFT = 1e-6
 """Of the account: rules say nothing of weights where less is left."""
 _CUTS = 300
@@ -157,7 +157,7 @@ class _ElasticQuery:
 
 
 class ElasticProgram:
-    """Every question of what can hold together about one start, outlook and mandate."""
+    """Every question of which limits conflict about one start, outlook and mandate."""
 
     def __init__(self, start: Position, outlook: Outlook, mandate: Mandate) -> None:
         self.iterations = 0
@@ -178,7 +178,7 @@ class ElasticProgram:
         self._first_slack = self._columns.total
         self._missed_by: list[Vector] = []
         self._cores: list[frozenset[int]] = []
-        self._waste_is_hard = False
+        self._round_trips_are_hard = False
         self._build()
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:
@@ -295,7 +295,7 @@ class ElasticProgram:
         try:
             found = self._solve(relaxed, asked.wanted, enough)
             if found is not None and not found.total > enough:
-                found = self._without_waste(asked, found)
+                found = self._without_round_trips(asked, found)
             if found is not None and not limits and not found.total > enough and found.trade.value > _LEFT:
                 self._missed_by.append(np.maximum(self._violations(found.point), 0.0))
             return found
@@ -307,7 +307,7 @@ class ElasticProgram:
                 self._cuts -= 1
 
     def holds(self, members: Iterable[int]) -> bool:
-        """Whether these members can hold together, all others left aside.
+        """Whether these members do not conflict, all others left aside.
 
         A portfolio met before may answer, or a part of them that is known not to hold: of an earlier question the
         members whose rows have no price are not needed for its answer.
@@ -326,18 +326,18 @@ class ElasticProgram:
         return bool(found.total <= HOLDS)
 
     def core(self, members: Iterable[int]) -> frozenset[int] | None:
-        """The smallest part of these members that is known not to hold together; None where none is."""
+        """The smallest part of these members that is known to conflict; None where none is."""
         asked = frozenset(members)
         return min((core for core in self._cores if core <= asked), key=len, default=None)
 
-    def _without_waste(self, asked: _ElasticQuery, found: Violation) -> Violation | None:
-        """The least violation by a portfolio that burns no money; None where there is none.
+    def _without_round_trips(self, asked: _ElasticQuery, found: Violation) -> Violation | None:
+        """The least violation by a portfolio without round trips; None where there is none.
 
-        Where telling takes more work than one question may, the answer stays what it is with waste: whoever solves the
+        Where telling takes more work than one question may, the answer keeps its round trips: whoever solves the
         program finds that (`plan.targets.solved`), and no plan comes of it.
         """
-        netted, burned = self._netted(found.point)
-        if burned <= _BURNED:
+        netted, excess_costs = self._netted(found.point)
+        if excess_costs <= _ROUND_TRIP:
             return found
         tried = self._judged(asked, netted)
         if tried is None or tried.total > found.total + asked.noise:
@@ -358,12 +358,12 @@ class ElasticProgram:
             self.iterations += max(iterations, 0)
 
         impact = self._mandate.impact
-        if self._waste_is_hard or (impact is not None and np.count_nonzero(impact) > FEW):
+        if self._round_trips_are_hard or (impact is not None and np.count_nonzero(impact) > FEW):
             return found
         try:
             point = least_violation_without_round_trips(self._solver, self._columns, impact, check, spend)
         except NotSolved:
-            self._waste_is_hard = True  # of the next question, too: the time is better spent on others
+            self._round_trips_are_hard = True  # of the next question, too: the time is better spent on others
             return found
         # integers have no prices: every member may be needed for the answer
         return None if point is None else self._judged(asked, self._netted(point)[0])
@@ -392,7 +392,7 @@ class ElasticProgram:
             self._cuts -= 1
 
     def _netted(self, point: Vector) -> tuple[Vector, float]:
-        """The point without waste, and what was burned: each name traded one way only, at what that costs."""
+        """The point without round trips, and what they cost: each name traded one way only, at what that costs."""
         names, columns = self._columns.names, self._columns
         netted = point.copy()
         both = np.minimum(point[:names], point[names : 2 * names])
@@ -401,9 +401,9 @@ class ElasticProgram:
         if self._mandate.impact is not None:
             netted[2 * names : 3 * names] = self._mandate.impact * (bought + sold) ** 1.5
         cash = self._start.cash + float(sold.sum() - bought.sum() - self._mandate.costs(bought, sold).sum())
-        burned = cash - float(point[columns.cash])
-        netted[[columns.cash, columns.wealth]] += burned
-        return netted, burned
+        excess_costs = cash - float(point[columns.cash])
+        netted[[columns.cash, columns.wealth]] += excess_costs
+        return netted, excess_costs
 
     def _judged(self, asked: _ElasticQuery, point: Vector) -> Violation | None:
         """What a point misses, by the formulas; None where it breaks what is kept."""

@@ -70,7 +70,7 @@ class RowProof:
         sizes = np.abs(rows.cash)
         if self._all.nnz:
             sizes = np.maximum(sizes, abs(self._all).max(axis=1).toarray().ravel())
-        # a row whose numbers are tiny is held to what it is broken by, not to what its numbers are
+        # a row whose numbers are tiny is held to what it is missed by, not to what its numbers are
         self._allowed = RULE_ALLOWED * np.where(sizes > 0, np.minimum(sizes, 1.0), 1.0)
         self._own = mandate.risk_aversion * risk.specific
         # slope x step is where slope·h + own·h² is least; without curvature that is one end or the other

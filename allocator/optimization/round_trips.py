@@ -1,4 +1,4 @@
-"""The least violation where money may not be burned: what is bought and sold at once, or spent on no impact, is waste.
+"""The least violation without round trips: nothing bought and sold at once, no impact cost above what the trade makes.
 
 A linear program may meet a rule (little cash, say) by buying and selling one name at once, which only pays costs, or by
 a cost of impact above what the trade comes to. No order does that. So each name is bought or sold, which is one
@@ -34,7 +34,7 @@ Check = Callable[[Vector], tuple[bool, Cuts]]
 def least_violation_without_round_trips(
     solver: highspy.Highs, columns: ColumnLayout, impact: Vector | None, check: Check, spend: Callable[[int], None]
 ) -> Vector | None:
-    """The best point of the solver's linear program that wastes nothing; None where there is none.
+    """The best point of the solver's linear program without round trips; None where there is none.
 
     Tangents that are needed are added to the solver's own program, too. `spend` is told the simplex
     iterations of each round.
@@ -62,7 +62,7 @@ def least_violation_without_round_trips(
         if left <= 0 or (cuts.rows.shape[0] == 0 and finer is None):
             break
         points = points if finer is None else finer
-    raise NotSolved("whether rules hold together without burning money takes too much work to tell")
+    raise NotSolved("whether the limits conflict without round trips takes too much work to tell")
 
 
 def _integer(

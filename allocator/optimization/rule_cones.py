@@ -35,7 +35,7 @@ class DualValues:
     """Duals in units of the objective (fractions of the account).
 
     `rows` (R,) ≥ 0 belong to the linear rules in order; `cash` prices one unit of money; `adversary` (K,) are the
-    worst-case probabilities; `slopes` belong to the convex rules in order; `error` is the direction in which the
+    adverse probabilities; `slopes` belong to the convex rules in order; `error` is the direction in which the
     returns are wrong, where the solver gave one.
     """
 
@@ -86,13 +86,13 @@ def rule_pattern(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
         return ("largest", rule.count)
     if isinstance(rule, WorstCaseFloor):
         ambiguity, support = set_structure(rule.ambiguity, probabilities)
-        return ("worst case", type(ambiguity).__name__, support)
+        return ("adverse expected return", type(ambiguity).__name__, support)
     raise TypeError(f"no program for {type(rule).__name__}")
 
 
 def is_conic_pattern(pattern: tuple[Any, ...]) -> bool:
     """Whether a rule of this pattern takes more than linear constraints."""
-    return pattern[0] == "volatility" or (pattern[0] == "worst case" and is_conic_set(pattern[1]))
+    return pattern[0] == "volatility" or (pattern[0] == "adverse expected return" and is_conic_set(pattern[1]))
 
 
 @singledispatch
@@ -156,7 +156,7 @@ def _(rule: WorstCaseFloor, decision: DecisionVariables, outlook: Outlook) -> Ru
     reference, limit = FastParameter(scenarios, name="benchmark's gains / unit"), FastParameter(name="floor / unit")
     worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
     each = shortfalls >= reference - decision.gains
-    together = (worst.expression + decision.costs <= -limit).set_label("worst case")
+    together = (worst.expression + decision.costs <= -limit).set_label("adverse expected return")
     of = 1.0
 
     def write(rule: WorstCaseFloor, outlook: Outlook, unit: float) -> None:

@@ -164,7 +164,7 @@ class SinglePeriodProblem:
             costs = costs + cp.sum(self.moved)
             others.append((self.moved >= cp.multiply(self._impact, cp.power(traded, 1.5))).set_label("impact"))
         others.append((self._costs == costs).set_label("costs"))
-        # nothing is sold that was not held: else a name bought and sold again would burn money at will
+        # nothing is sold that was not held: else a round trip could spend cash at will
         others.append((self.variables.sells <= self._start).set_label("sold at most what is held"))
         self.problem = cp.Problem(
             cp.Minimize(self._objective(outlook, mandate)),
@@ -181,8 +181,8 @@ class SinglePeriodProblem:
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
         self._start = FastParameter(instruments, nonneg=True, name="holdings before")
         self._start_cash = FastParameter(nonneg=True, name="cash before")
-        self._buying = FastParameter(instruments, nonneg=True, name="money paid for one unit bought")
-        self._selling = FastParameter(instruments, nonneg=True, name="money received for one unit sold")
+        self._buying = FastParameter(instruments, nonneg=True, name="cash paid for one unit bought")
+        self._selling = FastParameter(instruments, nonneg=True, name="cash received for one unit sold")
         self._returns = FastParameter((scenarios, instruments), name="scenario returns / unit")
         self._cash_returns = FastParameter(scenarios, name="cash returns / unit")
         self._rates = FastParameter(instruments, nonneg=True, name="cost rates / unit")

@@ -89,7 +89,7 @@ class Program:
         `trading_price` is charged for a unit of wealth traded, beside its costs.
 
         Raises:
-            Infeasible: the rules cannot hold together; names an irreducible conflict and its smallest fixes.
+            Infeasible: limits conflict; names an irreducible conflict and its smallest fixes.
             NotSolved: no solver gave an answer that passes the canonical check.
             OutOfTime: the user's time limit ended a solver.
         """
@@ -119,7 +119,7 @@ class Program:
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
                     if not self._explains:
-                        raise Infeasible("the rules cannot hold together; `rebalance` with these numbers names them")
+                        raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
                     break
             elif found is None:
                 attempts.append(f"{solver}: {status}")

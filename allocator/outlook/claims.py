@@ -327,7 +327,7 @@ def check_claims(folder: str | Path) -> tuple[CheckedClaim, ...]:
     """Check every row of a folder's `claims.csv` with its `figures.csv`.
 
     Raises:
-        BadInput: a table is missing or not of its contract, a check or a figure is unknown; every breach at once.
+        BadInput: a table is missing or not of its contract, a check or a figure is unknown; every error at once.
     """
     place = Path(folder)
     if not place.is_dir():
@@ -373,7 +373,7 @@ def _checked(
         return None, breaches
     for name in formula.figures:
         if name not in figures:
-            rule = f"needs the figure '{name}', which figures.csv lacks"
+            rule = f"needs the figure '{name}', which is not in figures.csv"
             breaches.append(Breach("claims.csv", line, "check", formula.name, rule, did_you_mean(name, figures)))
     if breaches:
         return None, breaches

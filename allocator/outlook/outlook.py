@@ -31,7 +31,7 @@ def plugin_returns(book: Book) -> pd.DataFrame | None:
     """(N + 1, K) returns of instruments and, last, cash; None where the book names no model of another package.
 
     Raises:
-        BadInput: the plugin is missing or fails, or what it gives is not of the contract; all breaches at once.
+        BadInput: the plugin is missing or fails, or what it gives is not of the contract; all errors at once.
     """
     for name, parameters in book.settings.plugins.models.items():
         plugin, make = load_plugin("models", name, "book.toml", f"plugins.models.{name}")

@@ -89,7 +89,7 @@ def _too_short(book: Book, until: pd.DataFrame) -> Iterator[Breach]:
 
 
 def _listed(book: Book, window: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[bool], list[Breach], list[str]]:
-    """The window by the rule for late listings; which names are late in it; breaches and notes."""
+    """The window by the rule for late listings; which names are late in it; errors and notes."""
     rule = book.settings.risk.late_listings
     there = window.notna()
     first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
@@ -112,7 +112,7 @@ def _listed(book: Book, window: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[b
 
 
 def _without_blanks(book: Book, kept: pd.DataFrame) -> tuple[pd.DataFrame, list[Breach], list[str]]:
-    """The prices by the rule for blanks, breaches and notes."""
+    """The prices by the rule for blanks, errors and notes."""
     blank = kept.isna()
     some = bool(blank.to_numpy().any())
     if some and book.settings.risk.blanks == "refuse":

@@ -86,7 +86,7 @@ def read_cards(
     """The observations of each scenario that has a card; `labs` are the names that a tie may use, if known.
 
     Raises:
-        BadInput: a heading that is no scenario, or twice, or a line that is no bullet of a card; all breaches at once.
+        BadInput: a heading that is no scenario, or twice, or a line that is no bullet of a card; all errors at once.
     """
     found: dict[str, list[Observation]] = {}
     breaches: list[Breach] = []
@@ -217,7 +217,7 @@ def _tie(table: str, line: int, words: list[str], labs: Collection[str] | None) 
     return SignalTie(kind, lab, absent)
 
 
-# A book with the scenario cards beside it, every breach of both at once.
+# A book with the scenario cards beside it, every error of both at once.
 #
 Cards = dict[str, tuple[Observation, ...]]
 
@@ -253,7 +253,7 @@ def _breaches_of_cards(folder: str | Path, overrides: Sequence[str], as_of: dt.d
         text = (Path(folder) / "book.toml").read_bytes().decode("utf-8-sig")
         settings = read_settings(text, overrides=overrides, as_of=as_of)
     except (OSError, UnicodeDecodeError, BadInput):
-        return ()  # the book's own breaches say so
+        return ()  # the book's own errors say so
     try:
         _cards(folder, settings)
     except BadInput as error:

@@ -130,7 +130,7 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
 
 
 def _instrument_ranges(book: Book) -> Iterator[LinearRule]:
-    """Caps and floors, one rule a tier: a name's own range may have another than the general cap."""
+    """Caps and floors, one rule a priority: a name's own range may have another than the general cap."""
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
     caps: dict[int, dict[int, float]] = {}
     floors: dict[int, dict[int, float]] = {}

@@ -25,7 +25,7 @@ class ConvexRule(Protocol):
 
     @property
     def tier(self) -> int:
-        """0 for a rule that never gives way, else 1 (last) to 9 (first)."""
+        """0 for a rule that is never relaxed, else 1 (relaxed last) to 9 (first)."""
         ...
 
     @property
@@ -181,7 +181,7 @@ class LargestWeights:
 
 @dataclass(frozen=True, eq=False)
 class WorstCaseFloor:
-    """The worst-case return after costs is at least `limit`: min over q in `ambiguity` of q'(r − a) + W − 1 ≥ limit.
+    """Adverse expected return after costs, min over q in `ambiguity` of q'(r − a) + W − 1, is at least `limit`.
 
     `against` (N + 1,) are a benchmark's weights, cash last, with a = its gains; without it a = 0. Directions q (K,)
     are the probabilities of the set.
@@ -195,9 +195,8 @@ class WorstCaseFloor:
     @property
     def label(self) -> str:
         """What the rule is called."""
-        return (
-            f"worst-case {'' if self.against is None else 'active '}return at least {format_limit_percent(self.limit)}"
-        )
+        active = "" if self.against is None else "active "
+        return f"adverse expected {active}return at least {format_limit_percent(self.limit)}"
 
     def benchmark_gains(self, outlook: Outlook) -> Vector:
         """(K,) the benchmark's gains; zeros without one."""
@@ -211,7 +210,7 @@ class WorstCaseFloor:
         return gains - self.benchmark_gains(outlook)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """Worst-case gain, over the benchmark's where there is one, of the account's value before."""
+        """Gain under adverse probabilities, over the benchmark's where there is one, of the account's value before."""
         worst = -worst_case(-self._gains(trade, outlook), self.ambiguity, outlook.probabilities)
         return [RuleMeasurement(self.label, worst, self.limit, at_most=False)]
 
@@ -230,7 +229,7 @@ class WorstCaseFloor:
         )
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
-        """(K,) the worst probabilities."""
+        """(K,) the adverse probabilities."""
         return self.ambiguity.adversary(-self._gains(trade, outlook), outlook.probabilities)
 
     def lawful(self, direction: Vector, outlook: Outlook) -> Vector:

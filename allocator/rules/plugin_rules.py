@@ -47,7 +47,7 @@ def rows_against_formula(rows: RuleRows, measure: Measure, book: Book) -> Iterat
         )
         if apart.any():
             at = int(np.argmax(apart))
-            by = ("kept", "broken") if left[at, row] > 0 else ("broken", "kept")
+            by = ("kept", "breached") if left[at, row] > 0 else ("breached", "kept")
             yield f"contradicts itself: {tried[at][0]}, '{label}' is {by[0]} by its rows and {by[1]} by its readings"
         elif not _same_border(rows, measure, book, [after for _, after, _ in tried], excess[:, row], row):
             yield f"contradicts itself: '{label}' ends elsewhere by its rows than by its readings"
@@ -110,7 +110,7 @@ def row_faults(rows: object, instruments: int, scenarios: int, tier: int) -> Ite
     if not np.isin(rows.sense, (-1.0, 1.0)).all():
         yield "has rows whose sense is neither +1, at most, nor -1, at least"
     if (rows.tier != tier).any():
-        yield f"has tier {tier}, and rows of another"
+        yield f"has priority {tier}, and rows of another"
     if (rows.size <= 0).any():
         yield "has rows whose limit does not move with what is stated: their size must be above 0"
 
@@ -220,11 +220,11 @@ def refuse_duplicate_labels(rules: Sequence[LinearRule], plugged: Sequence[Plugi
 
 def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> PluginRule:
     if not isinstance(rule, LinearRule):
-        _refuse(plugin, [f"makes a {type(rule).__name__}, which lacks rows, readings, eased or tier"])
+        _refuse(plugin, [f"makes a {type(rule).__name__}, without `rows`, `readings`, `eased` or `tier`"])
     assert isinstance(rule, LinearRule)
-    names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no tier")
+    names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no `tier`")
     if type(tier) is not int or not 0 <= tier <= 9:
-        _refuse(plugin, [f"has tier {tier!r}, and must have a whole number from 0, hard, to 9"])
+        _refuse(plugin, [f"has priority {tier!r}, and must have a whole number from 0 (hard) to 9"])
     made = call_plugin(plugin, rule.rows, names, doing="has no coefficients")
     _refuse(plugin, row_faults(made, names, len(outlook.scenarios), tier))
     sound = PluginRule(plugin, rule, made, tier)

@@ -43,7 +43,7 @@ class RuleRows:
     sense: Vector
     """+1 for an 'at most' rule, -1 for an 'at least' rule: the direction in which loosening moves `stated`."""
     tier: Vector
-    """0 for a hard rule; else 1 (gives way last) to 9 (gives way first)."""
+    """0 for a hard rule; else its priority, from 1 (relaxed last) to 9 (relaxed first)."""
     size: Vector
     """How much the row's limit moves for one unit of `stated`, before `wealth` multiplies it."""
     unit: tuple[str, ...]
@@ -215,16 +215,16 @@ class RuleMeasurement:
     at_most: bool
     unit: str = PERCENT
     of_account: float | None = None
-    """How far the rule is broken as a part of the account, where its own unit may be a million times that."""
+    """How far the limit is missed as a part of the account, where its own unit may be a million times that."""
 
     @property
     def missed(self) -> float:
-        """How far the rule is broken as far as money goes, which is what a solver's last digits are measured in."""
+        """How far the limit is missed in parts of the account, which is what a solver's last digits are measured in."""
         return self.excess if self.of_account is None else self.of_account
 
     @property
     def excess(self) -> float:
-        """How far the rule is broken, in its own unit; negative is room to spare."""
+        """How far the limit is missed, in its own unit; negative is room to spare."""
         return self.measured - self.limit if self.at_most else self.limit - self.measured
 
 
@@ -242,7 +242,7 @@ class LinearRule(Protocol):
 
     @property
     def tier(self) -> int:
-        """0 for a rule that never gives way, else 1 (last) to 9 (first)."""
+        """0 for a rule that is never relaxed, else 1 (relaxed last) to 9 (first)."""
         ...
 
     def rows(self, instruments: int) -> RuleRows:

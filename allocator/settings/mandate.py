@@ -1,4 +1,4 @@
-"""The `[mandate]` section of `book.toml`: the objective, the rules, and which of the rules may give way.
+"""The `[mandate]` section of `book.toml`: the objective, the rules, and which of the rules may be relaxed.
 
 Limits are fractions of the account's value after the trades, unless a key says otherwise. A rule is named by its key
 under `[mandate]`, as after --set: `max_turnover`, `weights.NVDA`, `exposures.beta`.
@@ -79,13 +79,13 @@ class LargestRange(SettingsSection):
 
 
 def flat_tiers(tiers: object) -> object:
-    """Tiers by one dotted key a rule; a nested table (`weights.NVDA = 2`) says the same as a quoted key."""
+    """Priorities by one dotted key a rule; a nested table (`weights.NVDA = 2`) says the same as a quoted key."""
     if not isinstance(tiers, Mapping):
         return tiers
     flat: dict[str, object] = {}
     for key, tier in _leaves(tiers):
         if key in flat:
-            raise ValueError(f"'{key}' has a tier twice; keep one of them")
+            raise ValueError(f"'{key}' has a priority twice; keep one of them")
         flat[key] = tier
     return flat
 
@@ -133,9 +133,9 @@ class MandateSection(SettingsSection):
         "regret_ex_ante",
     ] = Field(
         default="return_minus_risk",
-        description="return_minus_risk: maximise worst-case return - risk_aversion * variance - costs; "
-        "minimum_variance: only minimise the variance; log, crra, return: the worst-case expected utility of the "
-        "final wealth, deciding again at horizon.reviews; mean_cvar: expected loss and CVaR on draws, with reviews "
+        description="return_minus_risk: maximise adverse expected return - risk_aversion * variance - costs; "
+        "minimum_variance: only minimise the variance; log, crra, return: the adverse expected utility of the "
+        "final wealth, re-optimised at horizon.reviews; mean_cvar: expected loss and CVaR on draws, with reviews "
         "nested at every one; regret: what hindsight would have earned more, with reviews at the end alone, which is "
         "not time-consistent; for one decision: mixture_variance: return - risk_aversion * (variance within and "
         "between scenarios); regret_ex_ante: what knowing the probabilities would earn more",
@@ -179,7 +179,7 @@ class MandateSection(SettingsSection):
         default=None, description="return over the horizon after costs in every scenario, at least"
     )
     min_worst_case_return: Return | None = Field(
-        default=None, description="worst case over the probabilities of [robust], after costs, at least"
+        default=None, description="expected return under adverse probabilities of [robust], after costs, at least"
     )
     min_worst_case_active_return: Return | None = Field(
         default=None, description="the same, of the return over that of benchmark.csv"
@@ -210,12 +210,13 @@ class MandateSection(SettingsSection):
     )
     tiers: Tiers = Field(
         default_factory=dict,
-        description="rules that may give way, by key under [mandate]: 9 gives way first, 1 last; others are hard",
+        description="priorities of the rules that may be relaxed, by key under [mandate]: 9 is relaxed first, "
+        "1 last; others are hard",
     )
 
 
 UTILITIES = ("log", "crra", "return")
-"""Objectives that are a utility of the final wealth: their mean, and its worst case, nest by themselves."""
+"""Objectives that are a utility of the final wealth: their mean, and its adverse expectation, nest by themselves."""
 ONE_DECISION = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
 """Objectives of another kind that the same program solves for one decision."""
 REVIEWED = (*UTILITIES, "mean_cvar", "regret")
@@ -233,7 +234,7 @@ NO_RULES = (
     "tiers",
 )
 ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
-"""Rules that cannot give way; tradable_from stands in exposures.csv."""
+"""Rules that cannot be relaxed; tradable_from stands in exposures.csv."""
 
 
 def stated_rules(mandate: MandateSection) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """`book.toml` as frozen pydantic models: every key with its unit and range, unknown keys refused by name.
 
-`read_settings` turns text into `Settings` or raises `BadInput` with all breaches, each with the line it stands on.
+`read_settings` turns text into `Settings` or raises `BadInput` with all errors, each with the line it stands on.
 The JSON Schema that editors use is made from the same models (`allocator schema book`).
 """
 
@@ -128,7 +128,7 @@ def read_settings(
     """Read `book.toml`'s text, then `--set` overrides (`'mandate.max_weight=0.2'`) and the as-of date, in that order.
 
     Raises:
-        BadInput: the text is not TOML, or keys or values are not of the contract; all breaches at once.
+        BadInput: the text is not TOML, or keys or values are not of the contract; all errors at once.
     """
     try:
         document: dict[str, Any] = tomllib.loads(text)
@@ -223,7 +223,7 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> 
     """Hold a nested mapping to the contract of `book.toml`.
 
     Raises:
-        BadInput: all breaches at once.
+        BadInput: all errors at once.
     """
     try:
         return Settings.model_validate(dict(document))
@@ -354,7 +354,7 @@ def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _key(dotted: str) -> tuple[str, ...]:
-    """The parts of a dotted key; the name of a rule that has a tier is one part."""
+    """The parts of a dotted key; the name of a rule that has a priority is one part."""
     return _one_tier(_parts(dotted))
 
 
@@ -366,10 +366,10 @@ _TIERS = ("mandate", "tiers")
 
 
 def _flatten_tiers(document: dict[str, Any]) -> None:
-    """One key a rule before any --set, so that a what-if replaces the tier however the file writes it."""
+    """One key a rule before any --set, so that a what-if replaces the priority however the file writes it."""
     mandate = document.get("mandate")
     if isinstance(mandate, dict) and "tiers" in mandate:
-        with suppress(ValueError):  # a tier twice, which the contract refuses
+        with suppress(ValueError):  # a priority twice, which the contract refuses
             mandate["tiers"] = flat_tiers(mandate["tiers"])
 
 

@@ -37,14 +37,14 @@ class PluginsSection(SettingsSection):
         return self
 
 
-# The sections of `book.toml` about trades: what they cost, when they are worth it, how they become whole lots.
+# The sections of `book.toml` about trades: what they cost, when they are recommended, how they become whole lots.
 #
 
 
 class CostsSection(SettingsSection):
     """Trading costs: commission plus half the quoted spread, and what a large trade moves the price by.
 
-    Trading the value v of a name also costs impact x daily volatility x v x sqrt(v / average daily volume in money).
+    Trading the value v of a name also costs impact x daily volatility x v x sqrt(v / average daily traded value).
     """
 
     commission_bps: BasisPoints = Field(default=0.0, description="of the traded value, each way")
@@ -55,18 +55,18 @@ class CostsSection(SettingsSection):
         default=0.0, le=10, description="coefficient of the square-root impact; above 0 wants average_daily_volume"
     )
     ticket: NonNegative = Field(
-        default=0.0, description="money for each order, in the book's currency; told beside the costs, not optimised"
+        default=0.0, description="amount for each order, in the book's currency; shown beside the costs, not optimised"
     )
 
 
 class TradingSection(SettingsSection):
-    """When trading is worth it."""
+    """When trading is recommended."""
 
     min_gain_bps: BasisPoints = Field(default=0.0, description="no trade unless the whole lots gain more than this")
     min_share: Fraction | None = Field(
         default=None,
-        description="no trade unless it gains in this share of plausible beliefs and costs; by default 0.5 where "
-        "[robust] guards against nothing, else 0: an insurance pays in few of the beliefs that it guards against",
+        description="no trade unless it gains in this share of sampled beliefs and costs; by default 0.5 where "
+        "[robust] guards against nothing, else 0: protection gains in few of the beliefs that it guards against",
     )
     cost_factor: float = Field(
         default=2.0, ge=1, le=10, allow_inf_nan=False, description="costs may be off by this factor, either way"
@@ -99,14 +99,15 @@ class BookSection(SettingsSection):
 
 
 class HorizonSection(SettingsSection):
-    """How far the scenario returns look, and when it is decided again on the way."""
+    """How far the scenario returns look, and when it is re-optimised on the way."""
 
     months: float = Field(default=12.0, gt=0, le=600, description="length of the horizon that returns are quoted over")
     until: Day | None = Field(
         default=None, description="the day that the horizon ends, instead of months: it then stays as as_of moves on"
     )
     reviews: list[Day] = Field(
-        default_factory=list, description="days on which it is decided again, with what is known by then; wants until"
+        default_factory=list,
+        description="review dates, on which the plan is re-optimised with what is known by then; wants until",
     )
     announcement_share: Fraction | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""Hold a table to its contract in `schemas/`: every breach at once, with file, row, column and cure."""
+"""Hold a table to its contract in `schemas/`: every error at once, with file, row, column and cure."""
 
 from __future__ import annotations
 

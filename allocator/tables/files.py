@@ -66,7 +66,7 @@ Line = tuple[int, list[Any]]
 class RawTable:
     """A table as it was written: cells as found, with the line that each row stands on.
 
-    `name` is what breaches call it, such as holdings.csv. `frame` holds text for CSV (stripped) and values for
+    `name` is what errors call it, such as holdings.csv. `frame` holds text for CSV (stripped) and values for
     others, indexed from 0. `rows` are the lines of the file for CSV and Excel, where the header is line 1; Parquet and
     pandas have no lines, so the first row is 1 there.
     """
@@ -80,7 +80,7 @@ def read_table(path: Path, name: str | None = None) -> RawTable:
     """Read a .csv, .parquet or .xlsx file; of a workbook, its only sheet or the sheet named like the file.
 
     Raises:
-        BadInput: the file is missing, cannot be read, or is not a table; all breaches of the file at once.
+        BadInput: the file is missing, cannot be read, or is not a table; all errors of the file at once.
     """
     called = name or path.name
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".xlsx": _read_xlsx}

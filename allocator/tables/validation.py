@@ -1,4 +1,4 @@
-"""Hold a table to its contract: cells as written flow in; typed columns and every breach flow out.
+"""Hold a table to its contract: cells as written flow in; typed columns and every error flow out.
 
 First the cells are read (`cells.py`), then pandera judges the typed columns by the rules of the YAML. A cell that
 could not be read is reported for that alone.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Cells as people write them: text and values of one column in, numbers, dates or text out, and why some are not.
 #
-# A cell that cannot be read becomes a blank of the column's type and a fault: the broken rule and its cure. Nothing is
+# A cell that cannot be read becomes a blank of the column's type and a fault: the rule and its cure. Nothing is
 # repaired: '1,234.5' could be repaired, but '1,234' could not, and both come from the same export.
 #
 Fault = tuple[str, str]
@@ -211,7 +211,7 @@ Cells = set[tuple[str, int]]
 
 @dataclass(frozen=True, eq=False)
 class _WrittenTable:
-    """A table as written, which can say where a breach stands."""
+    """A table as written, which can say where an error stands."""
 
     name: str
     frame: pd.DataFrame
@@ -232,11 +232,11 @@ class _WrittenTable:
 
 
 def validate(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
-    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text) and its breaches of a contract.
+    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text) and its errors of a contract.
 
     `frame` holds cells as found, text or values, in any order of columns; `rows` are the line numbers that its rows
-    have in breaches; `name` is what breaches call the table. The copy is indexed from 0 and is only sound without
-    breaches: it lacks unknown columns, and a cell that could not be read is missing in it. Breaches of columns come
+    have in errors; `name` is what errors call the table. The copy is indexed from 0 and is only sound without
+    errors: it lacks unknown columns, and a cell that could not be read is missing in it. Errors of columns come
     first, then those of cells from top to bottom and left to right.
 
     Raises:
@@ -349,7 +349,7 @@ def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError
 def _translate(
     error: SchemaError, schema: DataFrameSchema, table: _WrittenTable, typed: pd.DataFrame, unread: Cells
 ) -> Iterator[Breach]:
-    """The breaches behind one of pandera's errors, which is about one rule of one column."""
+    """Our errors behind one of pandera's, which is about one rule of one column."""
     column = str(error.schema.name)
     match error.reason_code.name:
         case "COLUMN_NOT_IN_DATAFRAME" | "INVALID_COLUMN_NAME":

@@ -108,6 +108,6 @@ def test_limits_that_the_news_would_break_are_refused_with_the_review(root: Path
     answer = CliRunner().invoke(main, arguments)
 
     assert answer.exit_code == 3
-    (breach,) = json.loads(answer.stdout)["breaches"]
+    (breach,) = json.loads(answer.stdout)["errors"]
     assert breach["rule"].startswith("leaves out what we would believe at the review 'claimed by 2027-02-20'")
     assert breach["cure"] == "widen the limits: what holds today need not hold after the news"

@@ -308,7 +308,7 @@ def test_bad_input_is_one_valid_document_for_programs(case: Case, listed: Folder
     assert answer.stderr == ""
     assert [
         breach
-        for breach in document["breaches"]
+        for breach in document["errors"]
         if (breach["table"], breach["row"], breach["column"]) == (case.file, row, case.column)
         and case.cure in breach["cure"]
     ]
@@ -317,7 +317,7 @@ def test_bad_input_is_one_valid_document_for_programs(case: Case, listed: Folder
 CANNOT_ADD_UP = {
     "caps of names": (
         ["mandate.max_weight=0.05"],
-        "caps add up to 65% and cash is at most 10%: together less than 100%",
+        "infeasible: caps add up to 65% and cash is at most 10%: together less than 100%",
         "raise caps by 25% in all",
     ),
     "floors of names": (
@@ -327,7 +327,7 @@ CANNOT_ADD_UP = {
             "mandate.weights.CRM.min=0.5",
             "mandate.weights.CRM.max=0.7",
         ],
-        "floors add up to 115% and cash is at least 2%: more than 100%",
+        "infeasible: floors add up to 115% and cash is at least 2%: more than 100%",
         "lower floors by 17% in all",
     ),
     "the floor of a group above the caps of its members": (
@@ -347,7 +347,7 @@ CANNOT_ADD_UP = {
     ),
     "a return that no name has": (
         ["mandate.min_expected_return=0.5"],
-        "expected return at least 50% is above the best name's",
+        "infeasible: expected return at least 50% is above the best name's",
         "lower it below",
     ),
 }
@@ -390,13 +390,13 @@ def test_every_breach_of_a_spoiled_book_is_in_one_answer(listed: Folder, run: Ru
     document = json.loads(run("check", listed.path, "--json").stdout)
     told = run("check", listed.path).stderr
 
-    found = {(breach["table"], breach["row"]) for breach in document["breaches"]}
+    found = {(breach["table"], breach["row"]) for breach in document["errors"]}
     assert {
         ("holdings.csv", 2),
         ("holdings.csv", 7),
         ("benchmark.csv", 2),
         ("book.toml", line(listed, "book.toml", "max_turnvoer")),
     } <= found
-    assert told.startswith(f"{len(document['breaches'])} breaches; nothing was written")
+    assert told.startswith(f"{len(document['errors'])} errors; nothing was written")
     assert "benchmark.csv: rows 2, 3, 4 and 7 more weight  must lie from 0 to 1" in told
     assert all(f"{table}:{row}" in told for table, row in found if table != "benchmark.csv")

@@ -313,7 +313,7 @@ def test_cash_is_in_the_currency_of_the_book(listed: Folder) -> None:
 
     assert told(listed) == [
         f"holdings.csv:{line} currency: cash is in the book's currency USD (got 'EUR'); "
-        "convert it, or hold foreign money as a 'neutral' instrument"
+        "convert it, or hold foreign cash as a 'neutral' instrument"
     ]
 
 

@@ -364,7 +364,7 @@ def test_an_as_of_beyond_the_calendar_is_refused_as_what_it_is(
 ) -> None:
     answer = run(command, root / "data" / "note", "--as-of", day, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["row"], breach["column"]) == ("--as-of", None, "book.as_of")
     assert (breach["rule"], breach["cure"]) == (f"{day} must lie from 1900-01-01 to 2999-12-31", "correct the year")
@@ -386,7 +386,7 @@ def test_every_command_refuses_a_signal_from_the_future(note: Folder, run: Run, 
 
     answer = run(command, note.path, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["row"], breach["column"]) == ("signals.csv", 2, "date")
     assert breach["cure"].startswith("1 signal lies after it: use --as-of ")

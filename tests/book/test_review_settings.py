@@ -79,9 +79,10 @@ def test_reviews_without_news_or_prices_are_refused(reviewed: Folder, run: Run, 
     assert said[section] in refused(run, reviewed)
 
 
-def test_tiers_cannot_give_way_to_a_utility(reviewed: Folder, run: Run) -> None:
+def test_a_utility_knows_no_priorities_of_rules(reviewed: Folder, run: Run) -> None:
     told = refused(run, reviewed, "--set", "mandate.tiers.min_cash=1")
-    assert "cannot give way with objective = 'log' (got 'min_cash') remove the tiers: the rules are then hard" in told
+    said = "cannot be relaxed with objective = 'log' (got 'min_cash') remove the priorities: the rules are then hard"
+    assert said in told
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_several_disagreements_are_told_at_once(reviewed: Folder, run: Run) -> N
         "is not after as_of = 2026-11-20 (got '2026-01-01')",
         "is not before until = 2027-11-20 (got '2028-01-01')",
         "is not time-consistent: the variance between scenarios",
-        "is needed with reviews: what deciding later is worth",
+        "is needed with reviews: the value of deciding later depends on it",
     ):
         assert rule in told
 

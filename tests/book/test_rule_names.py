@@ -88,7 +88,7 @@ def test_a_ratio_may_mix_buckets_and_groups(listed: Folder, pair: tuple[str, str
 
 
 UNSTATED = "the mandate states no such rule"
-ADD_IT = "state it under [mandate], or remove its tier"
+ADD_IT = "state it under [mandate], or remove its priority"
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,11 @@ ADD_IT = "state it under [mandate], or remove its tier"
         ('"groups.chip"', f"mandate.tiers.\"groups.chip\": {UNSTATED} (got 'groups.chip'); "
          "did you mean 'groups.chips'?"),
         ("objective", f"mandate.tiers.objective: {UNSTATED} (got 'objective'); {ADD_IT}"),
-        ("locked", "mandate.tiers.locked: is always hard: it cannot give way (got 'locked'); remove its tier"),
-        ("forbidden", "mandate.tiers.forbidden: is always hard: it cannot give way (got 'forbidden'); remove its tier"),
-        ("tradable_from", "mandate.tiers.tradable_from: is always hard: it cannot give way (got 'tradable_from'); "
-         "remove its tier"),
+        ("locked", "mandate.tiers.locked: is always hard: it cannot be relaxed (got 'locked'); remove its priority"),
+        ("forbidden", "mandate.tiers.forbidden: is always hard: it cannot be relaxed (got 'forbidden'); "
+         "remove its priority"),
+        ("tradable_from", "mandate.tiers.tradable_from: is always hard: it cannot be relaxed (got 'tradable_from'); "
+         "remove its priority"),
     ],
 )  # fmt: skip
 def test_a_tier_belongs_to_a_stated_rule(listed: Folder, key: str, rest: str) -> None:

@@ -158,7 +158,7 @@ def test_a_card_that_cannot_be_read_is_refused_by_its_line(note: Folder, run: Ru
 
     answer = run("beliefs", note.path, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["row"], breach["value"]) == ("scenarios.md", 3, "generalisable_jevons")
     assert breach["cure"] == "did you mean 'generalizable_jevons'?"

@@ -1,4 +1,4 @@
-"""`allocator check`: a book in order, and which rules its holdings break today."""
+"""`allocator check`: a book in order, and which limits its holdings breach today."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_book_that_is_not_there_is_refused(listed: Folder, run: Run, valid: Va
 
     document = valid(answer.stdout, "error")
     assert answer.exit_code == 3
-    assert document["breaches"][0]["cure"] == "did you mean 'listed'?"
+    assert document["errors"][0]["cure"] == "did you mean 'listed'?"
 
 
 @pytest.mark.parametrize("command", ["check", "rebalance", "beliefs"])
@@ -93,7 +93,7 @@ def test_a_card_that_cannot_be_read_is_refused(note: Folder, run: Run, valid: Va
 
     answer = run(command, note.path, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["row"], breach["rule"]) == ("scenarios.md", 3, "is no heading of a card")
 
@@ -105,7 +105,7 @@ def test_breaches_of_tables_and_cards_are_told_at_once(note: Folder, run: Run, v
 
     answer = run(command, note.path, "--json")
 
-    found = valid(answer.stdout, "error")["breaches"]
+    found = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert [breach["table"] for breach in found] == ["exposures.csv", "scenarios.md"]
 
@@ -114,7 +114,7 @@ def test_cards_of_a_book_whose_settings_cannot_be_read_are_not_judged(note: Fold
     note.replace("book.toml", "max_weight = 0.18", "max_wieght = 0.18")
     note.replace("scenarios.md", "## proprietary_jevons", "## propietary_jevons")
 
-    found = valid(run("check", note.path, "--json").stdout, "error")["breaches"]
+    found = valid(run("check", note.path, "--json").stdout, "error")["errors"]
 
     assert {breach["table"] for breach in found} == {"book.toml"}
 
@@ -136,7 +136,7 @@ def test_a_history_with_a_hole_is_refused_with_the_rule_that_helps(listed: Folde
     answer = run("check", listed.path, "--json", *options)
     dropped = run("check", listed.path, "--json", *options, "--set", "risk.blanks=drop_rows")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["column"]) == ("prices.csv", "NVDA")
     assert breach["rule"] == "is blank on 2026-10-26"

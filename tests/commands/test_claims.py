@@ -52,7 +52,7 @@ def test_an_unknown_check_is_refused_with_the_nearest(note: Folder, run: Run, va
 
     answer = run("claims", note.path, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["row"], breach["cure"]) == ("claims.csv", 2, "did you mean 'token_ratio'?")
 

@@ -77,7 +77,7 @@ def test_the_help_names_the_commands_and_the_exit_codes(run: Run) -> None:
     shown = " ".join(answer.stdout.split())
     assert answer.exit_code == 0
     assert all(f"  {command} " in answer.stdout for command in COMMANDS)
-    codes = ("0 done", "2 wrong usage", "3 input refused", "4 the rules cannot hold together", "5 no verified")
+    codes = ("0 done", "2 wrong usage", "3 input refused", "4 infeasible: conflicting limits", "5 no verified")
     assert all(code in shown for code in codes)
     assert max(map(len, answer.stdout.splitlines())) <= 80
 

@@ -146,7 +146,7 @@ def test_an_unknown_name_is_asked_back_before_anything_is_solved(
 
     assert (answer.exit_code, answer.stdout) == (3, "")
     assert "did you mean 'NVDA'?" in " ".join(answer.stderr.split())
-    assert document["breaches"][0]["value"] == "NVDIA"
+    assert document["errors"][0]["value"] == "NVDIA"
 
 
 def test_a_book_is_explained_as_its_plan_is(found: Explanation) -> None:

@@ -61,7 +61,7 @@ def test_the_same_move_over_a_longer_time_implies_less(root: Path, run: Run, val
 def test_a_move_that_no_probability_explains_names_the_nearest(root: Path, run: Run, valid: Valid) -> None:
     answer = run("implied", root / "data" / "note", "--move", "META=-0.5", "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["column"], breach["value"]) == ("META", "-50.0%")
     assert "certainty of generalizable_compression" in breach["cure"]
@@ -71,7 +71,7 @@ def test_a_move_that_no_probability_explains_names_the_nearest(root: Path, run: 
 def test_a_move_that_cannot_be_read_is_refused(root: Path, run: Run, valid: Valid, move: str) -> None:
     answer = run("implied", root / "data" / "note", "--move", move, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert breach["table"] == "--move"
 
@@ -100,7 +100,7 @@ def test_prices_that_no_probability_explains_name_the_option_that_goes_on(note: 
     rows = [["2026-04-08", *[10] * len(names)], ["2026-11-20", *(1 if name == "GPU" else 10 for name in names)]]
     note.write("prices.csv", [["date", *names], *rows])
 
-    breaches = valid(run("implied", note.path, "--json").stdout, "error")["breaches"]
+    breaches = valid(run("implied", note.path, "--json").stdout, "error")["errors"]
     left = [breach["column"] for breach in breaches]
     options = [part for name in left for part in ("--without", name)]
     went_on = valid(run("implied", note.path, *options, "--json").stdout, "implied")
@@ -145,7 +145,7 @@ def test_moves_that_are_wrong_in_several_ways_are_told_all_at_once(root: Path, r
     typed = ["NVDA=-0.05", "NVDA=0.1", "NVIDA=0.1", "META=-2", "AVGO"]
     answer = run("implied", root / "data" / "listed", *(part for move in typed for part in ("--move", move)), "--json")
 
-    rules = [breach["rule"] for breach in valid(answer.stdout, "error")["breaches"]]
+    rules = [breach["rule"] for breach in valid(answer.stdout, "error")["errors"]]
     assert answer.exit_code == 3
     for said in ("is given twice", "no such instrument", "must be above -1", "must be NAME=RETURN"):
         assert any(said in rule for rule in rules)

@@ -49,7 +49,7 @@ def test_a_folder_with_something_in_it_is_left_alone(run: Run, valid: Valid, tmp
 
     assert (answer.exit_code, answer.stdout) == (3, "")
     assert "this folder is not empty; nothing was written" in " ".join(answer.stderr.split())
-    assert document["breaches"][0]["cure"] == "name a new folder"
+    assert document["errors"][0]["cure"] == "name a new folder"
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -62,7 +62,7 @@ def by_name(plan: Plan) -> dict[str, float]:
 
 def breaches(answer: Result, valid: Valid) -> list[str]:
     assert answer.exit_code == 3, answer.stdout + answer.stderr
-    return [f"{one['table']}: {one['rule']}; {one['cure']}" for one in valid(answer.stdout, "error")["breaches"]]
+    return [f"{one['table']}: {one['rule']}; {one['cure']}" for one in valid(answer.stdout, "error")["errors"]]
 
 
 RETURNS = {"good": [0.10, 0.20, 0.05, 0.14], "bad": [0.02, -0.10, 0.04, 0.0]}
@@ -206,5 +206,7 @@ def test_the_list_of_plugins_has_it(listed: Folder, run: Run, valid: Valid) -> N
 def test_a_worst_case_return_in_another_program_does_not_say_it() -> None:
     made = book({**WISH, "plugins": {"objectives": {"carry": {"every": 0.01}}}}, returns=RETURNS)
     traded: Any = None  # refused before anything is written
-    with pytest.raises(BadMandate, match=r"plugins.objectives.carry: is not in a worst case over probabilities"):
+    with pytest.raises(
+        BadMandate, match=r"plugins.objectives.carry: is not in an expectation under adverse probabilities"
+    ):
         worst_case_return(made, build_outlook(made), traded)

@@ -84,7 +84,7 @@ def capped(packages: Path, listed: Folder, code: str = RULE, limit: str = "0.05"
 
 def breaches(answer: Result, valid: Valid) -> list[str]:
     assert answer.exit_code == 3, answer.stdout + answer.stderr
-    return [f"{one['table']}: {one['rule']}; {one['cure']}" for one in valid(answer.stdout, "error")["breaches"]]
+    return [f"{one['table']}: {one['rule']}; {one['cure']}" for one in valid(answer.stdout, "error")["errors"]]
 
 
 def test_a_rule_of_another_package_is_kept_on_the_final_lots_and_stands_in_the_proof(
@@ -139,17 +139,17 @@ def test_a_rule_of_another_package_may_give_way(packages: Path, listed: Folder, 
         ("wealth=np.array([self.limit])", "wealth=np.array([0.9 * self.limit])", "'mine' ends elsewhere by its rows"),
         ("wealth=np.array([self.limit])", "limit=np.array([self.limit])", "'mine' ends elsewhere by its rows"),
         ("row[0, self.at] = self.weighs", "row[0, self.at] = np.nan", "no finite numbers"),
-        ("some_rows([self.label], instruments,", "some_rows([self.label], instruments + 1,", "must give buys"),
-        ("some_rows([self.label]", "some_rows(['cash at most 10%']", "has rows ['cash at most 10%']"),
+        ("linear_rows([self.label], instruments,", "linear_rows([self.label], instruments + 1,", "must give buys"),
+        ("linear_rows([self.label]", "linear_rows(['cash at most 10%']", "has rows ['cash at most 10%']"),
         ('label: str = "mine"', 'label: str = "cash at most 10%"', "as another is called"),
-        ("return [Reading(", "return 2 * [Reading(", "reads ['mine', 'mine']"),
+        ("return [RuleMeasurement(", "return 2 * [RuleMeasurement(", "reads ['mine', 'mine']"),
         ("self.limit, at_most=True)", "0.9, at_most=True)", "against 0.9, and states 0.05"),
         ("self.limit, at_most=True)", "self.limit, at_most=False)", "both 'at most' and 'at least'"),
         ("float(trade.values[self.at])", "float('nan')", "measures 'mine' as nan"),
         ("return replace(self, limit=limits[0])", "return replace(self, limit=0.5)", "another rule once it is eased"),
         ("return replace(self, limit=limits[0])", "return None", "has no coefficients with other limits"),
-        ("    tier: int = 0", "    tier: int = 12", "has tier 0"),
-        ('parameters.get("tier", 0)', "2.5", "has tier 2.5"),
+        ("    tier: int = 0", "    tier: int = 12", "has priority 0"),
+        ('parameters.get("tier", 0)', "2.5", "has priority 2.5"),
         ("def make(book, parameters):", "def make(book, parameters):\n    return 7\ndef other():", "makes a int"),
         ("def make(book, parameters):", "def make(book, parameters):\n    return []\ndef other():", "makes no rule"),
         (
@@ -169,7 +169,7 @@ def test_a_rule_that_is_not_sound_is_refused_by_name_before_anything_is_solved(
     assert RULE.count(old) >= 1
     tier = old == "    tier: int = 0"
     code = RULE.replace(old, new) if not tier else RULE.replace("tier=self.tier", "tier=1")
-    said = "has tier 0, and rows of another" if tier else said
+    said = "has priority 0, and rows of another" if tier else said
     capped(packages, listed, code)
 
     found = breaches(run("check", listed.path, "--json"), valid)
@@ -208,7 +208,7 @@ def test_a_name_that_no_package_has_is_refused_with_the_line_of_the_book(
 
     answer = run("check", listed.path, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     lines = (listed.path / "book.toml").read_text(encoding="utf-8").splitlines()
     assert breach["row"] == lines.index("[plugins.rules.cpa]") + 1
@@ -476,7 +476,7 @@ def test_a_file_that_a_source_has_replaced_may_not_lie_beside_it(
 def test_a_table_is_a_file_or_a_source_and_nothing_else(listed: Folder, run: Run, valid: Valid) -> None:
     answer = run("check", listed.path, "--set", "tables.prices={sorce = 'x'}", "--set", "tables.fx=3", "--json")
 
-    found = {breach["column"]: breach["rule"] for breach in valid(answer.stdout, "error")["breaches"]}
+    found = {breach["column"]: breach["rule"] for breach in valid(answer.stdout, "error")["errors"]}
     assert found["tables.prices.source"] == "is required"
     assert found["tables.prices.sorce"] == "unknown key"
     assert "tables.fx" in found

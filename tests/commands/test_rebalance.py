@@ -319,7 +319,7 @@ def test_a_conflict_between_rules_is_exit_four(listed: Folder, run: Run, valid: 
     document = valid(run("rebalance", listed.path, *options, "--json").stdout, "error")
 
     assert (answer.exit_code, answer.stdout) == (4, "")
-    assert "cannot hold together" in " ".join(answer.stderr.split())
+    assert "limits conflict" in " ".join(answer.stderr.split())
     assert "smallest fix" in " ".join(answer.stderr.split())
     assert not (listed.path / "plans").exists()
     assert document["exit_code"] == 4
@@ -394,7 +394,7 @@ def test_no_verified_solution_is_exit_five(
     assert "loosen solver.tolerance a little" in " ".join(answer.stderr.split())
     assert not (listed.path / "plans").exists()
     assert (document["error"], document["exit_code"]) == ("NotSolved", 5)
-    assert "breaches" not in document
+    assert "errors" not in document
 
 
 def test_an_interruption_ends_without_a_traceback(listed: Folder, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

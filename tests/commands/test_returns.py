@@ -82,7 +82,7 @@ def test_returns_of_ones_own_are_marked_and_have_no_drivers(listed: Folder, run:
 def test_drivers_of_nobody_are_refused_with_the_nearest_name(root: Path, run: Run, valid: Valid) -> None:
     answer = run("returns", root / "data" / "note", "--drivers", "OPENIA", "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["value"], breach["cure"]) == ("--drivers", "OPENIA", "did you mean 'OPENAI'?")
 
@@ -90,7 +90,7 @@ def test_drivers_of_nobody_are_refused_with_the_nearest_name(root: Path, run: Ru
 def test_drivers_of_cash_are_refused_as_of_cash(root: Path, run: Run, valid: Valid) -> None:
     answer = run("returns", root / "data" / "note", "--drivers", "USD", "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["value"], breach["rule"]) == ("--drivers", "USD", "is cash and has no drivers")
 

@@ -111,8 +111,8 @@ def test_what_waiting_is_worth_is_told_of_nested_cvar_and_refused_of_regret(samp
     (found,) = json.loads(told.stdout)["waiting"]
     assert found["recourse_bps"] >= 0
     assert found["perfect_information_bps"] >= found["vss_root_bps"] >= 0
-    assert found["price_of_robustness_bps"] >= 0
-    assert found["insurance_bps"] >= 0
+    assert found["cost_of_robustness_bps"] >= 0
+    assert found["protection_bps"] >= 0
     assert refused.exit_code == 3
     assert "mandate.objective is not time-consistent at the leaves" in one_line(refused.stderr)
 

@@ -103,7 +103,7 @@ def test_the_same_id_with_other_inputs_is_refused_naming_all_that_changed(
     answer = again(listed, run, done, *options, "--json")
 
     assert answer.exit_code == 3
-    assert {breach["table"] for breach in valid(answer.stdout, "error")["breaches"]} == named
+    assert {breach["table"] for breach in valid(answer.stdout, "error")["errors"]} == named
     assert contents(done) == before
 
 
@@ -115,7 +115,7 @@ def test_another_cell_of_a_table_and_a_table_less_are_other_inputs(
 
     answer = again(listed, run, done, "--json")
 
-    rules = {breach["table"]: breach["rule"] for breach in valid(answer.stdout, "error")["breaches"]}
+    rules = {breach["table"]: breach["rule"] for breach in valid(answer.stdout, "error")["errors"]}
     assert sorted(rules) == ["holdings.csv", "scenarios.md"]
     assert rules["scenarios.md"].startswith("is gone and was there")
 
@@ -152,7 +152,7 @@ def test_another_version_of_a_plugin_is_another_input(
         with importable(folder):
             answer = again(listed, run, tmp_path / "out", *asked, "--json")
 
-    (breach,) = valid(answer.stdout, "error")["breaches"]
+    (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["value"]) == ("acme (x)", "2.0")
     assert "(1.0)" in breach["rule"]
@@ -167,7 +167,7 @@ def test_a_run_whose_files_were_touched_is_refused_and_not_handed_on(
     answer = again(listed, run, done, "--json")
 
     assert answer.exit_code == 3
-    assert [Path(breach["table"]).name for breach in valid(answer.stdout, "error")["breaches"]] == [
+    assert [Path(breach["table"]).name for breach in valid(answer.stdout, "error")["errors"]] == [
         "orders.csv", "plan.json",
     ]  # fmt: skip
 

@@ -58,4 +58,4 @@ def test_an_unknown_contract_is_asked_back(run: Run, valid: Valid) -> None:
 
     assert (answer.exit_code, answer.stdout) == (3, "")
     assert "no such contract (got 'holding') did you mean 'holdings'?" in " ".join(answer.stderr.split())
-    assert document["breaches"][0]["value"] == "holding"
+    assert document["errors"][0]["value"] == "holding"

@@ -41,8 +41,8 @@ def test_the_less_comes_with_the_news_the_more_it_is_worth_to_decide_again(root:
     assert list(found) == [0.0, 0.6, 1.0]
     assert found[0.0]["recourse_bps"] > found[0.6]["recourse_bps"] > found[1.0]["recourse_bps"] > 0
     for one in found.values():
-        assert one["price_of_robustness_bps"] >= 0
-        assert one["insurance_bps"] >= 0
+        assert one["cost_of_robustness_bps"] >= 0
+        assert one["protection_bps"] >= 0
         assert one["perfect_information_bps"] >= 0
         assert one["vss_all_bps"] >= one["vss_root_bps"] - 1e-6
 

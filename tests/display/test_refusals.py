@@ -58,7 +58,7 @@ def test_breaches_that_repeat_are_told_once_with_their_first_rows(
     many = [Breach("holdings.csv", row, "currency", "TWD", "has no rate to USD", "add TWD") for row in range(2, 2403)]
 
     assert shown([many[0], one, *many[1:]], capsys, monkeypatch) == [
-        "2402 breaches; nothing was written",
+        "2402 errors; nothing was written",
         "holdings.csv: rows 2, 3, 4 and 2398 more currency  has no rate to USD (got 'TWD')",
         "    add TWD",
         "exposures.csv:7 beta  must not be blank (got '')",

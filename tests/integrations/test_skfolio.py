@@ -421,7 +421,7 @@ def test_measures_that_a_prior_of_scenarios_cannot_say_are_warned_of(skfolio: An
 def test_a_rule_that_gives_way_is_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
     sections = {"mandate": {"max_weight": 0.1, "max_cash": 0.0, "tiers": {"max_weight": 1}}}
 
-    with pytest.warns(TranslationWarning, match=r"gave way: 10% became"):
+    with pytest.warns(TranslationWarning, match=r"was relaxed from 10% to"):
         fitted = skfolio.RobustAllocation(settings=sections).fit(returns)
     assert fitted.weights_.sum() == pytest.approx(1)
 

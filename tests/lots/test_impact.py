@@ -52,7 +52,7 @@ def test_the_nearest_whole_lots_are_found_or_what_cannot_hold_is_named(seed: int
 
 def judge(error: Infeasible, counted: Counted) -> None:
     """The named rules cannot hold, each part of them can, each fix works and half of it does not."""
-    assert error.message.startswith("no whole-lot portfolio keeps")
+    assert error.message.startswith("infeasible: no whole-lot portfolio keeps")
     assert not counted.possible(error.rules), error
     for label in () if error.cut_short else error.rules:
         assert counted.possible([other for other in error.rules if other != label]), f"{error}: {label}"

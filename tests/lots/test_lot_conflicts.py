@@ -275,7 +275,7 @@ def test_rules_named_for_whole_lots_cannot_hold_each_part_can_each_fix_works_and
     said = f"{case.seed}: {error}"
 
     assert error.exit_code == 4, said
-    assert error.message.startswith("no whole-lot portfolio keeps"), said
+    assert error.message.startswith("infeasible: no whole-lot portfolio keeps"), said
     assert not error.cut_short, said
     assert all(f"'{label}'" in error.message for label in error.rules), said
     assert not counted.possible(error.rules), said

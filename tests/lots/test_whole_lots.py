@@ -6,7 +6,6 @@ import itertools
 import re
 from dataclasses import replace
 from types import SimpleNamespace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -425,7 +424,7 @@ def test_lots_that_cannot_fit_name_the_rule_the_lot_and_a_fix_that_works() -> No
 
     error = refused.value
     assert error.rules == ("N0 at most 15%", "N0 at least 12%")
-    assert str(error).startswith("no whole-lot portfolio keeps 'N0 at most 15%' and 'N0 at least 12%'")
+    assert str(error).startswith("infeasible: no whole-lot portfolio keeps 'N0 at most 15%' and 'N0 at least 12%'")
     assert "the smallest order of N0 is 1,000.00 USD, 10% of the account" in str(error)
     assert error.fixes[:2] == ("raise the first to 20%", "lower the second to 10%")
     assert "smaller lots" in error.fixes[2]

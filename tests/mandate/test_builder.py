@@ -168,7 +168,7 @@ def test_the_convex_wishes_become_convex_rules_with_their_tiers() -> None:
 
     assert [rule.label for rule in found] == [
         "volatility at most 30%", "tracking error at most 10%", "the 2 largest names at most 60%",
-        "worst-case return at least -10%", "worst-case active return at least -20%",
+        "adverse expected return at least -10%", "adverse expected active return at least -20%",
     ]  # fmt: skip
     assert [rule.tier for rule in found] == [1, 2, 3, 4, 5]
     assert isinstance(volatility, VolatilityLimit)

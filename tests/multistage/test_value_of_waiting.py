@@ -43,14 +43,14 @@ def test_the_differences_in_bps_are_science_s(plain: ValueOfWaiting) -> None:
 
 
 def test_without_ambiguity_caution_costs_nothing_and_saves_nothing(plain: ValueOfWaiting) -> None:
-    assert plain.price_of_robustness == 0
-    assert plain.insurance == 0
+    assert plain.cost_of_robustness == 0
+    assert plain.protection == 0
 
 
 def test_a_radius_of_half_the_way_costs_141_bps_and_saves_529(plain: ValueOfWaiting) -> None:
     found = value_of_waiting(worked(radius=0.5), CASH_ONLY)
 
-    assert (found.price_of_robustness, found.insurance) == pytest.approx((141, 529), abs=0.5)
+    assert (found.cost_of_robustness, found.protection) == pytest.approx((141, 529), abs=0.5)
     assert found.perfect_information == pytest.approx(plain.perfect_information, abs=1e-3), "a matter of the beliefs"
     assert found.vss_root == pytest.approx(plain.vss_root, abs=1e-3)
 
@@ -73,8 +73,8 @@ def test_no_value_is_negative_under_any_set(share: float, set_of: object) -> Non
         found.perfect_information,
         found.vss_root,
         found.vss_all,
-        found.price_of_robustness,
-        found.insurance,
+        found.cost_of_robustness,
+        found.protection,
     )
 
     assert all(value is not None and value >= -0.01 for value in values), values
@@ -112,7 +112,7 @@ def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() 
 
     assert found.averages_once is None
     assert found.vss_root is None
-    assert "cannot hold together" in found.missing["averages_once"]
+    assert "limits conflict" in found.missing["averages_once"]
     assert found.vss_all == pytest.approx(1422, abs=25), "who never trades again is asked for no rule again"
 
 

@@ -131,7 +131,7 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
     assert len(error.fixes) == 2
     for fix in error.fixes:
         mended(asked, error, fix).certified()
-    with pytest.raises(Infeasible, match="cannot hold together"):
+    with pytest.raises(Infeasible, match="limits conflict"):
         solve_certified(Program(asked.outlook, asked.mandate), asked.start, asked.outlook, asked.mandate)
 
 
@@ -209,8 +209,8 @@ def test_two_rules_that_clash_are_both_named_with_the_smallest_change_of_either(
     )  # fmt: skip
 
     assert str(refused(asked)) == (
-        "cannot hold together: 'group capital at least 40%' and 'group compute at most 25%'; smallest fix: lower "
-        "the first to 25%, or raise the second to 40%"
+        "infeasible: these limits conflict: 'group capital at least 40%' and 'group compute at most 25%'; "
+        "smallest fix: lower the first to 25%, or raise the second to 40%"
     )
 
 
@@ -218,7 +218,7 @@ def test_a_rule_that_cannot_be_met_alone_is_named_alone() -> None:
     asked = question(np.array([[0.1, 0.05]]), np.eye(2) * 0.04, rules=[MinimumExpectedReturn(0.12)])
     error = refused(asked)
 
-    assert error.message == "cannot be met: 'expected return at least 12%'"
+    assert error.message == "infeasible: no portfolio meets 'expected return at least 12%'"
     assert error.fixes == ("lower 'expected return at least 12%' to 10%",)
 
 
@@ -239,7 +239,7 @@ def test_too_little_volatility_is_named_with_the_least_that_the_other_rules_allo
     )  # the calmest mixture has weights 4:1 and a volatility of √0.032 = 17.8885 %
     error = refused(asked)
 
-    assert error.message == "cannot hold together: 'cash at most 0%' and 'volatility at most 10%'"
+    assert error.message == "infeasible: these limits conflict: 'cash at most 0%' and 'volatility at most 10%'"
     assert error.fixes == ("raise the first to 44.1%", "raise the second to 17.89%")  # 1 − 10 / 17.8885
     mended_limit = replace(asked.mandate, convex_rules=(VolatilityLimit(0.1789),))
     replace(asked, mandate=mended_limit).certified()
@@ -278,12 +278,12 @@ def test_where_one_rule_alone_is_not_enough_the_changes_are_named_together() -> 
 def test_people_and_programs_are_told_of_every_conflict_and_of_a_search_cut_short(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    error = Infeasible("cannot be met: 'a'", ["a"], ["drop it"], [["a"], ["b", "c"]], cut_short=True)
+    error = Infeasible("infeasible: no portfolio meets 'a'", ["a"], ["drop it"], [["a"], ["b", "c"]], cut_short=True)
     again = pickle.loads(pickle.dumps(error))
     show_refusal(again)
     said = capsys.readouterr().err
 
-    assert "also: 'b' and 'c' cannot hold together" in said
+    assert "also infeasible: these limits conflict: 'b' and 'c'" in said
     assert "the search was cut short" in said
     assert error_document(again)["conflicts"] == [["a"], ["b", "c"]]
     assert error_document(again)["cut_short"] is True
@@ -303,5 +303,5 @@ def test_a_conflict_is_named_where_a_warm_simplex_gets_lost(root: Path, override
     error = explain_conflict(Position(book.weights, book.cash / book.value), outlook, build_mandate(book, outlook))
 
     assert error is not None
-    assert error.message.startswith("cannot hold together: ")
+    assert error.message.startswith("infeasible: these limits conflict: ")
     assert error.fixes

@@ -30,7 +30,7 @@ def test_caps_that_cannot_add_up_are_a_conflict_whatever_trading_costs(cost_rate
     limited = WeightAtMost("cash", np.zeros(2), 0.1, cash_share=1.0)
     asked = question(RETURNS, np.eye(2) * 0.04, rules=[caps(2, 0.3), limited], cost_rate=cost_rate)
 
-    with pytest.raises(Infeasible, match="cannot hold together"):
+    with pytest.raises(Infeasible, match="limits conflict"):
         certified(asked)
 
 

@@ -202,7 +202,7 @@ def test_every_fault_of_both_tables_is_told_at_once(note: Folder) -> None:
     assert breaches(note.path) == [
         "claims.csv:2 check: no such check (got 'token_ration'); did you mean 'token_ratio'?",
         "claims.csv:4 low: is above high = 0 (got '9'); swap them",
-        "claims.csv:8 check: needs the figure 'price_cut', which figures.csv lacks (got 'volume_at_price_cut'); "
+        "claims.csv:8 check: needs the figure 'price_cut', which is not in figures.csv (got 'volume_at_price_cut'); "
         "did you mean 'price_cuts'?",
     ]
 

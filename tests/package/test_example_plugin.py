@@ -110,7 +110,7 @@ def test_parameters_that_the_example_does_not_know_are_refused_in_its_own_words(
 
     document = json.loads(example.run("check", "book", "--json", code=3))
 
-    found = {breach["column"]: breach["cure"] for breach in document["breaches"]}
+    found = {breach["column"]: breach["cure"] for breach in document["errors"]}
     assert found == {
         "plugins.rules.together.names": "did you mean 'NVDA'?",
         "plugins.rules.together.limit": "12 % is 0.12",

@@ -214,11 +214,11 @@ def test_no_public_name_hides_a_room_and_no_room_a_public_name(root: Path) -> No
 def test_a_check_tells_what_the_holdings_break_and_what_arithmetic_refuses(root: Path) -> None:
     found = allocator.check(allocator.load(root / "tests" / "typed"))
 
-    assert "NVDA at most 12%" in [reading.label for reading in found.broken]
+    assert "NVDA at most 12%" in [reading.label for reading in found.limit_breaches]
     rules = found.rules()
-    assert list(rules.loc[~rules["holds_today"], "rule"]) == [reading.label for reading in found.broken]
+    assert list(rules.loc[~rules["holds_today"], "rule"]) == [reading.label for reading in found.limit_breaches]
     assert found.document()["rules"] == rules.to_dict("records")
-    with pytest.raises(allocator.Infeasible, match="cannot hold together"):
+    with pytest.raises(allocator.Infeasible, match="limits conflict"):
         allocator.check(allocator.load(root / "tests" / "typed", overrides=["mandate.max_weight=0.01"]))
 
 

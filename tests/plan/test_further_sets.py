@@ -68,7 +68,7 @@ def test_a_floor_that_no_portfolio_keeps_is_a_conflict_with_a_fix_that_works(kin
 
     with pytest.raises(Infeasible) as caught:
         hopeless.solved()
-    assert any("worst-case return at least" in rule for rule in caught.value.rules)
+    assert any("adverse expected return at least" in rule for rule in caught.value.rules)
     assert caught.value.fixes
 
 

@@ -213,7 +213,7 @@ def test_the_document_of_many_rules_keeps_its_schema(rich: dict[str, Any], root:
         (_dear_price, "nothing is better"),
         (_tighter("norm"), "after: volatility at most 20%"),
         (_tighter("largest"), "after: the 2 largest names at most 60%"),
-        (_tighter("worst_case"), "after: worst-case return at least -20%"),
+        (_tighter("worst_case"), "after: adverse expected return at least -20%"),
         (_another_benchmark, "after: tracking error at most 20%"),
         (_no_impact, "after: balance"),
         (_no_error, "nothing is better"),

@@ -231,7 +231,7 @@ def test_a_blank_in_the_history_is_refused_without_a_rule_for_it(
 
     answer = run("check", tmp_path / "book", "--json", "--set", "risk.blanks=refuse")
 
-    (breach,) = json.loads(answer.stdout)["breaches"]
+    (breach,) = json.loads(answer.stdout)["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["column"]) == ("prices.csv", "ORCL")
     assert breach["rule"] == "is blank on 2013-07-15 and 1 more day"

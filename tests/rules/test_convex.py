@@ -180,8 +180,8 @@ def test_a_worst_case_is_that_of_a_general_solver(set_: Ambiguity, against: Vect
 
 @pytest.mark.parametrize(("name", "label"), [
     ("volatility", "volatility at most 20%"), ("tracking error", "tracking error at most 8%"),
-    ("largest", "the 3 largest names at most 50%"), ("worst case, box", "worst-case return at least 2%"),
-    ("active, kl", "worst-case active return at least -2%"),
+    ("largest", "the 3 largest names at most 50%"), ("worst case, box", "adverse expected return at least 2%"),
+    ("active, kl", "adverse expected active return at least -2%"),
 ])  # fmt: skip
 def test_a_convex_rule_is_called_the_same_everywhere(name: str, label: str) -> None:
     rule, outlook = RULES[name], asked().outlook

@@ -182,7 +182,7 @@ def test_the_schema_accepts_every_new_key_and_both_forms_of_a_tier() -> None:
         ("[mandate.tiers]\nmax_weight = 10", "10 mandate.tiers.max_weight: must be at most 9 (got '10'); lower"),
         ("[mandate.tiers]\nweights.NVDA = true", "10 mandate.tiers.\"weights.NVDA\": must be a valid integer"),
         ("[mandate.tiers.weights]\nNVDA = 1.5", "10 mandate.tiers.\"weights.NVDA\": must be a valid integer"),
-        ('[mandate.tiers]\n"weights.A" = 1\nweights.A = 2', "9 mandate.tiers: 'weights.A' has a tier twice; ke"),
+        ('[mandate.tiers]\n"weights.A" = 1\nweights.A = 2', "9 mandate.tiers: 'weights.A' has a priority twice; "),
         ("[mandate]\ntiers = 3", "10 mandate.tiers: must be a section with keys (got '3'); write a [section]"),
         ("[shocks.x]", "9 shocks.x: moves nothing; state what it moves, such as market, buckets, instruments,"),
         ("[shocks.x]\nmarket = -20", "10 shocks.x.market: must be greater than or equal to -1 (got '-20'); "),

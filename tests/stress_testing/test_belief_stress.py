@@ -407,7 +407,7 @@ def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief
     interval, plan = axis.interval, rebalance(made)
     assert interval is not None
     assert interval.high is not None
-    assert interval.broken == ("worst-case return at least 7%",)
+    assert interval.broken == ("adverse expected return at least 7%",)
     for point, keeps in ((interval.high, True), (interval.high + 2e-4, False)):
         outlook = replace(plan.outlook, probabilities=axis.sweep.axis.at(point))
         readings = plan.mandate.readings(plan.final, outlook)

@@ -89,12 +89,12 @@ def test_deciding_again_is_never_worse_by_what_the_mandate_asks(plan: Plan) -> N
 
 def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     def impossible(*_: object) -> None:
-        raise Infeasible("cannot hold together: 'a' and 'b'", ("a", "b"), ())
+        raise Infeasible("infeasible: these limits conflict: 'a' and 'b'", ("a", "b"), ())
 
     monkeypatch.setattr(decided, "solve_targets", impossible)
     (found,) = shock_effects(plan, {"it": ShockSection(market=-0.1)})
     assert found.again is None
-    assert found.why_not == "cannot hold together: 'a' and 'b'"
+    assert found.why_not == "infeasible: these limits conflict: 'a' and 'b'"
     assert found.turnover is None
 
 

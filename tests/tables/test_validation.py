@@ -228,7 +228,7 @@ def test_a_misspelt_column_is_named_with_the_column_that_was_meant() -> None:
     assert texts("holdings", row) == [
         "holdings.csv quantitty: unknown column; did you mean 'quantity'?",
         "holdings.csv quantity: this column is missing; "
-        "add it: Units held, at least 0; of cash, the amount of money in the row's currency.",
+        "add it: Units held, at least 0; of cash, the amount in the row's currency.",
     ]
 
 

@@ -1,1 +1,1 @@
-"""What several tables and `book.toml` must agree on; every breach at once."""
+"""What several tables and `book.toml` must agree on; every error at once."""

@@ -82,7 +82,7 @@ def _reviews(settings: Settings) -> Iterator[Breach]:
         yield _said(
             "horizon.announcement_share",
             None,
-            "is needed with reviews: what deciding later is worth hangs on it",
+            "is needed with reviews: the value of deciding later depends on it",
             "say which part of a re-pricing happens with the news, from 0 to 1",
         )
     if settings.question is None:
@@ -122,8 +122,8 @@ def _utility(settings: Settings) -> Iterator[Breach]:
         key, cure = "mandate.relative_risk_aversion", "write for example 3.0; for 1 use objective = 'log'"
         yield _said(key, aversion, "must be stated with objective = 'crra', and not be 1", cure)
     if mandate.tiers:
-        rule = f"cannot give way with objective = '{mandate.objective}'"
-        yield _said("mandate.tiers", ", ".join(mandate.tiers), rule, "remove the tiers: the rules are then hard")
+        rule = f"cannot be relaxed with objective = '{mandate.objective}'"
+        yield _said("mandate.tiers", ", ".join(mandate.tiers), rule, "remove the priorities: the rules are then hard")
     if robust.return_error != "none":
         rule, cure = f"is not known with objective = '{mandate.objective}'", "remove it, or use 'return_minus_risk'"
         yield _said("robust.return_error", robust.return_error, rule, cure)
@@ -186,7 +186,7 @@ def check_plugins(settings: Settings) -> Iterator[Breach]:
 
 
 def _beside(settings: Settings) -> Iterator[Breach]:
-    """An objective of another package is a charge beside the worst-case return, and beside nothing else."""
+    """An objective of another package is a charge beside the adverse expected return, and beside nothing else."""
     objective = settings.mandate.objective
     if objective != "return_minus_risk" or settings.uses_tree:
         for name in settings.plugins.objectives:
@@ -219,7 +219,7 @@ def _quoted(name: str) -> str:
 # what is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what
 # might happen in `shocked.py`, what is guarded against in `guards.py`, what is decided when in `stages.py`, what is
 # doubted in `doubted.py`, what other packages add in `plugged.py`, what nobody reads in `idle.py`. Each function
-# looks at one agreement and yields its breaches; a table that already broke its own contract is given and yet absent
+# looks at one agreement and yields its errors; a table that already broke its own contract is given and yet absent
 # here, and the agreements that need it are left for the next run.
 #
 

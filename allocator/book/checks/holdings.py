@@ -57,7 +57,7 @@ def _worth_something(tables: Tables, account: str | None) -> Iterator[Breach]:
             "quantity",
             None,
             "the account holds nothing",
-            "enter what is held; money to invest is a quantity of cash",
+            "enter what is held; an amount to invest is a quantity of cash",
         )
 
 
@@ -201,5 +201,5 @@ def check_cash(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 "currency",
                 held["currency"],
                 f"cash is in the book's currency {settings.book.currency}",
-                "convert it, or hold foreign money as a 'neutral' instrument",
+                "convert it, or hold foreign cash as a 'neutral' instrument",
             )

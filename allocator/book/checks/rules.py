@@ -21,7 +21,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def file_name(tables: Tables, table: str) -> str:
-    """What breaches call a table, such as holdings.csv."""
+    """What errors call a table, such as holdings.csv."""
     return str(tables[table].attrs.get("name", table))
 
 
@@ -187,19 +187,19 @@ def _ratios(settings: Settings) -> Iterator[Breach]:
 
 
 def _tiers(settings: Settings) -> Iterator[Breach]:
-    """Only a stated rule can give way, and some rules never do."""
+    """Only a stated rule can be relaxed, and some rules never are."""
     stated = stated_rules(settings.mandate)
     kinds = [key for key in MandateSection.model_fields if key not in (*NO_RULES, *ALWAYS_HARD)]
     for name in settings.mandate.tiers:
         place, kind = dotted_key("mandate", "tiers", name), name.partition(".")[0]
         if kind in ALWAYS_HARD:
-            yield _rule_breach(place, name, "is always hard: it cannot give way", "remove its tier")
+            yield _rule_breach(place, name, "is always hard: it cannot be relaxed", "remove its priority")
         elif name not in stated:
             if name in kinds:  # max_cash is not min_cash, but weights may be weights.NVDA
                 near = next((rule for rule in stated if rule.startswith(f"{name}.")), None)
             else:
                 near = closest_name(name, stated) or (None if kind in kinds else closest_name(name, kinds))
-            cure = f"did you mean {near!r}?" if near else "state it under [mandate], or remove its tier"
+            cure = f"did you mean {near!r}?" if near else "state it under [mandate], or remove its priority"
             yield _rule_breach(place, name, "the mandate states no such rule", cure)
 
 

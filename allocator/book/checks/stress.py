@@ -60,7 +60,7 @@ def book_names(settings: Settings, tables: Tables) -> BookNames:
 
 
 def check_shocks(settings: Settings, tables: Tables) -> Iterator[Breach]:
-    """Every breach of every shock, and rules that stand on a shock that they cannot measure."""
+    """Every error of every shock, and rules that stand on a shock that they cannot measure."""
     yield from _rules(settings)
     if "exposures" in tables:
         there = book_names(settings, tables)

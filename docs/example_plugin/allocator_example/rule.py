@@ -1,4 +1,4 @@
-"""A rule: some names weigh at most so much together. It says so twice, as coefficients and as a formula on money."""
+"""A rule: some names weigh at most so much together. It says so twice, as coefficients and as a formula on amounts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Together:
 
     at: tuple[int, ...]
     limit: float
-    tier: int = 0  # 0 is hard; 1 to 9 may give way, 9 first
+    tier: int = 0  # its priority: 0 is hard; 1 to 9 may be relaxed, 9 first
 
     @property
     def label(self) -> str:
@@ -42,13 +42,13 @@ class Together:
         )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """The same from money after the trades: this is what the certificate checks, and it sees no coefficient."""
+        """The same from amounts after the trades: this is what the certificate checks, and it sees no coefficient."""
         del outlook
         held = float(trade.values[list(self.at)].sum()) / trade.value
         return [RuleMeasurement(self.label, held, self.limit, at_most=True)]
 
     def with_limits(self, limits: Sequence[float]) -> Together:
-        """Another limit: for a fix, or where the rule gives way."""
+        """Another limit: for a fix, or where the rule is relaxed."""
         return replace(self, limit=limits[0])
 
 
