@@ -192,8 +192,8 @@ def solve_certified(
 ) -> tuple[Trade, DualCertificate, Certificate]:
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
-    Where the best on paper has round trips, by buying and selling one name at once or by more impact than trades come to,
-    the best plan that burns none; that is looked for in so many `branches` at most, where they are given.
+    Where the best on paper has round trips, by buying and selling one name at once or by more impact than trades come
+    to, the best plan without them; that is looked for in so many `branches` at most, where they are given.
 
     Raises:
         Infeasible: the rules cannot hold together, or only by burning money.

@@ -7,16 +7,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 # Design §3, lowest first (types only names array shapes): a room may import itself and the rooms before it.
 ROOMS = (
-    "errors", "types", "resources", "quiet", "plugins", "contracts", "tables", "settings", "book", "outlook",
-    "ambiguity", "rules", "mandate", "program", "optimization", "lots", "plan", "multistage", "studies",
-    "stress_testing", "ledger", "display", "integrations", "commands", "__main__",
+    "errors", "types", "resources", "presentation", "plugins", "tables", "settings", "book", "outlook", "ambiguity",
+    "rules", "mandate", "optimization", "lots", "multistage", "plan", "stress_testing", "ledger", "display",
+    "integrations", "commands", "__main__",
 )  # fmt: skip
 VAGUE = {"utils", "util", "base", "core", "manager", "managers", "helper", "helpers"}
 DATA_SUFFIXES = {".csv", ".toml", ".md", ".yaml", ".json"}
@@ -78,8 +78,8 @@ def test_imports_flow_down_the_list_of_rooms(root: Path) -> None:
         ("allocator.tables", False, "import allocator.plan.orders"),
         ("allocator.tables", False, "def late():\n    from .book import Book"),
         ("allocator.tables", False, "from . import commands"),
-        ("allocator.book", True, "from ..program import solve"),
-        ("allocator.book.loading", False, "from ..program import solve"),
+        ("allocator.book", True, "from ..optimization import solve"),
+        ("allocator.book.loading", False, "from ..optimization import solve"),
         ("allocator.book.loading", False, "if TYPE_CHECKING:\n    from allocator.mandate import Mandate"),
         ("allocator.book.loading", False, "importlib.import_module('allocator.plan')"),
         ("allocator.book.loading", False, "import_module(f'allocator.commands.{name}')"),
@@ -98,7 +98,7 @@ def test_an_upward_import_is_found_wherever_it_hides(module: str, is_package: bo
     [
         ("allocator.book", True, "from allocator.errors import BadInput"),
         ("allocator.book", True, "from . import folder\nfrom .folder import read"),
-        ("allocator.book.loading", False, "from .. import contracts\nimport numpy as np\nfrom pandas import allocator"),
+        ("allocator.book.loading", False, "from .. import tables\nimport numpy as np\nfrom pandas import allocator"),
         ("allocator.commands.book", False, "from allocator.errors import Breach"),
     ],
 )
@@ -109,8 +109,8 @@ def test_a_downward_import_is_left_alone(module: str, is_package: bool, source: 
 CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time", "time", "time_ns", "monotonic_ns"}
 MAY_LOOK_AT_A_CLOCK = {
     "TimeLimit": "the user's own limit of time, which ends a search with an error that says so",
-    "_Told": "how often progress is told, and nothing else",
-    "_here": "how many items are done here before other processes help; what comes of an item is the same",
+    "_ItemCounter": "how often progress is told, and nothing else",
+    "_map_in_this_process": "how many items are done here before other processes help; what comes of an item is the same",
 }
 """Definitions at the top of a module, and why what they decide is not in any answer: searches end by work."""
 
@@ -138,6 +138,141 @@ def test_no_search_looks_at_a_clock_but_for_the_users_own_limit(root: Path) -> N
 )
 def test_a_clock_is_found_wherever_it_hides(source: str) -> None:
     assert len(clocks(source)) == 1
+
+
+def files_imported(root: Path) -> dict[str, set[str]]:
+    """Which files of the package each file imports, inside functions and for types alone too."""
+    found = {module: (source, is_package) for source, module, is_package in modules(root)}
+    found["allocator"] = ((root / "allocator" / "__init__.py").read_text(encoding="utf-8"), True)
+    imports: dict[str, set[str]] = {}
+    for module, (source, is_package) in found.items():
+        names = [name for _, name in imported_names(source, module, is_package) if name.startswith("allocator")]
+        targets = (name if name in found else name.rpartition(".")[0] for name in names)
+        imports[module] = {target for target in targets if target in found} - {module}
+    return imports
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Files that import each other, however far around: the strongly connected components of more than one."""
+    reached: dict[str, set[str]] = {}
+    for start in imports:
+        seen, ahead = set[str](), [start]
+        while ahead:
+            for target in imports[ahead.pop()] - seen:
+                seen.add(target)
+                ahead.append(target)
+        reached[start] = seen
+    around = {
+        frozenset({one, *(two for two in reached[one] if one in reached[two])})
+        for one in imports
+        if one in reached[one]
+    }
+    return sorted(sorted(circle) for circle in around)
+
+
+def test_no_file_imports_itself_around_a_circle(root: Path) -> None:
+    imports = files_imported(root)
+
+    assert imports.pop("allocator")  # the public front names them all
+    assert circles({module: targets - {"allocator"} for module, targets in imports.items()}) == []
+
+
+def test_a_circle_of_imports_is_found_however_long() -> None:
+    imports = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set[str]()}
+
+    assert circles(imports) == [["a", "b", "c"]]
+    assert circles({**imports, "c": {"d"}}) == []
+
+
+def test_the_house_has_at_most_150_files_of_which_few_serve_one_other(root: Path) -> None:
+    imports = files_imported(root)
+    users = {module: [one for one, targets in imports.items() if module in targets] for module in imports}
+
+    assert len(imports) <= 150
+    assert len([module for module, by in users.items() if len(by) == 1]) <= 25
+
+
+PASSES = """
+import sys
+from click.testing import CliRunner
+from allocator.__main__ import main
+seen = set()
+def look(frame, event, _):
+    if event == "call" and frame.f_code.co_flags & 1:  # a function's: bodies of modules and classes are not optimized
+        seen.add(frame.f_code.co_filename)
+sys.setprofile(look)
+answer = CliRunner().invoke(main, ["rebalance", "data/listed"])
+sys.setprofile(None)
+assert answer.exit_code == 0, answer.output
+print(sum("/allocator/" in name.replace("\\\\", "/").rpartition("site-packages")[2] for name in seen))
+"""
+
+
+def test_one_rebalance_passes_at_most_seventy_files(root: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PASSES], cwd=root, capture_output=True, text=True, check=True)
+
+    assert 30 < int(done.stdout.splitlines()[-1]) <= 70
+
+
+def definitions(root: Path, kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> Iterator[tuple[str, str]]:
+    """Name and module of every class or function at the top of a module."""
+    for source, module, _ in modules(root):
+        for node in ast.parse(source).body:
+            if isinstance(node, kind):
+                yield getattr(node, "name"), module  # noqa: B009  the kinds given here all have one
+
+
+def repeated(named: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The names that stand in more than one place, with the places."""
+    places: dict[str, list[str]] = {}
+    for name, place in named:
+        places.setdefault(name, []).append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_class_name_means_two_things(root: Path) -> None:
+    assert repeated(definitions(root, ast.ClassDef)) == {}
+
+
+def test_no_public_function_name_means_two_things_outside_commands(root: Path) -> None:
+    functions = [
+        (name, module)
+        for name, module in definitions(root, (ast.FunctionDef, ast.AsyncFunctionDef))
+        if not name.startswith("_") and module.split(".")[1] not in {"commands", "__main__"}
+    ]
+
+    assert len(functions) > 300
+    assert repeated(functions) == {}
+
+
+def test_no_file_name_stands_twice_within_a_wing(root: Path) -> None:
+    package = root / "allocator"
+    files = [path.relative_to(package) for path in package.rglob("*.py") if path.name != "__init__.py"]
+
+    assert repeated((str(path.parent / path.stem), str(path)) for path in files) == {}
+    assert repeated((f"{path.parts[0]}: {path.stem}", str(path)) for path in files if len(path.parts) == 2) == {}
+
+
+def test_no_public_name_is_called_like_a_room(root: Path) -> None:
+    import allocator
+
+    rooms = {path.stem for path in (root / "allocator").iterdir()} - {"__init__", "__pycache__"}
+
+    assert rooms & set(allocator.__all__) == set()
+
+
+# Words that say that something was done, or point at something, and not what it is (design §4).
+RIDDLES = {"bent", "seen", "unfit", "standing", "past", "footing", "asked", "again", "loop", "waste", "told", "kept"}
+NOUNS_IN_ING = {"loading", "reading", "sampling", "trading", "stress_testing", "value_of_waiting"}
+
+
+def test_every_file_is_named_by_a_noun_of_the_field(root: Path) -> None:
+    package = root / "allocator"
+    names = {path.stem for path in package.rglob("*.py")} | {path.name for path in package.rglob("*") if path.is_dir()}
+    names -= {"__init__", "__main__", "__pycache__", "py.typed"}
+
+    assert names & RIDDLES == set()
+    assert {name for name in names if name.endswith(("ed", "ing")) and name not in NOUNS_IN_ING} == set()
 
 
 def test_every_module_says_what_it_is_about(committed: list[Path]) -> None:
