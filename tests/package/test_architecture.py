@@ -110,7 +110,7 @@ CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time", "time", "t
 MAY_LOOK_AT_A_CLOCK = {
     "TimeLimit": "the user's own limit of time, which ends a search with an error that says so",
     "_ItemCounter": "how often progress is told, and nothing else",
-    "_map_in_this_process": "how many items are done here before other processes help; what comes of an item is the same",
+    "_map_in_this_process": "how many items are done here before other processes help; no answer differs",
 }
 """Definitions at the top of a module, and why what they decide is not in any answer: searches end by work."""
 
