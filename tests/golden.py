@@ -31,16 +31,97 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.golden_books import write_book, write_tree
 from tests.golden_cases import Case, cases_of, screens_of
-from tests.golden_compare import Difference, Gone, Table, differences, read
+from tests.golden_compare import Difference, Gone, Ignored, Table, differences, read
 
+_OF_STRESS: dict[str, str | Gone] = {
+    f"stress.shocks.{place}.{old}{old_figure}": f"stress.shocks.{place}.{new}{new_figure}"
+    for place in ("no_shock", "effects.*")
+    for old, new in (("held", "current"), ("plan", "proposed"), ("again", "reoptimized"))
+    for old_figure, new_figure in (
+        ("", ""), (".at_once", ".immediate_return"), (".expected", ".expected_return"),
+        (".worst_case", ".adverse_expected_return"),
+    )
+}  # fmt: skip
+_OF_STRESS |= {
+    f"stress.{old}": f"stress.{new}"
+    for old, new in {
+        "shocks.effects.*.rules_broken": "shocks.effects.*.limit_breaches",
+        "shocks.effects.*.told": "shocks.effects.*.claimed_signs",
+        "shocks.effects.*.told.*.expected": "shocks.effects.*.claimed_signs.*.claimed",
+        "reverse.portfolios.*.largest_loss": "reverse.portfolios.*.worst_scenario_loss",
+        "reverse.portfolios.*.shifts.*.sigmas": "reverse.portfolios.*.shifts.*.equivalent_z_score",
+        "reverse.portfolios.*.shifts.*.words": "reverse.portfolios.*.shifts.*.rating",
+        "reverse.portfolios.*.parameters.*.own": "reverse.portfolios.*.parameters.*.base_value",
+        "reverse.portfolios.*.parameters.*.least_loss": "reverse.portfolios.*.parameters.*.smallest_loss",
+        "reverse.portfolios.*.parameters.*.most_loss": "reverse.portfolios.*.parameters.*.largest_loss",
+        "reverse.portfolios.*.parameters.*.words": "reverse.portfolios.*.parameters.*.rating",
+        "beliefs.flips": "beliefs.reversals",
+        "beliefs.flips.*.ahead": "beliefs.reversals.*.advantage",
+        "beliefs.flips.*.in_words": "beliefs.reversals.*.rating",
+        "beliefs.axes.*.points.*.worth": "beliefs.axes.*.points.*.objective",
+        "beliefs.axes.*.points.*.worst_case_return": "beliefs.axes.*.points.*.adverse_expected_return",
+        "beliefs.axes.*.points.*.plan_short": "beliefs.axes.*.points.*.plan_shortfall",
+        "beliefs.axes.*.points.*.plan_breaks": "beliefs.axes.*.points.*.plan_limit_breach",
+        "beliefs.axes.*.interval.short_bps": "beliefs.axes.*.interval.shortfall_bps",
+        "beliefs.axes.*.interval.short_low_bps": "beliefs.axes.*.interval.shortfall_low_bps",
+        "beliefs.axes.*.interval.short_high_bps": "beliefs.axes.*.interval.shortfall_high_bps",
+        "beliefs.axes.*.interval.broken": "beliefs.axes.*.interval.limit_breaches",
+        "map.points.*.worth": "map.points.*.objective",
+        "model.parameters.*.own": "model.parameters.*.base_value",
+        "model.optimised_again": "model.reoptimized",
+        "model.optimised_again.weights.*.before": "model.reoptimized.weights.*.current",
+        "model.optimised_again.weights.*.planned": "model.reoptimized.weights.*.proposed",
+        "model.optimised_again.weights.*.left": "model.reoptimized.weights.*.unchanged",
+    }.items()
+}
+_STRESS_TEXTS = {
+    r"^holdings$": "current",
+    r"^plan$": "proposed",
+    r"^holding$": "no trade",
+    r"^worst-case return$": "adverse expected return",
+    r"^worst-case return over holdings$": "adverse expected return less current",
+    r"^optimised again$": "re-optimised",
+    r"^a stretch$": "unlikely",
+    r"^far-fetched$": "very unlikely",
+    r"^already there$": "already the case",
+    r"^no range is stated$": "no range stated",
+    r"^next to nothing$": "negligible change",
+    r"^a (small|large) change$": r"\1 change",
+    r"^a clear change$": "moderate change",
+    r"^against our belief$": "very large change",
+    r"^no probability gives this loss, the maximum is ": "no probabilities give this loss; the largest is ",
+    r"^the horizon is over by (.*)$": r"the horizon ends by \1, when its news is known",
+    r"is solved on the tree of decisions, and belief stress is of one decision": (
+        "is solved on a decision tree, and belief stress needs a plan of one decision"
+    ),
+    r"choose return_minus_risk without \[horizon\] reviews; `allocator waiting` and --set stress a tree": (
+        "choose return_minus_risk without [horizon] reviews, or try another belief of the tree with --set"
+    ),
+    r"^The announcement share moves nothing here: .*$": (
+        "The announcement share changes no return here: without [market] no price responds to news."
+    ),
+    r"^The announcement share moves no return from today: the market's probabilities are of ([0-9-]+), .*$": (
+        "The announcement share changes the returns of the day of news only: the market's probabilities are of "
+        r"\1, so prices already reflect all news."
+    ),
+    r"^the plan is not optimised again: with objective = '(.*)' every draw .*$": (
+        r"the plan is not re-optimised at the draws: with objective = '\1' each draw would need the whole decision "
+        "tree; its outcomes are evaluated"
+    ),
+}
+"""What `allocator stress` called otherwise."""
+_SCHEMA = Ignored("a schema is held to its documents by tests/commands/test_stress.py")
 TABLE = Table(
-    paths={},  # "plan.certificate.wasteless": "plan.certificate.round_trip", "explain.notes": Gone("nobody read them")
+    paths={**_OF_STRESS},  # "plan.certificate.wasteless": "plan.certificate.round_trip", or Gone("nobody read them")
     new={},  # "plan.today": New("the screen showed it, the document did not")
-    formats={},  # "allocator.stages/1": "allocator.plan/2"
+    formats={"allocator.stress/1": "allocator.stress/2"},  # "allocator.stages/1": "allocator.plan/2"
     commands={},  # "outlook": "tree", "claims": Gone("it is part of check"); an option likewise: "--share": "--shares"
-    texts={},  # r"^must trade$": "trade required"; a regular expression, for every text of a document and of stderr
+    texts={**_STRESS_TEXTS},  # r"^must trade$": "trade required"; for every text of a document and of stderr
     keys={},  # r"^stranded capex$": "stranded capital expenditure"; the same for keys that are labels
-    tolerances={},  # "stress.beliefs.axes": Loose(1e-4, "bisected to this width")
+    tolerances={  # "stress.beliefs.axes": Loose(1e-4, "bisected to this width")
+        **{f"text.properties.{part}": _SCHEMA for part in ("format", "shocks", "reverse", "beliefs", "map", "model")},
+        "text.$defs": _SCHEMA,
+    },
 )
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 4

@@ -72,6 +72,7 @@ def _without(made: Table, name: str) -> Table:
     """The same table without a column: made anew, as a table's columns know where they stand."""
     kept = [column for column in made.columns if column.header != name]
     less = table()
+    less.padding = made.padding
     for column in kept:
         less.add_column(column.header, justify=column.justify, no_wrap=column.no_wrap, overflow=column.overflow)
     cells = [list(column.cells) for column in kept]
