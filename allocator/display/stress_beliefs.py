@@ -207,19 +207,20 @@ def belief_map_section(found: BeliefMap) -> ScreenSection:
     return ScreenSection("Map: % of the account that differs from today's optimum", blocks)
 
 
-def _spread(found: BeliefMap, axis: int) -> list[float]:
-    """The probabilities of one side that are shown."""
+def _spread(found: BeliefMap, axis: int, most: int = _MAP_SIDE) -> list[float]:
+    """The probabilities of one side that are shown, at most so many, evenly apart."""
     level = np.unique(np.round(found.lattice.at[:, axis], 12))
-    return [float(at) for at in level[:: max(1, -(-(len(level) - 1) // (_MAP_SIDE - 1)))]]
+    return [float(at) for at in level[:: max(1, -(-(len(level) - 1) // (most - 1)))]]
 
 
 def _map(out: Console, found: BeliefMap, rows: int) -> None:
-    down, right = _spread(found, 0), _spread(found, 1)
+    room = max(2, (out.width - 6) // 4)
+    down, right = _spread(found, 0), _spread(found, 1, min(_MAP_SIDE, room))
     place = {(round(float(a), 12), round(float(b), 12)): m for m, (a, b) in enumerate(found.lattice.at)}
-    out.print(" " * 6 + "".join(f"{b * 100:4.0f}" for b in right), style="dim", no_wrap=True, overflow="crop")
+    out.print(" " * 6 + "".join(f"{b * 100:4.0f}" for b in right), style="dim")
     for i in sorted({int(i) for i in np.linspace(0, len(down) - 1, rows)}):
         cells = "".join(f"{_cell(found, place.get((down[i], b))):>4}" for b in right)
-        out.print(f"{format_percent(down[i], 0):>5} {cells}", no_wrap=True, overflow="crop")
+        out.print(f"{format_percent(down[i], 0):>5} {cells}")
 
 
 def _cell(found: BeliefMap, m: int | None) -> str:

@@ -94,7 +94,7 @@ def describe_plausibility(plausibility: float | None) -> str:
     """A plausibility exp(−KL) as a rating; None is a shift that no belief makes."""
     if plausibility is None:
         return "impossible"
-    return next((said for least, said in _RATINGS if plausibility >= least), "extreme change")
+    return next((said for least, said in _RATINGS if plausibility >= least), "extreme")
 
 
 def find_reversals(plan: Plan) -> tuple[Reversal, ...]:
