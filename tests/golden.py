@@ -2,7 +2,7 @@
 
 Both are made here and now, by this machine and this environment, and nothing is stored: COMMIT in a git worktree that
 is gone at the end. The books are COMMIT's sample books, 30 random books and 10 random trees; the cases are in
-golden_cases.py. Documents that are not the same bytes are compared through TABLE, orders and texts exactly, numbers to
+golden_cases.py. Documents that are not the same bytes are compared through TABLE of golden_table.py, orders and texts exactly, numbers to
 the tolerance that their certificate states. Exit status 1 tells that some differ.
 
 After a file was moved or a name of the code changed, everything is byte-identical. After a document was changed, TABLE
@@ -31,50 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.golden_books import write_book, write_tree
 from tests.golden_cases import Case, cases_of, screens_of
-from tests.golden_compare import Difference, Gone, Ignored, Table, differences, read
+from tests.golden_compare import Difference, Gone, differences, read
+from tests.golden_table import TABLE
 
-TABLE = Table(
-    # "plan.certificate.wasteless": "plan.certificate.round_trip", "explain.notes": Gone("nobody read them")
-    paths={
-        "error.breaches": "error.errors",
-        "waiting.waiting.*.price_of_robustness_bps": "waiting.waiting.*.cost_of_robustness_bps",
-        "waiting.waiting.*.insurance_bps": "waiting.waiting.*.protection_bps",
-    },
-    new={},  # "plan.today": New("the screen showed it, the document did not")
-    # "allocator.stages/1": "allocator.plan/2"
-    formats={"allocator.error/1": "allocator.error/2", "allocator.waiting/1": "allocator.waiting/2"},
-    commands={},  # "outlook": "tree", "claims": Gone("it is part of check"); an option likewise: "--share": "--shares"
-    # r"^must trade$": "trade required"; a regular expression, for every text of a document and of stderr
-    texts={
-        r"\bworst-case (active )?return at least": r"adverse expected \1return at least",
-        r"\b1 breach; nothing": "1 error; nothing",
-        r"\b(\d+) breaches; nothing": r"\1 errors; nothing",
-        r"cannot hold together: ": "infeasible: these limits conflict: ",
-        r"cannot be met: ": "infeasible: no portfolio meets ",
-        r"^(floors|caps) add up to": r"infeasible: \1 add up to",
-        r"^(return in|expected return at least)(.* is above the best)": r"infeasible: \1\2",
-        r"^no whole-lot portfolio keeps": "infeasible: no whole-lot portfolio keeps",
-        r"^found no whole-lot portfolio that keeps the rules": "infeasible: no whole-lot portfolio was found "
-        "that keeps every rule",
-        r"^the rules cannot hold together at every": "infeasible: no policy keeps every limit at every",
-        r"cannot give way": "cannot be relaxed",
-        # comments of the sample books
-        r"worst-case return, less": "adverse expected return, less",
-        r"every money amount": "every amount",
-        r"when it is decided again": "when it is re-optimised",
-        r"worst-case expected log of the final wealth, deciding again": "adverse expected log of the final wealth, "
-        "re-optimised",
-        r"The note's actors, decided again": "The note's actors, re-optimised",
-        r"remove the tiers:": "remove the priorities:",
-        r"remove its tier": "remove its priority",
-    },
-    # r"^stranded capex$": "stranded capital expenditure"; the same for keys that are labels
-    keys={r"^worst-case (active )?return at least": r"adverse expected \1return at least"},
-    # "stress.beliefs.axes": Loose(1e-4, "bisected to this width")
-    tolerances={
-        "schema.contract": Ignored("in the new words; the documents that it describes are compared themselves")
-    },
-)
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 4
 """Differences of a document that are printed."""

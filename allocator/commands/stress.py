@@ -1,4 +1,4 @@
-"""`allocator stress BOOK`: what happens if, what it takes to lose so much, and how wrong the probabilities may be."""
+"""`allocator stress BOOK`: shocks, reverse stress, replay, and how wrong beliefs and parameters may be."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs 
         try:
             part = float(number) / (100 if percent else 1)
         except ValueError:
-            self.fail(f"{value!r} is no part of the account; write 10% or 0.1", param, ctx)
+            self.fail(f"{value!r} is not a fraction of the account; write 10% or 0.1", param, ctx)
         if rest or not 0 < part <= 1:
             self.fail(f"{value!r} is not above 0% and at most 100% of the account; write 10% or 0.1", param, ctx)
         return part
@@ -38,16 +38,22 @@ def _as_written(name: str, own: Collection[str]) -> str:
 @click.command()
 @book_options
 @click.option(
-    "--shock", "shocks", multiple=True, metavar="NAME", help="This shock, in detail up to three of them. Repeatable."
+    "--shock", "shocks", multiple=True, metavar="NAME", help="This shock only; details of up to three. Repeatable."
 )
-@click.option("--reverse", type=_Part(), metavar="10%", help="What would have to happen to lose so much.")
-@click.option("--beliefs", is_flag=True, help="How wrong the probabilities may be, and what turns where.")
+@click.option("--reverse", type=_Part(), metavar="10%", help="The least shifts with so large an expected loss.")
+@click.option("--beliefs", is_flag=True, help="How wrong the probabilities may be, and what reverses where.")
 @click.option("--map", "map_steps", type=click.IntRange(2, 200), metavar="STEPS",
-              help="What would be best over both probabilities; 17 points a side fit a terminal.")  # fmt: skip
+              help="The optimum over both probabilities; 17 points a side fit a terminal.")  # fmt: skip
 @click.option("--replay", is_flag=True, help="The worst windows of the book's own price history.")
-@click.option("--model", type=click.IntRange(min=2), metavar="DRAWS", help="Draws of the model's parameters.")
+@click.option(
+    "--model",
+    type=click.IntRange(min=2),
+    metavar="DRAWS",
+    help="Draws of the model's parameters, and which matter most.",
+)
 @click.option("--within", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, metavar="BPS",
-              help="How much worse than the best the plan may be.")  # fmt: skip
+              help="How far below the optimum the plan may be.")  # fmt: skip
+@click.option("--full", is_flag=True, help="All of every study, not one screen.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
 @handle_errors_and_json
 def stress(
@@ -64,11 +70,13 @@ def stress(
     *,
     beliefs: bool,
     replay: bool,
+    full: bool,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Put BOOK's plan under stress: shocks, a loss of 10%, its own history, other beliefs.
+    """Put BOOK's plan under stress: shocks, a loss of 10%, its price history, other beliefs.
 
-    Without an option that names a part, every part is shown but --map and --model. Ctrl-C keeps what is finished.
+    Without an option that names a study, all are made but --map and --model. The screen holds 45 lines; --full shows
+    all. Ctrl-C keeps what is finished.
 
     \b
     Examples:
@@ -82,7 +90,7 @@ def stress(
     parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None
     stated = click.get_current_context().get_parameter_source("within") is ParameterSource.COMMANDLINE
     if stated and parts_named and not beliefs:
-        raise click.UsageError("--within is how wrong beliefs may be, which are not asked: add --beliefs")
+        raise click.UsageError("--within applies to --beliefs, which is not requested: add --beliefs")
     loaded = load(book, account=account, overrides=overrides, as_of=as_of)
     named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
     with progress_spinner() as say:
@@ -105,5 +113,5 @@ def stress(
     if not as_json:
         from allocator.display.stress import show_stress
 
-        show_stress(found)
+        show_stress(found, full=full)
     return found.document()

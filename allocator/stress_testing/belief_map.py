@@ -53,7 +53,7 @@ class BeliefGrid:
 class BeliefMap:
     """What is best at each of the lattice's points, as far as they were reached.
 
-    `weights` (M, N + 1) after the trades, cash last, and `worth` (M,), the maximised objective as a fraction of the
+    `weights` (M, N + 1) after the trades, cash last, and the maximised `objective` (M,) as a fraction of the
     account over the horizon: NaN where a point failed (see `failed`) or was not reached. `apart` (M,) is the part of
     the account that lies elsewhere than in the plan's targets, which are best today, `changes` (M,) the largest part
     that lies elsewhere than at a neighbour.
@@ -62,7 +62,7 @@ class BeliefMap:
     lattice: BeliefGrid
     instruments: tuple[str, ...]
     weights: Matrix
-    worth: Vector
+    objective: Vector
     buckets: Matrix
     apart: Vector
     changes: Vector
@@ -86,7 +86,7 @@ class BeliefMap:
         places = dict(zip((f"p_{name}" for name in self.lattice.names), self.lattice.at.T, strict=True))
         columns = dict(zip((*BUCKETS, "cash"), self.buckets.T, strict=True))
         names = dict(zip(self.instruments, self.weights.T, strict=True))
-        own = {"worth": self.worth, "largest": self.largest, "apart": self.apart, "changes": self.changes}
+        own = {"objective": self.objective, "largest": self.largest, "apart": self.apart, "changes": self.changes}
         return pd.DataFrame({**places, **own, **columns, **names})
 
     def document(self) -> dict[str, Any]:
@@ -101,10 +101,10 @@ class BeliefMap:
             "points": [
                 {
                     "at": [round(float(x), 8) for x in at],
-                    "worth": None if np.isnan(worth) else round(float(worth), 10),
-                    "weights": None if np.isnan(worth) else [round(float(w), 8) for w in weights],
+                    "objective": None if np.isnan(objective) else round(float(objective), 10),
+                    "weights": None if np.isnan(objective) else [round(float(w), 8) for w in weights],
                 }
-                for at, worth, weights in zip(self.lattice.at, self.worth, self.weights, strict=True)
+                for at, objective, weights in zip(self.lattice.at, self.objective, self.weights, strict=True)
             ],
             "failed": [vars(one) | {"probabilities": dict(one.probabilities)} for one in self.failed],
         }
@@ -135,11 +135,11 @@ def belief_map(
     lattice = belief_grid(book, plan.outlook, steps)
     done = parallel_map(axis_solver(plan), list(lattice.beliefs), jobs=jobs, say=say, what="beliefs on the map")
     names = (*book.instruments, book.cash_instrument)
-    weights, worth = np.full((len(lattice.at), len(names)), np.nan), np.full(len(lattice.at), np.nan)
+    weights, objective = np.full((len(lattice.at), len(names)), np.nan), np.full(len(lattice.at), np.nan)
     failed = []
     for m, found in enumerate(done.results):
         if isinstance(found, CertifiedSolution):
-            weights[m], worth[m] = found.weights, -found.objective
+            weights[m], objective[m] = found.weights, -found.objective
         elif isinstance(found, UnsolvedProblem):
             failed.append(failed_belief(plan.outlook, lattice.beliefs[m], found))
     shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
@@ -147,7 +147,7 @@ def belief_map(
     today = np.append(plan.target.weights, plan.target.cash / plan.target.value)
     apart = np.abs(weights - today).sum(axis=1) / 2
     return BeliefMap(
-        lattice, names, weights, worth, buckets, apart, _changes(lattice, weights), tuple(failed),
+        lattice, names, weights, objective, buckets, apart, _changes(lattice, weights), tuple(failed),
         done.asked, done.finished, done.interrupted,
     )  # fmt: skip
 

@@ -36,37 +36,38 @@ if TYPE_CHECKING:
 #
 PAIRS = 4
 """Of the largest names, each compared with the next."""
-_SAYS = (
-    (0.99, "next to nothing"),
-    (0.9, "a small change"),
-    (0.7, "a clear change"),
-    (0.4, "a large change"),
-    (0.1, "against our belief"),
+_RATINGS = (
+    (0.99, "negligible change"),
+    (0.9, "small change"),
+    (0.7, "moderate change"),
+    (0.4, "large change"),
+    (0.1, "very large change"),
 )
-"""From which plausibility on it is called what."""
+"""The least plausibility of each rating."""
 KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
 
 
 @dataclass(frozen=True, eq=False)
 class Reversal:
-    """`first` is expected to return `ahead` more than `second` (fraction of the account, over the horizon); the nearest
-    belief that makes them equal, by each distance; None where none does.
+    """`first` is expected to return `advantage` more than `second` (fraction of the account, over the horizon).
+
+    The nearest belief that makes them equal, by each distance; None where none does.
     """
 
     first: str
     second: str
-    ahead: float
+    advantage: float
     shifts: Mapping[str, LeastShift | None]
 
     @property
     def plausibility(self) -> float | None:
-        """e^(−relative entropy) of the least shift: 1 is today's belief, 0 what it excludes."""
+        """exp(−KL) of the least shift: 1 is today's belief, 0 what it excludes."""
         shift = self.shifts["kl"]
         return None if shift is None else float(np.exp(-shift.distance))
 
     @property
-    def in_words(self) -> str:
-        """The plausibility as people say it."""
+    def rating(self) -> str:
+        """What the plausibility is called."""
         return describe_plausibility(self.plausibility)
 
     def document(self, scenarios: tuple[str, ...]) -> dict[str, Any]:
@@ -74,9 +75,9 @@ class Reversal:
         return {
             "first": self.first,
             "second": self.second,
-            "ahead": round(self.ahead, 10),
+            "advantage": round(self.advantage, 10),
             "plausibility": None if self.plausibility is None else round(self.plausibility, 8),
-            "in_words": self.in_words,
+            "rating": self.rating,
             "shifts": {
                 kind: None
                 if shift is None
@@ -90,19 +91,19 @@ class Reversal:
 
 
 def describe_plausibility(plausibility: float | None) -> str:
-    """A plausibility e^(−relative entropy) in words; None is a shift that no belief makes."""
+    """A plausibility exp(−KL) as a rating; None is a shift that no belief makes."""
     if plausibility is None:
         return "impossible"
-    return next((said for least, said in _SAYS if plausibility >= least), "next to impossible")
+    return next((said for least, said in _RATINGS if plausibility >= least), "extreme")
 
 
 def find_reversals(plan: Plan) -> tuple[Reversal, ...]:
-    """The orders against holding, after costs; then each of the largest targets against the next, by their returns."""
+    """The orders against no trade, after costs; then each of the largest targets against the next, by their returns."""
     weighed = portfolio_figures(plan.book, plan.outlook, plan.mandate, plan.weighed)
     found = []
     if plan.weighed_orders:
         today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
-        found.append(find_reversal("the orders", then, "holding", today, plan.outlook.probabilities))
+        found.append(find_reversal("the orders", then, "no trade", today, plan.outlook.probabilities))
     weights, names = plan.target.weights, plan.book.instruments
     largest = [i for i in np.argsort(-weights, kind="stable")[:PAIRS] if weights[i] > 0]
     for i, j in pairwise(largest):
@@ -128,22 +129,22 @@ def find_reversal(first: str, its_returns: Vector, second: str, others: Vector, 
 class OptimalityInterval:
     """The plan's lots stay within `within_bps` of optimal while the probability of `axis` is in [`low`, `high`].
 
-    Both None where they are not even at the `stated` probability. `short_bps` is what they lack there, `short_low_bps`
-    and `short_high_bps` at the ends; an end inside (0, 1) is within 1e-4 of where more is lacking, or where the plan
-    breaks one of `broken`, rules that hang on the belief. `cut_short` says that an end is where no verified answer was
-    found, and not where more is lacking.
+    Both None where they are not even at the `stated` probability. `shortfall_bps` is how much less their objective is
+    there, `shortfall_low_bps` and `shortfall_high_bps` at the ends; an end inside (0, 1) is within 1e-4 of where the
+    shortfall is larger, or where the plan breaches one of `limit_breaches`, of rules that depend on the belief.
+    `cut_short` says that an end is where no verified answer was found, and not where the shortfall is larger.
     """
 
     axis: str
     stated: float
     within_bps: float
-    short_bps: float
+    shortfall_bps: float
     low: float | None
     high: float | None
-    short_low_bps: float | None
-    short_high_bps: float | None
+    shortfall_low_bps: float | None
+    shortfall_high_bps: float | None
     cut_short: bool = False
-    broken: tuple[str, ...] = ()
+    limit_breaches: tuple[str, ...] = ()
 
 
 def optimality_interval(on: AxisPoint, points: Sequence[float], within_bps: float) -> OptimalityInterval | None:
@@ -162,7 +163,7 @@ def optimality_interval(on: AxisPoint, points: Sequence[float], within_bps: floa
     above = _end(on, [point for point in points if point > stated], within_bps)
     low, high = optimality_shortfall(on, below[0]), optimality_shortfall(on, above[0])
     beyond = [end + way * 2 * WIDTH for (end, _), way in ((below, -1), (above, 1)) if 0 < end < 1]
-    rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in on.broken(point))
+    rules = dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in on.limit_breaches(point))
     cut = below[1] or above[1]
     return OptimalityInterval(axis, stated, within_bps, short, below[0], above[0], low, high, cut, tuple(rules))
 
@@ -174,7 +175,7 @@ def optimality_shortfall(on: AxisPoint, probability: float) -> float | None:
     best = on.at(probability)
     if best is None:
         return None
-    if on.broken(probability):
+    if on.limit_breaches(probability):
         return float("inf")
     return (on.plan.mandate.loss(on.plan.final, on.outlook(probability)) - best.objective) * 1e4
 
@@ -222,7 +223,7 @@ class BeliefStress:
 
     plan: Plan
     axes: tuple[AxisStress, ...]
-    flips: tuple[Reversal, ...]
+    reversals: tuple[Reversal, ...]
     asked: int
     finished: int
     interrupted: bool
@@ -255,7 +256,7 @@ class BeliefStress:
                 }
                 for axis in self.axes
             ],
-            "flips": [flip.document(self.plan.outlook.scenarios) for flip in self.flips],
+            "reversals": [one.document(self.plan.outlook.scenarios) for one in self.reversals],
             "failed": [vars(one) | {"probabilities": dict(one.probabilities)} for one in self.failed],
         }
 

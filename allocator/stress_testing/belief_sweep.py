@@ -57,14 +57,14 @@ def refuse_impossible_axis(book: Book) -> None:
     objective = book.settings.mandate.objective
     found = []
     if book.settings.uses_tree:
-        rule = "is solved on the tree of decisions, and belief stress is of one decision"
-        cure = "choose return_minus_risk without [horizon] reviews; `allocator waiting` and --set stress a tree"
+        rule = "is solved on a decision tree, and belief stress needs a plan of one decision"
+        cure = "choose return_minus_risk without [horizon] reviews, or try another belief of the tree with --set"
         found.append(Breach("book.toml", None, "mandate.objective", objective, rule, cure))
     elif objective == "minimum_variance":
-        rule = "looks at no return, so that no probability changes what it wants"
+        rule = "uses no returns, so that probabilities do not change the plan"
         found.append(Breach("book.toml", None, "mandate.objective", objective, rule, "choose return_minus_risk"))
     if len(book.scenarios) == 1:
-        rule = "there is one scenario, and nothing to be wrong about"
+        rule = "has one scenario, whose probability is 1"
         found.append(Breach("book.toml", None, "scenarios", book.scenarios[0], rule, "state at least two"))
     if found:
         raise BadMandate(found)
@@ -140,8 +140,8 @@ class AxisPoint:
         """The plan's outlook with the belief at this probability."""
         return replace(self.plan.outlook, probabilities=self.axis.at(probability))
 
-    def broken(self, probability: float) -> list[str]:
-        """The rules that the plan's lots break under this belief: floors on expected and worst-case returns."""
+    def limit_breaches(self, probability: float) -> list[str]:
+        """The limits that the plan's lots breach under this belief: floors on expected and adverse expected returns."""
         readings = self.plan.mandate.readings(self.plan.final, self.outlook(probability))
         return [reading.label for reading in readings if reading.excess > _BROKEN]
 
@@ -164,20 +164,20 @@ class BeliefSweep:
     """M verified allocations along an axis.
 
     `probabilities` (M,) of the axis; `weights` (M, N + 1) after the trades, cash last; and in fractions of the account
-    over the horizon: `worth` (M,), the maximised objective; `dual_form` and `expected` (M,) returns after costs;
-    `short` (M,), by how much the plan's own lots are worth less there, which says little where they break a rule,
-    `breaks` (M,). `buckets` (M, 5), cash last.
+    over the horizon: the maximised `objective` (M,); `adverse_expected_return` and `expected_return` (M,) after
+    costs; `shortfall` (M,), by how much the objective of the plan's own lots is less, which says little where they
+    breach a limit, `limit_breach` (M,). `buckets` (M, 5), cash last.
     """
 
     axis: BeliefAxis
     instruments: tuple[str, ...]
     probabilities: Vector
     weights: Matrix
-    worth: Vector
-    worst_case: Vector
-    expected: Vector
-    short: Vector
-    breaks: tuple[bool, ...]
+    objective: Vector
+    adverse_expected_return: Vector
+    expected_return: Vector
+    shortfall: Vector
+    limit_breach: tuple[bool, ...]
     buckets: Matrix = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
@@ -185,10 +185,14 @@ class BeliefSweep:
         import pandas as pd
 
         columns = dict(zip((*BUCKETS, "cash"), self.buckets.T, strict=True))
-        figures = {"worth": self.worth, "worst_case_return": self.worst_case, "expected_return": self.expected}
+        figures = {
+            "objective": self.objective,
+            "adverse_expected_return": self.adverse_expected_return,
+            "expected_return": self.expected_return,
+        }
         named = dict(zip(self.instruments, self.weights.T, strict=True))
         return pd.DataFrame(
-            {"probability": self.probabilities, **figures, "plan_short": self.short, **columns, **named}
+            {"probability": self.probabilities, **figures, "plan_shortfall": self.shortfall, **columns, **named}
         )
 
     def document(self) -> dict[str, Any]:
@@ -199,11 +203,11 @@ class BeliefSweep:
             "points": [
                 {
                     "probability": round(float(at), 8),
-                    "worth": round(float(self.worth[m]), 10),
-                    "worst_case_return": round(float(self.worst_case[m]), 10),
-                    "expected_return": round(float(self.expected[m]), 10),
-                    "plan_short": round(float(self.short[m]), 10),
-                    "plan_breaks": self.breaks[m],
+                    "objective": round(float(self.objective[m]), 10),
+                    "adverse_expected_return": round(float(self.adverse_expected_return[m]), 10),
+                    "expected_return": round(float(self.expected_return[m]), 10),
+                    "plan_shortfall": round(float(self.shortfall[m]), 10),
+                    "plan_limit_breach": self.limit_breach[m],
                     "weights": dict(zip(self.instruments, (round(float(w), 8) for w in self.weights[m]), strict=True)),
                 }
                 for m, at in enumerate(self.probabilities)
@@ -268,7 +272,7 @@ def belief_sweep(on: AxisPoint, points: list[float]) -> BeliefSweep:
         worst,
         expected,
         short,
-        tuple(bool(on.broken(point)) for point, _ in found),
+        tuple(bool(on.limit_breaches(point)) for point, _ in found),
         np.column_stack([weights[:, :-1] @ shares, weights[:, -1]]),
     )
 

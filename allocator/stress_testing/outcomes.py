@@ -46,7 +46,12 @@ from allocator.types import Matrix, Vector
 
 # The two portfolios that every stress is about: what is held today, and what the plan's whole lots make of it.
 #
-HOLDINGS, PLAN = "holdings", "plan"
+CURRENT, PROPOSED = "current", "proposed"
+
+# What is measured of them at each draw.
+#
+EXPECTED, ADVERSE = "expected return", "adverse expected return"
+ADVERSE_GAIN = "adverse expected return less current"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +92,11 @@ def stress_portfolios(book: Book, plan: Plan | None) -> tuple[StressPortfolio, .
     """
     if plan is not None:
         refuse_plan_of_other_book(book, plan)
-    today = StressPortfolio(HOLDINGS, book.weights, book.cash / book.value)
+    today = StressPortfolio(CURRENT, book.weights, book.cash / book.value)
     if plan is None:
         return (today,)
     before = plan.final.value_before
-    return today, StressPortfolio(PLAN, plan.final.values / before, plan.final.cash / before)
+    return today, StressPortfolio(PROPOSED, plan.final.values / before, plan.final.cash / before)
 
 
 Prices: TypeAlias = Literal["follow", "stay"]
@@ -247,7 +252,7 @@ def join_draws(first: OutlookDraws, second: OutlookDraws) -> OutlookDraws:
     )
 
 
-# What draws of the parameters make of the portfolios: returns expected and in the worst case, and on a day of news.
+# What draws of the parameters make of the portfolios: expected and adverse expected returns, and those of news.
 #
 # The ambiguity set keeps the reach that it has today, around the belief of each draw. On a day of news one answer
 # becomes certain: prices move by the announcement share of the re-pricing, Π (Σ q_k g_k / Σ p_k g_k)^J with g the
@@ -291,10 +296,10 @@ class OutcomeMeter:
 
     def _outcomes(self) -> Iterator[Outcome]:
         for portfolio in self.portfolios:
-            yield from (Outcome(portfolio.name, measure) for measure in ("expected return", "worst-case return"))
+            yield from (Outcome(portfolio.name, measure) for measure in (EXPECTED, ADVERSE))
             yield from (Outcome(portfolio.name, f"news: {answer}") for answer in self.answers)
         if len(self.portfolios) > 1:
-            yield Outcome(PLAN, "worst-case return over holdings")
+            yield Outcome(PROPOSED, ADVERSE_GAIN)
 
     @property
     def answers(self) -> Mapping[str, Vector]:

@@ -47,7 +47,7 @@ class ParameterRange:
     """A parameter by its key in `book.toml`, what the book has (None: nothing, or a number a lab), and its range."""
 
     key: str
-    own: float | None
+    base_value: float | None
     low: float
     high: float
     stated: bool

@@ -1,4 +1,4 @@
-"""`model_stress(book, plan)`: how far the outcomes, and the plan itself, hang on parameters that nobody knows.
+"""`model_stress(book, plan)`: how far the outcomes and the plan depend on uncertain parameters.
 
 Parameters vary over ranges, all at once; what they make of returns and of the portfolios is evaluated at every draw,
 the plan is optimised again at some of them, and Sobol indices say which parameter matters. By default prices follow:
@@ -63,9 +63,9 @@ class ModelStress:
     """`finished` of the `made` draws (`asked` rounded up for Sobol points); arrays over draws follow `values` (D, P).
 
     `measures` (outcomes, D) and `today` (outcomes,), what the book's own parameters make, are parts of the account;
-    `gains` (portfolios, D, K); `returns` (S, K, N) of the first S draws. Target weights, cash last, (N + 1,): `before`
-    any trade, as `planned`, and `redone` at the first `to_redo` draws. `importance` is None where a draw failed or it
-    was interrupted.
+    `gains` (portfolios, D, K); `returns` (S, K, N) of the first S draws. Target weights, cash last, (N + 1,):
+    `current`, `proposed`, and `redone` at the first `to_redo` draws. `importance` is None where a draw failed or it was
+    interrupted.
     """
 
     book: Book
@@ -86,8 +86,8 @@ class ModelStress:
     to_redo: int
     redone: Reoptimization
     why_not_redone: str
-    before: Vector
-    planned: Vector
+    current: Vector
+    proposed: Vector
     importance: SobolIndices | None
     failures: tuple[DrawFailure, ...]
 
@@ -124,21 +124,21 @@ class ModelStress:
         return pd.DataFrame(rows)
 
     def weights(self) -> pd.DataFrame:
-        """One row a name, cash last: weight before, planned, its quantiles over plans made again, and their sides.
+        """One row a name, cash last: weight current, proposed, its quantiles over plans made again, and their sides.
 
-        `bought`, `sold` and `left` are shares of those plans; `same_side` of those that trade it as the targets do.
+        `bought`, `sold` and `unchanged` are shares of those plans; `same_side` of those that trade it as the plan does.
         """
-        again = np.array(list(self.redone.weights.values())).reshape(-1, len(self.before))
-        moved = again - self.before
-        own = _sides(self.planned - self.before)
+        again = np.array(list(self.redone.weights.values())).reshape(-1, len(self.current))
+        moved = again - self.current
+        own = _sides(self.proposed - self.current)
         rows = []
         for i, name in enumerate(self.names):
             sides = _sides(moved[:, i])
             shares = [float((sides == side).mean()) if len(sides) else np.nan for side in (1, -1, 0)]
             rows.append(
-                {"instrument": name, "before": self.before[i], "planned": self.planned[i]}
+                {"instrument": name, "current": self.current[i], "proposed": self.proposed[i]}
                 | _quantiles(again[:, i])
-                | dict(zip(("bought", "sold", "left"), shares, strict=True))
+                | dict(zip(("bought", "sold", "unchanged"), shares, strict=True))
                 | {"same_side": float((sides == own[i]).mean()) if len(sides) else np.nan}
             )
         return pd.DataFrame(rows)
@@ -147,13 +147,13 @@ class ModelStress:
         """What an index of 0 of the announcement share means in this book; nothing where it moves returns."""
         market, as_of = self.book.settings.market, self.book.settings.book.as_of
         if market is None:
-            return ("The announcement share moves nothing here: without [market] nothing is re-priced.",)
+            return ("The announcement share changes no return here: without [market] no price responds to news.",)
         if self.prices == "stay":
-            return ("The announcement share moves no return here: prices stay; it moves the day of news alone.",)
+            return ("The announcement share changes the returns of the day of news only, as prices stay at today's.",)
         if market.date == as_of:
             return (
-                f"The announcement share moves no return from today: the market's probabilities are of {as_of}, so "
-                "prices hold all the news so far. An index of 0 means that; what it moves is the day of news.",
+                f"The announcement share changes the returns of the day of news only: the market's probabilities are "
+                f"of {as_of}, so prices already reflect all news.",
             )
         return ()
 
@@ -171,7 +171,7 @@ class ModelStress:
             "outcomes": _records(self.frame()),
             "scenario_returns": _records(self.scenario_returns()),
             "importance": None if self.importance is None else _records(self.importance.frame()),
-            "optimised_again": {
+            "reoptimized": {
                 "asked": self.to_redo,
                 "finished": len(self.redone.weights) + len(self.redone.failed),
                 "why_not": self.why_not_redone,
@@ -281,8 +281,8 @@ def model_stress(
         to_redo=0 if staged else min(redo, made),
         redone=again,
         why_not_redone=_why_not(book) if staged else "",
-        before=np.append(book.weights, book.cash / book.value),
-        planned=np.append(plan.target.values, plan.target.cash) / plan.target.value,
+        current=np.append(book.weights, book.cash / book.value),
+        proposed=np.append(plan.target.values, plan.target.cash) / plan.target.value,
         importance=indices,
         failures=tuple(_failures(doubts, values, found, again)),
     )
@@ -319,7 +319,7 @@ def _again(plan: Plan, gauge: OutcomeMeter, values: Matrix, jobs: int, told: _Pr
     def draws(batch: range) -> OutlookDraws:
         return evaluate_draws(gauge, values[batch.start : batch.stop])
 
-    return reoptimize(DrawProblem.of(plan), len(values), draws, jobs, told.count("optimising again", len(values)))
+    return reoptimize(DrawProblem.of(plan), len(values), draws, jobs, told.count("re-optimising", len(values)))
 
 
 def _today(gauge: OutcomeMeter) -> Matrix:
@@ -332,8 +332,8 @@ def _today(gauge: OutcomeMeter) -> Matrix:
 def _why_not(book: Book) -> str:
     objective = book.settings.mandate.objective
     return (
-        f"the plan is not optimised again: with objective = '{objective}' every draw would want the whole tree of "
-        "decisions; its outcomes are evaluated all the same"
+        f"the plan is not re-optimised at the draws: with objective = '{objective}' each draw would need the whole "
+        "decision tree; its outcomes are evaluated"
     )
 
 
@@ -343,8 +343,8 @@ def _failures(
     """Every draw that made no number or no plan, with its parameters."""
     keys = [doubt.key for doubt in doubts]
     silent = np.flatnonzero(~np.isfinite(found.values).all(axis=0))
-    told = {int(i): ("evaluated", "its returns or probabilities are no numbers") for i in silent}
-    told |= {i: ("optimised again", why) for i, why in again.failed.items() if i not in told}
+    told = {int(i): ("evaluated", "its returns or probabilities are not finite") for i in silent}
+    told |= {i: ("re-optimised", why) for i, why in again.failed.items() if i not in told}
     return [
         DrawFailure(i, stage, why, dict(zip(keys, map(float, values[i]), strict=True)))
         for i, (stage, why) in sorted(told.items())

@@ -218,7 +218,7 @@ def _map_in_processes(
 # An answer depends on its question alone, not on those before it: what runs in two processes or in another order gives
 # the same digits.
 #
-LEFT_OUT = "robust.limits leaves out this belief, so that what is best would not hang on it"
+LEFT_OUT = "robust.limits exclude this belief, so that the optimum would not depend on it"
 NOISE = 1e-9
 """Of a limit on probabilities: what is no breach of it."""
 _MOST = 32
@@ -245,7 +245,7 @@ class Reoptimizer:
         """The proved answer.
 
         Raises:
-            Infeasible: the rules cannot hold together.
+            Infeasible: its limits conflict.
             NotSolved: no solver's answer passes the checks.
         """
         found = self._again.solve(start, outlook, mandate)
@@ -451,7 +451,7 @@ def targets_at_draw(
     found = iter(answers.attempt_many(asked))
     answered = (next(found) if one else None for one in np.atleast_1d(sound))
     return [
-        "its returns or probabilities are no numbers"
+        "its returns or probabilities are not finite"
         if one is None
         else one.reason
         if isinstance(one, UnsolvedProblem)

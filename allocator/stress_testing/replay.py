@@ -111,7 +111,7 @@ def replay_history(book: Book, plan: Plan | None = None, lengths: Sequence[int] 
         if rows >= len(history)
     ]
     notes += [
-        f"{count} windows of a length left out, or more: {name} has no price at one of their ends"
+        f"{count} or more windows of a length left out: {name} has no price at one of their ends"
         for name, count in untold.items()
     ]
     return HistoricalReplay(tuple(windows), counted, tuple(notes))
@@ -123,7 +123,7 @@ def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
     settings, notes = book.settings, []
     kept = book.price_history.loc[book.price_history.index <= pd.Timestamp(settings.book.as_of)]
     if later := len(book.price_history) - len(kept):
-        notes.append(f"{later} later rows cut")
+        notes.append(f"{later} rows after as_of left out")
     if settings.risk.blanks == "drop_rows":
         listed = kept.ffill().notna()  # from a name's first price on; what is filled is looked at and thrown away
         blank = (kept.isna() & listed).any(axis=1)
@@ -131,7 +131,7 @@ def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
             notes.append(f"{int(blank.sum())} rows with blanks left out")
             kept = kept.loc[~blank]
     if book.foreign_currencies:
-        notes.append(f"currency moves are not in it ({', '.join(book.foreign_currencies)})")
+        notes.append(f"exchange rates are held constant ({', '.join(book.foreign_currencies)})")
     return kept, notes
 
 

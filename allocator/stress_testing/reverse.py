@@ -1,4 +1,4 @@
-"""What reverse stress found: the least shifts that lose so much, with their plausibility in words and in number."""
+"""What reverse stress found: the least shifts that lose so much, with their plausibility and its rating."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ class ReverseShift:
 
     @property
     def plausibility(self) -> float:
-        """e^-distance, from 1 (nothing has to change) to 0."""
+        """exp(−KL), from 1 (nothing has to change) to 0."""
         return 0.0 if self.distance is None else float(np.exp(-self.distance))
 
     @property
-    def sigmas(self) -> float | None:
+    def equivalent_z_score(self) -> float | None:
         """The standard deviations by which a normal mean would be as far away."""
         return None if self.distance is None else float(np.sqrt(2 * self.distance))
 
     @property
-    def words(self) -> str:
-        """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
-        return NEVER if self.sigmas is None else describe_steps(self.sigmas)
+    def rating(self) -> str:
+        """What the plausibility is called, by the thresholds of `RATINGS`."""
+        return NEVER if self.equivalent_z_score is None else describe_steps(self.equivalent_z_score)
 
 
 @dataclass(frozen=True, eq=False)
 class ReverseStressOfPortfolio:
-    """One portfolio: its `expected_loss` under the belief, its `largest_loss` over possible scenarios, and the ways."""
+    """One portfolio: its `expected_loss` under the belief, its `worst_scenario_loss`, and the ways."""
 
     portfolio: StressPortfolio
     expected_loss: float
-    largest_loss: float
+    worst_scenario_loss: float
     shifts: tuple[ReverseShift, ...]
     roots: tuple[ParameterRoot, ...]
 
@@ -80,15 +80,15 @@ class ReverseStress:
     portfolios: tuple[ReverseStressOfPortfolio, ...]
 
     def frame(self) -> pd.DataFrame:
-        """One row a portfolio and way: distance, plausibility, sigmas, words, and the probabilities it takes."""
+        """One row a portfolio and way: distance, plausibility, equivalent z-score, rating, and the probabilities."""
         rows = [
             {
                 "portfolio": one.portfolio.name,
                 "way": shift.way,
                 "distance": shift.distance,
                 "plausibility": shift.plausibility,
-                "sigmas": shift.sigmas,
-                "words": shift.words,
+                "equivalent_z_score": shift.equivalent_z_score,
+                "rating": shift.rating,
                 "market": shift.market,
                 **dict(zip(self.outlook.scenarios, map(float, shift.probabilities), strict=True)),
             }
@@ -122,7 +122,7 @@ class ReverseStress:
                 {
                     "portfolio": one.portfolio.name,
                     "expected_loss": one.expected_loss,
-                    "largest_loss": one.largest_loss,
+                    "worst_scenario_loss": one.worst_scenario_loss,
                     "shifts": [self._shift(shift) for shift in one.shifts],
                     "parameters": [root.document() for root in one.roots],
                 }
@@ -135,8 +135,8 @@ class ReverseStress:
             "way": shift.way,
             "distance": shift.distance,
             "plausibility": shift.plausibility,
-            "sigmas": shift.sigmas,
-            "words": shift.words,
+            "equivalent_z_score": shift.equivalent_z_score,
+            "rating": shift.rating,
             "why": shift.why,
             "beyond": list(shift.beyond),
             "market": shift.market,
@@ -228,14 +228,14 @@ def reverse_stress(book: Book, plan: Plan | None = None, loss: float = 0.10) -> 
         BadInput: the loss is not a fraction above 0 and at most 1, or the book's risk cannot be estimated.
     """
     if not 0 < loss <= 1:
-        rule, cure = "must be a part of the account above 0 and at most 1", "write ten percent as 0.10"
+        rule, cure = "must be a fraction of the account above 0 and at most 1", "write ten percent as 0.10"
         raise BadInput([Breach("reverse stress", None, "loss", f"{loss:g}", rule, cure)])
     ground = stress_base(book, "stay", None if plan is None else plan.outlook)
     found = [
         ReverseStressOfPortfolio(
             portfolio=portfolio,
             expected_loss=float(ground.outlook.probabilities @ portfolio.losses(ground.outlook)),
-            largest_loss=_largest(ground.outlook, portfolio),
+            worst_scenario_loss=_largest(ground.outlook, portfolio),
             shifts=least_shifts(book, ground.outlook, portfolio, loss),
             roots=tuple(parameter_roots(ground, portfolio, loss)),
         )
@@ -253,15 +253,15 @@ def least_shifts(book: Book, outlook: Outlook, portfolio: StressPortfolio, loss:
     return (
         _shift(
             book, outlook, portfolio, "probabilities", tilt_probabilities(losses, p, loss),
-            f"no probability gives this loss, the maximum is {largest}",
+            f"no probabilities give this loss; the largest is {largest}",
         ),
         _shift(
             book, outlook, portfolio, "markets", shift_markets(losses, variance, p, loss),
-            "no market gives this loss: nothing in the portfolio moves",
+            "no shift of markets gives this loss: the portfolio has no risk",
         ),
         _shift(
             book, outlook, portfolio, "both", tilt_and_shift(losses, same, p, loss),
-            f"nothing in the portfolio moves, and no probability gives this loss: the maximum is {largest}",
+            f"the portfolio has no risk, and no probabilities give this loss; the largest is {largest}",
         ),
     )  # fmt: skip
 

@@ -24,19 +24,19 @@ from allocator.types import Vector
 # Plausibility in words: what a shift is called by how many steps it takes, a step being what is quite usual.
 #
 # Of a shift of belief or of markets a step is a standard deviation: a normal mean moved by s of them is ½s² of
-# relative entropy away, so a distance d is worth √(2d); 1, 2 and 3 of them have plausibility e^-d of 0.61, 0.14 and
+# relative entropy away, so a distance d is worth √(2d); 1, 2 and 3 of them have plausibility exp(−d) of 0.61, 0.14 and
 # 0.01. Of a parameter a step is the way from the book's own value to the end of its range.
 #
-WORDS = ((1.0, "plausible"), (2.0, "a stretch"), (3.0, "far-fetched"))
-"""What is called so takes at most so many steps; what takes more is called `BEYOND`."""
-BEYOND, THERE, NEVER, UNKNOWN = "next to impossible", "already there", "impossible", "no range is stated"
+RATINGS = ((1.0, "plausible"), (2.0, "unlikely"), (3.0, "very unlikely"))
+"""What is rated so takes at most so many steps; what takes more is rated `BEYOND`."""
+BEYOND, THERE, NEVER, UNKNOWN = "extreme", "already the case", "impossible", "no range stated"
 
 
 def describe_steps(steps: float) -> str:
     """What so many steps are called."""
     if steps == 0:
         return THERE
-    return next((word for most, word in WORDS if steps <= most), BEYOND)
+    return next((word for most, word in RATINGS if steps <= most), BEYOND)
 
 
 _STEPS = 129
@@ -47,26 +47,28 @@ _OPEN = 1e-4
 
 @dataclass(frozen=True)
 class ParameterRoot:
-    """The `value` of a parameter, nearest to its `own`, at which the loss is expected; None where none in its lawful
-    range from `lowest` to `highest` does it, over which the expected loss goes from `least_loss` to `most_loss`.
+    """The `value` of a parameter, nearest to its `base_value`, at which the loss is expected; None where there is none.
+
+    It is looked for in the lawful range from `lowest` to `highest`, over which the expected loss goes from
+    `smallest_loss` to `largest_loss`.
 
     `low` and `high` are the range that model stress varies it over; None where it does not.
     """
 
     key: str
-    own: float
+    base_value: float
     value: float | None
     lowest: float
     highest: float
-    least_loss: float
-    most_loss: float
+    smallest_loss: float
+    largest_loss: float
     low: float | None = None
     high: float | None = None
 
     @property
     def change(self) -> float | None:
         """The value less the book's own."""
-        return None if self.value is None else self.value - self.own
+        return None if self.value is None else self.value - self.base_value
 
     @property
     def reach(self) -> float | None:
@@ -76,12 +78,12 @@ class ParameterRoot:
         """
         if self.change is None or self.low is None or self.high is None:
             return None
-        way = self.high - self.own if self.change > 0 else self.own - self.low
+        way = self.high - self.base_value if self.change > 0 else self.base_value - self.low
         return 0.0 if self.change == 0 else abs(self.change) / way if way > 0 else None
 
     @property
-    def words(self) -> str:
-        """The plausibility in words, by the thresholds of `plausibility.WORDS`."""
+    def rating(self) -> str:
+        """What the plausibility is called, by the thresholds of `RATINGS`."""
         if self.value is None:
             return NEVER
         if self.low is None:
@@ -90,7 +92,7 @@ class ParameterRoot:
 
     def document(self) -> dict[str, Any]:
         """The root as plain data."""
-        return vars(self) | {"change": self.change, "reach": self.reach, "words": self.words}
+        return vars(self) | {"change": self.change, "reach": self.reach, "rating": self.rating}
 
 
 def model_parameters(book: Book) -> tuple[str, ...]:
@@ -110,12 +112,12 @@ def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float)
         losses = expected_losses(ground, portfolio, key, at)
         yield ParameterRoot(
             key=key,
-            own=own,
+            base_value=own,
             value=own if float(losses[at == own][0]) >= loss else _nearest(ground, portfolio, key, at, losses, loss),
             lowest=float(at[0]),
             highest=float(at[-1]),
-            least_loss=float(np.nanmin(losses)),
-            most_loss=float(np.nanmax(losses)),
+            smallest_loss=float(np.nanmin(losses)),
+            largest_loss=float(np.nanmax(losses)),
             low=ranges[key][0] if key in ranges else None,
             high=ranges[key][1] if key in ranges else None,
         )

@@ -1,4 +1,4 @@
-"""What a shock does to what is held, to the plan, and to the plan decided again after it."""
+"""What a shock does to the current and the proposed portfolio, and to the plan re-optimised after it."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
         then, outlook = owned, after.outlook
         if after.shock.tells and settings.horizon.reviews:
             if after.shock.changes_model or after.shock.moves_prices:
-                return "what is learnt by a review and what happens at a stroke are two shocks there; ask them apart"
+                return "with reviews, news and an immediate change of prices are two shocks; state them apart"
             if settings.horizon.until is None or after.told >= settings.horizon.until:
-                return f"the horizon is over by {after.told}"
+                return f"the horizon ends by {after.told}, when its news is known"
             then = _by_the_day(owned, after)
             outlook = _from_the_day(owned, then, after.outlook)
         start, staged = _start(then), _staged(then, outlook, after)
@@ -127,13 +127,13 @@ _TRADED = 5e-4
 class PortfolioEffect:
     """One portfolio under a shock, as fractions of the account before it, after costs.
 
-    `at_once` is what it gains the moment it happens; `expected` and `dual_form` are returns from before the shock to
-    the horizon, under the belief that it leaves and the worst of the set around it.
+    `immediate_return` is of the moment it happens; the expected and the adverse expected return are from before the
+    shock to the horizon, under the belief that it leaves and under adverse probabilities around it.
     """
 
-    at_once: float
-    expected: float
-    worst_case: float
+    immediate_return: float
+    expected_return: float
+    adverse_expected_return: float
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class ClaimedEffect:
     """
 
     name: str
-    expected: Sign
+    claimed: Sign
     change: float | None
 
     @property
@@ -152,29 +152,29 @@ class ClaimedEffect:
         if self.change is None:
             return None
         sign = "stays" if abs(self.change) < NOTHING else "gains" if self.change > 0 else "falls"
-        return sign == self.expected
+        return sign == self.claimed
 
 
 @dataclass(frozen=True, eq=False)
 class ShockEffect:
-    """A shock and what it does; `again` is None where no plan keeps the rules after it, and `why_not` says why.
+    """A shock and what it does; `reoptimized` is None where no plan keeps the rules after it, and `why_not` says why.
 
-    `trades` are what the plan decided again trades after the shock, as fractions of the account then, largest first.
-    `rules_broken` are those that the plan breaks once the shock has moved its weights; `worthless` are the names that
+    `trades` are what the re-optimised plan trades after the shock, as fractions of the account then, largest first.
+    `limit_breaches` are those that the plan breaks once the shock has moved its weights; `worthless` are the names that
     lose everything, which are not bought back.
     """
 
     name: str
     shock: ShockSection
     generalizable: float | None
-    held: PortfolioEffect
-    plan: PortfolioEffect
-    again: PortfolioEffect | None
+    current: PortfolioEffect
+    proposed: PortfolioEffect
+    reoptimized: PortfolioEffect | None
     why_not: str | None
     trades: tuple[tuple[str, float], ...]
     turnover: float | None
-    rules_broken: tuple[str, ...]
-    told: tuple[ClaimedEffect, ...]
+    limit_breaches: tuple[str, ...]
+    claimed_signs: tuple[ClaimedEffect, ...]
     unmoved: tuple[str, ...]
     worthless: tuple[str, ...]
 
@@ -255,14 +255,14 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
         name=after.name,
         shock=after.shock,
         generalizable=after.generalizable,
-        held=ways.of(no_trade(plan.book)),
-        plan=ways.of(final),
-        again=of_again,
+        current=ways.of(no_trade(plan.book)),
+        proposed=ways.of(final),
+        reoptimized=of_again,
         why_not=found if isinstance(found, str) else None,
         trades=() if again is None else _trades(again, owned.instruments),
         turnover=None if again is None else float(max(again.bought.sum(), again.sold.sum()) / again.value_before),
-        rules_broken=tuple(reading.label for reading in readings if reading.excess > _BROKEN),
-        told=tuple(_told(plan.book, outlook, after)),
+        limit_breaches=tuple(reading.label for reading in readings if reading.excess > _BROKEN),
+        claimed_signs=tuple(_claimed_signs(plan.book, outlook, after)),
         unmoved=after.unmoved,
         worthless=after.worthless,
     )
@@ -274,7 +274,7 @@ def _trades(trade: Trade, instruments: tuple[str, ...]) -> tuple[tuple[str, floa
     return tuple((name, share) for name, share in listed if abs(share) >= _TRADED)
 
 
-def _told(book: Book, outlook: Outlook, after: ShockedBook) -> Iterator[ClaimedEffect]:
+def _claimed_signs(book: Book, outlook: Outlook, after: ShockedBook) -> Iterator[ClaimedEffect]:
     """What the claim says of a name, beside the change of its growth; of a bucket or group, of its names' average."""
     grown = outlook.probabilities @ (1 + outlook.returns)
     with np.errstate(divide="ignore", invalid="ignore"):  # what was worth nothing grows by no number
@@ -294,13 +294,13 @@ def _told(book: Book, outlook: Outlook, after: ShockedBook) -> Iterator[ClaimedE
 
 @dataclass(frozen=True, eq=False)
 class ShockStress:
-    """`held` and `planned` are holdings and plan where nothing happens; `effects` what shocks do, as far as it was
+    """`current` and `proposed` are the portfolios where nothing happens; `effects` what shocks do, as far as it was
     finished of the `asked`; `refused` says of which of them nothing can be computed, `left_out` which starter shocks
     this book cannot carry, and both say why.
     """
 
-    held: PortfolioEffect
-    planned: PortfolioEffect
+    current: PortfolioEffect
+    proposed: PortfolioEffect
     effects: tuple[ShockEffect, ...]
     asked: int
     refused: Mapping[str, str]
@@ -314,18 +314,18 @@ class ShockStress:
     @property
     def worst(self) -> ShockEffect | None:
         """The shock that leaves the plan least to expect."""
-        return min(self.effects, key=lambda one: one.plan.expected, default=None)
+        return min(self.effects, key=lambda one: one.proposed.expected_return, default=None)
 
     def frame(self) -> pd.DataFrame:
         """One row a shock and one for none, in fractions of the account; a plan that cannot be is blank."""
-        rows = {"no shock": _columns(self.held, self.planned, None)}
-        rows |= {one.name: _columns(one.held, one.plan, one.again) for one in self.effects}
+        rows = {"no shock": _columns(self.current, self.proposed, None)}
+        rows |= {one.name: _columns(one.current, one.proposed, one.reoptimized) for one in self.effects}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("shock")
 
     def document(self) -> dict[str, Any]:
         """The figures as plain data."""
         return {
-            "no_shock": {"held": _effect(self.held), "plan": _effect(self.planned)},
+            "no_shock": {"current": _effect(self.current), "proposed": _effect(self.proposed)},
             "effects": [_document(one) for one in self.effects],
             "refused": dict(self.refused),
             "left_out": dict(self.left_out),
@@ -344,14 +344,14 @@ def shock_stress(plan: Plan, names: tuple[str, ...] = (), say: Callable[[str], N
     """
     known = shock_library(plan.book)
     chosen = known.chosen(names)
-    held, planned = effect_without_shock(plan)
+    current, proposed = effect_without_shock(plan)
     found = tuple(_as_far_as_it_gets(shock_effects(plan, chosen, say)))
     done = tuple(one for one in found if isinstance(one, ShockEffect))
     refused = [one for one in found if isinstance(one, RefusedShock)]
     if refused and len(refused) == len(chosen):
         raise refused[0].why
     told = {one.name: str(one.why) for one in refused}
-    return ShockStress(held, planned, done, len(chosen), told, {} if names else known.left_out)
+    return ShockStress(current, proposed, done, len(chosen), told, {} if names else known.left_out)
 
 
 def _as_far_as_it_gets(found: Iterator[ShockEffect | RefusedShock]) -> Iterator[ShockEffect | RefusedShock]:
@@ -361,11 +361,13 @@ def _as_far_as_it_gets(found: Iterator[ShockEffect | RefusedShock]) -> Iterator[
         return
 
 
-def _columns(held: PortfolioEffect, plan: PortfolioEffect, again: PortfolioEffect | None) -> dict[str, float | None]:
+def _columns(
+    current: PortfolioEffect, proposed: PortfolioEffect, reoptimized: PortfolioEffect | None
+) -> dict[str, float | None]:
     return {
         f"{whose} {what}": None if one is None else getattr(one, what)
-        for whose, one in (("held", held), ("plan", plan), ("again", again))
-        for what in ("at_once", "expected", "worst_case")
+        for whose, one in (("current", current), ("proposed", proposed), ("reoptimized", reoptimized))
+        for what in ("immediate_return", "expected_return", "adverse_expected_return")
     }
 
 
@@ -374,16 +376,16 @@ def _document(one: ShockEffect) -> dict[str, Any]:
         "shock": one.name,
         "claim": one.shock.claim,
         "generalizable": one.generalizable,
-        "held": _effect(one.held),
-        "plan": _effect(one.plan),
-        "again": None if one.again is None else _effect(one.again),
+        "current": _effect(one.current),
+        "proposed": _effect(one.proposed),
+        "reoptimized": None if one.reoptimized is None else _effect(one.reoptimized),
         "why_not": one.why_not,
         "turnover": None if one.turnover is None else round(one.turnover, 8),
         "trades": {name: round(part, 8) for name, part in one.trades},
-        "rules_broken": list(one.rules_broken),
-        "told": [
-            {"name": told.name, "expected": told.expected, "change": told.change, "as_claimed": told.as_claimed}
-            for told in one.told
+        "limit_breaches": list(one.limit_breaches),
+        "claimed_signs": [
+            {"name": sign.name, "claimed": sign.claimed, "change": sign.change, "as_claimed": sign.as_claimed}
+            for sign in one.claimed_signs
         ],
         "unlike": one.shock.unlike,
         "unmoved": list(one.unmoved),

@@ -149,7 +149,7 @@ def test_studies_of_beliefs_charge_it_too() -> None:
     interval = found.axes[0].interval
     assert interval is not None
     assert interval.low is not None
-    assert 0 <= interval.short_bps < 5  # whole lots alone are between
+    assert 0 <= interval.shortfall_bps < 5  # whole lots alone are between
 
 
 @pytest.mark.parametrize(

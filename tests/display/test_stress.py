@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from allocator.display.console import console
-from allocator.display.stress import show_replay, show_shocks, show_stress
-from allocator.display.stress_studies import parameter_label, show_model_stress, show_reverse
+from allocator.display.stress import show_stress
+from allocator.display.stress_model import model_sections
+from allocator.display.stress_replay import replay_section
+from allocator.display.stress_reverse import parameter_label, reverse_section
+from allocator.display.stress_screen import ScreenSection, show_sections
+from allocator.display.stress_shocks import shock_sections
 from allocator.mandate.mandate import no_trade
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
@@ -32,6 +36,10 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return int(request.param)
 
 
+def show(*sections: ScreenSection) -> None:
+    show_sections(console(), sections, full=True)
+
+
 def printed(capsys: pytest.CaptureFixture[str], width: int) -> str:
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= width
@@ -40,44 +48,44 @@ def printed(capsys: pytest.CaptureFixture[str], width: int) -> str:
 
 def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("listed")
-    show_reverse(reverse_stress(plan.book, plan))
+    show(reverse_section(reverse_stress(plan.book, plan)))
     text = printed(capsys, width)
 
-    assert "holdings: what would have to happen to lose 10.0%" in text
-    assert "plan: what would have to happen to lose 10.0%" in text
+    assert "Current portfolio: expected return 13.5%, worst scenario -22.1%." in text
+    assert "Proposed portfolio: expected return 10.9%, worst scenario -7.8%." in text
     assert "market -16.5%" in text
-    assert "No single parameter loses 10.0% at any lawful value (35 tried, one at a time)" in text
-    assert "the worst, multiple_compression (proprietary_jevons), loses 9.1% at most" in text
-    assert "a stretch" in text
+    assert "No single parameter has an expected loss of 10.0% at any allowed value (35 tried, one at a time)" in text
+    assert "the worst is multiple_compression (proprietary_jevons), expected return -9.1%" in text
+    assert "unlikely" in text
     if width == 80:
         assert "1.16 0.51" in text
 
 
 def test_a_loss_out_of_a_normal_market_s_reach_is_said(capsys: pytest.CaptureFixture[str], width: int) -> None:
-    show_reverse(reverse_stress(sample("listed"), loss=0.8))
+    show(reverse_section(reverse_stress(sample("listed"), loss=0.8)))
 
-    assert re.search(r"Out of reach of a normal market: [A-Z, ]*CRWV[A-Z, ]* would have to", printed(capsys, width))
+    assert re.search(r"normal model of markets would take [A-Z, ]*CRWV[A-Z, ]* below -100%", printed(capsys, width))
 
 
 def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = staged()
-    show_reverse(reverse_stress(plan.book, plan))
+    show(reverse_section(reverse_stress(plan.book, plan)))
     text = printed(capsys, width)
 
     assert "capacity (proprietary_jevons) 1 0.1314" in text
     assert "multiple_compression (proprietary_jevons) 0.05 1.04" in text
-    assert "No other single parameter loses 10.0%" in text
+    assert "No other single parameter has an expected loss of 10.0%" in text
     if width == 80:
-        assert "capacity (proprietary_jevons) 1 0.1314 no range is stated" in text
+        assert "capacity (proprietary_jevons) 1 0.1314 no range stated" in text
 
 
 def test_a_plan_that_holds_is_not_told_twice(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("listed")
-    show_reverse(reverse_stress(plan.book, replace(plan, final=planned_hold())))
+    show(reverse_section(reverse_stress(plan.book, replace(plan, final=planned_hold()))))
     text = printed(capsys, width)
 
-    assert "plan: what would" not in text
-    assert "The plan is to hold: the same of the plan." in text
+    assert "Current portfolio:" not in text
+    assert "The plan makes no trade: the current portfolio is the proposed one." in text
 
 
 def planned_hold() -> Trade:
@@ -91,26 +99,26 @@ def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixt
     prices = pd.DataFrame(np.exp(draw.cumsum(axis=0)), columns=list(plan.book.instruments), index=days)
     traded = replace(plan.book, price_history=prices)
     found = replay_history(traded, replace(plan, book=traded))
-    show_replay(found)
+    show(replay_section(found))
     text = printed(capsys, width)
 
     for window in found.windows:
         assert f"{window.rows} {window.portfolio} {window.loss:.1%} {window.start}" in text
-    show_replay(replay_history(plan.book, plan))
-    assert "None: this book has no price history; add prices.csv." in printed(capsys, width)
+    show(replay_section(replay_history(plan.book, plan)))
+    assert "Replay: not available, as this book has no price history; add prices.csv." in printed(capsys, width)
 
 
 def test_model_stress_shows_which_parameter_matters(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("listed")
     found = model_stress(plan.book, plan, 20, redo=4)
-    show_model_stress(found)
+    show(*model_sections(found))
     text = printed(capsys, width)
 
     assert "Model stress: 32 draws of 25 parameters" in text
     assert "20 rounded up to a power of two" in text
     assert "usage_elasticity (generalizable_jevons)" in text
     assert "announcement_share 0.00" in text
-    assert "what it moves is the day of news" in text
+    assert "changes the returns of the day of news only" in text
     assert "Target weights at 4 draws" in text
     assert "failed" not in text
 
@@ -120,15 +128,15 @@ def test_failures_interruptions_and_what_is_not_made_again_are_shown(
 ) -> None:
     plan = staged()
     found = model_stress(plan.book, plan, 16)
-    failures = tuple(DrawFailure(i, "optimised again", "no verified solution", {"a": 1.0}) for i in range(7))
-    show_model_stress(replace(found, interrupted=True, finished=9, failures=failures, importance=None))
+    failures = tuple(DrawFailure(i, "re-optimised", "no verified solution", {"a": 1.0}) for i in range(7))
+    show(*model_sections(replace(found, interrupted=True, finished=9, failures=failures, importance=None)))
     text = printed(capsys, width)
 
     assert "Interrupted: 9 of 16 draws were finished." in text
     assert "7 draws failed" in text
-    assert "And 2 more; each with its parameters in --json." in text
-    assert "The plan is not optimised again: with objective = 'log'" in text
-    assert "Not told: a draw failed, or it was interrupted." in text
+    assert "And 2 more; --json has each with its parameters." in text
+    assert "The plan is not re-optimised at the draws: with objective = 'log'" in text
+    assert "Which parameters matter is not available: a draw failed, or the run was interrupted." in text
 
 
 def test_parameters_are_called_what_people_call_them() -> None:
@@ -142,47 +150,49 @@ def test_what_is_not_in_the_table_of_shocks_is_said(capsys: pytest.CaptureFixtur
     made = book({"shocks": {"crash": {"instruments": {"AAA": -1.0}}, "late": {"delay_months": 6.0}}},
                 exposures_columns={"tradable_from": [pd.Timestamp("2026-01-01"), pd.NaT, pd.NaT, pd.NaT]})  # fmt: skip
     found = shock_stress(rebalance(made), ("crash", "late"))
-    show_shocks(console(), replace(found, refused={"proof_by_all": "robust.limits leaves it out"}), made)
+    show(*shock_sections(replace(found, refused={"proof_by_all": "robust.limits leaves it out"}), made))
     text = printed(capsys, width)
-    assert "Nothing is computed of proof by all: robust.limits leaves it out." in text
-    assert "late: no lock-up is left that could be put off." in text
-    assert "What a shock leaves worthless cannot be traded after it: AAA." in text
+    assert "Not computed: proof by all: robust.limits leaves it out." in text
+    assert "late: no lock-up is left to be extended." in text
+    assert "What a shock makes worthless cannot be traded after it: AAA." in text
     assert "Without [market]" not in text
 
 
 def test_shocks_that_were_all_cut_short_are_not_said_to_be_none(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("note")
     found = replace(shock_stress(plan, ("rates_up",)), effects=(), asked=27)
-    show_shocks(console(), found, plan.book)
+    show(*shock_sections(found, plan.book))
     text = printed(capsys, width)
     assert "has no shocks" not in text
     assert "Interrupted: 0 of 27 shocks are done" in text
 
 
-def test_what_is_not_verified_today_is_not_known(capsys: pytest.CaptureFixture[str], width: int) -> None:
+def test_an_interval_that_is_not_verified_is_not_known(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("note")
     whole = stress(plan.book, plan=plan, parts=("reverse", "beliefs"))
     assert whole.beliefs is not None
     (axis,) = whole.beliefs.axes
     show_stress(replace(whole, beliefs=replace(whole.beliefs, axes=(replace(axis, interval=None),))))
     text = printed(capsys, width)
-    assert "How wrong may we be: not known about P(generalizable)" in text
+    assert "How wrong P(generalizable), now 18.3%, may be is not known" in text
     assert axis.interval is not None
     cut = replace(axis, interval=replace(axis.interval, high=0.9, cut_short=True))
     show_stress(replace(whole, beliefs=replace(whole.beliefs, axes=(cut,))))
-    assert "of the best (what is beyond was not verified)." in printed(capsys, width)
+    assert "(beyond, nothing is verified)." in printed(capsys, width)
 
 
 def test_without_market_news_is_said_to_move_no_price_at_once(capsys: pytest.CaptureFixture[str], width: int) -> None:
     silent = {"all_silent_12_months": {"silent_months": 12.0}}
     plan = planned("note")
     found = shock_stress(plan, tuple(silent))
-    show_shocks(console(), found, plan.book)
+    show(*shock_sections(found, plan.book))
     assert "Without [market]" not in printed(capsys, width)
     horizon = plan.book.settings.horizon.model_copy(update={"announcement_share": None})
     settings = plan.book.settings.model_copy(update={"horizon": horizon})
-    show_shocks(console(), found, replace(plan.book, settings=settings))
-    assert "Without horizon.announcement_share news moves no price at once" in printed(capsys, width)
+    show(*shock_sections(found, replace(plan.book, settings=settings)))
+    assert "Without horizon.announcement_share news changes no price at once" in printed(capsys, width)
     settings = plan.book.settings.model_copy(update={"market": None})
-    show_shocks(console(), found, replace(plan.book, settings=settings))
-    assert "Without [market] news moves no price at once: all of it comes by the horizon." in printed(capsys, width)
+    show(*shock_sections(found, replace(plan.book, settings=settings)))
+    assert "Without [market] news changes no price at once: its whole effect comes by the horizon." in printed(
+        capsys, width
+    )

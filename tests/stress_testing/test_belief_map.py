@@ -52,7 +52,7 @@ def test_every_point_is_the_optimum_of_the_long_way() -> None:
         outlook = replace(plan.outlook, probabilities=found.lattice.beliefs[m])
         trade, _, certificate = solve_certified(Program(outlook, plan.mandate), plan.start, outlook, plan.mandate)
 
-        assert found.worth[m] == pytest.approx(-certificate.objective, abs=OBJECTIVE)
+        assert found.objective[m] == pytest.approx(-certificate.objective, abs=OBJECTIVE)
         assert found.weights[m, :-1] == pytest.approx(trade.weights, abs=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_jobs_change_no_digit_of_the_map(monkeypatch: pytest.MonkeyPatch) -> Non
     two = belief_map(listed().book, listed(), steps=6, jobs=2)
 
     assert (two.weights == small().weights).all()
-    assert (two.worth == small().worth).all()
+    assert (two.objective == small().objective).all()
 
 
 def test_ctrl_c_leaves_a_map_with_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +119,8 @@ def test_ctrl_c_leaves_a_map_with_what_was_reached(monkeypatch: pytest.MonkeyPat
 
     assert found.interrupted
     assert (found.finished, found.asked) == (7, 36)
-    assert np.isfinite(found.worth).sum() == 7
-    assert (found.worth[:7] == small().worth[:7]).all()
+    assert np.isfinite(found.objective).sum() == 7
+    assert (found.objective[:7] == small().objective[:7]).all()
     assert found.largest[-1] is None
 
 
@@ -129,7 +129,7 @@ def test_points_where_the_rules_cannot_hold_are_named_with_their_beliefs() -> No
     found = belief_map(book, steps=11)
 
     assert 0 < len(found.failed) < 11
-    assert np.isnan(found.worth).sum() == len(found.failed)
+    assert np.isnan(found.objective).sum() == len(found.failed)
     assert all(0.125 < one.probabilities["open"] < 0.575 for one in found.failed)  # neither name returns as much
     json.dumps(found.document(), allow_nan=False)
 
@@ -138,7 +138,7 @@ def test_the_frame_has_a_row_a_point() -> None:
     frame = small().frame()
 
     assert len(frame) == 36
-    assert list(frame.columns[:6]) == ["p_generalizable", "p_jevons", "worth", "largest", "apart", "changes"]
+    assert list(frame.columns[:6]) == ["p_generalizable", "p_jevons", "objective", "largest", "apart", "changes"]
     shares = frame[["efficiency", "capital_intensity", "adopter", "neutral", "cash"]]
     assert (shares.to_numpy() >= -1e-9).all()
 
@@ -150,5 +150,5 @@ def test_a_map_of_no_size_is_refused(steps: int) -> None:
 
 
 def test_no_map_of_what_does_not_follow_from_probabilities() -> None:
-    with pytest.raises(BadMandate, match="looks at no return"):
+    with pytest.raises(BadMandate, match="uses no returns"):
         belief_map(two_names(mandate={"objective": "minimum_variance"}))

@@ -81,8 +81,8 @@ def test_the_interval_is_that_of_the_parabola() -> None:
     # what lacks is γσ²·Σ(h − h*)², and h* moves by (0.40, −0.08) with p
     reach = np.sqrt(10e-4 / (AVERSION * VARIANCE * (0.4**2 + 0.08**2)))
     assert (found.low, found.high) == pytest.approx((0.6 - reach, 0.6 + reach), abs=1.1e-4)
-    assert found.short_low_bps is not None
-    assert found.short_low_bps <= 10
+    assert found.shortfall_low_bps is not None
+    assert found.shortfall_low_bps <= 10
     assert not found.cut_short
 
 
@@ -102,7 +102,7 @@ def test_a_plan_that_is_not_good_enough_today_has_no_interval() -> None:
     found = belief_stress(plan.book, plan, within_bps=0.001).axes[0].interval
 
     assert found is not None
-    assert found.short_bps > 0.001
+    assert found.shortfall_bps > 0.001
     assert (found.low, found.high) == (None, None)
 
 
@@ -110,7 +110,14 @@ def test_the_sweep_holds_what_is_best_at_each_probability() -> None:
     sweep = by_hand().axes[0].sweep
 
     lots = by_hand().plan.final.weights
-    figures = (sweep.probabilities, sweep.weights, sweep.worth, sweep.expected, sweep.worst_case, sweep.short)
+    figures = (
+        sweep.probabilities,
+        sweep.weights,
+        sweep.objective,
+        sweep.expected_return,
+        sweep.adverse_expected_return,
+        sweep.shortfall,
+    )
     for at, weights, worth, expected, worst, short in zip(*figures, strict=True):
         wanted = np.maximum(best(float(at)), 0.0)
         mean = at * np.array([0.30, 0.06]) + (1 - at) * np.array([-0.10, 0.14])
@@ -130,9 +137,9 @@ def test_with_a_set_the_sweep_tells_the_worst_case_from_the_belief() -> None:
     sweep = belief_stress(plan.book, plan).axes[0].sweep
     today = int(np.argmin(np.abs(sweep.probabilities - sweep.axis.stated)))
 
-    assert sweep.worst_case[today] == pytest.approx(plan.targeted.worst_case_return, abs=HOLDINGS)
-    assert sweep.expected[today] == pytest.approx(plan.targeted.expected_return, abs=HOLDINGS)
-    assert (sweep.worst_case < sweep.expected).all()
+    assert sweep.adverse_expected_return[today] == pytest.approx(plan.targeted.worst_case_return, abs=HOLDINGS)
+    assert sweep.expected_return[today] == pytest.approx(plan.targeted.expected_return, abs=HOLDINGS)
+    assert (sweep.adverse_expected_return < sweep.expected_return).all()
 
 
 def long_way(plan: Plan, belief: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -235,7 +242,7 @@ def test_the_least_shift_is_a_solvers_and_its_plausibility_the_exponential() -> 
     shift = found.shifts["kl"]
 
     assert shift is not None
-    assert found.ahead == pytest.approx(0.015)
+    assert found.advantage == pytest.approx(0.015)
     assert shift.distance > 1e-3
     assert shift.distance == pytest.approx(problem.value, abs=OBJECTIVE)
     assert found.plausibility == pytest.approx(np.exp(-problem.value), abs=OBJECTIVE)
@@ -247,7 +254,7 @@ def test_the_better_choice_comes_first_however_they_are_given() -> None:
     one, other = find_reversal("A", first, "B", second, p), find_reversal("B", second, "A", first, p)
 
     assert (one.first, one.second) == (other.first, other.second) == ("A", "B")
-    assert one.ahead == other.ahead == pytest.approx(0.05)
+    assert one.advantage == other.advantage == pytest.approx(0.05)
     assert one.plausibility == other.plausibility
 
 
@@ -255,7 +262,7 @@ def test_a_shift_that_no_belief_makes_is_called_so() -> None:
     found = find_reversal("A", np.array([0.2, 0.2]), "B", np.array([0.1, 0.1]), np.array([0.5, 0.5]))
 
     assert found.plausibility is None
-    assert found.in_words == "impossible"
+    assert found.rating == "impossible"
     said = [describe_plausibility(x) for x in (1.0, 0.95, 0.8, 0.5, 0.2, 0.01)]
     assert len(set(said)) == 6
 
@@ -293,7 +300,7 @@ def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest
     slow = belief_stress(plan.book, plan).axes[0]
     quick = by_hand().axes[0]
 
-    assert slow.sweep.worth == pytest.approx(quick.sweep.worth, abs=OBJECTIVE)
+    assert slow.sweep.objective == pytest.approx(quick.sweep.objective, abs=OBJECTIVE)
     assert slow.interval is not None
     assert quick.interval is not None
     assert slow.interval.high == pytest.approx(quick.interval.high, abs=1e-4)
@@ -347,7 +354,7 @@ def test_jobs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objective", "said"), [("minimum_variance", "looks at no return"), ("log", "tree of decisions")]
+    ("objective", "said"), [("minimum_variance", "uses no returns"), ("log", "decision tree")]
 )
 def test_a_plan_that_does_not_follow_from_probabilities_is_refused(objective: str, said: str) -> None:
     with pytest.raises(BadMandate, match=said):
@@ -360,7 +367,7 @@ def test_a_plan_of_another_book_is_refused() -> None:
 
 
 def test_one_scenario_leaves_nothing_to_be_wrong_about() -> None:
-    with pytest.raises(BadMandate, match="nothing to be wrong about"):
+    with pytest.raises(BadMandate, match="has one scenario, whose probability is 1"):
         belief_stress(books.book())
 
 
@@ -389,7 +396,7 @@ def test_a_belief_that_limits_leave_out_is_a_failure_and_no_proof_that_nothing_t
     (axis,) = found.axes
     assert float(axis.sweep.probabilities.max()) <= 0.75 + 1e-9
     assert {one.error for one in axis.failed} == {"BadMandate"}
-    assert all("robust.limits leaves out this belief" in one.reason for one in axis.failed)
+    assert all("robust.limits exclude this belief" in one.reason for one in axis.failed)
     assert all(one.probabilities["open"] > 0.75 for one in axis.failed)
     assert axis.interval is not None
     assert axis.interval.high is not None
@@ -407,12 +414,12 @@ def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief
     interval, plan = axis.interval, rebalance(made)
     assert interval is not None
     assert interval.high is not None
-    assert interval.broken == ("adverse expected return at least 7%",)
+    assert interval.limit_breaches == ("adverse expected return at least 7%",)
     for point, keeps in ((interval.high, True), (interval.high + 2e-4, False)):
         outlook = replace(plan.outlook, probabilities=axis.sweep.axis.at(point))
         readings = plan.mandate.readings(plan.final, outlook)
         assert all(reading.excess <= 1e-8 for reading in readings) is keeps
     sweep = axis.sweep
-    assert sweep.breaks == tuple(bool(at > interval.high) for at in sweep.probabilities)
-    assert interval.short_high_bps is not None
-    assert 0 <= interval.short_high_bps <= interval.within_bps
+    assert sweep.limit_breach == tuple(bool(at > interval.high) for at in sweep.probabilities)
+    assert interval.shortfall_high_bps is not None
+    assert 0 <= interval.shortfall_high_bps <= interval.within_bps

@@ -18,7 +18,16 @@ from allocator.plan.targets import solve_certified
 from allocator.stress_testing import outcomes
 from allocator.stress_testing import parameter_stress as parameters
 from allocator.stress_testing import reoptimization as redone
-from allocator.stress_testing.outcomes import OutlookDraws, outlook_at_draws, stress_base
+from allocator.stress_testing.outcomes import (
+    ADVERSE,
+    ADVERSE_GAIN,
+    CURRENT,
+    EXPECTED,
+    PROPOSED,
+    OutlookDraws,
+    outlook_at_draws,
+    stress_base,
+)
 from allocator.stress_testing.parameter_draws import (
     SHARE,
     ParameterRange,
@@ -48,10 +57,10 @@ def test_today_s_outcomes_are_the_figures_of_the_plan() -> None:
     plan, found = planned("listed"), stressed()
     today = {(one.portfolio, one.measure): value for one, value in zip(found.outcomes, found.today, strict=True)}
 
-    assert today["holdings", "expected return"] == pytest.approx(plan.before.expected_return, abs=1e-12)
-    assert today["plan", "expected return"] == pytest.approx(plan.after.expected_return, abs=1e-12)
-    assert today["holdings", "worst-case return"] == pytest.approx(plan.before.worst_case_return, abs=1e-12)
-    assert today["plan", "worst-case return"] == pytest.approx(plan.after.worst_case_return, abs=1e-12)
+    assert today[CURRENT, EXPECTED] == pytest.approx(plan.before.expected_return, abs=1e-12)
+    assert today[PROPOSED, EXPECTED] == pytest.approx(plan.after.expected_return, abs=1e-12)
+    assert today[CURRENT, ADVERSE] == pytest.approx(plan.before.worst_case_return, abs=1e-12)
+    assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.worst_case_return, abs=1e-12)
 
 
 def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> None:
@@ -65,11 +74,11 @@ def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> Non
         gains = at.returns[i] @ holdings + plan.outlook.cash_returns * cash - spent
         p = at.probabilities[i]
         assert found.gains[1, i] == pytest.approx(gains, abs=1e-12)
-        assert measure(found, "plan", "expected return")[i] == pytest.approx(p @ gains, abs=1e-12)
+        assert measure(found, PROPOSED, EXPECTED)[i] == pytest.approx(p @ gains, abs=1e-12)
         worst = -worst_case(-gains, plan.mandate.ambiguity, p)
-        assert measure(found, "plan", "worst-case return")[i] == pytest.approx(worst, abs=1e-12)
-    over = measure(found, "plan", "worst-case return") - measure(found, "holdings", "worst-case return")
-    assert measure(found, "plan", "worst-case return over holdings") == pytest.approx(over, abs=1e-15)
+        assert measure(found, PROPOSED, ADVERSE)[i] == pytest.approx(worst, abs=1e-12)
+    over = measure(found, PROPOSED, ADVERSE) - measure(found, CURRENT, ADVERSE)
+    assert measure(found, PROPOSED, ADVERSE_GAIN) == pytest.approx(over, abs=1e-15)
 
 
 def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing() -> None:
@@ -84,7 +93,7 @@ def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing(
         growth, market = 1 + at.returns[i], at.market[i]
         given = np.where(answer, market, 0) / market[answer].sum()
         jump = (given @ growth / (market @ growth)) ** share - 1
-        assert measure(found, "holdings", "news: proprietary")[i] == pytest.approx(own.weights @ jump, abs=1e-12)
+        assert measure(found, CURRENT, "news: proprietary")[i] == pytest.approx(own.weights @ jump, abs=1e-12)
 
 
 def test_sobol_points_are_rounded_up_and_the_first_do_not_hang_on_how_many_are_asked() -> None:
@@ -121,7 +130,7 @@ def test_ranges_of_our_own_hold_the_book_s_value_and_are_lawful() -> None:
     own = sample("listed", "model.token_reduction=5.0", "model.owner_share=0.0")
     for doubt in parameter_ranges(own):
         assert doubt.low <= doubt.high
-        assert doubt.own is None or doubt.low <= doubt.own <= doubt.high
+        assert doubt.base_value is None or doubt.low <= doubt.base_value <= doubt.high
     token = next(doubt for doubt in parameter_ranges(own) if doubt.key == "model.token_reduction")
     assert (token.low, token.high) == (2.07, 5.0)
 
@@ -165,11 +174,11 @@ def test_the_table_of_weights_counts_sides_over_the_plans_made_again() -> None:
     assert rows.loc["NVDA", "same_side"] == 1
     assert rows["q50"].to_numpy() == pytest.approx(np.median(again, axis=0))
     sides = [
-        np.sign(np.where(abs(one - found.before) > 1e-4, one - found.before, 0)) for one in (*again, found.planned)
+        np.sign(np.where(abs(one - found.current) > 1e-4, one - found.current, 0)) for one in (*again, found.proposed)
     ]
     assert rows["same_side"].to_numpy() == pytest.approx(np.mean(np.array(sides[:-1]) == sides[-1], axis=0))
     assert 0 < rows["same_side"].mean() < 1
-    assert (rows[["bought", "sold", "left"]].sum(axis=1) == 1).all()
+    assert (rows[["bought", "sold", "unchanged"]].sum(axis=1) == 1).all()
 
 
 def questions() -> tuple[DrawProblem, OutlookDraws]:
@@ -269,7 +278,7 @@ def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pyte
     found = stressed(*NARROW)
     (failure,) = found.failures
 
-    assert (failure.index, failure.stage, failure.why) == (2, "optimised again", "no verified solution")
+    assert (failure.index, failure.stage, failure.why) == (2, "re-optimised", "no verified solution")
     assert failure.parameters == dict(zip([doubt.key for doubt in found.doubts], found.values[2], strict=True))
     assert sorted(found.redone.weights) == [0, 1, 3]
     assert found.document()["failures"][0]["parameters"].keys() == failure.parameters.keys()
@@ -339,7 +348,7 @@ def test_an_interruption_while_optimising_keeps_what_is_finished_and_says_so(mon
     assert (found.finished, found.made) == (16, 16)
     assert sorted(found.redone.weights) == [0, 1, 2]
     assert found.importance is None
-    assert found.document()["optimised_again"]["finished"] == 3
+    assert found.document()["reoptimized"]["finished"] == 3
 
 
 def test_an_interruption_while_evaluating_keeps_the_chunks_that_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +375,7 @@ def test_progress_is_told_in_words() -> None:
     stressed(*NARROW, say=said.append)
 
     assert said[0] == "evaluating draw 16 of 16"
-    assert said[1:5] == [f"optimising again {n} of 4" for n in range(1, 5)]
+    assert said[1:5] == [f"re-optimising {n} of 4" for n in range(1, 5)]
     assert said[5] == "measuring which parameter matters"
 
 
@@ -374,27 +383,27 @@ def test_a_plan_in_stages_is_evaluated_and_not_made_again() -> None:
     plan = staged()
     found = model_stress(plan.book, plan, 16)
 
-    assert found.why_not_redone.startswith("the plan is not optimised again: with objective = 'log'")
+    assert found.why_not_redone.startswith("the plan is not re-optimised at the draws: with objective = 'log'")
     assert found.redone.weights == {}
     assert np.isfinite(found.measures).all()
     today = dict(zip([(one.portfolio, one.measure) for one in found.outcomes], found.today, strict=True))
-    assert today["plan", "expected return"] == pytest.approx(plan.after.expected_return, abs=1e-12)
-    assert today["plan", "worst-case return"] == pytest.approx(plan.after.worst_case_return, abs=1e-9)
+    assert today[PROPOSED, EXPECTED] == pytest.approx(plan.after.expected_return, abs=1e-12)
+    assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.worst_case_return, abs=1e-9)
 
 
 def total(found: ModelStress, words: str, key: str) -> float:
     assert found.importance is not None
-    own = found.importance.of("plan", words).set_index("parameter")
+    own = found.importance.of(PROPOSED, words).set_index("parameter")
     return float(own.loc[key, "total"])
 
 
 def test_the_announcement_share_matters_to_returns_only_where_news_came_since_the_market_s_date() -> None:
     fresh, old = stressed(redo=0), model_stress(sample("reviewed"), staged(), 16)
 
-    assert total(fresh, "worst-case return", SHARE) == 0
+    assert total(fresh, ADVERSE, SHARE) == 0
     assert total(fresh, "news: proprietary", SHARE) > 0.2
-    assert "An index of 0 means that; what it moves is the day of news." in fresh.share_notes()[0]
-    assert total(old, "worst-case return", SHARE) > 0.3
+    assert "so prices already reflect all news." in fresh.share_notes()[0]
+    assert total(old, ADVERSE, SHARE) > 0.3
     assert old.share_notes() == ()
 
 
@@ -402,7 +411,7 @@ def test_prices_that_stay_are_said_and_move_returns_more() -> None:
     follow, stay = stressed(draws=64, redo=0), stressed(draws=64, redo=0, prices="stay")
 
     assert "prices stay" in stay.share_notes()[0]
-    spread = [np.ptp(measure(one, "plan", "expected return")) for one in (follow, stay)]
+    spread = [np.ptp(measure(one, PROPOSED, EXPECTED)) for one in (follow, stay)]
     assert spread[1] > 1.5 * spread[0]
 
 
@@ -413,7 +422,7 @@ def test_without_a_market_there_is_no_news_and_the_share_moves_nothing() -> None
     found = model_stress(own, rebalance(own), 4)
 
     assert [doubt.key for doubt in found.doubts] == [SHARE]
-    assert "nothing is re-priced" in found.share_notes()[0]
+    assert "no price responds to news" in found.share_notes()[0]
     assert not any(one.measure.startswith("news") for one in found.outcomes)
     assert found.importance is not None
     assert all(found.importance.constant)
@@ -421,8 +430,8 @@ def test_without_a_market_there_is_no_news_and_the_share_moves_nothing() -> None
 
 def test_quantiles_and_tables_are_those_of_the_draws() -> None:
     found = stressed(draws=64)
-    row = found.frame().set_index(["portfolio", "measure"]).loc[("plan", "expected return")]
-    own = measure(found, "plan", "expected return")
+    row = found.frame().set_index(["portfolio", "measure"]).loc[(PROPOSED, EXPECTED)]
+    own = measure(found, PROPOSED, EXPECTED)
 
     assert row["q50"] == pytest.approx(np.median(own))
     assert row["q05"] == pytest.approx(np.quantile(own, 0.05))

@@ -12,7 +12,7 @@ from allocator.book.checks.stress import book_values
 from allocator.outlook.calibration import calibrate
 from allocator.outlook.outlook import build_outlook
 from allocator.stress_testing import outcomes
-from allocator.stress_testing.outcomes import PLAN, OutlookDraws, StressPortfolio, outlook_at_draws, stress_base
+from allocator.stress_testing.outcomes import PROPOSED, OutlookDraws, StressPortfolio, outlook_at_draws, stress_base
 from allocator.stress_testing.parameter_draws import parameter_ranges
 from allocator.types import Vector
 from tests.stress_testing.sample_plans import ROOT, sample
@@ -125,6 +125,6 @@ def test_returns_that_the_user_gives_are_moved_by_no_parameter() -> None:
 def test_a_day_of_news_is_after_the_costs_of_getting_there() -> None:
     """One name doubles or stays, the market says one half: news of the first moves it by (2 / 1.5)^J − 1."""
     found = OutlookDraws(np.array([[[1.0], [0.0]]]), np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]), np.array([0.4]))
-    held = StressPortfolio(PLAN, np.array([0.6]), 0.39)  # 1 % went on costs
+    held = StressPortfolio(PROPOSED, np.array([0.6]), 0.39)  # 1 % went on costs
     news = outcomes._on_news(found, held, np.array([1.0, 0.0]))
     assert news == pytest.approx([0.6 * ((2 / 1.5) ** 0.4 - 1) - 0.01], abs=1e-15)

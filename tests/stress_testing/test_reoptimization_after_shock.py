@@ -1,4 +1,4 @@
-"""What is decided again after a shock: by whom, at which prices, around which belief, under which rules."""
+"""What is re-optimised after a shock: by whom, at which prices, around which belief, under which rules."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 
 from allocator.ambiguity.polyhedral import ExpertHull, Wasserstein
 from allocator.ambiguity.radius import ambiguity_set, scenario_metric
@@ -17,13 +18,12 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.mandate.builder import build_mandate
-from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.rules import NoTrade
 from allocator.settings.stress import ShockSection
-from allocator.stress_testing import shock_effects as decided
+from allocator.stress_testing import shock_effects
 from allocator.stress_testing.shock_effects import ShockEffect, shock_effect, shock_stress
 from allocator.stress_testing.shocked_book import apply_shock
 from tests.agreement import HOLDINGS
@@ -41,7 +41,7 @@ def reviewed(root: Path) -> Book:
 
 
 def test_returns_that_are_typed_in_move_once_with_reviews_too(root: Path, tmp_path: Path, reviewed: Book) -> None:
-    """The model's own returns, typed in for some names, are decided on as the model's are."""
+    """The model's own returns, typed in for some names, are shock_effects on as the model's are."""
     typed = tmp_path / "typed"
     shutil.copytree(root / "data" / "reviewed", typed)
     outlook = build_outlook(reviewed)
@@ -50,9 +50,9 @@ def test_returns_that_are_typed_in_move_once_with_reviews_too(root: Path, tmp_pa
     frame.to_csv(typed / "scenario_returns.csv")
     told: dict[str, Any] = {"silent_months": 4.0}
     by_model, by_hand = (struck(rebalance_multistage(made), **told) for made in (reviewed, load(typed)))
-    assert by_model.again is not None
-    assert by_hand.again is not None
-    assert vars(by_hand.again) == pytest.approx(vars(by_model.again), abs=HOLDINGS)
+    assert by_model.reoptimized is not None
+    assert by_hand.reoptimized is not None
+    assert vars(by_hand.reoptimized) == pytest.approx(vars(by_model.reoptimized), abs=HOLDINGS)
     assert by_hand.turnover == pytest.approx(by_model.turnover, abs=1e-5)
 
 
@@ -73,12 +73,12 @@ def test_distances_between_scenarios_stay_those_of_the_book_when_a_shock_moves_p
 
 def test_with_reviews_too_the_distances_stay_those_of_the_book(near: Book) -> None:
     after = apply_shock(near, build_outlook(near), "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
-    guarded = decided._staged(after.book, after.outlook, after).mandates[0].ambiguity
+    guarded = shock_effects._staged(after.book, after.outlook, after).mandates[0].ambiguity
     assert isinstance(guarded, Wasserstein)
     assert guarded.metric == pytest.approx(scenario_metric(near))
 
 
-def test_experts_have_heard_the_news_when_it_is_decided_again_with_reviews(root: Path) -> None:
+def test_experts_have_heard_the_news_when_a_tree_is_reoptimised(root: Path) -> None:
     first = (
         "{generalizable_jevons=0.4, generalizable_compression=0.3, proprietary_jevons=0.2, proprietary_compression=0.1}"
     )
@@ -87,9 +87,9 @@ def test_experts_have_heard_the_news_when_it_is_decided_again_with_reviews(root:
     made = load(root / "data" / "reviewed", overrides=wanted)
     told = ShockSection.model_validate({"signals": [{"kind": "claim", "source": "OpenAI", "after_months": 3.0}]})
     after = apply_shock(made, build_outlook(made), "it", told)
-    then = decided._by_the_day(after.book, after)
-    outlook = decided._from_the_day(after.book, then, after.outlook)
-    guarded = decided._staged(then, outlook, after).mandates[0].ambiguity
+    then = shock_effects._by_the_day(after.book, after)
+    outlook = shock_effects._from_the_day(after.book, then, after.outlook)
+    guarded = shock_effects._staged(then, outlook, after).mandates[0].ambiguity
     assert isinstance(guarded, ExpertHull)
     assert isinstance(after.ambiguity, ExpertHull)
     assert guarded.experts == pytest.approx(after.ambiguity.experts, abs=1e-12)
@@ -133,7 +133,7 @@ def test_a_benchmark_is_held_and_moves_with_prices() -> None:
     plan = rebalance(made)
     assert plan.after.tracking_error == pytest.approx(0.0, abs=1e-9)
     found = struck(plan, instruments={"AAA": -0.6})
-    assert found.rules_broken == ()
+    assert found.limit_breaches == ()
     after = apply_shock(made, build_outlook(made), "it", ShockSection(instruments={"AAA": -0.6}))
     assert after.book.benchmark is not None
     assert after.book.benchmark.to_numpy() == pytest.approx(np.array([0.1, 0.25, 0.25, 0.25, 0.0]) / 0.85, abs=1e-15)
@@ -149,7 +149,7 @@ def test_a_name_that_loses_everything_is_not_bought_back() -> None:
     found = struck(plan, instruments={"AAA": -1.0})
     assert found.worthless == ("AAA",)
     assert "AAA" not in dict(found.trades)
-    assert found.again is not None
+    assert found.reoptimized is not None
     assert found.why_not is None
 
 
@@ -157,7 +157,7 @@ def test_a_worthless_name_that_must_not_be_held_is_no_contradiction() -> None:
     made = book({"mandate": {"forbidden": ["AAA"]}})
     found = struck(rebalance(made), instruments={"AAA": -1.0})
     assert found.worthless == ("AAA",)
-    assert found.again is not None
+    assert found.reoptimized is not None
 
 
 @pytest.fixture(scope="module")

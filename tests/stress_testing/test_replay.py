@@ -46,7 +46,7 @@ def test_the_worst_window_of_each_length_is_the_one_found_by_looking_at_all() ->
     own = held(frame)
     plan = rebalance(own)
     found = replay_history(own, plan)
-    weights = {"holdings": own.weights, "plan": plan.final.values / own.value}
+    weights = {"current": own.weights, "proposed": plan.final.values / own.value}
 
     assert [(one.portfolio, one.rows) for one in found.windows] == [(p, n) for p in weights for n in LENGTHS]
     for one in found.windows:
@@ -85,7 +85,7 @@ def test_a_window_at_whose_end_a_held_name_has_no_price_is_left_out_and_counted(
 
     assert found.windows[0].start != worst.start
     assert found.counted == {5: 295 - 2}
-    assert "2 windows of a length left out, or more: BBB has no price at one of their ends" in found.notes
+    assert "2 or more windows of a length left out: BBB has no price at one of their ends" in found.notes
 
 
 def test_a_late_listing_leaves_out_the_windows_before_it_and_a_name_not_held_leaves_out_nothing() -> None:
@@ -129,7 +129,7 @@ def test_rows_after_the_day_the_book_speaks_are_cut_and_a_window_too_long_is_sai
     own = replace(held(prices()), price_history=prices().set_axis(DAYS + pd.Timedelta(days=7)))
     found = replay_history(own, lengths=(1, 400))
 
-    assert found.notes[0] == "5 later rows cut"
+    assert found.notes[0] == "5 rows after as_of left out"
     assert "no window of 400 rows: 295 prices make at most 294" in found.notes
     assert max(one.end for one in found.windows) <= dt.date(2026, 11, 20).isoformat()
 

@@ -48,7 +48,7 @@ def test_the_plan_s_portfolio_is_its_lots_and_the_loss_is_after_costs() -> None:
 
     assert -today.expected_loss == pytest.approx(plan.before.expected_return)
     assert -after.expected_loss == pytest.approx(plan.after.expected_return)
-    assert after.largest_loss == pytest.approx(-min(plan.after.scenario_returns))
+    assert after.worst_scenario_loss == pytest.approx(-min(plan.after.scenario_returns))
 
 
 def test_a_loss_that_no_probability_gives_is_said_with_the_maximum() -> None:
@@ -56,9 +56,12 @@ def test_a_loss_that_no_probability_gives_is_said_with_the_maximum() -> None:
     after = reverse_stress(plan.book, plan, 0.10).portfolios[1]
     shift = after.by("probabilities")
 
-    assert shift.why == f"no probability gives this loss, the maximum is {after.largest_loss:.2%}"
-    assert (shift.distance, shift.plausibility, shift.words, shift.sigmas) == (None, 0.0, NEVER, None)
-    assert reverse_stress(plan.book, plan, after.largest_loss).portfolios[1].by("probabilities").distance is not None
+    assert shift.why == f"no probabilities give this loss; the largest is {after.worst_scenario_loss:.2%}"
+    assert (shift.distance, shift.plausibility, shift.rating, shift.equivalent_z_score) == (None, 0.0, NEVER, None)
+    assert (
+        reverse_stress(plan.book, plan, after.worst_scenario_loss).portfolios[1].by("probabilities").distance
+        is not None
+    )
 
 
 def test_the_market_s_move_is_the_one_factor_s_and_moves_names_by_beta_and_by_themselves() -> None:
@@ -72,7 +75,7 @@ def test_the_market_s_move_is_the_one_factor_s_and_moves_names_by_beta_and_by_th
 
     assert shift.moves == pytest.approx(beta * shift.market - strength * alone * today.portfolio.holdings)
     assert shift.factors[0] * 0.18 * np.sqrt(1.5) == pytest.approx(shift.market)
-    assert shift.sigmas == pytest.approx(
+    assert shift.equivalent_z_score == pytest.approx(
         (0.10 - today.expected_loss) / np.sqrt(found.outlook.risk.variance(today.portfolio.holdings))
     )
 
@@ -85,8 +88,8 @@ def test_the_maximum_is_over_scenarios_that_are_possible() -> None:
     )
     (today,) = reverse_stress(own).portfolios
 
-    assert today.largest_loss == pytest.approx(0.05)
-    assert today.by("probabilities").why == "no probability gives this loss, the maximum is 5.00%"
+    assert today.worst_scenario_loss == pytest.approx(0.05)
+    assert today.by("probabilities").why == "no probabilities give this loss; the largest is 5.00%"
     assert today.by("both").probabilities[0] == 0
 
 
@@ -110,7 +113,7 @@ def test_a_loss_already_expected_wants_no_shift_and_says_so() -> None:
     (today,) = reverse_stress(losing(0.0), loss=0.05).portfolios
 
     assert today.expected_loss == pytest.approx(0.08)
-    assert [shift.words for shift in today.shifts] == [THERE] * 3
+    assert [shift.rating for shift in today.shifts] == [THERE] * 3
     assert [shift.distance for shift in today.shifts] == [0.0] * 3
     assert [shift.plausibility for shift in today.shifts] == [1.0] * 3
 
@@ -122,19 +125,19 @@ def test_a_loss_that_is_no_part_of_the_account_is_refused(loss: float) -> None:
     assert refused.value.exit_code == 3
 
 
-def shift_of(sigmas: float) -> ReverseShift:
+def shift_of(score: float) -> ReverseShift:
     nothing = np.zeros(1)
-    return ReverseShift("markets", sigmas**2 / 2, nothing, nothing, nothing, None)
+    return ReverseShift("markets", score**2 / 2, nothing, nothing, nothing, None)
 
 
 @pytest.mark.parametrize(
-    ("sigmas", "words"),
-    [(0.99, "plausible"), (1.5, "a stretch"), (2.9, "far-fetched"), (3.1, BEYOND)],
+    ("score", "rating"),
+    [(0.99, "plausible"), (1.5, "unlikely"), (2.9, "very unlikely"), (3.1, BEYOND)],
 )
-def test_plausibility_is_put_in_words_by_its_standard_deviations(sigmas: float, words: str) -> None:
-    assert shift_of(sigmas).words == words
-    assert shift_of(sigmas).sigmas == pytest.approx(sigmas)
-    assert shift_of(sigmas).plausibility == pytest.approx(np.exp(-(sigmas**2) / 2))
+def test_a_shift_is_rated_by_its_equivalent_z_score(score: float, rating: str) -> None:
+    assert shift_of(score).rating == rating
+    assert shift_of(score).equivalent_z_score == pytest.approx(score)
+    assert shift_of(score).plausibility == pytest.approx(np.exp(-(score**2) / 2))
 
 
 def test_every_parameter_of_the_model_and_of_the_scenarios_is_tried() -> None:
@@ -164,46 +167,46 @@ def test_the_root_of_a_parameter_is_brent_s_with_the_book_read_anew() -> None:
     own = sample("reviewed")
     (today,) = reverse_stress(own).portfolios
     root = next(one for one in today.roots if one.key == "scenarios.proprietary_jevons.multiple_compression")
-    exact = brentq(lambda value: loss_at(today, root.key, value) - 0.10, root.own, 3.0, xtol=1e-12)
+    exact = brentq(lambda value: loss_at(today, root.key, value) - 0.10, root.base_value, 3.0, xtol=1e-12)
 
     assert root.value == pytest.approx(exact, abs=1e-8)
     assert root.change == pytest.approx(exact - 0.05, abs=1e-8)
-    assert root.least_loss < today.expected_loss < 0.10 < root.most_loss
+    assert root.smallest_loss < today.expected_loss < 0.10 < root.largest_loss
 
 
 @pytest.mark.parametrize(
-    ("value", "reach", "words"),
+    ("value", "reach", "rating"),
     [
         (1.25, 0.5, "plausible"),
-        (2.0, 2.0, "a stretch"),
-        (0.75, 2.5, "far-fetched"),
+        (2.0, 2.0, "unlikely"),
+        (0.75, 2.5, "very unlikely"),
         (0.5, 5.0, BEYOND),
         (1.0, 0.0, THERE),
         (None, None, NEVER),
     ],
 )
 def test_a_parameter_s_plausibility_is_how_far_it_goes_beside_its_range(
-    value: float | None, reach: float | None, words: str
+    value: float | None, reach: float | None, rating: str
 ) -> None:
     root = ParameterRoot("model.adoption_years", 1.0, value, 0.0, 50.0, 0.0, 0.2, low=0.9, high=1.5)
 
     assert root.reach == (None if reach is None else pytest.approx(reach))
-    assert root.words == words
+    assert root.rating == rating
     if value is not None:
-        assert replace(root, low=None, high=None).words == (UNKNOWN if value else NEVER)
+        assert replace(root, low=None, high=None).rating == (UNKNOWN if value else NEVER)
 
 
 def test_a_range_that_does_not_go_that_way_makes_a_parameter_next_to_impossible() -> None:
     root = ParameterRoot("model.training_reduction", 10.0, 12.0, 1.0, 1000.0, 0.0, 0.2, low=3.0, high=10.0)
 
-    assert (root.reach, root.words) == (None, BEYOND)
+    assert (root.reach, root.rating) == (None, BEYOND)
 
 
 def test_a_what_if_out_of_its_range_is_no_obstacle_to_reverse_stress() -> None:
     moved = reverse_stress(sample("note", "model.token_reduction=4.0"))
     token = next(root for root in moved.portfolios[0].roots if root.key == "model.token_reduction")
 
-    assert (token.own, token.low, token.high) == (4.0, 2.07, 2.71)
+    assert (token.base_value, token.low, token.high) == (4.0, 2.07, 2.71)
 
 
 def test_a_parameter_that_does_it_nowhere_has_no_root_and_its_extremes_are_told() -> None:
@@ -212,9 +215,9 @@ def test_a_parameter_that_does_it_nowhere_has_no_root_and_its_extremes_are_told(
 
     assert (root.value, root.change) == (None, None)
     assert (root.lowest, root.highest) == (0.0, 1.0)
-    assert root.most_loss < 0.10
+    assert root.largest_loss < 0.10
     ends = [loss_at(today, "model.salvage", value) for value in (0.0, 1.0)]
-    assert [root.least_loss, root.most_loss] == pytest.approx(sorted(ends))
+    assert [root.smallest_loss, root.largest_loss] == pytest.approx(sorted(ends))
 
 
 @pytest.mark.parametrize(("peaks", "nearest"), [((0.2, 0.5), 0.5), ((0.9, 1.1), 0.9), ((0.1, 0.2), 0.2)])
@@ -231,7 +234,7 @@ def test_of_several_roots_the_nearest_to_the_book_s_own_value_is_taken(
     (portfolio,) = stress_portfolios(sample("listed"), None)
     own = {root.key: root for root in reversed_parameters.parameter_roots(ground, portfolio, 0.10)}
 
-    assert own["model.adoption_years"].own == 0.75
+    assert own["model.adoption_years"].base_value == 0.75
     assert own["model.adoption_years"].value == pytest.approx(nearest, abs=1e-7)
 
 
@@ -249,7 +252,7 @@ def test_a_root_lies_where_its_parameter_is_lawful() -> None:
         for root in one.roots:
             if root.value is not None:
                 assert root.lowest <= root.value <= root.highest
-                assert root.least_loss <= 0.03 <= root.most_loss
+                assert root.smallest_loss <= 0.03 <= root.largest_loss
 
 
 def test_the_result_is_plain_data_and_tables() -> None:
@@ -260,7 +263,7 @@ def test_the_result_is_plain_data_and_tables() -> None:
     assert len(found.frame()) == 6
     assert len(found.moves()) == 6 * len(plan.book.instruments)
     assert len(found.parameters()) == 2 * 35
-    assert set(found.frame()["words"]) <= {"plausible", "a stretch", "far-fetched", BEYOND, NEVER, THERE}
+    assert set(found.frame()["rating"]) <= {"plausible", "unlikely", "very unlikely", BEYOND, NEVER, THERE}
 
 
 def test_without_market_risk_probabilities_alone_can_do_it() -> None:
@@ -272,7 +275,7 @@ def test_without_market_risk_probabilities_alone_can_do_it() -> None:
     (today,) = reverse_stress(own).portfolios
     alone, markets, both = least_shifts(own, own_outlook, today.portfolio, 0.10)
 
-    assert markets.why == "no market gives this loss: nothing in the portfolio moves"
+    assert markets.why == "no shift of markets gives this loss: the portfolio has no risk"
     assert both.distance == pytest.approx(alone.distance)
 
 

@@ -1,4 +1,4 @@
-"""What shocks do to holdings, to the plan and to the plan decided again."""
+"""What shocks do to the current and the proposed portfolio, and to the plan re-optimised."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.settings.stress import ShockSection
-from allocator.stress_testing import shock_effects as decided
 from allocator.stress_testing import shock_effects as room
+from allocator.stress_testing import shock_effects as study
 from allocator.stress_testing.shock_effects import (
     ClaimedEffect,
     effect_without_shock,
@@ -48,10 +48,12 @@ def test_a_shock_of_nothing_leaves_everything_as_it_was(plan: Plan) -> None:
     nothing = ShockSection(market=0.0)
     (found,) = shock_effects(plan, {"nothing": nothing})
     held, planned = effect_without_shock(plan)
-    for one, other in ((found.held, held), (found.plan, planned)):
+    for one, other in ((found.current, held), (found.proposed, planned)):
         assert vars(one) == pytest.approx(vars(other), abs=1e-14)
-    assert found.again is not None
-    assert plan.mandate.loss(plan.final, plan.outlook) >= -found.again.worst_case - 1e-3  # only whole lots are between
+    assert found.reoptimized is not None
+    assert (
+        plan.mandate.loss(plan.final, plan.outlook) >= -found.reoptimized.adverse_expected_return - 1e-3
+    )  # only whole lots are between
 
 
 def test_the_effect_on_the_plan_is_that_of_its_lots_by_hand(plan: Plan) -> None:
@@ -60,14 +62,14 @@ def test_the_effect_on_the_plan_is_that_of_its_lots_by_hand(plan: Plan) -> None:
     found = shock_effect(plan, outlook, after)
     final, before = plan.final, plan.final.value_before
     worth = final.values @ (1 + after.at_once) + final.cash
-    assert found.plan.at_once == pytest.approx(worth / before - 1, abs=1e-14)
+    assert found.proposed.immediate_return == pytest.approx(worth / before - 1, abs=1e-14)
     ends = after.growth @ final.values + after.cash_growth * final.cash
-    assert found.plan.expected == pytest.approx(after.outlook.probabilities @ ends / before - 1, abs=1e-14)
+    assert found.proposed.expected_return == pytest.approx(after.outlook.probabilities @ ends / before - 1, abs=1e-14)
     worst = -worst_case(1 - ends / before, after.mandate.ambiguity, after.outlook.probabilities)
-    assert found.plan.worst_case == pytest.approx(worst, abs=1e-14)
+    assert found.proposed.adverse_expected_return == pytest.approx(worst, abs=1e-14)
 
 
-def test_deciding_again_is_never_worse_by_what_the_mandate_asks(plan: Plan) -> None:
+def test_reoptimising_is_never_worse_by_what_the_mandate_asks(plan: Plan) -> None:
     """The loss of the targets after the shock against that of standing still, where standing still keeps the rules."""
     outlook, compared = build_outlook(plan.book), 0
     for name, shock in shock_library(plan.book).shocks.items():
@@ -75,7 +77,7 @@ def test_deciding_again_is_never_worse_by_what_the_mandate_asks(plan: Plan) -> N
         owned = replace(after.book, quantities=plan.final.values / plan.book.prices, cash=plan.final.cash)
         mandate = build_mandate(owned, after.outlook, after.ambiguity)
         after = replace(after, mandate=mandate)
-        found = decided.reoptimized_after_shock(owned, after)
+        found = study.reoptimized_after_shock(owned, after)
         assert not isinstance(found, str), name
         trade, _ = found
         standing = no_trade(owned)
@@ -91,9 +93,9 @@ def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatc
     def impossible(*_: object) -> None:
         raise Infeasible("infeasible: these limits conflict: 'a' and 'b'", ("a", "b"), ())
 
-    monkeypatch.setattr(decided, "solve_targets", impossible)
+    monkeypatch.setattr(study, "solve_targets", impossible)
     (found,) = shock_effects(plan, {"it": ShockSection(market=-0.1)})
-    assert found.again is None
+    assert found.reoptimized is None
     assert found.why_not == "infeasible: these limits conflict: 'a' and 'b'"
     assert found.turnover is None
 
@@ -103,7 +105,7 @@ def test_each_starter_shock_has_the_sign_that_its_claim_says_or_a_reason_why_not
     made = load(root / "data" / name)
     outlook, known = build_outlook(made), shock_library(made)
     told: dict[str, list[ClaimedEffect]] = {
-        one: list(room._told(made, outlook, apply_shock(made, outlook, one, shock)))
+        one: list(room._claimed_signs(made, outlook, apply_shock(made, outlook, one, shock)))
         for one, shock in known.shocks.items()
     }
     assert sum(map(len, told.values())) > 20
@@ -117,7 +119,8 @@ def test_no_reason_is_given_for_what_is_as_claimed_everywhere(root: Path) -> Non
         made = load(root / "data" / name)
         outlook = build_outlook(made)
         for one, shock in shock_library(made).shocks.items():
-            if any(not sign.as_claimed for sign in room._told(made, outlook, apply_shock(made, outlook, one, shock))):
+            signs = room._claimed_signs(made, outlook, apply_shock(made, outlook, one, shock))
+            if any(not sign.as_claimed for sign in signs):
                 unlike.add(one)
     assert unlike == {name for name, shock in starter_shocks().items() if shock.unlike}
 
@@ -168,14 +171,14 @@ def test_what_is_interrupted_keeps_what_is_finished_and_says_so(plan: Plan, monk
     monkeypatch.undo()
     whole = shock_stress(plan, tuple(one.name for one in found.effects))
     for one, other in zip(whole.effects, found.effects, strict=True):
-        assert vars(one.plan) == vars(other.plan)
+        assert vars(one.proposed) == vars(other.proposed)
 
 
 def test_the_frame_has_a_row_a_shock_and_one_for_none(plan: Plan) -> None:
     frame = stress(plan.book, plan=plan, parts=("shocks",), shocks=("rates_up",)).frame()
     assert list(frame.index) == ["no shock", "rates_up"]
-    assert frame.loc["rates_up", "plan at_once"] < frame.loc["no shock", "plan at_once"]
-    assert np.isnan(frame.loc["no shock", "again expected"])
+    assert frame.loc["rates_up", "proposed immediate_return"] < frame.loc["no shock", "proposed immediate_return"]
+    assert np.isnan(frame.loc["no shock", "reoptimized expected_return"])
 
 
 def test_effects_do_not_depend_on_the_order_of_the_shocks(plan: Plan) -> None:
@@ -183,7 +186,7 @@ def test_effects_do_not_depend_on_the_order_of_the_shocks(plan: Plan) -> None:
     one = {found.name: found for found in shock_stress(plan, names).effects}
     other = {found.name: found for found in shock_stress(plan, names[::-1]).effects}
     for name in names:
-        assert vars(one[name].again) == vars(other[name].again)  # type: ignore[arg-type]
+        assert vars(one[name].reoptimized) == vars(other[name].reoptimized)  # type: ignore[arg-type]
         assert one[name].trades == other[name].trades
 
 

@@ -1,0 +1,117 @@
+"""A screen of at most 45 lines at 80 columns: what matters less makes room, and each section says what --full adds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from allocator.display.console import heading
+
+LINES, COLUMNS = 45, 80
+"""Of a first screen."""
+ANSWER, ESSENTIAL, DETAIL, REST, LEGEND = range(5)
+"""Priorities of blocks: what has the highest number makes room first."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScreenBlock:
+    """A sentence, or a table of which any number of its `rows` can be shown, down to `least`.
+
+    `adds` says what is missing where not all of it is shown.
+    """
+
+    show: Callable[[Console, int], None]
+    adds: str = ""
+    priority: int = ESSENTIAL
+    rows: int = 1
+    least: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ScreenSection:
+    """Blocks under a title; no title is what stands before all others."""
+
+    title: str
+    blocks: Sequence[ScreenBlock] = field(default_factory=tuple)
+
+
+def text_block(
+    text: str, adds: str = "", priority: int = ESSENTIAL, *, least: int = 0, style: str | None = None
+) -> ScreenBlock:
+    """A block of words."""
+    return ScreenBlock(lambda out, _: out.print(text, style=style), adds, priority, least=least)
+
+
+def show_sections(out: Console, sections: Sequence[ScreenSection], *, full: bool) -> None:
+    """Print all of them, or what of them fits a first screen."""
+    shown = {block: block.rows for section in sections for block in section.blocks}
+    if not full:
+        shown = _Fit(sections, shown, max(out.width, COLUMNS)).rows()
+    for section in sections:
+        _print(out, section, shown)
+
+
+def _print(out: Console, section: ScreenSection, shown: dict[ScreenBlock, int]) -> None:
+    if section.title:
+        heading(out, section.title)
+    for block in section.blocks:
+        if shown[block]:
+            block.show(out, shown[block])
+    if missing := _missing(section, shown):
+        out.print(missing, style="dim")
+
+
+def _missing(section: ScreenSection, shown: dict[ScreenBlock, int]) -> str:
+    """What --full adds to a section."""
+    adds = list(dict.fromkeys(block.adds for block in section.blocks if shown[block] < block.rows and block.adds))
+    return f"--full adds {', '.join(adds)}." if adds else ""
+
+
+class _Fit:
+    """How many rows of each block a first screen has room for; measured as it will be printed."""
+
+    def __init__(self, sections: Sequence[ScreenSection], shown: dict[ScreenBlock, int], width: int) -> None:
+        self._sections, self._shown, self._width = sections, shown, width
+        self._known: dict[tuple[ScreenBlock, int], int] = {}
+        self._texts: dict[str, int] = {}
+
+    def rows(self) -> dict[ScreenBlock, int]:
+        """Row by row, the least important and longest first; what room is left is filled the other way round."""
+        shown = self._shown
+        while self._height() > LINES and (spare := [block for block in shown if shown[block] > block.least]):
+            # of blocks that are as long, the last makes room first
+            shown[max(reversed(spare), key=lambda block: (block.priority, shown[block]))] -= 1
+        for block in sorted(shown, key=lambda block: block.priority):
+            while shown[block] < block.rows:
+                shown[block] += 1
+                if self._height() > LINES:
+                    shown[block] -= 1
+                    break
+        return shown
+
+    def _height(self) -> int:
+        return sum(self._lines(section) for section in self._sections)
+
+    def _lines(self, section: ScreenSection) -> int:
+        title = 1 + self._wrapped(section.title) if section.title else 0
+        missing = _missing(section, self._shown)
+        blocks = sum(self._block(block, self._shown[block]) for block in section.blocks if self._shown[block])
+        return title + blocks + (self._wrapped(missing) if missing else 0)
+
+    def _wrapped(self, text: str) -> int:
+        if text not in self._texts:
+            self._texts[text] = self._printed(lambda out: out.print(text))
+        return self._texts[text]
+
+    def _block(self, block: ScreenBlock, rows: int) -> int:
+        if (block, rows) not in self._known:
+            self._known[block, rows] = self._printed(lambda out: block.show(out, rows))
+        return self._known[block, rows]
+
+    def _printed(self, show: Callable[[Console], None]) -> int:
+        text = io.StringIO()
+        show(Console(file=text, width=self._width, highlight=False, markup=False, emoji=False, color_system=None))
+        return text.getvalue().count("\n")

@@ -1,0 +1,141 @@
+"""`allocator stress` holds one screen whatever is asked, and --full says all that the first screen mentions."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from allocator.__main__ import main
+from allocator.display.stress import show_stress
+from allocator.stress_testing.outcomes import CURRENT, PROPOSED
+from allocator.stress_testing.replay import LENGTHS, HistoricalReplay, LosingPosition, ReplayWindow
+from allocator.stress_testing.stress import StressReport, stress
+from tests.stress_testing.sample_plans import planned, staged
+
+BOOKS = ("listed", "note", "reviewed")
+STUDIES = ("shocks", "reverse", "replay", "beliefs", "map", "model")
+ASKED: dict[str, tuple[str, ...]] = {
+    "nothing": ("shocks", "reverse", "replay", "beliefs"),
+    "everything": STUDIES,
+    **{study: (study,) for study in STUDIES},
+}
+FIGURE = re.compile(r"\d+\.\d+")
+
+
+@cache
+def report(name: str) -> StressReport:
+    plan: Any = staged() if name == "reviewed" else planned(name)
+    return stress(plan.book, plan=plan, map_steps=17, draws=16)
+
+
+def losing(portfolio: str, rows: int) -> ReplayWindow:
+    losers = tuple(LosingPosition(name, -0.5, rows / 3000, by_beta=True) for name in ("AAA", "BBB", "CCC"))
+    return ReplayWindow(portfolio, rows, "2020-02-19", "2020-03-23", rows / 1000, losers)
+
+
+def with_history(found: StressReport) -> StressReport:
+    """The sample books have no history: a replay of the length that one has."""
+    windows = tuple(losing(portfolio, rows) for portfolio in (CURRENT, PROPOSED) for rows in LENGTHS)
+    return replace(found, replay=HistoricalReplay(windows, dict.fromkeys(LENGTHS, 9), ("3 rows left out",)))
+
+
+def asked(name: str, studies: tuple[str, ...]) -> StressReport:
+    """The same report as if only these studies had been asked."""
+    kept: dict[str, Any] = {study: None for study in STUDIES if study not in studies}
+    whole = report(name)
+    return replace(whole, **kept, why_not={part: why for part, why in whole.why_not.items() if part in studies})
+
+
+def screen(found: StressReport, capsys: pytest.CaptureFixture[str], *, full: bool = False) -> list[str]:
+    capsys.readouterr()
+    show_stress(found, full=full)
+    return capsys.readouterr().out.splitlines()
+
+
+def of_shocks(name: str, count: int) -> StressReport:
+    whole = asked(name, ("shocks",))
+    assert whole.shocks is not None
+    effects = sorted(whole.shocks.effects, key=lambda one: -len(one.trades))
+    return replace(whole, shocks=replace(whole.shocks, effects=tuple(effects[:count]), asked=count, left_out={}))
+
+
+def every_request(name: str) -> dict[str, StressReport]:
+    found = {words: asked(name, studies) for words, studies in ASKED.items()}
+    found |= {f"{count} shocks": of_shocks(name, count) for count in (1, 2, 3)}
+    found |= {f"{words}, with a history": with_history(found[words]) for words in ("nothing", "everything", "replay")}
+    return found
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_whatever_is_asked_fits_forty_five_lines_of_eighty_columns(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words, found in every_request(name).items():
+        lines = screen(found, capsys)
+        assert len(lines) <= 45, words
+        assert max(map(len, lines)) <= 80, words
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_what_the_first_screen_mentions_stands_in_full_too(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words, found in every_request(name).items():
+        first, full = screen(found, capsys), screen(found, capsys, full=True)
+        whole = " ".join(" ".join(full).split())
+        figures = set(FIGURE.findall(whole))
+        assert set(FIGURE.findall(" ".join(first))) <= figures, words
+        rows = {" ".join(line.split()) for line in full}
+        for line in first:
+            mentioned = " ".join(line.split())
+            own = mentioned.startswith(("And ", "--full")) or not FIGURE.search(mentioned)
+            assert own or mentioned in rows or mentioned in whole, (words, line)
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_section_that_is_cut_says_what_full_adds(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words, found in every_request(name).items():
+        first, full = screen(found, capsys), screen(found, capsys, full=True)
+        cut = [line for line in first if line.startswith("--full adds ")]
+        assert bool(cut) == (first != full), words
+        assert not any("--full" in line for line in full), words
+
+
+@pytest.mark.parametrize("width", [60, 72])
+def test_on_a_narrow_terminal_no_line_is_wider_than_it(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for words, found in every_request("note").items():
+        for full in (False, True):
+            assert max(map(len, screen(found, capsys, full=full))) <= width, words
+
+
+def test_a_study_that_is_alone_has_the_room_of_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for study in ("shocks", "reverse", "beliefs", "map", "model"):
+        alone, among = screen(asked("note", (study,)), capsys), screen(asked("note", STUDIES), capsys)
+        rows = {" ".join(line.split()) for line in among}
+        assert sum(" ".join(line.split()) not in rows for line in alone) > 5, study
+
+
+def test_full_is_of_the_screen_and_changes_no_document(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    asked_for = ["stress", str(root / "data" / "note"), "--reverse", "10%"]
+    documents = [CliRunner().invoke(main, [*asked_for, "--json", *more]).stdout for more in ((), ("--full",))]
+    assert json.loads(documents[0]) == json.loads(documents[1])
+    screens = [CliRunner().invoke(main, [*asked_for, *more]).stdout for more in ((), ("--full",))]
+    assert len(screens[0].splitlines()) <= 45 < len(screens[1].splitlines())
