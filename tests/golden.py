@@ -2,8 +2,8 @@
 
 Both are made here and now, by this machine and this environment, and nothing is stored: COMMIT in a git worktree that
 is gone at the end. The books are COMMIT's sample books, 30 random books and 10 random trees; the cases are in
-golden_cases.py. Documents that are not the same bytes are compared through TABLE of golden_table.py, orders and texts exactly, numbers to
-the tolerance that their certificate states. Exit status 1 tells that some differ.
+golden_cases.py. Documents that are not the same bytes are compared through TABLE of golden_table.py: orders and texts
+exactly, numbers to the tolerance that their certificate states. Exit status 1 tells that some differ.
 
 After a file was moved or a name of the code changed, everything is byte-identical. After a document was changed, TABLE
 says what became of each old key. Key paths begin with the document's kind: `plan.certificate.gap_bps`.
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.golden_books import write_book, write_tree
 from tests.golden_cases import Case, cases_of, screens_of
-from tests.golden_compare import Difference, Gone, differences, read
+from tests.golden_compare import Difference, Gone, Table, differences, read
 from tests.golden_table import TABLE
 
 ROOT = Path(__file__).resolve().parents[1]

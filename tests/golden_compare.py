@@ -20,7 +20,10 @@ DEFAULT = 1e-6
 """Absolute and relative: what a certificate allows of the account where none states another."""
 EXACT = {"quantity", "quantity_before", "quantity_after", "side", "instrument"}
 """Keys of orders and positions that know no tolerance."""
-IN_BPS = {"reasons", "margin", "reduced_cost", "to_more", "to_less", "takes"}
+IN_BPS = {
+    "reasons", "attribution", "margin", "marginal_value", "reduced_cost", "to_more", "break_even_excess_return",
+    "to_less", "spare_return", "takes",
+}  # fmt: skip
 """Keys, beside those that say bps, under which numbers are basis points."""
 MISSING = "(not there)"
 

@@ -188,8 +188,8 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
         made.add_row(words, *shown, "" if own is None else format_money(round(own, 1) / 1e4 * found.book.value))
     out.print(made)
     out.print(
-        "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. Certainty "
-        "equivalents to the horizon. EVPI and VSS under the belief as it is; EVPI is mostly the spread of the scenarios."
+        "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. Compared are "
+        "certainty equivalents. EVPI and VSS under the belief as it is; EVPI is mostly the spread of the scenarios."
     )
     told: dict[tuple[str, str], list[str]] = {}
     for share, one in zip(found.shares, found.worth, strict=True):

@@ -46,7 +46,7 @@ def test_an_explanation_says_why_what_and_how_wrong(listed: Folder, run: Run) ->
 @pytest.mark.parametrize("name", ["note", "listed"])
 def test_lines_and_columns_of_the_document_add_up(name: str, root: Path, run: Run, valid: Valid) -> None:
     document = valid(run("explain", root / "data" / name, "--json").stdout, "explain")
-    reasons = document["reasons"]
+    reasons = document["attribution"]
     lines = [*reasons["orders"], reasons["others"], reasons["cash"]]
 
     for motive in (*MOTIVES, "sum"):
@@ -62,9 +62,10 @@ def test_the_plan_gives_the_same_reasons(root: Path, run: Run, valid: Valid) -> 
     plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
     explained = valid(run("explain", root / "data" / "listed", "--json").stdout, "explain")
 
-    assert plan["reasons"] == explained["reasons"]
-    assert [line["instrument"] for line in plan["reasons"]["orders"]] == [row["instrument"] for row in plan["orders"]]
-    assert plan["reasons"]["lots"] == pytest.approx(-plan["rounding_bps"], abs=1e-4)
+    assert plan["attribution"] == explained["attribution"]
+    ordered = [row["instrument"] for row in plan["orders"]]
+    assert [line["instrument"] for line in plan["attribution"]["orders"]] == ordered
+    assert plan["attribution"]["lots"] == pytest.approx(-plan["rounding_bps"], abs=1e-4)
 
 
 def test_a_rebalance_has_a_line_of_why_for_each_order(root: Path, run: Run) -> None:
@@ -72,13 +73,13 @@ def test_a_rebalance_has_a_line_of_why_for_each_order(root: Path, run: Run) -> N
     plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
     why = answer.stdout.split("Why each order")[1].split("Return: under")[0]
 
-    for line in plan["reasons"]["orders"]:
+    for line in plan["attribution"]["orders"]:
         (row,) = [row.split() for row in why.splitlines() if line["instrument"] in row.split()]
         assert row[0] in ("buy", "sell")
         assert float(row[-1]) == pytest.approx(line["sum"], abs=0.051)
         assert float(row[2]) == pytest.approx(line["expected_return"], abs=0.051)
     (cash,) = [row.split() for row in why.splitlines() if row.split()[:1] == ["USD"]]
-    assert float(cash[-1]) == pytest.approx(plan["reasons"]["cash"]["sum"], abs=0.051)
+    assert float(cash[-1]) == pytest.approx(plan["attribution"]["cash"]["sum"], abs=0.051)
 
 
 @pytest.mark.parametrize("arguments", [("note",), ("note", "GOOGL"), ("note", "OPENAI"), ("note", "USD"), ("listed",)])
@@ -97,7 +98,7 @@ def test_every_number_of_the_reasons_stands_whole_on_any_terminal(
     shown = run("explain", root / "data" / "note").stdout
     document = json.loads(run("explain", root / "data" / "note", "--json").stdout)
 
-    for line in document["reasons"]["orders"]:
+    for line in document["attribution"]["orders"]:
         (row,) = [
             row.split()
             for row in shown.splitlines()

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from allocator.__main__ import main
-from allocator.multistage.follow import FOLLOWS
+from allocator.plan.follow import FOLLOWS
 from tests.implied_books import announced, node_book
 
 

@@ -50,13 +50,13 @@ def test_the_document_of_a_plan_that_holds_agrees_with_itself(settled: Folder, r
     trade = json.loads(run("rebalance", settled.path, *EDGE, "--json").stdout)
     hold = json.loads(run("rebalance", settled.path, *DEAR, "--json").stdout)
 
-    assert (trade["worth"]["verdict"], hold["worth"]["verdict"]) == ("trade", "hold")
+    assert (trade["decision"]["verdict"], hold["decision"]["verdict"]) == ("recommended", "hold")
     assert trade["orders"]
     assert hold["orders"] == []
-    assert hold["worth"]["orders"] == len(trade["orders"])
-    assert hold["worth"]["tickets"] == 2000 * len(trade["orders"])
+    assert hold["decision"]["orders"] == len(trade["orders"])
+    assert hold["decision"]["tickets"] == 2000 * len(trade["orders"])
     lost = 2000 * len(trade["orders"]) / hold["proof"]["value"] * 1e4
-    assert hold["worth"]["gain_bps"] == pytest.approx(trade["worth"]["gain_bps"] - lost, abs=2e-4)
+    assert hold["decision"]["gain_bps"] == pytest.approx(trade["decision"]["gain_bps"] - lost, abs=2e-4)
     proof = hold["proof"]
     assert set(proof["after"]["bought"]) == set(proof["after"]["sold"]) == {0}
     assert proof["after"]["holdings"] == pytest.approx(proof["before"]["holdings"], abs=1e-15)
@@ -117,8 +117,8 @@ def test_what_holding_forgoes_is_explained(settled: Folder, run: Run, root: Path
     assert "Holding: trading would gain 4." in page.stdout
     assert "Forgone by holding: bps of the account" in page.stdout
     assert "today's holdings are the plan" not in page.stdout
-    assert told["verdict"] == "hold"
-    assert [order["instrument"] for order in told["reasons"]["orders"]] == [
+    assert told["verdict"] == "no trade"
+    assert [order["instrument"] for order in told["attribution"]["orders"]] == [
         order["instrument"] for order in trade["orders"]
     ]
     schema = json.loads((root / "schemas" / "explain.schema.json").read_text(encoding="utf-8"))

@@ -58,7 +58,7 @@ def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: s
     document = json.loads(first)
     assert first == second
     assert document["certificate"]["gap"] <= SHARP
-    assert document["worth"]["equivalent"] <= -document["certificate"]["objective"] + 1e-8
+    assert document["decision"]["equivalent"] <= -document["certificate"]["objective"] + 1e-8
     assert document["release"][0]["caution_bps"] >= 0
 
 

@@ -105,7 +105,7 @@ def test_a_rule_of_another_package_is_kept_on_the_final_lots_and_stands_in_the_p
         rule.items() for rule in plan["rules"] if rule["rule"] == "mine"
     )
     assert "mine" in plan["proof"]["rows"]["labels"]
-    assert "mine" in [rule["rule"] for rule in plan["binding"]]
+    assert "mine" in [rule["rule"] for rule in plan["shadow_prices"]]
 
 
 def test_a_rule_of_another_package_is_named_in_a_conflict_with_its_smallest_fix(
@@ -127,7 +127,7 @@ def test_a_rule_of_another_package_may_give_way(packages: Path, listed: Folder, 
 
     answer = run("rebalance", listed.path, "--set", "plugins.rules.cap.tier=5", "--json")
 
-    (given,) = valid(answer.stdout, "plan")["given_way"]
+    (given,) = valid(answer.stdout, "plan")["relaxed"]
     assert (given["rule"], given["tier"], given["stated"]) == ("mine", 5, 0.02)
     assert given["kept"] == pytest.approx(0.05, abs=5e-4)
 

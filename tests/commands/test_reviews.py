@@ -64,8 +64,8 @@ def test_a_plan_that_holds_is_of_the_schema(sample: Path, valid: Valid) -> None:
     free = ("--set", "mandate.groups.orbit.max=1.0", "--set", "mandate.buckets.efficiency.min=0.0")
     free += ("--set", "mandate.groups.private.max=1.0", "--set", "mandate.min_cash=0.0")
     found = valid(ran("rebalance", sample, "--json", *wide, *loose, *free).stdout, "stages")
-    assert (found["worth"]["verdict"], found["orders"]) == ("hold", [])
-    assert found["worth"]["orders"] > 0
+    assert (found["decision"]["verdict"], found["orders"]) == ("no trade", [])
+    assert found["decision"]["orders"] > 0
 
 
 def test_the_tree_is_of_its_schema(sample: Path, valid: Valid) -> None:
@@ -118,7 +118,7 @@ def test_explaining_a_book_of_a_utility_is_refused_with_the_cure(sample: Path, r
     assert answer.exit_code == 3
     told = " ".join(answer.stderr.split())
     assert "mandate.objective is for the tree of decisions, and this plan is of one period (got 'log')" in told
-    assert "use `allocator rebalance` or rebalance_multistage, or choose return_minus_risk" in told
+    assert "use `allocator rebalance` or rebalance, or choose return_minus_risk" in told
 
 
 def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(

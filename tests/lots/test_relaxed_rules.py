@@ -27,13 +27,13 @@ def test_without_a_tier_rules_that_clash_are_refused() -> None:
 
 def test_a_rule_with_a_tier_gives_way_and_everybody_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     plan = rebalance(small(*HELD, RULES | {"tiers": {"max_turnover": 9}}))  # type: ignore[arg-type]
-    (way,) = plan.given_way
+    (way,) = plan.relaxed
 
     assert (way.label, way.stated, way.tier) == ("turnover at most 30%", 0.3, 9)
     assert way.kept == pytest.approx(0.45)
     assert way.measured == pytest.approx(0.45)
     assert plan.final.weights[0] <= 0.35 + 1e-9
-    assert plan_document(plan)["given_way"] == [
+    assert plan_document(plan)["relaxed"] == [
         {
             "rule": "turnover at most 30%", "stated": 0.3, "kept": pytest.approx(0.45), "measured": 0.45, "tier": 9,
             "kind": "at most",
@@ -46,14 +46,14 @@ def test_a_rule_with_a_tier_gives_way_and_everybody_is_told(capsys: pytest.Captu
 def test_a_plan_that_keeps_every_rule_says_nothing_of_giving_way() -> None:
     plan = rebalance(small(*HELD, {"max_turnover": 0.3, "tiers": {"max_turnover": 9}}))  # type: ignore[arg-type]
 
-    assert plan.given_way == ()
+    assert plan.relaxed == ()
 
 
 def test_whole_lots_loosen_a_rule_with_a_tier_to_what_they_measure() -> None:
     """Lots of 10% of the account: a floor of 12% and a cap of 15% hold for fractions, not for lots."""
     rules = {"weights": {"N0": {"min": 0.12, "max": 0.15}}, "tiers": {"weights.N0": 5}}
     plan = rebalance(small([0, 50], [100, 100], [10, 1], 5_000, rules))
-    (way,) = plan.given_way
+    (way,) = plan.relaxed
 
     assert (way.label, way.stated) == ("N0 at least 12%", 0.12)
     assert way.kept == pytest.approx(0.1)

@@ -307,7 +307,7 @@ def test_a_limit_of_volatility_is_kept_by_cutting() -> None:
 
     plan = rebalance(book)
 
-    (measured,) = [reading for reading in plan.readings if reading.label.startswith("volatility")]
+    (measured,) = [reading for reading in plan.measurements if reading.label.startswith("volatility")]
     w = plan.final.weights
     by_hand = float(np.sqrt((0.2 * w.sum()) ** 2 + 0.04 * (w**2).sum()))
     rounded = np.rint(plan.target.values / 2500) * 0.25
@@ -478,7 +478,7 @@ def test_a_fix_of_volatility_is_annual_and_works_as_printed(months: int, limit: 
     assert any("volatility at most" in fix for fix in refused.value.fixes)
     for fix in refused.value.fixes[:-1]:
         plan = rebalance(small(*shape, applied(spelled(refused.value, fix), mandate), horizon={"months": months}))
-        assert all(reading.excess <= 1e-9 for reading in plan.readings)
+        assert all(reading.excess <= 1e-9 for reading in plan.measurements)
 
 
 @pytest.mark.parametrize("size", [1.0, 100.0, 1e4])

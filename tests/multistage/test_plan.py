@@ -1,4 +1,4 @@
-"""`rebalance_multistage`: today's lots keep every rule and cost little, and a conflict is named where it is."""
+"""`rebalance`: today's lots keep every rule and cost little, and a conflict is named where it is."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from allocator.book.loading import load
 from allocator.errors import BadMandate, Infeasible, OutOfTime
 from allocator.multistage.mandate import build_multistage_mandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility
-from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 from allocator.multistage.solve import solve_policy
-from allocator.multistage.value_of_waiting import caution_schedule
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
+from allocator.plan.explanation import explain
+from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from tests.books import book
 
@@ -33,8 +33,8 @@ def sample(root: Path, *overrides: str) -> Book:
 
 
 @pytest.fixture(scope="module")
-def plan(root: Path) -> MultistagePlan:
-    return rebalance_multistage(sample(root))
+def plan(root: Path) -> Plan:
+    return rebalance(sample(root))
 
 
 def small(**mandate: Any) -> Book:
@@ -43,12 +43,13 @@ def small(**mandate: Any) -> Book:
     return book({"mandate": {"objective": "log", "max_weight": 0.6, **mandate}}, returns=returns)
 
 
-def test_the_sample_book_must_trade_and_its_lots_keep_every_rule(plan: MultistagePlan) -> None:
-    assert plan.verdict == "must trade"
+def test_the_sample_book_must_trade_and_its_lots_keep_every_rule(plan: Plan) -> None:
+    assert plan.policy is not None
+    assert plan.decision.verdict == "trade required"
     assert len(plan.orders) > 0
-    assert max(reading.excess for reading in plan.readings) <= 1e-9
+    assert max(reading.excess for reading in plan.measurements) <= 1e-9
     assert -0.01 <= plan.rounding_bps < 2  # whole lots of private stakes; never better than fractions
-    assert plan.policy.equivalent - plan.with_lots.equivalent >= -1e-6
+    assert plan.policy.best.equivalent - plan.policy.with_lots.equivalent >= -1e-6
 
 
 def test_small_books_keep_every_rule_and_lose_little_to_lots() -> None:
@@ -59,35 +60,41 @@ def test_small_books_keep_every_rule_and_lose_little_to_lots() -> None:
         {"objective": "return"},
     )
     for mandate in wishes:
-        made = rebalance_multistage(small(**mandate))
-        assert max((reading.excess for reading in made.readings), default=0.0) <= 1e-9, mandate
-        assert made.policy.equivalent - made.with_lots.equivalent >= -1e-6, mandate
-        assert made.with_lots.equivalent <= made.policy.equivalent + 1e-6, mandate
+        made = rebalance(small(**mandate))
+        assert max((reading.excess for reading in made.measurements), default=0.0) <= 1e-9, mandate
+        assert made.policy is not None
+        assert made.policy.best.equivalent - made.policy.with_lots.equivalent >= -1e-6, mandate
+        assert made.policy.with_lots.equivalent <= made.policy.best.equivalent + 1e-6, mandate
         assert made.rounding_bps < 100, mandate
 
 
 def test_where_no_rule_is_broken_the_gain_decides_between_trading_and_holding(root: Path) -> None:
-    trade = rebalance_multistage(sample(root, *FREE))
-    assert (trade.verdict, trade.followed) == ("trade", trade.with_lots)
-    assert trade.gain_bps > 0
-    wanted = trade.gain_bps + 1
-    hold = rebalance_multistage(sample(root, *FREE, f"trading.min_gain_bps={wanted}"))
-    assert (hold.verdict, hold.orders, hold.followed) == ("hold", (), hold.holding)
+    trade = rebalance(sample(root, *FREE))
+    assert trade.policy is not None
+    assert trade.decision.gain_bps is not None
+    assert (trade.decision.verdict, trade.policy.followed) == ("recommended", trade.policy.with_lots)
+    assert trade.decision.gain_bps > 0
+    wanted = trade.decision.gain_bps + 1
+    hold = rebalance(sample(root, *FREE, f"trading.min_gain_bps={wanted}"))
+    assert hold.policy is not None
+    assert (hold.decision.verdict, hold.orders, hold.policy.followed) == ("no trade", (), hold.policy.holding)
     assert len(hold.weighed_orders) == len(trade.orders)
-    assert hold.gain_bps == pytest.approx(trade.gain_bps, abs=1e-3)
+    assert hold.decision.gain_bps == pytest.approx(trade.decision.gain_bps, abs=1e-3)
 
 
-def test_caution_has_a_price_that_is_never_negative_and_none_without_a_set(root: Path, plan: MultistagePlan) -> None:
-    release = caution_schedule(plan.book, plan.followed)
+def test_caution_has_a_price_that_is_never_negative_and_none_without_a_set(root: Path, plan: Plan) -> None:
+    assert plan.policy is not None
+    release = plan.policy.caution_schedule
     assert all(one.caution_bps >= 0 for one in release)
     assert release[0].caution_bps > 0
-    trusting = rebalance_multistage(sample(root, "robust.set=none"))
-    assert {one.caution_bps for one in caution_schedule(trusting.book, trusting.followed)} == {0.0}
+    trusting = rebalance(sample(root, "robust.set=none"))
+    assert trusting.policy is not None
+    assert {one.caution_bps for one in trusting.policy.caution_schedule} == {0.0}
 
 
 def test_rules_that_conflict_today_are_named(root: Path) -> None:
     with pytest.raises(Infeasible) as caught:
-        rebalance_multistage(sample(root, "robust.set=none", "mandate.max_turnover=0.05"))
+        rebalance(sample(root, "robust.set=none", "mandate.max_turnover=0.05"))
     assert set(caught.value.rules) == {"bucket capital_intensity at most 50%", "turnover at most 5%"}
     assert caught.value.fixes
 
@@ -97,7 +104,7 @@ def test_rules_that_a_later_review_alone_cannot_keep_are_named(root: Path) -> No
     today = sample(root, *FREE)
     cash = today.cash / today.value
     with pytest.raises(Infeasible) as caught:
-        rebalance_multistage(sample(root, *FREE, "mandate.max_turnover=0.0", f"mandate.min_cash={cash - 1e-5:.6f}"))
+        rebalance(sample(root, *FREE, "mandate.max_turnover=0.0", f"mandate.min_cash={cash - 1e-5:.6f}"))
     assert "the rules hold together today, and cannot at every review" in str(caught.value)
     assert any(rule.startswith("cash at least 12.959%") for rule in caught.value.rules)
     assert any(rule.startswith("turnover at most 0%") for rule in caught.value.rules)
@@ -110,7 +117,7 @@ def test_what_a_later_review_needs_is_named_with_the_least_that_does(root: Path,
     floor = round(today.cash / today.value - 1e-5, 6)
     narrow = {"max_turnover": 0.0, "min_cash": floor}
     with pytest.raises(Infeasible) as caught:
-        rebalance_multistage(sample(root, *FREE, *(f"mandate.{name}={limit}" for name, limit in narrow.items())))
+        rebalance(sample(root, *FREE, *(f"mandate.{name}={limit}" for name, limit in narrow.items())))
     label = "turnover at most 0%" if key == "max_turnover" else "cash at least"
     (fix,) = [one for one in caught.value.fixes if label in one]
     limit = float(fix.rpartition(" to ")[2].rstrip("%")) / 100
@@ -131,11 +138,27 @@ def test_what_a_later_review_needs_is_named_with_the_least_that_does(root: Path,
 
 def test_a_time_limit_that_is_too_small_gives_no_plan(root: Path) -> None:
     with pytest.raises(OutOfTime, match=r"raise solver\.time_limit_seconds"):
-        rebalance_multistage(sample(root, "solver.time_limit_seconds=0.000001"))
+        rebalance(sample(root, "solver.time_limit_seconds=0.000001"))
 
 
-def test_each_of_the_two_programs_refuses_the_other_s_objective(root: Path) -> None:
-    with pytest.raises(BadMandate, match=r"mandate\.objective: is not for the tree of decisions .*use `rebalance`"):
-        rebalance_multistage(small(objective="return_minus_risk"))
-    with pytest.raises(BadMandate, match=r"mandate\.objective: is for the tree .*use `allocator rebalance`"):
-        rebalance(sample(root))
+def test_one_verb_gives_one_kind_of_plan_with_a_policy_where_there_are_reviews(plan: Plan) -> None:
+    single = rebalance(small(objective="return_minus_risk"))
+
+    assert type(single) is type(plan) is Plan
+    assert single.policy is None
+    assert single.duals is not None
+    assert plan.duals is None
+    with pytest.raises(BadMandate, match="is solved on the tree of decisions, and explanations are of one period"):
+        explain(plan)
+
+
+def test_a_policy_is_a_table_of_weights_that_sum_to_one_at_every_decision(plan: Plan) -> None:
+    assert plan.policy is not None
+    table = plan.policy.weights_frame()
+
+    assert table.shape == (plan.policy.mandate.tree.nodes, len(plan.book.instruments) + 1)
+    assert table.sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-12)
+    now = table.iloc[0]
+    assert now.to_numpy() == pytest.approx(plan.weights.to_numpy(), abs=1e-9)  # today's lots, not the targets
+    assert list(table.columns) == list(plan.weights.index) == [*plan.book.instruments, plan.book.cash_instrument]
+    assert plan.weights.sum() == pytest.approx(1.0, abs=1e-15)

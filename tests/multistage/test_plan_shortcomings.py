@@ -1,4 +1,4 @@
-"""A plan in stages that lacks something beside it: holding that is no choice, a figure not found, a solver in doubt."""
+"""A plan with reviews that lacks something: holding that is no choice, a figure not found, a solver in doubt."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-import allocator.multistage.plan
 import allocator.multistage.solve
 import allocator.multistage.value_of_waiting
+import allocator.plan.reviews
 from allocator.book.loading import load
-from allocator.display.multistage import show_multistage_plan
+from allocator.display.plan import show_plan
 from allocator.errors import Infeasible, NotSolved
-from allocator.multistage.document import multistage_document
-from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 from allocator.multistage.policy import policy_from_trades
 from allocator.multistage.solve import refuse_infeasible_tree, solve_policy
-from allocator.multistage.value_of_waiting import caution_schedule
 from allocator.optimization.solve import Limits
+from allocator.plan.document import plan_document
+from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
 from tests.trees import CASH_ONLY, worked
 
 NARROW = "mandate.max_turnover=0.165"
@@ -29,46 +29,49 @@ NARROW = "mandate.max_turnover=0.165"
 
 
 @pytest.fixture(scope="module")
-def narrow(root: Path) -> MultistagePlan:
-    return rebalance_multistage(load(root / "data" / "reviewed", overrides=[NARROW]))
+def narrow(root: Path) -> Plan:
+    return rebalance(load(root / "data" / "reviewed", overrides=[NARROW]))
 
 
 def test_a_plan_is_not_refused_because_holding_could_not_keep_the_rules_later(
-    narrow: MultistagePlan, capsys: pytest.CaptureFixture[str]
+    narrow: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = caution_schedule(narrow.book, narrow.followed)
-    document = json.loads(json.dumps(multistage_document(narrow, release), allow_nan=False))
-    show_multistage_plan(narrow, release)
+    assert narrow.policy is not None
+    document = json.loads(json.dumps(plan_document(narrow), allow_nan=False))
+    show_plan(narrow)
     said = " ".join(capsys.readouterr().out.split())
 
-    assert narrow.verdict == "must trade"
-    assert narrow.holding is None
+    assert narrow.decision.verdict == "trade required"
+    assert narrow.policy.holding is None
     assert narrow.orders
-    assert (document["worth"]["gain_bps"], document["worth"]["holding_equivalent"]) == (None, None)
-    assert "Must trade: who holds today cannot keep the rules at a review." in said
+    assert document["decision"]["gain_bps"] is None
+    assert document["policy"]["certainty_equivalent_of_holding"] is None
+    assert "Trade required: whoever holds today's holdings cannot keep the limits at a review." in said
 
 
 def test_lots_that_leave_no_later_way_are_refused_as_lots(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator.plan.stages, "_beginning_with", lambda *_: None)
+    monkeypatch.setattr(allocator.plan.reviews, "_beginning_with", lambda *_: None)
     with pytest.raises(Infeasible, match="the nearest whole lots leave no way to keep the rules at a later review"):
-        rebalance_multistage(load(root / "data" / "reviewed"))
+        rebalance(load(root / "data" / "reviewed"))
 
 
 def test_a_verified_plan_is_not_lost_for_want_of_the_price_of_caution(
-    narrow: MultistagePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    narrow: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> None:
         raise NotSolved("no")
 
-    monkeypatch.setattr(allocator.plan.release, "policy_of", fails)
-    release = caution_schedule(narrow.book, narrow.followed)
-    document = multistage_document(narrow, release)
-    show_multistage_plan(narrow, release)
+    monkeypatch.setattr(allocator.multistage.value_of_waiting, "solve_policy", fails)
+    assert narrow.policy is not None
+    made = replace(narrow, policy=replace(narrow.policy))  # a schedule that is not there yet
+    document = plan_document(made)
+    show_plan(made)
 
-    assert release[0].caution_bps is None
-    assert document["release"][0]["caution_bps"] is None
+    assert made.policy is not None
+    assert made.policy.caution_schedule[0].caution_bps is None
+    assert document["policy"]["caution_schedule"][0]["cost_of_robustness_bps"] is None
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("now"))
-    assert row.split()[4] == "none"
+    assert "none" in row.split()
 
 
 def test_what_the_formulas_are_above_the_solver_counts_in_the_gap() -> None:
@@ -85,19 +88,19 @@ def test_what_the_formulas_are_above_the_solver_counts_in_the_gap() -> None:
 
 def test_an_inaccurate_certificate_does_not_say_that_rules_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     staged = worked()
-    monkeypatch.setattr(allocator.program.decisions, "attempt", lambda *_, **__: (cp.INFEASIBLE_INACCURATE, None))
+    monkeypatch.setattr(allocator.multistage.solve, "solve_once", lambda *_, **__: (cp.INFEASIBLE_INACCURATE, None))
     refuse_infeasible_tree(staged, CASH_ONLY, Limits())
     with pytest.raises(NotSolved, match="infeasible_inaccurate"):
         solve_policy(staged, CASH_ONLY)
 
 
 def test_a_policy_whose_value_is_not_what_the_solver_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = allocator.program.decisions.follow
+    honest = allocator.multistage.solve.policy_from_trades
 
     def lied(*given: object, **more: object) -> object:
         made = honest(*given, **more)  # type: ignore[arg-type]  # whatever it was given
         return replace(made, claimed=made.claimed + 1e-4)
 
-    monkeypatch.setattr(allocator.program.decisions, "follow", lied)
+    monkeypatch.setattr(allocator.multistage.solve, "policy_from_trades", lied)
     with pytest.raises(NotSolved, match="the formulas give"):
         solve_policy(worked(), CASH_ONLY)

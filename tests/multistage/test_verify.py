@@ -1,4 +1,4 @@
-"""A plan in stages can be proved again by a stranger, who sees a tampered one: numpy alone, and nothing of ours."""
+"""A plan with reviews can be proved again by a stranger, who sees a tampered one: numpy alone, and nothing of ours."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from allocator.book.loading import load
-from allocator.multistage.document import multistage_document
-from allocator.multistage.plan import rebalance_multistage
-from allocator.multistage.value_of_waiting import caution_schedule
+from allocator.plan.document import plan_document
+from allocator.plan.rebalance import rebalance
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "verify_plan.py"
 LOOSE = (
@@ -40,10 +39,9 @@ WHAT_IFS: dict[str, tuple[str, ...]] = {
 
 
 def document(root: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
-    plan = rebalance_multistage(load(root / "data" / "reviewed", overrides=overrides))
-    return json.loads(
-        json.dumps(multistage_document(plan, caution_schedule(plan.book, plan.followed)), allow_nan=False)
-    )
+    plan = rebalance(load(root / "data" / "reviewed", overrides=overrides))
+    made: dict[str, Any] = json.loads(json.dumps(plan_document(plan), allow_nan=False))
+    return made
 
 
 def verified(found: dict[str, Any]) -> subprocess.CompletedProcess[str]:
@@ -57,10 +55,10 @@ def plan(root: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", WHAT_IFS)
-def test_every_kind_of_plan_in_stages_is_verified_without_us(root: Path, case: str) -> None:
+def test_every_kind_of_plan_with_reviews_is_verified_without_us(root: Path, case: str) -> None:
     found = document(root, WHAT_IFS[case])
     done = verified(found)
-    schema = json.loads((root / "schemas" / "stages.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "11 decisions" in done.stdout
@@ -106,7 +104,7 @@ def _announced(found: dict[str, Any]) -> None:
 
 
 def _worth(found: dict[str, Any]) -> None:
-    found["worth"]["equivalent"] += 1e-5
+    found["decision"]["equivalent"] += 1e-5
 
 
 @pytest.mark.parametrize(
@@ -143,8 +141,8 @@ def test_a_plan_without_a_proof_is_not_verified(plan: dict[str, Any]) -> None:
     assert "carries no proof" in done.stderr
 
 
-def test_the_verifier_of_stages_imports_only_numpy_and_its_pieces() -> None:
-    text = SCRIPT.with_name("verify_stages.py").read_text(encoding="utf-8")
+def test_the_verifier_of_policies_imports_only_numpy_and_its_pieces() -> None:
+    text = SCRIPT.with_name("verify_policy.py").read_text(encoding="utf-8")
 
     assert [line for line in text.splitlines() if "import" in line.split()] == [
         "import numpy as np",

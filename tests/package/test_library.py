@@ -21,7 +21,7 @@ import pytest
 import allocator
 
 BOOKS = ("tests/typed", "data/listed")
-VERBS = ("load", "from_frames", "check", "build_outlook", "rebalance", "rebalance_multistage", "explain", "stress")
+VERBS = ("load", "from_frames", "check", "build_outlook", "rebalance", "rebalance", "explain", "stress")
 WORKERS = """
 import json, sys
 from concurrent.futures import ProcessPoolExecutor
@@ -103,15 +103,15 @@ def test_a_worker_that_is_forked_amid_silence_hears_warnings_again(root: Path) -
 
 def test_what_is_no_book_is_refused_with_where_to_get_one(root: Path) -> None:
     listed = root / "data" / "listed"
-    verbs = (allocator.rebalance, allocator.rebalance_multistage, allocator.check, allocator.build_outlook,
+    verbs = (allocator.rebalance, allocator.rebalance, allocator.check, allocator.build_outlook,
              allocator.explain, allocator.stress)  # fmt: skip
     for verb in verbs:
         with pytest.raises(allocator.BadInput, match=r"book: is a str and not a Book; give what allocator.load"):
             verb(str(listed))  # type: ignore[arg-type]
-    staged = allocator.rebalance_multistage(allocator.load(root / "data" / "reviewed"))
-    with pytest.raises(allocator.BadInput, match="is a MultistagePlan and not a Book"):
+    staged = allocator.rebalance(allocator.load(root / "data" / "reviewed"))
+    with pytest.raises(allocator.BadInput, match="is a Plan and not a Book"):
         allocator.explain(staged)  # type: ignore[arg-type]
-    with pytest.raises(allocator.BadInput, match="is a MultistagePlan and not a Plan of one decision"):
+    with pytest.raises(allocator.BadInput, match="is a Plan and not a Plan of one decision"):
         allocator.plan_document(staged)  # type: ignore[arg-type]
 
 

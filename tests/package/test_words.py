@@ -35,7 +35,7 @@ WORDS = {
     "worth of slack": (r"\b[Ww]orth of slack\b", "shadow price, bps per percentage point"),
     "money": (r"\b[Mm]oney\b(?!-market)", "funding, of a motive of an order; amount, cash or the currency elsewhere"),
     "comes to nothing": (r"\bcomes? to nothing\b", "sums to zero"),
-    "must trade": (r"\b[Mm]ust trade\b", "trade required (limit breach)"),
+    "trade required": (r"\b[Mm]ust trade\b", "trade required (limit breach)"),
     "worth it": (r"\bworth (it|trading)\b", "recommended"),
     "holding, as a verdict": (r"\bagainst holding\b|\bplan is to hold\b", "no trade"),
     "cannot hold together": (r"\b(can|cannot) hold together\b", "infeasible: conflicting limits"),

@@ -115,11 +115,11 @@ def test_where_all_there_is_to_gain_may_be_given_up_nothing_is_traded() -> None:
     made = replace(made, scenario_returns=hair)
     best, plan = indifferent(made, 0.0), indifferent(made, 100.0)
 
-    assert 0 < best.worth.gain_bps < 100
+    assert 0 < best.decision.gain_bps < 100
     assert turnover(best) > 0.01
     assert turnover(plan) == 0
     assert plan.orders == ()
-    assert (plan.worth.verdict, plan.worth.orders, plan.worth.gain_bps) == ("hold", 0, 0)
+    assert (plan.decision.verdict, plan.decision.orders, plan.decision.gain_bps) == ("hold", 0, 0)
 
 
 @pytest.mark.parametrize(

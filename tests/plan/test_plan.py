@@ -283,13 +283,13 @@ def test_a_plan_that_cannot_stand_a_shift_says_none() -> None:
 def test_every_rule_is_measured_on_the_final_lots(plan: Plan) -> None:
     values, cash = plan.final.values, plan.final.cash
     total = values.sum() + cash
-    measured = {reading.label: reading.measured for reading in plan.readings}
+    measured = {reading.label: reading.measured for reading in plan.measurements}
 
     for name, value in zip(NAMES, values, strict=True):
         assert measured[f"{name} at most 45%"] == pytest.approx(value / total)
     assert measured["cash at least 5%"] == pytest.approx(cash / total)
-    assert all(reading.excess <= 1e-9 for reading in plan.readings)
-    assert plan.certificate.rules == len(plan.readings)
+    assert all(reading.excess <= 1e-9 for reading in plan.measurements)
+    assert plan.certificate.rules == len(plan.measurements)
 
 
 def test_the_document_says_the_same_as_the_plan(plan: Plan, root: Path) -> None:
@@ -305,7 +305,7 @@ def test_the_document_says_the_same_as_the_plan(plan: Plan, root: Path) -> None:
 
 
 def test_a_broken_rule_stops_the_plan_with_its_measure(plan: Plan) -> None:
-    readings = list(plan.readings)
+    readings = list(plan.measurements)
     broken = [replace(readings[0], measured=readings[0].limit + 0.01)]
 
     with pytest.raises(NotSolved, match=r"the whole lots break 'AAA at most 45%' measures 0.46; no number leaves"):
@@ -315,7 +315,7 @@ def test_a_broken_rule_stops_the_plan_with_its_measure(plan: Plan) -> None:
 
 def test_a_measure_that_is_no_number_stops_the_plan(plan: Plan) -> None:
     with pytest.raises(NotSolved, match="no number leaves"):
-        refuse_broken([replace(plan.readings[0], measured=float("nan"))], 1e-9, "the whole lots")
+        refuse_broken([replace(plan.measurements[0], measured=float("nan"))], 1e-9, "the whole lots")
 
 
 def test_progress_is_told_in_the_order_of_the_work() -> None:

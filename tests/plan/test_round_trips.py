@@ -36,7 +36,7 @@ def test_it_is_verified_without_us_and_says_what_burning_would_gain(root: Path, 
     document = plan_document(plan(indifference))
     schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(document)
-    told = document["certificate"]["wasteless"]
+    told = document["certificate"]["round_trips"]
     done = verified(document)
 
     assert (done.returncode, done.stderr) == (0, "")

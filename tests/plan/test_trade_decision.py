@@ -117,8 +117,8 @@ def test_a_gain_in_too_few_beliefs_is_not_taken() -> None:
     assert found.gain_bps > 0
     assert found.share is not None
     assert 0.3 < found.share < 0.7
-    assert weighed(asked, lots, TradingSection(min_share=found.share)).verdict == "trade"
-    assert weighed(asked, lots, TradingSection(min_share=found.share + 0.001)).verdict == "hold"
+    assert weighed(asked, lots, TradingSection(min_share=found.share)).verdict == "recommended"
+    assert weighed(asked, lots, TradingSection(min_share=found.share + 0.001)).verdict == "no trade"
 
 
 def test_a_gain_has_to_be_above_the_least_one_wanted() -> None:
@@ -126,8 +126,8 @@ def test_a_gain_has_to_be_above_the_least_one_wanted() -> None:
     lots = moved(asked)
     gain = weighed(asked, lots).gain_bps
 
-    assert weighed(asked, lots, TradingSection(min_gain_bps=gain - 0.01)).verdict == "trade"
-    assert weighed(asked, lots, TradingSection(min_gain_bps=gain)).verdict == "hold"
+    assert weighed(asked, lots, TradingSection(min_gain_bps=gain - 0.01)).verdict == "recommended"
+    assert weighed(asked, lots, TradingSection(min_gain_bps=gain)).verdict == "no trade"
 
 
 def test_where_a_rule_is_broken_today_there_is_no_choice() -> None:
@@ -135,7 +135,7 @@ def test_where_a_rule_is_broken_today_there_is_no_choice() -> None:
     found = weighed(asked, moved(asked))
 
     assert found.gain_bps < 0
-    assert found.verdict == "must trade"
+    assert found.verdict == "trade required"
 
 
 def test_nothing_to_trade_gains_nothing() -> None:
@@ -175,7 +175,7 @@ def test_minimum_variance_is_weighed_in_its_own_unit_and_by_its_gain_alone() -> 
     variance = 0.04 * 0.5**2 + 0.09 * 0.5**2 - (0.04 * 0.55**2 + 0.09 * 0.44**2)
     assert found.gain_bps == pytest.approx((variance - 2 * 0.09 * calmer.costs) * 1e4)
     assert (found.share, found.lowest_bps, found.median_bps, found.highest_bps) == (None, None, None, None)
-    assert (found.verdict, weighed(asked, wilder).verdict) == ("trade", "hold")
+    assert (found.verdict, weighed(asked, wilder).verdict) == ("recommended", "hold")
 
 
 def planned(**trading: float) -> Plan:
@@ -194,7 +194,7 @@ def planned(**trading: float) -> Plan:
 def test_a_plan_that_holds_is_todays_portfolio_with_the_proof_of_its_target() -> None:
     trade, hold = planned(), planned(min_gain_bps=900)
 
-    assert (trade.worth.verdict, hold.worth.verdict) == ("trade", "hold")
+    assert (trade.decision.verdict, hold.decision.verdict) == ("recommended", "hold")
     assert trade.orders
     assert hold.orders == ()
     now = no_trade(hold.book)
@@ -203,8 +203,8 @@ def test_a_plan_that_holds_is_todays_portfolio_with_the_proof_of_its_target() ->
     assert hold.after == hold.before
     assert (hold.target.values == trade.target.values).all()
     assert hold.certificate == trade.certificate or hold.certificate.objective == trade.certificate.objective
-    assert hold.worth.orders == len(trade.orders) > 0
-    assert hold.worth.tickets == len(trade.orders)
+    assert hold.decision.orders == len(trade.orders) > 0
+    assert hold.decision.tickets == len(trade.orders)
     assert replace(hold.worth, verdict="trade") == trade.worth
     assert hold.rounding_bps == trade.rounding_bps
     assert all(reading.excess <= 1e-9 for reading in hold.readings)
@@ -213,12 +213,12 @@ def test_a_plan_that_holds_is_todays_portfolio_with_the_proof_of_its_target() ->
 def test_the_document_tells_the_worth_and_every_no_trade_region() -> None:
     for made in (planned(), planned(min_gain_bps=900)):
         document = plan_document(made)
-        told = document["worth"]
+        told = document["decision"]
 
-        assert told["verdict"] == made.worth.verdict
-        assert told["gain_bps"] == round(made.worth.gain_bps, 4)
-        assert told["share"] == made.worth.share
-        assert bool(document["orders"]) == (told["verdict"] == "trade")
+        assert told["verdict"] == made.decision.verdict
+        assert told["gain_bps"] == round(made.decision.gain_bps, 4)
+        assert told["share"] == made.decision.share
+        assert bool(document["orders"]) == (told["verdict"] == "recommended")
         for row in document["positions"][:-1]:
             assert 0 <= row["no_trade_from"] <= row["no_trade_to"] <= 1
         assert document["positions"][-1]["no_trade_from"] is None
@@ -236,6 +236,6 @@ def test_a_broken_rule_is_mended_whatever_it_costs() -> None:
         )
     )
 
-    assert made.worth.verdict == "must trade"
-    assert made.worth.gain_bps < 0
+    assert made.decision.verdict == "trade required"
+    assert made.decision.gain_bps < 0
     assert len(made.orders) == 4

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from allocator.book.book import Book
 from allocator.book.loading import load
-from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 
@@ -27,6 +26,6 @@ def planned(name: str, *overrides: str) -> Plan:
 
 
 @functools.cache
-def staged() -> MultistagePlan:
+def staged() -> Plan:
     """The plan of the sample book that is decided again at reviews."""
-    return rebalance_multistage(sample("reviewed"))
+    return rebalance(sample("reviewed"))

@@ -137,7 +137,7 @@ def test_with_a_set_the_sweep_tells_the_worst_case_from_the_belief() -> None:
     sweep = belief_stress(plan.book, plan).axes[0].sweep
     today = int(np.argmin(np.abs(sweep.probabilities - sweep.axis.stated)))
 
-    assert sweep.adverse_expected_return[today] == pytest.approx(plan.targeted.worst_case_return, abs=HOLDINGS)
+    assert sweep.adverse_expected_return[today] == pytest.approx(plan.targeted.adverse_expected_return, abs=HOLDINGS)
     assert sweep.expected_return[today] == pytest.approx(plan.targeted.expected_return, abs=HOLDINGS)
     assert (sweep.adverse_expected_return < sweep.expected_return).all()
 

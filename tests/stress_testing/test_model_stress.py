@@ -59,8 +59,8 @@ def test_today_s_outcomes_are_the_figures_of_the_plan() -> None:
 
     assert today[CURRENT, EXPECTED] == pytest.approx(plan.before.expected_return, abs=1e-12)
     assert today[PROPOSED, EXPECTED] == pytest.approx(plan.after.expected_return, abs=1e-12)
-    assert today[CURRENT, ADVERSE] == pytest.approx(plan.before.worst_case_return, abs=1e-12)
-    assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.worst_case_return, abs=1e-12)
+    assert today[CURRENT, ADVERSE] == pytest.approx(plan.before.adverse_expected_return, abs=1e-12)
+    assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.adverse_expected_return, abs=1e-12)
 
 
 def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> None:
@@ -388,7 +388,7 @@ def test_a_plan_in_stages_is_evaluated_and_not_made_again() -> None:
     assert np.isfinite(found.measures).all()
     today = dict(zip([(one.portfolio, one.measure) for one in found.outcomes], found.today, strict=True))
     assert today[PROPOSED, EXPECTED] == pytest.approx(plan.after.expected_return, abs=1e-12)
-    assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.worst_case_return, abs=1e-9)
+    assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.adverse_expected_return, abs=1e-9)
 
 
 def total(found: ModelStress, words: str, key: str) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from allocator.multistage.plan import MultistagePlan, rebalance_multistage
 
 from allocator.ambiguity.polyhedral import ExpertHull, Wasserstein
 from allocator.ambiguity.radius import ambiguity_set, scenario_metric
@@ -30,7 +29,7 @@ from tests.agreement import HOLDINGS
 from tests.books import CASH, NAMES, book
 
 
-def struck(plan: Plan | MultistagePlan, **given: Any) -> ShockEffect:
+def struck(plan: Plan | Plan, **given: Any) -> ShockEffect:
     outlook = build_outlook(plan.book)
     return shock_effect(plan, outlook, apply_shock(plan.book, outlook, "it", ShockSection.model_validate(given)))
 
@@ -49,7 +48,7 @@ def test_returns_that_are_typed_in_move_once_with_reviews_too(root: Path, tmp_pa
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(reviewed.scenarios)).rename_axis("instrument")
     frame.to_csv(typed / "scenario_returns.csv")
     told: dict[str, Any] = {"silent_months": 4.0}
-    by_model, by_hand = (struck(rebalance_multistage(made), **told) for made in (reviewed, load(typed)))
+    by_model, by_hand = (struck(rebalance(made), **told) for made in (reviewed, load(typed)))
     assert by_model.reoptimized is not None
     assert by_hand.reoptimized is not None
     assert vars(by_hand.reoptimized) == pytest.approx(vars(by_model.reoptimized), abs=HOLDINGS)
