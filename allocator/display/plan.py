@@ -339,5 +339,5 @@ def _nearness(certificate: Certificate) -> str:
     gap = max(abs(certificate.objective - found.bound) * 1e4, 0.001)
     return (
         f"{gap:.3f} bps of the best without round trips, by {found.branches} branches; buying and selling one name at "
-        f"once would gain up to {found.burned * 1e4:.3f} bps on paper"
+        f"once would gain up to {found.gain_on_paper * 1e4:.3f} bps on paper"
     )

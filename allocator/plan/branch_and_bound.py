@@ -1,6 +1,6 @@
-"""The best plan that burns no money, where the best on paper does: branch and bound over the ways to trade each name.
+"""The best plan without round trips, where the best on paper has some: branch and bound over ways to trade each name.
 
-Of each branch (`program.one_way`) the convex program's answer is netted: where that keeps every rule it is a plan. Its
+Of each branch (`OneWayRule`) the convex program's answer is netted: where that keeps every rule it is a plan. Its
 bound, by our own formula, is what no plan of the branch can beat. Else the name that wastes most is split: bought only
 or sold only, or traded less than here or more. What is left when no branch can be better is the best, and where the
 work is spent before that, the least bound of the branches left says how far from it the plan can be.
@@ -212,32 +212,32 @@ def best_without_round_trips(
     start: Position,
     outlook: Outlook,
     mandate: Mandate,
-    burning: Solution,
+    paper_solution: Solution,
     limits: Limits,
     value: float,
     branches: int | None = None,
 ) -> tuple[Trade, DualCertificate, Certificate]:
-    """The best plan that burns no money, its prices among such plans, and its certificate.
+    """The best plan without round trips, its prices among such plans, and its certificate.
 
     Looked for in so many `branches` at most, by default as WORK allows. What proves it to strangers is the bound of the
-    `burning` solution, which counts plans with round trips, too.
+    `paper_solution`, which counts plans with round trips, too.
 
     Raises:
         Infeasible: every plan that keeps the rules has round trips.
         NotSolved: none that does not was found.
         OutOfTime: the user's time limit passed first.
     """
-    proof, paper = best_dual_certificate(start, outlook, mandate, _raw(burning), burning.multipliers)
+    proof, paper = best_dual_certificate(start, outlook, mandate, _raw(paper_solution), paper_solution.multipliers)
     search = BranchSearch(start, outlook, mandate, limits, paper)
     search.run(branches)
     if (best := search.best) is None:
         if search.bound == np.inf:
             raise Infeasible(
-                "the rules can only be kept by burning money, as by trading a name both ways", [], [_LOOSEN]
+                "the rules can only be kept by round trips, buying and selling one name at once", [], [_LOOSEN]
             )
         raise NotSolved(
             "the best that these rules allow on paper has round trips, buying and selling one name at once, and no "
-            f"plan that burns none was found in {search.branches} branches; {_LOOSEN}"
+            f"plan without them was found in {search.branches} branches; {_LOOSEN}"
         )
     target = trade_of_solution(start, mandate, best.solution.holdings, value)
     own = without_branch_rows(best.solution.multipliers, mandate)
@@ -286,7 +286,7 @@ class BranchSearch:
 
     @property
     def bound(self) -> float:
-        """What no plan can beat that burns no money; infinite where there is none."""
+        """What no plan without round trips can beat; infinite where there is none."""
         return float(min([self._closed, *(one.bound for one in self._open)]))
 
     def run(self, branches: int | None = None) -> None:

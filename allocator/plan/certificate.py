@@ -30,12 +30,12 @@ TARGET_TOLERANCE = 1e-6
 class RoundTripProof:
     """Where the best on paper has round trips: what no plan without them can beat, by so many `branches` of them.
 
-    `burned` is what burning would gain on paper over this plan, at most: the certificate's bound counts that, too.
+    `gain_on_paper` is what round trips would gain on paper over this plan, at most; the certificate's bound counts it.
     """
 
     bound: float
     branches: int
-    burned: float
+    gain_on_paper: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,8 @@ def certify(
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + (round_trips.burned if round_trips else 0.0)
+    on_paper = round_trips.gain_on_paper if round_trips else 0.0
+    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + on_paper
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "

@@ -245,7 +245,7 @@ def _round_trips(certificate: Certificate) -> dict[str, Any] | None:
         "bound": found.bound,
         "gap_bps": (certificate.objective - found.bound) * 1e4,
         "branches": found.branches,
-        "gain_on_paper_bps": found.burned * 1e4,
+        "gain_on_paper_bps": found.gain_on_paper * 1e4,
     }
 
 

@@ -196,7 +196,7 @@ def solve_certified(
     to, the best plan without them; that is looked for in so many `branches` at most, where they are given.
 
     Raises:
-        Infeasible: the rules cannot hold together, or only by burning money.
+        Infeasible: the rules cannot hold together, or only by round trips.
         NotSolved: no solver's solution passes both checks.
     """
     refused: dict[str, str] = {}
@@ -205,7 +205,7 @@ def solve_certified(
         try:
             return certify_solution(start, outlook, mandate, solution, value)
         except NotSolved as error:
-            if _burns(start, mandate, solution):
+            if _has_round_trips(start, mandate, solution):
                 if (conflict := explain_conflict(start, outlook, mandate)) is not None:
                     raise conflict from None
                 if branches == 0:
@@ -215,7 +215,7 @@ def solve_certified(
                 raise
 
 
-def _burns(start: Position, mandate: Mandate, solution: Solution) -> bool:
+def _has_round_trips(start: Position, mandate: Mandate, solution: Solution) -> bool:
     """Whether its own trades lead to its holdings, and leave more cash than it has."""
     apart = np.abs(start.holdings + solution.bought - solution.sold - solution.holdings).max(initial=0.0)
     left = trade_of_solution(start, mandate, solution.holdings, 1.0).cash

@@ -54,7 +54,7 @@ def planned(seeds: range, mandate: dict[str, Any], **more: Any) -> list[Plan]:
 @pytest.mark.parametrize("name", RULES)
 def test_each_rule_holds_on_the_lots_that_it_holds_back(name: str, impact: float) -> None:
     plans = planned(range(4), RULES[name], impact=impact)
-    own = len(plans[0].readings) - COUNT  # beside the caps of six names
+    own = len(plans[0].measurements) - COUNT  # beside the caps of six names
 
     assert len(plans) >= 2
     assert own > 0

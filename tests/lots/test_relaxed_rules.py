@@ -35,7 +35,7 @@ def test_a_rule_with_a_tier_gives_way_and_everybody_is_told(capsys: pytest.Captu
     assert plan.final.weights[0] <= 0.35 + 1e-9
     assert plan_document(plan)["relaxed"] == [
         {
-            "rule": "turnover at most 30%", "stated": 0.3, "kept": pytest.approx(0.45), "measured": 0.45, "tier": 9,
+            "rule": "turnover at most 30%", "stated": 0.3, "kept": pytest.approx(0.45), "measured": 0.45, "priority": 9,
             "kind": "at most",
         }
     ]  # fmt: skip

@@ -66,32 +66,32 @@ def test_every_kind_of_plan_with_reviews_is_verified_without_us(root: Path, case
 
 
 def _bought(found: dict[str, Any]) -> None:
-    node = found["proof"]["nodes"][4]
+    node = found["policy"]["proof"]["nodes"][4]
     node["bought"][0] += 0.01
 
 
 def _cheap(found: dict[str, Any]) -> None:
-    found["proof"]["nodes"][0]["cost_rates"][3] = 0.0
+    found["policy"]["proof"]["nodes"][0]["cost_rates"][3] = 0.0
 
 
 def _grown(found: dict[str, Any]) -> None:
-    found["proof"]["nodes"][2]["growth"][1] *= 1.01
+    found["policy"]["proof"]["nodes"][2]["growth"][1] *= 1.01
 
 
 def _brought(found: dict[str, Any]) -> None:
-    found["proof"]["leaves"]["growth"][3][2] *= 1.05
+    found["policy"]["proof"]["leaves"]["growth"][3][2] *= 1.05
 
 
 def _narrow(found: dict[str, Any]) -> None:
-    found["proof"]["nodes"][2]["set"]["radius"] = 0.0
+    found["policy"]["proof"]["nodes"][2]["set"]["radius"] = 0.0
 
 
 def _trusted(found: dict[str, Any]) -> None:
-    found["proof"]["nodes"][1]["probability"] += 0.01
+    found["policy"]["proof"]["nodes"][1]["probability"] += 0.01
 
 
 def _capped(found: dict[str, Any]) -> None:
-    rows = found["proof"]["nodes"][5]["rows"]
+    rows = found["policy"]["proof"]["nodes"][5]["rows"]
     rows["limit"] = [limit - 0.2 for limit in rows["limit"]]
 
 
@@ -100,11 +100,11 @@ def _ordered(found: dict[str, Any]) -> None:
 
 
 def _announced(found: dict[str, Any]) -> None:
-    found["policy"][3]["after"]["GPU"] += 1e-4
+    found["policy"]["nodes"][3]["after"]["GPU"] += 1e-4
 
 
 def _worth(found: dict[str, Any]) -> None:
-    found["decision"]["equivalent"] += 1e-5
+    found["policy"]["certainty_equivalent"] += 1e-5
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def _worth(found: dict[str, Any]) -> None:
         (_capped, "at most"),
         (_ordered, "orders make the first trades"),
         (_announced, "silent until 2027-05-20"),
-        (_worth, "sure return"),
+        (_worth, "certainty equivalent"),
     ],
 )
 def test_a_number_that_is_changed_is_seen(
@@ -135,7 +135,7 @@ def test_a_number_that_is_changed_is_seen(
 
 
 def test_a_plan_without_a_proof_is_not_verified(plan: dict[str, Any]) -> None:
-    done = verified({**plan, "proof": None})
+    done = verified({**plan, "policy": {**plan["policy"], "proof": None}})
 
     assert done.returncode == 1
     assert "carries no proof" in done.stderr

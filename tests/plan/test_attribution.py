@@ -98,7 +98,7 @@ def test_orders_and_motives_add_up_to_the_gain_and_the_gain_is_never_negative(pa
         assert found.lines.sum() == pytest.approx(found.gain, abs=1e-9), seed
         assert found.motives.sum() == pytest.approx(found.gain, abs=1e-9)
         assert found.gain >= -1e-7
-        assert column(found, "money").sum() == pytest.approx(0, abs=1e-12)
+        assert column(found, "funding").sum() == pytest.approx(0, abs=1e-12)
     assert broken > 5
 
 

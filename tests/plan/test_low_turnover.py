@@ -119,7 +119,7 @@ def test_where_all_there_is_to_gain_may_be_given_up_nothing_is_traded() -> None:
     assert turnover(best) > 0.01
     assert turnover(plan) == 0
     assert plan.orders == ()
-    assert (plan.decision.verdict, plan.decision.orders, plan.decision.gain_bps) == ("hold", 0, 0)
+    assert (plan.decision.verdict, plan.decision.orders, plan.decision.gain_bps) == ("no trade", 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_returns_and_costs_are_those_of_arithmetic() -> None:
     }
     assert found.scenario_returns == pytest.approx(tuple(gains.values()))
     assert found.expected_return == pytest.approx(0.5 * gains["up"] + 0.3 * gains["flat"] + 0.2 * gains["down"])
-    assert found.worst_case_return == pytest.approx(0.4 * gains["up"] + 0.3 * gains["flat"] + 0.3 * gains["down"])
+    assert found.adverse_expected_return == pytest.approx(0.4 * gains["up"] + 0.3 * gains["flat"] + 0.3 * gains["down"])
     assert found.costs == pytest.approx(0.001)
 
 
@@ -133,7 +133,7 @@ def test_active_figures_are_differences_from_the_benchmark() -> None:
     tracking = np.sqrt((0.15 * beta @ difference[:3]) ** 2 + (own**2) @ difference[:3] ** 2)
 
     assert found.active_expected_return == pytest.approx(belief @ active)
-    assert found.active_worst_case_return == pytest.approx(-worst_case(-active, TotalVariation(0.1), belief))
+    assert found.active_adverse_expected_return == pytest.approx(-worst_case(-active, TotalVariation(0.1), belief))
     assert found.tracking_error == pytest.approx(tracking)
 
 
@@ -141,7 +141,8 @@ def test_without_a_benchmark_there_are_no_active_figures() -> None:
     made = three()
     found = portfolio_figures(made, build_outlook(made), build_mandate(made), no_trade(made))
 
-    assert (found.active_expected_return, found.active_worst_case_return, found.tracking_error) == (None, None, None)
+    assert (found.active_expected_return, found.active_adverse_expected_return) == (None, None)
+    assert found.tracking_error is None
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def test_every_rule_holds_on_the_final_lots_and_none_is_dropped(seeds: range) ->
         answer = planned(book)
         assert isinstance(answer, Plan | Infeasible), f"{seed}: {answer}"
         if isinstance(answer, Plan):
-            assert [reading.label for reading in answer.readings] == labels, seed
+            assert [reading.label for reading in answer.measurements] == labels, seed
             assert answer.relaxed == (), seed
             # what has a plan is never called a conflict
             assert explain_conflict(answer.start, outlook, wanted) is None, seed

@@ -143,7 +143,7 @@ def test_nothing_to_trade_gains_nothing() -> None:
     nothing = np.zeros(2)
     found = weighed(asked, asked.swapped(nothing, nothing), orders=0, ticket=5.0)
 
-    assert (found.gain_bps, found.share, found.tickets, found.verdict) == (0, 0, 0, "hold")
+    assert (found.gain_bps, found.share, found.tickets, found.verdict) == (0, 0, 0, "no trade")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -175,7 +175,7 @@ def test_minimum_variance_is_weighed_in_its_own_unit_and_by_its_gain_alone() -> 
     variance = 0.04 * 0.5**2 + 0.09 * 0.5**2 - (0.04 * 0.55**2 + 0.09 * 0.44**2)
     assert found.gain_bps == pytest.approx((variance - 2 * 0.09 * calmer.costs) * 1e4)
     assert (found.share, found.lowest_bps, found.median_bps, found.highest_bps) == (None, None, None, None)
-    assert (found.verdict, weighed(asked, wilder).verdict) == ("recommended", "hold")
+    assert (found.verdict, weighed(asked, wilder).verdict) == ("recommended", "no trade")
 
 
 def planned(**trading: float) -> Plan:
@@ -194,7 +194,7 @@ def planned(**trading: float) -> Plan:
 def test_a_plan_that_holds_is_todays_portfolio_with_the_proof_of_its_target() -> None:
     trade, hold = planned(), planned(min_gain_bps=900)
 
-    assert (trade.decision.verdict, hold.decision.verdict) == ("recommended", "hold")
+    assert (trade.decision.verdict, hold.decision.verdict) == ("recommended", "no trade")
     assert trade.orders
     assert hold.orders == ()
     now = no_trade(hold.book)
@@ -205,9 +205,9 @@ def test_a_plan_that_holds_is_todays_portfolio_with_the_proof_of_its_target() ->
     assert hold.certificate == trade.certificate or hold.certificate.objective == trade.certificate.objective
     assert hold.decision.orders == len(trade.orders) > 0
     assert hold.decision.tickets == len(trade.orders)
-    assert replace(hold.worth, verdict="trade") == trade.worth
+    assert replace(hold.decision, verdict="recommended") == trade.decision
     assert hold.rounding_bps == trade.rounding_bps
-    assert all(reading.excess <= 1e-9 for reading in hold.readings)
+    assert all(reading.excess <= 1e-9 for reading in hold.measurements)
 
 
 def test_the_document_tells_the_worth_and_every_no_trade_region() -> None:
@@ -217,7 +217,7 @@ def test_the_document_tells_the_worth_and_every_no_trade_region() -> None:
 
         assert told["verdict"] == made.decision.verdict
         assert told["gain_bps"] == round(made.decision.gain_bps, 4)
-        assert told["share"] == made.decision.share
+        assert told["positive_share"] == made.decision.share
         assert bool(document["orders"]) == (told["verdict"] == "recommended")
         for row in document["positions"][:-1]:
             assert 0 <= row["no_trade_from"] <= row["no_trade_to"] <= 1

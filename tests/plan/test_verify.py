@@ -91,7 +91,7 @@ def test_the_script_has_sixty_lines_and_imports_only_numpy_beside_the_standard_l
         ["import sys", "import numpy as np",
          "from verify_pieces import cheapest, dense, inside, largest, read"],
         ["import json", "import sys", "import numpy as np", "from verify_sets import is_member, worst_case",
-         "        from verify_stages import verify  # noqa: PLC0415  # which is made of these pieces, too"],
+         "        from verify_policy import verify  # noqa: PLC0415  # which is made of these pieces, too"],
         ["import numpy as np"],
     ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def _no_orders(plan: dict[str, Any]) -> None:
 
 
 def _a_finer_figure(plan: dict[str, Any]) -> None:
-    plan["figures"]["after"]["worst_case_return"] += 0.01
+    plan["figures"]["after"]["adverse_expected_return"] += 0.01
 
 
 def _an_adversary_outside(plan: dict[str, Any]) -> None:
