@@ -30,7 +30,7 @@ def _sections(found: StressReport) -> Iterator[ScreenSection]:
     if said := list(_at_a_glance(found)):
         yield ScreenSection("At a glance", [text_block(line, priority=ANSWER, least=1) for line in said])
     if found.shocks is not None:
-        yield from shock_sections(found.shocks, book)
+        yield from shock_sections(found.shocks, book, among_others=_several(found))
     if found.reverse is not None:
         yield reverse_section(found.reverse)
     if found.replay is not None:

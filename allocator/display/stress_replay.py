@@ -40,8 +40,8 @@ def replay_summary(found: HistoricalReplay) -> Iterator[str]:
     if own:
         worst = max(own, key=lambda one: one.loss)
         yield (
-            f"The worst window of the price history, {worst.rows} rows to {worst.end}, loses "
-            f"{format_percent(worst.loss)} of the proposed portfolio."
+            f"The worst window of the price history, {worst.rows} rows to {worst.end}, returns "
+            f"{format_percent(-worst.loss)} on the proposed portfolio."
         )
 
 

@@ -51,7 +51,22 @@ def show_sections(out: Console, sections: Sequence[ScreenSection], *, full: bool
     if not full:
         shown = _Fit(sections, shown, max(out.width, COLUMNS)).rows()
     for section in sections:
-        _print(out, section, shown)
+        if not _without_room(section, shown):
+            _print(out, section, shown)
+    if closing := _closing(sections, shown):
+        out.print()
+        out.print(closing, style="dim")
+
+
+def _without_room(section: ScreenSection, shown: dict[ScreenBlock, int]) -> bool:
+    """Whether nothing of a section is shown, so that its title would stand alone."""
+    return bool(section.blocks) and not any(shown[block] for block in section.blocks)
+
+
+def _closing(sections: Sequence[ScreenSection], shown: dict[ScreenBlock, int]) -> str:
+    """The sections for which there is no room."""
+    names = [section.title for section in sections if section.title and _without_room(section, shown)]
+    return f"--full adds sections: {'; '.join(names)}." if names else ""
 
 
 def _print(out: Console, section: ScreenSection, shown: dict[ScreenBlock, int]) -> None:
@@ -93,7 +108,9 @@ class _Fit:
         return shown
 
     def _height(self) -> int:
-        return sum(self._lines(section) for section in self._sections)
+        closing = _closing(self._sections, self._shown)
+        whole = sum(self._lines(section) for section in self._sections if not _without_room(section, self._shown))
+        return whole + (1 + self._wrapped(closing) if closing else 0)
 
     def _lines(self, section: ScreenSection) -> int:
         title = 1 + self._wrapped(section.title) if section.title else 0

@@ -32,16 +32,26 @@ _LEGEND = (
 )
 
 
-def shock_sections(found: ShockStress, book: Book) -> Iterator[ScreenSection]:
-    """The table of shocks, worst for the proposed portfolio first; a few are shown with all that is known of them."""
+def shock_sections(found: ShockStress, book: Book, *, among_others: bool = False) -> Iterator[ScreenSection]:
+    """The table of shocks, worst for the proposed portfolio first; a few are shown with all that is known of them.
+
+    Where there is no room for both, details make room for the table `among_others`, else the table for details.
+    """
     if not found.asked:
         empty = "This book has no shocks: add [shocks.NAME] to book.toml."
         yield ScreenSection("Shocks", (text_block(empty, priority=ANSWER),))
         return
-    few = len(found.effects) <= _FEW
     every = len(found.effects)
+    few = every <= _FEW
+    alone = few and not among_others
     blocks = [
-        ScreenBlock(lambda out, rows: _table(out, found, rows), f"all {every} shocks", ESSENTIAL, max(every, 1)),
+        ScreenBlock(
+            lambda out, rows: _table(out, found, rows),
+            "the shocks side by side" if alone else "more shocks",
+            DETAIL if alone else ESSENTIAL,
+            max(every, 1),
+            least=0 if alone else 1,
+        ),
         *_not_computed(found),
         *_claims(found),
         *(text_block(line, "notes", REST) for line in _asides(found, book)),
@@ -52,7 +62,7 @@ def shock_sections(found: ShockStress, book: Book) -> Iterator[ScreenSection]:
         blocks.append(text_block(words, priority=ANSWER, least=1, style="bold"))
     yield ScreenSection("Shocks: return in % of the account", blocks)
     for one in found.effects if few else ():
-        yield ScreenSection(shock_name(one.name), list(_detail(one)))
+        yield ScreenSection(shock_name(one.name), list(_detail(one, ESSENTIAL if alone else DETAIL)))
 
 
 def shock_name(name: str) -> str:
@@ -167,25 +177,27 @@ def _change(sign: ClaimedEffect) -> str:
     return "no number" if sign.change is None else format_signed(sign.change)
 
 
-def _detail(one: ShockEffect) -> Iterator[ScreenBlock]:
+def _detail(one: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
     """All that is known of one shock."""
     if one.shock.claim is not None:
-        yield text_block(f"“{one.shock.claim}”", "the claim", DETAIL)
+        yield text_block(f"“{one.shock.claim}”", "the claim", REST)
     if one.shock.note is not None:
         yield text_block(one.shock.note, "a note", REST)
-    yield ScreenBlock(lambda out, _: _effects(out, one), "adverse expected returns")
+    yield ScreenBlock(lambda out, _: _effects(out, one), "adverse expected returns", priority)
     if one.limit_breaches:
-        yield text_block(f"Limit breaches: {', '.join(one.limit_breaches)}.", "limit breaches")
+        yield text_block(f"Limit breaches: {', '.join(one.limit_breaches)}.", "limit breaches", priority)
     if one.trades:
         shown = ", ".join(f"{name} {format_signed(part)}" for name, part in one.trades[:_TRADES])
         more = f" and {len(one.trades) - _TRADES} more" if len(one.trades) > _TRADES else ""
         turnover = format_percent(one.turnover)
-        yield text_block(f"Re-optimised trades, in % of the account: {shown}{more}; turnover {turnover}.", "trades")
+        yield text_block(
+            f"Re-optimised trades, in % of the account: {shown}{more}; turnover {turnover}.", "trades", priority
+        )
     elif one.why_not is None:
-        yield text_block("Re-optimised trades: none.", "trades")
+        yield text_block("Re-optimised trades: none.", "trades", priority)
     if one.claimed_signs:
         signs = ", ".join(f"{sign.name} {sign.claimed} ({_change(sign)})" for sign in one.claimed_signs)
-        yield text_block(f"Claimed (and computed): {signs}.", "the claimed signs", DETAIL)
+        yield text_block(f"Claimed (and computed): {signs}.", "the claimed signs", REST)
 
 
 def _effects(out: Console, one: ShockEffect) -> None:

@@ -123,7 +123,7 @@ def test_model_stress_shows_which_parameter_matters(capsys: pytest.CaptureFixtur
     assert "failed" not in text
 
 
-def test_failures_interruptions_and_what_is_not_made_again_are_shown(
+def test_failures_interruptions_and_what_is_not_reoptimised_are_shown(
     capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
     plan = staged()
