@@ -41,17 +41,10 @@ def shock_sections(found: ShockStress, book: Book, *, among_others: bool = False
         empty = "This book has no shocks: add [shocks.NAME] to book.toml."
         yield ScreenSection("Shocks", (text_block(empty, priority=ANSWER),))
         return
-    every = len(found.effects)
-    few = every <= _FEW
+    few = len(found.effects) <= _FEW
     alone = few and not among_others
     blocks = [
-        ScreenBlock(
-            lambda out, rows: _table(out, found, rows),
-            "the shocks side by side" if alone else "more shocks",
-            DETAIL if alone else ESSENTIAL,
-            max(every, 1),
-            least=0 if alone else 1,
-        ),
+        _side_by_side(found, DETAIL if alone else ESSENTIAL),
         *_not_computed(found),
         *_claims(found),
         *(text_block(line, "notes", REST) for line in _asides(found, book)),
@@ -63,6 +56,13 @@ def shock_sections(found: ShockStress, book: Book, *, among_others: bool = False
     yield ScreenSection("Shocks: return in % of the account", blocks)
     for one in found.effects if few else ():
         yield ScreenSection(shock_name(one.name), list(_detail(one, ESSENTIAL if alone else DETAIL)))
+
+
+def _side_by_side(found: ShockStress, priority: int) -> ScreenBlock:
+    """The table, of which the worst shock stays unless it has its details below."""
+    least = 1 if priority == ESSENTIAL else 0
+    rows = max(len(found.effects), 1)
+    return ScreenBlock(lambda out, rows: _table(out, found, rows), "more shocks", priority, rows, least)
 
 
 def shock_name(name: str) -> str:

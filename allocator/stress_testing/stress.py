@@ -112,7 +112,7 @@ def stress(
         Infeasible, NotSolved: the book has no plan to put under stress.
     """
     if texts := [(name, given) for name, given in (("parts", parts), ("shocks", shocks)) if isinstance(given, str)]:
-        rule, cure = "must be a tuple of names, and is one text", 'write ("name",), with the comma'
+        rule, cure = "must be several names, and is one text", 'write ("name",), with the comma'
         raise BadInput(Breach("stress", None, name, str(given), rule, cure) for name, given in texts)
     unknown = [part for part in parts if part not in PARTS]
     if unknown:

@@ -1,4 +1,4 @@
-"""Model stress of the sample books: its draws, its outcomes, the re-optimised plans, what fails and what is cut short."""
+"""Model stress of the sample books: draws, outcomes, re-optimised plans, what fails and what is cut short."""
 
 from __future__ import annotations
 
