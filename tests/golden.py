@@ -78,9 +78,6 @@ _STRESS_TEXTS = {
     r"^allocator\.stress/1$": "allocator.stress/2",
     r"--within is how wrong beliefs may be, which are not": "--within applies to --beliefs, which is not",
     r"which is not asked: add --beliefs": "which is not requested: add --beliefs",
-    r"^holdings$": "current",
-    r"^plan$": "proposed",
-    r"^holding$": "no trade",
     r"^worst-case return$": "adverse expected return",
     r"^worst-case return over holdings$": "adverse expected return less current",
     r"^optimised again$": "re-optimised",
@@ -115,6 +112,11 @@ _STRESS_TEXTS = {
 }
 """What `allocator stress` called otherwise."""
 _SCHEMA = Ignored("a schema is held to its documents by tests/commands/test_stress.py")
+_PORTFOLIO = Ignored("holdings are now current, plan is proposed, holding is no trade; other documents keep the words")
+_PORTFOLIO_NAMES = (
+    "reverse.portfolios.*.portfolio", "replay.windows.*.portfolio", "model.outcomes.*.portfolio",
+    "model.importance.*.portfolio", "beliefs.reversals.*.first", "beliefs.reversals.*.second",
+)  # fmt: skip
 _STRESS_SCHEMA = (
     "properties.shocks.properties.no_shock", "properties.shocks.properties.effects", "properties.reverse",
     "properties.beliefs", "properties.map", "properties.model.properties", "properties.model.required", "$defs.effect",
@@ -128,6 +130,7 @@ TABLE = Table(
     keys={},  # r"^stranded capex$": "stranded capital expenditure"; the same for keys that are labels
     tolerances={  # "stress.beliefs.axes": Loose(1e-4, "bisected to this width")
         **{f"schema.contract.{part}": _SCHEMA for part in _STRESS_SCHEMA},
+        **{f"stress.{place}": _PORTFOLIO for place in _PORTFOLIO_NAMES},
     },
 )
 ROOT = Path(__file__).resolve().parents[1]

@@ -159,7 +159,7 @@ def _unlawful(
 ) -> Iterator[Breach]:
     """Every number and name that is not what it must be, of whatever is asked."""
     if shocks and "shocks" not in parts:
-        rule, cure = "are named, but shocks are not requested", "add 'shocks' to parts, or leave the names out"
+        rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
         yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
     if "shocks" in parts:
         yield from _breaches(lambda: shock_library(book).chosen(shocks))
