@@ -9,10 +9,9 @@ from rich.console import Console
 from allocator.display.console import console, format_money, format_percent
 from allocator.display.stress_beliefs import belief_map_section, belief_sections
 from allocator.display.stress_model import model_sections, model_summary
-from allocator.display.stress_replay import replay_section, replay_summary
 from allocator.display.stress_reverse import reverse_section
 from allocator.display.stress_screen import ANSWER, ScreenBlock, ScreenSection, show_sections, text_block
-from allocator.display.stress_shocks import format_signed, shock_name, shock_sections
+from allocator.display.stress_shocks import format_signed, replay_section, replay_summary, shock_name, shock_sections
 from allocator.stress_testing.belief_stress import BeliefStress
 from allocator.stress_testing.reverse import ReverseStress
 from allocator.stress_testing.shock_effects import ShockStress
@@ -30,7 +29,7 @@ def _sections(found: StressReport) -> Iterator[ScreenSection]:
     if said := list(_at_a_glance(found)):
         yield ScreenSection("At a glance", [text_block(line, priority=ANSWER, least=1) for line in said])
     if found.shocks is not None:
-        yield from shock_sections(found.shocks, book)
+        yield from shock_sections(found.shocks, book, among_others=_several(found))
     if found.reverse is not None:
         yield reverse_section(found.reverse)
     if found.replay is not None:

@@ -51,7 +51,22 @@ def show_sections(out: Console, sections: Sequence[ScreenSection], *, full: bool
     if not full:
         shown = _Fit(sections, shown, max(out.width, COLUMNS)).rows()
     for section in sections:
-        _print(out, section, shown)
+        if not _without_room(section, shown):
+            _print(out, section, shown)
+    if closing := _closing(sections, shown):
+        out.print()
+        out.print(closing, style="dim")
+
+
+def _without_room(section: ScreenSection, shown: dict[ScreenBlock, int]) -> bool:
+    """Whether nothing of a section is shown, so that its title would stand alone."""
+    return bool(section.blocks) and not any(shown[block] for block in section.blocks)
+
+
+def _closing(sections: Sequence[ScreenSection], shown: dict[ScreenBlock, int]) -> str:
+    """The sections for which there is no room."""
+    names = [section.title for section in sections if section.title and _without_room(section, shown)]
+    return f"--full adds sections: {'; '.join(names)}." if names else ""
 
 
 def _print(out: Console, section: ScreenSection, shown: dict[ScreenBlock, int]) -> None:
@@ -81,24 +96,33 @@ class _Fit:
     def rows(self) -> dict[ScreenBlock, int]:
         """Row by row, the least important and longest first; what room is left is filled the other way round."""
         shown = self._shown
-        while self._height() > LINES and (spare := [block for block in shown if shown[block] > block.least]):
-            # of blocks that are as long, the last makes room first
-            shown[max(reversed(spare), key=lambda block: (block.priority, shown[block]))] -= 1
+        for measure in (self._estimate, self._block):  # the first only saves the printing of every length
+            while self._height(measure) > LINES and self._cut():
+                pass
         for block in sorted(shown, key=lambda block: block.priority):
             while shown[block] < block.rows:
                 shown[block] += 1
-                if self._height() > LINES:
+                if self._height(self._block) > LINES:
                     shown[block] -= 1
                     break
         return shown
 
-    def _height(self) -> int:
-        return sum(self._lines(section) for section in self._sections)
+    def _cut(self) -> bool:
+        """One row less; False where no block can do with less."""
+        spare = [block for block, rows in self._shown.items() if rows > block.least]
+        if spare:  # of blocks that are as long, the last makes room first
+            self._shown[max(reversed(spare), key=lambda block: (block.priority, self._shown[block]))] -= 1
+        return bool(spare)
 
-    def _lines(self, section: ScreenSection) -> int:
+    def _height(self, measure: Callable[[ScreenBlock], float]) -> float:
+        closing = _closing(self._sections, self._shown)
+        shown = [section for section in self._sections if not _without_room(section, self._shown)]
+        return sum(self._lines(section, measure) for section in shown) + (1 + self._wrapped(closing) if closing else 0)
+
+    def _lines(self, section: ScreenSection, measure: Callable[[ScreenBlock], float]) -> float:
         title = 1 + self._wrapped(section.title) if section.title else 0
         missing = _missing(section, self._shown)
-        blocks = sum(self._block(block, self._shown[block]) for block in section.blocks if self._shown[block])
+        blocks = sum(measure(block) for block in section.blocks if self._shown[block])
         return title + blocks + (self._wrapped(missing) if missing else 0)
 
     def _wrapped(self, text: str) -> int:
@@ -106,7 +130,15 @@ class _Fit:
             self._texts[text] = self._printed(lambda out: out.print(text))
         return self._texts[text]
 
-    def _block(self, block: ScreenBlock, rows: int) -> int:
+    def _estimate(self, block: ScreenBlock) -> float:
+        """Between the height of one row and that of all of them."""
+        one, every = self._exact(block, 1), self._exact(block, block.rows)
+        return one + (every - one) * (self._shown[block] - 1) / max(block.rows - 1, 1)
+
+    def _block(self, block: ScreenBlock) -> float:
+        return self._exact(block, self._shown[block])
+
+    def _exact(self, block: ScreenBlock, rows: int) -> int:
         if (block, rows) not in self._known:
             self._known[block, rows] = self._printed(lambda out: block.show(out, rows))
         return self._known[block, rows]

@@ -1,4 +1,4 @@
-"""Shocks on the screen: worst first, the current portfolio beside the proposed one and the plan re-optimised."""
+"""Shocks on the screen, supposed ones and those of the price history: worst first, current beside proposed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from allocator.display.stress_screen import (
     text_block,
 )
 from allocator.rules.builder import locked_names
+from allocator.stress_testing.outcomes import PROPOSED
+from allocator.stress_testing.replay import HistoricalReplay, LosingPosition, ReplayWindow
 from allocator.stress_testing.shock_effects import ClaimedEffect, PortfolioEffect, ShockEffect, ShockStress
 
 _FEW = 3
@@ -32,16 +34,19 @@ _LEGEND = (
 )
 
 
-def shock_sections(found: ShockStress, book: Book) -> Iterator[ScreenSection]:
-    """The table of shocks, worst for the proposed portfolio first; a few are shown with all that is known of them."""
+def shock_sections(found: ShockStress, book: Book, *, among_others: bool = False) -> Iterator[ScreenSection]:
+    """The table of shocks, worst for the proposed portfolio first; a few are shown with all that is known of them.
+
+    Where there is no room for both, details make room for the table `among_others`, else the table for details.
+    """
     if not found.asked:
         empty = "This book has no shocks: add [shocks.NAME] to book.toml."
         yield ScreenSection("Shocks", (text_block(empty, priority=ANSWER),))
         return
     few = len(found.effects) <= _FEW
-    every = len(found.effects)
+    alone = few and not among_others
     blocks = [
-        ScreenBlock(lambda out, rows: _table(out, found, rows), f"all {every} shocks", ESSENTIAL, max(every, 1)),
+        _side_by_side(found, DETAIL if alone else ESSENTIAL),
         *_not_computed(found),
         *_claims(found),
         *(text_block(line, "notes", REST) for line in _asides(found, book)),
@@ -52,7 +57,14 @@ def shock_sections(found: ShockStress, book: Book) -> Iterator[ScreenSection]:
         blocks.append(text_block(words, priority=ANSWER, least=1, style="bold"))
     yield ScreenSection("Shocks: return in % of the account", blocks)
     for one in found.effects if few else ():
-        yield ScreenSection(shock_name(one.name), list(_detail(one)))
+        yield ScreenSection(shock_name(one.name), list(_detail(one, ESSENTIAL if alone else DETAIL)))
+
+
+def _side_by_side(found: ShockStress, priority: int) -> ScreenBlock:
+    """The table, of which the worst shock stays unless it has its details below."""
+    least = 1 if priority == ESSENTIAL else 0
+    rows = max(len(found.effects), 1)
+    return ScreenBlock(lambda out, rows: _table(out, found, rows), "more shocks", priority, rows, least)
 
 
 def shock_name(name: str) -> str:
@@ -167,25 +179,27 @@ def _change(sign: ClaimedEffect) -> str:
     return "no number" if sign.change is None else format_signed(sign.change)
 
 
-def _detail(one: ShockEffect) -> Iterator[ScreenBlock]:
+def _detail(one: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
     """All that is known of one shock."""
     if one.shock.claim is not None:
-        yield text_block(f"“{one.shock.claim}”", "the claim", DETAIL)
+        yield text_block(f"“{one.shock.claim}”", "the claim", REST)
     if one.shock.note is not None:
         yield text_block(one.shock.note, "a note", REST)
-    yield ScreenBlock(lambda out, _: _effects(out, one), "adverse expected returns")
+    yield ScreenBlock(lambda out, _: _effects(out, one), "adverse expected returns", priority)
     if one.limit_breaches:
-        yield text_block(f"Limit breaches: {', '.join(one.limit_breaches)}.", "limit breaches")
+        yield text_block(f"Limit breaches: {', '.join(one.limit_breaches)}.", "limit breaches", priority)
     if one.trades:
         shown = ", ".join(f"{name} {format_signed(part)}" for name, part in one.trades[:_TRADES])
         more = f" and {len(one.trades) - _TRADES} more" if len(one.trades) > _TRADES else ""
         turnover = format_percent(one.turnover)
-        yield text_block(f"Re-optimised trades, in % of the account: {shown}{more}; turnover {turnover}.", "trades")
+        yield text_block(
+            f"Re-optimised trades, in % of the account: {shown}{more}; turnover {turnover}.", "trades", priority
+        )
     elif one.why_not is None:
-        yield text_block("Re-optimised trades: none.", "trades")
+        yield text_block("Re-optimised trades: none.", "trades", priority)
     if one.claimed_signs:
         signs = ", ".join(f"{sign.name} {sign.claimed} ({_change(sign)})" for sign in one.claimed_signs)
-        yield text_block(f"Claimed (and computed): {signs}.", "the claimed signs", DETAIL)
+        yield text_block(f"Claimed (and computed): {signs}.", "the claimed signs", REST)
 
 
 def _effects(out: Console, one: ShockEffect) -> None:
@@ -197,3 +211,53 @@ def _effects(out: Console, one: ShockEffect) -> None:
             returns = (effect.immediate_return, effect.expected_return, effect.adverse_expected_return)
             made.add_row(words, *map(format_signed, returns))
     out.print(made)
+
+
+# Replay: the worst window of each length for each portfolio, and what was left out.
+#
+_WIDE_WINDOWS = 72
+_REPLAY_LEGEND = (
+    "Holdings are kept from the beginning of a window to its end; cash does not change. Largest losses: instruments, "
+    "and what of the account each loses."
+)
+
+
+def replay_section(found: HistoricalReplay) -> ScreenSection:
+    """The worst windows, the proposed portfolio's first."""
+    if found.why:
+        return ScreenSection(f"Replay: not available, as {found.why}.")
+    windows = sorted(found.windows, key=lambda one: one.portfolio != PROPOSED)
+    notes = [f"{note[0].upper()}{note[1:]}." for note in found.notes]
+    return ScreenSection(
+        "Replay: the worst windows of the price history",
+        (
+            ScreenBlock(lambda out, rows: _windows_table(out, windows[:rows]), "all windows", ESSENTIAL, len(windows)),
+            *(text_block(note, "notes on the history", REST) for note in notes),
+            text_block(_REPLAY_LEGEND, "legend", LEGEND),
+        ),
+    )
+
+
+def replay_summary(found: HistoricalReplay) -> Iterator[str]:
+    """The window with the largest loss of the proposed portfolio."""
+    own = [one for one in found.windows if one.portfolio == PROPOSED]
+    if own:
+        worst = max(own, key=lambda one: one.loss)
+        yield (
+            f"The worst window of the price history, {worst.rows} rows to {worst.end}, returns "
+            f"{format_percent(-worst.loss)} on the proposed portfolio."
+        )
+
+
+def _windows_table(out: Console, windows: list[ReplayWindow]) -> None:
+    wide = out.width >= _WIDE_WINDOWS
+    dates = ("from", "to") if wide else ("from",)
+    made = table("rows", "portfolio", "loss", *dates, "largest losses", right=("rows", "loss", *dates))
+    for one in windows:
+        days = (one.start, one.end) if wide else (one.start,)
+        made.add_row(str(one.rows), one.portfolio, format_percent(one.loss), *days, ", ".join(map(_loser, one.losers)))
+    out.print(made)
+
+
+def _loser(one: LosingPosition) -> str:
+    return f"{one.instrument}{' (by beta)' if one.by_beta else ''} {format_percent(one.lost)}"

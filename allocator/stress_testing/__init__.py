@@ -1,1 +1,1 @@
-"""What if: the same question asked again, or many times, with something changed."""
+"""Stress testing: the same question asked many times with something changed."""

@@ -169,8 +169,8 @@ def optimality_interval(on: AxisPoint, points: Sequence[float], within_bps: floa
 
 
 def optimality_shortfall(on: AxisPoint, probability: float) -> float | None:
-    """What the plan's lots lack to the best there is, in bps of the account, by the formulas; None where none is
-    verified, infinite where they break a rule that the best keeps.
+    """The shortfall of the plan's lots against the optimum, in bps of the account, by the formulas; None where no
+    optimum is verified, infinite where they breach a limit that it keeps.
     """
     best = on.at(probability)
     if best is None:

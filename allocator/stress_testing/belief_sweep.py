@@ -1,4 +1,4 @@
-"""What is best along an axis of beliefs: one verified allocation a point, and what it is worth there."""
+"""What is best along an axis of beliefs: one verified allocation a point, and its objective there."""
 
 from __future__ import annotations
 
@@ -261,17 +261,17 @@ def belief_sweep(on: AxisPoint, points: list[float]) -> BeliefSweep:
     found = [(point, one) for point in points if isinstance(one := on.known.get(point), CertifiedSolution)]
     shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
     rows = [_figures(on, point, one) for point, one in found]
-    worth, worst, expected, short = np.array(rows).reshape(-1, 4).T
+    objective, adverse, expected, shortfall = np.array(rows).reshape(-1, 4).T
     weights = np.array([one.weights for _, one in found]).reshape(-1, len(book.instruments) + 1)
     return BeliefSweep(
         on.axis,
         (*plan.book.instruments, plan.book.cash_instrument),
         np.array([point for point, _ in found]),
         weights,
-        worth,
-        worst,
+        objective,
+        adverse,
         expected,
-        short,
+        shortfall,
         tuple(bool(on.limit_breaches(point)) for point, _ in found),
         np.column_stack([weights[:, :-1] @ shares, weights[:, -1]]),
     )
@@ -280,6 +280,6 @@ def belief_sweep(on: AxisPoint, points: list[float]) -> BeliefSweep:
 def _figures(on: AxisPoint, point: float, one: CertifiedSolution) -> tuple[float, float, float, float]:
     outlook, mandate = on.outlook(point), on.plan.mandate
     gains = outlook.portfolio_returns(one.holdings, one.cash) + float(one.holdings.sum()) + one.cash - 1
-    worst = -worst_case(-gains, mandate.ambiguity, outlook.probabilities)
-    short = mandate.loss(on.plan.final, outlook) - one.objective
-    return -one.objective, worst, float(outlook.probabilities @ gains), short
+    adverse = -worst_case(-gains, mandate.ambiguity, outlook.probabilities)
+    shortfall = mandate.loss(on.plan.final, outlook) - one.objective
+    return -one.objective, adverse, float(outlook.probabilities @ gains), shortfall

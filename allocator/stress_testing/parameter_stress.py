@@ -1,7 +1,7 @@
 """`model_stress(book, plan)`: how far the outcomes and the plan depend on uncertain parameters.
 
 Parameters vary over ranges, all at once; what they make of returns and of the portfolios is evaluated at every draw,
-the plan is optimised again at some of them, and Sobol indices say which parameter matters. By default prices follow:
+the plan is re-optimised at some of them, and Sobol indices say which parameter matters. By default prices follow:
 the market knows a parameter as we do, which is what this book would say with that parameter in it.
 """
 
@@ -124,7 +124,7 @@ class ModelStress:
         return pd.DataFrame(rows)
 
     def weights(self) -> pd.DataFrame:
-        """One row a name, cash last: weight current, proposed, its quantiles over plans made again, and their sides.
+        """One row a name, cash last: weight current, proposed, its quantiles over re-optimised plans, and their sides.
 
         `bought`, `sold` and `unchanged` are shares of those plans; `same_side` of those that trade it as the plan does.
         """
@@ -202,7 +202,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 SEED = 20261120
 REDONE = 512
-"""Draws at which the plan is optimised again, the first of all: a quantile is then right to a few points."""
+"""Draws at which the plan is re-optimised, the first of all: a quantile is then right to a few points."""
 MOST = 1_000_000
 """Draws: what is kept of them is then some hundreds of megabytes."""
 _KEPT_CELLS = 2_000_000
@@ -234,7 +234,7 @@ def model_stress(
     jobs: int = 1,
     say: Callable[[str], None] | None = None,
 ) -> ModelStress:
-    """Vary what the book is unsure of; `redo` of the draws optimise the plan again, on `jobs` processes.
+    """Vary what the book is unsure of; `redo` of the draws re-optimise the plan, on `jobs` processes.
 
     The same seed gives the same draws, and draw i is the same however many are asked of Sobol points. Interrupted, it
     gives what is finished and says so.

@@ -298,7 +298,7 @@ def reoptimizer_at_beliefs(
     return at
 
 
-# The plan itself under draws of the parameters: targets optimised again at each draw, certified as a plan's are.
+# The plan itself under draws of the parameters: targets re-optimised at each draw, certified as a plan's are.
 #
 # The mandate is the plan's: its rules, its costs, and its ambiguity set with the reach that it has today, around the
 # belief of the draw. No answer depends on the ones before it, so that neither the order nor the number of workers
@@ -343,7 +343,7 @@ class Reoptimization:
 def reoptimize(
     question: DrawProblem, count: int, draws: Draws, jobs: int = 1, say: Callable[[int], None] | None = None
 ) -> Reoptimization:
-    """Optimise again at each of `count` draws; interrupted, it gives what is finished."""
+    """Re-optimise at each of `count` draws; interrupted, it gives what is finished."""
     weights: dict[int, Vector] = {}
     failed: dict[int, str] = {}
     interrupted = False

@@ -111,7 +111,7 @@ def stress(
         Infeasible, NotSolved: the book has no plan to put under stress.
     """
     if texts := [(name, given) for name, given in (("parts", parts), ("shocks", shocks)) if isinstance(given, str)]:
-        rule, cure = "must be a tuple of names, and is one text", 'write ("name",), with the comma'
+        rule, cure = "must be several names, and is one text", 'write ("name",), with the comma'
         raise BadInput(Breach("stress", None, name, str(given), rule, cure) for name, given in texts)
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
@@ -158,7 +158,7 @@ def _unlawful(
 ) -> Iterator[Breach]:
     """Every number and name that is not what it must be, of whatever is asked."""
     if shocks and "shocks" not in parts:
-        rule, cure = "are named, but shocks are not requested", "add 'shocks' to parts, or leave the names out"
+        rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
         yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
     if "shocks" in parts:
         yield from _breaches(lambda: shock_library(book).chosen(shocks))

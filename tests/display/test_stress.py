@@ -12,10 +12,9 @@ import pytest
 from allocator.display.console import console
 from allocator.display.stress import show_stress
 from allocator.display.stress_model import model_sections
-from allocator.display.stress_replay import replay_section
 from allocator.display.stress_reverse import parameter_label, reverse_section
 from allocator.display.stress_screen import ScreenSection, show_sections
-from allocator.display.stress_shocks import shock_sections
+from allocator.display.stress_shocks import replay_section, shock_sections
 from allocator.mandate.mandate import no_trade
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
@@ -123,7 +122,7 @@ def test_model_stress_shows_which_parameter_matters(capsys: pytest.CaptureFixtur
     assert "failed" not in text
 
 
-def test_failures_interruptions_and_what_is_not_made_again_are_shown(
+def test_failures_interruptions_and_what_is_not_reoptimised_are_shown(
     capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
     plan = staged()

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from allocator.__main__ import main
+from allocator.display.console import console
 from allocator.display.stress import show_stress
+from allocator.display.stress_screen import ANSWER, LEGEND, ScreenBlock, ScreenSection, show_sections, text_block
 from allocator.stress_testing.outcomes import CURRENT, PROPOSED
 from allocator.stress_testing.replay import LENGTHS, HistoricalReplay, LosingPosition, ReplayWindow
 from allocator.stress_testing.stress import StressReport, stress
@@ -139,3 +141,21 @@ def test_full_is_of_the_screen_and_changes_no_document(root: Any, monkeypatch: p
     assert json.loads(documents[0]) == json.loads(documents[1])
     screens = [CliRunner().invoke(main, [*asked_for, *more]).stdout for more in ((), ("--full",))]
     assert len(screens[0].splitlines()) <= 45 < len(screens[1].splitlines())
+
+
+def test_what_matters_least_makes_room_first_and_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = ScreenBlock(lambda out, rows: out.print("\n".join(f"row {i}" for i in range(rows))), "rows", rows=60)
+    sections = [
+        ScreenSection("First", (text_block("answer", priority=ANSWER), table, text_block("words", "legend", LEGEND))),
+        ScreenSection("Second", (text_block("more", "more", LEGEND),)),
+    ]
+    show_sections(console(), sections, full=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 45
+    assert lines[1:4] == ["First", "answer", "row 0"]
+    assert lines[-3:] == ["--full adds rows, legend.", "", "--full adds sections: Second."]
+    show_sections(console(), sections, full=True)
+    assert "--full" not in capsys.readouterr().out

@@ -263,7 +263,8 @@ def test_counting_knows_every_rule_and_many_kinds_of_them_clash() -> None:
         assert {rule_of_row(reading.label) for reading in readings} == set(case.counted.rules), case.seed
     named = {label.partition(" at ")[0] for case in cases() for label in case.error.rules}
 
-    assert named >= {"cash", "group some", "turnover", "volatility", "the 2 largest names", "adverse expected return", "N0"}
+    assert named >= {"cash", "group some", "turnover", "volatility", "the 2 largest names", "N0"}
+    assert "adverse expected return" in named
 
 
 @pytest.mark.parametrize("place", range(CONFLICTS))

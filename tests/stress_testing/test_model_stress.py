@@ -1,4 +1,4 @@
-"""Model stress of the sample books: its draws, its outcomes, the plans made again, what fails and what is cut short."""
+"""Model stress of the sample books: draws, outcomes, re-optimised plans, what fails and what is cut short."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_every_wrong_wish_is_refused_at_once() -> None:
     ]
 
 
-def test_a_plan_made_again_is_the_optimum_of_its_draw() -> None:
+def test_a_reoptimised_plan_is_the_optimum_of_its_draw() -> None:
     plan, found = planned("listed"), stressed()
     at = outlook_at_draws(
         stress_base(plan.book), {doubt.key: found.values[:4, i] for i, doubt in enumerate(found.doubts)}
@@ -165,7 +165,7 @@ def test_a_plan_made_again_is_the_optimum_of_its_draw() -> None:
         assert weights.sum() == pytest.approx(1)
 
 
-def test_the_table_of_weights_counts_sides_over_the_plans_made_again() -> None:
+def test_the_table_of_weights_counts_sides_over_the_reoptimised_plans() -> None:
     found = stressed()
     rows = found.weights().set_index("instrument")
     again = np.array(list(found.redone.weights.values()))
@@ -379,7 +379,7 @@ def test_progress_is_told_in_words() -> None:
     assert said[5] == "measuring which parameter matters"
 
 
-def test_a_plan_in_stages_is_evaluated_and_not_made_again() -> None:
+def test_a_plan_in_stages_is_evaluated_and_not_reoptimised() -> None:
     plan = staged()
     found = model_stress(plan.book, plan, 16)
 
