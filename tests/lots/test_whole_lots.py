@@ -546,7 +546,7 @@ def test_an_order_below_the_smallest_trade_does_not_leave(monkeypatch: pytest.Mo
 
 def test_a_loose_order_that_is_far_off_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rule holds the order back, and still it is not the nearest: the search has failed, and says so."""
-    monkeypatch.setattr(lots_module, "nearest_lots", lambda search, _: search.lattice.rounded + np.array([2.0, 0.0]))
+    monkeypatch.setattr(lots_module, "nearest_lots", lambda search, _: search.grid.rounded + np.array([2.0, 0.0]))
 
     with pytest.raises(NotSolved, match=r"the order of N0, .* is not one"):
         rebalance(small([40, 40], [100, 100], [1, 1], 2_000, {"risk_aversion": 3.0}))
