@@ -1,6 +1,6 @@
 """Rules that fractions keep together and no whole lots do: what is named, judged by counting every whole-lot portfolio.
 
-The count shares nothing with the search: orders by the rules of the order grid, the account and each rule by arithmetic.
+The count shares nothing with the search: orders on the order grid, the account and each rule by arithmetic.
 """
 
 from __future__ import annotations
@@ -263,7 +263,8 @@ def test_counting_knows_every_rule_and_many_kinds_of_them_clash() -> None:
         assert {rule_of_row(reading.label) for reading in readings} == set(case.counted.rules), case.seed
     named = {label.partition(" at ")[0] for case in cases() for label in case.error.rules}
 
-    assert named >= {"cash", "group some", "turnover", "volatility", "the 2 largest names", "adverse expected return", "N0"}
+    wanted = {"cash", "group some", "turnover", "volatility", "the 2 largest names", "adverse expected return", "N0"}
+    assert named >= wanted
 
 
 @pytest.mark.parametrize("place", range(CONFLICTS))
