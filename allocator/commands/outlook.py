@@ -20,7 +20,7 @@ from allocator.errors import BadInput, Breach
 def beliefs(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
-    """Show what BOOK's signals and the silence since say: now, through time, and what would change it.
+    """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
 
     \b
     Example:
@@ -87,7 +87,7 @@ def beliefs(
 def outlook(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
 ) -> dict[str, Any]:
-    """Draw what may be known at each review of BOOK, how likely it is, and what it makes of the question.
+    """Draw the tree of what may be known at each review of BOOK, with the probability of each branch and its belief.
 
     \b
     Examples:

@@ -60,7 +60,7 @@ EARLY = dt.date(2010, 1, 4)
 
 
 def asked(names: Any, *, as_of: dt.date = EARLY, cash: float = 1000.0, **sections: Any) -> Book:
-    """A book of `names` with three scenarios and worst-case probabilities; sections of book.toml on top."""
+    """A book of `names` with three scenarios and adverse probabilities; sections of book.toml on top."""
     names = tuple(map(str, names))
     scenarios = {
         "good": [0.30 - 0.03 * i for i in range(len(names))],

@@ -1,6 +1,6 @@
 """Rules that fractions keep together and no whole lots do: what is named, judged by counting every whole-lot portfolio.
 
-The count shares nothing with the search: orders by the rules of the lattice, the account and each rule by arithmetic.
+The count shares nothing with the search: orders on the order grid, the account and each rule by arithmetic.
 """
 
 from __future__ import annotations
