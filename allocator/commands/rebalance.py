@@ -137,7 +137,7 @@ def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[
         check_announced_policy(book, Path(follow))
     plan = solve(book, progress=say)
     if plan.policy is not None:
-        say("pricing caution at every review")
+        say("pricing robustness at every review")
         _ = plan.policy.caution_schedule
     return plan, None if follow is None else policy_deviation(plan, Path(follow))
 

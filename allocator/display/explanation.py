@@ -113,7 +113,7 @@ def _regions(out: Console, found: Explanation) -> None:
     """Where each name may stand without being worth a trade of its own."""
     plan, regions = found.plan, found.plan.no_trade
     assert regions is not None  # of one period, as every plan that is explained
-    heading(out, "Where a name is not worth trading, all else at the targets")
+    heading(out, "No-trade regions, all else at the targets")
     numbers = ("today", "from", "to")
     made = table("instrument", *numbers, "today it is", right=numbers)
     for i, name in enumerate(plan.book.instruments):
@@ -151,7 +151,7 @@ def _break_even(found: Explanation) -> list[str]:
     )
     told.append(
         f"Break-even P({HYPOTHESIS}), today {format_percent(flip.probability)}: by expected return {by_return}; by the "
-        f"objective {by_objective}. Limit breaches of today's holdings are not counted in this."
+        f"objective {by_objective}. What today's holdings breach is not counted in this."
     )
     return told
 

@@ -181,8 +181,8 @@ def _objective_change(plan: Plan) -> str:
     if plan.policy is not None:
         review = " until the first review" if plan.policy.mandate.tree.children(0)[0].size else ""
         return (
-            f"Objective ({equivalent_measure(plan.policy.mandate)}): {_signed(decision.gain_bps)} bps against "
-            f"holding{review}, after costs."
+            f"Objective ({equivalent_measure(plan.policy.mandate)}): {_signed(decision.gain_bps)} bps against no "
+            f"trade{review}, after costs."
         )
     told = f"Objective (certainty equivalent): {_signed(decision.gain_bps)} bps after costs"
     if decision.median_bps is None or decision.lowest_bps is None or decision.highest_bps is None:

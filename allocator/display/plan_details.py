@@ -32,7 +32,7 @@ def show_plan_details(out: Console, plan: Plan) -> None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
     if plan.policy is not None:
-        heading(out, "When caution is released")
+        heading(out, "The policy, review by review")
         out.print(caution_table(out, plan.policy))
         out.print(describe_caution_columns(plan.policy))
     _rules(out, plan)

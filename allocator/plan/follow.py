@@ -80,7 +80,7 @@ def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found
     try:
         return read(document)
     except (KeyError, TypeError, IndexError) as error:  # BadInput is none of these
-        rule = f"is not whole: it lacks or misstates {error}"
+        rule = f"is not whole: it is without {error}, or misstates it"
         cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
         raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
 

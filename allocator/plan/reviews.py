@@ -52,7 +52,7 @@ def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
     lots = whole_lots(book, outlook, mandate, start, target)
     weighed = trade_of_lots(book, mandate, lots)
     refuse_broken(mandate.readings(weighed, outlook), RULE_TOLERANCE, "the whole lots")
-    say("weighing the orders against holding")
+    say("weighing the orders against no trade")
     with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
     if with_lots is None:
         told = "the nearest whole lots leave no way to keep the rules at a later review"
