@@ -76,7 +76,9 @@ class Table:
 
     `paths`: old path pattern → new path (each `*` of it filled in order) or Gone. `new`: pattern of a new key → New.
     `formats`: old format tag → new one. `commands`: old command → new one or Gone, old option → new one.
-    `texts`: regular expression → replacement, for every old string; `keys` the same for old keys that are labels.
+    `texts`: regular expression → replacement, for every old string; `keys` the same for old keys that are labels;
+    `words`: new path pattern → old word → new one, for what is said in one place alone. `cases`: a case
+    whose answer is another now → why.
     `tolerances`: more places that may differ.
     """
 
@@ -86,6 +88,8 @@ class Table:
     commands: Mapping[str, str | Gone] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    cases: Mapping[str, Gone] = field(default_factory=dict)
     tolerances: Mapping[str, Ignored | Loose] = field(default_factory=dict)
 
 
@@ -157,7 +161,8 @@ def translated(old: object, table: Table) -> dict[Place, object]:
             continue
         if place in found:
             raise ValueError(f"the table puts two old keys at {'.'.join(place)}")
-        found[place] = _text(value, table.formats if path == (kind, "format") else {}, table)
+        words = next((own for pattern, own in table.words.items() if matches(pattern, place) is not None), {})
+        found[place] = _text(value, table.formats if path == (kind, "format") else words, table)
     return found
 
 

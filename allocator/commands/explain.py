@@ -44,11 +44,17 @@ def explain(
         loaded = load(book, account=account, overrides=overrides, as_of=as_of)
         say("loading the solvers")
         from allocator.plan.explanation import explain as explained
-        from allocator.plan.explanation import explain_name, explanation_document, position_of
+        from allocator.plan.explanation import (
+            explain_name,
+            explanation_document,
+            position_of,
+            refuse_unexplained,
+        )
         from allocator.plan.rebalance import rebalance
 
         if instrument is not None:
             position_of(loaded, instrument)
+        refuse_unexplained(loaded)
         plan = rebalance(loaded, progress=say)
         say("explaining")
         found = explained(plan)

@@ -212,7 +212,7 @@ def explain(asked: Plan | Book) -> Explanation:
         AllocatorError: of a book, whatever `rebalance` raises.
     """
     if not isinstance(asked, Plan):
-        refuse_no_book(asked)
+        refuse_unexplained(asked)
     if isinstance(asked, Plan):
         plan = asked
     else:
@@ -237,12 +237,24 @@ def explain(asked: Plan | Book) -> Explanation:
     )
 
 
-def _duals(plan: Plan) -> DualCertificate:
-    if plan.duals is None:
-        objective = plan.book.settings.mandate.objective
+def refuse_unexplained(book: Book) -> None:
+    """Refuse a book whose plan is not of one period, before anything is solved.
+
+    Raises:
+        BadInput: it is no book.
+        BadMandate: its objective is solved on the tree of decisions.
+    """
+    refuse_no_book(book)
+    if book.settings.uses_tree:
+        objective = book.settings.mandate.objective
         rule = "is solved on the tree of decisions, and explanations are of one period"
         cure = "choose return_minus_risk, or look at `allocator rebalance --full` and `allocator waiting`"
         raise BadMandate([Breach("book.toml", None, "mandate.objective", objective, rule, cure)])
+
+
+def _duals(plan: Plan) -> DualCertificate:
+    refuse_unexplained(plan.book)
+    assert plan.duals is not None  # of one period
     return plan.duals
 
 
