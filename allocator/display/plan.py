@@ -27,7 +27,7 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation, equivalent_measure
-from allocator.display.plan_details import scenario_table, show_plan_details
+from allocator.display.plan_details import has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.plan.certificate import Certificate
@@ -252,7 +252,7 @@ def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
 def figures_table(plan: Plan) -> Table:
     """Today's figures and those of the proposed lots, over the horizon, after costs."""
     before, after = plan.before, plan.after
-    held = "" if plan.policy is None else ", if held to the horizon"
+    held = ", if held to the horizon" if has_reviews(plan) else ""
     made = compact_table(f"over {plan.book.settings.months:.4g} months{held}", "today", "proposed", right=(
         "today", "proposed",
     ))  # fmt: skip
@@ -279,9 +279,9 @@ def figures_table(plan: Plan) -> Table:
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:
     """Returns by scenario; with reviews what is done now and at the first review, and an announced policy's fate."""
-    if plan.policy is None:
-        return [scenario_table(out, plan, None if full else _SCENARIOS)]
     told = [] if deviation is None else [Text(line) for line in describe_deviation(deviation)]
+    if plan.policy is None or not has_reviews(plan):
+        return [scenario_table(out, plan, None if full else _SCENARIOS), *told]
     return [caution_table(out, plan.policy, first_review_only=True), *told]
 
 

@@ -17,7 +17,12 @@ from allocator.display.console import (
     heading,
     table,
 )
-from allocator.display.multistage import caution_table, describe_caution_columns, describe_tree_objective
+from allocator.display.multistage import (
+    caution_table,
+    describe_caution_columns,
+    describe_tree_objective,
+    equivalent_measure,
+)
 from allocator.mandate.mandate import no_trade
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import Plan
@@ -32,14 +37,20 @@ def show_plan_details(out: Console, plan: Plan) -> None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
     if plan.policy is not None:
-        out.print()
-        out.print(scenario_table(out, plan))
-        heading(out, "When caution is released")
+        if has_reviews(plan):
+            out.print()
+            out.print(scenario_table(out, plan))
+        heading(out, "When caution is released" if has_reviews(plan) else "What robustness costs")
         out.print(caution_table(out, plan.policy))
         out.print(describe_caution_columns(plan.policy))
     _rules(out, plan)
     _weights(out, plan)
     _stability(out, plan)
+
+
+def has_reviews(plan: Plan) -> bool:
+    """Whether anything is decided after today: an objective of the tree of decisions may have one decision only."""
+    return plan.policy is not None and plan.policy.mandate.tree.nodes > 1
 
 
 # How the attribution looks: one row an order, one column a motive, and the sums that they come to.
@@ -115,7 +126,7 @@ def _legend(out: Console, plan: Plan, lines: Vector) -> None:
 
 
 def _figures(out: Console, plan: Plan) -> None:
-    held = "" if plan.policy is None else ", if held to the horizon"
+    held = ", if held to the horizon" if has_reviews(plan) else ""
     heading(out, f"Figures over {plan.book.settings.months:.4g} months, after costs{held}")
     columns = (plan.before, plan.targeted, plan.after)
     rows: list[tuple[str, list[float | None]]] = []
@@ -129,7 +140,9 @@ def _figures(out: Console, plan: Plan) -> None:
         equivalents = [None if one is None else one.equivalent for one in (
             plan.policy.holding, plan.policy.best, plan.policy.followed,
         )]  # fmt: skip
-        rows.append(("objective, re-optimised at reviews", equivalents))
+        measure = equivalent_measure(plan.policy.mandate)
+        label = f"{measure}, re-optimised at reviews" if has_reviews(plan) else f"objective ({measure})"
+        rows.append((label, equivalents))
     rows += [
         ("expected return", [one.expected_return for one in columns]),
         ("adverse expected return", [one.adverse_expected_return for one in columns]),
