@@ -27,7 +27,7 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation, equivalent_measure
-from allocator.display.plan_details import show_plan_details
+from allocator.display.plan_details import has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.plan.certificate import Certificate
@@ -90,7 +90,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         Text(),
         figures_table(plan),
         Text(),
-        *_what_if(out, plan, deviation),
+        *_what_if(out, plan, deviation, full=full),
         Text(),
         *_dearest_limits(plan),
         *map(Text, describe_proof(plan)),
@@ -130,10 +130,10 @@ def orders_table(out: Console, plan: Plan, count: int) -> Table:
     for order in plan.orders:
         if order in largest:
             made.add_row(*order_cells(order), style=order_style(order))
-    rest = [order.value for order in plan.orders if order not in largest]
-    if rest:
-        share = format_percent(sum(rest) / plan.book.value)
-        made.add_row("and", f"{len(rest)} more", "", format_money(sum(rest)), share, "", style="dim")
+    if rest := [order for order in plan.orders if order not in largest]:
+        before, after = (sum(getattr(order, name) for order in rest) for name in ("weight_before", "weight_after"))
+        money = format_money(sum(order.value for order in rest))
+        made.add_row("and", f"{len(rest)} more", "", money, format_percent(before), format_percent(after), style="dim")
     return fit_table(out, made, "before", "quantity", "after")
 
 
@@ -252,18 +252,18 @@ def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
 def figures_table(plan: Plan) -> Table:
     """Today's figures and those of the proposed lots, over the horizon, after costs."""
     before, after = plan.before, plan.after
-    held = "" if plan.policy is None else ", if held to the horizon"
+    held = ", if held to the horizon" if has_reviews(plan) else ""
     made = compact_table(f"over {plan.book.settings.months:.4g} months{held}", "today", "proposed", right=(
         "today", "proposed",
     ))  # fmt: skip
-    worst = int(np.argmin(after.scenario_returns))
+    names = [plan.outlook.scenarios[int(np.argmin(one.scenario_returns))] for one in (before, after)]
     rows = [
         ("expected return", before.expected_return, after.expected_return),
         ("adverse expected return", before.adverse_expected_return, after.adverse_expected_return),
         (
-            f"worst scenario ({plan.outlook.scenarios[worst]})",
-            before.scenario_returns[worst],
-            after.scenario_returns[worst],
+            f"worst scenario ({', '.join(dict.fromkeys(names))})",
+            min(before.scenario_returns),
+            min(after.scenario_returns),
         ),
         ("volatility, a year (total)", before.volatility, after.volatility),
         ("expected shortfall, 95% of the horizon", before.expected_shortfall, after.expected_shortfall),
@@ -277,29 +277,12 @@ def figures_table(plan: Plan) -> Table:
     return made
 
 
-def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None) -> list[RenderableType]:
+def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:
     """Returns by scenario; with reviews what is done now and at the first review, and an announced policy's fate."""
-    if plan.policy is None:
-        return [_scenarios(out, plan)]
     told = [] if deviation is None else [Text(line) for line in describe_deviation(deviation)]
+    if plan.policy is None or not has_reviews(plan):
+        return [scenario_table(out, plan, None if full else _SCENARIOS), *told]
     return [caution_table(out, plan.policy, first_review_only=True), *told]
-
-
-def _scenarios(out: Console, plan: Plan) -> Table:
-    numbers = ("belief", "adverse", "today", "proposed")
-    made = compact_table("return in scenario", *numbers, right=numbers)
-    likely = np.argsort(-plan.outlook.probabilities, kind="stable")[:_SCENARIOS]
-    for k in sorted(likely):
-        made.add_row(
-            plan.outlook.scenarios[k],
-            format_percent(float(plan.outlook.probabilities[k])),
-            format_percent(float(plan.adversary[k])),
-            format_percent(plan.before.scenario_returns[k]),
-            format_percent(plan.after.scenario_returns[k]),
-        )
-    if len(plan.outlook.scenarios) > _SCENARIOS:
-        made.add_row(f"and {len(plan.outlook.scenarios) - _SCENARIOS} less probable", "", "", "", "", style="dim")
-    return fit_table(out, made, "adverse")
 
 
 def _dearest_limits(plan: Plan) -> list[Text]:

@@ -17,7 +17,12 @@ from allocator.display.console import (
     heading,
     table,
 )
-from allocator.display.multistage import caution_table, describe_caution_columns, describe_tree_objective
+from allocator.display.multistage import (
+    caution_table,
+    describe_caution_columns,
+    describe_tree_objective,
+    equivalent_measure,
+)
 from allocator.mandate.mandate import no_trade
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import Plan
@@ -32,12 +37,20 @@ def show_plan_details(out: Console, plan: Plan) -> None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
     if plan.policy is not None:
-        heading(out, "The policy, review by review")
+        if has_reviews(plan):
+            out.print()
+            out.print(scenario_table(out, plan))
+        heading(out, "The policy, review by review" if has_reviews(plan) else "What robustness costs")
         out.print(caution_table(out, plan.policy))
         out.print(describe_caution_columns(plan.policy))
     _rules(out, plan)
     _weights(out, plan)
     _stability(out, plan)
+
+
+def has_reviews(plan: Plan) -> bool:
+    """Whether anything is decided after today: an objective of the tree of decisions may have one decision only."""
+    return plan.policy is not None and plan.policy.mandate.tree.nodes > 1
 
 
 # How the attribution looks: one row an order, one column a motive, and the sums that they come to.
@@ -113,18 +126,23 @@ def _legend(out: Console, plan: Plan, lines: Vector) -> None:
 
 
 def _figures(out: Console, plan: Plan) -> None:
-    held = "" if plan.policy is None else ", if held to the horizon"
+    held = ", if held to the horizon" if has_reviews(plan) else ""
     heading(out, f"Figures over {plan.book.settings.months:.4g} months, after costs{held}")
     columns = (plan.before, plan.targeted, plan.after)
     rows: list[tuple[str, list[float | None]]] = []
     if plan.policy is None:
-        trades = (no_trade(plan.book), plan.target, plan.final)
-        rows.append(("objective (certainty equivalent)", [-plan.mandate.loss(one, plan.outlook) for one in trades]))
+        losses = [plan.mandate.loss(one, plan.outlook) for one in (no_trade(plan.book), plan.target, plan.final)]
+        if plan.mandate.return_weight:
+            rows.append(("objective (certainty equivalent)", [-loss for loss in losses]))
+        else:
+            rows.append(("objective (variance and costs)", list(losses)))
     else:
         equivalents = [None if one is None else one.equivalent for one in (
             plan.policy.holding, plan.policy.best, plan.policy.followed,
         )]  # fmt: skip
-        rows.append(("objective, re-optimised at reviews", equivalents))
+        measure = equivalent_measure(plan.policy.mandate)
+        label = f"{measure}, re-optimised at reviews" if has_reviews(plan) else f"objective ({measure})"
+        rows.append((label, equivalents))
     rows += [
         ("expected return", [one.expected_return for one in columns]),
         ("adverse expected return", [one.adverse_expected_return for one in columns]),
@@ -177,13 +195,31 @@ def _guarded(plan: Plan) -> str:
     return f"{robust.set.replace('_', ' ')}{over} within {radius:.3g}{why}"
 
 
+def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
+    """What each scenario brings if the plan is held to the horizon; the `count` most probable where that is given."""
+    numbers = ("belief", "adverse", "today", "proposed")
+    made = compact_table("return in scenario", *numbers, right=numbers)
+    likely = np.argsort(-plan.outlook.probabilities, kind="stable")[:count]
+    for k in sorted(likely):
+        made.add_row(
+            plan.outlook.scenarios[k],
+            format_percent(float(plan.outlook.probabilities[k])),
+            format_percent(float(plan.adversary[k])),
+            format_percent(plan.before.scenario_returns[k]),
+            format_percent(plan.after.scenario_returns[k]),
+        )
+    if len(plan.outlook.scenarios) > len(likely):
+        made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} less probable", "", "", "", "", style="dim")
+    return fit_table(out, made, "adverse")
+
+
 def _rules(out: Console, plan: Plan) -> None:
     """Every rule with what it measures today and on the final lots, and its shadow price."""
     if not plan.measurements:
         return
     heading(out, "Every limit")
     prices = {rule.label: rule.bps_per_point for rule in plan.binding}
-    numbers = ("today", "proposed", "shadow price")
+    numbers = ("today", "proposed", *(() if plan.duals is None else ("shadow price",)))
     made = table("limit", *numbers, right=numbers)
     today = plan.mandate.readings(no_trade(plan.book), plan.outlook)
     for before, after in zip(today, plan.measurements, strict=True):
@@ -192,29 +228,37 @@ def _rules(out: Console, plan: Plan) -> None:
             after.label,
             format_measurement(before),
             format_measurement(after),
-            "" if price is None else f"{price:.2f}",
+            *(() if plan.duals is None else ("" if price is None else f"{price:.2f}",)),
             style="red" if before.excess > 1e-9 else "",
         )
     for label, price in prices.items():  # of rules that are several rows: their sides have prices of their own
         made.add_row(label, "", "", f"{price:.2f}")
     out.print(fit_table(out, made, "today"))
-    out.print("Shadow price: bps of the objective for one percentage point of the limit, at the margin.")
+    if plan.duals is not None:
+        out.print("Shadow price: bps of the objective for one percentage point of the limit, at the margin.")
 
 
 def _weights(out: Console, plan: Plan) -> None:
-    """Every weight, and over the benchmark's where there is one."""
+    """Every weight, over the benchmark's where there is one, and what each name returns by itself."""
     heading(out, "Every weight")
-    benchmark = plan.book.benchmark
-    numbers = ("today", "target", "final", *(() if benchmark is None else ("benchmark", "active")))
+    benchmark, outlook = plan.book.benchmark, plan.outlook
+    against = () if benchmark is None else ("benchmark", "active")
+    numbers = ("today", "target", "final", *against, "expected", "adverse")
     made = table("instrument", *numbers, right=numbers)
     names = [*plan.book.instruments, plan.book.cash_instrument]
     today, target = [*plan.book.weights, plan.book.cash / plan.book.value], plan.target
     targets, final = [*target.weights, target.cash / target.value], plan.weights
+    returns = np.column_stack([outlook.returns, outlook.cash_returns])
+    expected, adverse = outlook.probabilities @ returns, plan.adversary @ returns
     for i, name in enumerate(names):
-        over = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
-        made.add_row(name, *(format_percent(float(value)) for value in (today[i], targets[i], final[name], *over)))
-    out.print(fit_table(out, made, "benchmark", "target"))
-    out.print(f"Cash: {format_money(plan.final.cash)} {plan.book.settings.book.currency}.")
+        active = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
+        row = (today[i], targets[i], final[name], *active, expected[i], adverse[i])
+        made.add_row(name, *(format_percent(float(value)) for value in row))
+    out.print(fit_table(out, made, "adverse", "expected", "benchmark", "target"))
+    currency = plan.book.settings.book.currency
+    sold, bought = (format_money(float(part.sum())) for part in (plan.final.sold, plan.final.bought))
+    out.print(f"Sales {sold}, purchases {bought}, cash then {format_money(plan.final.cash)} {currency}.")
+    out.print("Expected, adverse: a name's own return under the belief and under adverse probabilities.")
 
 
 def _stability(out: Console, plan: Plan) -> None:

@@ -138,7 +138,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         rule = f"cannot be read: {error}"
         raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise refused("is no plan", "name the plan.json that `rebalance --out` wrote for a book with reviews")
+        raise refused(
+            f"is no plan of format {FORMAT}", "name the plan.json that `rebalance --out` wrote for a book with reviews"
+        )
     if document.get("policy") is None:
         raise refused("has no policy to follow", "name the plan.json of a book with reviews")
     return document
