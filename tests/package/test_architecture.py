@@ -350,3 +350,17 @@ def test_no_committed_file_names_a_machine_or_a_registry(committed: list[Path], 
 @pytest.mark.parametrize("line", ["cd /" + "work/main", "'/" + "home/ann/book'", f"https://{HOSTS[0]}/simple"])
 def test_a_machine_path_or_registry_host_is_found(line: str) -> None:
     assert places_of_one_machine(f"first\n{line}\nlast") == [line]
+
+
+def test_the_page_of_the_house_names_files_and_functions_that_are_there(root: Path) -> None:
+    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`(?: `(\w+)(?:\.(\w+))?`)?", page)
+
+    assert len(named) > 20
+    for file, name, method in named:
+        path = root / file if file.startswith(("docs/", "tests/")) else root / "allocator" / file
+        source = path.read_text(encoding="utf-8")
+        assert not name or re.search(rf"^\s*(def|class) {name}\b", source, re.MULTILINE), f"{file} {name}"
+        assert not method or re.search(rf"^    def {method}\b", source, re.MULTILINE), f"{file} {name}.{method}"
+    for room in re.findall(r"^([a-z_]+)/ ", page.partition("```text")[2].partition("```")[0], re.MULTILINE):
+        assert (root / "allocator" / room).is_dir(), room
