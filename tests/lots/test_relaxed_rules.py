@@ -25,7 +25,7 @@ def test_without_a_tier_rules_that_clash_are_refused() -> None:
     assert refused.value.fixes == ("raise the first to 50%", "raise the second to 45%")
 
 
-def test_a_rule_with_a_tier_gives_way_and_everybody_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rule_with_a_priority_is_relaxed_and_everybody_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     plan = rebalance(small(*HELD, RULES | {"tiers": {"max_turnover": 9}}))  # type: ignore[arg-type]
     (way,) = plan.relaxed
 
@@ -40,7 +40,7 @@ def test_a_rule_with_a_tier_gives_way_and_everybody_is_told(capsys: pytest.Captu
         }
     ]  # fmt: skip
     show_plan(plan)
-    assert "Gave way: 'turnover at most 30%' -> 45% (tier 9)" in capsys.readouterr().out
+    assert "Relaxed: 'turnover at most 30%' to 45% (priority 9)" in capsys.readouterr().out
 
 
 def test_a_plan_that_keeps_every_rule_says_nothing_of_giving_way() -> None:
