@@ -287,9 +287,10 @@ def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, ful
 
 def _dearest_limits(plan: Plan) -> list[Text]:
     """The limits whose loosening would be worth most."""
-    if not plan.binding:
+    dearest = [rule for rule in plan.binding[:_SHADOW_PRICES] if rule.bps_per_point >= 0.005]  # not 0.00
+    if not dearest:
         return []
-    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in plan.binding[:_SHADOW_PRICES])
+    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in dearest)
     return [Text(f"Dearest limits, shadow price in bps per percentage point: {told}.")]
 
 
