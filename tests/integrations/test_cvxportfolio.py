@@ -216,7 +216,7 @@ def test_conflicts_and_what_a_term_cannot_say_are_named(cvx: Any, adapter: Any, 
     with pytest.raises(Infeasible, match="caps add up to 60%"):
         executed(adapter.RobustPolicy(hopeless), account(hopeless, names))
     unsure = asked(names, robust={"return_error": "box", "return_error_size": 0.2})
-    with pytest.raises(BadMandate, match="is not in a worst case over probabilities"):
+    with pytest.raises(BadMandate, match="is not in an expectation under adverse probabilities"):
         executed(
             cvx.SinglePeriodOptimization(adapter.WorstCaseReturn(unsure), include_cash_return=False),
             account(unsure, names),

@@ -368,7 +368,7 @@ def test_what_does_not_fit_the_book_is_refused_by_name(
         skfolio.RobustAllocation(settings={"robust": {"set": "hull"}}).fit(returns)
     with pytest.raises(BadInput, match="a floor of every row"):
         skfolio.RobustAllocation(settings={"mandate": {"min_worst_scenario_return": -0.1}}).fit(returns)
-    with pytest.raises(BadInput, match="weighs whole lots against holding"):
+    with pytest.raises(BadInput, match="weighs whole lots against not trading"):
         skfolio.RobustAllocation(settings={"trading": {"min_gain_bps": 5.0}}).fit(returns)
     with pytest.warns(TranslationWarning, match=r"trading.min_gain_bps: a peer gets the targets"):
         skfolio.RobustAllocation(asked(returns.columns, as_of=EARLY, trading={"min_gain_bps": 5.0}, **INVESTED)).fit(

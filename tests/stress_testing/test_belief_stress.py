@@ -353,9 +353,7 @@ def test_jobs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.document() == two.document()
 
 
-@pytest.mark.parametrize(
-    ("objective", "said"), [("minimum_variance", "uses no returns"), ("log", "decision tree")]
-)
+@pytest.mark.parametrize(("objective", "said"), [("minimum_variance", "uses no returns"), ("log", "decision tree")])
 def test_a_plan_that_does_not_follow_from_probabilities_is_refused(objective: str, said: str) -> None:
     with pytest.raises(BadMandate, match=said):
         belief_stress(two_names(mandate={"objective": objective}))
