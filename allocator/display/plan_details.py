@@ -210,7 +210,7 @@ def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
             format_percent(plan.after.scenario_returns[k]),
         )
     if len(plan.outlook.scenarios) > len(likely):
-        made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} less probable", "", "", "", "", style="dim")
+        made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} more", "", "", "", "", style="dim")
     return fit_table(out, made, "adverse")
 
 
