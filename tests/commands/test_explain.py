@@ -14,6 +14,7 @@ from click.testing import Result
 import allocator
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import Explanation, explain_name
+from tests.many_names import write_many_names
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -229,3 +230,70 @@ def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Pat
         assert orders.get(name) == {"too little": "buy", "too much": "sell", "right": None}[standing]
     page = " ".join(run("explain", root / "data" / "listed", "MSFT").stdout.split())
     assert "No-trade region, all else at the targets: from 8.3% to 12.0% of the account; today it is right." in page
+
+
+# The first screen, and what --full adds.
+#
+
+
+@pytest.mark.parametrize(
+    "arguments", [("data/listed",), ("data/note",), ("tests/typed",), ("data/note", "OPENAI"), ("data/note", "USD")]
+)
+def test_each_explanation_has_45_lines_of_80_columns_at_most(
+    arguments: tuple[str, ...], root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = run("explain", root / arguments[0], *arguments[1:]).stdout.splitlines()
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = [
+        line
+        for more in ((), ("--full",))
+        for line in run("explain", root / arguments[0], *arguments[1:], *more).stdout.splitlines()
+    ]
+
+    assert 20 < len(lines) <= 45
+    assert [line for line in lines if len(line) > 80] == []
+    assert [line for line in narrow if len(line) > 60] == []
+
+
+def test_of_84_names_the_largest_are_explained_and_the_others_as_sums(tmp_path: Path, run: Run) -> None:
+    write_many_names(tmp_path / "many")
+    shown = run("explain", tmp_path / "many").stdout
+    full = run("explain", tmp_path / "many", "--full").stdout
+    document = json.loads(run("explain", tmp_path / "many", "--json").stdout)
+    reasons = document["attribution"]
+
+    assert len(shown.splitlines()) <= 45
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+    table = shown.partition("Why each order")[2].partition("\n\n")[0].splitlines()
+    rows = [line.split() for line in table if line.startswith(("sell", "buy", "and"))]
+    assert len(rows) < len(reasons["orders"])
+    assert rows[-1][1:3] == [str(len(reasons["orders"]) - len(rows) + 1), "more"]
+    named = {row[1] for row in rows[:-1]}
+    others = [line for line in reasons["orders"] if line["instrument"] not in named]
+    assert float(rows[-1][-1]) == pytest.approx(sum(line["sum"] for line in others), abs=0.051)
+    parts = shown.partition("What the targets consist of")[2].partition("Expected, adverse:")[0].splitlines()
+    (rest,) = [line.split() for line in parts if line.startswith("and ")]
+    listed = {line.split()[0] for line in parts[2:] if line.strip()}
+    held = [row for row in document["positions"] if row["instrument"] not in listed]
+    assert float(rest[3][:-1]) == pytest.approx(100 * sum(row["weight_target"] for row in held), abs=0.051)
+    whole = full.partition("Why each order")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[1] for line in whole if line.startswith(("sell", "buy"))] == [
+        line["instrument"] for line in reasons["orders"]
+    ]
+    regions = full.partition("Where a name is not worth trading")[2]
+    assert "more" not in full.partition("What the targets consist of")[2].partition("Expected, adverse:")[0]
+    assert sum(f"N{i:02} " in regions for i in range(84)) > 60
+
+
+def test_the_break_even_sentences_agree_with_the_document(root: Path, run: Run) -> None:
+    said = " ".join(run("explain", root / "data" / "listed").stdout.split())
+    found = json.loads(run("explain", root / "data" / "listed", "--json").stdout)["break_even"]
+
+    assert found["ahead_bps"] < 0
+    assert f"the orders are expected to return {-found['ahead_bps']:.1f} bps less than today's holdings" in said
+    assert f"if {found['shifts']['total_variation']['distance']:.1%} of probability moved to " in said
+    flip = found["hypothesis"]
+    assert (
+        f"today {flip['probability']:.1%}: by expected return at {flip['by_return']:.1%}; by the objective at "
+        f"{flip['by_objective']:.1%}."
+    ) in said
