@@ -219,7 +219,7 @@ def expected_shortfall(means: Vector, probabilities: Vector, deviation: float, t
     z = (quantile - means) / deviation
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     below = (quantile - means) * ndtr(z) + deviation * density
-    return -quantile + float(probabilities @ below) / tail
+    return float(probabilities @ below) / tail - float(quantile)
 
 
 def adverse_probabilities(outlook: Outlook, mandate: Mandate, trade: Trade) -> Vector:
