@@ -241,7 +241,9 @@ def _world(draw: Draw, name: str) -> dict[str, Any]:
     answer, _, demand = name.partition("_")
     jevons, general = demand == "jevons", answer == "generalizable"
     return {
-        "hypothesis": answer, "demand": demand, "replicability": 1.0 if general else 0.1,
+        "hypothesis": answer,
+        "demand": demand,
+        "replicability": 1.0 if general else 0.1,
         "pass_through": _uniform(draw, 0.7, 1.0) if general else _uniform(draw, 0.3, 0.6),
         "usage_elasticity": _uniform(draw, 1.5, 2.2) if jevons else _uniform(draw, 0.4, 0.8),
         "training_elasticity": _uniform(draw, 0.3, 0.9),

@@ -12,7 +12,7 @@ from itertools import product
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, TotalVariation
+from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import BoxError, EllipsoidError
 from allocator.rules import (
     ConvexRule,
@@ -158,7 +158,7 @@ def worst_of(losses: cp.Expression, ambiguity: Ambiguity, p: Vector) -> tuple[cp
         signs = np.array(list(product((-1.0, 1.0), repeat=len(p))))
         rows, limits = signs, signs @ p + 2 * ambiguity.radius
     else:
-        radius = ambiguity.radius if isinstance(ambiguity, Box) else 0.0 if type(ambiguity).__name__ == "Known" else 2.0
+        radius = ambiguity.radius if isinstance(ambiguity, Box) else 0.0 if isinstance(ambiguity, Singleton) else 2.0
         rows = np.vstack([np.eye(len(p)), -np.eye(len(p))])
         limits = np.concatenate([p + radius, radius - p])
     dear, level = cp.Variable(len(limits), nonneg=True), cp.Variable()

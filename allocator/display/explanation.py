@@ -228,16 +228,17 @@ def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]
     outlook, adversary = found.plan.outlook, found.plan.adversary
     numbers = ("belief", "adverse", "return")
     made = compact_table("scenario", *numbers, right=numbers)
+    letters = [chr(ord("A") + k) if k < 26 else str(k) for k in range(len(outlook.scenarios))]
     for k, name in enumerate(outlook.scenarios):
+        named = name if one.drivers is None else f"{letters[k]}  {name}"
         shares = (outlook.probabilities[k], adversary[k], one.returns[k])
-        made.add_row(name, *(format_percent(float(share)) for share in shares))
+        made.add_row(named, *(format_percent(float(share)) for share in shares))
     expected, adverse = (format_percent(float(q @ one.returns)) for q in (outlook.probabilities, adversary))
     made.add_row("expected under the belief", "", "", expected, style="bold")
     made.add_row("expected under adverse probabilities", "", "", adverse, style="bold")
     told: list[RenderableType] = [Text(), Text(f"What {one.instrument} returns", style="bold"), made]
     if one.drivers is None:
         return told
-    letters = [chr(ord("A") + k) if k < 26 else str(k) for k in range(len(outlook.scenarios))]
     drivers = compact_table("driver (the parts add up)", *letters, right=tuple(letters))
     for driver, parts in one.drivers.items():
         drivers.add_row(driver, *(format_percent(float(part)) for part in parts))

@@ -63,17 +63,19 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
-    return fit_table(out, made, "radius", "eff/cap", "largest trades, %")
+    return fit_table(out, made, "radius", "largest trades, %", "eff/cap")
 
 
-def describe_caution_columns(policy: ReviewPolicy) -> str:
-    """What the columns of the table mean."""
+def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
+    """What the columns of the table mean, those that it has."""
     settled = [f"{one.kind} {one.date}" for one in policy.caution_schedule if one.settled and one.kind != "now"]
     told = f" Settled: {'; '.join(settled)}." if settled else ""
+    shown = [column.header for column in made.columns]
+    radius = " Radius: how far probabilities may be wrong." if "radius" in shown else ""
+    shares = " Eff/cap: efficiency and capital intensity after the trades." if "eff/cap" in shown else ""
     return (
-        "Probability: of coming there. Radius: how far probabilities may be wrong. Robustness: its cost from there on "
-        f"if the belief is right, in bps of {equivalent_measure(policy.mandate)}. Eff/cap: efficiency and capital "
-        f"intensity after the trades.{told}"
+        f"Probability: of coming there.{radius} Robustness: its cost from there on if the belief is right, in bps of "
+        f"{equivalent_measure(policy.mandate)}.{shares}{told}"
     )
 
 

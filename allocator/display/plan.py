@@ -41,7 +41,7 @@ LINES = 45
 ORDERS = 12
 """Orders on it, where there is room."""
 _FEWEST_ORDERS = 3
-_BREACHES = 3
+_RELAXED, _BREACHES = 4, 3
 _SCENARIOS = 6
 _SHADOW_PRICES = 3
 _WIDTH = 80
@@ -83,7 +83,12 @@ def plan_html(plan: Plan) -> str:
 
 def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> Iterable[RenderableType]:
     """The parts of the screen, top to bottom; the orders take what the others leave of its lines."""
-    above = [Text(title_of(plan.book), style="bold"), *_relaxed(plan), *_limit_breaches(plan, full=full), Text()]
+    above = [
+        Text(title_of(plan.book), style="bold"),
+        *_relaxed(plan, full=full),
+        *_limit_breaches(plan, full=full),
+        Text(),
+    ]
     below = [
         *map(Text, _summary(plan)),
         *(Text(line, style="bold" if at == 0 else "") for at, line in enumerate(describe_decision(plan))),
@@ -222,15 +227,16 @@ def _wanted(plan: Plan) -> list[str]:
     return [told]
 
 
-def _relaxed(plan: Plan) -> list[Text]:
+def _relaxed(plan: Plan, *, full: bool) -> list[Text]:
     """The rules that could not be kept: before anything else, so that nobody trades without having seen it."""
-    return [
-        Text(
-            f"Relaxed: '{one.label}' to {format_limit(float(f'{one.measured:.5g}'), one.unit)} (priority {one.tier})",
-            style="bold red",
-        )
-        for one in plan.relaxed
+    shown = len(plan.relaxed) if full else _RELAXED
+    told = [
+        f"Relaxed: '{one.label}' to {format_limit(float(f'{one.measured:.5g}'), one.unit)} (priority {one.tier})"
+        for one in plan.relaxed[:shown]
     ]
+    if len(plan.relaxed) > shown:
+        told.append(f"Relaxed: {len(plan.relaxed) - shown} more limits, which --full names")
+    return [Text(line, style="bold red") for line in told]
 
 
 def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
@@ -287,9 +293,10 @@ def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, ful
 
 def _dearest_limits(plan: Plan) -> list[Text]:
     """The limits whose loosening would be worth most."""
-    if not plan.binding:
+    dearest = [rule for rule in plan.binding[:_SHADOW_PRICES] if rule.bps_per_point >= 0.005]  # not 0.00
+    if not dearest:
         return []
-    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in plan.binding[:_SHADOW_PRICES])
+    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in dearest)
     return [Text(f"Dearest limits, shadow price in bps per percentage point: {told}.")]
 
 

@@ -41,8 +41,9 @@ def show_plan_details(out: Console, plan: Plan) -> None:
             out.print()
             out.print(scenario_table(out, plan))
         heading(out, "The policy, review by review" if has_reviews(plan) else "What robustness costs")
-        out.print(caution_table(out, plan.policy))
-        out.print(describe_caution_columns(plan.policy))
+        released = caution_table(out, plan.policy)
+        out.print(released)
+        out.print(describe_caution_columns(plan.policy, released))
     _rules(out, plan)
     _weights(out, plan)
     _stability(out, plan)
@@ -209,7 +210,7 @@ def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
             format_percent(plan.after.scenario_returns[k]),
         )
     if len(plan.outlook.scenarios) > len(likely):
-        made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} less probable", "", "", "", "", style="dim")
+        made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} more", "", "", "", "", style="dim")
     return fit_table(out, made, "adverse")
 
 

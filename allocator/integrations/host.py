@@ -317,5 +317,5 @@ def with_holdings(book: Book, holdings: Vector, cash: float, value: float | None
     """
     worth = book.value if value is None else float(value)
     if not 0 < worth < np.inf:
-        raise BadInput([Breach("account", None, None, f"{worth:g}", "must be above 0", "stop trading it")])
+        raise BadInput([Breach("account", None, None, f"{worth:g}", "must have a value above 0", "stop trading it")])
     return replace(book, quantities=holdings * worth / book.prices, cash=cash * worth)

@@ -203,8 +203,9 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
 def expected_shortfall(means: Vector, probabilities: Vector, deviation: float, tail: float = 0.05) -> float:
     """The mean loss in the worst `tail` of outcomes of a mixture of normal distributions with (K,) `means`.
 
-    All have the same standard deviation, the one within a scenario. ES = −(1/α)·Σ p_k (μ_k Φ(z_k) − σ φ(z_k)) with
-    z_k = (v − μ_k)/σ and v the α-quantile (Rockafellar and Uryasev 2000, of each component the normal tail mean).
+    All have the same standard deviation, the one within a scenario. ES = −v + (1/α)·Σ p_k ((v − μ_k) Φ(z_k) + σ φ(z_k))
+    with z_k = (v − μ_k)/σ and v the α-quantile, where this form is least (Rockafellar and Uryasev 2000): what v is
+    wrong by counts by its square only.
     """
     from scipy.optimize import brentq
     from scipy.special import ndtr
@@ -217,7 +218,8 @@ def expected_shortfall(means: Vector, probabilities: Vector, deviation: float, t
     quantile = brentq(lambda v: float(probabilities @ ndtr((v - means) / deviation)) - tail, low, high, xtol=1e-14)
     z = (quantile - means) / deviation
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return -float(probabilities @ (means * ndtr(z) - deviation * density)) / tail
+    below = (quantile - means) * ndtr(z) + deviation * density
+    return float(probabilities @ below) / tail - float(quantile)
 
 
 def adverse_probabilities(outlook: Outlook, mandate: Mandate, trade: Trade) -> Vector:

@@ -119,7 +119,8 @@ def test_a_terminal_without_unicode_is_served_too(root: Path) -> None:
     )
 
     assert plan.returncode == 0, plan.stderr
-    assert b"What to trade" in plan.stdout
+    assert b"Listed AI names ? account main" in plan.stdout
+    assert b"sell  NVDA" in plan.stdout
     assert plan.stdout.isascii()
     assert refused.returncode == 3
     assert b"did you mean 'max_weight'?" in refused.stderr

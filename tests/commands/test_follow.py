@@ -22,7 +22,7 @@ def run(*arguments: object) -> Result:
 def held_against(plan: Path, book: Path, day: object, *more: str) -> dict[str, Any]:
     answer = run("rebalance", book, "--as-of", day, "--follow", plan / "plan.json", "--json", *more)
     assert answer.exit_code == 0, answer.output
-    found: dict[str, Any] = json.loads(answer.stdout)["announced"]
+    found: dict[str, Any] = json.loads(answer.stdout)["followed"]
     return found
 
 
@@ -99,7 +99,7 @@ def test_a_run_that_changes_nothing_says_so(sample: Path, plan: Path) -> None:
     ("text", "rule"),
     [
         ("{", "cannot be read"),
-        ("{}", "is no plan in stages"),
+        ("{}", "is no plan of format allocator.plan/2"),
         (None, "cannot be read"),
     ],
 )
@@ -119,7 +119,12 @@ def test_a_later_plan_another_account_and_other_instruments_are_refused(
     changes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"book": document["book"] | {"as_of": "2027-01-01"}}, "is of 2027-01-01, later than as_of"),
         ({"book": document["book"] | {"account": "other"}}, "is of account other"),
-        ({"policy": [document["policy"][0] | {"after": {"GPU": 1.0}}]}, "is about other instruments"),
+        (
+            {"policy": {"nodes": [document["policy"]["nodes"][0] | {"after": {"GPU": 1.0}}]}},
+            "is about other instruments",
+        ),
+        ({"policy": None}, "has no policy to follow"),
+        ({"format": "allocator.plan/1"}, "is no plan of format allocator.plan/2"),
     )
     for change, rule in changes:
         path = tmp_path / "plan.json"

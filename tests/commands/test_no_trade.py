@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +37,13 @@ def test_a_small_edge_is_not_traded_for_dear_tickets(settled: Folder, run: Run) 
     answer = run("rebalance", settled.path, *DEAR, "--out", out)
 
     assert (cheap.exit_code, answer.exit_code) == (0, 0)
-    assert "Worth it: gains" in cheap.stdout
+    assert "Recommended. Objective (certainty equivalent): +" in cheap.stdout
     said = " ".join(answer.stdout.split())
-    assert "Holding: trading would lose " in said
-    assert "% of plausible beliefs and costs. Wanted: more than 0 bps (trading.min_gain_bps)." in said
+    assert "No trade. Objective (certainty equivalent): -" in said
+    assert "% of them. Wanted: more than 0 bps (trading.min_gain_bps)." in said
     assert "today's holdings keep all" in said
-    assert "order instrument" not in said
+    assert "side instrument" not in said
+    assert "side instrument" in " ".join(cheap.stdout.split())
     assert max(map(len, answer.stdout.splitlines())) <= 80
     assert (out / "orders.csv").read_text(encoding="utf-8") == HEADER
 
@@ -50,7 +52,7 @@ def test_the_document_of_a_plan_that_holds_agrees_with_itself(settled: Folder, r
     trade = json.loads(run("rebalance", settled.path, *EDGE, "--json").stdout)
     hold = json.loads(run("rebalance", settled.path, *DEAR, "--json").stdout)
 
-    assert (trade["decision"]["verdict"], hold["decision"]["verdict"]) == ("recommended", "hold")
+    assert (trade["decision"]["verdict"], hold["decision"]["verdict"]) == ("recommended", "no trade")
     assert trade["orders"]
     assert hold["orders"] == []
     assert hold["decision"]["orders"] == len(trade["orders"])
@@ -73,7 +75,7 @@ def test_the_document_of_a_plan_that_holds_agrees_with_itself(settled: Folder, r
 
 def _fits_the_schema(document: dict[str, Any], root: Path) -> None:
     schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-    for part in ("positions", "orders", "worth", "certificate"):
+    for part in ("positions", "orders", "decision", "certificate"):
         assert part in schema["required"]
         Draft202012Validator(schema["properties"][part]).validate(document[part])
 
@@ -83,7 +85,7 @@ def test_more_may_be_wanted_than_there_is(settled: Folder, run: Run) -> None:
 
     said = " ".join(answer.stdout.split())
     assert answer.exit_code == 0
-    assert "Holding: trading would gain 4." in said
+    assert "No trade. Objective (certainty equivalent): +4." in said
     assert "Wanted: more than 500 bps" in said
     assert "insure" not in said
 
@@ -95,15 +97,20 @@ def test_an_insurance_that_few_beliefs_pay_for_is_left_with_a_word_on_how_to_tak
 
     said = " ".join(left.stdout.split())
     assert (left.exit_code, taken.exit_code) == (0, 0)
-    assert "It would insure against the worst case: to take it, lower trading.min_share." in said
-    assert "Worth it: gains 8" in taken.stdout
+    assert "It would insure against adverse probabilities: to take it, lower trading.min_share." in said
+    assert "positive for at least 50% of sampled inputs (trading.min_share)." in said
+    assert "Recommended. Objective (certainty equivalent): +8" in taken.stdout
 
 
 def test_a_trade_that_few_beliefs_pay_for_is_called_an_insurance(settled: Folder, run: Run) -> None:
     answer = run("rebalance", settled.path, "--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.3")
 
     said = " ".join(answer.stdout.split())
-    assert "It is an insurance against the worst case; under the middle one of them it loses " in said
+    assert "It insures: it pays under adverse probabilities, and costs in most sampled inputs." in said
+    median = re.search(r", median (-[0-9.]+), positive for ([0-9]+)% of them\.", said)
+    assert median is not None
+    assert float(median[1]) < 0
+    assert int(median[2]) < 50
 
 
 def test_what_holding_forgoes_is_explained(settled: Folder, run: Run, root: Path) -> None:
@@ -114,8 +121,8 @@ def test_what_holding_forgoes_is_explained(settled: Folder, run: Run, root: Path
     told = json.loads(run("explain", settled.path, *wanted, "--json").stdout)
 
     assert page.exit_code == 0
-    assert "Holding: trading would gain 4." in page.stdout
-    assert "Forgone by holding: bps of the account" in page.stdout
+    assert "No trade. Objective (certainty equivalent): +4." in page.stdout
+    assert "Forgone without trade: bps of the account" in page.stdout
     assert "today's holdings are the plan" not in page.stdout
     assert told["verdict"] == "no trade"
     assert [order["instrument"] for order in told["attribution"]["orders"]] == [
@@ -130,9 +137,9 @@ def test_a_book_that_breaks_a_rule_trades_whatever_it_gains(listed: Folder, run:
 
     said = " ".join(answer.stdout.split())
     assert answer.exit_code == 0
-    assert "Must trade: today's holdings break a rule; trading gains " in said
+    assert "Trade required: today's holdings breach limits. Objective (certainty equivalent): +" in said
     assert "sell NVDA" in said
-    assert "; tickets 5,000 USD." in said
+    assert ", tickets 5,000 USD), cash " in said
 
 
 def test_minimum_variance_tells_its_gain_in_its_own_unit(settled: Folder, run: Run) -> None:
@@ -141,5 +148,9 @@ def test_minimum_variance_tells_its_gain_in_its_own_unit(settled: Folder, run: R
 
     said = " ".join(answer.stdout.split())
     assert answer.exit_code == 0, answer.stderr
-    assert "of the objective (variance and costs) after costs." in said
-    assert "plausible" not in said
+    found = re.search(r"Recommended\. Objective \(variance and costs\): (-[0-9.e-]+)\.", said)
+    assert found is not None
+    document = json.loads(run("rebalance", settled.path, *calm, "--set", "mandate.max_turnover=0.3", "--json").stdout)
+    assert float(found[1]) == pytest.approx(-document["decision"]["gain_bps"] / 1e4, rel=5e-3)
+    assert "sampled" not in said
+    assert "certainty equivalent" not in run("rebalance", settled.path, *calm, "--full").stdout

@@ -135,7 +135,7 @@ def test_reasons_have_a_column_of_charges_and_still_add_up(root: Path) -> None:
 
 
 def test_the_command_says_that_it_is_charged(root: Path, run: Run) -> None:
-    text = run("rebalance", root / "data" / "listed", "--set", "plugins.objectives.carry.every=0.02").stdout
+    text = run("rebalance", root / "data" / "listed", "--set", "plugins.objectives.carry.every=0.02", "--full").stdout
     words = " ".join(text.split())
     assert "less what carry charges for what is held" in words
     assert "and what objectives of other packages charge" in words

@@ -31,24 +31,36 @@ def asked(objective: str, *settings: str) -> list[str]:
 @pytest.mark.parametrize(
     ("objective", "said"),
     [
-        ("mixture_variance", "maximises the worst-case return less 1.5 x variance within and between scenarios, over"),
-        ("mean_cvar", "worst case of 0.5 x expected loss + 0.5 x CVaR at 0.95 on 500 draws a scenario, over the prob"),
-        ("regret", "minimises the worst-case regret: what the best portfolio of each scenario would have earned more"),
+        (
+            "mixture_variance",
+            "maximises the adverse expected return less 1.5 x variance within and between scenarios, over",
+        ),
+        (
+            "mean_cvar",
+            "largest over the set of 0.5 x expected loss + 0.5 x CVaR at 0.95 on 500 draws a scenario, over the prob",
+        ),
+        ("regret", "minimises the largest regret: what the best portfolio of each scenario would have earned more"),
         ("regret_ex_ante", "minimises the regret of not knowing the probabilities: what is best under them"),
     ],
 )
 def test_the_plan_says_what_it_minimises_and_that_its_figure_is_minus_that(
     objective: str, said: str, root: Path, run: Run
 ) -> None:
-    answer = run("rebalance", root / "data" / "listed", *asked(objective))
+    answer = run("rebalance", root / "data" / "listed", *asked(objective), "--full")
 
     words = one_line(answer.stdout)
     assert answer.exit_code == 0
     assert said in words
+    assert "Objective (risk-adjusted return): " in words
+    assert "objective (risk-adjusted return) " in words
     assert "Risk-adjusted return: minus what is minimised." in words
-    assert "sure return" not in words.lower()
+    assert "certainty equivalent" not in words.lower()
+    assert "re-optimised" not in words
+    assert "held to the horizon" not in words
     assert "the orders keep all 38 rules" in words
-    assert "at 1 decision over 4 outcomes, its worst case recomputed from the formulas" in words
+    assert "the policy keeps them at 1 decision over 4 outcomes" in words
+    assert "checked outside the solver" in words
+    assert words.count("return in scenario") == 1
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -57,9 +69,9 @@ def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: s
 
     document = json.loads(first)
     assert first == second
-    assert document["certificate"]["gap"] <= SHARP
-    assert document["decision"]["equivalent"] <= -document["certificate"]["objective"] + 1e-8
-    assert document["release"][0]["caution_bps"] >= 0
+    assert document["certificate"]["gap_bps"] <= SHARP * 1e4
+    assert document["policy"]["certainty_equivalent"] <= -document["certificate"]["objective"] + 1e-8
+    assert document["policy"]["caution_schedule"][0]["cost_of_robustness_bps"] >= 0
 
 
 @pytest.mark.parametrize(
@@ -120,4 +132,4 @@ def test_an_explanation_of_another_objective_than_the_stated_one_is_not_given(ro
         answer = run("explain", root / "data" / "listed", *asked(objective))
 
         assert answer.exit_code == 3
-        assert "is for the tree of decisions, and this plan is of one period" in one_line(answer.stderr)
+        assert "is solved on the tree of decisions, and explanations are of one period" in one_line(answer.stderr)

@@ -128,7 +128,7 @@ def test_a_rule_of_another_package_may_give_way(packages: Path, listed: Folder, 
     answer = run("rebalance", listed.path, "--set", "plugins.rules.cap.tier=5", "--json")
 
     (given,) = valid(answer.stdout, "plan")["relaxed"]
-    assert (given["rule"], given["tier"], given["stated"]) == ("mine", 5, 0.02)
+    assert (given["rule"], given["priority"], given["stated"]) == ("mine", 5, 0.02)
     assert given["kept"] == pytest.approx(0.05, abs=5e-4)
 
 

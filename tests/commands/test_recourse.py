@@ -40,12 +40,12 @@ def test_solving_again_at_each_node_through_the_command_gives_the_announced_deci
         place = tmp_path / f"node-{node}"
         node_book(sample, place, policy, states[node], node)
         document = decided(place, states[node].day.isoformat(), SETS[case])
-        target = np.array([row["target"] for row in document["positions"]])
+        target = np.array([row["weight_target"] for row in document["positions"]])
         there = np.append(policy.holdings[node], policy.cash[node]) / policy.wealth[node]
         farthest = max(farthest, float(np.abs(target - there).sum()))
-        beliefs = np.array(list(document["policy"][0]["beliefs"].values()))
+        beliefs = np.array(list(document["policy"]["nodes"][0]["beliefs"].values()))
         np.testing.assert_allclose(beliefs, policy.staged.tree.beliefs[node], atol=1e-12)
-        assert document["release"][0]["radius"] == pytest.approx(
+        assert document["policy"]["caution_schedule"][0]["radius"] == pytest.approx(
             getattr(policy.staged.ambiguities[node], "radius", 0.0), abs=1e-8
         )
     assert farthest < 5e-4

@@ -28,29 +28,31 @@ def sample(root: Path) -> Path:
 
 
 def test_cvar_with_reviews_is_called_nested(sample: Path, run: Run) -> None:
-    answer = run("rebalance", sample, *CVAR)
+    answer = run("rebalance", sample, *CVAR, "--full")
     words = one_line(answer.stdout)
 
     assert answer.exit_code == 0
-    assert "minus the nested CVaR, deciding again at reviews" in words
+    assert "Objective (risk-adjusted return): " in words
+    assert "risk-adjusted return, re-optimised at reviews " in words
+    assert "Risk-adjusted return: minus what is minimised." in words
     assert (
-        "minimises nested CVaR: at every node the worst case of 0.5 x expected loss + 0.5 x CVaR at 0.95 of what is "
-        "ahead, at the end on 10 draws a scenario, over the probabilities of the set 'kl' at every node."
+        "minimises nested CVaR: at every node the largest over the set of 0.5 x expected loss + 0.5 x CVaR at 0.95 "
+        "of what is ahead, at the end on 10 draws a scenario, over the probabilities of the set 'kl' at every node."
     ) in words
-    assert "its worst case recomputed node by node" in words
+    assert "the policy keeps them at 11 decisions over 24 outcomes" in words
     assert "time-consistent" not in words
 
 
 def test_regret_with_reviews_is_labelled_not_time_consistent_and_shows_one_radius(sample: Path, run: Run) -> None:
-    answer = run("rebalance", sample, *REGRET)
+    answer = run("rebalance", sample, *REGRET, "--full")
     words = one_line(answer.stdout)
 
     assert answer.exit_code == 0
     assert "Regret at the leaves: not time-consistent: solved again at a review it may decide otherwise" in words
-    assert "minus the worst-case regret at the leaves" in words
+    assert "minimises the largest regret at the leaves" in words
     assert "the set 'kl' over all paths and scenarios at once" in words
     assert "node by node" not in words
-    rows = [line.split() for line in answer.stdout.partition("Chance:")[0].splitlines()]
+    rows = [line.split() for line in answer.stdout.partition("When caution is released")[2].splitlines()]
     radii = [row[3] for row in rows if row and row[0] in ("now", "silent", "claimed", "verified", "refuted")]
     assert radii[0] == "0.017"
     assert not any("." in radius for radius in radii[1:])
@@ -72,12 +74,12 @@ def test_the_document_says_what_is_minimised_and_whether_a_review_keeps_to_it(
     settings: tuple[str, ...], objective: dict[str, Any], sample: Path, run: Run, valid: Valid
 ) -> None:
     first, second = (run("rebalance", sample, *settings, "--json").stdout for _ in range(2))
-    document = valid(first, "stages")
+    document = valid(first, "plan")
 
     assert first == second
     assert document["objective"] == objective
-    assert document["certificate"]["gap"] <= OBJECTIVE
-    radii = [node["radius"] for node in document["release"]]
+    assert document["certificate"]["gap_bps"] <= OBJECTIVE * 1e4
+    radii = [node["radius"] for node in document["policy"]["caution_schedule"]]
     assert all(radius is None for radius in radii[1:]) == (objective["kind"] == "regret")
     assert radii[0] == pytest.approx(0.017, abs=1e-3)
 

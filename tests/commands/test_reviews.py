@@ -48,14 +48,14 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
         yield from objects(value[0])
 
 
-def test_a_plan_in_stages_is_of_its_schema_with_and_without_an_earlier_one(
+def test_a_plan_with_reviews_is_of_its_schema_with_and_without_an_earlier_one(
     sample: Path, out: Path, valid: Valid
 ) -> None:
-    alone = valid((out / "plan.json").read_text(encoding="utf-8"), "stages")
-    followed = valid(ran("rebalance", sample, "--json", "--follow", out / "plan.json").stdout, "stages")
-    assert alone["announced"] is None
-    assert followed["announced"]["follows"] is True
-    assert {**followed, "announced": None} == alone  # the same inputs give the same document
+    alone = valid((out / "plan.json").read_text(encoding="utf-8"), "plan")
+    followed = valid(ran("rebalance", sample, "--json", "--follow", out / "plan.json").stdout, "plan")
+    assert alone["followed"] is None
+    assert followed["followed"]["follows"] is True
+    assert {**followed, "followed": None} == alone  # the same inputs give the same document
 
 
 def test_a_plan_that_holds_is_of_the_schema(sample: Path, valid: Valid) -> None:
@@ -63,7 +63,7 @@ def test_a_plan_that_holds_is_of_the_schema(sample: Path, valid: Valid) -> None:
     loose = ("--set", "mandate.max_cash=0.9", "--set", "mandate.buckets.capital_intensity.max=1.0")
     free = ("--set", "mandate.groups.orbit.max=1.0", "--set", "mandate.buckets.efficiency.min=0.0")
     free += ("--set", "mandate.groups.private.max=1.0", "--set", "mandate.min_cash=0.0")
-    found = valid(ran("rebalance", sample, "--json", *wide, *loose, *free).stdout, "stages")
+    found = valid(ran("rebalance", sample, "--json", *wide, *loose, *free).stdout, "plan")
     assert (found["decision"]["verdict"], found["orders"]) == ("no trade", [])
     assert found["decision"]["orders"] > 0
 
@@ -72,14 +72,16 @@ def test_the_tree_is_of_its_schema(sample: Path, valid: Valid) -> None:
     assert valid(ran("outlook", sample, "--json").stdout, "outlook")
 
 
-@pytest.mark.parametrize("key", ["price", "announced", "fingerprints", "release", "policy", "certificate"])
+@pytest.mark.parametrize(
+    "key", ["price", "followed", "fingerprints", "caution_schedule", "nodes", "policy", "certificate"]
+)
 def test_a_key_that_is_removed_or_added_fails_the_schema(root: Path, out: Path, key: str) -> None:
-    schema = json.loads((root / "schemas" / "stages.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
     document = json.loads((out / "plan.json").read_text(encoding="utf-8"))
     check = Draft202012Validator(schema)
     for change in ("removed", "added"):
         spoiled = copy.deepcopy(document)
-        (place, *_) = [one for one in objects(spoiled) if key in one and (key != "price" or "target" in one)]
+        (place, *_) = [one for one in objects(spoiled) if key in one and (key != "price" or "weight_target" in one)]
         if change == "removed":
             del place[key]
         else:
@@ -101,8 +103,8 @@ def test_orders_are_written_as_the_document_has_them(out: Path) -> None:
 @pytest.mark.parametrize("columns", [80, 60])
 def test_the_plan_and_the_tree_fit_the_terminal(sample: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    for command in ("rebalance", "outlook"):
-        lines = ran(command, sample).stdout.splitlines()
+    for command in (("rebalance",), ("rebalance", "--full"), ("outlook",)):
+        lines = ran(*command, sample).stdout.splitlines()
         assert [line for line in lines if len(line) > columns] == []
 
 
@@ -117,18 +119,21 @@ def test_explaining_a_book_of_a_utility_is_refused_with_the_cure(sample: Path, r
     answer = run("explain", sample)
     assert answer.exit_code == 3
     told = " ".join(answer.stderr.split())
-    assert "mandate.objective is for the tree of decisions, and this plan is of one period (got 'log')" in told
-    assert "use `allocator rebalance` or rebalance, or choose return_minus_risk" in told
+    assert (
+        "mandate.objective is solved on the tree of decisions, and explanations are of one period (got 'log')" in told
+    )
+    assert "choose return_minus_risk, or look at `allocator rebalance --full` and `allocator waiting`" in told
 
 
 def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(
     sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    shown = ran("rebalance", sample).stdout.partition("When caution is released")[2].splitlines()
-    rows = shown[3 : next(at for at, line in enumerate(shown) if line.startswith("Chance:"))]
+    shown = ran("rebalance", sample, "--full").stdout.partition("When caution is released")[2].splitlines()
+    rows = shown[2 : next(at for at, line in enumerate(shown) if line.startswith("Probability:"))]
     kinds = [line.split()[0] for line in rows]
 
-    assert shown[1].split() == ["if", "chance", "P(gen)", "caution", "eff/cap"]
+    assert shown[1].split() == ["if", "probability", "P(gen)", "robustness", "eff/cap"]
+    assert not [line for line in shown if "Radius:" in line]
     assert set(kinds) <= {"now", "silent", "claimed", "verified", "refuted", "2027-02-20", "2027-05-20", "2027-08-20"}
     assert kinds.count("silent") == kinds.count("claimed") == 3

@@ -43,7 +43,7 @@ def test_each_rebalancing_buys_the_targets_of_our_own_api(bt: Any, adapter: Any,
     book = asked(prices.columns, **INVESTED, costs={"commission_bps": 10.0})
     asked_for: list[tuple[dict[str, float], np.ndarray, float]] = []
 
-    class Recorded(adapter.RobustAllocation):  # type: ignore[misc, name-defined]
+    class Recorded(adapter.WeighRobustly):  # type: ignore[misc, name-defined]
         def __call__(self, target: Any) -> bool:
             held = np.array([target.children[n].weight if n in target.children else 0.0 for n in book.instruments])
             done = super().__call__(target)
@@ -66,7 +66,7 @@ def test_capital_that_is_kept_as_cash_is_warned_of(bt: Any, adapter: Any, prices
     book = asked(prices.columns, mandate={"min_cash": 0.3, "max_cash": 0.3, "max_weight": 0.4})
 
     with pytest.warns(TranslationWarning, match=r"a part of the account stays in USD-CASH, which is not a name of bt"):
-        _, test = backtest(bt, adapter.RobustAllocation(book), prices)
+        _, test = backtest(bt, adapter.WeighRobustly(book), prices)
     assert test.security_weights.sum(axis=1).max() < 0.8
 
 
@@ -77,7 +77,7 @@ def test_cash_that_is_a_column_is_what_is_not_invested_too(
     """With bt's whole units, which are its default, a rest is always left; on the first day all is."""
     book = asked(prices.columns, mandate={"min_cash": 0.2, "max_cash": 0.2, "max_weight": 0.4})
     held = prices.assign(**{CASH: 1.0})
-    algos = [bt.algos.RunQuarterly(), bt.algos.SelectAll(), adapter.RobustAllocation(book), bt.algos.Rebalance()]
+    algos = [bt.algos.RunQuarterly(), bt.algos.SelectAll(), adapter.WeighRobustly(book), bt.algos.Rebalance()]
     test = bt.Backtest(bt.Strategy("robust", algos), held, integer_positions=whole)
     bt.run(test)
 
@@ -93,7 +93,7 @@ def test_the_account_is_worth_what_the_strategy_is(bt: Any, adapter: Any, prices
     book = asked(prices.columns, mandate=wishes, exposures_columns=volumes)
     for money, most in ((1e4, 0.1), (1e6, 0.001)):
         with pytest.warns(TranslationWarning, match="stays in USD-CASH"):
-            _, test = backtest(bt, adapter.RobustAllocation(book), prices, initial_capital=money)
+            _, test = backtest(bt, adapter.WeighRobustly(book), prices, initial_capital=money)
         invested = test.security_weights.loc[test.security_weights.sum(axis=1) > 0]
         assert invested.iloc[0].max() == pytest.approx(most, rel=0.02)
 
@@ -102,13 +102,13 @@ def test_returns_in_the_place_of_prices_are_refused(bt: Any, adapter: Any, price
     book = asked(prices.columns, **INVESTED)
     for absent in ("refuse", "sell"):
         with pytest.raises(BadInput, match=r"are they returns\? bt wants prices"):
-            backtest(bt, adapter.RobustAllocation(book, absent=absent), prices.pct_change().iloc[1:])
+            backtest(bt, adapter.WeighRobustly(book, absent=absent), prices.pct_change().iloc[1:])
 
 
 def test_a_book_of_a_later_day_is_warned_of(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, as_of=AS_OF, mandate={"max_weight": 0.4, "max_cash": 0.0})
     with pytest.warns(TranslationWarning, match="what it believes was not known then"):
-        backtest(bt, adapter.RobustAllocation(book), prices)
+        backtest(bt, adapter.WeighRobustly(book), prices)
 
 
 def test_names_without_a_price_and_unknown_names_are_refused(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
@@ -117,11 +117,11 @@ def test_names_without_a_price_and_unknown_names_are_refused(bt: Any, adapter: A
     gone.iloc[:, 0] = np.nan
 
     with pytest.raises(BadInput, match="select only names that have a price"):
-        backtest(bt, adapter.RobustAllocation(book), gone, bt.algos.SelectAll(include_no_data=True))
+        backtest(bt, adapter.WeighRobustly(book), gone, bt.algos.SelectAll(include_no_data=True))
     with pytest.raises(BadInput, match="of the book is not there"):
-        backtest(bt, adapter.RobustAllocation(book), gone)
+        backtest(bt, adapter.WeighRobustly(book), gone)
     with pytest.raises(BadInput, match="is not an instrument of the book"):
-        backtest(bt, adapter.RobustAllocation(book), prices.rename(columns={prices.columns[0]: "WHO"}))
+        backtest(bt, adapter.WeighRobustly(book), prices.rename(columns={prices.columns[0]: "WHO"}))
 
 
 def test_a_short_position_is_refused_and_a_conflict_stops_the_run(bt: Any, adapter: Any, prices: pd.DataFrame) -> None:
@@ -135,10 +135,10 @@ def test_a_short_position_is_refused_and_a_conflict_stops_the_run(bt: Any, adapt
             return True
 
     with pytest.raises(BadInput, match=f"{first}: must be a number from 0 to 1"):
-        backtest(bt, adapter.RobustAllocation(book), prices, bt.algos.SelectAll(), Short())
+        backtest(bt, adapter.WeighRobustly(book), prices, bt.algos.SelectAll(), Short())
     hopeless = asked(prices.columns, mandate={"max_turnover": 0.1, "max_cash": 0.0})
     with pytest.raises(Infeasible, match="turnover at most 10%"):
-        backtest(bt, adapter.RobustAllocation(hopeless), prices)
+        backtest(bt, adapter.WeighRobustly(hopeless), prices)
 
 
 @pytest.mark.filterwarnings("ignore:a part of the account stays")  # as above
@@ -152,6 +152,6 @@ def test_what_is_no_longer_selected_is_sold_where_that_is_asked(bt: Any, adapter
             target.temp["selected"] = [name for name in prices.columns if not (later and name == last)]
             return True
 
-    _, test = backtest(bt, adapter.RobustAllocation(book, absent="sell"), prices, LaterWithoutLast())
+    _, test = backtest(bt, adapter.WeighRobustly(book, absent="sell"), prices, LaterWithoutLast())
     assert test.security_weights[last].iloc[80] > 0.01
     assert test.security_weights[last].iloc[-1] == 0

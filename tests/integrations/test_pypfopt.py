@@ -25,7 +25,7 @@ def pypfopt() -> Any:
 def test_weights_are_those_of_our_own_api_whatever_the_order_of_tickers(pypfopt: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, costs={"commission_bps": 20.0})
     tickers = [CASH, *prices.columns[::-1]]
-    optimizer = pypfopt.RobustAllocation(book, tickers)
+    optimizer = pypfopt.RobustOptimizer(book, tickers)
     weights = optimizer.optimize()
 
     target = rebalance(book).target
@@ -39,7 +39,7 @@ def test_their_discrete_allocation_goes_on_with_the_weights(pypfopt: Any, prices
     from pypfopt import DiscreteAllocation
 
     book = asked(prices.columns)
-    weights = pypfopt.RobustAllocation(book).optimize()
+    weights = pypfopt.RobustOptimizer(book).optimize()
     latest = pd.concat([prices.iloc[-1], pd.Series({CASH: 1.0})])
     shares, left = DiscreteAllocation(weights, latest, total_portfolio_value=1e6).greedy_portfolio()
 
@@ -52,7 +52,7 @@ def test_their_portfolio_performance_is_our_outlook(pypfopt: Any, prices: pd.Dat
     from pypfopt.base_optimizer import portfolio_performance
 
     book = asked(prices.columns)
-    optimizer = pypfopt.RobustAllocation(book)
+    optimizer = pypfopt.RobustOptimizer(book)
     weights = optimizer.optimize()
     mean, volatility, sharpe = optimizer.portfolio_performance(risk_free_rate=0.01)
 
@@ -68,16 +68,16 @@ def test_their_portfolio_performance_is_our_outlook(pypfopt: Any, prices: pd.Dat
 
 def test_figures_are_a_year_where_the_horizon_is_not(pypfopt: Any, prices: pd.DataFrame) -> None:
     one, two = asked(prices.columns), asked(prices.columns, horizon={"months": 24.0})
-    halved = pypfopt.RobustAllocation(two).expected_returns
+    halved = pypfopt.RobustOptimizer(two).expected_returns
 
     outlook = rebalance(two).outlook
     apart = outlook.returns - outlook.probabilities @ outlook.returns
     within = outlook.risk.loadings @ outlook.risk.loadings.T + np.diag(outlook.risk.specific)
     covariance = within + (apart.T * outlook.probabilities) @ apart
-    assert pypfopt.RobustAllocation(two).cov_matrix.loc[
+    assert pypfopt.RobustOptimizer(two).cov_matrix.loc[
         list(two.instruments), list(two.instruments)
     ].to_numpy() == pytest.approx(covariance / 2, abs=1e-12)
-    assert halved.to_numpy() == pytest.approx(pypfopt.RobustAllocation(one).expected_returns.to_numpy() / 2)
+    assert halved.to_numpy() == pytest.approx(pypfopt.RobustOptimizer(one).expected_returns.to_numpy() / 2)
 
 
 def test_a_conflict_is_their_error_with_our_text_alone(pypfopt: Any, prices: pd.DataFrame) -> None:
@@ -85,7 +85,7 @@ def test_a_conflict_is_their_error_with_our_text_alone(pypfopt: Any, prices: pd.
 
     book = asked(prices.columns, mandate={"max_weight": 0.1, "max_cash": 0.0})
     with pytest.raises(OptimizationError, match=r"caps add up to 60%.*smallest fix") as error:
-        pypfopt.RobustAllocation(book).optimize()
+        pypfopt.RobustOptimizer(book).optimize()
     assert "use a different solver" not in str(error.value)
 
 
@@ -93,21 +93,21 @@ def test_what_does_not_fit_is_refused_or_warned_of_by_name(pypfopt: Any, prices:
     book, names = asked(prices.columns), list(prices.columns)
 
     with pytest.raises(BadInput, match="is not an instrument of the book"):
-        pypfopt.RobustAllocation(book, [*names[1:], "NVDIA"])
+        pypfopt.RobustOptimizer(book, [*names[1:], "NVDIA"])
     with pytest.raises(BadInput, match="of the book is not there"):
-        pypfopt.RobustAllocation(book, names[1:])
+        pypfopt.RobustOptimizer(book, names[1:])
     with pytest.raises(BadMandate, match="is for the tree of decisions"):
-        pypfopt.RobustAllocation(asked(names, mandate={"objective": "log"})).optimize()
+        pypfopt.RobustOptimizer(asked(names, mandate={"objective": "log"})).optimize()
     with pytest.raises(ValueError, match="call optimize"):
-        pypfopt.RobustAllocation(book).portfolio_performance()
+        pypfopt.RobustOptimizer(book).portfolio_performance()
     with pytest.warns(TranslationWarning, match=f"stays in {CASH}, which is not a name of PyPortfolioOpt"):
-        without = pypfopt.RobustAllocation(asked(names, mandate={"min_cash": 0.1}), names).optimize()
+        without = pypfopt.RobustOptimizer(asked(names, mandate={"min_cash": 0.1}), names).optimize()
     assert sum(without.values()) <= 0.9 + 1e-9
 
 
 def test_names_that_are_no_tickers_are_sold_where_that_is_asked(pypfopt: Any, prices: pd.DataFrame) -> None:
     book = asked(prices.columns, mandate={"max_weight": 0.4, "max_cash": 0.0})
-    weights = pypfopt.RobustAllocation(book, list(prices.columns[:-1]), absent="sell").optimize()
+    weights = pypfopt.RobustOptimizer(book, list(prices.columns[:-1]), absent="sell").optimize()
 
     assert sum(weights.values()) == pytest.approx(1)
     assert book.instruments[-1] not in weights

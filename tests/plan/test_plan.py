@@ -23,7 +23,7 @@ from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.document import plan_document
-from allocator.plan.plan import Plan, portfolio_figures
+from allocator.plan.plan import Plan, expected_shortfall, portfolio_figures
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
 from allocator.types import Vector
@@ -349,3 +349,57 @@ def test_without_a_benchmark_no_active_weight_is_told() -> None:
     document = plan_document(rebalance(book()))
 
     assert {row["active_weight_after"] for row in document["positions"]} == {None}
+
+
+# The expected shortfall of a mixture of normal distributions.
+#
+QUANTILE = 1.6448536269514722
+"""Of the standard normal distribution, at 95 %."""
+DENSITY = 0.10313564037537140
+"""Of the standard normal distribution, there."""
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (0.08, 0.25), (-0.3, 0.02), (0.1, 1e-6), (0.5, 3.0)])
+def test_the_shortfall_of_one_normal_distribution_is_its_closed_form(mean: float, deviation: float) -> None:
+    exact = -mean + deviation * DENSITY / 0.05
+
+    assert expected_shortfall(np.array([mean]), np.ones(1), deviation) == pytest.approx(exact, abs=1e-12, rel=1e-12)
+    # however it is split into scenarios, and whatever improbable ones stand by
+    split = expected_shortfall(np.array([mean, mean, 5.0]), np.array([0.3, 0.7, 0.0]), deviation)
+    assert split == pytest.approx(exact, abs=1e-12, rel=1e-12)
+
+
+def test_the_density_of_that_test_is_the_normal_one() -> None:
+    assert np.exp(-(QUANTILE**2) / 2) / np.sqrt(2 * np.pi) == pytest.approx(DENSITY, rel=1e-12)
+
+
+@pytest.mark.parametrize(("bad", "exact"), [
+    (0.05, 0.4), (0.2, 0.4), (0.02, (0.02 * 0.4 - 0.03 * 0.1) / 0.05), (0.0, -0.1),
+])  # fmt: skip
+def test_the_shortfall_of_two_points_takes_the_worse_one_up_to_its_probability(bad: float, exact: float) -> None:
+    means, probabilities = np.array([0.1, -0.4]), np.array([1 - bad, bad])
+
+    assert expected_shortfall(means, probabilities, 0.0) == pytest.approx(exact, abs=1e-12)
+    # and a very small deviation comes to the same
+    assert expected_shortfall(means, probabilities, 1e-7) == pytest.approx(exact, abs=1e-6)
+
+
+def test_the_shortfall_of_a_mixture_is_that_of_its_simulation() -> None:
+    means, probabilities, deviation = np.array([0.2, 0.05, -0.35, -0.1]), np.array([0.3, 0.4, 0.04, 0.26]), 0.18
+    draw = np.random.default_rng(95)
+    count = 4_000_000
+    outcomes = means[draw.choice(4, count, p=probabilities)] + deviation * draw.standard_normal(count)
+    worst = np.partition(outcomes, count // 20)[: count // 20]
+
+    # the mean of 200,000 outcomes is right to about 0.0003
+    assert expected_shortfall(means, probabilities, deviation) == pytest.approx(-worst.mean(), abs=1e-3)
+    assert expected_shortfall(means, probabilities, deviation) > deviation * DENSITY / 0.05 - probabilities @ means
+
+
+def test_a_plan_s_shortfall_is_over_its_horizon_and_of_its_own_scenarios(plan: Plan) -> None:
+    for figures in (plan.before, plan.targeted, plan.after):
+        deviation = figures.volatility_within * np.sqrt(plan.outlook.years)
+        of_these = expected_shortfall(np.array(figures.scenario_returns), plan.outlook.probabilities, float(deviation))
+
+        assert figures.expected_shortfall == pytest.approx(of_these, abs=1e-12)
+        assert figures.expected_shortfall > -figures.expected_return
