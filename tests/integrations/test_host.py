@@ -119,7 +119,7 @@ def test_holdings_in_fractions_are_held_at_the_value_that_the_peer_says() -> Non
 
     assert held.value == pytest.approx(1e6)
     assert held.weights == pytest.approx([0.1, 0.2, 0.3, 0.15])
-    with pytest.raises(BadInput, match="must be above 0"):
+    with pytest.raises(BadInput, match="must have a value above 0"):
         with_holdings(book(), np.zeros(4), 1.0, -5.0)
 
 
