@@ -1,4 +1,4 @@
-"""`allocator init FOLDER`: a book to start from, copied from a sample."""
+"""`allocator init`, `check`, `schema` and `plugins`: a book to start from, whether it is in order, what it may say."""
 
 from __future__ import annotations
 

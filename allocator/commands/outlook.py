@@ -1,4 +1,4 @@
-"""`allocator outlook BOOK`: the tree of what may be known at each review, with dates and probabilities."""
+"""`allocator beliefs`, `returns`, `implied`, `claims` and `outlook`: what is believed, and why."""
 
 from __future__ import annotations
 

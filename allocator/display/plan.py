@@ -189,7 +189,8 @@ def _objective_change(plan: Plan) -> str:
             f"Objective ({equivalent_measure(plan.policy.mandate)}): {_signed(decision.gain_bps)} bps against no "
             f"trade{review}, after costs."
         )
-    told = f"Objective (certainty equivalent): {_signed(decision.gain_bps)} bps after costs"
+    robust = "" if isinstance(plan.mandate.ambiguity, Singleton) else ", under adverse probabilities"
+    told = f"Objective (certainty equivalent{robust}): {_signed(decision.gain_bps)} bps after costs"
     if decision.median_bps is None or decision.lowest_bps is None or decision.highest_bps is None:
         return f"{told}."
     return (
@@ -287,13 +288,16 @@ def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, ful
     """Returns by scenario; with reviews what is done now and at the first review, and an announced policy's fate."""
     told = [] if deviation is None else [Text(line) for line in describe_deviation(deviation)]
     if plan.policy is None or not has_reviews(plan):
-        return [scenario_table(out, plan, None if full else _SCENARIOS), *told]
+        legend = Text("Adverse: the probabilities of the ambiguity set under which the proposed targets return least.")
+        return [scenario_table(out, plan, None if full else _SCENARIOS), legend, *told]
     return [caution_table(out, plan.policy, first_review_only=True), *told]
 
 
 def _dearest_limits(plan: Plan) -> list[Text]:
     """The limits whose loosening would be worth most."""
-    dearest = [rule for rule in plan.binding[:_SHADOW_PRICES] if rule.bps_per_point >= 0.005]  # not 0.00
+    # what has no limit cannot be loosened, and its price is one of many that the solver may give
+    loosened = [rule for rule in plan.binding if rule.has_limit]
+    dearest = [rule for rule in loosened[:_SHADOW_PRICES] if rule.bps_per_point >= 0.005]  # not 0.00
     if not dearest:
         return []
     told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in dearest)

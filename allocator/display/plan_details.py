@@ -120,8 +120,9 @@ def _legend(out: Console, plan: Plan, lines: Vector) -> None:
     if plan.mandate.charges is not None:
         risk += ", and what objectives of other packages charge"
     out.print("Return: under the belief. Robustness: what adverse probabilities take from it, or spare.")
-    out.print(f"Risk: {risk}. Rules: room used, or limit breaches mended.")
+    out.print(f"Risk: {risk}. Rules: room used, or limit breaches mended, at shadow prices.")
     out.print("Funding: taken from the other orders, or given to them; it sums to zero.")
+    out.print("Return, robustness, risk, costs and rounding add up to the change of the objective.")
     if lines.min(initial=0.0) <= -_VISIBLE:
         out.print("An order whose sum is below 0 pays only together with the others.")
 
@@ -198,6 +199,7 @@ def _guarded(plan: Plan) -> str:
 
 def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
     """What each scenario brings if the plan is held to the horizon; the `count` most probable where that is given."""
+    # the adverse probabilities are those of the targets: today's holdings have their own
     numbers = ("belief", "adverse", "today", "proposed")
     made = compact_table("return in scenario", *numbers, right=numbers)
     likely = np.argsort(-plan.outlook.probabilities, kind="stable")[:count]

@@ -90,7 +90,7 @@ def _worst_shock(found: ShockStress) -> Iterator[str]:
     name, plan, again = shock_name(worst.name), worst.proposed, worst.reoptimized
     then = "" if again is None else f" ({format_signed(again.expected_return)} if re-optimised)"
     yield (
-        f"The worst shock for the proposed portfolio is {name}: {format_signed(plan.immediate_return)} "
+        f"The worst shock by the horizon for the proposed portfolio is {name}: {format_signed(plan.immediate_return)} "
         f"at once, an expected {format_signed(plan.expected_return)} by the horizon{then}."
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from rich.console import Console
 
-from allocator.display.console import format_percent, heading, table
+from allocator.display.console import fit_table, format_percent, heading, table
 from allocator.display.stress_screen import (
     ANSWER,
     DETAIL,
@@ -152,7 +152,7 @@ def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) 
             *shares,
             style="bold" if m == stated else None,
         )
-    out.print(made)
+    out.print(fit_table(out, made, "adverse return", "capital", "efficiency"))
 
 
 def _reversals(found: tuple[Reversal, ...]) -> Iterator[ScreenBlock]:

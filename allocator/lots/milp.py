@@ -1,4 +1,4 @@
-"""A neighbourhood of the target on the order grid, as the columns and rows of an integer program.
+"""The order grid, what may be ordered of each name, and a part of it as the columns and rows of an integer program.
 
 Everything is counted in steps from where the neighbourhood starts and in money of a middling step, never in parts of
 the account: the search is the same whether the account holds a thousand or a trillion.

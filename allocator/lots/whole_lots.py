@@ -1,4 +1,4 @@
-"""Why no whole lots keep the rules: the rules missed by least, the lot that stands in the way, and a way out.
+"""Whole lots: the search for the nearest orders that keep every rule; and where none do, why, and a way out.
 
 A fix is what one whole-lot portfolio that keeps all other rules measures, by the rules' own formulas, in their own
 units: it works as printed. Linear rows, of which a limit of volatility has many, only find that portfolio.
@@ -184,7 +184,7 @@ _NEAREST_ROUNDS = 40
 _PLACES = ("first", "second")
 _NAMING = 60_000
 """Nodes times names: what naming an irreducible set of rules may branch."""
-_FEWEST_of_unfit = 300
+_FEWEST_TO_NAME = 300
 """Nodes, however many names."""
 _DEARER = 30.0
 """How much more a rule of one priority costs than one of the next, among whole lots."""
@@ -228,7 +228,7 @@ def irreducible_lot_conflict(
     Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or the work was spent. A
     convex rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
     """
-    work = Work(max(_NAMING // max(len(search.grid.targets), 1), _FEWEST_of_unfit), search.work.limit)
+    work = Work(max(_NAMING // max(len(search.grid.targets), 1), _FEWEST_TO_NAME), search.work.limit)
     every = list(dict.fromkeys(map(rule_of_row, rows.labels)))
     kept, whole = every, True
     for label in every:

@@ -1,4 +1,4 @@
-"""Objectives that tie the leaves together: mixture variance and regret, one frozen class each.
+"""Objectives that the tree solves, one frozen class each: utilities, CVaR, mixture variance, regret.
 
 None of them is an expectation of losses that a leaf knows alone: a common centre or the best that hindsight allows ties
 the leaves together, so re-optimising by them would contradict what was planned (science §3.12). Mixture variance and

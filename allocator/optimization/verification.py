@@ -1,4 +1,4 @@
-"""The second check's lower bound: no plan of this mandate can be better, proved without the solver (science §4.9).
+"""The two checks of a solution outside its solver: canonical residuals, and a lower bound that no plan can beat.
 
 For any multipliers λ ≥ 0, any probabilities inside the ambiguity set and any prices of the account's equations, the
 Lagrangian's least value over a box is a lower bound on the minimised objective, in closed form coordinate by

@@ -1,4 +1,4 @@
-"""When the question will be settled: the distribution of the date, from today's evidence, in closed form.
+"""Where the question stands, what each next signal would do, and when it will be settled, in closed form.
 
 Three ways lead there: silence until the posterior crosses the threshold; the verdict on a claim that is open today,
 `VERIFIED_AFTER` months after it (one that is overdue is taken to come in another `VERIFIED_AFTER` months); and the

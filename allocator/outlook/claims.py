@@ -153,7 +153,7 @@ EFFICIENCY = (
 
 # Arithmetic that a claim about capital and rivals is held against: valuations, raises, orbit, rivals, the answer.
 #
-# Formulas as in `formulas.py`: figures in, the lowest and highest value that they allow out.
+# Formulas as above: figures in, the lowest and highest value that they allow out.
 #
 
 

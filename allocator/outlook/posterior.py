@@ -1,7 +1,7 @@
 """Beliefs: scenario probabilities given dated signals and silence.
 
 The replicability question has two answers, generalizable (G) and proprietary (P). What labs say and keep silent about
-(`disclosure.py`) moves the odds between them, usage figures those between demand regimes: silence is evidence for P, a
+(`question.py`) moves the odds between them, usage figures those between demand regimes: silence is evidence for P, a
 claim for G, and a verification weighs more than either.
 """
 

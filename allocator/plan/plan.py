@@ -79,6 +79,8 @@ class BindingRule:
 
     label: str
     bps_per_point: float
+    has_limit: bool = True
+    """Whether there is a limit to loosen: a name that cannot be traded has none, and its price is one of many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +152,10 @@ def binding_rules(
     """Rules with a price, dearest first: what one point (0.01) more of the limit is worth, in bps of the account."""
     rows, priced = prices.priced(outlook, mandate)
     found = [
-        BindingRule(label, float(price * room) * 100)
-        for label, price, room in zip(rows.labels, priced, _room(outlook, mandate, target, prices), strict=True)
+        BindingRule(label, float(price * room) * 100, has_limit=not np.isnan(stated))
+        for label, price, room, stated in zip(
+            rows.labels, priced, _room(outlook, mandate, target, prices), rows.stated, strict=True
+        )
         if price > BINDING
     ]
     return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))

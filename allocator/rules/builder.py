@@ -1,4 +1,4 @@
-"""What the rules count, as arrays over the book's instruments: shares of buckets and groups, volumes, shocks."""
+"""From `[mandate]` to rules, and what they count, as arrays over the book's instruments: shares, volumes, shocks."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class ShockSection(SettingsSection):
         return bool(self.model or self.scenarios) or self.multiples is not None
 
 
-# `[stress]`: what a stress test varies, as frozen pydantic models. What the ranges must be is in `doubted.py`.
+# `[stress]`: what a stress test varies, as frozen pydantic models; `book/checks/stress.py` says what ranges must be.
 #
 
 

@@ -1,4 +1,4 @@
-"""One piece of work on many items, in this process or in several; what is finished when Ctrl-C comes is kept."""
+"""Re-optimised at many draws, in this process or in several; what is finished when Ctrl-C comes is kept."""
 
 from __future__ import annotations
 

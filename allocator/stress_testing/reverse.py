@@ -1,4 +1,4 @@
-"""What reverse stress found: the least shifts that lose so much, with their plausibility and its rating."""
+"""Reverse stress: the least shifts of probabilities, markets or both that lose so much, and how plausible they are."""
 
 from __future__ import annotations
 

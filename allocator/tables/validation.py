@@ -1,6 +1,6 @@
 """Hold a table to its contract: cells as written flow in; typed columns and every error flow out.
 
-First the cells are read (`cells.py`), then pandera judges the typed columns by the rules of the YAML. A cell that
+First the cells are read (below), then pandera judges the typed columns by the rules of the YAML. A cell that
 could not be read is reported for that alone.
 """
 

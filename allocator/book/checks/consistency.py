@@ -215,11 +215,9 @@ def _quoted(name: str) -> str:
 
 # What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
 #
-# What the mandate stands on is in `footing.py` (names) and `columns.py` (numbers), what is held in `positions.py`,
-# what is estimated in `estimates.py`, what is believed in `evidence.py`, what is observed in `observed.py`, what
-# might happen in `shocked.py`, what is guarded against in `guards.py`, what is decided when in `stages.py`, what is
-# doubted in `doubted.py`, what other packages add in `plugged.py`, what nobody reads in `idle.py`. Each function
-# looks at one agreement and yields its errors; a table that already broke its own contract is given and yet absent
+# What the mandate stands on is in `rules.py`, what is held in `holdings.py`, what is estimated in `estimates.py`, what
+# is believed and observed in `question.py`, what might happen in `stress.py`; reviews and plugins are above. Each
+# function looks at one agreement and yields its errors; a table that already broke its own contract is given and yet absent
 # here, and the agreements that need it are left for the next run.
 #
 

@@ -1,6 +1,6 @@
 """Whether the mandate's rules have something to stand on: every name in them is known, and something counts towards it.
 
-What they are measured by (columns, tables) is in `columns.py`.
+Then what they are measured by: columns that are there, of numbers, without a blank.
 """
 
 from __future__ import annotations
