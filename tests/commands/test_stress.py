@@ -48,7 +48,7 @@ def test_shocks_are_listed_with_the_worst_for_the_proposed_portfolio_first(whole
     plans = [float(row.split()[-2]) for row in rows[: len(names)]]
     assert len(names) >= 27
     assert plans == sorted(plans)
-    assert f"The worst shock for the proposed portfolio is {names[0]}:" in said(whole)
+    assert f"The worst shock by the horizon for the proposed portfolio is {names[0]}:" in said(whole)
 
 
 def test_claims_that_do_not_come_true_are_named_with_the_reason(whole: Result) -> None:
@@ -113,7 +113,7 @@ def test_starter_shocks_that_the_book_cannot_carry_are_named(root: Path) -> None
 
 def test_each_study_s_answer_stands_at_a_glance(whole: Result) -> None:
     glance = " ".join(whole.stdout.partition("At a glance")[2].partition("Shocks: return")[0].split())
-    assert "The worst shock for the proposed portfolio is market down 20: -2" in glance
+    assert "The worst shock by the horizon for the proposed portfolio is market down 20: -2" in glance
     assert "An expected loss of 10.0% needs a joint shift" in glance
     assert "within 10 bps of the optimum while P(generalizable), now 18.3%, lies between " in glance
     assert whole.stdout.index("Shocks: return") < whole.stdout.index("Reverse stress: ")
