@@ -1,8 +1,8 @@
 """Many draws of a book's parameters at once: what its outlook would be at each of them, by the outlook's own formulas.
 
 A parameter is named by its key in `book.toml`, as in `book/checks/stress.py`. With `prices` "follow", the market
-is taken to know the parameter as we do, which is what a book with that parameter would say; with "stay", today's prices are those
-of the book's own parameters, and the parameter turns out to be another.
+is taken to know the parameter as we do, which is what a book with that parameter would say; with "stay", today's prices
+are those of the book's own parameters, and the parameter turns out to be another.
 """
 
 from __future__ import annotations

@@ -217,8 +217,8 @@ def _quoted(name: str) -> str:
 #
 # What the mandate stands on is in `rules.py`, what is held in `holdings.py`, what is estimated in `estimates.py`, what
 # is believed and observed in `question.py`, what might happen in `stress.py`; reviews and plugins are above. Each
-# function looks at one agreement and yields its errors; a table that already broke its own contract is given and yet absent
-# here, and the agreements that need it are left for the next run.
+# function looks at one agreement and yields its errors; a table that already broke its own contract is given and yet
+# absent here, and the agreements that need it are left for the next run.
 #
 
 
