@@ -37,9 +37,11 @@ def test_a_small_edge_is_not_traded_for_dear_tickets(settled: Folder, run: Run) 
     answer = run("rebalance", settled.path, *DEAR, "--out", out)
 
     assert (cheap.exit_code, answer.exit_code) == (0, 0)
-    assert "Recommended. Objective (certainty equivalent): +" in cheap.stdout
+    assert "Recommended. Objective (certainty equivalent, under adverse probabilities): +" in " ".join(
+        cheap.stdout.split()
+    )
     said = " ".join(answer.stdout.split())
-    assert "No trade. Objective (certainty equivalent): -" in said
+    assert "No trade. Objective (certainty equivalent, under adverse probabilities): -" in said
     assert "% of them. Wanted: more than 0 bps (trading.min_gain_bps)." in said
     assert "today's holdings keep all" in said
     assert "side instrument" not in said
@@ -85,7 +87,7 @@ def test_more_may_be_wanted_than_there_is(settled: Folder, run: Run) -> None:
 
     said = " ".join(answer.stdout.split())
     assert answer.exit_code == 0
-    assert "No trade. Objective (certainty equivalent): +4." in said
+    assert "No trade. Objective (certainty equivalent, under adverse probabilities): +4." in said
     assert "Wanted: more than 500 bps" in said
     assert "insure" not in said
 
@@ -99,7 +101,9 @@ def test_an_insurance_that_few_beliefs_pay_for_is_left_with_a_word_on_how_to_tak
     assert (left.exit_code, taken.exit_code) == (0, 0)
     assert "It would insure against adverse probabilities: to take it, lower trading.min_share." in said
     assert "positive for at least 50% of sampled inputs (trading.min_share)." in said
-    assert "Recommended. Objective (certainty equivalent): +8" in taken.stdout
+    assert "Recommended. Objective (certainty equivalent, under adverse probabilities): +8" in " ".join(
+        taken.stdout.split()
+    )
 
 
 def test_a_trade_that_few_beliefs_pay_for_is_called_an_insurance(settled: Folder, run: Run) -> None:
@@ -121,7 +125,9 @@ def test_what_holding_forgoes_is_explained(settled: Folder, run: Run, root: Path
     told = json.loads(run("explain", settled.path, *wanted, "--json").stdout)
 
     assert page.exit_code == 0
-    assert "No trade. Objective (certainty equivalent): +4." in page.stdout
+    assert "No trade. Objective (certainty equivalent, under adverse probabilities): +4." in " ".join(
+        page.stdout.split()
+    )
     assert "Forgone without trade: bps of the account" in page.stdout
     assert "today's holdings are the plan" not in page.stdout
     assert told["verdict"] == "no trade"
@@ -137,7 +143,10 @@ def test_a_book_that_breaks_a_rule_trades_whatever_it_gains(listed: Folder, run:
 
     said = " ".join(answer.stdout.split())
     assert answer.exit_code == 0
-    assert "Trade required: today's holdings breach limits. Objective (certainty equivalent): +" in said
+    assert (
+        "Trade required: today's holdings breach limits. Objective (certainty equivalent, under adverse "
+        "probabilities): +"
+    ) in said
     assert "sell NVDA" in said
     assert ", tickets 5,000 USD), cash " in said
 
