@@ -288,8 +288,8 @@ def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, ful
     """Returns by scenario; with reviews what is done now and at the first review, and an announced policy's fate."""
     told = [] if deviation is None else [Text(line) for line in describe_deviation(deviation)]
     if plan.policy is None or not has_reviews(plan):
-        legend = Text("Adverse: the probabilities of the ambiguity set under which the proposed targets return least.")
-        return [scenario_table(out, plan, None if full else _SCENARIOS), *([legend] if full else []), *told]
+        legend = Text("Adverse: the probabilities of the set at which the targets return least.")
+        return [scenario_table(out, plan, None if full else _SCENARIOS), legend, *told]
     return [caution_table(out, plan.policy, first_review_only=True), *told]
 
 

@@ -209,7 +209,7 @@ def test_nothing_to_trade_is_explained_too(listed: Folder, run: Run) -> None:
 def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Path, run: Run) -> None:
     shown = run("explain", root / "data" / "listed", "--full").stdout
     plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
-    table = shown.partition("No-trade regions")[2]
+    table = shown.partition("No-trade regions, all else at the targets")[2]
     orders = {order["instrument"]: order["side"] for order in plan["orders"]}
 
     rows = {row.split()[0]: row.split() for row in table.splitlines()[3:] if row.strip()}
@@ -280,7 +280,7 @@ def test_of_84_names_the_largest_are_explained_and_the_others_as_sums(tmp_path: 
     assert [line.split()[1] for line in whole if line.startswith(("sell", "buy"))] == [
         line["instrument"] for line in reasons["orders"]
     ]
-    regions = full.partition("No-trade regions")[2]
+    regions = full.partition("No-trade regions, all else at the targets")[2]
     assert "more" not in full.partition("What the targets consist of")[2].partition("Expected, adverse:")[0]
     assert sum(f"N{i:02} " in regions for i in range(84)) > 60
 

@@ -52,7 +52,7 @@ def test_regret_with_reviews_is_labelled_not_time_consistent_and_shows_one_radiu
     assert "minimises the largest regret at the leaves" in words
     assert "the set 'kl' over all paths and scenarios at once" in words
     assert "node by node" not in words
-    rows = [line.split() for line in answer.stdout.partition("When caution is released")[2].splitlines()]
+    rows = [line.split() for line in answer.stdout.partition("The policy, review by review")[2].splitlines()]
     radii = [row[3] for row in rows if row and row[0] in ("now", "silent", "claimed", "verified", "refuted")]
     assert radii[0] == "0.017"
     assert not any("." in radius for radius in radii[1:])

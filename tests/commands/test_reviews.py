@@ -129,7 +129,7 @@ def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(
     sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    shown = ran("rebalance", sample, "--full").stdout.partition("When caution is released")[2].splitlines()
+    shown = ran("rebalance", sample, "--full").stdout.partition("The policy, review by review")[2].splitlines()
     rows = shown[2 : next(at for at, line in enumerate(shown) if line.startswith("Probability:"))]
     kinds = [line.split()[0] for line in rows]
 
