@@ -55,7 +55,7 @@ def verify(doc):
     if proof["utility"] == "crra":
         less = proof["relative_risk_aversion"] - 1
         told = (1 + less * value[0]) ** (-1 / less) - 1
-    worth = "certainty_equivalent" + "_of_holding" * (doc["decision"]["verdict"] == "no trade")
+    worth = "certainty_equivalent_" + ("of_holding" if doc["decision"]["verdict"] == "no trade" else "with_lots")
     claims.append(("certainty equivalent", abs(told - policy[worth]) < 2e-8 + 1e-7 * abs(told)))
     wrong = "; ".join(claim for claim, holds in claims if not holds)
     return f"NOT verified: {wrong}" if wrong else print(f"verified: {len(claims)} claims, {len(nodes)} decisions")

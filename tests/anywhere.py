@@ -36,7 +36,7 @@ IN_FORCE = """
 import numpy, scipy.linalg, threadpoolctl
 print(*{one["architecture"] for one in threadpoolctl.threadpool_info() if one["internal_api"] == "openblas"})
 """
-WORDS_ONLY = ("book", "commands", "contracts", "package")
+WORDS_ONLY = ("book", "commands", "display", "package", "settings", "tables")
 """Folders of tests in which no kernel takes part, or only as a page shows it."""
 
 BUSY = "everything, with every core kept busy"

@@ -74,7 +74,8 @@ INTERNALS: Mapping[str, Ignored | Loose] = {
 class Table:
     """How the documents of an older commit are read as today's.
 
-    `paths`: old path pattern → new path (each `*` of it filled in order) or Gone. `new`: pattern of a new key → New.
+    `paths`: old path pattern → new path (each `*` of it filled in order) or Gone. `new`: pattern of a new key → New;
+    `new_of` the same for old documents of one kind.
     `formats`: old format tag → new one. `commands`: old command → new one or Gone, old option → new one.
     `texts`: regular expression → replacement, for every old string; `keys` the same for old keys that are labels;
     `words`: new path pattern → old word → new one, for what is said in one place alone. `cases`: a case
@@ -84,6 +85,7 @@ class Table:
 
     paths: Mapping[str, str | Gone] = field(default_factory=dict)
     new: Mapping[str, New] = field(default_factory=dict)
+    new_of: Mapping[str, Mapping[str, New]] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str | Gone] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -204,7 +206,8 @@ def differences(old: object, new: object, table: Table) -> list[Difference]:
         if path not in found:
             why: str | None = "gone without a reason"
         elif path not in expected:
-            excused = any(matches(pattern, path) is not None for pattern in table.new)
+            allowed_new = (*table.new, *table.new_of.get(kind_of(old), {}))
+            excused = any(matches(pattern, path) is not None for pattern in allowed_new)
             why = None if excused else "new without a reason"
         else:
             why = _unlike(path, before, after, allowed, table)

@@ -34,7 +34,7 @@ _OF_STAGES: dict[str, str | Gone] = {
         "proof": "policy.proof",
         "announced": "followed",
         "worth": "decision",
-        "worth.equivalent": "policy.certainty_equivalent",
+        "worth.equivalent": "policy.certainty_equivalent_with_lots",
         "worth.holding_equivalent": "policy.certainty_equivalent_of_holding",
         "worth.rounding_bps": "rounding_bps",
         "positions.*.before": "positions.*.weight_before",
@@ -70,9 +70,20 @@ _ONE_PLAN = New("one document for plans with and without reviews")
 _NEW: dict[str, New] = {
     f"plan.{key}": _ONE_PLAN
     for key in (
-        "book.until", "book.announcement_share", "objective", "policy", "followed", "fingerprints", "proof",
-        "certificate", "positions.*", "decision", "figures", "scenarios", "relaxed", "shadow_prices", "risk_source",
-        "attribution", "stability_l1",
+        "book.until", "book.announcement_share", "objective.kind", "objective.label", "objective.time_consistent",
+        "policy", "followed", "fingerprints", "figures.*.volatility", "figures.*.expected_shortfall",
+        "certificate.decisions", "certificate.outcomes",
+    )
+}  # fmt: skip
+_NEW_OF_STAGES: dict[str, New] = {
+    f"plan.{key}": _ONE_PLAN
+    for key in (
+        "positions.*.quantity_before", "positions.*.quantity_after", "positions.*.active_weight_after",
+        "positions.*.no_trade_from", "positions.*.no_trade_to", "decision.positive_share", "decision.lowest_bps",
+        "decision.median_bps", "decision.highest_bps", "attribution", "figures.target", "scenarios", "relaxed",
+        "shadow_prices", "stability_l1", "risk_source", "certificate.bound", "certificate.gap_bps",
+        "certificate.allowed_bps", "certificate.round_trips", "certificate.rules_checked",
+        "certificate.largest_violation_target", "certificate.largest_violation_after", "proof",
     )
 }  # fmt: skip
 _OF_STRESS: dict[str, str | Gone] = {
@@ -153,7 +164,7 @@ _STRESS_TEXTS = {
     ),
 }
 """What `allocator stress` called otherwise."""
-_PORTFOLIO = Ignored("holdings are now current, plan is proposed, holding is no trade; other documents keep the words")
+_PORTFOLIO = {"holdings": "current", "plan": "proposed", "holding": "no trade"}
 _PORTFOLIO_NAMES = (
     "reverse.portfolios.*.portfolio", "replay.windows.*.portfolio", "model.outcomes.*.portfolio",
     "model.importance.*.portfolio", "beliefs.reversals.*.first", "beliefs.reversals.*.second",
@@ -169,6 +180,7 @@ TABLE = Table(
         "waiting.waiting.*.price_of_robustness_bps": "waiting.waiting.*.cost_of_robustness_bps",
         "waiting.waiting.*.insurance_bps": "waiting.waiting.*.protection_bps",
     },
+    new_of={"stages": _NEW_OF_STAGES},
     new=_NEW,  # "plan.today": New("the screen showed it, the document did not")
     # "allocator.stages/1": "allocator.plan/2"
     formats={
@@ -219,11 +231,14 @@ TABLE = Table(
             "a time limit of the user's own is an error of its own, OutOfTime, with the cure that works"
         ),
     },
-    words={"plan.decision.verdict": _VERDICTS, "explain.verdict": _VERDICTS},
+    words={
+        "plan.decision.verdict": _VERDICTS,
+        "explain.verdict": _VERDICTS,
+        **{f"stress.{place}": _PORTFOLIO for place in _PORTFOLIO_NAMES},
+    },
     # "stress.beliefs.axes": Loose(1e-4, "bisected to this width")
     tolerances={
         "schema.contract": Ignored("in the new words; the documents that it describes are compared themselves"),
-        **{f"stress.{place}": _PORTFOLIO for place in _PORTFOLIO_NAMES},
         "plan.fingerprints.solver": Ignored("no time limit is the default now, and sections are hashed whole"),
         "plan.fingerprints.lots": Ignored("the same"),
         "schema.schemas.stages": Ignored("one document, allocator.plan/2, is of both kinds of plan"),

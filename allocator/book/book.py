@@ -1,7 +1,7 @@
 """The Book: what we hold and know, aligned by label once.
 
 Tables and settings flow in, already held to their contracts one by one; the rules that span columns and tables are in
-`agreement.py`. What flows out carries one instrument order for everybody below: that of `exposures.csv`, cash apart.
+`checks/`. What flows out carries one instrument order for everybody below: that of `exposures.csv`, cash apart.
 """
 
 from __future__ import annotations

@@ -42,7 +42,15 @@ def console(*, err: bool = False) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal without '·' shows '?', and does not crash
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return _PipedConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return _PipedConsole(file=stream, width=width, highlight=False, markup=False, emoji=False, force_jupyter=False)
+
+
+def text_console(width: int) -> Console:
+    """A console that writes into its own `file`, plain text of this width, in a notebook too."""
+    return Console(
+        file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False, color_system=None,
+        force_jupyter=False,
+    )  # fmt: skip
 
 
 def heading(out: Console, text: str) -> None:

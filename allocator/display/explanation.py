@@ -159,8 +159,10 @@ def _break_even(found: Explanation) -> list[str]:
 def _one(out: Console, found: Explanation, one: NameExplanation, *, full: bool) -> list[RenderableType]:
     parts = [_title(found), *map(Text, _position(found, one)), *_margin(found, one), *_scenarios(found, one)]
     notes = _notes(found)
-    left = None if full else max(LINES - count_lines(out, parts) - count_lines(out, notes) - 7, 1)
-    return [*parts, *_rules(one, left), *notes]
+    count = len(one.rules)
+    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), *notes)) > LINES:
+        count -= 1
+    return [*parts, *_rules(one, count), *notes]
 
 
 def _position(found: Explanation, one: NameExplanation) -> list[str]:

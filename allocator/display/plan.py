@@ -24,6 +24,7 @@ from allocator.display.console import (
     format_measurement,
     format_money,
     format_percent,
+    text_console,
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation, equivalent_measure
@@ -58,11 +59,11 @@ def show_plan(plan: Plan, deviation: PolicyDeviation | None = None, *, full: boo
 
 def plan_text(plan: Plan) -> str:
     """The screen of `allocator rebalance` as text of 80 columns."""
-    text = io.StringIO()
-    out = Console(file=text, width=_WIDTH, highlight=False, markup=False, emoji=False, color_system=None)
+    out = text_console(_WIDTH)
     for part in _screen(out, plan, None, full=False):
         out.print(part)
-    return text.getvalue().rstrip("\n")
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue().rstrip("\n")
 
 
 def plan_html(plan: Plan) -> str:
@@ -131,11 +132,11 @@ def orders_table(out: Console, plan: Plan, count: int) -> Table:
     """The `count` largest orders, sales before purchases, and what the others come to."""
     numbers = ("quantity", plan.book.settings.book.currency, "before", "after")
     made = compact_table("side", "instrument", *numbers, right=numbers)
-    largest = sorted(plan.orders, key=lambda order: -order.value)[:count]
+    shown = {one.instrument for one in sorted(plan.orders, key=lambda order: -order.value)[:count]}
     for order in plan.orders:
-        if order in largest:
+        if order.instrument in shown:
             made.add_row(*order_cells(order), style=order_style(order))
-    if rest := [order for order in plan.orders if order not in largest]:
+    if rest := [order for order in plan.orders if order.instrument not in shown]:
         before, after = (sum(getattr(order, name) for order in rest) for name in ("weight_before", "weight_after"))
         money = format_money(sum(order.value for order in rest))
         made.add_row("and", f"{len(rest)} more", "", money, format_percent(before), format_percent(after), style="dim")

@@ -99,11 +99,11 @@ def attribution_table(out: Console, plan: Plan, found: GainAttribution, count: i
         return [format_signed_bps(part, digits) for part in (*own, float(parts.sum()))]
 
     index = {name: i for i, name in enumerate(plan.book.instruments)}
-    largest = sorted(plan.weighed_orders, key=lambda order: -order.value)[:count]
-    for order in (one for one in plan.weighed_orders if one in largest):
+    largest = {one.instrument for one in sorted(plan.weighed_orders, key=lambda order: -order.value)[:count]}
+    for order in (one for one in plan.weighed_orders if one.instrument in largest):
         style = "red" if order.side == "sell" else "green"
         made.add_row(order.side, order.instrument, *cells(found.parts[index[order.instrument]]), style=style)
-    if rest := [index[one.instrument] for one in plan.weighed_orders if one not in largest]:
+    if rest := [index[one.instrument] for one in plan.weighed_orders if one.instrument not in largest]:
         made.add_row("and", f"{len(rest)} more", *cells(found.parts[rest].sum(axis=0)), style="dim")
     ordered = [index[order.instrument] for order in plan.weighed_orders]
     others = found.parts[np.setdiff1d(np.arange(len(index)), ordered)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from allocator.display.console import heading
+from allocator.display.console import heading, text_console
 
 LINES, COLUMNS = 45, 80
 """Of a first screen."""
@@ -144,6 +144,7 @@ class _Fit:
         return self._known[block, rows]
 
     def _printed(self, show: Callable[[Console], None]) -> int:
-        text = io.StringIO()
-        show(Console(file=text, width=self._width, highlight=False, markup=False, emoji=False, color_system=None))
-        return text.getvalue().count("\n")
+        out = text_console(self._width)
+        show(out)
+        assert isinstance(out.file, io.StringIO)
+        return out.file.getvalue().count("\n")

@@ -12,6 +12,7 @@ from allocator.book.book import Book
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.value_of_waiting import CautionScheduleRow, caution_schedule
+from allocator.optimization.solve import Limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +31,12 @@ class ReviewPolicy:
     holding: Policy | None
     followed: Policy
 
-    @property
-    def certainty_equivalent(self) -> float:
-        """Of the policy that is followed: the sure return to the horizon that is as good."""
-        return self.followed.equivalent
-
     @cached_property
     def caution_schedule(self) -> tuple[CautionScheduleRow, ...]:
         """How caution is released, node by node; each node is solved once more to price it, when first asked for."""
-        return caution_schedule(self.book, self.followed)
+        solver = self.book.settings.solver
+        limits = Limits(solver.tolerance, solver.time_limit_seconds)
+        return caution_schedule(self.book, self.followed, limits)
 
     def weights_frame(self) -> pd.DataFrame:
         """Decision nodes down, in the order of the tree, by `node` and `date`; instruments and, last, cash across.

@@ -1,8 +1,8 @@
 """The best policy over a tree: solved, checked outside the solver, and decided where the adversary does not look.
 
-Whatever the solver says, only its trades are kept: `follow` makes a policy of them, whose rules are measured at every
-node and whose objective is recomputed from the formulas. The compiled program's residuals, cones and duality gap are
-checked by numpy.
+Whatever the solver says, only its trades are kept: `policy_from_trades` makes a policy of them, whose rules are
+measured at every node and whose objective is recomputed from the formulas. The compiled program's
+residuals, cones and duality gap are checked by numpy.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class Violation:
 
 @dataclass(frozen=True, eq=False)
 class _ElasticQuery:
-    """One question of `Feasibility.elastic`, in its words."""
+    """One question of `ElasticProgram.elastic`, in its words."""
 
     relaxed: Mapping[int, float]
     kept: frozenset[int]
@@ -334,7 +334,7 @@ class ElasticProgram:
         """The least violation by a portfolio without round trips; None where there is none.
 
         Where telling takes more work than one question may, the answer keeps its round trips: whoever solves the
-        program finds that (`plan.targets.solved`), and no plan comes of it.
+        program finds that (`plan.targets.solve_certified`), and no plan comes of it.
         """
         netted, excess_costs = self._netted(found.point)
         if excess_costs <= _ROUND_TRIP:

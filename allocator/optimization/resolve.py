@@ -1,8 +1,8 @@
 """Many solves of nearly the same question: as fast as a bare solver loop, and each answer still proved outside it.
 
-The fast way is for quadratic programs without convex rules, impact and ellipsoids: PIQP updated through `loop`, then
-the canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What fails any of
-them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
+The fast way is for quadratic programs without convex rules, impact and ellipsoids: PIQP updated through `piqp_updates`,
+then the canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What
+fails any of them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
 
 No answer depends on the ones before it, to the last bit: every solve starts cold.
 """
@@ -29,8 +29,9 @@ from allocator.types import Matrix, Vector
 
 # The second check for many answers of one shape: rules as rows, the objective by its formula, the bound of §4.9.
 #
-# What `tightest`, `lower_bound` and the certificate say of one plan, said of thousands: the same formulas on matrices
-# that were laid out once. Only for mandates without convex rules, impact and ellipsoids, which go the long way.
+# What `best_dual_certificate`, `lower_bound` and the certificate say of one plan, said of thousands: the same formulas
+# on matrices that were laid out once. Only for mandates without convex rules, impact and ellipsoids,
+# which go the long way.
 #
 GAP_ALLOWED = 1e-6
 """Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""

@@ -20,7 +20,7 @@ from allocator.types import Matrix, Vector
 Number: TypeAlias = float | Vector
 """One number for all, or one a draw: an array (draws, 1), which goes with arrays (draws, K) over scenarios."""
 DRIVERS = ("training demand", "token volume", "price", "rent", "share shift", "stranded capex", "multiple")
-"""What a value multiplier is attributed to, in the order of the last axis of `attributed`.
+"""What a value multiplier is attributed to, in the order of the last axis of `driver_attribution`.
 
 Capacity other than planned moves with the rent: supply sets it, and no token is sold or saved by it.
 """

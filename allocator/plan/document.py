@@ -277,7 +277,7 @@ def _certificate(plan: Plan) -> dict[str, Any]:
 def _policy(plan: Plan, policy: ReviewPolicy) -> dict[str, Any]:
     """The policy that is followed, what is believed and what prices are at each node, and how caution is released."""
     return {
-        "certainty_equivalent": round(policy.with_lots.equivalent, 8),
+        "certainty_equivalent_with_lots": round(policy.with_lots.equivalent, 8),
         "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.equivalent, 8),
         "nodes": _nodes(plan, policy),
         "caution_schedule": [_schedule_row(one) for one in policy.caution_schedule],

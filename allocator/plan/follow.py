@@ -79,8 +79,8 @@ def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found
     document = _read(announced)
     try:
         return read(document)
-    except (KeyError, TypeError, IndexError) as error:  # BadInput is none of these
-        rule = f"is not whole: it is without {error}, or misstates it"
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError, ZeroDivisionError) as error:
+        rule = f"is not as it was written ({type(error).__name__}: {error})"  # BadInput is none of these
         cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
         raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
 

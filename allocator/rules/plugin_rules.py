@@ -220,7 +220,7 @@ def refuse_duplicate_labels(rules: Sequence[LinearRule], plugged: Sequence[Plugi
 
 def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> PluginRule:
     if not isinstance(rule, LinearRule):
-        _refuse(plugin, [f"makes a {type(rule).__name__}, without `rows`, `readings`, `eased` or `tier`"])
+        _refuse(plugin, [f"makes a {type(rule).__name__}, without `rows`, `readings`, `with_limits` or `tier`"])
     assert isinstance(rule, LinearRule)
     names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no `tier`")
     if type(tier) is not int or not 0 <= tier <= 9:
@@ -231,7 +231,7 @@ def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> Plug
     _refuse(plugin, rows_against_formula(made.on(outlook), lambda trade: sound.readings(trade, outlook), book))
     same = sound.with_limits([float(limit) for limit in made.stated])
     if not np.allclose(same.made.limit, made.limit) or not np.allclose(same.made.wealth, made.wealth):
-        _refuse(plugin, ["is another rule once it is eased to the limits that it has"])
+        _refuse(plugin, ["is another rule once it is given the limits that it has"])
     return sound
 
 

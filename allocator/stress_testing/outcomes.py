@@ -291,7 +291,7 @@ class OutcomeMeter:
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """In the order of the rows of `Measured.values`."""
+        """In the order of the rows of `MeasuredOutcomes.values`."""
         return tuple(self._outcomes())
 
     def _outcomes(self) -> Iterator[Outcome]:
@@ -383,7 +383,7 @@ def _gains(gauge: OutcomeMeter, found: OutlookDraws) -> Matrix:
 
 
 def _values(gauge: OutcomeMeter, found: OutlookDraws, gains: Matrix) -> Matrix:
-    """(outcomes, D), in the order of `Gauge.outcomes`."""
+    """(outcomes, D), in the order of `OutcomeMeter.outcomes`."""
     rows = []
     worst = []
     for portfolio, own in zip(gauge.portfolios, gains, strict=True):

@@ -21,8 +21,7 @@ import numpy as np
 from allocator.ambiguity.polyhedral import Polytope
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.resolve import CertifiedSolution, ParametricSolver
-from allocator.optimization.resolve import Problem as Question_from_again
+from allocator.optimization.resolve import CertifiedSolution, ParametricSolver, Problem
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook
@@ -251,7 +250,7 @@ class Reoptimizer:
         found = self._again.solve(start, outlook, mandate)
         return found if found is not None else self._long_way(start, outlook, mandate)
 
-    def attempt_many(self, asked: Sequence[Question_from_again]) -> list[CertifiedSolution | UnsolvedProblem]:
+    def attempt_many(self, asked: Sequence[Problem]) -> list[CertifiedSolution | UnsolvedProblem]:
         """The proved answers, or why there is none; a few dozen at once are answered fastest."""
         lawful = [question for question in asked if not _left_out(*question)]
         answered = zip(self._again.solve_many(lawful), lawful, strict=True)

@@ -70,7 +70,7 @@ def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: s
     document = json.loads(first)
     assert first == second
     assert document["certificate"]["gap_bps"] <= SHARP * 1e4
-    assert document["policy"]["certainty_equivalent"] <= -document["certificate"]["objective"] + 1e-8
+    assert document["policy"]["certainty_equivalent_with_lots"] <= -document["certificate"]["objective"] + 1e-8
     assert document["policy"]["caution_schedule"][0]["cost_of_robustness_bps"] >= 0
 
 

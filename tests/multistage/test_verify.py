@@ -104,7 +104,7 @@ def _announced(found: dict[str, Any]) -> None:
 
 
 def _worth(found: dict[str, Any]) -> None:
-    found["policy"]["certainty_equivalent"] += 1e-5
+    found["policy"]["certainty_equivalent_with_lots"] += 1e-5
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,7 @@ def test_a_busy_machine_is_left_as_it_was_found(monkeypatch: pytest.MonkeyPatch)
 
     assert all(one.poll() is not None for one in started)
     assert sys.executable in started[0].args
+
+
+def test_folders_that_no_kernel_takes_part_in_are_folders(root: Path) -> None:
+    assert [name for name in anywhere.WORDS_ONLY if not (root / "tests" / name).is_dir()] == []

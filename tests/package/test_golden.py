@@ -15,6 +15,7 @@ from tests.golden import compared
 from tests.golden_books import write_book, write_tree
 from tests.golden_cases import cases_of
 from tests.golden_compare import Gone, Ignored, Loose, New, Table, differences
+from tests.golden_table import TABLE
 
 PLAN: dict[str, Any] = {
     "format": "allocator.plan/1",
@@ -187,3 +188,29 @@ def test_every_case_has_a_name_of_its_own_and_every_command_a_case() -> None:
 
     assert len({case.name for case in cases}) == len(cases)
     assert {case.arguments[0] for case in cases} >= set(main.commands)
+
+
+def test_what_is_there_once_more_in_a_list_is_found_through_the_whole_table() -> None:
+    old = {"format": "allocator.plan/1", "binding": [], "given_way": [], "scenarios": [], "positions": []}
+    new = {
+        "format": "allocator.plan/2",
+        "shadow_prices": [{"rule": "ghost", "bps_per_point": 999.0}],
+        "relaxed": [{"rule": "ghost"}],
+        "scenarios": [{"scenario": "ghost"}],
+        "positions": [{"quantity_after": 5}],
+    }
+
+    told = {one.path.split(".")[1] for one in differences(old, new, TABLE)}
+
+    assert told >= {"shadow_prices", "relaxed", "scenarios", "positions"}
+
+
+def test_portfolios_that_change_places_are_found() -> None:
+    def made(number: int, *names: str) -> dict[str, Any]:
+        return {"format": f"allocator.stress/{number}", "model": {"outcomes": [{"portfolio": name} for name in names]}}
+
+    old, same = made(1, "plan", "holdings"), made(2, "proposed", "current")
+    swapped = made(2, "current", "proposed")
+
+    assert differences(old, same, TABLE) == []
+    assert len(differences(old, swapped, TABLE)) == 2

@@ -403,3 +403,12 @@ def test_a_plan_s_shortfall_is_over_its_horizon_and_of_its_own_scenarios(plan: P
 
         assert figures.expected_shortfall == pytest.approx(of_these, abs=1e-12)
         assert figures.expected_shortfall > -figures.expected_return
+
+
+def test_a_plan_prints_its_screen_in_a_notebook_too(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich would hand what is printed to the notebook, and leave the text empty."""
+    alone = str(plan)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+
+    assert str(plan) == alone
+    assert "side  instrument" in alone
