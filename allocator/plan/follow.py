@@ -80,7 +80,8 @@ def _whole(announced: Path, read: Callable[[Mapping[str, Any]], Found]) -> Found
     try:
         return read(document)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError, ZeroDivisionError) as error:
-        rule = f"is not as it was written ({type(error).__name__}: {error})"  # BadInput is none of these
+        found = f"it is without {error}" if isinstance(error, KeyError) else str(error)  # BadInput is none of these
+        rule = f"is not as it was written: {found}"
         cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
         raise BadInput([Breach("--follow", None, None, str(announced), rule, cure)]) from None
 

@@ -147,7 +147,7 @@ def test_a_plan_that_is_not_whole_is_refused_and_not_a_traceback(sample: Path, p
     path.write_text(json.dumps(document), encoding="utf-8")
     answer = run("rebalance", sample, "--follow", path)
     assert answer.exit_code == 3
-    assert "is not whole: it is without 'fingerprints', or misstates it" in " ".join(answer.stderr.split())
+    assert "is not as it was written: it is without 'fingerprints'" in " ".join(answer.stderr.split())
 
 
 def test_a_table_that_changed_is_a_cause(sample: Path, tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ class Slow:
         return [item + 1 for item in items]
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
     threading.Timer(float(sys.argv[1]), lambda: os.killpg(os.getpgrp(), signal.SIGINT)).start()
     found = parallel_map(Slow(), list(range(4000)), jobs=2)
     print(found.interrupted, 0 < found.finished < found.asked)
