@@ -181,7 +181,10 @@ TABLE = Table(
         "waiting.waiting.*.insurance_bps": "waiting.waiting.*.protection_bps",
     },
     new_of={"stages": _NEW_OF_STAGES},
-    new=_NEW,  # "plan.today": New("the screen showed it, the document did not")
+    new=_NEW
+    | {
+        "run.inputs.plan format": New("a run of an older format is not given back as done")
+    },  # "plan.today": New("the screen showed it, the document did not")
     # "allocator.stages/1": "allocator.plan/2"
     formats={
         "allocator.error/1": "allocator.error/2",

@@ -22,10 +22,9 @@ from allocator.plan.certificate import Certificate
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import Figures, Order, Plan
 from allocator.plan.proof import policy_proof_document, proof_document
+from allocator.plan.runs import PLAN_FORMAT
 from allocator.rules import RuleMeasurement
 from allocator.types import Vector
-
-FORMAT = "allocator.plan/2"
 
 
 def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> dict[
         rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
     return {
-        "format": FORMAT,
+        "format": PLAN_FORMAT,
         "book": _book(plan),
         "objective": _objective(plan),
         "positions": _positions(plan),

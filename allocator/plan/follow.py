@@ -22,10 +22,9 @@ from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.outlook.calibration import dated_signals
 from allocator.plan.plan import Plan
+from allocator.plan.runs import PLAN_FORMAT
 from allocator.types import Vector
 
-FORMAT = "allocator.plan/2"
-"""Of the documents that can be followed; a later one says what it needs itself."""
 Found = TypeVar("Found")
 FOLLOWS = 0.005
 """Of the account: targets within this of the announced ones follow them."""
@@ -138,9 +137,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         rule = f"cannot be read: {error}"
         raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != PLAN_FORMAT:
         raise refused(
-            f"is no plan of format {FORMAT}", "name the plan.json that `rebalance --out` wrote for a book with reviews"
+            f"is no plan of format {PLAN_FORMAT}",
+            "name the plan.json that `rebalance --out` wrote for a book with reviews",
         )
     if document.get("policy") is None:
         raise refused("has no policy to follow", "name the plan.json of a book with reviews")

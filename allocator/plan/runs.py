@@ -29,6 +29,8 @@ from allocator.settings.reading import read_settings
 from allocator.settings.settings import SourceTable
 
 FORMAT = "allocator.run/1"
+PLAN_FORMAT = "allocator.plan/2"
+"""Of plan.json: a run of another format is another run, and is not given back as this one."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
 """What cron, Airflow and Dagster call their runs; nothing that leaves the folder, hides, or reads as an option."""
 
@@ -209,4 +211,4 @@ def run_inputs(book: Book, digests: Mapping[str, str], options: Mapping[str, str
         if one.name == name
     }
     given = {name: value for name, value in options.items() if value}
-    return {**digests, **given, **plugins, "allocator": version("portfolio-allocator")}
+    return {**digests, **given, **plugins, "allocator": version("portfolio-allocator"), "plan format": PLAN_FORMAT}

@@ -133,6 +133,17 @@ PLUGINS = {
 }
 
 
+def test_a_run_of_an_older_format_of_plans_is_not_given_back_as_done(
+    done: Path, listed: Folder, run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allocator.plan.runs.PLAN_FORMAT", "allocator.plan/3")
+
+    answer = again(listed, run, done, "--json")
+
+    assert answer.exit_code == 3
+    assert [one["table"] for one in valid(answer.stdout, "error")["errors"]] == ["plan format"]
+
+
 @pytest.mark.parametrize("kind", PLUGINS)
 def test_another_version_of_a_plugin_is_another_input(
     listed: Folder, run: Run, valid: Valid, tmp_path: Path, kind: str
