@@ -21,7 +21,7 @@ SCENARIOS = ("boom", "growth", "middling", "slump", "glut")
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 PLAIN = "return_minus_risk"
 OBJECTIVES = (PLAIN, PLAIN, PLAIN, "minimum_variance", PLAIN, PLAIN, "mean_cvar", PLAIN, PLAIN, "log", PLAIN, "regret",
-              PLAIN, "mixture_variance", PLAIN, "crra", "regret_ex_ante")  # fmt: skip
+              PLAIN, "mixture_variance", PLAIN, "crra", "regret")  # fmt: skip
 SETS = ("total_variation", "kl", "box", "modified_chi2", "wasserstein", "none", "contamination", "hull", "polytope",
         "worst")  # fmt: skip
 ANSWERS = ("generalizable", "proprietary")
@@ -109,7 +109,7 @@ def _settings(
         wanted["draws"] = 100
     if own and draw.random() < 0.3:
         wanted["tiers"] = {"max_weight": 2, "min_cash": 5} | ({"max_turnover": 7} if "max_turnover" in wanted else {})
-    kind = {"regret_ex_ante": "box", "minimum_variance": "none"}.get(objective, SETS[seed % len(SETS)])
+    kind = {"minimum_variance": "none"}.get(objective, SETS[seed % len(SETS)])
     robust = _robust(draw, kind, scenarios)
     if objective == PLAIN and seed % 4 == 1:
         robust["return_error"] = str(draw.choice(["box", "ellipsoid"]))

@@ -17,7 +17,7 @@ class Case:
     """The folder that the command writes, whose files are compared too."""
 
 
-ONE_DECISION = ("minimum_variance", "mixture_variance", "mean_cvar", "regret", "regret_ex_ante", "log")
+ONE_DECISION = ("minimum_variance", "mixture_variance", "mean_cvar", "regret", "log")
 ON_EVERY_SAMPLE: tuple[tuple[str, ...], ...] = (
     ("check",), ("beliefs",), ("outlook",), ("returns",), ("returns", "--drivers", "META"),
     ("implied", "--move", "META=-0.03", "--move", "GOOGL=0.02"), ("claims",), ("explain",), ("explain", "META"),

@@ -16,7 +16,6 @@ from allocator.display.console import (
 )
 from allocator.multistage.mandate import MultistageMandate, objective_label
 from allocator.multistage.objectives import (
-    ExAnteRegret,
     LinearUtility,
     LogUtility,
     MeanCVaR,
@@ -127,7 +126,7 @@ def _where(staged: MultistageMandate) -> str:
 def _aim(staged: MultistageMandate) -> str:
     """What the plan does, in words."""
     utility = staged.utility
-    if isinstance(utility, Regret | ExAnteRegret):
+    if isinstance(utility, Regret):
         return f"minimises {_regretted(staged)}"
     if isinstance(utility, MixtureVariance):
         return (
@@ -145,8 +144,6 @@ def _aim(staged: MultistageMandate) -> str:
 def _regretted(staged: MultistageMandate) -> str:
     if staged.at_leaves:
         return "the largest regret at the leaves: what who had known path and scenario would have earned more"
-    if isinstance(staged.utility, ExAnteRegret):
-        return "the regret of not knowing the probabilities: what is best under them would earn more"
     return "the largest regret: what the best portfolio of each scenario would have earned more"
 
 
@@ -167,7 +164,7 @@ def _meaning(staged: MultistageMandate) -> str:
     said = "Risk-adjusted return: minus what is minimised."
     if isinstance(utility, MeanCVaR) and staged.tree.nodes > 1:
         return f"{said} The risk within a scenario counts from the last decision on."
-    return f"{said} {outside}" if isinstance(utility, Regret | ExAnteRegret) else said
+    return f"{said} {outside}" if isinstance(utility, Regret) else said
 
 
 # How the worth of waiting looks: a row a measure, a column an announcement share, money at the book's own.

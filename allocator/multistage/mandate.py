@@ -16,7 +16,6 @@ from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.objectives import (
-    ExAnteRegret,
     LinearUtility,
     LogUtility,
     MeanCVaR,
@@ -173,9 +172,7 @@ def build_utility(book: Book, outlook: Outlook, reviews: ReviewTree) -> Utility 
             ]
         )
         return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
-    if wanted.objective == "regret":
-        return Regret()
-    return ExAnteRegret() if wanted.objective == "regret_ex_ante" else LinearUtility()
+    return Regret() if wanted.objective == "regret" else LinearUtility()
 
 
 def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity:
@@ -240,7 +237,6 @@ _NAMES = {
     LogUtility: "log utility",
     PowerUtility: "power utility",
     MixtureVariance: "mean and mixture variance",
-    ExAnteRegret: "regret of not knowing the probabilities",
 }
 
 

@@ -1,9 +1,9 @@
 """Objectives that the tree solves, one frozen class each: utilities, CVaR, mixture variance, regret.
 
 None of them is an expectation of losses that a leaf knows alone: a common centre or the best that hindsight allows ties
-the leaves together, so re-optimising by them would contradict what was planned (science §3.12). Mixture variance and
-the regret of not knowing the probabilities are for one decision; regret after the fact is asked of a whole tree at its
-leaves, which is not time-consistent, and said so. CVaR is their neighbour, and can be nested (`mandate.tail`). `worst`
+the leaves together, so re-optimising by them would contradict what was planned (science §3.12). Mixture variance is
+for one decision; regret is asked of a whole tree at its leaves, which is not time-consistent, and said so. CVaR is
+their neighbour, and can be nested (`mandate.tail`). `worst`
 values a portfolio from the formulas. `equivalent` is minus the objective: a risk-adjusted return.
 """
 
@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from allocator.ambiguity.pushforward import Pushforward
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.settings.mandate import MOST_SCENARIOS
 from allocator.types import Matrix, Vector
 
 # What wealth at the end is worth: the loss of a leaf, one frozen class a utility.
@@ -296,49 +294,4 @@ class Regret:
         return -loss
 
 
-@dataclass(frozen=True, eq=False)
-class ExAnteRegret:
-    """What somebody who knows the probabilities, and not the scenario, expects to earn more: max_q v(q) − q'r.
-
-    v(q) is convex, so that the maximum is at a corner of the set (science §3.6). `corners` (M, L) and what is best
-    under each, `best` (M,); `best_if_right` is v of the belief. Empty until they have been solved for.
-    """
-
-    corners: Matrix = field(default_factory=lambda: np.zeros((0, 0)))
-    best: Vector = field(default_factory=lambda: np.zeros(0))
-    best_if_right: float = 0.0
-
-    def under(self, ambiguity: Ambiguity, p: Vector) -> tuple[Matrix, Vector]:
-        """(M, L) probabilities to look at and (M,) what is best under each: the belief alone where it is trusted."""
-        if isinstance(ambiguity, Singleton):
-            return p[None, :], np.array([self.best_if_right])
-        return self.corners, self.best
-
-    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
-        """Of a portfolio that ends as `wealth` (L,)."""
-        del holdings, cash
-        corners, best = self.under(ambiguity, p)
-        regrets = best - corners @ (wealth - 1)
-        most = int(np.argmax(regrets))
-        return CommonThreshold(float(regrets[most]), np.full(len(wealth), regrets[most]), corners[most])
-
-    def equivalent(self, loss: float) -> float:
-        """Minus the regret."""
-        return -loss
-
-
-OneDecision: TypeAlias = MixtureVariance | MeanCVaR | Regret | ExAnteRegret
-
-
-def corner_points(ambiguity: Ambiguity, p: Vector) -> Matrix:
-    """(M, K) the corners of a polyhedral set: its greedy adversaries look at the order of the losses alone, and each
-    corner is the only adverse member for some losses without ties; so the orders give all of them.
-
-    Raises:
-        ValueError: the set has no corners that orders alone give, or there are too many scenarios.
-    """
-    if not isinstance(ambiguity, Singleton | TotalVariation | Box | AnyProbabilities) or len(p) > MOST_SCENARIOS:
-        raise ValueError(f"corners are for polyhedral sets over at most {MOST_SCENARIOS} scenarios")
-    found = [ambiguity.adversary(np.array(order, dtype=np.float64), p) for order in permutations(range(len(p)))]
-    corners: Matrix = np.unique(np.round(found, 15), axis=0)
-    return corners
+OneDecision: TypeAlias = MixtureVariance | MeanCVaR | Regret

@@ -15,7 +15,7 @@ from allocator.ambiguity.pushforward import Pushforward, scenario_set
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
-from allocator.multistage.objectives import ExAnteRegret, MeanCVaR, MixtureVariance, NextStep, Regret, leaf_losses
+from allocator.multistage.objectives import MeanCVaR, MixtureVariance, NextStep, Regret, leaf_losses
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import RuleMeasurement, Trade
@@ -161,7 +161,7 @@ def policy_value(
     wealth = ends.sum(axis=1) + cash_ends
     if isinstance(utility, Regret) and staged.at_leaves:
         return _over_leaves(staged, utility.best + 1 - wealth)
-    if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
+    if isinstance(utility, MixtureVariance | Regret):
         p = tree.child_probabilities(0)
         at_once = utility.worst(holdings[0], float(cash[0]), wealth, scenario_set(ambiguities[0]), p)
         return PolicyValue(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))

@@ -24,7 +24,6 @@ from allocator.ambiguity.pushforward import Pushforward, scenario_set
 from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, Singleton, TotalVariation
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import (
-    ExAnteRegret,
     LinearUtility,
     LogUtility,
     MeanCVaR,
@@ -86,8 +85,8 @@ def leaf_constraints(
     if isinstance(utility, MeanCVaR):
         loss, more = _tail(staged, utility, holdings, cash, 1 - measures, thresholds)
         return here >= loss, known + more
-    if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
-        loss, more = _at_once(staged, utility, holdings, measures)
+    if isinstance(utility, MixtureVariance | Regret):
+        loss, more = _at_once(utility, holdings, measures)
         return here >= loss, known + more
     if isinstance(utility, LinearUtility):
         return here >= 1 - measures, known
@@ -99,17 +98,12 @@ def leaf_constraints(
 
 
 def _at_once(
-    staged: MultistageMandate, objective: OneDecision, holdings: cp.Variable, wealth: cp.Variable
+    objective: OneDecision, holdings: cp.Variable, wealth: cp.Variable
 ) -> tuple[cp.Expression, list[cp.Constraint]]:
     """(L,) losses of one decision's leaves, which end as `wealth` (L,), and what else they need."""
     plain = 1 - wealth
     if isinstance(objective, Regret):
         return plain + objective.best, []
-    if isinstance(objective, ExAnteRegret):
-        # the adverse expectation is in the corners already: every leaf loses the same, whatever its probability
-        corners, best = objective.under(scenario_set(staged.ambiguities[0]), staged.tree.child_probabilities(0))
-        regret = cp.Variable(name="regret")
-        return regret * np.ones(staged.tree.leaves), [regret >= best + corners @ plain]
     assert isinstance(objective, MixtureVariance)
     return _mixture(objective, holdings, wealth)
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import scenario_set
 from allocator.ambiguity.sets import Singleton
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
-from allocator.multistage.objectives import ExAnteRegret, LinearUtility, MeanCVaR, Regret, corner_points
+from allocator.multistage.objectives import LinearUtility, MeanCVaR, Regret
 from allocator.multistage.policy import Policy, nested_cvar, policy_from_trades, refuse_broken_policy
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
@@ -187,7 +186,7 @@ def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Lim
     return solve_policy(known, start, limits).objective
 
 
-# What regret is measured against: the most that the rules allow in each scenario, or under given probabilities.
+# What regret is measured against: the most that the rules allow in each scenario.
 #
 
 
@@ -207,23 +206,4 @@ def with_regret_benchmarks(
         plain = replace(staged, utility=LinearUtility(), risk_charge=0.0)
         hindsight = [-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)]
         return replace(staged, utility=Regret(np.array(hindsight)))
-    if isinstance(utility, ExAnteRegret):
-        p = staged.tree.child_probabilities(0)
-        corners = corner_points(scenario_set(staged.ambiguities[0]), p)
-        best = np.array([highest_expected_return(staged, start, q, limits) for q in corners])
-        return replace(staged, utility=ExAnteRegret(corners, best, highest_expected_return(staged, start, p, limits)))
     return staged
-
-
-def highest_expected_return(
-    staged: MultistageMandate, start: Position, q: Vector, limits: Limits | None = None
-) -> float:
-    """v(q): the highest expected return, after costs, over the rules of one decision, `q` (L,) being known."""
-    known = replace(
-        staged,
-        tree=replace(staged.tree, leaf_probabilities=q),
-        utility=LinearUtility(),
-        ambiguities=(Singleton(),),
-        risk_charge=0,
-    )
-    return solve_policy(known, start, limits).equivalent

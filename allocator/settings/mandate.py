@@ -130,7 +130,6 @@ class MandateSection(SettingsSection):
         "mixture_variance",
         "mean_cvar",
         "regret",
-        "regret_ex_ante",
     ] = Field(
         default="return_minus_risk",
         description="return_minus_risk: maximise adverse expected return - risk_aversion * variance - costs; "
@@ -138,7 +137,7 @@ class MandateSection(SettingsSection):
         "final wealth, re-optimised at horizon.reviews; mean_cvar: expected loss and CVaR on draws, with reviews "
         "nested at every one; regret: what hindsight would have earned more, with reviews at the end alone, which is "
         "not time-consistent; for one decision: mixture_variance: return - risk_aversion * (variance within and "
-        "between scenarios); regret_ex_ante: what knowing the probabilities would earn more",
+        "between scenarios)",
     )
     risk_aversion: NonNegative = Field(default=2.0, le=1e6, description="gamma, per unit of variance over the horizon")
     relative_risk_aversion: Positive | None = Field(
@@ -217,12 +216,12 @@ class MandateSection(SettingsSection):
 
 UTILITIES = ("log", "crra", "return")
 """Objectives that are a utility of the final wealth: their mean, and its adverse expectation, nest by themselves."""
-ONE_DECISION = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
+ONE_DECISION = ("mixture_variance", "mean_cvar", "regret")
 """Objectives of another kind that the same program solves for one decision."""
 REVIEWED = (*UTILITIES, "mean_cvar", "regret")
 """Objectives that reviews may follow: CVaR nested at every node, regret at the leaves alone."""
-MOST_SCENARIOS = 6
-"""Of regret_ex_ante: with more, the corners of a set are too many to look at one by one."""
+REMOVED_OBJECTIVES = {"regret_ex_ante": "use 'regret', or 'return_minus_risk' with a set of [robust]"}
+"""Names that books of earlier versions may state, each with its cure."""
 NO_RULES = (
     "objective",
     "risk_aversion",

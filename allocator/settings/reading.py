@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
-from allocator.settings.mandate import ONE_DECISION, UTILITIES, flat_tiers, rule_name
+from allocator.settings.mandate import ONE_DECISION, REMOVED_OBJECTIVES, UTILITIES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
 from allocator.settings.uncertainty import NEEDED, SCHEDULED
 
@@ -292,7 +292,7 @@ def _breach(item: Any, source: str) -> Breach:
         (rule, _, own), shown = str(item["ctx"]["error"]).partition("; "), None
         cure = own or cure
     elif item["type"] == "literal_error":
-        rule, cure = f"must be one of {item['ctx']['expected']}", did_you_mean(str(value), _choices(item))
+        rule, cure = f"must be one of {item['ctx']['expected']}", _choice_cure(str(value), item)
     elif item["type"] in ("less_than_equal", "less_than"):
         limit = item["ctx"].get("le", item["ctx"].get("lt"))
         rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
@@ -318,8 +318,10 @@ def _key_cure(place: Sequence[str]) -> str:
     return did_you_mean(place[-1], siblings)
 
 
-def _choices(item: Any) -> list[str]:
-    return re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
+def _choice_cure(value: str, item: Any) -> str:
+    """What stands in place of an objective that is gone; else the nearest choice."""
+    known = re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
+    return REMOVED_OBJECTIVES.get(value) or did_you_mean(value, known)
 
 
 def _known_keys(place: Sequence[str]) -> list[str]:

@@ -41,7 +41,6 @@ def refused(run: Run, book: Folder, *more: object) -> str:
         ("horizon.announcement_share=-0.2", "must be greater than or equal to 0"),
         ("model.since=2026-12-01", "is after as_of = 2026-11-20"),
         ("mandate.objective=mixture_variance", "is not time-consistent: the variance between scenarios"),
-        ("mandate.objective=regret_ex_ante", "is not time-consistent: its corners are of one set of probabilities"),
         ("mandate.objective=return_minus_risk", "is not time-consistent: what is best at a review by it"),
         ("mandate.objective=minimum_variance", "with reviews choose 'log' or 'crra' or 'return'"),
         ("mandate.objective=crra", "must be stated with objective = 'crra', and not be 1"),

@@ -12,7 +12,7 @@ from click.testing import Result
 from tests.agreement import SHARP
 
 Run = Callable[..., Result]
-OBJECTIVES = ("mixture_variance", "mean_cvar", "regret", "regret_ex_ante")
+OBJECTIVES = ("mixture_variance", "mean_cvar", "regret")
 REVIEWED = (
     *("--set", "horizon.reviews=[2027-03-01]"),
     *("--set", "horizon.until=2027-11-20"),
@@ -40,7 +40,6 @@ def asked(objective: str, *settings: str) -> list[str]:
             "largest over the set of 0.5 x expected loss + 0.5 x CVaR at 0.95 on 500 draws a scenario, over the prob",
         ),
         ("regret", "minimises the largest regret: what the best portfolio of each scenario would have earned more"),
-        ("regret_ex_ante", "minimises the regret of not knowing the probabilities: what is best under them"),
     ],
 )
 def test_the_plan_says_what_it_minimises_and_that_its_figure_is_minus_that(
@@ -79,7 +78,6 @@ def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: s
     [
         ("mixture_variance", "is not time-consistent: the variance between scenarios has one mean for all"),
         ("return_minus_risk", "what is best at a review by it is not what it planned for that review"),
-        ("regret_ex_ante", "its corners are of one set of probabilities, and news moves them"),
     ],
 )
 def test_with_reviews_what_cannot_be_nested_is_refused_with_its_reason(
@@ -102,18 +100,11 @@ def test_more_draws_than_memory_allows_are_refused_with_how_many_fit(root: Path,
     assert "write draws = 2403846, or have fewer scenarios or names" in said
 
 
-def test_regret_before_the_fact_needs_corners_and_few_scenarios(root: Path, run: Run) -> None:
-    book = root / "data" / "listed"
+def test_regret_of_not_knowing_the_probabilities_is_refused_with_what_to_use_instead(root: Path, run: Run) -> None:
+    answer = run("check", root / "data" / "listed", *asked("regret_ex_ante"))
 
-    round_set = run("rebalance", book, *asked("regret_ex_ante", "robust.set=kl"))
-    many = run("rebalance", book, *asked("regret_ex_ante", *(f"scenarios.more{i}.probability=0.0" for i in range(3))))
-
-    assert (round_set.exit_code, many.exit_code) == (3, 3)
-    assert (
-        "has no corners that are looked at, and the regret of knowing the probabilities is largest at a corner"
-        in one_line(round_set.stderr)
-    )
-    assert "looks at every corner of the set, too many with 7 scenarios" in one_line(many.stderr)
+    assert answer.exit_code == 3
+    assert "use 'regret', or 'return_minus_risk' with a set of [robust]" in one_line(answer.stdout + answer.stderr)
 
 
 @pytest.mark.parametrize(

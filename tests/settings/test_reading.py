@@ -119,7 +119,7 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             "book.toml:12 mandate.objective",
             "max_return",
             "must be one of 'return_minus_risk', 'minimum_variance', 'log', 'crra', 'return', 'mixture_variance', "
-            "'mean_cvar', 'regret' or 'regret_ex_ante'",
+            "'mean_cvar' or 'regret'",
             "did you mean 'return'?",
         ),
         (

@@ -20,7 +20,7 @@ from allocator.book.checks.rules import (
 from allocator.book.checks.stress import check_shocks, check_stress_ranges
 from allocator.errors import Breach
 from allocator.plugins import plugin_breaches as breaches_of_from_plugins
-from allocator.settings.mandate import MOST_SCENARIOS, ONE_DECISION, REVIEWED
+from allocator.settings.mandate import ONE_DECISION, REVIEWED
 from allocator.settings.reading import dotted_key, unused_keys
 from allocator.settings.settings import Settings
 
@@ -28,7 +28,6 @@ _CHOICES = " or ".join(f"'{name}'" for name in REVIEWED)
 _PLANNED = "what is best at a review by it is not what it planned for that review"
 _WHY_NOT = {
     "mixture_variance": f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
-    "regret_ex_ante": "is not time-consistent: its corners are of one set of probabilities, and news moves them",
 }
 _MEMORY = 1_000_000_000
 """Bytes that the draws of mean_cvar may take; a solver then needs several times as much."""
@@ -139,7 +138,7 @@ def _utility(settings: Settings) -> Iterator[Breach]:
 
 
 def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
-    mandate, scenarios, kind = settings.mandate, max(len(settings.scenarios), 1), settings.robust.set
+    mandate, scenarios = settings.mandate, max(len(settings.scenarios), 1)
     if mandate.objective == "mean_cvar" and "exposures" in tables:
         names = max(int((tables["exposures"]["bucket"] != "cash").sum()), 1)
         # silence, a claim and its verdicts at each review: about two ways for each to come to the end
@@ -150,16 +149,6 @@ def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
             rule = f"do not fit into memory: {each} leave room for {fit:,} ({_MEMORY / 1e9:g} GB)"
             cure = f"write draws = {fit}, or have fewer scenarios{', reviews' if ways > 1 else ''} or names"
             yield _said("mandate.draws", mandate.draws, rule, cure)
-    if mandate.objective == "regret_ex_ante":
-        if kind not in ("none", "total_variation", "box", "worst"):
-            rule = (
-                "has no corners that are looked at, and the regret of knowing the probabilities is largest at a corner"
-            )
-            yield _said("robust.set", kind, rule, "use total_variation, box or worst, or objective = 'regret'")
-        if scenarios > MOST_SCENARIOS:
-            rule = f"looks at every corner of the set, too many with {scenarios} scenarios"
-            cure = f"have at most {MOST_SCENARIOS} scenarios, or use objective = 'regret'"
-            yield _said("mandate.objective", mandate.objective, rule, cure)
 
 
 # `[plugins]` of `book.toml`: what other packages add to this book, by name, and what the book must then not have.
