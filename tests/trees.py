@@ -17,7 +17,7 @@ import numpy as np
 from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import LogUtility, Utility
+from allocator.multistage.objectives import LogUtility, Objective
 from allocator.optimization.single_period import Position
 from allocator.outlook.efficiency_model import Loadings, ModelScenarios, Technique, market_quantities, value_multipliers
 from allocator.outlook.outlook import Outlook
@@ -145,7 +145,7 @@ def worked(
     radius: float = 0.0,
     set_of: Callable[[float], Ambiguity] = tv,
     costs: tuple[float, ...] = COSTS,
-    utility: Utility | None = None,
+    utility: Objective | None = None,
     believed: tuple[float, float] = (0.5, 0.6),
     priced: tuple[float, float] = (0.5, 0.55),
     grid: tuple[float, ...] = GRID,

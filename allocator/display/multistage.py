@@ -14,17 +14,6 @@ from allocator.display.console import (
     heading,
     table,
 )
-from allocator.multistage.mandate import MultistageMandate, objective_label
-from allocator.multistage.objectives import (
-    LinearUtility,
-    LogUtility,
-    MeanCVaR,
-    MixtureVariance,
-    OneDecision,
-    PiecewiseLinearUtility,
-    PowerUtility,
-    Regret,
-)
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.value_of_waiting import MEASURES, CautionScheduleRow, ValueOfWaitingByShare
 from allocator.plan.follow import PolicyDeviation
@@ -74,7 +63,7 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
     shares = " Eff/cap: efficiency and capital intensity after the trades." if "eff/cap" in shown else ""
     return (
         f"Probability: of coming there.{radius} Robustness: its cost from there on if the belief is right, in bps of "
-        f"{equivalent_measure(policy.mandate)}.{shares}{told}"
+        f"{policy.mandate.utility.measure}.{shares}{told}"
     )
 
 
@@ -103,68 +92,15 @@ def describe_deviation(found: PolicyDeviation) -> list[str]:
 def describe_tree_objective(policy: ReviewPolicy) -> str:
     """What the policy is best at, over which probabilities, and what its compared figure is."""
     staged, robust = policy.mandate, policy.book.settings.robust
-    guarded = "the beliefs as they are"
+    words, guarded = staged.words, "the beliefs as they are"
     if robust.set != "none":
         guarded = f"the probabilities of the set '{robust.set.replace('_', ' ')}'"
-        guarded += f" {_where(staged)}" if staged.tree.nodes > 1 else ""
-    told = f"The plan {_aim(staged)}, over {guarded}. {_meaning(staged)}"
+        if staged.tree.nodes > 1:
+            guarded += " over all paths and scenarios at once" if staged.at_leaves else " at every node"
+    told = f"The plan {words.aim}, over {guarded}. {words.meaning}"
     if staged.at_leaves:
-        told += f" {objective_label(staged).capitalize()}: solved again at a review it may decide otherwise than here."
+        told += f" {words.label.capitalize()}: solved again at a review it may decide otherwise than here."
     return told
-
-
-def equivalent_measure(staged: MultistageMandate) -> str:
-    """What plans are compared by."""
-    return "risk-adjusted return" if isinstance(staged.utility, OneDecision) else "certainty equivalent"
-
-
-def _where(staged: MultistageMandate) -> str:
-    """What the set is around."""
-    return "over all paths and scenarios at once" if staged.at_leaves else "at every node"
-
-
-def _aim(staged: MultistageMandate) -> str:
-    """What the plan does, in words."""
-    utility = staged.utility
-    if isinstance(utility, Regret):
-        return f"minimises {_regretted(staged)}"
-    if isinstance(utility, MixtureVariance):
-        return (
-            f"maximises the adverse expected return less {utility.aversion:g} x variance within and between scenarios"
-        )
-    if isinstance(utility, MeanCVaR):
-        return f"minimises {_tail(utility, nested=staged.tree.nodes > 1)}"
-    if isinstance(utility, PowerUtility):
-        aversion = f"relative risk aversion {utility.aversion:g}"
-        return f"maximises the expected final wealth under adverse probabilities at {aversion}"
-    what = "log of the final wealth" if isinstance(utility, LogUtility) else "final wealth"
-    return f"maximises the expected {what} under adverse probabilities"
-
-
-def _regretted(staged: MultistageMandate) -> str:
-    if staged.at_leaves:
-        return "the largest regret at the leaves: what who had known path and scenario would have earned more"
-    return "the largest regret: what the best portfolio of each scenario would have earned more"
-
-
-def _tail(utility: MeanCVaR, *, nested: bool) -> str:
-    parts = f"{1 - utility.weight:.4g} x expected loss + {utility.weight:g} x CVaR at {utility.level:.4g}"
-    draws = f"on {utility.growth.shape[1]:,} draws a scenario"
-    if nested:
-        return f"nested CVaR: at every node the largest over the set of {parts} of what is ahead, at the end {draws}"
-    return f"the largest over the set of {parts} {draws}"
-
-
-def _meaning(staged: MultistageMandate) -> str:
-    """What the compared figure is, and where risk within a scenario counts."""
-    utility = staged.utility
-    outside = "The risk within a scenario is in rules alone, not in this objective."
-    if isinstance(utility, LinearUtility | LogUtility | PowerUtility | PiecewiseLinearUtility):
-        return f"Compared is the certainty equivalent. {outside}"
-    said = "Risk-adjusted return: minus what is minimised."
-    if isinstance(utility, MeanCVaR) and staged.tree.nodes > 1:
-        return f"{said} The risk within a scenario counts from the last decision on."
-    return f"{said} {outside}" if isinstance(utility, Regret) else said
 
 
 # How the worth of waiting looks: a row a measure, a column an announcement share, money at the book's own.

@@ -27,7 +27,7 @@ from allocator.display.console import (
     text_console,
     title_of,
 )
-from allocator.display.multistage import caution_table, describe_deviation, equivalent_measure
+from allocator.display.multistage import caution_table, describe_deviation
 from allocator.display.plan_details import has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
@@ -187,7 +187,7 @@ def _objective_change(plan: Plan) -> str:
     if plan.policy is not None:
         review = " until the first review" if plan.policy.mandate.tree.children(0)[0].size else ""
         return (
-            f"Objective ({equivalent_measure(plan.policy.mandate)}): {_signed(decision.gain_bps)} bps against no "
+            f"Objective ({plan.policy.mandate.utility.measure}): {_signed(decision.gain_bps)} bps against no "
             f"trade{review}, after costs."
         )
     robust = "" if isinstance(plan.mandate.ambiguity, Singleton) else ", under adverse probabilities"

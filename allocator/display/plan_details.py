@@ -21,7 +21,6 @@ from allocator.display.multistage import (
     caution_table,
     describe_caution_columns,
     describe_tree_objective,
-    equivalent_measure,
 )
 from allocator.mandate.mandate import no_trade
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
@@ -142,7 +141,7 @@ def _figures(out: Console, plan: Plan) -> None:
         equivalents = [None if one is None else one.equivalent for one in (
             plan.policy.holding, plan.policy.best, plan.policy.followed,
         )]  # fmt: skip
-        measure = equivalent_measure(plan.policy.mandate)
+        measure = plan.policy.mandate.utility.measure
         label = f"{measure}, re-optimised at reviews" if has_reviews(plan) else f"objective ({measure})"
         rows.append((label, equivalents))
     rows += [

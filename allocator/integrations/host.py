@@ -268,7 +268,7 @@ def depends_on_holdings(book: Book) -> bool:
     rules of other packages, or ties that the nearest portfolio wins where risk has no price.
     """
     mandate, costs = book.settings.mandate, book.settings.costs
-    tied = mandate.risk_aversion == 0 and mandate.objective != "minimum_variance"
+    tied = mandate.risk_aversion == 0 and mandate.traits.uses_returns
     limited = mandate.max_turnover is not None or mandate.max_participation is not None
     costly = bool(cost_rates(book).any()) or costs.impact > 0 or book.settings.trading.indifference_bps > 0
     return limited or costly or tied or bool(mandate.locked or locked_names(book) or book.settings.plugins.rules)

@@ -79,12 +79,12 @@ def build_mandate(book: Book, outlook: Outlook | None = None, ambiguity: Ambigui
     """The mandate of a book's settings; outlook and set of probabilities are the book's own where none is given."""
     wanted = book.settings.mandate
     outlook = outlook or build_outlook(book)
-    minimum_variance = wanted.objective == "minimum_variance"
+    weighs_returns = wanted.traits.uses_returns
     ambiguity = ambiguity or ambiguity_set(book, outlook)
     return Mandate(
-        return_weight=0.0 if minimum_variance else 1.0,
-        risk_aversion=1.0 if minimum_variance else wanted.risk_aversion,
-        ambiguity=Singleton() if minimum_variance else ambiguity,  # then the set is the floors' alone
+        return_weight=float(weighs_returns),
+        risk_aversion=wanted.risk_aversion if weighs_returns else 1.0,
+        ambiguity=ambiguity if weighs_returns else Singleton(),  # then the set is the floors' alone
         linear_rules=_every_linear_rule(book, outlook),
         convex_rules=tuple(_convex_rules(book, ambiguity)),
         cost_rates=cost_rates(book),

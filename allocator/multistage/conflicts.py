@@ -46,7 +46,7 @@ def later_review_conflict(staged: MultistageMandate, start: Position, limits: Li
     least that it must give.
     """
     # what may be wrong, and what wealth is worth, do not decide whether rules can be kept
-    asked = replace(without_ambiguity(staged), utility=LinearUtility(), risk_charge=0.0)
+    asked = replace(without_ambiguity(staged), utility=LinearUtility())
     found, cures = [], []
     for place in _places(asked, start):
         first, *others = asked.mandates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,22 +15,17 @@ from allocator.ambiguity.sets import Ambiguity, Singleton
 from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.objectives import (
-    LinearUtility,
-    LogUtility,
-    MeanCVaR,
-    MixtureVariance,
-    OneDecision,
-    PiecewiseLinearUtility,
-    PowerUtility,
-    Regret,
-    Utility,
-    simulated_values,
-)
+from allocator.multistage.objectives import LinearUtility, LogUtility, Objective, ObjectiveWords, PowerUtility
+from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree, build_review_tree
 from allocator.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.types import Vector
+
+OBJECTIVES: Mapping[str, type[Objective]] = {
+    kind.name: kind for kind in (LinearUtility, LogUtility, PowerUtility, MeanCVaR, MixtureVariance, Regret)
+}
+"""By the name in `book.toml`; what the rest of a book has to know of each is in `settings/mandate.py`."""
 
 # A mandate over a tree: the same rules at every decision node, each with the node's own outlook and ambiguity set.
 #
@@ -52,22 +47,23 @@ class MultistageMandate:
 
     A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
     outlook is from the node to the horizon. `ambiguities` are sets over the node's children, decision nodes first.
-    `risk_charge` κ adds κ·√(part of the years to the horizon that the step takes)·‖L'h‖ to a node's loss, for a linear
-    utility only: under any other it would change with the account's size. Of the `OneDecision` objectives only
-    `MeanCVaR`, nested, and `Regret`, at the leaves, are for a tree of more than one decision node.
     """
 
     tree: ScenarioTree
     mandates: tuple[Mandate, ...]
     outlooks: tuple[Outlook, ...]
     ambiguities: tuple[Ambiguity | Pushforward, ...]
-    utility: Utility | OneDecision
-    risk_charge: float = 0.0
+    utility: Objective
 
     @property
     def at_leaves(self) -> bool:
         """Whether there is one adverse expectation, over all leaves at once: not time-consistent."""
-        return isinstance(self.utility, Regret) and self.tree.nodes > 1
+        return self.utility.over_leaves and self.tree.nodes > 1
+
+    @property
+    def words(self) -> ObjectiveWords:
+        """What people read of the objective."""
+        return self.utility.words(reviewed=self.tree.nodes > 1)
 
     def branchings(self) -> Iterator[NestedWorstCase]:
         """Where there is an adverse expectation: at every node over its children, or at the root over all leaves."""
@@ -88,31 +84,27 @@ class MultistageMandate:
         kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
         return pushforward(own, tree.beliefs[0], tree.reach()[1], kinds)
 
-    def charge(self, node: int) -> float:
-        """κ·√(years until the next date / years to the horizon), for a risk that is stated to the horizon."""
-        children = self.tree.children(node)[0]
-        years = self.outlooks[node].years
-        ahead = years - self.outlooks[children[0]].years if len(children) else years
-        return self.risk_charge * float(np.sqrt(ahead / years))
+    def step(self, node: int) -> float:
+        """The part of the years to the horizon that pass until the next date."""
+        children, years = self.tree.children(node)[0], self.outlooks[node].years
+        return (years - self.outlooks[children[0]].years) / years if len(children) else 1.0
 
     def below(self, node: int, wealth_before: float) -> MultistageMandate:
         """The question that is left at `node`, where the account before trading is worth so much of today's."""
-        tree, at = self.tree.below(node)
-        goals = self.utility
-        if isinstance(goals, PiecewiseLinearUtility):  # stated in today's account, which every other utility forgets
-            goals = replace(goals, slopes=goals.slopes * wealth_before)
-        leaves = np.flatnonzero(np.isin(self.tree.leaf_parents, at))
-        if isinstance(goals, MeanCVaR):
-            goals = goals.of(leaves)
-        if isinstance(goals, Regret) and len(goals.best):  # what hindsight makes of today's account, in the node's
-            goals = Regret(((goals.best + 1) / wealth_before - 1)[leaves])
+        at, leaves = self.tree.below(node)
+        return self.part(at, leaves, wealth_before)
+
+    def part(self, at: Sequence[int], leaves: Sequence[int], account: float = 1.0) -> MultistageMandate:
+        """The question of some decision nodes, the first being the root, and some leaves, for an account worth so much
+        of today's.
+        """
         return replace(
             self,
-            tree=tree,
-            mandates=tuple(rescale_mandate(self.mandates[i], wealth_before) for i in at),
+            tree=self.tree.part(at, leaves),
+            mandates=tuple(rescale_mandate(self.mandates[i], account) for i in at),
             outlooks=tuple(self.outlooks[i] for i in at),
             ambiguities=tuple(self.ambiguities[i] for i in at),
-            utility=goals,
+            utility=self.utility.restated(leaves, account),
         )
 
 
@@ -148,31 +140,8 @@ def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | No
         ),
         outlooks=reviews.outlooks,
         ambiguities=tuple(_over_news(over, reviews, node) for node, over in enumerate(sets)),
-        utility=build_utility(book, outlook, reviews),
-        risk_charge=book.settings.mandate.step_risk,
+        utility=OBJECTIVES[book.settings.mandate.objective].from_book(book, reviews),
     )
-
-
-def build_utility(book: Book, outlook: Outlook, reviews: ReviewTree) -> Utility | OneDecision:
-    """What the final wealth is worth; what regret is measured against is still to be solved for."""
-    wanted = book.settings.mandate
-    if wanted.objective == "log":
-        return LogUtility()
-    if wanted.objective == "crra":
-        return PowerUtility(float(wanted.relative_risk_aversion or 0.0))
-    if wanted.objective == "mixture_variance":
-        return MixtureVariance(wanted.risk_aversion, outlook.risk)
-    if wanted.objective == "mean_cvar":
-        tree = reviews.tree
-        # from the last decision on: what happens within a scenario before it is not in the tree
-        drawn = np.concatenate(
-            [
-                simulated_values(reviews.outlooks[node], wanted.draws, tree.leaf_scenarios[tree.leaf_parents == node])
-                for node in dict.fromkeys(tree.leaf_parents.tolist())
-            ]
-        )
-        return MeanCVaR(wanted.cvar_level, wanted.cvar_weight, drawn, tree.leaf_cash_growth)
-    return Regret() if wanted.objective == "regret" else LinearUtility()
 
 
 def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity:
@@ -228,22 +197,3 @@ def _at(book: Book, stated: Mandate, reviews: ReviewTree, node: int, growth: Vec
 def _locks(book: Book) -> dict[str, pd.Timestamp]:
     """Until when each name cannot be traded."""
     return {} if "tradable_from" not in book.exposures else dict(book.exposures["tradable_from"].dropna())
-
-
-# What an objective is called on a tree, where it is not what its one-decision name says.
-#
-_NAMES = {
-    LinearUtility: "expected wealth",
-    LogUtility: "log utility",
-    PowerUtility: "power utility",
-    MixtureVariance: "mean and mixture variance",
-}
-
-
-def objective_label(staged: MultistageMandate) -> str:
-    """The objective's name; one that is not time-consistent says so."""
-    if isinstance(staged.utility, MeanCVaR):
-        return "nested CVaR" if staged.tree.nodes > 1 else "mean and CVaR"
-    if isinstance(staged.utility, Regret):
-        return "regret at the leaves: not time-consistent" if staged.at_leaves else "regret"
-    return _NAMES.get(type(staged.utility), "goals")

@@ -1,297 +1,302 @@
-"""Objectives that the tree solves, one frozen class each: utilities, CVaR, mixture variance, regret.
+"""Objectives that the tree solves, one frozen class each with all its verbs: what is common to them, and utilities.
 
-None of them is an expectation of losses that a leaf knows alone: a common centre or the best that hindsight allows ties
-the leaves together, so re-optimising by them would contradict what was planned (science §3.12). Mixture variance is
-for one decision; regret is asked of a whole tree at its leaves, which is not time-consistent, and said so. CVaR is
-their neighbour, and can be nested (`mandate.tail`). `worst`
-values a portfolio from the formulas. `equivalent` is minus the objective: a risk-adjusted return.
+An objective says in one place what a leaf loses (as rows of a program and, for the check, from the formula), what a
+node makes of the losses ahead of it, what its figure is as a return, how it is restated in the account of a later
+node, and what people read of it. The others, which have a measure of risk of their own, are in `risk_adjustment.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self
 
+import cvxpy as cp
 import numpy as np
-from numpy.typing import NDArray
 
 from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity
+from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.risk_model import FactorRisk
+from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree
 from allocator.types import Matrix, Vector
 
-# What wealth at the end is worth: the loss of a leaf, one frozen class a utility.
-#
-# Each is a convex, nonincreasing loss of the wealth that a leaf ends with, today's account being 1. `equivalent`
-# turns an objective back into the certainty equivalent, so that plans under different utilities
-# compare.
-#
+OUTSIDE = "The risk within a scenario is in rules alone, not in this objective."
 
 
-@dataclass(frozen=True)
-class LinearUtility:
-    """Wealth itself: loss 1 − W, the return with its sign turned."""
+class ObjectiveWords(NamedTuple):
+    """What people read: its name, what a plan does by it, and what the compared figure is."""
+
+    label: str
+    aim: str
+    meaning: str = f"Risk-adjusted return: minus what is minimised. {OUTSIDE}"
+
+
+@dataclass(frozen=True, eq=False)
+class TreeVariables:
+    """What the rows of an objective speak of: `holdings` (D·N,) and `cash` (D,) after a node's trades, the values
+    `theta` (D + L,) of nodes and leaves, and `wealth` (L,) at the leaves; `steps` (D,) are `ScenarioStep.part`.
+    """
+
+    tree: ScenarioTree
+    outlooks: Sequence[Outlook]
+    steps: Vector
+    holdings: cp.Variable
+    cash: cp.Variable
+    theta: cp.Variable
+    wealth: cp.Variable
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectiveRows:
+    """(L,) `losses` of leaves; (D + L,) what stands `ahead`, of which nodes take adverse expectations; (D,) what a node
+    is charged beside that; and the constraints of all three.
+
+    Losses and `ahead` are nondecreasing in θ and in wealth lost, so that duals are the adversary (science §3.1).
+    """
+
+    losses: cp.Expression
+    ahead: cp.Expression
+    charges: cp.Expression | Vector
+    constraints: list[cp.Constraint] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class ScenarioStep:
+    """What may come next at a node: (M,) losses `plain` of its mean, and (M, S) on draws, of which a branch has one.
+
+    `holdings` (N,) are carried there, `outlook` is the node's, and `part` of the years to its end pass until then.
+    """
+
+    plain: Vector
+    drawn: Matrix
+    holdings: Vector
+    outlook: Outlook
+    part: float
+
+
+@dataclass(frozen=True, eq=False)
+class StepValue:
+    """What a node makes of its step: its own adverse loss, the (M,) losses that enter it, the (M,) adversary's
+    probabilities, and how much each loss counts: the same, but that a tail counts more.
+    """
+
+    loss: float
+    losses: Vector
+    adversary: Vector
+    counted: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What the final wealth is worth, today's account being 1: minimised is the nested adverse expectation of `loss`.
+
+    `over_leaves`: with reviews there is one adverse expectation over all leaves, which is not time-consistent. A
+    program that `is_large` is not kept for another question.
+    """
+
+    name: ClassVar[str] = ""
+    measure: ClassVar[str] = "risk-adjusted return"
+    over_leaves: ClassVar[bool] = False
+    is_large: ClassVar[bool] = False
+
+    @classmethod
+    def from_book(cls, book: Book, reviews: ReviewTree) -> Self:
+        """As `[mandate]` states it."""
+        del book, reviews
+        return cls()
 
     def loss(self, wealth: Vector) -> Vector:
         """(L,) of final wealth."""
         result: Vector = 1 - wealth
         return result
 
+    def expression(self, wealth: cp.Expression) -> cp.Expression:
+        """(L,) the same in a program."""
+        return 1 - wealth
+
+    def rows(self, v: TreeVariables) -> ObjectiveRows:
+        """Its rows in a program."""
+        return ObjectiveRows(self.expression(v.wealth), v.theta, np.zeros(v.tree.nodes))
+
+    def leaf_losses(self, values: Matrix, cash: Vector) -> Vector:
+        """(L,) losses of leaves that end with `values` (L, N) in each name and `cash` (L,)."""
+        return self.loss(values.sum(axis=1) + cash)
+
+    def drawn_losses(self, plain: Vector, holdings: Matrix, cash: Vector) -> Matrix:
+        """(L, S) losses on draws of leaves that come from `holdings` (L, N) and `cash` (L,), and lose `plain` (L,)."""
+        del holdings, cash
+        return plain[:, None]
+
+    def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:
+        """A node's value from the formulas, under the set around `p` (M,): the adverse mean of what is ahead."""
+        q = ambiguity.adversary(step.plain, p) if np.isfinite(step.plain).all() else p
+        return StepValue(float(q[q > 0] @ step.plain[q > 0]), step.plain, q, q)
+
     def equivalent(self, loss: float) -> float:
-        """The certainty equivalent, a riskless return that is as good."""
+        """Its figure as a return: minus what is minimised."""
         return -loss
+
+    def restated(self, leaves: Sequence[int], account: float = 1.0) -> Objective:
+        """The same for some of the leaves, as one sees it whose account is worth so much of today's."""
+        del leaves, account
+        return self
+
+    def of_means(self) -> Objective:
+        """The same where every name brings its mean."""
+        return self
+
+    def with_hindsight(self, best: Callable[[], Vector]) -> Objective:
+        """The same, measured against `best` (L,), the highest returns on the path to each leaf, if it asks for them."""
+        del best
+        return self
+
+    @property
+    def counts_everything(self) -> bool:
+        """Whether each outcome counts that the adversary leaves a probability."""
+        return True
+
+    def charge(self, part: float) -> float:
+        """What a unit of volatility to the horizon costs a node at which `part` of the years pass."""
+        del part
+        return 0.0
+
+    def proof(self) -> dict[str, Any] | None:
+        """How `docs/verify_policy.py` is told of it; None where it cannot recompute it."""
+        return None
+
+    def words(self, *, reviewed: bool) -> ObjectiveWords:
+        """What people read of it, on a tree that is `reviewed` or for one decision."""
+        del reviewed
+        label = self.name.replace("_", " ")
+        return ObjectiveWords(label, f"minimises {label} under adverse probabilities")
+
+
+# What wealth at the end is worth: a convex, nonincreasing loss of the wealth that a leaf ends with.
+#
 
 
 @dataclass(frozen=True)
-class LogUtility:
-    """Logarithmic utility: loss −ln W."""
+class Utility(Objective):
+    """Its figure is the certainty equivalent, a riskless return that is as good: plans under different utilities
+    compare.
+    """
+
+    measure: ClassVar[str] = "certainty equivalent"
+    label: ClassVar[str]
+    expected: ClassVar[str] = "final wealth"
+
+    def proof(self) -> dict[str, Any] | None:
+        """Its name, by which the formula is known."""
+        return {"utility": self.name, "relative_risk_aversion": None}
+
+    def words(self, *, reviewed: bool) -> ObjectiveWords:
+        """What is expected, under which probabilities."""
+        del reviewed
+        aim = f"maximises the expected {self.expected} under adverse probabilities"
+        return ObjectiveWords(self.label, aim, f"Compared is the certainty equivalent. {OUTSIDE}")
+
+
+@dataclass(frozen=True)
+class LinearUtility(Utility):
+    """Wealth itself: loss 1 − W, the return with its sign turned.
+
+    `risk_charge` κ adds κ·√(part of the years to the horizon that the step takes)·‖L'h‖ to a node's loss: under any
+    other utility it would change with the account's size.
+    """
+
+    risk_charge: float = 0.0
+
+    name: ClassVar[str] = "return"
+    label: ClassVar[str] = "expected wealth"
+
+    @classmethod
+    def from_book(cls, book: Book, reviews: ReviewTree) -> LinearUtility:
+        """With the charge of `step_risk`."""
+        del reviews
+        return cls(book.settings.mandate.step_risk)
+
+    def charge(self, part: float) -> float:
+        """κ·√part, for a risk that is stated to the horizon."""
+        return self.risk_charge * float(np.sqrt(part))
+
+    def rows(self, v: TreeVariables) -> ObjectiveRows:
+        """A cone a node for what it is charged."""
+        plain = super().rows(v)
+        if self.risk_charge == 0:
+            return plain
+        charges, names = cp.Variable(v.tree.nodes, nonneg=True, name="charges"), v.tree.growth.shape[1]
+        for node, (outlook, part) in enumerate(zip(v.outlooks, v.steps, strict=True)):
+            own, risk = v.holdings[node * names : (node + 1) * names], outlook.risk
+            parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
+            plain.constraints.append(cp.SOC(charges[node], self.charge(part) * parts))
+        return replace(plain, charges=charges)
+
+    def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:
+        """The adverse mean, and the charge."""
+        value = super().worst(step, ambiguity, p)
+        charged = self.charge(step.part) * np.sqrt(step.outlook.risk.variance(step.holdings))
+        return replace(value, loss=value.loss + float(charged))
+
+
+@dataclass(frozen=True)
+class LogUtility(Utility):
+    """Logarithmic utility: loss −ln W, infinite where nothing is left."""
+
+    name: ClassVar[str] = "log"
+    label: ClassVar[str] = "log utility"
+    expected: ClassVar[str] = "log of the final wealth"
 
     def loss(self, wealth: Vector) -> Vector:
-        """(L,) of final wealth; infinite where nothing is left."""
+        """−ln W."""
         with np.errstate(divide="ignore"):
             result: Vector = np.where(wealth > 0, -np.log(np.maximum(wealth, 0.0)), np.inf)
         return result
 
+    def expression(self, wealth: cp.Expression) -> cp.Expression:
+        """An exponential cone a leaf."""
+        return -cp.log(wealth)
+
     def equivalent(self, loss: float) -> float:
-        """The certainty equivalent, a riskless return that is as good: e^−loss − 1."""
+        """e^−loss − 1."""
         return float(np.expm1(-loss))
 
 
 @dataclass(frozen=True)
-class PowerUtility:
-    """Constant relative risk aversion γ > 0, γ ≠ 1: loss (W^(1−γ) − 1) / (γ − 1)."""
+class PowerUtility(Utility):
+    """Constant relative risk aversion γ > 0, γ ≠ 1: loss (W^(1−γ) − 1) / (γ − 1), infinite without wealth if γ > 1."""
 
     aversion: float
 
+    name: ClassVar[str] = "crra"
+    label: ClassVar[str] = "power utility"
+
+    @classmethod
+    def from_book(cls, book: Book, reviews: ReviewTree) -> PowerUtility:
+        """With the book's aversion, which was checked when it was loaded."""
+        del reviews
+        return cls(float(book.settings.mandate.relative_risk_aversion or 0.0))
+
     def loss(self, wealth: Vector) -> Vector:
-        """(L,) of final wealth; infinite where nothing is left and γ > 1."""
+        """(W^(1−γ) − 1) / (γ − 1)."""
         with np.errstate(divide="ignore"):
             powers = np.maximum(wealth, 0.0) ** (1 - self.aversion)
         result: Vector = (powers - 1) / (self.aversion - 1)
         return result
 
+    def expression(self, wealth: cp.Expression) -> cp.Expression:
+        """A power cone a leaf."""
+        return (cp.power(wealth, 1 - self.aversion) - 1) / (self.aversion - 1)
+
     def equivalent(self, loss: float) -> float:
-        """The certainty equivalent, a riskless return that is as good."""
+        """(1 + (γ − 1)·loss)^(1 / (1 − γ)) − 1."""
         return float((1 + (self.aversion - 1) * loss) ** (1 / (1 - self.aversion)) - 1)
 
+    def proof(self) -> dict[str, Any] | None:
+        """Its name and aversion."""
+        return {"utility": self.name, "relative_risk_aversion": self.aversion}
 
-@dataclass(frozen=True, eq=False)
-class PiecewiseLinearUtility:
-    """Goals: each of J measures m = shares·(what each name is worth) + cash_share·cash earns min_p(slope·m + level).
-
-    `shares` (J, N), `cash_shares` (J,); `slopes` and `levels` (J, P), increasing and concave in every measure: repeat a
-    piece where a measure has fewer. Loss: what is earned with its sign turned.
-    """
-
-    shares: Matrix
-    cash_shares: Vector
-    slopes: Matrix
-    levels: Matrix
-
-    def loss(self, measures: Matrix) -> Vector:
-        """(L,) of the measures (L, J)."""
-        result: Vector = -(self.slopes * measures[:, :, None] + self.levels).min(axis=2).sum(axis=1)
-        return result
-
-    def equivalent(self, loss: float) -> float:
-        """What is earned, in the units of the pieces."""
-        return -loss
-
-
-Utility: TypeAlias = LinearUtility | LogUtility | PowerUtility | PiecewiseLinearUtility
-
-
-def leaf_losses(utility: Utility, values: Matrix, cash: Vector) -> Vector:
-    """(L,) losses of leaves that end with `values` (L, N) in each name and `cash` (L,)."""
-    if isinstance(utility, PiecewiseLinearUtility):
-        return utility.loss(values @ utility.shares.T + cash[:, None] * utility.cash_shares)
-    return utility.loss(values.sum(axis=1) + cash)
-
-
-# Objectives with one number that all outcomes share, a centre or a quantile: the best of it, against the adversary.
-#
-# min over the number of sup over the probabilities: convex in the one and linear in the other, so that halving the
-# slope finds it with the inner maximisers of the sets alone. Nothing here solves.
-#
-_HALVINGS = 200
-"""Of the interval that holds the common number: until no number lies between its ends."""
-
-
-@dataclass(frozen=True, eq=False)
-class CommonThreshold:
-    """A portfolio under one of these: the adverse expectation, (L,) losses at the leaves, the (L,) adversary."""
-
-    loss: float
-    leaf_losses: Vector
-    adversary: Vector
-
-
-def minimise_worst_case(
-    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity | Pushforward, p: Vector
-) -> CommonThreshold:
-    """min over x in [low, high] of sup_q q'losses(x), `at` giving losses and slopes (L,): by halving.
-
-    Where the adversary jumps from one corner to another, the mean of both that makes the slope vanish is his choice
-    at the saddle: the set is convex.
-    """
-
-    def seen(x: float) -> tuple[Vector, float]:
-        losses, slopes = at(x)
-        q = ambiguity.adversary(losses, p)
-        return q, float(q @ slopes)
-
-    below, above = seen(low), seen(high)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if not low < middle < high:
-            break
-        here = seen(middle)
-        if here[1] < 0:
-            low, below = middle, here
-        else:
-            high, above = middle, here
-    rises = above[1] - below[1]
-    part = min(max(above[1] / rises, 0.0), 1.0) if rises > 0 else 0.0
-    losses = at(high)[0]
-    worst = ambiguity.adversary(losses, p)
-    return CommonThreshold(float(worst @ losses), losses, part * below[0] + (1 - part) * above[0])
-
-
-# CVaR beside the mean: over scenarios and draws of one decision, and nested at the nodes of a tree.
-#
-# At a node the loss ahead is a random number, the value of the branch that comes or, of a leaf, its loss on a draw.
-# The node's value is min_t sup_q Σ q_m ((1 − weight)·ℓ_m + weight·(t + mean(ℓ_m − t)₊ / (1 − level))), after
-# Rockafellar and Uryasev (2000, eq. 4); swapping min and sup is valid (science §3.5). Nested it is time-consistent,
-# and another number than the CVaR of the end: a bad branch of a bad branch counts at both. With one decision it is
-# the plain mean-CVaR.
-#
-_SEED = 20261120
-"""Of the draws: the same inputs give the same draws, hence the same plan."""
-
-
-@dataclass(frozen=True, eq=False)
-class NextStep:
-    """What may come next: (M,) losses `plain` of its mean, and (M, S) on draws; a branch is its own only draw."""
-
-    plain: Vector
-    drawn: Matrix
-
-
-@dataclass(frozen=True, eq=False)
-class MeanCVaR:
-    """(1 − weight)·expected loss + weight·CVaR at `level`, in wealth: homogeneous, so that scale changes nothing.
-
-    The expected loss of a leaf is of its scenario's own mean, so that it has no error of the draws. `growth` (L, S, N)
-    are values at the end per unit held, by leaf and draw; `cash_growth` (L,).
-    """
-
-    level: float
-    weight: float
-    growth: NDArray[np.float64]
-    cash_growth: Vector
-
-    def drawn(self, holdings: Matrix, cash: Vector) -> Matrix:
-        """(L, S) losses on the draws of leaves that come from `holdings` (L, N) and `cash` (L,)."""
-        ends = np.einsum("lsn,ln->ls", self.growth, holdings)
-        result: Matrix = 1 - ends - (self.cash_growth * cash)[:, None]
-        return result
-
-    def worst(self, ahead: NextStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> CommonThreshold:
-        """A node's value under the set around `p` (M,), its losses at the best threshold and the (M,) adversary."""
-        plain, tail = (1 - self.weight) * ahead.plain, 1 / (1 - self.level)
-
-        def at(threshold: float) -> tuple[Vector, Vector]:
-            above = np.maximum(ahead.drawn - threshold, 0.0).mean(axis=1)
-            slopes = self.weight * (1 - tail * (ahead.drawn > threshold).mean(axis=1))
-            return plain + self.weight * (threshold + tail * above), slopes
-
-        return minimise_worst_case(at, float(ahead.drawn.min()) - 1e-9, float(ahead.drawn.max()), ambiguity, p)
-
-    def counted(self, ahead: NextStep, q: Vector) -> Vector:
-        """(M,) how much each branch's loss counts under probabilities `q`: its part of the mean and of the tail."""
-        draws = ahead.drawn.shape[1]
-        owner, each = np.repeat(np.arange(len(q)), draws), np.repeat(q / draws, draws) / (1 - self.level)
-        order = np.argsort(-ahead.drawn.ravel(), kind="stable")
-        before = np.concatenate([[0.0], np.cumsum(each[order])[:-1]])
-        taken = np.clip(1 - before, 0.0, each[order])
-        tail = np.bincount(owner[order], taken, minlength=len(q))
-        result: Vector = (1 - self.weight) * q + self.weight * tail
-        return result
-
-    def of(self, leaves: NDArray[np.int64]) -> MeanCVaR:
-        """The same for some of the leaves."""
-        return replace(self, growth=self.growth[leaves], cash_growth=self.cash_growth[leaves])
-
-    def equivalent(self, loss: float) -> float:
-        """The risk-adjusted return."""
-        return -loss
-
-
-def simulated_values(outlook: Outlook, draws: int, scenarios: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(L, S, N) values at the end per unit held: normal around the mean of each leaf's scenario with the covariance
-    within it, and never below nothing.
-
-    Antithetic: each draw comes with its mirror image, so that S is even and the means are exact but for the floor. All
-    scenarios share the draws, so that an adversary cannot choose one for its luck.
-    """
-    rng, risk = np.random.default_rng(_SEED), outlook.risk
-    names, factors = risk.loadings.shape
-    half = rng.standard_normal((draws // 2, factors + names))
-    moves = half[:, :factors] @ risk.loadings.T + half[:, factors:] * np.sqrt(risk.specific)
-    grown = 1 + outlook.returns[scenarios][:, None, :] + np.concatenate([moves, -moves])
-    values: NDArray[np.float64] = np.maximum(grown, 0.0, out=grown)
-    return values
-
-
-@dataclass(frozen=True, eq=False)
-class MixtureVariance:
-    """−return + γ·variance of the mixture of scenarios: within each one and between them (science §3.4).
-
-    The variance under probabilities q is min_c Σ q_k (h'Ωh + (r_k − c)²), hence the adverse expectation is
-    min_c sup_q Σ q_k (−r_k + γ(h'Ωh + (r_k − c)²)). `risk` is over the horizon.
-    """
-
-    aversion: float
-    risk: FactorRisk
-
-    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
-        """Of `holdings` (N,) that end as `wealth` (L,) of today's account."""
-        del cash
-        gains, within = wealth - 1, self.risk.variance(holdings)
-
-        def at(centre: float) -> tuple[Vector, Vector]:
-            away = gains - centre
-            return -gains + self.aversion * (within + away**2), -2 * self.aversion * away
-
-        return minimise_worst_case(at, float(gains.min()), float(gains.max()), ambiguity, p)
-
-    def equivalent(self, loss: float) -> float:
-        """The risk-adjusted return."""
-        return -loss
-
-
-@dataclass(frozen=True, eq=False)
-class Regret:
-    """What the best portfolio of each scenario would have earned more there: v_k − r_k (science §3.6).
-
-    `best` (L,) are the v_k, the highest returns that the rules allow in each scenario from today's holdings; empty
-    until they have been solved for. At the largest radius this is Savage's (1951) minimax regret.
-    """
-
-    best: Vector = field(default_factory=lambda: np.zeros(0))
-
-    def worst(self, holdings: Vector, cash: float, wealth: Vector, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
-        """Of a portfolio that ends as `wealth` (L,)."""
-        del holdings, cash
-        losses: Vector = self.best + 1 - wealth
-        q = ambiguity.adversary(losses, p)
-        return CommonThreshold(float(q @ losses), losses, q)
-
-    def equivalent(self, loss: float) -> float:
-        """Minus the regret."""
-        return -loss
-
-
-OneDecision: TypeAlias = MixtureVariance | MeanCVaR | Regret
+    def words(self, *, reviewed: bool) -> ObjectiveWords:
+        """With the aversion."""
+        words = super().words(reviewed=reviewed)
+        return words._replace(aim=f"{words.aim} at relative risk aversion {self.aversion:g}")

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
+from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
-from allocator.multistage.objectives import MeanCVaR, MixtureVariance, NextStep, Regret, leaf_losses
+from allocator.multistage.objectives import ScenarioStep
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import RuleMeasurement, Trade
@@ -157,49 +157,30 @@ def policy_value(
     """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser."""
     tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
-    ends, cash_ends = tree.leaf_growth * held, tree.leaf_cash_growth * in_cash
-    wealth = ends.sum(axis=1) + cash_ends
-    if isinstance(utility, Regret) and staged.at_leaves:
-        return _over_leaves(staged, utility.best + 1 - wealth)
-    if isinstance(utility, MixtureVariance | Regret):
-        p = tree.child_probabilities(0)
-        at_once = utility.worst(holdings[0], float(cash[0]), wealth, scenario_set(ambiguities[0]), p)
-        return PolicyValue(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))
-    if isinstance(utility, MeanCVaR):
-        return nested_cvar(staged, utility, 1 - wealth, utility.drawn(held, in_cash))
-    charges = np.zeros(tree.nodes)
-    if staged.risk_charge > 0:
-        risks = [outlook.risk.variance(own) for outlook, own in zip(staged.outlooks, holdings, strict=True)]
-        charges = np.array([staged.charge(node) * np.sqrt(risk) for node, risk in enumerate(risks)])
-    return _nested(staged, leaf_losses(utility, ends, cash_ends), charges)
+    at_leaves = utility.leaf_losses(tree.leaf_growth * held, tree.leaf_cash_growth * in_cash)
+    if staged.at_leaves:
+        return _over_leaves(staged, at_leaves)
+    return nested_value(staged, at_leaves, utility.drawn_losses(at_leaves, held, in_cash), holdings)
 
 
-def _nested(staged: MultistageMandate, at_leaves: Vector, charges: Vector) -> PolicyValue:
-    """Node by node the adverse mean of what is ahead."""
+def nested_value(staged: MultistageMandate, plain: Vector, drawn: Matrix, holdings: Matrix) -> PolicyValue:
+    """Node by node what the objective makes of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
     tree = staged.tree
-    losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
-    for one in reversed([*staged.branchings()]):
-        ahead = losses[one.at]
-        q = one.ambiguity.adversary(ahead, one.p) if np.isfinite(ahead).all() else one.p
-        losses[one.node] = float(q[q > 0] @ ahead[q > 0]) + charges[one.node]
-        adversaries[one.node] = q
-    return PolicyValue(losses[: tree.nodes], at_leaves, tuple(adversaries), tuple(adversaries))
-
-
-def nested_cvar(staged: MultistageMandate, objective: MeanCVaR, plain: Vector, drawn: Matrix) -> PolicyValue:
-    """Node by node the adverse mean and CVaR of what is ahead; leaves lose `plain` (L,) in the mean, (L, S) `drawn`."""
-    tree = staged.tree
-    losses, at_leaves = np.zeros(tree.nodes), np.zeros(tree.leaves)
+    losses, at_leaves = np.zeros(tree.nodes), plain.copy()
     adversaries, counted = [np.zeros(0)] * tree.nodes, [np.zeros(0)] * tree.nodes
     for one in reversed([*staged.branchings()]):
-        below, ends = one.at[one.at < tree.nodes], one.at[one.at >= tree.nodes] - tree.nodes
+        node, below, ends = one.node, one.at[one.at < tree.nodes], one.at[one.at >= tree.nodes] - tree.nodes
         certain = np.repeat(losses[below][:, None], drawn.shape[1] if len(ends) else 1, axis=1)
-        on_draws = np.vstack([certain, drawn[ends]]) if len(ends) else certain
-        ahead = NextStep(np.concatenate([losses[below], plain[ends]]), on_draws)
-        found = objective.worst(ahead, one.ambiguity, one.p)
-        losses[one.node], at_leaves[ends] = found.loss, found.leaf_losses[len(below) :]
-        adversaries[one.node] = found.adversary
-        counted[one.node] = objective.counted(ahead, found.adversary)
+        step = ScenarioStep(
+            np.concatenate([losses[below], plain[ends]]),
+            np.vstack([certain, drawn[ends]]) if len(ends) else certain,
+            holdings[node],
+            staged.outlooks[node],
+            staged.step(node),
+        )
+        value = staged.utility.worst(step, one.ambiguity, one.p)
+        losses[node], at_leaves[ends] = value.loss, value.losses[len(below) :]
+        adversaries[node], counted[node] = value.adversary, value.counted
     return PolicyValue(losses, at_leaves, tuple(adversaries), tuple(counted))
 
 

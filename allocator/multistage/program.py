@@ -23,141 +23,12 @@ from numpy.typing import NDArray
 from allocator.ambiguity.pushforward import Pushforward, scenario_set
 from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, Singleton, TotalVariation
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import (
-    LinearUtility,
-    LogUtility,
-    MeanCVaR,
-    MixtureVariance,
-    OneDecision,
-    PiecewiseLinearUtility,
-    PowerUtility,
-    Regret,
-)
+from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
-
-# The loss rows of leaves, θ_leaf ≥ loss: a form for each utility of the final wealth, and each one-decision objective.
-#
-# Rows are nondecreasing in what the adverse expectation asks of them, so that their duals are the adversary
-# (science §3.1).
-#
-
-
-def leaf_constraints(
-    staged: MultistageMandate, holdings: cp.Variable, cash: cp.Variable, theta: cp.Variable, thresholds: cp.Variable
-) -> tuple[cp.Constraint, list[cp.Constraint]]:
-    """θ_leaf ≥ loss, and what the leaf's wealth or measures are; `holdings` (D·N,), `cash` (D,), `theta` (D + L,).
-
-    `thresholds` (D,) are those of a CVaR at each node.
-    """
-    tree, utility = staged.tree, staged.utility
-    nodes, names = tree.growth.shape
-    goals = utility if isinstance(utility, PiecewiseLinearUtility) else None
-    shares = np.ones((1, names)) if goals is None else goals.shares
-    of_cash = np.ones(1) if goals is None else goals.cash_shares
-    count = len(shares)
-    weighted = tree.leaf_growth[:, None, :] * shares  # (L, J, N)
-    rows = np.repeat(np.arange(tree.leaves * count), names)
-    columns = np.repeat(tree.leaf_parents[:, None] * names + np.arange(names), count, axis=0).ravel()
-    worth = sp.csr_array((weighted.ravel(), (rows, columns)), shape=(tree.leaves * count, nodes * names))
-    worth_of_cash = sp.csr_array(
-        (
-            (tree.leaf_cash_growth[:, None] * of_cash).ravel(),
-            (np.arange(tree.leaves * count), np.repeat(tree.leaf_parents, count)),
-        ),
-        shape=(tree.leaves * count, nodes),
-    )
-    measures = cp.Variable(tree.leaves * count, name="wealth at the end")
-    known = [measures == worth @ holdings + worth_of_cash @ cash]
-    here = theta[nodes:]
-    if goals is not None:
-        earned = cp.Variable((tree.leaves, count), name="earned")
-        for piece in range(goals.slopes.shape[1]):
-            line = cp.multiply(np.tile(goals.slopes[:, piece], tree.leaves), measures)
-            known.append(
-                cp.reshape(earned, (tree.leaves * count,), order="C")
-                <= line + np.tile(goals.levels[:, piece], tree.leaves)
-            )
-        return here >= -cp.sum(earned, axis=1), known
-    if isinstance(utility, MeanCVaR):
-        loss, more = _tail(staged, utility, holdings, cash, 1 - measures, thresholds)
-        return here >= loss, known + more
-    if isinstance(utility, MixtureVariance | Regret):
-        loss, more = _at_once(utility, holdings, measures)
-        return here >= loss, known + more
-    if isinstance(utility, LinearUtility):
-        return here >= 1 - measures, known
-    if isinstance(utility, LogUtility):
-        return here >= -cp.log(measures), known
-    assert isinstance(utility, PowerUtility)
-    convex = cp.power(measures, 1 - utility.aversion)
-    return here >= (convex - 1) / (utility.aversion - 1), known
-
-
-def _at_once(
-    objective: OneDecision, holdings: cp.Variable, wealth: cp.Variable
-) -> tuple[cp.Expression, list[cp.Constraint]]:
-    """(L,) losses of one decision's leaves, which end as `wealth` (L,), and what else they need."""
-    plain = 1 - wealth
-    if isinstance(objective, Regret):
-        return plain + objective.best, []
-    assert isinstance(objective, MixtureVariance)
-    return _mixture(objective, holdings, wealth)
-
-
-def _mixture(
-    objective: MixtureVariance, holdings: cp.Variable, wealth: cp.Variable
-) -> tuple[cp.Expression, list[cp.Constraint]]:
-    if objective.aversion == 0:  # the centre would be free, and a solver has nothing to choose it by
-        return 1 - wealth, []
-    risk, within, centre = objective.risk, cp.Variable(name="variance within"), cp.Variable(name="centre")
-    parts = cp.hstack([risk.loadings.T @ holdings, cp.multiply(np.sqrt(risk.specific), holdings)])
-    spread = within + cp.square(wealth - 1 - centre)
-    return 1 - wealth + objective.aversion * spread, [within >= cp.sum_squares(parts)]
-
-
-def _tail(
-    staged: MultistageMandate,
-    objective: MeanCVaR,
-    holdings: cp.Variable,
-    cash: cp.Variable,
-    plain: cp.Expression,
-    thresholds: cp.Variable,
-) -> tuple[cp.Expression, list[cp.Constraint]]:
-    if objective.weight == 0:  # nothing would hold the threshold
-        return plain, []
-    tree, (leaves, draws, names) = staged.tree, objective.growth.shape
-    excess = cp.Variable(leaves * draws, nonneg=True, name="excess")
-    parents = np.repeat(tree.leaf_parents, draws)
-    columns = (parents[:, None] * names + np.arange(names)).ravel()
-    begins = np.arange(leaves * draws + 1) * names
-    grown = sp.csr_array((objective.growth.ravel(), columns, begins), shape=(leaves * draws, tree.nodes * names))
-    drawn = 1 - grown @ holdings - cp.multiply(np.repeat(objective.cash_growth, draws), cash[parents])
-    mean = sp.csr_array(sp.kron(sp.eye_array(leaves), np.full((1, draws), 1 / draws)))
-    shortfall = thresholds[tree.leaf_parents] + (mean @ excess) / (1 - objective.level)
-    loss = (1 - objective.weight) * plain + objective.weight * shortfall
-    return loss, [excess >= drawn - thresholds[parents]]
-
-
-def next_values(
-    staged: MultistageMandate, theta: cp.Variable, thresholds: cp.Variable
-) -> tuple[cp.Expression, list[cp.Constraint]]:
-    """(D + L,) what the adverse expectation of a node is taken of: its children's values, under a nested CVaR also
-    their tails.
-
-    A leaf's tail is in its loss already, where its draws are.
-    """
-    objective, nodes = staged.utility, staged.tree.nodes
-    if not isinstance(objective, MeanCVaR) or objective.weight == 0 or nodes == 1:
-        return theta, []
-    here, own = theta[1:nodes], thresholds[staged.tree.parents[1:]]
-    excess = cp.Variable(nodes - 1, nonneg=True, name="excess of a branch")
-    value = (1 - objective.weight) * here + objective.weight * (own + excess / (1 - objective.level))
-    return cp.hstack([theta[:1], value, theta[nodes:]]), [excess >= here - own]
-
 
 # The dual forms of many nodes of a tree as one block of rows and cones: what they say is what `dual_form` says.
 #
@@ -312,19 +183,21 @@ def tree_program(
         # in units in which no cone is small: what a solver calls zero would be all of it
         constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
         costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
-    thresholds = cp.Variable(nodes, name="thresholds")
-    losses, measured = leaf_constraints(staged, v.holdings, v.cash, theta, thresholds)
-    ahead, tails = next_values(staged, theta, thresholds)
+    worth, worth_of_cash = _to_the_end(staged)
+    wealth = cp.Variable(tree.leaves, name="wealth at the end")
+    steps = np.array([staged.step(node) for node in range(nodes)])
+    own = staged.utility.rows(TreeVariables(tree, staged.outlooks, steps, v.holdings, v.cash, theta, wealth))
+    losses = theta[nodes:] >= own.losses
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
         v.wealth == each @ v.holdings + v.cash,
         v.wealth_before == each @ before + cash_before,
         v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
-        *measured,
+        wealth == worth @ v.holdings + worth_of_cash @ v.cash,
+        *own.constraints,
         losses,
-        *tails,
-        *_worst_cases(staged, v, theta, ahead, cuts),
+        *_worst_cases(staged, theta, own, cuts),
         *_rules(staged, v, range(nodes if trading else 1)),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
@@ -373,22 +246,27 @@ def _carried(staged: MultistageMandate) -> tuple[sp.csr_array, sp.csr_array]:
     return holdings, cash
 
 
+def _to_the_end(staged: MultistageMandate) -> tuple[sp.csr_array, sp.csr_array]:
+    """(L, D·N) and (L, D): from holdings and cash of decision nodes to the wealth of leaves."""
+    tree = staged.tree
+    nodes, names = tree.growth.shape
+    leaf = np.arange(tree.leaves)
+    columns = (tree.leaf_parents[:, None] * names + np.arange(names)).ravel()
+    holdings = sp.csr_array(
+        (tree.leaf_growth.ravel(), (np.repeat(leaf, names), columns)), shape=(tree.leaves, nodes * names)
+    )
+    return holdings, sp.csr_array((tree.leaf_cash_growth, (leaf, tree.leaf_parents)), shape=(tree.leaves, nodes))
+
+
 def _worst_cases(
-    staged: MultistageMandate,
-    v: _NodeVariables,
-    theta: cp.Variable,
-    ahead: cp.Expression,
-    cuts: Sequence[Sequence[Vector]] | None,
+    staged: MultistageMandate, theta: cp.Variable, own: ObjectiveRows, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is `ahead` of it (D + L,): nodes of a kind at once where that has a form,
+    """θ_n ≥ the adverse expectation of what is ahead of it (D + L,): nodes of a kind at once where that has a form,
     others one by one.
     """
-    tree = staged.tree
+    tree, ahead, charges = staged.tree, own.ahead, own.charges
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
     plain, robust = list[int](), list[RobustNode]()
-    charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
-    if staged.risk_charge > 0:
-        yield from _charges(staged, v, charges)
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
         yield theta[1 : tree.nodes] == 0
     for one in staged.branchings():
@@ -411,15 +289,6 @@ def _worst_cases(
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
     yield from batched_worst_cases(robust, theta, ahead, charges)
-
-
-def _charges(staged: MultistageMandate, v: _NodeVariables, charges: cp.Variable) -> Iterator[cp.Constraint]:
-    """What risk within a scenario costs until the next date, at every node."""
-    names = staged.tree.growth.shape[1]
-    for node, outlook in enumerate(staged.outlooks):
-        own, _ = v.of(node, names)
-        parts = cp.hstack([outlook.risk.loadings.T @ own, cp.multiply(np.sqrt(outlook.risk.specific), own)])
-        yield cp.SOC(charges[node], staged.charge(node) * parts)
 
 
 def _rules(staged: MultistageMandate, v: _NodeVariables, at: Sequence[int]) -> Iterator[cp.Constraint]:

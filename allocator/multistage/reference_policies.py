@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.ambiguity.sets import Singleton
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
-from allocator.multistage.objectives import LinearUtility, MeanCVaR, Regret
-from allocator.multistage.policy import Policy, nested_cvar, policy_from_trades, refuse_broken_policy
+from allocator.multistage.objectives import LinearUtility
+from allocator.multistage.policy import Policy, nested_value, policy_from_trades, refuse_broken_policy
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
@@ -44,7 +43,7 @@ def policy_after_first_trades(
     for child in staged.tree.children(0)[0]:
         unit = float(first.wealth_before[child])
         below = solve_policy(staged.below(int(child), unit), first.start_of(int(child)), limits)
-        every[staged.tree.below(int(child))[1]] = (below.bought - below.sold) * unit
+        every[staged.tree.below(int(child))[0]] = (below.bought - below.sold) * unit
     return policy_from_trades(staged, start, every)
 
 
@@ -105,33 +104,20 @@ def mean_value_trades(staged: MultistageMandate, start: Position, limits: Limits
         NotSolved: there is no verified solution.
     """
     tree, (growth, cash) = staged.tree, staged.tree.since_now()
-    reach = tree.reach()[1]
-    root = replace(
-        tree,
-        names=tree.names[:1],
-        kinds=tree.kinds[:1],
-        dates=tree.dates[:1],
-        parents=tree.parents[:1],
-        probabilities=tree.probabilities[:1],
-        beliefs=tree.beliefs[:1],
-        growth=tree.growth[:1],
-        cash_growth=tree.cash_growth[:1],
-        leaf_parents=np.zeros(1, dtype=np.int64),
-        leaf_scenarios=np.zeros(1, dtype=np.int64),
-        leaf_probabilities=np.ones(1),
-        leaf_growth=(reach @ (tree.leaf_growth * growth[tree.leaf_parents]))[None, :],
-        leaf_cash_growth=np.array([reach @ (tree.leaf_cash_growth * cash[tree.leaf_parents])]),
-    )
+    reach, root = tree.reach()[1], staged.part([0], [0])
     averaged = replace(
-        staged,
-        tree=root,
-        mandates=staged.mandates[:1],
-        outlooks=staged.outlooks[:1],
-        ambiguities=(Singleton(),),
-        # what brings its mean has no tail
-        utility=LinearUtility() if isinstance(staged.utility, MeanCVaR) else staged.utility,
+        root,
+        tree=replace(
+            root.tree,
+            leaf_parents=np.zeros(1, dtype=np.int64),
+            leaf_scenarios=np.zeros(1, dtype=np.int64),
+            leaf_probabilities=np.ones(1),
+            leaf_growth=(reach @ (tree.leaf_growth * growth[tree.leaf_parents]))[None, :],
+            leaf_cash_growth=np.array([reach @ (tree.leaf_cash_growth * cash[tree.leaf_parents])]),
+        ),
+        utility=root.utility.of_means(),
     )
-    policy = solve_policy(averaged, start, limits)
+    policy = solve_policy(without_ambiguity(averaged), start, limits)
     moves: Vector = policy.bought[0] - policy.sold[0]
     return moves
 
@@ -147,63 +133,31 @@ def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: L
     reach, losses = staged.tree.reach()[1], np.zeros(staged.tree.leaves)
     for leaf in np.flatnonzero(reach > 0):
         losses[leaf] = path_loss(staged, int(leaf), start, limits)
-    if isinstance(staged.utility, MeanCVaR):
-        return float(nested_cvar(without_ambiguity(staged), staged.utility, losses, losses[:, None]).losses[0])
-    return float(reach @ losses)
+    nothing_held = np.zeros_like(staged.tree.growth)  # what holding costs on the way is in the losses of the paths
+    return float(nested_value(without_ambiguity(staged), losses, losses[:, None], nothing_held).losses[0])
 
 
 def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Limits | None) -> float:
     """The loss of the best policy on the path to one leaf."""
-    tree = staged.tree
-    path = [int(tree.leaf_parents[leaf])]
+    path = [int(staged.tree.leaf_parents[leaf])]
     while path[0] > 0:
-        path.insert(0, int(tree.parents[path[0]]))
-    at = np.array(path)
-    chain = replace(
-        tree,
-        names=tuple(tree.names[i] for i in path),
-        kinds=tuple(tree.kinds[i] for i in path),
-        dates=tuple(tree.dates[i] for i in path),
-        parents=np.arange(len(path)) - 1,
-        probabilities=np.ones(len(path)),
-        beliefs=tree.beliefs[at],
-        growth=tree.growth[at],
-        cash_growth=tree.cash_growth[at],
-        leaf_parents=np.array([len(path) - 1]),
-        leaf_scenarios=tree.leaf_scenarios[[leaf]],
-        leaf_probabilities=np.ones(1),
-        leaf_growth=tree.leaf_growth[[leaf]],
-        leaf_cash_growth=tree.leaf_cash_growth[[leaf]],
-    )
-    known = replace(
-        staged,
-        tree=chain,
-        mandates=tuple(staged.mandates[i] for i in path),
-        outlooks=tuple(staged.outlooks[i] for i in path),
-        ambiguities=(Singleton(),) * len(path),
-        utility=staged.utility.of(np.array([leaf])) if isinstance(staged.utility, MeanCVaR) else staged.utility,
-    )
-    return solve_policy(known, start, limits).objective
+        path.insert(0, int(staged.tree.parents[path[0]]))
+    chain = without_ambiguity(staged.part(path, [leaf]))
+    certain = replace(chain.tree, probabilities=np.ones(len(path)), leaf_probabilities=np.ones(1))
+    return solve_policy(replace(chain, tree=certain), start, limits).objective
 
 
-# What regret is measured against: the most that the rules allow in each scenario.
-#
-
-
-def with_regret_benchmarks(
-    staged: MultistageMandate, start: Position, limits: Limits | None = None
-) -> MultistageMandate:
-    """The same question, its regret measured against what is best over the same rules; others as they are.
-
-    After the fact that is the best policy of who knew path and scenario from the start, trading at every review.
+def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> MultistageMandate:
+    """The same question; regret in it is measured against the best policy over the same rules of who knew path and
+    scenario from the start, trading at every review.
 
     Raises:
         Infeasible: limits conflict.
         NotSolved: no solver's answer passes the checks.
     """
-    utility = staged.utility
-    if isinstance(utility, Regret):
-        plain = replace(staged, utility=LinearUtility(), risk_charge=0.0)
-        hindsight = [-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)]
-        return replace(staged, utility=Regret(np.array(hindsight)))
-    return staged
+
+    def best() -> Vector:
+        plain = replace(staged, utility=LinearUtility())
+        return np.array([-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)])
+
+    return replace(staged, utility=staged.utility.with_hindsight(best))

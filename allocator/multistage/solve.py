@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from allocator.ambiguity.sets import KullbackLeibler, Singleton
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
-from allocator.multistage.objectives import LinearUtility, MeanCVaR
+from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.policy import Policy, adverse_node_probabilities, policy_from_trades, refuse_broken_policy
 from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
 from allocator.optimization.single_period import TIE_BREAK, Position
@@ -58,7 +58,7 @@ def compiled_tree_program(
             one.made.write(start)
             return one.made
     made = tree_program(staged, start, trading=trading, trade_unit=trade_unit)
-    if not isinstance(staged.utility, MeanCVaR):  # draws are large, and soon in the way
+    if not staged.utility.is_large:
         kept.append(_CompiledTree(staged, held, how, made))
         del kept[:-_KEPT]
     return made
@@ -196,7 +196,7 @@ def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: L
     Raises:
         Infeasible: limits conflict at some node.
     """
-    plain = replace(without_ambiguity(staged), utility=LinearUtility(), risk_charge=0.0)
+    plain = replace(without_ambiguity(staged), utility=LinearUtility())
     status, _ = solve_once(tree_program(plain, start, trading=trading).problem, "CLARABEL", limits)
     if status == cp.INFEASIBLE:  # an inaccurate certificate is none
         raise Infeasible("infeasible: no policy keeps every limit at every review date", (), ())
@@ -245,7 +245,7 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     for node in undecided:
         unit = float(policy.wealth_before[node])
         below = solve_policy(staged.below(node, unit), policy.start_of(node), limits)
-        moves[tree.below(node)[1]] = (below.bought - below.sold) * unit
+        moves[tree.below(node)[0]] = (below.bought - below.sold) * unit
     if not undecided:
         return policy
     again = policy_from_trades(
@@ -260,5 +260,6 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
 
 def _looks_everywhere(staged: MultistageMandate) -> bool:
     """Whether every node that can come counts at the root: then the program has decided it."""
-    tails = isinstance(staged.utility, MeanCVaR) and staged.utility.weight == 1
-    return not tails and all(isinstance(ambiguity, Singleton | KullbackLeibler) for ambiguity in staged.ambiguities)
+    return staged.utility.counts_everything and all(
+        isinstance(ambiguity, Singleton | KullbackLeibler) for ambiguity in staged.ambiguities
+    )

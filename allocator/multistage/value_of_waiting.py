@@ -23,7 +23,7 @@ import numpy as np
 from allocator.ambiguity.sets import Singleton
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
-from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate, without_ambiguity
+from allocator.multistage.mandate import OBJECTIVES, MultistageMandate, build_multistage_mandate, without_ambiguity
 from allocator.multistage.policy import Policy, policy_from_trades
 from allocator.multistage.reference_policies import (
     buy_and_hold_policy,
@@ -217,11 +217,10 @@ def value_of_waiting_by_share(
     if not book.settings.horizon.reviews or stated is None:
         rule, cure = "states no review, so there is nothing to wait for", "add dates to horizon.reviews"
         raise BadInput([Breach("book.toml", None, "horizon.reviews", None, rule, cure)])
-    if book.settings.mandate.objective == "regret":
+    if OBJECTIVES[objective := book.settings.mandate.objective].over_leaves:
         rule = "is not time-consistent at the leaves, and the value of waiting is summed review by review"
-        raise BadInput(
-            [Breach("book.toml", None, "mandate.objective", "regret", rule, "choose log, crra or mean_cvar")]
-        )
+        cure = "choose log, crra or mean_cvar"
+        raise BadInput([Breach("book.toml", None, "mandate.objective", objective, rule, cure)])
     say = progress or (lambda _: None)
     every = tuple(sorted({*shares, stated}))
     found = []
@@ -327,7 +326,7 @@ def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) 
     below = policy.staged.below(node, unit)
     if all(isinstance(ambiguity, Singleton) for ambiguity in below.ambiguities):
         return 0.0
-    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[1], without_ambiguity(below)
+    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
     ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)
     try:
         best = solve_policy(trusted, start, limits)

@@ -97,35 +97,34 @@ class ScenarioTree:
             cash[node] *= cash[self.parents[node]]
         return growth, cash
 
-    def below(self, node: int) -> tuple[ScenarioTree, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """The tree that begins at `node`, and where its decision nodes stand in this one."""
-        kept = [node]
+    def below(self, node: int) -> tuple[list[int], list[int]]:
+        """The decision nodes and the leaves of the tree that begins at `node`."""
+        at = [node]
         for child in range(node + 1, self.nodes):
-            if self.parents[child] in kept:
-                kept.append(child)
-        at, leaves = np.array(kept), np.flatnonzero(np.isin(self.leaf_parents, kept))
-        place = np.full(self.nodes, -1)
+            if self.parents[child] in at:
+                at.append(child)
+        return at, np.flatnonzero(np.isin(self.leaf_parents, at)).tolist()
+
+    def part(self, at: Sequence[int], leaves: Sequence[int]) -> ScenarioTree:
+        """The tree of some decision nodes, the first being its root and parents before children, and some leaves."""
+        at, leaves, place = list(at), list(leaves), np.full(self.nodes, -1)
         place[at] = np.arange(len(at))
-        growth, cash, probabilities = self.growth[at].copy(), self.cash_growth[at].copy(), self.probabilities[at].copy()
+        growth, cash, probabilities = self.growth[at], self.cash_growth[at], self.probabilities[at]
         growth[0], cash[0], probabilities[0] = 1.0, 1.0, 1.0
-        return (
-            replace(
-                self,
-                names=tuple(self.names[i] for i in at),
-                kinds=tuple(self.kinds[i] for i in at),
-                dates=tuple(self.dates[i] for i in at),
-                parents=np.concatenate([[-1], place[self.parents[at[1:]]]]).astype(np.int64),
-                probabilities=probabilities,
-                beliefs=self.beliefs[at],
-                growth=growth,
-                cash_growth=cash,
-                leaf_parents=place[self.leaf_parents[leaves]],
-                leaf_scenarios=self.leaf_scenarios[leaves],
-                leaf_probabilities=self.leaf_probabilities[leaves],
-                leaf_growth=self.leaf_growth[leaves],
-                leaf_cash_growth=self.leaf_cash_growth[leaves],
-            ),
-            at,
+        return ScenarioTree(
+            names=tuple(self.names[i] for i in at),
+            kinds=tuple(self.kinds[i] for i in at),
+            dates=tuple(self.dates[i] for i in at),
+            parents=np.concatenate([[-1], place[self.parents[at[1:]]]]).astype(np.int64),
+            probabilities=probabilities,
+            beliefs=self.beliefs[at],
+            growth=growth,
+            cash_growth=cash,
+            leaf_parents=place[self.leaf_parents[leaves]],
+            leaf_scenarios=self.leaf_scenarios[leaves],
+            leaf_probabilities=self.leaf_probabilities[leaves],
+            leaf_growth=self.leaf_growth[leaves],
+            leaf_cash_growth=self.leaf_cash_growth[leaves],
         )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.mandate import objective_label
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.value_of_waiting import CautionScheduleRow
 from allocator.plan.attribution import attribution_document
@@ -93,7 +92,7 @@ def _objective(plan: Plan) -> dict[str, Any]:
         return {"kind": kind, "label": kind.replace("_", " "), "time_consistent": True}
     return {
         "kind": kind,
-        "label": objective_label(plan.policy.mandate),
+        "label": plan.policy.mandate.words.label,
         "time_consistent": not plan.policy.mandate.at_leaves,
     }
 

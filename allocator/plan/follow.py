@@ -20,6 +20,7 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
+from allocator.multistage.mandate import OBJECTIVES
 from allocator.outlook.calibration import dated_signals
 from allocator.plan.plan import Plan
 from allocator.plan.runs import PLAN_FORMAT
@@ -170,7 +171,7 @@ def _refuse_other(book: Book, document: Mapping[str, Any], path: Path) -> None:
 def _at_leaves(book: Book) -> bool:
     """Whether regret would be at the leaves, as reviews are left."""
     ahead = [day for day in book.settings.horizon.reviews if day > book.settings.book.as_of]
-    return book.settings.mandate.objective == "regret" and bool(ahead)
+    return OBJECTIVES[book.settings.mandate.objective].over_leaves and bool(ahead)
 
 
 def _node_of(book: Book, document: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], bool]:

@@ -28,7 +28,6 @@ from allocator.ambiguity.sets import (
     Wasserstein,
 )
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.rule_cones import ConvexRuleDual
 from allocator.optimization.verification import DualCertificate
@@ -198,18 +197,14 @@ def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
     return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
 
 
-_UTILITIES = {LogUtility: "log", PowerUtility: "crra", LinearUtility: "return"}
-
-
 def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
     """Everything that `docs/verify_policy.py` needs, money in units of today's account."""
-    if plan.policy is None or type(plan.policy.mandate.utility) not in _UTILITIES:
+    objective = None if plan.policy is None else plan.policy.mandate.utility.proof()
+    if plan.policy is None or objective is None:
         return None
-    policy, tree, utility = plan.policy.followed, plan.policy.mandate.tree, plan.policy.mandate.utility
-    risk = plan.outlook.risk
+    policy, tree, risk = plan.policy.followed, plan.policy.mandate.tree, plan.outlook.risk
     return {
-        "utility": _UTILITIES[type(utility)],
-        "relative_risk_aversion": utility.aversion if isinstance(utility, PowerUtility) else None,
+        **objective,
         "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
         "loadings": risk.loadings.tolist(),
         "specific": _list(risk.specific),
@@ -244,7 +239,7 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
         "returns": outlook.returns.tolist(),
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
-        "risk_charge": staged.charge(node),
+        "risk_charge": staged.utility.charge(staged.step(node)),
         "set": ambiguity_document(scenario_set(ambiguity), p),
         "of": _list(p),
         "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],

@@ -16,7 +16,7 @@ from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.multistage.conflicts import later_review_conflict
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.reference_policies import policy_after_first_trades, with_regret_benchmarks
+from allocator.multistage.reference_policies import policy_after_first_trades, with_hindsight
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.conflicts import explain_conflict
@@ -123,7 +123,7 @@ def _policy(staged: MultistageMandate, start: Position, outlook: Outlook, limits
         NotSolved: no answer passes the checks.
     """
     try:
-        return solve_policy(with_regret_benchmarks(staged, start, limits), start, limits)
+        return solve_policy(with_hindsight(staged, start, limits), start, limits)
     except Infeasible:
         today = explain_conflict(start, outlook, staged.mandates[0])
         if today is not None:

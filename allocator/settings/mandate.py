@@ -7,6 +7,7 @@ under `[mandate]`, as after --set: `max_turnover`, `weights.NVDA`, `exposures.be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -118,19 +119,51 @@ Tiers = Annotated[
 ]
 
 
+ObjectiveName = Literal[
+    "return_minus_risk", "minimum_variance", "log", "crra", "return", "mixture_variance", "mean_cvar", "regret"
+]
+
+
+@dataclass(frozen=True)
+class ObjectiveTraits:
+    """What a book has to know of an objective: its own `keys` under [mandate]; what (section, key) it leaves `idle`;
+    whether it is solved on the tree of decisions and looks at returns; why reviews cannot follow it, if they cannot.
+    """
+
+    keys: tuple[str, ...] = ()
+    idle: tuple[tuple[str, str], ...] = (("trading", "min_share"), ("trading", "cost_factor"))
+    uses_tree: bool = True
+    uses_returns: bool = True
+    not_reviewed: str | None = None
+
+
+_PLANNED = "is not time-consistent: {}what is best at a review by it is not what it planned for that review"
+_NO_RETURNS = (("robust", "return_error"), ("robust", "return_error_size"), ("trading", "min_gain_bps"))
+OBJECTIVES: Mapping[ObjectiveName, ObjectiveTraits] = {
+    "return_minus_risk": ObjectiveTraits(("risk_aversion",), (), uses_tree=False, not_reviewed=_PLANNED.format("")),
+    "minimum_variance": ObjectiveTraits(
+        idle=(*_NO_RETURNS, *ObjectiveTraits.idle),
+        uses_tree=False,
+        uses_returns=False,
+        not_reviewed=_PLANNED.format(""),
+    ),
+    "log": ObjectiveTraits(),
+    "crra": ObjectiveTraits(("relative_risk_aversion",)),
+    "return": ObjectiveTraits(("step_risk",)),
+    "mixture_variance": ObjectiveTraits(
+        ("risk_aversion",), not_reviewed=_PLANNED.format("the variance between scenarios has one mean for all; ")
+    ),
+    "mean_cvar": ObjectiveTraits(("cvar_level", "cvar_weight", "draws")),
+    "regret": ObjectiveTraits(),
+}
+OBJECTIVE_KEYS = ("relative_risk_aversion", "step_risk", "cvar_level", "cvar_weight", "draws", "risk_aversion")
+"""Keys under [mandate] that some objectives alone read."""
+
+
 class MandateSection(SettingsSection):
     """What we want: the objective and the rules. Limits are fractions of the account's value after the trades."""
 
-    objective: Literal[
-        "return_minus_risk",
-        "minimum_variance",
-        "log",
-        "crra",
-        "return",
-        "mixture_variance",
-        "mean_cvar",
-        "regret",
-    ] = Field(
+    objective: ObjectiveName = Field(
         default="return_minus_risk",
         description="return_minus_risk: maximise adverse expected return - risk_aversion * variance - costs; "
         "minimum_variance: only minimise the variance; log, crra, return: the adverse expected utility of the "
@@ -213,25 +246,15 @@ class MandateSection(SettingsSection):
         "1 last; others are hard",
     )
 
+    @property
+    def traits(self) -> ObjectiveTraits:
+        """Of the objective."""
+        return OBJECTIVES[self.objective]
 
-UTILITIES = ("log", "crra", "return")
-"""Objectives that are a utility of the final wealth: their mean, and its adverse expectation, nest by themselves."""
-ONE_DECISION = ("mixture_variance", "mean_cvar", "regret")
-"""Objectives of another kind that the same program solves for one decision."""
-REVIEWED = (*UTILITIES, "mean_cvar", "regret")
-"""Objectives that reviews may follow: CVaR nested at every node, regret at the leaves alone."""
+
 REMOVED_OBJECTIVES = {"regret_ex_ante": "use 'regret', or 'return_minus_risk' with a set of [robust]"}
 """Names that books of earlier versions may state, each with its cure."""
-NO_RULES = (
-    "objective",
-    "risk_aversion",
-    "relative_risk_aversion",
-    "cvar_level",
-    "cvar_weight",
-    "draws",
-    "step_risk",
-    "tiers",
-)
+NO_RULES = ("objective", *OBJECTIVE_KEYS, "tiers")
 ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
 """Rules that cannot be relaxed; tradable_from stands in exposures.csv."""
 

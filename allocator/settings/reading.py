@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
-from allocator.settings.mandate import ONE_DECISION, REMOVED_OBJECTIVES, UTILITIES, flat_tiers, rule_name
+from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
 from allocator.settings.uncertainty import NEEDED, SCHEDULED
 
@@ -47,36 +47,28 @@ def unused_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key
             yield ("risk", key), [own, ("risk", "late_listings")], words
         elif key == "factors" and source == "prices" and method == "ledoit_wolf":
             yield ("risk", key), [("risk", "method")], "method = 'ledoit_wolf'"
-    if mandate.get("objective") == "minimum_variance":
-        idle = [("mandate", "risk_aversion")] if "risk_aversion" in mandate else []
-        idle += [("robust", key) for key in ("return_error", "return_error_size") if robust.get(key) not in _NO_ERROR]
-        trading = section if isinstance(section := document.get("trading"), Mapping) else {}
-        idle += [("trading", key) for key in ("min_gain_bps", "min_share", "cost_factor") if key in trading]
-        for place in idle:
-            yield place, [("mandate", "objective")], "objective = 'minimum_variance'"
-    elif robust.get("return_error") == "none" and robust.get("return_error_size") not in _NO_ERROR:
-        yield ("robust", "return_error_size"), [("robust", "return_error")], "return_error = 'none'"
     horizon = section if isinstance(section := document.get("horizon"), Mapping) else {}
     if "months" in horizon and "until" in horizon:
         yield ("horizon", "months"), [("horizon", "until")], "until, the day that the horizon ends"
-    yield from _idle_wishes(document, mandate)
+    yield from _idle_wishes(document, mandate, robust)
     yield from _idle_reach(robust)
 
 
-def _idle_wishes(document: Mapping[str, Any], mandate: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
-    """Keys that belong to another objective than the one that is stated."""
+def _idle_wishes(
+    document: Mapping[str, Any], mandate: Mapping[str, Any], robust: Mapping[str, Any]
+) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """Keys that mean nothing to the objective that is stated."""
     objective = mandate.get("objective", "return_minus_risk")
-    idle = [("mandate", "relative_risk_aversion")] if objective != "crra" else []
-    idle += [("mandate", "step_risk")] if objective != "return" else []
-    if objective != "mean_cvar":
-        idle += [("mandate", key) for key in ("cvar_level", "cvar_weight", "draws")]
-    if objective in UTILITIES + ONE_DECISION:
-        idle += [("mandate", "risk_aversion")] if objective != "mixture_variance" else []
-        idle += [("trading", "min_share"), ("trading", "cost_factor")]
-    for section, key in idle:
+    traits = next((traits for name, traits in OBJECTIVES.items() if name == objective), None)
+    if traits is None:
+        return
+    for section, key in [*(("mandate", key) for key in OBJECTIVE_KEYS if key not in traits.keys), *traits.idle]:
         there = document.get(section)
-        if isinstance(there, Mapping) and key in there:
+        if isinstance(there, Mapping) and key in there and (section != "robust" or there[key] not in _NO_ERROR):
             yield (section, key), [("mandate", "objective")], f"objective = '{objective}'"
+    size = ("robust", "return_error_size")
+    if size not in traits.idle and robust.get("return_error") == "none" and robust.get(size[1]) not in _NO_ERROR:
+        yield size, [("robust", "return_error")], "return_error = 'none'"
 
 
 def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, SettingsSection
-from allocator.settings.mandate import ONE_DECISION, UTILITIES, MandateSection
+from allocator.settings.mandate import MandateSection
 from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here
 from allocator.settings.stress import ShockSection, StressSection
 from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection
@@ -302,4 +302,4 @@ class Settings(SettingsSection):
     @property
     def uses_tree(self) -> bool:
         """Whether the tree of decisions solves it: a utility of the final wealth, CVaR, regret or mixture variance."""
-        return self.mandate.objective in UTILITIES + ONE_DECISION
+        return self.mandate.traits.uses_tree

@@ -60,7 +60,7 @@ def refuse_impossible_axis(book: Book) -> None:
         rule = "is solved on a decision tree, and belief stress needs a plan of one decision"
         cure = "choose return_minus_risk without [horizon] reviews, or try another belief of the tree with --set"
         found.append(Breach("book.toml", None, "mandate.objective", objective, rule, cure))
-    elif objective == "minimum_variance":
+    elif not book.settings.mandate.traits.uses_returns:
         rule = "uses no returns, so that probabilities do not change the plan"
         found.append(Breach("book.toml", None, "mandate.objective", objective, rule, "choose return_minus_risk"))
     if len(book.scenarios) == 1:

@@ -15,7 +15,7 @@ from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfT
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
-from allocator.multistage.reference_policies import with_regret_benchmarks
+from allocator.multistage.reference_policies import with_hindsight
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
@@ -56,7 +56,7 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
             then = _by_the_day(owned, after)
             outlook = _from_the_day(owned, then, after.outlook)
         start, staged = _start(then), _staged(then, outlook, after)
-        policy = solve_policy(with_regret_benchmarks(staged, start, limits), start, limits)
+        policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
         trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
         grown = then.value / owned.value
         return trade, grown * (1 + _gains(trade, outlook)) - 1

@@ -9,6 +9,7 @@ import pytest
 
 from allocator.multistage import solve as reused
 from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.objectives import PowerUtility
 from allocator.multistage.solve import compiled_tree_program, solve_policy
 from allocator.optimization.single_period import Position
 from tests.random_trees import random_tree
@@ -65,7 +66,7 @@ def test_any_other_number_of_the_question_is_another_program() -> None:
         replace(staged, tree=replace(tree, growth=tree.growth * nudged)),
         replace(staged, tree=replace(tree, leaf_growth=tree.leaf_growth * nudged)),
         replace(staged, tree=replace(tree, probabilities=tree.probabilities * nudged)),
-        replace(staged, risk_charge=1e-12),
+        replace(staged, utility=PowerUtility(3.0 * nudged)),
         replace(staged, ambiguities=staged.ambiguities[::-1]),
         replace(staged, mandates=(*staged.mandates[:-1], replace(mandate, cost_rates=mandate.cost_rates * nudged))),
         replace(staged, mandates=(*staged.mandates[:-1], replace(mandate, linear_rules=()))),

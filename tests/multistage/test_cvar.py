@@ -10,8 +10,9 @@ from scipy.optimize import linprog
 
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import LinearUtility, MeanCVaR
+from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.policy import Policy
+from allocator.multistage.risk_adjustment import MeanCVaR
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from tests.agreement import OBJECTIVE

@@ -13,15 +13,10 @@ from scipy.stats import norm
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import (
-    MeanCVaR,
-    MixtureVariance,
-    OneDecision,
-    Regret,
-    simulated_values,
-)
+from allocator.multistage.objectives import Objective
 from allocator.multistage.policy import policy_value
-from allocator.multistage.reference_policies import with_regret_benchmarks
+from allocator.multistage.reference_policies import with_hindsight
+from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret, simulated_values
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
@@ -48,7 +43,7 @@ def outlook(seed: int = 7, scenarios: int = K, names: int = N) -> Outlook:
     )
 
 
-def staged(objective: OneDecision, ambiguity: Ambiguity, about: Outlook) -> MultistageMandate:
+def staged(objective: Objective, ambiguity: Ambiguity, about: Outlook) -> MultistageMandate:
     mandate = Mandate(1.0, 0.0, Singleton(), (), (), np.zeros(about.returns.shape[1]))
     return MultistageMandate(of_one(about), (mandate,), (about,), (ambiguity,), objective)
 
@@ -91,7 +86,7 @@ def test_the_worst_mixture_variance_is_what_a_direct_maximisation_over_probabili
     ambiguity: Ambiguity,
 ) -> None:
     about, gamma = outlook(), 3.0
-    asked, p = staged(MixtureVariance(gamma, about.risk), ambiguity, about), about.probabilities
+    asked, p = staged(MixtureVariance(gamma), ambiguity, about), about.probabilities
 
     plan = solve_policy(asked, start())
 
@@ -221,7 +216,7 @@ def test_draws_are_the_same_again_have_their_means_and_lose_no_more_than_everyth
 @pytest.mark.parametrize("radius", [0.0, 0.1, 0.3, 1.0])
 def test_regret_is_that_of_a_direct_linear_program_and_minimax_regret_at_the_largest_radius(radius: float) -> None:
     about = outlook()
-    asked = with_regret_benchmarks(staged(Regret(), TotalVariation(radius), about), start())
+    asked = with_hindsight(staged(Regret(), TotalVariation(radius), about), start())
 
     plan = solve_policy(asked, start())
 
@@ -247,6 +242,6 @@ def test_without_aversion_or_weight_both_are_the_expected_loss() -> None:
     best = max(float(about.probabilities @ about.returns[:, i]) for i in range(N))
     drawn = simulated_values(about, 20, np.arange(K))
 
-    for objective in (MixtureVariance(0.0, about.risk), MeanCVaR(0.95, 0.0, drawn, 1 + about.cash_returns)):
+    for objective in (MixtureVariance(0.0), MeanCVaR(0.95, 0.0, drawn, 1 + about.cash_returns)):
         plan = solve_policy(staged(objective, Singleton(), about), start())
         assert plan.equivalent == pytest.approx(max(best, 0.02), abs=OBJECTIVE)

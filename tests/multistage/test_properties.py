@@ -10,12 +10,13 @@ import pytest
 
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, TotalVariation
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
-from allocator.multistage.objectives import LinearUtility, LogUtility, PiecewiseLinearUtility, PowerUtility, Utility
+from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.rules import Participation
 from tests.agreement import HOLDINGS, OBJECTIVE
+from tests.goals import PiecewiseLinearUtility
 from tests.trees import CASH_ONLY, COSTS, FREE, GRID, LOADINGS, NAMES, box, kl, revealed, tv, worked
 
 EVERY_COST = pytest.mark.parametrize("costs", [COSTS, FREE], ids=["costs", "free"])
@@ -168,7 +169,8 @@ def test_goals_and_money_below_a_node_are_restated_in_its_account() -> None:
     rule = rescale_mandate(mandate, 1.25).linear_rules[0]
     assert isinstance(rule, Participation)
 
-    assert below.loss(np.array([[0.8]])) == pytest.approx(goals.loss(np.array([[1.0]])))
+    cash, nothing = np.ones(1), np.zeros((1, 7))
+    assert below.leaf_losses(nothing, 0.8 * cash) == pytest.approx(goals.leaf_losses(nothing, cash))
     assert rule.volumes == pytest.approx((1.6,))
     moved = np.full(7, 0.2)
     assert rescale_mandate(mandate, 1.25).costs(moved / 1.25, 0 * moved) * 1.25 == pytest.approx(

@@ -12,9 +12,9 @@ from allocator.ambiguity.polyhedral import ExpertHull
 from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import Regret
 from allocator.multistage.policy import Policy, refuse_broken_policy
-from allocator.multistage.reference_policies import policy_after_first_trades, with_regret_benchmarks
+from allocator.multistage.reference_policies import policy_after_first_trades, with_hindsight
+from allocator.multistage.risk_adjustment import Regret
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from tests.agreement import OBJECTIVE
@@ -104,7 +104,7 @@ def test_regret_is_against_who_knew_path_and_scenario_and_its_worst_case_is_one_
     ambiguity: Ambiguity, seed: int
 ) -> None:
     asked, start = regretful(seed, ambiguity)
-    policy = solve_policy(with_regret_benchmarks(asked, start), start)
+    policy = solve_policy(with_hindsight(asked, start), start)
     tree = asked.tree
     best = np.array([hindsight(asked, start, leaf) for leaf in range(tree.leaves)])
     regrets = best - final_returns(policy)
@@ -121,7 +121,7 @@ def test_regret_is_against_who_knew_path_and_scenario_and_its_worst_case_is_one_
 def test_no_other_policy_regrets_less(ambiguity: Ambiguity) -> None:
     """Mixtures with the policies of other sets keep the caps, and cost no more."""
     asked, start = regretful(1, ambiguity)
-    known = with_regret_benchmarks(asked, start)
+    known = with_hindsight(asked, start)
     best = solve_policy(known, start)
     for other in (Singleton(), AnyProbabilities(), TotalVariation(0.5)):
         sets = (other, *known.ambiguities[1:])
@@ -136,7 +136,7 @@ def test_the_radius_is_today_s_and_a_set_of_a_later_node_does_not_matter() -> No
     asked, start = regretful(2, TotalVariation(0.2))
     other = replace(asked, ambiguities=(asked.ambiguities[0], *(Singleton(),) * (asked.tree.nodes - 1)))
     wider = replace(asked, ambiguities=(TotalVariation(0.4), *asked.ambiguities[1:]))
-    values = [solve_policy(with_regret_benchmarks(one, start), start).objective for one in (asked, other, wider)]
+    values = [solve_policy(with_hindsight(one, start), start).objective for one in (asked, other, wider)]
 
     assert values[0] == pytest.approx(values[1], abs=OBJECTIVE)
     assert values[2] > values[0] + 1e-4
@@ -148,7 +148,7 @@ def test_a_set_that_speaks_of_scenarios_is_seen_through_all_news_at_once() -> No
     tree, belief = staged.tree, staged.tree.beliefs[0]
     experts = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1]])
     asked = replace(staged, utility=Regret(), ambiguities=(ExpertHull(experts), *staged.ambiguities[1:]))
-    policy = solve_policy(with_regret_benchmarks(asked, CASH_ONLY), CASH_ONLY)
+    policy = solve_policy(with_hindsight(asked, CASH_ONLY), CASH_ONLY)
     (one,) = policy.staged.branchings()
     assert isinstance(one.ambiguity, Pushforward)
     reach, kinds = tree.reach()[1], tree.leaf_scenarios
@@ -163,7 +163,7 @@ def test_a_set_that_speaks_of_scenarios_is_seen_through_all_news_at_once() -> No
 def test_the_best_policy_after_given_first_trades_is_one_program() -> None:
     """Its subtrees solved on their own would each guard against their own worst leaf, and miss the best."""
     asked, start = regretful(1, TotalVariation(0.2))
-    known = with_regret_benchmarks(asked, start)
+    known = with_hindsight(asked, start)
     best = solve_policy(known, start)
     again = policy_after_first_trades(known, start, best.bought[0] - best.sold[0])
     held = policy_after_first_trades(known, start, 0 * start.holdings, ruled=False)
@@ -176,7 +176,7 @@ def test_the_best_policy_after_given_first_trades_is_one_program() -> None:
 def test_solved_again_at_a_review_it_decides_otherwise_which_is_why_nothing_is_announced() -> None:
     staged = worked()
     asked = replace(staged, utility=Regret(), ambiguities=(TotalVariation(0.25),) * staged.tree.nodes)
-    policy = solve_policy(with_regret_benchmarks(asked, CASH_ONLY), CASH_ONLY)
+    policy = solve_policy(with_hindsight(asked, CASH_ONLY), CASH_ONLY)
     apart = []
     for node in policy.staged.tree.children(0)[0]:
         unit = float(policy.wealth_before[node])
@@ -189,7 +189,7 @@ def test_solved_again_at_a_review_it_decides_otherwise_which_is_why_nothing_is_a
 def test_hindsight_is_of_today_s_account_at_every_node() -> None:
     """Below a node regret is what it was, in the account of the node."""
     asked, start = regretful(2, Singleton())
-    policy = solve_policy(with_regret_benchmarks(asked, start), start)
+    policy = solve_policy(with_hindsight(asked, start), start)
     for node in policy.staged.tree.children(0)[0]:
         unit = float(policy.wealth_before[node])
         below = policy.staged.below(int(node), unit)

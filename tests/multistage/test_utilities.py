@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import LinearUtility, LogUtility, PiecewiseLinearUtility, PowerUtility, Utility
+from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
@@ -21,12 +21,13 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.types import Matrix, Vector
 from tests.agreement import OBJECTIVE, holdings_within, objectives_within
+from tests.goals import PiecewiseLinearUtility
 from tests.problems import SETS, question, random_question
 from tests.trees import CASH_ONLY, worked
 
 
 def one_decision(
-    outlook: Outlook, mandate: Mandate, utility: Utility, ambiguity: Ambiguity | None = None, charge: float = 0.0
+    outlook: Outlook, mandate: Mandate, utility: Utility, ambiguity: Ambiguity | None = None
 ) -> MultistageMandate:
     """A tree of one decision node, whose leaves are the scenarios."""
     count, names = outlook.returns.shape
@@ -45,7 +46,7 @@ def one_decision(
         1 + outlook.returns,
         1 + outlook.cash_returns,
     )
-    return MultistageMandate(tree, (mandate,), (outlook,), (ambiguity or mandate.ambiguity,), utility, charge)
+    return MultistageMandate(tree, (mandate,), (outlook,), (ambiguity or mandate.ambiguity,), utility)
 
 
 def plain(returns: Matrix, p: Vector, utility: Utility, ambiguity: Ambiguity | None = None) -> MultistageMandate:
@@ -190,7 +191,7 @@ def test_a_linear_utility_with_a_risk_charge_is_the_cone_program(seed: int) -> N
     asked = random_question(seed, risk_aversion=0.0, ambiguity=Singleton())
     free = asked.with_rules()
     charge = 0.4
-    policy = solve_policy(one_decision(free.outlook, free.mandate, LinearUtility(), Singleton(), charge), free.start)
+    policy = solve_policy(one_decision(free.outlook, free.mandate, LinearUtility(charge), Singleton()), free.start)
     bought, sold = cp.Variable(10, nonneg=True), cp.Variable(10, nonneg=True)
     held = free.start.holdings + bought - sold
     cash = free.start.cash - cp.sum(bought) + cp.sum(sold) - free.mandate.cost_rates @ (bought + sold)
@@ -218,5 +219,4 @@ def test_one_decision_with_linear_utility_is_the_one_period_program(seed: int, a
 )
 @pytest.mark.parametrize("sure", [-0.4, 0.0, 0.25])
 def test_a_sure_return_is_its_own_equivalent(utility: Utility, sure: float) -> None:
-    assert not isinstance(utility, PiecewiseLinearUtility)
     assert utility.equivalent(float(utility.loss(np.array([1 + sure]))[0])) == pytest.approx(sure, abs=1e-12)

@@ -17,7 +17,6 @@ import scipy.sparse as sp
 from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.objectives import PiecewiseLinearUtility
 from allocator.multistage.policy import Policy
 from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
 from allocator.multistage.solve import solve_policy
@@ -27,6 +26,7 @@ from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import LinearRule, RuleMeasurement, RuleRows, Trade, linear_rows
 from allocator.types import Matrix, Vector
+from tests.goals import PiecewiseLinearUtility
 
 DAY = dt.date(2026, 1, 1)
 

@@ -20,15 +20,11 @@ from allocator.book.checks.rules import (
 from allocator.book.checks.stress import check_shocks, check_stress_ranges
 from allocator.errors import Breach
 from allocator.plugins import plugin_breaches as breaches_of_from_plugins
-from allocator.settings.mandate import ONE_DECISION, REVIEWED
+from allocator.settings.mandate import OBJECTIVES
 from allocator.settings.reading import dotted_key, unused_keys
 from allocator.settings.settings import Settings
 
-_CHOICES = " or ".join(f"'{name}'" for name in REVIEWED)
-_PLANNED = "what is best at a review by it is not what it planned for that review"
-_WHY_NOT = {
-    "mixture_variance": f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
-}
+_CHOICES = " or ".join(f"'{name}'" for name, traits in OBJECTIVES.items() if traits.not_reviewed is None)
 _MEMORY = 1_000_000_000
 """Bytes that the draws of mean_cvar may take; a solver then needs several times as much."""
 
@@ -42,8 +38,7 @@ def check_reviews(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
             yield from _growth(tables)
     if settings.uses_tree:
         yield from _utility(settings)
-    if settings.mandate.objective in ONE_DECISION:
-        yield from _one_decision(settings, tables)
+        yield from _draws(settings, tables)
 
 
 def _said(key: str, value: object, rule: str, cure: str) -> Breach:
@@ -70,13 +65,8 @@ def _horizon(settings: Settings) -> Iterator[Breach]:
 
 def _reviews(settings: Settings) -> Iterator[Breach]:
     horizon, objective = settings.horizon, settings.mandate.objective
-    if objective not in REVIEWED:
-        yield _said(
-            "mandate.objective",
-            objective,
-            _WHY_NOT.get(objective, f"is not time-consistent: {_PLANNED}"),
-            f"with reviews choose {_CHOICES}",
-        )
+    if (why := settings.mandate.traits.not_reviewed) is not None:
+        yield _said("mandate.objective", objective, why, f"with reviews choose {_CHOICES}")
     if horizon.announcement_share is None:
         yield _said(
             "horizon.announcement_share",
@@ -117,9 +107,9 @@ def _growth(tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
 def _utility(settings: Settings) -> Iterator[Breach]:
     mandate, robust = settings.mandate, settings.robust
     aversion = mandate.relative_risk_aversion
-    if mandate.objective == "crra" and (aversion is None or aversion == 1):
+    if "relative_risk_aversion" in mandate.traits.keys and (aversion is None or aversion == 1):
         key, cure = "mandate.relative_risk_aversion", "write for example 3.0; for 1 use objective = 'log'"
-        yield _said(key, aversion, "must be stated with objective = 'crra', and not be 1", cure)
+        yield _said(key, aversion, f"must be stated with objective = '{mandate.objective}', and not be 1", cure)
     if mandate.tiers:
         rule = f"cannot be relaxed with objective = '{mandate.objective}'"
         yield _said("mandate.tiers", ", ".join(mandate.tiers), rule, "remove the priorities: the rules are then hard")
@@ -137,9 +127,9 @@ def _utility(settings: Settings) -> Iterator[Breach]:
                 yield _said(f"scenarios.{name}.probability", scenario.probability, rule, cure)
 
 
-def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
+def _draws(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
     mandate, scenarios = settings.mandate, max(len(settings.scenarios), 1)
-    if mandate.objective == "mean_cvar" and "exposures" in tables:
+    if "draws" in mandate.traits.keys and "exposures" in tables:
         names = max(int((tables["exposures"]["bucket"] != "cash").sum()), 1)
         # silence, a claim and its verdicts at each review: about two ways for each to come to the end
         ways = max(2 * len(settings.horizon.reviews), 1)
@@ -176,11 +166,11 @@ def check_plugins(settings: Settings) -> Iterator[Breach]:
 
 def _beside(settings: Settings) -> Iterator[Breach]:
     """An objective of another package is a charge beside the adverse expected return, and beside nothing else."""
-    objective = settings.mandate.objective
-    if objective != "return_minus_risk" or settings.uses_tree:
+    objective, traits = settings.mandate.objective, settings.mandate.traits
+    if not traits.uses_returns or traits.uses_tree:
         for name in settings.plugins.objectives:
             rule = f"is charged beside the return, and objective = '{objective}' "
-            rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"
+            rule += "is solved in stages" if traits.uses_returns else "looks at none"
             cure = "choose return_minus_risk without [horizon] reviews, or remove the plugin"
             yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
 

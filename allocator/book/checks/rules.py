@@ -142,11 +142,11 @@ def check_rules_without_tables(settings: Settings) -> Iterator[Breach]:
             "lower min_cash or raise max_cash",
         )
     floors = (mandate.min_worst_case_return, mandate.min_worst_case_active_return)
-    if mandate.objective == "minimum_variance" and settings.robust.set != "none" and floors == (None, None):
+    if not mandate.traits.uses_returns and settings.robust.set != "none" and floors == (None, None):
         yield _rule_breach(
             "robust.set",
             settings.robust.set,
-            "has no meaning with objective = 'minimum_variance', which looks at no return",
+            f"has no meaning with objective = '{mandate.objective}', which looks at no return",
             'set robust.set = "none" or objective = "return_minus_risk"',
         )
 
