@@ -14,8 +14,8 @@ from allocator.display.console import (
     heading,
     table,
 )
-from allocator.multistage.review_policy import ReviewPolicy
-from allocator.multistage.value_of_waiting import MEASURES, CautionScheduleRow, ValueOfWaitingByShare
+from allocator.multistage.review_policy import CautionScheduleRow, ReviewPolicy
+from allocator.multistage.value_of_waiting import MEASURES, ValueOfWaitingByShare
 from allocator.plan.follow import PolicyDeviation
 
 _WIDE = 100
@@ -70,9 +70,8 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
 def _moves(one: CautionScheduleRow, shown: int, width: int | None) -> str:
     """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
     # rounded first, so that a lot that makes exactly half a percent is shown alike everywhere
-    told = [
-        f"{move.instrument} {round(move.part * 100, 6):+.0f}" for move in one.moves[:shown] if abs(move.part) >= _LARGE
-    ]
+    largest = list(one.moves.items())[:shown]
+    told = [f"{name} {round(part * 100, 6):+.0f}" for name, part in largest if abs(part) >= _LARGE]
     line = ", ".join(told)
     return line if width is None or len(line) <= width else "\n".join(told)
 
@@ -115,12 +114,11 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     columns = [f"{share:g}" for share in found.shares]
     money = f"{settings.currency} at {found.stated:g}"
     made = table("", *columns, money, right=(*columns, money))
-    for name, words in MEASURES.items():
-        bps = [getattr(one, name) for one in found.worth]
-        own = getattr(found.at_stated(), name)
+    for name, measure in MEASURES.items():
+        bps, own = [one.bps(name) for one in found.worth], found.at_stated().bps(name)
         shown = ["none" if one is None else f"{one:.0f}" for one in bps]
         # a tenth of a basis point is what is stable from machine to machine, and so is the money that it makes
-        made.add_row(words, *shown, "" if own is None else format_money(round(own, 1) / 1e4 * found.book.value))
+        made.add_row(measure.words, *shown, "" if own is None else format_money(round(own, 1) / 1e4 * found.book.value))
     out.print(made)
     out.print(
         "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. Compared are "

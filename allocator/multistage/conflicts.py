@@ -1,14 +1,15 @@
 """Rules that hold together today and not at every review: which of them, loosened how far, would let them.
 
-A rule that could keep the others from holding is found by leaving it out at the reviews. Its limit then moves until
-there is a policy, by halving, and a policy that keeps the moved limit is there before it is told: each figure works.
+A rule that could keep the others from holding is found by leaving it out at the reviews. Its limit then moves by the
+least step of a scale at which there is a policy, and that policy is there before it is told: each figure works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,20 +17,22 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility
-from allocator.multistage.policy import Policy, policy_from_trades
+from allocator.multistage.policy import policy_from_trades
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, Turnover, format_loosened
 
-R = TypeVar("R")
 Rule = LinearRule | ConvexRule
+R = TypeVar("R")
 _NATURAL = 0.01
 """What a limit of 0 is measured in; others are measured in themselves."""
-_DOUBLINGS = 12
-_HALVINGS = 10
-_FIRST = 1e-3
 _OVER = 1e-7
+_FIRST, _DOUBLINGS, _PARTS = 1e-3, 11, 1024
+_SCALE = [_FIRST * part / _PARTS for part in range(1, _PARTS + 1)] + [
+    _FIRST * 2**doubling * (1 + part / _PARTS) for doubling in range(_DOUBLINGS) for part in range(1, _PARTS + 1)
+]
+"""Steps by which a limit may move: to the first of them and between doublings in as many parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +43,32 @@ class _RulePosition:
     nth: int
     readings: Sequence[RuleMeasurement]
 
+    def changed(self, mandate: Mandate, change: Callable[[Any], Any]) -> Mandate:
+        """A node's mandate with the rule put through `change`, which may drop it; where it has the rule."""
+
+        def each(rules: tuple[R, ...]) -> tuple[R, ...]:
+            of_kind = [i for i, rule in enumerate(rules) if type(rule) is type(self.rule)][self.nth : self.nth + 1]
+            return tuple(new for i, rule in enumerate(rules) if (new := change(rule) if i in of_kind else rule))
+
+        return replace(mandate, linear_rules=each(mandate.linear_rules), convex_rules=each(mandate.convex_rules))
+
 
 def later_review_conflict(staged: MultistageMandate, start: Position, limits: Limits) -> Infeasible:
     """Why there is no policy although the rules can be kept today: rules without which there would be, each with the
     least that it must give.
     """
     # what may be wrong, and what wealth is worth, do not decide whether rules can be kept
-    asked = replace(without_ambiguity(staged), utility=LinearUtility())
-    found, cures = [], []
-    for place in _places(asked, start):
-        first, *others = asked.mandates
-        later = tuple(_without(mandate, type(place.rule), place.nth) for mandate in others)
-        if _policy_or_none(replace(asked, mandates=(first, *later)), start, limits) is None:
+    plain = replace(without_ambiguity(staged), utility=LinearUtility())
+    labels, cures = [], []
+    for place in _places(plain, start):
+        today, *later = plain.mandates
+        without = [place.changed(mandate, lambda _: None) for mandate in later]
+        if not _can_be_kept(replace(plain, mandates=(today, *without)), start, limits):
             continue
-        label = _named(place.rule, len(start.holdings))
-        found.append(label)
-        cures.append(_least(asked, start, limits, place) or f"loosen '{label}'")
+        labels.append(_named(place.rule, len(start.holdings)))
+        cures.append(_least(plain, start, limits, place) or f"loosen '{labels[-1]}'")
     told = "the rules hold together today, and cannot at every review"
-    return Infeasible(told, found, cures or ["loosen a rule, or remove a review"], for_fractions=True)
+    return Infeasible(told, labels, cures or ["loosen a rule, or remove a review"], for_fractions=True)
 
 
 def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePosition]:
@@ -65,15 +76,15 @@ def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePositio
     rules: tuple[Rule, ...] = (*mandate.linear_rules, *mandate.convex_rules)
     trade = policy_from_trades(staged, start, np.zeros_like(staged.tree.growth)).trade(0)
     for at, rule in enumerate(rules):
-        nth = sum(type(one) is type(rule) for one in rules[:at])
+        nth = sum(type(other) is type(rule) for other in rules[:at])
         yield _RulePosition(rule, nth, rule.readings(trade, staged.outlooks[0]))
 
 
-def _policy_or_none(staged: MultistageMandate, start: Position, limits: Limits) -> Policy | None:
+def _can_be_kept(staged: MultistageMandate, start: Position, limits: Limits) -> bool:
     try:
-        return solve_policy(staged, start, limits)
+        return bool(solve_policy(staged, start, limits))
     except (Infeasible, NotSolved):
-        return None
+        return False
 
 
 def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _RulePosition) -> str | None:
@@ -82,27 +93,22 @@ def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _R
     """
     if isinstance(place.rule, LinearRule) and np.isnan(place.rule.rows(len(start.holdings)).stated).any():
         return None
-    rows = range(len(place.readings))
 
-    def at(step: float, moved: Collection[int]) -> Policy | None:
-        return _policy_or_none(_eased(staged, place, step, moved), start, limits)
+    def works(step: float, moved: Collection[int]) -> bool:
+        stated = enumerate(place.readings)
+        eased = [_moved(reading, step) if row in moved else reading.limit for row, reading in stated]
+        mandates = [place.changed(mandate, lambda rule: rule.with_limits(eased)) for mandate in staged.mandates]
+        return _can_be_kept(replace(staged, mandates=tuple(mandates)), start, limits)
 
-    low, high = 0.0, _FIRST
-    for _ in range(_DOUBLINGS):
-        if at(high, rows) is not None:
-            break
-        low, high = high, 2 * high
-    else:
+    moved = set(range(len(place.readings)))
+    nearest = bisect_left(_SCALE, True, key=lambda step: works(step, moved))
+    if nearest == len(_SCALE):
         return None
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if at(middle, rows) is not None else (middle, high)
-    moved = set(rows)
     if not isinstance(place.rule, Turnover):
-        for row in rows:  # those that need not move stay
-            if len(moved) > 1 and at(high, moved - {row}) is not None:
+        for row in sorted(moved):  # those that need not move stay
+            if len(moved) > 1 and works(_SCALE[nearest], moved - {row}):
                 moved.remove(row)
-    return _in_words(place, high, sorted(moved), len(start.holdings))
+    return _in_words(place, _SCALE[nearest], sorted(moved), len(start.holdings))
 
 
 def _in_words(place: _RulePosition, step: float, moved: Sequence[int], names: int) -> str:
@@ -122,24 +128,6 @@ def _moved(reading: RuleMeasurement, step: float) -> float:
     return reading.limit + (size if reading.at_most else -size) * step
 
 
-def _eased(staged: MultistageMandate, place: _RulePosition, step: float, moved: Collection[int]) -> MultistageMandate:
-    """The question with some rows of one rule looser at every node, as the book would state them."""
-    limits = [_moved(one, step) if row in moved else one.limit for row, one in enumerate(place.readings)]
-
-    def eased(rules: Sequence[R]) -> tuple[R, ...]:
-        of_kind = [i for i, one in enumerate(rules) if type(one) is type(place.rule)]
-        at = of_kind[place.nth] if place.nth < len(of_kind) else None
-        return tuple(one.with_limits(limits) if i == at else one for i, one in enumerate(rules))  # type: ignore[attr-defined]
-
-    return replace(
-        staged,
-        mandates=tuple(
-            replace(one, linear_rules=eased(one.linear_rules), convex_rules=eased(one.convex_rules))
-            for one in staged.mandates
-        ),
-    )
-
-
 def _named(rule: Rule, names: int) -> str:
     """A rule's label; of many rows the first and the last, but purchases and sales are one turnover."""
     if not isinstance(rule, LinearRule):
@@ -148,14 +136,3 @@ def _named(rule: Rule, names: int) -> str:
     if isinstance(rule, Turnover):
         return labels[0].partition(" (")[0]
     return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
-
-
-def _without(mandate: Mandate, kind: type, nth: int) -> Mandate:
-    """The mandate without the n-th of its rules of one kind."""
-
-    def others(rules: Sequence[R]) -> tuple[R, ...]:
-        of_kind = [i for i, one in enumerate(rules) if type(one) is kind]
-        gone = of_kind[nth] if nth < len(of_kind) else None
-        return tuple(one for i, one in enumerate(rules) if i != gone)
-
-    return replace(mandate, linear_rules=others(mandate.linear_rules), convex_rules=others(mandate.convex_rules))

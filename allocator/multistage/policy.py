@@ -26,6 +26,9 @@ _DUST = 1e-9
 _BROKEN = 1e-6
 """How far a fractional policy may miss a rule, as a part of the account: what a solver's last digits may do."""
 
+_NOT_ASKED = CanonicalCheck(np.nan, np.nan, np.nan)
+"""What no solver has vouched for."""
+
 
 @dataclass(frozen=True, eq=False)
 class PolicyValue:
@@ -58,10 +61,10 @@ class Policy:
     wealth_before: Vector
     wealth: Vector
     valued: PolicyValue
-    solver: str
-    attempts: tuple[str, ...]
-    canonical: CanonicalCheck
-    claimed: float
+    solver: str = ""
+    attempts: tuple[str, ...] = ()
+    canonical: CanonicalCheck = _NOT_ASKED
+    claimed: float = np.nan
 
     @property
     def objective(self) -> float:
@@ -108,15 +111,7 @@ class Policy:
         return policy_value(self.staged, tuple(ambiguities), self.holdings, self.cash)
 
 
-def policy_from_trades(
-    staged: MultistageMandate,
-    start: Position,
-    moves: Matrix,
-    solver: str = "",
-    attempts: tuple[str, ...] = (),
-    canonical: CanonicalCheck | None = None,
-    claimed: float = np.nan,
-) -> Policy:
+def policy_from_trades(staged: MultistageMandate, start: Position, moves: Matrix) -> Policy:
     """The policy that trades `moves` (D, N) at the nodes, positive to buy: holdings, cash and value by arithmetic."""
     tree = staged.tree
     before, cash_before = np.zeros_like(tree.growth), np.zeros(tree.nodes)
@@ -144,10 +139,6 @@ def policy_from_trades(
         wealth_before=wealth_before,
         wealth=holdings.sum(axis=1) + cash,
         valued=policy_value(staged, staged.ambiguities, holdings, cash),
-        solver=solver,
-        attempts=attempts,
-        canonical=canonical or CanonicalCheck(np.nan, np.nan, np.nan),
-        claimed=claimed,
     )
 
 

@@ -28,7 +28,7 @@ from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
-from allocator.types import Vector
+from allocator.types import Matrix, Vector
 
 # The dual forms of many nodes of a tree as one block of rows and cones: what they say is what `dual_form` says.
 #
@@ -169,11 +169,12 @@ def tree_program(
         cp.Variable(nodes, name="wealth before trades"),
     )
     theta = cp.Variable(nodes + tree.leaves, name="value")
-    carried, carried_cash = _carried(staged)
     held, in_cash = cp.Parameter(names, name="held today"), cp.Parameter(name="cash today")
-    before = carried @ v.holdings + sp.csr_array(sp.eye_array(nodes * names, names)) @ held
-    cash_before = carried_cash @ v.cash + np.eye(nodes, 1)[:, 0] * in_cash
-    each = sp.csr_array(sp.kron(sp.eye_array(nodes), np.ones((1, names))))
+    before = (
+        _grown(tree.growth, tree.parents, nodes) @ v.holdings + sp.csr_array(sp.eye_array(nodes * names, names)) @ held
+    )
+    cash_before = _grown(tree.cash_growth[:, None], tree.parents, nodes) @ v.cash + np.eye(nodes, 1)[:, 0] * in_cash
+    each = _each(nodes, names)
     rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
     costs, constraints = rates @ (v.buys + v.sells), []
     if staged.mandates[0].impact is not None:
@@ -183,7 +184,8 @@ def tree_program(
         # in units in which no cone is small: what a solver calls zero would be all of it
         constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
         costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
-    worth, worth_of_cash = _to_the_end(staged)
+    ends = _each(tree.leaves, names) @ _grown(tree.leaf_growth, tree.leaf_parents, nodes)
+    cash_at_end = _grown(tree.leaf_cash_growth[:, None], tree.leaf_parents, nodes)
     wealth = cp.Variable(tree.leaves, name="wealth at the end")
     steps = np.array([staged.step(node) for node in range(nodes)])
     own = staged.utility.rows(TreeVariables(tree, staged.outlooks, steps, v.holdings, v.cash, theta, wealth))
@@ -194,7 +196,7 @@ def tree_program(
         v.wealth == each @ v.holdings + v.cash,
         v.wealth_before == each @ before + cash_before,
         v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
-        wealth == worth @ v.holdings + worth_of_cash @ v.cash,
+        wealth == ends @ v.holdings + cash_at_end @ v.cash,
         *own.constraints,
         losses,
         *_worst_cases(staged, theta, own, cuts),
@@ -234,28 +236,19 @@ def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
     return place @ cp.Variable(len(at), nonneg=True, name=name)
 
 
-def _carried(staged: MultistageMandate) -> tuple[sp.csr_array, sp.csr_array]:
-    """(D·N, D·N) and (D, D): from holdings and cash of the parents to those before each node's trades."""
-    tree = staged.tree
-    nodes, names = tree.growth.shape
-    child = np.arange(1, nodes)
-    rows = (child[:, None] * names + np.arange(names)).ravel()
-    columns = (tree.parents[1:, None] * names + np.arange(names)).ravel()
-    holdings = sp.csr_array((tree.growth[1:].ravel(), (rows, columns)), shape=(nodes * names, nodes * names))
-    cash = sp.csr_array((tree.cash_growth[1:], (child, tree.parents[1:])), shape=(nodes, nodes))
-    return holdings, cash
+def _each(count: int, names: int) -> sp.csr_array:
+    """(M, M·N): the sum over the names of each."""
+    return sp.csr_array(sp.kron(sp.eye_array(count), np.ones((1, names))))
 
 
-def _to_the_end(staged: MultistageMandate) -> tuple[sp.csr_array, sp.csr_array]:
-    """(L, D·N) and (L, D): from holdings and cash of decision nodes to the wealth of leaves."""
-    tree = staged.tree
-    nodes, names = tree.growth.shape
-    leaf = np.arange(tree.leaves)
-    columns = (tree.leaf_parents[:, None] * names + np.arange(names)).ravel()
-    holdings = sp.csr_array(
-        (tree.leaf_growth.ravel(), (np.repeat(leaf, names), columns)), shape=(tree.leaves, nodes * names)
-    )
-    return holdings, sp.csr_array((tree.leaf_cash_growth, (leaf, tree.leaf_parents)), shape=(tree.leaves, nodes))
+def _grown(growth: Matrix, parents: NDArray[np.int64], nodes: int) -> sp.csr_array:
+    """(M·N, D·N): what holdings of decision nodes `parents` (M,) have grown to by `growth` (M, N); none at the root."""
+    count, names = growth.shape
+    columns = (np.maximum(parents, 0)[:, None] * names + np.arange(names)).ravel()
+    grown = np.where(parents[:, None] < 0, 0.0, growth).ravel()
+    placed = sp.csr_array((grown, (np.arange(count * names), columns)), shape=(count * names, nodes * names))
+    placed.eliminate_zeros()
+    return placed
 
 
 def _worst_cases(

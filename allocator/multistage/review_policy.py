@@ -1,18 +1,106 @@
-"""The policy that a plan with reviews begins: what to hold at each review, for what has been seen by then."""
+"""The policy that a plan with reviews begins: what to hold at each review, for what has been seen by then, and how the
+cost of robustness falls on the way.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from allocator.ambiguity.sets import Singleton
 from allocator.book.book import Book
-from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.policy import Policy
-from allocator.multistage.value_of_waiting import CautionScheduleRow, caution_schedule
+from allocator.errors import Infeasible, NotSolved
+from allocator.multistage.mandate import MultistageMandate, without_ambiguity
+from allocator.multistage.policy import Policy, policy_from_trades
+from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
+from allocator.outlook.calibration import build_question
+from allocator.outlook.posterior import belief_path, generalizable_probability
+from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
+from allocator.rules.builder import bucket_shares
+
+# How the cost of robustness falls: at each node, what is believed, the radius, and what robustness costs.
+#
+HEADLINE = ("efficiency", "capital_intensity")
+"""The buckets that the question divides."""
+_SHOWN = 0.0005
+"""Of the account: smaller trades are no news."""
+
+
+@dataclass(frozen=True)
+class CautionScheduleRow:
+    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
+
+    `caution_bps` is the cost of robustness from there on in bps of the account at the node; None where the policy that
+    trusts the belief was not found. `shares` by bucket are of the account after trades; `moves` are the trades there by
+    name, as parts of the account, positive to buy, largest first. `radius` is None where the one adverse expectation
+    is today's.
+    """
+
+    name: str
+    kind: str
+    date: dt.date
+    probability: float
+    generalizable: float | None
+    settled: bool
+    radius: float | None
+    caution_bps: float | None
+    shares: dict[str, float]
+    cash: float
+    moves: Mapping[str, float]
+
+
+def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[CautionScheduleRow, ...]:
+    """Every decision node of a policy, in the order of the tree."""
+    states = build_review_tree(book, policy.staged.outlooks[0]).states
+    return tuple(_schedule_row(book, policy, node, state, limits) for node, state in enumerate(states))
+
+
+def _schedule_row(
+    book: Book, policy: Policy, node: int, state: NodeEvidence, limits: Limits | None
+) -> CautionScheduleRow:
+    staged, tree, question, wealth = policy.staged, policy.staged.tree, build_question(book), policy.wealth[node]
+    moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
+    order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
+    price = cost_of_robustness(policy, node, limits)
+    believed = tree.beliefs[node][None, :]
+    return CautionScheduleRow(
+        name=tree.names[node],
+        kind=tree.kinds[node],
+        date=tree.dates[node],
+        probability=float(tree.reach()[0][node]),
+        generalizable=None if question is None else float(generalizable_probability(question, believed)[0]),
+        # as everywhere: in at the threshold, out below the release, along the way that led here
+        settled=question is not None and belief_path(question, state.signals, state.told).settled is not None,
+        radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
+        caution_bps=None if price is None else price * 1e4,
+        shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in HEADLINE},
+        cash=float(policy.cash[node] / wealth),
+        moves={book.instruments[i]: float(moved[i]) for i in order},
+    )
+
+
+def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
+    """What robustness costs from `node` on if the belief is right: certainty equivalent under it, of the policy that
+    trusts it, less that of ours (science §3.8). As a part of the account at the node; None where that policy
+    was not found: a verified plan is not lost for want of a figure beside it.
+    """
+    unit = float(policy.wealth_before[node])
+    below = policy.staged.below(node, unit)
+    if all(isinstance(ambiguity, Singleton) for ambiguity in below.ambiguities):
+        return 0.0
+    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
+    ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)
+    try:
+        best = solve_policy(trusted, start, limits)
+    except (Infeasible, NotSolved):
+        return None
+    return max(best.equivalent - ours.equivalent, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +122,7 @@ class ReviewPolicy:
     @cached_property
     def caution_schedule(self) -> tuple[CautionScheduleRow, ...]:
         """How caution is released, node by node; each node is solved once more to price it, when first asked for."""
-        solver = self.book.settings.solver
-        limits = Limits(solver.tolerance, solver.time_limit_seconds)
-        return caution_schedule(self.book, self.followed, limits)
+        return caution_schedule(self.book, self.followed, Limits.of(self.book))
 
     def weights_frame(self) -> pd.DataFrame:
         """Decision nodes down, in the order of the tree, by `node` and `date`; instruments and, last, cash across.

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import KullbackLeibler, Singleton
 from allocator.errors import Infeasible, NotSolved
@@ -22,8 +21,10 @@ from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.policy import Policy, adverse_node_probabilities, policy_from_trades, refuse_broken_policy
 from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
 from allocator.optimization.single_period import TIE_BREAK, Position
-from allocator.optimization.solve import RELAXED, RESIDUAL_ALLOWED, Limits, solve_once
+from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
 from allocator.optimization.verification import CanonicalCheck
+from allocator.rules import NoTrade
+from allocator.types import Vector
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
 #
@@ -33,16 +34,6 @@ from allocator.optimization.verification import CanonicalCheck
 _KEPT = 4
 
 
-@dataclass(frozen=True, eq=False)
-class _CompiledTree:
-    """A program and the question that it is of: all but how much of each name is held."""
-
-    staged: MultistageMandate
-    held: NDArray[np.bool_]
-    how: tuple[bool, float]
-    made: TreeProgram
-
-
 _of_thread = threading.local()
 
 
@@ -50,18 +41,18 @@ def compiled_tree_program(
     staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
-    kept: list[_CompiledTree] = _of_thread.__dict__.setdefault("kept", [])
-    held, how = start.holdings > 0, (trading, trade_unit)
-    for place, one in enumerate(kept):
-        if one.how == how and np.array_equal(one.held, held) and is_identical(one.staged, staged):
+    kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
+    question = (trading, trade_unit, start.holdings > 0, staged)
+    for place, (other, program) in enumerate(kept):
+        if is_identical(other, question):
             kept.append(kept.pop(place))
-            one.made.write(start)
-            return one.made
-    made = tree_program(staged, start, trading=trading, trade_unit=trade_unit)
+            program.write(start)
+            return program
+    program = tree_program(staged, start, trading=trading, trade_unit=trade_unit)
     if not staged.utility.is_large:
-        kept.append(_CompiledTree(staged, held, how, made))
+        kept.append((question, program))
         del kept[:-_KEPT]
-    return made
+    return program
 
 
 def is_identical(one: object, other: object) -> bool:
@@ -84,12 +75,12 @@ _DISAGREES = 1e-6
 SMALL_STEPS: Mapping[str, float] = {"min_switch_step_length": 1e-3, "min_terminate_step_length": 1e-8}
 """Many cones leave the first steps little room: by its defaults the solver gives up there, one tree in two of twelve
 reviews. Where it does not, these change nothing that it does."""
-_LADDER: tuple[tuple[str, float, Mapping[str, float]], ...] = (
-    ("CLARABEL", 1.0, SMALL_STEPS),
-    (RELAXED, 10.0, SMALL_STEPS),
-    ("CLARABEL with shorter steps", 1.0, {**SMALL_STEPS, "max_step_fraction": 0.95}),
-    ("CLARABEL by its defaults", 1.0, {}),
-    ("CLARABEL at 100 x tolerance", 100.0, SMALL_STEPS),
+_LADDER = (
+    replace(CLARABEL, further=SMALL_STEPS),
+    CLARABEL.at(10.0, str(RELAXED), SMALL_STEPS),
+    CLARABEL.at(1.0, "CLARABEL with shorter steps", {**SMALL_STEPS, "max_step_fraction": 0.95}),
+    CLARABEL.at(1.0, "CLARABEL by its defaults"),
+    CLARABEL.at(100.0, "CLARABEL at 100 x tolerance", SMALL_STEPS),
 )
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
 _MOST_CUTS = 60
@@ -112,21 +103,19 @@ def solve_policy(
         Infeasible: limits conflict at some node.
         NotSolved: no solver's answer passes the checks.
     """
-    attempts, limits = [], limits or Limits()
+    attempts, limits = list[str](), limits or Limits()
     ruled = range(staged.tree.nodes if trading else 1)
-    for solver, looseness, further, made in _ladder(staged, start, trading=trading):
-        looser = replace(limits, tolerance=looseness * limits.tolerance)
-        status, found = solve_once(made.problem, "CLARABEL", looser, further, warm=False)
+    for solver, program in _ladder(staged, start, trading=trading):
+        status, residuals = solve_once(program.problem, solver, limits, warm=False)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
             break
-        if found is None or found.worst > RESIDUAL_ALLOWED:
-            attempts.append(f"{solver}: {status}" if found is None else f"{solver}: residuals are {found.worst:.1e}")
+        if residuals is None or residuals.worst > RESIDUAL_ALLOWED:
+            attempts.append(f"{solver}: {status if residuals is None else f'residuals are {residuals.worst:.1e}'}")
             continue
         try:
-            policy = _followed(staged, start, made, solver, tuple(attempts), found)
-            _refuse_apart(policy, _DISAGREES)
-            refuse_broken_policy(policy, ruled)
+            policy = _followed(staged, start, program, str(solver), attempts, residuals)
+            _refuse_unproved(policy, ruled)
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
@@ -134,7 +123,7 @@ def solve_policy(
     try:
         if staged.at_leaves:
             raise NotSolved("are for adverse expectations node by node")
-        policy = _by_cuts(staged, start, limits, tuple(attempts), ruled, trading=trading)
+        policy = _by_cuts(staged, start, limits, attempts, ruled, trading=trading)
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
         attempts.append(f"by cuts: {error}")
@@ -142,23 +131,21 @@ def solve_policy(
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 
-def _ladder(
-    staged: MultistageMandate, start: Position, *, trading: bool
-) -> Iterator[tuple[str, float, Mapping[str, float], TreeProgram]]:
+def _ladder(staged: MultistageMandate, start: Position, *, trading: bool) -> Iterator[tuple[Solver, TreeProgram]]:
     """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
     units = TRADE_UNITS if staged.mandates[0].impact is not None else TRADE_UNITS[:1]
     for unit in units:
         other = "" if unit == TRADE_UNITS[0] else ", other units"
-        for name, looseness, further in _LADDER:  # written anew for each, whatever else was solved in between
-            made = compiled_tree_program(staged, start, trading=trading, trade_unit=unit)
-            yield f"{name}{other}", looseness, further, made
+        for solver in _LADDER:  # written anew for each, whatever else was solved in between
+            program = compiled_tree_program(staged, start, trading=trading, trade_unit=unit)
+            yield replace(solver, label=f"{solver}{other}"), program
 
 
 def _by_cuts(
     staged: MultistageMandate,
     start: Position,
     limits: Limits,
-    attempts: tuple[str, ...],
+    attempts: Sequence[str],
     ruled: Sequence[int],
     *,
     trading: bool,
@@ -172,18 +159,16 @@ def _by_cuts(
     """
     cuts = [[staged.tree.child_probabilities(node)] for node in range(staged.tree.nodes)]
     for _ in range(_MOST_CUTS):
-        made, status, found = tree_program(staged, start, trading=trading, cuts=cuts), "", None
-        for _, looseness, further in _LADDER:
-            looser = replace(limits, tolerance=looseness * limits.tolerance)
-            status, found = solve_once(made.problem, "CLARABEL", looser, further, warm=False)
-            if found is not None and found.worst <= RESIDUAL_ALLOWED:
+        program, status, residuals = tree_program(staged, start, trading=trading, cuts=cuts), "", None
+        for solver in _LADDER:
+            status, residuals = solve_once(program.problem, solver, limits, warm=False)
+            if residuals is not None and residuals.worst <= RESIDUAL_ALLOWED:
                 break
-        if found is None or found.worst > RESIDUAL_ALLOWED:
+        if residuals is None or residuals.worst > RESIDUAL_ALLOWED:
             raise NotSolved(status or "residuals")
-        policy = _followed(staged, start, made, "CLARABEL by cuts", attempts, found)
+        policy = _followed(staged, start, program, f"{CLARABEL} by cuts", attempts, residuals)
         if policy.apart <= _CUT_ENOUGH:
-            _refuse_apart(policy, _DISAGREES)  # nor may it be worth more than the bound
-            refuse_broken_policy(policy, ruled)
+            _refuse_unproved(policy, ruled)  # nor may it be worth more than the bound
             return policy
         for own, q in zip(cuts, policy.valued.adversaries, strict=True):
             own.append(q)
@@ -197,7 +182,7 @@ def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: L
         Infeasible: limits conflict at some node.
     """
     plain = replace(without_ambiguity(staged), utility=LinearUtility())
-    status, _ = solve_once(tree_program(plain, start, trading=trading).problem, "CLARABEL", limits)
+    status, _ = solve_once(tree_program(plain, start, trading=trading).problem, CLARABEL, limits)
     if status == cp.INFEASIBLE:  # an inaccurate certificate is none
         raise Infeasible("infeasible: no policy keeps every limit at every review date", (), ())
 
@@ -205,26 +190,27 @@ def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: L
 def _followed(
     staged: MultistageMandate,
     start: Position,
-    made: TreeProgram,
+    program: TreeProgram,
     solver: str,
-    attempts: tuple[str, ...],
+    attempts: Sequence[str],
     canonical: CanonicalCheck,
 ) -> Policy:
     """The solver's trades followed forward, beside what it says that they are worth."""
-    buys, sells = np.asarray(made.buys.value), np.asarray(made.sells.value)
-    claimed = float(made.problem.value) - TIE_BREAK * float(buys.sum() + sells.sum())
-    moves = (buys - sells).reshape(staged.tree.growth.shape)
-    return policy_from_trades(staged, start, moves, solver, attempts, canonical, claimed)
+    buys, sells = np.asarray(program.buys.value), np.asarray(program.sells.value)
+    claimed = float(program.problem.value) - TIE_BREAK * float(buys.sum() + sells.sum())
+    policy = policy_from_trades(staged, start, (buys - sells).reshape(staged.tree.growth.shape))
+    return replace(policy, solver=solver, attempts=tuple(attempts), canonical=canonical, claimed=claimed)
 
 
-def _refuse_apart(policy: Policy, tolerance: float) -> None:
-    """Raise where the formulas make less, or more, of a policy than its solver does.
+def _refuse_unproved(policy: Policy, ruled: Sequence[int]) -> None:
+    """Raise where the formulas make less, or more, of a policy than its solver does, or a rule is missed.
 
     Raises:
-        NotSolved: says both figures.
+        NotSolved: says both figures, or the rule.
     """
-    if not abs(policy.objective - policy.claimed) <= tolerance * max(1.0, abs(policy.claimed)):
+    if not abs(policy.objective - policy.claimed) <= _DISAGREES * max(1.0, abs(policy.claimed)):
         raise NotSolved(f"the formulas give {policy.objective:.9g} where the solver says {policy.claimed:.9g}")
+    refuse_broken_policy(policy, ruled)
 
 
 def _decided(policy: Policy, limits: Limits) -> Policy:
@@ -248,9 +234,8 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
         moves[tree.below(node)[0]] = (below.bought - below.sold) * unit
     if not undecided:
         return policy
-    again = policy_from_trades(
-        staged, policy.start, moves, policy.solver, policy.attempts, policy.canonical, policy.claimed
-    )
+    said = {name: getattr(policy, name) for name in ("solver", "attempts", "canonical", "claimed")}
+    again = replace(policy_from_trades(staged, policy.start, moves), **said)
     if staged.at_leaves and again.objective > policy.objective:
         return policy  # what is best from there on is not what is best from here: not time-consistent
     if again.objective > policy.objective + _DISAGREES:
@@ -263,3 +248,77 @@ def _looks_everywhere(staged: MultistageMandate) -> bool:
     return staged.utility.counts_everything and all(
         isinstance(ambiguity, Singleton | KullbackLeibler) for ambiguity in staged.ambiguities
     )
+
+
+# The best policy where something is given: the first trades, or the path and the scenario.
+#
+
+
+def policy_after_first_trades(
+    staged: MultistageMandate, start: Position, moves: Vector, limits: Limits | None = None, *, ruled: bool = True
+) -> Policy:
+    """The best policy whose first trades are `moves` (N,): every subtree below the root is solved on its own. Where
+    they are not to be `ruled`, somebody else has looked at the rules of the root.
+
+    The adverse expectation is nested, so that what is best below a node is best whatever led there; with its holdings
+    fixed in one program the root would have no interior. Regret at the leaves knows no such subtrees, and is asked in
+    one program all the same: it is linear but for its set.
+
+    Raises:
+        NotSolved: the first trades break a rule of the root, or a subtree has no verified policy.
+        Infeasible: limits conflict below the root.
+    """
+    every = np.zeros_like(staged.tree.growth)
+    every[0] = moves
+    first = policy_from_trades(staged, start, every)
+    if ruled:
+        refuse_broken_policy(first, range(1))
+    if staged.at_leaves:
+        return _given(staged, start, first, limits)
+    for child in staged.tree.children(0)[0]:
+        unit = float(first.wealth_before[child])
+        below = solve_policy(staged.below(int(child), unit), first.start_of(int(child)), limits)
+        every[staged.tree.below(int(child))[0]] = (below.bought - below.sold) * unit
+    return policy_from_trades(staged, start, every)
+
+
+def _given(staged: MultistageMandate, start: Position, first: Policy, limits: Limits | None) -> Policy:
+    """The best policy after the first trades of `first`: one program, whose root holds what they leave."""
+    root = replace(staged.mandates[0], linear_rules=(nothing_traded(staged),), convex_rules=())
+    after = Position(first.holdings[0], float(first.cash[0]))
+    later = solve_policy(replace(staged, mandates=(root, *staged.mandates[1:])), after, limits)
+    moves = later.bought - later.sold
+    moves[0] = first.bought[0] - first.sold[0]
+    return policy_from_trades(staged, start, moves)
+
+
+def nothing_traded(staged: MultistageMandate) -> NoTrade:
+    """No name is traded at a node."""
+    names = staged.tree.growth.shape[1]
+    return NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
+
+
+def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Limits | None) -> float:
+    """The loss of the best policy on the path to one leaf."""
+    path = [int(staged.tree.leaf_parents[leaf])]
+    while path[0] > 0:
+        path.insert(0, int(staged.tree.parents[path[0]]))
+    chain = without_ambiguity(staged.part(path, [leaf]))
+    certain = replace(chain.tree, probabilities=np.ones(len(path)), leaf_probabilities=np.ones(1))
+    return solve_policy(replace(chain, tree=certain), start, limits).objective
+
+
+def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> MultistageMandate:
+    """The same question; regret in it is measured against the best policy over the same rules of who knew path and
+    scenario from the start, trading at every review.
+
+    Raises:
+        Infeasible: limits conflict.
+        NotSolved: no solver's answer passes the checks.
+    """
+
+    def best() -> Vector:
+        plain = replace(staged, utility=LinearUtility())
+        return np.array([-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)])
+
+    return replace(staged, utility=staged.utility.with_hindsight(best))

@@ -1,7 +1,7 @@
 """The value of re-optimising, of knowing more and of robustness: policies of one tree against each other.
 
-Every number is a difference of certainty equivalents (riskless returns to the horizon) in bps of today's account; under
-goals, which have no certainty equivalent, in ten-thousandths of what they count. Whose probabilities each is under:
+Every number is a difference of certainty equivalents (riskless returns to the horizon) in bps of today's account.
+Whose probabilities each is under:
 
 - waiting (recourse, idling): the adverse ones of the sets that the tree guards against, node by node;
 - knowing and averaging (EVPI, VSS): the beliefs as they are, of which alone foresight and averages mean anything;
@@ -13,41 +13,50 @@ two stages, and both are here under their own names. A policy that cannot be had
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from allocator.ambiguity.sets import Singleton
+from allocator.ambiguity.pushforward import Pushforward
+from allocator.ambiguity.sets import Ambiguity, Singleton
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.multistage.mandate import OBJECTIVES, MultistageMandate, build_multistage_mandate, without_ambiguity
-from allocator.multistage.policy import Policy, policy_from_trades
-from allocator.multistage.reference_policies import (
-    buy_and_hold_policy,
-    mean_value_trades,
-    perfect_foresight_loss,
-    policy_after_first_trades,
-    wait_then_trade_policy,
-)
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.policy import Policy, nested_value, policy_from_trades, refuse_broken_policy
+from allocator.multistage.solve import nothing_traded, path_loss, policy_after_first_trades, solve_policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
-from allocator.outlook.calibration import build_question
 from allocator.outlook.outlook import build_outlook
-from allocator.outlook.posterior import belief_path, generalizable_probability
-from allocator.outlook.question import Question
-from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
-from allocator.rules.builder import bucket_shares
+from allocator.types import Vector
 
-_Found = TypeVar("_Found")
+_Solved = TypeVar("_Solved")
+
+
+class WaitingMeasure(NamedTuple):
+    """A figure in words, and the two policies whose certainty equivalents it is the difference of."""
+
+    words: str
+    better: str
+    worse: str
+
+
+MEASURES: Mapping[str, WaitingMeasure] = {
+    "recourse": WaitingMeasure("re-optimising at reviews (recourse)", "flexible", "static"),
+    "idling": WaitingMeasure("cost of no trade until there is news", "flexible", "idle"),
+    "perfect_information": WaitingMeasure("knowing all in advance (EVPI)", "foresight", "nominal"),
+    "vss_root": WaitingMeasure("now, over averages (VSS, root)", "nominal", "averages_once"),
+    "vss_all": WaitingMeasure("throughout, over averages (VSS, all)", "nominal", "averages_kept"),
+    "cost_of_robustness": WaitingMeasure("cost of robustness (belief is right)", "nominal", "cautious_if_right"),
+    "protection": WaitingMeasure("protection (belief is wrong)", "flexible", "nominal_if_wrong"),
+}
 
 
 @dataclass(frozen=True)
 class ValueOfWaiting:
-    """Certainty equivalents of policies, as fractions of today's account, and by method what they differ by in bps.
+    """Certainty equivalents of policies by name, as fractions of today's account; `missing` says of one that cannot be
+    had why not.
 
     Under the sets: `flexible` re-optimises at every review; `static` trades today and never again; `idle` holds
     today's holdings until the first news and is flexible from there; `nominal_if_wrong` is the best policy for the
@@ -56,52 +65,14 @@ class ValueOfWaiting:
     well later; `averages_kept` holds it to the horizon.
     """
 
-    flexible: float
-    static: float | None
-    idle: float | None
-    nominal: float
-    cautious_if_right: float
-    nominal_if_wrong: float
-    foresight: float | None
-    averages_once: float | None
-    averages_kept: float | None
+    equivalents: Mapping[str, float | None]
     missing: Mapping[str, str]
-    """Why a policy is None."""
 
-    @property
-    def recourse(self) -> float | None:
-        """CE(flexible) − CE(static): what the right to trade at the reviews is worth."""
-        return _bps(self.flexible, self.static)
-
-    @property
-    def idling(self) -> float | None:
-        """CE(flexible) − CE(idle): what it costs not to trade until there is news."""
-        return _bps(self.flexible, self.idle)
-
-    @property
-    def perfect_information(self) -> float | None:
-        """EVPI = CE(foresight) − CE(nominal): most that anybody should pay to know (Madansky 1960)."""
-        return _bps(self.foresight, self.nominal)
-
-    @property
-    def vss_root(self) -> float | None:
-        """CE(nominal) − CE(averages once): VSS of the first decision, the later ones being the best."""
-        return _bps(self.nominal, self.averages_once)
-
-    @property
-    def vss_all(self) -> float | None:
-        """CE(nominal) − CE(averages kept): VSS of every decision, the mean-value plan being followed to the end."""
-        return _bps(self.nominal, self.averages_kept)
-
-    @property
-    def cost_of_robustness(self) -> float | None:
-        """CE_p(nominal) − CE_p(flexible): what robustness costs if the beliefs are right."""
-        return _bps(self.nominal, self.cautious_if_right)
-
-    @property
-    def protection(self) -> float | None:
-        """CE_adv(flexible) − CE_adv(nominal): what robustness saves if they are as wrong as the sets allow."""
-        return _bps(self.flexible, self.nominal_if_wrong)
+    def bps(self, measure: str) -> float | None:
+        """One of `MEASURES`; None where one of its policies cannot be had."""
+        _, *policies = MEASURES[measure]
+        better, worse = (self.equivalents.get(name) for name in policies)
+        return None if better is None or worse is None else (better - worse) * 1e4
 
 
 def value_of_waiting(
@@ -123,49 +94,117 @@ def value_of_waiting(
     plain = all(isinstance(ambiguity, Singleton) for ambiguity in staged.ambiguities)
     nominal = flexible if plain else solve_policy(beliefs, start, limits)
 
-    def tried(name: str, made: Callable[[], _Found]) -> _Found | None:
+    def tried(name: str, solved: Callable[[], _Solved]) -> _Solved | None:
         say(f"the policy '{name.replace('_', ' ')}'")
         try:
-            return made()
+            return solved()
         except (Infeasible, NotSolved) as error:
             missing[name] = str(error)
             return None
 
-    utility, sets, known = staged.utility, staged.ambiguities, beliefs.ambiguities
-    moves, once, to_the_end = tried("averages", lambda: mean_value_trades(beliefs, start, limits)), None, None
+    def under(policy: Policy, ambiguities: Sequence[Ambiguity | Pushforward]) -> float:
+        return staged.utility.equivalent(float(policy.under(ambiguities).losses[0]))
+
+    moves = tried("averages", lambda: mean_value_trades(beliefs, start, limits))
+    policies: dict[str, Callable[[], float]] = {}
     if moves is not None:
-        once = tried("averages_once", lambda: policy_after_first_trades(beliefs, start, moves, limits).equivalent)
-        to_the_end = tried("averages_kept", lambda: buy_and_hold_policy(beliefs, start, moves).equivalent)
-    return ValueOfWaiting(
-        flexible=flexible.equivalent,
-        static=tried("static", lambda: solve_policy(staged, start, limits, trading=False).equivalent),
-        idle=tried("idle", lambda: wait_then_trade_policy(staged, start, limits).equivalent),
-        nominal=nominal.equivalent,
-        cautious_if_right=utility.equivalent(float(flexible.under(known).losses[0])),
-        nominal_if_wrong=utility.equivalent(float(nominal.under(sets).losses[0])),
-        foresight=tried("foresight", lambda: utility.equivalent(perfect_foresight_loss(beliefs, start, limits))),
-        averages_once=once,
-        averages_kept=to_the_end,
-        missing=missing,
+        policies["averages_once"] = lambda: policy_after_first_trades(beliefs, start, moves, limits).equivalent
+        policies["averages_kept"] = lambda: buy_and_hold_policy(beliefs, start, moves).equivalent
+    policies |= {
+        "static": lambda: solve_policy(staged, start, limits, trading=False).equivalent,
+        "idle": lambda: wait_then_trade_policy(staged, start, limits).equivalent,
+        "foresight": lambda: staged.utility.equivalent(perfect_foresight_loss(beliefs, start, limits)),
+    }
+    equivalents = {name: tried(name, solved) for name, solved in policies.items()}
+    equivalents |= {"flexible": flexible.equivalent, "nominal": nominal.equivalent}
+    equivalents["cautious_if_right"] = under(flexible, beliefs.ambiguities)
+    equivalents["nominal_if_wrong"] = under(nominal, staged.ambiguities)
+    return ValueOfWaiting(equivalents, missing)
+
+
+# The policies that it compares, beside the best ones.
+#
+QUIET = "silent"
+"""The kind of a node at which there is still no news."""
+
+
+def buy_and_hold_policy(staged: MultistageMandate, start: Position, moves: Vector) -> Policy:
+    """The policy that trades `moves` (N,) today and never again; as for one that commits now, today's rules are asked.
+
+    Raises:
+        NotSolved: the trades break a rule of the root.
+    """
+    every = np.zeros_like(staged.tree.growth)
+    every[0] = moves
+    policy = policy_from_trades(staged, start, every)
+    refuse_broken_policy(policy, range(1))
+    return policy
+
+
+def wait_then_trade_policy(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Policy:
+    """The best policy that holds today's holdings until the first news: nothing is traded at the root, nor at a silent
+    node that only silence led to. Today's holdings must keep the rules of the root; where nothing may be traded later,
+    no rule is asked.
+
+    Raises:
+        NotSolved: today's holdings break a rule, or a subtree has no verified policy.
+        Infeasible: limits conflict after the news.
+    """
+    tree, quiet = staged.tree, {0}
+    for node in range(1, tree.nodes):
+        if tree.kinds[node] == QUIET and tree.parents[node] in quiet:
+            quiet.add(node)
+    names, still = tree.growth.shape[1], nothing_traded(staged)
+    mandates = tuple(
+        replace(mandate, linear_rules=(still,), convex_rules=()) if node in quiet - {0} else mandate
+        for node, mandate in enumerate(staged.mandates)
     )
+    return policy_after_first_trades(replace(staged, mandates=mandates), start, np.zeros(names), limits)
 
 
-def _bps(better: float | None, worse: float | None) -> float | None:
-    return None if better is None or worse is None else (better - worse) * 1e4
+def mean_value_trades(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Vector:
+    """(N,) the trades of the mean-value problem: buy today, hold to the horizon, every name bringing its mean.
+
+    Raises:
+        Infeasible: the root's limits conflict.
+        NotSolved: there is no verified solution.
+    """
+    tree, (growth, cash) = staged.tree, staged.tree.since_now()
+    reach, root = tree.reach()[1], staged.part([0], [0])
+    averaged = replace(
+        root,
+        tree=replace(
+            root.tree,
+            leaf_parents=np.zeros(1, dtype=np.int64),
+            leaf_scenarios=np.zeros(1, dtype=np.int64),
+            leaf_probabilities=np.ones(1),
+            leaf_growth=(reach @ (tree.leaf_growth * growth[tree.leaf_parents]))[None, :],
+            leaf_cash_growth=np.array([reach @ (tree.leaf_cash_growth * cash[tree.leaf_parents])]),
+        ),
+        utility=root.utility.of_means(),
+    )
+    policy = solve_policy(without_ambiguity(averaged), start, limits)
+    moves: Vector = policy.bought[0] - policy.sold[0]
+    return moves
+
+
+def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> float:
+    """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, the rules unchanged. Under
+    a nested CVaR what the paths lose is nested as everybody's losses are.
+
+    Raises:
+        Infeasible: limits conflict along a path.
+        NotSolved: a path has no verified policy.
+    """
+    reach, losses = staged.tree.reach()[1], np.zeros(staged.tree.leaves)
+    for leaf in np.flatnonzero(reach > 0):
+        losses[leaf] = path_loss(staged, int(leaf), start, limits)
+    nothing_held = np.zeros_like(staged.tree.growth)  # what holding costs on the way is in the losses of the paths
+    return float(nested_value(without_ambiguity(staged), losses, losses[:, None], nothing_held).losses[0])
 
 
 # The value of waiting in a book, and how it depends on one number: the announcement share.
 #
-MEASURES = {
-    "recourse": "re-optimising at reviews (recourse)",
-    "idling": "cost of no trade until there is news",
-    "perfect_information": "knowing all in advance (EVPI)",
-    "vss_root": "now, over averages (VSS, root)",
-    "vss_all": "throughout, over averages (VSS, all)",
-    "cost_of_robustness": "cost of robustness (belief is right)",
-    "protection": "protection (belief is wrong)",
-}
-"""Properties of `ValueOfWaiting` in bps, and what each is in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +234,9 @@ class ValueOfWaitingByShare:
                 "announcement_share": self.stated,
             },
             "waiting": [
-                {"announcement_share": share, "missing": dict(found.missing)}
-                | {f"{name}_bps": _rounded(getattr(found, name)) for name in MEASURES}
-                for share, found in zip(self.shares, self.worth, strict=True)
+                {"announcement_share": share, "missing": dict(worth.missing)}
+                | {f"{name}_bps": None if (bps := worth.bps(name)) is None else round(bps, 2) for name in MEASURES}
+                for share, worth in zip(self.shares, self.worth, strict=True)
             ],
         }
 
@@ -223,113 +262,12 @@ def value_of_waiting_by_share(
         raise BadInput([Breach("book.toml", None, "mandate.objective", objective, rule, cure)])
     say = progress or (lambda _: None)
     every = tuple(sorted({*shares, stated}))
-    found = []
-    for share in every:
-        one = book if share == stated else book_at(share)
-        outlook = build_outlook(one)
-        limits = Limits(one.settings.solver.tolerance, one.settings.solver.time_limit_seconds)
-        start = Position(one.weights, one.cash / one.value)
 
-        def told(text: str, share: float = share) -> None:
-            say(f"announcement share {share:g}: {text}")
+    def at(share: float) -> ValueOfWaiting:
+        of_share = book if share == stated else book_at(share)
+        staged = build_multistage_mandate(of_share, build_outlook(of_share))
+        start = Position(of_share.weights, of_share.cash / of_share.value)
+        told = "announcement share {:g}: {}".format
+        return value_of_waiting(staged, start, Limits.of(of_share), lambda text: say(told(share, text)))
 
-        found.append(value_of_waiting(build_multistage_mandate(one, outlook), start, limits, told))
-    return ValueOfWaitingByShare(book, stated, every, tuple(found))
-
-
-def _rounded(bps: float | None) -> float | None:
-    return None if bps is None else round(bps, 2)
-
-
-# How the cost of robustness falls: at each node, what is believed, the radius, and what robustness costs.
-#
-HEADLINE = ("efficiency", "capital_intensity")
-"""The buckets that the question divides."""
-_SHOWN = 0.0005
-"""Of the account: smaller trades are no news."""
-
-
-@dataclass(frozen=True)
-class NodeTrade:
-    """A trade at a node as a part of the account there, positive to buy."""
-
-    instrument: str
-    part: float
-
-
-@dataclass(frozen=True)
-class CautionScheduleRow:
-    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
-
-    `caution_bps` is the cost of robustness from there on: how much higher the certainty equivalent of the policy that
-    trusts the belief is under it, in bps of the account at the node; None where that policy was not found. `shares` by
-    bucket are of the account after trades. `moves` are the trades there, largest first. `radius` is None where the one
-    adverse expectation is today's.
-    """
-
-    name: str
-    kind: str
-    date: dt.date
-    probability: float
-    generalizable: float | None
-    settled: bool
-    radius: float | None
-    caution_bps: float | None
-    shares: dict[str, float]
-    cash: float
-    moves: tuple[NodeTrade, ...]
-
-
-def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[CautionScheduleRow, ...]:
-    """Every decision node of a policy, in the order of the tree."""
-    staged = policy.staged
-    tree, question = staged.tree, build_question(book)
-    reached, _ = tree.reach()
-    states, found = build_review_tree(book, staged.outlooks[0]).states, []
-    for node in range(tree.nodes):
-        moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
-        order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
-        shares = {
-            name: float(bucket_shares(book, name) @ policy.holdings[node] / policy.wealth[node]) for name in HEADLINE
-        }
-        price = cost_of_robustness(policy, node, limits)
-        p = None if question is None else float(generalizable_probability(question, tree.beliefs[node][None, :])[0])
-        found.append(
-            CautionScheduleRow(
-                name=tree.names[node],
-                kind=tree.kinds[node],
-                date=tree.dates[node],
-                probability=float(reached[node]),
-                generalizable=p,
-                settled=question is not None and _settled(question, states[node]),
-                radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
-                caution_bps=None if price is None else price * 1e4,
-                shares=shares,
-                cash=float(policy.cash[node] / policy.wealth[node]),
-                moves=tuple(NodeTrade(book.instruments[i], float(moved[i])) for i in order),
-            )
-        )
-    return tuple(found)
-
-
-def _settled(question: Question, state: NodeEvidence) -> bool:
-    """As everywhere: in at the threshold, out below the release, along the way that led here."""
-    return belief_path(question, state.signals, state.told).settled is not None
-
-
-def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
-    """What robustness costs from `node` on if the belief is right: certainty equivalent under it, of the policy that
-    trusts it, less that of ours (science §3.8). As a part of the account at the node; None where that policy
-    was not found: a verified plan is not lost for want of a figure beside it.
-    """
-    unit = float(policy.wealth_before[node])
-    below = policy.staged.below(node, unit)
-    if all(isinstance(ambiguity, Singleton) for ambiguity in below.ambiguities):
-        return 0.0
-    start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
-    ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)
-    try:
-        best = solve_policy(trusted, start, limits)
-    except (Infeasible, NotSolved):
-        return None
-    return max(best.equivalent - ours.equivalent, 0.0)
+    return ValueOfWaitingByShare(book, stated, every, tuple(map(at, every)))

@@ -15,10 +15,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.optimization.single_period import SinglePeriodProblem
+from allocator.optimization.solve import PIQP
 from allocator.optimization.verification import CanonicalCheck
 from allocator.types import Vector
-
-_PIQP = "PIQP"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class PiqpUpdater:
         import piqp
 
         self._problem = compiled.problem
-        data, chain, inverse = self._problem.get_problem_data(_PIQP, canon_backend="COO")
+        data, chain, inverse = self._problem.get_problem_data(PIQP.name, canon_backend="COO")
         program = data["param_prob"]
         self._stack = np.zeros(program.total_param_size + 1)
         self._stack[-1] = 1.0

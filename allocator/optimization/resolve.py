@@ -20,7 +20,7 @@ from allocator.ambiguity.sets import Ambiguity, project
 from allocator.mandate.mandate import BoxError, Mandate
 from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
 from allocator.optimization.single_period import Position, ProblemShape, SinglePeriodProblem, problem_shape
-from allocator.optimization.solve import RESIDUAL_ALLOWED, Limits, trade_of_solution
+from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, trade_of_solution
 from allocator.optimization.verification import least_free, wealth_price
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
@@ -260,7 +260,7 @@ class ParametricSolver:
         for floor in (-np.inf, duals.cash):  # with cash left its price follows exactly; with none it may be higher
             gap = objective - layout.bound(start, outlook, trade, duals, floor)
             if -allowed <= gap <= allowed:
-                return CertifiedSolution(trade.values, trade.cash, objective, gap, "PIQP")
+                return CertifiedSolution(trade.values, trade.cash, objective, gap, str(PIQP))
         return None
 
     def _laid_out(self, outlook: Outlook, mandate: Mandate) -> RowProof:

@@ -7,8 +7,8 @@ is no plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ import cvxpy as cp
 import numpy as np
 
 from allocator.ambiguity.sets import project
+from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
@@ -26,12 +27,108 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade, WorstCaseFloor
 from allocator.types import Vector
 
-RELAXED = "CLARABEL at 10 x tolerance"
-"""Where cones meet in a corner the last digit may be out of reach; our own checks then judge what is left."""
 RESIDUAL_ALLOWED = 1e-6
 """Canonical residuals above this are no solution, whatever the status says."""
-_TIME_LIMITS = {"CLARABEL": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}
-"""What each solver calls its time limit; PIQP has none, and its iterations bound it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a solver stops: residual and gap `tolerance` on the scaled program, and `seconds` for each solver where the
+    user limits them.
+    """
+
+    tolerance: float = 1e-9
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, book: Book) -> Limits:
+        """As `[solver]` states them."""
+        return cls(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Solver:
+    """A solver as it is asked: `name` to cvxpy, `label` in plans, and in its own words what bounds it and what it says.
+
+    `tolerances` and `work` are its options, `finest` the least tolerance that it takes, and `time_limit` its option
+    where it has one, with the `status` that tells that it ended so. `read` finds the primal vector and the duals of
+    equations and of cones in what it hands back, copied. It is asked at `looseness` times the tolerance, with
+    `further` options.
+    """
+
+    name: str
+    tolerances: tuple[str, ...]
+    work: tuple[str, int]
+    read: Callable[[Any, Any], tuple[Vector, Vector, Vector]]
+    time_limit: str | None = None
+    status: Callable[[Any], object] = lambda _: ""
+    finest: float = 0.0
+    proves_conflicts: bool = False
+    """Whether its certificate that limits conflict is to be trusted."""
+    label: str = ""
+    looseness: float = 1.0
+    further: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """What plans call it."""
+        return self.label or self.name
+
+    def at(self, looseness: float, label: str, further: Mapping[str, float] = MappingProxyType({})) -> Solver:
+        """The same asked in another way, whose certificates prove nothing."""
+        return replace(self, looseness=looseness, label=label, further=further, proves_conflicts=False)
+
+    def options(self, limits: Limits) -> dict[str, Any]:
+        """Tolerances, the work that ends it, and the user's time limit where there is one."""
+        tolerance = max(self.looseness * limits.tolerance, self.finest)
+        options = {**dict.fromkeys(self.tolerances, tolerance), self.work[0]: self.work[1], **self.further}
+        timed = self.time_limit is not None and limits.seconds is not None
+        return options | ({str(self.time_limit): limits.seconds} if timed else {})
+
+    def ended_by_time(self, raw: Any) -> bool:
+        """Whether it stopped at its time limit."""
+        return "time" in str(self.status(raw)).lower()
+
+
+def _parted(x: Any, z: Any, data: Any) -> tuple[Vector, Vector, Vector]:
+    duals, equations = np.array(z), data["dims"].zero
+    return np.array(x), duals[:equations], duals[equations:]
+
+
+PIQP = Solver(
+    "PIQP",
+    ("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel"),
+    ("max_iter", 500),
+    lambda raw, _: (np.array(raw.x), np.array(raw.y), np.array(raw.z_u)),  # live views, which the next solve changes
+)
+HIGHS = Solver(
+    "HIGHS",
+    ("primal_feasibility_tolerance", "dual_feasibility_tolerance"),
+    ("simplex_iteration_limit", 1_000_000),
+    lambda raw, data: _parted(raw["solution"].col_value, -np.array(raw["solution"].row_dual), data),
+    "time_limit",
+    lambda raw: raw["model_status"],
+    finest=1e-10,
+)
+CLARABEL = Solver(
+    "CLARABEL",
+    ("tol_gap_abs", "tol_gap_rel", "tol_feas"),
+    ("max_iter", 500),
+    lambda raw, data: _parted(raw.x, raw.z, data),
+    "time_limit",
+    lambda raw: raw.status,
+    proves_conflicts=True,
+)
+RELAXED = CLARABEL.at(10.0, "CLARABEL at 10 x tolerance")
+"""Where cones meet in a corner the last digit may be out of reach; our own checks then judge what is left."""
+SCS = Solver(
+    "SCS",
+    ("eps_abs", "eps_rel"),
+    ("max_iters", 100_000),
+    lambda raw, data: _parted(raw["x"], raw["y"], data),
+    "time_limit_secs",
+    lambda raw: raw["info"]["status"],
+    finest=1e-9,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +144,6 @@ class Solution:
     attempts: tuple[str, ...]
     """Solvers tried before, each with the reason why its answer was not taken."""
     canonical: CanonicalCheck
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where a solver stops: residual and gap `tolerance` on the scaled program, and `seconds` for each solver where the
-    user limits them.
-    """
-
-    tolerance: float = 1e-9
-    seconds: float | None = None
 
 
 class Program:
@@ -112,12 +199,11 @@ class Program:
         not.
         """
         attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
-        for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
-            looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
-            status, found = solve_once(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
+        for solver in (solver for solver in self.ladder(mandate) if str(solver) not in refused):
+            status, found = solve_once(self._compiled.problem, solver, limits, warm=self._warm)
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
-                if solver == "CLARABEL":  # the one whose certificate is to be trusted
+                if solver.proves_conflicts:
                     if not self._explains:
                         raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
                     break
@@ -126,14 +212,14 @@ class Program:
             elif found.worst > RESIDUAL_ALLOWED:
                 attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
             else:
-                return self._solution(outlook, mandate, solver, tuple(attempts), found), tuple(attempts)
+                return self._solution(outlook, mandate, str(solver), tuple(attempts), found), tuple(attempts)
         return None, tuple(attempts)
 
-    def ladder(self, mandate: Mandate) -> tuple[str, ...]:
+    def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""
         if self._compiled.shape.conic:
-            return ("CLARABEL", RELAXED, "SCS")
-        return ("PIQP", "CLARABEL") if mandate.risk_aversion > 0 else ("HIGHS", "CLARABEL")
+            return (CLARABEL, RELAXED, SCS)
+        return (PIQP, CLARABEL) if mandate.risk_aversion > 0 else (HIGHS, CLARABEL)
 
     def _solution(
         self,
@@ -198,28 +284,22 @@ class Program:
 
 
 def solve_once(
-    problem: cp.Problem,
-    solver: str,
-    limits: Limits,
-    further: Mapping[str, float] = MappingProxyType({}),
-    *,
-    warm: bool = True,
+    problem: cp.Problem, solver: Solver, limits: Limits, *, warm: bool = True
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
-    `further` are options of the solver beside its limits. A `warm` solver keeps what it made of the last question: its
-    scaling, and options that are not said anew.
+    A `warm` solver keeps what it made of the last question: its scaling, and options that are not said anew.
 
     Raises:
         OutOfTime: the user's time limit ended it, so that what another solver would say hangs on the clock.
     """
-    options = _options(solver, limits) | dict(further)
+    options = solver.options(limits)
     try:
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
         with np.errstate(invalid="ignore"):
-            data, chain, inverse = problem.get_problem_data(solver, canon_backend="COO", solver_opts=options)
+            data, chain, inverse = problem.get_problem_data(solver.name, canon_backend="COO", solver_opts=options)
             raw = chain.solve_via_data(problem, data, warm, False, options)
-        if limits.seconds is not None and _ended_by_time(solver, raw):
+        if limits.seconds is not None and solver.ended_by_time(raw):
             raise OutOfTime("solver.time_limit_seconds", limits.seconds)
         # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a
         # warning is of the whole process, where another thread may be solving too
@@ -231,62 +311,7 @@ def solve_once(
         return f"failed ({error})", None
     if problem.status != cp.OPTIMAL:
         return str(problem.status), None
-    return str(problem.status), canonical_check(data, *_vectors(solver, raw, data))
-
-
-def _ended_by_time(solver: str, raw: Any) -> bool:
-    """Whether a solver stopped at its time limit."""
-    if solver not in _TIME_LIMITS:
-        return False
-    said = raw["model_status"] if solver == "HIGHS" else raw["info"]["status"] if solver == "SCS" else raw.status
-    return "time" in str(said).lower()
-
-
-def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
-    """The solver's primal vector, equality duals and cone duals, copied (PIQP's are live views)."""
-    if solver == "PIQP":
-        return np.array(raw.x), np.array(raw.y), np.array(raw.z_u)
-    zero = data["dims"].zero
-    if solver == "HIGHS":
-        x, z = np.array(raw["solution"].col_value), -np.array(raw["solution"].row_dual)
-    elif solver == "SCS":
-        x, z = np.array(raw["x"]), np.array(raw["y"])
-    else:
-        x, z = np.array(raw.x), np.array(raw.z)
-    return x, z[:zero], z[zero:]
-
-
-def _options(solver: str, limits: Limits) -> dict[str, Any]:
-    """Tolerances, the work that ends a solver, and the user's time limit where there is one."""
-    tolerance = limits.tolerance
-    if limits.seconds is not None and solver in _TIME_LIMITS:
-        return _options(solver, replace(limits, seconds=None)) | {_TIME_LIMITS[solver]: limits.seconds}
-    if solver == "PIQP":
-        return {
-            "eps_abs": tolerance,
-            "eps_rel": tolerance,
-            "eps_duality_gap_abs": tolerance,
-            "eps_duality_gap_rel": tolerance,
-            "max_iter": 500,
-        }
-    if solver == "CLARABEL":
-        return {
-            "tol_gap_abs": tolerance,
-            "tol_gap_rel": tolerance,
-            "tol_feas": tolerance,
-            "max_iter": 500,
-        }
-    if solver == "HIGHS":
-        return {
-            "primal_feasibility_tolerance": max(tolerance, 1e-10),
-            "dual_feasibility_tolerance": max(tolerance, 1e-10),
-            "simplex_iteration_limit": 1_000_000,
-        }
-    return {
-        "eps_abs": max(tolerance, 1e-9),
-        "eps_rel": max(tolerance, 1e-9),
-        "max_iters": 100_000,
-    }
+    return str(problem.status), canonical_check(data, *solver.read(raw, data))
 
 
 # From a solver's holdings to a trade: without dust, and with the cash that the trades leave.

@@ -14,8 +14,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.review_policy import ReviewPolicy
-from allocator.multistage.value_of_waiting import CautionScheduleRow
+from allocator.multistage.review_policy import CautionScheduleRow, ReviewPolicy
 from allocator.plan.attribution import attribution_document
 from allocator.plan.certificate import Certificate
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
@@ -319,7 +318,7 @@ def _schedule_row(one: CautionScheduleRow) -> dict[str, Any]:
         "radius": None if one.radius is None else round(one.radius, 8),
         "cost_of_robustness_bps": None if one.caution_bps is None else round(one.caution_bps, 2),
         "shares": {name: round(share, 6) for name, share in one.shares.items()} | {"cash": round(one.cash, 6)},
-        "trades": {move.instrument: round(move.part, 6) for move in one.moves},
+        "trades": {name: round(part, 6) for name, part in one.moves.items()},
     }
 
 

@@ -16,9 +16,8 @@ from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.multistage.conflicts import later_review_conflict
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.reference_policies import policy_after_first_trades, with_hindsight
 from allocator.multistage.review_policy import ReviewPolicy
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import policy_after_first_trades, solve_policy, with_hindsight
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
@@ -42,7 +41,7 @@ def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
     outlook = build_outlook(book)
     check_obviously_infeasible(book, outlook)
     staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
-    limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
+    limits = Limits.of(book)
     say(f"solving {staged.tree.nodes} decisions")
     best = _policy(staged, start, outlook, limits)
     staged = best.staged  # what regret is measured against is known now

@@ -15,8 +15,7 @@ from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfT
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
-from allocator.multistage.reference_policies import with_hindsight
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook

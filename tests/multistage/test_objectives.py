@@ -15,9 +15,8 @@ from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import Objective
 from allocator.multistage.policy import policy_value
-from allocator.multistage.reference_policies import with_hindsight
 from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret, simulated_values
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk

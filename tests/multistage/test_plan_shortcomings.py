@@ -10,8 +10,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
+import allocator.multistage.review_policy
 import allocator.multistage.solve
-import allocator.multistage.value_of_waiting
 import allocator.plan.reviews
 from allocator.book.loading import load
 from allocator.display.plan import show_plan
@@ -61,7 +61,7 @@ def test_a_verified_plan_is_not_lost_for_want_of_the_price_of_caution(
     def fails(*_: object) -> None:
         raise NotSolved("no")
 
-    monkeypatch.setattr(allocator.multistage.value_of_waiting, "solve_policy", fails)
+    monkeypatch.setattr(allocator.multistage.review_policy, "solve_policy", fails)
     assert narrow.policy is not None
     made = replace(narrow, policy=replace(narrow.policy))  # a schedule that is not there yet
     document = plan_document(made)
@@ -79,7 +79,7 @@ def test_what_the_formulas_are_above_the_solver_counts_in_the_gap() -> None:
     moves = policy.bought - policy.sold
     claimed = policy.objective - 3e-7
 
-    again = policy_from_trades(policy.staged, policy.start, moves, canonical=policy.canonical, claimed=claimed)
+    again = replace(policy_from_trades(policy.staged, policy.start, moves), canonical=policy.canonical, claimed=claimed)
 
     assert again.gap == pytest.approx(policy.canonical.gap + 3e-7, abs=1e-12)
     assert policy.gap == pytest.approx(policy.canonical.gap + max(policy.objective - policy.claimed, 0.0), abs=1e-15)
@@ -95,12 +95,12 @@ def test_an_inaccurate_certificate_does_not_say_that_rules_cannot_hold(monkeypat
 
 
 def test_a_policy_whose_value_is_not_what_the_solver_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = allocator.multistage.solve.policy_from_trades
+    honest = allocator.multistage.solve._followed
 
     def lied(*given: object, **more: object) -> object:
         made = honest(*given, **more)  # type: ignore[arg-type]  # whatever it was given
         return replace(made, claimed=made.claimed + 1e-4)
 
-    monkeypatch.setattr(allocator.multistage.solve, "policy_from_trades", lied)
+    monkeypatch.setattr(allocator.multistage.solve, "_followed", lied)
     with pytest.raises(NotSolved, match="the formulas give"):
         solve_policy(worked(), CASH_ONLY)

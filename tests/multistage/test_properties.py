@@ -11,8 +11,8 @@ import pytest
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, TotalVariation
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
-from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import policy_after_first_trades, solve_policy
+from allocator.multistage.value_of_waiting import mean_value_trades, perfect_foresight_loss
 from allocator.optimization.single_period import Position
 from allocator.rules import Participation
 from tests.agreement import HOLDINGS, OBJECTIVE

@@ -13,9 +13,8 @@ from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy, refuse_broken_policy
-from allocator.multistage.reference_policies import policy_after_first_trades, with_hindsight
 from allocator.multistage.risk_adjustment import Regret
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import policy_after_first_trades, solve_policy, with_hindsight
 from allocator.optimization.single_period import Position
 from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree

@@ -10,7 +10,7 @@ import pytest
 
 from allocator.errors import Infeasible
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.value_of_waiting import ValueOfWaiting, value_of_waiting
+from allocator.multistage.value_of_waiting import MEASURES, ValueOfWaiting, value_of_waiting
 from allocator.optimization.single_period import Position
 from allocator.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
 from tests.trees import CASH_ONLY, FREE, OPENAI, box, kl, tv, worked
@@ -27,60 +27,53 @@ def log_of(equivalent: float | None) -> float:
 
 
 def test_the_worked_tree_s_policies_are_worth_what_science_prints(plain: ValueOfWaiting) -> None:
-    assert log_of(plain.flexible) == pytest.approx(0.201289, abs=5e-7)
-    assert log_of(plain.static) == pytest.approx(0.159557, abs=5e-7)
-    assert log_of(plain.averages_once) == pytest.approx(0.180874, abs=5e-7)
-    assert log_of(plain.averages_kept) == pytest.approx(0.077637, abs=5e-7)
-    assert log_of(plain.foresight) == pytest.approx(0.509576, abs=5e-7)
-    assert plain.idle == pytest.approx(0.1296, abs=5e-5)
+    assert log_of(plain.equivalents.get("flexible")) == pytest.approx(0.201289, abs=5e-7)
+    assert log_of(plain.equivalents.get("static")) == pytest.approx(0.159557, abs=5e-7)
+    assert log_of(plain.equivalents.get("averages_once")) == pytest.approx(0.180874, abs=5e-7)
+    assert log_of(plain.equivalents.get("averages_kept")) == pytest.approx(0.077637, abs=5e-7)
+    assert log_of(plain.equivalents.get("foresight")) == pytest.approx(0.509576, abs=5e-7)
+    assert plain.equivalents.get("idle") == pytest.approx(0.1296, abs=5e-5)
     assert plain.missing == {}
 
 
 def test_the_differences_in_bps_are_science_s(plain: ValueOfWaiting) -> None:
-    found = (plain.recourse, plain.idling, plain.perfect_information, plain.vss_root, plain.vss_all)
+    measures = ("recourse", "idling", "perfect_information", "vss_root", "vss_all")
 
-    assert found == pytest.approx((500, 934, 4416, 247, 1422), abs=0.5)
+    assert tuple(map(plain.bps, measures)) == pytest.approx((500, 934, 4416, 247, 1422), abs=0.5)
 
 
 def test_without_ambiguity_caution_costs_nothing_and_saves_nothing(plain: ValueOfWaiting) -> None:
-    assert plain.cost_of_robustness == 0
-    assert plain.protection == 0
+    assert plain.bps("cost_of_robustness") == 0
+    assert plain.bps("protection") == 0
 
 
 def test_a_radius_of_half_the_way_costs_141_bps_and_saves_529(plain: ValueOfWaiting) -> None:
     found = value_of_waiting(worked(radius=0.5), CASH_ONLY)
 
-    assert (found.cost_of_robustness, found.protection) == pytest.approx((141, 529), abs=0.5)
-    assert found.perfect_information == pytest.approx(plain.perfect_information, abs=1e-3), "a matter of the beliefs"
-    assert found.vss_root == pytest.approx(plain.vss_root, abs=1e-3)
+    assert (found.bps("cost_of_robustness"), found.bps("protection")) == pytest.approx((141, 529), abs=0.5)
+    for of_the_beliefs in ("perfect_information", "vss_root"):
+        assert found.bps(of_the_beliefs) == pytest.approx(plain.bps(of_the_beliefs), abs=1e-3)
 
 
 def test_at_no_cost_the_policies_that_science_prints_come_out_and_averages_to_the_horizon_still_lose() -> None:
     """Science's EEV of .246589 there (VSS 0) is that of the mean of the first step alone: see test_worked_tree."""
     found = value_of_waiting(worked(costs=FREE), CASH_ONLY)
 
-    assert log_of(found.foresight) == pytest.approx(0.542010, abs=5e-7)
-    assert log_of(found.averages_once) == pytest.approx(0.239909, abs=5e-7)
+    assert log_of(found.equivalents.get("foresight")) == pytest.approx(0.542010, abs=5e-7)
+    assert log_of(found.equivalents.get("averages_once")) == pytest.approx(0.239909, abs=5e-7)
 
 
 @pytest.mark.parametrize("set_of", [tv, kl, box])
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_no_value_is_negative_under_any_set(share: float, set_of: object) -> None:
     found = value_of_waiting(worked(share, radius=0.4, set_of=set_of, grid=(0, 4, 8, 15)), CASH_ONLY)  # type: ignore[arg-type]
-    values = (
-        found.recourse,
-        found.idling,
-        found.perfect_information,
-        found.vss_root,
-        found.vss_all,
-        found.cost_of_robustness,
-        found.protection,
-    )
+    values = [found.bps(measure) for measure in MEASURES]
 
     assert all(value is not None and value >= -0.01 for value in values), values
-    assert found.averages_kept is not None
-    assert found.averages_once is not None
-    assert found.averages_once >= found.averages_kept - 1e-6
+    once, to_the_end = found.equivalents["averages_once"], found.equivalents["averages_kept"]
+    assert once is not None
+    assert to_the_end is not None
+    assert once >= to_the_end - 1e-6
 
 
 def ruled(staged: MultistageMandate, *rules: object, at: Sequence[int]) -> MultistageMandate:
@@ -97,10 +90,10 @@ def test_who_may_not_hold_what_he_has_cannot_idle_and_is_told_which_rule_forbids
     held[OPENAI] = 0.5
     found = value_of_waiting(ruled(worked(), Forbidden(("OPENAI",), (OPENAI,)), at=[0]), Position(held, 0.5))
 
-    assert found.idle is None
-    assert found.idling is None
+    assert found.equivalents.get("idle") is None
+    assert found.bps("idling") is None
     assert "OPENAI is forbidden" in found.missing["idle"]
-    assert found.recourse is not None
+    assert found.bps("recourse") is not None
 
 
 def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() -> None:
@@ -110,10 +103,10 @@ def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() 
     locked = (NoTrade(("OPENAI",), (OPENAI,)), InstrumentCaps(("OPENAI",), (OPENAI,), (0.3,)))
     found = value_of_waiting(ruled(staged, *locked, at=next_review), CASH_ONLY)
 
-    assert found.averages_once is None
-    assert found.vss_root is None
+    assert found.equivalents.get("averages_once") is None
+    assert found.bps("vss_root") is None
     assert "no policy keeps every limit" in found.missing["averages_once"]
-    assert found.vss_all == pytest.approx(1422, abs=25), "who never trades again is asked for no rule again"
+    assert found.bps("vss_all") == pytest.approx(1422, abs=25), "who never trades again is asked for no rule again"
 
 
 def test_where_no_policy_keeps_the_rules_there_is_nothing_to_compare() -> None:

@@ -18,7 +18,7 @@ from allocator.errors import NotSolved, OutOfTime
 from allocator.optimization import single_period as compile_
 from allocator.optimization import solve
 from allocator.optimization.single_period import Position
-from allocator.optimization.solve import RELAXED, Limits, Program, _ended_by_time, _options
+from allocator.optimization.solve import CLARABEL, HIGHS, RELAXED, SCS, Limits, Program, Solver
 from allocator.rules import (
     InstrumentCaps,
     MinimumExpectedReturn,
@@ -288,12 +288,12 @@ def test_the_solver_is_chosen_by_the_class_of_the_problem(
 
 def out_of_iterations(monkeypatch: pytest.MonkeyPatch, *solvers: str) -> None:
     stops = {"PIQP": {"max_iter": 1}, "CLARABEL": {"max_iter": 1}, "SCS": {"max_iters": 1}}
-    options = solve._options
+    options = Solver.options
 
-    def few(solver: str, limits: Limits) -> dict[str, Any]:
-        return options(solver, limits) | (stops[solver] if solver in solvers else {})
+    def few(self: Solver, limits: Limits) -> dict[str, Any]:
+        return options(self, limits) | (stops[self.name] if self.name in solvers else {})
 
-    monkeypatch.setattr(solve, "_options", few)
+    monkeypatch.setattr(Solver, "options", few)
 
 
 def forged(monkeypatch: pytest.MonkeyPatch, solver: str, change: Callable[[Any], Any]) -> None:
@@ -407,14 +407,14 @@ def test_a_time_limit_of_the_users_own_ends_the_search_and_is_said_to_have(conic
 @pytest.mark.parametrize(
     ("solver", "raw"),
     [
-        ("CLARABEL", SimpleNamespace(status="MaxTime")),
-        ("HIGHS", {"model_status": "kTimeLimit"}),
-        ("SCS", {"info": {"status": "solved (inaccurate - reached time_limit_secs)"}}),
+        (CLARABEL, SimpleNamespace(status="MaxTime")),
+        (HIGHS, {"model_status": "kTimeLimit"}),
+        (SCS, {"info": {"status": "solved (inaccurate - reached time_limit_secs)"}}),
     ],
 )
-def test_each_solver_says_in_its_own_words_that_time_ended_it(solver: str, raw: Any) -> None:
-    assert _ended_by_time(solver, raw)
-    assert "time" in "".join(set(_options(solver, Limits(seconds=3.0))) - set(_options(solver, Limits())))
+def test_each_solver_says_in_its_own_words_that_time_ended_it(solver: Solver, raw: Any) -> None:
+    assert solver.ended_by_time(raw)
+    assert "time" in "".join(set(solver.options(Limits(seconds=3.0))) - set(solver.options(Limits())))
 
 
 @pytest.mark.parametrize("status", ["optimal_inaccurate", "user_limit", "unbounded", "unbounded_inaccurate", None])

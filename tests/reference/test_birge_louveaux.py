@@ -18,8 +18,8 @@ from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import policy_after_first_trades, solve_policy
+from allocator.multistage.value_of_waiting import mean_value_trades, perfect_foresight_loss
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
