@@ -175,15 +175,7 @@ def tree_program(
     )
     cash_before = _grown(tree.cash_growth[:, None], tree.parents, nodes) @ v.cash + np.eye(nodes, 1)[:, 0] * in_cash
     each = _each(nodes, names)
-    rates = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates]))
-    costs, constraints = rates @ (v.buys + v.sells), []
-    if staged.mandates[0].impact is not None:
-        at = np.flatnonzero(bought | sold)
-        powers = cp.Variable(len(at), nonneg=True, name="trades to the 3/2")
-        impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])[at]
-        # in units in which no cone is small: what a solver calls zero would be all of it
-        constraints.append(powers >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
-        costs = costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers)
+    costs, constraints = _costs(staged, v.buys + v.sells, bought | sold, trade_unit)
     ends = _each(tree.leaves, names) @ _grown(tree.leaf_growth, tree.leaf_parents, nodes)
     cash_at_end = _grown(tree.leaf_cash_growth[:, None], tree.leaf_parents, nodes)
     wealth = cp.Variable(tree.leaves, name="wealth at the end")
@@ -249,6 +241,22 @@ def _grown(growth: Matrix, parents: NDArray[np.int64], nodes: int) -> sp.csr_arr
     placed = sp.csr_array((grown, (np.arange(count * names), columns)), shape=(count * names, nodes * names))
     placed.eliminate_zeros()
     return placed
+
+
+def _costs(
+    staged: MultistageMandate, traded: cp.Expression, tradable: NDArray[np.bool_], trade_unit: float
+) -> tuple[cp.Expression, list[cp.Constraint]]:
+    """(D,) what trades (D·N,) cost at each node, and the cones of their impact."""
+    costs = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates])) @ traded
+    if staged.mandates[0].impact is None:
+        return costs, []
+    at = np.flatnonzero(tradable)
+    powers = cp.Variable(len(at), nonneg=True, name="trades to the 3/2")
+    impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])[at]
+    # in units in which no cone is small: what a solver calls zero would be all of it
+    cones = powers >= cp.power(traded[at] / trade_unit, 1.5)
+    each = _each(*staged.tree.growth.shape)
+    return costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers), [cones]
 
 
 def _worst_cases(

@@ -24,7 +24,7 @@ from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
 from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import NoTrade
-from allocator.types import Vector
+from allocator.types import Matrix, Vector
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
 #
@@ -229,9 +229,7 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
         if reached[node] < _OFF_PATH and possible[node] > 0 and reached[tree.parents[node]] >= _OFF_PATH
     ]
     for node in undecided:
-        unit = float(policy.wealth_before[node])
-        below = solve_policy(staged.below(node, unit), policy.start_of(node), limits)
-        moves[tree.below(node)[0]] = (below.bought - below.sold) * unit
+        moves[tree.below(node)[0]] = _best_below(policy, node, limits)
     if not undecided:
         return policy
     said = {name: getattr(policy, name) for name in ("solver", "attempts", "canonical", "claimed")}
@@ -243,6 +241,14 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     return again
 
 
+def _best_below(policy: Policy, node: int, limits: Limits | None) -> Matrix:
+    """(nodes below, N) the best trades from `node` on, coming there by the policy, in units of its account."""
+    unit = float(policy.wealth_before[node])
+    below = solve_policy(policy.staged.below(node, unit), policy.start_of(node), limits)
+    trades: Matrix = (below.bought - below.sold) * unit
+    return trades
+
+
 def _looks_everywhere(staged: MultistageMandate) -> bool:
     """Whether every node that can come counts at the root: then the program has decided it."""
     return staged.utility.counts_everything and all(
@@ -252,6 +258,21 @@ def _looks_everywhere(staged: MultistageMandate) -> bool:
 
 # The best policy where something is given: the first trades, or the path and the scenario.
 #
+
+
+def buy_and_hold_policy(staged: MultistageMandate, start: Position, moves: Vector, *, ruled: bool = True) -> Policy:
+    """The policy that trades `moves` (N,) today and never again; as of one that commits now, today's rules are asked,
+    unless somebody else has looked at them.
+
+    Raises:
+        NotSolved: the trades break a rule of the root.
+    """
+    every = np.zeros_like(staged.tree.growth)
+    every[0] = moves
+    policy = policy_from_trades(staged, start, every)
+    if ruled:
+        refuse_broken_policy(policy, range(1))
+    return policy
 
 
 def policy_after_first_trades(
@@ -268,17 +289,12 @@ def policy_after_first_trades(
         NotSolved: the first trades break a rule of the root, or a subtree has no verified policy.
         Infeasible: limits conflict below the root.
     """
-    every = np.zeros_like(staged.tree.growth)
-    every[0] = moves
-    first = policy_from_trades(staged, start, every)
-    if ruled:
-        refuse_broken_policy(first, range(1))
+    first = buy_and_hold_policy(staged, start, moves, ruled=ruled)
     if staged.at_leaves:
         return _given(staged, start, first, limits)
-    for child in staged.tree.children(0)[0]:
-        unit = float(first.wealth_before[child])
-        below = solve_policy(staged.below(int(child), unit), first.start_of(int(child)), limits)
-        every[staged.tree.below(int(child))[0]] = (below.bought - below.sold) * unit
+    every = first.bought - first.sold
+    for child in staged.tree.children(0)[0].tolist():
+        every[staged.tree.below(child)[0]] = _best_below(first, child, limits)
     return policy_from_trades(staged, start, every)
 
 

@@ -24,8 +24,14 @@ from allocator.ambiguity.sets import Ambiguity, Singleton
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.multistage.mandate import OBJECTIVES, MultistageMandate, build_multistage_mandate, without_ambiguity
-from allocator.multistage.policy import Policy, nested_value, policy_from_trades, refuse_broken_policy
-from allocator.multistage.solve import nothing_traded, path_loss, policy_after_first_trades, solve_policy
+from allocator.multistage.policy import Policy, nested_value
+from allocator.multistage.solve import (
+    buy_and_hold_policy,
+    nothing_traded,
+    path_loss,
+    policy_after_first_trades,
+    solve_policy,
+)
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import build_outlook
@@ -126,19 +132,6 @@ def value_of_waiting(
 #
 QUIET = "silent"
 """The kind of a node at which there is still no news."""
-
-
-def buy_and_hold_policy(staged: MultistageMandate, start: Position, moves: Vector) -> Policy:
-    """The policy that trades `moves` (N,) today and never again; as for one that commits now, today's rules are asked.
-
-    Raises:
-        NotSolved: the trades break a rule of the root.
-    """
-    every = np.zeros_like(staged.tree.growth)
-    every[0] = moves
-    policy = policy_from_trades(staged, start, every)
-    refuse_broken_policy(policy, range(1))
-    return policy
 
 
 def wait_then_trade_policy(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Policy:

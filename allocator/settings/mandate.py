@@ -7,7 +7,7 @@ under `[mandate]`, as after --set: `max_turnover`, `weights.NVDA`, `exposures.be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -137,26 +137,23 @@ class ObjectiveTraits:
     not_reviewed: str | None = None
 
 
-_PLANNED = "is not time-consistent: {}what is best at a review by it is not what it planned for that review"
+_PLANNED = "what is best at a review by it is not what it planned for that review"
+_PLAIN = ObjectiveTraits(("risk_aversion",), (), uses_tree=False, not_reviewed=f"is not time-consistent: {_PLANNED}")
 _NO_RETURNS = (("robust", "return_error"), ("robust", "return_error_size"), ("trading", "min_gain_bps"))
 OBJECTIVES: Mapping[ObjectiveName, ObjectiveTraits] = {
-    "return_minus_risk": ObjectiveTraits(("risk_aversion",), (), uses_tree=False, not_reviewed=_PLANNED.format("")),
-    "minimum_variance": ObjectiveTraits(
-        idle=(*_NO_RETURNS, *ObjectiveTraits.idle),
-        uses_tree=False,
-        uses_returns=False,
-        not_reviewed=_PLANNED.format(""),
-    ),
     "log": ObjectiveTraits(),
     "crra": ObjectiveTraits(("relative_risk_aversion",)),
     "return": ObjectiveTraits(("step_risk",)),
-    "mixture_variance": ObjectiveTraits(
-        ("risk_aversion",), not_reviewed=_PLANNED.format("the variance between scenarios has one mean for all; ")
-    ),
     "mean_cvar": ObjectiveTraits(("cvar_level", "cvar_weight", "draws")),
     "regret": ObjectiveTraits(),
+    "mixture_variance": ObjectiveTraits(
+        ("risk_aversion",),
+        not_reviewed=f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
+    ),
+    "return_minus_risk": _PLAIN,
+    "minimum_variance": replace(_PLAIN, keys=(), idle=(*_NO_RETURNS, *ObjectiveTraits.idle), uses_returns=False),
 }
-OBJECTIVE_KEYS = ("relative_risk_aversion", "step_risk", "cvar_level", "cvar_weight", "draws", "risk_aversion")
+OBJECTIVE_KEYS = tuple(dict.fromkeys(key for traits in OBJECTIVES.values() for key in traits.keys))
 """Keys under [mandate] that some objectives alone read."""
 
 

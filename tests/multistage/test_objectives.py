@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.stats import norm
 
 from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.mandate import OBJECTIVES, MultistageMandate
 from allocator.multistage.objectives import Objective
 from allocator.multistage.policy import policy_value
 from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret, simulated_values
@@ -21,6 +22,8 @@ from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import MinimumExpectedReturn, WeightAtMost
+from allocator.settings.mandate import OBJECTIVE_KEYS, ObjectiveName
+from allocator.settings.mandate import OBJECTIVES as STATED
 from allocator.types import Matrix, Vector
 from tests.agreement import OBJECTIVE
 from tests.trees import of_one
@@ -244,3 +247,14 @@ def test_without_aversion_or_weight_both_are_the_expected_loss() -> None:
     for objective in (MixtureVariance(0.0), MeanCVaR(0.95, 0.0, drawn, 1 + about.cash_returns)):
         plan = solve_policy(staged(objective, Singleton(), about), start())
         assert plan.equivalent == pytest.approx(max(best, 0.02), abs=OBJECTIVE)
+
+
+def test_every_objective_that_a_book_may_state_is_one_class_by_its_name() -> None:
+    on_the_tree = {name for name, traits in STATED.items() if traits.uses_tree}
+
+    assert set(get_args(ObjectiveName)) == set(STATED)
+    assert on_the_tree == set(OBJECTIVES)
+    assert {key for traits in STATED.values() for key in traits.keys} == set(OBJECTIVE_KEYS)
+    for name, kind in OBJECTIVES.items():
+        assert kind.name == name
+        assert not (kind.over_leaves and STATED[name].not_reviewed)
