@@ -34,8 +34,9 @@ class ObjectiveWords(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TreeVariables:
-    """What the rows of an objective speak of: `holdings` (D·N,) and `cash` (D,) after a node's trades, the values
-    `theta` (D + L,) of nodes and leaves, and `wealth` (L,) at the leaves; `steps` (D,) are `ScenarioStep.part`.
+    """What every row of a tree's program speaks of: (D·N,) `holdings` after trades, `buys`, `sells`; (D,) `cash` and
+    `wealth` after trades, `wealth_before`; (L,) `wealth_at_end`; the values `theta` (D + L,) of nodes and leaves.
+    `steps` (D,) are `ScenarioStep.part`.
     """
 
     tree: ScenarioTree
@@ -43,8 +44,17 @@ class TreeVariables:
     steps: Vector
     holdings: cp.Variable
     cash: cp.Variable
-    theta: cp.Variable
+    buys: cp.Expression
+    sells: cp.Expression
     wealth: cp.Variable
+    wealth_before: cp.Variable
+    wealth_at_end: cp.Variable
+    theta: cp.Variable
+
+    def of(self, node: int) -> tuple[cp.Expression, cp.Expression]:
+        """Holdings (N,) and wealth of one node."""
+        names = self.tree.growth.shape[1]
+        return self.holdings[node * names : (node + 1) * names], self.wealth[node]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +127,7 @@ class Objective:
 
     def rows(self, v: TreeVariables) -> ObjectiveRows:
         """Its rows in a program."""
-        return ObjectiveRows(self.expression(v.wealth), v.theta, np.zeros(v.tree.nodes))
+        return ObjectiveRows(self.expression(v.wealth_at_end), v.theta, np.zeros(v.tree.nodes))
 
     def leaf_losses(self, values: Matrix, cash: Vector) -> Vector:
         """(L,) losses of leaves that end with `values` (L, N) in each name and `cash` (L,)."""
@@ -225,9 +235,9 @@ class LinearUtility(Utility):
         plain = super().rows(v)
         if self.risk_charge == 0:
             return plain
-        charges, names = cp.Variable(v.tree.nodes, nonneg=True, name="charges"), v.tree.growth.shape[1]
+        charges = cp.Variable(v.tree.nodes, nonneg=True, name="charges")
         for node, (outlook, part) in enumerate(zip(v.outlooks, v.steps, strict=True)):
-            own, risk = v.holdings[node * names : (node + 1) * names], outlook.risk
+            (own, _), risk = v.of(node), outlook.risk
             parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
             plain.constraints.append(cp.SOC(charges[node], self.charge(part) * parts))
         return replace(plain, charges=charges)

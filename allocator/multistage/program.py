@@ -108,39 +108,18 @@ TRADE_UNITS = (0.1, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class TreeProgram:
-    """The program of a tree and the variables that are read from it.
-
-    `holdings`, `buys`, `sells` (D·N,) node by node, `cash` (D,); `losses` are the leaf rows, whose duals are the
-    adversary's unconditional probabilities of the leaves.
+    """The program of a tree and its variables; the duals of `losses`, the leaf rows, are the adversary's unconditional
+    probabilities of the leaves.
     """
 
     problem: cp.Problem
-    holdings: cp.Variable
-    cash: cp.Variable
-    buys: cp.Expression
-    sells: cp.Expression
+    variables: TreeVariables
     losses: cp.Constraint
     start: tuple[cp.Parameter, cp.Parameter]
 
     def write(self, start: Position) -> None:
         """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable."""
         self.start[0].value, self.start[1].value = start.holdings, start.cash
-
-
-@dataclass(frozen=True, eq=False)
-class _NodeVariables:
-    """What every constraint speaks of: variables, and values before each node's trades."""
-
-    holdings: cp.Variable
-    cash: cp.Variable
-    buys: cp.Expression
-    sells: cp.Expression
-    wealth: cp.Variable
-    wealth_before: cp.Variable
-
-    def of(self, node: int, names: int) -> tuple[cp.Expression, cp.Expression]:
-        """Holdings (N,) and wealth of one node."""
-        return self.holdings[node * names : (node + 1) * names], self.wealth[node]
 
 
 def tree_program(
@@ -160,15 +139,19 @@ def tree_program(
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
     bought, sold = tradable_names(staged, start, trading=trading)
-    v = _NodeVariables(
-        cp.Variable(nodes * names, nonneg=True, name="holdings"),
-        cp.Variable(nodes, nonneg=True, name="cash"),
-        _only(bought, "buys"),
-        _only(sold, "sells"),
-        cp.Variable(nodes, name="wealth"),
-        cp.Variable(nodes, name="wealth before trades"),
+    v = TreeVariables(
+        tree,
+        staged.outlooks,
+        np.array([staged.step(node) for node in range(nodes)]),
+        holdings=cp.Variable(nodes * names, nonneg=True, name="holdings"),
+        cash=cp.Variable(nodes, nonneg=True, name="cash"),
+        buys=_only(bought, "buys"),
+        sells=_only(sold, "sells"),
+        wealth=cp.Variable(nodes, name="wealth"),
+        wealth_before=cp.Variable(nodes, name="wealth before trades"),
+        wealth_at_end=cp.Variable(tree.leaves, name="wealth at the end"),
+        theta=cp.Variable(nodes + tree.leaves, name="value"),
     )
-    theta = cp.Variable(nodes + tree.leaves, name="value")
     held, in_cash = cp.Parameter(names, name="held today"), cp.Parameter(name="cash today")
     before = (
         _grown(tree.growth, tree.parents, nodes) @ v.holdings + sp.csr_array(sp.eye_array(nodes * names, names)) @ held
@@ -178,27 +161,25 @@ def tree_program(
     costs, constraints = _costs(staged, v.buys + v.sells, bought | sold, trade_unit)
     ends = _each(tree.leaves, names) @ _grown(tree.leaf_growth, tree.leaf_parents, nodes)
     cash_at_end = _grown(tree.leaf_cash_growth[:, None], tree.leaf_parents, nodes)
-    wealth = cp.Variable(tree.leaves, name="wealth at the end")
-    steps = np.array([staged.step(node) for node in range(nodes)])
-    own = staged.utility.rows(TreeVariables(tree, staged.outlooks, steps, v.holdings, v.cash, theta, wealth))
-    losses = theta[nodes:] >= own.losses
+    own = staged.utility.rows(v)
+    losses = v.theta[nodes:] >= own.losses
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
         v.wealth == each @ v.holdings + v.cash,
         v.wealth_before == each @ before + cash_before,
         v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
-        wealth == ends @ v.holdings + cash_at_end @ v.cash,
+        v.wealth_at_end == ends @ v.holdings + cash_at_end @ v.cash,
         *own.constraints,
         losses,
-        *_worst_cases(staged, theta, own, cuts),
+        *_worst_cases(staged, v.theta, own, cuts),
         *_rules(staged, v, range(nodes if trading else 1)),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
-    problem = cp.Problem(cp.Minimize(theta[0] + TIE_BREAK * traded), constraints)
-    made = TreeProgram(problem, v.holdings, v.cash, v.buys, v.sells, losses, (held, in_cash))
-    made.write(start)
-    return made
+    problem = cp.Problem(cp.Minimize(v.theta[0] + TIE_BREAK * traded), constraints)
+    program = TreeProgram(problem, v, losses, (held, in_cash))
+    program.write(start)
+    return program
 
 
 def tradable_names(
@@ -292,16 +273,15 @@ def _worst_cases(
     yield from batched_worst_cases(robust, theta, ahead, charges)
 
 
-def _rules(staged: MultistageMandate, v: _NodeVariables, at: Sequence[int]) -> Iterator[cp.Constraint]:
+def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int]) -> Iterator[cp.Constraint]:
     """Every rule at the decision nodes `at`."""
-    names = staged.tree.growth.shape[1]
     blocks = [_linear(staged, node) for node in at]
     if any(block.shape[0] for block, _ in blocks):
         left, limits = sp.csr_array(sp.vstack([block for block, _ in blocks])), np.concatenate([b for _, b in blocks])
         every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
         yield (left @ every <= limits).set_label("rules at every node")
     for node in at:
-        own, wealth = v.of(node, names)
+        own, wealth = v.of(node)
         for rule in staged.mandates[node].convex_rules:
             if isinstance(rule, VolatilityLimit):
                 yield _volatility(rule, own, wealth, staged.outlooks[node])
@@ -355,7 +335,7 @@ def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression
 
 
 def _floor(
-    rule: WorstCaseFloor, own: cp.Expression, v: _NodeVariables, node: int, outlook: Outlook
+    rule: WorstCaseFloor, own: cp.Expression, v: TreeVariables, node: int, outlook: Outlook
 ) -> Iterator[cp.Constraint]:
     shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
     before = v.wealth_before[node]

@@ -123,7 +123,9 @@ class MeanCVaR(Objective):
         drawn = 1 - grown @ v.holdings - cp.multiply(np.repeat(self.cash_growth, draws), v.cash[parents])
         mean = sp.csr_array(sp.kron(sp.eye_array(leaves), np.full((1, draws), 1 / draws)))
         shortfall = thresholds[v.tree.leaf_parents] + (mean @ excess) / (1 - self.level)
-        return (1 - self.weight) * (1 - v.wealth) + self.weight * shortfall, excess >= drawn - thresholds[parents]
+        return (1 - self.weight) * (1 - v.wealth_at_end) + self.weight * shortfall, excess >= drawn - thresholds[
+            parents
+        ]
 
     def _branch_rows(self, v: TreeVariables, thresholds: cp.Variable) -> tuple[cp.Expression, list[cp.Constraint]]:
         nodes = v.tree.nodes
@@ -234,7 +236,7 @@ class MixtureVariance(Objective):
             return plain
         risk, within, centre = v.outlooks[0].risk, cp.Variable(name="variance within"), cp.Variable(name="centre")
         parts = cp.hstack([risk.loadings.T @ v.holdings, cp.multiply(np.sqrt(risk.specific), v.holdings)])
-        losses = plain.losses + self.aversion * (within + cp.square(v.wealth - 1 - centre))
+        losses = plain.losses + self.aversion * (within + cp.square(v.wealth_at_end - 1 - centre))
         return replace(plain, losses=losses, constraints=[within >= cp.sum_squares(parts)])
 
     def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:

@@ -196,7 +196,7 @@ def _followed(
     canonical: CanonicalCheck,
 ) -> Policy:
     """The solver's trades followed forward, beside what it says that they are worth."""
-    buys, sells = np.asarray(program.buys.value), np.asarray(program.sells.value)
+    buys, sells = (np.asarray(trades.value) for trades in (program.variables.buys, program.variables.sells))
     claimed = float(program.problem.value) - TIE_BREAK * float(buys.sum() + sells.sum())
     policy = policy_from_trades(staged, start, (buys - sells).reshape(staged.tree.growth.shape))
     return replace(policy, solver=solver, attempts=tuple(attempts), canonical=canonical, claimed=claimed)

@@ -119,17 +119,17 @@ def at_leaf_level(staged: MultistageMandate, start: Position, ambiguity: Ambigui
     """(D, N) holdings under one worst case over all leaves at once: what the tree does not do."""
     made = tree_program(without_ambiguity(staged), start)
     rows = [row for row in made.problem.constraints if row is not made.losses]
-    wealth = next(v for v in made.problem.variables() if v.name() == "wealth at the end")
     losses = cp.Variable(staged.tree.leaves)
     belief = staged.tree.reach()[1]
     worst = dual_form(losses, ambiguity, belief)
     worst.write(ambiguity, belief)
-    traded = cp.sum(made.buys) + cp.sum(made.sells)
+    traded = cp.sum(made.variables.buys) + cp.sum(made.variables.sells)
     problem = cp.Problem(
-        cp.Minimize(worst.expression + 1e-8 * traded), [*rows, *worst.constraints, losses >= -cp.log(wealth)]
+        cp.Minimize(worst.expression + 1e-8 * traded),
+        [*rows, *worst.constraints, losses >= -cp.log(made.variables.wealth_at_end)],
     )
     problem.solve(solver="CLARABEL")
-    return np.asarray(made.holdings.value).reshape(staged.tree.growth.shape)
+    return np.asarray(made.variables.holdings.value).reshape(staged.tree.growth.shape)
 
 
 def test_one_worst_case_over_all_leaves_would_go_back_on_what_was_planned() -> None:
