@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -28,20 +28,6 @@ def _in_order(low: float | None, high: float | None) -> None:
         raise ValueError(f"min = {low:g} is above max = {high:g}; lower min or raise max")
 
 
-class WeightRange(SettingsSection):
-    """A floor and a cap, as fractions of the account's value after the trades."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    min: Fraction | None = None
-    max: Fraction | None = None
-
-    @model_validator(mode="after")
-    def _floor_below_cap(self) -> WeightRange:
-        _in_order(self.min, self.max)
-        return self
-
-
 class ExposureRange(SettingsSection):
     """A floor and a cap of the sum of weight x column, in the column's own unit; cash counts 0."""
 
@@ -51,9 +37,16 @@ class ExposureRange(SettingsSection):
     max: Number | None = None
 
     @model_validator(mode="after")
-    def _floor_below_cap(self) -> ExposureRange:
+    def _floor_below_cap(self) -> Self:
         _in_order(self.min, self.max)
         return self
+
+
+class WeightRange(ExposureRange):
+    """A floor and a cap, as fractions of the account's value after the trades."""
+
+    min: Fraction | None = None
+    max: Fraction | None = None
 
 
 class RatioRange(SettingsSection):
