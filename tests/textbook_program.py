@@ -13,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, Singleton, TotalVariation
-from allocator.mandate.mandate import BoxError, EllipsoidError
+from allocator.mandate.return_errors import BoxError, EllipsoidError
 from allocator.rules import (
     ConvexRule,
     ExposureLimit,
@@ -178,7 +178,7 @@ def _definition(  # noqa: PLR0911  # one a rule
     """A rule as the textbook writes it."""
     outlook = asked.outlook
     if isinstance(rule, InstrumentCaps):
-        return [h[list(rule.at)] <= np.array(rule.caps) * wealth]
+        return [h[list(rule.at)] <= np.array(rule.limits) * wealth]
     if isinstance(rule, WeightAtMost):
         return [rule.shares @ h + rule.cash_share * cash <= rule.limit * wealth]
     if isinstance(rule, WeightAtLeast):

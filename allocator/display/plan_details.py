@@ -221,12 +221,12 @@ def _rules(out: Console, plan: Plan) -> None:
     if not plan.measurements:
         return
     heading(out, "Every limit")
-    prices = {rule.label: rule.bps_per_point for rule in plan.binding}
+    prices = {rule.row: rule.bps_per_point for rule in plan.binding}
     numbers = ("today", "proposed", *(() if plan.duals is None else ("shadow price",)))
     made = table("limit", *numbers, right=numbers)
     today = plan.mandate.readings(no_trade(plan.book), plan.outlook)
-    for before, after in zip(today, plan.measurements, strict=True):
-        price = prices.pop(after.label, None)
+    for row, (before, after) in enumerate(zip(today, plan.measurements, strict=True)):
+        price = prices.get(row)
         made.add_row(
             after.label,
             format_measurement(before),
@@ -234,8 +234,6 @@ def _rules(out: Console, plan: Plan) -> None:
             *(() if plan.duals is None else ("" if price is None else f"{price:.2f}",)),
             style="red" if before.excess > 1e-9 else "",
         )
-    for label, price in prices.items():  # of rules that are several rows: their sides have prices of their own
-        made.add_row(label, "", "", f"{price:.2f}")
     out.print(fit_table(out, made, "today"))
     if plan.duals is not None:
         out.print("Shadow price: bps of the objective for one percentage point of the limit, at the margin.")

@@ -35,9 +35,10 @@ from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.rule_cones import DecisionVariables, cone_of_rule
+from allocator.optimization.dual_forms import dual_form
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows
+from allocator.rules.convex import DecisionVariables
 from allocator.types import Vector
 
 # An ambiguity set by its definition, in cvxpy: for other people's objectives, which take a term and no constraint.
@@ -155,10 +156,10 @@ def rule_constraints(book: Book, outlook: Outlook, traded: HostTrade) -> list[cp
         gains <= outlook.returns @ traded.holdings + _cash_gains(outlook, traded.cash, costs),
         charged >= costs,
     ]
-    decision = DecisionVariables(traded.holdings, cp.Constant(1.0), factors, gains, charged)
+    decision = DecisionVariables(traded.holdings, cp.Constant(1.0), factors, gains, charged, dual_form)
     for rule in mandate.convex_rules:
-        written = cone_of_rule(rule, decision, outlook)
-        written.write(rule, outlook, 1.0)
+        written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
+        written.write(rule, outlook)
         constraints += written.constraints
     return constraints
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,10 +19,8 @@ from allocator.multistage.policy import Policy, policy_from_trades
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
-from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, Turnover, format_loosened
+from allocator.rules import Rule, RuleId, RuleMeasurement, format_loosened
 
-R = TypeVar("R")
-Rule = LinearRule | ConvexRule
 _NATURAL = 0.01
 """What a limit of 0 is measured in; others are measured in themselves."""
 _DOUBLINGS = 12
@@ -34,11 +31,20 @@ _OVER = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class _RulePosition:
-    """A rule of every node: the n-th of its kind, and what it reads where nothing is traded."""
+    """A rule of every node, and what it reads where nothing is traded."""
 
     rule: Rule
-    nth: int
     readings: Sequence[RuleMeasurement]
+
+    def stands_for(self, other: Rule) -> bool:
+        """Whether the other is the same rule, at whatever node."""
+        return not set(self.rule.ids).isdisjoint(other.ids)
+
+    @property
+    def label(self) -> str:
+        """The rule's label; of many limits the first and the last."""
+        labels = list(dict.fromkeys(self.rule.limit_labels))
+        return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
 
 
 def later_review_conflict(staged: MultistageMandate, start: Position, limits: Limits) -> Infeasible:
@@ -50,12 +56,11 @@ def later_review_conflict(staged: MultistageMandate, start: Position, limits: Li
     found, cures = [], []
     for place in _places(asked, start):
         first, *others = asked.mandates
-        later = tuple(_without(mandate, type(place.rule), place.nth) for mandate in others)
+        later = tuple(_without(mandate, place) for mandate in others)
         if _policy_or_none(replace(asked, mandates=(first, *later)), start, limits) is None:
             continue
-        label = _named(place.rule, len(start.holdings))
-        found.append(label)
-        cures.append(_least(asked, start, limits, place) or f"loosen '{label}'")
+        found.append(place.label)
+        cures.append(_least(asked, start, limits, place) or f"loosen '{place.label}'")
     told = "the rules hold together today, and cannot at every review"
     return Infeasible(told, found, cures or ["loosen a rule, or remove a review"], for_fractions=True)
 
@@ -64,9 +69,8 @@ def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePositio
     mandate = staged.mandates[0]
     rules: tuple[Rule, ...] = (*mandate.linear_rules, *mandate.convex_rules)
     trade = policy_from_trades(staged, start, np.zeros_like(staged.tree.growth)).trade(0)
-    for at, rule in enumerate(rules):
-        nth = sum(type(one) is type(rule) for one in rules[:at])
-        yield _RulePosition(rule, nth, rule.readings(trade, staged.outlooks[0]))
+    for rule in rules:
+        yield _RulePosition(rule, rule.readings(trade, staged.outlooks[0]))
 
 
 def _policy_or_none(staged: MultistageMandate, start: Position, limits: Limits) -> Policy | None:
@@ -80,40 +84,39 @@ def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _R
     """The least loosening of one rule that lets every other hold, as an instruction; None where it has no limit, or
     none would do.
     """
-    if isinstance(place.rule, LinearRule) and np.isnan(place.rule.rows(len(start.holdings)).stated).any():
+    if not place.rule.has_limits:
         return None
-    rows = range(len(place.readings))
+    every = list(dict.fromkeys(place.rule.ids))
 
-    def at(step: float, moved: Collection[int]) -> Policy | None:
+    def at(step: float, moved: Collection[RuleId]) -> Policy | None:
         return _policy_or_none(_eased(staged, place, step, moved), start, limits)
 
     low, high = 0.0, _FIRST
     for _ in range(_DOUBLINGS):
-        if at(high, rows) is not None:
+        if at(high, every) is not None:
             break
         low, high = high, 2 * high
     else:
         return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if at(middle, rows) is not None else (middle, high)
-    moved = set(rows)
-    if not isinstance(place.rule, Turnover):
-        for row in rows:  # those that need not move stay
-            if len(moved) > 1 and at(high, moved - {row}) is not None:
-                moved.remove(row)
-    return _in_words(place, high, sorted(moved), len(start.holdings))
+        low, high = (low, middle) if at(middle, every) is not None else (middle, high)
+    moved = set(every)
+    for limit in every:  # those that need not move stay
+        if len(moved) > 1 and at(high, moved - {limit}) is not None:
+            moved.remove(limit)
+    return _in_words(place, high, moved)
 
 
-def _in_words(place: _RulePosition, step: float, moved: Sequence[int], names: int) -> str:
-    """The moved limits, rounded so that they work as printed."""
+def _in_words(place: _RulePosition, step: float, moved: Collection[RuleId]) -> str:
+    """The moved limits, rounded so that they work as printed; rows of one limit are told once."""
     told = list[str]()
-    for row in moved if not isinstance(place.rule, Turnover) else moved[:1]:
-        reading, sense = place.readings[row], 1.0 if place.readings[row].at_most else -1.0
-        label = _named(place.rule, names) if isinstance(place.rule, Turnover) else reading.label
-        limit = format_loosened(_moved(reading, step), sense, reading.unit)
-        told.append(f"{'raise' if sense > 0 else 'lower'} '{label}' to {limit}")
-    return " and ".join(told)
+    for label, reading in zip(place.rule.limit_labels, place.readings, strict=True):
+        if reading.id in moved:
+            sense = 1.0 if reading.at_most else -1.0
+            limit = format_loosened(_moved(reading, step), sense, reading.unit)
+            told.append(f"{'raise' if sense > 0 else 'lower'} '{label}' to {limit}")
+    return " and ".join(dict.fromkeys(told))
 
 
 def _moved(reading: RuleMeasurement, step: float) -> float:
@@ -122,40 +125,22 @@ def _moved(reading: RuleMeasurement, step: float) -> float:
     return reading.limit + (size if reading.at_most else -size) * step
 
 
-def _eased(staged: MultistageMandate, place: _RulePosition, step: float, moved: Collection[int]) -> MultistageMandate:
-    """The question with some rows of one rule looser at every node, as the book would state them."""
-    limits = [_moved(one, step) if row in moved else one.limit for row, one in enumerate(place.readings)]
+def _eased(
+    staged: MultistageMandate, place: _RulePosition, step: float, moved: Collection[RuleId]
+) -> MultistageMandate:
+    """The question with some limits of one rule looser at every node, as the book would state them."""
+    limits = [_moved(one, step) if one.id in moved else one.limit for one in place.readings]
 
-    def eased(rules: Sequence[R]) -> tuple[R, ...]:
-        of_kind = [i for i, one in enumerate(rules) if type(one) is type(place.rule)]
-        at = of_kind[place.nth] if place.nth < len(of_kind) else None
-        return tuple(one.with_limits(limits) if i == at else one for i, one in enumerate(rules))  # type: ignore[attr-defined]
+    def eased(mandate: Mandate) -> Mandate:
+        linear = (one.with_limits(limits) if place.stands_for(one) else one for one in mandate.linear_rules)
+        convex = (one.with_limits(limits) if place.stands_for(one) else one for one in mandate.convex_rules)
+        return replace(mandate, linear_rules=tuple(linear), convex_rules=tuple(convex))
 
-    return replace(
-        staged,
-        mandates=tuple(
-            replace(one, linear_rules=eased(one.linear_rules), convex_rules=eased(one.convex_rules))
-            for one in staged.mandates
-        ),
-    )
+    return replace(staged, mandates=tuple(map(eased, staged.mandates)))
 
 
-def _named(rule: Rule, names: int) -> str:
-    """A rule's label; of many rows the first and the last, but purchases and sales are one turnover."""
-    if not isinstance(rule, LinearRule):
-        return rule.label
-    labels = rule.rows(names).labels
-    if isinstance(rule, Turnover):
-        return labels[0].partition(" (")[0]
-    return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
-
-
-def _without(mandate: Mandate, kind: type, nth: int) -> Mandate:
-    """The mandate without the n-th of its rules of one kind."""
-
-    def others(rules: Sequence[R]) -> tuple[R, ...]:
-        of_kind = [i for i, one in enumerate(rules) if type(one) is kind]
-        gone = of_kind[nth] if nth < len(of_kind) else None
-        return tuple(one for i, one in enumerate(rules) if i != gone)
-
-    return replace(mandate, linear_rules=others(mandate.linear_rules), convex_rules=others(mandate.convex_rules))
+def _without(mandate: Mandate, place: _RulePosition) -> Mandate:
+    """The mandate without one of its rules."""
+    linear = (one for one in mandate.linear_rules if not place.stands_for(one))
+    convex = (one for one in mandate.convex_rules if not place.stands_for(one))
+    return replace(mandate, linear_rules=tuple(linear), convex_rules=tuple(convex))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.ambiguity.pushforward import Pushforward, is_about_scenarios, pushforward, scenario_set
@@ -30,7 +29,6 @@ from allocator.multistage.objectives import (
 )
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree, build_review_tree
-from allocator.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.types import Vector
 
 # A mandate over a tree: the same rules at every decision node, each with the node's own outlook and ambiguity set.
@@ -124,14 +122,9 @@ def without_ambiguity(staged: MultistageMandate) -> MultistageMandate:
 
 def rescale_mandate(mandate: Mandate, wealth_before: float) -> Mandate:
     """A mandate whose money is in units of an account `wealth_before` times as large."""
-
-    def scaled(rule: LinearRule) -> LinearRule:
-        if isinstance(rule, Participation):
-            return replace(rule, volumes=tuple(volume / wealth_before for volume in rule.volumes))
-        return rule
-
     impact = None if mandate.impact is None else mandate.impact * np.sqrt(wealth_before)
-    return replace(mandate, linear_rules=tuple(map(scaled, mandate.linear_rules)), impact=impact)
+    rules = tuple(rule.rescaled(wealth_before) for rule in mandate.linear_rules)
+    return replace(mandate, linear_rules=rules, impact=impact)
 
 
 def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> MultistageMandate:
@@ -144,9 +137,7 @@ def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | No
     growth, _ = reviews.tree.since_now()
     return MultistageMandate(
         tree=reviews.tree,
-        mandates=tuple(
-            _at(book, stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)
-        ),
+        mandates=tuple(_at(stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)),
         outlooks=reviews.outlooks,
         ambiguities=tuple(_over_news(over, reviews, node) for node, over in enumerate(sets)),
         utility=build_utility(book, outlook, reviews),
@@ -200,37 +191,19 @@ def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity | P
     return pushforward(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 
 
-def _at(book: Book, stated: Mandate, reviews: ReviewTree, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
+def _at(stated: Mandate, reviews: ReviewTree, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
     """The mandate at one node: locks that have ended are gone, volumes in money have grown with prices."""
     if node == 0:
         return stated
-    locked_until = _locks(book)
-    day = pd.Timestamp(reviews.states[node].day)
-
-    def linear(rule: LinearRule) -> LinearRule | None:
-        if isinstance(rule, NoTrade) and rule.why == NoTrade.why:
-            still = [i for i, name in enumerate(rule.names) if locked_until[name] > day]
-            names, at = tuple(rule.names[i] for i in still), tuple(rule.at[i] for i in still)
-            return replace(rule, names=names, at=at) if still else None
-        if isinstance(rule, Participation):
-            return replace(rule, volumes=tuple(np.array(rule.volumes) * growth[list(rule.at)]))
-        return rule
-
-    def convex(rule: ConvexRule) -> ConvexRule:
-        return replace(rule, ambiguity=ambiguity) if isinstance(rule, WorstCaseFloor) else rule
-
-    rules = [linear(rule) for rule in stated.linear_rules]
+    day = reviews.states[node].day
+    linear = [rule.at_review(day, growth, ambiguity) for rule in stated.linear_rules]
+    convex = [rule.at_review(day, growth, ambiguity) for rule in stated.convex_rules]
     return replace(
         stated,
-        linear_rules=tuple(rule for rule in rules if rule is not None),
-        convex_rules=tuple(map(convex, stated.convex_rules)),
+        linear_rules=tuple(rule for rule in linear if rule is not None),
+        convex_rules=tuple(rule for rule in convex if rule is not None),
         impact=None if stated.impact is None else stated.impact / np.sqrt(growth),
     )
-
-
-def _locks(book: Book) -> dict[str, pd.Timestamp]:
-    """Until when each name cannot be traded."""
-    return {} if "tradable_from" not in book.exposures else dict(book.exposures["tradable_from"].dropna())
 
 
 # What an objective is called on a tree, where it is not what its one-decision name says.

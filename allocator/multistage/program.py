@@ -36,8 +36,7 @@ from allocator.multistage.objectives import (
 )
 from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.optimization.single_period import TIE_BREAK, Position
-from allocator.outlook.outlook import Outlook
-from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.rules.convex import DecisionVariables
 from allocator.types import Vector
 
 # The loss rows of leaves, θ_leaf ≥ loss: a form for each utility of the final wealth, and each one-decision objective.
@@ -349,8 +348,7 @@ def tradable_names(
     bought = np.ones(staged.tree.growth.shape, dtype=bool)
     for node, mandate in enumerate(staged.mandates):
         for rule in mandate.linear_rules:
-            if isinstance(rule, NoTrade):
-                bought[node, list(rule.at)] = False
+            bought[node, list(rule.untradable)] = False
     if not trading:
         bought[1:] = False
     sold = bought.copy()
@@ -437,14 +435,17 @@ def _rules(staged: MultistageMandate, v: _NodeVariables, at: Sequence[int]) -> I
         every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
         yield (left @ every <= limits).set_label("rules at every node")
     for node in at:
+        outlook, rules = staged.outlooks[node], staged.mandates[node].convex_rules
+        if not rules:
+            continue
         own, wealth = v.of(node, names)
-        for rule in staged.mandates[node].convex_rules:
-            if isinstance(rule, VolatilityLimit):
-                yield _volatility(rule, own, wealth, staged.outlooks[node])
-            elif isinstance(rule, LargestWeights):
-                yield cp.sum_largest(own, rule.count) <= rule.limit * wealth
-            elif isinstance(rule, WorstCaseFloor):
-                yield from _floor(rule, own, v, node, staged.outlooks[node])
+        before, gains = v.wealth_before[node], outlook.returns @ own + outlook.cash_returns * v.cash[node]
+        factors = outlook.risk.loadings.T @ own
+        decision = DecisionVariables(own, wealth, factors, gains, before - wealth, dual_form, before)
+        for rule in rules:
+            written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
+            written.write(rule, outlook)
+            yield from written.constraints
 
 
 def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]:
@@ -456,13 +457,12 @@ def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]
     begins = [node * names + nodes * names * part for part in range(3)]
     begins += [3 * nodes * names + nodes * part + node for part in range(3)]
     for rule in staged.mandates[node].linear_rules:
-        if isinstance(rule, NoTrade):
+        if rule.untradable:
             continue  # what may not be traded has no variable
         rows = rule.rows(names).on(staged.outlooks[node])
         # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
-        absolute = isinstance(rule, Participation)
-        limits.append(rows.limit if absolute else np.zeros(len(rows.labels)))
-        relative = np.zeros(len(rows.labels)) if absolute else rows.limit
+        limits.append(rows.limit if rule.in_money else np.zeros(len(rows.labels)))
+        relative = np.zeros(len(rows.labels)) if rule.in_money else rows.limit
         for begin, part in zip(begins, (rows.holdings, rows.buys, rows.sells), strict=False):
             # entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program
             own = sp.coo_array(part)
@@ -479,25 +479,3 @@ def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]
         return sp.csr_array(shape), np.zeros(0)
     placed = (np.concatenate(rows_of), np.concatenate(columns_of))
     return sp.csr_array((np.concatenate(entries), placed), shape=(count, shape[1])), np.concatenate(limits)
-
-
-def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression, outlook: Outlook) -> cp.Constraint:
-    risk, deviations = outlook.risk, np.sqrt(outlook.risk.specific)
-    exposures, alone = risk.loadings.T @ own, cp.multiply(deviations, own)
-    if rule.against is not None:
-        exposures = exposures - (risk.loadings.T @ rule.against) * wealth
-        alone = alone - (deviations * rule.against) * wealth
-    return cp.SOC(rule.limit * np.sqrt(outlook.years) * wealth, cp.hstack([exposures, alone]))
-
-
-def _floor(
-    rule: WorstCaseFloor, own: cp.Expression, v: _NodeVariables, node: int, outlook: Outlook
-) -> Iterator[cp.Constraint]:
-    shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
-    before = v.wealth_before[node]
-    gains = outlook.returns @ own + outlook.cash_returns * v.cash[node]
-    worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
-    worst.write(rule.ambiguity, outlook.probabilities)
-    yield shortfalls >= rule.benchmark_gains(outlook) * before - gains
-    yield worst.expression + before - v.wealth[node] <= -rule.limit * before
-    yield from worst.constraints

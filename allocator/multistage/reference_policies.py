@@ -61,7 +61,7 @@ def _given(staged: MultistageMandate, start: Position, first: Policy, limits: Li
 
 def _untouched(staged: MultistageMandate) -> NoTrade:
     names = staged.tree.growth.shape[1]
-    return NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
+    return NoTrade(tuple(map(str, range(names))), tuple(range(names)))
 
 
 def buy_and_hold_policy(staged: MultistageMandate, start: Position, moves: Vector) -> Policy:

@@ -19,11 +19,11 @@ from allocator.ambiguity.sets import project
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues, flat_dual
 from allocator.optimization.single_period import TIE_BREAK, Position, SinglePeriodProblem, problem_shape
-from allocator.optimization.verification import CanonicalCheck, canonical_check
+from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Trade, WorstCaseFloor
+from allocator.rules import Trade
+from allocator.rules.convex import ConvexRuleDual, flat_dual
 from allocator.types import Vector
 
 RELAXED = "CLARABEL at 10 x tolerance"
@@ -154,16 +154,14 @@ class Program:
             prices @ np.where(mandate.rows.uses_scenario_returns != 0, mandate.rows.wealth, 0)
         )
         in_costs += sum(
-            slope.price
-            for rule, slope in zip(mandate.convex_rules, slopes, strict=True)
-            if isinstance(rule, WorstCaseFloor)
+            slope.price for rule, slope in zip(mandate.convex_rules, slopes, strict=True) if rule.looks_at_gains
         )
         multipliers = DualValues(
             rows=prices,
             cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=project(flat_dual(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
             slopes=slopes,
-            error=self._error_direction(),
+            error=None if self._compiled.error is None else self._compiled.error.read(self._compiled.price_of_error),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -176,24 +174,14 @@ class Program:
             canonical,
         )
 
-    def _error_direction(self) -> Vector | None:
-        """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
-        cone = self._compiled.constraints.error
-        if cone is None or cone.dual_value is None:
-            return None
-        direction = -np.ravel(cone.dual_value[1])
-        length = float(np.linalg.norm(direction)) * (1 + 1e-15)
-        # shorter than the price where nothing is at risk: only a part of the charge is then used
-        used = max(length, self._compiled.price_of_error)
-        return direction / used if used > 0 else direction
-
     def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
         """Prices and lawful directions of the convex rules."""
         found = []
         for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
             slope = own.read()
             direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
-            found.append(ConvexRuleDual(slope.price * self._compiled.scale, direction))
+            price = slope.price / (self._compiled.unit if rule.looks_at_gains else 1.0)
+            found.append(ConvexRuleDual(price * self._compiled.scale, direction))
         return tuple(found)
 
 

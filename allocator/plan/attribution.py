@@ -27,7 +27,7 @@ from allocator.ambiguity.sets import (
     is_singleton,
 )
 from allocator.errors import NotSolved
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.mandate.mandate import Mandate
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
@@ -153,24 +153,6 @@ def _tilts(losses: Matrix, p: Vector, radius: float) -> Matrix:
     return np.asarray(np.where(flat, p, q))
 
 
-def inverse_norm_weights(before: float, after: float, apart: float) -> tuple[float, float]:
-    """∫(1 − t)/‖x(t)‖ dt and ∫t/‖x(t)‖ dt over x(t) = (1 − t)·x₀ + t·x₁, from ‖x₀‖, ‖x₁‖ and ‖x₁ − x₀‖.
-
-    With them the gradient of a norm is averaged: first·x₀ + second·x₁. Where one end is 0 it carries no weight.
-    """
-    if before <= 0 or after <= 0:
-        return (0.0, 1 / after) if after > 0 else (1 / before if before > 0 else 0.0, 0.0)
-    squared = apart**2
-    slope = (after**2 - before**2 - squared) / 2  # x₀'(x₁ − x₀)
-    if apart < 0.3 * (before + after):  # where the closed form below loses its digits
-        at = (1 + _NODES) / 2
-        over = _WEIGHTS / 2 / np.sqrt(before**2 + 2 * slope * at + squared * at**2)
-        return float(over @ (1 - at)), float(over @ at)
-    whole = 2 / apart * float(np.arctanh(min(apart / (before + after), 1 - 1e-16)))  # potential of a straight rod
-    second = (after - before - slope * whole) / squared
-    return whole - second, second
-
-
 MOTIVES = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "funding")
 """The columns of the reasons. Robustness is the worst case less the belief; rules are λ'g. Money is what an order takes
 from the others or gives them, at the price of money at the targets: it adds up to nothing over orders and cash, and
@@ -278,16 +260,10 @@ def append_cash(outlook: Outlook) -> Matrix:
 
 
 def _return_error(start: Position, outlook: Outlook, mandate: Mandate, target: Trade) -> Vector:
-    error, ways = mandate.return_error, moved_amounts(start, target)
-    slope = np.zeros(len(start.holdings))
-    if isinstance(error, BoxError):
-        slope = error.deviations
-    elif isinstance(error, EllipsoidError):
-        risk, then = outlook.risk, target.values / target.value_before
-        deviations = [float(np.sqrt(risk.variance(held))) for held in (start.holdings, then, then - start.holdings)]
-        first, second = inverse_norm_weights(*deviations)
-        slope = error.size * risk.covariances(first * start.holdings + second * then)
-    return -np.append(slope, 0.0) * ways
+    error, slope = mandate.return_error, np.zeros(len(start.holdings))
+    if error is not None:
+        slope = error.average_slope(start.holdings, target.values / target.value_before, outlook.risk)
+    return -np.append(slope, 0.0) * moved_amounts(start, target)
 
 
 def _charges(start: Position, mandate: Mandate, target: Trade) -> Vector:

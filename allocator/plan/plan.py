@@ -79,6 +79,8 @@ class BindingRule:
 
     label: str
     bps_per_point: float
+    row: int
+    """Where it stands among the rules' readings."""
     has_limit: bool = True
     """Whether there is a limit to loosen: a name that cannot be traded has none, and its price is one of many."""
 
@@ -152,11 +154,9 @@ def binding_rules(
     """Rules with a price, dearest first: what one point (0.01) more of the limit is worth, in bps of the account."""
     rows, priced = prices.priced(outlook, mandate)
     found = [
-        BindingRule(label, float(price * room) * 100, has_limit=not np.isnan(stated))
-        for label, price, room, stated in zip(
-            rows.labels, priced, _room(outlook, mandate, target, prices), rows.stated, strict=True
-        )
-        if price > BINDING
+        BindingRule(rows.labels[row], float(priced[row] * room) * 100, row, has_limit=not np.isnan(rows.stated[row]))
+        for row, room in enumerate(_room(outlook, mandate, target, prices))
+        if priced[row] > BINDING
     ]
     return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))
 

@@ -25,7 +25,7 @@ from allocator.settings.uncertainty import NEEDED, SCHEDULED
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
 _PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
-_NO_ERROR = (None, "none", 0)
+_ERROR_KEYS, _NO_ERROR = ("return_error", "return_error_size", "return_error_names"), (None, "none", 0)
 Key = tuple[str, str]
 
 
@@ -49,13 +49,15 @@ def unused_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key
             yield ("risk", key), [("risk", "method")], "method = 'ledoit_wolf'"
     if mandate.get("objective") == "minimum_variance":
         idle = [("mandate", "risk_aversion")] if "risk_aversion" in mandate else []
-        idle += [("robust", key) for key in ("return_error", "return_error_size") if robust.get(key) not in _NO_ERROR]
+        idle += [("robust", key) for key in _ERROR_KEYS if robust.get(key) not in _NO_ERROR]
         trading = section if isinstance(section := document.get("trading"), Mapping) else {}
         idle += [("trading", key) for key in ("min_gain_bps", "min_share", "cost_factor") if key in trading]
         for place in idle:
             yield place, [("mandate", "objective")], "objective = 'minimum_variance'"
-    elif robust.get("return_error") == "none" and robust.get("return_error_size") not in _NO_ERROR:
-        yield ("robust", "return_error_size"), [("robust", "return_error")], "return_error = 'none'"
+    elif (error := robust.get("return_error")) in ("none", "box", "ellipsoid"):
+        for key in _ERROR_KEYS[1:] if error == "none" else _ERROR_KEYS[2:]:
+            if robust.get(key) not in _NO_ERROR:
+                yield ("robust", key), [("robust", "return_error")], f"return_error = '{error}'"
     horizon = section if isinstance(section := document.get("horizon"), Mapping) else {}
     if "months" in horizon and "until" in horizon:
         yield ("horizon", "months"), [("horizon", "until")], "until, the day that the horizon ends"

@@ -94,13 +94,16 @@ class RobustSection(SettingsSection):
     limits: dict[str, LimitSection] = Field(
         default_factory=dict, description="for polytope: named limits on sums of weight x probability"
     )
-    return_error: Literal["none", "box", "ellipsoid"] = Field(
+    return_error: Literal["none", "box", "ellipsoid", "budget"] = Field(
         default="none",
         description="scenario returns may be wrong: box: each name's alone; ellipsoid: all together, in the metric of "
-        "the covariance",
+        "the covariance; budget: those of return_error_names names at once",
     )
     return_error_size: NonNegative = Field(
         default=0.0, le=10, description="by how much, in standard deviations over the horizon"
+    )
+    return_error_names: Positive | None = Field(
+        default=None, description="for budget: how many names' returns are wrong at once, a fraction of one allowed"
     )
 
     @model_validator(mode="after")
@@ -139,12 +142,17 @@ class RobustSection(SettingsSection):
         if self.return_error == "none" and self.return_error_size > 0:
             raise ValueError(
                 f"return_error_size = {self.return_error_size:g} has no meaning with return_error = 'none'; "
-                "remove it, or choose return_error = 'box' or 'ellipsoid'"
+                "remove it, or choose return_error = 'box', 'ellipsoid' or 'budget'"
             )
         if self.return_error != "none" and self.return_error_size == 0:
             raise ValueError(
                 f"return_error = '{self.return_error}' needs a return_error_size above 0; "
                 "write for example return_error_size = 0.2, or remove return_error"
+            )
+        if (self.return_error == "budget") != (self.return_error_names is not None):
+            raise ValueError(
+                "return_error_names and return_error = 'budget' go together; state both or neither, "
+                "for example return_error_names = 5"
             )
         return self
 

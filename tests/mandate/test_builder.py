@@ -12,7 +12,8 @@ import pytest
 from allocator.ambiguity.sets import Box, Singleton, TotalVariation
 from allocator.errors import BadMandate
 from allocator.mandate.builder import build_mandate
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import BoxError, EllipsoidError
 from allocator.outlook.outlook import build_outlook
 from allocator.rules import (
     ConvexRule,
@@ -123,7 +124,7 @@ def test_every_scenario_has_the_floor_of_the_settings() -> None:
     found = made(wishes, returns=TWO)
     rule = the_rule(found, ScenarioFloor)
 
-    assert (rule.scenarios, rule.limits, rule.tier) == (("up", "down"), (-0.05, -0.05), 3)
+    assert (rule.names, rule.limits, rule.tier) == (("up", "down"), (-0.05, -0.05), 3)
     assert list(found.rows.labels) == ["return in up at least -5%", "return in down at least -5%"]
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
-from allocator.mandate.mandate import EllipsoidError, Mandate
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import EllipsoidError
 from allocator.optimization.verification import (
     DualCertificate,
+    DualValues,
     _least_power,
     _least_traded,
     best_dual_certificate,
@@ -20,6 +21,7 @@ from allocator.optimization.verification import (
 )
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
+from allocator.rules.convex import ConvexRuleDual
 from allocator.types import Vector
 from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, random_question

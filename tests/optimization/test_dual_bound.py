@@ -10,11 +10,11 @@ import pytest
 
 from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
 from allocator.optimization.solve import Solution
-from allocator.optimization.verification import DualCertificate, best_dual_certificate, lower_bound
+from allocator.optimization.verification import DualCertificate, DualValues, best_dual_certificate, lower_bound
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import MinimumExpectedReturn, Trade
+from allocator.rules.convex import ConvexRuleDual
 from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, no_cash, question, random_portfolios, random_question
 

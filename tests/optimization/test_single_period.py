@@ -107,7 +107,7 @@ def by_cuts(asked: Question, ambiguity: Ambiguity, p: Vector) -> float:
     rules = [w >= 0, cash >= 0, cost >= mandate.cost_rates @ cp.abs(moved)]
     for rule in mandate.linear_rules:
         if isinstance(rule, InstrumentCaps):
-            rules.append(w[list(rule.at)] <= np.array(rule.caps) * wealth)
+            rules.append(w[list(rule.at)] <= np.array(rule.limits) * wealth)
         elif isinstance(rule, WeightAtMost):
             rules.append(rule.shares @ w + rule.cash_share * cash <= rule.limit * wealth)
         elif isinstance(rule, WeightAtLeast):

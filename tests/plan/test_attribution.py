@@ -12,13 +12,13 @@ from scipy.integrate import quad
 
 from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation, worst_case
 from allocator.errors import NotSolved
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import BoxError, EllipsoidError, inverse_norm_weights
 from allocator.optimization.verification import DualCertificate
 from allocator.plan.attribution import (
     MOTIVES,
     GainAttribution,
     attribute_trade,
-    inverse_norm_weights,
     path_average_adversary,
 )
 from allocator.rules import InstrumentCaps, LargestWeights, MinimumExpectedReturn, Trade, WorstCaseFloor
