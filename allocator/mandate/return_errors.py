@@ -1,51 +1,48 @@
 """By how much the returns of a scenario may be wrong: a charge on what is held, beside the adverse expectation.
 
 Errors common to all scenarios add to every scenario's loss alike, so the adversary's choice between scenarios is
-untouched and the charge is a term of its own (science §3.3). A charge is the largest slope'h over lawful directions.
+untouched and the charge is a term of its own (science §3.3): the largest slope'h over lawful directions.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from allocator.outlook.risk_model import FactorRisk
+from allocator.rules.directions import Above, Directions, LargestOf, UnitBall
 from allocator.types import Vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
-@dataclass(frozen=True, eq=False)
-class ErrorConstraints:
-    """A return error's constraints in cvxpy; `read(price)` gives the direction of their duals, None if not known, where
-    a unit of the shortfall is charged `price`.
-    """
-
-    constraints: list[Any]
-    read: Callable[[float], Vector | None]
-
-
 class ReturnError(ABC):
     """What every return error can say of itself."""
 
-    is_conic = False
-    """Whether its constraints are more than linear."""
+    directions: Directions | None
+    """Which errors are lawful; None where all of them happen at once, and the charge is linear."""
+    price = 1.0
+    """What a unit of the shortfall in the program is charged."""
     uses_factors = False
-    """Whether they speak of factor exposures."""
+    """Whether its constraints speak of factor exposures."""
 
     @property
     def linear_charge(self) -> Vector | None:
-        """(N,) the charge of a unit held, whatever else is; None where the adversary has a choice."""
+        """(N,) the charge of a unit held, whatever else is; None where there is a choice."""
         return None
 
     @property
-    def price(self) -> float:
-        """What a unit of the shortfall in the program is then charged."""
-        return 0.0
+    def is_conic(self) -> bool:
+        """Whether its constraints are more than linear."""
+        return self.directions is not None and self.directions.is_conic
+
+    @property
+    def pattern(self) -> tuple[Any, ...]:
+        """What of it is compiled in."""
+        return (type(self).__name__, self.directions)
 
     @abstractmethod
     def charge(self, holdings: Vector, risk: FactorRisk) -> float:
@@ -60,21 +57,21 @@ class ReturnError(ABC):
         """The direction whose slope touches the charge at a portfolio."""
 
     @abstractmethod
-    def outside(self, direction: Vector) -> float:
-        """How far a direction is from lawful; at most 0 is lawful."""
-
-    @abstractmethod
     def average_slope(self, before: Vector, after: Vector, risk: FactorRisk) -> Vector:
         """(N,) s with s'(after − before) the change of the charge."""
 
-    def numbers(self) -> Mapping[str, Any]:
+    def outside(self, direction: Vector) -> float:
+        """How far a direction is from lawful; at most 0 is lawful, and so is none where there is no choice."""
+        return float(len(direction)) if self.directions is None else self.directions.outside(direction)
+
+    def numbers(self) -> dict[str, Any]:
         """Its numbers by name, which may change between two solves."""
         return {}
 
-    def cone(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> ErrorConstraints:
+    def above(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> Above:
         """What `shortfall` is no less than, in cvxpy; nothing where the charge is linear."""
         del shortfall, holdings, factors, risk, numbers
-        return ErrorConstraints([], lambda price: None)  # noqa: ARG005
+        return Above([], lambda: None)
 
     def document(self, direction: Vector) -> dict[str, Any]:
         """What a proof says of it beside the linear charge."""
@@ -87,6 +84,7 @@ class BoxError(ReturnError):
     """Each name's return may be `deviations_i` lower, all of them at once: charge δ'h. `deviations` (N,) simple."""
 
     deviations: Vector
+    directions = None
 
     @property
     def linear_charge(self) -> Vector:
@@ -108,10 +106,6 @@ class BoxError(ReturnError):
         del holdings, risk
         return np.zeros(0)
 
-    def outside(self, direction: Vector) -> float:
-        """Whatever is not empty is unlawful."""
-        return float(len(direction))
-
     def average_slope(self, before: Vector, after: Vector, risk: FactorRisk) -> Vector:
         """δ."""
         del before, after, risk
@@ -126,11 +120,11 @@ class EllipsoidError(ReturnError):
     """
 
     size: float
-    is_conic = True
+    directions = UnitBall()
     uses_factors = True
 
     @property
-    def price(self) -> float:
+    def price(self) -> float:  # type: ignore[override]
         """κ: the shortfall is the deviation itself."""
         return self.size
 
@@ -140,46 +134,25 @@ class EllipsoidError(ReturnError):
 
     def slope(self, direction: Vector, risk: FactorRisk) -> Vector:
         """κ(Lu, √d∘u)."""
-        factors = risk.loadings.shape[1]
-        result: Vector = self.size * (
-            risk.loadings @ direction[:factors] + np.sqrt(risk.specific) * direction[factors:]
-        )
-        return result
+        return self.size * risk.slope(direction)
 
     def steepest(self, holdings: Vector, risk: FactorRisk) -> Vector:
         """The unit vector along which the portfolio is at risk."""
-        both = np.concatenate([risk.loadings.T @ holdings, np.sqrt(risk.specific) * holdings])
-        length = float(np.linalg.norm(both))
-        return both / (length * (1 + 1e-15)) if length > 0 else both
-
-    def outside(self, direction: Vector) -> float:
-        """‖u‖ − 1."""
-        return float(np.linalg.norm(direction)) - 1
+        return self.directions.steepest(risk.parts(holdings))
 
     def average_slope(self, before: Vector, after: Vector, risk: FactorRisk) -> Vector:
         """The gradient averaged along the straight way."""
         deviations = [float(np.sqrt(risk.variance(held))) for held in (before, after, after - before)]
         first, second = inverse_norm_weights(*deviations)
-        return np.asarray(self.size * risk.covariances(first * before + second * after))
+        return self.size * risk.covariances(first * before + second * after)
 
-    def cone(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> ErrorConstraints:
+    def above(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> Above:
         """shortfall ≥ ‖(y, √d∘h)‖."""
         import cvxpy as cp
 
         del numbers
         parts = cp.hstack([factors, cp.multiply(np.sqrt(risk.specific), holdings)])
-        norm = cp.SOC(shortfall, parts).set_label("return error")
-
-        def read(price: float) -> Vector | None:
-            if norm.dual_value is None:
-                return None
-            direction = -np.ravel(norm.dual_value[1])
-            length = float(np.linalg.norm(direction)) * (1 + 1e-15)
-            # shorter than the price where nothing is at risk: only a part of the charge is then used
-            used = max(length, price)
-            return direction / used if used > 0 else direction
-
-        return ErrorConstraints([norm], read)
+        return self.directions.above(shortfall, parts, "return error")
 
     def document(self, direction: Vector) -> dict[str, Any]:
         """κ, and the direction in which returns are wrong."""
@@ -188,70 +161,59 @@ class EllipsoidError(ReturnError):
 
 @dataclass(frozen=True, eq=False)
 class BudgetError(ReturnError):
-    """At most `count` names' returns are wrong at once, each by its `spread_i` (Bertsimas and Sim 2004).
+    """At most `count` names' returns are wrong at once, each by its `deviations_i` (Bertsimas and Sim 2004).
 
     The charge is the sum of the ⌊Γ⌋ largest δ_i·h_i and what is left of Γ = `count` times the next. Directions u (N,)
     lie in [0, 1] and sum to at most Γ.
     """
 
     count: float
-    spread: Vector
-    price = 1.0
+    deviations: Vector
+
+    @property
+    def directions(self) -> LargestOf:  # type: ignore[override]
+        """So many of the deviations."""
+        return LargestOf(self.count)
 
     def charge(self, holdings: Vector, risk: FactorRisk) -> float:
         """The Γ largest δ_i·|h_i|."""
-        return float(self.spread @ (self.steepest(holdings, risk) * np.abs(holdings)))
+        del risk
+        shortfalls, whole = np.sort(self.deviations * np.abs(holdings))[::-1], int(self.count)
+        return float(shortfalls[:whole].sum() + (self.count - whole) * shortfalls[whole : whole + 1].sum())
 
     def slope(self, direction: Vector, risk: FactorRisk) -> Vector:
         """δ∘u."""
         del risk
-        return np.asarray(self.spread * direction)
+        return self.deviations * direction
 
     def steepest(self, holdings: Vector, risk: FactorRisk) -> Vector:
-        """1 for the names that may take most, what is left of Γ for the next."""
+        """The names that may take most."""
         del risk
-        largest = np.argsort(-self.spread * np.abs(holdings), kind="stable")
-        direction = np.zeros(len(holdings))
-        direction[largest] = np.clip(self.count - np.arange(len(holdings)), 0.0, 1.0)
-        return direction
-
-    def outside(self, direction: Vector) -> float:
-        """The most by which a bound or the sum is missed."""
-        return max(-float(direction.min()), float(direction.max()) - 1, float(direction.sum()) - self.count)
+        return self.directions.steepest(self.deviations * np.abs(holdings))
 
     def average_slope(self, before: Vector, after: Vector, risk: FactorRisk) -> Vector:
         """The slopes at both ends, mixed so that they say the change: it lies between what each of them says."""
-        moved = after - before
+        moved, change = after - before, self.charge(after, risk) - self.charge(before, risk)
         first, second = (self.slope(self.steepest(held, risk), risk) for held in (before, after))
         least, most = float(first @ moved), float(second @ moved)
-        change = self.charge(after, risk) - self.charge(before, risk)
         part = float(np.clip((change - least) / (most - least), 0.0, 1.0)) if most > least else 0.5
         return (1 - part) * first + part * second
 
-    def numbers(self) -> Mapping[str, Any]:
-        """Γ and δ."""
-        return {"names that may be wrong": self.count, "deviations of returns": self.spread}
+    def numbers(self) -> dict[str, Any]:
+        """δ."""
+        return {"deviations of returns": self.deviations}
 
-    def cone(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> ErrorConstraints:
+    def above(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> Above:
         """shortfall ≥ Γ·z + Σp with z + p_i ≥ δ_i·h_i."""
         import cvxpy as cp
 
         del factors, risk
-        least, above = cp.Variable(nonneg=True, name="least of the wrong"), cp.Variable(len(self.spread), nonneg=True)
-        each = least + above >= cp.multiply(numbers["deviations of returns"], holdings)
-        together = shortfall >= numbers["names that may be wrong"] * least + cp.sum(above)
-
-        def read(price: float) -> Vector | None:
-            if each.dual_value is None or price <= 0:
-                return None
-            direction = np.clip(np.ravel(each.dual_value) / price, 0.0, 1.0)
-            return np.asarray(direction * min(1.0, self.count / max(float(direction.sum()), 1e-300)))
-
-        return ErrorConstraints([each.set_label("return error"), together.set_label("return errors together")], read)
+        wrong = cp.multiply(numbers["deviations of returns"], holdings)
+        return self.directions.above(shortfall, wrong, "return error")
 
     def document(self, direction: Vector) -> dict[str, Any]:
         """Γ, δ, and which names are wrong."""
-        return {"names": self.count, "spread": self.spread.tolist(), "direction": direction.tolist()}
+        return {"names": self.count, "spread": self.deviations.tolist(), "direction": direction.tolist()}
 
 
 def inverse_norm_weights(before: float, after: float, apart: float) -> tuple[float, float]:

@@ -71,7 +71,7 @@ class ConflictRule:
 def conflict_rules(mandate: Mandate, tangents: Sequence[RuleRows]) -> Iterator[ConflictRule]:
     """Every member of a mandate, in the order in which its rules stand; `tangents` are one row a convex rule."""
     at = 0
-    for rows in (mandate.rows, *tangents):
+    for rows in (*(rule.rows(len(mandate.cost_rates)) for rule in mandate.linear_rules), *tangents):
         places: dict[RuleId, list[int]] = {}
         for i, limit in enumerate(rows.ids):
             places.setdefault(limit, []).append(i)

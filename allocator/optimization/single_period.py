@@ -17,11 +17,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_errors import ErrorConstraints
 from allocator.optimization.dual_forms import DualForm, FastParameter, dual_form, is_conic_set, set_structure
 from allocator.outlook.outlook import Outlook
 from allocator.rules import ConvexRule, RuleRows
 from allocator.rules.convex import DecisionVariables, RuleConstraints
+from allocator.rules.directions import Above
 from allocator.rules.rows import Position as Position  # noqa: PLC0414  # it is asked for here
 from allocator.types import Vector
 
@@ -60,7 +60,7 @@ def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
         bool(mandate.return_weight),
         mandate.risk_aversion > 0,
         mandate.impact is not None,
-        type(mandate.return_error).__name__,
+        None if mandate.return_error is None else mandate.return_error.pattern,
         mandate.charges is not None,
         rows.structure,
         tuple(_rule_pattern(rule, outlook.probabilities) for rule in mandate.convex_rules),
@@ -149,10 +149,10 @@ class SinglePeriodProblem:
             rule.cone(decision, outlook, numbers)
             for rule, numbers in zip(mandate.convex_rules, self._numbers, strict=True)
         )
-        self.error: ErrorConstraints | None = None
+        self.error: Above | None = None
         if (error := mandate.return_error) is not None:
             self._error_numbers = _parameters(error.numbers())
-            self.error = error.cone(self._shortfall, v.holdings, self._factors, outlook.risk, self._error_numbers)
+            self.error = error.above(self._shortfall, v.holdings, self._factors, outlook.risk, self._error_numbers)
         self.worst: DualForm | None = None
         if mandate.return_weight:
             self.worst = dual_form(losses, mandate.ambiguity, outlook.probabilities)

@@ -23,7 +23,8 @@ from allocator.optimization.single_period import TIE_BREAK, Position, SinglePeri
 from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade
-from allocator.rules.convex import ConvexRuleDual, flat_dual
+from allocator.rules.convex import ConvexRuleDual
+from allocator.rules.directions import flat_dual
 from allocator.types import Vector
 
 RELAXED = "CLARABEL at 10 x tolerance"
@@ -161,7 +162,7 @@ class Program:
             cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=project(flat_dual(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
             slopes=slopes,
-            error=None if self._compiled.error is None else self._compiled.error.read(self._compiled.price_of_error),
+            error=self._error_direction(mandate),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -174,15 +175,26 @@ class Program:
             canonical,
         )
 
+    def _error_direction(self, mandate: Mandate) -> Vector | None:
+        """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
+        multiplier = None if self._compiled.error is None else self._compiled.error.read()
+        if multiplier is None or mandate.return_error is None or mandate.return_error.directions is None:
+            return None
+        _, direction, length = multiplier
+        # shorter than the price where nothing is at risk: only a part of the charge is then used
+        used = max(length * (1 + 1e-15), self._compiled.price_of_error)
+        return mandate.return_error.directions.lawful(direction / used if used > 0 else direction)
+
     def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
         """Prices and lawful directions of the convex rules."""
-        found = []
+        slopes = []
         for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
-            slope = own.read()
-            direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
-            price = slope.price / (self._compiled.unit if rule.looks_at_gains else 1.0)
-            found.append(ConvexRuleDual(price * self._compiled.scale, direction))
-        return tuple(found)
+            price, along, length = own.read() or (0.0, np.zeros(0), 0.0)
+            # a price that is too small tells no direction
+            direction = rule.lawful(along / length, outlook) if length > 1e-12 else None
+            unit = self._compiled.unit if rule.looks_at_gains else 1.0
+            slopes.append(ConvexRuleDual(price / unit * self._compiled.scale, direction))
+        return tuple(slopes)
 
 
 def solve_once(

@@ -25,7 +25,7 @@ from allocator.optimization.verification import DualCertificate, DualValues, bes
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import GAP_ALLOWED, Certificate, RoundTripProof, certify
 from allocator.rules import LinearRule, RuleMeasurement, RuleRows, Trade, linear_rows
-from allocator.rules.convex import flat_dual
+from allocator.rules.directions import flat_dual
 from allocator.types import Vector
 
 # One part of all plans that waste nothing, as a convex program: each name has its most bought, most sold and traded.

@@ -120,8 +120,7 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[s
     """A convex rule with its price and the lawful u of its tangent."""
     direction = np.asarray(slope.direction)
     witness = [] if rule.guards is None else _witness(rule.guards, direction, outlook.probabilities)
-    priced = {"price": slope.price, "direction": _list(direction), "witness": witness}
-    return _supremum(rule, outlook) | priced
+    return _supremum(rule, outlook) | {"price": slope.price, "direction": _list(direction), "witness": witness}
 
 
 def _supremum(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
@@ -129,18 +128,8 @@ def _supremum(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
 
     x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
     """
-    own, set_ = rule.supremum(outlook), {"set": "", "radius": 0.0, "table": list[Any]()}
-    if rule.guards is not None:
-        set_ = ambiguity_document(rule.guards, outlook.probabilities)
-    else:
-        set_ |= {"set": own.name, "radius": own.radius}
-    return {
-        "label": rule.label,
-        "kind": own.kind,
-        "set": set_,
-        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if own.against is None else own.against),
-        "limit": own.limit,
-    }
+    own = rule.document(outlook)
+    return own if rule.guards is None else own | {"set": ambiguity_document(rule.guards, outlook.probabilities)}
 
 
 def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:

@@ -177,11 +177,11 @@ def _ratios(book: Book) -> Iterator[LinearRule]:
     for name, limits in wanted.ratios.items():
         of, of_cash = group_shares(book, limits.group)
         to, to_cash = group_shares(book, limits.to)
-        label, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
+        pair, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
         if limits.max is not None:
-            yield RatioLimit(label, of, to, limits.max, True, of_cash, to_cash, tier, name)
+            yield RatioLimit(pair, of, to, limits.max, True, of_cash, to_cash, tier, name)
         if limits.min:
-            yield RatioLimit(label, of, to, limits.min, False, of_cash, to_cash, tier, name)
+            yield RatioLimit(pair, of, to, limits.min, False, of_cash, to_cash, tier, name)
 
 
 def _exposure_limits(book: Book) -> Iterator[LinearRule]:

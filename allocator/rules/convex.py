@@ -17,16 +17,9 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity, project, worst_case
 from allocator.outlook.outlook import Outlook
-from allocator.rules.epigraphs import ColumnLayout, Epigraph, norm_epigraph, tangent_epigraph
-from allocator.rules.rows import (
-    OneLimit,
-    RuleId,
-    RuleMeasurement,
-    RuleRows,
-    Trade,
-    format_limit_percent,
-    linear_rows,
-)
+from allocator.rules.directions import Directions, LargestOf, Multiplier, UnitBall, flat_dual
+from allocator.rules.epigraphs import ColumnLayout, Epigraph, largest_epigraph, norm_epigraph, tangent_epigraph
+from allocator.rules.rows import OneLimit, RuleMeasurement, RuleRows, Trade
 from allocator.types import Vector
 
 # What a convex rule and a program say to each other. Expressions and constraints are cvxpy's, which is imported where
@@ -61,35 +54,22 @@ class DecisionVariables:
 
 @dataclass(frozen=True, eq=False)
 class RuleConstraints:
-    """A convex rule's constraints on a decision; `read()` gives its dual, `write(rule, outlook)` sets what is no number
-    of the rule itself.
+    """A convex rule's constraints on a decision; `read()` gives their multiplier, `write(rule, outlook)` sets what is
+    no number of the rule itself.
     """
 
     constraints: list[Any]
-    read: Callable[[], ConvexRuleDual]
+    read: Callable[[], Multiplier | None]
     write: Callable[[Any, Outlook], None] = lambda rule, outlook: None  # noqa: ARG005
 
 
-@dataclass(frozen=True, eq=False)
-class Supremum:
-    """A rule in words for a proof: the largest u'x over a set by its `name` and `radius`, or over probabilities, is at
-    most `limit` of wealth; x is of what is held over `against` (N + 1,), cash last.
-    """
-
-    kind: str
-    name: str
-    radius: float
-    limit: float
-    against: Vector | None = None
-
-
 class ConvexRule(OneLimit):
-    """What every convex rule can say of itself."""
+    """What every convex rule can say of itself: the largest u'x over lawful directions u is within its limit."""
 
-    is_conic = False
-    """Whether its constraints are more than linear."""
+    directions: Directions | None
+    """Which u are lawful; None where they are probabilities around the belief."""
     uses_factors = False
-    """Whether they speak of factor exposures."""
+    """Whether its constraints speak of factor exposures."""
     looks_at_gains = False
     """Whether they speak of gains and costs, so that costs are priced with it."""
 
@@ -99,9 +79,14 @@ class ConvexRule(OneLimit):
         return None
 
     @property
+    def is_conic(self) -> bool:
+        """Whether its constraints are more than linear, a set's own aside."""
+        return self.directions is not None and self.directions.is_conic
+
+    @property
     def pattern(self) -> tuple[Any, ...]:
         """What of the rule is compiled in: rules of one pattern share a program."""
-        return (type(self).__name__,)
+        return (self.kind, self.directions)
 
     @abstractmethod
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
@@ -111,13 +96,15 @@ class ConvexRule(OneLimit):
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
         """The direction whose tangent touches the rule at this portfolio."""
 
-    @abstractmethod
     def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
         """A lawful direction near this one: solver noise taken out."""
+        del outlook
+        return direction if self.directions is None else self.directions.lawful(direction)
 
-    @abstractmethod
     def outside(self, direction: Vector, outlook: Outlook) -> float:
         """How far a direction is from lawful; at most 0 is lawful."""
+        del outlook
+        return 0.0 if self.directions is None else self.directions.outside(direction)
 
     @abstractmethod
     def numbers(self, outlook: Outlook, unit: float) -> Mapping[str, Any]:
@@ -126,10 +113,6 @@ class ConvexRule(OneLimit):
     @abstractmethod
     def cone(self, decision: DecisionVariables, outlook: Outlook, numbers: Mapping[str, Any]) -> RuleConstraints:
         """Its constraints on a decision, with its numbers as parameters or as they are."""
-
-    @abstractmethod
-    def supremum(self, outlook: Outlook) -> Supremum:
-        """What a proof says of it."""
 
     def extra_columns(self, outlook: Outlook) -> int:
         """How many columns its epigraph takes."""
@@ -145,26 +128,12 @@ class ConvexRule(OneLimit):
             lambda trade: self.steepest(trade, outlook),
         )
 
-    def _tangent(self, instruments: int, **coefficients: Any) -> RuleRows:
-        return linear_rows(
-            [self.label],
-            instruments,
-            ids=self.ids,
-            stated=self.stated,
-            sense=self.sense,
-            tier=self.tier,
-            **coefficients,
-        )
-
-
-def _dual(price: float, direction: Vector, length: float) -> ConvexRuleDual:
-    """The direction is that of the dual; None where that is too short to tell one."""
-    return ConvexRuleDual(price, direction / length if length > 1e-12 else None)
-
-
-def flat_dual(value: object, count: int) -> Vector:
-    """A dual as a flat vector; zeros where the solver gave none."""
-    return np.zeros(count) if value is None else np.atleast_1d(np.asarray(value, dtype=float)).reshape(-1)
+    def document(self, outlook: Outlook) -> dict[str, Any]:
+        """What a proof says of it: what x is (`kind`), which u, `against` what (N + 1,), cash last, and the limit."""
+        own, nobody = self.directions, [0.0] * (outlook.returns.shape[1] + 1)
+        set_ = {} if own is None else {"set": own.kind, "radius": own.radius, "table": []}
+        kind = "worst_case" if own is None else own.kind
+        return {"label": self.label, "kind": kind, "set": set_, "against": nobody, "limit": self.limit}
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,22 +147,19 @@ class VolatilityLimit(ConvexRule):
     limit: float
     against: Vector | None = None
     tier: int = 0
-    is_conic = True
+    words = "{name} at most {limit}"
+    directions = UnitBall()
     uses_factors = True
 
     @property
-    def _measure(self) -> str:
+    def name(self) -> str:
+        """What is measured."""
         return "volatility" if self.against is None else "tracking error"
 
     @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"{self._measure} at most {format_limit_percent(self.limit)}"
-
-    @property
-    def rule_id(self) -> RuleId:
-        """Volatility or tracking error."""
-        return RuleId(self._measure)
+    def kind(self) -> str:  # type: ignore[override]
+        """The same."""
+        return self.name
 
     def _active(self, trade: Trade) -> Vector:
         return trade.weights if self.against is None else trade.weights - self.against
@@ -205,69 +171,30 @@ class VolatilityLimit(ConvexRule):
 
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """u'(L'h, √d∘h) ≤ (limit·√years + u'(L'a, √d∘a))·W."""
-        risk = outlook.risk
-        factors = risk.loadings.shape[1]
-        slope = risk.loadings @ direction[:factors] + np.sqrt(risk.specific) * direction[factors:]
+        slope, size = outlook.risk.slope(direction), np.sqrt(outlook.years)
         reference = 0.0 if self.against is None else float(slope @ self.against)
-        return self._tangent(
-            len(slope),
-            holdings=sp.csr_array(slope[None, :]),
-            wealth=np.array([self.limit * np.sqrt(outlook.years) + reference]),
-            size=np.array([np.sqrt(outlook.years)]),
-        )
+        wealth = np.array([self.limit * size + reference])
+        return self._rows(len(slope), holdings=sp.csr_array(slope[None, :]), wealth=wealth, size=np.array([size]))
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
         """(F + N,) the unit vector along which the portfolio is at risk."""
-        active, risk = self._active(trade), outlook.risk
-        both = np.concatenate([risk.loadings.T @ active, np.sqrt(risk.specific) * active])
-        return self.lawful(both / (float(np.linalg.norm(both)) or 1.0), outlook)
-
-    def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
-        """Shortened to length 1."""
-        del outlook
-        return direction / max(float(np.linalg.norm(direction)), 1.0)
-
-    def outside(self, direction: Vector, outlook: Outlook) -> float:
-        """‖u‖ − 1."""
-        del outlook
-        return float(np.linalg.norm(direction)) - 1
-
-    @property
-    def pattern(self) -> tuple[Any, ...]:
-        """With or without a benchmark."""
-        return (self._measure,)
+        return self.directions.steepest(outlook.risk.parts(self._active(trade)))
 
     def numbers(self, outlook: Outlook, unit: float) -> Mapping[str, Any]:
         """The limit over the horizon, and where the benchmark stands in the space of directions."""
         del unit
-        limit = {"volatility limit": self.limit * np.sqrt(outlook.years)}
-        if self.against is None:
-            return limit
-        deviations = np.sqrt(outlook.risk.specific)
-        return limit | {
-            "benchmark's risk": np.concatenate([outlook.risk.loadings.T @ self.against, deviations * self.against])
-        }
+        reference = {} if self.against is None else {"benchmark's risk": outlook.risk.parts(self.against)}
+        return {"volatility limit": self.limit * np.sqrt(outlook.years)} | reference
 
     def cone(self, decision: DecisionVariables, outlook: Outlook, numbers: Mapping[str, Any]) -> RuleConstraints:
         """‖(y, √d∘h) − a·W‖ ≤ limit·W."""
         import cvxpy as cp
 
-        factors = outlook.risk.loadings.shape[1]
-        exposures, own = decision.factors, cp.multiply(np.sqrt(outlook.risk.specific), decision.holdings)
+        parts = cp.hstack([decision.factors, cp.multiply(np.sqrt(outlook.risk.specific), decision.holdings)])
         if self.against is not None:
-            reference = numbers["benchmark's risk"]
-            exposures = exposures - reference[:factors] * decision.wealth
-            own = own - reference[factors:] * decision.wealth
-        parts = cp.hstack([exposures, own])
-        within = cp.SOC(numbers["volatility limit"] * decision.wealth, parts).set_label("volatility")
-
-        def read() -> ConvexRuleDual:
-            if within.dual_value is None:
-                return ConvexRuleDual(0.0, None)
-            price, direction = max(float(np.ravel(within.dual_value[0])[0]), 0.0), -np.ravel(within.dual_value[1])
-            return _dual(price, direction, float(np.linalg.norm(direction)))
-
-        return RuleConstraints([within], read)
+            parts = parts - numbers["benchmark's risk"] * decision.wealth
+        within = self.directions.above(numbers["volatility limit"] * decision.wealth, parts, "volatility")
+        return RuleConstraints(within.constraints, within.read)
 
     def extra_columns(self, outlook: Outlook) -> int:
         """t and τ, the exposures and the parts."""
@@ -281,10 +208,12 @@ class VolatilityLimit(ConvexRule):
         limit = self.limit * float(np.sqrt(outlook.years))
         return norm_epigraph(columns, column, direction, spread, self.against, limit)
 
-    def supremum(self, outlook: Outlook) -> Supremum:
-        """A deviation over the horizon, within the unit ball."""
-        against = None if self.against is None else np.append(self.against, 1 - self.against.sum())
-        return Supremum("norm", "norm", 1.0, self.limit * float(np.sqrt(outlook.years)), against)
+    def document(self, outlook: Outlook) -> dict[str, Any]:
+        """A deviation over the horizon."""
+        own = super().document(outlook) | {"limit": self.limit * float(np.sqrt(outlook.years))}
+        if self.against is None:
+            return own
+        return own | {"against": [*self.against.tolist(), float(1 - self.against.sum())]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,12 +226,17 @@ class LargestWeights(ConvexRule):
     count: int
     limit: float
     tier: int = 0
-    rule_id = RuleId("largest")
+    kind, words = "largest", "the {name} largest names at most {limit}"
 
     @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"the {self.count} largest names at most {format_limit_percent(self.limit)}"
+    def name(self) -> str:
+        """How many."""
+        return str(self.count)
+
+    @property
+    def directions(self) -> LargestOf:  # type: ignore[override]
+        """So many of the weights."""
+        return LargestOf(self.count)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weight of the largest names after the trades."""
@@ -312,30 +246,12 @@ class LargestWeights(ConvexRule):
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """v'h ≤ limit·W."""
         del outlook
-        return self._tangent(len(direction), holdings=sp.csr_array(direction[None, :]), wealth=np.array([self.limit]))
+        return self._rows(len(direction), holdings=sp.csr_array(direction[None, :]), wealth=np.array([self.limit]))
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
         """(N,) 1 for the largest names."""
         del outlook
-        chosen = np.zeros(len(trade.values))
-        chosen[np.argsort(-trade.values, kind="stable")[: self.count]] = 1.0
-        return chosen
-
-    def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
-        """Clipped into [0, 1], and scaled down where it sums to more than `count`."""
-        del outlook
-        clipped = np.clip(direction, 0.0, 1.0)
-        return clipped * min(1.0, self.count / max(float(clipped.sum()), 1e-300))
-
-    def outside(self, direction: Vector, outlook: Outlook) -> float:
-        """The most by which a bound or the sum is missed."""
-        del outlook
-        return max(-float(direction.min()), float(direction.max()) - 1, float(direction.sum()) - self.count)
-
-    @property
-    def pattern(self) -> tuple[Any, ...]:
-        """How many are counted."""
-        return ("largest", self.count)
+        return self.directions.steepest(trade.values)
 
     def numbers(self, outlook: Outlook, unit: float) -> Mapping[str, Any]:
         """The limit."""
@@ -343,43 +259,19 @@ class LargestWeights(ConvexRule):
         return {"limit of the largest": self.limit}
 
     def cone(self, decision: DecisionVariables, outlook: Outlook, numbers: Mapping[str, Any]) -> RuleConstraints:
-        """count·k + Σ above ≤ limit·W with above_i ≥ h_i − k (Rockafellar and Uryasev 2000)."""
-        import cvxpy as cp
-
-        names = outlook.risk.loadings.shape[0]
-        # nobody is held short, so the least is not below nothing; else a count beyond the names would allow anything
-        least, above = cp.Variable(nonneg=True, name="least of the largest"), cp.Variable(names, nonneg=True)
-        each = above >= decision.holdings - least
-        together = self.count * least + cp.sum(above) <= numbers["limit of the largest"] * decision.wealth
-        together.set_label("largest")
-
-        def read() -> ConvexRuleDual:
-            price = max(float(flat_dual(together.dual_value, 1)[0]), 0.0)
-            return _dual(price, flat_dual(each.dual_value, names), price)
-
-        return RuleConstraints([each, together], read)
+        """The sum of the largest holdings is at most limit·W."""
+        del outlook
+        bound = numbers["limit of the largest"] * decision.wealth
+        within = self.directions.above(bound, decision.holdings, "largest")
+        return RuleConstraints(within.constraints, within.read)
 
     def extra_columns(self, outlook: Outlook) -> int:
         """t, the least of the largest and what each name is above it."""
         return 2 + len(outlook.risk.specific)
 
     def epigraph(self, column: int, columns: ColumnLayout, outlook: Outlook) -> Epigraph:
-        """t = count·k + Σ above − limit·W: rows say it exactly, and there is nothing to cut."""
-        names, least = columns.names, column + 1
-        above = columns.block(column + 2, -np.ones(names)) + columns.block(least, -np.ones(names), each=False)
-        each = columns.holding(sp.csr_array(sp.eye_array(names))) + above
-        together = np.zeros((1, columns.total))
-        together[0, [column, least, columns.wealth]] = -1.0, self.count, -self.limit
-        together[0, column + 2 : column + 2 + names] = 1.0
-        rows = sp.csr_array(sp.vstack([each, sp.csr_array(together)]))
-        own = rows, np.append(np.full(names, -np.inf), 0.0), np.append(-columns.start.holdings, 0.0)
-        direction = self.steepest(columns.untraded, outlook)
-        return Epigraph(column, direction, columns.no_cuts, lambda point, trade: (columns.no_cuts, 0.0), own)  # noqa: ARG005
-
-    def supremum(self, outlook: Outlook) -> Supremum:
-        """The weights, as many of them as are counted."""
-        del outlook
-        return Supremum("largest", "largest", self.count, self.limit)
+        """By rows, which say it exactly."""
+        return largest_epigraph(columns, column, self.steepest(columns.untraded, outlook), self.count, self.limit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -394,22 +286,25 @@ class WorstCaseFloor(ConvexRule):
     ambiguity: Ambiguity
     against: Vector | None = None
     tier: int = 0
+    words = "{name} at least {limit}"
     at_most = False
+    directions = None
     looks_at_gains = True
 
     @property
-    def _measure(self) -> str:
+    def name(self) -> str:
+        """Of the account, or over the benchmark's."""
         return "adverse expected return" if self.against is None else "adverse expected active return"
 
     @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"{self._measure} at least {format_limit_percent(self.limit)}"
+    def kind(self) -> str:  # type: ignore[override]
+        """The same."""
+        return self.name
 
     @property
-    def rule_id(self) -> RuleId:
-        """Of the account, or over the benchmark's."""
-        return RuleId(self._measure)
+    def guards(self) -> Ambiguity:
+        """The adverse probabilities."""
+        return self.ambiguity
 
     def benchmark_gains(self, outlook: Outlook) -> Vector:
         """(K,) the benchmark's gains; zeros without one."""
@@ -428,13 +323,8 @@ class WorstCaseFloor(ConvexRule):
 
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """−q'r ≤ W − 1 − limit − q'a."""
-        reference = float(direction @ self.benchmark_gains(outlook))
-        return self._tangent(
-            outlook.returns.shape[1],
-            gains=-direction[None, :],
-            wealth=np.ones(1),
-            limit=np.array([-1 - self.limit - reference]),
-        )
+        limit = np.array([-1 - self.limit - float(direction @ self.benchmark_gains(outlook))])
+        return self._rows(outlook.returns.shape[1], gains=-direction[None, :], wealth=np.ones(1), limit=limit)
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
         """(K,) the adverse probabilities."""
@@ -449,20 +339,10 @@ class WorstCaseFloor(ConvexRule):
         unlawful = max(-float(direction.min()), abs(float(direction.sum()) - 1))
         return max(unlawful, self.ambiguity.excess(direction, outlook.probabilities))
 
-    @property
-    def guards(self) -> Ambiguity:
-        """The adverse probabilities."""
-        return self.ambiguity
-
     def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> WorstCaseFloor:
         """Under the probabilities of that day."""
         del day, growth
         return replace(self, ambiguity=ambiguity)
-
-    @property
-    def pattern(self) -> tuple[Any, ...]:
-        """Its set comes on top."""
-        return ("adverse expected return",)
 
     def numbers(self, outlook: Outlook, unit: float) -> Mapping[str, Any]:
         """The benchmark's gains and the limit, in the unit of gains."""
@@ -472,23 +352,22 @@ class WorstCaseFloor(ConvexRule):
         """sup over q of q'shortfalls + costs ≤ −limit with shortfalls ≥ a − r, as parts of the wealth before."""
         import cvxpy as cp
 
-        scenarios = len(outlook.scenarios)
-        shortfalls = cp.Variable(scenarios, name="shortfalls")
+        shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
         worst = decision.adverse(shortfalls, self.ambiguity, outlook.probabilities)
         each = shortfalls >= numbers["benchmark's gains / unit"] * decision.before - decision.gains
         together = worst.expression + decision.costs <= -numbers["floor / unit"] * decision.before
         together.set_label("adverse expected return")
 
-        def read() -> ConvexRuleDual:
+        def read() -> Multiplier:
             price = max(float(flat_dual(together.dual_value, 1)[0]), 0.0)
-            return _dual(price, flat_dual(each.dual_value, scenarios), price)
+            return price, flat_dual(each.dual_value, len(outlook.scenarios)), price
 
         def write(rule: WorstCaseFloor, outlook: Outlook) -> None:
             worst.write(rule.ambiguity, outlook.probabilities)
 
         return RuleConstraints([each, together, *worst.constraints], read, write)
 
-    def supremum(self, outlook: Outlook) -> Supremum:
-        """The losses below the benchmark's, under the set's probabilities."""
-        del outlook
-        return Supremum("worst_case", "", 0.0, self.limit, self.against)
+    def document(self, outlook: Outlook) -> dict[str, Any]:
+        """The losses below the benchmark's; the set says itself."""
+        own = super().document(outlook)
+        return own if self.against is None else own | {"against": self.against.tolist()}

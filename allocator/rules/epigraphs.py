@@ -204,6 +204,19 @@ def norm_epigraph(
     return Epigraph(column, direction, first, cut, (rows, *sides), range(exposures, own))
 
 
+def largest_epigraph(columns: ColumnLayout, column: int, direction: Vector, count: int, limit: float) -> Epigraph:
+    """t = count·k + Σ above − limit·W with above_i ≥ h_i − k: rows say it exactly, and there is nothing to cut."""
+    names, least = columns.names, column + 1
+    above = columns.block(column + 2, -np.ones(names)) + columns.block(least, -np.ones(names), each=False)
+    each = columns.holding(sp.csr_array(sp.eye_array(names))) + above
+    together = np.zeros((1, columns.total))
+    together[0, [column, least, columns.wealth]] = -1.0, count, -limit
+    together[0, column + 2 : column + 2 + names] = 1.0
+    rows = sp.csr_array(sp.vstack([each, sp.csr_array(together)]))
+    own = rows, np.append(np.full(names, -np.inf), 0.0), np.append(-columns.start.holdings, 0.0)
+    return Epigraph(column, direction, columns.no_cuts, lambda point, trade: (columns.no_cuts, 0.0), own)  # noqa: ARG005
+
+
 def tangent_epigraph(
     columns: ColumnLayout,
     column: int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,38 +11,25 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
     NUMBER,
     TIMES,
-    LimitOfEach,
     LinearRule,
     OneLimit,
-    Rule,
-    RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
-    format_limit_percent,
     selection_matrix,
 )
 from allocator.types import Vector
 
 
-def _side(rule: Rule) -> str:
-    return "at most" if rule.at_most else "at least"
-
-
 @dataclass(frozen=True, eq=False)
-class _InstrumentLimits(LimitOfEach):
+class _InstrumentLimits(LinearRule):
     """Each instrument's weight on its side of its limit; `limits` (n,) belong to the positions `at`."""
 
     names: tuple[str, ...]
     at: tuple[int, ...]
     limits: tuple[float, ...]
     tier: int = 0
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """One a name."""
-        each = zip(self.names, self.limits, strict=True)
-        return [f"{name} {_side(self)} {format_limit_percent(limit)}" for name, limit in each]
+    kind, words = "weight", "{name} {side} {limit}"
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
@@ -60,13 +46,10 @@ class _InstrumentLimits(LimitOfEach):
 class InstrumentCaps(_InstrumentLimits):
     """No instrument weighs more than its cap: h_i ≤ limits_i·W."""
 
-    kind = "cap"
-
 
 class InstrumentFloors(_InstrumentLimits):
     """No instrument weighs less than its floor: h_i ≥ limits_i·W."""
 
-    kind = "floor"
     at_most = False
 
 
@@ -79,16 +62,7 @@ class _WeightLimit(OneLimit, LinearRule):
     limit: float
     cash_share: float = 0.0
     tier: int = 0
-
-    @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"{self.name} {_side(self)} {format_limit_percent(self.limit)}"
-
-    @property
-    def rule_id(self) -> RuleId:
-        """By the group, cap and floor apart."""
-        return RuleId(f"group {_side(self)}", self.name)
+    kind, words = "group", "{name} {side} {limit}"
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
@@ -127,17 +101,8 @@ class ExposureLimit(OneLimit, LinearRule):
     limit: float
     at_most: bool = True
     tier: int = 0
+    kind, words = "exposure", "exposure {name} {side} {limit}"
     unit = NUMBER
-
-    @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"exposure {self.name} {_side(self)} {self.limit:.6g}"
-
-    @property
-    def rule_id(self) -> RuleId:
-        """By the column, cap and floor apart."""
-        return RuleId(f"exposure {_side(self)}", self.name)
 
     def rows(self, instruments: int) -> RuleRows:
         """One row, in units of the largest exposure: a column may count in millions."""
@@ -163,11 +128,11 @@ class ExposureLimit(OneLimit, LinearRule):
 class RatioLimit(OneLimit, LinearRule):
     """One group against another: Σ of_i·h_i ≤ limit·Σ to_i·h_i, or ≥ where not `at_most`; 0 ≤ 0 holds.
 
-    `of` and `to` (N,) say how much of each instrument counts, `of_cash` and `to_cash` how much of cash. `name` holds
-    the place of the limit: capital_intensity {} efficiency; `key` is what the book calls the ratio.
+    `of` and `to` (N,) say how much of each instrument counts, `of_cash` and `to_cash` how much of cash. `pair` holds
+    the place of the limit: capital_intensity {} efficiency; `name` is what the book calls the ratio.
     """
 
-    name: str
+    pair: str
     of: Vector
     to: Vector
     limit: float
@@ -175,18 +140,18 @@ class RatioLimit(OneLimit, LinearRule):
     of_cash: float = 0.0
     to_cash: float = 0.0
     tier: int = 0
-    key: str = ""
-    unit = TIMES
+    name: str = ""
+    kind, unit = "ratio", TIMES
 
     @property
-    def label(self) -> str:
-        """What people call it."""
-        return self.name.format(f"{_side(self)} {self.limit:.6g} x")
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Its own, or that of the groups."""
+        return (self.name or self.pair,)
 
     @property
-    def rule_id(self) -> RuleId:
-        """By the name of the ratio, cap and floor apart."""
-        return RuleId(f"ratio {_side(self)}", self.key or self.name)
+    def words(self) -> str:  # type: ignore[override]
+        """The limit stands between the groups."""
+        return self.pair.format("{side} {limit}")
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""

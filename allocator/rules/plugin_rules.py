@@ -184,9 +184,9 @@ class PluginRule(LinearRule):
         return self.made.ids
 
     @property
-    def stated(self) -> Sequence[float]:
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
         """Its own."""
-        return [float(limit) for limit in self.made.stated]
+        return tuple(map(float, self.made.stated))
 
     @property
     def has_limits(self) -> bool:
@@ -260,7 +260,7 @@ def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> Plug
     ids = tuple(RuleId("plugin", f"{plugin.name}: {label}") for label in made.labels)
     sound = PluginRule(plugin, own, replace(made, ids=ids), tier)
     _refuse(plugin, rows_against_formula(made.on(outlook), lambda trade: sound.readings(trade, outlook), book))
-    same = sound.with_limits(sound.stated)
+    same = sound.with_limits(sound.limits)
     if not np.allclose(same.made.limit, made.limit) or not np.allclose(same.made.wealth, made.wealth):
         _refuse(plugin, ["is another rule once it is given the limits that it has"])
     return sound

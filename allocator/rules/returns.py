@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +9,11 @@ import scipy.sparse as sp
 
 from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
-    LimitOfEach,
     LinearRule,
     OneLimit,
-    RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
-    format_limit_percent,
 )
 from allocator.types import Vector
 
@@ -28,13 +24,8 @@ class MinimumExpectedReturn(OneLimit, LinearRule):
 
     limit: float
     tier: int = 0
+    kind, words = "expected return", "expected return at least {limit}"
     at_most = False
-    rule_id = RuleId("expected return")
-
-    @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"expected return at least {format_limit_percent(self.limit)}"
 
     def rows(self, instruments: int) -> RuleRows:
         """One row, over the expected gain."""
@@ -47,20 +38,14 @@ class MinimumExpectedReturn(OneLimit, LinearRule):
 
 
 @dataclass(frozen=True, eq=False)
-class ScenarioFloor(LimitOfEach):
+class ScenarioFloor(LinearRule):
     """The return after costs is at least `limits_k` in every scenario of `names`: r_k + W − 1 ≥ limits_k."""
 
     names: tuple[str, ...]
     limits: tuple[float, ...]
     tier: int = 0
+    kind, words = "return in a scenario", "return in {name} at least {limit}"
     at_most = False
-    kind = "return in a scenario"
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """One a scenario."""
-        each = zip(self.names, self.limits, strict=True)
-        return [f"return in {name} at least {format_limit_percent(limit)}" for name, limit in each]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a scenario."""
@@ -85,16 +70,7 @@ class StressFloor(OneLimit, LinearRule):
     shock: Vector
     limit: float
     tier: int = 0
-
-    @property
-    def label(self) -> str:
-        """What people call it."""
-        return f"loss under {self.name} at most {format_limit_percent(self.limit)}"
-
-    @property
-    def rule_id(self) -> RuleId:
-        """By the name of the shock."""
-        return RuleId("loss under a shock", self.name)
+    kind, words = "loss under a shock", "loss under {name} at most {limit}"
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""

@@ -254,22 +254,29 @@ def row_slack(rows: RuleRows, trade: Trade) -> Vector:
 
 
 class Rule(ABC):
-    """What every rule can say of itself: its limits, in the order of its rows, and its formula on money."""
+    """What every rule can say of itself: limits of one `kind`, a name each, and its formula on money."""
 
+    kind: str
+    words: str
+    """A label, where {name}, {side} and {limit} stand for themselves."""
     tier: int
     """0 for a rule that is never relaxed, else 1 (relaxed last) to 9 (first)."""
+    names: tuple[str, ...]
+    """What its limits are of, row by row."""
+    limits: tuple[float, ...]
+    """As the user wrote them, row by row."""
     at_most = True
     unit = PERCENT
 
-    @property
-    def has_limits(self) -> bool:
-        """Whether there is anything to loosen."""
-        return True
+    @abstractmethod
+    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
+        """The formula on money, one reading a row, in the order of the rows."""
 
     @property
     def labels(self) -> Sequence[str]:
         """What people call each row."""
-        return ()
+        side, each = "at most" if self.at_most else "at least", zip(self.names, self.limits, strict=True)
+        return [self.words.format(name=name, side=side, limit=self._in_words(limit)) for name, limit in each]
 
     @property
     def limit_labels(self) -> Sequence[str]:
@@ -279,20 +286,21 @@ class Rule(ABC):
     @property
     def ids(self) -> Sequence[RuleId]:
         """Which limit each row is of."""
-        return ()
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", name) for name in self.names]
 
     @property
-    def stated(self) -> Sequence[float]:
-        """The limits as the user wrote them, row by row."""
-        return ()
+    def has_limits(self) -> bool:
+        """Whether there is anything to loosen."""
+        return True
 
-    @abstractmethod
-    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
-        """The formula on money, one reading a row, in the order of the rows."""
+    @property
+    def sense(self) -> float:
+        """+1 for an 'at most' rule, -1 for an 'at least' rule."""
+        return 1.0 if self.at_most else -1.0
 
-    @abstractmethod
     def with_limits(self, limits: Sequence[float]) -> Self:
         """The same rule with other limits, one a row, in the order of the rows."""
+        return cast(Self, replace(cast(Any, self), limits=tuple(limits)))
 
     def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> Self | None:
         """The rule on a later day, names (N,) having grown by `growth`; None where it has ended."""
@@ -304,50 +312,51 @@ class Rule(ABC):
         del wealth_before
         return self
 
-    @property
-    def sense(self) -> float:
-        """+1 for an 'at most' rule, -1 for an 'at least' rule."""
-        return 1.0 if self.at_most else -1.0
+    def _in_words(self, limit: float) -> str:
+        return format_limit_percent(limit) if self.unit == PERCENT else f"{limit:.6g}{self.unit}"
 
     def _measured(self, *measured: float, beyond: Sequence[float | None] = ()) -> list[RuleMeasurement]:
         """Readings of the limits; `beyond` is how far each is missed as a part of the account, where that differs."""
-        of_account = beyond or [None] * len(measured)
-        each = zip(self.labels, measured, self.stated, of_account, self.ids, strict=True)
+        each = zip(self.labels, measured, self.limits, beyond or [None] * len(measured), self.ids, strict=True)
         return [
             RuleMeasurement(label, value, limit, self.at_most, self.unit, missed, name)
             for label, value, limit, missed, name in each
         ]
 
+    def _rows(self, instruments: int, **coefficients: Any) -> RuleRows:
+        """Rows of its limits."""
+        return linear_rows(
+            self.labels,
+            instruments,
+            ids=self.ids,
+            limit_labels=self.limit_labels,
+            stated=self.limits if self.has_limits else None,
+            sense=self.sense,
+            tier=self.tier if self.has_limits else 0,
+            unit=self.unit,
+            **coefficients,
+        )
+
 
 class OneLimit(Rule):
-    """A rule of one limit, with a label and a `rule_id`."""
+    """A rule of one `limit`."""
 
     limit: float
 
     @property
-    @abstractmethod
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Its name, where it has one."""
+        return (getattr(self, "name", ""),)
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Its limit."""
+        return (self.limit,)
+
+    @property
     def label(self) -> str:
         """What people call it."""
-
-    @property
-    @abstractmethod
-    def rule_id(self) -> RuleId:
-        """Which limit it is."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Its label."""
-        return [self.label]
-
-    @property
-    def ids(self) -> Sequence[RuleId]:
-        """Its id."""
-        return [self.rule_id]
-
-    @property
-    def stated(self) -> Sequence[float]:
-        """Its limit."""
-        return [self.limit]
+        return self.labels[0]
 
     def with_limits(self, limits: Sequence[float]) -> Self:
         """Another limit."""
@@ -371,39 +380,3 @@ class LinearRule(Rule):
     def untradable(self) -> Sequence[int]:
         """Where the names stand that are not traded at all; where there are any, that is all it says."""
         return ()
-
-    def _rows(self, instruments: int, **coefficients: Any) -> RuleRows:
-        """Rows of its limits."""
-        return linear_rows(
-            self.labels,
-            instruments,
-            ids=self.ids,
-            limit_labels=self.limit_labels,
-            stated=self.stated if self.has_limits else None,
-            sense=self.sense,
-            tier=self.tier,
-            unit=self.unit,
-            **coefficients,
-        )
-
-
-class LimitOfEach(LinearRule):
-    """A rule that is a limit of each of several names."""
-
-    names: tuple[str, ...]
-    limits: tuple[float, ...]
-    kind: str
-
-    @property
-    def ids(self) -> Sequence[RuleId]:
-        """One a name."""
-        return [RuleId(self.kind, name) for name in self.names]
-
-    @property
-    def stated(self) -> Sequence[float]:
-        """One a name."""
-        return self.limits
-
-    def with_limits(self, limits: Sequence[float]) -> Self:
-        """Other limits."""
-        return cast(Self, replace(cast(Any, self), limits=tuple(limits)))

@@ -11,21 +11,12 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import (
-    LimitOfEach,
-    LinearRule,
-    RuleId,
-    RuleMeasurement,
-    RuleRows,
-    Trade,
-    format_limit_percent,
-    selection_matrix,
-)
+from allocator.rules.rows import LinearRule, OneLimit, RuleId, RuleMeasurement, RuleRows, Trade, selection_matrix
 from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Turnover(LinearRule):
+class Turnover(OneLimit, LinearRule):
     """At most `limit` of the account changes hands: max(Σb, Σs) ≤ limit, of the value before trading.
 
     Without costs this is ½‖w − w₀‖₁ with cash counted as a name (one-way turnover). Purchases and sales are two rows of
@@ -34,31 +25,24 @@ class Turnover(LinearRule):
 
     limit: float
     tier: int = 0
+    kind = "turnover"
+    words = "turnover at most {limit}{name}"
+    names = " (purchases)", " (sales)"
 
     @property
-    def label(self) -> str:
-        """What people call the limit of both."""
-        return f"turnover at most {format_limit_percent(self.limit)}"
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Purchases, then sales."""
-        return [f"{self.label} (purchases)", f"{self.label} (sales)"]
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """One and the same."""
+        return self.limit, self.limit
 
     @property
     def limit_labels(self) -> Sequence[str]:
         """One and the same."""
-        return [self.label] * 2
+        return [self.words.format(name="", limit=self._in_words(self.limit))] * 2
 
     @property
     def ids(self) -> Sequence[RuleId]:
         """One and the same."""
-        return [RuleId("turnover")] * 2
-
-    @property
-    def stated(self) -> Sequence[float]:
-        """One and the same."""
-        return [self.limit] * 2
+        return [RuleId(self.kind)] * 2
 
     def rows(self, instruments: int) -> RuleRows:
         """One row for purchases, one for sales."""
@@ -77,7 +61,7 @@ class Turnover(LinearRule):
 
 
 @dataclass(frozen=True, eq=False)
-class Participation(LimitOfEach):
+class Participation(LinearRule):
     """No more of a name is traded than a part of what the market trades in a day: b_i + s_i ≤ limit·volumes_i.
 
     `volumes` (n,) are the money of an average day over the account's value before trading.
@@ -89,15 +73,8 @@ class Participation(LimitOfEach):
     volumes: tuple[float, ...]
     tier: int = 0
     kind = "participation"
+    words = "{name} traded at most {limit} of its daily volume"
     in_money = True
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """One a name."""
-        return [
-            f"{name} traded at most {format_limit_percent(limit)} of its daily volume"
-            for name, limit in zip(self.names, self.limits, strict=True)
-        ]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
@@ -126,18 +103,16 @@ class Participation(LimitOfEach):
         return replace(self, volumes=tuple(volume / wealth_before for volume in self.volumes))
 
 
-class _NothingOfEach(LimitOfEach):
+class _NothingOfEach(LinearRule):
     """A rule that leaves several names nothing: there is no limit to ease."""
 
     has_limits = False
 
     @property
-    def stated(self) -> Sequence[float]:
-        """Nothing."""
-        return [0.0] * len(self.names)
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (0.0,) * len(self.names)
 
     def with_limits(self, limits: Sequence[float]) -> _NothingOfEach:
-        """There is nothing to ease."""
         del limits
         return self
 
@@ -153,9 +128,9 @@ class NoTrade(_NothingOfEach):
     kind = "no trade"
 
     @property
-    def labels(self) -> Sequence[str]:
-        """One a name."""
-        return [f"{name} {'is locked' if self.until is None else 'is not tradable yet'}" for name in self.names]
+    def words(self) -> str:  # type: ignore[override]
+        """Whether it is for good."""
+        return "{name} is locked" if self.until is None else "{name} is not tradable yet"
 
     @property
     def untradable(self) -> Sequence[int]:
@@ -186,11 +161,7 @@ class Forbidden(_NothingOfEach):
     at: tuple[int, ...]
     tier: int = 0
     kind = "forbidden"
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """One a name."""
-        return [f"{name} is forbidden" for name in self.names]
+    words = "{name} is forbidden"
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
