@@ -13,7 +13,7 @@ from allocator.ambiguity.sets import Box, Singleton, TotalVariation
 from allocator.errors import BadMandate
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_errors import BoxError, EllipsoidError
+from allocator.mandate.return_errors import BoxError, BudgetError, EllipsoidError
 from allocator.outlook.outlook import build_outlook
 from allocator.rules import (
     ConvexRule,
@@ -274,5 +274,10 @@ def test_the_error_of_returns_is_in_deviations_over_the_horizon(months: int) -> 
     np.testing.assert_allclose(boxed.return_error.deviations, 0.3 * annual * np.sqrt(months / 12))
     assert isinstance(round_.return_error, EllipsoidError)
     assert round_.return_error.size == 0.3
+    few = {"return_error": "budget", "return_error_names": 2.5}
+    budgeted = made({}, robust=robust | few, horizon={"months": months}, exposures_columns=columns).return_error
+    assert isinstance(budgeted, BudgetError)
+    assert budgeted.count == 2.5
+    np.testing.assert_array_equal(budgeted.deviations, boxed.return_error.deviations)
     assert boxed.ambiguity == TotalVariation(0.1)
     assert made({}).return_error is None

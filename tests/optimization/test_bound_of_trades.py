@@ -110,10 +110,10 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
     )
 
 
-KINDS = (("impact",), ("ellipsoid",), ("box",), RULES, ("impact", "ellipsoid", *RULES))
+KINDS = (("impact",), ("ellipsoid",), ("box",), ("budget",), RULES, ("impact", "ellipsoid", *RULES))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["impact", "ellipsoid", "box", "rules", "all"])
+@pytest.mark.parametrize("kind", KINDS, ids=["impact", "ellipsoid", "box", "budget", "rules", "all"])
 @pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).__name__)
 def test_nonsense_never_proves_more_than_the_optimum(kind: tuple[str, ...], ambiguity: object) -> None:
     """Around the optimum too: the solver's own multipliers, bent a little or a lot."""
