@@ -13,20 +13,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-)
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
 from allocator.multistage.review_policy import ReviewPolicy
@@ -45,18 +31,6 @@ from allocator.rules import (
 )
 from allocator.types import Matrix, Vector
 
-_SETS: dict[type, str] = {
-    Singleton: "none",
-    TotalVariation: "total_variation",
-    Box: "box",
-    KullbackLeibler: "kl",
-    AnyProbabilities: "worst",
-    Contamination: "contamination",
-    ModifiedChiSquared: "modified_chi2",
-    Wasserstein: "wasserstein",
-    ExpertHull: "hull",
-    Polytope: "polytope",
-}
 _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
 
 
@@ -72,7 +46,7 @@ def proof_document(plan: Plan) -> dict[str, Any] | None:
         "cash_returns": _list(outlook.cash_returns),
         "loadings": outlook.risk.loadings.tolist(),
         "specific": _list(outlook.risk.specific),
-        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
+        "ambiguity": mandate.ambiguity.document(outlook.probabilities),
         "return_weight": mandate.return_weight,
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
@@ -102,7 +76,7 @@ def proof_document(plan: Plan) -> dict[str, Any] | None:
             "wealth": duals.wealth,
             "factors": _list(duals.factors),
             "adversary": _list(duals.adversary),
-            "witness": _witness(mandate.ambiguity, duals.adversary, outlook.probabilities),
+            "witness": mandate.ambiguity.witness(duals.adversary, outlook.probabilities).tolist(),
         },
         "convex": [
             _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, duals.slopes, strict=True)
@@ -143,8 +117,8 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[s
     elif isinstance(rule, LargestWeights):
         set_ = {"set": "largest", "radius": rule.count, "table": []}
     elif isinstance(rule, WorstCaseFloor):
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
-        witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
+        set_, against = rule.ambiguity.document(outlook.probabilities), rule.against
+        witness = rule.ambiguity.witness(np.asarray(slope.direction), outlook.probabilities).tolist()
     return {
         "label": rule.label,
         "kind": kind,
@@ -155,26 +129,6 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[s
         "direction": _list(np.asarray(slope.direction)),
         "witness": witness,
     }
-
-
-def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
-    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
-    table: Matrix = np.zeros((0, len(probabilities)))
-    if isinstance(ambiguity, Wasserstein):
-        table = ambiguity.metric
-    elif isinstance(ambiguity, ExpertHull):
-        table = ambiguity.vertices(probabilities)
-    elif isinstance(ambiguity, Polytope):
-        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
-    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
-
-
-def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
-    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
-    if isinstance(ambiguity, Wasserstein | ExpertHull):
-        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
-        return found
-    return []
 
 
 def _trade(trade: Trade) -> dict[str, Any]:
@@ -227,7 +181,6 @@ def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
 def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
     policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
-    p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
     names = len(mandate.cost_rates)
     return {
         "parent": int(tree.parents[node]),
@@ -245,9 +198,7 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
         "risk_charge": staged.charge(node),
-        "set": ambiguity_document(scenario_set(ambiguity), p),
-        "of": _list(p),
-        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],
+        **ambiguity.node_document(tree.child_probabilities(node)),
         "rows": _node_rows(mandate, outlook),
         "convex": [_node_convex(rule, outlook) for rule in mandate.convex_rules],
     }
@@ -287,7 +238,7 @@ def _node_convex(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
     elif isinstance(rule, LargestWeights):
         set_ = {"set": "largest", "radius": rule.count, "table": []}
     else:
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
+        set_, against = rule.ambiguity.document(outlook.probabilities), rule.against
     return {
         "label": rule.label,
         "kind": kinds[type(rule)],

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.radius import NewInformation, ambiguity_set, updated_ambiguity_set
-from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set, updated_ambiguity_set
 from allocator.book.book import Book
 from allocator.book.checks.stress import (
     BUCKETS,
