@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, NewInformation
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, NewInformation, current_radius, radius_after
 from allocator.book.book import Book
+from allocator.outlook.outlook import Outlook
 from allocator.settings.uncertainty import RobustSection
 from allocator.types import Matrix, Vector
 
@@ -96,13 +97,13 @@ class Ball(Ambiguity):
     radius: float
 
     @classmethod
-    def from_book(cls, book: Book, probabilities: Vector, radius: float) -> Self:
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """As far as the schedule makes it."""
-        return cls(radius)
+        return cls(current_radius(book, outlook))
 
-    def at_node(self, beliefs: Vector, news: NewInformation, radius: float) -> Self:
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
         """As far as the schedule makes it by then."""
-        return replace(self, radius=radius)
+        return replace(self, radius=radius_after(book, beliefs, news.signals, news.told))
 
     def widened(self) -> Ambiguity:
         """At least as wide as the shift."""

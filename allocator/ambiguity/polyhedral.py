@@ -22,6 +22,7 @@ from allocator.ambiguity.balls import TotalVariation
 from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, DualForm, NewInformation
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, NotSolved
+from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update
 from allocator.settings.reading import dotted_key
 from allocator.settings.uncertainty import RobustSection
@@ -83,11 +84,6 @@ class Pushforward(Ambiguity):
     beliefs: Vector
 
     @property
-    def radius(self) -> float:
-        """That of the set; 0 where it has none."""
-        return float(getattr(self.over, "radius", 0.0))
-
-    @property
     def of_scenarios(self) -> Ambiguity:
         """What is pushed forward."""
         return self.over
@@ -118,24 +114,24 @@ class ExpertHull(ScenarioSet):
 
     name = "hull"
 
+    def table(self, probabilities: Vector) -> Matrix:
+        """(M + 1, K) the vertices, the belief first."""
+        return np.vstack([probabilities, self.experts])
+
     @classmethod
-    def from_book(cls, book: Book, probabilities: Vector, radius: float) -> Self:
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """`[robust.experts]`."""
         experts = [[expert[name] for name in book.scenarios] for expert in book.settings.robust.experts.values()]
         stated = np.array(experts)
         return cls(stated / stated.sum(axis=1, keepdims=True))
 
-    def at_node(self, beliefs: Vector, news: NewInformation, radius: float) -> Self:
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
         """Experts have seen the news too: their probabilities move by the same evidence."""
         return type(self)(np.array([bayes_update(expert, news.evidence[None, :])[0] for expert in self.experts]))
 
-    def vertices(self, probabilities: Vector) -> Matrix:
-        """(M + 1, K) the belief first."""
-        return np.vstack([probabilities, self.experts])
-
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
         """(K,) the expert who expects the largest loss; the belief where none expects more."""
-        vertices = self.vertices(probabilities)
+        vertices = self.table(probabilities)
         worst: Vector = vertices[int(np.argmax(vertices @ losses))].copy()
         return worst
 
@@ -146,13 +142,13 @@ class ExpertHull(ScenarioSet):
     def witness(self, q: Vector, probabilities: Vector) -> Vector:
         """(M + 1,) the weights of the nearest mixture, the belief's first."""
         count = len(self.experts) + 1
-        weights = nearest_member(self.vertices(probabilities).T, q, equal=(np.ones((1, count)), np.ones(1)))
+        weights = nearest_member(self.table(probabilities).T, q, equal=(np.ones((1, count)), np.ones(1)))
         mixture: Vector = weights / weights.sum()
         return mixture
 
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
         """(K,) the member with the least sum of differences from q."""
-        member: Vector = self.witness(q, probabilities) @ self.vertices(probabilities)
+        member: Vector = self.witness(q, probabilities) @ self.table(probabilities)
         return member
 
     def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
@@ -161,7 +157,7 @@ class ExpertHull(ScenarioSet):
 
     def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
         """The vertices."""
-        return {"belief and experts": self.vertices(probabilities)}
+        return {"belief and experts": self.table(probabilities)}
 
     def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
         """The largest loss that one of them expects."""
@@ -175,15 +171,11 @@ class ExpertHull(ScenarioSet):
         import cvxpy as cp
 
         share = cp.Variable(len(self.experts) + 1, nonneg=True)
-        return [cp.sum(share) == 1, q == self.vertices(probabilities).T @ share]
+        return [cp.sum(share) == 1, q == self.table(probabilities).T @ share]
 
     def spread(self, probabilities: Vector, draw: np.random.Generator) -> Matrix:
         """The vertices."""
-        return self.vertices(probabilities)
-
-    def table(self, probabilities: Vector) -> Matrix:
-        """The vertices."""
-        return self.vertices(probabilities)
+        return self.table(probabilities)
 
     def words(self, robust: RobustSection) -> str:
         """Who the experts are."""
@@ -205,7 +197,7 @@ class Polytope(ScenarioSet):
     signed = True
 
     @classmethod
-    def from_book(cls, book: Book, probabilities: Vector, radius: float) -> Self:
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """A row for each stated max and min of `[robust.limits]`, the latter with its signs turned.
 
         Raises:
@@ -219,13 +211,13 @@ class Polytope(ScenarioSet):
                     rows.append(sign * own)
                     limits.append(sign * bound)
                     breaches += _outside(
-                        dotted_key("robust", "limits", name, key), bound, sign, float(own @ probabilities)
+                        dotted_key("robust", "limits", name, key), bound, sign, float(own @ outlook.probabilities)
                     )
         if breaches:  # signals move the belief, so that this is seen only once there is an outlook
             raise BadMandate(breaches)
         return cls(np.array(rows), np.array(limits))
 
-    def at_node(self, beliefs: Vector, news: NewInformation, radius: float) -> Self:
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
         """The same.
 
         Raises:
@@ -320,15 +312,15 @@ class Polytope(ScenarioSet):
         """matrix·q ≤ limits."""
         return [self.matrix @ q <= self.limits]
 
+    def table(self, probabilities: Vector) -> Matrix:
+        """(R, K + 1) the rows, their limits last."""
+        return np.hstack([self.matrix, self.limits[:, None]])
+
     def spread(self, probabilities: Vector, draw: np.random.Generator) -> Matrix:
         """The corners where they are known."""
         if self.corners is None:
             return super().spread(probabilities, draw)
         return np.vstack([probabilities, self.corners])
-
-    def table(self, probabilities: Vector) -> Matrix:
-        """(R, K + 1) the rows, their limits last."""
-        return np.hstack([self.matrix, self.limits[:, None]])
 
     def words(self, robust: RobustSection) -> str:
         """What the limits are called."""

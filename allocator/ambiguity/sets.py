@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
-import allocator.ambiguity as folder
 from allocator.book.book import Book
 from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
 from allocator.outlook.outlook import Outlook
@@ -75,15 +74,24 @@ class Ambiguity:
     keeps_every_scenario: ClassVar[bool] = False
     """Whether the adversary leaves some probability to all that the belief holds possible."""
 
-    # How it comes from a book, and what it is later. The radius is what the book's schedule makes it.
+    @property
+    def reach(self) -> float:
+        """The radius of the set of scenarios; 0 where it has none."""
+        return float(getattr(self.of_scenarios, "radius", 0.0))
+
+    # How it comes from a book, and what it is later.
 
     @classmethod
-    def from_book(cls, book: Book, probabilities: Vector, radius: float) -> Self:
-        """The set that `[robust]` states, around the book's `probabilities`."""
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
+        """The set that `[robust]` states, around the belief."""
         return cls()
 
-    def at_node(self, beliefs: Vector, news: NewInformation, radius: float) -> Self:
-        """Today's set around the `beliefs` that the news has left."""
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
+        """Today's set as it is around the `beliefs` that the news has left, at the radius that it leaves.
+
+        Raises:
+            BadMandate: it cannot be around them.
+        """
         return self
 
     def leaves_out(self, beliefs: Vector) -> bool:
@@ -202,7 +210,7 @@ class Ambiguity:
         raise NotImplementedError
 
     def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
-        """The set by its definition, for probabilities `q`."""
+        """The set by its definition, for probabilities `q`: where a program takes a term and no constraint."""
         raise NotImplementedError
 
     # Of scenarios, and of what news may be.
@@ -259,8 +267,7 @@ class Ambiguity:
 
     def document(self, probabilities: Vector) -> dict[str, Any]:
         """What a stranger needs to find its worst case, but for the belief."""
-        radius, table = getattr(self, "radius", 0.0), self.table(probabilities)
-        return {"set": self.name, "radius": radius, "table": table.tolist()}
+        return {"set": self.name, "radius": self.reach, "table": self.table(probabilities).tolist()}
 
     def node_document(self, probabilities: Vector) -> dict[str, Any]:
         """The same at a node of a tree, with the belief that the set is around."""
@@ -274,8 +281,9 @@ class Ambiguity:
 @cache
 def set_class(name: str) -> type[Ambiguity]:
     """The class that `[robust]` calls so: every file of this folder may define some."""
-    for file in iter_modules(folder.__path__):
-        import_module(f"{folder.__name__}.{file.name}")
+    folder = __name__.rpartition(".")[0]
+    for file in iter_modules(import_module(folder).__path__):
+        import_module(f"{folder}.{file.name}")
     ahead: list[type[Ambiguity]] = [Ambiguity]
     while ahead:
         kind = ahead.pop()
@@ -296,8 +304,7 @@ def ambiguity_set(book: Book, outlook: Outlook) -> Ambiguity:
     Raises:
         BadMandate: the belief breaks limits of a polytope, so that it would guard against everything but the belief.
     """
-    kind = set_class(book.settings.robust.set)
-    return kind.from_book(book, outlook.probabilities, current_radius(book, outlook))
+    return set_class(book.settings.robust.set).from_book(book, outlook)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,15 +317,6 @@ class NewInformation:
     told: dt.date
     evidence: Vector
     when: str
-
-
-def updated_ambiguity_set(book: Book, today: Ambiguity, beliefs: Vector, news: NewInformation) -> Ambiguity:
-    """Today's set as it is around the `beliefs` (K,) that the news has left, at the radius that it leaves.
-
-    Raises:
-        BadMandate: the belief is outside the limits of a polytope.
-    """
-    return today.at_node(beliefs, news, radius_after(book, beliefs, news.signals, news.told))
 
 
 def current_radius(book: Book, outlook: Outlook) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from allocator.ambiguity.polyhedral import ScenarioSet, best_of, nearest_member, noticed
 from allocator.book.book import Book
+from allocator.outlook.outlook import Outlook
 from allocator.settings.uncertainty import RobustSection
 from allocator.types import Matrix, Vector
 
@@ -38,12 +39,12 @@ class Wasserstein(ScenarioSet):
             raise ValueError("metric must be a square of distances of 0 or more, with 0 on its diagonal")
 
     @classmethod
-    def from_book(cls, book: Book, probabilities: Vector, radius: float) -> Self:
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """The weighted L1 distance in the coordinates that `[robust.metric]` names."""
-        scenarios, weights = book.settings.scenarios.values(), book.settings.robust.metric
-        places = np.array([[float(getattr(scenario, name)) for name in weights] for scenario in scenarios])
-        distances = np.abs(places[:, None, :] - places[None, :, :]) @ list(weights.values())
-        return cls(radius, np.asarray(distances, dtype=np.float64))
+        scenarios, robust = book.settings.scenarios.values(), book.settings.robust
+        places = np.array([[float(getattr(scenario, name)) for name in robust.metric] for scenario in scenarios])
+        distances = np.abs(places[:, None, :] - places[None, :, :]) @ list(robust.metric.values())
+        return cls(robust.radius, np.asarray(distances, dtype=np.float64))
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
         """(K,) the moves that gain most for what they cost, until the radius is used up."""

@@ -24,15 +24,13 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows
 from allocator.types import Vector
 
-# An ambiguity set by its definition, in cvxpy: for other people's objectives, which take a term and no constraint.
-#
-# The program uses dual forms, which want variables and constraints of their own; here the largest expected loss is the
-# support function of the set itself.
-#
-
 
 def worst_case_expression(losses: cp.Expression, ambiguity: Ambiguity, probabilities: Vector) -> cp.Expression:
-    """sup over the set of q'losses, for (K,) losses that are affine: one convex expression, no constraint beside."""
+    """sup over the set of q'losses, for (K,) losses that are affine: one convex expression, no constraint beside.
+
+    The program uses dual forms, which want variables and constraints of their own; other people's objectives take a
+    term and no constraint, so here it is the support function of the set itself.
+    """
     if ambiguity.is_singleton:
         return probabilities @ losses
     q = cp.Variable(len(probabilities))

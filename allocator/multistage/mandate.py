@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.ambiguity.balls import Singleton
-from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set, updated_ambiguity_set
+from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set
 from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
@@ -188,7 +188,7 @@ def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Amb
     """
     state = reviews.states[node]
     news = NewInformation(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
-    return updated_ambiguity_set(book, today, reviews.outlooks[node].probabilities, news)
+    return today.at_node(book, reviews.outlooks[node].probabilities, news)
 
 
 def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity:

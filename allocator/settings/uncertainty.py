@@ -26,15 +26,8 @@ class AmbiguitySetting:
     table: str = ""
     """What it reads besides, a section of `[robust]`."""
     example: str = ""
-
-    @property
-    def unscheduled(self) -> str:
-        """Why no schedule makes its radius, as the end of a sentence."""
-        if not self.table:
-            return ""
-        if self.most_radius is None:
-            return f", and '{{set}}' has none: it reaches as far as its {self.table}"
-        return f", and that of '{{set}}' is in the unit of its {self.table}, which no belief tells"
+    unscheduled: str = ""
+    """Why it cannot."""
 
 
 AMBIGUITY_SETS = {
@@ -51,16 +44,19 @@ AMBIGUITY_SETS = {
         float("inf"),
         table="metric",
         example="write for example replicability = 1.0 there",
+        unscheduled=", and that of 'wasserstein' is in the unit of its metric, which no belief tells",
     ),
     "hull": AmbiguitySetting(
         "any mixture of the belief and [robust.experts]",
         table="experts",
         example="write for example [robust.experts.optimist] with a probability for every scenario",
+        unscheduled=", and 'hull' has none: it reaches as far as its experts",
     ),
     "polytope": AmbiguitySetting(
         "all probabilities within [robust.limits]",
         table="limits",
         example="write for example [robust.limits.glut] with weights = { SCENARIO = 1.0 } and max = 0.3",
+        unscheduled=", and 'polytope' has none: it reaches as far as its limits",
     ),
 }
 """The sets by name, in the order in which they are told of; the classes are in `ambiguity/`."""
@@ -143,7 +139,7 @@ class RobustSection(SettingsSection):
         if self.schedule != "fixed" and (self.radius != 0 or not setting.scheduled):
             raise ValueError(
                 f"schedule = '{self.schedule}' makes the radius of a {', '.join(_SCHEDULED[:-1])} or {_SCHEDULED[-1]} "
-                f"set{setting.unscheduled.format(set=self.set)}; remove radius, or choose such a set"
+                f"set{setting.unscheduled}; remove radius, or choose such a set"
             )
         if setting.most_radius is None and self.radius != 0:
             raise ValueError(

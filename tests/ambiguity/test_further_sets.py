@@ -248,7 +248,7 @@ def test_witnesses_show_that_a_member_is_one(kind: str) -> None:
         elif isinstance(ambiguity, ExpertHull):
             weights = ambiguity.witness(q, p)
             assert (weights >= 0).all()
-            np.testing.assert_allclose(weights @ ambiguity.vertices(p), q, atol=1e-9)
+            np.testing.assert_allclose(weights @ ambiguity.table(p), q, atol=1e-9)
 
 
 def test_a_chi_squared_ball_below_a_millionth_is_the_belief_itself() -> None:

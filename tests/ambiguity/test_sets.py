@@ -10,8 +10,9 @@ import pytest
 
 from allocator.ambiguity.balls import AnyProbabilities, Box, Contamination, Singleton, TotalVariation
 from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
-from allocator.ambiguity.sets import Ambiguity, set_class
+from allocator.ambiguity.sets import Ambiguity, ambiguity_set, set_class
 from allocator.book.loading import load
+from allocator.outlook.outlook import build_outlook
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 from tests.inner_maximisers import inner, random_instance
 
@@ -154,7 +155,11 @@ def test_a_relative_entropy_ball_below_a_millionth_is_the_belief_itself() -> Non
     ],
 )
 def test_each_name_of_the_settings_means_its_set(root: Path, name: str, set_: Ambiguity) -> None:
-    assert set_class(name).from_book(load(root / "data" / "listed"), np.array([0.5, 0.5]), 0.2) == set_
+    radius = 0.2 if AMBIGUITY_SETS[name].most_radius else 0.0
+    book = load(root / "data" / "listed", overrides=[f"robust={{set='{name}',radius={radius}}}"])
+
+    assert set_class(name) is type(set_)
+    assert ambiguity_set(book, build_outlook(book)) == set_
 
 
 def test_every_name_of_the_settings_has_a_class_and_no_other_has() -> None:
