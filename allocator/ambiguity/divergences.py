@@ -256,22 +256,25 @@ def _tilts(scaled: Matrix, p: Matrix, radius: float) -> Matrix:
     what is known to hold the root.
     """
     low, high = np.zeros(len(p)), np.full(len(p), np.inf)
-    at = np.sqrt(2 * radius / (p * (scaled - (p * scaled).sum(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    at = np.sqrt(2 * radius / _moments(scaled, p)[1])
     for _ in range(_NEWTON_STEPS):
         q, total = _tilted(scaled, p, at)
-        mean = (q * scaled).sum(axis=1)
-        variance = (q * (scaled - mean[:, None]) ** 2).sum(axis=1)
+        mean, variance = _moments(scaled, q)
         lacking = radius - (at * mean - np.log(total))
         low, high = np.where(lacking > 0, at, low), np.where(lacking > 0, high, at)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = at + lacking / (at * variance)
         beyond = np.where(np.isinf(high), 2 * at, (low + high) / 2)
-        following = np.where((step > low) & (step < high), step, beyond)
-        following = np.where(np.abs(lacking) <= 1e-15, at, following)
-        settled, at = np.abs(following - at) <= 1e-12 * at, following
-        if settled.all():
+        before, at = at, np.where((step > low) & (step < high), step, beyond)
+        at = np.where(np.abs(lacking) <= 1e-15, before, at)
+        if (np.abs(at - before) <= 1e-12 * before).all():
             break
     return _inside(scaled, p, at, radius)
+
+
+def _moments(scaled: Matrix, q: Matrix) -> tuple[Vector, Vector]:
+    mean = (q * scaled).sum(axis=1)
+    return mean, (q * (scaled - mean[:, None]) ** 2).sum(axis=1)
 
 
 def _inside(scaled: Matrix, p: Matrix, at: Vector, radius: float) -> Matrix:

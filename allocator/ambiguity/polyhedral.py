@@ -142,7 +142,7 @@ class ExpertHull(ScenarioSet):
     def witness(self, q: Vector, probabilities: Vector) -> Vector:
         """(M + 1,) the weights of the nearest mixture, the belief's first."""
         count = len(self.experts) + 1
-        weights = nearest_member(self.table(probabilities).T, q, equal=(np.ones((1, count)), np.ones(1)))
+        weights = nearest_member(self.table(probabilities).T, q, (np.ones((1, count)), np.ones(1)))
         mixture: Vector = weights / weights.sum()
         return mixture
 
@@ -268,7 +268,7 @@ class Polytope(ScenarioSet):
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
         """(K,) the member with the least sum of differences from q."""
         one = (np.ones((1, len(q))), np.ones(1))
-        near = nearest_member(np.eye(len(q)), q, equal=one, below=(self.matrix, self.limits))
+        near = nearest_member(np.eye(len(q)), q, one, (self.matrix, self.limits))
         member: Vector = near / near.sum()
         return member
 
@@ -344,28 +344,15 @@ def noticed(excess: float) -> float:
 
 
 def nearest_member(
-    members: Matrix,
-    q: Vector,
-    *,
-    equal: tuple[Matrix, Vector],
-    below: tuple[Matrix, Vector] | None = None,
+    members: Matrix, q: Vector, equal: tuple[Matrix, Vector], below: tuple[Matrix, Vector] | None = None
 ) -> Vector:
     """(n,) x ≥ 0 under the two kinds of rows with the least Σ|members·x − q|."""
     count, width = members.shape
-    eye = np.eye(count)
-    upper = [np.hstack([members, -eye]), np.hstack([-members, -eye])]
-    limits = [q, -q]
-    if below is not None:
-        upper.append(np.hstack([below[0], np.zeros((len(below[1]), count))]))
-        limits.append(below[1])
-    solution = best_of(
-        np.concatenate([np.zeros(width), np.ones(count)]),
-        np.vstack(upper),
-        np.concatenate(limits),
-        np.hstack([equal[0], np.zeros((len(equal[1]), count))]),
-        equal[1],
-    )
-    return solution[:width]
+    rows, limits = below or (np.zeros((0, width)), np.zeros(0))
+    apart = np.vstack([np.hstack([members, -np.eye(count)]), np.hstack([-members, -np.eye(count)])])
+    above = np.vstack([apart, np.hstack([rows, np.zeros((len(rows), count))])])
+    costs, sums = np.append(np.zeros(width), np.ones(count)), np.hstack([equal[0], np.zeros((len(equal[0]), count))])
+    return best_of(costs, above, np.concatenate([q, -q, limits]), sums, equal[1])[:width]
 
 
 def best_of(costs: Vector, above: Matrix | None, most: Vector | None, equal: Matrix, rights: Vector) -> Vector:

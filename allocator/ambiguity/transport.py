@@ -72,24 +72,17 @@ class Wasserstein(ScenarioSet):
     def witness(self, q: Vector, probabilities: Vector) -> Matrix:
         """(K, K) the cheapest transport from p to q."""
         count = len(q)
-        sums = np.vstack([np.kron(np.eye(count), np.ones(count)), np.kron(np.ones(count), np.eye(count))])
         rights = np.concatenate([probabilities, q * (probabilities.sum() / q.sum())])
         told = np.arange(2 * count) != count + int(np.argmax(q))  # one row follows from the others, up to rounding
-        plan = best_of(self.metric.ravel(), None, None, sums[told], rights[told])
+        plan = best_of(self.metric.ravel(), None, None, np.vstack(_sums(count))[told], rights[told])
         return _balanced(plan.reshape(count, count), probabilities)
 
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
         """(K,) the member with the least sum of differences from q."""
-        count = len(q)
-        from_each = np.asarray(np.kron(np.eye(count), np.ones(count)), dtype=np.float64)
-        to_each = np.asarray(np.kron(np.ones(count), np.eye(count)), dtype=np.float64)
-        plan = nearest_member(
-            to_each,
-            q,
-            equal=(from_each, probabilities),
-            below=(self.metric.reshape(1, -1), np.array([self.radius])),
-        )
-        member: Vector = _balanced(plan.reshape(count, count), probabilities).sum(axis=0)
+        from_each, to_each = _sums(len(q))
+        within = (self.metric.reshape(1, -1), np.array([self.radius]))
+        plan = nearest_member(to_each, q, (from_each, probabilities), within)
+        member: Vector = _balanced(plan.reshape(self.metric.shape), probabilities).sum(axis=0)
         return member
 
     def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
@@ -146,6 +139,12 @@ def _steepest(losses: Vector, distances: Vector, at: int) -> tuple[float, int] |
     slopes = (losses[ahead] - losses[at]) / (distances[ahead] - distances[at])
     best = max(range(len(ahead)), key=lambda i: (slopes[i], distances[ahead[i]]))
     return float(slopes[best]), int(ahead[best])
+
+
+def _sums(count: int) -> tuple[Matrix, Matrix]:
+    """What makes of a transport, row by row, the sums from each scenario and to each."""
+    eye, ones = np.eye(count), np.ones(count)
+    return np.asarray(np.kron(eye, ones), dtype=np.float64), np.asarray(np.kron(ones, eye), dtype=np.float64)
 
 
 def _balanced(plan: Matrix, probabilities: Vector) -> Matrix:

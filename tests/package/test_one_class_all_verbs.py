@@ -88,8 +88,8 @@ def by_name(tree: ast.Module, kind: Kind) -> Iterator[int]:
     """Lines that compare the setting with one of the names, in a comparison, a match, or as keys of a look-up."""
     aliases = {*kind.keys}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and stands_for(node.value, aliases):
-            aliases |= {ast.unparse(target) for target in node.targets}
+        if isinstance(node, ast.Assign):
+            aliases |= {ast.unparse(to) for to, value in given(node) if stands_for(value, aliases)}
         elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             if any(stands_for(side, aliases) for side in sides) and texts(node) & kind.names:
@@ -102,6 +102,15 @@ def by_name(tree: ast.Module, kind: Kind) -> Iterator[int]:
             inside = node.args if isinstance(node, ast.Call) else [node.slice]
             if keys & kind.names and any(stands_for(part, aliases) for part in inside):
                 yield node.lineno
+
+
+def given(node: ast.Assign) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """What is given to what, one by one where several are given at once."""
+    for target in node.targets:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            yield from zip(target.elts, node.value.elts, strict=False)
+        else:
+            yield target, node.value
 
 
 def stands_for(node: ast.AST, aliases: set[str]) -> bool:
@@ -154,6 +163,7 @@ def imported(tree: ast.Module) -> set[str]:
         "match x:\n    case Box(radius=r):\n        pass",
         "if book.settings.robust.set == 'box': pass",
         "kind = robust.set\nif kind in ('box', 'kl'): pass",
+        "kind, mandate = robust.set, settings.mandate\nif kind == 'box': pass",
         "{'box': 1}.get(robust.set, 2)",
         "{'box': 1}[robust.set]",
         "match robust.set:\n    case 'box':\n        pass",
