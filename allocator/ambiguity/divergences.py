@@ -60,7 +60,8 @@ class Divergence(Ball):
         """Without what the belief excludes."""
         possible = probabilities > LEAST_PROBABILITY
         home = np.where(possible, probabilities, 0.0)
-        return super().project(np.where(possible, q, 0.0), home / home.sum())
+        lost = (probabilities.sum() - home.sum()) / home.sum()  # of nothing the belief keeps its last digit
+        return super().project(np.where(possible, q, 0.0), home * (1 + lost))
 
     def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
         """What the belief does not exclude."""
