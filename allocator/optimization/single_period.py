@@ -16,10 +16,11 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.sets import DualForm
+from allocator.cvxpy_parameters import FastParameter
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.dual_forms import DualForm, FastParameter, dual_form, is_conic_set, set_structure
 from allocator.outlook.outlook import Outlook
-from allocator.rules import ConvexRule, RuleRows
+from allocator.rules import RuleRows
 from allocator.rules.convex import DecisionVariables, RuleConstraints
 from allocator.rules.directions import Above
 from allocator.rules.rows import Position as Position  # noqa: PLC0414  # it is asked for here
@@ -53,34 +54,23 @@ class ProblemShape:
 def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
     """The shape of a question."""
     rows = mandate.rows
-    set_, support = set_structure(mandate.ambiguity, outlook.probabilities)
     pattern = (
-        type(set_).__name__,
-        support,
+        mandate.ambiguity.structure(outlook.probabilities),
         bool(mandate.return_weight),
         mandate.risk_aversion > 0,
         mandate.impact is not None,
         None if mandate.return_error is None else mandate.return_error.pattern,
         mandate.charges is not None,
         rows.structure,
-        tuple(_rule_pattern(rule, outlook.probabilities) for rule in mandate.convex_rules),
+        tuple(rule.pattern(outlook) for rule in mandate.convex_rules),
     )
-    guarded = [rule.guards for rule in mandate.convex_rules if rule.guards is not None]
-    sets = [set_, *(set_structure(guards, outlook.probabilities)[0] for guards in guarded)]
     conic = (
-        any(is_conic_set(type(one).__name__) for one in sets)
+        mandate.ambiguity.is_curved
         or mandate.impact is not None
         or (mandate.return_error is not None and mandate.return_error.is_conic)
         or any(rule.is_conic for rule in mandate.convex_rules)
     )
     return ProblemShape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
-
-
-def _rule_pattern(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
-    if rule.guards is None:
-        return rule.pattern
-    set_, support = set_structure(rule.guards, probabilities)
-    return (*rule.pattern, type(set_).__name__, support)
 
 
 FEW_FACTORS = 0.5
@@ -143,7 +133,7 @@ class SinglePeriodProblem:
         self._shortfall = cp.Variable(nonneg=True, name="return error")
         losses = cp.Variable(scenarios, name="losses")
         v = self.variables
-        decision = DecisionVariables(v.holdings, v.wealth, self._factors, self._gains, self._costs, dual_form)
+        decision = DecisionVariables(v.holdings, v.wealth, self._factors, self._gains, self._costs)
         self._numbers = [_parameters(rule.numbers(outlook, 1.0)) for rule in mandate.convex_rules]
         self.convex: tuple[RuleConstraints, ...] = tuple(
             rule.cone(decision, outlook, numbers)
@@ -155,7 +145,7 @@ class SinglePeriodProblem:
             self.error = error.above(self._shortfall, v.holdings, self._factors, outlook.risk, self._error_numbers)
         self.worst: DualForm | None = None
         if mandate.return_weight:
-            self.worst = dual_form(losses, mandate.ambiguity, outlook.probabilities)
+            self.worst = mandate.ambiguity.dual_form(losses, outlook.probabilities)
         self.constraints = self._constrain(outlook, mandate, rows, losses)
         gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
         others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []

@@ -13,20 +13,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-)
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
 from allocator.multistage.review_policy import ReviewPolicy
@@ -36,19 +22,6 @@ from allocator.plan.plan import Plan
 from allocator.rules import ConvexRule, RuleRows, Trade
 from allocator.rules.convex import ConvexRuleDual
 from allocator.types import Matrix, Vector
-
-_SETS: dict[type, str] = {
-    Singleton: "none",
-    TotalVariation: "total_variation",
-    Box: "box",
-    KullbackLeibler: "kl",
-    AnyProbabilities: "worst",
-    Contamination: "contamination",
-    ModifiedChiSquared: "modified_chi2",
-    Wasserstein: "wasserstein",
-    ExpertHull: "hull",
-    Polytope: "polytope",
-}
 
 
 def proof_document(plan: Plan) -> dict[str, Any] | None:
@@ -63,7 +36,7 @@ def proof_document(plan: Plan) -> dict[str, Any] | None:
         "cash_returns": _list(outlook.cash_returns),
         "loadings": outlook.risk.loadings.tolist(),
         "specific": _list(outlook.risk.specific),
-        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
+        "ambiguity": mandate.ambiguity.document(outlook.probabilities),
         "return_weight": mandate.return_weight,
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
@@ -93,7 +66,7 @@ def proof_document(plan: Plan) -> dict[str, Any] | None:
             "wealth": duals.wealth,
             "factors": _list(duals.factors),
             "adversary": _list(duals.adversary),
-            "witness": _witness(mandate.ambiguity, duals.adversary, outlook.probabilities),
+            "witness": mandate.ambiguity.witness(duals.adversary, outlook.probabilities).tolist(),
         },
         "convex": [
             _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, duals.slopes, strict=True)
@@ -119,37 +92,8 @@ def _return_error(plan: Plan, duals: DualCertificate) -> dict[str, Any]:
 def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
     """A convex rule with its price and the lawful u of its tangent."""
     direction = np.asarray(slope.direction)
-    witness = [] if rule.guards is None else _witness(rule.guards, direction, outlook.probabilities)
-    return _supremum(rule, outlook) | {"price": slope.price, "direction": _list(direction), "witness": witness}
-
-
-def _supremum(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
-    """A convex rule as the largest u'x over a set; limits over the horizon.
-
-    x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
-    """
-    own = rule.document(outlook)
-    return own if rule.guards is None else own | {"set": ambiguity_document(rule.guards, outlook.probabilities)}
-
-
-def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
-    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
-    table: Matrix = np.zeros((0, len(probabilities)))
-    if isinstance(ambiguity, Wasserstein):
-        table = ambiguity.metric
-    elif isinstance(ambiguity, ExpertHull):
-        table = ambiguity.vertices(probabilities)
-    elif isinstance(ambiguity, Polytope):
-        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
-    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
-
-
-def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
-    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
-    if isinstance(ambiguity, Wasserstein | ExpertHull):
-        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
-        return found
-    return []
+    priced = {"price": slope.price, "direction": _list(direction), "witness": rule.witness(direction, outlook)}
+    return rule.document(outlook) | priced
 
 
 def _trade(trade: Trade) -> dict[str, Any]:
@@ -202,7 +146,6 @@ def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
 def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
     policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
-    p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
     names = len(mandate.cost_rates)
     return {
         "parent": int(tree.parents[node]),
@@ -220,11 +163,9 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
         "risk_charge": staged.charge(node),
-        "set": ambiguity_document(scenario_set(ambiguity), p),
-        "of": _list(p),
-        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],
+        **ambiguity.node_document(tree.child_probabilities(node)),
         "rows": _node_rows(mandate, outlook),
-        "convex": [_supremum(rule, outlook) for rule in mandate.convex_rules],
+        "convex": [rule.document(outlook) for rule in mandate.convex_rules],
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, project, worst_case
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.rules.directions import Directions, LargestOf, Multiplier, UnitBall, flat_dual
 from allocator.rules.epigraphs import ColumnLayout, Epigraph, largest_epigraph, norm_epigraph, tangent_epigraph
@@ -39,8 +39,7 @@ class ConvexRuleDual:
 class DecisionVariables:
     """The expressions of one decision that a convex rule may speak of.
 
-    `gains` (K,) and `costs` are in a unit of the program's choice; `before` is the wealth before trading. `adverse`
-    gives the dual form of an adverse expectation.
+    `gains` (K,) and `costs` are in a unit of the program's choice; `before` is the wealth before trading.
     """
 
     holdings: Any
@@ -48,7 +47,6 @@ class DecisionVariables:
     factors: Any
     gains: Any
     costs: Any
-    adverse: Callable[[Any, Ambiguity, Vector], Any]
     before: Any = 1.0
 
 
@@ -74,18 +72,13 @@ class ConvexRule(OneLimit):
     """Whether they speak of gains and costs, so that costs are priced with it."""
 
     @property
-    def guards(self) -> Ambiguity | None:
-        """The probabilities that it is kept under, where that is a set."""
-        return None
-
-    @property
     def is_conic(self) -> bool:
-        """Whether its constraints are more than linear, a set's own aside."""
+        """Whether its constraints are more than linear."""
         return self.directions is not None and self.directions.is_conic
 
-    @property
-    def pattern(self) -> tuple[Any, ...]:
+    def pattern(self, outlook: Outlook) -> tuple[Any, ...]:
         """What of the rule is compiled in: rules of one pattern share a program."""
+        del outlook
         return (self.kind, self.directions)
 
     @abstractmethod
@@ -127,6 +120,11 @@ class ConvexRule(OneLimit):
             lambda direction: self.tangent(direction, outlook).on(outlook),
             lambda trade: self.steepest(trade, outlook),
         )
+
+    def witness(self, direction: Vector, outlook: Outlook) -> list[Any]:
+        """The numbers from which a stranger sees that a direction is lawful, where its own do not say it."""
+        del direction, outlook
+        return []
 
     def document(self, outlook: Outlook) -> dict[str, Any]:
         """What a proof says of it: what x is (`kind`), which u, `against` what (N + 1,), cash last, and the limit."""
@@ -302,9 +300,13 @@ class WorstCaseFloor(ConvexRule):
         return self.name
 
     @property
-    def guards(self) -> Ambiguity:
-        """The adverse probabilities."""
-        return self.ambiguity
+    def is_conic(self) -> bool:
+        """Whether the set is curved."""
+        return self.ambiguity.is_curved
+
+    def pattern(self, outlook: Outlook) -> tuple[Any, ...]:
+        """With what is compiled of the set."""
+        return (self.kind, self.ambiguity.structure(outlook.probabilities))
 
     def benchmark_gains(self, outlook: Outlook) -> Vector:
         """(K,) the benchmark's gains; zeros without one."""
@@ -319,7 +321,7 @@ class WorstCaseFloor(ConvexRule):
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Gain under adverse probabilities, over the benchmark's where there is one, of the account's value before."""
-        return self._measured(-worst_case(-self._gains(trade, outlook), self.ambiguity, outlook.probabilities))
+        return self._measured(-self.ambiguity.worst_case(-self._gains(trade, outlook), outlook.probabilities))
 
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """−q'r ≤ W − 1 − limit − q'a."""
@@ -332,7 +334,7 @@ class WorstCaseFloor(ConvexRule):
 
     def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
         """The member of the set on the way to the belief."""
-        return project(direction, self.ambiguity, outlook.probabilities)
+        return self.ambiguity.project(direction, outlook.probabilities)
 
     def outside(self, direction: Vector, outlook: Outlook) -> float:
         """How far the probabilities are from the set."""
@@ -353,7 +355,7 @@ class WorstCaseFloor(ConvexRule):
         import cvxpy as cp
 
         shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
-        worst = decision.adverse(shortfalls, self.ambiguity, outlook.probabilities)
+        worst = self.ambiguity.dual_form(shortfalls, outlook.probabilities)
         each = shortfalls >= numbers["benchmark's gains / unit"] * decision.before - decision.gains
         together = worst.expression + decision.costs <= -numbers["floor / unit"] * decision.before
         together.set_label("adverse expected return")
@@ -368,6 +370,10 @@ class WorstCaseFloor(ConvexRule):
         return RuleConstraints([each, together, *worst.constraints], read, write)
 
     def document(self, outlook: Outlook) -> dict[str, Any]:
-        """The losses below the benchmark's; the set says itself."""
-        own = super().document(outlook)
+        """The losses below the benchmark's, under the probabilities of the set."""
+        own = super().document(outlook) | {"set": self.ambiguity.document(outlook.probabilities)}
         return own if self.against is None else own | {"against": self.against.tolist()}
+
+    def witness(self, direction: Vector, outlook: Outlook) -> list[Any]:
+        """What shows that the probabilities belong to the set."""
+        return list(self.ambiguity.witness(direction, outlook.probabilities).tolist())

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Singleton
+from allocator.ambiguity.balls import AnyProbabilities, Singleton
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import no_trade
 from allocator.mandate.return_errors import BoxError
 from allocator.plan.document import plan_document
