@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 
@@ -71,8 +72,8 @@ class Infeasible(AllocatorError):
     """The limits conflict: loosen one. `rules` names the conflict, `fixes` the smallest ways out.
 
     `conflicts` are all that were found, `rules` among them; `cut_short` says that there may be more. `moves` are the
-    fixes as limits by the place of a rule, where they are known; `for_fractions` says that a fix was not tried on whole
-    lots.
+    fixes as limits by the place of a rule, and `places` those of `rules`, where they are known; `for_fractions` says
+    that a fix was not tried on whole lots.
     """
 
     exit_code = 4
@@ -86,30 +87,20 @@ class Infeasible(AllocatorError):
         *,
         cut_short: bool = False,
         moves: Sequence[Mapping[int, float]] = (),
+        places: Sequence[int] = (),
         for_fractions: bool = False,
     ) -> None:
         self.message, self.rules, self.fixes = message, tuple(rules), tuple(fixes)
         self.conflicts: tuple[tuple[str, ...], ...] = tuple(map(tuple, conflicts)) or (
             (self.rules,) if self.rules else ()
         )
-        self.cut_short, self.moves, self.for_fractions = cut_short, tuple(moves), for_fractions
+        self.cut_short, self.for_fractions, self.moves, self.places = cut_short, for_fractions, tuple(moves), places
         super().__init__(message + (f"; smallest fix: {', or '.join(fixes)}" if fixes else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        parts = (self.message, self.rules, self.fixes, self.conflicts)
-        return _infeasible, (*parts, self.cut_short, self.moves, self.for_fractions)
-
-
-def _infeasible(
-    message: str,
-    rules: Sequence[str],
-    fixes: Sequence[str],
-    conflicts: Sequence[Sequence[str]],
-    cut_short: bool,
-    moves: Sequence[Mapping[int, float]],
-    for_fractions: bool,
-) -> Infeasible:
-    return Infeasible(message, rules, fixes, conflicts, cut_short=cut_short, moves=moves, for_fractions=for_fractions)
+        again = partial(Infeasible, cut_short=self.cut_short, moves=self.moves, places=self.places)
+        again = partial(again, for_fractions=self.for_fractions)
+        return again, (self.message, self.rules, self.fixes, self.conflicts)
 
 
 def describe_conflict(labels: Sequence[str]) -> str:

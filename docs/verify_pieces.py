@@ -1,6 +1,6 @@
 """What verify_plan.py is made of: the sets that rules and probabilities range over, and the cheapest trades.
 
-A set's `kind` is norm (u no longer than 1), largest (u in [0, 1], summing to at most `rho`), or one of probabilities
+A set's `kind` is norm (u no longer than 1), largest (u in [0, 1], adding up to `rho`), or one of probabilities
 around p, which verify_sets.py knows; `rho` is its size.
 """
 
@@ -26,7 +26,7 @@ def largest(x, kind, rho, table, p):
     if kind == "norm":
         return np.linalg.norm(x)
     if kind == "largest":
-        return np.sort(x)[-rho:].sum()
+        return np.sort(x)[::-1] @ np.clip(rho - np.arange(len(x)), 0, 1)
     return worst_case(x, kind, rho, table, p)
 
 

@@ -11,6 +11,8 @@ p, M, cash_return, L, D = (proof[key] for key in ("probabilities", "returns", "c
 gamma, weight, price = (proof[key] for key in ("risk_aversion", "return_weight", "cost_price"))
 G, m, error = ({k: np.array(v) for k, v in proof[key].items()} for key in ("rows", "multipliers", "return_error"))
 (h0, c0), R, among = proof["before"].values(), np.vstack([L.T, np.diag(np.sqrt(D))]), [*proof["ambiguity"].values(), p]
+errors = ("largest", error["names"]) if "names" in error else ("norm", 1)  # which returns may be wrong at once
+spread = np.diag(error["spread"]) if "names" in error else error["size"] * R
 for key in ("holdings", "buys", "sells", "gains"):  # coefficients of the rules
     G[key] = dense(G[key], (len(m["rows"]), len(p if key == "gains" else D)))
 for name, tolerance in (("target", 1e-6), ("after", 2e-9)):  # every rule, the account, the figures, the objective
@@ -28,16 +30,15 @@ for name, tolerance in (("target", 1e-6), ("after", 2e-9)):  # every rule, the a
     claims.append((f"{name}: balance", np.abs(account).max() < 1e-9))
     told = [*doc["figures"][name].values()][:2]  # expected and worst-case return
     claims.append((f"{name}: figures", np.allclose(told, [p @ gain + W - 1, W - 1 - worst], 0, 1e-7)))
-    charge = error["size"] * np.linalg.norm(R @ h) + error["deviations"] @ h
+    charge = largest(spread @ h, *errors, (), p) + error["deviations"] @ h
     loss[name] = weight * worst + charge + price * (1 - W) + gamma * np.sum((R @ h) ** 2)
 net = {o["instrument"]: o["quantity"] * o["price"] * (-1) ** (o["side"] == "sell") for o in doc["orders"]}
 net = [net.get(row["instrument"], 0) / proof["value"] for row in doc["positions"][:-1]]
 claims.append(("orders make the plan", np.allclose(net, b - s, 0, 1e-9)))
-
-lawful = [min([0, *m["rows"]]) >= 0, inside(m["adversary"], *among, m["witness"]), inside(error["direction"], "norm")]
+lawful = [min([0, *m["rows"]]) >= 0, inside(m["adversary"], *among, m["witness"]), inside(error["direction"], *errors)]
 in_gain, in_wealth = m["rows"] @ G["gains"] - weight * m["adversary"], m["wealth"] - price - m["rows"] @ G["wealth"]
 in_h = m["rows"] @ G["holdings"] + m["position"] - m["wealth"] - L @ m["factors"] + error["deviations"]
-in_h, bound = in_h + error["size"] * error["direction"] @ R, price - m["rows"] @ G["limit"] - m["cash"] * c0
+in_h, bound = in_h + error["direction"] @ spread, price - m["rows"] @ G["limit"] - m["cash"] * c0
 for r in proof["convex"]:  # its price times its tangent: any lawful direction u gives a row that the rule implies
     u, a, v = np.array(r["direction"]), np.array(r["against"]), r["price"]
     lawful += [v >= 0, inside(u, *r["set"].values(), p, r["witness"])]

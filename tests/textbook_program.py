@@ -12,8 +12,10 @@ from itertools import product
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, Singleton, TotalVariation
-from allocator.mandate.mandate import BoxError, EllipsoidError
+from allocator.ambiguity.balls import Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
+from allocator.mandate.return_errors import BoxError, BudgetError, EllipsoidError
 from allocator.rules import (
     ConvexRule,
     ExposureLimit,
@@ -34,7 +36,7 @@ from allocator.rules import (
 from allocator.types import Vector
 from tests.problems import SETS, Question, names, random_question
 
-CHARGES = ("impact", "box", "ellipsoid")
+CHARGES = ("impact", "box", "ellipsoid", "budget")
 RULES = (
     "exposure at most", "exposure at least", "ratio at most", "ratio at least", "participation", "scenario floor",
     "stress", "volatility", "tracking error", "largest", "worst case", "active",
@@ -60,6 +62,8 @@ def rich_question(
         mandate = replace(mandate, return_error=BoxError(draw.uniform(0, 0.1, count)))
     if "ellipsoid" in what:
         mandate = replace(mandate, return_error=EllipsoidError(0.3))
+    if "budget" in what:
+        mandate = replace(mandate, return_error=BudgetError(2.5, draw.uniform(0, 0.1, count)))
     asked = replace(asked, mandate=mandate)
     calm = replace(asked, mandate=replace(mandate, risk_aversion=20.0))
     if set(what) & set(RULES) <= {"worst case", "active"}:
@@ -135,6 +139,10 @@ def textbook_optimum(asked: Question) -> float:
         loss = loss + mandate.return_error.deviations @ h
     elif isinstance(mandate.return_error, EllipsoidError):
         loss = loss + mandate.return_error.size * cp.norm(root @ h)
+    elif isinstance(mandate.return_error, BudgetError):
+        wrong, budget = cp.multiply(mandate.return_error.deviations, h), mandate.return_error.count
+        part = budget - int(budget)  # the sum of so many largest is linear between whole numbers
+        loss = loss + (1 - part) * cp.sum_largest(wrong, int(budget)) + part * cp.sum_largest(wrong, int(budget) + 1)
     for rule in (*mandate.linear_rules, *mandate.convex_rules):
         rules += _definition(rule, asked, h, x, cash, wealth, gains, root)
     problem = cp.Problem(cp.Minimize(loss), rules + more)
@@ -178,7 +186,7 @@ def _definition(  # noqa: PLR0911  # one a rule
     """A rule as the textbook writes it."""
     outlook = asked.outlook
     if isinstance(rule, InstrumentCaps):
-        return [h[list(rule.at)] <= np.array(rule.caps) * wealth]
+        return [h[list(rule.at)] <= np.array(rule.limits) * wealth]
     if isinstance(rule, WeightAtMost):
         return [rule.shares @ h + rule.cash_share * cash <= rule.limit * wealth]
     if isinstance(rule, WeightAtLeast):

@@ -92,7 +92,7 @@ def describe_tree_objective(policy: ReviewPolicy) -> str:
     """What the policy is best at, over which probabilities, and what its compared figure is."""
     staged, robust = policy.mandate, policy.book.settings.robust
     words, guarded = staged.words, "the beliefs as they are"
-    if robust.set != "none":
+    if robust.guards:
         guarded = f"the probabilities of the set '{robust.set.replace('_', ' ')}'"
         if staged.tree.nodes > 1:
             guarded += " over all paths and scenarios at once" if staged.at_leaves else " at every node"

@@ -6,7 +6,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from allocator.ambiguity.sets import ExpertHull, Polytope, Wasserstein
 from allocator.display.console import (
     compact_table,
     fit_table,
@@ -177,23 +176,8 @@ def _maximised(plan: Plan) -> str:
     also = f", less what {' and '.join(charged)} charge{'s' * (len(charged) == 1)} for what is held" if charged else ""
     return (
         f"The plan maximises adverse expected return less {plan.mandate.risk_aversion:g} x variance within "
-        f"scenarios{also}; adverse probabilities are of {_guarded(plan)}."
+        f"scenarios{also}; adverse probabilities are of {plan.mandate.ambiguity.words(plan.book.settings.robust)}."
     )
-
-
-def _guarded(plan: Plan) -> str:
-    """The ambiguity set in words."""
-    robust, radius = plan.book.settings.robust, getattr(plan.mandate.ambiguity, "radius", None)
-    if isinstance(plan.mandate.ambiguity, ExpertHull):
-        names = list(robust.experts)
-        return f"mixtures of the belief with expert{'s' if len(names) > 1 else ''} {', '.join(names)}"
-    if isinstance(plan.mandate.ambiguity, Polytope):
-        return f"all probabilities within limits {', '.join(robust.limits)}"
-    if radius is None:
-        return "any probabilities at all" if robust.set == "worst" else "the stated probabilities alone"
-    over = f" over {', '.join(robust.metric)}" if isinstance(plan.mandate.ambiguity, Wasserstein) else ""
-    why = "" if robust.schedule == "fixed" else f", by schedule {robust.schedule}"
-    return f"{robust.set.replace('_', ' ')}{over} within {radius:.3g}{why}"
 
 
 def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
@@ -220,12 +204,12 @@ def _rules(out: Console, plan: Plan) -> None:
     if not plan.measurements:
         return
     heading(out, "Every limit")
-    prices = {rule.label: rule.bps_per_point for rule in plan.binding}
+    prices = {rule.row: rule.bps_per_point for rule in plan.binding}
     numbers = ("today", "proposed", *(() if plan.duals is None else ("shadow price",)))
     made = table("limit", *numbers, right=numbers)
     today = plan.mandate.readings(no_trade(plan.book), plan.outlook)
-    for before, after in zip(today, plan.measurements, strict=True):
-        price = prices.pop(after.label, None)
+    for row, (before, after) in enumerate(zip(today, plan.measurements, strict=True)):
+        price = prices.get(row)
         made.add_row(
             after.label,
             format_measurement(before),
@@ -233,8 +217,6 @@ def _rules(out: Console, plan: Plan) -> None:
             *(() if plan.duals is None else ("" if price is None else f"{price:.2f}",)),
             style="red" if before.excess > 1e-9 else "",
         )
-    for label, price in prices.items():  # of rules that are several rows: their sides have prices of their own
-        made.add_row(label, "", "", f"{price:.2f}")
     out.print(fit_table(out, made, "today"))
     if plan.duals is not None:
         out.print("Shadow price: bps of the objective for one percentage point of the limit, at the margin.")

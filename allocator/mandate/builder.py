@@ -8,11 +8,12 @@ from copy import deepcopy
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.radius import ambiguity_set
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.sets import Ambiguity, ambiguity_set
 from allocator.book.book import Book, copy_for_plugins
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate, ReturnError
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import BoxError, BudgetError, EllipsoidError, ReturnError
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.rules.builder import _convex_rules, _every_linear_rule, daily_volatility, daily_volume_in_money
@@ -125,4 +126,7 @@ def _return_error(book: Book, outlook: Outlook) -> ReturnError | None:
     if robust.return_error == "ellipsoid":
         return EllipsoidError(robust.return_error_size)
     risk = outlook.risk
-    return BoxError(robust.return_error_size * np.sqrt((risk.loadings**2).sum(axis=1) + risk.specific))
+    deviations = robust.return_error_size * np.sqrt((risk.loadings**2).sum(axis=1) + risk.specific)
+    if robust.return_error == "box":
+        return BoxError(deviations)
+    return BudgetError(float(robust.return_error_names or 0.0), deviations)

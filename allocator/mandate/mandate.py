@@ -11,81 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Singleton, worst_case
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
+from allocator.mandate.return_errors import ReturnError
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, RuleRows, Trade, stack_rows
+from allocator.rules import ConvexRule, LinearRule, Rule, RuleMeasurement, RuleRows, Trade, stack_rows
 from allocator.types import Vector
-
-# By how much the returns of a scenario may be wrong: a charge on what is held, beside the adverse expectation.
-#
-# Errors common to all scenarios add to every scenario's loss alike, so the adversary's choice between scenarios is
-# untouched and the charge is a term of its own (science §3.3).
-#
-
-
-@dataclass(frozen=True, eq=False)
-class BoxError:
-    """Each name's return may be `deviations_i` lower, all of them at once: charge δ'h. `deviations` (N,) simple."""
-
-    deviations: Vector
-
-    def charge(self, holdings: Vector, risk: FactorRisk) -> float:
-        """The largest shortfall of the portfolio's return, as a fraction of wealth."""
-        del risk
-        return float(self.deviations @ np.abs(holdings))
-
-    def slope(self, direction: Vector, risk: FactorRisk) -> Vector:
-        """(N,) s with charge ≥ s'h for every h ≥ 0; there is only one."""
-        del direction, risk
-        return self.deviations
-
-    def steepest(self, holdings: Vector, risk: FactorRisk) -> Vector:
-        """No choice: an empty direction."""
-        del holdings, risk
-        return np.zeros(0)
-
-    def outside(self, direction: Vector) -> float:
-        """Whatever is not empty is unlawful."""
-        return float(len(direction))
-
-
-@dataclass(frozen=True, eq=False)
-class EllipsoidError:
-    """Returns may be jointly wrong by `size` standard deviations in the metric of the covariance: κ·√(h'Ωh)."""
-
-    size: float
-
-    def charge(self, holdings: Vector, risk: FactorRisk) -> float:
-        """The largest shortfall of the portfolio's return, as a fraction of wealth."""
-        return self.size * float(np.sqrt(risk.variance(holdings)))
-
-    def slope(self, direction: Vector, risk: FactorRisk) -> Vector:
-        """(N,) κ(Lu, √d∘u): charge ≥ slope'h for every direction u (F + N,) of length at most 1."""
-        factors = risk.loadings.shape[1]
-        result: Vector = self.size * (
-            risk.loadings @ direction[:factors] + np.sqrt(risk.specific) * direction[factors:]
-        )
-        return result
-
-    def steepest(self, holdings: Vector, risk: FactorRisk) -> Vector:
-        """(F + N,) the unit vector along which the portfolio is at risk."""
-        both = np.concatenate([risk.loadings.T @ holdings, np.sqrt(risk.specific) * holdings])
-        length = float(np.linalg.norm(both))
-        return both / (length * (1 + 1e-15)) if length > 0 else both
-
-    def outside(self, direction: Vector) -> float:
-        """‖u‖ − 1."""
-        return float(np.linalg.norm(direction)) - 1
-
-
-ReturnError: TypeAlias = BoxError | EllipsoidError
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +54,7 @@ class Mandate:
             found.append(("return_weight", self.return_weight, "must be 1, or 0 for minimum variance", "choose one"))
         if not 0 <= self.risk_aversion < np.inf:
             found.append(("risk_aversion", self.risk_aversion, "must be 0 or more", "write for example 2.0"))
-        if self.return_weight == 0 and not isinstance(self.ambiguity, Singleton):
+        if self.return_weight == 0 and self.ambiguity.guards:
             found.append(
                 (
                     "ambiguity",
@@ -139,6 +75,11 @@ class Mandate:
             found.append(("cost_rates", self.cost_rates, "must be fractions from 0 to below 1", "10 bps are 0.001"))
         if found:
             raise BadMandate(Breach("Mandate", None, name, str(value), rule, cure) for name, value, rule, cure in found)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The linear rules, then the convex ones."""
+        return (*self.linear_rules, *self.convex_rules)
 
     @cached_property
     def rows(self) -> RuleRows:
@@ -169,7 +110,15 @@ class Mandate:
         if self.charges is not None:
             loss += float(self.charges @ holdings)
         gains = outlook.portfolio_returns(holdings, cash)
-        return loss + worst_case(-gains, self.ambiguity, outlook.probabilities)
+        return loss + self.ambiguity.worst_case(-gains, outlook.probabilities)
+
+    @property
+    def linear_charge(self) -> Vector | None:
+        """(N,) what the objective charges for a unit held, whatever else is; None where that is nothing."""
+        error = None if self.return_error is None else self.return_error.linear_charge
+        if error is None or self.charges is None:
+            return self.charges if error is None else error
+        return self.charges + error
 
     def marginal_charge(self, direction: Vector, risk: FactorRisk) -> Vector:
         """(N,) what a unit held is charged beside risk: the return error's slope along its direction, and `charges`."""
@@ -197,8 +146,7 @@ class Mandate:
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Every rule's own formula on a trade: the linear rules' in the order of `rows`, then the convex ones'."""
-        rules: tuple[LinearRule | ConvexRule, ...] = (*self.linear_rules, *self.convex_rules)
-        return [reading for rule in rules for reading in rule.readings(trade, outlook)]
+        return [reading for rule in self.rules for reading in rule.readings(trade, outlook)]
 
 
 def no_trade(book: Book) -> Trade:

@@ -25,140 +25,74 @@ from allocator.rules.builder import (
     bucket_shares,
     daily_volume_in_money,
     group_shares,
+    locked_and_forbidden,
     locked_names,
     shock_returns,
 )
 from allocator.settings.mandate import WeightRange
 from allocator.types import Vector
 
-# What names that cannot move, or not far enough, make hopeless: arithmetic, without a solver.
+# Costs shrink the account, so a holding that stays weighs a little more afterwards: `left` bounds how little may be
+# left, and every fix counts with it.
 #
-# Costs shrink the account, so a holding that stays weighs a little more afterwards: `least_wealth` bounds how little
-# may be left, and every fix counts with it.
-#
-_WEIGHT_TOLERANCE = 1e-9
-
-
-def conflict_error(labels: tuple[str, str], fixes: tuple[str, ...]) -> Infeasible:
-    """Two limits that conflict."""
-    return Infeasible(describe_conflict(labels), labels, fixes)
-
-
-def untradable_names(book: Book) -> dict[int, str]:
-    """Where the names stand that cannot be traded, and why: `is not tradable yet` or `is locked`."""
-    named = {book.instruments.index(name): "is locked" for name in book.settings.mandate.locked}
-    return named | dict.fromkeys(locked_names(book).values(), "is not tradable yet")
-
-
-def forbidden_names(book: Book) -> set[int]:
-    """Where the names stand of which nothing may be left."""
-    return {book.instruments.index(name) for name in book.settings.mandate.forbidden}
-
-
-def least_wealth(book: Book, rates: Vector) -> float:
-    """What is left at least of an account that is turned over once; 0 where impact has no simple bound."""
-    return 0.0 if book.settings.costs.impact else 1 - 2 * float(rates.max(initial=0.0))
-
-
-def check_locked_names(book: Book, floors: Vector, caps: Vector, rates: Vector) -> None:
-    """Raise the first conflict of a single name with its own lock.
-
-    Raises:
-        Infeasible: naming the rules and the smallest fixes.
-    """
-    frozen, forbidden, left = untradable_names(book), forbidden_names(book), least_wealth(book, rates)
-    for i, name in enumerate(book.instruments):
-        weight, floor, cap = float(book.weights[i]), float(floors[i]), float(caps[i])
-        allow = f"take {name} out of mandate.forbidden"
-        if i in forbidden and floor > _WEIGHT_TOLERANCE:
-            raise conflict_error(
-                (f"{name} is forbidden", f"{name} at least {format_limit_percent(floor)}"),
-                (allow, "lower the second to 0%"),
-            )
-        if i not in frozen:
-            continue
-        why = f"{name} {frozen[i]}"
-        unlock = (f"take {name} out of mandate.locked",) if frozen[i] == "is locked" else ()
-        if i in forbidden and weight > _WEIGHT_TOLERANCE:
-            raise conflict_error((f"{name} is forbidden", why), (allow, *unlock))
-        if weight > cap + _WEIGHT_TOLERANCE:
-            to = format_loosened(min(weight / left, 1.0) if left > 0 else 1.0, 1)
-            raise conflict_error(
-                (f"{name} at most {format_limit_percent(cap)}", why), (f"raise the first to {to}", *unlock)
-            )
-        if weight < floor * left - _WEIGHT_TOLERANCE:
-            to = format_loosened(weight, -1)
-            raise conflict_error(
-                (f"{name} at least {format_limit_percent(floor)}", why), (f"lower the first to {to}", *unlock)
-            )
-
-
-def check_forced_sales(book: Book, caps: Vector, rates: Vector) -> None:
-    """Raise where a name must be sold faster than its volume allows.
-
-    Raises:
-        Infeasible: naming the rules and the smallest fixes.
-    """
-    limit = book.settings.mandate.max_participation
-    if limit is None or (left := least_wealth(book, rates)) <= 0:
-        return
-    forbidden, volumes = forbidden_names(book), daily_volume_in_money(book) / book.value
-    for i, name in enumerate(book.instruments):
-        weight, volume = float(book.weights[i]), float(volumes[i])
-        cap = 0.0 if i in forbidden else float(caps[i])
-        if weight - cap <= limit * volume + _WEIGHT_TOLERANCE:
-            continue
-        first = f"{name} is forbidden" if i in forbidden else f"{name} at most {format_limit_percent(cap)}"
-        to = format_loosened(min((weight - limit * volume) / left, 1.0), 1)
-        fixes = [f"take {name} out of mandate.forbidden" if i in forbidden else f"raise the first to {to}"]
-        if volume > 0:
-            fixes.append(f"raise the second to {format_loosened((weight - cap * left) / volume, 1)}")
-        raise conflict_error(
-            (first, f"{name} traded at most {format_limit_percent(limit)} of its daily volume"), tuple(fixes)
-        )
-
-
-def check_stress_floors(book: Book, rates: Vector) -> None:
-    """Raise where names that stay lose more under a shock than everything else could make good.
-
-    Raises:
-        Infeasible: naming the rule, what stays and the least loss that can be had.
-    """
-    frozen = sorted(untradable_names(book))
-    stays = np.zeros(len(book.instruments), dtype=bool)
-    stays[frozen] = True
-    for name, limit in book.settings.mandate.max_stress_loss.items():
-        shock = shock_returns(book, name)
-        lost = -float(shock[stays] @ book.weights[stays])
-        gain = max(0.0, float(shock[~stays].max(initial=0.0)))
-        least = lost - gain * (1 - float(book.weights[stays].sum()))
-        if least <= limit + _WEIGHT_TOLERANCE:
-            continue
-        sold = lost + float(rates[~stays] @ book.weights[~stays])  # all else in cash, which does not move
-        label = f"loss under {name} at most {format_limit_percent(limit)}"
-        raise Infeasible(
-            f"infeasible: '{label}' conflicts with the names that cannot be traded, "
-            f"which alone lose {format_limit_percent(round(lost, 6))}",
-            [label],
-            [f"raise the first to {format_loosened(sold, 1)}"],
-        )
-
-
-def largest_weights(book: Book, caps: Vector, rates: Vector) -> tuple[Vector, list[str]]:
-    """(N,) the most that each name may weigh, forbidden and frozen ones counted; and who is, in words."""
-    most, left = np.minimum(caps, 1.0), least_wealth(book, rates)
-    said = dict(_held_back(book))
-    for i, why in said.items():
-        most[i] = min(most[i], float(book.weights[i]) / left if left > 0 else 1.0) if "forbidden" not in why else 0.0
-    return most, [f"{book.instruments[i]} {why}" for i, why in said.items()]
-
-
-def _held_back(book: Book) -> Iterator[tuple[int, str]]:
-    yield from untradable_names(book).items()
-    yield from dict.fromkeys(forbidden_names(book), "is forbidden").items()
-
-
 _NOISE = 1e-9
+_percent = format_limit_percent
+
+
+def _conflict(first: str, second: str, *fixes: str) -> Infeasible:
+    """Two limits that conflict."""
+    return Infeasible(describe_conflict((first, second)), (first, second), fixes)
+
+
+@dataclass(frozen=True, eq=False)
+class _BookLimits:
+    """What a book wants of each name, by position: (N,) floors, caps and what half a round trip costs."""
+
+    book: Book
+    floors: Vector
+    caps: Vector
+    rates: Vector
+    stuck: dict[int, str]
+    """Names that cannot be traded, and why: `NAME is locked`."""
+    forbidden: dict[int, str]
+
+    @staticmethod
+    def of(book: Book) -> _BookLimits:
+        """The limits of a book's settings."""
+        wanted, place = book.settings.mandate, {name: i for i, name in enumerate(book.instruments)}
+        own = [wanted.weights.get(name, UNLIMITED) for name in book.instruments]
+        general = 1.0 if wanted.max_weight is None else wanted.max_weight
+        locks = [rule for rule in locked_and_forbidden(book) if rule.untradable]
+        said = {name: label for rule in locks for name, label in zip(rule.names, rule.labels, strict=True)}
+        return _BookLimits(
+            book,
+            np.array([limits.min or 0.0 for limits in own]),
+            np.array([general if limits.max is None else limits.max for limits in own]),
+            cost_rates(book),
+            {place[name]: said[name] for name in (*wanted.locked, *locked_names(book))},
+            {place[name]: f"{name} is forbidden" for name in wanted.forbidden},
+        )
+
+    @property
+    def left(self) -> float:
+        """What is left at least of an account that is turned over once; 0 where impact has no simple bound."""
+        return 0.0 if self.book.settings.costs.impact else 1 - 2 * float(self.rates.max(initial=0.0))
+
+    def cap(self, i: int) -> str:
+        """A name's cap in words."""
+        return f"{self.book.instruments[i]} at most {_percent(float(self.caps[i]))}"
+
+    def floor(self, i: int) -> str:
+        """A name's floor in words."""
+        return f"{self.book.instruments[i]} at least {_percent(float(self.floors[i]))}"
+
+    def most(self) -> Vector:
+        """(N,) the most that each name may weigh, forbidden and stuck ones counted."""
+        most = np.minimum(self.caps, 1.0)
+        for i in self.stuck:
+            most[i] = min(most[i], float(self.book.weights[i]) / self.left if self.left > 0 else 1.0)
+        most[list(self.forbidden)] = 0.0
+        return most
 
 
 def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
@@ -167,121 +101,144 @@ def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
     Raises:
         Infeasible: naming the rules and the smallest fix.
     """
-    wanted = book.settings.mandate
-    if wanted.tiers:  # a rule that may be relaxed makes nothing infeasible
+    if book.settings.mandate.tiers:  # a rule that may be relaxed makes nothing infeasible
         return
-    floors, caps = _ranges(book)
-    for name, floor, cap in zip(book.instruments, floors, caps, strict=True):
-        if floor > cap + _NOISE:
-            labels = (f"{name} at least {format_limit_percent(floor)}", f"{name} at most {format_limit_percent(cap)}")
-            raise conflict_error(
-                labels,
-                (
-                    f"lower the first to {format_limit_percent(cap)}",
-                    f"raise the second to {format_limit_percent(floor)}",
-                ),
-            )
-    if (total := float(floors.sum())) + wanted.min_cash > 1 + _NOISE:
+    limits = _BookLimits.of(book)
+    _refuse_ranges(limits)
+    _refuse_sums(limits)
+    for i, name in enumerate(book.instruments):
+        _refuse_locked(limits, i, name)
+    _refuse_forced_sales(limits)
+    for label, shares, cash, wanted in _groups(book):
+        _refuse_group(limits, label, shares, cash, wanted)
+    _refuse_stress_losses(limits)
+    _refuse_return(book, outlook)
+    _refuse_worst_return(book, outlook)
+
+
+def _refuse_ranges(limits: _BookLimits) -> None:
+    for i in map(int, np.flatnonzero(limits.floors > limits.caps + _NOISE)):
+        low, high = _percent(float(limits.caps[i])), _percent(float(limits.floors[i]))
+        raise _conflict(limits.floor(i), limits.cap(i), f"lower the first to {low}", f"raise the second to {high}")
+
+
+def _refuse_sums(limits: _BookLimits) -> None:
+    """Floors, caps and cash that cannot add up to an account."""
+    wanted = limits.book.settings.mandate
+    if (total := float(limits.floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
-            f"infeasible: floors add up to {format_limit_percent(total)} and cash is at least "
-            f"{format_limit_percent(wanted.min_cash)}: more than 100%",
+            f"infeasible: floors add up to {_percent(total)} and cash is at least {_percent(wanted.min_cash)}: "
+            "more than 100%",
             fixes=[f"lower floors by {format_loosened(total + wanted.min_cash - 1, 1)} in all"],
         )
-    if (total := float(np.minimum(caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
+    if (total := float(np.minimum(limits.caps, 1.0).sum())) + wanted.max_cash < 1 - _NOISE:
         raise Infeasible(
-            f"infeasible: caps add up to {format_limit_percent(total)} and cash is at most "
-            f"{format_limit_percent(wanted.max_cash)}: together less than 100%",
+            f"infeasible: caps add up to {_percent(total)} and cash is at most {_percent(wanted.max_cash)}: "
+            "together less than 100%",
             fixes=[
                 f"raise caps by {format_loosened(1 - total - wanted.max_cash, 1)} in all",
                 f"raise mandate.max_cash to {format_loosened(1 - total, 1)}",
             ],
         )
-    rates = cost_rates(book)
-    check_locked_names(book, floors, caps, rates)
-    check_forced_sales(book, caps, rates)
-    for name, shares, limits in _groups(book):
-        _refuse_group(book, name, shares, limits, floors, caps)
-    check_stress_floors(book, rates)
-    _refuse_return(book, outlook)
-    _refuse_worst_return(book, outlook)
 
 
-def _ranges(book: Book) -> tuple[Vector, Vector]:
-    """(N,) floors and caps by instrument."""
-    wanted = book.settings.mandate
-    own = [wanted.weights.get(name, UNLIMITED) for name in book.instruments]
-    general = 1.0 if wanted.max_weight is None else wanted.max_weight
-    floors = np.array([limits.min or 0.0 for limits in own])
-    caps = np.array([general if limits.max is None else limits.max for limits in own])
-    return floors, caps
+def _refuse_locked(limits: _BookLimits, i: int, name: str) -> None:
+    """A name that conflicts with its own lock, or with being forbidden."""
+    weight, floor, cap, left = float(limits.book.weights[i]), float(limits.floors[i]), limits.caps[i], limits.left
+    allow = f"take {name} out of mandate.forbidden"
+    if i in limits.forbidden and floor > _NOISE:
+        raise _conflict(limits.forbidden[i], limits.floor(i), allow, "lower the second to 0%")
+    if i not in limits.stuck:
+        return
+    why, until_later = limits.stuck[i], name in locked_names(limits.book)
+    unlock = () if until_later else (f"take {name} out of mandate.locked",)
+    if i in limits.forbidden and weight > _NOISE:
+        raise _conflict(limits.forbidden[i], why, allow, *unlock)
+    if weight > cap + _NOISE:
+        to = format_loosened(min(weight / left, 1.0) if left > 0 else 1.0, 1)
+        raise _conflict(limits.cap(i), why, f"raise the first to {to}", *unlock)
+    if weight < floor * left - _NOISE:
+        raise _conflict(limits.floor(i), why, f"lower the first to {format_loosened(weight, -1)}", *unlock)
 
 
-def _groups(book: Book) -> Iterator[tuple[str, Vector, WeightRange]]:
-    wanted = book.settings.mandate
-    issuers = book.exposures["issuer"]
+def _refuse_forced_sales(limits: _BookLimits) -> None:
+    """A name that must be sold faster than its volume allows."""
+    book, left, limit = limits.book, limits.left, limits.book.settings.mandate.max_participation
+    if limit is None or left <= 0:
+        return
+    volumes = daily_volume_in_money(book) / book.value
+    for i, name in enumerate(book.instruments):
+        weight, volume, forbidden = float(book.weights[i]), float(volumes[i]), i in limits.forbidden
+        cap = 0.0 if forbidden else float(limits.caps[i])
+        if weight - cap <= limit * volume + _NOISE:
+            continue
+        to = format_loosened(min((weight - limit * volume) / left, 1.0), 1)
+        fixes = [f"take {name} out of mandate.forbidden" if forbidden else f"raise the first to {to}"]
+        if volume > 0:
+            fixes.append(f"raise the second to {format_loosened((weight - cap * left) / volume, 1)}")
+        second = f"{name} traded at most {_percent(limit)} of its daily volume"
+        raise _conflict(limits.forbidden[i] if forbidden else limits.cap(i), second, *fixes)
+
+
+def _refuse_stress_losses(limits: _BookLimits) -> None:
+    """Names that stay and lose more under a shock than everything else could make good."""
+    book, stays = limits.book, np.zeros(len(limits.caps), dtype=bool)
+    stays[list(limits.stuck)] = True
+    for name, limit in book.settings.mandate.max_stress_loss.items():
+        shock = shock_returns(book, name)
+        lost = -float(shock[stays] @ book.weights[stays])
+        gain = max(0.0, float(shock[~stays].max(initial=0.0)))
+        if lost - gain * (1 - float(book.weights[stays].sum())) <= limit + _NOISE:
+            continue
+        sold = lost + float(limits.rates[~stays] @ book.weights[~stays])  # all else in cash, which does not move
+        label = f"loss under {name} at most {_percent(limit)}"
+        raise Infeasible(
+            f"infeasible: '{label}' conflicts with the names that cannot be traded, "
+            f"which alone lose {_percent(round(lost, 6))}",
+            [label],
+            [f"raise the first to {format_loosened(sold, 1)}"],
+        )
+
+
+def _groups(book: Book) -> Iterator[tuple[str, Vector, float, WeightRange]]:
+    """Label, (N,) shares, share of cash and limits of each issuer, bucket and group."""
+    wanted, issuers = book.settings.mandate, book.exposures["issuer"]
     for issuer, limits in wanted.issuers.items():
         cap = limits.max if limits.max is not None else wanted.max_issuer_weight
         if limits.min is not None and cap is not None and limits.min > cap:
-            raise conflict_error(
-                (
-                    f"issuer {issuer} at least {format_limit_percent(limits.min)}",
-                    f"every issuer at most {format_limit_percent(cap)}",
-                ),
-                (
-                    f"lower the first to {format_limit_percent(cap)}",
-                    f"raise the second to {format_limit_percent(limits.min)}",
-                ),
+            low, high = _percent(cap), _percent(limits.min)
+            raise _conflict(
+                f"issuer {issuer} at least {high}",
+                f"every issuer at most {low}",
+                f"lower the first to {low}",
+                f"raise the second to {high}",
             )
-        yield f"issuer {issuer}", np.asarray(issuers == issuer, dtype=np.float64), limits
+        yield f"issuer {issuer}", np.asarray(issuers == issuer, dtype=np.float64), 0.0, limits
     for bucket, limits in wanted.buckets.items():
-        yield f"bucket {bucket}", bucket_shares(book, bucket), limits
+        yield f"bucket {bucket}", bucket_shares(book, bucket), float(bucket == "cash"), limits
     for group, limits in wanted.groups.items():
-        members = book.members(group)
-        yield f"group {group}", np.array([members.get(name, 0.0) for name in book.instruments]), limits
+        yield f"group {group}", *group_shares(book, group), limits
 
 
-def _refuse_group(book: Book, name: str, shares: Vector, limits: WeightRange, floors: Vector, caps: Vector) -> None:
-    wanted = book.settings.mandate
-    cash = group_shares(book, name.partition(" ")[2])[1] if name.startswith(("group ", "bucket ")) else 0.0
-    least = float(shares @ floors) + cash * wanted.min_cash
-    most = float(shares @ np.minimum(caps, 1.0)) + cash * wanted.max_cash
-    if limits.max is not None and least > limits.max + _NOISE:
-        raise conflict_error(
-            (
-                f"{name} at most {format_limit_percent(limits.max)}",
-                f"its members' floors, {format_limit_percent(least)} in all",
-            ),
-            (f"raise the first to {format_loosened(least, 1)}", "lower the floors"),
-        )
-    if limits.min is not None and most < limits.min - _NOISE:
-        raise conflict_error(
-            (
-                f"{name} at least {format_limit_percent(limits.min)}",
-                f"its members' caps, {format_limit_percent(most)} in all",
-            ),
-            (f"lower the first to {format_loosened(most, -1)}", "raise the caps"),
-        )
-    _refuse_held_back(book, name, shares, limits.min or 0.0, caps, cash * wanted.max_cash)
-
-
-def _refuse_held_back(book: Book, name: str, shares: Vector, floor: float, caps: Vector, cash: float) -> None:
-    """A group's floor that its forbidden and locked members do not let it reach."""
-    rates = cost_rates(book)
-    each, who = largest_weights(book, caps, rates)
-    most = float(shares @ each) + cash
-    if most < floor - _NOISE:
-        left = least_wealth(book, rates)
-        raise conflict_error(
-            (
-                f"{name} at least {format_limit_percent(floor)}",
-                " and ".join(one for one in who if _counts(book, shares, one)),
-            ),
-            (f"lower the first to {format_loosened(most * left, -1)}",) if left > 0 else (),
-        )
-
-
-def _counts(book: Book, shares: Vector, said: str) -> bool:
-    return bool(shares[book.instruments.index(said.partition(" is ")[0])] > 0)
+def _refuse_group(limits: _BookLimits, label: str, shares: Vector, cash: float, wanted: WeightRange) -> None:
+    """A group's range that its members' own do not let it reach."""
+    mandate = limits.book.settings.mandate
+    least = float(shares @ limits.floors) + cash * mandate.min_cash
+    most = float(shares @ np.minimum(limits.caps, 1.0)) + cash * mandate.max_cash
+    if wanted.max is not None and least > wanted.max + _NOISE:
+        members = f"its members' floors, {_percent(least)} in all"
+        fixes = f"raise the first to {format_loosened(least, 1)}", "lower the floors"
+        raise _conflict(f"{label} at most {_percent(wanted.max)}", members, *fixes)
+    if wanted.min is not None and most < wanted.min - _NOISE:
+        members = f"its members' caps, {_percent(most)} in all"
+        fixes = f"lower the first to {format_loosened(most, -1)}", "raise the caps"
+        raise _conflict(f"{label} at least {_percent(wanted.min)}", members, *fixes)
+    floor, reached = wanted.min or 0.0, float(shares @ limits.most()) + cash * mandate.max_cash
+    if reached < floor - _NOISE:
+        held_back = limits.stuck | limits.forbidden
+        members = " and ".join(why for i, why in held_back.items() if shares[i] > 0)
+        fix = (f"lower the first to {format_loosened(reached * limits.left, -1)}",) if limits.left > 0 else ()
+        raise _conflict(f"{label} at least {_percent(floor)}", members, *fix)
 
 
 def _refuse_worst_return(book: Book, outlook: Outlook) -> None:
@@ -296,8 +253,8 @@ def _refuse_worst_return(book: Book, outlook: Outlook) -> None:
         safest = int(np.argmax(returns.min(axis=0)))
         to = format_loosened(float(returns[:, safest].min()), -1)
         raise Infeasible(
-            f"infeasible: return in {outlook.scenarios[k]} at least {format_limit_percent(wanted)} is above the best "
-            f"name's: {names[int(np.argmax(returns[k]))]} has {format_limit_percent(round(float(best[k]), 6))}",
+            f"infeasible: return in {outlook.scenarios[k]} at least {_percent(wanted)} is above the best "
+            f"name's: {names[int(np.argmax(returns[k]))]} has {_percent(round(float(best[k]), 6))}",
             ["mandate.min_worst_scenario_return"],
             [f"lower it to {to}, which {names[safest]} alone has in every scenario"],
         )
@@ -309,9 +266,8 @@ def _refuse_return(book: Book, outlook: Outlook) -> None:
     if wanted is not None and wanted > means.max() + _NOISE:
         best = (*book.instruments, book.cash_instrument)[int(np.argmax(means))]
         raise Infeasible(
-            f"infeasible: expected return at least {format_limit_percent(wanted)} is above the best name's: "
-            f"{best} has "
-            f"{format_limit_percent(round(float(means.max()), 6))}",
+            f"infeasible: expected return at least {_percent(wanted)} is above the best name's: "
+            f"{best} has {_percent(round(float(means.max()), 6))}",
             ["mandate.min_expected_return"],
             [f"lower it below {format_loosened(float(means.max()), -1)}"],
         )

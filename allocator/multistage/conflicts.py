@@ -21,10 +21,8 @@ from allocator.multistage.policy import policy_from_trades
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
-from allocator.rules import ConvexRule, LinearRule, RuleMeasurement, Turnover, format_loosened
+from allocator.rules import Rule, RuleId, RuleMeasurement, format_loosened
 
-Rule = LinearRule | ConvexRule
-R = TypeVar("R")
 _NATURAL = 0.01
 """What a limit of 0 is measured in; others are measured in themselves."""
 _OVER = 1e-7
@@ -33,24 +31,34 @@ _SCALE = [_FIRST * part / _PARTS for part in range(1, _PARTS + 1)] + [
     _FIRST * 2**doubling * (1 + part / _PARTS) for doubling in range(_DOUBLINGS) for part in range(1, _PARTS + 1)
 ]
 """Steps by which a limit may move: to the first of them and between doublings in as many parts."""
+R = TypeVar("R", bound=Rule)
 
 
 @dataclass(frozen=True, eq=False)
 class _RulePosition:
-    """A rule of every node: the n-th of its kind, and what it reads where nothing is traded."""
+    """A rule of every node, and what it reads where nothing is traded."""
 
     rule: Rule
-    nth: int
     readings: Sequence[RuleMeasurement]
+
+    def stands_for(self, other: Rule) -> bool:
+        """Whether the other is the same rule, at whatever node."""
+        return not set(self.rule.ids).isdisjoint(other.ids)
 
     def changed(self, mandate: Mandate, change: Callable[[Any], Any]) -> Mandate:
         """A node's mandate with the rule put through `change`, which may drop it; where it has the rule."""
 
         def each(rules: tuple[R, ...]) -> tuple[R, ...]:
-            of_kind = [i for i, rule in enumerate(rules) if type(rule) is type(self.rule)][self.nth : self.nth + 1]
-            return tuple(new for i, rule in enumerate(rules) if (new := change(rule) if i in of_kind else rule))
+            after = [change(rule) if self.stands_for(rule) else rule for rule in rules]
+            return tuple(rule for rule in after if rule is not None)
 
         return replace(mandate, linear_rules=each(mandate.linear_rules), convex_rules=each(mandate.convex_rules))
+
+    @property
+    def label(self) -> str:
+        """The rule's label; of many limits the first and the last."""
+        labels = list(dict.fromkeys(self.rule.limit_labels))
+        return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
 
 
 def later_review_conflict(staged: MultistageMandate, start: Position, limits: Limits) -> Infeasible:
@@ -65,8 +73,8 @@ def later_review_conflict(staged: MultistageMandate, start: Position, limits: Li
         without = [place.changed(mandate, lambda _: None) for mandate in later]
         if not _can_be_kept(replace(plain, mandates=(today, *without)), start, limits):
             continue
-        labels.append(_named(place.rule, len(start.holdings)))
-        cures.append(_least(plain, start, limits, place) or f"loosen '{labels[-1]}'")
+        labels.append(place.label)
+        cures.append(_least(plain, start, limits, place) or f"loosen '{place.label}'")
     told = "the rules hold together today, and cannot at every review"
     return Infeasible(told, labels, cures or ["loosen a rule, or remove a review"], for_fractions=True)
 
@@ -75,9 +83,8 @@ def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePositio
     mandate = staged.mandates[0]
     rules: tuple[Rule, ...] = (*mandate.linear_rules, *mandate.convex_rules)
     trade = policy_from_trades(staged, start, np.zeros_like(staged.tree.growth)).trade(0)
-    for at, rule in enumerate(rules):
-        nth = sum(type(other) is type(rule) for other in rules[:at])
-        yield _RulePosition(rule, nth, rule.readings(trade, staged.outlooks[0]))
+    for rule in rules:
+        yield _RulePosition(rule, rule.readings(trade, staged.outlooks[0]))
 
 
 def _can_be_kept(staged: MultistageMandate, start: Position, limits: Limits) -> bool:
@@ -91,48 +98,37 @@ def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _R
     """The least loosening of one rule that lets every other hold, as an instruction; None where it has no limit, or
     none would do.
     """
-    if isinstance(place.rule, LinearRule) and np.isnan(place.rule.rows(len(start.holdings)).stated).any():
+    if not place.rule.has_limits:
         return None
+    every = list(dict.fromkeys(place.rule.ids))
 
-    def works(step: float, moved: Collection[int]) -> bool:
-        stated = enumerate(place.readings)
-        eased = [_moved(reading, step) if row in moved else reading.limit for row, reading in stated]
-        mandates = [place.changed(mandate, lambda rule: rule.with_limits(eased)) for mandate in staged.mandates]
+    def works(step: float, moved: Collection[RuleId]) -> bool:
+        limits_of_rule = [_moved(one, step) if one.id in moved else one.limit for one in place.readings]
+        mandates = [place.changed(one, lambda rule: rule.with_limits(limits_of_rule)) for one in staged.mandates]
         return _can_be_kept(replace(staged, mandates=tuple(mandates)), start, limits)
 
-    moved = set(range(len(place.readings)))
-    nearest = bisect_left(_SCALE, True, key=lambda step: works(step, moved))
+    nearest = bisect_left(_SCALE, True, key=lambda step: works(step, every))
     if nearest == len(_SCALE):
         return None
-    if not isinstance(place.rule, Turnover):
-        for row in sorted(moved):  # those that need not move stay
-            if len(moved) > 1 and works(_SCALE[nearest], moved - {row}):
-                moved.remove(row)
-    return _in_words(place, _SCALE[nearest], sorted(moved), len(start.holdings))
+    moved = set(every)
+    for limit in every:  # those that need not move stay
+        if len(moved) > 1 and works(_SCALE[nearest], moved - {limit}):
+            moved.remove(limit)
+    return _in_words(place, _SCALE[nearest], moved)
 
 
-def _in_words(place: _RulePosition, step: float, moved: Sequence[int], names: int) -> str:
-    """The moved limits, rounded so that they work as printed."""
+def _in_words(place: _RulePosition, step: float, moved: Collection[RuleId]) -> str:
+    """The moved limits, rounded so that they work as printed; rows of one limit are told once."""
     told = list[str]()
-    for row in moved if not isinstance(place.rule, Turnover) else moved[:1]:
-        reading, sense = place.readings[row], 1.0 if place.readings[row].at_most else -1.0
-        label = _named(place.rule, names) if isinstance(place.rule, Turnover) else reading.label
-        limit = format_loosened(_moved(reading, step), sense, reading.unit)
-        told.append(f"{'raise' if sense > 0 else 'lower'} '{label}' to {limit}")
-    return " and ".join(told)
+    for label, reading in zip(place.rule.limit_labels, place.readings, strict=True):
+        if reading.id in moved:
+            sense = 1.0 if reading.at_most else -1.0
+            limit = format_loosened(_moved(reading, step), sense, reading.unit)
+            told.append(f"{'raise' if sense > 0 else 'lower'} '{label}' to {limit}")
+    return " and ".join(dict.fromkeys(told))
 
 
 def _moved(reading: RuleMeasurement, step: float) -> float:
     """A limit `step` times its own size looser."""
     size = abs(reading.limit) if abs(reading.limit) > _OVER else _NATURAL
     return reading.limit + (size if reading.at_most else -size) * step
-
-
-def _named(rule: Rule, names: int) -> str:
-    """A rule's label; of many rows the first and the last, but purchases and sales are one turnover."""
-    if not isinstance(rule, LinearRule):
-        return rule.label
-    labels = rule.rows(names).labels
-    if isinstance(rule, Turnover):
-        return labels[0].partition(" (")[0]
-    return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"

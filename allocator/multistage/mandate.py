@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Pushforward, is_about_scenarios, pushforward, scenario_set
-from allocator.ambiguity.radius import NewInformation, ambiguity_set, updated_ambiguity_set
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set
 from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
@@ -19,7 +17,6 @@ from allocator.multistage.objectives import LinearUtility, LogUtility, Objective
 from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree, build_review_tree
-from allocator.rules import ConvexRule, LinearRule, NoTrade, Participation, WorstCaseFloor
 from allocator.types import Vector
 
 OBJECTIVES: Mapping[str, type[Objective]] = {
@@ -38,7 +35,7 @@ class NestedWorstCase:
     node: int
     at: NDArray[np.int64]
     p: Vector
-    ambiguity: Ambiguity | Pushforward
+    ambiguity: Ambiguity
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +49,13 @@ class MultistageMandate:
     tree: ScenarioTree
     mandates: tuple[Mandate, ...]
     outlooks: tuple[Outlook, ...]
-    ambiguities: tuple[Ambiguity | Pushforward, ...]
+    ambiguities: tuple[Ambiguity, ...]
     utility: Objective
+
+    @property
+    def guards(self) -> bool:
+        """Whether any node guards against other probabilities than the believed."""
+        return any(ambiguity.guards for ambiguity in self.ambiguities)
 
     @property
     def at_leaves(self) -> bool:
@@ -76,13 +78,11 @@ class MultistageMandate:
             at = np.concatenate([below, tree.nodes + ends])
             yield NestedWorstCase(node, at, tree.child_probabilities(node), ambiguity)
 
-    def _over_leaves(self) -> Ambiguity | Pushforward:
+    def _over_leaves(self) -> Ambiguity:
         """The root's set over paths and scenarios; one about scenarios is pushed forward by all news at once."""
-        own, tree = scenario_set(self.ambiguities[0]), self.tree
-        if not is_about_scenarios(own):
-            return own
+        tree = self.tree
         kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
-        return pushforward(own, tree.beliefs[0], tree.reach()[1], kinds)
+        return self.ambiguities[0].of_scenarios.after_news(tree.beliefs[0], tree.reach()[1], kinds)
 
     def step(self, node: int) -> float:
         """The part of the years to the horizon that pass until the next date."""
@@ -115,14 +115,9 @@ def without_ambiguity(staged: MultistageMandate) -> MultistageMandate:
 
 def rescale_mandate(mandate: Mandate, wealth_before: float) -> Mandate:
     """A mandate whose money is in units of an account `wealth_before` times as large."""
-
-    def scaled(rule: LinearRule) -> LinearRule:
-        if isinstance(rule, Participation):
-            return replace(rule, volumes=tuple(volume / wealth_before for volume in rule.volumes))
-        return rule
-
     impact = None if mandate.impact is None else mandate.impact * np.sqrt(wealth_before)
-    return replace(mandate, linear_rules=tuple(map(scaled, mandate.linear_rules)), impact=impact)
+    rules = tuple(rule.rescaled(wealth_before) for rule in mandate.linear_rules)
+    return replace(mandate, linear_rules=rules, impact=impact)
 
 
 def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> MultistageMandate:
@@ -135,9 +130,7 @@ def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | No
     growth, _ = reviews.tree.since_now()
     return MultistageMandate(
         tree=reviews.tree,
-        mandates=tuple(
-            _at(book, stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)
-        ),
+        mandates=tuple(_at(stated, reviews, node, growth[node], sets[node]) for node in range(reviews.tree.nodes)),
         outlooks=reviews.outlooks,
         ambiguities=tuple(_over_news(over, reviews, node) for node, over in enumerate(sets)),
         utility=OBJECTIVES[book.settings.mandate.objective].from_book(book, reviews),
@@ -152,48 +145,30 @@ def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Amb
     """
     state = reviews.states[node]
     news = NewInformation(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
-    return updated_ambiguity_set(book, today, reviews.outlooks[node].probabilities, news)
+    return today.at_node(book, reviews.outlooks[node].probabilities, news)
 
 
-def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity | Pushforward:
+def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity:
     """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
     that one pushed forward by the news.
     """
     tree = reviews.tree
     children, leaves = tree.children(node)
-    if len(leaves) or not is_about_scenarios(over):
+    if len(leaves):
         return over  # the leaves of a node are the scenarios themselves
-    return pushforward(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
+    return over.after_news(tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 
 
-def _at(book: Book, stated: Mandate, reviews: ReviewTree, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
+def _at(stated: Mandate, reviews: ReviewTree, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:
     """The mandate at one node: locks that have ended are gone, volumes in money have grown with prices."""
     if node == 0:
         return stated
-    locked_until = _locks(book)
-    day = pd.Timestamp(reviews.states[node].day)
-
-    def linear(rule: LinearRule) -> LinearRule | None:
-        if isinstance(rule, NoTrade) and rule.why == NoTrade.why:
-            still = [i for i, name in enumerate(rule.names) if locked_until[name] > day]
-            names, at = tuple(rule.names[i] for i in still), tuple(rule.at[i] for i in still)
-            return replace(rule, names=names, at=at) if still else None
-        if isinstance(rule, Participation):
-            return replace(rule, volumes=tuple(np.array(rule.volumes) * growth[list(rule.at)]))
-        return rule
-
-    def convex(rule: ConvexRule) -> ConvexRule:
-        return replace(rule, ambiguity=ambiguity) if isinstance(rule, WorstCaseFloor) else rule
-
-    rules = [linear(rule) for rule in stated.linear_rules]
+    day = reviews.states[node].day
+    linear = [rule.at_review(day, growth, ambiguity) for rule in stated.linear_rules]
+    convex = [rule.at_review(day, growth, ambiguity) for rule in stated.convex_rules]
     return replace(
         stated,
-        linear_rules=tuple(rule for rule in rules if rule is not None),
-        convex_rules=tuple(map(convex, stated.convex_rules)),
+        linear_rules=tuple(rule for rule in linear if rule is not None),
+        convex_rules=tuple(rule for rule in convex if rule is not None),
         impact=None if stated.impact is None else stated.impact / np.sqrt(growth),
     )
-
-
-def _locks(book: Book) -> dict[str, pd.Timestamp]:
-    """Until when each name cannot be traded."""
-    return {} if "tradable_from" not in book.exposures else dict(book.exposures["tradable_from"].dropna())

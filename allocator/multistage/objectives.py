@@ -14,7 +14,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
@@ -138,7 +137,7 @@ class Objective:
         del holdings, cash
         return plain[:, None]
 
-    def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:
+    def worst(self, step: ScenarioStep, ambiguity: Ambiguity, p: Vector) -> StepValue:
         """A node's value from the formulas, under the set around `p` (M,): the adverse mean of what is ahead."""
         q = ambiguity.adversary(step.plain, p) if np.isfinite(step.plain).all() else p
         return StepValue(float(q[q > 0] @ step.plain[q > 0]), step.plain, q, q)
@@ -242,7 +241,7 @@ class LinearUtility(Utility):
             plain.constraints.append(cp.SOC(charges[node], self.charge(part) * parts))
         return replace(plain, charges=charges)
 
-    def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:
+    def worst(self, step: ScenarioStep, ambiguity: Ambiguity, p: Vector) -> StepValue:
         """The adverse mean, and the charge."""
         value = super().worst(step, ambiguity, p)
         charged = self.charge(step.part) * np.sqrt(step.outlook.risk.variance(step.holdings))

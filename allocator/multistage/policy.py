@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
@@ -106,7 +105,7 @@ class Policy:
         holdings = np.maximum(self.before[node] / unit, 0.0)
         return Position(holdings, max(1 - float(holdings.sum()), 0.0))
 
-    def under(self, ambiguities: Sequence[Ambiguity | Pushforward]) -> PolicyValue:
+    def under(self, ambiguities: Sequence[Ambiguity]) -> PolicyValue:
         """The same policy valued under other sets: no solve."""
         return policy_value(self.staged, tuple(ambiguities), self.holdings, self.cash)
 
@@ -143,7 +142,7 @@ def policy_from_trades(staged: MultistageMandate, start: Position, moves: Matrix
 
 
 def policy_value(
-    staged: MultistageMandate, ambiguities: tuple[Ambiguity | Pushforward, ...], holdings: Matrix, cash: Vector
+    staged: MultistageMandate, ambiguities: tuple[Ambiguity, ...], holdings: Matrix, cash: Vector
 ) -> PolicyValue:
     """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser."""
     tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)

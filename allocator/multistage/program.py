@@ -13,94 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
-from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, Singleton, TotalVariation
-from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
-from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.optimization.single_period import TIE_BREAK, Position
-from allocator.outlook.outlook import Outlook
-from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
+from allocator.rules.convex import DecisionVariables
 from allocator.types import Matrix, Vector
-
-# The dual forms of many nodes of a tree as one block of rows and cones: what they say is what `dual_form` says.
-#
-# A constraint of cvxpy costs as much to compile for one node as for all of them (science §3.7).
-#
-BATCHED = (KullbackLeibler, TotalVariation)
-"""Sets whose nodes are compiled as one."""
-
-
-@dataclass(frozen=True, eq=False)
-class RobustNode:
-    """A node with a set of its own: the value of its children stands at `children` (K,), believed at `p` (K,)."""
-
-    node: int
-    children: np.ndarray[tuple[Any, ...], np.dtype[Any]]
-    p: Vector
-    ambiguity: Ambiguity
-
-
-def batched_worst_cases(
-    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
-) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are among `BATCHED`."""
-    divergence = [one for one in nodes if isinstance(one.ambiguity, KullbackLeibler)]
-    variation = [one for one in nodes if isinstance(one.ambiguity, TotalVariation)]
-    if divergence:
-        yield from _divergence(divergence, theta, ahead, charges)
-    if variation:
-        yield from _variation(variation, theta, ahead, charges)
-
-
-def _divergence(
-    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
-) -> Iterator[cp.Constraint]:
-    possible = [np.flatnonzero(one.p > LEAST_PROBABILITY) for one in nodes]
-    believed = [one.p[at] / one.p[at].sum() for one, at in zip(nodes, possible, strict=True)]
-    below = np.concatenate([one.children[at] for one, at in zip(nodes, possible, strict=True)])
-    # beyond the farthest child the ball is everything, and a larger number would only strain the solver
-    radii = np.array([min(_radius(one), -float(np.log(p.min())) + 0.1) for one, p in zip(nodes, believed, strict=True)])
-    owner = np.repeat(np.arange(len(nodes)), [len(at) for at in possible])
-    eta, price = cp.Variable(len(nodes)), cp.Variable(len(nodes), nonneg=True)
-    weight, shifted = cp.Variable(len(below)), cp.Variable(len(below))
-    yield shifted >= ahead[below] - eta[owner] - price[owner]
-    yield cp.ExpCone(shifted, price[owner], weight)
-    at = [one.node for one in nodes]
-    yield theta[at] >= eta + cp.multiply(radii, price) + _means(believed) @ weight + charges[at]
-
-
-def _variation(
-    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
-) -> Iterator[cp.Constraint]:
-    below = np.concatenate([one.children for one in nodes])
-    owner = np.repeat(np.arange(len(nodes)), [len(one.p) for one in nodes])
-    radii = np.array([_radius(one) for one in nodes])
-    eta, largest = cp.Variable(len(nodes)), cp.Variable(len(nodes))
-    above = cp.Variable(len(below), nonneg=True)
-    yield above >= ahead[below] - eta[owner]
-    yield largest[owner] >= ahead[below]
-    yield largest >= eta
-    at, means = [one.node for one in nodes], _means([one.p for one in nodes])
-    yield theta[at] >= cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + means @ above + charges[at]
-
-
-def _radius(one: RobustNode) -> float:
-    assert isinstance(one.ambiguity, BATCHED)
-    return one.ambiguity.radius
-
-
-def _means(believed: Sequence[Vector]) -> sp.csr_array:
-    """(n, rows): each node's mean over its own children."""
-    return sp.csr_array(sp.block_diag([p[None, :] for p in believed]))
-
 
 TRADE_UNITS = (0.1, 1.0)
 """Of the account: what trades are measured in where their impact is a cone; where a solver fails on one, the next."""
@@ -191,8 +114,7 @@ def tradable_names(
     bought = np.ones(staged.tree.growth.shape, dtype=bool)
     for node, mandate in enumerate(staged.mandates):
         for rule in mandate.linear_rules:
-            if isinstance(rule, NoTrade):
-                bought[node, list(rule.at)] = False
+            bought[node, list(rule.untradable)] = False
     if not trading:
         bought[1:] = False
     sold = bought.copy()
@@ -248,29 +170,37 @@ def _worst_cases(
     """
     tree, ahead, charges = staged.tree, own.ahead, own.charges
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain, robust = list[int](), list[RobustNode]()
+    plain, batches = list[int](), dict[type, list[NestedWorstCase]]()
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
         yield theta[1 : tree.nodes] == 0
     for one in staged.branchings():
         node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
-        if not isinstance(ambiguity, Pushforward) and isinstance(set_structure(ambiguity, p)[0], Singleton):
+        if ambiguity.is_singleton:
             rows[[node], at] = p
             plain.append(node)
         elif cuts is not None:
             yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
-        elif isinstance(ambiguity, BATCHED):
-            robust.append(RobustNode(node, at, p, ambiguity))
+        elif ambiguity.batched:
+            batches.setdefault(type(ambiguity), []).append(one)
         else:
-            losses, of = ahead[at], p
-            if isinstance(ambiguity, Pushforward):
-                losses, of = ambiguity.likelihoods @ losses, ambiguity.beliefs
-            worst = dual_form(losses, scenario_set(ambiguity), of)
-            worst.write(scenario_set(ambiguity), of)
+            worst = ambiguity.dual_form(ahead[at], p)
             yield from worst.constraints
             yield theta[node] >= worst.expression + charges[node]
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
-    yield from batched_worst_cases(robust, theta, ahead, charges)
+    for nodes in batches.values():
+        yield from batched_worst_cases(nodes, theta, ahead, charges)
+
+
+def batched_worst_cases(
+    nodes: Sequence[NestedWorstCase], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+) -> Iterator[cp.Constraint]:
+    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are of one class."""
+    sets, beliefs, at = [one.ambiguity for one in nodes], [one.p for one in nodes], [one.at for one in nodes]
+    expression, constraints = sets[0].dual_forms(sets, beliefs, at, ahead)
+    yield from constraints
+    where = [one.node for one in nodes]
+    yield theta[where] >= expression + charges[where]
 
 
 def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int]) -> Iterator[cp.Constraint]:
@@ -281,14 +211,17 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int]) -> It
         every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
         yield (left @ every <= limits).set_label("rules at every node")
     for node in at:
+        outlook, rules = staged.outlooks[node], staged.mandates[node].convex_rules
+        if not rules:
+            continue
         own, wealth = v.of(node)
-        for rule in staged.mandates[node].convex_rules:
-            if isinstance(rule, VolatilityLimit):
-                yield _volatility(rule, own, wealth, staged.outlooks[node])
-            elif isinstance(rule, LargestWeights):
-                yield cp.sum_largest(own, rule.count) <= rule.limit * wealth
-            elif isinstance(rule, WorstCaseFloor):
-                yield from _floor(rule, own, v, node, staged.outlooks[node])
+        before, gains = v.wealth_before[node], outlook.returns @ own + outlook.cash_returns * v.cash[node]
+        factors = outlook.risk.loadings.T @ own
+        decision = DecisionVariables(own, wealth, factors, gains, before - wealth, before)
+        for rule in rules:
+            written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
+            written.write(rule, outlook)
+            yield from written.constraints
 
 
 def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]:
@@ -300,13 +233,12 @@ def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]
     begins = [node * names + nodes * names * part for part in range(3)]
     begins += [3 * nodes * names + nodes * part + node for part in range(3)]
     for rule in staged.mandates[node].linear_rules:
-        if isinstance(rule, NoTrade):
+        if rule.untradable:
             continue  # what may not be traded has no variable
         rows = rule.rows(names).on(staged.outlooks[node])
         # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
-        absolute = isinstance(rule, Participation)
-        limits.append(rows.limit if absolute else np.zeros(len(rows.labels)))
-        relative = np.zeros(len(rows.labels)) if absolute else rows.limit
+        limits.append(rows.limit if rule.in_money else np.zeros(len(rows.labels)))
+        relative = np.zeros(len(rows.labels)) if rule.in_money else rows.limit
         for begin, part in zip(begins, (rows.holdings, rows.buys, rows.sells), strict=False):
             # entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program
             own = sp.coo_array(part)
@@ -323,25 +255,3 @@ def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]
         return sp.csr_array(shape), np.zeros(0)
     placed = (np.concatenate(rows_of), np.concatenate(columns_of))
     return sp.csr_array((np.concatenate(entries), placed), shape=(count, shape[1])), np.concatenate(limits)
-
-
-def _volatility(rule: VolatilityLimit, own: cp.Expression, wealth: cp.Expression, outlook: Outlook) -> cp.Constraint:
-    risk, deviations = outlook.risk, np.sqrt(outlook.risk.specific)
-    exposures, alone = risk.loadings.T @ own, cp.multiply(deviations, own)
-    if rule.against is not None:
-        exposures = exposures - (risk.loadings.T @ rule.against) * wealth
-        alone = alone - (deviations * rule.against) * wealth
-    return cp.SOC(rule.limit * np.sqrt(outlook.years) * wealth, cp.hstack([exposures, alone]))
-
-
-def _floor(
-    rule: WorstCaseFloor, own: cp.Expression, v: TreeVariables, node: int, outlook: Outlook
-) -> Iterator[cp.Constraint]:
-    shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
-    before = v.wealth_before[node]
-    gains = outlook.returns @ own + outlook.cash_returns * v.cash[node]
-    worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
-    worst.write(rule.ambiguity, outlook.probabilities)
-    yield shortfalls >= rule.benchmark_gains(outlook) * before - gains
-    yield worst.expression + before - v.wealth[node] <= -rule.limit * before
-    yield from worst.constraints

@@ -12,7 +12,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.sets import Singleton
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
@@ -77,7 +76,7 @@ def _schedule_row(
         generalizable=None if question is None else float(generalizable_probability(question, believed)[0]),
         # as everywhere: in at the threshold, out below the release, along the way that led here
         settled=question is not None and belief_path(question, state.signals, state.told).settled is not None,
-        radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
+        radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,
         caution_bps=None if price is None else price * 1e4,
         shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in HEADLINE},
         cash=float(policy.cash[node] / wealth),
@@ -92,7 +91,7 @@ def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) 
     """
     unit = float(policy.wealth_before[node])
     below = policy.staged.below(node, unit)
-    if all(isinstance(ambiguity, Singleton) for ambiguity in below.ambiguities):
+    if not below.guards:
         return 0.0
     start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
     ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)

@@ -18,7 +18,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import bisect
 
-from allocator.ambiguity.pushforward import Pushforward
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.multistage.objectives import (
@@ -44,7 +43,7 @@ _NEAR = 1e-15
 
 
 def minimise_worst_case(
-    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity | Pushforward, p: Vector
+    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity, p: Vector
 ) -> StepValue:
     """min over x in [low, high] of sup_q q'losses(x), `at` giving losses and slopes (L,).
 
@@ -143,7 +142,7 @@ class MeanCVaR(Objective):
         result: Matrix = 1 - ends - (self.cash_growth * cash)[:, None]
         return result
 
-    def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:
+    def worst(self, step: ScenarioStep, ambiguity: Ambiguity, p: Vector) -> StepValue:
         """At the best threshold."""
         plain, tail = (1 - self.weight) * step.plain, 1 / (1 - self.level)
 
@@ -239,7 +238,7 @@ class MixtureVariance(Objective):
         losses = plain.losses + self.aversion * (within + cp.square(v.wealth_at_end - 1 - centre))
         return replace(plain, losses=losses, constraints=[within >= cp.sum_squares(parts)])
 
-    def worst(self, step: ScenarioStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> StepValue:
+    def worst(self, step: ScenarioStep, ambiguity: Ambiguity, p: Vector) -> StepValue:
         """At the best centre."""
         gains, within = -step.plain, step.outlook.risk.variance(step.holdings)
 

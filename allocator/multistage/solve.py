@@ -14,7 +14,6 @@ from dataclasses import fields, is_dataclass, replace
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import KullbackLeibler, Singleton
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility
@@ -251,9 +250,7 @@ def _best_below(policy: Policy, node: int, limits: Limits | None) -> Matrix:
 
 def _looks_everywhere(staged: MultistageMandate) -> bool:
     """Whether every node that can come counts at the root: then the program has decided it."""
-    return staged.utility.counts_everything and all(
-        isinstance(ambiguity, Singleton | KullbackLeibler) for ambiguity in staged.ambiguities
-    )
+    return staged.utility.counts_everything and all(one.keeps_every_scenario for one in staged.ambiguities)
 
 
 # The best policy where something is given: the first trades, or the path and the scenario.
@@ -311,7 +308,7 @@ def _given(staged: MultistageMandate, start: Position, first: Policy, limits: Li
 def nothing_traded(staged: MultistageMandate) -> NoTrade:
     """No name is traded at a node."""
     names = staged.tree.growth.shape[1]
-    return NoTrade(tuple(map(str, range(names))), tuple(range(names)), "is held until there is news")
+    return NoTrade(tuple(map(str, range(names))), tuple(range(names)))
 
 
 def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Limits | None) -> float:

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import Pushforward
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.multistage.mandate import OBJECTIVES, MultistageMandate, build_multistage_mandate, without_ambiguity
@@ -97,8 +96,7 @@ def value_of_waiting(
     say("the policy that decides at every review")
     flexible = solve_policy(staged, start, limits)
     beliefs = without_ambiguity(staged)
-    plain = all(isinstance(ambiguity, Singleton) for ambiguity in staged.ambiguities)
-    nominal = flexible if plain else solve_policy(beliefs, start, limits)
+    nominal = solve_policy(beliefs, start, limits) if staged.guards else flexible
 
     def tried(name: str, solved: Callable[[], _Solved]) -> _Solved | None:
         say(f"the policy '{name.replace('_', ' ')}'")
@@ -108,7 +106,7 @@ def value_of_waiting(
             missing[name] = str(error)
             return None
 
-    def under(policy: Policy, ambiguities: Sequence[Ambiguity | Pushforward]) -> float:
+    def under(policy: Policy, ambiguities: Sequence[Ambiguity]) -> float:
         return staged.utility.equivalent(float(policy.under(ambiguities).losses[0]))
 
     moves = tried("averages", lambda: mean_value_trades(beliefs, start, limits))

@@ -48,13 +48,13 @@ def fixes_for(feasibility: ElasticProgram, conflict: Sequence[int], asked: Seque
     return fixes or _joint(feasibility, asked)
 
 
-def describe_fix(members: Sequence[ConflictRule], move: Mapping[int, float], conflict: Sequence[str]) -> str:
-    """A move as an instruction; `conflict` are the labels of the rules that clash."""
+def describe_fix(members: Sequence[ConflictRule], move: Mapping[int, float], conflict: Sequence[int]) -> str:
+    """A move as an instruction; `conflict` are the places of the rules that clash."""
     if len(move) > 1:
         changes = [describe_looser_limit(members[i], limit) for i, limit in move.items()]
         return " and ".join(changes) + " (one alone is not enough)"
     ((i, limit),) = move.items()
-    name = f"the {_PLACES[list(conflict).index(members[i].label)]}" if len(conflict) == 2 else None
+    name = f"the {_PLACES[conflict.index(i)]}" if len(conflict) == 2 else None
     return describe_looser_limit(members[i], limit, name)
 
 
@@ -169,10 +169,11 @@ def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasi
     return Infeasible(
         describe_conflict(labels),
         labels,
-        [describe_fix(members, move, labels) for move in moves],
+        [describe_fix(members, move, conflicts[0]) for move in moves],
         [[members[i].label for i in conflict] for conflict in conflicts],
         cut_short=search.cut_short,
         moves=moves,
+        places=conflicts[0],
         for_fractions=True,
     )
 

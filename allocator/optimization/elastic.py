@@ -28,11 +28,11 @@ import scipy.sparse as sp
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization import highs
-from allocator.optimization.cutting_planes import ColumnLayout, Cuts, build_epigraph, impact_cuts, rows_in_columns
 from allocator.optimization.round_trips import FEW, least_violation_without_round_trips
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import RuleRows, Trade, Turnover, format_limit_percent, row_slack
+from allocator.rules import RuleId, RuleRows, Trade, row_slack
+from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
 from allocator.types import Vector
 
 # The named things that a conflict is made of: a rule, or one row of a rule of many, each with a limit to move.
@@ -68,37 +68,28 @@ class ConflictRule:
         return 1 / (natural * (self.size if self.size > 0 else 1.0))
 
 
-def conflict_rules(mandate: Mandate, tangents: Sequence[RuleRows]) -> tuple[ConflictRule, ...]:
+def conflict_rules(mandate: Mandate, tangents: Sequence[RuleRows]) -> Iterator[ConflictRule]:
     """Every member of a mandate, in the order in which its rules stand; `tangents` are one row a convex rule."""
-    return (*_linear(mandate), *_convex(tangents, len(mandate.rows.labels)))
+    at = 0
+    for rows in (*(rule.rows(len(mandate.cost_rates)) for rule in mandate.linear_rules), *tangents):
+        places: dict[RuleId, list[int]] = {}
+        for i, limit in enumerate(rows.ids):
+            places.setdefault(limit, []).append(i)
+        yield from (_member(rows, own, at) for own in places.values())
+        at += len(rows.ids)
 
 
-def _linear(mandate: Mandate) -> Iterator[ConflictRule]:
-    instruments, at = len(mandate.cost_rates), 0
-    for rule in mandate.linear_rules:
-        rows = rule.rows(instruments)
-        count = len(rows.labels)
-        if isinstance(rule, Turnover):  # purchases and sales are one limit
-            label = f"turnover at most {format_limit_percent(rule.limit)}"
-            yield ConflictRule(label, tuple(range(at, at + count)), rule.limit, 1.0, rows.unit[0], rule.tier, 1.0)
-        else:
-            yield from (_row(rows, i, at + i) for i in range(count))
-        at += count
-
-
-def _convex(tangents: Sequence[RuleRows], at: int) -> Iterator[ConflictRule]:
-    yield from (_row(tangent, 0, at + position) for position, tangent in enumerate(tangents))
-
-
-def _row(rows: RuleRows, i: int, at: int) -> ConflictRule:
+def _member(rows: RuleRows, own: Sequence[int], at: int) -> ConflictRule:
+    """The limit that the rows `own` share; `at` is where the first of `rows` stands."""
+    first = own[0]
     return ConflictRule(
-        rows.labels[i],
-        (at,),
-        float(rows.stated[i]),
-        float(rows.sense[i]),
-        rows.unit[i],
-        int(rows.tier[i]),
-        float(rows.size[i]),
+        rows.limit_labels[first],
+        tuple(at + i for i in own),
+        float(rows.stated[first]),
+        float(rows.sense[first]),
+        rows.unit[first],
+        int(rows.tier[first]),
+        float(rows.size[first]),
     )
 
 
@@ -163,16 +154,21 @@ class ElasticProgram:
         self.iterations = 0
         """Of the simplex, so far: what the work of asking is counted in."""
         self._start, self._outlook, self._mandate = start, outlook, mandate
-        self._columns = ColumnLayout.of(start, outlook, mandate)
+        self._columns = ColumnLayout(
+            start,
+            mandate.cost_rates,
+            mandate.impact is not None,
+            tuple(rule.extra_columns(outlook) for rule in mandate.convex_rules),
+        )
         self._epigraphs = [
-            build_epigraph(rule, position, self._columns, start, outlook)
+            rule.epigraph(self._columns.first(position), self._columns, outlook)
             for position, rule in enumerate(mandate.convex_rules)
         ]
         tangents = [
             rule.tangent(epigraph.direction, outlook)
             for rule, epigraph in zip(mandate.convex_rules, self._epigraphs, strict=True)
         ]
-        self.members: tuple[ConflictRule, ...] = conflict_rules(mandate, tangents)
+        self.members: tuple[ConflictRule, ...] = tuple(conflict_rules(mandate, tangents))
         self._rows = mandate.rows.on(outlook)
         self._room, self._room_limit = self._rooms()
         self._first_slack = self._columns.total
@@ -190,27 +186,27 @@ class ElasticProgram:
         convex = [m for m in self.members if m.rows[0] >= len(rows.labels)]
         stated = np.concatenate([rows.stated + rows.sense, [m.stated + m.sense for m in convex]])
         moved = mandate.with_limits(stated)
-        linear = rows_in_columns(moved.rows.on(self._outlook), self._columns)
-        here = rows_in_columns(self._rows, self._columns)
-        parts, limits = [here[0] - linear[0]], [linear[1] - here[1]]
+        pairs = [(self._rows, moved.rows.on(self._outlook))]
         for epigraph, rule, wider in zip(self._epigraphs, mandate.convex_rules, moved.convex_rules, strict=True):
-            before = rows_in_columns(rule.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
-            after = rows_in_columns(wider.tangent(epigraph.direction, self._outlook).on(self._outlook), self._columns)
-            parts.append(before[0] - after[0])
-            limits.append(after[1] - before[1])
-        room = sp.csr_array(sp.vstack(parts))
+            tangents = (one.tangent(epigraph.direction, self._outlook).on(self._outlook) for one in (rule, wider))
+            pairs.append((next(tangents), next(tangents)))
+        here, wider_rows = (
+            Cuts.all([self._columns.of_rows(rows) for rows in side], self._columns.total)
+            for side in zip(*pairs, strict=True)
+        )
+        room = sp.csr_array(here.rows - wider_rows.rows)
         room.data[np.abs(room.data) < 1e-12] = 0.0
         room.eliminate_zeros()
-        return room, np.concatenate(limits)
+        return room, wider_rows.limits - here.limits
 
     def _build(self) -> None:
         columns, members = self._columns, self.members
-        linear, limits = rows_in_columns(self._rows, columns)
+        linear = columns.of_rows(self._rows)
         convex = sp.csr_array(
             (np.ones(len(self._epigraphs)), (range(len(self._epigraphs)), [e.column for e in self._epigraphs])),
             shape=(len(self._epigraphs), columns.total),
         )
-        rules = sp.csr_array(sp.vstack([linear, convex]))
+        rules = sp.csr_array(sp.vstack([linear.rows, convex]))
         count = rules.shape[0]
         of = np.zeros(count, dtype=int)
         for position, member in enumerate(members):
@@ -220,7 +216,7 @@ class ElasticProgram:
         matrix = sp.csr_array(
             sp.vstack([sp.hstack([rules, slack]), sp.hstack([own, sp.csr_array((own.shape[0], len(members)))])])
         )
-        self._base, self._limits = rules, np.concatenate([limits, np.zeros(len(self._epigraphs))])
+        self._base, self._limits = rules, np.concatenate([linear.limits, np.zeros(len(self._epigraphs))])
         solver = self._solver = highspy.Highs()
         for option, value in (
             ("output_flag", False),

@@ -16,8 +16,8 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, project
-from allocator.mandate.mandate import BoxError, Mandate
+from allocator.ambiguity.sets import Ambiguity
+from allocator.mandate.mandate import Mandate
 from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
 from allocator.optimization.single_period import Position, ProblemShape, SinglePeriodProblem, problem_shape
 from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, trade_of_solution
@@ -43,8 +43,8 @@ LAWFUL = 1e-9
 
 def has_fast_path(mandate: Mandate) -> bool:
     """Whether this module can prove answers to the mandate."""
-    error = mandate.return_error is None or isinstance(mandate.return_error, BoxError)
-    return not mandate.convex_rules and mandate.impact is None and error
+    linear = mandate.return_error is None or mandate.return_error.linear_charge is not None
+    return not mandate.convex_rules and mandate.impact is None and linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,4 +291,4 @@ def _member(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     """A member of the set beside `q`: a last digit outside it needs no search."""
     clean = np.maximum(q, 0.0)
     near: Vector = probabilities + (clean / clean.sum() - probabilities) * (1 - _STEP_BACK)
-    return near if ambiguity.excess(near, probabilities) <= 0 else project(q, ambiguity, probabilities)
+    return near if ambiguity.excess(near, probabilities) <= 0 else ambiguity.project(q, probabilities)

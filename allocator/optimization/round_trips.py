@@ -15,7 +15,7 @@ import numpy as np
 
 from allocator.errors import NotSolved
 from allocator.optimization import highs
-from allocator.optimization.cutting_planes import ColumnLayout, Cuts
+from allocator.rules.epigraphs import ColumnLayout, Cuts
 from allocator.types import Vector
 
 NODES = 1000

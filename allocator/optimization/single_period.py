@@ -8,6 +8,7 @@ parameter; what is compiled in is the shape: instruments, risk factors, which ru
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,14 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.optimization.dual_forms import DualForm, FastParameter, dual_form, is_conic_set, set_structure
-from allocator.optimization.rule_cones import (
-    DecisionVariables,
-    RuleConstraints,
-    cone_of_rule,
-    is_conic_pattern,
-    rule_pattern,
-)
+from allocator.ambiguity.sets import DualForm
+from allocator.cvxpy_parameters import FastParameter
+from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
-from allocator.rules import RuleRows, VolatilityLimit, WorstCaseFloor
+from allocator.rules import RuleRows
+from allocator.rules.convex import DecisionVariables, RuleConstraints
+from allocator.rules.directions import Above
+from allocator.rules.rows import Position as Position  # noqa: PLC0414  # it is asked for here
 from allocator.types import Vector
 
 # What is compiled in: two questions of one shape share a program, whatever their numbers.
@@ -56,23 +54,21 @@ class ProblemShape:
 def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
     """The shape of a question."""
     rows = mandate.rows
-    set_, support = set_structure(mandate.ambiguity, outlook.probabilities)
     pattern = (
-        type(set_).__name__,
-        support,
+        mandate.ambiguity.structure(outlook.probabilities),
         bool(mandate.return_weight),
         mandate.risk_aversion > 0,
         mandate.impact is not None,
-        type(mandate.return_error).__name__,
+        None if mandate.return_error is None else mandate.return_error.pattern,
         mandate.charges is not None,
         rows.structure,
-        convex := tuple(rule_pattern(rule, outlook.probabilities) for rule in mandate.convex_rules),
+        tuple(rule.pattern(outlook) for rule in mandate.convex_rules),
     )
     conic = (
-        is_conic_set(type(set_).__name__)
+        mandate.ambiguity.is_curved
         or mandate.impact is not None
-        or isinstance(mandate.return_error, EllipsoidError)
-        or any(map(is_conic_pattern, convex))
+        or (mandate.return_error is not None and mandate.return_error.is_conic)
+        or any(rule.is_conic for rule in mandate.convex_rules)
     )
     return ProblemShape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
 
@@ -83,14 +79,6 @@ HUGE = 10.0
 """The objective is measured in its largest part, but in no more than this times the largest return."""
 TIE_BREAK = 1e-8
 """Price of trading one unit of wealth, so that among equal optima the plan that trades least is taken."""
-
-
-@dataclass(frozen=True, eq=False)
-class Position:
-    """Where we stand: (N,) `holdings` and `cash` before trading, as fractions summing to 1."""
-
-    holdings: Vector
-    cash: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +102,10 @@ class ProblemConstraints:
     factors: cp.Constraint | None
     losses: cp.Constraint | None
     rows: cp.Constraint | None
-    error: cp.Constraint | None
 
     def all(self) -> list[cp.Constraint]:
         """Those that exist."""
-        found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows, self.error)
+        found = (self.position, self.cash, self.wealth, self.factors, self.losses, self.rows)
         return [constraint for constraint in found if constraint is not None]
 
 
@@ -147,12 +134,18 @@ class SinglePeriodProblem:
         losses = cp.Variable(scenarios, name="losses")
         v = self.variables
         decision = DecisionVariables(v.holdings, v.wealth, self._factors, self._gains, self._costs)
+        self._numbers = [_parameters(rule.numbers(outlook, 1.0)) for rule in mandate.convex_rules]
         self.convex: tuple[RuleConstraints, ...] = tuple(
-            cone_of_rule(rule, decision, outlook) for rule in mandate.convex_rules
+            rule.cone(decision, outlook, numbers)
+            for rule, numbers in zip(mandate.convex_rules, self._numbers, strict=True)
         )
+        self.error: Above | None = None
+        if (error := mandate.return_error) is not None:
+            self._error_numbers = _parameters(error.numbers())
+            self.error = error.above(self._shortfall, v.holdings, self._factors, outlook.risk, self._error_numbers)
         self.worst: DualForm | None = None
         if mandate.return_weight:
-            self.worst = dual_form(losses, mandate.ambiguity, outlook.probabilities)
+            self.worst = mandate.ambiguity.dual_form(losses, outlook.probabilities)
         self.constraints = self._constrain(outlook, mandate, rows, losses)
         gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
         others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []
@@ -169,6 +162,7 @@ class SinglePeriodProblem:
         self.problem = cp.Problem(
             cp.Minimize(self._objective(outlook, mandate)),
             self.constraints.all()
+            + (self.error.constraints if self.error else [])
             + others
             + (self.worst.constraints if self.worst else [])
             + [constraint for rule in self.convex for constraint in rule.constraints],
@@ -204,16 +198,15 @@ class SinglePeriodProblem:
 
     def _constrain(self, outlook: Outlook, mandate: Mandate, rows: RuleRows, losses: cp.Variable) -> ProblemConstraints:
         v = self.variables
-        self._needs_gains = (
-            bool(mandate.return_weight) or bool(rows.uses_scenario_returns.any()) or _looks_at_gains(mandate)
-        )
+        of_rules = any(rule.looks_at_gains for rule in mandate.convex_rules)
+        self._needs_gains = bool(mandate.return_weight) or bool(rows.uses_scenario_returns.any()) or of_rules
         exposures = self._factors == outlook.risk.loadings.T @ v.holdings
         loss = losses >= -self._gain_price * self._gains
         cash = self._start_cash - self._buying @ v.buys + self._selling @ v.sells
         if self.moved is not None:
             cash = cash - self._unit * cp.sum(self.moved)
-        ellipsoid = isinstance(mandate.return_error, EllipsoidError)
-        factors = ellipsoid or not self._full or any(isinstance(r, VolatilityLimit) for r in mandate.convex_rules)
+        factors = not self._full or any(rule.uses_factors for rule in mandate.convex_rules)
+        factors = factors or (mandate.return_error is not None and mandate.return_error.uses_factors)
         return ProblemConstraints(
             position=(v.holdings == self._start + v.buys - v.sells).set_label("holdings = before + bought - sold"),
             cash=(v.cash == cash).set_label("cash row"),
@@ -221,7 +214,6 @@ class SinglePeriodProblem:
             factors=exposures.set_label("factor exposures") if factors else None,
             losses=loss.set_label("loss in each scenario") if mandate.return_weight else None,
             rows=self._row_constraint(rows),
-            error=self._error_constraint(outlook) if ellipsoid else None,
         )
 
     def _row_constraint(self, rows: RuleRows) -> cp.Constraint | None:
@@ -239,18 +231,14 @@ class SinglePeriodProblem:
             left = left + self._expected_gains @ self._gains
         return (left <= self._limits).set_label("rules: " + "; ".join(rows.labels))
 
-    def _error_constraint(self, outlook: Outlook) -> cp.Constraint:
-        own = cp.multiply(np.sqrt(outlook.risk.specific), self.variables.holdings)
-        return cp.SOC(self._shortfall, cp.hstack([self._factors, own])).set_label("return error")
-
     def _objective(self, outlook: Outlook, mandate: Mandate) -> cp.Expression:
         v = self.variables
         objective = self._tie_break * (cp.sum(v.buys) + cp.sum(v.sells)) + self._cost_price * self._costs
         if self.worst:
             objective = objective + self.worst.expression
-        if isinstance(mandate.return_error, EllipsoidError):
+        if self.error and self.error.constraints:
             objective = objective + self._error_price * self._shortfall
-        if _charges(mandate) is not None:
+        if mandate.linear_charge is not None:
             objective = objective + self._charged @ v.holdings
         if mandate.risk_aversion > 0:
             risk = outlook.risk
@@ -293,8 +281,9 @@ class SinglePeriodProblem:
         self._belief.value = outlook.probabilities
         if self.worst:
             self.worst.write(mandate.ambiguity, outlook.probabilities)
-        for rule, convex in zip(mandate.convex_rules, self.convex, strict=True):
-            convex.write(rule, outlook, float(self._unit.value))
+        for rule, convex, numbers in zip(mandate.convex_rules, self.convex, self._numbers, strict=True):
+            _set(numbers, rule.numbers(outlook, self.unit))
+            convex.write(rule, outlook)
         self._written = (start, own)
 
     def _write_numbers(self, outlook: Outlook, mandate: Mandate, trading_price: float, *, same_mandate: bool) -> None:
@@ -310,9 +299,10 @@ class SinglePeriodProblem:
         self._rates.value, self._unit.value = mandate.cost_rates / unit, unit
         if mandate.impact is not None:
             self._impact.value = mandate.impact / unit
-        if isinstance(mandate.return_error, EllipsoidError):
-            self._error_price.value = mandate.return_error.size / scale
-        if (charges := _charges(mandate)) is not None:
+        if mandate.return_error is not None:
+            self._error_price.value = mandate.return_error.price / scale
+            _set(self._error_numbers, mandate.return_error.numbers())
+        if (charges := mandate.linear_charge) is not None:
             self._charged.value = charges / scale
         if rows.labels and (not same_mandate or rows.uses_scenario_returns.any()):
             self._write_rows(rows, unit)
@@ -342,16 +332,14 @@ class SinglePeriodProblem:
         self._cost_limits.value = np.where(expects, rows.wealth * unit, 0.0) / self.row_units
 
 
-def _charges(mandate: Mandate) -> Vector | None:
-    """(N,) what the objective charges for a unit held, whatever else is; None where that is nothing."""
-    box = mandate.return_error.deviations if isinstance(mandate.return_error, BoxError) else None
-    if box is None or mandate.charges is None:
-        return mandate.charges if box is None else box
-    return box + mandate.charges
+def _parameters(numbers: Mapping[str, Any]) -> dict[str, FastParameter]:
+    """A parameter for each number of a rule or a return error."""
+    return {name: FastParameter(np.shape(value), name=name) for name, value in numbers.items()}
 
 
-def _looks_at_gains(mandate: Mandate) -> bool:
-    return any(isinstance(rule, WorstCaseFloor) for rule in mandate.convex_rules)
+def _set(parameters: Mapping[str, FastParameter], numbers: Mapping[str, Any]) -> None:
+    for name, value in numbers.items():
+        parameters[name].value = value
 
 
 def _largest_return(outlook: Outlook) -> float:

@@ -15,16 +15,16 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import project
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues, flat_dual
 from allocator.optimization.single_period import TIE_BREAK, Position, SinglePeriodProblem, problem_shape
-from allocator.optimization.verification import CanonicalCheck, canonical_check
+from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
-from allocator.rules import Trade, WorstCaseFloor
+from allocator.rules import Trade
+from allocator.rules.convex import ConvexRuleDual
+from allocator.rules.directions import flat_dual
 from allocator.types import Vector
 
 RESIDUAL_ALLOWED = 1e-6
@@ -240,16 +240,14 @@ class Program:
             prices @ np.where(mandate.rows.uses_scenario_returns != 0, mandate.rows.wealth, 0)
         )
         in_costs += sum(
-            slope.price
-            for rule, slope in zip(mandate.convex_rules, slopes, strict=True)
-            if isinstance(rule, WorstCaseFloor)
+            slope.price for rule, slope in zip(mandate.convex_rules, slopes, strict=True) if rule.looks_at_gains
         )
         multipliers = DualValues(
             rows=prices,
             cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
-            adversary=project(flat_dual(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
+            adversary=mandate.ambiguity.project(flat_dual(dual, len(outlook.scenarios)), outlook.probabilities),
             slopes=slopes,
-            error=self._error_direction(),
+            error=self._error_direction(mandate),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -262,25 +260,26 @@ class Program:
             canonical,
         )
 
-    def _error_direction(self) -> Vector | None:
+    def _error_direction(self, mandate: Mandate) -> Vector | None:
         """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
-        cone = self._compiled.constraints.error
-        if cone is None or cone.dual_value is None:
+        multiplier = None if self._compiled.error is None else self._compiled.error.read()
+        if multiplier is None or mandate.return_error is None or mandate.return_error.directions is None:
             return None
-        direction = -np.ravel(cone.dual_value[1])
-        length = float(np.linalg.norm(direction)) * (1 + 1e-15)
+        _, direction, length = multiplier
         # shorter than the price where nothing is at risk: only a part of the charge is then used
-        used = max(length, self._compiled.price_of_error)
-        return direction / used if used > 0 else direction
+        used = max(length * (1 + 1e-15), self._compiled.price_of_error)
+        return mandate.return_error.directions.lawful(direction / used if used > 0 else direction)
 
     def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
         """Prices and lawful directions of the convex rules."""
-        found = []
+        slopes = []
         for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
-            slope = own.read()
-            direction = None if slope.direction is None else rule.lawful(slope.direction, outlook)
-            found.append(ConvexRuleDual(slope.price * self._compiled.scale, direction))
-        return tuple(found)
+            price, along, length = own.read() or (0.0, np.zeros(0), 0.0)
+            # a price that is too small tells no direction
+            direction = rule.lawful(along / length, outlook) if length > 1e-12 else None
+            unit = self._compiled.unit if rule.looks_at_gains else 1.0
+            slopes.append(ConvexRuleDual(price / unit * self._compiled.scale, direction))
+        return tuple(slopes)
 
 
 def solve_once(

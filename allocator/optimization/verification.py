@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade, stack_rows
+from allocator.rules.convex import ConvexRuleDual
 from allocator.types import Matrix, Vector
 
 # The first of two checks: the compiled data and the solver's raw vectors, by numpy alone.
@@ -130,6 +130,22 @@ _BEYOND = 3e-6
 """Per unit traded: how far a price may lie beyond what the next unit costs, where impact makes that cost a curve."""
 _BEYOND_COSTS = 1e-11
 """Of the account and a name: what lying beyond may cost the bound; the flatter the curve, the less room there is."""
+
+
+@dataclass(frozen=True, eq=False)
+class DualValues:
+    """Duals in units of the objective (fractions of the account).
+
+    `rows` (R,) ≥ 0 belong to the linear rules in order; `cash` prices one unit of money; `adversary` (K,) are the
+    adverse probabilities; `slopes` belong to the convex rules in order; `error` is the direction in which the
+    returns are wrong, where the solver gave one.
+    """
+
+    rows: Vector
+    cash: float
+    adversary: Vector
+    slopes: tuple[ConvexRuleDual, ...] = ()
+    error: Vector | None = None
 
 
 @dataclass(frozen=True, eq=False)

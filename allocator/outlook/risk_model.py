@@ -178,6 +178,15 @@ class FactorRisk:
         result: Vector = self.loadings @ (self.loadings.T @ holdings) + self.specific * holdings
         return result
 
+    def parts(self, holdings: Vector) -> Vector:
+        """(F + N,) u with h'Ωh = u'u: the factors' share of a portfolio's risk, then each name's own."""
+        return np.concatenate([self.loadings.T @ holdings, np.sqrt(self.specific) * holdings])
+
+    def slope(self, direction: Vector) -> Vector:
+        """(N,) s with s'h the part of `parts` along a direction (F + N,)."""
+        factors = self.loadings.shape[1]
+        return np.asarray(self.loadings @ direction[:factors] + np.sqrt(self.specific) * direction[factors:])
+
     def over(self, years: float) -> FactorRisk:
         """The same risk over a horizon `years` times as long; variance grows with time."""
         return FactorRisk(self.loadings * np.sqrt(years), self.specific * years, self.source)

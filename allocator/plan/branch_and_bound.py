@@ -19,13 +19,13 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.elastic import HOLDS, ElasticProgram
 from allocator.optimization.highs import TimeLimit
-from allocator.optimization.rule_cones import DualValues, flat_dual
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
-from allocator.optimization.verification import DualCertificate, best_dual_certificate
+from allocator.optimization.verification import DualCertificate, DualValues, best_dual_certificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import GAP_ALLOWED, Certificate, RoundTripProof, certify
-from allocator.rules import RuleMeasurement, RuleRows, Trade, linear_rows
+from allocator.rules import LinearRule, RuleMeasurement, RuleRows, Trade, linear_rows
+from allocator.rules.directions import flat_dual
 from allocator.types import Vector
 
 # One part of all plans that waste nothing, as a convex program: each name has its most bought, most sold and traded.
@@ -99,7 +99,7 @@ class TradeBranch:
 
 
 @dataclass(frozen=True, eq=False)
-class OneWayRule:
+class OneWayRule(LinearRule):
     """A branch as a rule, for bounds and for what can hold: b ≤ most bought, s ≤ most sold; with impact also
     least ≤ b + s ≤ most, and costs no more than the chords come to.
     """

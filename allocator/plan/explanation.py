@@ -10,14 +10,6 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from allocator.ambiguity.sets import (
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Wasserstein,
-    is_singleton,
-)
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
 from allocator.mandate.mandate import Mandate, no_trade
@@ -85,16 +77,14 @@ def tied_adversaries(outlook: Outlook, mandate: Mandate, target: Trade) -> Matri
     two scenarios. A divergence has one worst member, but where all losses are equal.
     """
     ambiguity, p = mandate.ambiguity, outlook.probabilities
-    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_singleton(ambiguity)
-    if curved or not mandate.return_weight:
+    if ambiguity.curved or ambiguity.is_singleton or not mandate.return_weight:
         return np.zeros((0, len(p)))
     before = target.value_before
     losses = -outlook.portfolio_returns(target.values / before, target.cash / before)
     found = []
     order = np.argsort(losses, kind="stable")
-    flat = isinstance(ambiguity, Wasserstein | ExpertHull | Polytope)
-    for j, k in combinations(range(len(p)), 2) if flat else pairwise(order):
-        if not flat and losses[k] - losses[j] > TIED:
+    for j, k in combinations(range(len(p)), 2) if ambiguity.about_scenarios else pairwise(order):
+        if not ambiguity.about_scenarios and losses[k] - losses[j] > TIED:
             continue
         ways = np.zeros(len(p))
         ways[j], ways[k] = 1.0, -1.0

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
@@ -79,6 +78,8 @@ class BindingRule:
 
     label: str
     bps_per_point: float
+    row: int
+    """Where it stands among the rules' readings."""
     has_limit: bool = True
     """Whether there is a limit to loosen: a name that cannot be traded has none, and its price is one of many."""
 
@@ -152,11 +153,9 @@ def binding_rules(
     """Rules with a price, dearest first: what one point (0.01) more of the limit is worth, in bps of the account."""
     rows, priced = prices.priced(outlook, mandate)
     found = [
-        BindingRule(label, float(price * room) * 100, has_limit=not np.isnan(stated))
-        for label, price, room, stated in zip(
-            rows.labels, priced, _room(outlook, mandate, target, prices), rows.stated, strict=True
-        )
-        if price > BINDING
+        BindingRule(rows.labels[row], float(priced[row] * room) * 100, row, has_limit=not np.isnan(rows.stated[row]))
+        for row, room in enumerate(_room(outlook, mandate, target, prices))
+        if priced[row] > BINDING
     ]
     return tuple(sorted(found, key=lambda rule: -rule.bps_per_point))
 
@@ -187,13 +186,13 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         difference = trade.weights - weights[:-1]
         active = {
             "active_expected_return": float(outlook.probabilities @ against),
-            "active_adverse_expected_return": -worst_case(-against, mandate.ambiguity, outlook.probabilities),
+            "active_adverse_expected_return": -mandate.ambiguity.worst_case(-against, outlook.probabilities),
             "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
         }
     within = outlook.risk.variance(holdings)
     return Figures(
         expected_return=float(outlook.probabilities @ gains),
-        adverse_expected_return=-worst_case(-gains, mandate.ambiguity, outlook.probabilities),
+        adverse_expected_return=-mandate.ambiguity.worst_case(-gains, outlook.probabilities),
         volatility_within=float(np.sqrt(within / outlook.years)),
         volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
         expected_shortfall=expected_shortfall(gains, outlook.probabilities, float(np.sqrt(within))),

@@ -13,50 +13,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-)
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.mandate.mandate import Mandate
 from allocator.multistage.review_policy import ReviewPolicy
-from allocator.optimization.rule_cones import ConvexRuleDual
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.rules import (
-    ConvexRule,
-    LargestWeights,
-    Participation,
-    RuleRows,
-    Trade,
-    VolatilityLimit,
-    WorstCaseFloor,
-)
+from allocator.rules import ConvexRule, RuleRows, Trade
+from allocator.rules.convex import ConvexRuleDual
 from allocator.types import Matrix, Vector
-
-_SETS: dict[type, str] = {
-    Singleton: "none",
-    TotalVariation: "total_variation",
-    Box: "box",
-    KullbackLeibler: "kl",
-    AnyProbabilities: "worst",
-    Contamination: "contamination",
-    ModifiedChiSquared: "modified_chi2",
-    Wasserstein: "wasserstein",
-    ExpertHull: "hull",
-    Polytope: "polytope",
-}
-_SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
 
 
 def proof_document(plan: Plan) -> dict[str, Any] | None:
@@ -71,7 +35,7 @@ def proof_document(plan: Plan) -> dict[str, Any] | None:
         "cash_returns": _list(outlook.cash_returns),
         "loadings": outlook.risk.loadings.tolist(),
         "specific": _list(outlook.risk.specific),
-        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
+        "ambiguity": mandate.ambiguity.document(outlook.probabilities),
         "return_weight": mandate.return_weight,
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
@@ -101,7 +65,7 @@ def proof_document(plan: Plan) -> dict[str, Any] | None:
             "wealth": duals.wealth,
             "factors": _list(duals.factors),
             "adversary": _list(duals.adversary),
-            "witness": _witness(mandate.ambiguity, duals.adversary, outlook.probabilities),
+            "witness": mandate.ambiguity.witness(duals.adversary, outlook.probabilities).tolist(),
         },
         "convex": [
             _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, duals.slopes, strict=True)
@@ -114,66 +78,21 @@ def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
 
 
 def _return_error(plan: Plan, duals: DualCertificate) -> dict[str, Any]:
-    """By how much returns may be wrong: charge = deviations·h, what objectives of other packages charge included, and
-    size times the deviation of h along `direction`.
+    """By how much returns may be wrong: deviations·h at once, what objectives of other packages charge included, and
+    size times the deviation of h along `direction`, or the largest spread∘h of so many names.
     """
     error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
-    charged = np.zeros(names) if plan.mandate.charges is None else plan.mandate.charges
-    return {
-        "size": error.size if isinstance(error, EllipsoidError) else 0.0,
-        "deviations": _list(charged + (error.deviations if isinstance(error, BoxError) else 0.0)),
-        "direction": _list(duals.error if isinstance(error, EllipsoidError) else np.zeros(factors + names)),
-    }
+    charged = plan.mandate.linear_charge
+    plain = {"size": 0.0, "deviations": _list(np.zeros(names) if charged is None else charged)}
+    own = {} if error is None else error.document(duals.error)
+    return plain | {"direction": [0.0] * (factors + names)} | own
 
 
 def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
-    """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
-
-    x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
-    """
-    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
-    kind, limit = _SUPREMA[type(rule)], rule.limit
-    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
-    against: Vector | None = None
-    witness: list[Any] = []
-    if isinstance(rule, VolatilityLimit):
-        limit *= float(np.sqrt(outlook.years))
-        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
-    elif isinstance(rule, LargestWeights):
-        set_ = {"set": "largest", "radius": rule.count, "table": []}
-    elif isinstance(rule, WorstCaseFloor):
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
-        witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
-    return {
-        "label": rule.label,
-        "kind": kind,
-        "set": set_,
-        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
-        "limit": limit,
-        "price": slope.price,
-        "direction": _list(np.asarray(slope.direction)),
-        "witness": witness,
-    }
-
-
-def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
-    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
-    table: Matrix = np.zeros((0, len(probabilities)))
-    if isinstance(ambiguity, Wasserstein):
-        table = ambiguity.metric
-    elif isinstance(ambiguity, ExpertHull):
-        table = ambiguity.vertices(probabilities)
-    elif isinstance(ambiguity, Polytope):
-        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
-    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
-
-
-def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
-    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
-    if isinstance(ambiguity, Wasserstein | ExpertHull):
-        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
-        return found
-    return []
+    """A convex rule with its price and the lawful u of its tangent."""
+    direction = np.asarray(slope.direction)
+    priced = {"price": slope.price, "direction": _list(direction), "witness": rule.witness(direction, outlook)}
+    return rule.document(outlook) | priced
 
 
 def _trade(trade: Trade) -> dict[str, Any]:
@@ -222,7 +141,6 @@ def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
 def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
     policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
-    p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
     names = len(mandate.cost_rates)
     return {
         "parent": int(tree.parents[node]),
@@ -240,11 +158,9 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
         "risk_charge": staged.utility.charge(staged.step(node)),
-        "set": ambiguity_document(scenario_set(ambiguity), p),
-        "of": _list(p),
-        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],
+        **ambiguity.node_document(tree.child_probabilities(node)),
         "rows": _node_rows(mandate, outlook),
-        "convex": [_node_convex(rule, outlook) for rule in mandate.convex_rules],
+        "convex": [rule.document(outlook) for rule in mandate.convex_rules],
     }
 
 
@@ -252,7 +168,6 @@ def _node_rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
     """Linear rules: holdings·h + buys·b + sells·s + cash·c − wealth·W ≤ limit, of the account before or in money."""
     names = len(mandate.cost_rates)
     each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
-    money = [isinstance(rule, Participation) for rule in mandate.linear_rules]
 
     def stacked(part: str) -> list[list[float]]:
         return matrix_entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
@@ -265,28 +180,5 @@ def _node_rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
         "cash": [float(x) for one in each for x in one.cash],
         "wealth": [float(x) for one in each for x in one.wealth],
         "limit": [float(x) for one in each for x in one.limit],
-        "in_money": [is_money for one, is_money in zip(each, money, strict=True) for _ in one.labels],
-    }
-
-
-def _node_convex(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
-    """A convex rule as the largest u'x over a set; limits over what is left of the horizon."""
-    assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
-    kinds: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
-    limit = rule.limit
-    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
-    against: Vector | None = None
-    if isinstance(rule, VolatilityLimit):
-        limit *= float(np.sqrt(outlook.years))
-        against = None if rule.against is None else np.append(rule.against, 1 - rule.against.sum())
-    elif isinstance(rule, LargestWeights):
-        set_ = {"set": "largest", "radius": rule.count, "table": []}
-    else:
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
-    return {
-        "label": rule.label,
-        "kind": kinds[type(rule)],
-        "set": set_,
-        "against": _list(np.zeros(outlook.returns.shape[1] + 1) if against is None else against),
-        "limit": limit,
+        "in_money": [rule.in_money for rule, one in zip(mandate.linear_rules, each, strict=True) for _ in one.labels],
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.ambiguity.sampling import PROBABILITY_SHIFT
+from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots.whole_lots import (
@@ -67,10 +67,11 @@ def fixes_on_whole_lots(
     return Infeasible(
         error.message if trying.late is None else f"{error.message} (fixes on whole lots: {trying.late})",
         error.rules,
-        [in_words(members, move, error.rules) for move in moves],
+        [in_words(members, move, error.places) for move in moves],
         error.conflicts,
         cut_short=error.cut_short,
         moves=moves,
+        places=error.places,
         for_fractions=None in found,
     )
 

@@ -23,6 +23,8 @@ from allocator.rules.returns import ScenarioFloor as ScenarioFloor
 from allocator.rules.returns import StressFloor as StressFloor
 from allocator.rules.rows import PERCENT as PERCENT
 from allocator.rules.rows import LinearRule as LinearRule
+from allocator.rules.rows import Rule as Rule
+from allocator.rules.rows import RuleId as RuleId
 from allocator.rules.rows import RuleMeasurement as RuleMeasurement
 from allocator.rules.rows import RuleRows as RuleRows
 from allocator.rules.rows import Trade as Trade

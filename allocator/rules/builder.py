@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -44,12 +45,13 @@ def bucket_shares(book: Book, bucket: str) -> Vector:
     return np.asarray(label, dtype=np.float64)
 
 
-def locked_names(book: Book) -> dict[str, int]:
-    """Names that cannot be traded before a later day, and where they stand."""
+def locked_names(book: Book) -> dict[str, date]:
+    """Names that cannot be traded before a later day, and that day."""
     if "tradable_from" not in book.exposures:
         return {}
-    later = book.exposures["tradable_from"] > pd.Timestamp(book.settings.book.as_of)
-    return {str(name): i for i, (name, locked) in enumerate(later.items()) if locked}
+    days = book.exposures["tradable_from"]
+    later = days[days > pd.Timestamp(book.settings.book.as_of)]
+    return {str(name): day.date() for name, day in later.items()}
 
 
 def group_shares(book: Book, name: str) -> tuple[Vector, float]:
@@ -126,7 +128,7 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
     yield from _exposure_limits(book)
     yield from _on_trades(book)
     yield from _on_returns(book)
-    yield from _locked_and_forbidden(book)
+    yield from locked_and_forbidden(book)
 
 
 def _instrument_ranges(book: Book) -> Iterator[LinearRule]:
@@ -175,11 +177,11 @@ def _ratios(book: Book) -> Iterator[LinearRule]:
     for name, limits in wanted.ratios.items():
         of, of_cash = group_shares(book, limits.group)
         to, to_cash = group_shares(book, limits.to)
-        label, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
+        pair, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
         if limits.max is not None:
-            yield RatioLimit(label, of, to, limits.max, True, of_cash, to_cash, tier)
+            yield RatioLimit(pair, of, to, limits.max, True, of_cash, to_cash, tier, name)
         if limits.min:
-            yield RatioLimit(label, of, to, limits.min, False, of_cash, to_cash, tier)
+            yield RatioLimit(pair, of, to, limits.min, False, of_cash, to_cash, tier, name)
 
 
 def _exposure_limits(book: Book) -> Iterator[LinearRule]:
@@ -214,14 +216,14 @@ def _on_returns(book: Book) -> Iterator[LinearRule]:
         yield StressFloor(name, shock_returns(book, name), limit, tiers.get(f"max_stress_loss.{name}", 0))
 
 
-def _locked_and_forbidden(book: Book) -> Iterator[LinearRule]:
+def locked_and_forbidden(book: Book) -> Iterator[NoTrade | Forbidden]:
     """Names that stay as they are, and names that must go."""
     wanted = book.settings.mandate
-    if locked := locked_names(book):
-        yield NoTrade(tuple(locked), tuple(locked.values()))
-    named = {name: book.instruments.index(name) for name in wanted.locked if name not in locked}
-    if named:
-        yield NoTrade(tuple(named), tuple(named.values()), "is locked")
+    days = locked_names(book)
+    locked: dict[str, date | None] = {**days, **dict.fromkeys(name for name in wanted.locked if name not in days)}
+    for until in sorted({*locked.values()}, key=lambda day: day or date.max):
+        names = tuple(name for name in locked if locked[name] == until)
+        yield NoTrade(names, tuple(map(book.instruments.index, names)), until)
     if wanted.forbidden:
         yield Forbidden(tuple(wanted.forbidden), tuple(map(book.instruments.index, wanted.forbidden)))
 

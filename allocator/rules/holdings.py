@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,165 +11,86 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
     NUMBER,
     TIMES,
+    LinearRule,
+    OneLimit,
     RuleMeasurement,
     RuleRows,
     Trade,
-    format_limit_percent,
-    linear_rows,
     selection_matrix,
 )
 from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class InstrumentCaps:
-    """No instrument weighs more than its cap: h_i ≤ caps_i·W. `caps` (n,) belong to the positions `at`."""
+class _InstrumentLimits(LinearRule):
+    """Each instrument's weight on its side of its limit; `limits` (n,) belong to the positions `at`."""
 
     names: tuple[str, ...]
     at: tuple[int, ...]
-    caps: tuple[float, ...]
+    limits: tuple[float, ...]
     tier: int = 0
+    kind, words = "weight", "{name} {side} {limit}"
 
     def rows(self, instruments: int) -> RuleRows:
-        """One row a capped instrument."""
-        labels = [
-            f"{name} at most {format_limit_percent(cap)}" for name, cap in zip(self.names, self.caps, strict=True)
-        ]
-        return linear_rows(
-            labels,
-            instruments,
-            holdings=selection_matrix(self.at, instruments),
-            wealth=np.array(self.caps),
-            stated=self.caps,
-            tier=self.tier,
-        )
+        """One row a name."""
+        held = self.sense * selection_matrix(self.at, instruments)
+        return self._rows(instruments, holdings=held, wealth=self.sense * np.array(self.limits))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weights after the trades."""
         del outlook
         weights = trade.weights
-        return [
-            RuleMeasurement(f"{name} at most {format_limit_percent(cap)}", float(weights[i]), cap, at_most=True)
-            for name, i, cap in zip(self.names, self.at, self.caps, strict=True)
-        ]
+        return self._measured(*(float(weights[i]) for i in self.at))
 
-    def with_limits(self, limits: Sequence[float]) -> InstrumentCaps:
-        """Other caps."""
-        return replace(self, caps=tuple(limits))
+
+class InstrumentCaps(_InstrumentLimits):
+    """No instrument weighs more than its cap: h_i ≤ limits_i·W."""
+
+
+class InstrumentFloors(_InstrumentLimits):
+    """No instrument weighs less than its floor: h_i ≥ limits_i·W."""
+
+    at_most = False
 
 
 @dataclass(frozen=True, eq=False)
-class InstrumentFloors:
-    """No instrument weighs less than its floor: h_i ≥ floors_i·W."""
+class _WeightLimit(OneLimit, LinearRule):
+    """A group's weight Σ shares_i·h_i + cash_share·c on its side of limit·W."""
 
-    names: tuple[str, ...]
-    at: tuple[int, ...]
-    floors: tuple[float, ...]
+    name: str
+    shares: Vector
+    limit: float
+    cash_share: float = 0.0
     tier: int = 0
+    kind, words = "group", "{name} {side} {limit}"
 
     def rows(self, instruments: int) -> RuleRows:
-        """One row an instrument with a floor."""
-        labels = [
-            f"{name} at least {format_limit_percent(floor)}"
-            for name, floor in zip(self.names, self.floors, strict=True)
-        ]
-        return linear_rows(
-            labels,
+        """One row."""
+        return self._rows(
             instruments,
-            holdings=-selection_matrix(self.at, instruments),
-            wealth=-np.array(self.floors),
-            stated=self.floors,
-            sense=-1.0,
-            tier=self.tier,
+            holdings=self.sense * sp.csr_array(self.shares[None, :]),
+            cash=np.array([self.sense * self.cash_share]),
+            wealth=np.array([self.sense * self.limit]),
         )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """Weights after the trades."""
+        """The group's share of the account after the trades."""
         del outlook
-        weights = trade.weights
-        return [
-            RuleMeasurement(f"{name} at least {format_limit_percent(floor)}", float(weights[i]), floor, at_most=False)
-            for name, i, floor in zip(self.names, self.at, self.floors, strict=True)
-        ]
-
-    def with_limits(self, limits: Sequence[float]) -> InstrumentFloors:
-        """Other floors."""
-        return replace(self, floors=tuple(limits))
+        return self._measured((float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value)
 
 
-@dataclass(frozen=True, eq=False)
-class WeightAtMost:
+class WeightAtMost(_WeightLimit):
     """A group weighs at most `limit`: Σ shares_i·h_i ≤ limit·W. `shares` (N,) in [0, 1] say how much of each counts."""
 
-    name: str
-    shares: Vector
-    limit: float
-    cash_share: float = 0.0
-    tier: int = 0
 
-    def rows(self, instruments: int) -> RuleRows:
-        """One row."""
-        return linear_rows(
-            [f"{self.name} at most {format_limit_percent(self.limit)}"],
-            instruments,
-            holdings=sp.csr_array(self.shares[None, :]),
-            cash=np.array([self.cash_share]),
-            wealth=np.array([self.limit]),
-            stated=[self.limit],
-            tier=self.tier,
-        )
-
-    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """The group's share of the account after the trades."""
-        del outlook
-        held = (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
-        return [
-            RuleMeasurement(f"{self.name} at most {format_limit_percent(self.limit)}", held, self.limit, at_most=True)
-        ]
-
-    def with_limits(self, limits: Sequence[float]) -> WeightAtMost:
-        """Another limit."""
-        return replace(self, limit=limits[0])
-
-
-@dataclass(frozen=True, eq=False)
-class WeightAtLeast:
+class WeightAtLeast(_WeightLimit):
     """A group weighs at least `limit`: Σ shares_i·h_i ≥ limit·W."""
 
-    name: str
-    shares: Vector
-    limit: float
-    cash_share: float = 0.0
-    tier: int = 0
-
-    def rows(self, instruments: int) -> RuleRows:
-        """One row."""
-        return linear_rows(
-            [f"{self.name} at least {format_limit_percent(self.limit)}"],
-            instruments,
-            holdings=-sp.csr_array(self.shares[None, :]),
-            cash=np.array([-self.cash_share]),
-            wealth=np.array([-self.limit]),
-            stated=[self.limit],
-            sense=-1.0,
-            tier=self.tier,
-        )
-
-    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """The group's share of the account after the trades."""
-        del outlook
-        held = (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
-        return [
-            RuleMeasurement(f"{self.name} at least {format_limit_percent(self.limit)}", held, self.limit, at_most=False)
-        ]
-
-    def with_limits(self, limits: Sequence[float]) -> WeightAtLeast:
-        """Another limit."""
-        return replace(self, limit=limits[0])
+    at_most = False
 
 
 @dataclass(frozen=True, eq=False)
-class ExposureLimit:
+class ExposureLimit(OneLimit, LinearRule):
     """The account's exposure stays on its side of `limit`: Σ exposures_i·h_i ≤ limit·W, or ≥ where not `at_most`.
 
     `exposures` (N,) are any numbers: betas, factor loadings, a column of exposures.csv. Cash has none.
@@ -181,24 +101,16 @@ class ExposureLimit:
     limit: float
     at_most: bool = True
     tier: int = 0
-
-    @property
-    def _label(self) -> str:
-        return f"exposure {self.name} at {'most' if self.at_most else 'least'} {self.limit:.6g}"
+    kind, words = "exposure", "exposure {name} {side} {limit}"
+    unit = NUMBER
 
     def rows(self, instruments: int) -> RuleRows:
         """One row, in units of the largest exposure: a column may count in millions."""
-        sense = 1.0 if self.at_most else -1.0
-        return linear_rows(
-            [self._label],
+        return self._rows(
             instruments,
-            holdings=sp.csr_array(sense * self.exposures[None, :] / self._largest),
-            wealth=np.array([sense * self.limit / self._largest]),
-            stated=[self.limit],
-            sense=sense,
-            tier=self.tier,
+            holdings=sp.csr_array(self.sense * self.exposures[None, :] / self._largest),
+            wealth=np.array([self.sense * self.limit / self._largest]),
             size=np.array([1 / self._largest]),
-            unit=NUMBER,
         )
 
     @property
@@ -209,22 +121,18 @@ class ExposureLimit:
         """The exposure after the trades."""
         del outlook
         measured = float(self.exposures @ trade.values) / trade.value
-        beyond = (measured - self.limit) * (1.0 if self.at_most else -1.0)
-        return [RuleMeasurement(self._label, measured, self.limit, self.at_most, NUMBER, beyond / self._largest)]
-
-    def with_limits(self, limits: Sequence[float]) -> ExposureLimit:
-        """Another limit."""
-        return replace(self, limit=limits[0])
+        return self._measured(measured, beyond=[(measured - self.limit) * self.sense / self._largest])
 
 
 @dataclass(frozen=True, eq=False)
-class RatioLimit:
+class RatioLimit(OneLimit, LinearRule):
     """One group against another: Σ of_i·h_i ≤ limit·Σ to_i·h_i, or ≥ where not `at_most`; 0 ≤ 0 holds.
 
-    `of` and `to` (N,) say how much of each instrument counts, `of_cash` and `to_cash` how much of cash.
+    `of` and `to` (N,) say how much of each instrument counts, `of_cash` and `to_cash` how much of cash. `pair` holds
+    the place of the limit: capital_intensity {} efficiency; `name` is what the book calls the ratio.
     """
 
-    name: str
+    pair: str
     of: Vector
     to: Vector
     limit: float
@@ -232,24 +140,25 @@ class RatioLimit:
     of_cash: float = 0.0
     to_cash: float = 0.0
     tier: int = 0
+    name: str = ""
+    kind, unit = "ratio", TIMES
 
     @property
-    def _label(self) -> str:
-        """`name` holds the place of the limit: capital_intensity at most {} efficiency."""
-        return self.name.format(f"{'at most' if self.at_most else 'at least'} {self.limit:.6g} x")
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Its own, or that of the groups."""
+        return (self.name or self.pair,)
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """The limit stands between the groups."""
+        return self.pair.format("{side} {limit}")
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        sense = 1.0 if self.at_most else -1.0
-        return linear_rows(
-            [self._label],
+        return self._rows(
             instruments,
-            holdings=sp.csr_array(sense * (self.of - self.limit * self.to)[None, :]),
-            cash=np.array([sense * (self.of_cash - self.limit * self.to_cash)]),
-            stated=[self.limit],
-            sense=sense,
-            tier=self.tier,
-            unit=TIMES,
+            holdings=sp.csr_array(self.sense * (self.of - self.limit * self.to)[None, :]),
+            cash=np.array([self.sense * (self.of_cash - self.limit * self.to_cash)]),
         )
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
@@ -262,9 +171,4 @@ class RatioLimit:
             measured = self.limit if empty else np.inf
         else:
             measured = first / second
-        beyond = (first - self.limit * second) * (1.0 if self.at_most else -1.0)
-        return [RuleMeasurement(self._label, measured, self.limit, self.at_most, TIMES, beyond / trade.value)]
-
-    def with_limits(self, limits: Sequence[float]) -> RatioLimit:
-        """Another limit."""
-        return replace(self, limit=limits[0])
+        return self._measured(measured, beyond=[(first - self.limit * second) * self.sense / trade.value])

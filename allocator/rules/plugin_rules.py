@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +18,17 @@ from allocator.book.book import Book, copy_for_plugins
 from allocator.errors import BadInput, Breach
 from allocator.outlook.outlook import Outlook
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
-from allocator.rules.rows import NUMBER, PERCENT, TIMES, LinearRule, RuleMeasurement, RuleRows, Trade, row_slack
+from allocator.rules.rows import (
+    NUMBER,
+    PERCENT,
+    TIMES,
+    LinearRule,
+    RuleId,
+    RuleMeasurement,
+    RuleRows,
+    Trade,
+    row_slack,
+)
 from allocator.types import Vector
 
 # Whether a rule's coefficients and its formula say the same: where they part, and where each of them begins to break.
@@ -154,13 +165,33 @@ def _shapes(rows: RuleRows, instruments: int, scenarios: int) -> Iterator[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class PluginRule:
-    """Another package's rule, with the coefficients that it gave once and that were checked."""
+class PluginRule(LinearRule):
+    """Another package's rule, with the coefficients that it gave once and that were checked; they have ids of ours."""
 
     plugin: Plugin
-    own: LinearRule
+    own: Any
     made: RuleRows
     tier: int
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Its own."""
+        return self.made.labels
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """By the plugin and what it first called each row."""
+        return self.made.ids
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Its own."""
+        return tuple(map(float, self.made.stated))
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether every row has one."""
+        return not np.isnan(self.made.stated).any()
 
     def rows(self, instruments: int) -> RuleRows:
         """The coefficients that were checked: a later answer of the plugin could be another."""
@@ -175,8 +206,7 @@ class PluginRule:
         """
         found = call_plugin(self.plugin, lambda: list(self.own.readings(trade, outlook)), doing="cannot be measured")
         _refuse(self.plugin, measurement_faults(found, self.made))
-        result: list[RuleMeasurement] = found
-        return result
+        return [replace(reading, id=limit) for reading, limit in zip(found, self.made.ids, strict=True)]
 
     def with_limits(self, limits: Sequence[float]) -> PluginRule:
         """Other limits, where the plugin has them to move.
@@ -190,7 +220,7 @@ class PluginRule:
         _refuse(self.plugin, row_faults(made, names, self.made.gains.shape[1], self.tier))
         if len(made.labels) != len(self.made.labels):
             _refuse(self.plugin, ["has another number of rows with other limits"])
-        return replace(self, own=loosened, made=made)
+        return replace(self, own=loosened, made=replace(made, ids=self.made.ids))
 
 
 def plugin_rules(book: Book, outlook: Outlook) -> Iterator[PluginRule]:
@@ -219,17 +249,18 @@ def refuse_duplicate_labels(rules: Sequence[LinearRule], plugged: Sequence[Plugi
 
 
 def _plugged(plugin: Plugin, rule: object, book: Book, outlook: Outlook) -> PluginRule:
-    if not isinstance(rule, LinearRule):
+    own: Any = rule
+    if not all(hasattr(own, verb) for verb in ("rows", "readings", "with_limits", "tier")):
         _refuse(plugin, [f"makes a {type(rule).__name__}, without `rows`, `readings`, `with_limits` or `tier`"])
-    assert isinstance(rule, LinearRule)
-    names, tier = len(book.instruments), call_plugin(plugin, lambda: rule.tier, doing="has no `tier`")
+    names, tier = len(book.instruments), call_plugin(plugin, lambda: own.tier, doing="has no `tier`")
     if type(tier) is not int or not 0 <= tier <= 9:
         _refuse(plugin, [f"has priority {tier!r}, and must have a whole number from 0 (hard) to 9"])
-    made = call_plugin(plugin, rule.rows, names, doing="has no coefficients")
+    made = call_plugin(plugin, own.rows, names, doing="has no coefficients")
     _refuse(plugin, row_faults(made, names, len(outlook.scenarios), tier))
-    sound = PluginRule(plugin, rule, made, tier)
+    ids = tuple(RuleId("plugin", f"{plugin.name}: {label}") for label in made.labels)
+    sound = PluginRule(plugin, own, replace(made, ids=ids), tier)
     _refuse(plugin, rows_against_formula(made.on(outlook), lambda trade: sound.readings(trade, outlook), book))
-    same = sound.with_limits([float(limit) for limit in made.stated])
+    same = sound.with_limits(sound.limits)
     if not np.allclose(same.made.limit, made.limit) or not np.allclose(same.made.wealth, made.wealth):
         _refuse(plugin, ["is another rule once it is given the limits that it has"])
     return sound

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import date
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.types import Matrix, Vector
 
 PERCENT, NUMBER, TIMES = "%", "", " x"
 """The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
+
+
+@dataclass(frozen=True)
+class RuleId:
+    """Which limit of a mandate: it stays where the limit moves and the label with it."""
+
+    kind: str
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +59,10 @@ class RuleRows:
     """How much the row's limit moves for one unit of `stated`, before `wealth` multiplies it."""
     unit: tuple[str, ...]
     """What `stated` is written in: PERCENT, NUMBER or TIMES."""
+    ids: tuple[RuleId, ...]
+    """Rows of one id are one limit, as purchases and sales are one turnover."""
+    limit_labels: tuple[str, ...]
+    """What the limit of a row is called, where `labels` tell its rows apart."""
 
     @cached_property
     def structure(self) -> tuple[bytes, ...]:
@@ -122,6 +137,8 @@ def linear_rows(
     tier: int = 0,
     size: Vector | None = None,
     unit: str = PERCENT,
+    ids: Sequence[RuleId] = (),
+    limit_labels: Sequence[str] = (),
 ) -> RuleRows:
     """Rows whose unnamed coefficients are zero."""
     count = len(labels)
@@ -142,6 +159,8 @@ def linear_rows(
         np.full(count, float(tier)),
         np.ones(count) if size is None else size,
         (unit,) * count,
+        tuple(ids) or tuple(RuleId("other", label) for label in labels),
+        tuple(limit_labels or labels),
     )
 
 
@@ -150,33 +169,30 @@ def stack_rows(parts: Sequence[RuleRows], instruments: int) -> RuleRows:
     if not parts:
         return linear_rows([], instruments)
     scenarios = max(part.gains.shape[1] for part in parts)
-    gains = [part.gains if part.gains.shape[1] else np.zeros((len(part.labels), scenarios)) for part in parts]
+    padded = [
+        part if part.gains.shape[1] else replace(part, gains=np.zeros((len(part.labels), scenarios))) for part in parts
+    ]
 
-    def both(name: str) -> Vector:
-        return np.concatenate([getattr(part, name) for part in parts])
+    def stacked(pieces: list[Any]) -> Any:
+        if isinstance(pieces[0], tuple):
+            return tuple(entry for piece in pieces for entry in piece)
+        return sp.csr_array(sp.vstack(pieces)) if sp.issparse(pieces[0]) else np.concatenate(pieces)
 
-    return RuleRows(
-        tuple(label for part in parts for label in part.labels),
-        sp.csr_array(sp.vstack([part.holdings for part in parts])),
-        both("cash"),
-        sp.csr_array(sp.vstack([part.buys for part in parts])),
-        sp.csr_array(sp.vstack([part.sells for part in parts])),
-        both("expected"),
-        np.concatenate(gains),
-        both("wealth"),
-        both("limit"),
-        both("stated"),
-        both("sense"),
-        both("tier"),
-        both("size"),
-        tuple(unit for part in parts for unit in part.unit),
-    )
+    return RuleRows(*(stacked([getattr(part, field.name) for part in padded]) for field in fields(RuleRows)))
 
 
 def selection_matrix(at: Sequence[int], instruments: int) -> sp.csr_array:
     """(n, N) selection matrix."""
     count = len(at)
     return sp.csr_array((np.ones(count), (np.arange(count), np.asarray(at, dtype=int))), shape=(count, instruments))
+
+
+@dataclass(frozen=True, eq=False)
+class Position:
+    """Where we stand: (N,) `holdings` and `cash` before trading, as fractions summing to 1."""
+
+    holdings: Vector
+    cash: float
 
 
 # A portfolio in money, a rule measured on it, and what every linear rule can say of itself.
@@ -216,6 +232,7 @@ class RuleMeasurement:
     unit: str = PERCENT
     of_account: float | None = None
     """How far the limit is missed as a part of the account, where its own unit may be a million times that."""
+    id: RuleId = RuleId("other")
 
     @property
     def missed(self) -> float:
@@ -236,23 +253,130 @@ def row_slack(rows: RuleRows, trade: Trade) -> Vector:
     return np.asarray(rows.limit - used / before, dtype=np.float64)
 
 
-@runtime_checkable
-class LinearRule(Protocol):
-    """What every linear rule can say of itself."""
+class Rule(ABC):
+    """What every rule can say of itself: limits of one `kind`, a name each, and its formula on money."""
+
+    kind: str
+    words: str
+    """A label, where {name}, {side} and {limit} stand for themselves."""
+    tier: int
+    """0 for a rule that is never relaxed, else 1 (relaxed last) to 9 (first)."""
+    names: tuple[str, ...]
+    """What its limits are of, row by row."""
+    limits: tuple[float, ...]
+    """As the user wrote them, row by row."""
+    at_most = True
+    unit = PERCENT
+
+    @abstractmethod
+    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
+        """The formula on money, one reading a row, in the order of the rows."""
 
     @property
-    def tier(self) -> int:
-        """0 for a rule that is never relaxed, else 1 (relaxed last) to 9 (first)."""
-        ...
+    def labels(self) -> Sequence[str]:
+        """What people call each row."""
+        side, each = "at most" if self.at_most else "at least", zip(self.names, self.limits, strict=True)
+        return [self.words.format(name=name, side=side, limit=self._in_words(limit)) for name, limit in each]
 
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """What people call the limit of each row."""
+        return self.labels
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """Which limit each row is of."""
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", name) for name in self.names]
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether there is anything to loosen."""
+        return True
+
+    @property
+    def sense(self) -> float:
+        """+1 for an 'at most' rule, -1 for an 'at least' rule."""
+        return 1.0 if self.at_most else -1.0
+
+    def with_limits(self, limits: Sequence[float]) -> Self:
+        """The same rule with other limits, one a row, in the order of the rows."""
+        return cast(Self, replace(cast(Any, self), limits=tuple(limits)))
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> Self | None:
+        """The rule on a later day, names (N,) having grown by `growth`; None where it has ended."""
+        del day, growth, ambiguity
+        return self
+
+    def rescaled(self, wealth_before: float) -> Self:
+        """The rule for an account that is worth so many times as much; only money changes by that."""
+        del wealth_before
+        return self
+
+    def _in_words(self, limit: float) -> str:
+        return format_limit_percent(limit) if self.unit == PERCENT else f"{limit:.6g}{self.unit}"
+
+    def _measured(self, *measured: float, beyond: Sequence[float | None] = ()) -> list[RuleMeasurement]:
+        """Readings of the limits; `beyond` is how far each is missed as a part of the account, where that differs."""
+        each = zip(self.labels, measured, self.limits, beyond or [None] * len(measured), self.ids, strict=True)
+        return [
+            RuleMeasurement(label, value, limit, self.at_most, self.unit, missed, name)
+            for label, value, limit, missed, name in each
+        ]
+
+    def _rows(self, instruments: int, **coefficients: Any) -> RuleRows:
+        """Rows of its limits."""
+        return linear_rows(
+            self.labels,
+            instruments,
+            ids=self.ids,
+            limit_labels=self.limit_labels,
+            stated=self.limits if self.has_limits else None,
+            sense=self.sense,
+            tier=self.tier if self.has_limits else 0,
+            unit=self.unit,
+            **coefficients,
+        )
+
+
+class OneLimit(Rule):
+    """A rule of one `limit`."""
+
+    limit: float
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Its name, where it has one."""
+        return (getattr(self, "name", ""),)
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Its limit."""
+        return (self.limit,)
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.labels[0]
+
+    def with_limits(self, limits: Sequence[float]) -> Self:
+        """Another limit."""
+        return cast(Self, replace(cast(Any, self), limit=limits[0]))
+
+
+class LinearRule(Rule):
+    """A rule that is rows.
+
+    A rule of another package need not be one: it has `tier`, `rows`, `readings` and `with_limits`.
+    """
+
+    in_money = False
+    """Whether its limits are money, whatever the account is worth; else they are parts of the account."""
+
+    @abstractmethod
     def rows(self, instruments: int) -> RuleRows:
         """The formula as coefficients over `instruments` names."""
-        ...
 
-    def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
-        """The formula on money, one reading a row, in the order of `rows`."""
-        ...
-
-    def with_limits(self, limits: Sequence[float]) -> LinearRule:
-        """The same rule with other limits, one a row, in the order of `rows`."""
-        ...
+    @property
+    def untradable(self) -> Sequence[int]:
+        """Where the names stand that are not traded at all; where there are any, that is all it says."""
+        return ()

@@ -4,50 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import RuleMeasurement, RuleRows, Trade, format_limit_percent, linear_rows, selection_matrix
+from allocator.rules.rows import LinearRule, OneLimit, RuleId, RuleMeasurement, RuleRows, Trade, selection_matrix
+from allocator.types import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Turnover:
+class Turnover(OneLimit, LinearRule):
     """At most `limit` of the account changes hands: max(Σb, Σs) ≤ limit, of the value before trading.
 
-    Without costs this is ½‖w − w₀‖₁ with cash counted as a name (one-way turnover).
+    Without costs this is ½‖w − w₀‖₁ with cash counted as a name (one-way turnover). Purchases and sales are two rows of
+    one limit.
     """
 
     limit: float
     tier: int = 0
+    kind = "turnover"
+    words = "turnover at most {limit}{name}"
+    names = " (purchases)", " (sales)"
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """One and the same."""
+        return self.limit, self.limit
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """One and the same."""
+        return [self.words.format(name="", limit=self._in_words(self.limit))] * 2
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One and the same."""
+        return [RuleId(self.kind)] * 2
 
     def rows(self, instruments: int) -> RuleRows:
         """One row for purchases, one for sales."""
-        ones = sp.csr_array(np.vstack([np.ones(instruments), np.zeros(instruments)]))
-        sold = sp.csr_array(np.vstack([np.zeros(instruments), np.ones(instruments)]))
-        return linear_rows(
-            self._labels(),
-            instruments,
-            buys=ones,
-            sells=sold,
-            limit=np.full(2, self.limit),
-            stated=[self.limit] * 2,
-            tier=self.tier,
-        )
-
-    def _labels(self) -> list[str]:
-        limit = f"turnover at most {format_limit_percent(self.limit)}"
-        return [f"{limit} (purchases)", f"{limit} (sales)"]
+        bought = sp.csr_array(np.outer([1.0, 0.0], np.ones(instruments)))
+        sold = sp.csr_array(np.outer([0.0, 1.0], np.ones(instruments)))
+        return self._rows(instruments, buys=bought, sells=sold, limit=np.full(2, self.limit))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money bought and sold, over the account's value before."""
         del outlook
-        moved = (float(trade.bought.sum()), float(trade.sold.sum()))
-        return [
-            RuleMeasurement(label, money / trade.value_before, self.limit, at_most=True)
-            for label, money in zip(self._labels(), moved, strict=True)
-        ]
+        return self._measured(*(float(money.sum()) / trade.value_before for money in (trade.bought, trade.sold)))
 
     def with_limits(self, limits: Sequence[float]) -> Turnover:
         """Another limit, the wider of the two."""
@@ -55,7 +61,7 @@ class Turnover:
 
 
 @dataclass(frozen=True, eq=False)
-class Participation:
+class Participation(LinearRule):
     """No more of a name is traded than a part of what the market trades in a day: b_i + s_i ≤ limit·volumes_i.
 
     `volumes` (n,) are the money of an average day over the account's value before trading.
@@ -66,101 +72,102 @@ class Participation:
     limits: tuple[float, ...]
     volumes: tuple[float, ...]
     tier: int = 0
-
-    def _labels(self) -> list[str]:
-        return [
-            f"{name} traded at most {format_limit_percent(limit)} of its daily volume"
-            for name, limit in zip(self.names, self.limits, strict=True)
-        ]
+    kind = "participation"
+    words = "{name} traded at most {limit} of its daily volume"
+    in_money = True
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
         traded, volumes = selection_matrix(self.at, instruments), np.array(self.volumes)
-        return linear_rows(
-            self._labels(),
-            instruments,
-            buys=traded,
-            sells=traded,
-            limit=np.array(self.limits) * volumes,
-            stated=self.limits,
-            tier=self.tier,
-            size=volumes,
-        )
+        limit = np.array(self.limits) * volumes
+        return self._rows(instruments, buys=traded, sells=traded, limit=limit, size=volumes)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money traded over the money of an average day; nothing traded is no part of any day, however thin."""
         del outlook
-        found = []
-        for label, i, limit, volume in zip(self._labels(), self.at, self.limits, self.volumes, strict=True):
-            money = float(trade.bought[i] + trade.sold[i]) / trade.value_before
-            measured = money / volume if volume > 0 else (0.0 if money == 0 else np.inf)
-            beyond = money - limit * volume
-            found.append(RuleMeasurement(label, measured, limit, at_most=True, of_account=beyond))
-        return found
-
-    def with_limits(self, limits: Sequence[float]) -> Participation:
-        """Other parts of the day's volume."""
-        return replace(self, limits=tuple(limits))
-
-
-@dataclass(frozen=True, eq=False)
-class NoTrade:
-    """Instruments that are not traded stay as they are: b_i + s_i ≤ 0; `why` says so in words."""
-
-    names: tuple[str, ...]
-    at: tuple[int, ...]
-    why: str = "is not tradable yet"
-    tier: int = 0
-
-    def rows(self, instruments: int) -> RuleRows:
-        """One row a name."""
-        traded = selection_matrix(self.at, instruments)
-        return linear_rows([f"{name} {self.why}" for name in self.names], instruments, buys=traded, sells=traded)
-
-    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """Money traded, over the account's value before."""
-        del outlook
-        return [
-            RuleMeasurement(
-                f"{name} {self.why}",
-                float(trade.bought[i] + trade.sold[i]) / trade.value_before,
-                0.0,
-                at_most=True,
-            )
-            for name, i in zip(self.names, self.at, strict=True)
+        traded = [float(trade.bought[i] + trade.sold[i]) / trade.value_before for i in self.at]
+        parts = [
+            money / volume if volume > 0 else (0.0 if money == 0 else np.inf)
+            for money, volume in zip(traded, self.volumes, strict=True)
         ]
+        allowed = zip(traded, self.limits, self.volumes, strict=True)
+        return self._measured(*parts, beyond=[money - limit * volume for money, limit, volume in allowed])
 
-    def with_limits(self, limits: Sequence[float]) -> NoTrade:
-        """There is nothing to ease."""
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> Participation:
+        """A day's volume in money grows with the price."""
+        del day, ambiguity
+        return replace(self, volumes=tuple(np.array(self.volumes) * growth[list(self.at)]))
+
+    def rescaled(self, wealth_before: float) -> Participation:
+        """A day's volume is a smaller part of a larger account."""
+        return replace(self, volumes=tuple(volume / wealth_before for volume in self.volumes))
+
+
+class _NothingOfEach(LinearRule):
+    """A rule that leaves several names nothing: there is no limit to ease."""
+
+    has_limits = False
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (0.0,) * len(self.names)
+
+    def with_limits(self, limits: Sequence[float]) -> _NothingOfEach:
         del limits
         return self
 
 
 @dataclass(frozen=True, eq=False)
-class Forbidden:
+class NoTrade(_NothingOfEach):
+    """Instruments that are not traded `until` a day stay as they are: b_i + s_i ≤ 0; None is for good."""
+
+    names: tuple[str, ...]
+    at: tuple[int, ...]
+    until: date | None = None
+    tier: int = 0
+    kind = "no trade"
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """Whether it is for good."""
+        return "{name} is locked" if self.until is None else "{name} is not tradable yet"
+
+    @property
+    def untradable(self) -> Sequence[int]:
+        """All of them."""
+        return self.at
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row a name."""
+        traded = selection_matrix(self.at, instruments)
+        return self._rows(instruments, buys=traded, sells=traded)
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money traded, over the account's value before."""
+        del outlook
+        return self._measured(*(float(trade.bought[i] + trade.sold[i]) / trade.value_before for i in self.at))
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> NoTrade | None:
+        """A lock that has ended is gone."""
+        del growth, ambiguity
+        return self if self.until is None or self.until > day else None
+
+
+@dataclass(frozen=True, eq=False)
+class Forbidden(_NothingOfEach):
     """Instruments of which nothing may be left: h_i ≤ 0."""
 
     names: tuple[str, ...]
     at: tuple[int, ...]
     tier: int = 0
+    kind = "forbidden"
+    words = "{name} is forbidden"
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
-        return linear_rows(
-            [f"{name} is forbidden" for name in self.names],
-            instruments,
-            holdings=selection_matrix(self.at, instruments),
-        )
+        return self._rows(instruments, holdings=selection_matrix(self.at, instruments))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weights after the trades."""
         del outlook
-        return [
-            RuleMeasurement(f"{name} is forbidden", float(trade.values[i]) / trade.value, 0.0, at_most=True)
-            for name, i in zip(self.names, self.at, strict=True)
-        ]
-
-    def with_limits(self, limits: Sequence[float]) -> Forbidden:
-        """There is nothing to ease."""
-        del limits
-        return self
+        return self._measured(*(float(trade.values[i]) / trade.value for i in self.at))

@@ -132,7 +132,12 @@ class ObjectiveTraits:
 
 _PLANNED = "what is best at a review by it is not what it planned for that review"
 _PLAIN = ObjectiveTraits(("risk_aversion",), (), uses_tree=False, not_reviewed=f"is not time-consistent: {_PLANNED}")
-_NO_RETURNS = (("robust", "return_error"), ("robust", "return_error_size"), ("trading", "min_gain_bps"))
+_NO_RETURNS = (
+    ("robust", "return_error"),
+    ("robust", "return_error_size"),
+    ("robust", "return_error_names"),
+    ("trading", "min_gain_bps"),
+)
 OBJECTIVES: Mapping[ObjectiveName, ObjectiveTraits] = {
     "log": ObjectiveTraits(),
     "crra": ObjectiveTraits(("relative_risk_aversion",)),

@@ -20,12 +20,12 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
-from allocator.settings.uncertainty import NEEDED, SCHEDULED
+from allocator.settings.uncertainty import AMBIGUITY_SETS
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
 _PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
-_NO_ERROR = (None, "none", 0)
+_ERROR_KEYS, _NO_ERROR = ("return_error", "return_error_size", "return_error_names"), (None, "none", 0)
 Key = tuple[str, str]
 
 
@@ -66,9 +66,11 @@ def _idle_wishes(
         there = document.get(section)
         if isinstance(there, Mapping) and key in there and (section != "robust" or there[key] not in _NO_ERROR):
             yield (section, key), [("mandate", "objective")], f"objective = '{objective}'"
-    size = ("robust", "return_error_size")
-    if size not in traits.idle and robust.get("return_error") == "none" and robust.get(size[1]) not in _NO_ERROR:
-        yield size, [("robust", "return_error")], "return_error = 'none'"
+    error = robust.get("return_error")
+    if ("robust", "return_error") not in traits.idle and error in ("none", "box", "ellipsoid"):
+        for key in _ERROR_KEYS[1:] if error == "none" else _ERROR_KEYS[2:]:
+            if robust.get(key) not in _NO_ERROR:
+                yield ("robust", key), [("robust", "return_error")], f"return_error = '{error}'"
 
 
 def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
@@ -76,14 +78,14 @@ def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
     kind, schedule = str(robust.get("set", "none")), robust.get("schedule", "fixed")
     stated = [key for key, nothing in (("radius", 0), ("schedule", "fixed"), ("caution", None))
               if robust.get(key, nothing) != nothing]  # fmt: skip
-    own = NEEDED.get(kind, ("", ""))[0]
-    read = ("radius",) if kind == "wasserstein" else ()
-    unread = [key for key, _ in NEEDED.values() if key != own and robust.get(key)]
-    if kind not in SCHEDULED:
-        unread += [key for key in stated if key not in read]
+    setting = AMBIGUITY_SETS.get(kind, AMBIGUITY_SETS["none"])
+    tables = filter(None, (other.table for other in AMBIGUITY_SETS.values()))
+    unread = [key for key in tables if key != setting.table and robust.get(key)]
+    if not setting.scheduled:
+        unread += [key for key in stated if key != "radius" or setting.most_radius is None]
     for key in unread:
         yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
-    if kind not in SCHEDULED:
+    if not setting.scheduled:
         return
     if schedule != "caution" and "caution" in stated:
         yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"

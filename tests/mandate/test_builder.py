@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import Box, Singleton, TotalVariation
+from allocator.ambiguity.balls import Box, Singleton, TotalVariation
 from allocator.errors import BadMandate
 from allocator.mandate.builder import build_mandate
-from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import BoxError, BudgetError, EllipsoidError
 from allocator.outlook.outlook import build_outlook
 from allocator.rules import (
     ConvexRule,
@@ -123,7 +124,7 @@ def test_every_scenario_has_the_floor_of_the_settings() -> None:
     found = made(wishes, returns=TWO)
     rule = the_rule(found, ScenarioFloor)
 
-    assert (rule.scenarios, rule.limits, rule.tier) == (("up", "down"), (-0.05, -0.05), 3)
+    assert (rule.names, rule.limits, rule.tier) == (("up", "down"), (-0.05, -0.05), 3)
     assert list(found.rows.labels) == ["return in up at least -5%", "return in down at least -5%"]
 
 
@@ -273,5 +274,10 @@ def test_the_error_of_returns_is_in_deviations_over_the_horizon(months: int) -> 
     np.testing.assert_allclose(boxed.return_error.deviations, 0.3 * annual * np.sqrt(months / 12))
     assert isinstance(round_.return_error, EllipsoidError)
     assert round_.return_error.size == 0.3
+    few = {"return_error": "budget", "return_error_names": 2.5}
+    budgeted = made({}, robust=robust | few, horizon={"months": months}, exposures_columns=columns).return_error
+    assert isinstance(budgeted, BudgetError)
+    assert budgeted.count == 2.5
+    np.testing.assert_array_equal(budgeted.deviations, boxed.return_error.deviations)
     assert boxed.ambiguity == TotalVariation(0.1)
     assert made({}).return_error is None

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, TotalVariation
+from allocator.ambiguity.sets import Ambiguity
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.solve import policy_after_first_trades, solve_policy

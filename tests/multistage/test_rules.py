@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import TotalVariation
+from allocator.ambiguity.balls import TotalVariation
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy, policy_from_trades, refuse_broken_policy
@@ -145,7 +145,7 @@ def test_a_name_that_is_not_tradable_yet_at_one_date_is_traded_at_the_others() -
         assert traded[first].max() <= KEPT
         assert traded[0].max() > 1e-3
         assert traded[first[-1] + 1 :].max() > 1e-3
-        with pytest.raises(NotSolved, match="is not tradable yet"):
+        with pytest.raises(NotSolved, match="is locked"):
             refuse_broken_policy(policy_from_trades(asked, start, free.bought - free.sold), first)
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
-from allocator.mandate.mandate import EllipsoidError, Mandate
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import EllipsoidError
 from allocator.optimization.verification import (
     DualCertificate,
+    DualValues,
     _least_power,
     _least_traded,
     best_dual_certificate,
@@ -20,6 +20,7 @@ from allocator.optimization.verification import (
 )
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import LargestWeights, VolatilityLimit, WorstCaseFloor
+from allocator.rules.convex import ConvexRuleDual
 from allocator.types import Vector
 from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, random_question
@@ -87,7 +88,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
 
     def direction(rule: object) -> Vector:
         if isinstance(rule, WorstCaseFloor):
-            return project(draw.normal(0.3, 0.3, len(p)), rule.ambiguity, p)
+            return rule.ambiguity.project(draw.normal(0.3, 0.3, len(p)), p)
         if isinstance(rule, LargestWeights):
             return rule.lawful(draw.uniform(-1, 2, count), outlook)
         free = draw.normal(size=factors + count)
@@ -100,7 +101,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
         cash=size * float(draw.normal()),
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
-        adversary=project(draw.normal(0.3, 0.3, len(p)), mandate.ambiguity, p),
+        adversary=mandate.ambiguity.project(draw.normal(0.3, 0.3, len(p)), p),
         slopes=tuple(
             ConvexRuleDual(size * float(draw.exponential()), direction(rule)) for rule in mandate.convex_rules
         ),
@@ -108,10 +109,10 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
     )
 
 
-KINDS = (("impact",), ("ellipsoid",), ("box",), RULES, ("impact", "ellipsoid", *RULES))
+KINDS = (("impact",), ("ellipsoid",), ("box",), ("budget",), RULES, ("impact", "ellipsoid", *RULES))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["impact", "ellipsoid", "box", "rules", "all"])
+@pytest.mark.parametrize("kind", KINDS, ids=["impact", "ellipsoid", "box", "budget", "rules", "all"])
 @pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).__name__)
 def test_nonsense_never_proves_more_than_the_optimum(kind: tuple[str, ...], ambiguity: object) -> None:
     """Around the optimum too: the solver's own multipliers, bent a little or a lot."""

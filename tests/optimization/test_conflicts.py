@@ -127,7 +127,7 @@ def test_rules_that_only_burning_money_would_keep_are_refused_as_a_conflict() ->
     )  # fmt: skip
     error = refused(asked)
 
-    assert set(error.rules) == {"B is not tradable yet", "a at most 1 x b", "cash at most 48%"}
+    assert set(error.rules) == {"B is locked", "a at most 1 x b", "cash at most 48%"}
     assert len(error.fixes) == 2
     for fix in error.fixes:
         mended(asked, error, fix).certified()
@@ -229,7 +229,7 @@ def test_a_rule_without_a_limit_to_move_is_named_but_offers_no_fix() -> None:
     )  # fmt: skip
     error = refused(asked)
 
-    assert set(error.rules) == {"I0 is not tradable yet", "I0 at least 10%"}
+    assert set(error.rules) == {"I0 is locked", "I0 at least 10%"}
     assert error.fixes == ("lower the second to 0%",)
 
 

@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
-from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
 from allocator.optimization.solve import Solution
-from allocator.optimization.verification import DualCertificate, best_dual_certificate, lower_bound
+from allocator.optimization.verification import DualCertificate, DualValues, best_dual_certificate, lower_bound
 from allocator.plan.certificate import Certificate, certify
 from allocator.rules import MinimumExpectedReturn, Trade
+from allocator.rules.convex import ConvexRuleDual
 from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, no_cash, question, random_portfolios, random_question
 
@@ -74,7 +73,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
         cash=size * float(draw.normal()),
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
-        adversary=project(draw.normal(0.3, 0.3, scenarios), asked.mandate.ambiguity, asked.outlook.probabilities),
+        adversary=asked.mandate.ambiguity.project(draw.normal(0.3, 0.3, scenarios), asked.outlook.probabilities),
         slopes=(ConvexRuleDual(size * float(draw.exponential()), direction / np.linalg.norm(direction)),)
         if conic
         else (),

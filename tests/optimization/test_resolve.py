@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import KullbackLeibler, Singleton
-from allocator.mandate.mandate import BoxError
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.mandate.return_errors import BoxError
 from allocator.optimization import resolve as again_module
 from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
 from allocator.optimization.resolve import CertifiedSolution, Duals, ParametricSolver, RowProof
-from allocator.optimization.rule_cones import DualValues
 from allocator.optimization.single_period import Position, SinglePeriodProblem
-from allocator.optimization.verification import best_dual_certificate, canonical_check, lower_bound
+from allocator.optimization.verification import DualValues, best_dual_certificate, canonical_check, lower_bound
 from allocator.rules import ScenarioFloor, WeightAtMost
 from tests.agreement import SHARP
 from tests.further_sets import FURTHER

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import AnyProbabilities, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.plan.explanation import tied_adversaries, uniqueness_notes

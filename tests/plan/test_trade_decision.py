@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Singleton
-from allocator.mandate.mandate import BoxError, no_trade
+from allocator.ambiguity.balls import AnyProbabilities, Singleton
+from allocator.ambiguity.sets import Ambiguity
+from allocator.mandate.mandate import no_trade
+from allocator.mandate.return_errors import BoxError
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance

@@ -36,6 +36,7 @@ WHAT_IFS = (
     ("robust.set='modified_chi2'", "robust.radius=20"),
     ("robust.return_error='box'", "robust.return_error_size=0.2"),
     ("robust.return_error='ellipsoid'", "robust.return_error_size=0.2"),
+    ("robust.return_error='budget'", "robust.return_error_size=0.2", "robust.return_error_names=1.5"),
 )
 
 EASY: dict[str, Any] = {
@@ -72,7 +73,15 @@ def test_a_plan_under_every_rule_is_verified_without_us(name: str) -> None:
 
 
 @pytest.mark.parametrize("robust", SETS, ids=lambda robust: robust["set"])
-@pytest.mark.parametrize("error", [{}, {"return_error": "ellipsoid", "return_error_size": 0.2}], ids=["", "ellipsoid"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {},
+        {"return_error": "ellipsoid", "return_error_size": 0.2},
+        {"return_error": "budget", "return_error_size": 0.2, "return_error_names": 2.5},
+    ],
+    ids=["", "ellipsoid", "budget"],
+)
 def test_a_plan_under_all_rules_with_impact_is_verified_without_us(
     robust: dict[str, Any], error: dict[str, Any]
 ) -> None:

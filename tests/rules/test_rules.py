@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pytest
@@ -90,10 +91,11 @@ CASES = {
         homogeneous=False, low_return=True,
     ),
     "no trade": Case(
-        NoTrade(("C",), (2,)), ("C is not tradable yet",), (0.5, 0.1, 0.3), (0.3, 0.2, 0.31), homogeneous=False
+        NoTrade(("C",), (2,), date(2027, 1, 4)), ("C is not tradable yet",),
+        (0.5, 0.1, 0.3), (0.3, 0.2, 0.31), homogeneous=False
     ),
     "locked": Case(
-        NoTrade(("C",), (2,), "is locked"), ("C is locked",), (0.5, 0.1, 0.3), (0.3, 0.2, 0.31), homogeneous=False
+        NoTrade(("C",), (2,)), ("C is locked",), (0.5, 0.1, 0.3), (0.3, 0.2, 0.31), homogeneous=False
     ),
     "forbidden": Case(Forbidden(("C",), (2,)), ("C is forbidden",), (0.5, 0.1, 0.0), (0.3, 0.2, 0.1)),
     "exposure at most": Case(
