@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from allocator.settings.mandate import OBJECTIVES
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 
 
@@ -34,6 +35,12 @@ THINGS = {
         table="allocator.settings.uncertainty",
         keys=("robust.set", "ambiguity.name", "robust.get('set')"),
         names=frozenset(AMBIGUITY_SETS),
+    ),
+    "objective": Kind(
+        own=("allocator.multistage.objectives", "allocator.multistage.risk_adjustment"),
+        table="allocator.settings.mandate",
+        keys=("mandate.objective", "wanted.objective", "objective", "mandate.get('objective')"),
+        names=frozenset(OBJECTIVES),
     ),
 }
 
