@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Breach:
     """
 
     table: str
-    row: int | None
+    row: Annotated[int | None, "line in the file; the header is line 1"]
     column: str | None
     value: str | None
     rule: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.presentation import Document
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -27,7 +28,7 @@ def explain(
     full: bool,
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Say why BOOK's plan trades what it trades, in bps that add up; of INSTRUMENT also why not more of it.
 
     \b
@@ -89,7 +90,7 @@ def waiting(
     shares: tuple[float, ...],
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Show the value of BOOK's reviews, in bps and in its currency, and how it depends on the announcement share.
 
     \b

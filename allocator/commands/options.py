@@ -11,11 +11,12 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, ParamSpec, TypedDict
 
 import click
 
-from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible
+from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible
+from allocator.presentation import Document, Keywords, Row
 
 if TYPE_CHECKING:
     from allocator.plugins import Plugin
@@ -51,7 +52,7 @@ def book_options(command: Callable[P, None]) -> Callable[P, None]:
     return command
 
 
-def handle_errors_and_json(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
+def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P, None]:
     """Add --json, print a returned document, and turn Allocator's errors into their exit codes.
 
     The command is given `as_json`; it returns the document to print with --json.
@@ -82,9 +83,33 @@ def handle_errors_and_json(command: Callable[P, dict[str, Any] | None]) -> Calla
     return wrapped
 
 
-def error_document(error: AllocatorError) -> dict[str, Any]:
+class ErrorDocument(TypedDict):
+    """Why a command said no."""
+
+    format: Literal["allocator.error/2"]
+    error: Annotated[str, Keywords(enum=["BadInput", "BadMandate", "Infeasible", "NotSolved", "OutOfTime"])]
+    exit_code: Annotated[int, Keywords(enum=[3, 4, 5])]
+    message: str
+    errors: NotRequired[list[Annotated[Row, Breach]]]
+    rules: NotRequired[Annotated[list[str], "the limits that conflict"]]
+    fixes: NotRequired[Annotated[list[str], "each is one way out"]]
+    conflicts: NotRequired[
+        Annotated[
+            list[list[str]],
+            "every set of limits found that conflict although no smaller part of the set does; the first is 'rules'",
+        ]
+    ]
+    cut_short: NotRequired[
+        Annotated[bool, "whether there may be more conflicts than were found before the work was spent"]
+    ]
+    for_fractions: NotRequired[
+        Annotated[bool, "whether some fix was not found to leave room for whole lots too, which may take a little more"]
+    ]
+
+
+def error_document(error: AllocatorError) -> ErrorDocument:
     """An error as plain data; its JSON Schema is `schemas/error.schema.json`."""
-    document: dict[str, Any] = {
+    document: ErrorDocument = {
         "format": "allocator.error/2",
         "error": type(error).__name__,
         "exit_code": error.exit_code,

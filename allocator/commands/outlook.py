@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Annotated, Literal, TypedDict
 
 import click
 
 from allocator.commands.options import book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
+from allocator.presentation import ByName, Document, IsoDate, Keywords
 
 # `allocator beliefs BOOK`: where the replicability question stands.
 #
+
+
+class _ScenarioBelief(TypedDict):
+    scenario: str
+    prior: float
+    belief: float
+    market: float | None
+
+
+_DatedBelief = TypedDict("_DatedBelief", {"date": IsoDate, "generalizable": float})
+
+
+class _DatedSignal(TypedDict):
+    date: IsoDate
+    kind: str
+    lab: str
+    price_fall: Annotated[float | None, "log fall of the price, of a usage figure; null for other kinds"]
+    usage_growth: Annotated[float | None, "log growth of usage, of a usage figure; null for other kinds"]
+
+
+class _NextSignalRow(TypedDict):
+    signal: str
+    generalizable: float
+    jevons: Annotated[float | None, "P(Jevons) after it; null without [question.demand]"]
+
+
+_DueCard = TypedDict("_DueCard", {"scenario": str, "by": IsoDate, "observation": str, "contradicted": bool | None})
+
+
+class BeliefsDocument(TypedDict):
+    """Where the replicability question stands."""
+
+    format: Literal["allocator.beliefs/1"]
+    as_of: IsoDate
+    generalizable: Annotated[float, "P(the technique is generalizable)"]
+    jevons: Annotated[float | None, "P(usage grows more than prices fall); null without [question.demand]"]
+    bounds: Annotated[
+        list[float] | None,
+        Keywords(minItems=2, maxItems=2),
+        "lowest and highest over [question.ranges] and the belief itself",
+    ]
+    settled: Literal["generalizable", "proprietary"] | None
+    scenarios: list[_ScenarioBelief]
+    path: list[_DatedBelief]
+    signals: list[_DatedSignal]
+    next: list[_NextSignalRow]
+    settled_by_silence: Annotated[
+        IsoDate | None,
+        "the day on which silence alone settles it; where it is settled, the day on which it was; "
+        "null if never within 20 years",
+    ]
+    settled_within: Annotated[
+        dict[str, float],
+        "probability of being settled by then, at least: by silence, by a verdict on an open claim, or by the next "
+        "claim and its verification; what a second further claim would add is left out",
+    ]
+    cards: Annotated[list[_DueCard], "scenario cards that are due"]
 
 
 @click.command()
@@ -19,7 +77,7 @@ from allocator.errors import BadInput, Breach
 @handle_errors_and_json
 def beliefs(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> dict[str, Any]:
+) -> Document:
     """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
 
     \b
@@ -86,7 +144,7 @@ def beliefs(
 @handle_errors_and_json
 def outlook(
     book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> dict[str, Any]:
+) -> Document:
     """Draw the tree of what may be known at each review of BOOK, with the probability of each branch and its belief.
 
     \b
@@ -123,7 +181,7 @@ def returns(
     instrument: str | None,
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Show BOOK's scenario returns, and with --drivers where one instrument's come from.
 
     \b
@@ -145,6 +203,33 @@ def returns(
 
 # `allocator implied BOOK`: the scenario probabilities that prices imply.
 #
+
+
+class _ScenarioProbabilities(TypedDict):
+    scenario: str
+    stated: Annotated[float, "the market's, of [market] date"]
+    moved: Annotated[float, "the same, moved by the signals and the silence since"]
+    implied: Annotated[float, "those nearest to moved that explain the price moves"]
+
+
+class _InstrumentMove(TypedDict):
+    instrument: str
+    observed: float
+    explained: float
+    residual: float
+
+
+_NotRead = TypedDict("_NotRead", {"instrument": str, "reason": str})
+
+
+class ImpliedDocument(TypedDict):
+    """Scenario probabilities that price moves imply."""
+
+    format: Literal["allocator.implied/1"]
+    as_of: IsoDate
+    scenarios: list[_ScenarioProbabilities]
+    instruments: list[_InstrumentMove]
+    not_read: Annotated[list[_NotRead], "names whose price move was not read"]
 
 
 @click.command()
@@ -169,7 +254,7 @@ def implied(
     without: tuple[str, ...],
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Infer the market's scenario probabilities from price moves.
 
     Of all that explain the moves, those nearest to what BOOK's signals have made of the market's own since its date.
@@ -241,10 +326,31 @@ def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
 #
 
 
+class _ClaimVerdict(TypedDict):
+    claim: Annotated[str, "in its author's words"]
+    check: Annotated[str, "the formula's name"]
+    meaning: Annotated[str, "the formula in words"]
+    unit: Annotated[str, "of both intervals"]
+    stated: Annotated[dict[str, float | None], ("low", "high"), "what the claim states; null is unbounded"]
+    found: Annotated[ByName, ("low", "high"), "what the figures give"]
+    verdict: Annotated[
+        Literal["holds", "holds only if", "does not hold", "implies"],
+        "implies: nothing is stated, found is what the claim amounts to",
+    ]
+    sentence: Annotated[str, "the verdict with its reason"]
+
+
+class ClaimsDocument(TypedDict):
+    """What `allocator claims` found: each claim, what it states, what the figures give, and the verdict."""
+
+    format: Literal["allocator.claims/1"]
+    claims: list[_ClaimVerdict]
+
+
 @click.command()
 @click.argument("book", metavar="BOOK", type=click.Path())
 @handle_errors_and_json
-def claims(book: str, *, as_json: bool) -> dict[str, Any]:
+def claims(book: str, *, as_json: bool) -> Document:
     """Check every claim of BOOK's claims.csv with the figures of figures.csv.
 
     Each claim is shown with what it states, what the figures give, and whether it holds.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.presentation import Document
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -57,7 +58,7 @@ def rebalance(
     full: bool,
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Turn BOOK into whole-lot orders that keep every rule, with a proof.
 
     \b
@@ -142,7 +143,7 @@ def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[
     return plan, None if follow is None else policy_deviation(plan, Path(follow))
 
 
-def _write(plan: Plan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]) -> None:
+def _write(plan: Plan, document: Document, out: Path, run: Run | None, export: tuple[str, ...]) -> None:
     """All files or none; where they belong to a run, with what it was made from."""
     from allocator.plan.output import plan_files, run_exporters, write_files
     from allocator.plan.runs import write_run

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.presentation import Document
 
 
 class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
@@ -72,7 +73,7 @@ def stress(
     replay: bool,
     full: bool,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Put BOOK's plan under stress: shocks, a loss of 10%, its price history, other beliefs.
 
     Without an option that names a study, all are made but --map and --model. The screen holds 45 lines; --full shows

@@ -10,7 +10,6 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -28,12 +27,13 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation, equivalent_measure
-from allocator.display.plan_details import has_reviews, scenario_table, show_plan_details
+from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
+from allocator.multistage.value_of_waiting import HEADLINE
 from allocator.plan.certificate import Certificate
 from allocator.plan.follow import PolicyDeviation
-from allocator.plan.plan import Order, Plan
+from allocator.plan.plan import FIGURES, Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
 from allocator.rules import format_limit
 
@@ -259,29 +259,13 @@ def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
 
 def figures_table(plan: Plan) -> Table:
     """Today's figures and those of the proposed lots, over the horizon, after costs."""
-    before, after = plan.before, plan.after
     held = ", if held to the horizon" if has_reviews(plan) else ""
     made = compact_table(f"over {plan.book.settings.months:.4g} months{held}", "today", "proposed", right=(
         "today", "proposed",
     ))  # fmt: skip
-    names = [plan.outlook.scenarios[int(np.argmin(one.scenario_returns))] for one in (before, after)]
-    rows = [
-        ("expected return", before.expected_return, after.expected_return),
-        ("adverse expected return", before.adverse_expected_return, after.adverse_expected_return),
-        (
-            f"worst scenario ({', '.join(dict.fromkeys(names))})",
-            min(before.scenario_returns),
-            min(after.scenario_returns),
-        ),
-        ("volatility, a year (total)", before.volatility, after.volatility),
-        ("expected shortfall, 95% of the horizon", before.expected_shortfall, after.expected_shortfall),
-        *(
-            (f"in {name.replace('_', ' ')}", before.buckets[name], after.buckets[name])
-            for name in ("efficiency", "capital_intensity", "cash")
-        ),
-    ]
-    for name, today, then in rows:
-        made.add_row(name, format_percent(today), format_percent(then))
+    brief = [figure for figure in FIGURES if figure.brief]
+    for name, values in figure_rows(plan, (plan.before, plan.after), brief, (*HEADLINE, "cash")):
+        made.add_row(name, *map(format_percent, values))
     return made
 
 

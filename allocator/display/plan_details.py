@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +27,7 @@ from allocator.display.multistage import (
 )
 from allocator.mandate.mandate import no_trade
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
-from allocator.plan.plan import Plan
+from allocator.plan.plan import FIGURES, Figure, Figures, Plan
 from allocator.types import Vector
 
 
@@ -145,27 +147,28 @@ def _figures(out: Console, plan: Plan) -> None:
         measure = equivalent_measure(plan.policy.mandate)
         label = f"{measure}, re-optimised at reviews" if has_reviews(plan) else f"objective ({measure})"
         rows.append((label, equivalents))
-    rows += [
-        ("expected return", [one.expected_return for one in columns]),
-        ("adverse expected return", [one.adverse_expected_return for one in columns]),
-        ("volatility, a year (total)", [one.volatility for one in columns]),
-        ("volatility within scenarios, a year", [one.volatility_within for one in columns]),
-        ("volatility between scenarios, a year", [one.volatility_between for one in columns]),
-        ("expected shortfall, 95% of the horizon", [one.expected_shortfall for one in columns]),
-    ]
-    if plan.after.tracking_error is not None:
-        rows += [
-            ("expected return over benchmark", [one.active_expected_return for one in columns]),
-            ("adverse expected return over benchmark", [one.active_adverse_expected_return for one in columns]),
-            ("tracking error, a year", [one.tracking_error for one in columns]),
-        ]
-    rows += [(f"in {name.replace('_', ' ')}", [one.buckets[name] for one in columns]) for name in plan.after.buckets]
+    shown = [figure for figure in FIGURES if not figure.brief_only]
+    rows += figure_rows(plan, columns, shown, tuple(plan.after.buckets))
     numbers = ("today", "target", "final" if plan.orders else "kept")
     made = table("", *numbers, right=numbers)
     for name, values in rows:
         made.add_row(name, *(format_percent(value) for value in values))
     out.print(made)
     out.print(_maximised(plan))
+
+
+def figure_rows(
+    plan: Plan, columns: Sequence[Figures], figures: Sequence[Figure], buckets: Sequence[str]
+) -> list[tuple[str, list[float | None]]]:
+    """The labels of figures and of buckets, and what they are in each column; none that has no number."""
+    worst = dict.fromkeys(plan.outlook.scenarios[int(np.argmin(one.scenario_returns))] for one in columns)
+    rows = [
+        (figure.label.format(worst=", ".join(worst)), [getattr(one, figure.name) for one in columns])
+        for figure in figures
+        if figure.label
+    ]
+    shares = [(f"in {name.replace('_', ' ')}", [one.buckets[name] for one in columns]) for name in buckets]
+    return [row for row in rows if None not in row[1]] + shares
 
 
 def _maximised(plan: Plan) -> str:

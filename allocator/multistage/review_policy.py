@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,24 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.value_of_waiting import CautionScheduleRow, caution_schedule
 from allocator.optimization.solve import Limits
+from allocator.outlook.scenario_tree import Beliefs, Evidence, Parent, Prices
+from allocator.presentation import ByName, IsoDate, Keywords, NotNegative
+from allocator.types import Vector
+
+
+class NodeRow(TypedDict):
+    """A decision node as a plan's document says it."""
+
+    node: str
+    kind: Evidence
+    date: IsoDate
+    parent: Parent
+    beliefs: Beliefs
+    prices: Prices
+    cash_growth: Annotated[NotNegative, "the same for cash"]
+    account: Annotated[float, Keywords(exclusiveMinimum=0), "value before trades per unit of today's account"]
+    before: Annotated[ByName, "holdings before trades, as fractions of the account there"]
+    after: Annotated[ByName, "holdings after trades, as fractions of the account then"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,3 +70,27 @@ class ReviewPolicy:
             index=pd.MultiIndex.from_arrays([tree.names, pd.to_datetime(list(tree.dates))], names=["node", "date"]),
             columns=pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument"),
         )
+
+    def nodes_document(self, scenarios: Sequence[str]) -> list[NodeRow]:
+        """Each decision node: (N,) by instrument, weights as fractions of the account there."""
+        followed, tree = self.followed, self.mandate.tree
+        growth, cash_growth = tree.since_now()
+
+        def by_name(values: Vector) -> dict[str, float]:
+            return {name: round(float(value), 8) for name, value in zip(self.book.instruments, values, strict=True)}
+
+        return [
+            {
+                "node": tree.names[node],
+                "kind": tree.kinds[node],
+                "date": tree.dates[node].isoformat(),
+                "parent": int(tree.parents[node]),
+                "beliefs": dict(zip(scenarios, map(float, tree.beliefs[node]), strict=True)),
+                "prices": by_name(growth[node]),
+                "cash_growth": round(float(cash_growth[node]), 8),
+                "account": round(float(followed.wealth_before[node]), 8),
+                "before": by_name(followed.before[node] / followed.wealth_before[node]),
+                "after": by_name(followed.holdings[node] / followed.wealth[node]),
+            }
+            for node in range(tree.nodes)
+        ]

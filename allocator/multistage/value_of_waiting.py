@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Literal, TypedDict, TypeVar
 
 import numpy as np
 
@@ -39,7 +39,8 @@ from allocator.outlook.calibration import build_question
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.posterior import belief_path, generalizable_probability
 from allocator.outlook.question import Question
-from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
+from allocator.outlook.scenario_tree import Evidence, NodeEvidence, build_review_tree
+from allocator.presentation import BookHeading, ByName, IsoDate, Keywords, NotNegative, Probability, Row
 from allocator.rules.builder import bucket_shares
 
 _Found = TypeVar("_Found")
@@ -166,6 +167,25 @@ MEASURES = {
     "protection": "protection (belief is wrong)",
 }
 """Properties of `ValueOfWaiting` in bps, and what each is in words."""
+_KEYS = tuple((f"{name}_bps", float | None, f"{words}, in bps of today's account") for name, words in MEASURES.items())
+
+
+class _WaitingBook(BookHeading):
+    announcement_share: Probability
+
+
+class _WaitingAtShare(TypedDict):
+    announcement_share: Probability
+    missing: Annotated[dict[str, str], "By policy that cannot be had: why."]
+
+
+class WaitingDocument(TypedDict):
+    """The value of re-optimising, of knowing more and of robustness in a book with reviews; written by `allocator
+    waiting --json`."""
+
+    format: Literal["allocator.waiting/2"]
+    book: _WaitingBook
+    waiting: Annotated[list[Annotated[Row, _WaitingAtShare, _KEYS]], Keywords(minItems=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,19 +201,11 @@ class ValueOfWaitingByShare:
         """What it is worth by the book."""
         return self.worth[self.shares.index(self.stated)]
 
-    def document(self) -> dict[str, Any]:
-        """The figures as plain data; its JSON Schema is `schemas/waiting.schema.json`."""
-        settings = self.book.settings.book
+    def document(self) -> WaitingDocument:
+        """The figures as plain data."""
         return {
             "format": "allocator.waiting/2",
-            "book": {
-                "name": settings.name,
-                "account": self.book.account,
-                "as_of": settings.as_of.isoformat(),
-                "currency": settings.currency,
-                "value": round(self.book.value, 2),
-                "announcement_share": self.stated,
-            },
+            "book": {**self.book.heading(), "announcement_share": self.stated},
             "waiting": [
                 {"announcement_share": share, "missing": dict(found.missing)}
                 | {f"{name}_bps": _rounded(getattr(found, name)) for name in MEASURES}
@@ -258,6 +270,34 @@ class NodeTrade:
     part: float
 
 
+class ScheduleRow(TypedDict):
+    """A node of the caution schedule as a plan's document says it."""
+
+    node: str
+    kind: Evidence
+    date: IsoDate
+    probability: Annotated[Probability, "of coming here at all"]
+    generalizable: Annotated[Probability | None, "P(the technique is generalizable) there; null without a question"]
+    settled: Annotated[bool, "whether one answer is as probable as the threshold"]
+    radius: Annotated[
+        NotNegative | None,
+        "how far the probabilities of this node may be wrong, in the measure of the set; 0 where it has none, null "
+        "where the one adverse expectation is today's",
+    ]
+    cost_of_robustness_bps: Annotated[
+        NotNegative | None,
+        "what guarding costs from here on if the belief is right, in bps of certainty equivalent of the account here",
+    ]
+    shares: Annotated[
+        ByName, (*HEADLINE, "cash"), "after trades, as fractions of the account; a name may count in several"
+    ]
+    trades: Annotated[
+        ByName,
+        "by instrument, positive to buy, as fractions of the account here, largest first; trades below 0.05 % are left "
+        "out",
+    ]
+
+
 @dataclass(frozen=True)
 class CautionScheduleRow:
     """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
@@ -279,6 +319,21 @@ class CautionScheduleRow:
     shares: dict[str, float]
     cash: float
     moves: tuple[NodeTrade, ...]
+
+    def document(self) -> ScheduleRow:
+        """The row as plain data."""
+        return {
+            "node": self.name,
+            "kind": self.kind,
+            "date": self.date.isoformat(),
+            "probability": round(self.probability, 8),
+            "generalizable": None if self.generalizable is None else round(self.generalizable, 8),
+            "settled": self.settled,
+            "radius": None if self.radius is None else round(self.radius, 8),
+            "cost_of_robustness_bps": None if self.caution_bps is None else round(self.caution_bps, 2),
+            "shares": {name: round(share, 6) for name, share in self.shares.items()} | {"cash": round(self.cash, 6)},
+            "trades": {move.instrument: round(move.part, 6) for move in self.moves},
+        }
 
 
 def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[CautionScheduleRow, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from allocator.outlook.calibration import calibrate, scenario_probabilities
 from allocator.outlook.efficiency_model import DRIVERS
 from allocator.outlook.risk_model import FactorRisk, build_risk_model
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
+from allocator.presentation import ByName, Keywords
 from allocator.tables import validate
 from allocator.tables.files import from_frame
 from allocator.types import Matrix, Vector
@@ -171,6 +172,25 @@ COLUMNS = (*DRIVERS, "required return and anchor")
 """What a modelled return is split into; the parts add up to it."""
 
 
+class _InstrumentReturns(TypedDict):
+    instrument: str
+    origin: Annotated[str, Keywords(pattern="^(model|table|plugin .+)$")]
+    expected: float
+    returns: ByName
+
+
+_InstrumentDrivers = TypedDict("_InstrumentDrivers", {"instrument": str, "scenarios": dict[str, ByName]})
+
+
+class ReturnsDocument(TypedDict):
+    """Scenario returns, and one instrument's drivers."""
+
+    format: Literal["allocator.returns/1"]
+    scenarios: ByName
+    instruments: list[_InstrumentReturns]
+    drivers: NotRequired[_InstrumentDrivers]
+
+
 @dataclass(frozen=True, eq=False)
 class ReturnAttribution:
     """Scenario returns of a book: `origins` says model, table or `plugin NAME` for each instrument.
@@ -184,10 +204,10 @@ class ReturnAttribution:
     instrument: str | None
     drivers: Matrix | None
 
-    def document(self) -> dict[str, Any]:
-        """The account as plain data; its JSON Schema is `schemas/returns.schema.json`."""
+    def document(self) -> ReturnsDocument:
+        """The account as plain data."""
         scenarios, outlook = self.outlook.scenarios, self.outlook
-        document: dict[str, Any] = {
+        document: ReturnsDocument = {
             "format": "allocator.returns/1",
             "scenarios": dict(zip(scenarios, map(float, outlook.probabilities), strict=True)),
             "instruments": [
@@ -200,7 +220,7 @@ class ReturnAttribution:
                 for i, name in enumerate(self.instruments)
             ],
         }
-        if self.drivers is not None:
+        if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
                 "instrument": self.instrument,
                 "scenarios": {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, TypedDict
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from allocator.multistage.policy import Policy
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck, DualCertificate, lower_bound
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import ByName, Count, Keywords
 from allocator.rules import RuleMeasurement, Trade
 
 GAP_ALLOWED = 1e-6
@@ -24,6 +26,36 @@ BALANCE_TOLERANCE = 1e-9
 """Of the account: the targets must follow from the trades, and prices be lawful, to this."""
 TARGET_TOLERANCE = 1e-6
 """Of the account, on fractional targets; final lots are held to 1e-9 of a rule's own unit."""
+
+
+class _RoundTrips(TypedDict):
+    """where the best on paper has round trips, buying and selling one name at once: how near the best without them"""
+
+    bound: Annotated[float, "no plan without round trips can be below it"]
+    gap_bps: float
+    branches: int
+    gain_on_paper_bps: Annotated[float, "what round trips would gain on paper, at most; part of allowed_bps"]
+
+
+class CertificateRow(TypedDict):
+    """The proof of a plan as its document says it."""
+
+    solver: str
+    attempts: Annotated[list[str], "solvers whose answer was not taken, and why"]
+    canonical: Annotated[ByName, ("primal", "dual", "gap")]
+    objective: Annotated[float, "minimised loss of the targets, from the formulas"]
+    bound: Annotated[float, "no plan of this mandate can be below it"]
+    gap_bps: float
+    allowed_bps: Annotated[
+        float,
+        "how large the gap may be: the tolerance, trading.indifference_bps, and what round trips would gain on paper",
+    ]
+    round_trips: _RoundTrips | None
+    decisions: Annotated[int, Keywords(minimum=1)]
+    outcomes: Annotated[Count, "leaves of the tree; 0 without reviews"]
+    rules_checked: int
+    largest_violation_target: float
+    largest_violation_after: float | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +100,34 @@ class Certificate:
     def gap(self) -> float:
         """How far from optimal the targets can be at most."""
         return self.objective - self.bound
+
+    def document(self, measurements: Sequence[RuleMeasurement]) -> CertificateRow:
+        """The proof as plain data; `measurements` are of the final lots."""
+        trips = self.round_trips
+        return {
+            "solver": self.solver,
+            "attempts": list(self.attempts),
+            "canonical": vars(self.canonical),
+            "objective": self.objective,
+            "bound": self.bound,
+            "gap_bps": self.gap * 1e4,
+            "allowed_bps": self.allowed * 1e4,
+            "round_trips": None
+            if trips is None
+            else {
+                "bound": trips.bound,
+                "gap_bps": (self.objective - trips.bound) * 1e4,
+                "branches": trips.branches,
+                "gain_on_paper_bps": trips.gain_on_paper * 1e4,
+            },
+            "decisions": self.decisions,
+            "outcomes": self.outcomes,
+            "rules_checked": self.rules,
+            "largest_violation_target": self.largest_violation,
+            "largest_violation_after": max(
+                (reading.excess for reading in measurements if np.isfinite(reading.excess)), default=None
+            ),
+        }
 
 
 def certificate_of_policy(best: Policy, measurements: Sequence[RuleMeasurement]) -> Certificate:

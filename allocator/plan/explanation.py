@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import Any
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 from scipy.optimize import linprog
@@ -24,7 +24,15 @@ from allocator.mandate.mandate import Mandate, no_trade
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import calibrate
 from allocator.outlook.outlook import COLUMNS, Outlook
-from allocator.plan.attribution import GainAttribution, attribute_gain, attribution_document, motives_in_bps, round_bps
+from allocator.plan.attribution import (
+    AttributionDocument,
+    GainAttribution,
+    Motives,
+    attribute_gain,
+    attribution_document,
+    motives_in_bps,
+    round_bps,
+)
 from allocator.plan.break_even import (
     LeastShift,
     break_even_probability,
@@ -45,6 +53,8 @@ from allocator.plan.marginal import (
     room_to_trade,
 )
 from allocator.plan.plan import Plan, portfolio_figures
+from allocator.plan.trade_decision import Verdict
+from allocator.presentation import ByName, IsoDate, LimitKind, Row
 from allocator.rules import RuleMeasurement, Trade
 from allocator.types import Matrix, Vector
 
@@ -56,6 +66,7 @@ from allocator.types import Matrix, Vector
 #
 _NAMED = 4
 _LOOSE = 1e-6
+_DISTANCES = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
 TIED = 1e-7
 """Of the account: losses nearer than this are equal for the adversary, rules nearer to their limit are active."""
 
@@ -224,7 +235,6 @@ def explain(asked: Plan | Book) -> Explanation:
     today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
     ahead = float(outlook.probabilities @ (then - today))
     turned = today - then if ahead >= 0 else then - today
-    kinds = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
     return Explanation(
         plan=plan,
         reasons=attribute_gain(plan),
@@ -232,7 +242,7 @@ def explain(asked: Plan | Book) -> Explanation:
         contributions=risk_contributions(outlook, target, plan.adversary),
         ahead=ahead,
         hypothesis=_hypothesis(plan, today, then),
-        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in kinds.items()},
+        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in _DISTANCES.items()},
         notes=(*_of_branches(plan), *uniqueness_notes(outlook, mandate, target, prices)),
     )
 
@@ -325,17 +335,84 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     )
 
 
-# An explanation as one stable document; its JSON Schema is `schemas/explain.schema.json`. Everything in bps is said so
-# by the schema; infinite numbers are null.
+# An explanation as one stable document. What is in bps says so; infinite numbers are null.
 #
-FORMAT = "allocator.explain/2"
+
+_ExplainedBook = TypedDict("_ExplainedBook", {"name": str, "account": str, "as_of": IsoDate, "horizon_months": float})
 
 
-def explanation_document(found: Explanation, one: NameExplanation | None = None) -> dict[str, Any]:
+class _ExplainedPosition(TypedDict):
+    instrument: str
+    weight_target: float
+    volatility_within: Annotated[float, "its part of the annual volatility within scenarios"]
+    mixture_within: Annotated[float, "its part within scenarios of the annual volatility of the mixture"]
+    mixture_between: float
+    expected_return: Annotated[float, "its part of the expected return before costs"]
+    adverse_expected_return: Annotated[float, "its part of the adverse expected return before costs"]
+    marginal_value: Annotated[ByName, MARGINS, "bps per unit of the account put into it; adds up to 0 where it is held"]
+    reduced_cost: Annotated[
+        float, "bps per unit that its return is below what holding it would take; 0 where it is held"
+    ]
+    break_even_excess_return: Annotated[
+        float | None,
+        "bps of return more in every scenario from which on more of it would be held; null where no return would do",
+    ]
+    spare_return: Annotated[
+        float | None,
+        "bps of return that it could lose before less of it is held; null where a rule keeps it, or none is held",
+    ]
+
+
+_Shift = TypedDict("_Shift", {"distance": float, "probabilities": ByName})
+
+
+class _BreakEvens(TypedDict):
+    ahead_bps: Annotated[float, "bps of expected return of the orders over holding today, after costs"]
+    hypothesis: Annotated[
+        Annotated[Row, HypothesisBreakEven] | None,
+        "where holding today is as good as the orders, on the way from the contrary to the hypothesis",
+    ]
+    shifts: Annotated[
+        dict[str, _Shift | None],
+        tuple(_DISTANCES),
+        "the nearest belief at which the sign of ahead turns; null where there is none",
+    ]
+
+
+class _RuleOfName(TypedDict):
+    rule: str
+    measured: float | None
+    limit: float
+    kind: LimitKind
+    takes: Annotated[float, "bps per unit of the account put into the name, at the rule's price"]
+
+
+class _ExplainedName(TypedDict):
+    instrument: str
+    attribution: Motives
+    returns: ByName
+    drivers: dict[str, ByName] | None
+    rules: list[_RuleOfName]
+
+
+class ExplainDocument(TypedDict):
+    """Why a plan trades what it trades, why not more, and how wrong the belief may be."""
+
+    format: Literal["allocator.explain/2"]
+    book: _ExplainedBook
+    verdict: Annotated[Verdict, "of rebalance; with no trade the attribution is that of the orders that are forgone"]
+    attribution: AttributionDocument
+    positions: list[_ExplainedPosition]
+    break_even: _BreakEvens
+    notes: Annotated[list[str], "what is not unique"]
+    instrument: _ExplainedName | None
+
+
+def explanation_document(found: Explanation, one: NameExplanation | None = None) -> ExplainDocument:
     """The explanation as plain data, with one name's own page where it was asked for."""
     plan, settings = found.plan, found.plan.book.settings
     return {
-        "format": FORMAT,
+        "format": "allocator.explain/2",
         "book": {
             "name": settings.book.name,
             "account": plan.book.account,
@@ -351,7 +428,7 @@ def explanation_document(found: Explanation, one: NameExplanation | None = None)
     }
 
 
-def _position(found: Explanation, i: int) -> dict[str, Any]:
+def _position(found: Explanation, i: int) -> _ExplainedPosition:
     plan, split = found.plan, found.contributions
     cash = i == len(plan.book.instruments)
     target = plan.target.cash if cash else float(plan.target.values[i])
@@ -370,10 +447,10 @@ def _position(found: Explanation, i: int) -> dict[str, Any]:
     }
 
 
-def _break_even(found: Explanation) -> dict[str, Any]:
+def _break_even(found: Explanation) -> _BreakEvens:
     names, flip = found.plan.outlook.scenarios, found.hypothesis
 
-    def shift(at: LeastShift | None) -> dict[str, Any] | None:
+    def shift(at: LeastShift | None) -> _Shift | None:
         if at is None:
             return None
         return {
@@ -383,18 +460,12 @@ def _break_even(found: Explanation) -> dict[str, Any]:
 
     return {
         "ahead_bps": round_bps(found.ahead),
-        "hypothesis": None
-        if flip is None
-        else {
-            "probability": flip.probability,
-            "by_return": flip.by_return,
-            "by_objective": flip.by_objective,
-        },
+        "hypothesis": None if flip is None else vars(flip),
         "shifts": {kind: shift(at) for kind, at in found.shifts.items()},
     }
 
 
-def _about(found: Explanation, one: NameExplanation) -> dict[str, Any]:
+def _about(found: Explanation, one: NameExplanation) -> _ExplainedName:
     scenarios = found.plan.outlook.scenarios
     return {
         "instrument": one.instrument,
@@ -410,7 +481,7 @@ def _about(found: Explanation, one: NameExplanation) -> dict[str, Any]:
                 "rule": rule.reading.label,
                 "measured": _finite(rule.reading.measured, scale=1.0),
                 "limit": rule.reading.limit,
-                "kind": "at most" if rule.reading.at_most else "at least",
+                "kind": rule.reading.kind,
                 "takes": round_bps(rule.takes),
             }
             for rule in one.rules

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,26 @@ from allocator.errors import BadInput, Breach
 from allocator.outlook.calibration import dated_signals
 from allocator.plan.plan import Plan
 from allocator.plan.runs import PLAN_FORMAT
+from allocator.presentation import ByName, NotNegative
 from allocator.types import Vector
 
 Found = TypeVar("Found")
 FOLLOWS = 0.005
 """Of the account: targets within this of the announced ones follow them."""
 _SAME = 1e-6
+
+
+class DeviationRow(TypedDict):
+    """how the plan follows the policy of an earlier plan.json; null without --follow"""
+
+    node: Annotated[str, "the announced decision that today is held against"]
+    between_reviews: Annotated[bool, "whether its day has passed, so that its holdings at today's prices are meant"]
+    distance: Annotated[
+        NotNegative, "of today's targets from the announced ones: the fraction of the account that would change hands"
+    ]
+    follows: Annotated[bool, "whether the distance is no more than half a percent"]
+    differences: Annotated[ByName, "by instrument, today's target less the announced one; at most the three largest"]
+    causes: Annotated[list[str], "what is no longer as announced, in words"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,17 @@ class PolicyDeviation:
     def follows(self) -> bool:
         """Whether today's targets are the announced ones."""
         return self.distance <= FOLLOWS
+
+    def document(self) -> DeviationRow:
+        """The deviation as plain data."""
+        return {
+            "node": self.node,
+            "between_reviews": self.between_reviews,
+            "distance": round(self.distance, 8),
+            "follows": self.follows,
+            "differences": {name: round(apart, 8) for name, apart in self.differences},
+            "causes": list(self.causes),
+        }
 
 
 def check_announced_policy(book: Book, announced: Path) -> None:

@@ -8,7 +8,7 @@ objectives that are no utility of the final wealth.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,6 +34,7 @@ from allocator.optimization.rule_cones import ConvexRuleDual
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
+from allocator.presentation import Keywords, Numbers, Table
 from allocator.rules import (
     ConvexRule,
     LargestWeights,
@@ -57,10 +58,180 @@ _SETS: dict[type, str] = {
     ExpertHull: "hull",
     Polytope: "polytope",
 }
+_UTILITIES: dict[type, str] = {LogUtility: "log", PowerUtility: "crra", LinearUtility: "return"}
 _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
 
 
-def proof_document(plan: Plan) -> dict[str, Any] | None:
+_SetName: TypeAlias = Annotated[str, Keywords(enum=[*_SETS.values()])]
+_SupremumName: TypeAlias = Annotated[str, Keywords(enum=["norm", "largest", *_SETS.values()])]
+_SetTable: TypeAlias = Annotated[
+    Table,
+    "metric of wasserstein; the belief and the experts of hull, a row each; rows (a, b) of a'q <= b of polytope; empty "
+    "for the others",
+]
+_Kind: TypeAlias = Annotated[str, Keywords(enum=[*_SUPREMA.values()])]
+_Witness: TypeAlias = Annotated[
+    list[float | list[float]],
+    "shows that the probabilities are in the set: of wasserstein a transport from the belief, of hull the weights of "
+    "its rows; empty for the others",
+]
+_Entries: TypeAlias = Annotated[list[tuple[int, int, float]], "(row, instrument, coefficient), zeros left out"]
+
+_Holdings = TypedDict("_Holdings", {"holdings": Numbers, "cash": float})
+
+
+class _TradeRow(_Holdings):
+    bought: Numbers
+    sold: Numbers
+
+
+class SetRow(TypedDict):
+    """An ambiguity set by name."""
+
+    set: _SetName
+    radius: float
+    table: _SetTable
+
+
+class _Supremum(TypedDict):
+    set: _SupremumName
+    radius: Annotated[float, "size of the set; of largest, how many names"]
+    table: _SetTable
+
+
+class _ReturnError(TypedDict):
+    """by how much returns may be wrong, and what objectives of other packages charge: deviations·h + size·|R h|, with
+    R h = (loadings'h, sqrt(specific)∘h)"""
+
+    size: float
+    deviations: Numbers
+    direction: Annotated[Numbers, "u, no longer than 1: |R h| >= u'R h"]
+
+
+class _Rows(TypedDict):
+    labels: list[str]
+    holdings: _Entries
+    cash: Numbers
+    buys: _Entries
+    sells: _Entries
+    wealth: Numbers
+    limit: Numbers
+
+
+class _PeriodRows(_Rows):
+    gains: Annotated[list[tuple[int, int, float]], "(row, scenario, coefficient), expectations written out"]
+
+
+class _NodeRows(_Rows):
+    """holdings·h + buys·b + sells·s + cash·c - wealth·W is at most limit, of the account before the trades or,
+    in_money, of today's account"""
+
+    in_money: list[bool]
+
+
+class _Multipliers(TypedDict):
+    rows: Numbers
+    position: Numbers
+    cash: float
+    wealth: float
+    factors: Numbers
+    adversary: Numbers
+    witness: _Witness
+
+
+class _NodeConvex(TypedDict):
+    label: str
+    kind: _Kind
+    set: _Supremum
+    against: Annotated[Numbers, "the benchmark's weights, cash last; zeros without one"]
+    limit: Annotated[float, "over what is left of the horizon"]
+
+
+class _Convex(_NodeConvex):
+    price: float
+    direction: Annotated[Numbers, "u, a member of the set"]
+    witness: _Witness
+
+
+class Proof(TypedDict):
+    """wealth before trading is 1; rows: holdings·h + cash·c + buys·b + sells·s + gains·r <= wealth·W + limit, r the
+    gains in each scenario; null with reviews, whose proof is in policy"""
+
+    probabilities: Numbers
+    returns: Annotated[Table, "scenarios × instruments"]
+    cash_returns: Numbers
+    loadings: Annotated[Table, "instruments × factors"]
+    specific: Numbers
+    ambiguity: SetRow
+    return_weight: float
+    cost_price: Annotated[float, "weight of costs in the objective"]
+    value: Annotated[float, "account value, unrounded"]
+    risk_aversion: float
+    cost_rates: Numbers
+    impact: Annotated[Numbers, "cost of trading the part z of the account in a name: impact z^1.5, beside its rate"]
+    return_error: _ReturnError
+    before: _Holdings
+    target: _TradeRow
+    after: _TradeRow
+    rows: _PeriodRows
+    multipliers: _Multipliers
+    convex: Annotated[
+        list[_Convex],
+        "rules that the largest u'x over a set must keep, each with the price and the u of its tangent; x is R (h - "
+        "against W) for norm and h for largest, at most limit W; the benchmark's gains less the portfolio's for "
+        "worst_case, at most W - 1 - limit",
+    ]
+
+
+class _NodeProof(TypedDict):
+    parent: Annotated[int, Keywords(minimum=-1)]
+    probability: float
+    growth: Numbers
+    cash_growth: float
+    bought: Numbers
+    sold: Numbers
+    holdings: Numbers
+    cash: float
+    cost_rates: Numbers
+    impact: Numbers
+    beliefs: Numbers
+    returns: Table
+    cash_returns: Numbers
+    deviation: Annotated[float, "of what is left of the horizon, over that of all of it"]
+    risk_charge: float
+    set: SetRow
+    of: Annotated[
+        Numbers,
+        "the probabilities that the set is around: of the node's branches, or of scenarios where it is a pushforward "
+        "through likelihoods",
+    ]
+    likelihoods: Annotated[Table, "scenarios × branches, for a set that speaks of scenarios"]
+    rows: _NodeRows
+    convex: Annotated[list[_NodeConvex], "rules as the largest u'x over a set; limits over what is left of the horizon"]
+
+
+class _Leaves(TypedDict):
+    parents: list[int]
+    probabilities: Numbers
+    growth: Table
+    cash_growth: Numbers
+
+
+class PolicyProof(TypedDict):
+    """what docs/verify_plan.py needs to follow the policy again, exact, in units of today's account; null where the
+    objective is no utility of the final wealth"""
+
+    utility: Annotated[str, Keywords(enum=[*_UTILITIES.values()])]
+    relative_risk_aversion: float | None
+    before: _Holdings
+    loadings: Table
+    specific: Numbers
+    objective: float
+    nodes: Annotated[list[_NodeProof], Keywords(minItems=1)]
+    leaves: _Leaves
+
+
+def proof_document(plan: Plan) -> Proof | None:
     """Everything that `docs/verify_plan.py` needs, in fractions of the account before trading; None with reviews."""
     outlook, mandate, duals = plan.outlook, plan.mandate, plan.certificate.duals
     if duals is None:
@@ -114,7 +285,7 @@ def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
     return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
 
 
-def _return_error(plan: Plan, duals: DualCertificate) -> dict[str, Any]:
+def _return_error(plan: Plan, duals: DualCertificate) -> _ReturnError:
     """By how much returns may be wrong: charge = deviations·h, what objectives of other packages charge included, and
     size times the deviation of h along `direction`.
     """
@@ -127,14 +298,14 @@ def _return_error(plan: Plan, duals: DualCertificate) -> dict[str, Any]:
     }
 
 
-def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
+def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> _Convex:
     """A convex rule as the largest u'x over a set, its price and the lawful u of its tangent; limits over the horizon.
 
     x is a deviation (R of what is held over `against`), the weights, or the losses below the benchmark `against`.
     """
     assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
     kind, limit = _SUPREMA[type(rule)], rule.limit
-    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
+    set_: _Supremum | SetRow = {"set": "norm", "radius": 1.0, "table": []}
     against: Vector | None = None
     witness: list[Any] = []
     if isinstance(rule, VolatilityLimit):
@@ -157,7 +328,7 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[s
     }
 
 
-def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> dict[str, Any]:
+def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> SetRow:
     """The set by name, its radius, and the table that it is made of where a radius does not say it."""
     table: Matrix = np.zeros((0, len(probabilities)))
     if isinstance(ambiguity, Wasserstein):
@@ -177,7 +348,7 @@ def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any
     return []
 
 
-def _trade(trade: Trade) -> dict[str, Any]:
+def _trade(trade: Trade) -> _TradeRow:
     """In fractions of the account before trading."""
     before = trade.value_before
     return {
@@ -192,16 +363,13 @@ def _list(values: Vector) -> list[float]:
     return [float(value) for value in values]
 
 
-def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
+def matrix_entries(matrix: sp.csr_array) -> list[tuple[int, int, float]]:
     """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
     found = matrix.tocoo()
-    return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
+    return [(int(i), int(j), float(v)) for i, j, v in zip(*found.coords, found.data, strict=True)]
 
 
-_UTILITIES = {LogUtility: "log", PowerUtility: "crra", LinearUtility: "return"}
-
-
-def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
+def policy_proof_document(plan: Plan) -> PolicyProof | None:
     """Everything that `docs/verify_policy.py` needs, money in units of today's account."""
     if plan.policy is None or type(plan.policy.mandate.utility) not in _UTILITIES:
         return None
@@ -224,7 +392,7 @@ def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
+def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
     policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
     p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
@@ -253,13 +421,13 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
     }
 
 
-def _node_rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
+def _node_rows(mandate: Mandate, outlook: Outlook) -> _NodeRows:
     """Linear rules: holdings·h + buys·b + sells·s + cash·c − wealth·W ≤ limit, of the account before or in money."""
     names = len(mandate.cost_rates)
     each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
     money = [isinstance(rule, Participation) for rule in mandate.linear_rules]
 
-    def stacked(part: str) -> list[list[float]]:
+    def stacked(part: str) -> list[tuple[int, int, float]]:
         return matrix_entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
 
     return {
@@ -274,12 +442,12 @@ def _node_rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
     }
 
 
-def _node_convex(rule: ConvexRule, outlook: Outlook) -> dict[str, Any]:
+def _node_convex(rule: ConvexRule, outlook: Outlook) -> _NodeConvex:
     """A convex rule as the largest u'x over a set; limits over what is left of the horizon."""
     assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
     kinds: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
     limit = rule.limit
-    set_: dict[str, Any] = {"set": "norm", "radius": 1.0, "table": []}
+    set_: _Supremum | SetRow = {"set": "norm", "radius": 1.0, "table": []}
     against: Vector | None = None
     if isinstance(rule, VolatilityLimit):
         limit *= float(np.sqrt(outlook.years))

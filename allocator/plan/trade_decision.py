@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +25,7 @@ from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import Count, NotNegative, Probability
 from allocator.rules import RuleMeasurement, RuleRows, Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
@@ -36,6 +37,27 @@ DRAWS = 2000
 _SEED = 20261120
 _BROKEN = 1e-9
 """Of a rule's own unit: what whole lots are allowed, today's holdings are allowed too."""
+
+
+class DecisionRow(TypedDict):
+    """The decision as a plan's document says it."""
+
+    verdict: Annotated[Verdict, "required where today's holdings breach a limit"]
+    gain_bps: Annotated[
+        float | None,
+        "of the objective; with minimum_variance ten-thousandths of its own unit; with reviews against no trade until "
+        "the first of them, null where no trade would break a limit at a review",
+    ]
+    positive_share: Annotated[
+        Probability | None,
+        "share of sampled beliefs and cost estimates in which trading changes the objective for the better; null with "
+        "minimum_variance and with reviews",
+    ]
+    lowest_bps: Annotated[float | None, "the least change among them"]
+    median_bps: Annotated[float | None, "their median"]
+    highest_bps: Annotated[float | None, "the largest"]
+    orders: Annotated[Count, "orders that were weighed"]
+    tickets: Annotated[NotNegative, "what their tickets cost, in the book's currency"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,23 @@ class TradeValue:
     def trades(self) -> bool:
         """Whether the orders leave."""
         return self.verdict != "no trade"
+
+    def document(self) -> DecisionRow:
+        """What trading changes the objective by as plain data; with the verdict "no trade", what is forgone."""
+        return {
+            "verdict": self.verdict,
+            "gain_bps": _rounded(self.gain_bps),
+            "positive_share": self.share,
+            "lowest_bps": _rounded(self.lowest_bps),
+            "median_bps": _rounded(self.median_bps),
+            "highest_bps": _rounded(self.highest_bps),
+            "orders": self.orders,
+            "tickets": round(self.tickets, 2),
+        }
+
+
+def _rounded(bps: float | None) -> float | None:
+    return None if bps is None else round(bps, 4) + 0.0
 
 
 def value_of_trading(
