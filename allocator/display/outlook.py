@@ -7,6 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as Branches
@@ -17,7 +18,7 @@ from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question
 from allocator.outlook.claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
-from allocator.outlook.outlook import COLUMNS, Outlook, ReturnAttribution
+from allocator.outlook.outlook import Outlook, ReturnAttribution
 from allocator.outlook.posterior import generalizable_probability
 from allocator.outlook.scenario_cards import DueObservation
 from allocator.outlook.scenario_tree import ReviewTree
@@ -196,9 +197,9 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
         return
     heading(out, f"Where {found.instrument}'s return comes from (the parts add up)")
     made = table("driver", *letters, right=tuple(letters))
-    for column, name in enumerate(COLUMNS):
-        made.add_row(name, *(format_percent(float(part)) for part in found.drivers[:, column]))
-    made.add_row("return", *(format_percent(float(total)) for total in found.drivers.sum(axis=1)), style="bold")
+    for name, parts in found.drivers.items():
+        made.add_row(name, *map(format_percent, map(float, parts)))
+    made.add_row("return", *map(format_percent, map(float, np.sum(list(found.drivers.values()), axis=0))), style="bold")
     out.print(made)
 
 

@@ -23,7 +23,7 @@ from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import calibrate
-from allocator.outlook.outlook import COLUMNS, Outlook
+from allocator.outlook.outlook import Outlook
 from allocator.plan.attribution import (
     AttributionDocument,
     GainAttribution,
@@ -205,7 +205,7 @@ class BindingRuleOfName:
 
 @dataclass(frozen=True, eq=False)
 class NameExplanation:
-    """One name: returns (K,), its drivers (K, COLUMNS) where the efficiency model makes them, the rules it meets."""
+    """One name: returns (K,), its drivers (K,) by name where the efficiency model makes them, the rules it meets."""
 
     instrument: str
     index: int
@@ -325,7 +325,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     model = calibrate(book)
     drivers = None
     if not cash and model is not None and instrument not in book.scenario_returns.index:
-        drivers = dict(zip(COLUMNS, model.drivers(outlook.years)[:, i, :].T, strict=True))
+        drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
     return NameExplanation(
         instrument,
         i,

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.checks.question import PARAMETERS
+from allocator.book.checks.question import COORDINATES
 from allocator.book.checks.stress import book_values, contract_range
 from allocator.presentation import Row
 from allocator.settings.uncertainty import ModelSection
@@ -101,7 +101,7 @@ def model_parameters(book: Book) -> tuple[str, ...]:
     if book.settings.model is None:
         return ()
     shared = [f"model.{name}" for name in ModelSection.model_fields if name != "since"]
-    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in (*PARAMETERS, "capacity")))
+    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in COORDINATES))
 
 
 def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float) -> Iterator[ParameterRoot]:
