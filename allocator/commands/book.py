@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import click
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.presentation import Document, Row
 from allocator.resources import sample_books_folder, schemas_folder
@@ -75,9 +74,7 @@ def _copy(sample: Path, place: Path) -> None:
 @click.command()
 @book_options
 @handle_errors_and_json
-def check(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> Document:
+def check(choice: BookChoice, *, as_json: bool) -> Document:
     """Check every table, scenario card and rule of BOOK, and say which limits its holdings breach today.
 
     All errors are shown at once, each with its file, row and likely cure.
@@ -87,9 +84,8 @@ def check(
       allocator check data/listed
     """
     from allocator.mandate.precheck import check as checked
-    from allocator.outlook.scenario_cards import load_with_cards
 
-    loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+    loaded, _ = choice.load_with_cards()
     found = checked(loaded)
     if not as_json:
         from allocator.display.outlook import show_check

@@ -11,7 +11,8 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
-from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, ParamSpec, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, ParamSpec, TypedDict
 
 import click
 
@@ -19,6 +20,8 @@ from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infea
 from allocator.presentation import Document, Keywords, Row
 
 if TYPE_CHECKING:
+    from allocator.book.book import Book
+    from allocator.outlook.scenario_cards import Cards
     from allocator.plugins import Plugin
 
 P = ParamSpec("P")
@@ -26,11 +29,40 @@ INTERRUPTED = 130
 """What a shell says of a command that Ctrl-C ended; 1 would call it a defect of ours."""
 
 
-def book_options(command: Callable[P, None]) -> Callable[P, None]:
-    """The BOOK argument with --account, --set and --as-of."""
+@dataclass(frozen=True)
+class BookChoice:
+    """Which book, of whom, on which day, and what is changed in it."""
+
+    path: str
+    account: str | None
+    overrides: tuple[str, ...]
+    as_of: dt.date | None
+
+    def load(self, *more: str) -> Book:
+        """The book, with `more` overrides after those that were given."""
+        from allocator.book.loading import load
+
+        return load(self.path, account=self.account, overrides=(*self.overrides, *more), as_of=self.as_of)
+
+    def load_with_cards(self) -> tuple[Book, Cards]:
+        """The book and its scenario cards."""
+        from allocator.outlook.scenario_cards import load_with_cards
+
+        return load_with_cards(self.path, account=self.account, overrides=self.overrides, as_of=self.as_of)
+
+
+def book_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The BOOK argument with --account, --set and --as-of, given to the command as one `BookChoice`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        path: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, **others: Any
+    ) -> None:
+        command(BookChoice(path, account, overrides, as_of), **others)
+
     for option in reversed(
         (
-            click.argument("book", metavar="BOOK", type=click.Path()),
+            click.argument("path", metavar="BOOK", type=click.Path()),
             click.option("--account", help="Which account, where holdings.csv has several."),
             click.option(
                 "--set",
@@ -48,8 +80,8 @@ def book_options(command: Callable[P, None]) -> Callable[P, None]:
             ),
         )
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P, None]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Literal, TypedDict
 
 import click
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
 from allocator.presentation import ByName, Document, IsoDate, Keywords
 
@@ -75,9 +74,7 @@ class BeliefsDocument(TypedDict):
 @click.command()
 @book_options
 @handle_errors_and_json
-def beliefs(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> Document:
+def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
     """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
 
     \b
@@ -85,9 +82,9 @@ def beliefs(
       allocator beliefs data/note
     """
     from allocator.outlook.belief_report import belief_report
-    from allocator.outlook.scenario_cards import due_observations, load_with_cards
+    from allocator.outlook.scenario_cards import due_observations
 
-    loaded, observations = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+    loaded, observations = choice.load_with_cards()
     found = belief_report(loaded)
     told = due_observations(observations, found.signals, found.day)
     if not as_json:
@@ -142,9 +139,7 @@ def beliefs(
 @click.command()
 @book_options
 @handle_errors_and_json
-def outlook(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> Document:
+def outlook(choice: BookChoice, *, as_json: bool) -> Document:
     """Draw the tree of what may be known at each review of BOOK, with the probability of each branch and its belief.
 
     \b
@@ -152,11 +147,10 @@ def outlook(
       allocator outlook data/reviewed
       allocator outlook data/reviewed --json
     """
-    from allocator.book.loading import load
     from allocator.outlook.outlook import build_outlook
     from allocator.outlook.scenario_tree import build_review_tree, tree_document
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     reviews = build_review_tree(loaded, build_outlook(loaded))
     if not as_json:
         from allocator.display.outlook import show_tree
@@ -174,10 +168,7 @@ def outlook(
 @click.option("--drivers", "instrument", metavar="INSTRUMENT", help="Split one instrument's returns into drivers.")
 @handle_errors_and_json
 def returns(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     instrument: str | None,
     *,
     as_json: bool,
@@ -189,10 +180,9 @@ def returns(
       allocator returns data/note
       allocator returns data/note --drivers META
     """
-    from allocator.book.loading import load
     from allocator.outlook.outlook import attribute_returns
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     found = attribute_returns(loaded, instrument)
     if not as_json:
         from allocator.display.outlook import show_returns
@@ -246,10 +236,7 @@ class ImpliedDocument(TypedDict):
 )
 @handle_errors_and_json
 def implied(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     moves: tuple[str, ...],
     without: tuple[str, ...],
     *,
@@ -263,10 +250,9 @@ def implied(
     Example:
       allocator implied data/listed --move NVDA=-0.05 --move META=0.02
     """
-    from allocator.book.loading import load
     from allocator.outlook.implied_probabilities import infer_probabilities as infer
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     numbers, breaches = _numbers(moves)
     if breaches and not numbers:
         raise BadInput(breaches)

@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 
 from allocator.display.console import (
-    compact_table,
     console,
     fit_table,
     format_money,
@@ -46,7 +45,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         rows = tuple(one for one in rows if one.kind == "now" or one.date == first)
     numbers = ("probability", "P(gen)", "radius", "robustness", "eff/cap")
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
-    made = compact_table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers)
+    made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)
     shown = 2 if out.width < _WIDE else 5
     for one in rows:
         if one.kind != "now" and one.date != day:

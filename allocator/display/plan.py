@@ -16,13 +16,14 @@ from rich.text import Text
 
 from allocator.ambiguity.sets import Singleton
 from allocator.display.console import (
-    compact_table,
+    add_cells,
     console,
     count_lines,
     fit_table,
     format_measurement,
     format_money,
     format_percent,
+    table,
     text_console,
     title_of,
 )
@@ -131,7 +132,7 @@ def order_style(order: Order) -> str:
 def orders_table(out: Console, plan: Plan, count: int) -> Table:
     """The `count` largest orders, sales before purchases, and what the others come to."""
     numbers = ("quantity", plan.book.settings.book.currency, "before", "after")
-    made = compact_table("side", "instrument", *numbers, right=numbers)
+    made = table("side", "instrument", *numbers, right=numbers, compact=True)
     shown = {one.instrument for one in sorted(plan.orders, key=lambda order: -order.value)[:count]}
     for order in plan.orders:
         if order.instrument in shown:
@@ -139,7 +140,7 @@ def orders_table(out: Console, plan: Plan, count: int) -> Table:
     if rest := [order for order in plan.orders if order.instrument not in shown]:
         before, after = (sum(getattr(order, name) for order in rest) for name in ("weight_before", "weight_after"))
         money = format_money(sum(order.value for order in rest))
-        made.add_row("and", f"{len(rest)} more", "", money, format_percent(before), format_percent(after), style="dim")
+        add_cells(made, ("and", f"{len(rest)} more", "", money, before, after), "dim")
     return fit_table(out, made, "before", "quantity", "after")
 
 
@@ -260,13 +261,10 @@ def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
 def figures_table(plan: Plan) -> Table:
     """Today's figures and those of the proposed lots, over the horizon, after costs."""
     held = ", if held to the horizon" if has_reviews(plan) else ""
-    made = compact_table(f"over {plan.book.settings.months:.4g} months{held}", "today", "proposed", right=(
-        "today", "proposed",
-    ))  # fmt: skip
     brief = [figure for figure in FIGURES if figure.brief]
-    for name, values in figure_rows(plan, (plan.before, plan.after), brief, (*HEADLINE, "cash")):
-        made.add_row(name, *map(format_percent, values))
-    return made
+    rows = figure_rows(plan, (plan.before, plan.after), brief, (*HEADLINE, "cash"))
+    over, columns = f"over {plan.book.settings.months:.4g} months{held}", ("today", "proposed")
+    return table(over, *columns, right=columns, rows=rows, compact=True)
 
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from allocator.ambiguity.sets import ExpertHull, Polytope, Wasserstein
 from allocator.display.console import (
-    compact_table,
+    add_cells,
     fit_table,
     format_measurement,
     format_money,
@@ -94,7 +94,7 @@ def attribution_table(out: Console, plan: Plan, found: GainAttribution, count: i
     shown = _SHOWN if out.width >= _FULL_WIDTH else _NARROW if out.width >= _HALF else ()
     digits = 1 if max(np.abs(found.parts).max(), np.abs(found.motives).max()) < _LARGE else 0
     numbers = (*(name for name, _ in shown), "sum")
-    made = compact_table("", "instrument", *numbers, right=numbers)
+    made = table("", "instrument", *numbers, right=numbers, compact=True)
 
     def cells(parts: Vector) -> list[str]:
         own = [sum(float(parts[MOTIVES.index(motive)]) for motive in motives) for _, motives in shown]
@@ -133,42 +133,39 @@ def _figures(out: Console, plan: Plan) -> None:
     held = ", if held to the horizon" if has_reviews(plan) else ""
     heading(out, f"Figures over {plan.book.settings.months:.4g} months, after costs{held}")
     columns = (plan.before, plan.targeted, plan.after)
-    rows: list[tuple[str, list[float | None]]] = []
+    rows: list[tuple[str | float | None, ...]] = []
     if plan.policy is None:
         losses = [plan.mandate.loss(one, plan.outlook) for one in (no_trade(plan.book), plan.target, plan.final)]
         if plan.mandate.return_weight:
-            rows.append(("objective (certainty equivalent)", [-loss for loss in losses]))
+            rows.append(("objective (certainty equivalent)", *(-loss for loss in losses)))
         else:
-            rows.append(("objective (variance and costs)", list(losses)))
+            rows.append(("objective (variance and costs)", *losses))
     else:
         equivalents = [None if one is None else one.equivalent for one in (
             plan.policy.holding, plan.policy.best, plan.policy.followed,
         )]  # fmt: skip
         measure = equivalent_measure(plan.policy.mandate)
         label = f"{measure}, re-optimised at reviews" if has_reviews(plan) else f"objective ({measure})"
-        rows.append((label, equivalents))
+        rows.append((label, *equivalents))
     shown = [figure for figure in FIGURES if not figure.brief_only]
     rows += figure_rows(plan, columns, shown, tuple(plan.after.buckets))
     numbers = ("today", "target", "final" if plan.orders else "kept")
-    made = table("", *numbers, right=numbers)
-    for name, values in rows:
-        made.add_row(name, *(format_percent(value) for value in values))
-    out.print(made)
+    out.print(table("", *numbers, right=numbers, rows=rows))
     out.print(_maximised(plan))
 
 
 def figure_rows(
     plan: Plan, columns: Sequence[Figures], figures: Sequence[Figure], buckets: Sequence[str]
-) -> list[tuple[str, list[float | None]]]:
+) -> list[tuple[str | float | None, ...]]:
     """The labels of figures and of buckets, and what they are in each column; none that has no number."""
     worst = dict.fromkeys(plan.outlook.scenarios[int(np.argmin(one.scenario_returns))] for one in columns)
     rows = [
-        (figure.label.format(worst=", ".join(worst)), [getattr(one, figure.name) for one in columns])
+        (figure.label.format(worst=", ".join(worst)), *(getattr(one, figure.name) for one in columns))
         for figure in figures
         if figure.label
     ]
-    shares = [(f"in {name.replace('_', ' ')}", [one.buckets[name] for one in columns]) for name in buckets]
-    return [row for row in rows if None not in row[1]] + shares
+    shares = [(f"in {name.replace('_', ' ')}", *(one.buckets[name] for one in columns)) for name in buckets]
+    return [*(row for row in rows if None not in row), *shares]
 
 
 def _maximised(plan: Plan) -> str:
@@ -204,16 +201,12 @@ def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
     """What each scenario brings if the plan is held to the horizon; the `count` most probable where that is given."""
     # the adverse probabilities are those of the targets: today's holdings have their own
     numbers = ("belief", "adverse", "today", "proposed")
-    made = compact_table("return in scenario", *numbers, right=numbers)
-    likely = np.argsort(-plan.outlook.probabilities, kind="stable")[:count]
-    for k in sorted(likely):
-        made.add_row(
-            plan.outlook.scenarios[k],
-            format_percent(float(plan.outlook.probabilities[k])),
-            format_percent(float(plan.adversary[k])),
-            format_percent(plan.before.scenario_returns[k]),
-            format_percent(plan.after.scenario_returns[k]),
-        )
+    likely, columns = np.argsort(-plan.outlook.probabilities, kind="stable")[:count], (
+        plan.outlook.scenarios, plan.outlook.probabilities, plan.adversary, plan.before.scenario_returns,
+        plan.after.scenario_returns,
+    )  # fmt: skip
+    rows = ([column[k] for column in columns] for k in sorted(likely))
+    made = table("return in scenario", *numbers, right=numbers, rows=rows, compact=True)
     if len(plan.outlook.scenarios) > len(likely):
         made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} more", "", "", "", "", style="dim")
     return fit_table(out, made, "adverse")
@@ -259,7 +252,7 @@ def _weights(out: Console, plan: Plan) -> None:
     for i, name in enumerate(names):
         active = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
         row = (today[i], targets[i], final[name], *active, expected[i], adverse[i])
-        made.add_row(name, *(format_percent(float(value)) for value in row))
+        add_cells(made, (name, *row))
     out.print(fit_table(out, made, "adverse", "expected", "benchmark", "target"))
     currency = plan.book.settings.book.currency
     sold, bought = (format_money(float(part.sum())) for part in (plan.final.sold, plan.final.bought))
