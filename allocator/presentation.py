@@ -10,8 +10,11 @@ name alone (a property of that class, or else of the type of all values), or wit
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args, get_type_hints
 
 TEXT: Callable[[object], str] = object.__repr__
 """What `str` of a plan gives: its screen."""
@@ -26,6 +29,15 @@ class Keywords:
         self.words = words
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """The decimals of a number that are stable, to which a document rounds it."""
+
+    places: int
+
+
+HIDDEN = Keywords()
+"""In a field's `Annotated[...]`: no document has it."""
 Document: TypeAlias = Mapping[str, object]
 Row: TypeAlias = dict[str, Any]
 IsoDate: TypeAlias = Annotated[str, Keywords(format="date")]
@@ -50,6 +62,34 @@ class BookHeading(TypedDict):
     as_of: IsoDate
     currency: str
     value: Annotated[float, "account value in the book's currency"]
+
+
+def document_of(thing: Any) -> Row:
+    """A dataclass as plain data: dates as text, tuples as lists, numbers rounded as their types say."""
+    return {name: _plain(getattr(thing, name), kind) for name, kind in shown_fields(type(thing)).items()}
+
+
+@cache
+def shown_fields(kind: type) -> dict[str, Any]:
+    """The fields of a class that documents have, by their types."""
+    return {
+        name: hint
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+        if HIDDEN not in getattr(hint, "__metadata__", ())
+    }
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    notes = getattr(kind, "__metadata__", ())
+    if isinstance(value, Mapping):
+        _, own = get_args(kind.__origin__ if notes else kind)
+        return {name: _plain(part, own) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    places = [note.places for note in notes if isinstance(note, Rounded)]
+    return round(value, places[0]) + 0.0 if places and value is not None else value
 
 
 def text_of(shown: object) -> str:

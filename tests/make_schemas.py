@@ -8,6 +8,7 @@ is made from the settings by pydantic.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import inspect
 import json
 import sys
@@ -19,6 +20,8 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from allocator.presentation import shown_fields
+
 DIALECT = GenerateJsonSchema.schema_dialect
 PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -26,6 +29,7 @@ PLAIN: dict[Any, dict[str, Any]] = {
     int: {"type": "integer"},
     bool: {"type": "boolean"},
     NoneType: {"type": "null"},
+    dt.date: {"type": "string", "format": "date"},
     Any: {},
     object: {},
 }
@@ -136,7 +140,7 @@ def _members(kind: type) -> dict[str, Any]:
     """The fields of a dataclass or the keys of a TypedDict, by their types."""
     if not (is_typeddict(kind) or dataclasses.is_dataclass(kind)):
         raise TypeError(f"{kind!r} cannot stand in a document: it is neither a TypedDict nor a dataclass")
-    return get_type_hints(kind, include_extras=True)
+    return shown_fields(kind)
 
 
 def _closed(properties: dict[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:

@@ -209,19 +209,19 @@ def _signed(bps: float) -> str:
 
 def _floor_percent(decision: TradeValue) -> str:
     """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
-    assert decision.share is not None
-    return f"{int(decision.share * 100 + 1e-9)}%"
+    assert decision.positive_share is not None
+    return f"{int(decision.positive_share * 100 + 1e-9)}%"
 
 
 def _wanted(plan: Plan) -> list[str]:
     """What keeps the orders from being recommended, and how to have them all the same."""
     decision, trading = plan.decision, plan.book.settings.trading
-    if decision.verdict == "recommended" and decision.share is not None and decision.share < 0.5:
+    if decision.verdict == "recommended" and decision.positive_share is not None and decision.positive_share < 0.5:
         return ["It insures: it pays under adverse probabilities, and costs in most sampled inputs."]
     if decision.trades or decision.gain_bps is None:
         return []
     told = f"Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
-    if decision.share is None:
+    if decision.positive_share is None:
         return [f"{told}."] if plan.policy is not None else []
     least = least_share(plan.mandate, trading)
     told += f", positive for at least {least:.0%} of sampled inputs (trading.min_share)." if least else "."

@@ -40,7 +40,7 @@ from allocator.outlook.outlook import build_outlook
 from allocator.outlook.posterior import belief_path, generalizable_probability
 from allocator.outlook.question import Question
 from allocator.outlook.scenario_tree import Evidence, NodeEvidence, build_review_tree
-from allocator.presentation import BookHeading, ByName, IsoDate, Keywords, NotNegative, Probability, Row
+from allocator.presentation import BookHeading, Keywords, NotNegative, Probability, Rounded, Row
 from allocator.rules.builder import bucket_shares
 
 _Found = TypeVar("_Found")
@@ -263,77 +263,41 @@ _SHOWN = 0.0005
 
 
 @dataclass(frozen=True)
-class NodeTrade:
-    """A trade at a node as a part of the account there, positive to buy."""
+class CautionScheduleRow:
+    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
 
-    instrument: str
-    part: float
-
-
-class ScheduleRow(TypedDict):
-    """A node of the caution schedule as a plan's document says it."""
+    `cost_of_robustness_bps` is how much higher the certainty equivalent of the policy that trusts the belief is under
+    it, from there on; None where that policy was not found.
+    """
 
     node: str
     kind: Evidence
-    date: IsoDate
-    probability: Annotated[Probability, "of coming here at all"]
-    generalizable: Annotated[Probability | None, "P(the technique is generalizable) there; null without a question"]
+    date: dt.date
+    probability: Annotated[Probability, Rounded(8), "of coming here at all"]
+    generalizable: Annotated[
+        Probability | None, Rounded(8), "P(the technique is generalizable) there; null without a question"
+    ]
     settled: Annotated[bool, "whether one answer is as probable as the threshold"]
     radius: Annotated[
         NotNegative | None,
+        Rounded(8),
         "how far the probabilities of this node may be wrong, in the measure of the set; 0 where it has none, null "
         "where the one adverse expectation is today's",
     ]
     cost_of_robustness_bps: Annotated[
         NotNegative | None,
+        Rounded(2),
         "what guarding costs from here on if the belief is right, in bps of certainty equivalent of the account here",
     ]
     shares: Annotated[
-        ByName, (*HEADLINE, "cash"), "after trades, as fractions of the account; a name may count in several"
+        dict[str, Annotated[float, Rounded(6)]],
+        (*HEADLINE, "cash"),
+        "after trades, as fractions of the account; a name may count in several",
     ]
     trades: Annotated[
-        ByName,
-        "by instrument, positive to buy, as fractions of the account here, largest first; trades below 0.05 % are left "
-        "out",
+        dict[str, Annotated[float, Rounded(6)]],
+        "by instrument, positive to buy, as fractions of the account here, largest first; below 0.05 % left out",
     ]
-
-
-@dataclass(frozen=True)
-class CautionScheduleRow:
-    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
-
-    `caution_bps` is the cost of robustness from there on: how much higher the certainty equivalent of the policy that
-    trusts the belief is under it, in bps of the account at the node; None where that policy was not found. `shares` by
-    bucket are of the account after trades. `moves` are the trades there, largest first. `radius` is None where the one
-    adverse expectation is today's.
-    """
-
-    name: str
-    kind: str
-    date: dt.date
-    probability: float
-    generalizable: float | None
-    settled: bool
-    radius: float | None
-    caution_bps: float | None
-    shares: dict[str, float]
-    cash: float
-    moves: tuple[NodeTrade, ...]
-
-    def document(self) -> ScheduleRow:
-        """The row as plain data."""
-        return {
-            "node": self.name,
-            "kind": self.kind,
-            "date": self.date.isoformat(),
-            "probability": round(self.probability, 8),
-            "generalizable": None if self.generalizable is None else round(self.generalizable, 8),
-            "settled": self.settled,
-            "radius": None if self.radius is None else round(self.radius, 8),
-            "cost_of_robustness_bps": None if self.caution_bps is None else round(self.caution_bps, 2),
-            "shares": {name: round(share, 6) for name, share in self.shares.items()} | {"cash": round(self.cash, 6)},
-            "trades": {move.instrument: round(move.part, 6) for move in self.moves},
-        }
 
 
 def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[CautionScheduleRow, ...]:
@@ -352,17 +316,16 @@ def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -
         p = None if question is None else float(generalizable_probability(question, tree.beliefs[node][None, :])[0])
         found.append(
             CautionScheduleRow(
-                name=tree.names[node],
+                node=tree.names[node],
                 kind=tree.kinds[node],
                 date=tree.dates[node],
                 probability=float(reached[node]),
                 generalizable=p,
                 settled=question is not None and _settled(question, states[node]),
                 radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
-                caution_bps=None if price is None else price * 1e4,
-                shares=shares,
-                cash=float(policy.cash[node] / policy.wealth[node]),
-                moves=tuple(NodeTrade(book.instruments[i], float(moved[i])) for i in order),
+                cost_of_robustness_bps=None if price is None else price * 1e4,
+                shares=shares | {"cash": float(policy.cash[node] / policy.wealth[node])},
+                trades={book.instruments[i]: float(moved[i]) for i in order},
             )
         )
     return tuple(found)

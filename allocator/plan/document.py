@@ -16,15 +16,15 @@ from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.multistage.mandate import objective_label
 from allocator.multistage.review_policy import NodeRow, ReviewPolicy
-from allocator.multistage.value_of_waiting import ScheduleRow
+from allocator.multistage.value_of_waiting import CautionScheduleRow
 from allocator.plan.attribution import AttributionDocument, attribution_document
 from allocator.plan.certificate import CertificateRow
-from allocator.plan.follow import DeviationRow, PolicyDeviation, input_fingerprints
+from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import FIGURES, Figures, Order, Plan
 from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
 from allocator.plan.runs import PLAN_FORMAT
-from allocator.plan.trade_decision import DecisionRow
-from allocator.presentation import AnnouncementShare, BookHeading, Keywords, LimitKind, Row, Until
+from allocator.plan.trade_decision import TradeValue
+from allocator.presentation import AnnouncementShare, BookHeading, Keywords, LimitKind, Row, Until, document_of
 from allocator.rules import RuleMeasurement
 
 Weight: TypeAlias = Annotated[float, "fraction of the account's value"]
@@ -63,17 +63,6 @@ class _PositionRow(TypedDict):
         "null for cash",
     ]
     no_trade_to: Annotated[float | None, "the highest such weight"]
-
-
-class OrderRow(TypedDict):
-    """An order, money in cents."""
-
-    side: Annotated[str, Keywords(enum=["sell", "buy"])]
-    instrument: str
-    quantity: Annotated[float, Keywords(exclusiveMinimum=0)]
-    price: float
-    value: float
-    cost: float
 
 
 class _ScenarioRow(TypedDict):
@@ -117,7 +106,7 @@ class _PolicyRows(TypedDict):
         list[NodeRow], Keywords(minItems=1), "what to hold at every node, decisions after the ones that they follow"
     ]
     caution_schedule: Annotated[
-        list[ScheduleRow],
+        list[Annotated[Row, CautionScheduleRow]],
         Keywords(minItems=1),
         "what is believed, guarded against and decided, node by node, in the order of the policy",
     ]
@@ -129,6 +118,9 @@ _BUCKETS = ("buckets", dict[str, Weight], "share of the account by bucket; a nam
 _Figures: TypeAlias = Annotated[Row, (*_KEYS, _BUCKETS)]
 
 
+_Followed: TypeAlias = Annotated[Row, PolicyDeviation]
+
+
 class PlanDocument(TypedDict):
     """What `allocator rebalance` decides, and the proof. Weights have 8 stable decimals; numbers under `proof` are
     exact."""
@@ -137,9 +129,10 @@ class PlanDocument(TypedDict):
     book: _PlanBook
     objective: _PlanObjective
     positions: Annotated[list[_PositionRow], "every instrument and, last, cash"]
-    orders: Annotated[list[OrderRow], "sells before buys"]
+    orders: Annotated[list[Annotated[Row, Order]], "sells before buys"]
     decision: Annotated[
-        DecisionRow,
+        Row,
+        TradeValue,
         "what trading changes the objective (certainty equivalent) by, against no trade, in bps of the account after "
         "costs and tickets; with the verdict no trade, what is forgone",
     ]
@@ -157,7 +150,7 @@ class PlanDocument(TypedDict):
     ]
     risk_source: str
     policy: _PolicyRows | None
-    followed: DeviationRow | None
+    followed: Annotated[_Followed | None, "how it follows the policy of an earlier plan.json; null without --follow"]
     fingerprints: Annotated[
         dict[str, Annotated[str, Keywords(pattern="^[0-9a-f]{16}$")]],
         Keywords(minProperties=1),
@@ -177,8 +170,8 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "book": _book(plan),
         "objective": _objective(plan),
         "positions": _positions(plan),
-        "orders": orders_document(plan.orders),
-        "decision": plan.decision.document(),
+        "orders": list(map(document_of, plan.orders)),
+        "decision": document_of(plan.decision),
         "attribution": None if plan.duals is None else attribution_document(plan),
         "figures": {
             name: figures_document(figures)
@@ -202,7 +195,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
-        "followed": None if deviation is None else deviation.document(),
+        "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
         "certificate": plan.certificate.document(plan.measurements),
         "proof": proof_document(plan),
@@ -279,21 +272,6 @@ def _weight(weight: float) -> float:
     return round(float(weight), 8) + 0.0
 
 
-def orders_document(orders: Sequence[Order]) -> list[OrderRow]:
-    """Orders, money in cents."""
-    return [
-        {
-            "side": order.side,
-            "instrument": order.instrument,
-            "quantity": order.quantity,
-            "price": order.price,
-            "value": round(order.value, 2),
-            "cost": round(order.cost, 2),
-        }
-        for order in orders
-    ]
-
-
 def rules_document(readings: Sequence[RuleMeasurement]) -> list[RuleRow]:
     """Every rule measured, null where that is no number."""
     return [
@@ -342,6 +320,6 @@ def _policy(plan: Plan, policy: ReviewPolicy) -> _PolicyRows:
         "certainty_equivalent_with_lots": round(policy.with_lots.equivalent, 8),
         "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.equivalent, 8),
         "nodes": policy.nodes_document(plan.outlook.scenarios),
-        "caution_schedule": [one.document() for one in policy.caution_schedule],
+        "caution_schedule": list(map(document_of, policy.caution_schedule)),
         "proof": policy_proof_document(plan),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
-from allocator.presentation import html_of, text_of
+from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
@@ -35,14 +35,14 @@ BINDING = 1e-7
 class Order:
     """One whole-lot order; `value` and `cost` in the book's currency, `quantity` in units, always positive."""
 
-    side: str
+    side: Annotated[str, Keywords(enum=["sell", "buy"])]
     instrument: str
-    quantity: float
+    quantity: Annotated[float, Keywords(exclusiveMinimum=0)]
     price: float
-    value: float
-    cost: float
-    weight_before: float
-    weight_after: float
+    value: Annotated[float, Rounded(2)]
+    cost: Annotated[float, Rounded(2)]
+    weight_before: Annotated[float, HIDDEN]
+    weight_after: Annotated[float, HIDDEN]
 
 
 @dataclass(frozen=True)

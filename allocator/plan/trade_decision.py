@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias, TypedDict
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +25,7 @@ from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
-from allocator.presentation import Count, NotNegative, Probability
+from allocator.presentation import Count, NotNegative, Probability, Rounded
 from allocator.rules import RuleMeasurement, RuleRows, Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
@@ -39,12 +39,20 @@ _BROKEN = 1e-9
 """Of a rule's own unit: what whole lots are allowed, today's holdings are allowed too."""
 
 
-class DecisionRow(TypedDict):
-    """The decision as a plan's document says it."""
+@dataclass(frozen=True)
+class TradeValue:
+    """What trading changes the objective by, in bps of the account over the horizon, after costs and tickets.
+
+    `gain_bps` is the change of the certainty equivalent; None where holding is no choice, as nobody who holds today
+    could keep the rules at a review. `positive_share` of sampled inputs (beliefs of the ambiguity set, and costs) in
+    which it is positive, and its least, median and largest over them; None with `minimum_variance` and with reviews.
+    `orders` and `tickets` are those that were weighed: with the verdict "no trade" they are what is forgone.
+    """
 
     verdict: Annotated[Verdict, "required where today's holdings breach a limit"]
     gain_bps: Annotated[
         float | None,
+        Rounded(4),
         "of the objective; with minimum_variance ten-thousandths of its own unit; with reviews against no trade until "
         "the first of them, null where no trade would break a limit at a review",
     ]
@@ -53,53 +61,16 @@ class DecisionRow(TypedDict):
         "share of sampled beliefs and cost estimates in which trading changes the objective for the better; null with "
         "minimum_variance and with reviews",
     ]
-    lowest_bps: Annotated[float | None, "the least change among them"]
-    median_bps: Annotated[float | None, "their median"]
-    highest_bps: Annotated[float | None, "the largest"]
+    lowest_bps: Annotated[float | None, Rounded(4), "the least change among them"]
+    median_bps: Annotated[float | None, Rounded(4), "their median"]
+    highest_bps: Annotated[float | None, Rounded(4), "the largest"]
     orders: Annotated[Count, "orders that were weighed"]
-    tickets: Annotated[NotNegative, "what their tickets cost, in the book's currency"]
-
-
-@dataclass(frozen=True)
-class TradeValue:
-    """What trading changes the objective by, in bps of the account over the horizon, after costs and tickets.
-
-    `gain_bps` is the change of the certainty equivalent; None where holding is no choice, as nobody who holds today
-    could keep the rules at a review. `share` of sampled inputs (beliefs of the ambiguity set, and costs) in which it is
-    positive, and its least, median and largest over them; None with `minimum_variance` and with reviews. `orders` and
-    `tickets` (money for them) are those that were weighed: with the verdict "no trade" they are what is forgone.
-    """
-
-    gain_bps: float | None
-    share: float | None
-    lowest_bps: float | None
-    median_bps: float | None
-    highest_bps: float | None
-    orders: int
-    tickets: float
-    verdict: Verdict
+    tickets: Annotated[NotNegative, Rounded(2), "what their tickets cost, in the book's currency"]
 
     @property
     def trades(self) -> bool:
         """Whether the orders leave."""
         return self.verdict != "no trade"
-
-    def document(self) -> DecisionRow:
-        """What trading changes the objective by as plain data; with the verdict "no trade", what is forgone."""
-        return {
-            "verdict": self.verdict,
-            "gain_bps": _rounded(self.gain_bps),
-            "positive_share": self.share,
-            "lowest_bps": _rounded(self.lowest_bps),
-            "median_bps": _rounded(self.median_bps),
-            "highest_bps": _rounded(self.highest_bps),
-            "orders": self.orders,
-            "tickets": round(self.tickets, 2),
-        }
-
-
-def _rounded(bps: float | None) -> float | None:
-    return None if bps is None else round(bps, 4) + 0.0
 
 
 def value_of_trading(
@@ -125,7 +96,7 @@ def value_of_trading(
     broken = any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
     verdict = _verdict(gain, share, trading.min_gain_bps, wanted, broken=broken)
-    return TradeValue(gain, share, lowest, median, highest, orders, tickets, verdict)
+    return TradeValue(verdict, gain, share, lowest, median, highest, orders, tickets)
 
 
 def value_of_reviewed_trading(
@@ -147,7 +118,7 @@ def value_of_reviewed_trading(
         verdict: Verdict = "trade required"
     else:
         verdict = "recommended" if orders and bps > trading.min_gain_bps else "no trade"
-    return TradeValue(bps, None, None, None, None, orders, tickets, verdict)
+    return TradeValue(verdict, bps, None, None, None, None, orders, tickets)
 
 
 def least_share(mandate: Mandate, trading: TradingSection) -> float:
