@@ -11,10 +11,10 @@ name alone (a property of that class, or else of the type of all values), or wit
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
 
 TEXT: Callable[[object], str] = object.__repr__
 """What `str` of a plan gives: its screen."""
@@ -66,11 +66,13 @@ class BookHeading(TypedDict):
 
 def document_of(thing: Any) -> Row:
     """A dataclass as plain data: dates as text, tuples as lists, numbers rounded as their types say."""
-    return {name: _plain(getattr(thing, name), kind) for name, kind in shown_fields(type(thing)).items()}
+    return {
+        name: _plain(getattr(thing, name), kind) for name, kind in shown_fields(cast("Hashable", type(thing))).items()
+    }
 
 
 @cache
-def shown_fields(kind: type) -> dict[str, Any]:
+def shown_fields(kind: Hashable) -> dict[str, Any]:
     """The fields of a class that documents have, by their types."""
     return {
         name: hint

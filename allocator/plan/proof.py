@@ -75,7 +75,9 @@ _Witness: TypeAlias = Annotated[
     "shows that the probabilities are in the set: of wasserstein a transport from the belief, of hull the weights of "
     "its rows; empty for the others",
 ]
-_Entries: TypeAlias = Annotated[list[tuple[int, int, float]], "(row, instrument, coefficient), zeros left out"]
+_INTEGER, _NUMBER = {"type": "integer"}, {"type": "number"}
+_Entry: TypeAlias = Annotated[list[float], Keywords(prefixItems=[_INTEGER, _INTEGER, _NUMBER], minItems=3, maxItems=3)]
+_Entries: TypeAlias = Annotated[list[_Entry], "(row, instrument, coefficient), zeros left out"]
 
 _Holdings = TypedDict("_Holdings", {"holdings": Numbers, "cash": float})
 
@@ -119,7 +121,7 @@ class _Rows(TypedDict):
 
 
 class _PeriodRows(_Rows):
-    gains: Annotated[list[tuple[int, int, float]], "(row, scenario, coefficient), expectations written out"]
+    gains: Annotated[list[_Entry], "(row, scenario, coefficient), expectations written out"]
 
 
 class _NodeRows(_Rows):
@@ -363,10 +365,10 @@ def _list(values: Vector) -> list[float]:
     return [float(value) for value in values]
 
 
-def matrix_entries(matrix: sp.csr_array) -> list[tuple[int, int, float]]:
+def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
     """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
     found = matrix.tocoo()
-    return [(int(i), int(j), float(v)) for i, j, v in zip(*found.coords, found.data, strict=True)]
+    return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
 
 
 def policy_proof_document(plan: Plan) -> PolicyProof | None:
@@ -427,7 +429,7 @@ def _node_rows(mandate: Mandate, outlook: Outlook) -> _NodeRows:
     each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
     money = [isinstance(rule, Participation) for rule in mandate.linear_rules]
 
-    def stacked(part: str) -> list[tuple[int, int, float]]:
+    def stacked(part: str) -> list[list[float]]:
         return matrix_entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
 
     return {
