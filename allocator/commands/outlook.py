@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
 from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
 from allocator.presentation import ByName, Document, IsoDate, Keywords
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book
+    from allocator.outlook.belief_report import BeliefReport
+    from allocator.outlook.claims import CheckedClaim
+    from allocator.outlook.implied_probabilities import ImpliedProbabilities
+    from allocator.outlook.question import Signal
+    from allocator.outlook.scenario_cards import DueObservation
 
 # `allocator beliefs BOOK`: where the replicability question stands.
 #
@@ -53,7 +62,7 @@ class BeliefsDocument(TypedDict):
         Keywords(minItems=2, maxItems=2),
         "lowest and highest over [question.ranges] and the belief itself",
     ]
-    settled: Literal["generalizable", "proprietary"] | None
+    settled: Annotated[str | None, Keywords(enum=["generalizable", "proprietary", None])]
     scenarios: list[_ScenarioBelief]
     path: list[_DatedBelief]
     signals: list[_DatedSignal]
@@ -69,6 +78,54 @@ class BeliefsDocument(TypedDict):
         "claim and its verification; what a second further claim would add is left out",
     ]
     cards: Annotated[list[_DueCard], "scenario cards that are due"]
+
+
+def beliefs_document(found: BeliefReport, told: Sequence[DueObservation]) -> BeliefsDocument:
+    """Where the question stands, and which scenario cards are due, as plain data."""
+    market = [None] * len(found.scenarios) if found.market is None else map(float, found.market)
+    beliefs = zip(found.scenarios, map(float, found.prior), map(float, found.belief), market, strict=True)
+    return {
+        "format": "allocator.beliefs/1",
+        "as_of": found.day.isoformat(),
+        "generalizable": found.generalizable,
+        "jevons": found.jevons,
+        "bounds": None if found.bounds is None else list(found.bounds),
+        "settled": found.settled,
+        "scenarios": [
+            {"scenario": name, "prior": prior, "belief": belief, "market": price}
+            for name, prior, belief, price in beliefs
+        ],
+        "path": [{"date": found.days[i].isoformat(), "generalizable": float(found.path[i])} for i in found.months()],
+        "signals": list(map(_signal, found.signals)),
+        "next": [
+            {"signal": possible.what, "generalizable": possible.probability, "jevons": possible.jevons}
+            for possible in found.next_signals
+        ],
+        "settled_by_silence": None if found.settled_by_silence is None else found.settled_by_silence.isoformat(),
+        "settled_within": {f"{months}_months": found.settlement.within(months) for months in (3, 6, 12, 18, 24, 36)},
+        "cards": list(map(_card, told)),
+    }
+
+
+def _signal(signal: Signal) -> _DatedSignal:
+    usage = signal.kind == "usage"
+    return {
+        "date": signal.date.isoformat(),
+        "kind": signal.kind,
+        "lab": signal.lab,
+        "price_fall": signal.price_fall if usage else None,
+        "usage_growth": signal.usage_growth if usage else None,
+    }
+
+
+def _card(one: DueObservation) -> _DueCard:
+    card, contradicted = one.observation, one.contradicted
+    return {
+        "scenario": card.scenario,
+        "by": card.by.isoformat(),
+        "observation": card.text,
+        "contradicted": contradicted,
+    }
 
 
 @click.command()
@@ -91,49 +148,7 @@ def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
         from allocator.display.outlook import show_beliefs
 
         show_beliefs(loaded, found, told)
-    return {
-        "format": "allocator.beliefs/1",
-        "as_of": found.day.isoformat(),
-        "generalizable": found.generalizable,
-        "jevons": found.jevons,
-        "bounds": None if found.bounds is None else list(found.bounds),
-        "settled": found.settled,
-        "scenarios": [
-            {
-                "scenario": name,
-                "prior": float(found.prior[k]),
-                "belief": float(found.belief[k]),
-                "market": None if found.market is None else float(found.market[k]),
-            }
-            for k, name in enumerate(found.scenarios)
-        ],
-        "path": [{"date": found.days[i].isoformat(), "generalizable": float(found.path[i])} for i in found.months()],
-        "signals": [
-            {
-                "date": signal.date.isoformat(),
-                "kind": signal.kind,
-                "lab": signal.lab,
-                "price_fall": signal.price_fall if signal.kind == "usage" else None,
-                "usage_growth": signal.usage_growth if signal.kind == "usage" else None,
-            }
-            for signal in found.signals
-        ],
-        "next": [
-            {"signal": possible.what, "generalizable": possible.probability, "jevons": possible.jevons}
-            for possible in found.next_signals
-        ],
-        "settled_by_silence": None if found.settled_by_silence is None else found.settled_by_silence.isoformat(),
-        "settled_within": {f"{months}_months": found.settlement.within(months) for months in (3, 6, 12, 18, 24, 36)},
-        "cards": [
-            {
-                "scenario": one.observation.scenario,
-                "by": one.observation.by.isoformat(),
-                "observation": one.observation.text,
-                "contradicted": one.contradicted,
-            }
-            for one in told
-        ],
-    }
+    return beliefs_document(found, told)
 
 
 @click.command()
@@ -222,6 +237,25 @@ class ImpliedDocument(TypedDict):
     not_read: Annotated[list[_NotRead], "names whose price move was not read"]
 
 
+def implied_document(book: Book, found: ImpliedProbabilities) -> ImpliedDocument:
+    """What prices imply, and what is left unexplained, as plain data."""
+    beliefs = zip(found.scenarios, found.stated, found.moved, found.probabilities, strict=True)
+    moves = zip(found.names, found.observed, found.explained, found.residuals, strict=True)
+    return {
+        "format": "allocator.implied/1",
+        "as_of": book.settings.book.as_of.isoformat(),
+        "scenarios": [
+            {"scenario": name, "stated": float(stated), "moved": float(moved), "implied": float(implied)}
+            for name, stated, moved, implied in beliefs
+        ],
+        "instruments": [
+            {"instrument": name, "observed": float(seen), "explained": float(explained), "residual": float(rest)}
+            for name, seen, explained, rest in moves
+        ],
+        "not_read": [{"instrument": one.instrument, "reason": one.reason} for one in found.not_read],
+    }
+
+
 @click.command()
 @book_options
 @click.option(
@@ -266,29 +300,7 @@ def implied(
         from allocator.display.outlook import show_implied
 
         show_implied(loaded, found)
-    return {
-        "format": "allocator.implied/1",
-        "as_of": loaded.settings.book.as_of.isoformat(),
-        "scenarios": [
-            {
-                "scenario": name,
-                "stated": float(found.stated[k]),
-                "moved": float(found.moved[k]),
-                "implied": float(found.probabilities[k]),
-            }
-            for k, name in enumerate(found.scenarios)
-        ],
-        "instruments": [
-            {
-                "instrument": name,
-                "observed": float(found.observed[i]),
-                "explained": float(found.explained[i]),
-                "residual": float(found.residuals[i]),
-            }
-            for i, name in enumerate(found.names)
-        ],
-        "not_read": [{"instrument": one.instrument, "reason": one.reason} for one in found.not_read],
-    }
+    return implied_document(loaded, found)
 
 
 def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
@@ -320,7 +332,8 @@ class _ClaimVerdict(TypedDict):
     stated: Annotated[dict[str, float | None], ("low", "high"), "what the claim states; null is unbounded"]
     found: Annotated[ByName, ("low", "high"), "what the figures give"]
     verdict: Annotated[
-        Literal["holds", "holds only if", "does not hold", "implies"],
+        str,
+        Keywords(enum=["holds", "holds only if", "does not hold", "implies"]),
         "implies: nothing is stated, found is what the claim amounts to",
     ]
     sentence: Annotated[str, "the verdict with its reason"]
@@ -352,19 +365,17 @@ def claims(book: str, *, as_json: bool) -> Document:
         from allocator.display.outlook import show_claims
 
         show_claims(book, checked)
+    return {"format": "allocator.claims/1", "claims": list(map(_claim, checked))}
+
+
+def _claim(one: CheckedClaim) -> _ClaimVerdict:
     return {
-        "format": "allocator.claims/1",
-        "claims": [
-            {
-                "claim": one.claim,
-                "check": one.formula.name,
-                "meaning": one.formula.meaning,
-                "unit": one.formula.unit,
-                "stated": {"low": one.low, "high": one.high},
-                "found": {"low": one.found[0], "high": one.found[1]},
-                "verdict": one.verdict,
-                "sentence": one.sentence,
-            }
-            for one in checked
-        ],
+        "claim": one.claim,
+        "check": one.formula.name,
+        "meaning": one.formula.meaning,
+        "unit": one.formula.unit,
+        "stated": {"low": one.low, "high": one.high},
+        "found": {"low": one.found[0], "high": one.found[1]},
+        "verdict": one.verdict,
+        "sentence": one.sentence,
     }

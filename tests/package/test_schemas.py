@@ -117,3 +117,22 @@ def test_a_class_without_fields_cannot_stand_in_a_document() -> None:
 
     with pytest.raises(TypeError, match="neither a TypedDict nor a dataclass"):
         document_schema(Wrong)
+
+
+def test_a_figure_of_ones_own_is_a_row_of_the_table(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from allocator import load, rebalance
+    from allocator.display import plan as screen
+    from allocator.display import plan_details
+    from allocator.plan import document
+    from allocator.plan.plan import FIGURES, Figure
+
+    plan = rebalance(load(root / "data" / "note"))
+    own = Figure("worst_scenario_return", "least of the scenarios", "the least of the scenario returns", brief=True)
+    for module in (screen, plan_details, document):
+        monkeypatch.setattr(module, "FIGURES", (*FIGURES, own))
+
+    assert "least of the scenarios" in str(plan)
+    labels = [row[0] for row in plan_details.figure_rows(plan, (plan.after,), [own], ("cash",))]
+    assert labels == ["least of the scenarios", "in cash"]
+    told = document.plan_document(plan)["figures"]["after"]["worst_scenario_return"]
+    assert told == pytest.approx(min(plan.after.scenario_returns), abs=1e-8)
