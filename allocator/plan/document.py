@@ -18,7 +18,6 @@ from allocator.multistage.mandate import objective_label
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.value_of_waiting import CautionScheduleRow
 from allocator.plan.attribution import attribution_document
-from allocator.plan.certificate import Certificate
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import Figures, Order, Plan
 from allocator.plan.proof import policy_proof_document, proof_document
@@ -235,19 +234,6 @@ def _scenarios(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _round_trips(certificate: Certificate) -> dict[str, Any] | None:
-    """How near the best without round trips the targets are, where the best on paper buys and sells a name at once."""
-    found = certificate.round_trips
-    if found is None:
-        return None
-    return {
-        "bound": found.bound,
-        "gap_bps": (certificate.objective - found.bound) * 1e4,
-        "branches": found.branches,
-        "gain_on_paper_bps": found.gain_on_paper * 1e4,
-    }
-
-
 def _certificate(plan: Plan) -> dict[str, Any]:
     certificate = plan.certificate
     return {
@@ -262,7 +248,6 @@ def _certificate(plan: Plan) -> dict[str, Any]:
         "bound": certificate.bound,
         "gap_bps": certificate.gap * 1e4,
         "allowed_bps": certificate.allowed * 1e4,
-        "round_trips": _round_trips(certificate),
         "decisions": certificate.decisions,
         "outcomes": certificate.outcomes,
         "rules_checked": certificate.rules,

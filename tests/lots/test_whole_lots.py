@@ -20,9 +20,9 @@ from allocator.mandate.builder import build_mandate
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import build_outlook
+from allocator.plan.certificate import certify_solution
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.plan.targets import certify_solution
 from allocator.rules import Trade
 from allocator.types import Vector
 from tests.thoroughness import some
