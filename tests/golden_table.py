@@ -174,9 +174,7 @@ TABLE = Table(
         **_OF_STAGES,
         **_OF_EXPLAIN,
         **_OF_STRESS,
-        "explain.notes": Gone(
-            "one line on the screen says it of all"
-        ),
+        "explain.notes": Gone("one line on the screen says it of all"),
         "plan.certificate.round_trips": Gone("limits that only lost money keeps are refused, with what to loosen"),
         "error.breaches": "error.errors",
         "waiting.waiting.*.price_of_robustness_bps": "waiting.waiting.*.cost_of_robustness_bps",
