@@ -6,6 +6,7 @@ keeps a rule. No order does that.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ _LOST = 1e-7
 """Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""
 _NOISE = 1e-8
 _LOOSENINGS = 12
-_HALVINGS = 12
+_SHARES = np.linspace(0.0, 1.0, 2**12 + 1)[1:].tolist()
 _CURE = "let more cash be held, or less of what is held be kept"
 
 
@@ -80,13 +81,12 @@ class _Loosening:
 
     def least(self, wide: RelaxedLimits) -> RelaxedLimits:
         """The least part of a loosening that still works, by halving: the more, the less money is in the way."""
-        low, high = 0.0, 1.0
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            solution = self._best(between := wide.part(middle))
-            works = solution is not None and self._works(between, solution)
-            low, high = (low, middle) if works else (middle, high)
-        return wide.part(high)
+
+        def works(share: float) -> bool:
+            solution = self._best(between := wide.part(share))
+            return solution is not None and self._works(between, solution)
+
+        return wide.part(_SHARES[bisect_left(_SHARES, True, hi=len(_SHARES) - 1, key=works)])
 
     def _best(self, given: RelaxedLimits) -> Solution | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ from allocator.rules import Trade
 # bisection. The prices tried are the same whatever the indifference: more of it never trades more.
 #
 _SOLVES = 8
-_LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1)
+_LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1).tolist()
 """Prices of trading one unit of wealth: from a thousandth of a basis point to ten times all there is, 7.5% apart."""
 
 
@@ -45,15 +46,14 @@ def least_turnover(best: LowTurnoverTargets, again: Callable[[float], LowTurnove
 
     `again(price)` solves at that price and answers None where the plan is not near enough, or not verified.
     """
-    found, low, high = best, -1, len(_LADDER)
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = again(float(_LADDER[middle]))
-        if tried is None:
-            high = middle
-        else:
-            found, low = tried, middle
-    return found
+    answers: dict[float, LowTurnoverTargets | None] = {}
+
+    def too_dear(price: float) -> bool:
+        answers[price] = again(price)
+        return answers[price] is None
+
+    dearest = bisect_left(_LADDER, True, key=too_dear) - 1
+    return (answers[_LADDER[dearest]] if dearest >= 0 else None) or best
 
 
 _ROOM = (0.0, 1e-4, 2e-4)

@@ -211,7 +211,7 @@ def test_prices_that_are_not_lawful_certify_nothing(what: str) -> None:
     with pytest.raises(NotSolved, match="not lawful"):
         certify(
             asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), unlawful,
-            solver=solution.solver, attempts=(), canonical=solution.canonical,
+            solution
         )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_prices_that_are_no_number_certify_nothing() -> None:
     with pytest.raises(NotSolved):
         certify(
             asked.start, asked.outlook, asked.mandate, target(), replace(prices, cash=float("nan")),
-            solver=solution.solver, attempts=(), canonical=solution.canonical,
+            solution
         )  # fmt: skip
 
 
