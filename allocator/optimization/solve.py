@@ -69,7 +69,7 @@ class Program:
         hundred solves.
         """
         self._compiled = SinglePeriodProblem(outlook, mandate)
-        self._warm, self._explains = warm, explains
+        self._warm, self.explains = warm, explains
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
@@ -118,7 +118,7 @@ class Program:
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
                 if solver == "CLARABEL":  # the one whose certificate is to be trusted
-                    if not self._explains:
+                    if not self.explains:
                         raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
                     break
             elif found is None:
