@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.ambiguity.sets import KullbackLeibler
+from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict

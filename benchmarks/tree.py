@@ -24,7 +24,9 @@ import warnings
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LogUtility

@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Contamination, ExpertHull, ModifiedChiSquared, Polytope, Wasserstein
+from allocator.ambiguity.balls import Contamination
+from allocator.ambiguity.divergences import ModifiedChiSquared
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope
+from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.transport import Wasserstein
 from allocator.types import Matrix, Vector
 
 Maker = Callable[[np.random.Generator, Vector, float], Ambiguity]

@@ -16,7 +16,7 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import AnyProbabilities
+from allocator.ambiguity.balls import AnyProbabilities
 from allocator.errors import Infeasible
 from allocator.rules import (
     ConvexRule,

@@ -5,18 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog, minimize_scalar
 
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    TotalVariation,
-    Wasserstein,
-)
+from allocator.ambiguity.balls import AnyProbabilities, Box, Contamination, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope
+from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.transport import Wasserstein
 from allocator.types import Vector
 
 

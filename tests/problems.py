@@ -12,7 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, Solution

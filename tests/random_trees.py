@@ -6,7 +6,8 @@ import datetime as dt
 
 import numpy as np
 
-from allocator.ambiguity.sets import Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility

@@ -12,7 +12,9 @@ from itertools import product
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import BoxError, EllipsoidError
 from allocator.rules import (
     ConvexRule,

@@ -1,93 +1,109 @@
-"""Ambiguity sets with flat faces that say more than how far: transport between scenarios, experts, stated limits.
+"""Ambiguity sets that speak of scenarios by name: experts and stated limits here, transport in a file of its own.
 
 Each is a polytope that may be flat (fewer experts than scenarios, an equality among the limits), so that each gives its
-`nearest` member. `witness` are the numbers from which a stranger sees that a member is one.
+`nearest` member in any direction: the way to the belief could be long. At a node of a tree they are pushed forward by
+the news. A branch m comes with probability P(m | k) in scenario k, so probabilities q of the scenarios make
+Σ_k q_k·P(m | k) of the branches, and an adverse expectation over branches is one over scenarios whose losses are what
+the branches bring in each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import comb
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy.optimize import linprog
 
-from allocator.errors import NotSolved
+from allocator.ambiguity.balls import TotalVariation
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, DualForm, NewInformation, NodeSetDocument
+from allocator.book.book import Book
+from allocator.errors import BadMandate, Breach, NotSolved
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.posterior import bayes_update
+from allocator.settings.reading import dotted_key
+from allocator.settings.uncertainty import RobustSection
 from allocator.types import Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    from allocator.ambiguity.sets import Form, NodeSetDocument
 
 MOST_CORNERS = 20_000
 """Beyond so many candidates a polytope is asked by a linear program each time, and not by its corners."""
 _ROUNDING = 1e-12
 """Of a probability, or of a distance: nearer than this is inside."""
+_NOISE = 1e-9
+_LOSSES = 64
+"""Random losses a scenario, whose worst members are mixed."""
+
+
+class ScenarioSet(Ambiguity):
+    """A set that speaks of scenarios by name."""
+
+    about_scenarios = True
+
+    def after_news(self, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Ambiguity:
+        """Pushed forward, by Bayes: P(m | k) = P(m)·belief_m(k) / belief(k)."""
+        possible = beliefs > 0
+        joint = children[:, None] * child_beliefs
+        likelihoods = np.where(possible, joint / np.where(possible, beliefs, 1.0), children[:, None]).T
+        return Pushforward(self, likelihoods / likelihoods.sum(axis=1, keepdims=True), beliefs)
+
+    def sample(self, probabilities: Vector, draw: np.random.Generator, count: int) -> Matrix:
+        """Mixtures of as many members as a point between corners takes; the set may be flat, and hold no other way."""
+        scenarios = len(probabilities)
+        if scenarios == 1:
+            return np.ones((count, 1))
+        members = self.spread(probabilities, draw)
+        if np.abs(members - probabilities).sum(axis=1).max() / 2 <= PROBABILITY_SHIFT:
+            return TotalVariation(PROBABILITY_SHIFT).sample(probabilities, draw, count)
+        picked = draw.integers(len(members), size=(count, scenarios))
+        weights = draw.dirichlet(np.ones(scenarios), count)
+        beliefs = np.einsum("nk,nkj->nj", weights, members[picked])
+        sampled: Matrix = beliefs / beliefs.sum(axis=1, keepdims=True)
+        return sampled
+
+    def spread(self, probabilities: Vector, draw: np.random.Generator) -> Matrix:
+        """(M, K) the belief, and corners: members that are worst for random losses."""
+        losses = draw.normal(size=(_LOSSES * len(probabilities), len(probabilities)))
+        worst = [self.adversary(each, probabilities) for each in losses]
+        return np.vstack([probabilities, np.unique(np.round(worst, 12), axis=0)])
 
 
 @dataclass(frozen=True, eq=False)
-class Wasserstein:
-    """Within `radius` of the belief in transport: {q: some T ≥ 0 with T1 = p, T'1 = q, Σ T∘metric ≤ radius}.
+class Pushforward(Ambiguity):
+    """The set `over` around `beliefs` (K,), pushed forward by `likelihoods` (K, M) of a node's M children."""
 
-    `metric` (K, K) is what moving a unit of probability from scenario j to k costs, 0 for j = k; mass goes to similar
-    scenarios first. Where two different scenarios have no distance, mass moves between them freely.
-    """
+    over: Ambiguity
+    likelihoods: Matrix
+    beliefs: Vector
 
-    radius: float
-    metric: Matrix
-
-    def __post_init__(self) -> None:
-        count = len(self.metric)
-        if self.metric.shape != (count, count) or (self.metric < 0).any() or np.diag(self.metric).any():
-            raise ValueError("metric must be a square of distances of 0 or more, with 0 on its diagonal")
+    @property
+    def of_scenarios(self) -> Ambiguity:
+        """What is pushed forward."""
+        return self.over
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) the moves that gain most for what they cost, until the radius is used up."""
-        q, left = np.zeros_like(probabilities), self.radius
-        moves: list[tuple[float, float, int, int, int]] = []
-        for j in map(int, np.flatnonzero(probabilities > 0)):
-            at = free = _best(losses, self.metric[j] <= 0)
-            q[free] += probabilities[j]
-            while (following := _steepest(losses, self.metric[j], at)) is not None:
-                slope, to = following
-                moves.append((-slope, float(self.metric[j, to] - self.metric[j, at]), j, at, to))
-                at = to
-        for _, cost, j, start, to in sorted(moves):  # of one source they come in order: its slopes fall
-            part = min(float(probabilities[j]) * cost, left)
-            left -= part
-            moved = float(probabilities[j]) if part == probabilities[j] * cost else part / cost
-            q[start] -= moved
-            q[to] += moved
-        return np.maximum(q, 0.0)
+        """(M,) the adverse probabilities of the children, made by the adverse ones of the scenarios."""
+        worst: Vector = self.over.adversary(self.likelihoods @ losses, self.beliefs) @ self.likelihoods
+        return worst
 
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """The cheapest transport from p to q, less radius; 0 where rounding could not tell."""
-        return _told(float((self.witness(q, probabilities) * self.metric).sum()) - self.radius)
+    def dual_form(self, losses: cp.Expression, probabilities: Vector) -> DualForm:
+        """That of the set, over what the children bring in each scenario."""
+        return self.over.dual_form(self.likelihoods @ losses, self.beliefs)
 
-    def witness(self, q: Vector, probabilities: Vector) -> Matrix:
-        """(K, K) the cheapest transport from p to q."""
-        count = len(q)
-        sums = np.vstack([np.kron(np.eye(count), np.ones(count)), np.kron(np.ones(count), np.eye(count))])
-        rights = np.concatenate([probabilities, q * (probabilities.sum() / q.sum())])
-        told = np.arange(2 * count) != count + int(np.argmax(q))  # one row follows from the others, up to rounding
-        plan = _solved(self.metric.ravel(), None, None, sums[told], rights[told])
-        return _balanced(plan.reshape(count, count), probabilities)
-
-    def nearest(self, q: Vector, probabilities: Vector) -> Vector:
-        """(K,) the member with the least sum of differences from q."""
-        count = len(q)
-        from_each = np.asarray(np.kron(np.eye(count), np.ones(count)), dtype=np.float64)
-        to_each = np.asarray(np.kron(np.ones(count), np.eye(count)), dtype=np.float64)
-        plan = _nearest(
-            to_each,
-            q,
-            equal=(from_each, probabilities),
-            below=(self.metric.reshape(1, -1), np.array([self.radius])),
-        )
-        member: Vector = _balanced(plan.reshape(count, count), probabilities).sum(axis=0)
-        return member
+    def node_document(self, probabilities: Vector) -> NodeSetDocument:
+        """The set of scenarios, and how likely the news is in each."""
+        return {**self.over.node_document(self.beliefs), "likelihoods": self.likelihoods.tolist()}
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertHull:
+class ExpertHull(ScenarioSet):
     """Any mixture of the belief and the experts': {w₀·p + Σ w_m·experts_m, w ≥ 0, Σw = 1}.
 
     `experts` (M, K) are probabilities. The belief is one more vertex, so that it is always among what is guarded
@@ -96,35 +112,78 @@ class ExpertHull:
 
     experts: Matrix
 
-    def vertices(self, probabilities: Vector) -> Matrix:
-        """(M + 1, K) the belief first."""
+    name = "hull"
+
+    def table(self, probabilities: Vector) -> Matrix:
+        """(M + 1, K) the vertices, the belief first."""
         return np.vstack([probabilities, self.experts])
+
+    @classmethod
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
+        """`[robust.experts]`."""
+        experts = [[expert[name] for name in book.scenarios] for expert in book.settings.robust.experts.values()]
+        stated = np.array(experts)
+        return cls(stated / stated.sum(axis=1, keepdims=True))
+
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
+        """Experts have seen the news too: their probabilities move by the same evidence."""
+        return type(self)(np.array([bayes_update(expert, news.evidence[None, :])[0] for expert in self.experts]))
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
         """(K,) the expert who expects the largest loss; the belief where none expects more."""
-        vertices = self.vertices(probabilities)
+        vertices = self.table(probabilities)
         worst: Vector = vertices[int(np.argmax(vertices @ losses))].copy()
         return worst
 
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """Half the sum of differences from the nearest mixture; 0 where rounding could not tell."""
-        return _told(float(np.abs(q - self.nearest(q, probabilities)).sum()) / 2)
+        return noticed(float(np.abs(q - self.nearest(q, probabilities)).sum()) / 2)
 
     def witness(self, q: Vector, probabilities: Vector) -> Vector:
         """(M + 1,) the weights of the nearest mixture, the belief's first."""
         count = len(self.experts) + 1
-        weights = _nearest(self.vertices(probabilities).T, q, equal=(np.ones((1, count)), np.ones(1)))
-        found: Vector = weights / weights.sum()
-        return found
+        weights = nearest_member(self.table(probabilities).T, q, (np.ones((1, count)), np.ones(1)))
+        mixture: Vector = weights / weights.sum()
+        return mixture
 
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
         """(K,) the member with the least sum of differences from q."""
-        member: Vector = self.witness(q, probabilities) @ self.vertices(probabilities)
+        member: Vector = self.witness(q, probabilities) @ self.table(probabilities)
         return member
+
+    def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
+        """The number of experts."""
+        return (len(self.experts),)
+
+    def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
+        """The vertices."""
+        return {"belief and experts": self.table(probabilities)}
+
+    def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
+        """The largest loss that one of them expects."""
+        import cvxpy as cp
+
+        largest = cp.Variable()
+        return largest, [largest >= given[0] @ losses]
+
+    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+        """A mixture of the vertices."""
+        import cvxpy as cp
+
+        share = cp.Variable(len(self.experts) + 1, nonneg=True)
+        return [cp.sum(share) == 1, q == self.table(probabilities).T @ share]
+
+    def spread(self, probabilities: Vector, draw: np.random.Generator) -> Matrix:
+        """The vertices."""
+        return self.table(probabilities)
+
+    def words(self, robust: RobustSection) -> str:
+        """Who the experts are."""
+        return f"mixtures of the belief with expert{'s' * (len(robust.experts) > 1)} {', '.join(robust.experts)}"
 
 
 @dataclass(frozen=True, eq=False)
-class Polytope:
+class Polytope(ScenarioSet):
     """All probabilities within stated limits: {q ≥ 0, Σq = 1, matrix·q ≤ limits}.
 
     `matrix` (R, K), `limits` (R,). The belief must be inside (`excess(p, p) ≤ 0`); whoever makes the set refuses it
@@ -133,6 +192,42 @@ class Polytope:
 
     matrix: Matrix
     limits: Vector
+
+    name = "polytope"
+    signed = True
+
+    @classmethod
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
+        """A row for each stated max and min of `[robust.limits]`, the latter with its signs turned.
+
+        Raises:
+            BadMandate: the belief is outside, so that it would guard against everything but the belief.
+        """
+        rows, limits, breaches = [], [], []
+        for name, limit in book.settings.robust.limits.items():
+            own = np.array([limit.weights.get(scenario, 0.0) for scenario in book.scenarios])
+            for key, bound, sign in (("max", limit.max, 1.0), ("min", limit.min, -1.0)):
+                if bound is not None:
+                    rows.append(sign * own)
+                    limits.append(sign * bound)
+                    breaches += _outside(
+                        dotted_key("robust", "limits", name, key), bound, sign, float(own @ outlook.probabilities)
+                    )
+        if breaches:  # signals move the belief, so that this is seen only once there is an outlook
+            raise BadMandate(breaches)
+        return cls(np.array(rows), np.array(limits))
+
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
+        """The same.
+
+        Raises:
+            BadMandate: the belief is outside by then.
+        """
+        if self.leaves_out(beliefs):
+            rule = f"leaves out what we would believe {news.when}"
+            cure = "widen the limits: what holds today need not hold after the news"
+            raise BadMandate([Breach("book.toml", None, "robust.limits", None, rule, cure)])
+        return self
 
     @cached_property
     def corners(self) -> Matrix | None:
@@ -162,82 +257,112 @@ class Polytope:
 
     def _by_program(self, losses: Vector) -> Vector:
         ones = np.ones((1, len(losses)))
-        worst = _solved(-losses, self.matrix, self.limits, ones, np.ones(1))
+        worst = best_of(-losses, self.matrix, self.limits, ones, np.ones(1))
         member: Vector = worst / worst.sum()
         return member
 
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """max (matrix·q − limits); 0 where rounding could not tell."""
-        del probabilities
-        return _told(float((self.matrix @ q - self.limits).max(initial=-1.0)))
+        return noticed(float((self.matrix @ q - self.limits).max(initial=-1.0)))
 
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
         """(K,) the member with the least sum of differences from q."""
-        del probabilities
-        count = len(q)
-        found = _nearest(np.eye(count), q, equal=(np.ones((1, count)), np.ones(1)), below=(self.matrix, self.limits))
-        member: Vector = found / found.sum()
+        one = (np.ones((1, len(q))), np.ones(1))
+        near = nearest_member(np.eye(len(q)), q, one, (self.matrix, self.limits))
+        member: Vector = near / near.sum()
         return member
 
+    def leaves_out(self, beliefs: Vector) -> bool:
+        """Whether the belief itself is outside."""
+        return self.excess(beliefs, beliefs) > _NOISE
 
-def _best(losses: Vector, among: Vector) -> int:
-    return int(np.flatnonzero(among)[np.argmax(losses[among])])
+    def _pairs(self) -> dict[int, int]:
+        """Rows a'q ≤ b and −a'q ≤ −b: an equality, whose two prices could grow together without end."""
+        rows, pairs = np.hstack([self.matrix, self.limits[:, None]]), dict[int, int]()
+        for i, j in combinations(range(len(rows)), 2):
+            if not {i, j} & {*pairs, *pairs.values()} and (rows[i] == -rows[j]).all():
+                pairs[i] = j
+        return pairs
+
+    def _kept(self) -> list[int]:
+        dropped = self._pairs().values()
+        return [row for row in range(len(self.limits)) if row not in dropped]
+
+    def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
+        """The number of rows, and those that come in pairs and leave no room between them."""
+        return (len(self.limits), *(row for pair in self._pairs().items() for row in pair))
+
+    def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
+        """The rows, one of each pair."""
+        kept = self._kept()
+        return {"coefficients": self.matrix[kept], "limits": self.limits[kept]}
+
+    def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
+        """η + limits'prices with matrix'prices + η ≥ losses; the price of an equality has either sign."""
+        import cvxpy as cp
+
+        matrix, limits = given
+        eta, prices = cp.Variable(), cp.Variable(limits.size)
+        equal = self._pairs()
+        signed = np.flatnonzero([row not in equal for row in self._kept()])
+        rows = [matrix.T @ prices + eta >= losses]
+        return eta + limits @ prices, rows + ([prices[signed] >= 0] if len(signed) else [])
+
+    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+        """matrix·q ≤ limits."""
+        return [self.matrix @ q <= self.limits]
+
+    def table(self, probabilities: Vector) -> Matrix:
+        """(R, K + 1) the rows, their limits last."""
+        return np.hstack([self.matrix, self.limits[:, None]])
+
+    def spread(self, probabilities: Vector, draw: np.random.Generator) -> Matrix:
+        """The corners where they are known."""
+        if self.corners is None:
+            return super().spread(probabilities, draw)
+        return np.vstack([probabilities, self.corners])
+
+    def words(self, robust: RobustSection) -> str:
+        """What the limits are called."""
+        return f"all probabilities within limits {', '.join(robust.limits)}"
 
 
-def _steepest(losses: Vector, distances: Vector, at: int) -> tuple[float, int] | None:
-    """The scenario that gains most for each further unit of distance, the farthest of equals; None where none gains."""
-    ahead = np.flatnonzero((losses > losses[at]) & (distances > distances[at]))
-    if not len(ahead):
-        return None
-    slopes = (losses[ahead] - losses[at]) / (distances[ahead] - distances[at])
-    best = max(range(len(ahead)), key=lambda i: (slopes[i], distances[ahead[i]]))
-    return float(slopes[best]), int(ahead[best])
+def _outside(place: str, bound: float, sign: float, measured: float) -> list[Breach]:
+    if sign * (measured - bound) <= _NOISE:
+        return []
+    rule = f"today's belief is outside: it makes {measured:.6g} of it"
+    cure = (
+        f"{'raise' if sign > 0 else 'lower'} it to {measured:.6g} or {'more' if sign > 0 else 'less'}, "
+        "or correct the probabilities of the scenarios"
+    )
+    return [Breach("book.toml", None, place, f"{bound:g}", rule, cure)]
 
 
-def _told(excess: float) -> float:
+def noticed(excess: float) -> float:
+    """0 where rounding could not tell."""
     return excess if abs(excess) > _ROUNDING else 0.0
 
 
-def _balanced(plan: Matrix, probabilities: Vector) -> Matrix:
-    """The transport with its noise taken out: no negative part, and from each scenario exactly what it has."""
-    clean = np.maximum(plan, 0.0)
-    sums = clean.sum(axis=1, keepdims=True)
-    shared = np.where(sums > 0, clean / np.where(sums > 0, sums, 1.0), np.eye(len(plan)))
-    result: Matrix = shared * probabilities[:, None]
-    return result
-
-
-def _nearest(
-    members: Matrix,
-    q: Vector,
-    *,
-    equal: tuple[Matrix, Vector],
-    below: tuple[Matrix, Vector] | None = None,
+def nearest_member(
+    members: Matrix, q: Vector, equal: tuple[Matrix, Vector], below: tuple[Matrix, Vector] | None = None
 ) -> Vector:
     """(n,) x ≥ 0 under the two kinds of rows with the least Σ|members·x − q|."""
     count, width = members.shape
-    eye = np.eye(count)
-    upper = [np.hstack([members, -eye]), np.hstack([-members, -eye])]
-    limits = [q, -q]
-    if below is not None:
-        upper.append(np.hstack([below[0], np.zeros((len(below[1]), count))]))
-        limits.append(below[1])
-    found = _solved(
-        np.concatenate([np.zeros(width), np.ones(count)]),
-        np.vstack(upper),
-        np.concatenate(limits),
-        np.hstack([equal[0], np.zeros((len(equal[1]), count))]),
-        equal[1],
-    )
-    return found[:width]
+    rows, limits = below or (np.zeros((0, width)), np.zeros(0))
+    apart = np.vstack([np.hstack([members, -np.eye(count)]), np.hstack([-members, -np.eye(count)])])
+    above = np.vstack([apart, np.hstack([rows, np.zeros((len(rows), count))])])
+    costs, sums = np.append(np.zeros(width), np.ones(count)), np.hstack([equal[0], np.zeros((len(equal[0]), count))])
+    return best_of(costs, above, np.concatenate([q, -q, limits]), sums, equal[1])[:width]
 
 
-def _solved(costs: Vector, above: Matrix | None, most: Vector | None, equal: Matrix, rights: Vector) -> Vector:
+def best_of(costs: Vector, above: Matrix | None, most: Vector | None, equal: Matrix, rights: Vector) -> Vector:
     """The x ≥ 0 of the least costs'x under above·x ≤ most and equal·x = rights.
 
     Raises:
         NotSolved: no answer; a presolve that stumbles over rounding is left out first.
     """
+    from scipy.optimize import linprog
+
     for presolve in (True, False):
         options = {"presolve": presolve, "primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
         found = linprog(costs, above, most, equal, rights, method="highs", options=options)

@@ -1,340 +1,395 @@
 """Ambiguity sets: which scenario probabilities we guard against.
 
-One frozen class a set, with its definition and its inner maximiser in closed form: `adversary(losses, p)` is the worst
-member of the set, exact and apart from the program. The program uses the dual forms; these are what it is checked
-against. Sets that flat faces bound are in `polyhedral.py`, and reached from here. Of sets that a divergence bounds
-(relative entropy, modified χ²) no member gives a probability to a scenario that the belief excludes, and below
-LEAST_RADIUS such a set is the belief itself.
+One frozen class a set, with all that is ever asked of one; `Ambiguity` has what most sets answer in the same way, and
+no other file tells one set from another. `adversary(losses, p)` is the worst member, exact and apart from the program,
+whose dual forms (science §3.2) it checks. A set is known by its `name`, by which `[robust]` and its table in
+`settings/uncertainty.py` call it.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, TypedDict
 
 import numpy as np
 
-from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Wasserstein
+from allocator.book.book import Book
+from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
+from allocator.outlook.outlook import Outlook
+from allocator.outlook.posterior import belief_path, generalizable_probability, posterior_bounds, settled_answer
+from allocator.outlook.question import Question, Signal
+from allocator.presentation import Keywords, Numbers, Table
+from allocator.settings.uncertainty import AMBIGUITY_SETS, RobustSection
 from allocator.types import Matrix, Vector
 
-__all__ = [
-    "LEAST_PROBABILITY",
-    "LEAST_RADIUS",
-    "Ambiguity",
-    "AnyProbabilities",
-    "Box",
-    "Contamination",
-    "ExpertHull",
-    "KullbackLeibler",
-    "ModifiedChiSquared",
-    "Polytope",
-    "Singleton",
-    "TotalVariation",
-    "Wasserstein",
-    "build_ambiguity_set",
-    "is_singleton",
-    "project",
-    "worst_case",
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    Form: TypeAlias = tuple[cp.Expression, list[cp.Constraint]]
+    """An expression and the constraints that it needs."""
+
+PROBABILITY_SHIFT = 0.02
+"""No belief is known better than this: the shift of one probability that stability is measured with."""
+
+
+SetTable: TypeAlias = Annotated[
+    Table,
+    "metric of wasserstein; the belief and the experts of hull, a row each; rows (a, b) of a'q <= b of polytope; empty "
+    "for the others",
 ]
 
 
-LEAST_PROBABILITY = 1e-9
-"""A scenario below this is impossible in a set of this kind (a distance relative to it is not computable)."""
-LEAST_RADIUS = 1e-6
-"""A set of this kind below this is the belief itself (science F14)."""
+class SetDocument(TypedDict):
+    """An ambiguity set by name."""
+
+    set: Annotated[str, Keywords(enum=[*AMBIGUITY_SETS])]
+    radius: float
+    table: SetTable
 
 
-@dataclass(frozen=True)
-class Singleton:
-    """The stated probabilities are right: {p}."""
+class NodeSetDocument(TypedDict):
+    """An ambiguity set of a node, and what it is around."""
+
+    set: SetDocument
+    of: Annotated[
+        Numbers,
+        "the probabilities that the set is around: of the node's branches, or of scenarios where it is a pushforward "
+        "through likelihoods",
+    ]
+    likelihoods: Annotated[Table, "scenarios × branches, for a set that speaks of scenarios"]
+
+
+@dataclass(frozen=True, eq=False)
+class DualForm:
+    """A convex expression that equals sup over a set of q'losses, the constraints that it needs and its parameters.
+
+    It is nondecreasing in the losses, so it composes with epigraph rows losses ≥ loss, whose duals are the adversary.
+    """
+
+    expression: cp.Expression
+    constraints: list[cp.Constraint]
+    parameters: Sequence[cp.Parameter]
+
+    def write(self, ambiguity: Ambiguity, probabilities: Vector) -> None:
+        """Set the numbers of a set of the same structure."""
+        numbers = ambiguity.compiled.dual_numbers(probabilities)
+        for parameter, value in zip(self.parameters, numbers.values(), strict=True):
+            parameter.value = value
+
+
+class Ambiguity:
+    """What is asked of a set of probabilities q around a belief p, and the answer of most; vectors are (K,).
+
+    A set answers for itself: `adversary` or `adversaries`, `excess`, `dual_numbers`, `dual`, `members` and `words`.
+    """
+
+    name: ClassVar[str] = ""
+    guards: ClassVar[bool] = True
+    """Whether it is meant to hold more than the belief."""
+    curved: ClassVar[bool] = False
+    """Whether something else than flat faces bounds it, so that its dual form takes a cone."""
+    signed: ClassVar[bool] = False
+    """Whether numbers of its dual form may be negative."""
+    batched: ClassVar[bool] = False
+    """Whether the dual forms of many nodes are compiled as one, by `dual_forms`."""
+    about_scenarios: ClassVar[bool] = False
+    """Whether it is about scenarios by name, so that over anything else it is pushed forward by news."""
+    keeps_every_scenario: ClassVar[bool] = False
+    """Whether the adversary leaves some probability to all that the belief holds possible."""
+
+    @property
+    def reach(self) -> float:
+        """The radius of the set of scenarios; 0 where it has none."""
+        return float(getattr(self.of_scenarios, "radius", 0.0))
+
+    # How it comes from a book, and what it is later.
+
+    @classmethod
+    def from_book(cls, book: Book, outlook: Outlook) -> Self:
+        """The set that `[robust]` states, around the belief."""
+        return cls()
+
+    def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
+        """Today's set as it is around the `beliefs` that the news has left, at the radius that it leaves.
+
+        Raises:
+            BadMandate: it cannot be around them.
+        """
+        return self
+
+    def leaves_out(self, beliefs: Vector) -> bool:
+        """Whether it cannot be around these `beliefs`: a book that holds them is refused."""
+        return False
+
+    @classmethod
+    def radius_for(cls, distance: float) -> float:
+        """The least radius at which a member may be so far away in total variation."""
+        return distance
+
+    @classmethod
+    def radius_to(cls, low: float, high: float, p: float) -> float:
+        """The radius that reaches beliefs of `low` and `high` in an answer that is believed at `p`."""
+        return max(high - p, p - low, 0.0)
+
+    # The worst member, and whether something is a member.
 
     def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) the belief itself."""
-        del losses
-        return probabilities.copy()
+        """The worst member: that with the largest expected loss."""
+        worst: Vector = self.adversaries(losses[None, :], probabilities[None, :])[0]
+        return worst
+
+    def adversaries(self, losses: Matrix, probabilities: Matrix) -> Matrix:
+        """(D, K) the worst members of many draws, each with losses and a belief of its own."""
+        return np.array([self.adversary(loss, p) for loss, p in zip(losses, probabilities, strict=True)])
+
+    def worst_case(self, losses: Vector, probabilities: Vector) -> float:
+        """The largest expected loss."""
+        return float(self.adversary(losses, probabilities) @ losses)
+
+    def worst_cases(self, losses: Matrix, probabilities: Matrix) -> Vector:
+        """(D,) the largest expected loss of each draw."""
+        return np.asarray((self.adversaries(losses, probabilities) * losses).sum(axis=1))
 
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """How far `q` lies outside the set; ≤ 0 is inside."""
-        return float(np.abs(q - probabilities).max())
+        raise NotImplementedError
 
-
-@dataclass(frozen=True)
-class TotalVariation:
-    """Within `radius` of the belief in total variation: {q ≥ 0, Σq = 1, ½‖q − p‖₁ ≤ radius}."""
-
-    radius: float
-
-    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) mass moved from the smallest losses to the largest, as far as the radius allows."""
-        q = probabilities.copy()
-        worst = int(np.argmax(losses))
-        left = min(self.radius, 1 - q[worst])
-        q[worst] += left
-        for k in np.argsort(losses, kind="stable"):
-            if k != worst and left > 0:
-                moved = min(q[k], left)
-                q[k] -= moved
-                left -= moved
-        return q
-
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """½‖q − p‖₁ − radius."""
-        return float(np.abs(q - probabilities).sum() / 2 - self.radius)
-
-
-@dataclass(frozen=True)
-class Box:
-    """Each probability within `radius` of the belief: {q ≥ 0, Σq = 1, |q_k − p_k| ≤ radius}."""
-
-    radius: float
-
-    def bounds(self, probabilities: Vector) -> tuple[Vector, Vector]:
-        """(K,) lowest and highest probability of each scenario."""
-        return np.maximum(probabilities - self.radius, 0.0), np.minimum(probabilities + self.radius, 1.0)
-
-    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) everything at its lowest, then the largest losses filled up first."""
-        low, high = self.bounds(probabilities)
-        q, left = low.copy(), 1 - low.sum()
-        for k in np.argsort(-losses, kind="stable"):
-            added = min(high[k] - low[k], left)
-            q[k] += added
-            left -= added
-        return q
-
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """max |q − p| − radius."""
-        return float(np.abs(q - probabilities).max() - self.radius)
-
-
-@dataclass(frozen=True)
-class Contamination:
-    """With probability `radius` the belief is beside the point: {(1 − radius)·p + radius·r, r any probabilities}."""
-
-    radius: float
-
-    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) the same part of every probability moved to the worst scenario."""
-        q: Vector = (1 - self.radius) * probabilities
-        q[int(np.argmax(losses))] += self.radius
-        return q
-
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """max ((1 − radius)·p − q): by how much some probability has given more than its part."""
-        return float(((1 - self.radius) * probabilities - q).max())
+    def project(self, q: Vector, probabilities: Vector) -> Vector:
+        """The member beside `q`: solver noise taken out, never added."""
+        clean = np.maximum(q, 0.0)
+        clean = clean / clean.sum() if clean.sum() > 0 else probabilities.copy()
+        return clean if self.excess(clean, probabilities) <= 0 else self.nearest(clean, probabilities)
 
     def nearest(self, q: Vector, probabilities: Vector) -> Vector:
-        """(K,) what every probability keeps, and the rest shared out as `q` does."""
-        kept = (1 - self.radius) * probabilities
-        beside = np.maximum(q - kept, 0.0)
-        if beside.sum() <= 0 or self.radius <= 0:
-            return probabilities.copy()
-        member: Vector = kept + self.radius * beside / beside.sum()
+        """The last member on the way from the belief to `q` outside: every set is convex and holds the belief."""
+        from scipy.optimize import brentq
+
+        def excess_at(share: float) -> float:
+            return self.excess(probabilities + share * (q - probabilities), probabilities)
+
+        share = brentq(excess_at, 0.0, 1.0, xtol=1e-16, disp=False) if excess_at(0.0) < 0 else 0.0
+        back = 1e-16
+        while share > 0 and excess_at(share) > 0:  # a root is known up to rounding, and a member lies inside
+            share, back = max(share - back, 0.0), 2 * back
+        member: Vector = probabilities + share * (q - probabilities)
         return member
 
+    def witness(self, q: Vector, probabilities: Vector) -> Matrix:
+        """The numbers from which a stranger sees that `q` is a member, where its own do not say it."""
+        return np.zeros(0)
 
-@dataclass(frozen=True)
-class AnyProbabilities:
-    """Any probabilities at all: {q ≥ 0, Σq = 1}."""
+    # In programs.
 
-    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) certainty of the worst scenario."""
-        q = np.zeros_like(probabilities)
-        q[int(np.argmax(losses))] = 1.0
-        return q
+    @property
+    def compiled(self) -> Ambiguity:
+        """The set that is compiled in its place."""
+        return self
 
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """Every probability vector is inside."""
-        del q, probabilities
-        return 0.0
+    @property
+    def is_singleton(self) -> bool:
+        """Whether the set holds the belief alone: it is so small that it cannot be told from it."""
+        return not self.compiled.guards
 
+    @property
+    def is_curved(self) -> bool:
+        """Whether what is compiled is curved."""
+        return self.compiled.curved
 
-@dataclass(frozen=True)
-class KullbackLeibler:
-    """Relative entropy to the belief at most `radius`: {q ≥ 0, Σq = 1, Σ q ln(q/p) ≤ radius}."""
+    def structure(self, probabilities: Vector) -> tuple[str | bool | int, ...]:
+        """What is compiled in and no parameter: two sets of one structure share a program."""
+        return (self.compiled.name, *self.compiled.support(probabilities))
 
-    radius: float
+    def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
+        """Of the structure, what the set's name does not say."""
+        return ()
 
-    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) the exponential tilt q ∝ p·e^{ϑ·loss} whose entropy is the radius, ϑ by bisection."""
-        possible = probabilities > LEAST_PROBABILITY
-        p, loss = probabilities[possible] / probabilities[possible].sum(), losses[possible]
-        spread = float(np.ptp(loss))
-        if self.radius < LEAST_RADIUS or spread <= 1e-15:
-            return probabilities.copy()
-        scaled = (loss - loss.max()) / spread
-        tied = scaled >= 0
-        if self.radius >= -np.log(p[tied].sum()):
-            tilted = np.where(tied, p, 0.0) / p[tied].sum()
-        else:
-            tilted = self._tilted(scaled, p)
-        q = np.zeros_like(probabilities)
-        q[possible] = tilted
-        return q
+    def dual_form(self, losses: cp.Expression, probabilities: Vector) -> DualForm:
+        """The adverse expectation of `losses` in a program."""
+        from allocator.cvxpy_parameters import FastParameter
 
-    def _tilted(self, scaled: Vector, p: Vector) -> Vector:
-        low, high = 0.0, 1.0
-        while _entropy(_tilt(scaled, p, high), p) < self.radius and high < 1e12:
-            low, high = high, high * 2
-        for _ in range(200):
-            middle = (low + high) / 2
-            if middle in (low, high):  # no number lies between them: further halving would change nothing
-                break
-            if _entropy(_tilt(scaled, p, middle), p) < self.radius:
-                low = middle
-            else:
-                high = middle
-        return _tilt(scaled, p, low)
+        of = self.compiled
+        numbers = of.dual_numbers(probabilities)
+        given = [FastParameter(np.shape(each), nonneg=not of.signed, name=name) for name, each in numbers.items()]
+        form = DualForm(*of.dual(losses, probabilities, given), given)
+        form.write(self, probabilities)
+        return form
 
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """Σ q ln(q/p) − radius; infinite where q sees what p excludes."""
-        possible = probabilities > LEAST_PROBABILITY
-        if (q[~possible] > 0).any():
-            return float("inf")
-        return _entropy(q[possible], probabilities[possible]) - max(self.radius, 0.0)
+    def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
+        """The numbers of the dual form, by name."""
+        raise NotImplementedError
 
+    def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
+        """The dual form, its numbers being `given`; `probabilities` tell only which of them are zero."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class ModifiedChiSquared:
-    """χ² distance to the belief at most `radius`: {q ≥ 0, Σq = 1, Σ (q − p)²/p ≤ radius}.
+    @classmethod
+    def dual_forms(
+        cls, sets: Sequence[Any], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
+    ) -> Form:
+        """(n,) the dual forms of `sets` of this class as one block, each over the `losses` that stand `at` its places.
 
-    While no probability would fall below 0 the adverse expectation is the mean plus √radius standard deviations of the
-    losses.
-    """
-
-    radius: float
-
-    def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
-        """(K,) q ∝ p·(loss − η)₊ with the one threshold η at which the distance is the radius.
-
-        Over the scenarios above η, of mass S, mean loss m and variance v, it lies √(v / ((1 + radius)·S − 1)) below m.
-        The mildest are left out one after the other until none of the others lies below its own threshold.
+        A constraint costs as much to compile for one node of a tree as for all of them (science §3.7).
         """
-        possible = probabilities > LEAST_PROBABILITY
-        p, loss = probabilities[possible] / probabilities[possible].sum(), losses[possible]
-        spread = float(np.ptp(loss))
-        if self.radius < LEAST_RADIUS or spread <= 1e-15:
-            return probabilities.copy()
-        q = np.zeros_like(probabilities)
-        q[possible] = _above_threshold((loss - loss.max()) / spread, p, self.radius)
-        return q
+        raise NotImplementedError
 
-    def excess(self, q: Vector, probabilities: Vector) -> float:
-        """Σ (q − p)²/p − radius; infinite where q sees what p excludes."""
-        possible = probabilities > LEAST_PROBABILITY
-        if (q[~possible] > 0).any():
-            return float("inf")
-        p = probabilities[possible]
-        return float(np.sum((q[possible] - p) ** 2 / p) - max(self.radius, 0.0))
+    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+        """The set by its definition, for probabilities `q`: where a program takes a term and no constraint."""
+        raise NotImplementedError
+
+    # Of scenarios, and of what news may be.
+
+    @property
+    def of_scenarios(self) -> Ambiguity:
+        """The set of scenario probabilities itself."""
+        return self
+
+    def after_news(self, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Ambiguity:
+        """The set of what the news may be at a node of `beliefs`, whose M `children` have beliefs (M, K)."""
+        return self
+
+    # Members at random: a belief lies on a random way from the stated one to where the set or the simplex ends, at a
+    # depth that would fill a ball evenly. Ways lead to uniform points of the simplex, which makes the draws from the
+    # whole simplex uniform.
+
+    def sample(self, probabilities: Vector, draw: np.random.Generator, count: int) -> Matrix:
+        """(count, K) beliefs inside the set; where it is narrower than PROBABILITY_SHIFT, within that shift.
+
+        The floor makes a set that shrinks with the evidence (`robust.schedule`) end where a single belief stands, and
+        not in a certainty that nobody has.
+        """
+        if len(probabilities) == 1:
+            return np.ones((count, 1))
+        wide = self.widened()
+        ways, dimensions = wide.ways(probabilities, draw, count)
+        depth = draw.random(count) ** (1 / dimensions)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            edge = np.where(ways < 0, probabilities / -ways, np.inf).min(axis=1)
+            edge = np.where(np.isfinite(edge), edge, 0.0)
+            reach = np.minimum(edge, wide.room_along(probabilities, ways, edge))
+        beliefs = np.maximum(probabilities + (depth * reach)[:, None] * ways, 0.0)
+        sampled: Matrix = beliefs / beliefs.sum(axis=1, keepdims=True)
+        return sampled
+
+    def widened(self) -> Ambiguity:
+        """The set that is sampled."""
+        return self
+
+    def ways(self, probabilities: Vector, draw: np.random.Generator, count: int) -> tuple[Matrix, int]:
+        """(count, K) directions from the belief, and in how many dimensions they lie."""
+        return draw.dirichlet(np.ones(len(probabilities)), count) - probabilities, len(probabilities) - 1
+
+    def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
+        """(count,) how many times each way may be gone before the set is left; the simplex ends at `edge`."""
+        return edge
+
+    # In documents and on screens.
+
+    def table(self, probabilities: Vector) -> Matrix:
+        """The numbers that it is made of where a radius does not say it."""
+        return np.zeros((0, len(probabilities)))
+
+    def document(self, probabilities: Vector) -> SetDocument:
+        """What a stranger needs to find its worst case, but for the belief."""
+        return {"set": self.name, "radius": self.reach, "table": self.table(probabilities).tolist()}
+
+    def node_document(self, probabilities: Vector) -> NodeSetDocument:
+        """The same at a node of a tree, with the belief that the set is around."""
+        return {"set": self.document(probabilities), "of": probabilities.tolist(), "likelihoods": []}
+
+    def words(self, robust: RobustSection) -> str:
+        """What it guards against, as `robust` states it."""
+        raise NotImplementedError
 
 
-def _above_threshold(scaled: Vector, p: Vector, radius: float) -> Vector:
-    """`scaled` losses are at most 0, and 0 where they are largest."""
-    for lowest in np.unique(scaled):
-        seen = scaled >= lowest
-        mass = float(p[seen].sum())
-        if lowest >= 0 or (1 + radius) * mass <= 1:  # no threshold: the largest losses are all that is left
-            break
-        mean = float(p[seen] @ scaled[seen]) / mass
-        below = np.sqrt(float(p[seen] @ (scaled[seen] - mean) ** 2) / mass / ((1 + radius) * mass - 1))
-        if mean - below <= lowest:
-            q: Vector = np.where(seen, p * (scaled - mean + below), 0.0)
-            return np.asarray(np.maximum(q, 0.0) / np.maximum(q, 0.0).sum(), dtype=np.float64)
-    worst = np.where(scaled >= 0, p, 0.0)
-    return np.asarray(worst / worst.sum(), dtype=np.float64)
+@cache
+def set_class(name: str) -> type[Ambiguity]:
+    """The class that `[robust]` calls so: every file of this folder may define some."""
+    folder = __name__.rpartition(".")[0]
+    for file in iter_modules(import_module(folder).__path__):
+        import_module(f"{folder}.{file.name}")
+    ahead: list[type[Ambiguity]] = [Ambiguity]
+    while ahead:
+        kind = ahead.pop()
+        if kind.name == name:
+            return kind
+        ahead += kind.__subclasses__()
+    raise KeyError(name)
 
 
-def _tilt(scaled: Vector, p: Vector, strength: float) -> Vector:
-    weight: Vector = p * np.exp(strength * scaled)
-    tilted: Vector = weight / weight.sum()
-    return tilted
+# From a book's `[robust]` to its set, with the scenarios in the book's order, and a radius that follows the beliefs by
+# the schedule that the book names.
+#
 
 
-def _entropy(q: Vector, p: Vector) -> float:
-    seen = q > 0
-    return float(np.sum(q[seen] * np.log(q[seen] / p[seen])))
-
-
-Direct: TypeAlias = (
-    Singleton | TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared | AnyProbabilities
-)
-"""Sets that need nothing but the belief, whatever the number of scenarios."""
-
-
-Ambiguity: TypeAlias = Direct | Wasserstein | ExpertHull | Polytope
-_BALLS: dict[str, type[TotalVariation | Box | Contamination | KullbackLeibler | ModifiedChiSquared]] = {
-    "total_variation": TotalVariation,
-    "box": Box,
-    "contamination": Contamination,
-    "kl": KullbackLeibler,
-    "modified_chi2": ModifiedChiSquared,
-}
-
-
-def build_ambiguity_set(
-    name: str,
-    radius: float = 0.0,
-    *,
-    metric: Matrix | None = None,
-    experts: Matrix | None = None,
-    limits: tuple[Matrix, Vector] | None = None,
-) -> Ambiguity:
-    """The set that `[robust]` names; three of them want more than a radius.
-
-    `metric` (K, K) is the ground distance of wasserstein, `experts` (M, K) are the probabilities of hull, `limits`
-    (R, K) and (R,) are A and b of polytope.
+def ambiguity_set(book: Book, outlook: Outlook) -> Ambiguity:
+    """The set that `[robust]` states, as far as it reaches on the book's as_of date.
 
     Raises:
-        ValueError: the set wants what was not given.
+        BadMandate: the belief breaks limits of a polytope, so that it would guard against everything but the belief.
     """
-    if name in _BALLS:
-        return _BALLS[name](radius)
-    needed = {"wasserstein": metric, "hull": experts, "polytope": limits}
-    if name in needed and needed[name] is None:
-        wanted = {"wasserstein": "metric", "hull": "experts", "polytope": "limits"}[name]
-        raise ValueError(f"a {name} set needs its {wanted}; pass {wanted}=…")
-    if name == "wasserstein" and metric is not None:
-        return Wasserstein(radius, metric)
-    if name == "hull" and experts is not None:
-        return ExpertHull(experts)
-    if name == "polytope" and limits is not None:
-        return Polytope(*limits)
-    return AnyProbabilities() if name == "worst" else Singleton()
+    return set_class(book.settings.robust.set).from_book(book, outlook)
 
 
-def is_singleton(ambiguity: Ambiguity) -> bool:
-    """Whether the set holds the belief alone: it is so small that it cannot be told from it."""
-    small = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and ambiguity.radius < LEAST_RADIUS
-    return small or isinstance(ambiguity, Singleton)
-
-
-def worst_case(losses: Vector, ambiguity: Ambiguity, probabilities: Vector) -> float:
-    """The largest expected loss over the set, by the inner maximiser."""
-    return float(ambiguity.adversary(losses, probabilities) @ losses)
-
-
-def project(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
-    """The member of the set nearest to `q` on the way to the belief: solver noise taken out, never added.
-
-    Every set is convex and holds p, so a step back towards p always ends inside. A set that may be flat, or whose
-    faces may pass close to p, gives the nearest member in any direction: the way to p would be long.
+@dataclass(frozen=True, eq=False)
+class NewInformation:
+    """What has been learnt since today: the `signals` seen by then, the day that they `told` something of, and by how
+    much they multiply the odds of the scenarios, in logs (K,); `when` in words.
     """
-    clean, home = np.maximum(q, 0.0), probabilities
-    if isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared):
-        possible = probabilities > LEAST_PROBABILITY  # nothing reaches what the belief excludes
-        clean, home = np.where(possible, clean, 0.0), np.where(possible, home, 0.0)
-        home = home / home.sum()
-    clean = clean / clean.sum() if clean.sum() > 0 else home.copy()
-    if ambiguity.excess(clean, probabilities) <= 0:
-        return clean
-    if isinstance(ambiguity, Contamination | Wasserstein | ExpertHull | Polytope):
-        return ambiguity.nearest(clean, probabilities)
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if ambiguity.excess(home + middle * (clean - home), probabilities) <= 0:
-            low = middle
-        else:
-            high = middle
-    result: Vector = home + low * (clean - home)
-    return result
+
+    signals: Sequence[Signal]
+    told: dt.date
+    evidence: Vector
+    when: str
+
+
+def current_radius(book: Book, outlook: Outlook) -> float:
+    """The radius of the book's ambiguity set on its as_of date.
+
+    fixed: as stated. caution: c·(1 − the probability of the likelier answer) while the question is open, 0 once it is
+    settled: 1 − π is the total-variation distance to certainty, so c is the part of the way to being wrong; a KL set
+    gets 2ρ², the least entropy at which it can reach so far (Pinsker), a modified χ² set 4ρ², the least χ² at which it
+    can (Cauchy and Schwarz), and contamination ρ itself. corners: as far as the farthest belief that
+    `[question.ranges]` allow, which need not shrink: its distance, its relative entropy, its χ², or the part of an
+    answer's probability that it takes away.
+    """
+    return radius_after(book, outlook.probabilities, dated_signals(book), book.settings.book.as_of)
+
+
+def radius_after(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
+    """The same where other `signals` have been seen, by another `day`, and have made these `probabilities` (K,)."""
+    robust = book.settings.robust
+    if robust.schedule == "fixed":
+        return robust.radius
+    if robust.schedule == "corners":
+        return _corners(book, probabilities, signals, day)
+    return set_class(robust.set).radius_for(_caution(book, probabilities, signals, day))
+
+
+def _caution(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
+    question = build_question(book)
+    if question is None:
+        likeliest = float(probabilities.max())
+    else:
+        p = _generalizable(question, probabilities)
+        way = belief_path(question, signals, day).generalizable
+        if settled_answer(question, np.append(way[:-1], p)) is not None:  # today's belief is the outlook's
+            return 0.0
+        likeliest = max(p, 1 - p)
+    return float(book.settings.robust.caution or 0.0) * (1 - likeliest)
+
+
+def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
+    question, ranges = build_question(book), belief_ranges(book)
+    assert question is not None  # the agreement of schedule and question was checked on loading
+    assert ranges is not None
+    low, high = posterior_bounds(question, ranges, signals, day)
+    return set_class(book.settings.robust.set).radius_to(low, high, _generalizable(question, probabilities))
+
+
+def _generalizable(question: Question, probabilities: Vector) -> float:
+    return float(np.ravel(generalizable_probability(question, probabilities[None, :]))[0])

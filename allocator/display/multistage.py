@@ -104,7 +104,7 @@ def describe_tree_objective(policy: ReviewPolicy) -> str:
     """What the policy is best at, over which probabilities, and what its compared figure is."""
     staged, robust = policy.mandate, policy.book.settings.robust
     guarded = "the beliefs as they are"
-    if robust.set != "none":
+    if robust.guards:
         guarded = f"the probabilities of the set '{robust.set.replace('_', ' ')}'"
         guarded += f" {_where(staged)}" if staged.tree.nodes > 1 else ""
     told = f"The plan {_aim(staged)}, over {guarded}. {_meaning(staged)}"

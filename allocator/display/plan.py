@@ -14,7 +14,6 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from allocator.ambiguity.sets import Singleton
 from allocator.display.console import (
     add_cells,
     console,
@@ -190,7 +189,7 @@ def _objective_change(plan: Plan) -> str:
             f"Objective ({equivalent_measure(plan.policy.mandate)}): {_signed(decision.gain_bps)} bps against no "
             f"trade{review}, after costs."
         )
-    robust = "" if isinstance(plan.mandate.ambiguity, Singleton) else ", under adverse probabilities"
+    robust = ", under adverse probabilities" if plan.mandate.ambiguity.guards else ""
     told = f"Objective (certainty equivalent{robust}): {_signed(decision.gain_bps)} bps after costs"
     if decision.median_bps is None or decision.lowest_bps is None or decision.highest_bps is None:
         return f"{told}."
@@ -224,7 +223,7 @@ def _wanted(plan: Plan) -> list[str]:
         return [f"{told}."] if plan.policy is not None else []
     least = least_share(plan.mandate, trading)
     told += f", positive for at least {least:.0%} of sampled inputs (trading.min_share)." if least else "."
-    if decision.gain_bps > trading.min_gain_bps and not isinstance(plan.mandate.ambiguity, Singleton):
+    if decision.gain_bps > trading.min_gain_bps and plan.mandate.ambiguity.guards:
         told += " It would insure against adverse probabilities: to take it, lower trading.min_share."
     return [told]
 

@@ -8,7 +8,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from allocator.ambiguity.sets import ExpertHull, Polytope, Wasserstein
 from allocator.display.console import (
     add_cells,
     fit_table,
@@ -178,23 +177,8 @@ def _maximised(plan: Plan) -> str:
     also = f", less what {' and '.join(charged)} charge{'s' * (len(charged) == 1)} for what is held" if charged else ""
     return (
         f"The plan maximises adverse expected return less {plan.mandate.risk_aversion:g} x variance within "
-        f"scenarios{also}; adverse probabilities are of {_guarded(plan)}."
+        f"scenarios{also}; adverse probabilities are of {plan.mandate.ambiguity.words(plan.book.settings.robust)}."
     )
-
-
-def _guarded(plan: Plan) -> str:
-    """The ambiguity set in words."""
-    robust, radius = plan.book.settings.robust, getattr(plan.mandate.ambiguity, "radius", None)
-    if isinstance(plan.mandate.ambiguity, ExpertHull):
-        names = list(robust.experts)
-        return f"mixtures of the belief with expert{'s' if len(names) > 1 else ''} {', '.join(names)}"
-    if isinstance(plan.mandate.ambiguity, Polytope):
-        return f"all probabilities within limits {', '.join(robust.limits)}"
-    if radius is None:
-        return "any probabilities at all" if robust.set == "worst" else "the stated probabilities alone"
-    over = f" over {', '.join(robust.metric)}" if isinstance(plan.mandate.ambiguity, Wasserstein) else ""
-    why = "" if robust.schedule == "fixed" else f", by schedule {robust.schedule}"
-    return f"{robust.set.replace('_', ' ')}{over} within {radius:.3g}{why}"
 
 
 def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:

@@ -25,7 +25,7 @@ from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarni
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import estimate_risk, spacing_breach
 from allocator.settings.settings import RiskSection
-from allocator.settings.uncertainty import NEEDED
+from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix
 
 SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver")
@@ -49,7 +49,7 @@ def book_from_returns(names: Sequence[str], settings: Mapping[str, Any] | None, 
         if name not in SECTIONS
     ]
     kind = given["robust"].get("set") if isinstance(given.get("robust"), Mapping) else None
-    if kind in NEEDED:
+    if kind in AMBIGUITY_SETS and AMBIGUITY_SETS[kind].table:
         rule = "needs scenarios that have names and parameters, and rows have none"
         found.append(Breach(table, None, "robust.set", str(kind), rule, "choose for example kl or total_variation"))
     mandate = given.pop("mandate", {})

@@ -8,8 +8,8 @@ from copy import deepcopy
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.radius import ambiguity_set
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.sets import Ambiguity, ambiguity_set
 from allocator.book.book import Book, copy_for_plugins
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate, ReturnError

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.ambiguity.sets import Ambiguity, Singleton, worst_case
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
 from allocator.outlook.outlook import Outlook
@@ -118,7 +118,7 @@ class Mandate:
             found.append(("return_weight", self.return_weight, "must be 1, or 0 for minimum variance", "choose one"))
         if not 0 <= self.risk_aversion < np.inf:
             found.append(("risk_aversion", self.risk_aversion, "must be 0 or more", "write for example 2.0"))
-        if self.return_weight == 0 and not isinstance(self.ambiguity, Singleton):
+        if self.return_weight == 0 and self.ambiguity.guards:
             found.append(
                 (
                     "ambiguity",
@@ -169,7 +169,7 @@ class Mandate:
         if self.charges is not None:
             loss += float(self.charges @ holdings)
         gains = outlook.portfolio_returns(holdings, cash)
-        return loss + worst_case(-gains, self.ambiguity, outlook.probabilities)
+        return loss + self.ambiguity.worst_case(-gains, outlook.probabilities)
 
     def marginal_charge(self, direction: Vector, risk: FactorRisk) -> Vector:
         """(N,) what a unit held is charged beside risk: the return error's slope along its direction, and `charges`."""

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Pushforward, is_about_scenarios, pushforward, scenario_set
-from allocator.ambiguity.radius import NewInformation, ambiguity_set, updated_ambiguity_set
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set
 from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
@@ -44,7 +43,7 @@ class NestedWorstCase:
     node: int
     at: NDArray[np.int64]
     p: Vector
-    ambiguity: Ambiguity | Pushforward
+    ambiguity: Ambiguity
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +60,14 @@ class MultistageMandate:
     tree: ScenarioTree
     mandates: tuple[Mandate, ...]
     outlooks: tuple[Outlook, ...]
-    ambiguities: tuple[Ambiguity | Pushforward, ...]
+    ambiguities: tuple[Ambiguity, ...]
     utility: Utility | OneDecision
     risk_charge: float = 0.0
+
+    @property
+    def guards(self) -> bool:
+        """Whether any node guards against other probabilities than the believed."""
+        return any(ambiguity.guards for ambiguity in self.ambiguities)
 
     @property
     def at_leaves(self) -> bool:
@@ -81,13 +85,11 @@ class MultistageMandate:
             at = np.concatenate([below, tree.nodes + ends])
             yield NestedWorstCase(node, at, tree.child_probabilities(node), ambiguity)
 
-    def _over_leaves(self) -> Ambiguity | Pushforward:
+    def _over_leaves(self) -> Ambiguity:
         """The root's set over paths and scenarios; one about scenarios is pushed forward by all news at once."""
-        own, tree = scenario_set(self.ambiguities[0]), self.tree
-        if not is_about_scenarios(own):
-            return own
+        tree = self.tree
         kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
-        return pushforward(own, tree.beliefs[0], tree.reach()[1], kinds)
+        return self.ambiguities[0].of_scenarios.after_news(tree.beliefs[0], tree.reach()[1], kinds)
 
     def charge(self, node: int) -> float:
         """κ·√(years until the next date / years to the horizon), for a risk that is stated to the horizon."""
@@ -186,18 +188,18 @@ def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Amb
     """
     state = reviews.states[node]
     news = NewInformation(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
-    return updated_ambiguity_set(book, today, reviews.outlooks[node].probabilities, news)
+    return today.at_node(book, reviews.outlooks[node].probabilities, news)
 
 
-def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity | Pushforward:
+def _over_news(over: Ambiguity, reviews: ReviewTree, node: int) -> Ambiguity:
     """The set over a node's children: the same one around their probabilities, or, for a set that speaks of scenarios,
     that one pushed forward by the news.
     """
     tree = reviews.tree
     children, leaves = tree.children(node)
-    if len(leaves) or not is_about_scenarios(over):
+    if len(leaves):
         return over  # the leaves of a node are the scenarios themselves
-    return pushforward(over, tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
+    return over.after_news(tree.beliefs[node], tree.probabilities[children], tree.beliefs[children])
 
 
 def _at(book: Book, stated: Mandate, reviews: ReviewTree, node: int, growth: Vector, ambiguity: Ambiguity) -> Mandate:

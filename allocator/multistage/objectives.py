@@ -17,8 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Pushforward
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.settings.mandate import MOST_SCENARIOS
@@ -131,7 +130,7 @@ class CommonThreshold:
 
 
 def minimise_worst_case(
-    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity | Pushforward, p: Vector
+    at: Callable[[float], tuple[Vector, Vector]], low: float, high: float, ambiguity: Ambiguity, p: Vector
 ) -> CommonThreshold:
     """min over x in [low, high] of sup_q q'losses(x), `at` giving losses and slopes (L,): by halving.
 
@@ -200,7 +199,7 @@ class MeanCVaR:
         result: Matrix = 1 - ends - (self.cash_growth * cash)[:, None]
         return result
 
-    def worst(self, ahead: NextStep, ambiguity: Ambiguity | Pushforward, p: Vector) -> CommonThreshold:
+    def worst(self, ahead: NextStep, ambiguity: Ambiguity, p: Vector) -> CommonThreshold:
         """A node's value under the set around `p` (M,), its losses at the best threshold and the (M,) adversary."""
         plain, tail = (1 - self.weight) * ahead.plain, 1 / (1 - self.level)
 
@@ -310,7 +309,7 @@ class ExAnteRegret:
 
     def under(self, ambiguity: Ambiguity, p: Vector) -> tuple[Matrix, Vector]:
         """(M, L) probabilities to look at and (M,) what is best under each: the belief alone where it is trusted."""
-        if isinstance(ambiguity, Singleton):
+        if not ambiguity.guards:
             return p[None, :], np.array([self.best_if_right])
         return self.corners, self.best
 
@@ -337,7 +336,7 @@ def corner_points(ambiguity: Ambiguity, p: Vector) -> Matrix:
     Raises:
         ValueError: the set has no corners that orders alone give, or there are too many scenarios.
     """
-    if not isinstance(ambiguity, Singleton | TotalVariation | Box | AnyProbabilities) or len(p) > MOST_SCENARIOS:
+    if ambiguity.curved or ambiguity.about_scenarios or len(p) > MOST_SCENARIOS:
         raise ValueError(f"corners are for polyhedral sets over at most {MOST_SCENARIOS} scenarios")
     found = [ambiguity.adversary(np.array(order, dtype=np.float64), p) for order in permutations(range(len(p)))]
     corners: Matrix = np.unique(np.round(found, 15), axis=0)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
@@ -103,7 +102,7 @@ class Policy:
         holdings = np.maximum(self.before[node] / unit, 0.0)
         return Position(holdings, max(1 - float(holdings.sum()), 0.0))
 
-    def under(self, ambiguities: Sequence[Ambiguity | Pushforward]) -> PolicyValue:
+    def under(self, ambiguities: Sequence[Ambiguity]) -> PolicyValue:
         """The same policy valued under other sets: no solve."""
         return policy_value(self.staged, tuple(ambiguities), self.holdings, self.cash)
 
@@ -152,7 +151,7 @@ def policy_from_trades(
 
 
 def policy_value(
-    staged: MultistageMandate, ambiguities: tuple[Ambiguity | Pushforward, ...], holdings: Matrix, cash: Vector
+    staged: MultistageMandate, ambiguities: tuple[Ambiguity, ...], holdings: Matrix, cash: Vector
 ) -> PolicyValue:
     """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser."""
     tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
@@ -163,7 +162,7 @@ def policy_value(
         return _over_leaves(staged, utility.best + 1 - wealth)
     if isinstance(utility, MixtureVariance | Regret | ExAnteRegret):
         p = tree.child_probabilities(0)
-        at_once = utility.worst(holdings[0], float(cash[0]), wealth, scenario_set(ambiguities[0]), p)
+        at_once = utility.worst(holdings[0], float(cash[0]), wealth, ambiguities[0], p)
         return PolicyValue(np.array([at_once.loss]), at_once.leaf_losses, (at_once.adversary,), (at_once.adversary,))
     if isinstance(utility, MeanCVaR):
         return nested_cvar(staged, utility, 1 - wealth, utility.drawn(held, in_cash))

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
-from allocator.ambiguity.sets import LEAST_PROBABILITY, Ambiguity, KullbackLeibler, Singleton, TotalVariation
-from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import (
     ExAnteRegret,
     LinearUtility,
@@ -34,7 +31,6 @@ from allocator.multistage.objectives import (
     PowerUtility,
     Regret,
 )
-from allocator.optimization.dual_forms import dual_form, set_structure
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LargestWeights, NoTrade, Participation, VolatilityLimit, WorstCaseFloor
@@ -107,7 +103,7 @@ def _at_once(
         return plain + objective.best, []
     if isinstance(objective, ExAnteRegret):
         # the adverse expectation is in the corners already: every leaf loses the same, whatever its probability
-        corners, best = objective.under(scenario_set(staged.ambiguities[0]), staged.tree.child_probabilities(0))
+        corners, best = objective.under(staged.ambiguities[0], staged.tree.child_probabilities(0))
         regret = cp.Variable(name="regret")
         return regret * np.ones(staged.tree.leaves), [regret >= best + corners @ plain]
     assert isinstance(objective, MixtureVariance)
@@ -163,78 +159,6 @@ def next_values(
     excess = cp.Variable(nodes - 1, nonneg=True, name="excess of a branch")
     value = (1 - objective.weight) * here + objective.weight * (own + excess / (1 - objective.level))
     return cp.hstack([theta[:1], value, theta[nodes:]]), [excess >= here - own]
-
-
-# The dual forms of many nodes of a tree as one block of rows and cones: what they say is what `dual_form` says.
-#
-# A constraint of cvxpy costs as much to compile for one node as for all of them (science §3.7).
-#
-BATCHED = (KullbackLeibler, TotalVariation)
-"""Sets whose nodes are compiled as one."""
-
-
-@dataclass(frozen=True, eq=False)
-class RobustNode:
-    """A node with a set of its own: the value of its children stands at `children` (K,), believed at `p` (K,)."""
-
-    node: int
-    children: np.ndarray[tuple[Any, ...], np.dtype[Any]]
-    p: Vector
-    ambiguity: Ambiguity
-
-
-def batched_worst_cases(
-    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
-) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are among `BATCHED`."""
-    divergence = [one for one in nodes if isinstance(one.ambiguity, KullbackLeibler)]
-    variation = [one for one in nodes if isinstance(one.ambiguity, TotalVariation)]
-    if divergence:
-        yield from _divergence(divergence, theta, ahead, charges)
-    if variation:
-        yield from _variation(variation, theta, ahead, charges)
-
-
-def _divergence(
-    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
-) -> Iterator[cp.Constraint]:
-    possible = [np.flatnonzero(one.p > LEAST_PROBABILITY) for one in nodes]
-    believed = [one.p[at] / one.p[at].sum() for one, at in zip(nodes, possible, strict=True)]
-    below = np.concatenate([one.children[at] for one, at in zip(nodes, possible, strict=True)])
-    # beyond the farthest child the ball is everything, and a larger number would only strain the solver
-    radii = np.array([min(_radius(one), -float(np.log(p.min())) + 0.1) for one, p in zip(nodes, believed, strict=True)])
-    owner = np.repeat(np.arange(len(nodes)), [len(at) for at in possible])
-    eta, price = cp.Variable(len(nodes)), cp.Variable(len(nodes), nonneg=True)
-    weight, shifted = cp.Variable(len(below)), cp.Variable(len(below))
-    yield shifted >= ahead[below] - eta[owner] - price[owner]
-    yield cp.ExpCone(shifted, price[owner], weight)
-    at = [one.node for one in nodes]
-    yield theta[at] >= eta + cp.multiply(radii, price) + _means(believed) @ weight + charges[at]
-
-
-def _variation(
-    nodes: Sequence[RobustNode], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
-) -> Iterator[cp.Constraint]:
-    below = np.concatenate([one.children for one in nodes])
-    owner = np.repeat(np.arange(len(nodes)), [len(one.p) for one in nodes])
-    radii = np.array([_radius(one) for one in nodes])
-    eta, largest = cp.Variable(len(nodes)), cp.Variable(len(nodes))
-    above = cp.Variable(len(below), nonneg=True)
-    yield above >= ahead[below] - eta[owner]
-    yield largest[owner] >= ahead[below]
-    yield largest >= eta
-    at, means = [one.node for one in nodes], _means([one.p for one in nodes])
-    yield theta[at] >= cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + means @ above + charges[at]
-
-
-def _radius(one: RobustNode) -> float:
-    assert isinstance(one.ambiguity, BATCHED)
-    return one.ambiguity.radius
-
-
-def _means(believed: Sequence[Vector]) -> sp.csr_array:
-    """(n, rows): each node's mean over its own children."""
-    return sp.csr_array(sp.block_diag([p[None, :] for p in believed]))
 
 
 TRADE_UNITS = (0.1, 1.0)
@@ -391,7 +315,7 @@ def _worst_cases(
     """
     tree = staged.tree
     rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain, robust = list[int](), list[RobustNode]()
+    plain, batches = list[int](), dict[type, list[NestedWorstCase]]()
     charges = np.zeros(tree.nodes) if staged.risk_charge == 0 else cp.Variable(tree.nodes, nonneg=True, name="charges")
     if staged.risk_charge > 0:
         yield from _charges(staged, v, charges)
@@ -399,24 +323,32 @@ def _worst_cases(
         yield theta[1 : tree.nodes] == 0
     for one in staged.branchings():
         node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
-        if not isinstance(ambiguity, Pushforward) and isinstance(set_structure(ambiguity, p)[0], Singleton):
+        if ambiguity.is_singleton:
             rows[[node], at] = p
             plain.append(node)
         elif cuts is not None:
             yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
-        elif isinstance(ambiguity, BATCHED):
-            robust.append(RobustNode(node, at, p, ambiguity))
+        elif ambiguity.batched:
+            batches.setdefault(type(ambiguity), []).append(one)
         else:
-            losses, of = ahead[at], p
-            if isinstance(ambiguity, Pushforward):
-                losses, of = ambiguity.likelihoods @ losses, ambiguity.beliefs
-            worst = dual_form(losses, scenario_set(ambiguity), of)
-            worst.write(scenario_set(ambiguity), of)
+            worst = ambiguity.dual_form(ahead[at], p)
             yield from worst.constraints
             yield theta[node] >= worst.expression + charges[node]
     if plain:
         yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
-    yield from batched_worst_cases(robust, theta, ahead, charges)
+    for nodes in batches.values():
+        yield from batched_worst_cases(nodes, theta, ahead, charges)
+
+
+def batched_worst_cases(
+    nodes: Sequence[NestedWorstCase], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+) -> Iterator[cp.Constraint]:
+    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are of one class."""
+    sets, beliefs, at = [one.ambiguity for one in nodes], [one.p for one in nodes], [one.at for one in nodes]
+    expression, constraints = sets[0].dual_forms(sets, beliefs, at, ahead)
+    yield from constraints
+    where = [one.node for one in nodes]
+    yield theta[where] >= expression + charges[where]
 
 
 def _charges(staged: MultistageMandate, v: _NodeVariables, charges: cp.Variable) -> Iterator[cp.Constraint]:
@@ -496,8 +428,7 @@ def _floor(
     shortfalls = cp.Variable(len(outlook.scenarios), name="shortfalls")
     before = v.wealth_before[node]
     gains = outlook.returns @ own + outlook.cash_returns * v.cash[node]
-    worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
-    worst.write(rule.ambiguity, outlook.probabilities)
+    worst = rule.ambiguity.dual_form(shortfalls, outlook.probabilities)
     yield shortfalls >= rule.benchmark_gains(outlook) * before - gains
     yield worst.expression + before - v.wealth[node] <= -rule.limit * before
     yield from worst.constraints

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.ambiguity.pushforward import scenario_set
-from allocator.ambiguity.sets import Singleton
+from allocator.ambiguity.balls import Singleton
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.objectives import ExAnteRegret, LinearUtility, MeanCVaR, Regret, corner_points
 from allocator.multistage.policy import Policy, nested_cvar, policy_from_trades, refuse_broken_policy
@@ -209,7 +208,7 @@ def with_regret_benchmarks(
         return replace(staged, utility=Regret(np.array(hindsight)))
     if isinstance(utility, ExAnteRegret):
         p = staged.tree.child_probabilities(0)
-        corners = corner_points(scenario_set(staged.ambiguities[0]), p)
+        corners = corner_points(staged.ambiguities[0], p)
         best = np.array([highest_expected_return(staged, start, q, limits) for q in corners])
         return replace(staged, utility=ExAnteRegret(corners, best, highest_expected_return(staged, start, p, limits)))
     return staged

@@ -15,7 +15,6 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sets import KullbackLeibler, Singleton
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility, MeanCVaR
@@ -261,4 +260,4 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
 def _looks_everywhere(staged: MultistageMandate) -> bool:
     """Whether every node that can come counts at the root: then the program has decided it."""
     tails = isinstance(staged.utility, MeanCVaR) and staged.utility.weight == 1
-    return not tails and all(isinstance(ambiguity, Singleton | KullbackLeibler) for ambiguity in staged.ambiguities)
+    return not tails and all(ambiguity.keeps_every_scenario for ambiguity in staged.ambiguities)

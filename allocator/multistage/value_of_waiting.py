@@ -20,7 +20,6 @@ from typing import Annotated, Literal, TypedDict, TypeVar
 
 import numpy as np
 
-from allocator.ambiguity.sets import Singleton
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate, without_ambiguity
@@ -121,8 +120,7 @@ def value_of_waiting(
     say("the policy that decides at every review")
     flexible = solve_policy(staged, start, limits)
     beliefs = without_ambiguity(staged)
-    plain = all(isinstance(ambiguity, Singleton) for ambiguity in staged.ambiguities)
-    nominal = flexible if plain else solve_policy(beliefs, start, limits)
+    nominal = solve_policy(beliefs, start, limits) if staged.guards else flexible
 
     def tried(name: str, made: Callable[[], _Found]) -> _Found | None:
         say(f"the policy '{name.replace('_', ' ')}'")
@@ -322,7 +320,7 @@ def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -
                 probability=float(reached[node]),
                 generalizable=p,
                 settled=question is not None and _settled(question, states[node]),
-                radius=None if node and staged.at_leaves else float(getattr(staged.ambiguities[node], "radius", 0.0)),
+                radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,
                 cost_of_robustness_bps=None if price is None else price * 1e4,
                 shares=shares | {"cash": float(policy.cash[node] / policy.wealth[node])},
                 trades={book.instruments[i]: float(moved[i]) for i in order},
@@ -343,7 +341,7 @@ def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) 
     """
     unit = float(policy.wealth_before[node])
     below = policy.staged.below(node, unit)
-    if all(isinstance(ambiguity, Singleton) for ambiguity in below.ambiguities):
+    if not below.guards:
         return 0.0
     start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[1], without_ambiguity(below)
     ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)

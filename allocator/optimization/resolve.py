@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, project
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import BoxError, Mandate
 from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
 from allocator.optimization.single_period import Position, ProblemShape, SinglePeriodProblem, problem_shape
@@ -291,4 +291,4 @@ def _member(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:
     """A member of the set beside `q`: a last digit outside it needs no search."""
     clean = np.maximum(q, 0.0)
     near: Vector = probabilities + (clean / clean.sum() - probabilities) * (1 - _STEP_BACK)
-    return near if ambiguity.excess(near, probabilities) <= 0 else project(q, ambiguity, probabilities)
+    return near if ambiguity.excess(near, probabilities) <= 0 else ambiguity.project(q, probabilities)

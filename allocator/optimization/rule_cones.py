@@ -13,7 +13,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.optimization.dual_forms import FastParameter, dual_form, is_conic_set, set_structure
+from allocator.cvxpy_parameters import FastParameter
 from allocator.outlook.outlook import Outlook
 from allocator.rules import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.types import Vector
@@ -85,14 +85,13 @@ def rule_pattern(rule: ConvexRule, probabilities: Vector) -> tuple[Any, ...]:
     if isinstance(rule, LargestWeights):
         return ("largest", rule.count)
     if isinstance(rule, WorstCaseFloor):
-        ambiguity, support = set_structure(rule.ambiguity, probabilities)
-        return ("adverse expected return", type(ambiguity).__name__, support)
+        return ("adverse expected return", rule.ambiguity.is_curved, rule.ambiguity.structure(probabilities))
     raise TypeError(f"no program for {type(rule).__name__}")
 
 
 def is_conic_pattern(pattern: tuple[Any, ...]) -> bool:
     """Whether a rule of this pattern takes more than linear constraints."""
-    return pattern[0] == "volatility" or (pattern[0] == "adverse expected return" and is_conic_set(pattern[1]))
+    return pattern[0] == "volatility" or (pattern[0] == "adverse expected return" and bool(pattern[1]))
 
 
 @singledispatch
@@ -154,7 +153,7 @@ def _(rule: WorstCaseFloor, decision: DecisionVariables, outlook: Outlook) -> Ru
     scenarios = len(outlook.scenarios)
     shortfalls = cp.Variable(scenarios, name="shortfalls")
     reference, limit = FastParameter(scenarios, name="benchmark's gains / unit"), FastParameter(name="floor / unit")
-    worst = dual_form(shortfalls, rule.ambiguity, outlook.probabilities)
+    worst = rule.ambiguity.dual_form(shortfalls, outlook.probabilities)
     each = shortfalls >= reference - decision.gains
     together = (worst.expression + decision.costs <= -limit).set_label("adverse expected return")
     of = 1.0

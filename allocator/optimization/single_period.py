@@ -15,8 +15,9 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.sets import DualForm
+from allocator.cvxpy_parameters import FastParameter
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
-from allocator.optimization.dual_forms import DualForm, FastParameter, dual_form, is_conic_set, set_structure
 from allocator.optimization.rule_cones import (
     DecisionVariables,
     RuleConstraints,
@@ -56,10 +57,8 @@ class ProblemShape:
 def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
     """The shape of a question."""
     rows = mandate.rows
-    set_, support = set_structure(mandate.ambiguity, outlook.probabilities)
     pattern = (
-        type(set_).__name__,
-        support,
+        mandate.ambiguity.structure(outlook.probabilities),
         bool(mandate.return_weight),
         mandate.risk_aversion > 0,
         mandate.impact is not None,
@@ -69,7 +68,7 @@ def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
         convex := tuple(rule_pattern(rule, outlook.probabilities) for rule in mandate.convex_rules),
     )
     conic = (
-        is_conic_set(type(set_).__name__)
+        mandate.ambiguity.is_curved
         or mandate.impact is not None
         or isinstance(mandate.return_error, EllipsoidError)
         or any(map(is_conic_pattern, convex))
@@ -152,7 +151,7 @@ class SinglePeriodProblem:
         )
         self.worst: DualForm | None = None
         if mandate.return_weight:
-            self.worst = dual_form(losses, mandate.ambiguity, outlook.probabilities)
+            self.worst = mandate.ambiguity.dual_form(losses, outlook.probabilities)
         self.constraints = self._constrain(outlook, mandate, rows, losses)
         gains = self._returns @ self.variables.holdings + self._cash_returns * self.variables.cash
         others = [(self._gains == gains).set_label("gain in each scenario")] if self._needs_gains else []

@@ -15,7 +15,6 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from allocator.ambiguity.sets import project
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
@@ -161,7 +160,7 @@ class Program:
         multipliers = DualValues(
             rows=prices,
             cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
-            adversary=project(flat_dual(dual, len(outlook.scenarios)), mandate.ambiguity, outlook.probabilities),
+            adversary=mandate.ambiguity.project(flat_dual(dual, len(outlook.scenarios)), outlook.probabilities),
             slopes=slopes,
             error=self._error_direction(),
         )

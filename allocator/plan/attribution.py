@@ -18,14 +18,8 @@ from typing import Annotated, TypeAlias, TypedDict
 
 import numpy as np
 
-from allocator.ambiguity.sets import (
-    LEAST_PROBABILITY,
-    Ambiguity,
-    AnyProbabilities,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    is_singleton,
-)
+from allocator.ambiguity.balls import AnyProbabilities
+from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.optimization.single_period import Position
@@ -57,16 +51,10 @@ def path_average_adversary(before: Vector, after: Vector, ambiguity: Ambiguity, 
     Exact where the set has flat faces only, so that the adversary changes a finite number of times (all but the
     divergences); for these by Gauss-Legendre quadrature, halved until it is exact to 1e-12.
     """
-    if not isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) or is_singleton(ambiguity):
+    if not ambiguity.is_curved:
         pieces = _pieces(before, after, lambda losses: ambiguity.adversary(losses, probabilities))
         return np.asarray(sum((end - begin) * q for begin, end, q in pieces), dtype=np.float64)
-    if isinstance(ambiguity, ModifiedChiSquared):
-        return _averaged(before, after, lambda rows: np.array([ambiguity.adversary(x, probabilities) for x in rows]))
-    possible = probabilities > LEAST_PROBABILITY
-    p, radius = probabilities[possible] / probabilities[possible].sum(), ambiguity.radius
-    result = np.zeros_like(probabilities)
-    result[possible] = _averaged(before[possible], after[possible], lambda rows: _tilts(rows, p, radius))
-    return result
+    return _averaged(before, after, lambda rows: ambiguity.adversaries(rows, np.tile(probabilities, (len(rows), 1))))
 
 
 def _pieces(before: Vector, after: Vector, adversary: Adversary) -> list[tuple[float, float, Vector]]:
@@ -122,36 +110,6 @@ def _averaged(here: Vector, there: Vector, adversaries: Callable[[Matrix], Matri
         begin, end = np.concatenate([begin[open_], middle[open_]]), np.concatenate([middle[open_], end[open_]])
         whole = np.concatenate([left[open_], right[open_]])
     return total
-
-
-def _tilts(losses: Matrix, p: Vector, radius: float) -> Matrix:
-    """(M, K) for each row of losses the tilt q ∝ p·e^{ϑ·loss} whose relative entropy is the radius."""
-    spread = np.ptp(losses, axis=1, keepdims=True)
-    flat = spread <= 1e-15
-    scaled = (losses - losses.max(axis=1, keepdims=True)) / np.where(flat, 1.0, spread)
-    top = np.where(scaled >= 0, p, 0.0)
-    most = top.sum(axis=1, keepdims=True)
-
-    def tilted(strength: Matrix) -> Matrix:
-        weight: Matrix = p * np.exp(strength * scaled)
-        result: Matrix = weight / weight.sum(axis=1, keepdims=True)
-        return result
-
-    def entropy(q: Matrix) -> Matrix:
-        return np.asarray(np.where(q > 0, q * np.log(np.maximum(q, 1e-300) / p), 0.0).sum(axis=1, keepdims=True))
-
-    low, high = np.zeros_like(spread), np.ones_like(spread)
-    for _ in range(40):
-        short = entropy(tilted(high)) < radius
-        if not short.any():
-            break
-        low, high = np.where(short, high, low), np.where(short, 2 * high, high)
-    for _ in range(60):
-        middle = (low + high) / 2
-        short = entropy(tilted(middle)) < radius
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    q = np.where(radius >= -np.log(most), top / most, tilted(low))
-    return np.asarray(np.where(flat, p, q))
 
 
 def inverse_norm_weights(before: float, after: float, apart: float) -> tuple[float, float]:

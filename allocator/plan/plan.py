@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
-from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
@@ -232,13 +231,13 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         difference = trade.weights - weights[:-1]
         active = {
             "active_expected_return": float(outlook.probabilities @ against),
-            "active_adverse_expected_return": -worst_case(-against, mandate.ambiguity, outlook.probabilities),
+            "active_adverse_expected_return": -mandate.ambiguity.worst_case(-against, outlook.probabilities),
             "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
         }
     within = outlook.risk.variance(holdings)
     return Figures(
         expected_return=float(outlook.probabilities @ gains),
-        adverse_expected_return=-worst_case(-gains, mandate.ambiguity, outlook.probabilities),
+        adverse_expected_return=-mandate.ambiguity.worst_case(-gains, outlook.probabilities),
         volatility_within=float(np.sqrt(within / outlook.years)),
         volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
         expected_shortfall=expected_shortfall(gains, outlook.probabilities, float(np.sqrt(within))),

@@ -13,20 +13,7 @@ from typing import Annotated, Any, TypeAlias, TypedDict
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.pushforward import Pushforward, scenario_set
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-)
+from allocator.ambiguity.sets import NodeSetDocument, SetDocument, SetTable
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
 from allocator.multistage.review_policy import ReviewPolicy
@@ -44,31 +31,14 @@ from allocator.rules import (
     VolatilityLimit,
     WorstCaseFloor,
 )
+from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix, Vector
 
-_SETS: dict[type, str] = {
-    Singleton: "none",
-    TotalVariation: "total_variation",
-    Box: "box",
-    KullbackLeibler: "kl",
-    AnyProbabilities: "worst",
-    Contamination: "contamination",
-    ModifiedChiSquared: "modified_chi2",
-    Wasserstein: "wasserstein",
-    ExpertHull: "hull",
-    Polytope: "polytope",
-}
 _UTILITIES: dict[type, str] = {LogUtility: "log", PowerUtility: "crra", LinearUtility: "return"}
 _SUPREMA: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
 
 
-_SetName: TypeAlias = Annotated[str, Keywords(enum=[*_SETS.values()])]
-_SupremumName: TypeAlias = Annotated[str, Keywords(enum=["norm", "largest", *_SETS.values()])]
-_SetTable: TypeAlias = Annotated[
-    Table,
-    "metric of wasserstein; the belief and the experts of hull, a row each; rows (a, b) of a'q <= b of polytope; empty "
-    "for the others",
-]
+_SupremumName: TypeAlias = Annotated[str, Keywords(enum=["norm", "largest", *AMBIGUITY_SETS])]
 _Kind: TypeAlias = Annotated[str, Keywords(enum=[*_SUPREMA.values()])]
 _Witness: TypeAlias = Annotated[
     list[float | list[float]],
@@ -87,18 +57,10 @@ class _TradeRow(_Holdings):
     sold: Numbers
 
 
-class SetRow(TypedDict):
-    """An ambiguity set by name."""
-
-    set: _SetName
-    radius: float
-    table: _SetTable
-
-
 class _Supremum(TypedDict):
     set: _SupremumName
     radius: Annotated[float, "size of the set; of largest, how many names"]
-    table: _SetTable
+    table: SetTable
 
 
 class _ReturnError(TypedDict):
@@ -164,7 +126,7 @@ class Proof(TypedDict):
     cash_returns: Numbers
     loadings: Annotated[Table, "instruments × factors"]
     specific: Numbers
-    ambiguity: SetRow
+    ambiguity: SetDocument
     return_weight: float
     cost_price: Annotated[float, "weight of costs in the objective"]
     value: Annotated[float, "account value, unrounded"]
@@ -185,7 +147,7 @@ class Proof(TypedDict):
     ]
 
 
-class _NodeProof(TypedDict):
+class _NodeProof(NodeSetDocument):
     parent: Annotated[int, Keywords(minimum=-1)]
     probability: float
     growth: Numbers
@@ -201,13 +163,6 @@ class _NodeProof(TypedDict):
     cash_returns: Numbers
     deviation: Annotated[float, "of what is left of the horizon, over that of all of it"]
     risk_charge: float
-    set: SetRow
-    of: Annotated[
-        Numbers,
-        "the probabilities that the set is around: of the node's branches, or of scenarios where it is a pushforward "
-        "through likelihoods",
-    ]
-    likelihoods: Annotated[Table, "scenarios × branches, for a set that speaks of scenarios"]
     rows: _NodeRows
     convex: Annotated[list[_NodeConvex], "rules as the largest u'x over a set; limits over what is left of the horizon"]
 
@@ -245,7 +200,7 @@ def proof_document(plan: Plan) -> Proof | None:
         "cash_returns": _list(outlook.cash_returns),
         "loadings": outlook.risk.loadings.tolist(),
         "specific": _list(outlook.risk.specific),
-        "ambiguity": ambiguity_document(mandate.ambiguity, outlook.probabilities),
+        "ambiguity": mandate.ambiguity.document(outlook.probabilities),
         "return_weight": mandate.return_weight,
         "cost_price": mandate.cost_price(outlook),
         "value": plan.book.value,
@@ -275,7 +230,7 @@ def proof_document(plan: Plan) -> Proof | None:
             "wealth": duals.wealth,
             "factors": _list(duals.factors),
             "adversary": _list(duals.adversary),
-            "witness": _witness(mandate.ambiguity, duals.adversary, outlook.probabilities),
+            "witness": mandate.ambiguity.witness(duals.adversary, outlook.probabilities).tolist(),
         },
         "convex": [
             _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, duals.slopes, strict=True)
@@ -307,7 +262,7 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> _Conve
     """
     assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
     kind, limit = _SUPREMA[type(rule)], rule.limit
-    set_: _Supremum | SetRow = {"set": "norm", "radius": 1.0, "table": []}
+    set_: _Supremum | SetDocument = {"set": "norm", "radius": 1.0, "table": []}
     against: Vector | None = None
     witness: list[Any] = []
     if isinstance(rule, VolatilityLimit):
@@ -316,8 +271,8 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> _Conve
     elif isinstance(rule, LargestWeights):
         set_ = {"set": "largest", "radius": rule.count, "table": []}
     elif isinstance(rule, WorstCaseFloor):
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
-        witness = _witness(rule.ambiguity, np.asarray(slope.direction), outlook.probabilities)
+        set_, against = rule.ambiguity.document(outlook.probabilities), rule.against
+        witness = rule.ambiguity.witness(np.asarray(slope.direction), outlook.probabilities).tolist()
     return {
         "label": rule.label,
         "kind": kind,
@@ -328,26 +283,6 @@ def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> _Conve
         "direction": _list(np.asarray(slope.direction)),
         "witness": witness,
     }
-
-
-def ambiguity_document(ambiguity: Ambiguity, probabilities: Vector) -> SetRow:
-    """The set by name, its radius, and the table that it is made of where a radius does not say it."""
-    table: Matrix = np.zeros((0, len(probabilities)))
-    if isinstance(ambiguity, Wasserstein):
-        table = ambiguity.metric
-    elif isinstance(ambiguity, ExpertHull):
-        table = ambiguity.vertices(probabilities)
-    elif isinstance(ambiguity, Polytope):
-        table = np.hstack([ambiguity.matrix, ambiguity.limits[:, None]])
-    return {"set": _SETS[type(ambiguity)], "radius": getattr(ambiguity, "radius", 0.0), "table": table.tolist()}
-
-
-def _witness(ambiguity: Ambiguity, q: Vector, probabilities: Vector) -> list[Any]:
-    """What shows that `q` is a member where its numbers alone do not: the transport, or the weights of the mixture."""
-    if isinstance(ambiguity, Wasserstein | ExpertHull):
-        found: list[Any] = ambiguity.witness(q, probabilities).tolist()
-        return found
-    return []
 
 
 def _trade(trade: Trade) -> _TradeRow:
@@ -397,7 +332,6 @@ def policy_proof_document(plan: Plan) -> PolicyProof | None:
 def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
     policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
-    p = ambiguity.beliefs if isinstance(ambiguity, Pushforward) else tree.child_probabilities(node)
     names = len(mandate.cost_rates)
     return {
         "parent": int(tree.parents[node]),
@@ -415,9 +349,7 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
         "risk_charge": staged.charge(node),
-        "set": ambiguity_document(scenario_set(ambiguity), p),
-        "of": _list(p),
-        "likelihoods": ambiguity.likelihoods.tolist() if isinstance(ambiguity, Pushforward) else [],
+        **ambiguity.node_document(tree.child_probabilities(node)),
         "rows": _node_rows(mandate, outlook),
         "convex": [_node_convex(rule, outlook) for rule in mandate.convex_rules],
     }
@@ -449,7 +381,7 @@ def _node_convex(rule: ConvexRule, outlook: Outlook) -> _NodeConvex:
     assert isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor)
     kinds: dict[type, str] = {VolatilityLimit: "norm", LargestWeights: "largest", WorstCaseFloor: "worst_case"}
     limit = rule.limit
-    set_: _Supremum | SetRow = {"set": "norm", "radius": 1.0, "table": []}
+    set_: _Supremum | SetDocument = {"set": "norm", "radius": 1.0, "table": []}
     against: Vector | None = None
     if isinstance(rule, VolatilityLimit):
         limit *= float(np.sqrt(outlook.years))
@@ -457,7 +389,7 @@ def _node_convex(rule: ConvexRule, outlook: Outlook) -> _NodeConvex:
     elif isinstance(rule, LargestWeights):
         set_ = {"set": "largest", "radius": rule.count, "table": []}
     else:
-        set_, against = ambiguity_document(rule.ambiguity, outlook.probabilities), rule.against
+        set_, against = rule.ambiguity.document(outlook.probabilities), rule.against
     return {
         "label": rule.label,
         "kind": kinds[type(rule)],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.ambiguity.sampling import PROBABILITY_SHIFT
+from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots.whole_lots import (

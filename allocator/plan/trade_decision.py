@@ -20,8 +20,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sampling import sample_beliefs
-from allocator.ambiguity.sets import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
@@ -125,7 +123,7 @@ def least_share(mandate: Mandate, trading: TradingSection) -> float:
     """The share of plausible beliefs and costs in which trading must gain: as stated, or by what is guarded against."""
     if trading.min_share is not None:
         return trading.min_share
-    return 0.5 if isinstance(mandate.ambiguity, Singleton) else 0.0
+    return 0.0 if mandate.ambiguity.guards else 0.5
 
 
 def _verdict(gain: float, share: float | None, least_gain: float, least_share: float, *, broken: bool) -> Verdict:
@@ -139,7 +137,7 @@ def _verdict(gain: float, share: float | None, least_gain: float, least_share: f
 def _gains(outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float) -> Vector:
     """(DRAWS,) what trading gains, in bps, under each plausible belief and cost estimate."""
     draw = np.random.default_rng(_SEED)
-    beliefs = sample_beliefs(mandate.ambiguity, outlook.probabilities, draw, DRAWS)
+    beliefs = mandate.ambiguity.sample(outlook.probabilities, draw, DRAWS)
     factors = cost_factor ** draw.uniform(-1, 1, DRAWS)
     (returns, sure), (held, held_sure) = _parts(outlook, mandate, lots), _parts(outlook, mandate, today)
     costs = 1 - lots.value / lots.value_before

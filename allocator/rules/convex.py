@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, project, worst_case
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import RuleMeasurement, RuleRows, Trade, format_limit_percent, linear_rows
 from allocator.types import Vector
@@ -211,7 +211,7 @@ class WorstCaseFloor:
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Gain under adverse probabilities, over the benchmark's where there is one, of the account's value before."""
-        worst = -worst_case(-self._gains(trade, outlook), self.ambiguity, outlook.probabilities)
+        worst = -self.ambiguity.worst_case(-self._gains(trade, outlook), outlook.probabilities)
         return [RuleMeasurement(self.label, worst, self.limit, at_most=False)]
 
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
@@ -234,7 +234,7 @@ class WorstCaseFloor:
 
     def lawful(self, direction: Vector, outlook: Outlook) -> Vector:
         """The member of the set on the way to the belief."""
-        return project(direction, self.ambiguity, outlook.probabilities)
+        return self.ambiguity.project(direction, outlook.probabilities)
 
     def outside(self, direction: Vector, outlook: Outlook) -> float:
         """How far the probabilities are from the set."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.settings.mandate import ONE_DECISION, UTILITIES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
-from allocator.settings.uncertainty import NEEDED, SCHEDULED
+from allocator.settings.uncertainty import AMBIGUITY_SETS
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
@@ -83,14 +83,14 @@ def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
     kind, schedule = str(robust.get("set", "none")), robust.get("schedule", "fixed")
     stated = [key for key, nothing in (("radius", 0), ("schedule", "fixed"), ("caution", None))
               if robust.get(key, nothing) != nothing]  # fmt: skip
-    own = NEEDED.get(kind, ("", ""))[0]
-    read = ("radius",) if kind == "wasserstein" else ()
-    unread = [key for key, _ in NEEDED.values() if key != own and robust.get(key)]
-    if kind not in SCHEDULED:
-        unread += [key for key in stated if key not in read]
+    setting = AMBIGUITY_SETS.get(kind, AMBIGUITY_SETS["none"])
+    tables = filter(None, (other.table for other in AMBIGUITY_SETS.values()))
+    unread = [key for key in tables if key != setting.table and robust.get(key)]
+    if not setting.scheduled:
+        unread += [key for key in stated if key != "radius" or setting.most_radius is None]
     for key in unread:
         yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
-    if kind not in SCHEDULED:
+    if not setting.scheduled:
         return
     if schedule != "caution" and "caution" in stated:
         yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"

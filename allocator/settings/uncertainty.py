@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -10,23 +11,60 @@ from allocator.settings.fields import Day, Fraction, NonNegative, Positive, Sett
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A coefficient or a limit of either sign."""
-WITHOUT_RADIUS = ("none", "worst", "hull", "polytope")
-"""Sets that reach as far as they reach."""
-SCHEDULED = ("total_variation", "box", "kl", "contamination", "modified_chi2")
-"""Sets whose radius a belief can tell."""
-UNSCHEDULED = {
-    "wasserstein": ", and that of 'wasserstein' is in the unit of its metric, which no belief tells",
-    "hull": ", and 'hull' has none: it reaches as far as its experts",
-    "polytope": ", and 'polytope' has none: it reaches as far as its limits",
+
+
+@dataclass(frozen=True)
+class AmbiguitySetting:
+    """What `[robust]` may say of a set; one without `most_radius` reaches as far as it reaches."""
+
+    words: str
+    most_radius: float | None = None
+    least_radius: float = 0.0
+    """Above 0: below it the set cannot be told from the belief."""
+    scheduled: bool = False
+    """Whether a belief can tell its radius."""
+    table: str = ""
+    """What it reads besides, a section of `[robust]`."""
+    example: str = ""
+    unscheduled: str = ""
+    """Why it cannot."""
+
+
+AMBIGUITY_SETS = {
+    "none": AmbiguitySetting("the stated probabilities"),
+    "total_variation": AmbiguitySetting("within radius in half the L1 distance", 1.0, scheduled=True),
+    "box": AmbiguitySetting("each within radius", 1.0, scheduled=True),
+    # beyond the largest radius of a divergence every scenario is reached that could be believed at all
+    "kl": AmbiguitySetting("relative entropy within radius", 50.0, 1e-6, scheduled=True),
+    "worst": AmbiguitySetting("any probabilities at all"),
+    "contamination": AmbiguitySetting("a part radius of every probability may go anywhere", 1.0, scheduled=True),
+    "modified_chi2": AmbiguitySetting("sum of (q - p)^2 / p within radius", 1e6, 1e-6, scheduled=True),
+    "wasserstein": AmbiguitySetting(
+        "moving probability over the distances of [robust.metric] costs at most radius",
+        float("inf"),
+        table="metric",
+        example="write for example replicability = 1.0 there",
+        unscheduled=", and that of 'wasserstein' is in the unit of its metric, which no belief tells",
+    ),
+    "hull": AmbiguitySetting(
+        "any mixture of the belief and [robust.experts]",
+        table="experts",
+        example="write for example [robust.experts.optimist] with a probability for every scenario",
+        unscheduled=", and 'hull' has none: it reaches as far as its experts",
+    ),
+    "polytope": AmbiguitySetting(
+        "all probabilities within [robust.limits]",
+        table="limits",
+        example="write for example [robust.limits.glut] with weights = { SCENARIO = 1.0 } and max = 0.3",
+        unscheduled=", and 'polytope' has none: it reaches as far as its limits",
+    ),
 }
-MOST_RADIUS = {"kl": 50.0, "modified_chi2": 1e6}
-"""Of the divergences; beyond it every scenario is reached that could be believed at all."""
-NEEDED = {
-    "wasserstein": ("metric", "write for example replicability = 1.0 there"),
-    "hull": ("experts", "write for example [robust.experts.optimist] with a probability for every scenario"),
-    "polytope": ("limits", "write for example [robust.limits.glut] with weights = { SCENARIO = 1.0 } and max = 0.3"),
-}
-"""What a set reads beside its radius, and an example of it."""
+"""The sets by name, in the order in which they are told of; the classes are in `ambiguity/`."""
+_SCHEDULED = [name for name, setting in AMBIGUITY_SETS.items() if setting.scheduled]
+if TYPE_CHECKING:
+    SetName: TypeAlias = str
+else:
+    SetName = Literal[tuple(AMBIGUITY_SETS)]
 
 
 class LimitSection(SettingsSection):
@@ -52,24 +90,9 @@ class LimitSection(SettingsSection):
 class RobustSection(SettingsSection):
     """Which probabilities we guard against, and by how much the scenario returns may be wrong."""
 
-    set: Literal[
-        "none",
-        "total_variation",
-        "box",
-        "kl",
-        "worst",
-        "contamination",
-        "modified_chi2",
-        "wasserstein",
-        "hull",
-        "polytope",
-    ] = Field(
+    set: SetName = Field(
         default="none",
-        description="none: the stated probabilities; total_variation: within radius in half the L1 distance; "
-        "box: each within radius; kl: relative entropy within radius; worst: any probabilities at all; contamination: "
-        "a part radius of every probability may go anywhere; modified_chi2: sum of (q - p)^2 / p within radius; "
-        "wasserstein: moving probability over the distances of [robust.metric] costs at most radius; hull: any mixture "
-        "of the belief and [robust.experts]; polytope: all probabilities within [robust.limits]",
+        description="; ".join(f"{name}: {setting.words}" for name, setting in AMBIGUITY_SETS.items()),
     )
     radius: NonNegative = Field(
         default=0.0, description="how far the set reaches; not for none, worst, hull and polytope"
@@ -103,35 +126,41 @@ class RobustSection(SettingsSection):
         default=0.0, le=10, description="by how much, in standard deviations over the horizon"
     )
 
+    @property
+    def guards(self) -> bool:
+        """Whether any other probabilities than the stated are guarded against."""
+        return self.set != "none"
+
     @model_validator(mode="after")
     def _radius_fits_the_set(self) -> RobustSection:
         if (self.schedule == "caution") != (self.caution is not None):
             raise ValueError("caution and schedule = 'caution' go together; state both or neither")
-        if self.schedule != "fixed" and (self.radius != 0 or self.set not in SCHEDULED):
+        setting = AMBIGUITY_SETS[self.set]
+        if self.schedule != "fixed" and (self.radius != 0 or not setting.scheduled):
             raise ValueError(
-                f"schedule = '{self.schedule}' makes the radius of a {', '.join(SCHEDULED[:-1])} or {SCHEDULED[-1]} set"
-                f"{UNSCHEDULED.get(self.set, '')}; remove radius, or choose such a set"
+                f"schedule = '{self.schedule}' makes the radius of a {', '.join(_SCHEDULED[:-1])} or {_SCHEDULED[-1]} "
+                f"set{setting.unscheduled}; remove radius, or choose such a set"
             )
-        if self.set in ("total_variation", "box", "contamination") and self.radius > 1:
-            raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
-        if self.set in WITHOUT_RADIUS and self.radius != 0:
+        if setting.most_radius is None and self.radius != 0:
             raise ValueError(
                 f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
             )
-        if self.set in MOST_RADIUS and 0 < self.radius < 1e-6:
+        if 0 < self.radius < setting.least_radius:
             raise ValueError(
                 f"radius = {self.radius:g} of a '{self.set}' set is too small to be told from 0; "
                 "set it to 0, or to at least 0.000001"
             )
-        if self.radius > MOST_RADIUS.get(self.set, self.radius):
+        if setting.most_radius is not None and self.radius > setting.most_radius:
+            if setting.most_radius == 1:
+                raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
             raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
         return self
 
     @model_validator(mode="after")
     def _says_what_its_set_needs(self) -> RobustSection:
-        needed = NEEDED.get(self.set)
-        if needed is not None and not getattr(self, needed[0]):
-            raise ValueError(f"set = '{self.set}' needs [robust.{needed[0]}]; {needed[1]}")
+        setting = AMBIGUITY_SETS[self.set]
+        if setting.table and not getattr(self, setting.table):
+            raise ValueError(f"set = '{self.set}' needs [robust.{setting.table}]; {setting.example}")
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import numpy as np
 
-from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
 from allocator.optimization.resolve import CertifiedSolution
@@ -301,6 +300,6 @@ def belief_sweep(on: AxisPoint, points: list[float]) -> BeliefSweep:
 def _figures(on: AxisPoint, point: float, one: CertifiedSolution) -> tuple[float, float, float, float]:
     outlook, mandate = on.outlook(point), on.plan.mandate
     gains = outlook.portfolio_returns(one.holdings, one.cash) + float(one.holdings.sum()) + one.cash - 1
-    adverse = -worst_case(-gains, mandate.ambiguity, outlook.probabilities)
+    adverse = -mandate.ambiguity.worst_case(-gains, outlook.probabilities)
     shortfall = mandate.loss(on.plan.final, outlook) - one.objective
     return -one.objective, adverse, float(outlook.probabilities @ gains), shortfall

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import numpy as np
 
-from allocator.ambiguity.sets import KullbackLeibler, ModifiedChiSquared, is_singleton
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.single_period import problem_shape
 from allocator.plan.break_even import break_even_probability
@@ -179,9 +178,7 @@ def _turn(on: AxisPoint, points: Sequence[float], kind: str, what: str, nothing:
 
 def is_piecewise_linear(plan: Plan) -> bool:
     """Whether the best allocation is piecewise linear along an axis: flat sets and rules, quadratic risk."""
-    ambiguity = plan.mandate.ambiguity
-    curved = isinstance(ambiguity, KullbackLeibler | ModifiedChiSquared) and not is_singleton(ambiguity)
-    return not curved and not problem_shape(plan.outlook, plan.mandate).conic
+    return not plan.mandate.ambiguity.is_curved and not problem_shape(plan.outlook, plan.mandate).conic
 
 
 def _ties(on: AxisPoint, low: float, high: float) -> list[float]:

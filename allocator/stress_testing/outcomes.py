@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from allocator.ambiguity.sampling import worst_case_batch
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.question import HYPOTHESES
@@ -389,7 +388,7 @@ def _values(gauge: OutcomeMeter, found: OutlookDraws, gains: Matrix) -> Matrix:
     for portfolio, own in zip(gauge.portfolios, gains, strict=True):
         sound = np.isfinite(own).all(axis=1) & np.isfinite(found.probabilities).all(axis=1)
         least = np.full(len(own), np.nan)
-        least[sound] = -worst_case_batch(-own[sound], gauge.ambiguity, found.probabilities[sound])
+        least[sound] = -gauge.ambiguity.worst_cases(-own[sound], found.probabilities[sound])
         worst.append(least)
         rows += [(found.probabilities * own).sum(axis=1), least]
         rows += [_on_news(found, portfolio, left) for left in gauge.answers.values()]

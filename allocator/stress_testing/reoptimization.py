@@ -18,7 +18,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from allocator.ambiguity.polyhedral import Polytope
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.resolve import CertifiedSolution, ParametricSolver, Problem
@@ -281,8 +280,7 @@ class Reoptimizer:
 def _left_out(start: Position, outlook: Outlook, mandate: Mandate) -> bool:
     """Whether limits on probabilities leave out the belief itself: a book that believes it is refused, too."""
     del start
-    set_, p = mandate.ambiguity, outlook.probabilities
-    return isinstance(set_, Polytope) and set_.excess(p, p) > NOISE
+    return mandate.ambiguity.leaves_out(outlook.probabilities)
 
 
 def reoptimizer_at_beliefs(

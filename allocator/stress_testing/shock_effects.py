@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias, TypedDict
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.sets import Ambiguity, worst_case
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.builder import build_mandate
@@ -235,7 +235,7 @@ class _PricePaths:
 
     def made(self, at_once: float, gains: Vector) -> PortfolioEffect:
         """An effect of gains (K,) from before the shock to the horizon."""
-        worst = -worst_case(-gains, self.ambiguity, self.beliefs)
+        worst = -self.ambiguity.worst_case(-gains, self.beliefs)
         return PortfolioEffect(at_once, float(self.beliefs @ gains), worst)
 
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.radius import NewInformation, ambiguity_set, updated_ambiguity_set
-from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set
 from allocator.book.book import Book
 from allocator.book.checks.stress import (
     BUCKETS,
@@ -92,11 +91,9 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
     from_there = replace(outlook, probabilities=beliefs, returns=returns)
     later = _at_prices(book, _without(settings, worthless), shock, at_once)
-    ambiguity = (
-        updated_ambiguity_set(book, ambiguity_set(book, outlook), beliefs, news)
-        if shock.tells
-        else ambiguity_set(book, outlook)
-    )
+    ambiguity = ambiguity_set(book, outlook)
+    if shock.tells:
+        ambiguity = ambiguity.at_node(book, beliefs, news)
     question = build_question(book)
     return ShockedBook(
         name=name,

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from scipy.optimize import linprog
 
 from allocator.__main__ import main
-from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Wasserstein
-from allocator.ambiguity.pushforward import Pushforward, pushforward
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope, Pushforward
+from allocator.ambiguity.transport import Wasserstein
 from allocator.book.loading import load
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy
@@ -47,7 +47,7 @@ def test_the_likelihoods_are_those_of_bayes_and_bring_the_children_back() -> Non
     children = beliefs @ likelihoods
     child_beliefs = (beliefs[:, None] * likelihoods / children).T
 
-    seen = pushforward(ExpertHull(beliefs[None, :]), beliefs, children, child_beliefs)
+    seen = ExpertHull(beliefs[None, :]).after_news(beliefs, children, child_beliefs)
 
     np.testing.assert_allclose(seen.likelihoods, likelihoods, atol=1e-14)
     np.testing.assert_allclose(seen.adversary(draw.normal(size=3), children), children, atol=1e-14)

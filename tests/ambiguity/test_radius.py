@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from allocator.ambiguity.radius import current_radius
-from allocator.ambiguity.sets import Box, Contamination, KullbackLeibler, ModifiedChiSquared, TotalVariation
+from allocator.ambiguity.balls import Box, Contamination, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.sets import current_radius
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput

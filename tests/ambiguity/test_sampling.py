@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sampling import PROBABILITY_SHIFT, sample_beliefs
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity
 from allocator.types import Matrix, Vector
 
 SETS: tuple[Ambiguity, ...] = (
@@ -21,7 +22,7 @@ SETS: tuple[Ambiguity, ...] = (
 
 
 def drawn(ambiguity: Ambiguity, belief: Vector, count: int = 2000) -> Matrix:
-    return sample_beliefs(ambiguity, belief, np.random.default_rng(5), count)
+    return ambiguity.sample(belief, np.random.default_rng(5), count)
 
 
 def random_belief(seed: int) -> Vector:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    KullbackLeibler,
-    Singleton,
-    TotalVariation,
-    build_ambiguity_set,
-    project,
-    worst_case,
-)
+from allocator.ambiguity.balls import AnyProbabilities, Box, Contamination, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.sets import Ambiguity, ambiguity_set, set_class
+from allocator.book.loading import load
+from allocator.outlook.outlook import build_outlook
+from allocator.settings.uncertainty import AMBIGUITY_SETS
 from tests.inner_maximisers import inner, random_instance
 
 INSTANCES = 200
@@ -43,7 +39,7 @@ def test_each_adversary_is_worth_what_an_independent_maximiser_finds(kind: str) 
         losses, p = random_instance(draw, 2 + i % 7, kind=i % 4)
         ambiguity = KINDS[kind](radius_of(draw, i))
 
-        assert worst_case(losses, ambiguity, p) == pytest.approx(
+        assert ambiguity.worst_case(losses, p) == pytest.approx(
             inner(losses, ambiguity, p), abs=AGREEMENT.get(kind, 1e-12)
         )
 
@@ -79,7 +75,7 @@ def test_stepping_inside_never_leaves_the_set_whatever_comes_in(kind: str) -> No
         _, p = random_instance(draw, 2 + i % 7, kind=i % 4)
         ambiguity = KINDS[kind](radius_of(draw, i))
         wild = draw.normal(0.2, 0.5, len(p)) * (i % 5 > 0)
-        q = project(wild, ambiguity, p)
+        q = ambiguity.project(wild, p)
 
         assert (q >= 0).all()
         assert q.sum() == pytest.approx(1, abs=1e-12)
@@ -94,13 +90,13 @@ def test_stepping_inside_changes_no_member_of_the_set(kind: str) -> None:
         ambiguity = KINDS[kind](radius_of(draw, i))
         member = p + draw.uniform(0, 0.999) * (ambiguity.adversary(losses, p) - p)
 
-        np.testing.assert_allclose(project(member, ambiguity, p), member, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(ambiguity.project(member, p), member, rtol=0, atol=1e-15)
 
 
 def test_stepping_inside_keeps_the_solvers_direction_up_to_the_boundary() -> None:
     p = np.array([0.5, 0.3, 0.2])
 
-    found = project(np.array([0.1, 0.3, 0.6]), TotalVariation(0.2), p)
+    found = TotalVariation(0.2).project(np.array([0.1, 0.3, 0.6]), p)
 
     np.testing.assert_allclose(found, [0.3, 0.3, 0.4], atol=1e-12)
 
@@ -112,7 +108,7 @@ def test_relative_entropy_never_costs_more_than_the_total_variation_of_pinskers_
         radius = float(draw.uniform(0, 2))
         wider = TotalVariation(min(np.sqrt(radius / 2), 1.0))
 
-        assert worst_case(losses, KullbackLeibler(radius), p) <= worst_case(losses, wider, p) + 1e-12
+        assert KullbackLeibler(radius).worst_case(losses, p) <= wider.worst_case(losses, p) + 1e-12
 
 
 @pytest.mark.parametrize("kind", ["total variation", "box", "relative entropy"])
@@ -120,7 +116,7 @@ def test_a_larger_radius_never_lowers_the_worst_case(kind: str) -> None:
     draw = np.random.default_rng(6)
     for i in range(50):
         losses, p = random_instance(draw, 2 + i % 7, kind=i % 4)
-        values = [worst_case(losses, KINDS[kind](radius), p) for radius in np.linspace(0, 1, 11)]
+        values = [KINDS[kind](radius).worst_case(losses, p) for radius in np.linspace(0, 1, 11)]
 
         assert values[0] == pytest.approx(p @ losses, abs=1e-12)
         assert (np.diff(values) >= -1e-10).all()
@@ -154,7 +150,19 @@ def test_a_relative_entropy_ball_below_a_millionth_is_the_belief_itself() -> Non
         ("box", Box(0.2)),
         ("kl", KullbackLeibler(0.2)),
         ("worst", AnyProbabilities()),
+        ("contamination", Contamination(0.2)),
+        ("modified_chi2", ModifiedChiSquared(0.2)),
     ],
 )
-def test_each_name_of_the_settings_means_its_set(name: str, set_: Ambiguity) -> None:
-    assert build_ambiguity_set(name, 0.2) == set_
+def test_each_name_of_the_settings_means_its_set(root: Path, name: str, set_: Ambiguity) -> None:
+    radius = 0.2 if AMBIGUITY_SETS[name].most_radius else 0.0
+    book = load(root / "data" / "listed", overrides=[f"robust={{set='{name}',radius={radius}}}"])
+
+    assert set_class(name) is type(set_)
+    assert ambiguity_set(book, build_outlook(book)) == set_
+
+
+def test_every_name_of_the_settings_has_a_class_and_no_other_has() -> None:
+    assert {set_class(name).name for name in AMBIGUITY_SETS} == set(AMBIGUITY_SETS)
+    with pytest.raises(KeyError):
+        set_class("sphere")

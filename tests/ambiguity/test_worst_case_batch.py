@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sampling import worst_case_batch
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-    worst_case,
-)
+from allocator.ambiguity.balls import AnyProbabilities, Box, Contamination, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.transport import Wasserstein
 
 SETS: list[Ambiguity] = [
     Singleton(),
@@ -34,6 +25,6 @@ def test_the_worst_case_of_each_draw_is_that_of_the_draw_alone(ambiguity: Ambigu
     draw = np.random.default_rng(6)
     losses, beliefs = draw.normal(0.0, 0.2, (60, 4)), draw.dirichlet(np.full(4, 0.7), 60)
     beliefs[0], beliefs[1], losses[2], losses[3, :2] = (0, 0.5, 0.5, 0), (1, 0, 0, 0), 0.1, 0.3
-    alone = [worst_case(loss, ambiguity, belief) for loss, belief in zip(losses, beliefs, strict=True)]
+    alone = [ambiguity.worst_case(loss, belief) for loss, belief in zip(losses, beliefs, strict=True)]
 
-    assert worst_case_batch(losses, ambiguity, beliefs) == pytest.approx(alone, abs=1e-12)
+    assert ambiguity.worst_cases(losses, beliefs) == pytest.approx(alone, abs=1e-12)

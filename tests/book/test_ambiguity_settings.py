@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from allocator.ambiguity.radius import ambiguity_set, probability_limits, scenario_metric
-from allocator.ambiguity.sets import ExpertHull, Polytope, TotalVariation, Wasserstein
+from allocator.ambiguity.balls import TotalVariation
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope
+from allocator.ambiguity.sets import ambiguity_set
+from allocator.ambiguity.transport import Wasserstein
 from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
 from allocator.outlook.outlook import build_outlook
@@ -106,16 +108,17 @@ def test_the_sets_of_a_book_speak_of_its_scenarios_in_its_order(root: Path) -> N
         "robust.set=wasserstein", "robust.radius=0.2", "robust.metric={replicability=2.0,usage_elasticity=0.5}",
     ])  # fmt: skip
     # (1, 1.9), (1, 0.6), (0.1, 1.9), (0.1, 0.6): the answer is 1.8 apart, the regime 0.65
-    np.testing.assert_allclose(scenario_metric(transport)[0], [0.0, 0.65, 1.8, 2.45])
-    assert isinstance(ambiguity_set(transport, build_outlook(transport)), Wasserstein)
+    near = ambiguity_set(transport, build_outlook(transport))
+    assert isinstance(near, Wasserstein)
+    np.testing.assert_allclose(near.metric[0], [0.0, 0.65, 1.8, 2.45])
     hull = ambiguity_set(experts := load(where, overrides=["robust.set=hull", WHOLE]), build_outlook(experts))
     assert isinstance(hull, ExpertHull)
     np.testing.assert_allclose(hull.experts, [[0.1, 0.5, 0.1, 0.3]])
     limited = load(where, overrides=["robust.set=polytope", GLUT + "max=0.6,min=0.3}"])
-    assert isinstance(ambiguity_set(limited, build_outlook(limited)), Polytope)
-    matrix, limits = probability_limits(limited)
-    np.testing.assert_array_equal(matrix, [[0, 1, 0, 1], [0, -1, 0, -1]])
-    np.testing.assert_array_equal(limits, [0.6, -0.3])
+    stated = ambiguity_set(limited, build_outlook(limited))
+    assert isinstance(stated, Polytope)
+    np.testing.assert_array_equal(stated.matrix, [[0, 1, 0, 1], [0, -1, 0, -1]])
+    np.testing.assert_array_equal(stated.limits, [0.6, -0.3])
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    AnyProbabilities,
-    Box,
-    Contamination,
-    ExpertHull,
-    KullbackLeibler,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    TotalVariation,
-    Wasserstein,
-)
+from allocator.ambiguity.balls import AnyProbabilities, Box, Contamination, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope
+from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.transport import Wasserstein
 from allocator.errors import BadInput
 from allocator.integrations.cvxpy_terms import worst_case_expression
 from allocator.integrations.host import (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import Box, Singleton, TotalVariation
+from allocator.ambiguity.balls import Box, Singleton, TotalVariation
 from allocator.errors import BadMandate
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import Singleton, TotalVariation
+from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import build_outlook

@@ -8,12 +8,12 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation
-from allocator.multistage import program as recourse
-from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.program import RobustNode, batched_worst_cases
+from allocator.ambiguity.balls import TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
+from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
+from allocator.multistage.program import batched_worst_cases
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.dual_forms import dual_form
 from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
 
@@ -41,14 +41,16 @@ def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -
         p = draw.dirichlet(np.ones(len(children)))
         if node % 3 == 0:  # a child that the belief excludes
             p = np.append(0.0, p[1:] / p[1:].sum())
-        nodes.append(RobustNode(node, children, p, SETS[kind][node % 2]))
-    every = [theta[6:] == losses, *batched_worst_cases(nodes, theta, theta, cp.Constant(np.zeros(6)))]
+        nodes.append(NestedWorstCase(node, children, p, SETS[kind][node % 2]))
+    every = [theta[6:] == losses]
+    for class_ in {type(one.ambiguity) for one in nodes}:
+        alike = [one for one in nodes if type(one.ambiguity) is class_]
+        every += batched_worst_cases(alike, theta, theta, cp.Constant(np.zeros(6)))
 
     cp.Problem(cp.Minimize(cp.sum(theta[:6])), every).solve(solver="CLARABEL")
 
     for one in nodes:
-        own = dual_form(cp.Constant(losses[one.children - 6]), one.ambiguity, one.p)
-        own.write(one.ambiguity, one.p)
+        own = one.ambiguity.dual_form(cp.Constant(losses[one.at - 6]), one.p)
         alone = cp.Problem(cp.Minimize(own.expression), own.constraints).solve(solver="CLARABEL")
         assert theta.value[one.node] == pytest.approx(alone, abs=OBJECTIVE)
 
@@ -59,7 +61,8 @@ def test_a_tree_s_policy_is_worth_the_same(kind: str, seed: int, monkeypatch: py
     staged, start = random_tree(seed)
     asked = guarded(staged, SETS[kind])
     at_once = solve_policy(asked, start)
-    monkeypatch.setattr(recourse, "BATCHED", ())  # every node then has its own worst_case
+    for class_ in (KullbackLeibler, TotalVariation):  # every node then has its own worst case
+        monkeypatch.setattr(class_, "batched", False)
 
     one_by_one = solve_policy(asked, start)
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, MeanCVaR
 from allocator.multistage.policy import Policy

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.policy import Policy
 from allocator.multistage.program import tree_program
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.dual_forms import dual_form
 from allocator.optimization.single_period import Position
 from tests.agreement import KEPT, OBJECTIVE
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
@@ -122,7 +123,7 @@ def at_leaf_level(staged: MultistageMandate, start: Position, ambiguity: Ambigui
     wealth = next(v for v in made.problem.variables() if v.name() == "wealth at the end")
     losses = cp.Variable(staged.tree.leaves)
     belief = staged.tree.reach()[1]
-    worst = dual_form(losses, ambiguity, belief)
+    worst = ambiguity.dual_form(losses, belief)
     worst.write(ambiguity, belief)
     traded = cp.sum(made.buys) + cp.sum(made.sells)
     problem = cp.Problem(

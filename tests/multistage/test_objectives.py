@@ -9,7 +9,9 @@ import pytest
 from scipy.optimize import linprog, minimize
 from scipy.stats import norm
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import (

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, TotalVariation
+from allocator.ambiguity.sets import Ambiguity
 from allocator.multistage.mandate import MultistageMandate, rescale_mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PiecewiseLinearUtility, PowerUtility, Utility
 from allocator.multistage.reference_policies import mean_value_trades, perfect_foresight_loss, policy_after_first_trades

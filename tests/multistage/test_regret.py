@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.ambiguity.polyhedral import ExpertHull
-from allocator.ambiguity.pushforward import Pushforward
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.polyhedral import ExpertHull, Pushforward
+from allocator.ambiguity.sets import Ambiguity
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import Regret
 from allocator.multistage.policy import Policy, refuse_broken_policy

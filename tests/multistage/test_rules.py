@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import TotalVariation
+from allocator.ambiguity.balls import TotalVariation
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy, policy_from_trades, refuse_broken_policy

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PiecewiseLinearUtility, PowerUtility, Utility

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import EllipsoidError, Mandate
 from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
@@ -87,7 +86,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
 
     def direction(rule: object) -> Vector:
         if isinstance(rule, WorstCaseFloor):
-            return project(draw.normal(0.3, 0.3, len(p)), rule.ambiguity, p)
+            return rule.ambiguity.project(draw.normal(0.3, 0.3, len(p)), p)
         if isinstance(rule, LargestWeights):
             return rule.lawful(draw.uniform(-1, 2, count), outlook)
         free = draw.normal(size=factors + count)
@@ -100,7 +99,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
         cash=size * float(draw.normal()),
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
-        adversary=project(draw.normal(0.3, 0.3, len(p)), mandate.ambiguity, p),
+        adversary=mandate.ambiguity.project(draw.normal(0.3, 0.3, len(p)), p),
         slopes=tuple(
             ConvexRuleDual(size * float(draw.exponential()), direction(rule)) for rule in mandate.convex_rules
         ),

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import project
 from allocator.errors import NotSolved
 from allocator.optimization.rule_cones import ConvexRuleDual, DualValues
 from allocator.optimization.solve import Solution
@@ -74,7 +73,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
         cash=size * float(draw.normal()),
         wealth=size * float(draw.normal()),
         factors=size * draw.normal(size=factors),
-        adversary=project(draw.normal(0.3, 0.3, scenarios), asked.mandate.ambiguity, asked.outlook.probabilities),
+        adversary=asked.mandate.ambiguity.project(draw.normal(0.3, 0.3, scenarios), asked.outlook.probabilities),
         slopes=(ConvexRuleDual(size * float(draw.exponential()), direction / np.linalg.norm(direction)),)
         if conic
         else (),

@@ -8,8 +8,9 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Box, KullbackLeibler, Singleton, TotalVariation
-from allocator.optimization.dual_forms import dual_form, set_structure
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.types import Vector
 from tests.agreement import SHARP
 from tests.inner_maximisers import inner, random_instance
@@ -33,7 +34,7 @@ class Dual:
 
     def __init__(self, kind: str, ambiguity: Ambiguity, p: Vector) -> None:
         self.losses, self.given = cp.Variable(len(p)), cp.Parameter(len(p))
-        self.worst = dual_form(self.losses, ambiguity, p)
+        self.worst = ambiguity.dual_form(self.losses, p)
         self.rows = self.losses >= self.given
         self.problem = cp.Problem(cp.Minimize(self.worst.expression), [self.rows, *self.worst.constraints])
         self.solver = SOLVER.get(kind, cp.HIGHS)
@@ -83,9 +84,9 @@ def test_the_relative_entropy_form_leaves_out_scenarios_that_the_belief_excludes
 def test_a_tiny_relative_entropy_ball_is_compiled_as_the_belief() -> None:
     p = np.array([0.5, 0.5, 0.0])
 
-    assert set_structure(KullbackLeibler(9e-7), p) == (Singleton(), ())
-    assert set_structure(KullbackLeibler(1e-5), p) == (KullbackLeibler(1e-5), (True, True, False))
-    assert set_structure(TotalVariation(0.0), p) == (TotalVariation(0.0), ())
+    assert KullbackLeibler(9e-7).structure(p) == ("none",)
+    assert KullbackLeibler(1e-5).structure(p) == ("kl", True, True, False)
+    assert TotalVariation(0.0).structure(p) == ("total_variation",)
 
 
 def test_the_forms_never_fall_when_a_loss_rises() -> None:
@@ -97,8 +98,3 @@ def test_the_forms_never_fall_when_a_loss_rises() -> None:
         for k in range(4):
             higher, _ = dual.solve(losses + 0.1 * np.eye(4)[k], make(0.1), p)
             assert higher >= base - 1e-8
-
-
-def test_a_set_without_a_dual_form_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="no dual form for str"):
-        dual_form(cp.Variable(2), "sphere", np.array([0.5, 0.5]))  # type: ignore[arg-type]

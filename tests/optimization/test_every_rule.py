@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, Singleton, TotalVariation
+from allocator.ambiguity.balls import Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.optimization.solve import Limits
 from allocator.plan.plan import binding_rules
 from allocator.rules import ConvexRule, LinearRule, VolatilityLimit, WeightAtLeast, WeightAtMost

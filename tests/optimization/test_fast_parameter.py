@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.optimization.dual_forms import FastParameter
+from allocator.cvxpy_parameters import FastParameter
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,11 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import (
-    Ambiguity,
-    Contamination,
-    ExpertHull,
-    ModifiedChiSquared,
-    Polytope,
-    Singleton,
-    Wasserstein,
-    project,
-)
-from allocator.ambiguity.sets import worst_case as largest
-from allocator.optimization.dual_forms import dual_form, is_conic_set, set_structure
+from allocator.ambiguity.balls import Contamination
+from allocator.ambiguity.divergences import ModifiedChiSquared
+from allocator.ambiguity.polyhedral import ExpertHull, Polytope
+from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.transport import Wasserstein
 from allocator.types import Vector
 from tests.agreement import OBJECTIVE
 from tests.further_sets import FURTHER
@@ -45,7 +38,7 @@ class Dual:
 
     def __init__(self, ambiguity: Ambiguity, p: Vector) -> None:
         self.losses, self.given = cp.Variable(len(p)), cp.Parameter(len(p))
-        self.worst = dual_form(self.losses, ambiguity, p)
+        self.worst = ambiguity.dual_form(self.losses, p)
         self.rows = self.losses >= self.given
         self.problem = cp.Problem(cp.Minimize(self.worst.expression), [self.rows, *self.worst.constraints])
 
@@ -53,7 +46,7 @@ class Dual:
         """The value, and the duals of the rows."""
         self.given.value = losses
         self.worst.write(ambiguity, p)
-        if is_conic_set(type(set_structure(ambiguity, p)[0]).__name__):
+        if ambiguity.is_curved:
             by_clarabel(self.problem)
         else:
             self.problem.solve(cp.HIGHS)
@@ -73,12 +66,12 @@ def test_each_dual_form_is_worth_what_an_independent_maximiser_finds_and_its_dua
 
         assert dual.problem.is_dcp(dpp=True)
         assert value == pytest.approx(inner(losses, ambiguity, p), abs=OBJECTIVE)
-        assert value == pytest.approx(largest(losses, ambiguity, p), abs=OBJECTIVE)
+        assert value == pytest.approx(ambiguity.worst_case(losses, p), abs=OBJECTIVE)
         assert q.min() >= -OBJECTIVE
         assert q.sum() == pytest.approx(1, abs=OBJECTIVE)
         assert q @ losses == pytest.approx(value, abs=OBJECTIVE)
-        assert project(q, ambiguity, p) @ losses == pytest.approx(value, abs=OBJECTIVE)
-        np.testing.assert_allclose(project(q, ambiguity, p), q, atol=1e-5)
+        assert ambiguity.project(q, p) @ losses == pytest.approx(value, abs=OBJECTIVE)
+        np.testing.assert_allclose(ambiguity.project(q, p), q, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", FURTHER)
@@ -88,7 +81,7 @@ def test_a_compiled_form_serves_every_set_of_its_shape_through_its_parameters(ki
     for _ in range(60):
         losses, p = random_instance(draw, 4, kind=0)
         ambiguity = FURTHER[kind](draw, p, float(draw.uniform(0.05, 1)))
-        own = (type(ambiguity), set_structure(ambiguity, p)[1])
+        own = ambiguity.structure(p)
         if dual is None:
             dual, shape = Dual(ambiguity, p), own
         if own == shape:
@@ -106,7 +99,7 @@ def test_the_adversary_of_the_best_portfolio_makes_it_the_best_against_him(kind:
         ambiguity = FURTHER[kind](draw, p, float(draw.uniform(0.05, 0.6)))
         x, losses = cp.Variable(names, nonneg=True), cp.Variable(scenarios)
         risk = 2 * cp.sum_squares(cp.multiply(draw.uniform(0.1, 0.4, names), x))
-        worst, rows = dual_form(losses, ambiguity, p), losses >= -returns @ x
+        worst, rows = ambiguity.dual_form(losses, p), losses >= -returns @ x
         worst.write(ambiguity, p)
         problem = cp.Problem(cp.Minimize(worst.expression + risk), [rows, cp.sum(x) == 1, *worst.constraints])
         value = by_clarabel(problem)
@@ -115,7 +108,7 @@ def test_the_adversary_of_the_best_portfolio_makes_it_the_best_against_him(kind:
 
         assert value == pytest.approx(inner(at_best, ambiguity, p) + charge, abs=OBJECTIVE)
         assert q @ at_best + charge == pytest.approx(value, abs=OBJECTIVE)
-        saddle = cp.Problem(cp.Minimize(-(project(q, ambiguity, p) @ returns) @ x + risk), [cp.sum(x) == 1])
+        saddle = cp.Problem(cp.Minimize(-(ambiguity.project(q, p) @ returns) @ x + risk), [cp.sum(x) == 1])
         assert by_clarabel(saddle) == pytest.approx(value, abs=OBJECTIVE)
 
 
@@ -137,11 +130,11 @@ def test_what_is_compiled_in_is_what_a_set_has_beside_its_numbers() -> None:
     row = np.array([1.0, 0.0, 0.0])
     equal = Polytope(np.array([row, row[::-1], -row]), np.array([0.5, 0.2, -0.5]))
 
-    assert set_structure(ModifiedChiSquared(9e-7), p) == (Singleton(), ())
-    assert set_structure(ModifiedChiSquared(0.1), p)[1] == (True, True, False)
-    assert set_structure(Contamination(0.0), p) == (Contamination(0.0), ())
-    assert set_structure(Wasserstein(0.1, metric), p)[1] == (True, True, False)
-    assert set_structure(Wasserstein(0.0, metric), p)[1][3:] == (
+    assert ModifiedChiSquared(9e-7).structure(p) == ("none",)
+    assert ModifiedChiSquared(0.1).structure(p)[1:] == (True, True, False)
+    assert Contamination(0.0).structure(p) == ("contamination",)
+    assert Wasserstein(0.1, metric).structure(p)[1:] == (True, True, False)
+    assert Wasserstein(0.0, metric).structure(p)[4:] == (
         True,
         True,
         False,
@@ -152,5 +145,5 @@ def test_what_is_compiled_in_is_what_a_set_has_beside_its_numbers() -> None:
         False,
         True,
     )
-    assert set_structure(ExpertHull(np.eye(3)), p)[1] == (3,)
-    assert set_structure(equal, p)[1] == (3, 0, 2)
+    assert ExpertHull(np.eye(3)).structure(p)[1:] == (3,)
+    assert equal.structure(p)[1:] == (3, 0, 2)

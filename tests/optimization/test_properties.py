@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.ambiguity.sets import Ambiguity, Box, KullbackLeibler, TotalVariation
+from allocator.ambiguity.balls import Box, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
 from allocator.mandate.builder import build_mandate

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import KullbackLeibler, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.mandate.mandate import BoxError
 from allocator.optimization import resolve as again_module
 from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import KullbackLeibler
+from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
 from allocator.plan.targets import solve_certified

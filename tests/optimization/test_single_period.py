@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, KullbackLeibler, Singleton, TotalVariation, worst_case
+from allocator.ambiguity.balls import AnyProbabilities, Singleton, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved, OutOfTime
 from allocator.optimization import single_period as compile_
 from allocator.optimization import solve
@@ -537,7 +539,7 @@ def test_the_adversary_in_the_duals_is_the_worst_member_of_the_set(ambiguity: Am
 
         assert q.sum() == pytest.approx(1, abs=1e-12)
         assert ambiguity.excess(q, p) <= 1e-12
-        assert q @ losses == pytest.approx(worst_case(losses, ambiguity, p), abs=1e-7)
+        assert q @ losses == pytest.approx(ambiguity.worst_case(losses, p), abs=1e-7)
 
 
 # Edges

@@ -14,9 +14,9 @@ import pytest
 
 # Design §3, lowest first (types only names array shapes): a room may import itself and the rooms before it.
 ROOMS = (
-    "errors", "types", "resources", "presentation", "plugins", "tables", "settings", "book", "outlook", "ambiguity",
-    "rules", "mandate", "optimization", "lots", "multistage", "plan", "stress_testing", "ledger", "display",
-    "integrations", "commands", "__main__",
+    "errors", "types", "resources", "presentation", "plugins", "cvxpy_parameters", "tables", "settings", "book",
+    "outlook", "ambiguity", "rules", "mandate", "optimization", "lots", "multistage", "plan", "stress_testing",
+    "ledger", "display", "integrations", "commands", "__main__",
 )  # fmt: skip
 VAGUE = {"utils", "util", "base", "core", "manager", "managers", "helper", "helpers"}
 DATA_SUFFIXES = {".csv", ".toml", ".md", ".yaml", ".json"}

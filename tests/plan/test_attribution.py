@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from allocator.ambiguity.sets import Ambiguity, KullbackLeibler, TotalVariation, worst_case
+from allocator.ambiguity.balls import TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler
+from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import BoxError, EllipsoidError, Mandate
 from allocator.optimization.verification import DualCertificate
@@ -58,7 +59,7 @@ def floor_between(made: Question) -> WorstCaseFloor:
     for asked_for in (made, cautious):
         trade = made.trade(asked_for.solved().holdings)
         gains = made.outlook.portfolio_returns(trade.values, trade.cash) + trade.value - 1
-        worst.append(-worst_case(-gains, wide, made.outlook.probabilities))
+        worst.append(-wide.worst_case(-gains, made.outlook.probabilities))
     return WorstCaseFloor(sum(worst) / 2, wide)
 
 
@@ -114,7 +115,7 @@ def test_every_column_is_its_own_formula_at_both_ends(part: int) -> None:
         gains = [outlook.portfolio_returns(*at) for at in ((start.holdings, start.cash), (target.values, target.cash))]
         p, weight = outlook.probabilities, mandate.return_weight
         expected = weight * float(p @ (gains[1] - gains[0]))
-        worst = [weight * -worst_case(-gain, mandate.ambiguity, p) for gain in gains]
+        worst = [weight * -mandate.ambiguity.worst_case(-gain, p) for gain in gains]
         variance = [outlook.risk.variance(start.holdings), outlook.risk.variance(target.values)]
         charge = [0.0, 0.0]
         if mandate.return_error is not None:
@@ -211,7 +212,7 @@ def test_the_averaged_adversary_is_that_of_a_fine_walk(ambiguity: Ambiguity) -> 
         found = path_average_adversary(losses[0], losses[1], ambiguity, p)
         steps = (np.arange(200) + 0.5) / 200
         walked = np.mean([ambiguity.adversary((1 - t) * losses[0] + t * losses[1], p) for t in steps], axis=0)
-        change = worst_case(losses[1], ambiguity, p) - worst_case(losses[0], ambiguity, p)
+        change = ambiguity.worst_case(losses[1], p) - ambiguity.worst_case(losses[0], p)
 
         assert found @ (losses[1] - losses[0]) == pytest.approx(change, abs=1e-11)
         assert found.sum() == pytest.approx(1)
@@ -224,7 +225,7 @@ def test_a_kl_ball_that_reaches_the_worst_scenario_adds_up() -> None:
         p, losses = draw.dirichlet(np.ones(4)), draw.normal(0, 0.2, (2, 4))
         ball = KullbackLeibler(float(draw.uniform(0.3, 3)))
         found = path_average_adversary(losses[0], losses[1], ball, p)
-        change = worst_case(losses[1], ball, p) - worst_case(losses[0], ball, p)
+        change = ball.worst_case(losses[1], p) - ball.worst_case(losses[0], p)
 
         assert found @ (losses[1] - losses[0]) == pytest.approx(change, abs=1e-10), seed
 
@@ -235,7 +236,7 @@ def test_losses_that_tie_or_do_not_move_are_no_obstacle() -> None:
     for ambiguity in SETS:
         for before, after in ((tied, tied), (tied, tied + np.arange(4) / 10), (tied - np.arange(4) / 10, tied)):
             found = path_average_adversary(before, after, ambiguity, p)
-            change = worst_case(after, ambiguity, p) - worst_case(before, ambiguity, p)
+            change = ambiguity.worst_case(after, p) - ambiguity.worst_case(before, p)
             assert found @ (after - before) == pytest.approx(change, abs=1e-11)
             assert found.sum() == pytest.approx(1)
 
@@ -272,15 +273,18 @@ def test_rules_on_returns_are_priced_with_what_the_scenarios_bring() -> None:
 
 
 def test_a_set_that_the_path_does_not_know_adds_up_too() -> None:
-    class Unknown:
+    class Unknown(Ambiguity):
         """Any set at all, known by nothing but its adversary."""
 
         def __init__(self, inner: Ambiguity) -> None:
-            self.adversary = inner.adversary
+            self.inner = inner
+
+        def adversary(self, losses: Vector, probabilities: Vector) -> Vector:
+            return self.inner.adversary(losses, probabilities)
 
     for seed, inner in enumerate(SETS[1:3]):
         draw = np.random.default_rng(seed)
         p, losses = draw.dirichlet(np.ones(4)), draw.normal(0, 0.2, (2, 4))
-        found = path_average_adversary(losses[0], losses[1], cast("Ambiguity", Unknown(inner)), p)
+        found = path_average_adversary(losses[0], losses[1], Unknown(inner), p)
 
         assert found == pytest.approx(path_average_adversary(losses[0], losses[1], inner, p), abs=1e-9)

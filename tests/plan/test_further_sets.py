@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Contamination, ModifiedChiSquared, Wasserstein, worst_case
+from allocator.ambiguity.balls import Contamination
+from allocator.ambiguity.divergences import ModifiedChiSquared
+from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.transport import Wasserstein
 from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
 from allocator.plan.attribution import path_average_adversary
@@ -102,7 +105,7 @@ def test_the_averaged_adversary_is_that_of_a_fine_walk(kind: str) -> None:
         found = path_average_adversary(losses[0], losses[1], ambiguity, p)
         steps = (np.arange(400) + 0.5) / 400
         walked = np.mean([ambiguity.adversary((1 - t) * losses[0] + t * losses[1], p) for t in steps], axis=0)
-        change = worst_case(losses[1], ambiguity, p) - worst_case(losses[0], ambiguity, p)
+        change = ambiguity.worst_case(losses[1], p) - ambiguity.worst_case(losses[0], p)
 
         assert found @ (losses[1] - losses[0]) == pytest.approx(change, abs=1e-10)
         assert found.sum() == pytest.approx(1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Singleton, TotalVariation
+from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.plan.marginal import HELD, MARGINS, MarginalValues, marginal_values, risk_contributions

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.sets import Ambiguity
 from allocator.optimization.single_period import Position
 from allocator.plan.trade_decision import NoTradeRegions, no_trade_regions
 from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import allocator
-from allocator.ambiguity.sets import TotalVariation, worst_case
+from allocator.ambiguity.balls import TotalVariation
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import NotSolved
@@ -133,7 +133,7 @@ def test_active_figures_are_differences_from_the_benchmark() -> None:
     tracking = np.sqrt((0.15 * beta @ difference[:3]) ** 2 + (own**2) @ difference[:3] ** 2)
 
     assert found.active_expected_return == pytest.approx(belief @ active)
-    assert found.active_adverse_expected_return == pytest.approx(-worst_case(-active, TotalVariation(0.1), belief))
+    assert found.active_adverse_expected_return == pytest.approx(-TotalVariation(0.1).worst_case(-active, belief))
     assert found.tracking_error == pytest.approx(tracking)
 
 
@@ -211,7 +211,7 @@ def test_the_adversary_is_the_worst_member_of_the_set(plan: Plan) -> None:
 
     assert plan.adversary.sum() == pytest.approx(1)
     assert np.abs(plan.adversary - belief).sum() / 2 <= 0.1 + 1e-9
-    assert plan.adversary @ -gains == pytest.approx(worst_case(-gains, TotalVariation(0.1), belief), rel=1e-6)
+    assert plan.adversary @ -gains == pytest.approx(TotalVariation(0.1).worst_case(-gains, belief), rel=1e-6)
 
 
 def test_binding_rules_are_those_at_their_limit_dearest_first(plan: Plan) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, AnyProbabilities, Singleton
+from allocator.ambiguity.balls import AnyProbabilities, Singleton
+from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import BoxError, no_trade
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan

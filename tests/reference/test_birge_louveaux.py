@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Singleton
+from allocator.ambiguity.balls import Singleton
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import PiecewiseLinearUtility

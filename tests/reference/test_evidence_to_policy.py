@@ -13,8 +13,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Singleton, TotalVariation
-from allocator.optimization.dual_forms import dual_form
+from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.outlook.efficiency_model import market_quantities, scenario_returns, value_multipliers
 from allocator.outlook.question import Lab, silence_probability
 from allocator.types import Matrix, Vector
@@ -39,7 +38,7 @@ def policy(generalizable: float, caution: float = CAUTION) -> Vector:
     radius = caution * (1 - max(g, 1 - g))
     ambiguity = TotalVariation(radius) if radius > 0 else Singleton()
     weights, losses = cp.Variable(returns().shape[1], nonneg=True), cp.Variable(4)
-    worst = dual_form(losses, ambiguity, p)
+    worst = ambiguity.dual_form(losses, p)
     worst.write(ambiguity, p)
     rules = [losses >= -cp.log(1 + returns() @ weights), cp.sum(weights) == 1, weights[:-1] <= CAP]
     cp.Problem(cp.Minimize(worst.expression), rules + worst.constraints).solve(solver="CLARABEL")

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import Ambiguity, Singleton
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.rules import ConvexRule, LargestWeights, RuleRows, Trade, VolatilityLimit, WorstCaseFloor, row_slack
 from allocator.types import Vector

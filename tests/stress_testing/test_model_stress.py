@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.ambiguity.sets import worst_case
 from allocator.errors import BadInput, Breach, NotSolved
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
@@ -75,7 +74,7 @@ def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> Non
         p = at.probabilities[i]
         assert found.gains[1, i] == pytest.approx(gains, abs=1e-12)
         assert measure(found, PROPOSED, EXPECTED)[i] == pytest.approx(p @ gains, abs=1e-12)
-        worst = -worst_case(-gains, plan.mandate.ambiguity, p)
+        worst = -plan.mandate.ambiguity.worst_case(-gains, p)
         assert measure(found, PROPOSED, ADVERSE)[i] == pytest.approx(worst, abs=1e-12)
     over = measure(found, PROPOSED, ADVERSE) - measure(found, CURRENT, ADVERSE)
     assert measure(found, PROPOSED, ADVERSE_GAIN) == pytest.approx(over, abs=1e-15)

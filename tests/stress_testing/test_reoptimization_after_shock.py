@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.polyhedral import ExpertHull, Wasserstein
-from allocator.ambiguity.radius import ambiguity_set, scenario_metric
+from allocator.ambiguity.polyhedral import ExpertHull
+from allocator.ambiguity.sets import ambiguity_set
+from allocator.ambiguity.transport import Wasserstein
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
@@ -25,6 +26,7 @@ from allocator.settings.stress import ShockSection
 from allocator.stress_testing import shock_effects
 from allocator.stress_testing.shock_effects import ShockEffect, shock_effect, shock_stress
 from allocator.stress_testing.shocked_book import apply_shock
+from allocator.types import Matrix
 from tests.agreement import HOLDINGS
 from tests.books import CASH, NAMES, book
 
@@ -62,19 +64,25 @@ def near(root: Path) -> Book:
     return load(root / "data" / "reviewed", overrides=wanted)
 
 
+def metric_of(book: Book) -> Matrix:
+    ambiguity = ambiguity_set(book, build_outlook(book))
+    assert isinstance(ambiguity, Wasserstein)
+    return ambiguity.metric
+
+
 def test_distances_between_scenarios_stay_those_of_the_book_when_a_shock_moves_parameters(near: Book) -> None:
     outlook = build_outlook(near)
     after = apply_shock(near, outlook, "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
     assert isinstance(after.ambiguity, Wasserstein)
-    assert after.ambiguity.metric == pytest.approx(scenario_metric(near))
-    assert np.abs(scenario_metric(after.book)).max() == 0  # by its own numbers all scenarios would be one place
+    assert after.ambiguity.metric == pytest.approx(metric_of(near))
+    assert np.abs(metric_of(after.book)).max() == 0  # by its own numbers all scenarios would be one place
 
 
 def test_with_reviews_too_the_distances_stay_those_of_the_book(near: Book) -> None:
     after = apply_shock(near, build_outlook(near), "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
     guarded = shock_effects._staged(after.book, after.outlook, after).mandates[0].ambiguity
     assert isinstance(guarded, Wasserstein)
-    assert guarded.metric == pytest.approx(scenario_metric(near))
+    assert guarded.metric == pytest.approx(metric_of(near))
 
 
 def test_experts_have_heard_the_news_when_a_tree_is_reoptimised(root: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import worst_case
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible
@@ -65,7 +64,7 @@ def test_the_effect_on_the_plan_is_that_of_its_lots_by_hand(plan: Plan) -> None:
     assert found.proposed.immediate_return == pytest.approx(worth / before - 1, abs=1e-14)
     ends = after.growth @ final.values + after.cash_growth * final.cash
     assert found.proposed.expected_return == pytest.approx(after.outlook.probabilities @ ends / before - 1, abs=1e-14)
-    worst = -worst_case(1 - ends / before, after.mandate.ambiguity, after.outlook.probabilities)
+    worst = -after.mandate.ambiguity.worst_case(1 - ends / before, after.outlook.probabilities)
     assert found.proposed.adverse_expected_return == pytest.approx(worst, abs=1e-14)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allocator.ambiguity.sets import TotalVariation
+from allocator.ambiguity.balls import TotalVariation
 from allocator.book.book import Book
 from allocator.book.checks.stress import check_shock, days_after
 from allocator.book.loading import load

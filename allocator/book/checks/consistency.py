@@ -130,7 +130,7 @@ def _utility(settings: Settings) -> Iterator[Breach]:
     if settings.trading.indifference_bps:
         rule, cure = f"is not known with objective = '{mandate.objective}'", "remove it, or use 'return_minus_risk'"
         yield _said("trading.indifference_bps", settings.trading.indifference_bps, rule, cure)
-    if robust.set != "none":
+    if robust.guards:
         for name, scenario in settings.scenarios.items():
             if scenario.probability in (0, 1):
                 rule = "leaves nothing to be wrong about, and [robust] guards against being wrong"

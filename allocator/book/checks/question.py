@@ -11,7 +11,7 @@ import pandas as pd
 from allocator.errors import Breach, did_you_mean
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import ScenarioSection, Settings
-from allocator.settings.uncertainty import LimitSection
+from allocator.settings.uncertainty import AMBIGUITY_SETS, LimitSection
 
 # What the rows of `signals.csv` must agree on with the question and with each other: who may say what, and when.
 #
@@ -364,16 +364,10 @@ _NOISE = 1e-9
 
 def check_ambiguity_settings(settings: Settings) -> Iterator[Breach]:
     """What `[robust]` says of scenarios; sections that its set does not read are said to be idle elsewhere."""
-    robust = settings.robust
-    if robust.set == "hull":
-        for name, probabilities in robust.experts.items():
-            yield from _expert(settings, name, probabilities)
-    if robust.set == "wasserstein":
-        for name in robust.metric:
-            yield from _coordinate(settings, name)
-    if robust.set == "polytope":
-        for name, limit in robust.limits.items():
-            yield from _limit(settings, name, limit)
+    robust, table = settings.robust, AMBIGUITY_SETS[settings.robust.set].table
+    checks: Mapping[str, Any] = {"experts": _expert, "metric": _coordinate, "limits": _limit}
+    for name, stated in getattr(robust, table, {}).items():
+        yield from checks[table](settings, name, stated)
 
 
 def _said(column: str, value: str | None, rule: str, cure: str) -> Breach:
@@ -404,7 +398,7 @@ def _expert(settings: Settings, name: str, probabilities: Mapping[str, float]) -
         yield _said(dotted_key(*place), f"{total:.10g}", "an expert's probabilities must sum to 1", cure)
 
 
-def _coordinate(settings: Settings, name: str) -> Iterator[Breach]:
+def _coordinate(settings: Settings, name: str, _: float) -> Iterator[Breach]:
     place = dotted_key("robust", "metric", name)
     if name not in COORDINATES:
         yield _said(place, name, "no such number of a scenario", did_you_mean(name, COORDINATES))

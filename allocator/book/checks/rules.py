@@ -142,7 +142,7 @@ def check_rules_without_tables(settings: Settings) -> Iterator[Breach]:
             "lower min_cash or raise max_cash",
         )
     floors = (mandate.min_worst_case_return, mandate.min_worst_case_active_return)
-    if mandate.objective == "minimum_variance" and settings.robust.set != "none" and floors == (None, None):
+    if mandate.objective == "minimum_variance" and settings.robust.guards and floors == (None, None):
         yield _rule_breach(
             "robust.set",
             settings.robust.set,
