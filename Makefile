@@ -1,7 +1,7 @@
 # On a machine with only Python ≥ 3.11, make and git, two commands do everything:
 #   make rebalance   the plan of the sample book (BOOK=folder for another one)
 #   make test        linters, types, tests and the wheel in an empty environment; pytest's summary is the last line
-# Also: make thorough (every random case, every processor's kernels, a busy machine), make lint, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
+# Also: make thorough (every random case, every processor's kernels, a busy machine), make lint, make schemas, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
 
 BOOK ?= data/listed
 VENV := .venv
@@ -22,7 +22,7 @@ FIND_PYTHON = for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 p
 	  "($(or $(PYTHON),python3) here: $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1));" \
 	  "install python3.11 and python3.11-venv, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
-.PHONY: rebalance test thorough lint bench constraints clean python
+.PHONY: rebalance test thorough lint schemas bench constraints clean python
 
 rebalance: $(VENV)/.installed
 	@$(RUN) cli.py rebalance $(BOOK)
@@ -39,6 +39,10 @@ thorough: lint
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+# schemas/*.schema.json from the classes that they describe: after a document or a setting has changed.
+schemas: $(VENV)/.dev
+	@$(RUN) -m tests.make_schemas
 
 bench: $(VENV)/.dev
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(RUN) "$$script"; done

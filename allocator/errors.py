@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Breach:
     """
 
     table: str
-    row: int | None
+    row: Annotated[int | None, "line in the file; the header is line 1"]
     column: str | None
     value: str | None
     rule: str

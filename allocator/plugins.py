@@ -6,12 +6,13 @@ what it gives back is held to a contract by whoever asked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
+from allocator.presentation import Keywords
 
 GROUPS = {
     "rules": "allocator.rules",
@@ -44,6 +45,32 @@ class Plugin:
 
     def __str__(self) -> str:
         return f"{_SINGULAR[self.kind]} '{self.name}' of {self.package} {self.version}"
+
+
+class _InstalledPlugin(TypedDict):
+    kind: Annotated[str, Keywords(enum=[*GROUPS])]
+    name: str
+    target: Annotated[str, "module:attribute"]
+    package: str
+    version: str
+    used: Annotated[bool | None, "whether the book names it; null without a book"]
+
+
+class PluginsDocument(TypedDict):
+    """What other installed packages add to Allocator: `allocator plugins`."""
+
+    format: Literal["allocator.plugins/1"]
+    groups: Annotated[dict[str, str], "the entry-point group of each kind"]
+    plugins: list[_InstalledPlugin]
+
+
+def plugins_document(plugins: Sequence[Plugin], used: Mapping[str, Collection[str]] | None) -> PluginsDocument:
+    """The plugins as plain data; `used` are the names of each kind that a book uses, None without a book."""
+    rows: list[_InstalledPlugin] = [
+        {**vars(plugin), "used": None if used is None else plugin.name in used[plugin.kind]}  # type: ignore[typeddict-item]
+        for plugin in plugins
+    ]
+    return {"format": "allocator.plugins/1", "groups": dict(GROUPS), "plugins": rows}
 
 
 def installed_plugins(kind: str) -> tuple[Plugin, ...]:

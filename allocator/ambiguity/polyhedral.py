@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from allocator.ambiguity.balls import TotalVariation
-from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, DualForm, NewInformation
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, DualForm, NewInformation, NodeSetDocument
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, NotSolved
 from allocator.outlook.outlook import Outlook
@@ -31,7 +31,7 @@ from allocator.types import Matrix, Vector
 if TYPE_CHECKING:
     import cvxpy as cp
 
-    from allocator.ambiguity.sets import Form
+    from allocator.ambiguity.sets import Form, NodeSetDocument
 
 MOST_CORNERS = 20_000
 """Beyond so many candidates a polytope is asked by a linear program each time, and not by its corners."""
@@ -97,7 +97,7 @@ class Pushforward(Ambiguity):
         """That of the set, over what the children bring in each scenario."""
         return self.over.dual_form(self.likelihoods @ losses, self.beliefs)
 
-    def node_document(self, probabilities: Vector) -> dict[str, Any]:
+    def node_document(self, probabilities: Vector) -> NodeSetDocument:
         """The set of scenarios, and how likely the news is in each."""
         return {**self.over.node_document(self.beliefs), "likelihoods": self.likelihoods.tolist()}
 

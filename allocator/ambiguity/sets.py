@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from allocator.outlook.calibration import belief_ranges, build_question, dated_s
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import belief_path, generalizable_probability, posterior_bounds, settled_answer
 from allocator.outlook.question import Question, Signal
-from allocator.settings.uncertainty import RobustSection
+from allocator.presentation import Keywords, Numbers, Table
+from allocator.settings.uncertainty import AMBIGUITY_SETS, RobustSection
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -34,6 +35,33 @@ if TYPE_CHECKING:
 
 PROBABILITY_SHIFT = 0.02
 """No belief is known better than this: the shift of one probability that stability is measured with."""
+
+
+SetTable: TypeAlias = Annotated[
+    Table,
+    "metric of wasserstein; the belief and the experts of hull, a row each; rows (a, b) of a'q <= b of polytope; empty "
+    "for the others",
+]
+
+
+class SetDocument(TypedDict):
+    """An ambiguity set by name."""
+
+    set: Annotated[str, Keywords(enum=[*AMBIGUITY_SETS])]
+    radius: float
+    table: SetTable
+
+
+class NodeSetDocument(TypedDict):
+    """An ambiguity set of a node, and what it is around."""
+
+    set: SetDocument
+    of: Annotated[
+        Numbers,
+        "the probabilities that the set is around: of the node's branches, or of scenarios where it is a pushforward "
+        "through likelihoods",
+    ]
+    likelihoods: Annotated[Table, "scenarios × branches, for a set that speaks of scenarios"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,11 +293,11 @@ class Ambiguity:
         """The numbers that it is made of where a radius does not say it."""
         return np.zeros((0, len(probabilities)))
 
-    def document(self, probabilities: Vector) -> dict[str, Any]:
+    def document(self, probabilities: Vector) -> SetDocument:
         """What a stranger needs to find its worst case, but for the belief."""
         return {"set": self.name, "radius": self.reach, "table": self.table(probabilities).tolist()}
 
-    def node_document(self, probabilities: Vector) -> dict[str, Any]:
+    def node_document(self, probabilities: Vector) -> NodeSetDocument:
         """The same at a node of a tree, with the belief that the set is around."""
         return {"set": self.document(probabilities), "of": probabilities.tolist(), "likelihoods": []}
 

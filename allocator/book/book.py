@@ -15,6 +15,7 @@ import pandas as pd
 
 from allocator.book.checks.consistency import check_consistency
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.presentation import BookHeading
 from allocator.settings.reading import settings_from
 from allocator.settings.settings import Settings
 from allocator.tables import validate
@@ -95,6 +96,17 @@ class Book:
         """The shares of a user group of `[groups]` by instrument."""
         named = self.settings.groups[group]
         return dict.fromkeys(named, 1.0) if isinstance(named, list) else dict(named)
+
+    def heading(self) -> BookHeading:
+        """How documents begin: which account, when, and its value to the cent."""
+        book = self.settings.book
+        return {
+            "name": book.name,
+            "account": self.account,
+            "as_of": book.as_of.isoformat(),
+            "currency": book.currency,
+            "value": round(self.value, 2),
+        }
 
 
 def refuse_no_book(given: object) -> None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import click
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.presentation import Document, Row
 from allocator.resources import sample_books_folder, schemas_folder
+
+
+class InitDocument(TypedDict):
+    """What `allocator init` made."""
+
+    format: Literal["allocator.init/1"]
+    folder: str
+    sample: str
+    files: list[str]
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option("--from", "sample", default="listed", show_default=True, help="Which sample book to copy.")
 @handle_errors_and_json
-def init(folder: str, sample: str, *, as_json: bool) -> dict[str, Any]:
+def init(folder: str, sample: str, *, as_json: bool) -> InitDocument:
     """Make FOLDER a book to start from.
 
     \b
@@ -65,9 +74,7 @@ def _copy(sample: Path, place: Path) -> None:
 @click.command()
 @book_options
 @handle_errors_and_json
-def check(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> dict[str, Any]:
+def check(choice: BookChoice, *, as_json: bool) -> Document:
     """Check every table, scenario card and rule of BOOK, and say which limits its holdings breach today.
 
     All errors are shown at once, each with its file, row and likely cure.
@@ -77,9 +84,8 @@ def check(
       allocator check data/listed
     """
     from allocator.mandate.precheck import check as checked
-    from allocator.outlook.scenario_cards import load_with_cards
 
-    loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+    loaded, _ = choice.load_with_cards()
     found = checked(loaded)
     if not as_json:
         from allocator.display.outlook import show_check
@@ -92,10 +98,19 @@ def check(
 #
 
 
+class SchemaDocument(TypedDict):
+    """What `allocator schema` lists or shows."""
+
+    format: Literal["allocator.schema/1"]
+    schemas: NotRequired[dict[str, str]]
+    name: NotRequired[str]
+    contract: NotRequired[Row]
+
+
 @click.command()
 @click.argument("name", required=False)
 @handle_errors_and_json
-def schema(name: str | None, *, as_json: bool) -> dict[str, Any] | None:
+def schema(name: str | None, *, as_json: bool) -> SchemaDocument | None:
     """Print the contract NAME, or list them all: tables as YAML, documents as JSON Schema.
 
     \b
@@ -145,7 +160,7 @@ def _lawful(value: Any) -> Any:
 @click.command()
 @click.argument("book", metavar="[BOOK]", required=False, type=click.Path())
 @handle_errors_and_json
-def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
+def plugins(book: str | None, *, as_json: bool) -> Document:
     """List the rules, objectives, models, sources, exporters and commands that other installed packages add.
 
     With BOOK, also which of them it uses. Nothing is imported but the sources of its tables.
@@ -155,7 +170,7 @@ def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
       allocator plugins
       allocator plugins data/listed
     """
-    from allocator.plugins import GROUPS, installed_plugins
+    from allocator.plugins import GROUPS, installed_plugins, plugins_document
 
     used: dict[str, set[str]] | None = None
     if book is not None:
@@ -168,10 +183,4 @@ def plugins(book: str | None, *, as_json: bool) -> dict[str, Any]:
         from allocator.display.outlook import show_plugins
 
         show_plugins(found, used)
-    return {
-        "format": "allocator.plugins/1",
-        "groups": dict(GROUPS),
-        "plugins": [
-            vars(plugin) | {"used": None if used is None else plugin.name in used[plugin.kind]} for plugin in found
-        ],
-    }
+    return plugins_document(found, used)

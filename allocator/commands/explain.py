@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
+from allocator.presentation import Document
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -19,15 +19,12 @@ if TYPE_CHECKING:
 @click.option("--full", is_flag=True, help="Show all orders and names, and every no-trade region.")
 @handle_errors_and_json
 def explain(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     instrument: str | None,
     full: bool,
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Say why BOOK's plan trades what it trades, in bps that add up; of INSTRUMENT also why not more of it.
 
     \b
@@ -39,9 +36,7 @@ def explain(
 
     with progress_spinner() as say:
         say("reading the book")
-        from allocator.book.loading import load
-
-        loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+        loaded = choice.load()
         say("loading the solvers")
         from allocator.plan.explanation import explain as explained
         from allocator.plan.explanation import (
@@ -82,14 +77,11 @@ def explain(
 )
 @handle_errors_and_json
 def waiting(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     shares: tuple[float, ...],
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Show the value of BOOK's reviews, in bps and in its currency, and how it depends on the announcement share.
 
     \b
@@ -97,12 +89,10 @@ def waiting(
       allocator waiting data/reviewed
       allocator waiting data/reviewed --share 0.3 --share 0.9
     """
-    from allocator.book.loading import load
     from allocator.display.console import progress_spinner
 
     def book_at(share: float | None) -> Book:
-        more = () if share is None else (f"horizon.announcement_share={share!r}",)
-        return load(book, account=account, overrides=(*overrides, *more), as_of=as_of)
+        return choice.load(*(() if share is None else (f"horizon.announcement_share={share!r}",)))
 
     with progress_spinner() as say:
         say("loading the solvers")

@@ -11,13 +11,17 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
-from typing import TYPE_CHECKING, Any, ParamSpec
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, ParamSpec, TypedDict
 
 import click
 
-from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible
+from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible
+from allocator.presentation import Document, Keywords, Row
 
 if TYPE_CHECKING:
+    from allocator.book.book import Book
+    from allocator.outlook.scenario_cards import Cards
     from allocator.plugins import Plugin
 
 P = ParamSpec("P")
@@ -25,11 +29,40 @@ INTERRUPTED = 130
 """What a shell says of a command that Ctrl-C ended; 1 would call it a defect of ours."""
 
 
-def book_options(command: Callable[P, None]) -> Callable[P, None]:
-    """The BOOK argument with --account, --set and --as-of."""
+@dataclass(frozen=True)
+class BookChoice:
+    """Which book, of whom, on which day, and what is changed in it."""
+
+    path: str
+    account: str | None
+    overrides: tuple[str, ...]
+    as_of: dt.date | None
+
+    def load(self, *more: str) -> Book:
+        """The book, with `more` overrides after those that were given."""
+        from allocator.book.loading import load
+
+        return load(self.path, account=self.account, overrides=(*self.overrides, *more), as_of=self.as_of)
+
+    def load_with_cards(self) -> tuple[Book, Cards]:
+        """The book and its scenario cards."""
+        from allocator.outlook.scenario_cards import load_with_cards
+
+        return load_with_cards(self.path, account=self.account, overrides=self.overrides, as_of=self.as_of)
+
+
+def book_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The BOOK argument with --account, --set and --as-of, given to the command as one `BookChoice`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        path: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, **others: Any
+    ) -> None:
+        command(BookChoice(path, account, overrides, as_of), **others)
+
     for option in reversed(
         (
-            click.argument("book", metavar="BOOK", type=click.Path()),
+            click.argument("path", metavar="BOOK", type=click.Path()),
             click.option("--account", help="Which account, where holdings.csv has several."),
             click.option(
                 "--set",
@@ -47,11 +80,11 @@ def book_options(command: Callable[P, None]) -> Callable[P, None]:
             ),
         )
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def handle_errors_and_json(command: Callable[P, dict[str, Any] | None]) -> Callable[P, None]:
+def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P, None]:
     """Add --json, print a returned document, and turn Allocator's errors into their exit codes.
 
     The command is given `as_json`; it returns the document to print with --json.
@@ -82,9 +115,33 @@ def handle_errors_and_json(command: Callable[P, dict[str, Any] | None]) -> Calla
     return wrapped
 
 
-def error_document(error: AllocatorError) -> dict[str, Any]:
+class ErrorDocument(TypedDict):
+    """Why a command said no."""
+
+    format: Literal["allocator.error/2"]
+    error: Annotated[str, Keywords(enum=["BadInput", "BadMandate", "Infeasible", "NotSolved", "OutOfTime"])]
+    exit_code: Annotated[int, Keywords(enum=[3, 4, 5])]
+    message: str
+    errors: NotRequired[list[Annotated[Row, Breach]]]
+    rules: NotRequired[Annotated[list[str], "the limits that conflict"]]
+    fixes: NotRequired[Annotated[list[str], "each is one way out"]]
+    conflicts: NotRequired[
+        Annotated[
+            list[list[str]],
+            "every set of limits found that conflict although no smaller part of the set does; the first is 'rules'",
+        ]
+    ]
+    cut_short: NotRequired[
+        Annotated[bool, "whether there may be more conflicts than were found before the work was spent"]
+    ]
+    for_fractions: NotRequired[
+        Annotated[bool, "whether some fix was not found to leave room for whole lots too, which may take a little more"]
+    ]
+
+
+def error_document(error: AllocatorError) -> ErrorDocument:
     """An error as plain data; its JSON Schema is `schemas/error.schema.json`."""
-    document: dict[str, Any] = {
+    document: ErrorDocument = {
         "format": "allocator.error/2",
         "error": type(error).__name__,
         "exit_code": error.exit_code,

@@ -2,40 +2,88 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
+from allocator.presentation import ByName, Document, IsoDate, Keywords
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book
+    from allocator.outlook.belief_report import BeliefReport
+    from allocator.outlook.claims import CheckedClaim
+    from allocator.outlook.implied_probabilities import ImpliedProbabilities
+    from allocator.outlook.question import Signal
+    from allocator.outlook.scenario_cards import DueObservation
 
 # `allocator beliefs BOOK`: where the replicability question stands.
 #
 
 
-@click.command()
-@book_options
-@handle_errors_and_json
-def beliefs(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> dict[str, Any]:
-    """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
+class _ScenarioBelief(TypedDict):
+    scenario: str
+    prior: float
+    belief: float
+    market: float | None
 
-    \b
-    Example:
-      allocator beliefs data/note
-    """
-    from allocator.outlook.belief_report import belief_report
-    from allocator.outlook.scenario_cards import due_observations, load_with_cards
 
-    loaded, observations = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
-    found = belief_report(loaded)
-    told = due_observations(observations, found.signals, found.day)
-    if not as_json:
-        from allocator.display.outlook import show_beliefs
+_DatedBelief = TypedDict("_DatedBelief", {"date": IsoDate, "generalizable": float})
 
-        show_beliefs(loaded, found, told)
+
+class _DatedSignal(TypedDict):
+    date: IsoDate
+    kind: str
+    lab: str
+    price_fall: Annotated[float | None, "log fall of the price, of a usage figure; null for other kinds"]
+    usage_growth: Annotated[float | None, "log growth of usage, of a usage figure; null for other kinds"]
+
+
+class _NextSignalRow(TypedDict):
+    signal: str
+    generalizable: float
+    jevons: Annotated[float | None, "P(Jevons) after it; null without [question.demand]"]
+
+
+_DueCard = TypedDict("_DueCard", {"scenario": str, "by": IsoDate, "observation": str, "contradicted": bool | None})
+
+
+class BeliefsDocument(TypedDict):
+    """Where the replicability question stands."""
+
+    format: Literal["allocator.beliefs/1"]
+    as_of: IsoDate
+    generalizable: Annotated[float, "P(the technique is generalizable)"]
+    jevons: Annotated[float | None, "P(usage grows more than prices fall); null without [question.demand]"]
+    bounds: Annotated[
+        list[float] | None,
+        Keywords(minItems=2, maxItems=2),
+        "lowest and highest over [question.ranges] and the belief itself",
+    ]
+    settled: Annotated[str | None, Keywords(enum=["generalizable", "proprietary", None])]
+    scenarios: list[_ScenarioBelief]
+    path: list[_DatedBelief]
+    signals: list[_DatedSignal]
+    next: list[_NextSignalRow]
+    settled_by_silence: Annotated[
+        IsoDate | None,
+        "the day on which silence alone settles it; where it is settled, the day on which it was; "
+        "null if never within 20 years",
+    ]
+    settled_within: Annotated[
+        dict[str, float],
+        "probability of being settled by then, at least: by silence, by a verdict on an open claim, or by the next "
+        "claim and its verification; what a second further claim would add is left out",
+    ]
+    cards: Annotated[list[_DueCard], "scenario cards that are due"]
+
+
+def beliefs_document(found: BeliefReport, told: Sequence[DueObservation]) -> BeliefsDocument:
+    """Where the question stands, and which scenario cards are due, as plain data."""
+    market = [None] * len(found.scenarios) if found.market is None else map(float, found.market)
+    beliefs = zip(found.scenarios, map(float, found.prior), map(float, found.belief), market, strict=True)
     return {
         "format": "allocator.beliefs/1",
         "as_of": found.day.isoformat(),
@@ -44,49 +92,69 @@ def beliefs(
         "bounds": None if found.bounds is None else list(found.bounds),
         "settled": found.settled,
         "scenarios": [
-            {
-                "scenario": name,
-                "prior": float(found.prior[k]),
-                "belief": float(found.belief[k]),
-                "market": None if found.market is None else float(found.market[k]),
-            }
-            for k, name in enumerate(found.scenarios)
+            {"scenario": name, "prior": prior, "belief": belief, "market": price}
+            for name, prior, belief, price in beliefs
         ],
         "path": [{"date": found.days[i].isoformat(), "generalizable": float(found.path[i])} for i in found.months()],
-        "signals": [
-            {
-                "date": signal.date.isoformat(),
-                "kind": signal.kind,
-                "lab": signal.lab,
-                "price_fall": signal.price_fall if signal.kind == "usage" else None,
-                "usage_growth": signal.usage_growth if signal.kind == "usage" else None,
-            }
-            for signal in found.signals
-        ],
+        "signals": list(map(_signal, found.signals)),
         "next": [
             {"signal": possible.what, "generalizable": possible.probability, "jevons": possible.jevons}
             for possible in found.next_signals
         ],
         "settled_by_silence": None if found.settled_by_silence is None else found.settled_by_silence.isoformat(),
         "settled_within": {f"{months}_months": found.settlement.within(months) for months in (3, 6, 12, 18, 24, 36)},
-        "cards": [
-            {
-                "scenario": one.observation.scenario,
-                "by": one.observation.by.isoformat(),
-                "observation": one.observation.text,
-                "contradicted": one.contradicted,
-            }
-            for one in told
-        ],
+        "cards": list(map(_card, told)),
+    }
+
+
+def _signal(signal: Signal) -> _DatedSignal:
+    usage = signal.kind == "usage"
+    return {
+        "date": signal.date.isoformat(),
+        "kind": signal.kind,
+        "lab": signal.lab,
+        "price_fall": signal.price_fall if usage else None,
+        "usage_growth": signal.usage_growth if usage else None,
+    }
+
+
+def _card(one: DueObservation) -> _DueCard:
+    card, contradicted = one.observation, one.contradicted
+    return {
+        "scenario": card.scenario,
+        "by": card.by.isoformat(),
+        "observation": card.text,
+        "contradicted": contradicted,
     }
 
 
 @click.command()
 @book_options
 @handle_errors_and_json
-def outlook(
-    book: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, *, as_json: bool
-) -> dict[str, Any]:
+def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
+    """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
+
+    \b
+    Example:
+      allocator beliefs data/note
+    """
+    from allocator.outlook.belief_report import belief_report
+    from allocator.outlook.scenario_cards import due_observations
+
+    loaded, observations = choice.load_with_cards()
+    found = belief_report(loaded)
+    told = due_observations(observations, found.signals, found.day)
+    if not as_json:
+        from allocator.display.outlook import show_beliefs
+
+        show_beliefs(loaded, found, told)
+    return beliefs_document(found, told)
+
+
+@click.command()
+@book_options
+@handle_errors_and_json
+def outlook(choice: BookChoice, *, as_json: bool) -> Document:
     """Draw the tree of what may be known at each review of BOOK, with the probability of each branch and its belief.
 
     \b
@@ -94,11 +162,10 @@ def outlook(
       allocator outlook data/reviewed
       allocator outlook data/reviewed --json
     """
-    from allocator.book.loading import load
     from allocator.outlook.outlook import build_outlook
     from allocator.outlook.scenario_tree import build_review_tree, tree_document
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     reviews = build_review_tree(loaded, build_outlook(loaded))
     if not as_json:
         from allocator.display.outlook import show_tree
@@ -116,14 +183,11 @@ def outlook(
 @click.option("--drivers", "instrument", metavar="INSTRUMENT", help="Split one instrument's returns into drivers.")
 @handle_errors_and_json
 def returns(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     instrument: str | None,
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Show BOOK's scenario returns, and with --drivers where one instrument's come from.
 
     \b
@@ -131,10 +195,9 @@ def returns(
       allocator returns data/note
       allocator returns data/note --drivers META
     """
-    from allocator.book.loading import load
     from allocator.outlook.outlook import attribute_returns
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     found = attribute_returns(loaded, instrument)
     if not as_json:
         from allocator.display.outlook import show_returns
@@ -145,6 +208,52 @@ def returns(
 
 # `allocator implied BOOK`: the scenario probabilities that prices imply.
 #
+
+
+class _ScenarioProbabilities(TypedDict):
+    scenario: str
+    stated: Annotated[float, "the market's, of [market] date"]
+    moved: Annotated[float, "the same, moved by the signals and the silence since"]
+    implied: Annotated[float, "those nearest to moved that explain the price moves"]
+
+
+class _InstrumentMove(TypedDict):
+    instrument: str
+    observed: float
+    explained: float
+    residual: float
+
+
+_NotRead = TypedDict("_NotRead", {"instrument": str, "reason": str})
+
+
+class ImpliedDocument(TypedDict):
+    """Scenario probabilities that price moves imply."""
+
+    format: Literal["allocator.implied/1"]
+    as_of: IsoDate
+    scenarios: list[_ScenarioProbabilities]
+    instruments: list[_InstrumentMove]
+    not_read: Annotated[list[_NotRead], "names whose price move was not read"]
+
+
+def implied_document(book: Book, found: ImpliedProbabilities) -> ImpliedDocument:
+    """What prices imply, and what is left unexplained, as plain data."""
+    beliefs = zip(found.scenarios, found.stated, found.moved, found.probabilities, strict=True)
+    moves = zip(found.names, found.observed, found.explained, found.residuals, strict=True)
+    return {
+        "format": "allocator.implied/1",
+        "as_of": book.settings.book.as_of.isoformat(),
+        "scenarios": [
+            {"scenario": name, "stated": float(stated), "moved": float(moved), "implied": float(implied)}
+            for name, stated, moved, implied in beliefs
+        ],
+        "instruments": [
+            {"instrument": name, "observed": float(seen), "explained": float(explained), "residual": float(rest)}
+            for name, seen, explained, rest in moves
+        ],
+        "not_read": [{"instrument": one.instrument, "reason": one.reason} for one in found.not_read],
+    }
 
 
 @click.command()
@@ -161,15 +270,12 @@ def returns(
 )
 @handle_errors_and_json
 def implied(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     moves: tuple[str, ...],
     without: tuple[str, ...],
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Infer the market's scenario probabilities from price moves.
 
     Of all that explain the moves, those nearest to what BOOK's signals have made of the market's own since its date.
@@ -178,10 +284,9 @@ def implied(
     Example:
       allocator implied data/listed --move NVDA=-0.05 --move META=0.02
     """
-    from allocator.book.loading import load
     from allocator.outlook.implied_probabilities import infer_probabilities as infer
 
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     numbers, breaches = _numbers(moves)
     if breaches and not numbers:
         raise BadInput(breaches)
@@ -195,29 +300,7 @@ def implied(
         from allocator.display.outlook import show_implied
 
         show_implied(loaded, found)
-    return {
-        "format": "allocator.implied/1",
-        "as_of": loaded.settings.book.as_of.isoformat(),
-        "scenarios": [
-            {
-                "scenario": name,
-                "stated": float(found.stated[k]),
-                "moved": float(found.moved[k]),
-                "implied": float(found.probabilities[k]),
-            }
-            for k, name in enumerate(found.scenarios)
-        ],
-        "instruments": [
-            {
-                "instrument": name,
-                "observed": float(found.observed[i]),
-                "explained": float(found.explained[i]),
-                "residual": float(found.residuals[i]),
-            }
-            for i, name in enumerate(found.names)
-        ],
-        "not_read": [{"instrument": one.instrument, "reason": one.reason} for one in found.not_read],
-    }
+    return implied_document(loaded, found)
 
 
 def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
@@ -241,10 +324,32 @@ def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
 #
 
 
+class _ClaimVerdict(TypedDict):
+    claim: Annotated[str, "in its author's words"]
+    check: Annotated[str, "the formula's name"]
+    meaning: Annotated[str, "the formula in words"]
+    unit: Annotated[str, "of both intervals"]
+    stated: Annotated[dict[str, float | None], ("low", "high"), "what the claim states; null is unbounded"]
+    found: Annotated[ByName, ("low", "high"), "what the figures give"]
+    verdict: Annotated[
+        str,
+        Keywords(enum=["holds", "holds only if", "does not hold", "implies"]),
+        "implies: nothing is stated, found is what the claim amounts to",
+    ]
+    sentence: Annotated[str, "the verdict with its reason"]
+
+
+class ClaimsDocument(TypedDict):
+    """What `allocator claims` found: each claim, what it states, what the figures give, and the verdict."""
+
+    format: Literal["allocator.claims/1"]
+    claims: list[_ClaimVerdict]
+
+
 @click.command()
 @click.argument("book", metavar="BOOK", type=click.Path())
 @handle_errors_and_json
-def claims(book: str, *, as_json: bool) -> dict[str, Any]:
+def claims(book: str, *, as_json: bool) -> Document:
     """Check every claim of BOOK's claims.csv with the figures of figures.csv.
 
     Each claim is shown with what it states, what the figures give, and whether it holds.
@@ -260,19 +365,17 @@ def claims(book: str, *, as_json: bool) -> dict[str, Any]:
         from allocator.display.outlook import show_claims
 
         show_claims(book, checked)
+    return {"format": "allocator.claims/1", "claims": list(map(_claim, checked))}
+
+
+def _claim(one: CheckedClaim) -> _ClaimVerdict:
     return {
-        "format": "allocator.claims/1",
-        "claims": [
-            {
-                "claim": one.claim,
-                "check": one.formula.name,
-                "meaning": one.formula.meaning,
-                "unit": one.formula.unit,
-                "stated": {"low": one.low, "high": one.high},
-                "found": {"low": one.found[0], "high": one.found[1]},
-                "verdict": one.verdict,
-                "sentence": one.sentence,
-            }
-            for one in checked
-        ],
+        "claim": one.claim,
+        "check": one.formula.name,
+        "meaning": one.formula.meaning,
+        "unit": one.formula.unit,
+        "stated": {"low": one.low, "high": one.high},
+        "found": {"low": one.found[0], "high": one.found[1]},
+        "verdict": one.verdict,
+        "sentence": one.sentence,
     }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
+from allocator.presentation import Document
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -46,10 +46,7 @@ if TYPE_CHECKING:
 @click.option("--full", is_flag=True, help="Show all orders, why each, every limit, weight and figure.")
 @handle_errors_and_json
 def rebalance(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     out: str | None,
     run_id: str | None,
     export: tuple[str, ...],
@@ -57,7 +54,7 @@ def rebalance(
     full: bool,
     *,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Turn BOOK into whole-lot orders that keep every rule, with a proof.
 
     \b
@@ -74,16 +71,14 @@ def rebalance(
 
     with progress_spinner() as say:
         say("reading the book")
-        from allocator.outlook.scenario_cards import load_with_cards
-
-        before = _digests(book, overrides, as_of) if run_id is not None else {}
-        loaded, _ = load_with_cards(book, account=account, overrides=overrides, as_of=as_of)
+        before = _digests(choice) if run_id is not None else {}
+        loaded, _ = choice.load_with_cards()
         run: Run | None = None
         if run_id is not None and out is not None:
             from allocator.plan.runs import finished_document, open_run, refuse_changing_inputs, run_inputs
 
-            refuse_changing_inputs(before, _digests(book, overrides, as_of))
-            options = _options(account, overrides, as_of, export, follow)
+            refuse_changing_inputs(before, _digests(choice))
+            options = _options(choice, export, follow)
             run = open_run(run_id, Path(out), run_inputs(loaded, before, options))
             if (done := finished_document(run)) is not None:
                 click.echo(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
@@ -106,23 +101,21 @@ def rebalance(
     return document
 
 
-def _digests(book: str, overrides: tuple[str, ...], as_of: dt.date | None) -> dict[str, str]:
+def _digests(choice: BookChoice) -> dict[str, str]:
     from allocator.plan.runs import input_digests
 
-    return input_digests(Path(book), overrides, as_of)
+    return input_digests(Path(choice.path), choice.overrides, choice.as_of)
 
 
-def _options(
-    account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, export: tuple[str, ...], follow: str | None
-) -> dict[str, str | None]:
+def _options(choice: BookChoice, export: tuple[str, ...], follow: str | None) -> dict[str, str | None]:
     """What was asked for, as far as it can change what is written."""
     from allocator.plan.runs import digest
 
     path = None if follow is None else Path(follow)
     return {
-        "--account": account,
-        "--set": "; ".join(overrides),
-        "--as-of": None if as_of is None else as_of.isoformat(),
+        "--account": choice.account,
+        "--set": "; ".join(choice.overrides),
+        "--as-of": None if choice.as_of is None else choice.as_of.isoformat(),
         "--export": " ".join(export),
         "--follow": digest(path.read_bytes()) if path is not None and path.is_file() else follow,
     }
@@ -142,7 +135,7 @@ def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[
     return plan, None if follow is None else policy_deviation(plan, Path(follow))
 
 
-def _write(plan: Plan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]) -> None:
+def _write(plan: Plan, document: Document, out: Path, run: Run | None, export: tuple[str, ...]) -> None:
     """All files or none; where they belong to a run, with what it was made from."""
     from allocator.plan.output import plan_files, run_exporters, write_files
     from allocator.plan.runs import write_run

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Collection
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from allocator.commands.options import book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
+from allocator.presentation import Document
 
 
 class _Part(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
@@ -57,10 +57,7 @@ def _as_written(name: str, own: Collection[str]) -> str:
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
 @handle_errors_and_json
 def stress(
-    book: str,
-    account: str | None,
-    overrides: tuple[str, ...],
-    as_of: dt.date | None,
+    choice: BookChoice,
     shocks: tuple[str, ...],
     reverse: float | None,
     map_steps: int | None,
@@ -72,7 +69,7 @@ def stress(
     replay: bool,
     full: bool,
     as_json: bool,
-) -> dict[str, Any]:
+) -> Document:
     """Put BOOK's plan under stress: shocks, a loss of 10%, its price history, other beliefs.
 
     Without an option that names a study, all are made but --map and --model. The screen holds 45 lines; --full shows
@@ -84,14 +81,13 @@ def stress(
       allocator stress data/note --shock all_silent_12_months --reverse 15%
       allocator stress data/note --model 1000 --jobs 2
     """
-    from allocator.book.loading import load
     from allocator.display.console import progress_spinner
 
     parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None
     stated = click.get_current_context().get_parameter_source("within") is ParameterSource.COMMANDLINE
     if stated and parts_named and not beliefs:
         raise click.UsageError("--within applies to --beliefs, which is not requested: add --beliefs")
-    loaded = load(book, account=account, overrides=overrides, as_of=as_of)
+    loaded = choice.load()
     named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
     with progress_spinner() as say:
         say("loading the solvers")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from typing import TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -20,6 +21,7 @@ from allocator.book.book import Book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible, describe_conflict
 from allocator.rules import PERCENT, RuleMeasurement
 
+Cells: TypeAlias = Iterable[str | float | None]
 PIPE_CLOSED = 141
 """What a shell says of a program whose reader has gone, as `head` does: no defect, and nothing left to tell."""
 
@@ -59,22 +61,30 @@ def heading(out: Console, text: str) -> None:
     out.print(text, style="bold")
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A table that fits 80 columns; `right` are the columns of numbers, which are never cut."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def table(*columns: str, right: Sequence[str] = (), rows: Iterable[Cells] = (), compact: bool = False) -> Table:
+    """A table that fits 80 columns; `right` are the columns of numbers, which are never cut.
+
+    In `rows` a fraction is shown in percent and None as nothing. A `compact` one has no rule below its head.
+    """
+    made = Table(box=None if compact else SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    if compact:
+        made.padding = (0, 2, 0, 0)
     for column in columns:
         numeric = column in right
         made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for row in rows:
+        add_cells(made, row)
     return made
 
 
-def compact_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A table without a rule below its head, for a screen of few lines; `right` are the columns of numbers."""
-    made = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        numeric = column in right
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    return made
+def add_cells(made: Table, row: Cells, style: str = "") -> None:
+    """One more row: texts as they are, fractions in percent, nothing for None."""
+    made.add_row(*(cell if isinstance(cell, str) else format_percent(cell) for cell in row), style=style)
+
+
+def scenario_letters(count: int) -> list[str]:
+    """What stands for scenarios at the head of columns: A to Z, then numbers."""
+    return [chr(ord("A") + k) if k < 26 else str(k) for k in range(count)]
 
 
 def title_of(book: Book) -> str:

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from allocator.display.console import (
-    compact_table,
+    add_cells,
     console,
     count_lines,
     fit_table,
@@ -15,6 +15,7 @@ from allocator.display.console import (
     format_percent,
     format_signed_bps,
     heading,
+    scenario_letters,
     table,
     title_of,
 )
@@ -44,6 +45,7 @@ _ORDERS, _FEWEST = 10, 4
 """Rows of the tables where there is room, and where there is little."""
 _SAME = 1e-6
 """Of the account: weights this near are at the edge."""
+_PRICES = "Adverse probabilities and shadow prices prove the plan; where several do, these are one."
 
 
 def show_explanation(found: Explanation, one: NameExplanation | None, *, full: bool = False) -> None:
@@ -55,14 +57,10 @@ def show_explanation(found: Explanation, one: NameExplanation | None, *, full: b
         _regions(out, found)
 
 
-def _notes(found: Explanation) -> list[Text]:
-    return [Text(f"Note: {note}") for note in found.notes]
-
-
 def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
     plan = found.plan
     above = [_title(found), *map(Text, describe_decision(plan)), Text()]
-    below = [Text(), *map(Text, _break_even(found)), *_notes(found)]
+    below = [Text(), *map(Text, _break_even(found)), Text(_PRICES)]
     room = LINES - count_lines(out, above) - count_lines(out, below)
     why: list[RenderableType] = []
     if plan.weighed_orders:
@@ -82,26 +80,18 @@ def _contributions(out: Console, found: Explanation, count: int | None) -> list[
     """What the targets consist of, the largest first, and by how much names that are not held miss it."""
     plan, split, margins = found.plan, found.contributions, found.margins
     numbers = ("weight", "expected", "adverse", "risk", "break-even")
-    made = compact_table("instrument", *numbers, right=numbers)
+    made = table("instrument", *numbers, right=numbers, compact=True)
     names = [*plan.book.instruments, plan.book.cash_instrument]
     weights = np.append(plan.target.values, plan.target.cash) / plan.target.value
     lacking = np.append(margins.to_more, 0.0)
+    parts = np.column_stack([weights, split.expected, split.worst_case, split.within])
     told = [i for i in range(len(names)) if margins.held[i] or np.isfinite(lacking[i])]
     largest = sorted(told, key=lambda i: (-weights[i], lacking[i]))[:count]
-    for i in (i for i in told if i in largest):
-        parts = (weights[i], split.expected[i], split.worst_case[i], split.within[i])
-        excess = "" if margins.held[i] else f"{lacking[i] * 1e4:,.0f} bps"
-        made.add_row(names[i], *(format_percent(float(part)) for part in parts), excess)
-    if rest := [i for i in range(len(names)) if i in told and i not in largest]:
-        parts = (
-            weights[rest].sum(),
-            split.expected[rest].sum(),
-            split.worst_case[rest].sum(),
-            split.within[rest].sum(),
-        )
-        made.add_row(f"and {len(rest)} more", *(format_percent(float(part)) for part in parts), "", style="dim")
-    sums = (weights.sum(), split.expected.sum(), split.worst_case.sum(), split.within.sum())
-    made.add_row("together", *(format_percent(float(part)) for part in sums), "", style="bold")
+    for i in sorted(largest):
+        add_cells(made, (names[i], *parts[i], "" if margins.held[i] else f"{lacking[i] * 1e4:,.0f} bps"))
+    if rest := [i for i in told if i not in largest]:
+        add_cells(made, (f"and {len(rest)} more", *parts[rest].sum(axis=0), ""), "dim")
+    add_cells(made, ("together", *parts.sum(axis=0), ""), "bold")
     legend = (
         "Expected, adverse: parts of the two expected returns, before costs. Risk: parts of volatility within "
         "scenarios. Break-even: excess return that a name would need to be held."
@@ -115,15 +105,9 @@ def _regions(out: Console, found: Explanation) -> None:
     assert regions is not None  # of one period, as every plan that is explained
     heading(out, "No-trade regions, all else at the targets")
     numbers = ("today", "from", "to")
-    made = table("instrument", *numbers, "today it is", right=numbers)
-    for i, name in enumerate(plan.book.instruments):
-        today, low, high = float(plan.book.weights[i]), float(regions.low[i]), float(regions.high[i])
-        if today == 0 == high:
-            continue
-        made.add_row(
-            name, format_percent(today), format_percent(low), format_percent(high), _standing(today, low, high)
-        )
-    out.print(made)
+    rows = zip(plan.book.instruments, plan.book.weights, regions.low, regions.high, strict=True)
+    shown = ((*row, _standing(*row[1:])) for row in rows if not row[1] == 0 == row[3])
+    out.print(table("instrument", *numbers, "today it is", right=numbers, rows=shown))
 
 
 def _standing(today: float, low: float, high: float) -> str:
@@ -158,11 +142,10 @@ def _break_even(found: Explanation) -> list[str]:
 
 def _one(out: Console, found: Explanation, one: NameExplanation, *, full: bool) -> list[RenderableType]:
     parts = [_title(found), *map(Text, _position(found, one)), *_margin(found, one), *_scenarios(found, one)]
-    notes = _notes(found)
     count = len(one.rules)
-    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), *notes)) > LINES:
+    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), Text(_PRICES))) > LINES:
         count -= 1
-    return [*parts, *_rules(one, count), *notes]
+    return [*parts, *_rules(one, count), Text(_PRICES)]
 
 
 def _position(found: Explanation, one: NameExplanation) -> list[str]:
@@ -192,7 +175,7 @@ def _position(found: Explanation, one: NameExplanation) -> list[str]:
 
 
 def _margin(found: Explanation, one: NameExplanation) -> list[RenderableType]:
-    made = compact_table("", "bps of the account", right=("bps of the account",))
+    made = table("", "bps of the account", right=("bps of the account",), compact=True)
     parts = found.margins.parts[one.index]
     for name, part in zip(MARGINS, parts, strict=True):
         if part != 0 or name not in ("return_error", "objectives"):
@@ -229,22 +212,17 @@ def _verdict(found: Explanation, one: NameExplanation) -> str:
 def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]:
     outlook, adversary = found.plan.outlook, found.plan.adversary
     numbers = ("belief", "adverse", "return")
-    made = compact_table("scenario", *numbers, right=numbers)
-    letters = [chr(ord("A") + k) if k < 26 else str(k) for k in range(len(outlook.scenarios))]
-    for k, name in enumerate(outlook.scenarios):
-        named = name if one.drivers is None else f"{letters[k]}  {name}"
-        shares = (outlook.probabilities[k], adversary[k], one.returns[k])
-        made.add_row(named, *(format_percent(float(share)) for share in shares))
-    expected, adverse = (format_percent(float(q @ one.returns)) for q in (outlook.probabilities, adversary))
-    made.add_row("expected under the belief", "", "", expected, style="bold")
-    made.add_row("expected under adverse probabilities", "", "", adverse, style="bold")
+    letters = scenario_letters(len(outlook.scenarios))
+    labels = outlook.scenarios if one.drivers is None else map("  ".join, zip(letters, outlook.scenarios, strict=True))
+    rows = zip(labels, outlook.probabilities, adversary, one.returns, strict=True)
+    made = table("scenario", *numbers, right=numbers, rows=rows, compact=True)
+    for words, q in (("the belief", outlook.probabilities), ("adverse probabilities", adversary)):
+        add_cells(made, (f"expected under {words}", "", "", float(q @ one.returns)), "bold")
     told: list[RenderableType] = [Text(), Text(f"What {one.instrument} returns", style="bold"), made]
     if one.drivers is None:
         return told
-    drivers = compact_table("driver (the parts add up)", *letters, right=tuple(letters))
-    for driver, parts in one.drivers.items():
-        drivers.add_row(driver, *(format_percent(float(part)) for part in parts))
-    return [*told, Text(), drivers]
+    parts = ((driver, *own) for driver, own in one.drivers.items())
+    return [*told, Text(), table("driver (the parts add up)", *letters, right=letters, rows=parts, compact=True)]
 
 
 def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
@@ -252,7 +230,7 @@ def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
     title = Text("Limits that it counts for", style="bold")
     if not one.rules:
         return [Text(), title, Text("none")]
-    made = compact_table("limit", "measured", "takes", right=("measured", "takes"))
+    made = table("limit", "measured", "takes", right=("measured", "takes"), compact=True)
     dearest = sorted(one.rules, key=lambda rule: -abs(rule.takes))
     for rule in dearest[:count]:
         reading = rule.reading

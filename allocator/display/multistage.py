@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 
 from allocator.display.console import (
-    compact_table,
     console,
     fit_table,
     format_money,
@@ -34,7 +33,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         rows = tuple(one for one in rows if one.kind == "now" or one.date == first)
     numbers = ("probability", "P(gen)", "radius", "robustness", "eff/cap")
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
-    made = compact_table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers)
+    made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)
     shown = 2 if out.width < _WIDE else 5
     for one in rows:
         if one.kind != "now" and one.date != day:
@@ -46,7 +45,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             format_percent(one.probability, 0),
             "" if one.generalizable is None else format_percent(one.generalizable, 0),
             "" if one.radius is None else f"{one.radius:.3f}",
-            "none" if one.caution_bps is None else f"{one.caution_bps:.0f}",
+            "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
@@ -70,7 +69,7 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
 def _moves(one: CautionScheduleRow, shown: int, width: int | None) -> str:
     """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
     # rounded first, so that a lot that makes exactly half a percent is shown alike everywhere
-    largest = list(one.moves.items())[:shown]
+    largest = list(one.trades.items())[:shown]
     told = [f"{name} {round(part * 100, 6):+.0f}" for name, part in largest if abs(part) >= _LARGE]
     line = ", ".join(told)
     return line if width is None or len(line) <= width else "\n".join(told)
@@ -78,7 +77,7 @@ def _moves(one: CautionScheduleRow, shown: int, width: int | None) -> str:
 
 def describe_deviation(found: PolicyDeviation) -> list[str]:
     """Whether a plan follows what an earlier one announced, how far from it it is, and what has changed since."""
-    apart = ", ".join(f"{name} {part:+.1%}" for name, part in found.differences)
+    apart = ", ".join(f"{name} {part:+.1%}" for name, part in found.differences.items())
     decision = f"what '{found.node}' announced" + (", held since" if found.between_reviews else "")
     if found.follows:
         told = f"Follows {decision}: {format_percent(found.distance, 2)} of the account is elsewhere."

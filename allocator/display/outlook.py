@@ -7,17 +7,27 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as Branches
 
 from allocator.book.book import Book
-from allocator.display.console import console, format_measurement, format_money, format_percent, heading, table
+from allocator.display.console import (
+    add_cells,
+    console,
+    format_measurement,
+    format_percent,
+    heading,
+    scenario_letters,
+    table,
+    title_of,
+)
 from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question
 from allocator.outlook.claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
-from allocator.outlook.outlook import COLUMNS, Outlook, ReturnAttribution
+from allocator.outlook.outlook import Outlook, ReturnAttribution
 from allocator.outlook.posterior import generalizable_probability
 from allocator.outlook.scenario_cards import DueObservation
 from allocator.outlook.scenario_tree import ReviewTree
@@ -50,13 +60,10 @@ def show_beliefs(book: Book, found: BeliefReport, told: Sequence[DueObservation]
 
 
 def _now(out: Console, found: BeliefReport) -> None:
+    columns = {"at the opening": found.prior, "now": found.belief}
+    columns |= {} if found.market is None else {"in prices": found.market}
     heading(out, "Scenarios")
-    numbers = ("at the opening", "now", *(() if found.market is None else ("in prices",)))
-    made = table("scenario", *numbers, right=numbers)
-    for k, name in enumerate(found.scenarios):
-        row = [format_percent(float(found.prior[k])), format_percent(float(found.belief[k]))]
-        made.add_row(name, *row, *(() if found.market is None else (format_percent(float(found.market[k])),)))
-    out.print(made)
+    out.print(table("scenario", *columns, right=[*columns], rows=zip(found.scenarios, *columns.values(), strict=True)))
 
 
 def _through_time(out: Console, found: BeliefReport) -> None:
@@ -64,11 +71,10 @@ def _through_time(out: Console, found: BeliefReport) -> None:
     told: dict[dt.date, list[str]] = {}
     for signal in found.signals:
         told.setdefault(signal.date, []).append(f"{signal.kind} {signal.lab}".strip())
-    made = table("date", "", "", "signal", right=())
+    made = table("date", "", "", "signal")
     for i in found.months():
-        p = float(found.path[i])
-        said = ", ".join(told.get(found.days[i], ()))
-        made.add_row(found.days[i].isoformat(), format_percent(p), "█" * round(p * _WIDTH), said)
+        p, said = float(found.path[i]), ", ".join(told.get(found.days[i], ()))
+        add_cells(made, (found.days[i].isoformat(), p, "█" * round(p * _WIDTH), said))
     out.print(made)
 
 
@@ -76,12 +82,9 @@ def _next(out: Console, found: BeliefReport) -> None:
     if not found.next_signals:
         return
     heading(out, "What each possible next signal would do, today")
-    numbers = ("P(generalizable)", *(() if found.jevons is None else ("P(Jevons)",)))
-    made = table("signal", *numbers, right=numbers)
-    for possible in found.next_signals:
-        demand = () if possible.jevons is None else (format_percent(possible.jevons),)
-        made.add_row(possible.what, format_percent(possible.probability), *demand)
-    out.print(made)
+    numbers = ("P(generalizable)", "P(Jevons)")[: 1 if found.jevons is None else 2]
+    rows = ((possible.what, possible.probability, possible.jevons) for possible in found.next_signals)
+    out.print(table("signal", *numbers, right=numbers, rows=(row[: 1 + len(numbers)] for row in rows)))
 
 
 def _when(out: Console, found: BeliefReport) -> None:
@@ -90,17 +93,11 @@ def _when(out: Console, found: BeliefReport) -> None:
         out.print(f"It was settled on {found.settled_by_silence}.")
         return
     heading(out, "When it will be settled")
-    silence = (
-        "silence alone never settles it"
-        if found.settled_by_silence is None
-        else (f"silence alone settles it on {found.settled_by_silence}")
-    )
-    out.print(f"{silence[0].upper()}{silence[1:]}.")
+    never = found.settled_by_silence is None
+    out.print(f"Silence alone {'never settles it' if never else f'settles it on {found.settled_by_silence}'}.")
     out.print("By silence, a verdict or the next claim, with a probability of at least:")
-    months = (3, 6, 12, 18, 24, 36)
-    made = table("within", *(f"{n} m" for n in months), right=tuple(f"{n} m" for n in months))
-    made.add_row("probability", *(format_percent(found.settlement.within(n)) for n in months))
-    out.print(made)
+    within = {f"{months} m": found.settlement.within(months) for months in (3, 6, 12, 18, 24, 36)}
+    out.print(table("within", *within, right=[*within], rows=[("probability", *within.values())]))
 
 
 _SAID = {True: "yes", False: "no", None: "look"}
@@ -110,12 +107,9 @@ def _cards(out: Console, told: Sequence[DueObservation]) -> None:
     if not told:
         return
     heading(out, "Cards that are due")
-    made = table("by", "scenario", "what would contradict it", "contradicted", right=("by",))
-    for one in told:
-        made.add_row(
-            one.observation.by.isoformat(), one.observation.scenario, one.observation.text, _SAID[one.contradicted]
-        )
-    out.print(made)
+    cards = [(one.observation, _SAID[one.contradicted]) for one in told]
+    rows = ((card.by.isoformat(), card.scenario, card.text, said) for card, said in cards)
+    out.print(table("by", "scenario", "what would contradict it", "contradicted", right=("by",), rows=rows))
 
 
 # The tree of what may be known when, drawn with dates and probabilities.
@@ -169,36 +163,21 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
         style="bold",
     )
     heading(out, "Scenarios")
-    made = table("", "scenario", "belief", right=("belief",))
-    letters = [chr(ord("A") + k) if k < 26 else str(k) for k in range(len(outlook.scenarios))]
-    for letter, name, p in zip(letters, outlook.scenarios, outlook.probabilities, strict=True):
-        made.add_row(letter, name, format_percent(float(p)))
-    out.print(made)
+    letters = scenario_letters(len(outlook.scenarios))
+    rows = zip(letters, outlook.scenarios, outlook.probabilities, strict=True)
+    out.print(table("", "scenario", "belief", right=("belief",), rows=rows))
     heading(out, "Return in each scenario")
     made = table("instrument", *letters, "expected", "from", right=(*letters, "expected"))
-    for i, name in enumerate(found.instruments):
-        own = outlook.returns[:, i]
-        made.add_row(
-            name,
-            *map(format_percent, map(float, own)),
-            format_percent(float(outlook.probabilities @ own)),
-            found.origins[i],
-        )
-    cash = outlook.cash_returns
-    made.add_row(
-        book.cash_instrument,
-        *map(format_percent, map(float, cash)),
-        format_percent(float(outlook.probabilities @ cash)),
-        "",
-    )
+    every = np.column_stack([outlook.returns, outlook.cash_returns]).T
+    for name, own, origin in zip((*found.instruments, book.cash_instrument), every, (*found.origins, ""), strict=True):
+        add_cells(made, (name, *own, float(outlook.probabilities @ own), origin))
     out.print(made)
     if found.drivers is None:
         return
     heading(out, f"Where {found.instrument}'s return comes from (the parts add up)")
-    made = table("driver", *letters, right=tuple(letters))
-    for column, name in enumerate(COLUMNS):
-        made.add_row(name, *(format_percent(float(part)) for part in found.drivers[:, column]))
-    made.add_row("return", *(format_percent(float(total)) for total in found.drivers.sum(axis=1)), style="bold")
+    driven = ((name, *parts) for name, parts in found.drivers.items())
+    made = table("driver", *letters, right=letters, rows=driven)
+    add_cells(made, ("return", *np.sum(list(found.drivers.values()), axis=0)), "bold")
     out.print(made)
 
 
@@ -214,28 +193,16 @@ def show_implied(book: Book, found: ImpliedProbabilities) -> None:
     out.print(f"{book.settings.book.name} · {book.settings.book.as_of} · price moves{since}", style="bold")
     heading(out, "Scenario probabilities in prices")
     numbers = ("stated", "moved by signals", "implied")
-    made = table("scenario", *numbers, right=numbers)
-    for k, name in enumerate(found.scenarios):
-        columns = (found.stated, found.moved, found.probabilities)
-        made.add_row(name, *(format_percent(float(column[k])) for column in columns))
-    out.print(made)
+    rows = zip(found.scenarios, found.stated, found.moved, found.probabilities, strict=True)
+    out.print(table("scenario", *numbers, right=numbers, rows=rows))
     heading(out, "Price moves")
-    made = table("instrument", "observed", "explained", "residual", right=("observed", "explained", "residual"))
-    for i, name in enumerate(found.names):
-        made.add_row(
-            name,
-            format_percent(float(found.observed[i])),
-            format_percent(float(found.explained[i])),
-            format_percent(float(found.residuals[i])),
-        )
-    out.print(made)
+    numbers = ("observed", "explained", "residual")
+    rows = zip(found.names, found.observed, found.explained, found.residuals, strict=True)
+    out.print(table("instrument", *numbers, right=numbers, rows=rows))
     out.print("A residual is mispricing or a wrong exposure: the numbers cannot tell which.")
     if found.not_read:
         heading(out, "Not read")
-        made = table("instrument", "why")
-        for one in found.not_read:
-            made.add_row(one.instrument, one.reason)
-        out.print(made)
+        out.print(table("instrument", "why", rows=((one.instrument, one.reason) for one in found.not_read)))
 
 
 # How checked claims look: each claim, what it states, what the figures give, and the verdict with its reason.
@@ -292,25 +259,17 @@ def format_figure(value: float) -> str:
 def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]) -> None:
     """Print what `check` found."""
     out = console()
-    settings = book.settings.book
-    out.print(
-        f"{settings.name} · account {book.account} · {settings.as_of} · {format_money(book.value)} {settings.currency}",
-        style="bold",
-    )
+    out.print(title_of(book), style="bold")
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
     heading(out, "Scenarios")
-    made = table("scenario", "belief", right=("belief",))
-    for name, probability in zip(outlook.scenarios, outlook.probabilities, strict=True):
-        made.add_row(name, format_percent(probability))
-    out.print(made)
+    rows = zip(outlook.scenarios, outlook.probabilities, strict=True)
+    out.print(table("scenario", "belief", right=("belief",), rows=rows))
     breached = [reading for reading in readings if reading.excess > 1e-9]
     heading(out, f"Today's holdings keep {len(readings) - len(breached)} of {len(readings)} rules")
     if breached:
-        made = table("limit breach", "measured", right=("measured",))
-        for reading in breached:
-            made.add_row(reading.label, format_measurement(reading, 2))
-        out.print(made)
+        measured = ((reading.label, format_measurement(reading, 2)) for reading in breached)
+        out.print(table("limit breach", "measured", right=("measured",), rows=measured))
 
 
 # How plugins look: one row each, by what they are.
@@ -324,8 +283,7 @@ def show_plugins(found: Sequence[Plugin], used: Mapping[str, set[str]] | None) -
         groups = ", ".join(GROUPS.values())
         out.print(f"No installed package adds anything: none has an entry point of {groups}.")
         return
-    made = table("kind", "name", "package", "version", *(() if used is None else ("used",)))
-    for plugin in found:
-        row = [plugin.kind, plugin.name, plugin.package, plugin.version]
-        made.add_row(*row, *(() if used is None else ("yes" if plugin.name in used[plugin.kind] else "",)))
-    out.print(made)
+    columns = ("kind", "name", "package", "version", "used")[: 4 if used is None else 5]
+    named = {} if used is None else used
+    rows = ((*map(vars(one).get, columns[:4]), "yes" if one.name in named.get(one.kind, ()) else "") for one in found)
+    out.print(table(*columns, rows=(row[: len(columns)] for row in rows)))

@@ -10,29 +10,29 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from allocator.display.console import (
-    compact_table,
+    add_cells,
     console,
     count_lines,
     fit_table,
     format_measurement,
     format_money,
     format_percent,
+    table,
     text_console,
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation
-from allocator.display.plan_details import has_reviews, scenario_table, show_plan_details
+from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
-from allocator.plan.certificate import Certificate
+from allocator.multistage.review_policy import HEADLINE
 from allocator.plan.follow import PolicyDeviation
-from allocator.plan.plan import Order, Plan
+from allocator.plan.plan import FIGURES, Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
 from allocator.rules import format_limit
 
@@ -130,7 +130,7 @@ def order_style(order: Order) -> str:
 def orders_table(out: Console, plan: Plan, count: int) -> Table:
     """The `count` largest orders, sales before purchases, and what the others come to."""
     numbers = ("quantity", plan.book.settings.book.currency, "before", "after")
-    made = compact_table("side", "instrument", *numbers, right=numbers)
+    made = table("side", "instrument", *numbers, right=numbers, compact=True)
     shown = {one.instrument for one in sorted(plan.orders, key=lambda order: -order.value)[:count]}
     for order in plan.orders:
         if order.instrument in shown:
@@ -138,7 +138,7 @@ def orders_table(out: Console, plan: Plan, count: int) -> Table:
     if rest := [order for order in plan.orders if order.instrument not in shown]:
         before, after = (sum(getattr(order, name) for order in rest) for name in ("weight_before", "weight_after"))
         money = format_money(sum(order.value for order in rest))
-        made.add_row("and", f"{len(rest)} more", "", money, format_percent(before), format_percent(after), style="dim")
+        add_cells(made, ("and", f"{len(rest)} more", "", money, before, after), "dim")
     return fit_table(out, made, "before", "quantity", "after")
 
 
@@ -207,19 +207,19 @@ def _signed(bps: float) -> str:
 
 def _floor_percent(decision: TradeValue) -> str:
     """Rounded down: a share is not overstated, and one below the threshold never looks as if it were there."""
-    assert decision.share is not None
-    return f"{int(decision.share * 100 + 1e-9)}%"
+    assert decision.positive_share is not None
+    return f"{int(decision.positive_share * 100 + 1e-9)}%"
 
 
 def _wanted(plan: Plan) -> list[str]:
     """What keeps the orders from being recommended, and how to have them all the same."""
     decision, trading = plan.decision, plan.book.settings.trading
-    if decision.verdict == "recommended" and decision.share is not None and decision.share < 0.5:
+    if decision.verdict == "recommended" and decision.positive_share is not None and decision.positive_share < 0.5:
         return ["It insures: it pays under adverse probabilities, and costs in most sampled inputs."]
     if decision.trades or decision.gain_bps is None:
         return []
     told = f"Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
-    if decision.share is None:
+    if decision.positive_share is None:
         return [f"{told}."] if plan.policy is not None else []
     least = least_share(plan.mandate, trading)
     told += f", positive for at least {least:.0%} of sampled inputs (trading.min_share)." if least else "."
@@ -258,30 +258,11 @@ def _limit_breaches(plan: Plan, *, full: bool) -> list[Text]:
 
 def figures_table(plan: Plan) -> Table:
     """Today's figures and those of the proposed lots, over the horizon, after costs."""
-    before, after = plan.before, plan.after
     held = ", if held to the horizon" if has_reviews(plan) else ""
-    made = compact_table(f"over {plan.book.settings.months:.4g} months{held}", "today", "proposed", right=(
-        "today", "proposed",
-    ))  # fmt: skip
-    names = [plan.outlook.scenarios[int(np.argmin(one.scenario_returns))] for one in (before, after)]
-    rows = [
-        ("expected return", before.expected_return, after.expected_return),
-        ("adverse expected return", before.adverse_expected_return, after.adverse_expected_return),
-        (
-            f"worst scenario ({', '.join(dict.fromkeys(names))})",
-            min(before.scenario_returns),
-            min(after.scenario_returns),
-        ),
-        ("volatility, a year (total)", before.volatility, after.volatility),
-        ("expected shortfall, 95% of the horizon", before.expected_shortfall, after.expected_shortfall),
-        *(
-            (f"in {name.replace('_', ' ')}", before.buckets[name], after.buckets[name])
-            for name in ("efficiency", "capital_intensity", "cash")
-        ),
-    ]
-    for name, today, then in rows:
-        made.add_row(name, format_percent(today), format_percent(then))
-    return made
+    brief = [figure for figure in FIGURES if figure.brief]
+    rows = figure_rows(plan, (plan.before, plan.after), brief, (*HEADLINE, "cash"))
+    over, columns = f"over {plan.book.settings.months:.4g} months{held}", ("today", "proposed")
+    return table(over, *columns, right=columns, rows=rows, compact=True)
 
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:
@@ -320,18 +301,6 @@ def describe_proof(plan: Plan) -> Sequence[str]:
         policy = f"; the policy keeps them at {decisions} over {certificate.outcomes} outcomes"
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
     return [
-        f"Proof: {lots}{policy}; the targets are within {_nearness(certificate)} ({certificate.solver}{fallback}, "
-        "checked outside the solver)."
+        f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best "
+        f"there is ({certificate.solver}{fallback}, checked outside the solver)."
     ]
-
-
-def _nearness(certificate: Certificate) -> str:
-    """How near the best there is the targets are, and the best of what where that is said of some plans only."""
-    found = certificate.round_trips
-    if found is None:
-        return f"{max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best there is"
-    gap = max(abs(certificate.objective - found.bound) * 1e4, 0.001)
-    return (
-        f"{gap:.3f} bps of the best without round trips, by {found.branches} branches; buying and selling one name at "
-        f"once would gain up to {found.gain_on_paper * 1e4:.3f} bps on paper"
-    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from allocator.display.console import (
-    compact_table,
+    add_cells,
     fit_table,
     format_measurement,
     format_money,
@@ -23,7 +25,7 @@ from allocator.display.multistage import (
 )
 from allocator.mandate.mandate import no_trade
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
-from allocator.plan.plan import Plan
+from allocator.plan.plan import FIGURES, Figure, Figures, Plan
 from allocator.types import Vector
 
 
@@ -90,7 +92,7 @@ def attribution_table(out: Console, plan: Plan, found: GainAttribution, count: i
     shown = _SHOWN if out.width >= _FULL_WIDTH else _NARROW if out.width >= _HALF else ()
     digits = 1 if max(np.abs(found.parts).max(), np.abs(found.motives).max()) < _LARGE else 0
     numbers = (*(name for name, _ in shown), "sum")
-    made = compact_table("", "instrument", *numbers, right=numbers)
+    made = table("", "instrument", *numbers, right=numbers, compact=True)
 
     def cells(parts: Vector) -> list[str]:
         own = [sum(float(parts[MOTIVES.index(motive)]) for motive in motives) for _, motives in shown]
@@ -129,41 +131,39 @@ def _figures(out: Console, plan: Plan) -> None:
     held = ", if held to the horizon" if has_reviews(plan) else ""
     heading(out, f"Figures over {plan.book.settings.months:.4g} months, after costs{held}")
     columns = (plan.before, plan.targeted, plan.after)
-    rows: list[tuple[str, list[float | None]]] = []
+    rows: list[tuple[str | float | None, ...]] = []
     if plan.policy is None:
         losses = [plan.mandate.loss(one, plan.outlook) for one in (no_trade(plan.book), plan.target, plan.final)]
         if plan.mandate.return_weight:
-            rows.append(("objective (certainty equivalent)", [-loss for loss in losses]))
+            rows.append(("objective (certainty equivalent)", *(-loss for loss in losses)))
         else:
-            rows.append(("objective (variance and costs)", list(losses)))
+            rows.append(("objective (variance and costs)", *losses))
     else:
         equivalents = [None if one is None else one.equivalent for one in (
             plan.policy.holding, plan.policy.best, plan.policy.followed,
         )]  # fmt: skip
         measure = plan.policy.mandate.utility.measure
         label = f"{measure}, re-optimised at reviews" if has_reviews(plan) else f"objective ({measure})"
-        rows.append((label, equivalents))
-    rows += [
-        ("expected return", [one.expected_return for one in columns]),
-        ("adverse expected return", [one.adverse_expected_return for one in columns]),
-        ("volatility, a year (total)", [one.volatility for one in columns]),
-        ("volatility within scenarios, a year", [one.volatility_within for one in columns]),
-        ("volatility between scenarios, a year", [one.volatility_between for one in columns]),
-        ("expected shortfall, 95% of the horizon", [one.expected_shortfall for one in columns]),
-    ]
-    if plan.after.tracking_error is not None:
-        rows += [
-            ("expected return over benchmark", [one.active_expected_return for one in columns]),
-            ("adverse expected return over benchmark", [one.active_adverse_expected_return for one in columns]),
-            ("tracking error, a year", [one.tracking_error for one in columns]),
-        ]
-    rows += [(f"in {name.replace('_', ' ')}", [one.buckets[name] for one in columns]) for name in plan.after.buckets]
+        rows.append((label, *equivalents))
+    shown = [figure for figure in FIGURES if not figure.brief_only]
+    rows += figure_rows(plan, columns, shown, tuple(plan.after.buckets))
     numbers = ("today", "target", "final" if plan.orders else "kept")
-    made = table("", *numbers, right=numbers)
-    for name, values in rows:
-        made.add_row(name, *(format_percent(value) for value in values))
-    out.print(made)
+    out.print(table("", *numbers, right=numbers, rows=rows))
     out.print(_maximised(plan))
+
+
+def figure_rows(
+    plan: Plan, columns: Sequence[Figures], figures: Sequence[Figure], buckets: Sequence[str]
+) -> list[tuple[str | float | None, ...]]:
+    """The labels of figures and of buckets, and what they are in each column; none that has no number."""
+    worst = dict.fromkeys(plan.outlook.scenarios[int(np.argmin(one.scenario_returns))] for one in columns)
+    rows = [
+        (figure.label.format(worst=", ".join(worst)), *(getattr(one, figure.name) for one in columns))
+        for figure in figures
+        if figure.label
+    ]
+    shares = [(f"in {name.replace('_', ' ')}", *(one.buckets[name] for one in columns)) for name in buckets]
+    return [*(row for row in rows if None not in row), *shares]
 
 
 def _maximised(plan: Plan) -> str:
@@ -184,16 +184,12 @@ def scenario_table(out: Console, plan: Plan, count: int | None = None) -> Table:
     """What each scenario brings if the plan is held to the horizon; the `count` most probable where that is given."""
     # the adverse probabilities are those of the targets: today's holdings have their own
     numbers = ("belief", "adverse", "today", "proposed")
-    made = compact_table("return in scenario", *numbers, right=numbers)
-    likely = np.argsort(-plan.outlook.probabilities, kind="stable")[:count]
-    for k in sorted(likely):
-        made.add_row(
-            plan.outlook.scenarios[k],
-            format_percent(float(plan.outlook.probabilities[k])),
-            format_percent(float(plan.adversary[k])),
-            format_percent(plan.before.scenario_returns[k]),
-            format_percent(plan.after.scenario_returns[k]),
-        )
+    likely, columns = np.argsort(-plan.outlook.probabilities, kind="stable")[:count], (
+        plan.outlook.scenarios, plan.outlook.probabilities, plan.adversary, plan.before.scenario_returns,
+        plan.after.scenario_returns,
+    )  # fmt: skip
+    rows = ([column[k] for column in columns] for k in sorted(likely))
+    made = table("return in scenario", *numbers, right=numbers, rows=rows, compact=True)
     if len(plan.outlook.scenarios) > len(likely):
         made.add_row(f"and {len(plan.outlook.scenarios) - len(likely)} more", "", "", "", "", style="dim")
     return fit_table(out, made, "adverse")
@@ -237,7 +233,7 @@ def _weights(out: Console, plan: Plan) -> None:
     for i, name in enumerate(names):
         active = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
         row = (today[i], targets[i], final[name], *active, expected[i], adverse[i])
-        made.add_row(name, *(format_percent(float(value)) for value in row))
+        add_cells(made, (name, *row))
     out.print(fit_table(out, made, "adverse", "expected", "benchmark", "target"))
     currency = plan.book.settings.book.currency
     sold, bought = (format_money(float(part.sum())) for part in (plan.final.sold, plan.final.bought))
@@ -249,8 +245,6 @@ def _stability(out: Console, plan: Plan) -> None:
     if plan.policy is not None:
         return
     told = "for some shift of a probability by 2 points there is no verified plan"
-    if plan.certificate.round_trips is not None:
-        told = "not measured where the best on paper has round trips"
     if plan.stability is not None:
         told = (
             f"if one probability is off by 2 points, targets change by {format_percent(plan.stability)} in all at most"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from allocator.errors import Infeasible, describe_conflict
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.presentation import BookHeading, ByName, LimitKind
 from allocator.rules import RuleMeasurement, format_limit_percent, format_loosened
 from allocator.rules.builder import (
     UNLIMITED,
@@ -279,6 +280,25 @@ _HOLDS = 1e-9
 """Of a rule's own unit: a limit missed by less is kept."""
 
 
+class _CheckedRule(TypedDict):
+    rule: str
+    measured_today: Annotated[float | None, "null where it is infinite"]
+    limit: float
+    kind: LimitKind
+    holds_today: bool
+
+
+class CheckDocument(TypedDict):
+    """What `allocator check` found in a book that is in order."""
+
+    format: Literal["allocator.check/1"]
+    book: BookHeading
+    instruments: int
+    scenarios: ByName
+    risk_source: str
+    rules: list[_CheckedRule]
+
+
 @dataclass(frozen=True, eq=False)
 class Check:
     """A sound book, what it believes, and every rule measured on what it holds today."""
@@ -294,22 +314,14 @@ class Check:
 
     def rules(self) -> pd.DataFrame:
         """One row a rule: `rule`, `measured_today` and `limit` in the rule's unit, `kind`, `holds_today`."""
-        return pd.DataFrame(
-            map(_row, self.readings), columns=["rule", "measured_today", "limit", "kind", "holds_today"]
-        )
+        return pd.DataFrame(list(map(_row, self.readings)), columns=list(_CheckedRule.__annotations__))
 
-    def document(self) -> dict[str, Any]:
-        """The check as plain data; its JSON Schema is `schemas/check.schema.json`."""
-        settings, outlook = self.book.settings.book, self.outlook
+    def document(self) -> CheckDocument:
+        """The check as plain data."""
+        outlook = self.outlook
         return {
             "format": "allocator.check/1",
-            "book": {
-                "name": settings.name,
-                "account": self.book.account,
-                "as_of": settings.as_of.isoformat(),
-                "currency": settings.currency,
-                "value": round(self.book.value, 2),
-            },
+            "book": self.book.heading(),
             "instruments": len(self.book.instruments),
             "scenarios": {name: float(p) for name, p in zip(outlook.scenarios, outlook.probabilities, strict=True)},
             "risk_source": outlook.risk.source,
@@ -333,11 +345,11 @@ def check(book: Book) -> Check:
     return Check(book, outlook, tuple(mandate.readings(no_trade(book), outlook)))
 
 
-def _row(reading: RuleMeasurement) -> dict[str, Any]:
+def _row(reading: RuleMeasurement) -> _CheckedRule:
     return {
         "rule": reading.label,
         "measured_today": round(reading.measured, 8) if isfinite(reading.measured) else None,
         "limit": reading.limit,
-        "kind": "at most" if reading.at_most else "at least",
+        "kind": reading.kind,
         "holds_today": reading.excess <= _HOLDS,
     }

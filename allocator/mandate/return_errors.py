@@ -8,15 +8,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 
 from allocator.outlook.risk_model import FactorRisk
+from allocator.presentation import Numbers
 from allocator.rules.directions import Above, Directions, LargestOf, UnitBall
 from allocator.types import Vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+
+
+class ErrorDocument(TypedDict):
+    """by how much returns may be wrong, and what objectives of other packages charge: deviations·h + size·|R h|, with
+    R h = (loadings'h, sqrt(specific)∘h), or deviations·h + the sum of so many largest of spread∘h"""
+
+    size: float
+    deviations: Numbers
+    direction: Annotated[
+        Numbers, "u, no longer than 1: |R h| >= u'R h; with a spread, in [0, 1] and summing to at most names"
+    ]
+    names: NotRequired[Annotated[float, "how many names' returns are wrong at once, the last one in part"]]
+    spread: NotRequired[Annotated[Numbers, "by how much each name's may be wrong"]]
 
 
 class ReturnError(ABC):
@@ -73,10 +87,10 @@ class ReturnError(ABC):
         del shortfall, holdings, factors, risk, numbers
         return Above([], lambda: None)
 
-    def document(self, direction: Vector) -> dict[str, Any]:
-        """What a proof says of it beside the linear charge."""
+    def document(self, charged: ErrorDocument, direction: Vector) -> ErrorDocument:
+        """What a proof says of it: the linear charge, and what else it is."""
         del direction
-        return {}
+        return charged
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +168,9 @@ class EllipsoidError(ReturnError):
         parts = cp.hstack([factors, cp.multiply(np.sqrt(risk.specific), holdings)])
         return self.directions.above(shortfall, parts, "return error")
 
-    def document(self, direction: Vector) -> dict[str, Any]:
+    def document(self, charged: ErrorDocument, direction: Vector) -> ErrorDocument:
         """κ, and the direction in which returns are wrong."""
-        return {"size": self.size, "direction": direction.tolist()}
+        return {**charged, "size": self.size, "direction": direction.tolist()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,9 +225,10 @@ class BudgetError(ReturnError):
         wrong = cp.multiply(numbers["deviations of returns"], holdings)
         return self.directions.above(shortfall, wrong, "return error")
 
-    def document(self, direction: Vector) -> dict[str, Any]:
+    def document(self, charged: ErrorDocument, direction: Vector) -> ErrorDocument:
         """Γ, δ, and which names are wrong."""
-        return {"names": self.count, "spread": self.deviations.tolist(), "direction": direction.tolist()}
+        spread = self.deviations.tolist()
+        return {**charged, "direction": direction.tolist(), "names": self.count, "spread": spread}
 
 
 def inverse_norm_weights(before: float, after: float, apart: float) -> tuple[float, float]:

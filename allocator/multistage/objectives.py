@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, TypedDict
 
 import cvxpy as cp
 import numpy as np
@@ -29,6 +29,13 @@ class ObjectiveWords(NamedTuple):
     label: str
     aim: str
     meaning: str = f"Risk-adjusted return: minus what is minimised. {OUTSIDE}"
+
+
+class UtilityProof(TypedDict):
+    """The formula by name, and its number."""
+
+    utility: str
+    relative_risk_aversion: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +177,7 @@ class Objective:
         del part
         return 0.0
 
-    def proof(self) -> dict[str, Any] | None:
+    def proof(self) -> UtilityProof | None:
         """How `docs/verify_policy.py` is told of it; None where it cannot recompute it."""
         return None
 
@@ -195,7 +202,7 @@ class Utility(Objective):
     label: ClassVar[str]
     expected: ClassVar[str] = "final wealth"
 
-    def proof(self) -> dict[str, Any] | None:
+    def proof(self) -> UtilityProof | None:
         """Its name, by which the formula is known."""
         return {"utility": self.name, "relative_risk_aversion": None}
 
@@ -301,7 +308,7 @@ class PowerUtility(Utility):
         """(1 + (γ − 1)·loss)^(1 / (1 − γ)) − 1."""
         return float((1 + (self.aversion - 1) * loss) ** (1 / (1 - self.aversion)) - 1)
 
-    def proof(self) -> dict[str, Any] | None:
+    def proof(self) -> UtilityProof | None:
         """Its name and aversion."""
         return {"utility": self.name, "relative_risk_aversion": self.aversion}
 

@@ -5,9 +5,10 @@ cost of robustness falls on the way.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
 from allocator.outlook.calibration import build_question
 from allocator.outlook.posterior import belief_path, generalizable_probability
-from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
+from allocator.outlook.scenario_tree import Beliefs, Evidence, NodeEvidence, Parent, Prices, build_review_tree
+from allocator.presentation import ByName, IsoDate, Keywords, NotNegative, Probability, Rounded
 from allocator.rules.builder import bucket_shares
+from allocator.types import Vector
 
 # How the cost of robustness falls: at each node, what is believed, the radius, and what robustness costs.
 #
@@ -35,23 +38,38 @@ _SHOWN = 0.0005
 class CautionScheduleRow:
     """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
 
-    `caution_bps` is the cost of robustness from there on in bps of the account at the node; None where the policy that
-    trusts the belief was not found. `shares` by bucket are of the account after trades; `moves` are the trades there by
-    name, as parts of the account, positive to buy, largest first. `radius` is None where the one adverse expectation
-    is today's.
+    `cost_of_robustness_bps` is how much higher the certainty equivalent of the policy that trusts the belief is under
+    it, from there on; None where that policy was not found.
     """
 
-    name: str
-    kind: str
+    node: str
+    kind: Evidence
     date: dt.date
-    probability: float
-    generalizable: float | None
-    settled: bool
-    radius: float | None
-    caution_bps: float | None
-    shares: dict[str, float]
-    cash: float
-    moves: Mapping[str, float]
+    probability: Annotated[Probability, Rounded(8), "of coming here at all"]
+    generalizable: Annotated[
+        Probability | None, Rounded(8), "P(the technique is generalizable) there; null without a question"
+    ]
+    settled: Annotated[bool, "whether one answer is as probable as the threshold"]
+    radius: Annotated[
+        NotNegative | None,
+        Rounded(8),
+        "how far the probabilities of this node may be wrong, in the measure of the set; 0 where it has none, null "
+        "where the one adverse expectation is today's",
+    ]
+    cost_of_robustness_bps: Annotated[
+        NotNegative | None,
+        Rounded(2),
+        "what guarding costs from here on if the belief is right, in bps of certainty equivalent of the account here",
+    ]
+    shares: Annotated[
+        dict[str, Annotated[float, Rounded(6)]],
+        (*HEADLINE, "cash"),
+        "after trades, as fractions of the account; a name may count in several",
+    ]
+    trades: Annotated[
+        dict[str, Annotated[float, Rounded(6)]],
+        "by instrument, positive to buy, as fractions of the account here, largest first; below 0.05 % left out",
+    ]
 
 
 def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -> tuple[CautionScheduleRow, ...]:
@@ -69,7 +87,7 @@ def _schedule_row(
     price = cost_of_robustness(policy, node, limits)
     believed = tree.beliefs[node][None, :]
     return CautionScheduleRow(
-        name=tree.names[node],
+        node=tree.names[node],
         kind=tree.kinds[node],
         date=tree.dates[node],
         probability=float(tree.reach()[0][node]),
@@ -77,10 +95,10 @@ def _schedule_row(
         # as everywhere: in at the threshold, out below the release, along the way that led here
         settled=question is not None and belief_path(question, state.signals, state.told).settled is not None,
         radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,
-        caution_bps=None if price is None else price * 1e4,
-        shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in HEADLINE},
-        cash=float(policy.cash[node] / wealth),
-        moves={book.instruments[i]: float(moved[i]) for i in order},
+        cost_of_robustness_bps=None if price is None else price * 1e4,
+        shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in HEADLINE}
+        | {"cash": float(policy.cash[node] / wealth)},
+        trades={book.instruments[i]: float(moved[i]) for i in order},
     )
 
 
@@ -100,6 +118,25 @@ def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) 
     except (Infeasible, NotSolved):
         return None
     return max(best.equivalent - ours.equivalent, 0.0)
+
+
+# Today's decision and every later one.
+#
+
+
+class NodeRow(TypedDict):
+    """A decision node as a plan's document says it."""
+
+    node: str
+    kind: Evidence
+    date: IsoDate
+    parent: Parent
+    beliefs: Beliefs
+    prices: Prices
+    cash_growth: Annotated[NotNegative, "the same for cash"]
+    account: Annotated[float, Keywords(exclusiveMinimum=0), "value before trades per unit of today's account"]
+    before: Annotated[ByName, "holdings before trades, as fractions of the account there"]
+    after: Annotated[ByName, "holdings after trades, as fractions of the account then"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,3 +172,27 @@ class ReviewPolicy:
             index=pd.MultiIndex.from_arrays([tree.names, pd.to_datetime(list(tree.dates))], names=["node", "date"]),
             columns=pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument"),
         )
+
+    def nodes_document(self, scenarios: Sequence[str]) -> list[NodeRow]:
+        """Each decision node: (N,) by instrument, weights as fractions of the account there."""
+        followed, tree = self.followed, self.mandate.tree
+        growth, cash_growth = tree.since_now()
+
+        def by_name(values: Vector) -> dict[str, float]:
+            return {name: round(float(value), 8) for name, value in zip(self.book.instruments, values, strict=True)}
+
+        return [
+            {
+                "node": tree.names[node],
+                "kind": tree.kinds[node],
+                "date": tree.dates[node].isoformat(),
+                "parent": int(tree.parents[node]),
+                "beliefs": dict(zip(scenarios, map(float, tree.beliefs[node]), strict=True)),
+                "prices": by_name(growth[node]),
+                "cash_growth": round(float(cash_growth[node]), 8),
+                "account": round(float(followed.wealth_before[node]), 8),
+                "before": by_name(followed.before[node] / followed.wealth_before[node]),
+                "after": by_name(followed.holdings[node] / followed.wealth[node]),
+            }
+            for node in range(tree.nodes)
+        ]

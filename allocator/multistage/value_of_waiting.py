@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from allocator.multistage.solve import (
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import build_outlook
+from allocator.presentation import BookHeading, Keywords, Probability, Row
 from allocator.types import Vector
 
 _Solved = TypeVar("_Solved")
@@ -196,6 +197,27 @@ def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: L
 
 # The value of waiting in a book, and how it depends on one number: the announcement share.
 #
+_KEYS = tuple(
+    (f"{name}_bps", float | None, f"{one.words}, in bps of today's account") for name, one in MEASURES.items()
+)
+
+
+class _WaitingBook(BookHeading):
+    announcement_share: Probability
+
+
+class _WaitingAtShare(TypedDict):
+    announcement_share: Probability
+    missing: Annotated[dict[str, str], "By policy that cannot be had: why."]
+
+
+class WaitingDocument(TypedDict):
+    """The value of re-optimising, of knowing more and of robustness in a book with reviews; written by `allocator
+    waiting --json`."""
+
+    format: Literal["allocator.waiting/2"]
+    book: _WaitingBook
+    waiting: Annotated[list[Annotated[Row, _WaitingAtShare, _KEYS]], Keywords(minItems=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,19 +233,11 @@ class ValueOfWaitingByShare:
         """What it is worth by the book."""
         return self.worth[self.shares.index(self.stated)]
 
-    def document(self) -> dict[str, Any]:
-        """The figures as plain data; its JSON Schema is `schemas/waiting.schema.json`."""
-        settings = self.book.settings.book
+    def document(self) -> WaitingDocument:
+        """The figures as plain data."""
         return {
             "format": "allocator.waiting/2",
-            "book": {
-                "name": settings.name,
-                "account": self.book.account,
-                "as_of": settings.as_of.isoformat(),
-                "currency": settings.currency,
-                "value": round(self.book.value, 2),
-                "announcement_share": self.stated,
-            },
+            "book": {**self.book.heading(), "announcement_share": self.stated},
             "waiting": [
                 {"announcement_share": share, "missing": dict(worth.missing)}
                 | {f"{name}_bps": None if (bps := worth.bps(name)) is None else round(bps, 2) for name in MEASURES}

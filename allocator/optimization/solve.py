@@ -156,7 +156,7 @@ class Program:
         hundred solves.
         """
         self._compiled = SinglePeriodProblem(outlook, mandate)
-        self._warm, self._explains = warm, explains
+        self._warm, self.explains = warm, explains
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
@@ -204,7 +204,7 @@ class Program:
             if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
                 attempts.append(f"{solver}: {status}")
                 if solver.proves_conflicts:
-                    if not self._explains:
+                    if not self.explains:
                         raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
                     break
             elif found is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -54,12 +54,12 @@ class CalibratedModel:
     market_then: Vector | None
     market_now: Vector | None
 
-    def drivers(self, years: float) -> Matrix:
-        """(K, N, drivers + 1) what each driver adds to the return, last the required return and anchor; sums to it."""
+    def drivers(self, years: float) -> dict[str, Matrix]:
+        """(K, N) by driver, what it adds to the return; last the required return and anchor; all sum to it."""
         growth = (1 + self.loadings.required_return) ** years / self.anchor
-        parts = driver_attribution(self.market, self.loadings, self.technique) * growth[None, :, None]
-        rest = np.broadcast_to(growth - 1, self.returns.shape)[:, :, None]
-        return np.concatenate([parts, rest], axis=2)
+        parts = driver_attribution(self.market, self.loadings, self.technique)
+        rest = np.broadcast_to(growth - 1, self.returns.shape)
+        return {name: part * growth for name, part in parts.items()} | {"required return and anchor": rest}
 
 
 def build_question(book: Book) -> Question | None:
@@ -150,15 +150,7 @@ def adoption_years(book: Book) -> float:
 
 def model_scenarios(book: Book) -> ModelScenarios:
     """The efficiency model's parameters of each scenario."""
-    named = (
-        "replicability",
-        "pass_through",
-        "usage_elasticity",
-        "training_elasticity",
-        "multiple_compression",
-        "capacity",
-    )
-    scenarios = book.settings.scenarios.values()
+    scenarios, named = book.settings.scenarios.values(), [field.name for field in fields(ModelScenarios)]
     return ModelScenarios(
         *(np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named)
     )
@@ -189,9 +181,8 @@ def has_loadings(book: Book) -> NDArray[np.bool_]:
 
 def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
-    columns = (*ALWAYS, "gross_margin", *APPLICATION)
     arrays = {}
-    for name in columns:
+    for name in (field.name for field in fields(Loadings)):
         default = _NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
         arrays[name] = (
             np.asarray(book.exposures[name].fillna(default), dtype=np.float64)

@@ -8,7 +8,8 @@ Exposures and elasticities are judgements: what this file computes is their arit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
 from typing import TypeAlias
@@ -19,11 +20,6 @@ from allocator.types import Matrix, Vector
 
 Number: TypeAlias = float | Vector
 """One number for all, or one a draw: an array (draws, 1), which goes with arrays (draws, K) over scenarios."""
-DRIVERS = ("training demand", "token volume", "price", "rent", "share shift", "stranded capex", "multiple")
-"""What a value multiplier is attributed to, in the order of the last axis of `driver_attribution`.
-
-Capacity other than planned moves with the rent: supply sets it, and no token is sold or saved by it.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +67,12 @@ class Market:
 
     `price` P per task, `usage` Q tasks, `tokens` M_C inference tokens, `training` M_T training spend, `demand` D for
     compute, `rent` κ per unit, `stranded` σ share of committed capex lost, `owner_share` and `rival_share` multiples of
-    market share, `diffusion` a, `served` φ share of tasks served with the technique.
+    market share, `diffusion` a, `served` φ share of tasks served with the technique, `capacity` S over plan.
     """
 
     diffusion: Vector
     served: Vector
+    capacity: Vector
     price: Vector
     usage: Vector
     tokens: Vector
@@ -119,6 +116,37 @@ class Loadings:
     application_elasticity: Vector
 
 
+@dataclass(frozen=True)
+class Driver:
+    """What moves a name's value by itself: quantities of the market that leave the status quo with it, and a formula.
+
+    A formula takes the market and the names' loadings of `column`; `scale` (K, N) multiplies a name's value, then
+    `loss` (K, N) is taken from it.
+    """
+
+    name: str
+    quantities: tuple[str, ...] = ()
+    column: str = ""
+    scale: Callable[[Market, Vector], Matrix] | None = None
+    loss: Callable[[Market, Vector], Matrix] | None = None
+
+
+DRIVERS = (
+    Driver("training demand", ("training",)),
+    Driver("token volume", ("tokens", "usage", "diffusion")),
+    Driver("price", ("price",)),
+    Driver("rent", ("rent", "capacity")),  # supply sets capacity other than planned: no token is sold or saved by it
+    Driver("share shift", ("owner_share", "rival_share")),
+    Driver("stranded capex", column="committed_capex", loss=lambda m, capex: capex * m.stranded),
+    Driver("multiple", column="multiple_loading", scale=lambda m, c: np.exp(-m.scenarios.multiple_compression * c)),
+)
+"""What a value multiplier is attributed to. A driver of one's own is a row here, with its column as a field of
+`Loadings` (0 where a name has none) and of `exposures.yaml`, and its parameter, if it has one, as a field of
+`ModelScenarios` and of `[scenarios.*]`."""
+_STATUS_QUO = {"diffusion": 0.0}
+"""Of a market's quantities; of all others 1."""
+
+
 def market_quantities(scenarios: ModelScenarios, technique: Technique, years: float) -> Market:
     """The market block at a horizon of `years`."""
     s, t = scenarios, technique
@@ -137,6 +165,7 @@ def market_quantities(scenarios: ModelScenarios, technique: Technique, years: fl
     return Market(
         diffusion=a,
         served=served,
+        capacity=s.capacity,
         price=price,
         usage=usage,
         tokens=tokens,
@@ -153,35 +182,39 @@ def market_quantities(scenarios: ModelScenarios, technique: Technique, years: fl
 
 def value_multipliers(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
     """(K, N) value of each instrument in each scenario, as a multiple of today's."""
-    return _values(m, loadings, technique, frozenset(range(len(DRIVERS))))
+    return _values(m, loadings, technique, frozenset(DRIVERS))
 
 
-def _values(m: Market, e: Loadings, t: Technique, moved: frozenset[int]) -> Matrix:
+def _values(market: Market, e: Loadings, t: Technique, moved: frozenset[Driver]) -> Matrix:
     """Value multipliers when only the drivers in `moved` have left the status quo."""
-
-    def at(driver: int, moving: Vector) -> Vector:
-        return moving[..., None] if driver in moved else np.ones((*moving.shape, 1))
-
-    price, rent = at(2, m.price), at(3, m.rent)
-    training, tokens, usage = at(0, m.training), at(1, m.tokens), at(1, m.usage)
-    trained = _over_names(t.training_share)
-    demand = trained * training + (1 - trained) * tokens
-    owned = e.owner + (1 - e.owner) * m.scenarios.replicability[..., None]  # φ_i
-    saved = _over_names(np.log(t.token_reduction))
-    saving = np.exp(-m.diffusion[..., None] * owned * saved) if 1 in moved else 1.0
-    share = e.owner * at(4, m.owner_share) + (1 - e.owner) * at(4, m.rival_share)
-    inference = usage * share * (price - (1 - e.gross_margin) * rent * saving) / e.gross_margin
-    capacity = np.minimum(demand, at(3, m.scenarios.capacity)) * rent
-    cheaper = e.token_share * (1 - price)
+    m, trained = _beside_names(market, moved), _over_names(t.training_share)
+    demand = trained * m.training + (1 - trained) * m.tokens
+    owned = e.owner + (1 - e.owner) * m.scenarios.replicability  # φ_i
+    saving = np.exp(-m.diffusion * owned * _over_names(np.log(t.token_reduction)))
+    share = e.owner * m.owner_share + (1 - e.owner) * m.rival_share
+    inference = m.usage * share * (m.price - (1 - e.gross_margin) * m.rent * saving) / e.gross_margin
+    capacity = np.minimum(demand, m.capacity) * m.rent
+    cheaper = e.token_share * (1 - m.price)
     application = (1 - cheaper * e.passed_on) ** -e.application_elasticity
     application = application * (e.application_margin + cheaper * (1 - e.passed_on)) / e.application_margin
-    value = e.training * training * rent + e.inference * inference + e.capacity * capacity
+    value = e.training * m.training * m.rent + e.inference * inference + e.capacity * capacity
     value = value + e.application * application + e.other
-    if 6 in moved:
-        value = value * np.exp(-m.scenarios.multiple_compression[..., None] * e.multiple_loading)
-    if 5 in moved:
-        value = value - e.committed_capex * m.stranded[..., None]
+    for driver in (one for one in DRIVERS if one in moved):
+        if driver.scale is not None:
+            value = value * driver.scale(m, getattr(e, driver.column))
+    for driver in (one for one in DRIVERS if one in moved):
+        if driver.loss is not None:
+            value = value - driver.loss(m, getattr(e, driver.column))
     return np.maximum(value, _over_names(t.least_value))
+
+
+def _beside_names(market: Market, moved: frozenset[Driver]) -> Market:
+    """The market as it goes with arrays whose last axis is the names, what has not moved at the status quo."""
+    arrays = {name: np.asarray(array)[..., None] for name, array in vars(market).items() if name != "scenarios"}
+    still = [name for driver in DRIVERS if driver not in moved for name in driver.quantities]
+    arrays |= {name: np.full(arrays[name].shape, _STATUS_QUO.get(name, 1.0)) for name in still}
+    parameters = {name: np.asarray(array)[..., None] for name, array in vars(market.scenarios).items()}
+    return Market(**arrays, scenarios=ModelScenarios(**parameters))
 
 
 def _over_names(shared: Number) -> Vector:
@@ -189,24 +222,20 @@ def _over_names(shared: Number) -> Vector:
     return np.asarray(shared, dtype=np.float64)[..., None]
 
 
-def driver_attribution(m: Market, loadings: Loadings, technique: Technique) -> Matrix:
-    """(K, N, drivers) what each driver adds to the value multiplier: Shapley values, which sum to V − 1 exactly.
+def driver_attribution(m: Market, loadings: Loadings, technique: Technique) -> dict[str, Matrix]:
+    """(K, N) by driver, what it adds to the value multiplier: Shapley values, which sum to V − 1 exactly.
 
     Shapley (1953): a driver's average effect over every order in which the drivers can move; no order is a fact.
     """
-    players = range(len(DRIVERS))
-    worth = {
-        frozenset(coalition): _values(m, loadings, technique, frozenset(coalition))
-        for size in range(len(DRIVERS) + 1)
-        for coalition in combinations(players, size)
-    }
     count = len(DRIVERS)
-    parts = np.zeros((*worth[frozenset()].shape, count))
+    coalitions = [frozenset(some) for size in range(count + 1) for some in combinations(DRIVERS, size)]
+    worth = {coalition: _values(m, loadings, technique, coalition) for coalition in coalitions}
+    parts = {driver.name: np.zeros_like(worth[frozenset()]) for driver in DRIVERS}
     for coalition, value in worth.items():
+        others = len(coalition) - 1
         for driver in coalition:
-            others = len(coalition) - 1
             weight = factorial(others) * factorial(count - others - 1) / factorial(count)
-            parts[:, :, driver] += weight * (value - worth[coalition - {driver}])
+            parts[driver.name] += weight * (value - worth[coalition - {driver}])
     return parts
 
 
@@ -217,8 +246,3 @@ def scenario_returns(values: Matrix, loadings: Loadings, anchor: Vector, years: 
     """
     result: Matrix = (1 + loadings.required_return) ** years * values / anchor - 1
     return result
-
-
-def with_scenario(scenarios: ModelScenarios, **changed: Vector) -> ModelScenarios:
-    """The same scenarios with some parameters replaced."""
-    return replace(scenarios, **changed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ import pandas as pd
 from allocator.book.book import Book, copy_for_plugins, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.calibration import calibrate, scenario_probabilities
-from allocator.outlook.efficiency_model import DRIVERS
 from allocator.outlook.risk_model import FactorRisk, build_risk_model
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
+from allocator.presentation import ByName, Keywords
 from allocator.tables import validate
 from allocator.tables.files import from_frame
 from allocator.types import Matrix, Vector
@@ -167,27 +167,44 @@ def returns_frame(book: Book, outlook: Outlook) -> pd.DataFrame:
 
 # Scenario returns as something to read: whose they are, and which driver makes them.
 #
-COLUMNS = (*DRIVERS, "required return and anchor")
-"""What a modelled return is split into; the parts add up to it."""
+
+
+class _InstrumentReturns(TypedDict):
+    instrument: str
+    origin: Annotated[str, Keywords(pattern="^(model|table|plugin .+)$")]
+    expected: float
+    returns: ByName
+
+
+_InstrumentDrivers = TypedDict("_InstrumentDrivers", {"instrument": str, "scenarios": dict[str, ByName]})
+
+
+class ReturnsDocument(TypedDict):
+    """Scenario returns, and one instrument's drivers."""
+
+    format: Literal["allocator.returns/1"]
+    scenarios: ByName
+    instruments: list[_InstrumentReturns]
+    drivers: NotRequired[_InstrumentDrivers]
 
 
 @dataclass(frozen=True, eq=False)
 class ReturnAttribution:
     """Scenario returns of a book: `origins` says model, table or `plugin NAME` for each instrument.
 
-    With an `instrument`, `drivers` (K, len(COLUMNS)) add up to its return in each scenario.
+    With an `instrument`, `drivers` (K,) by name add up to its return in each scenario.
     """
 
     outlook: Outlook
     instruments: tuple[str, ...]
     origins: tuple[str, ...]
     instrument: str | None
-    drivers: Matrix | None
+    drivers: Mapping[str, Vector] | None
 
-    def document(self) -> dict[str, Any]:
-        """The account as plain data; its JSON Schema is `schemas/returns.schema.json`."""
+    def document(self) -> ReturnsDocument:
+        """The account as plain data."""
         scenarios, outlook = self.outlook.scenarios, self.outlook
-        document: dict[str, Any] = {
+        document: ReturnsDocument = {
             "format": "allocator.returns/1",
             "scenarios": dict(zip(scenarios, map(float, outlook.probabilities), strict=True)),
             "instruments": [
@@ -200,11 +217,11 @@ class ReturnAttribution:
                 for i, name in enumerate(self.instruments)
             ],
         }
-        if self.drivers is not None:
+        if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
                 "instrument": self.instrument,
                 "scenarios": {
-                    name: dict(zip(COLUMNS, map(float, self.drivers[k]), strict=True))
+                    name: {driver: float(parts[k]) for driver, parts in self.drivers.items()}
                     for k, name in enumerate(scenarios)
                 },
             }
@@ -230,7 +247,7 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
             if origins[i] == maker:
                 rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
             raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
-        drivers = model.drivers(outlook.years)[:, i, :]
+        drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
     return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers)
 
 

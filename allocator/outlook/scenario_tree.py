@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from allocator.outlook.posterior import (
     posterior,
 )
 from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, silent_labs
+from allocator.presentation import AnnouncementShare, IsoDate, Keywords, NotNegative, Probability, Until
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
@@ -299,8 +300,48 @@ def _growth_since_now(
     return growth, (1 + float(book.cash_required_return or 0.0)) ** years
 
 
-def tree_document(book: Book, reviews: ReviewTree) -> dict[str, Any]:
-    """The tree as plain data; its JSON Schema is `schemas/outlook.schema.json`."""
+Evidence: TypeAlias = Annotated[
+    str,
+    Keywords(enum=["now", "silent", "claimed", "verified", "refuted", "mixed"]),
+    "what the review finds; mixed: of several claims some verified and some refuted",
+]
+Parent: TypeAlias = Annotated[
+    int, Keywords(minimum=-1), "position in this list of the node before it; -1 for the first"
+]
+Beliefs: TypeAlias = Annotated[dict[str, Probability], "probability of each scenario, given what the node knows"]
+Prices: TypeAlias = Annotated[dict[str, NotNegative], "value of each instrument per unit of today's, before any trade"]
+
+
+class _TreeBook(TypedDict):
+    name: str
+    as_of: IsoDate
+    until: Until
+    announcement_share: AnnouncementShare
+
+
+class _TreeNode(TypedDict):
+    node: Annotated[str, "what is known there, in words; by it a later run finds the node again"]
+    kind: Evidence
+    date: IsoDate
+    parent: Parent
+    probability: Annotated[Probability, "of coming here from the node before it"]
+    reach: Annotated[Probability, "of coming here at all"]
+    beliefs: Beliefs
+    prices: Prices
+
+
+class OutlookDocument(TypedDict):
+    """What `allocator outlook` draws: what may be known at each review, how likely that is, and what prices then
+    hold."""
+
+    format: Literal["allocator.outlook/1"]
+    book: _TreeBook
+    nodes: Annotated[list[_TreeNode], Keywords(minItems=1), "today's first, each after the one that it follows"]
+    outcomes: Annotated[int, Keywords(minimum=1), "scenarios at the horizon, once for each node that they may follow"]
+
+
+def tree_document(book: Book, reviews: ReviewTree) -> OutlookDocument:
+    """The tree as plain data."""
     tree, settings = reviews.tree, book.settings
     reached, _ = tree.reach()
     growth, _ = tree.since_now()

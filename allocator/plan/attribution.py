@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
+from allocator.presentation import Row
 from allocator.rules import Trade
 from allocator.types import Matrix, Vector
 
@@ -273,7 +274,25 @@ def funding_price(outlook: Outlook, mandate: Mandate, prices: DualCertificate) -
     return mandate.cost_price(outlook) + float(rows.wealth @ priced) - prices.cash
 
 
-def attribution_document(plan: Plan) -> dict[str, Any]:
+_IN_BPS = tuple((name, float) for name in (*MOTIVES, "sum"))
+Motives: TypeAlias = Annotated[Row, _IN_BPS]
+
+
+class AttributionDocument(TypedDict):
+    """bps of the account; positive speaks for the order; columns add up to sum, lines to targets, targets and lots to
+    total; funding sums to zero; null with reviews"""
+
+    orders: list[Annotated[Row, (("instrument", str), *_IN_BPS)]]
+    others: Annotated[Motives, "targets that no whole lot follows, together"]
+    cash: Motives
+    targets: Annotated[
+        Motives, "all lines together: the gain of the targets over today's holdings, rules at their prices"
+    ]
+    lots: Annotated[float, "what whole lots add to it, mostly negative"]
+    total: float
+
+
+def attribution_document(plan: Plan) -> AttributionDocument:
     """The reasons as plain data, in bps of the account; `others` are targets that no whole lot follows."""
     found = attribute_gain(plan)
     index = {name: i for i, name in enumerate(plan.book.instruments)}

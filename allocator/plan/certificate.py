@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, TypedDict
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.policy import Policy
 from allocator.optimization.single_period import Position
-from allocator.optimization.verification import CanonicalCheck, DualCertificate, lower_bound
+from allocator.optimization.solve import Solution, trade_of_solution
+from allocator.optimization.verification import CanonicalCheck, DualCertificate, best_dual_certificate, lower_bound
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import ByName, Count, Keywords
 from allocator.rules import RuleMeasurement, Trade
 
 GAP_ALLOWED = 1e-6
@@ -26,16 +29,21 @@ TARGET_TOLERANCE = 1e-6
 """Of the account, on fractional targets; final lots are held to 1e-9 of a rule's own unit."""
 
 
-@dataclass(frozen=True)
-class RoundTripProof:
-    """Where the best on paper has round trips: what no plan without them can beat, by so many `branches` of them.
+class CertificateRow(TypedDict):
+    """The proof of a plan as its document says it."""
 
-    `gain_on_paper` is what round trips would gain on paper over this plan, at most; the certificate's bound counts it.
-    """
-
-    bound: float
-    branches: int
-    gain_on_paper: float
+    solver: str
+    attempts: Annotated[list[str], "solvers whose answer was not taken, and why"]
+    canonical: Annotated[ByName, ("primal", "dual", "gap")]
+    objective: Annotated[float, "minimised loss of the targets, from the formulas"]
+    bound: Annotated[float, "no plan of this mandate can be below it"]
+    gap_bps: float
+    allowed_bps: Annotated[float, "how large the gap may be: the tolerance and trading.indifference_bps"]
+    decisions: Annotated[int, Keywords(minimum=1)]
+    outcomes: Annotated[Count, "leaves of the tree; 0 without reviews"]
+    rules_checked: int
+    largest_violation_target: float
+    largest_violation_after: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +65,7 @@ class Certificate:
     rules: int
     largest_violation: float
     allowed: float = GAP_ALLOWED
-    """How far from the bound the targets may be: the tolerance, the indifference that the book states, and what round
-    trips would gain on paper."""
-    round_trips: RoundTripProof | None = None
+    """How far from the bound the targets may be: the tolerance, and the indifference that the book states."""
     decisions: int = 1
     outcomes: int = 0
     """Leaves of the tree; 0 without reviews, where scenarios are all that can come."""
@@ -68,6 +74,25 @@ class Certificate:
     def gap(self) -> float:
         """How far from optimal the targets can be at most."""
         return self.objective - self.bound
+
+    def document(self, measurements: Sequence[RuleMeasurement]) -> CertificateRow:
+        """The proof as plain data; `measurements` are of the final lots."""
+        return {
+            "solver": self.solver,
+            "attempts": list(self.attempts),
+            "canonical": vars(self.canonical),
+            "objective": self.objective,
+            "bound": self.bound,
+            "gap_bps": self.gap * 1e4,
+            "allowed_bps": self.allowed * 1e4,
+            "decisions": self.decisions,
+            "outcomes": self.outcomes,
+            "rules_checked": self.rules,
+            "largest_violation_target": self.largest_violation,
+            "largest_violation_after": max(
+                (reading.excess for reading in measurements if np.isfinite(reading.excess)), default=None
+            ),
+        }
 
 
 def certificate_of_policy(best: Policy, measurements: Sequence[RuleMeasurement]) -> Certificate:
@@ -95,16 +120,12 @@ def certify(
     mandate: Mandate,
     target: Trade,
     prices: DualCertificate,
-    *,
-    solver: str,
-    attempts: tuple[str, ...],
-    canonical: CanonicalCheck,
+    solved: Solution | Certificate,
     indifference: float = 0.0,
-    round_trips: RoundTripProof | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
-    Where the best on paper buys and sells one name at once, also to within what these `round_trips` would gain.
+    `solved` says who found it and that the solver's answer passed the first check.
 
     Raises:
         NotSolved: it does not, or is not.
@@ -116,16 +137,36 @@ def certify(
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    on_paper = round_trips.gain_on_paper if round_trips else 0.0
-    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + on_paper
+    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
-    worst = max((reading.missed for reading in readings), default=-1.0)
-    count = len(readings)
-    return Certificate(solver, attempts, canonical, objective, bound, prices, count, worst, allowed, round_trips)
+    return Certificate(
+        solver=solved.solver,
+        attempts=solved.attempts,
+        canonical=solved.canonical,
+        objective=objective,
+        bound=bound,
+        duals=prices,
+        rules=len(readings),
+        largest_violation=max((reading.missed for reading in readings), default=-1.0),
+        allowed=allowed,
+    )
+
+
+def certify_solution(
+    start: Position, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
+) -> tuple[Trade, DualCertificate, Certificate]:
+    """A solution as a trade in money (`value` before), its prices and its certificate.
+
+    Raises:
+        NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
+    """
+    target = trade_of_solution(start, mandate, solution.holdings, value)
+    prices, _ = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
+    return target, prices, certify(start, outlook, mandate, target, prices, solution)
 
 
 def _refuse_unlawful(

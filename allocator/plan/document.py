@@ -8,28 +8,158 @@ alone can recompute every rule, the objective and the bound (`docs/verify_plan.p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
-from allocator.multistage.review_policy import CautionScheduleRow, ReviewPolicy
-from allocator.plan.attribution import attribution_document
-from allocator.plan.certificate import Certificate
+from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
+from allocator.plan.attribution import AttributionDocument, attribution_document
+from allocator.plan.certificate import CertificateRow
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
-from allocator.plan.plan import Figures, Order, Plan
-from allocator.plan.proof import policy_proof_document, proof_document
+from allocator.plan.plan import FIGURES, Figures, Order, Plan
+from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
 from allocator.plan.runs import PLAN_FORMAT
+from allocator.plan.trade_decision import TradeValue
+from allocator.presentation import AnnouncementShare, BookHeading, Keywords, LimitKind, Row, Until, document_of
 from allocator.rules import RuleMeasurement
-from allocator.types import Vector
+
+Weight: TypeAlias = Annotated[float, "fraction of the account's value"]
 
 
-def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> dict[str, Any]:
-    """The plan as plain data, and how far it follows an earlier one where it was held against one.
+class _PlanBook(BookHeading):
+    until: Until
+    horizon_months: float
+    announcement_share: AnnouncementShare
 
-    Strings, numbers, lists and mappings. Its JSON Schema is `schemas/plan.schema.json`.
-    """
+
+class _PlanObjective(TypedDict):
+    """what is minimised, largest over the probabilities of the set"""
+
+    kind: Annotated[str, "mandate.objective"]
+    label: Annotated[str, "what it is called on this tree: nested CVaR, say"]
+    time_consistent: Annotated[
+        bool,
+        "whether solving again at a review, with what it knows and holds, decides what stands in policy; false for "
+        "regret at the leaves",
+    ]
+
+
+class _PositionRow(TypedDict):
+    instrument: str
+    quantity_before: float
+    quantity_after: float
+    price: Annotated[float, "in the book's currency"]
+    weight_before: Weight
+    weight_target: Annotated[float, "before rounding to lots"]
+    weight_after: Annotated[float, "whole lots, of the account's value after costs"]
+    active_weight_after: Annotated[float | None, "weight after over the benchmark's; null without one"]
+    no_trade_from: Annotated[
+        float | None,
+        "the lowest weight from which trading this name alone is not worth its cost, on the scale of weight_target; "
+        "null for cash",
+    ]
+    no_trade_to: Annotated[float | None, "the highest such weight"]
+
+
+class _ScenarioRow(TypedDict):
+    scenario: str
+    probability: float
+    adverse_probability: Annotated[float, "at the targets"]
+    return_before: float
+    return_target: float
+    return_after: float
+
+
+class RuleRow(TypedDict):
+    """A rule measured."""
+
+    rule: str
+    measured: Annotated[float | None, "on the final whole lots; null where it is infinite"]
+    limit: float
+    kind: LimitKind
+
+
+class _RelaxedRow(TypedDict):
+    rule: Annotated[str, "as stated"]
+    stated: Annotated[float, "the limit as stated"]
+    kept: Annotated[float, "the limit kept instead"]
+    measured: Annotated[float, "on the final whole lots"]
+    priority: Annotated[int, "1 is relaxed last, 9 first"]
+    kind: LimitKind
+
+
+class _ShadowPrice(TypedDict):
+    rule: str
+    bps_per_point: Annotated[float, "what one percentage point more of this limit earns, in bps of the account"]
+
+
+class _PolicyRows(TypedDict):
+    """what is done at each review, with reviews or an objective of the tree of decisions; else null"""
+
+    certainty_equivalent_with_lots: Annotated[float, "of the policy that begins with the lots that were weighed"]
+    certainty_equivalent_of_holding: Annotated[float | None, "of the policy that holds until the first review"]
+    nodes: Annotated[
+        list[NodeRow], Keywords(minItems=1), "what to hold at every node, decisions after the ones that they follow"
+    ]
+    caution_schedule: Annotated[
+        list[Annotated[Row, CautionScheduleRow]],
+        Keywords(minItems=1),
+        "what is believed, guarded against and decided, node by node, in the order of the policy",
+    ]
+    proof: PolicyProof | None
+
+
+_KEYS = tuple((one.name, float | None if one.against_benchmark else float, one.note) for one in FIGURES if one.note)
+_BUCKETS = ("buckets", dict[str, Weight], "share of the account by bucket; a name may count in several")
+_Figures: TypeAlias = Annotated[Row, (*_KEYS, _BUCKETS)]
+
+
+_Followed: TypeAlias = Annotated[Row, PolicyDeviation]
+
+
+class PlanDocument(TypedDict):
+    """What `allocator rebalance` decides, and the proof. Weights have 8 stable decimals; numbers under `proof` are
+    exact."""
+
+    format: Literal["allocator.plan/2"]
+    book: _PlanBook
+    objective: _PlanObjective
+    positions: Annotated[list[_PositionRow], "every instrument and, last, cash"]
+    orders: Annotated[list[Annotated[Row, Order]], "sells before buys"]
+    decision: Annotated[
+        Row,
+        TradeValue,
+        "what trading changes the objective (certainty equivalent) by, against no trade, in bps of the account after "
+        "costs and tickets; with the verdict no trade, what is forgone",
+    ]
+    attribution: AttributionDocument | None
+    figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
+    scenarios: list[_ScenarioRow]
+    rules: list[RuleRow]
+    relaxed: Annotated[list[_RelaxedRow], "rules with a priority that could not be kept"]
+    shadow_prices: list[_ShadowPrice]
+    rounding_bps: Annotated[float, "objective lost to whole lots"]
+    stability_l1: Annotated[
+        float | None,
+        "largest L1 change of target weights when one probability moves by 2 points; null where such a move is "
+        "infeasible",
+    ]
+    risk_source: str
+    policy: _PolicyRows | None
+    followed: Annotated[_Followed | None, "how it follows the policy of an earlier plan.json; null without --follow"]
+    fingerprints: Annotated[
+        dict[str, Annotated[str, Keywords(pattern="^[0-9a-f]{16}$")]],
+        Keywords(minProperties=1),
+        "what was written in the book by section, and exposures: equal where nothing was changed",
+    ]
+    certificate: CertificateRow
+    proof: Proof | None
+
+
+def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanDocument:
+    """The plan as plain data, and how far it follows an earlier one where it was held against one."""
     if not isinstance(plan, Plan):
         rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
@@ -38,8 +168,8 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> dict[
         "book": _book(plan),
         "objective": _objective(plan),
         "positions": _positions(plan),
-        "orders": orders_document(plan.orders),
-        "decision": _decision(plan),
+        "orders": list(map(document_of, plan.orders)),
+        "decision": document_of(plan.decision),
         "attribution": None if plan.duals is None else attribution_document(plan),
         "figures": {
             name: figures_document(figures)
@@ -63,28 +193,24 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> dict[
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
-        "followed": None if deviation is None else _deviation(deviation),
+        "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
-        "certificate": _certificate(plan),
+        "certificate": plan.certificate.document(plan.measurements),
         "proof": proof_document(plan),
     }
 
 
-def _book(plan: Plan) -> dict[str, Any]:
+def _book(plan: Plan) -> _PlanBook:
     settings = plan.book.settings
     return {
-        "name": settings.book.name,
-        "account": plan.book.account,
-        "as_of": settings.book.as_of.isoformat(),
-        "currency": settings.book.currency,
-        "value": round(plan.book.value, 2),
+        **plan.book.heading(),
         "until": None if settings.horizon.until is None else settings.horizon.until.isoformat(),
         "horizon_months": round(settings.months, 6),
         "announcement_share": settings.horizon.announcement_share,
     }
 
 
-def _objective(plan: Plan) -> dict[str, Any]:
+def _objective(plan: Plan) -> _PlanObjective:
     """What is maximised; only `time_consistent` objectives have a policy that a later run can follow."""
     kind = plan.book.settings.mandate.objective
     if plan.policy is None:
@@ -96,10 +222,10 @@ def _objective(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _positions(plan: Plan) -> list[dict[str, Any]]:
+def _positions(plan: Plan) -> list[_PositionRow]:
     book, target, final = plan.book, plan.target, plan.final
     after = final.values / book.prices
-    rows: list[dict[str, Any]] = [
+    rows: list[_PositionRow] = [
         {
             "instrument": name,
             "quantity_before": float(book.quantities[i]),
@@ -131,25 +257,6 @@ def _positions(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _decision(plan: Plan) -> dict[str, Any]:
-    """What trading changes the objective by; with the verdict "no trade", what is forgone."""
-    decision = plan.decision
-    return {
-        "verdict": decision.verdict,
-        "gain_bps": _bps(decision.gain_bps),
-        "positive_share": decision.share,
-        "lowest_bps": _bps(decision.lowest_bps),
-        "median_bps": _bps(decision.median_bps),
-        "highest_bps": _bps(decision.highest_bps),
-        "orders": decision.orders,
-        "tickets": round(decision.tickets, 2),
-    }
-
-
-def _bps(value: float | None) -> float | None:
-    return None if value is None else round(value, 4) + 0.0
-
-
 def _active(book: Book, instrument: str, weight: float) -> float | None:
     """The weight over the benchmark's; None without a benchmark."""
     return None if book.benchmark is None else _weight(weight - float(book.benchmark[instrument]))
@@ -163,55 +270,27 @@ def _weight(weight: float) -> float:
     return round(float(weight), 8) + 0.0
 
 
-def orders_document(orders: Sequence[Order]) -> list[dict[str, Any]]:
-    """Orders, money in cents."""
-    return [
-        {
-            "side": order.side,
-            "instrument": order.instrument,
-            "quantity": order.quantity,
-            "price": order.price,
-            "value": round(order.value, 2),
-            "cost": round(order.cost, 2),
-        }
-        for order in orders
-    ]
-
-
-def rules_document(readings: Sequence[RuleMeasurement]) -> list[dict[str, Any]]:
+def rules_document(readings: Sequence[RuleMeasurement]) -> list[RuleRow]:
     """Every rule measured, null where that is no number."""
     return [
         {
             "rule": reading.label,
             "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
             "limit": reading.limit,
-            "kind": "at most" if reading.at_most else "at least",
+            "kind": reading.kind,
         }
         for reading in readings
     ]
 
 
-def figures_document(figures: Figures) -> dict[str, Any]:
+def figures_document(figures: Figures) -> Row:
     """One portfolio's figures, rounded to the decimals that are stable."""
-    named: dict[str, Any] = {
-        name: None if (value := getattr(figures, name)) is None else _weight(value)
-        for name in (
-            "expected_return",
-            "adverse_expected_return",
-            "volatility",
-            "volatility_within",
-            "volatility_between",
-            "expected_shortfall",
-            "costs",
-            "active_expected_return",
-            "active_adverse_expected_return",
-            "tracking_error",
-        )
-    }
-    return named | {"buckets": {name: _weight(share) for name, share in figures.buckets.items()}}
+    named = {one.name: getattr(figures, one.name) for one in FIGURES if one.note}
+    rounded = {name: None if value is None else _weight(value) for name, value in named.items()}
+    return {**rounded, "buckets": {name: _weight(share) for name, share in figures.buckets.items()}}
 
 
-def _scenarios(plan: Plan) -> list[dict[str, Any]]:
+def _scenarios(plan: Plan) -> list[_ScenarioRow]:
     return [
         {
             "scenario": name,
@@ -233,101 +312,12 @@ def _scenarios(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _round_trips(certificate: Certificate) -> dict[str, Any] | None:
-    """How near the best without round trips the targets are, where the best on paper buys and sells a name at once."""
-    found = certificate.round_trips
-    if found is None:
-        return None
-    return {
-        "bound": found.bound,
-        "gap_bps": (certificate.objective - found.bound) * 1e4,
-        "branches": found.branches,
-        "gain_on_paper_bps": found.gain_on_paper * 1e4,
-    }
-
-
-def _certificate(plan: Plan) -> dict[str, Any]:
-    certificate = plan.certificate
-    return {
-        "solver": certificate.solver,
-        "attempts": list(certificate.attempts),
-        "canonical": {
-            "primal": certificate.canonical.primal,
-            "dual": certificate.canonical.dual,
-            "gap": certificate.canonical.gap,
-        },
-        "objective": certificate.objective,
-        "bound": certificate.bound,
-        "gap_bps": certificate.gap * 1e4,
-        "allowed_bps": certificate.allowed * 1e4,
-        "round_trips": _round_trips(certificate),
-        "decisions": certificate.decisions,
-        "outcomes": certificate.outcomes,
-        "rules_checked": certificate.rules,
-        "largest_violation_target": certificate.largest_violation,
-        "largest_violation_after": max(
-            (reading.excess for reading in plan.measurements if np.isfinite(reading.excess)), default=None
-        ),
-    }
-
-
-def _policy(plan: Plan, policy: ReviewPolicy) -> dict[str, Any]:
+def _policy(plan: Plan, policy: ReviewPolicy) -> _PolicyRows:
     """The policy that is followed, what is believed and what prices are at each node, and how caution is released."""
     return {
         "certainty_equivalent_with_lots": round(policy.with_lots.equivalent, 8),
         "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.equivalent, 8),
-        "nodes": _nodes(plan, policy),
-        "caution_schedule": [_schedule_row(one) for one in policy.caution_schedule],
+        "nodes": policy.nodes_document(plan.outlook.scenarios),
+        "caution_schedule": list(map(document_of, policy.caution_schedule)),
         "proof": policy_proof_document(plan),
-    }
-
-
-def _nodes(plan: Plan, policy: ReviewPolicy) -> list[dict[str, Any]]:
-    """Each decision node: (N,) by instrument, weights as fractions of the account there."""
-    followed, tree = policy.followed, policy.mandate.tree
-    growth, cash_growth = tree.since_now()
-
-    def by_name(values: Vector) -> dict[str, float]:
-        return {name: round(float(value), 8) for name, value in zip(plan.book.instruments, values, strict=True)}
-
-    return [
-        {
-            "node": tree.names[node],
-            "kind": tree.kinds[node],
-            "date": tree.dates[node].isoformat(),
-            "parent": int(tree.parents[node]),
-            "beliefs": dict(zip(plan.outlook.scenarios, map(float, tree.beliefs[node]), strict=True)),
-            "prices": by_name(growth[node]),
-            "cash_growth": round(float(cash_growth[node]), 8),
-            "account": round(float(followed.wealth_before[node]), 8),
-            "before": by_name(followed.before[node] / followed.wealth_before[node]),
-            "after": by_name(followed.holdings[node] / followed.wealth[node]),
-        }
-        for node in range(tree.nodes)
-    ]
-
-
-def _schedule_row(one: CautionScheduleRow) -> dict[str, Any]:
-    return {
-        "node": one.name,
-        "kind": one.kind,
-        "date": one.date.isoformat(),
-        "probability": round(one.probability, 8),
-        "generalizable": None if one.generalizable is None else round(one.generalizable, 8),
-        "settled": one.settled,
-        "radius": None if one.radius is None else round(one.radius, 8),
-        "cost_of_robustness_bps": None if one.caution_bps is None else round(one.caution_bps, 2),
-        "shares": {name: round(share, 6) for name, share in one.shares.items()} | {"cash": round(one.cash, 6)},
-        "trades": {name: round(part, 6) for name, part in one.moves.items()},
-    }
-
-
-def _deviation(found: PolicyDeviation) -> dict[str, Any]:
-    return {
-        "node": found.node,
-        "between_reviews": found.between_reviews,
-        "distance": round(found.distance, 8),
-        "follows": found.follows,
-        "differences": {name: round(apart, 8) for name, apart in found.differences},
-        "causes": list(found.causes),
     }

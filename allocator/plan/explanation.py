@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
-from typing import Any
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
-from scipy.optimize import linprog
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
-from allocator.mandate.mandate import Mandate, no_trade
+from allocator.mandate.mandate import no_trade
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import calibrate
-from allocator.outlook.outlook import COLUMNS, Outlook
-from allocator.plan.attribution import GainAttribution, attribute_gain, attribution_document, motives_in_bps, round_bps
+from allocator.plan.attribution import (
+    AttributionDocument,
+    GainAttribution,
+    Motives,
+    attribute_gain,
+    attribution_document,
+    motives_in_bps,
+    round_bps,
+)
 from allocator.plan.break_even import (
     LeastShift,
     break_even_probability,
@@ -26,120 +31,19 @@ from allocator.plan.break_even import (
     least_shift_tv,
 )
 from allocator.plan.marginal import (
-    HELD,
     MARGINS,
-    Bools,
     MarginalValues,
     RiskContributions,
     marginal_values,
-    next_costs,
     risk_contributions,
-    room_to_trade,
 )
 from allocator.plan.plan import Plan, portfolio_figures
-from allocator.rules import RuleMeasurement, Trade
-from allocator.types import Matrix, Vector
+from allocator.plan.trade_decision import Verdict
+from allocator.presentation import ByName, IsoDate, LimitKind, Row
+from allocator.rules import RuleMeasurement
+from allocator.types import Vector
 
-# Whether the prices and the adversary of a plan are the only ones: where they are not, one of several is shown.
-#
-# Two questions. At the targets several adversaries may be equally bad (losses that tie). And the prices, with the
-# adversary that fits them, follow from one equation for each name that is traded and still held; where active rules
-# and ties are more than these equations can tell apart, other prices prove the plan just as well.
-#
-_NAMED = 4
-_LOOSE = 1e-6
-TIED = 1e-7
-"""Of the account: losses nearer than this are equal for the adversary, rules nearer to their limit are active."""
-
-
-def uniqueness_notes(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> tuple[str, ...]:
-    """What is not unique, in words; nothing where all of it is."""
-    ties = tied_adversaries(outlook, mandate, target)
-    said = []
-    if len(ties):
-        losing = np.flatnonzero(np.abs(ties).max(axis=0) > 0)
-        names = ", ".join(outlook.scenarios[k] for k in losing)
-        said.append(
-            f"Losses tie at the targets ({names}): several adversaries are equally bad; the one shown fits the prices."
-        )
-    loose = loose_prices(outlook, mandate, target, prices, ties)
-    if loose:
-        named = "; ".join(f"'{label}'" for label in loose[:_NAMED]) + ("; …" if len(loose) > _NAMED else "")
-        said.append(f"Prices are not unique, others prove the same plan: {named}.")
-    return tuple(said)
-
-
-def tied_adversaries(outlook: Outlook, mandate: Mandate, target: Trade) -> Matrix:
-    """(D, K) directions in which the adversary may move at the targets without being less bad; none where it may not.
-
-    For total variation, box, contamination and any probabilities at all: mass may go between two scenarios of equal
-    loss, where one can give and the other take. Transport, hull and polytope may tie between members that differ in any
-    two scenarios. A divergence has one worst member, but where all losses are equal.
-    """
-    ambiguity, p = mandate.ambiguity, outlook.probabilities
-    if ambiguity.curved or ambiguity.is_singleton or not mandate.return_weight:
-        return np.zeros((0, len(p)))
-    before = target.value_before
-    losses = -outlook.portfolio_returns(target.values / before, target.cash / before)
-    found = []
-    order = np.argsort(losses, kind="stable")
-    for j, k in combinations(range(len(p)), 2) if ambiguity.about_scenarios else pairwise(order):
-        if not ambiguity.about_scenarios and losses[k] - losses[j] > TIED:
-            continue
-        ways = np.zeros(len(p))
-        ways[j], ways[k] = 1.0, -1.0
-        pushes = [losses + sign * 2 * TIED * ways for sign in (1, -1)]
-        apart = ambiguity.adversary(pushes[0], p) - ambiguity.adversary(pushes[1], p)
-        if np.abs(apart).max() > TIED and abs(float(apart @ losses)) <= 2 * TIED * np.abs(apart).sum():
-            found.append(apart / np.abs(apart).max())
-    return np.array(found).reshape(-1, len(p))
-
-
-def loose_prices(
-    outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate, ties: Matrix
-) -> tuple[str, ...]:
-    """The rules whose prices could be others, with `money` and `adversary` where they could; none where all are unique.
-
-    A name that is traded and held gives one equation (where trading costs nothing, one that is held), cash that is held
-    another; the unknowns are the prices of the active rules, that of money, and the adversary's moves among ties.
-    """
-    rows, priced = prices.priced(outlook, mandate)
-    before = target.value_before
-    holdings, bought, sold = target.values / before, target.bought / before, target.sold / before
-    active = np.flatnonzero((room_to_trade(rows, target) <= TIED) | (priced > TIED))
-    selling, buying = next_costs(mandate, target)
-    traded = bought + sold > HELD
-    apart = selling + buying + abs(rows.buys)[active].sum(axis=0) + abs(rows.sells)[active].sum(axis=0) > 0
-    telling = np.flatnonzero((holdings > HELD) & (traded | ~apart))
-    bought_now, sold_now = (bought[telling] > HELD)[:, None], (sold[telling] > HELD)[:, None]
-    own = rows.holdings[active][:, telling].T.toarray() - rows.wealth[active]
-    own = own + np.where(bought_now, rows.buys[active][:, telling].T.toarray(), 0.0)
-    own = own - np.where(sold_now, rows.sells[active][:, telling].T.toarray(), 0.0)
-    money = np.where(bought_now, 1 + buying[telling][:, None], 1 - selling[telling][:, None])
-    equations = np.hstack([own, money, -(ties @ outlook.returns[:, telling]).T])
-    if target.cash / before > HELD:
-        last = np.concatenate([rows.cash[active] - rows.wealth[active], [1.0], -(ties @ outlook.cash_returns)])
-        equations = np.vstack([equations, last])
-    at_zero = np.concatenate([priced[active] <= TIED, np.zeros(1 + len(ties), dtype=bool)])
-    ways = _ways(equations, at_zero)
-    labels = [*(rows.labels[r] for r in active), "funding", *["adversary"] * len(ties)]
-    return tuple(dict.fromkeys(label for label, way in zip(labels, ways, strict=True) if way > _LOOSE))
-
-
-def _ways(equations: Matrix, at_zero: Bools) -> Vector:
-    """(unknowns,) how far each may move while equations·d = 0, with d ≥ 0 where a price is 0 already."""
-    free, found = equations[:, ~at_zero], np.zeros(len(at_zero))
-    if free.shape[1]:
-        _, sizes, ways = np.linalg.svd(free, full_matrices=True)
-        found[~at_zero] = np.abs(ways[int((sizes > _LOOSE * max(sizes.max(initial=0.0), 1.0)).sum()) :]).max(
-            axis=0, initial=0.0
-        )
-    if not at_zero.any() or np.linalg.matrix_rank(equations, tol=_LOOSE) == equations.shape[1]:
-        return found
-    bounds = [(0.0, 1.0) if zero else (-1e3, 1e3) for zero in at_zero]
-    way = linprog(-at_zero.astype(float), A_eq=equations, b_eq=np.zeros(len(equations)), bounds=bounds)
-    return np.maximum(found, np.abs(way.x)) if way.status == 0 else found
-
+_DISTANCES = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
 
 HYPOTHESIS = "generalizable"
 
@@ -171,7 +75,6 @@ class Explanation:
     """None where the book's scenarios do not say which answer they stand for."""
     shifts: Mapping[str, LeastShift | None]
     """The nearest belief at which the sign of `ahead` turns, by total variation, relative entropy, modified χ²."""
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +87,7 @@ class BindingRuleOfName:
 
 @dataclass(frozen=True, eq=False)
 class NameExplanation:
-    """One name: returns (K,), its drivers (K, COLUMNS) where the efficiency model makes them, the rules it meets."""
+    """One name: returns (K,), its drivers (K,) by name where the efficiency model makes them, the rules it meets."""
 
     instrument: str
     index: int
@@ -214,7 +117,6 @@ def explain(asked: Plan | Book) -> Explanation:
     today, then = (np.array(one.scenario_returns) for one in (plan.before, weighed))
     ahead = float(outlook.probabilities @ (then - today))
     turned = today - then if ahead >= 0 else then - today
-    kinds = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
     return Explanation(
         plan=plan,
         reasons=attribute_gain(plan),
@@ -222,8 +124,7 @@ def explain(asked: Plan | Book) -> Explanation:
         contributions=risk_contributions(outlook, target, plan.adversary),
         ahead=ahead,
         hypothesis=_hypothesis(plan, today, then),
-        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in kinds.items()},
-        notes=(*_of_branches(plan), *uniqueness_notes(outlook, mandate, target, prices)),
+        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in _DISTANCES.items()},
     )
 
 
@@ -246,16 +147,6 @@ def _duals(plan: Plan) -> DualCertificate:
     refuse_unexplained(plan.book)
     assert plan.duals is not None  # of one period
     return plan.duals
-
-
-def _of_branches(plan: Plan) -> tuple[str, ...]:
-    """What prices are of where the best on paper is no plan."""
-    if plan.certificate.round_trips is None:
-        return ()
-    return (
-        "The best on paper has round trips, buying and selling one name at once. Shadow prices are those of the best "
-        "plan without them.",
-    )
 
 
 def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisBreakEven | None:
@@ -305,7 +196,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     model = calibrate(book)
     drivers = None
     if not cash and model is not None and instrument not in book.scenario_returns.index:
-        drivers = dict(zip(COLUMNS, model.drivers(outlook.years)[:, i, :].T, strict=True))
+        drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
     return NameExplanation(
         instrument,
         i,
@@ -315,17 +206,83 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     )
 
 
-# An explanation as one stable document; its JSON Schema is `schemas/explain.schema.json`. Everything in bps is said so
-# by the schema; infinite numbers are null.
+# An explanation as one stable document. What is in bps says so; infinite numbers are null.
 #
-FORMAT = "allocator.explain/2"
+
+_ExplainedBook = TypedDict("_ExplainedBook", {"name": str, "account": str, "as_of": IsoDate, "horizon_months": float})
 
 
-def explanation_document(found: Explanation, one: NameExplanation | None = None) -> dict[str, Any]:
+class _ExplainedPosition(TypedDict):
+    instrument: str
+    weight_target: float
+    volatility_within: Annotated[float, "its part of the annual volatility within scenarios"]
+    mixture_within: Annotated[float, "its part within scenarios of the annual volatility of the mixture"]
+    mixture_between: float
+    expected_return: Annotated[float, "its part of the expected return before costs"]
+    adverse_expected_return: Annotated[float, "its part of the adverse expected return before costs"]
+    marginal_value: Annotated[ByName, MARGINS, "bps per unit of the account put into it; adds up to 0 where it is held"]
+    reduced_cost: Annotated[
+        float, "bps per unit that its return is below what holding it would take; 0 where it is held"
+    ]
+    break_even_excess_return: Annotated[
+        float | None,
+        "bps of return more in every scenario from which on more of it would be held; null where no return would do",
+    ]
+    spare_return: Annotated[
+        float | None,
+        "bps of return that it could lose before less of it is held; null where a rule keeps it, or none is held",
+    ]
+
+
+_Shift = TypedDict("_Shift", {"distance": float, "probabilities": ByName})
+
+
+class _BreakEvens(TypedDict):
+    ahead_bps: Annotated[float, "bps of expected return of the orders over holding today, after costs"]
+    hypothesis: Annotated[
+        Annotated[Row, HypothesisBreakEven] | None,
+        "where holding today is as good as the orders, on the way from the contrary to the hypothesis",
+    ]
+    shifts: Annotated[
+        dict[str, _Shift | None],
+        tuple(_DISTANCES),
+        "the nearest belief at which the sign of ahead turns; null where there is none",
+    ]
+
+
+class _RuleOfName(TypedDict):
+    rule: str
+    measured: float | None
+    limit: float
+    kind: LimitKind
+    takes: Annotated[float, "bps per unit of the account put into the name, at the rule's price"]
+
+
+class _ExplainedName(TypedDict):
+    instrument: str
+    attribution: Motives
+    returns: ByName
+    drivers: dict[str, ByName] | None
+    rules: list[_RuleOfName]
+
+
+class ExplainDocument(TypedDict):
+    """Why a plan trades what it trades, why not more, and how wrong the belief may be."""
+
+    format: Literal["allocator.explain/2"]
+    book: _ExplainedBook
+    verdict: Annotated[Verdict, "of rebalance; with no trade the attribution is that of the orders that are forgone"]
+    attribution: AttributionDocument
+    positions: list[_ExplainedPosition]
+    break_even: _BreakEvens
+    instrument: _ExplainedName | None
+
+
+def explanation_document(found: Explanation, one: NameExplanation | None = None) -> ExplainDocument:
     """The explanation as plain data, with one name's own page where it was asked for."""
     plan, settings = found.plan, found.plan.book.settings
     return {
-        "format": FORMAT,
+        "format": "allocator.explain/2",
         "book": {
             "name": settings.book.name,
             "account": plan.book.account,
@@ -336,12 +293,11 @@ def explanation_document(found: Explanation, one: NameExplanation | None = None)
         "attribution": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
         "break_even": _break_even(found),
-        "notes": list(found.notes),
         "instrument": None if one is None else _about(found, one),
     }
 
 
-def _position(found: Explanation, i: int) -> dict[str, Any]:
+def _position(found: Explanation, i: int) -> _ExplainedPosition:
     plan, split = found.plan, found.contributions
     cash = i == len(plan.book.instruments)
     target = plan.target.cash if cash else float(plan.target.values[i])
@@ -360,10 +316,10 @@ def _position(found: Explanation, i: int) -> dict[str, Any]:
     }
 
 
-def _break_even(found: Explanation) -> dict[str, Any]:
+def _break_even(found: Explanation) -> _BreakEvens:
     names, flip = found.plan.outlook.scenarios, found.hypothesis
 
-    def shift(at: LeastShift | None) -> dict[str, Any] | None:
+    def shift(at: LeastShift | None) -> _Shift | None:
         if at is None:
             return None
         return {
@@ -373,18 +329,12 @@ def _break_even(found: Explanation) -> dict[str, Any]:
 
     return {
         "ahead_bps": round_bps(found.ahead),
-        "hypothesis": None
-        if flip is None
-        else {
-            "probability": flip.probability,
-            "by_return": flip.by_return,
-            "by_objective": flip.by_objective,
-        },
+        "hypothesis": None if flip is None else vars(flip),
         "shifts": {kind: shift(at) for kind, at in found.shifts.items()},
     }
 
 
-def _about(found: Explanation, one: NameExplanation) -> dict[str, Any]:
+def _about(found: Explanation, one: NameExplanation) -> _ExplainedName:
     scenarios = found.plan.outlook.scenarios
     return {
         "instrument": one.instrument,
@@ -400,7 +350,7 @@ def _about(found: Explanation, one: NameExplanation) -> dict[str, Any]:
                 "rule": rule.reading.label,
                 "measured": _finite(rule.reading.measured, scale=1.0),
                 "limit": rule.reading.limit,
-                "kind": "at most" if rule.reading.at_most else "at least",
+                "kind": rule.reading.kind,
                 "takes": round_bps(rule.takes),
             }
             for rule in one.rules

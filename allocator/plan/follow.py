@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from allocator.multistage.mandate import OBJECTIVES
 from allocator.outlook.calibration import dated_signals
 from allocator.plan.plan import Plan
 from allocator.plan.runs import PLAN_FORMAT
+from allocator.presentation import NotNegative, Rounded
 from allocator.types import Vector
 
 Found = TypeVar("Found")
@@ -40,16 +41,12 @@ class PolicyDeviation:
     no longer as announced; there are none where nothing else has changed.
     """
 
-    node: str
-    between_reviews: bool
-    distance: float
-    differences: tuple[tuple[str, float], ...]
-    causes: tuple[str, ...]
-
-    @property
-    def follows(self) -> bool:
-        """Whether today's targets are the announced ones."""
-        return self.distance <= FOLLOWS
+    node: Annotated[str, "the announced decision that today is held against"]
+    between_reviews: Annotated[bool, "whether its day has passed, so that its holdings at today's prices are meant"]
+    distance: Annotated[NotNegative, Rounded(8), "the fraction of the account that would change hands to be there"]
+    follows: Annotated[bool, "whether the distance is no more than half a percent"]
+    differences: Annotated[dict[str, Annotated[float, Rounded(8)]], "by instrument; at most the three largest"]
+    causes: Annotated[tuple[str, ...], "what is no longer as announced, in words"]
 
 
 def check_announced_policy(book: Book, announced: Path) -> None:
@@ -94,11 +91,13 @@ def _departure(plan: Plan, document: Mapping[str, Any], announced: Path) -> Poli
     apart = here - then
     cash = float(-apart.sum())
     order = np.argsort(-np.abs(apart), kind="stable")[:3]
+    distance = float(np.abs(apart).sum() + abs(cash)) / 2
     return PolicyDeviation(
         node=str(node["node"]),
         between_reviews=between,
-        distance=float(np.abs(apart).sum() + abs(cash)) / 2,
-        differences=tuple((names[i], float(apart[i])) for i in order if abs(apart[i]) > 1e-4),
+        distance=distance,
+        follows=distance <= FOLLOWS,
+        differences={names[i]: float(apart[i]) for i in order if abs(apart[i]) > 1e-4},
         causes=tuple(_causes(plan, document, node, then if between else _before(plan.book, node))),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
-from allocator.presentation import html_of, text_of
+from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
@@ -34,14 +34,14 @@ BINDING = 1e-7
 class Order:
     """One whole-lot order; `value` and `cost` in the book's currency, `quantity` in units, always positive."""
 
-    side: str
+    side: Annotated[str, Keywords(enum=["sell", "buy"])]
     instrument: str
-    quantity: float
+    quantity: Annotated[float, Keywords(exclusiveMinimum=0)]
     price: float
-    value: float
-    cost: float
-    weight_before: float
-    weight_after: float
+    value: Annotated[float, Rounded(2)]
+    cost: Annotated[float, Rounded(2)]
+    weight_before: Annotated[float, HIDDEN]
+    weight_after: Annotated[float, HIDDEN]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,51 @@ class Figures:
     def volatility(self) -> float:
         """Total annual volatility: variances within scenarios and between them add up."""
         return math.hypot(self.volatility_within, self.volatility_between)
+
+    @property
+    def worst_scenario_return(self) -> float:
+        """The least of the scenario returns."""
+        return min(self.scenario_returns)
+
+
+class Figure(NamedTuple):
+    """A figure of a portfolio: a field or property of `Figures`, what screens call it, what its document says of it.
+
+    Without a `label` no screen shows it, without a `note` no document has it; the first screen shows the `brief` ones,
+    `--full` all that are not `brief_only`.
+    """
+
+    name: str
+    label: str
+    note: str
+    brief: bool = False
+    brief_only: bool = False
+    against_benchmark: bool = False
+
+
+FIGURES = (
+    Figure("expected_return", "expected return", "over the horizon, after costs, under the stated probabilities", True),
+    Figure(
+        "adverse_expected_return", "adverse expected return",
+        "over the horizon, after costs, under the adverse probabilities of the ambiguity set", True,
+    ),
+    Figure("worst_scenario_return", "worst scenario ({worst})", "", True, brief_only=True),
+    Figure("volatility", "volatility, a year (total)", "annual, in all", True),
+    Figure("volatility_within", "volatility within scenarios, a year", "annual, inside a scenario"),
+    Figure("volatility_between", "volatility between scenarios, a year", "annual, spread of the scenario means"),
+    Figure(
+        "expected_shortfall", "expected shortfall, 95% of the horizon",
+        "mean loss in the worst 5% of outcomes at the horizon, normal within each scenario", True,
+    ),
+    Figure("costs", "", "fraction of the account before trading"),
+    Figure("active_expected_return", "expected return over benchmark", "over the benchmark's", against_benchmark=True),
+    Figure(
+        "active_adverse_expected_return", "adverse expected return over benchmark",
+        "adverse expected return over the benchmark's", against_benchmark=True,
+    ),
+    Figure("tracking_error", "tracking error, a year", "annual, inside a scenario", against_benchmark=True),
+)  # fmt: skip
+"""In the order in which screens and documents have them; after them come the shares by bucket."""
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,149 @@ objectives that are no utility of the final wealth.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypeAlias, TypedDict
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.sets import NodeSetDocument, SetDocument
 from allocator.mandate.mandate import Mandate
+from allocator.mandate.return_errors import ErrorDocument
+from allocator.multistage.mandate import OBJECTIVES
+from allocator.multistage.objectives import Utility
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
+from allocator.presentation import Keywords, Numbers, Table
 from allocator.rules import ConvexRule, RuleRows, Trade
-from allocator.rules.convex import ConvexRuleDual
+from allocator.rules.convex import ConvexDocument, ConvexRuleDual, Witness
 from allocator.types import Matrix, Vector
 
+_PROVED = [name for name, kind in OBJECTIVES.items() if issubclass(kind, Utility)]
+_INTEGER, _NUMBER = {"type": "integer"}, {"type": "number"}
+_Entry: TypeAlias = Annotated[list[float], Keywords(prefixItems=[_INTEGER, _INTEGER, _NUMBER], minItems=3, maxItems=3)]
+_Entries: TypeAlias = Annotated[list[_Entry], "(row, instrument, coefficient), zeros left out"]
 
-def proof_document(plan: Plan) -> dict[str, Any] | None:
+_Holdings = TypedDict("_Holdings", {"holdings": Numbers, "cash": float})
+
+
+class _TradeRow(_Holdings):
+    bought: Numbers
+    sold: Numbers
+
+
+class _Rows(TypedDict):
+    labels: list[str]
+    holdings: _Entries
+    cash: Numbers
+    buys: _Entries
+    sells: _Entries
+    wealth: Numbers
+    limit: Numbers
+
+
+class _PeriodRows(_Rows):
+    gains: Annotated[list[_Entry], "(row, scenario, coefficient), expectations written out"]
+
+
+class _NodeRows(_Rows):
+    """holdings·h + buys·b + sells·s + cash·c - wealth·W is at most limit, of the account before the trades or,
+    in_money, of today's account"""
+
+    in_money: list[bool]
+
+
+class _Multipliers(TypedDict):
+    rows: Numbers
+    position: Numbers
+    cash: float
+    wealth: float
+    factors: Numbers
+    adversary: Numbers
+    witness: Witness
+
+
+class _Convex(ConvexDocument):
+    price: float
+    direction: Annotated[Numbers, "u, a member of the set"]
+    witness: Witness
+
+
+class Proof(TypedDict):
+    """wealth before trading is 1; rows: holdings·h + cash·c + buys·b + sells·s + gains·r <= wealth·W + limit, r the
+    gains in each scenario; null with reviews, whose proof is in policy"""
+
+    probabilities: Numbers
+    returns: Annotated[Table, "scenarios × instruments"]
+    cash_returns: Numbers
+    loadings: Annotated[Table, "instruments × factors"]
+    specific: Numbers
+    ambiguity: SetDocument
+    return_weight: float
+    cost_price: Annotated[float, "weight of costs in the objective"]
+    value: Annotated[float, "account value, unrounded"]
+    risk_aversion: float
+    cost_rates: Numbers
+    impact: Annotated[Numbers, "cost of trading the part z of the account in a name: impact z^1.5, beside its rate"]
+    return_error: ErrorDocument
+    before: _Holdings
+    target: _TradeRow
+    after: _TradeRow
+    rows: _PeriodRows
+    multipliers: _Multipliers
+    convex: Annotated[
+        list[_Convex],
+        "rules that the largest u'x over a set must keep, each with the price and the u of its tangent; x is R (h - "
+        "against W) for norm and h for largest, at most limit W; the benchmark's gains less the portfolio's for "
+        "worst_case, at most W - 1 - limit",
+    ]
+
+
+class _NodeProof(NodeSetDocument):
+    parent: Annotated[int, Keywords(minimum=-1)]
+    probability: float
+    growth: Numbers
+    cash_growth: float
+    bought: Numbers
+    sold: Numbers
+    holdings: Numbers
+    cash: float
+    cost_rates: Numbers
+    impact: Numbers
+    beliefs: Numbers
+    returns: Table
+    cash_returns: Numbers
+    deviation: Annotated[float, "of what is left of the horizon, over that of all of it"]
+    risk_charge: float
+    rows: _NodeRows
+    convex: Annotated[
+        list[ConvexDocument], "rules as the largest u'x over a set; limits over what is left of the horizon"
+    ]
+
+
+class _Leaves(TypedDict):
+    parents: list[int]
+    probabilities: Numbers
+    growth: Table
+    cash_growth: Numbers
+
+
+class PolicyProof(TypedDict):
+    """what docs/verify_plan.py needs to follow the policy again, exact, in units of today's account; null where the
+    objective is no utility of the final wealth"""
+
+    utility: Annotated[str, Keywords(enum=[*_PROVED])]
+    relative_risk_aversion: float | None
+    before: _Holdings
+    loadings: Table
+    specific: Numbers
+    objective: float
+    nodes: Annotated[list[_NodeProof], Keywords(minItems=1)]
+    leaves: _Leaves
+
+
+def proof_document(plan: Plan) -> Proof | None:
     """Everything that `docs/verify_plan.py` needs, in fractions of the account before trading; None with reviews."""
     outlook, mandate, duals = plan.outlook, plan.mandate, plan.certificate.duals
     if duals is None:
@@ -77,25 +204,28 @@ def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
     return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
 
 
-def _return_error(plan: Plan, duals: DualCertificate) -> dict[str, Any]:
+def _return_error(plan: Plan, duals: DualCertificate) -> ErrorDocument:
     """By how much returns may be wrong: deviations·h at once, what objectives of other packages charge included, and
     size times the deviation of h along `direction`, or the largest spread∘h of so many names.
     """
     error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
     charged = plan.mandate.linear_charge
-    plain = {"size": 0.0, "deviations": _list(np.zeros(names) if charged is None else charged)}
-    own = {} if error is None else error.document(duals.error)
-    return plain | {"direction": [0.0] * (factors + names)} | own
+    plain: ErrorDocument = {
+        "size": 0.0,
+        "deviations": _list(np.zeros(names) if charged is None else charged),
+        "direction": [0.0] * (factors + names),
+    }
+    return plain if error is None else error.document(plain, duals.error)
 
 
-def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> dict[str, Any]:
+def _convex(rule: ConvexRule, slope: ConvexRuleDual, outlook: Outlook) -> _Convex:
     """A convex rule with its price and the lawful u of its tangent."""
     direction = np.asarray(slope.direction)
-    priced = {"price": slope.price, "direction": _list(direction), "witness": rule.witness(direction, outlook)}
-    return rule.document(outlook) | priced
+    witness = rule.witness(direction, outlook)
+    return {**rule.document(outlook), "price": slope.price, "direction": _list(direction), "witness": witness}
 
 
-def _trade(trade: Trade) -> dict[str, Any]:
+def _trade(trade: Trade) -> _TradeRow:
     """In fractions of the account before trading."""
     before = trade.value_before
     return {
@@ -116,7 +246,7 @@ def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
     return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
 
 
-def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
+def policy_proof_document(plan: Plan) -> PolicyProof | None:
     """Everything that `docs/verify_policy.py` needs, money in units of today's account."""
     objective = None if plan.policy is None else plan.policy.mandate.utility.proof()
     if plan.policy is None or objective is None:
@@ -138,7 +268,7 @@ def policy_proof_document(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
+def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
     policy, tree, staged = reviewed.followed, reviewed.mandate.tree, reviewed.mandate
     mandate, outlook, ambiguity = staged.mandates[node], staged.outlooks[node], staged.ambiguities[node]
     names = len(mandate.cost_rates)
@@ -164,7 +294,7 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> dict[str, Any]:
     }
 
 
-def _node_rows(mandate: Mandate, outlook: Outlook) -> dict[str, Any]:
+def _node_rows(mandate: Mandate, outlook: Outlook) -> _NodeRows:
     """Linear rules: holdings·h + buys·b + sells·s + cash·c − wealth·W ≤ limit, of the account before or in money."""
     names = len(mandate.cost_rates)
     each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]

@@ -30,7 +30,7 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.plan import Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
 from allocator.plan.reviews import plan_with_reviews
-from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
+from allocator.plan.targets import recertify, solve_certified, solve_targets
 from allocator.plan.trade_decision import no_trade_regions, value_of_trading
 from allocator.rules import Trade
 from allocator.types import Vector
@@ -45,8 +45,6 @@ _MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
 _NODES, _FEWEST_NODES = 40_000, 100
 """Nodes times names that all tries together may branch, and nodes however many names."""
-_BRANCHES = 20
-"""Where the best on paper has round trips: what one try may look at for a plan that does not."""
 
 
 def fixes_on_whole_lots(
@@ -107,9 +105,7 @@ class _Trying:
         solver = book.settings.solver
         limits = Limits(solver.tolerance, solver.time_limit_seconds)
         try:
-            target, _, _ = solve_certified(
-                self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES
-            )
+            target, _, _ = solve_certified(self.program, start, outlook, mandate, limits, book.value)
             whole_lots(book, outlook, mandate, start, target, quick=self.lots)
         except (Infeasible, NotSolved):
             return False
@@ -187,7 +183,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
         duals=found.prices,
         binding=binding_rules(outlook, mandate, target, found.prices),
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
-        stability=_stability(found, start, outlook, limits),
+        stability=stability(found.program, start, outlook, mandate, found.best, limits),
     )
 
 
@@ -212,13 +208,6 @@ def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlo
     return dual if float((dual - own) @ gains) < 1e-6 else own
 
 
-def _stability(found: Targets, start: Position, outlook: Outlook, limits: Limits) -> float | None:
-    """The stability of targets, but not where each shift takes a search."""
-    if found.certificate.round_trips is not None:
-        return None
-    return stability(found.program, start, outlook, found.mandate, found.best, limits)
-
-
 def stability(
     program: Program, start: Position, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
 ) -> float | None:
@@ -233,7 +222,7 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            there, _, _ = solve_certified(fitting, start, moved, mandate, limits, branches=0)
+            there, _, _ = solve_certified(fitting, start, moved, mandate, limits)
         except (Infeasible, NotSolved):
             return None
         change = np.append(there.values, there.cash) / there.value - here

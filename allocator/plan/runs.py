@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 from uuid import uuid4
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book
@@ -25,14 +25,29 @@ from allocator.book.checks.consistency import tables_in_use
 from allocator.book.loading import read_source
 from allocator.errors import BadInput, Breach
 from allocator.plugins import installed_plugins
+from allocator.presentation import Keywords
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import SourceTable
 
-FORMAT = "allocator.run/1"
-PLAN_FORMAT = "allocator.plan/2"
+FORMAT: Final = "allocator.run/1"
+PLAN_FORMAT: Final = "allocator.plan/2"
 """Of plan.json: a run of another format is another run, and is not given back as this one."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
 """What cron, Airflow and Dagster call their runs; nothing that leaves the folder, hides, or reads as an option."""
+
+
+_Digest: TypeAlias = Annotated[str, Keywords(pattern="^[0-9a-f]{64}$")]
+
+
+class RunDocument(TypedDict):
+    """What a run was made from and what it wrote: `run.json` of `allocator rebalance --run-id`."""
+
+    format: Literal["allocator.run/1"]
+    run_id: str
+    inputs: Annotated[
+        dict[str, str], "by name: SHA-256 of each file of the book, the options that were given, and versions"
+    ]
+    outputs: Annotated[dict[str, _Digest], "SHA-256 of each file that the run wrote"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,8 @@ def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
         BadInput: the folder cannot be written, or the other process's run was made from other inputs.
     """
     outputs = {name: digest(content) for name, content in files.items()}
-    made = {"format": FORMAT, "run_id": run.id, "inputs": dict(sorted(run.inputs.items())), "outputs": outputs}
+    inputs = dict(sorted(run.inputs.items()))
+    made: RunDocument = {"format": FORMAT, "run_id": run.id, "inputs": inputs, "outputs": outputs}
     whole = {**files, "run.json": (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()}
     beside = run.folder.parent / f".writing-{uuid4().hex}"
     try:

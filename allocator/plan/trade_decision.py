@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import Count, NotNegative, Probability, Rounded
 from allocator.rules import RuleMeasurement, RuleRows, Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
@@ -41,19 +42,28 @@ class TradeValue:
     """What trading changes the objective by, in bps of the account over the horizon, after costs and tickets.
 
     `gain_bps` is the change of the certainty equivalent; None where holding is no choice, as nobody who holds today
-    could keep the rules at a review. `share` of sampled inputs (beliefs of the ambiguity set, and costs) in which it is
-    positive, and its least, median and largest over them; None with `minimum_variance` and with reviews. `orders` and
-    `tickets` (money for them) are those that were weighed: with the verdict "no trade" they are what is forgone.
+    could keep the rules at a review. `positive_share` of sampled inputs (beliefs of the ambiguity set, and costs) in
+    which it is positive, and its least, median and largest over them; None with `minimum_variance` and with reviews.
+    `orders` and `tickets` are those that were weighed: with the verdict "no trade" they are what is forgone.
     """
 
-    gain_bps: float | None
-    share: float | None
-    lowest_bps: float | None
-    median_bps: float | None
-    highest_bps: float | None
-    orders: int
-    tickets: float
-    verdict: Verdict
+    verdict: Annotated[Verdict, "required where today's holdings breach a limit"]
+    gain_bps: Annotated[
+        float | None,
+        Rounded(4),
+        "of the objective; with minimum_variance ten-thousandths of its own unit; with reviews against no trade until "
+        "the first of them, null where no trade would break a limit at a review",
+    ]
+    positive_share: Annotated[
+        Probability | None,
+        "share of sampled beliefs and cost estimates in which trading changes the objective for the better; null with "
+        "minimum_variance and with reviews",
+    ]
+    lowest_bps: Annotated[float | None, Rounded(4), "the least change among them"]
+    median_bps: Annotated[float | None, Rounded(4), "their median"]
+    highest_bps: Annotated[float | None, Rounded(4), "the largest"]
+    orders: Annotated[Count, "orders that were weighed"]
+    tickets: Annotated[NotNegative, Rounded(2), "what their tickets cost, in the book's currency"]
 
     @property
     def trades(self) -> bool:
@@ -84,7 +94,7 @@ def value_of_trading(
     broken = any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
     verdict = _verdict(gain, share, trading.min_gain_bps, wanted, broken=broken)
-    return TradeValue(gain, share, lowest, median, highest, orders, tickets, verdict)
+    return TradeValue(verdict, gain, share, lowest, median, highest, orders, tickets)
 
 
 def value_of_reviewed_trading(
@@ -106,7 +116,7 @@ def value_of_reviewed_trading(
         verdict: Verdict = "trade required"
     else:
         verdict = "recommended" if orders and bps > trading.min_gain_bps else "no trade"
-    return TradeValue(bps, None, None, None, None, orders, tickets, verdict)
+    return TradeValue(verdict, bps, None, None, None, None, orders, tickets)
 
 
 def least_share(mandate: Mandate, trading: TradingSection) -> float:

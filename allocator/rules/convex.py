@@ -10,17 +10,43 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.sets import Ambiguity, SetTable
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import Keywords, Numbers
 from allocator.rules.directions import Directions, LargestOf, Multiplier, UnitBall, flat_dual
 from allocator.rules.epigraphs import ColumnLayout, Epigraph, largest_epigraph, norm_epigraph, tangent_epigraph
 from allocator.rules.rows import OneLimit, RuleMeasurement, RuleRows, Trade
+from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Vector
+
+_KINDS = [directions.kind for directions in Directions.__subclasses__()]
+Witness: TypeAlias = Annotated[
+    list[float | list[float]],
+    "shows that the probabilities are in the set: of wasserstein a transport from the belief, of hull the weights of "
+    "its rows; empty for the others",
+]
+
+
+class _Supremum(TypedDict):
+    set: Annotated[str, Keywords(enum=[*_KINDS, *AMBIGUITY_SETS])]
+    radius: Annotated[float, "size of the set; of largest, how many names"]
+    table: SetTable
+
+
+class ConvexDocument(TypedDict):
+    """The largest u'x over a set is at most a limit."""
+
+    label: str
+    kind: Annotated[str, Keywords(enum=[*_KINDS, "worst_case"])]
+    set: _Supremum
+    against: Annotated[Numbers, "the benchmark's weights, cash last; zeros without one"]
+    limit: Annotated[float, "over what is left of the horizon"]
+
 
 # What a convex rule and a program say to each other. Expressions and constraints are cvxpy's, which is imported where
 # a program is built.
@@ -126,12 +152,12 @@ class ConvexRule(OneLimit):
         del direction, outlook
         return []
 
-    def document(self, outlook: Outlook) -> dict[str, Any]:
+    def document(self, outlook: Outlook) -> ConvexDocument:
         """What a proof says of it: what x is (`kind`), which u, `against` what (N + 1,), cash last, and the limit."""
-        own, nobody = self.directions, [0.0] * (outlook.returns.shape[1] + 1)
-        set_ = {} if own is None else {"set": own.kind, "radius": own.radius, "table": []}
-        kind = "worst_case" if own is None else own.kind
-        return {"label": self.label, "kind": kind, "set": set_, "against": nobody, "limit": self.limit}
+        directions, nobody = self.directions, [0.0] * (outlook.returns.shape[1] + 1)
+        kind, radius = ("worst_case", 0.0) if directions is None else (directions.kind, directions.radius)
+        supremum: _Supremum = {"set": kind, "radius": radius, "table": []}
+        return {"label": self.label, "kind": kind, "set": supremum, "against": nobody, "limit": self.limit}
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,12 +232,15 @@ class VolatilityLimit(ConvexRule):
         limit = self.limit * float(np.sqrt(outlook.years))
         return norm_epigraph(columns, column, direction, spread, self.against, limit)
 
-    def document(self, outlook: Outlook) -> dict[str, Any]:
+    def document(self, outlook: Outlook) -> ConvexDocument:
         """A deviation over the horizon."""
-        own = super().document(outlook) | {"limit": self.limit * float(np.sqrt(outlook.years))}
+        over_horizon: ConvexDocument = {
+            **super().document(outlook),
+            "limit": self.limit * float(np.sqrt(outlook.years)),
+        }
         if self.against is None:
-            return own
-        return own | {"against": [*self.against.tolist(), float(1 - self.against.sum())]}
+            return over_horizon
+        return {**over_horizon, "against": [*self.against.tolist(), float(1 - self.against.sum())]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,7 +398,7 @@ class WorstCaseFloor(ConvexRule):
 
         return RuleConstraints([each, together, *worst.constraints], read, write)
 
-    def document(self, outlook: Outlook) -> dict[str, Any]:
+    def document(self, outlook: Outlook) -> ConvexDocument:
         """The losses below the benchmark's, under the probabilities of the set."""
         own = super().document(outlook) | {"set": self.ambiguity.document(outlook.probabilities)}
         return own if self.against is None else own | {"against": self.against.tolist()}

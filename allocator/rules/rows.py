@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import LimitKind
 from allocator.types import Matrix, Vector
 
 PERCENT, NUMBER, TIMES = "%", "", " x"
@@ -238,6 +239,11 @@ class RuleMeasurement:
     def missed(self) -> float:
         """How far the limit is missed in parts of the account, which is what a solver's last digits are measured in."""
         return self.excess if self.of_account is None else self.of_account
+
+    @property
+    def kind(self) -> LimitKind:
+        """Which side of the limit is kept, in words."""
+        return "at most" if self.at_most else "at least"
 
     @property
     def excess(self) -> float:

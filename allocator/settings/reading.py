@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
@@ -91,29 +90,6 @@ def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key],
         yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"
     elif schedule in ("caution", "corners") and "radius" in stated:
         yield ("robust", "radius"), [("robust", "schedule")], f"schedule = '{schedule}'"
-
-
-class _BookSchema(GenerateJsonSchema):
-    """TOML has no null, and a key is its own title."""
-
-    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: Any) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        if made.get("default", ...) is None:
-            made.pop("default")
-        return made
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        del schema
-        return False
-
-
-def settings_schema() -> dict[str, Any]:
-    """The JSON Schema of `book.toml`, made from the models: what `schemas/book.schema.json` holds."""
-    made = Settings.model_json_schema(schema_generator=_BookSchema)
-    return {"$schema": _BookSchema.schema_dialect} | made | {"title": "Book"}
 
 
 def read_settings(

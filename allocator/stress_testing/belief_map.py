@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from allocator.errors import BadInput, Breach
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
+from allocator.presentation import Count, Numbers, Probability, Row
 from allocator.rules.builder import bucket_shares
 from allocator.stress_testing.belief_sweep import (
     BUCKETS,
@@ -47,6 +48,22 @@ class BeliefGrid:
     beliefs: Matrix
     neighbours: np.ndarray[Any, np.dtype[np.int64]]
     stated: tuple[float, float]
+
+
+_MapPoint = TypedDict("_MapPoint", {"at": Numbers, "objective": float | None, "weights": Numbers | None})
+
+
+class MapDocument(TypedDict):
+    """the optimum over both probabilities"""
+
+    probabilities: list[str]
+    stated: list[Probability]
+    asked: Count
+    finished: Count
+    interrupted: bool
+    instruments: list[str]
+    points: list[_MapPoint]
+    failed: list[Annotated[Row, FailedBelief]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +106,7 @@ class BeliefMap:
         own = {"objective": self.objective, "largest": self.largest, "apart": self.apart, "changes": self.changes}
         return pd.DataFrame({**places, **own, **columns, **names})
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> MapDocument:
         """Plain data; weights by name at each point."""
         return {
             "probabilities": list(self.lattice.names),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.plan.break_even import LeastShift, least_shift_chi2, least_shift_kl, least_shift_tv
 from allocator.plan.plan import Plan, portfolio_figures
+from allocator.presentation import Count, Probability, Row
 from allocator.stress_testing.belief_sweep import (
     AxisPoint,
     BeliefAxis,
     BeliefSweep,
     FailedBelief,
+    SweepDocument,
     axis_grid,
     belief_axes,
     belief_sweep,
@@ -47,6 +49,20 @@ _RATINGS = (
 KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
 
 
+class _LeastShiftRow(TypedDict):
+    distance: float
+    probabilities: Annotated[dict[str, Probability], "by scenario"]
+
+
+class _ReversalRow(TypedDict):
+    first: str
+    second: str
+    advantage: float
+    plausibility: float | None
+    rating: str
+    shifts: dict[str, _LeastShiftRow | None]
+
+
 @dataclass(frozen=True, eq=False)
 class Reversal:
     """`first` is expected to return `advantage` more than `second` (fraction of the account, over the horizon).
@@ -70,7 +86,7 @@ class Reversal:
         """What the plausibility is called."""
         return describe_plausibility(self.plausibility)
 
-    def document(self, scenarios: tuple[str, ...]) -> dict[str, Any]:
+    def document(self, scenarios: tuple[str, ...]) -> _ReversalRow:
         """Plain data."""
         return {
             "first": self.first,
@@ -136,15 +152,15 @@ class OptimalityInterval:
     """
 
     axis: str
-    stated: float
+    stated: Probability
     within_bps: float
     shortfall_bps: float
-    low: float | None
-    high: float | None
+    low: Probability | None
+    high: Probability | None
     shortfall_low_bps: float | None
     shortfall_high_bps: float | None
     cut_short: bool = False
-    limit_breaches: tuple[str, ...] = ()
+    limit_breaches: Annotated[tuple[str, ...], "limits that the plan breaches beyond an end"] = ()
 
 
 def optimality_interval(on: AxisPoint, points: Sequence[float], within_bps: float) -> OptimalityInterval | None:
@@ -214,6 +230,23 @@ class AxisStress:
     failed: tuple[FailedBelief, ...]
 
 
+class _AxisRow(SweepDocument):
+    break_evens: list[Annotated[Row, BreakEven, ("distance",)]]
+    interval: Annotated[Row, OptimalityInterval] | None
+
+
+class BeliefStressDocument(TypedDict):
+    """How wrong the probabilities may be."""
+
+    radius: str
+    asked: Count
+    finished: Count
+    interrupted: bool
+    axes: list[_AxisRow]
+    reversals: list[_ReversalRow]
+    failed: list[Annotated[Row, FailedBelief]]
+
+
 @dataclass(frozen=True, eq=False)
 class BeliefStress:
     """Belief stress of a plan, one part an axis. `asked` points of the axes' grids, `finished` of them done.
@@ -241,7 +274,7 @@ class BeliefStress:
         columns = [*BreakEven.__dataclass_fields__, "distance"]
         return pd.DataFrame(rows, columns=columns)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> BeliefStressDocument:
         """Plain data."""
         return {
             "radius": "today's",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from allocator.errors import BadMandate, Breach
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
+from allocator.presentation import ByName, Probability
 from allocator.rules.builder import bucket_shares
 from allocator.stress_testing.outcomes import refuse_plan_of_other_book
 from allocator.stress_testing.reoptimization import UnsolvedProblem, parallel_map, reoptimizer_at_beliefs
@@ -158,6 +159,26 @@ def failed_belief(outlook: Outlook, belief: Vector, found: UnsolvedProblem) -> F
     return FailedBelief(dict(zip(outlook.scenarios, map(float, belief), strict=True)), found.error, found.reason)
 
 
+class _SweepPoint(TypedDict):
+    probability: Probability
+    objective: Annotated[float, "certainty equivalent of the optimum, of the account"]
+    adverse_expected_return: float
+    expected_return: float
+    plan_shortfall: Annotated[float, "by how much the objective of the plan's lots is below it, of the account"]
+    plan_limit_breach: Annotated[
+        bool, "whether the plan's lots breach a limit there, which plan_shortfall does not count"
+    ]
+    weights: ByName
+
+
+class SweepDocument(TypedDict):
+    """Optima along one probability."""
+
+    axis: str
+    stated: Probability
+    points: list[_SweepPoint]
+
+
 @dataclass(frozen=True, eq=False)
 class BeliefSweep:
     """M verified allocations along an axis.
@@ -194,7 +215,7 @@ class BeliefSweep:
             {"probability": self.probabilities, **figures, "plan_shortfall": self.shortfall, **columns, **named}
         )
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> SweepDocument:
         """Plain data."""
         return {
             "axis": self.axis.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.single_period import problem_shape
 from allocator.plan.break_even import break_even_probability
 from allocator.plan.plan import Order, Plan
+from allocator.presentation import Keywords, Probability
 from allocator.rules import Trade
 from allocator.rules.builder import bucket_shares
 from allocator.stress_testing.belief_sweep import AxisPoint
@@ -136,15 +138,15 @@ class BreakEven:
     tilt, weight or return. Where it is `unverified`, answers failed from `low` to `high`, and it may happen there.
     """
 
-    kind: str
+    kind: Annotated[str, Keywords(enum=["trade", "tilt", "weight", "return"])]
     what: str
     axis: str
-    stated: float
-    probability: float | None
+    stated: Probability
+    probability: Probability | None
     low: float | None
     high: float | None
     exact: bool
-    unverified: bool = False
+    unverified: Annotated[bool, "answers failed from low to high, and it may happen there"] = False
 
     @property
     def distance(self) -> float | None:

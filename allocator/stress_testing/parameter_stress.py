@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plan.plan import Plan
+from allocator.presentation import Count, Keywords, Row
 from allocator.stress_testing.outcomes import (
     MeasuredOutcomes,
     Outcome,
@@ -56,6 +57,51 @@ class DrawFailure:
     stage: str
     why: str
     parameters: Mapping[str, float]
+
+
+def _texts_then_numbers(texts: tuple[str, ...], numbers: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """The keys of a row of a frame, whose numbers are null where there is none."""
+    return (*((name, str) for name in texts), *((name, float | None) for name in numbers))
+
+
+_LEVELS = tuple(f"q{100 * level:02.0f}" for level in QUANTILES)
+_SIDES = ("bought", "sold", "unchanged", "same_side")
+_INDICES = ("first", "first_low", "first_high", "total", "total_low", "total_high")
+
+
+class _Reoptimized(TypedDict):
+    asked: Count
+    finished: Count
+    why_not: str
+    weights: list[
+        Annotated[
+            Row, (*_texts_then_numbers(("instrument",), (*_LEVELS, *_SIDES)), ("current", float), ("proposed", float))
+        ]
+    ]
+
+
+class ModelStressDocument(TypedDict):
+    """Draws of the model's parameters, and which matter most."""
+
+    method: str
+    prices: Annotated[str, Keywords(enum=["follow", "stay"])]
+    seed: int
+    asked: Count
+    made: Count
+    finished: Count
+    interrupted: bool
+    parameters: list[Annotated[Row, ParameterRange]]
+    outcomes: list[Annotated[Row, _texts_then_numbers(("portfolio", "measure"), ("today", *_LEVELS, "below_0"))]]
+    scenario_returns: list[Annotated[Row, _texts_then_numbers(("scenario", "instrument"), _LEVELS)]]
+    importance: (
+        list[
+            Annotated[Row, (*_texts_then_numbers(("portfolio", "measure", "parameter"), _INDICES), ("constant", bool))]
+        ]
+        | None
+    )
+    reoptimized: _Reoptimized
+    failures: list[Annotated[Row, DrawFailure, "a draw that failed, with its parameters"]]
+    notes: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +203,7 @@ class ModelStress:
             )
         return ()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ModelStressDocument:
         """The figures as plain data; draws themselves are in `draws()`."""
         return {
             "method": self.method,

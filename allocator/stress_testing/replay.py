@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.plan.plan import Plan
+from allocator.presentation import Count, Row
 from allocator.stress_testing.outcomes import StressPortfolio, stress_portfolios
 from allocator.types import Matrix, Vector
 
@@ -46,11 +47,20 @@ class ReplayWindow:
     """
 
     portfolio: str
-    rows: int
+    rows: Count
     start: str
     end: str
     loss: float
     losers: tuple[LosingPosition, ...]
+
+
+class ReplayDocument(TypedDict):
+    """The worst windows of the price history."""
+
+    why: str
+    notes: list[str]
+    counted: Annotated[dict[str, Count], "windows of each length in rows"]
+    windows: list[Annotated[Row, ReplayWindow]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +84,7 @@ class HistoricalReplay:
         ]
         return pd.DataFrame(rows, columns=columns)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ReplayDocument:
         """The windows as plain data."""
         return {
             "why": self.why,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from allocator.errors import BadInput, Breach
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import least_shift_kl
 from allocator.plan.plan import Plan
+from allocator.presentation import ByName, Keywords, NotNegative, Numbers, Probability, Row
 from allocator.stress_testing.outcomes import StressPortfolio, stress_base, stress_portfolios
 from allocator.stress_testing.reverse_parameters import NEVER, ParameterRoot, describe_steps, parameter_roots
 from allocator.types import Vector
@@ -70,6 +71,37 @@ class ReverseStressOfPortfolio:
         return next(shift for shift in self.shifts if shift.way == way)
 
 
+class _ShiftRow(TypedDict):
+    way: Way
+    distance: Annotated[NotNegative | None, "relative entropy from the belief, in nats; null where nothing does it"]
+    plausibility: Annotated[Probability, "exp(-KL): 1 where nothing has to change"]
+    equivalent_z_score: Annotated[
+        float | None, "standard deviations by which a normal mean would shift at the same relative entropy"
+    ]
+    rating: str
+    why: str
+    beyond: Annotated[list[str], "names that would have to lose more than everything"]
+    market: Annotated[float | None, "the market's return, where risk is by beta"]
+    factors: Annotated[Numbers, "moves in standard deviations"]
+    probabilities: dict[str, Probability]
+    moves: Annotated[ByName, "added to a name's mean return over the horizon"]
+
+
+class _ReversePortfolio(TypedDict):
+    portfolio: Annotated[str, Keywords(enum=["current", "proposed"])]
+    expected_loss: float
+    worst_scenario_loss: Annotated[float, "mean loss of the worst possible scenario"]
+    shifts: list[_ShiftRow]
+    parameters: list[Annotated[Row, ParameterRoot, ("change", "reach", "rating")]]
+
+
+class ReverseDocument(TypedDict):
+    """What would have to happen to lose so much."""
+
+    loss: Annotated[float, Keywords(exclusiveMinimum=0, maximum=1)]
+    portfolios: list[_ReversePortfolio]
+
+
 @dataclass(frozen=True, eq=False)
 class ReverseStress:
     """What would have to happen to lose `loss` of the account, in each portfolio."""
@@ -114,7 +146,7 @@ class ReverseStress:
             rows, columns=["portfolio", *ParameterRoot.__dataclass_fields__, "change", "reach", "words"]
         )
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ReverseDocument:
         """The figures as plain data."""
         return {
             "loss": self.loss,
@@ -130,7 +162,7 @@ class ReverseStress:
             ],
         }
 
-    def _shift(self, shift: ReverseShift) -> dict[str, Any]:
+    def _shift(self, shift: ReverseShift) -> _ShiftRow:
         return {
             "way": shift.way,
             "distance": shift.distance,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.checks.question import PARAMETERS
+from allocator.book.checks.question import COORDINATES
 from allocator.book.checks.stress import book_values, contract_range
+from allocator.presentation import Row
 from allocator.settings.uncertainty import ModelSection
 from allocator.stress_testing.outcomes import StressBase, StressPortfolio, outlook_at_draws
 from allocator.stress_testing.parameter_draws import ranges_around
@@ -57,7 +58,7 @@ class ParameterRoot:
 
     key: str
     base_value: float
-    value: float | None
+    value: Annotated[float | None, "nearest value that loses so much; null where none does"]
     lowest: float
     highest: float
     smallest_loss: float
@@ -90,7 +91,7 @@ class ParameterRoot:
             return UNKNOWN
         return BEYOND if self.reach is None else describe_steps(self.reach)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Row:
         """The root as plain data."""
         return vars(self) | {"change": self.change, "reach": self.reach, "rating": self.rating}
 
@@ -100,7 +101,7 @@ def model_parameters(book: Book) -> tuple[str, ...]:
     if book.settings.model is None:
         return ()
     shared = [f"model.{name}" for name in ModelSection.model_fields if name != "since"]
-    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in (*PARAMETERS, "capacity")))
+    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in COORDINATES))
 
 
 def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float) -> Iterator[ParameterRoot]:

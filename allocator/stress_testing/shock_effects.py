@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_targets
+from allocator.presentation import ByName, Count, NotNegative, Probability, Row
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
 from allocator.settings.settings import DAYS_A_YEAR
@@ -130,9 +131,11 @@ class PortfolioEffect:
     shock to the horizon, under the belief that it leaves and under adverse probabilities around it.
     """
 
-    immediate_return: float
-    expected_return: float
-    adverse_expected_return: float
+    immediate_return: Annotated[float, "from prices at once"]
+    expected_return: Annotated[float, "expected from before the shock to the horizon, under the belief that it leaves"]
+    adverse_expected_return: Annotated[
+        float, "the same under adverse probabilities, of the ambiguity set around that belief"
+    ]
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class ClaimedEffect:
 
     name: str
     claimed: Sign
-    change: float | None
+    change: Annotated[float | None, "of the name's expected growth to the horizon"]
 
     @property
     def as_claimed(self) -> bool | None:
@@ -291,6 +294,39 @@ def _claimed_signs(book: Book, outlook: Outlook, after: ShockedBook) -> Iterator
 #
 
 
+_Effect: TypeAlias = Annotated[Row, PortfolioEffect]
+
+
+class _ShockRow(TypedDict):
+    shock: str
+    claim: str | None
+    generalizable: Annotated[Probability | None, "P(generalizable) that it leaves; null without a question"]
+    current: _Effect
+    proposed: _Effect
+    reoptimized: Annotated[
+        _Effect | None, "the plan re-optimised after the shock; null where there is none, for the reason in why_not"
+    ]
+    why_not: str | None
+    turnover: NotNegative | None
+    trades: Annotated[ByName, "by instrument, fractions of the account after the shock; purchases above 0"]
+    limit_breaches: Annotated[list[str], "limits that the plan breaches once the shock has moved its weights"]
+    claimed_signs: list[Annotated[Row, ClaimedEffect, ("as_claimed",)]]
+    unlike: str | None
+    unmoved: Annotated[list[str], "names whose returns are typed in, which no parameter of the model moves"]
+    worthless: Annotated[list[str], "names that lose everything, and are not bought back"]
+
+
+class ShocksDocument(TypedDict):
+    """What shocks do to holdings, plan and re-optimised plan."""
+
+    no_shock: Annotated[dict[str, _Effect], ("current", "proposed")]
+    effects: list[_ShockRow]
+    refused: Annotated[dict[str, str], "shocks of which nothing can be computed, and why"]
+    left_out: Annotated[dict[str, str], "starter shocks that this book cannot carry, and why"]
+    asked: Count
+    interrupted: bool
+
+
 @dataclass(frozen=True, eq=False)
 class ShockStress:
     """`current` and `proposed` are the portfolios where nothing happens; `effects` what shocks do, as far as it was
@@ -321,7 +357,7 @@ class ShockStress:
         rows |= {one.name: _columns(one.current, one.proposed, one.reoptimized) for one in self.effects}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("shock")
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ShocksDocument:
         """The figures as plain data."""
         return {
             "no_shock": {"current": _effect(self.current), "proposed": _effect(self.proposed)},
@@ -370,7 +406,7 @@ def _columns(
     }
 
 
-def _document(one: ShockEffect) -> dict[str, Any]:
+def _document(one: ShockEffect) -> _ShockRow:
     return {
         "shock": one.name,
         "claim": one.shock.claim,
@@ -382,10 +418,7 @@ def _document(one: ShockEffect) -> dict[str, Any]:
         "turnover": None if one.turnover is None else round(one.turnover, 8),
         "trades": {name: round(part, 8) for name, part in one.trades},
         "limit_breaches": list(one.limit_breaches),
-        "claimed_signs": [
-            {"name": sign.name, "claimed": sign.claimed, "change": sign.change, "as_claimed": sign.as_claimed}
-            for sign in one.claimed_signs
-        ],
+        "claimed_signs": [vars(sign) | {"as_claimed": sign.as_claimed} for sign in one.claimed_signs],
         "unlike": one.shock.unlike,
         "unmoved": list(one.unmoved),
         "worthless": list(one.worthless),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import pandas as pd
 
@@ -12,17 +12,38 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, belief_map
-from allocator.stress_testing.belief_stress import BeliefStress, belief_stress
+from allocator.presentation import BookHeading, Probability
+from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, MapDocument, belief_map
+from allocator.stress_testing.belief_stress import BeliefStress, BeliefStressDocument, belief_stress
 from allocator.stress_testing.outcomes import refuse_plan_of_other_book
-from allocator.stress_testing.parameter_stress import ModelStress, check_ranges, model_stress
-from allocator.stress_testing.replay import HistoricalReplay, replay_history
-from allocator.stress_testing.reverse import ReverseStress, reverse_stress
-from allocator.stress_testing.shock_effects import ShockStress, shock_stress
+from allocator.stress_testing.parameter_stress import ModelStress, ModelStressDocument, check_ranges, model_stress
+from allocator.stress_testing.replay import HistoricalReplay, ReplayDocument, replay_history
+from allocator.stress_testing.reverse import ReverseDocument, ReverseStress, reverse_stress
+from allocator.stress_testing.shock_effects import ShocksDocument, ShockStress, shock_stress
 from allocator.stress_testing.shocked_book import shock_library
 
 PARTS = ("shocks", "reverse", "replay", "beliefs")
 """What is asked where nothing is named; `map` is asked by its steps a side, `model` by its number of draws."""
+
+
+class _StressedBook(BookHeading):
+    announcement_share: Probability | None
+
+
+class StressDocument(TypedDict):
+    """A plan under stress; written by `allocator stress --json`. Returns are fractions of the account before the shock,
+    after costs. A part that was not asked is null."""
+
+    format: Literal["allocator.stress/2"]
+    book: _StressedBook
+    shocks: ShocksDocument | None
+    reverse: ReverseDocument | None
+    replay: ReplayDocument | None
+    beliefs: BeliefStressDocument | None
+    map: MapDocument | None
+    model: ModelStressDocument | None
+    why_not: Annotated[dict[str, str], "parts that were asked and cannot be had, and why"]
+    interrupted: Annotated[list[str], "parts that Ctrl-C cut short"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,28 +77,19 @@ class StressReport:
             raise BadInput([Breach("stress", None, "shocks", None, rule, cure)])
         return self.shocks.frame()
 
-    def document(self) -> dict[str, Any]:
-        """The stress as plain data; its JSON Schema is `schemas/stress.schema.json`."""
-        settings = self.plan.book.settings
-        parts = {
-            "shocks": self.shocks,
-            "reverse": self.reverse,
-            "replay": self.replay,
-            "beliefs": self.beliefs,
-            "map": self.map,
-            "model": self.model,
-        }
+    def document(self) -> StressDocument:
+        """The stress as plain data."""
+        book = self.plan.book
+        share = book.settings.horizon.announcement_share
         return {
             "format": "allocator.stress/2",
-            "book": {
-                "name": settings.book.name,
-                "account": self.plan.book.account,
-                "as_of": settings.book.as_of.isoformat(),
-                "currency": settings.book.currency,
-                "value": self.plan.book.value,
-                "announcement_share": settings.horizon.announcement_share,
-            },
-            **{name: None if part is None else part.document() for name, part in parts.items()},
+            "book": {**book.heading(), "value": book.value, "announcement_share": share},
+            "shocks": None if self.shocks is None else self.shocks.document(),
+            "reverse": None if self.reverse is None else self.reverse.document(),
+            "replay": None if self.replay is None else self.replay.document(),
+            "beliefs": None if self.beliefs is None else self.beliefs.document(),
+            "map": None if self.map is None else self.map.document(),
+            "model": None if self.model is None else self.model.document(),
             "why_not": self.why_not,
             "interrupted": list(self.interrupted),
         }

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import Result
 
-from allocator.outlook.outlook import COLUMNS
+from allocator.outlook import efficiency_model
+from allocator.outlook.efficiency_model import DRIVERS, Driver
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
+PARTS = [*(driver.name for driver in DRIVERS), "required return and anchor"]
 
 
 def test_people_see_every_name_in_every_scenario(root: Path, run: Run) -> None:
@@ -33,8 +35,28 @@ def test_people_see_where_a_return_comes_from(root: Path, run: Run) -> None:
     shown = run("returns", root / "data" / "note", "--drivers", "OPENAI").stdout
 
     assert "Where OPENAI's return comes from (the parts add up)" in shown
-    for driver in (*COLUMNS, "return"):
+    for driver in (*PARTS, "return"):
         assert any(line.startswith(driver) for line in shown.splitlines())
+
+
+def test_a_driver_of_ones_own_is_a_row_of_the_table(
+    root: Path, run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Driver("levy", column="owner", scale=lambda m, owner: 1 - 0.1 * owner * m.scenarios.replicability)
+    before = valid(run("returns", root / "data" / "note", "--json").stdout, "returns")["instruments"]
+    monkeypatch.setattr(efficiency_model, "DRIVERS", (*DRIVERS, own))
+
+    shown = run("returns", root / "data" / "note", "--drivers", "META").stdout
+    document = valid(run("returns", root / "data" / "note", "--drivers", "META", "--json").stdout, "returns")
+
+    assert any(line.startswith("levy") for line in shown.splitlines())
+    assert [row for row in document["instruments"] if row["instrument"] == "META"] != [
+        row for row in before if row["instrument"] == "META"
+    ]
+    (returns,) = [row["returns"] for row in document["instruments"] if row["instrument"] == "META"]
+    for name, parts in document["drivers"]["scenarios"].items():
+        assert parts["levy"] != 0
+        assert sum(parts.values()) == pytest.approx(returns[name], abs=1e-12)
 
 
 @pytest.mark.parametrize("book", ["note", "listed"])
@@ -56,7 +78,7 @@ def test_programs_get_returns_and_drivers_that_add_up(root: Path, run: Run, vali
     own = {row["instrument"]: row["returns"] for row in document["instruments"]}["META"]
     assert document["drivers"]["instrument"] == "META"
     for name, parts in document["drivers"]["scenarios"].items():
-        assert list(parts) == list(COLUMNS)
+        assert list(parts) == PARTS
         assert sum(parts.values()) == pytest.approx(own[name], abs=1e-12)
 
 

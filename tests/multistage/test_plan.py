@@ -85,11 +85,11 @@ def test_where_no_rule_is_broken_the_gain_decides_between_trading_and_holding(ro
 def test_caution_has_a_price_that_is_never_negative_and_none_without_a_set(root: Path, plan: Plan) -> None:
     assert plan.policy is not None
     release = plan.policy.caution_schedule
-    assert all(one.caution_bps >= 0 for one in release)
-    assert release[0].caution_bps > 0
+    assert all(one.cost_of_robustness_bps >= 0 for one in release)
+    assert release[0].cost_of_robustness_bps > 0
     trusting = rebalance(sample(root, "robust.set=none"))
     assert trusting.policy is not None
-    assert {one.caution_bps for one in trusting.policy.caution_schedule} == {0.0}
+    assert {one.cost_of_robustness_bps for one in trusting.policy.caution_schedule} == {0.0}
 
 
 def test_rules_that_conflict_today_are_named(root: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_verified_plan_is_not_lost_for_want_of_the_price_of_caution(
     show_plan(made)
 
     assert made.policy is not None
-    assert made.policy.caution_schedule[0].caution_bps is None
+    assert made.policy.caution_schedule[0].cost_of_robustness_bps is None
     assert document["policy"]["caution_schedule"][0]["cost_of_robustness_bps"] is None
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("now"))
     assert "none" in row.split()

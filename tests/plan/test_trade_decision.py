@@ -84,7 +84,7 @@ def test_the_range_is_that_of_beliefs_and_costs_by_hand() -> None:
     assert found.lowest_bps < found.median_bps < found.highest_bps  # type: ignore[operator]
     draw = np.random.default_rng(0)
     pays = [at(draw.uniform(-0.02, 0.02), 4.0 ** draw.uniform(-1, 1)) > 0 for _ in range(20_000)]
-    assert found.share == pytest.approx(np.mean(pays), abs=0.03)
+    assert found.positive_share == pytest.approx(np.mean(pays), abs=0.03)
 
 
 @pytest.mark.parametrize("ambiguity", SETS, ids=str)
@@ -117,10 +117,10 @@ def test_a_gain_in_too_few_beliefs_is_not_taken() -> None:
     found = weighed(asked, lots)
 
     assert found.gain_bps > 0
-    assert found.share is not None
-    assert 0.3 < found.share < 0.7
-    assert weighed(asked, lots, TradingSection(min_share=found.share)).verdict == "recommended"
-    assert weighed(asked, lots, TradingSection(min_share=found.share + 0.001)).verdict == "no trade"
+    assert found.positive_share is not None
+    assert 0.3 < found.positive_share < 0.7
+    assert weighed(asked, lots, TradingSection(min_share=found.positive_share)).verdict == "recommended"
+    assert weighed(asked, lots, TradingSection(min_share=found.positive_share + 0.001)).verdict == "no trade"
 
 
 def test_a_gain_has_to_be_above_the_least_one_wanted() -> None:
@@ -145,7 +145,7 @@ def test_nothing_to_trade_gains_nothing() -> None:
     nothing = np.zeros(2)
     found = weighed(asked, asked.swapped(nothing, nothing), orders=0, ticket=5.0)
 
-    assert (found.gain_bps, found.share, found.tickets, found.verdict) == (0, 0, 0, "no trade")
+    assert (found.gain_bps, found.positive_share, found.tickets, found.verdict) == (0, 0, 0, "no trade")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -158,7 +158,7 @@ def test_the_same_inputs_give_the_same_verdict_and_dearer_estimates_never_a_high
     for factor in (1.0, 3.0, 30.0):
         costs = factor * target.costs
         dearer = replace(target, costs=costs, cash=target.cash - (costs - target.costs))
-        shares.append(weighed(asked, dearer).share)
+        shares.append(weighed(asked, dearer).positive_share)
     assert shares == sorted(shares, reverse=True)  # type: ignore[type-var]
 
 
@@ -176,7 +176,7 @@ def test_minimum_variance_is_weighed_in_its_own_unit_and_by_its_gain_alone() -> 
 
     variance = 0.04 * 0.5**2 + 0.09 * 0.5**2 - (0.04 * 0.55**2 + 0.09 * 0.44**2)
     assert found.gain_bps == pytest.approx((variance - 2 * 0.09 * calmer.costs) * 1e4)
-    assert (found.share, found.lowest_bps, found.median_bps, found.highest_bps) == (None, None, None, None)
+    assert (found.positive_share, found.lowest_bps, found.median_bps, found.highest_bps) == (None, None, None, None)
     assert (found.verdict, weighed(asked, wilder).verdict) == ("recommended", "no trade")
 
 
@@ -219,7 +219,7 @@ def test_the_document_tells_the_worth_and_every_no_trade_region() -> None:
 
         assert told["verdict"] == made.decision.verdict
         assert told["gain_bps"] == round(made.decision.gain_bps, 4)
-        assert told["positive_share"] == made.decision.share
+        assert told["positive_share"] == made.decision.positive_share
         assert bool(document["orders"]) == (told["verdict"] == "recommended")
         for row in document["positions"][:-1]:
             assert 0 <= row["no_trade_from"] <= row["no_trade_to"] <= 1

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
 from allocator.settings.mandate import stated_rules
-from allocator.settings.reading import read_settings, settings_schema
+from allocator.settings.reading import read_settings
+from tests.make_schemas import settings_schema
 from tests.spoiled_books import add_column, told
 
 if TYPE_CHECKING:

@@ -156,8 +156,10 @@ HYPOTHESES = ("generalizable", "proprietary")
 REGIMES = ("jevons", "compression")
 LOADINGS = ("training", "inference", "capacity", "application", "other")
 ALWAYS = (*LOADINGS, "owner", "multiple_loading", "committed_capex", "required_return")
+_TEXTS = ("hypothesis", "demand", "note")
+COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in ("probability", *_TEXTS))
+"""Parameters of a scenario, all numbers: shocks change them, and two scenarios have a distance in them."""
 APPLICATION = ("token_share", "passed_on", "application_margin", "application_elasticity")
-PARAMETERS = ("replicability", "pass_through", "usage_elasticity", "training_elasticity", "multiple_compression")
 
 
 def check_question(settings: Settings, tables: Tables, given: Collection[str]) -> list[Breach]:
@@ -290,7 +292,7 @@ def _model_parameters(settings: Settings) -> Iterator[Breach]:
     if settings.model is None:
         return
     for name, scenario in settings.scenarios.items():
-        for key in PARAMETERS:
+        for key in COORDINATES:
             if getattr(scenario, key) is None:
                 yield _in_book(f"scenarios.{name}.{key}", None, "is needed by [model]", "add it")
 
@@ -357,9 +359,6 @@ def _loadings(where: str, row: int, own: pd.Series[float]) -> Iterator[Breach]:
 
 # Whether what `[robust]` guards against speaks of this book's scenarios: experts, metric and limits.
 #
-_TEXTS = ("hypothesis", "demand", "note")
-COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in ("probability", *_TEXTS))
-"""Scenario parameters that are numbers, so that two scenarios have a distance in them."""
 _NOISE = 1e-9
 
 

@@ -14,7 +14,7 @@ from math import ceil
 import pandas as pd
 from pydantic import BaseModel
 
-from allocator.book.checks.question import PARAMETERS, check_signals
+from allocator.book.checks.question import COORDINATES, check_signals
 from allocator.book.checks.rules import Tables, factor_names
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.settings.reading import dotted_key, settings_from
@@ -23,8 +23,6 @@ from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
 from allocator.settings.uncertainty import ModelSection
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
-MOVABLE = (*PARAMETERS, "capacity")
-"""Parameters of a scenario that a shock may change; its probability moves with what is learnt."""
 _FIRST_ROW = 10_000_000
 """Where rows of a shock stand while they are looked at beside those of the table."""
 
@@ -193,10 +191,10 @@ def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> I
             cure = did_you_mean(scenario, (*settings.scenarios, EVERY_SCENARIO))
             yield _said(dotted_key(*at), scenario, "no such scenario", cure)
         for key in changes:
-            if key not in MOVABLE:
+            if key not in COORDINATES:
                 unknown = True
                 yield _said(
-                    dotted_key(*at, key), key, "is no parameter that a shock changes", did_you_mean(key, MOVABLE)
+                    dotted_key(*at, key), key, "is no parameter that a shock changes", did_you_mean(key, COORDINATES)
                 )
     if unknown:
         return
