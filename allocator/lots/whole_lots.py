@@ -157,14 +157,9 @@ def with_tangent(rows: RuleRows, trade: Trade, outlook: Outlook, rule: ConvexRul
 
 
 def tighten_rows(
-    rows: RuleRows,
-    trade: Trade,
-    outlook: Outlook,
-    mandate: Mandate,
-    convex: Collection[str] | None = None,
-    linear: Collection[str] | None = None,
+    rows: RuleRows, trade: Trade, outlook: Outlook, mandate: Mandate, linear: Collection[str] | None = None
 ) -> RuleRows:
-    """Rows tightened where lots still break a rule's own formula: of all rules, or of those labelled so."""
+    """Rows tightened where lots still break a rule's own formula; of linear rules all, or those labelled so."""
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
     missed = np.zeros(len(rows.labels), dtype=bool)
     missed[: len(readings)] = [bool(rules_broken([r])) and (linear is None or r.label in linear) for r in readings]
@@ -173,8 +168,7 @@ def tighten_rows(
         rows, limit=rows.limit - np.where(missed, np.maximum(-row_slack(rows.on(outlook), trade), 1e-13), 0)
     )
     for rule in mandate.convex_rules:
-        found = rules_broken(list(rule.readings(trade, outlook)))
-        if found and (convex is None or found[0].label in convex):
+        if rules_broken(list(rule.readings(trade, outlook))):
             tightened = with_tangent(tightened, trade, outlook, rule)
     return tightened
 
@@ -281,16 +275,11 @@ def _nearest_to_rules(
         kept = all(cost[reading.label] is not None for reading in missed)
         if kept and (best is None or _total(missed, cost) < _total(rules_broken(best), cost)):
             best = readings
-        labels = {reading.label for reading in missed}
-        if kept and (not labels & convex or _same(steps, before)):
+        if kept and (not convex & {one.label for one in missed} or (before is not None and (steps == before).all())):
             break
-        linear = {label for label in labels if cost[label] is None}
-        rows, before = tighten_rows(rows, trade, search.outlook, search.mandate, labels, linear), steps
+        hard = {reading.label for reading in missed if cost[reading.label] is None}
+        rows, before = tighten_rows(rows, trade, search.outlook, search.mandate, hard), steps
     return best
-
-
-def _same(steps: Vector, before: Vector | None) -> bool:
-    return before is not None and np.array_equal(steps, before)
 
 
 def _total(missed: list[RuleMeasurement], cost: Mapping[str, float | None]) -> float:
@@ -411,8 +400,6 @@ def whole_lots(
         trade = search.trade(steps)
         missed = rules_broken(mandate.readings(trade, outlook))
         if not missed:
-            if trade.cash < -RULE_TOLERANCE * book.value:
-                raise NotSolved("the whole lots spend more than there is; no number leaves")
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
         rows = tighten_rows(rows, trade, outlook, mandate)
