@@ -98,7 +98,7 @@ def measure(count: int) -> None:
     from allocator.optimization.single_period import Position
     from allocator.optimization.solve import Program
     from allocator.outlook.outlook import build_outlook
-    from allocator.plan.targets import certify_solution
+    from allocator.plan.certificate import certify_solution
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(count, rng), tables(count, rng))

@@ -21,8 +21,7 @@ from allocator.optimization.solve import Limits, Program, Solution
 from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.plan.certificate import Certificate
-from allocator.plan.targets import certify_solution
+from allocator.plan.certificate import Certificate, certify_solution
 from allocator.rules import InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
 from allocator.types import Matrix, Vector
 

@@ -44,6 +44,7 @@ _ORDERS, _FEWEST = 10, 4
 """Rows of the tables where there is room, and where there is little."""
 _SAME = 1e-6
 """Of the account: weights this near are at the edge."""
+_PRICES = "Adverse probabilities and shadow prices prove the plan; where several do, these are one."
 
 
 def show_explanation(found: Explanation, one: NameExplanation | None, *, full: bool = False) -> None:
@@ -55,14 +56,10 @@ def show_explanation(found: Explanation, one: NameExplanation | None, *, full: b
         _regions(out, found)
 
 
-def _notes(found: Explanation) -> list[Text]:
-    return [Text(f"Note: {note}") for note in found.notes]
-
-
 def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
     plan = found.plan
     above = [_title(found), *map(Text, describe_decision(plan)), Text()]
-    below = [Text(), *map(Text, _break_even(found)), *_notes(found)]
+    below = [Text(), *map(Text, _break_even(found)), Text(_PRICES)]
     room = LINES - count_lines(out, above) - count_lines(out, below)
     why: list[RenderableType] = []
     if plan.weighed_orders:
@@ -158,11 +155,10 @@ def _break_even(found: Explanation) -> list[str]:
 
 def _one(out: Console, found: Explanation, one: NameExplanation, *, full: bool) -> list[RenderableType]:
     parts = [_title(found), *map(Text, _position(found, one)), *_margin(found, one), *_scenarios(found, one)]
-    notes = _notes(found)
     count = len(one.rules)
-    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), *notes)) > LINES:
+    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), Text(_PRICES))) > LINES:
         count -= 1
-    return [*parts, *_rules(one, count), *notes]
+    return [*parts, *_rules(one, count), Text(_PRICES)]
 
 
 def _position(found: Explanation, one: NameExplanation) -> list[str]:

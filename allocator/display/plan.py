@@ -30,7 +30,6 @@ from allocator.display.multistage import caution_table, describe_deviation, equi
 from allocator.display.plan_details import has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
-from allocator.plan.certificate import Certificate
 from allocator.plan.follow import PolicyDeviation
 from allocator.plan.plan import Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
@@ -320,18 +319,6 @@ def describe_proof(plan: Plan) -> Sequence[str]:
         policy = f"; the policy keeps them at {decisions} over {certificate.outcomes} outcomes"
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
     return [
-        f"Proof: {lots}{policy}; the targets are within {_nearness(certificate)} ({certificate.solver}{fallback}, "
-        "checked outside the solver)."
+        f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best "
+        f"there is ({certificate.solver}{fallback}, checked outside the solver)."
     ]
-
-
-def _nearness(certificate: Certificate) -> str:
-    """How near the best there is the targets are, and the best of what where that is said of some plans only."""
-    found = certificate.round_trips
-    if found is None:
-        return f"{max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best there is"
-    gap = max(abs(certificate.objective - found.bound) * 1e4, 0.001)
-    return (
-        f"{gap:.3f} bps of the best without round trips, by {found.branches} branches; buying and selling one name at "
-        f"once would gain up to {found.gain_on_paper * 1e4:.3f} bps on paper"
-    )

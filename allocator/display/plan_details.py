@@ -250,8 +250,6 @@ def _stability(out: Console, plan: Plan) -> None:
     if plan.policy is not None:
         return
     told = "for some shift of a probability by 2 points there is no verified plan"
-    if plan.certificate.round_trips is not None:
-        told = "not measured where the best on paper has round trips"
     if plan.stability is not None:
         told = (
             f"if one probability is off by 2 points, targets change by {format_percent(plan.stability)} in all at most"

@@ -21,89 +21,6 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade
 from allocator.types import Vector
 
-# Impact costs, over the columns of a neighbourhood: lines below them and one above, never a rate instead of them.
-#
-# Impact costs impact·t^1.5 of the traded part t of the account. Whatever whole lots are traded, all costs together lie
-# above tangents, and below chords between the least and the most that each column may trade. A search within these
-# relaxes the true one: what it calls impossible is impossible. The tangents at trades that were met (`OrderGrid.known`)
-# meet the true costs there, so no trade is met twice for being too cheap.
-#
-_ABOVE = 1e-12
-"""Of what costs come to at most: the last bits of sums."""
-
-
-def cost_rows(view: GridNeighbourhood, money: sp.csr_array, linear: sp.csr_array) -> tuple[Block, tuple[float, float]]:
-    """What cash and costs are, over a neighbourhood's columns and these two, and the least and the most that costs
-    can be.
-
-    `money` (1, 6N) is what sales less purchases bring, `linear` what they cost by rates. All is in units, beyond what
-    the trades cost by rates that the whole neighbourhood makes.
-    """
-    unit, upper = view.grid.unit, np.where(np.isfinite(view.upper), view.upper, 0.0)
-    rows, low, high = [sp.hstack([money, -np.ones((1, 2))])], [0.0], [0.0]
-    nothing = np.zeros(len(view.bought))
-    for steps in (nothing, view.grid.targets, *view.grid.known):
-        below, constant = _tangent(view, steps)
-        rows.append(sp.hstack([linear + sp.csr_array(below[None, :] / unit), np.array([[0.0, -1.0]])]))
-        low.append(-np.inf)
-        high.append(-constant / unit)
-    above, constant = _chord(view)
-    rows.append(sp.hstack([linear + sp.csr_array(above[None, :] / unit), np.array([[0.0, -1.0]])]))
-    most = float((linear @ upper)[0] + above @ upper / unit + constant / unit)
-    low.append(-(constant / unit + _ABOVE * most))
-    high.append(np.inf)
-    return Block(sp.csr_array(sp.vstack(rows)), np.array(low), np.array(high)), (0.0, most)
-
-
-def _tangent(view: GridNeighbourhood, steps: Vector) -> tuple[Vector, float]:
-    """(6N,) slopes, and a height at nothing, of the line that meets the costs of impact where `steps` are traded."""
-    grid, made = view.grid, (view.bought + view.sold) > 0
-    parts, constant = [], 0.0
-    for first, made_here, traded in _sides(view, steps):
-        beyond = np.clip(traded - first, 0.0, None)
-        slope = 1.5 * _curve(view, np.ones(len(first))) * np.sqrt(first + beyond)
-        height = _curve(view, first + beyond) - slope * beyond
-        parts.append((slope, np.where(made, 0.0, height)))
-        constant += float(height[made_here].sum())
-    sold = np.where(view.sold > 0, _curve(view, grid.held) - _at_sold(view, steps), _curve(view, grid.held))
-    (bought_more, is_bought), (sold_more, is_sold) = parts
-    return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
-
-
-def _chord(view: GridNeighbourhood) -> tuple[Vector, float]:
-    """(6N,) slopes, and a height at nothing, of the line above the impact costs of every trade in the neighbourhood."""
-    made = (view.bought + view.sold) > 0
-    parts, constant = [], 0.0
-    for (first, made_here, _), more in zip(_sides(view, view.grid.targets), np.split(view.upper, 6)[:2], strict=True):
-        slope = (_curve(view, first + more) - _curve(view, first)) / np.maximum(more, 1.0)
-        parts.append((slope, np.where(made, 0.0, _curve(view, first))))
-        constant += float(_curve(view, first)[made_here].sum())
-    sold = _curve(view, view.grid.held) - np.where(view.sold > 0, _curve(view, view.sold), 0.0)
-    (bought_more, is_bought), (sold_more, is_sold) = parts
-    return np.concatenate([bought_more, sold_more, is_bought, is_sold, sold, 0 * sold]), constant
-
-
-def _sides(view: GridNeighbourhood, steps: Vector) -> list[tuple[Vector, NDArray[np.bool_], Vector]]:
-    """For purchases, then sales, (N,): the first steps traded, whether all of the view makes them, and `steps`."""
-    return [
-        (np.where(view.bought > 0, view.bought, view.first_bought), view.bought > 0, np.maximum(steps, 0.0)),
-        (np.where(view.sold > 0, view.sold, view.first_sold), view.sold > 0, np.maximum(-steps, 0.0)),
-    ]
-
-
-def _at_sold(view: GridNeighbourhood, steps: Vector) -> Vector:
-    """(N,) the height of the tangent where what the whole neighbourhood sells is sold."""
-    beyond = np.clip(np.maximum(-steps, 0.0) - view.sold, 0.0, None)
-    slope = 1.5 * _curve(view, np.ones(len(beyond))) * np.sqrt(view.sold + beyond)
-    return _curve(view, view.sold + beyond) - slope * beyond
-
-
-def _curve(view: GridNeighbourhood, steps: Vector) -> Vector:
-    """(N,) what impact costs, in parts of the account, where so many steps are traded."""
-    impact = view.grid.impact
-    return np.zeros(len(steps)) if impact is None else np.asarray(impact * (steps * view.grid.values) ** 1.5)
-
-
 # What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.
 #
 _NOISE = 1e-9  # of a lot
@@ -130,8 +47,6 @@ class OrderGrid:
     held: Vector
     most_bought: Vector
     impact: Vector | None
-    known: list[Vector]
-    """Trades that were met: with impact, what they cost is known to every later search."""
 
     @cached_property
     def most_sold(self) -> Vector:
@@ -170,13 +85,6 @@ class OrderGrid:
     def avoidable(self, steps: Vector) -> float:
         """How much further than the nearest trades of all a trade is from the target, as a fraction of the account."""
         return float(self.values @ (np.abs(steps - self.targets) - np.abs(self.rounded - self.targets)))
-
-    def learnt(self, steps: Vector) -> bool:
-        """Whether what these steps cost was not known; from now on it is."""
-        if self.impact is None or any(np.array_equal(steps, one) for one in self.known):
-            return False
-        self.known.append(steps)
-        return True
 
     def orderable(self, steps: Vector) -> NDArray[np.bool_]:
         """(N,) whether each trade is one that may be ordered."""
@@ -225,7 +133,6 @@ def _in_steps(book: Book, mandate: Mandate, start: Position, target: Trade, lots
         held=held,
         most_bought=most_bought,
         impact=mandate.impact,
-        known=[],
     )
 
 
@@ -328,12 +235,33 @@ def neighbourhood(grid: OrderGrid, reach: float) -> GridNeighbourhood:
     )
 
 
+def impact_chord(view: GridNeighbourhood) -> tuple[Vector, float]:
+    """(6N,) slopes, and a height at nothing, in units, of a line above what impact costs: impact·t^1.5 where the part t
+    of the account is traded. So cash is no less than is counted, whatever the neighbourhood trades.
+    """
+    grid, made, heights, slopes = view.grid, (view.bought + view.sold) > 0, list[Vector](), list[Vector]()
+    if (impact := grid.impact) is None:
+        return np.zeros(len(view.upper)), 0.0
+
+    def curve(steps: Vector) -> Vector:
+        return np.asarray(impact * (steps * grid.values) ** 1.5 / grid.unit)
+
+    constant, more = 0.0, np.split(view.upper, 6)[:2]
+    for begun, first, beyond in zip((view.bought, view.sold), (view.first_bought, view.first_sold), more, strict=True):
+        at = np.where(begun > 0, begun, first)
+        slopes.append((curve(at + beyond) - curve(at)) / np.maximum(beyond, 1.0))
+        heights.append(np.where(made, 0.0, curve(at)))
+        constant += float(curve(begun).sum())
+    return np.concatenate([*slopes, *heights, curve(grid.held) - curve(view.sold), 0 * made]), constant
+
+
 @dataclass(frozen=True, eq=False)
 class NeighbourhoodRules:
     """The rules that a neighbourhood can break, over its columns, cash and costs, counted in units.
 
-    `equations` say what cash and costs are; with impact, between what costs lie. The rows of `rules` are those `kept`
-    of all R and, as number R, that cash is not below nothing; each was multiplied by `shrink`.
+    `equations` say what cash and costs are; impact is charged by its chord, so that cash is no less than they say. The
+    rows of `rules` are those `kept` of all R and, as number R, that cash is not below nothing; each was multiplied by
+    `shrink`.
     """
 
     equations: Block
@@ -353,16 +281,12 @@ def neighbourhood_rules(view: GridNeighbourhood, outlook: Outlook, rows: RuleRow
     buys, sells = money @ view.buys, money @ view.sells
     own = in_holdings @ (buys - sells) + rows.buys @ buys + rows.sells @ sells
     own = sp.csr_array(sp.vstack([own, sp.csr_array((1, len(view.upper)))]))
-    costs = sp.csr_array(grid.cost_rates[None, :]) @ (buys + sells)
-    brought = sp.csr_array(np.ones((1, len(grid.values)))) @ (sells - buys)
-    if grid.impact is None:
-        cash = brought - costs
-        equations = Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), 0.0, 0.0)
-        in_costs, in_cash_alone = _reach(costs, view.upper), _reach(cash, view.upper)
-    else:
-        equations, in_costs = cost_rows(view, brought, costs)
-        least, highest = _reach(brought, view.upper)
-        in_cash_alone = (least - in_costs[1], highest - in_costs[0])
+    chord, at_nothing = impact_chord(view)
+    costs = sp.csr_array(grid.cost_rates[None, :]) @ (buys + sells) + sp.csr_array(chord[None, :])
+    cash = sp.csr_array(np.ones((1, len(grid.values)))) @ (sells - buys) - costs
+    constants = np.array([at_nothing, -at_nothing])
+    equations = Block(sp.csr_array(sp.hstack([sp.vstack([cash, costs]), -sp.eye_array(2)])), constants, constants)
+    in_costs, in_cash_alone = _reach(costs, view.upper) + at_nothing, _reach(cash, view.upper) - at_nothing
     of_cash, of_costs = np.append(in_cash, -1.0), np.append(rows.wealth, 0.0)
 
     most = _most(own, view.upper) + _range(of_cash, *in_cash_alone) + _range(of_costs, *in_costs)
@@ -395,9 +319,9 @@ def _most(coefficients: sp.sparray, upper: Vector) -> Vector:
     return result
 
 
-def _reach(row: sp.sparray, upper: Vector) -> tuple[float, float]:
+def _reach(row: sp.sparray, upper: Vector) -> Vector:
     """The least and the most that one row can reach over 0 ≤ x ≤ upper."""
-    return -float(_most(-row, upper)[0]), float(_most(row, upper)[0])
+    return np.array([-_most(-row, upper)[0], _most(row, upper)[0]])
 
 
 def _range(weights: Vector, least: float, most: float) -> Vector:

@@ -23,6 +23,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import (
     PERCENT,
     ConvexRule,
+    RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
@@ -157,103 +158,55 @@ def with_tangent(rows: RuleRows, trade: Trade, outlook: Outlook, rule: ConvexRul
 
 
 def tighten_rows(
-    rows: RuleRows,
-    trade: Trade,
-    outlook: Outlook,
-    mandate: Mandate,
-    convex: Collection[str] | None = None,
-    linear: Collection[str] | None = None,
+    rows: RuleRows, trade: Trade, outlook: Outlook, mandate: Mandate, linear: Collection[RuleId] | None = None
 ) -> RuleRows:
-    """Rows tightened where lots still break a rule's own formula: of all rules, or of those labelled so."""
+    """Rows tightened where lots still break a rule's own formula; of linear rules all, or those of these ids."""
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
     missed = np.zeros(len(rows.labels), dtype=bool)
-    missed[: len(readings)] = [bool(rules_broken([r])) and (linear is None or r.label in linear) for r in readings]
+    missed[: len(readings)] = [bool(rules_broken([r])) and (linear is None or r.id in linear) for r in readings]
     # by what the row itself is missed: a rule's own unit may be a day's volume, or another group
     tightened = replace(
         rows, limit=rows.limit - np.where(missed, np.maximum(-row_slack(rows.on(outlook), trade), 1e-13), 0)
     )
     for rule in mandate.convex_rules:
-        found = rules_broken(list(rule.readings(trade, outlook)))
-        if found and (convex is None or found[0].label in convex):
+        if rules_broken(list(rule.readings(trade, outlook))):
             tightened = with_tangent(tightened, trade, outlook, rule)
     return tightened
 
 
 _SMALLER = "use smaller lots or a smaller lots.min_trade"
 _NEAREST_ROUNDS = 40
-_PLACES = ("first", "second")
-_NAMING = 60_000
-"""Nodes times names: what naming an irreducible set of rules may branch."""
-_FEWEST_TO_NAME = 300
-"""Nodes, however many names."""
 _DEARER = 30.0
 """How much more a rule of one priority costs than one of the next, among whole lots."""
 
 
 def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> Infeasible | NotSolved:
-    """The error to raise where the search is stuck."""
-    said = f"infeasible: no whole-lot portfolio {'keeps' if stuck.proved else 'was found that keeps'}"
-    near = _nearest_to_rules(search, rows, stuck.view)
-    if near.readings is None and not stuck.proved:
-        return Infeasible(f"{said} every rule", fixes=[_SMALLER])
-    readings, joint = near.readings or [], " and "
-    missed = rules_broken(readings)
+    """The error to raise where the search is stuck: what the nearest whole lots miss, and the largest order."""
+    said = f"infeasible: no whole-lot portfolio {'keeps' if stuck.proved else 'was found that keeps'} every rule"
+    readings = _nearest_to_rules(search, rows, stuck.view)
+    if readings is None:
+        return Infeasible(said, fixes=[_SMALLER])
+    missed, what, joint = rules_broken(readings), "misses", " and "
     if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may be the one
-        missed, joint = [_eased(reading) for reading in readings if _is_tight(reading)], " or "
-    missed.sort(key=lambda reading: -reading.excess)
-    conflict, fixes, whole = [reading.label for reading in missed], list[str](), True
-    if stuck.proved:
-        conflict, whole, rows = irreducible_lot_conflict(search, near.rows, stuck.view)
-        fixes = [fix for label in conflict if (fix := _fix(search, rows, stuck.view, label, conflict))]
-    if not conflict:
+        missed, what, joint = [_eased(one) for one in readings if _is_tight(one)], "only just keeps", " or "
+    if not missed:
         return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
-    furthest = {rule_of_row(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
-    apart = [reading for reading in missed if furthest[rule_of_row(reading.label)] is reading]
-    if not fixes and (together := joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))):
-        fixes = [together]
+    missed.sort(key=lambda reading: -reading.excess)
+    furthest = {reading.id: reading for reading in reversed(missed)}  # purchases or sales, not both
+    apart = [reading for reading in missed if furthest[reading.id] is reading]
+    together = joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))
+    labels = [_limit_label(rows, reading) for reading in apart]
     return Infeasible(
-        f"{said} {' and '.join(map(repr, conflict))}: "
-        f"{_largest_order(search, rows, missed[0].label if missed else conflict[0])}",
-        conflict,
-        [*fixes, _SMALLER],
-        cut_short=not whole,
+        f"{said}; the nearest one {what} {' and '.join(map(repr, labels))}: "
+        f"{_largest_order(search, rows, missed[0].id)}",
+        labels,
+        [together, _SMALLER] if together else [_SMALLER],
     )
 
 
-def irreducible_lot_conflict(
-    search: LotSearch, rows: RuleRows, view: GridNeighbourhood
-) -> tuple[list[str], bool, RuleRows]:
-    """Rules that no whole lots keep together although some keep each part of them; False where the work was spent.
-
-    Deletion filter: a rule stays only where some whole lots keep the others, by the formulas, or the work was spent. A
-    convex rule counts by the tangents met so far, which are returned: what is impossible under them is impossible.
-    """
-    work = Work(max(_NAMING // max(len(search.grid.targets), 1), _FEWEST_TO_NAME), search.work.limit)
-    every = list(dict.fromkeys(map(rule_of_row, rows.labels)))
-    kept, whole = every, True
-    for label in every:
-        without = [other for other in kept if other != label]
-        found = _nearest_to_rules(search, rows, view, {one: 0.0 for one in every if one not in without}, work, None)
-        rows = found.rows
-        if found.impossible:
-            kept = without
-        elif found.readings is None:
-            whole = False
-    return kept, whole, rows
-
-
-def _fix(search: LotSearch, rows: RuleRows, view: GridNeighbourhood, label: str, conflict: list[str]) -> str | None:
-    """The limit that whole lots which keep everything else measure where they miss this rule by least."""
-    missed = rules_broken(_nearest_to_rules(search, rows, view, {label: 1.0}, nodes=10 * NODES).readings or [])
-    if not missed:
-        return None
-    name = f"the {_PLACES[conflict.index(label)]}" if len(conflict) == 2 else None
-    return _loosened(rows, max(missed, key=lambda reading: reading.excess), name)
-
-
-def rule_of_row(label: str) -> str:
+def _limit_label(rows: RuleRows, reading: RuleMeasurement) -> str:
     """What a row's rule is called: purchases and sales are one limit of turnover."""
-    return label.removesuffix(" (purchases)").removesuffix(" (sales)")
+    return rows.limit_labels[rows.ids.index(reading.id)] if reading.id in rows.ids else reading.label
 
 
 class SoftRulesViolated(Exception):
@@ -274,103 +227,61 @@ def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> No
     """
     prices = _by_tier(search)
     if prices is not None:
-        readings = _nearest_to_rules(search, rows, stuck.view, prices).readings or []
+        readings = _nearest_to_rules(search, rows, stuck.view, prices) or []
         missed = [(i, reading) for i, reading in enumerate(readings) if rules_broken([reading])]
-        if missed and all(prices.get(rule_of_row(reading.label)) for _, reading in missed):
+        if missed and all(prices.get(reading.id) for _, reading in missed):
             raise SoftRulesViolated([(i, reading.measured) for i, reading in missed])
     raise explain_infeasible_lots(search, rows, stuck)
 
 
-def _by_tier(search: LotSearch) -> dict[str, float] | None:
-    """What a unit missed costs, by label, of the rules that have a priority; None where none has."""
+def _by_tier(search: LotSearch) -> dict[RuleId, float] | None:
+    """What a unit missed costs, by id, of the rules that have a priority; None where none has."""
     mandate = search.mandate
-    labelled = [
-        (label, int(tier), float(stated))
-        for label, tier, stated in zip(mandate.rows.labels, mandate.rows.tier, mandate.rows.stated, strict=True)
-    ] + [(rule.label, rule.tier, 0.1) for rule in mandate.convex_rules]
-    tiers = sorted({tier for _, tier, _ in labelled} - {0}, reverse=True)
+    rows = mandate.rows
+    limits = list(zip(rows.ids, map(int, rows.tier), map(float, rows.stated), strict=True))
+    limits += [(limit, rule.tier, 0.1) for rule in mandate.convex_rules for limit in rule.ids]
+    tiers = sorted({tier for _, tier, _ in limits} - {0}, reverse=True)
     if not tiers:
         return None
     return {
-        rule_of_row(label): _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01)
-        for label, tier, stated in labelled
-        if tier
+        limit: _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01) for limit, tier, stated in limits if tier
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _NearLots:
-    """Every rule measured on the whole lots that miss priced rules by least and keep all others by their formulas.
-
-    `readings` are None where none were found, and `impossible` says whether it is proved that there are none. `rows`
-    are those asked with, and the tangents met on the way.
-    """
-
-    readings: list[RuleMeasurement] | None
-    impossible: bool
-    rows: RuleRows
-
-
 def _nearest_to_rules(
-    search: LotSearch,
-    rows: RuleRows,
-    view: GridNeighbourhood,
-    prices: Mapping[str, float] | None = None,
-    work: Work | None = None,
-    nodes: int | None = NODES,
-) -> _NearLots:
-    """The whole lots that miss the rules in `prices`, by default all alike, by least, and keep all others.
+    search: LotSearch, rows: RuleRows, view: GridNeighbourhood, prices: Mapping[RuleId, float] | None = None
+) -> list[RuleMeasurement] | None:
+    """Every rule measured on the whole lots that miss the rules in `prices`, by default all alike, by least, and keep
+    all others by their formulas; None where none were found.
 
-    Looked for until they are kept by the formulas, and until lots are found again whose tangents are all known: then
-    what a convex rule is missed by is no less than was counted.
+    Looked for until they keep these, and until the same lots are found again: then what a convex rule is missed by is
+    no less than its tangents counted.
     """
-    kept_back = 0 if work else search.work.nodes // 2  # for the questions after this one
-    work = work or search.work
+    kept_back = search.work.nodes // 2  # for the questions after this one
     best: list[RuleMeasurement] | None = None
     before: Vector | None = None
-    tightened = rows  # where costs are only known to lie between lines, rows are, and then prove nothing
+    convex = {limit for rule in search.mandate.convex_rules for limit in rule.ids}
     for _ in range(_NEAREST_ROUNDS):
-        found = None if work.nodes <= kept_back else _least_violation(search, view, tightened, prices, work, nodes)
-        if found is None or found.x is None:
-            impossible = found is not None and found.impossible and best is None and tightened is rows
-            return _NearLots(best, impossible, rows)
-        steps = view.steps(found.x)
+        nearest = _least_violation(search, view, rows, prices) if search.work.nodes > kept_back else None
+        if nearest is None or nearest.x is None:
+            break
+        steps = view.steps(nearest.x)
         trade = search.trade(steps)
         readings = search.mandate.readings(trade, search.outlook)
-        cost = {r.label: 1.0 if prices is None else prices.get(rule_of_row(r.label)) for r in readings}
+        cost = {r.id: 1.0 if prices is None else prices.get(r.id) for r in readings}
         missed = rules_broken(readings)
-        paid = trade.cash >= -RULE_TOLERANCE * search.book.value
-        kept = paid and not any(cost[reading.label] is None for reading in missed)
+        kept = all(cost[reading.id] is not None for reading in missed)
         if kept and (best is None or _total(missed, cost) < _total(rules_broken(best), cost)):
             best = readings
-        labels = {reading.label for reading in missed if cost[reading.label] != 0}
-        learnt = search.grid.learnt(steps)
-        if (
-            not learnt
-            and kept
-            and (not labels & {rule.label for rule in search.mandate.convex_rules} or _same(steps, before))
-        ):
+        if kept and (not convex & {one.id for one in missed} or (before is not None and (steps == before).all())):
             break
-        linear = {label for label in labels if not cost[label]}
-        sure, was_sure = search.mandate.impact is None or learnt, tightened is rows
-        rows = tighten_rows(
-            rows, trade, search.outlook, search.mandate, labels, linear if search.mandate.impact is None else ()
-        )
-        tightened = (
-            rows
-            if sure and was_sure
-            else tighten_rows(tightened, trade, search.outlook, search.mandate, labels, linear)
-        )
-        before = steps
-    return _NearLots(best, impossible=False, rows=rows)
+        hard = {reading.id for reading in missed if cost[reading.id] is None}
+        rows, before = tighten_rows(rows, trade, search.outlook, search.mandate, hard), steps
+    return best
 
 
-def _same(steps: Vector, before: Vector | None) -> bool:
-    return before is not None and np.array_equal(steps, before)
-
-
-def _total(missed: list[RuleMeasurement], cost: Mapping[str, float | None]) -> float:
-    return sum((cost[reading.label] or 0.0) * reading.excess for reading in missed)
+def _total(missed: list[RuleMeasurement], cost: Mapping[RuleId, float | None]) -> float:
+    return sum((cost[reading.id] or 0.0) * reading.excess for reading in missed)
 
 
 def _is_tight(reading: RuleMeasurement) -> bool:
@@ -382,59 +293,51 @@ def _eased(reading: RuleMeasurement) -> RuleMeasurement:
     return replace(reading, measured=reading.limit + (1e-4 if reading.at_most else -1e-4))
 
 
-def _loosened(rows: RuleRows, reading: RuleMeasurement, name: str | None = None) -> str | None:
+def _loosened(rows: RuleRows, reading: RuleMeasurement) -> str | None:
     """The rule with the limit that was measured, as an instruction; None where it has no limit."""
-    if reading.label not in rows.labels or np.isnan(rows.stated[rows.labels.index(reading.label)]):
+    if reading.id not in rows.ids or np.isnan(rows.stated[rows.ids.index(reading.id)]):
         return None
     sense = 1.0 if reading.at_most else -1.0
     limit = format_loosened(reading.measured, sense, reading.unit)
-    name = name or f"'{rule_of_row(reading.label)}'"
-    return f"{'raise' if sense > 0 else 'lower'} {name} to {limit}"
+    return f"{'raise' if sense > 0 else 'lower'} '{_limit_label(rows, reading)}' to {limit}"
 
 
 def _least_violation(
-    search: LotSearch,
-    view: GridNeighbourhood,
-    rows: RuleRows,
-    prices: Mapping[str, float] | None,
-    work: Work,
-    nodes: int | None = None,
+    search: LotSearch, view: GridNeighbourhood, rows: RuleRows, prices: Mapping[RuleId, float] | None
 ) -> IntegerSolution:
     """Whole lots that miss the rules in `prices`, by default all, by least at these prices, and keep all others."""
     count = len(search.grid.targets)
     rules = neighbourhood_rules(view, search.outlook, rows)
-    named = list(map(rule_of_row, rows.labels))
-    labels = list(dict.fromkeys(named))
+    limits = list(dict.fromkeys(rows.ids))
     own = rules.kept < len(rows.labels)  # the last row, cash not below nothing, is no rule to be loosened
-    at = np.array([labels.index(named[i]) for i in rules.kept[own]], dtype=int)
-    shape = (len(rules.kept), len(labels))
+    at = np.array([limits.index(rows.ids[i]) for i in rules.kept[own]], dtype=int)
+    shape = (len(rules.kept), len(limits))
     slack = sp.csr_array((-rules.shrink[own], (np.flatnonzero(own), at)), shape=shape)
     missable = Block(sp.csr_array(sp.hstack([rules.rules.coefficients, slack])), rules.rules.low, rules.rules.high)
-    extra = 2 + len(labels)
-    prices = dict.fromkeys(labels, 1.0) if prices is None else prices
-    costs = np.array([prices.get(label, 0.0) for label in labels])
-    most = np.array([np.inf if label in prices else 0.0 for label in labels])
+    extra = 2 + len(limits)
+    prices = dict.fromkeys(limits, 1.0) if prices is None else prices
+    costs = np.array([prices.get(limit, 0.0) for limit in limits])
+    most = np.array([np.inf if limit in prices else 0.0 for limit in limits])
     program = IntegerProgram(
         objective=np.concatenate([np.zeros(6 * count + 2), costs]),
         blocks=(
-            widen_block(rules.equations, len(labels)),
+            widen_block(rules.equations, len(limits)),
             missable,
             *(widen_block(block, extra) for block in view.structure()),
         ),
-        lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(labels))]),
+        lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(limits))]),
         upper=np.concatenate([view.upper, [np.inf, np.inf], most]),
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + extra)]),
     )
-    return program.solve(work, nodes)
+    return program.solve(search.work, NODES)
 
 
-def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
+def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
     """The largest smallest order among the names that a rule touches: the lot that does not fit."""
     book, grid = search.book, search.grid
     touched = np.ones(len(book.instruments), dtype=bool)  # every order moves cash, risk and the expected return
-    named = list(map(rule_of_row, rows.labels))
-    if rule_of_row(label) in named:
-        rule = named.index(rule_of_row(label))
+    if limit in rows.ids:
+        rule = rows.ids.index(limit)
         if rows.cash[rule] == 0 and rows.expected[rule] == 0:
             touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
     orders = np.where(touched, grid.values * grid.smallest, 0.0)
@@ -448,8 +351,9 @@ def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
 
 # From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
 #
-# Costs are in the cash row, with impact between lines that meet them at every trade that was met. Orders are
-# at least the smallest trade, nothing is sold that is not held; all of a holding may always be sold, lots or not.
+# Costs are in the cash row; impact is charged by a line above it, so that with impact the lots are the nearest of
+# those that could pay that much, and nothing is called impossible. Orders are at least the smallest trade, nothing is
+# sold that is not held; all of a holding may always be sold, lots or not.
 # Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
 # rules' own formulas refuse.
 #
@@ -480,29 +384,21 @@ def whole_lots(
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
-    missed, tightened = list[RuleMeasurement](), rows
+    missed = list[RuleMeasurement]()
     for _ in range(_ROUNDS):
         try:
-            steps = nearest_lots(search, tightened)
+            steps = nearest_lots(search, rows)
         except NoLotsFound as stuck:
             if quick is not None:
                 raise NotSolved("a quick search found no whole lots") from None
-            # rows tightened where costs are only known to lie between lines prove nothing
-            refuse_or_relax(search, rows, stuck if tightened is rows else NoLotsFound(stuck.view, proved=False))
+            refuse_or_relax(search, rows, NoLotsFound(stuck.view, proved=stuck.proved and mandate.impact is None))
             raise  # never: the line above always raises
         trade = search.trade(steps)
         missed = rules_broken(mandate.readings(trade, outlook))
-        if trade.cash < -RULE_TOLERANCE * book.value:
-            missed = missed or [RuleMeasurement("cash at least 0%", trade.cash / book.value, 0.0, at_most=False)]
         if not missed:
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
-        if mandate.impact is None:
-            rows = tightened = tighten_rows(rows, trade, outlook, mandate)
-            continue
-        sure = search.grid.learnt(steps) and tightened is rows
-        rows = tighten_rows(rows, trade, outlook, mandate, linear=())
-        tightened = rows if sure else tighten_rows(tightened, trade, outlook, mandate)
+        rows = tighten_rows(rows, trade, outlook, mandate)
     said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
     raise NotSolved(
         f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"

@@ -329,6 +329,14 @@ class RelaxedLimits:
             self, limits={place: round_loosened(limit, self.members[place].sense) for place, limit in moved.items()}
         )
 
+    def part(self, share: float) -> RelaxedLimits:
+        """These limits moved only a share of the way from the stated ones."""
+        moved = {}
+        for place, limit in self.limits.items():
+            member = self.members[place]
+            moved[place] = round_loosened(member.stated + share * (limit - member.stated), member.sense)
+        return replace(self, limits=moved)
+
     def with_limits(self, mandate: Mandate) -> Mandate:
         """The mandate with these limits."""
         rows = len(mandate.rows.labels)

@@ -12,7 +12,7 @@ program is a relaxation: what it calls impossible is impossible, and what it cal
 
 It may also meet a limit by a round trip, which no order makes: by buying and selling one name at once, or by an impact
 cost above the curve. Then the same portfolio is tried with trades netted, then the one that spends least so, and where
-neither misses as little, integers decide (`round_trips`), but not the curves of many impacts: there one may be left.
+neither misses as little, a binary a name decides (`round_trips`). With impact a round trip may be left.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import scipy.sparse as sp
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization import highs
-from allocator.optimization.round_trips import FEW, least_violation_without_round_trips
+from allocator.optimization.highs import linear_model, quiet_highs, run_highs
+from allocator.optimization.round_trips import least_violation_one_way
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleId, RuleRows, Trade, row_slack
@@ -217,28 +217,23 @@ class ElasticProgram:
             sp.vstack([sp.hstack([rules, slack]), sp.hstack([own, sp.csr_array((own.shape[0], len(members)))])])
         )
         self._base, self._limits = rules, np.concatenate([linear.limits, np.zeros(len(self._epigraphs))])
-        solver = self._solver = highspy.Highs()
-        for option, value in (
-            ("output_flag", False),
-            ("threads", 1),
-            ("presolve", "off"),
-            ("primal_feasibility_tolerance", _TOLERANCE),
-            ("dual_feasibility_tolerance", _TOLERANCE),
-            ("small_matrix_value", 1e-12),
-        ):
-            solver.setOptionValue(option, value)
+        solver = self._solver = quiet_highs(
+            threads=1,
+            presolve="off",
+            primal_feasibility_tolerance=_TOLERANCE,
+            dual_feasibility_tolerance=_TOLERANCE,
+        )
         lower, upper = columns.bounds(self._epigraphs)
-        model = highspy.HighsModel()
-        lp = model.lp_
-        lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
-        lp.col_cost_ = np.zeros(matrix.shape[1])
-        lp.col_lower_ = np.concatenate([lower, np.zeros(len(members))])
-        lp.col_upper_ = np.concatenate([upper, np.full(len(members), np.inf)])
-        lp.row_lower_ = np.concatenate([np.full(count, -np.inf), low])
-        lp.row_upper_ = np.concatenate([self._limits, high])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-        solver.passModel(model)
+        solver.passModel(
+            linear_model(
+                np.zeros(matrix.shape[1]),
+                np.concatenate([lower, np.zeros(len(members))]),
+                np.concatenate([upper, np.full(len(members), np.inf)]),
+                matrix,
+                np.concatenate([np.full(count, -np.inf), low]),
+                np.concatenate([self._limits, high]),
+            )
+        )
         self._cuts, self._crowded = 0, _CUTS
         for epigraph in self._epigraphs:
             self._add(epigraph.first)
@@ -330,7 +325,7 @@ class ElasticProgram:
         """The least violation by a portfolio without round trips; None where there is none.
 
         Where telling takes more work than one question may, the answer keeps its round trips: whoever solves the
-        program finds that (`plan.targets.solve_certified`), and no plan comes of it.
+        program finds that, and no plan comes of it.
         """
         netted, excess_costs = self._netted(found.point)
         if excess_costs <= _ROUND_TRIP:
@@ -353,11 +348,10 @@ class ElasticProgram:
         def spend(iterations: int) -> None:
             self.iterations += max(iterations, 0)
 
-        impact = self._mandate.impact
-        if self._round_trips_are_hard or (impact is not None and np.count_nonzero(impact) > FEW):
+        if self._round_trips_are_hard:
             return found
         try:
-            point = least_violation_without_round_trips(self._solver, self._columns, impact, check, spend)
+            point = least_violation_one_way(self._solver, self._columns, self._mandate.impact, check, spend)
         except NotSolved:
             self._round_trips_are_hard = True  # of the next question, too: the time is better spent on others
             return found
@@ -496,7 +490,7 @@ class ElasticProgram:
                 self._solver.setOptionValue("simplex_scale_strategy", 4 if retry == 3 else 2)
             for side in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
                 self._solver.setOptionValue(side, tolerance)
-            highs.run_highs(self._solver)
+            run_highs(self._solver)
             self.iterations += max(int(self._solver.getInfo().simplex_iteration_count), 1)
             status = self._solver.getModelStatus()
             if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
@@ -506,11 +500,9 @@ class ElasticProgram:
 
     def _ran_afresh(self, said: str) -> bool:
         """The same program read by a new solver that presolves: it settles what a warm simplex gets lost in."""
-        fresh = highspy.Highs()
-        for option, value in (("output_flag", False), ("threads", 1), ("small_matrix_value", 1e-12)):
-            fresh.setOptionValue(option, value)
+        fresh = quiet_highs(threads=1)
         fresh.passModel(self._solver.getModel())
-        highs.run_highs(fresh)
+        run_highs(fresh)
         status = fresh.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return False

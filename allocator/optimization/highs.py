@@ -13,6 +13,27 @@ from allocator.errors import OutOfTime
 from allocator.types import Vector
 
 
+def quiet_highs(**options: float | str) -> highspy.Highs:
+    """A solver that prints nothing and drops nothing above 1e-12, with these options."""
+    solver = highspy.Highs()
+    for option, value in {"output_flag": False, "small_matrix_value": 1e-12, **options}.items():
+        solver.setOptionValue(option, value)
+    return solver
+
+
+def linear_model(
+    costs: Vector, lower: Vector, upper: Vector, rows: sp.csr_array, low: Vector, high: Vector
+) -> highspy.HighsModel:
+    """minimise costs·x subject to low ≤ rows·x ≤ high and lower ≤ x ≤ upper."""
+    model = highspy.HighsModel()
+    lp = model.lp_
+    lp.num_row_, lp.num_col_ = rows.shape
+    lp.col_cost_, lp.col_lower_, lp.col_upper_, lp.row_lower_, lp.row_upper_ = costs, lower, upper, low, high
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
+    return model
+
+
 def run_highs(solver: highspy.Highs) -> None:
     """Run; where the process has started HiGHS with more threads than one, on those.
 
@@ -102,18 +123,14 @@ class IntegerProgram:
             OutOfTime: the user's time limit passed first.
         """
         work.limit.refuse_late()
-        solver = highspy.Highs()
-        solver.setOptionValue("output_flag", False)
-        for option, value in (
-            ("time_limit", work.limit.left),
-            ("mip_max_nodes", max(work.nodes if nodes is None else min(nodes, work.nodes), 1)),
-            ("mip_rel_gap", 1e-6),
-            ("mip_abs_gap", self.gap),
-            ("mip_feasibility_tolerance", 1e-9),
-            ("primal_feasibility_tolerance", 1e-9),
-            ("small_matrix_value", 1e-12),
-        ):
-            solver.setOptionValue(option, value)
+        solver = quiet_highs(
+            time_limit=work.limit.left,
+            mip_max_nodes=max(work.nodes if nodes is None else min(nodes, work.nodes), 1),
+            mip_rel_gap=1e-6,
+            mip_abs_gap=self.gap,
+            mip_feasibility_tolerance=1e-9,
+            primal_feasibility_tolerance=1e-9,
+        )
         solver.passModel(self._model())
         run_highs(solver)
         if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
@@ -130,13 +147,8 @@ class IntegerProgram:
         sizes = [block.coefficients.shape[0] for block in self.blocks]
         low = [np.broadcast_to(np.asarray(b.low, dtype=float), n) for b, n in zip(self.blocks, sizes, strict=True)]
         high = [np.broadcast_to(np.asarray(b.high, dtype=float), n) for b, n in zip(self.blocks, sizes, strict=True)]
-        model = highspy.HighsModel()
-        lp = model.lp_
-        lp.num_col_, lp.num_row_ = len(self.objective), matrix.shape[0]
-        lp.col_cost_, lp.col_lower_, lp.col_upper_ = self.objective, self.lower, self.upper
-        lp.row_lower_, lp.row_upper_ = np.concatenate(low), np.concatenate(high)
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        sides = np.concatenate(low), np.concatenate(high)
+        model = linear_model(self.objective, self.lower, self.upper, matrix, *sides)
         kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
-        lp.integrality_ = [kinds[bool(whole)] for whole in self.integral]
+        model.lp_.integrality_ = [kinds[bool(whole)] for whole in self.integral]
         return model

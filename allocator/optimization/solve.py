@@ -32,6 +32,19 @@ RESIDUAL_ALLOWED = 1e-6
 """Canonical residuals above this are no solution, whatever the status says."""
 _TIME_LIMITS = {"CLARABEL": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}
 """What each solver calls its time limit; PIQP has none, and its iterations bound it."""
+_TOLERANCES = {
+    "PIQP": (0.0, ("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel")),
+    "CLARABEL": (0.0, ("tol_gap_abs", "tol_gap_rel", "tol_feas")),
+    "HIGHS": (1e-10, ("primal_feasibility_tolerance", "dual_feasibility_tolerance")),
+    "SCS": (1e-9, ("eps_abs", "eps_rel")),
+}
+"""The least tolerance that each solver can be given, and what it calls tolerances."""
+_WORK = {
+    "PIQP": {"max_iter": 500},
+    "CLARABEL": {"max_iter": 500},
+    "HIGHS": {"simplex_iteration_limit": 1_000_000},
+    "SCS": {"max_iters": 100_000},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +82,7 @@ class Program:
         hundred solves.
         """
         self._compiled = SinglePeriodProblem(outlook, mandate)
-        self._warm, self._explains = warm, explains
+        self._warm, self.explains = warm, explains
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
@@ -96,38 +109,24 @@ class Program:
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         self._compiled.write(start, outlook, mandate, trading_price)
-        solution, attempts = self.verified(outlook, mandate, limits or Limits(), refused)
-        if solution is not None:
-            return solution
+        limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
+        for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
+            looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
+            status, check = solve_once(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
+            if check is not None and check.worst <= RESIDUAL_ALLOWED:
+                return self._solution(outlook, mandate, solver, tuple(attempts), check)
+            said = status if check is None else f"said {status}, but residuals are {check.worst:.1e}"
+            attempts.append(f"{solver}: {said}")
+            # the one whose certificate is to be trusted
+            if solver == "CLARABEL" and status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+                if not self.explains:
+                    raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
+                break
         if (conflict := explain_conflict(start, outlook, mandate)) is not None:
             raise conflict
         raise NotSolved(
             f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule"
         )
-
-    def verified(
-        self, outlook: Outlook, mandate: Mandate, limits: Limits, refused: Mapping[str, str]
-    ) -> tuple[Solution | None, tuple[str, ...]]:
-        """The first answer of the ladder to the numbers as written that passes the canonical check, and why others do
-        not.
-        """
-        attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
-        for solver in (solver for solver in self.ladder(mandate) if solver not in refused):
-            looser = replace(limits, tolerance=10 * limits.tolerance) if solver == RELAXED else limits
-            status, found = solve_once(self._compiled.problem, solver.partition(" ")[0], looser, warm=self._warm)
-            if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
-                attempts.append(f"{solver}: {status}")
-                if solver == "CLARABEL":  # the one whose certificate is to be trusted
-                    if not self._explains:
-                        raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
-                    break
-            elif found is None:
-                attempts.append(f"{solver}: {status}")
-            elif found.worst > RESIDUAL_ALLOWED:
-                attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
-            else:
-                return self._solution(outlook, mandate, solver, tuple(attempts), found), tuple(attempts)
-        return None, tuple(attempts)
 
     def ladder(self, mandate: Mandate) -> tuple[str, ...]:
         """The solvers asked, in this order."""
@@ -257,35 +256,11 @@ def _vectors(solver: str, raw: Any, data: Any) -> tuple[Vector, Vector, Vector]:
 
 def _options(solver: str, limits: Limits) -> dict[str, Any]:
     """Tolerances, the work that ends a solver, and the user's time limit where there is one."""
-    tolerance = limits.tolerance
+    least, values = _TOLERANCES[solver]
+    options = dict.fromkeys(values, max(limits.tolerance, least)) | _WORK[solver]
     if limits.seconds is not None and solver in _TIME_LIMITS:
-        return _options(solver, replace(limits, seconds=None)) | {_TIME_LIMITS[solver]: limits.seconds}
-    if solver == "PIQP":
-        return {
-            "eps_abs": tolerance,
-            "eps_rel": tolerance,
-            "eps_duality_gap_abs": tolerance,
-            "eps_duality_gap_rel": tolerance,
-            "max_iter": 500,
-        }
-    if solver == "CLARABEL":
-        return {
-            "tol_gap_abs": tolerance,
-            "tol_gap_rel": tolerance,
-            "tol_feas": tolerance,
-            "max_iter": 500,
-        }
-    if solver == "HIGHS":
-        return {
-            "primal_feasibility_tolerance": max(tolerance, 1e-10),
-            "dual_feasibility_tolerance": max(tolerance, 1e-10),
-            "simplex_iteration_limit": 1_000_000,
-        }
-    return {
-        "eps_abs": max(tolerance, 1e-9),
-        "eps_rel": max(tolerance, 1e-9),
-        "max_iters": 100_000,
-    }
+        options[_TIME_LIMITS[solver]] = limits.seconds
+    return options
 
 
 # From a solver's holdings to a trade: without dust, and with the cash that the trades leave.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import brentq
 
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.single_period import Position
@@ -316,16 +317,13 @@ def wealth_price(linear: Vector, curvature: Vector) -> float:
     """The least price of wealth at which nobody would hold more than there is: Σ at most 1, where each name alone may
     take all. Without it the solver's last digit counts once for every name.
     """
-    low, high = 0.0, max(-float(linear.min()), 0.0)
     if _cheapest(linear, curvature).sum() <= 1:
         return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _cheapest(linear + middle, curvature).sum() > 1:
-            low = middle
-        else:
-            high = middle
-    return high
+
+    def too_much(price: float) -> float:
+        return float(_cheapest(linear + price, curvature).sum()) - 1
+
+    return float(brentq(too_much, 0.0, max(-float(linear.min()), 0.0), xtol=1e-14, maxiter=500))
 
 
 def least_quadratic(linear: Vector, curvature: Vector) -> float:

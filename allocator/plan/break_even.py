@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 from allocator.types import Vector
 
@@ -37,24 +38,20 @@ def break_even_probability(first: Vector, second: Vector, if_true: Vector, if_fa
 
 
 def crossing(difference: Callable[[float], float], nearest_to: float, steps: int = 64) -> float | None:
-    """The root of a function on [0, 1] that is nearest to a point, by a scan and bisection; None where none is seen.
+    """The root of a function on [0, 1] that is nearest to a point; None where none is seen.
 
-    Two roots within one step of the scan are overlooked.
+    By a scan, then Brent's method. Two roots within one step of the scan are overlooked.
     """
     at = np.unique(np.append(np.linspace(0, 1, steps + 1), nearest_to))
     values = np.array([difference(float(x)) for x in at])
     found = [float(x) for x, value in zip(at, values, strict=True) if value == 0]
-    for i in np.flatnonzero(values[:-1] * values[1:] < 0):
-        low, high, sign = float(at[i]), float(at[i + 1]), values[i]
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if difference(middle) * sign > 0 else (low, middle)
-        found.append((low + high) / 2)
+    changes = np.flatnonzero(values[:-1] * values[1:] < 0)
+    found += [float(brentq(difference, at[i], at[i + 1], xtol=1e-15)) for i in changes]
     return min(found, key=lambda root: abs(root - nearest_to), default=None)
 
 
 def least_shift_kl(better: Vector, probabilities: Vector) -> LeastShift | None:
-    """The least relative entropy Σ q ln(q/p) with q'better ≥ 0: q ∝ p·e^{ϑ·better}, ϑ by bisection.
+    """The least relative entropy Σ q ln(q/p) with q'better ≥ 0: q ∝ p·e^{ϑ·better}, ϑ by Brent's method.
 
     `better` (K,) is by how much the other allocation returns more in each scenario. None where no belief that keeps
     impossible scenarios impossible makes it better.
@@ -71,13 +68,14 @@ def least_shift_kl(better: Vector, probabilities: Vector) -> LeastShift | None:
         weight = p * np.exp(strength * (scaled - scaled.max()))
         return np.asarray(weight / weight.sum())
 
-    low, high = 0.0, 1.0
-    while float(tilted(high) @ scaled) < 0 and high < 1e12:
-        low, high = high, 2 * high
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float(tilted(middle) @ scaled) < 0 else (low, middle)
-    tilt, q = tilted(high), np.zeros_like(probabilities)
+    def gain(strength: float) -> float:
+        return float(tilted(strength) @ scaled)
+
+    strongest = 1.0
+    while gain(strongest) < 0 and strongest < 1e12:
+        strongest *= 2
+    strength = strongest if gain(strongest) <= 0 else float(brentq(gain, 0.0, strongest, maxiter=500))
+    tilt, q = tilted(strength), np.zeros_like(probabilities)
     q[possible] = tilt
     seen = tilt > 0
     return LeastShift(float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen]))), q)

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.book.book import Book
 from allocator.errors import NotSolved
+from allocator.lots.whole_lots import RULE_TOLERANCE, trade_of_lots
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.policy import Policy
 from allocator.optimization.single_period import Position
-from allocator.optimization.verification import CanonicalCheck, DualCertificate, lower_bound
+from allocator.optimization.solve import Solution, trade_of_solution
+from allocator.optimization.verification import CanonicalCheck, DualCertificate, best_dual_certificate, lower_bound
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleMeasurement, Trade
+from allocator.types import Vector
 
 GAP_ALLOWED = 1e-6
 """Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""
@@ -24,18 +28,6 @@ BALANCE_TOLERANCE = 1e-9
 """Of the account: the targets must follow from the trades, and prices be lawful, to this."""
 TARGET_TOLERANCE = 1e-6
 """Of the account, on fractional targets; final lots are held to 1e-9 of a rule's own unit."""
-
-
-@dataclass(frozen=True)
-class RoundTripProof:
-    """Where the best on paper has round trips: what no plan without them can beat, by so many `branches` of them.
-
-    `gain_on_paper` is what round trips would gain on paper over this plan, at most; the certificate's bound counts it.
-    """
-
-    bound: float
-    branches: int
-    gain_on_paper: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +49,7 @@ class Certificate:
     rules: int
     largest_violation: float
     allowed: float = GAP_ALLOWED
-    """How far from the bound the targets may be: the tolerance, the indifference that the book states, and what round
-    trips would gain on paper."""
-    round_trips: RoundTripProof | None = None
+    """How far from the bound the targets may be: the tolerance, and the indifference that the book states."""
     decisions: int = 1
     outcomes: int = 0
     """Leaves of the tree; 0 without reviews, where scenarios are all that can come."""
@@ -95,16 +85,12 @@ def certify(
     mandate: Mandate,
     target: Trade,
     prices: DualCertificate,
-    *,
-    solver: str,
-    attempts: tuple[str, ...],
-    canonical: CanonicalCheck,
+    solved: Solution | Certificate,
     indifference: float = 0.0,
-    round_trips: RoundTripProof | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
-    Where the best on paper buys and sells one name at once, also to within what these `round_trips` would gain.
+    `solved` says who found it and that the solver's answer passed the first check.
 
     Raises:
         NotSolved: it does not, or is not.
@@ -116,16 +102,36 @@ def certify(
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
     bound = lower_bound(start, outlook, mandate, prices)
-    on_paper = round_trips.gain_on_paper if round_trips else 0.0
-    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference + on_paper
+    allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
             f"the solver's targets are {(objective - bound) * 1e4:.3g} bps of the account from the proved bound; "
             "lower solver.tolerance"
         )
-    worst = max((reading.missed for reading in readings), default=-1.0)
-    count = len(readings)
-    return Certificate(solver, attempts, canonical, objective, bound, prices, count, worst, allowed, round_trips)
+    return Certificate(
+        solver=solved.solver,
+        attempts=solved.attempts,
+        canonical=solved.canonical,
+        objective=objective,
+        bound=bound,
+        duals=prices,
+        rules=len(readings),
+        largest_violation=max((reading.missed for reading in readings), default=-1.0),
+        allowed=allowed,
+    )
+
+
+def certify_solution(
+    start: Position, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
+) -> tuple[Trade, DualCertificate, Certificate]:
+    """A solution as a trade in money (`value` before), its prices and its certificate.
+
+    Raises:
+        NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
+    """
+    target = trade_of_solution(start, mandate, solution.holdings, value)
+    prices, _ = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
+    return target, prices, certify(start, outlook, mandate, target, prices, solution)
 
 
 def _refuse_unlawful(
@@ -168,3 +174,18 @@ def refuse_broken(readings: list[RuleMeasurement], tolerance: float, what: str) 
     if broken:
         said = "; ".join(f"'{reading.label}' measures {reading.measured:.8g}" for reading in broken)
         raise NotSolved(f"{what} break {said}; no number leaves")
+
+
+def verified_lots(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> Trade:
+    """The portfolio that whole lots make, every rule and the account checked by formula.
+
+    Raises:
+        NotSolved: a rule is broken, or more is spent or sold than there is.
+    """
+    final = trade_of_lots(book, mandate, lots)
+    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
+    # what is left of a name may be less than nothing by the last bits of what was held, and by no more
+    short = book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes - 1e-12 * book.quantities
+    if final.cash < -RULE_TOLERANCE * book.value or short.any():
+        raise NotSolved("the whole lots spend more than there is; no number leaves")
+    return final

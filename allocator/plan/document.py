@@ -8,17 +8,16 @@ alone can recompute every rule, the objective and the bound (`docs/verify_plan.p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.multistage.mandate import objective_label
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.value_of_waiting import CautionScheduleRow
 from allocator.plan.attribution import attribution_document
-from allocator.plan.certificate import Certificate
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import Figures, Order, Plan
 from allocator.plan.proof import policy_proof_document, proof_document
@@ -100,37 +99,40 @@ def _objective(plan: Plan) -> dict[str, Any]:
 
 def _positions(plan: Plan) -> list[dict[str, Any]]:
     book, target, final = plan.book, plan.target, plan.final
-    after = final.values / book.prices
-    rows: list[dict[str, Any]] = [
-        {
-            "instrument": name,
-            "quantity_before": float(book.quantities[i]),
-            "quantity_after": _whole(after[i]),
-            "price": float(book.prices[i]),
-            "weight_before": _weight(book.weights[i]),
-            "weight_target": _weight(target.weights[i]),
-            "weight_after": _weight(final.weights[i]),
-            "active_weight_after": _active(book, name, float(final.weights[i])),
-            "no_trade_from": None if plan.no_trade is None else _weight(plan.no_trade.low[i]),
-            "no_trade_to": None if plan.no_trade is None else _weight(plan.no_trade.high[i]),
-        }
-        for i, name in enumerate(book.instruments)
-    ]
-    return [
-        *rows,
-        {
-            "instrument": book.cash_instrument,
-            "quantity_before": round(book.cash, 2),
-            "quantity_after": round(final.cash, 2),
-            "price": 1.0,
-            "weight_before": _weight(book.cash / book.value),
-            "weight_target": _weight(target.cash / target.value),
-            "weight_after": _weight(final.cash / final.value),
-            "active_weight_after": _active(book, book.cash_instrument, final.cash / final.value),
-            "no_trade_from": None,
-            "no_trade_to": None,
-        },
-    ]
+    cash = (book.cash / book.value, target.cash / target.value, final.cash / final.value)
+    rows = [
+        _position(
+            plan, name, (float(book.quantities[i]), _whole(after), float(book.prices[i])),
+            (book.weights[i], target.weights[i], final.weights[i]),
+            None if plan.no_trade is None else (plan.no_trade.low[i], plan.no_trade.high[i]),
+        )
+        for i, (name, after) in enumerate(zip(book.instruments, final.values / book.prices, strict=True))
+    ]  # fmt: skip
+    return [*rows, _position(plan, book.cash_instrument, (round(book.cash, 2), round(final.cash, 2), 1.0), cash, None)]
+
+
+def _position(
+    plan: Plan,
+    name: str,
+    quantities: tuple[float, float, float],
+    weights: tuple[float, float, float],
+    region: tuple[float, float] | None,
+) -> dict[str, Any]:
+    """One row: quantity before, after and price; weight before, of the target and after; where it would be left."""
+    (before, after, price), (held, target, final) = quantities, weights
+    benchmark = plan.book.benchmark
+    return {
+        "instrument": name,
+        "quantity_before": before,
+        "quantity_after": after,
+        "price": price,
+        "weight_before": _weight(held),
+        "weight_target": _weight(target),
+        "weight_after": _weight(final),
+        "active_weight_after": None if benchmark is None else _weight(float(final) - float(benchmark[name])),
+        "no_trade_from": None if region is None else _weight(region[0]),
+        "no_trade_to": None if region is None else _weight(region[1]),
+    }
 
 
 def _decision(plan: Plan) -> dict[str, Any]:
@@ -150,11 +152,6 @@ def _decision(plan: Plan) -> dict[str, Any]:
 
 def _bps(value: float | None) -> float | None:
     return None if value is None else round(value, 4) + 0.0
-
-
-def _active(book: Book, instrument: str, weight: float) -> float | None:
-    """The weight over the benchmark's; None without a benchmark."""
-    return None if book.benchmark is None else _weight(weight - float(book.benchmark[instrument]))
 
 
 def _whole(quantity: float) -> float:
@@ -235,34 +232,16 @@ def _scenarios(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _round_trips(certificate: Certificate) -> dict[str, Any] | None:
-    """How near the best without round trips the targets are, where the best on paper buys and sells a name at once."""
-    found = certificate.round_trips
-    if found is None:
-        return None
-    return {
-        "bound": found.bound,
-        "gap_bps": (certificate.objective - found.bound) * 1e4,
-        "branches": found.branches,
-        "gain_on_paper_bps": found.gain_on_paper * 1e4,
-    }
-
-
 def _certificate(plan: Plan) -> dict[str, Any]:
     certificate = plan.certificate
     return {
         "solver": certificate.solver,
         "attempts": list(certificate.attempts),
-        "canonical": {
-            "primal": certificate.canonical.primal,
-            "dual": certificate.canonical.dual,
-            "gap": certificate.canonical.gap,
-        },
+        "canonical": asdict(certificate.canonical),
         "objective": certificate.objective,
         "bound": certificate.bound,
         "gap_bps": certificate.gap * 1e4,
         "allowed_bps": certificate.allowed * 1e4,
-        "round_trips": _round_trips(certificate),
         "decisions": certificate.decisions,
         "outcomes": certificate.outcomes,
         "rules_checked": certificate.rules,

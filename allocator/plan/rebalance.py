@@ -11,9 +11,7 @@ from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots.whole_lots import (
-    RULE_TOLERANCE,
     relaxed_rules,
-    trade_of_lots,
     whole_lots,
     whole_lots_with_soft_rules,
 )
@@ -27,10 +25,10 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.plan.certificate import refuse_broken
+from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
 from allocator.plan.reviews import plan_with_reviews
-from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
+from allocator.plan.targets import recertify, solve_certified, solve_targets
 from allocator.plan.trade_decision import no_trade_regions, value_of_trading
 from allocator.rules import Trade
 from allocator.types import Vector
@@ -45,8 +43,6 @@ _MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
 _NODES, _FEWEST_NODES = 40_000, 100
 """Nodes times names that all tries together may branch, and nodes however many names."""
-_BRANCHES = 20
-"""Where the best on paper has round trips: what one try may look at for a plan that does not."""
 
 
 def fixes_on_whole_lots(
@@ -107,9 +103,7 @@ class _Trying:
         solver = book.settings.solver
         limits = Limits(solver.tolerance, solver.time_limit_seconds)
         try:
-            target, _, _ = solve_certified(
-                self.program, start, outlook, mandate, limits, book.value, branches=_BRANCHES
-            )
+            target, _, _ = solve_certified(self.program, start, outlook, mandate, limits, book.value)
             whole_lots(book, outlook, mandate, start, target, quick=self.lots)
         except (Infeasible, NotSolved):
             return False
@@ -156,7 +150,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
         book, outlook, stated, found.given, found.mandate, start, found.target
     )
     found = recertify(found, mandate, given, start, outlook, limits)
-    weighed, held = _verified(book, outlook, mandate, lots), no_trade(book)
+    weighed, held = verified_lots(book, outlook, mandate, lots), no_trade(book)
     listed = list_orders(book, mandate, weighed, lots)
     decision = value_of_trading(
         outlook, mandate, held, weighed, book.settings.trading, orders=len(listed), ticket=book.settings.costs.ticket
@@ -187,36 +181,14 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
         duals=found.prices,
         binding=binding_rules(outlook, mandate, target, found.prices),
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
-        stability=_stability(found, start, outlook, limits),
+        stability=stability(found.program, start, outlook, mandate, found.best, limits),
     )
-
-
-def _verified(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> Trade:
-    """The portfolio that whole lots make, every rule and the account checked by formula.
-
-    Raises:
-        NotSolved: a rule is broken, or more is spent or sold than there is.
-    """
-    final = trade_of_lots(book, mandate, lots)
-    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
-    # what is left of a name may be less than nothing by the last bits of what was held, and by no more
-    short = book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes - 1e-12 * book.quantities
-    if final.cash < -RULE_TOLERANCE * book.value or short.any():
-        raise NotSolved("the whole lots spend more than there is; no number leaves")
-    return final
 
 
 def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:
     """The adversary to report: the solver's where several are equally bad, so that it fits the shadow prices."""
     gains = outlook.portfolio_returns(target.values, target.cash) / target.value_before
     return dual if float((dual - own) @ gains) < 1e-6 else own
-
-
-def _stability(found: Targets, start: Position, outlook: Outlook, limits: Limits) -> float | None:
-    """The stability of targets, but not where each shift takes a search."""
-    if found.certificate.round_trips is not None:
-        return None
-    return stability(found.program, start, outlook, found.mandate, found.best, limits)
 
 
 def stability(
@@ -233,7 +205,7 @@ def stability(
         moved = replace(outlook, probabilities=shifted)
         fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
         try:
-            there, _, _ = solve_certified(fitting, start, moved, mandate, limits, branches=0)
+            there, _, _ = solve_certified(fitting, start, moved, mandate, limits)
         except (Infeasible, NotSolved):
             return None
         change = np.append(there.values, there.cash) / there.value - here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,13 +11,13 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.conflicts import RelaxedLimits, explain_conflict, relax_by_tier
+from allocator.optimization.conflicts import RelaxedLimits, relax_by_tier
 from allocator.optimization.single_period import Position
-from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
+from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
-from allocator.plan.branch_and_bound import best_without_round_trips
-from allocator.plan.certificate import Certificate, certify
+from allocator.plan.certificate import Certificate, certify, certify_solution
+from allocator.plan.round_trips import has_round_trips, round_trip_refusal
 from allocator.rules import Trade
 
 # Among plans that are nearly the best, the one that trades least (`trading.indifference_bps`).
@@ -26,7 +27,7 @@ from allocator.rules import Trade
 # bisection. The prices tried are the same whatever the indifference: more of it never trades more.
 #
 _SOLVES = 8
-_LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1)
+_LADDER = np.geomspace(1e-7, 10.0, 2**_SOLVES - 1).tolist()
 """Prices of trading one unit of wealth: from a thousandth of a basis point to ten times all there is, 7.5% apart."""
 
 
@@ -45,19 +46,16 @@ def least_turnover(best: LowTurnoverTargets, again: Callable[[float], LowTurnove
 
     `again(price)` solves at that price and answers None where the plan is not near enough, or not verified.
     """
-    found, low, high = best, -1, len(_LADDER)
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = again(float(_LADDER[middle]))
-        if tried is None:
-            high = middle
-        else:
-            found, low = tried, middle
-    return found
+    answers: dict[float, LowTurnoverTargets | None] = {}
+
+    def too_dear(price: float) -> bool:
+        answers[price] = again(price)
+        return answers[price] is None
+
+    dearest = bisect_left(_LADDER, True, key=too_dear) - 1
+    return (answers[_LADDER[dearest]] if dearest >= 0 else None) or best
 
 
-_BURNED = 1e-7
-"""Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""
 _ROOM = (0.0, 1e-4, 2e-4)
 """Limits that only just hold may leave a solver no room to work in: then each is a basis point looser, then two."""
 
@@ -125,18 +123,7 @@ def recertify(
     best, prices, certificate = solve_certified(program, start, outlook, mandate, limits, value)
     lost = max(mandate.loss(targets.target, outlook) - certificate.objective, 0.0)
     assert certificate.duals is not None  # of one period
-    proof = certify(
-        start,
-        outlook,
-        mandate,
-        targets.target,
-        certificate.duals,
-        solver=certificate.solver,
-        attempts=certificate.attempts,
-        canonical=certificate.canonical,
-        indifference=lost,
-        round_trips=certificate.round_trips,
-    )
+    proof = certify(start, outlook, mandate, targets.target, certificate.duals, certificate, indifference=lost)
     restrained = replace(targets.restrained, certificate=proof)
     return Targets(program, mandate, given, best, prices, restrained)
 
@@ -160,18 +147,8 @@ def _restrained(
             if mandate.loss(target, outlook) > best.certificate.objective + indifference:
                 return None
             assert best.certificate.duals is not None  # of one period
-            proof = certify(
-                start,
-                outlook,
-                mandate,
-                target,
-                best.certificate.duals,
-                solver=found.solver,
-                attempts=found.attempts,
-                canonical=found.canonical,
-                indifference=indifference,
-                round_trips=best.certificate.round_trips,
-            )
+            duals = best.certificate.duals
+            proof = certify(start, outlook, mandate, target, duals, found, indifference=indifference)
         except (Infeasible, NotSolved):
             return None
         own, _ = best_dual_certificate(start, outlook, mandate, target, found.multipliers)
@@ -187,16 +164,11 @@ def solve_certified(
     mandate: Mandate,
     limits: Limits | None = None,
     value: float = 1.0,
-    *,
-    branches: int | None = None,
 ) -> tuple[Trade, DualCertificate, Certificate]:
     """The program's solution, certified; a solver whose solution fails the certificate is passed over for the next.
 
-    Where the best on paper has round trips, by buying and selling one name at once or by more impact than trades come
-    to, the best plan without them; that is looked for in so many `branches` at most, where they are given.
-
     Raises:
-        Infeasible: the rules cannot hold together, or only by round trips.
+        Infeasible: the rules cannot hold together, or the best of what keeps them has round trips.
         NotSolved: no solver's solution passes both checks.
     """
     refused: dict[str, str] = {}
@@ -205,41 +177,7 @@ def solve_certified(
         try:
             return certify_solution(start, outlook, mandate, solution, value)
         except NotSolved as error:
-            if _has_round_trips(start, mandate, solution):
-                if (conflict := explain_conflict(start, outlook, mandate)) is not None:
-                    raise conflict from None
-                if branches == 0:
-                    raise NotSolved("the best that these rules allow on paper has round trips") from None
-                return best_without_round_trips(start, outlook, mandate, solution, limits or Limits(), value, branches)
+            if has_round_trips(start, mandate, solution):
+                raise round_trip_refusal(program, start, outlook, mandate, limits, solution) from None
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
-
-
-def _has_round_trips(start: Position, mandate: Mandate, solution: Solution) -> bool:
-    """Whether its own trades lead to its holdings, and leave more cash than it has."""
-    apart = np.abs(start.holdings + solution.bought - solution.sold - solution.holdings).max(initial=0.0)
-    left = trade_of_solution(start, mandate, solution.holdings, 1.0).cash
-    return bool(apart <= _BURNED and left - solution.cash > _BURNED)
-
-
-def certify_solution(
-    start: Position, outlook: Outlook, mandate: Mandate, solution: Solution, value: float = 1.0
-) -> tuple[Trade, DualCertificate, Certificate]:
-    """A solution as a trade in money (`value` before), its prices and its certificate.
-
-    Raises:
-        NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
-    """
-    target = trade_of_solution(start, mandate, solution.holdings, value)
-    prices, _ = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
-    certificate = certify(
-        start,
-        outlook,
-        mandate,
-        target,
-        prices,
-        solver=solution.solver,
-        attempts=solution.attempts,
-        canonical=solution.canonical,
-    )
-    return target, prices, certificate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -58,16 +57,3 @@ def test_whole_lots_loosen_a_rule_with_a_tier_to_what_they_measure() -> None:
     assert (way.label, way.stated) == ("N0 at least 12%", 0.12)
     assert way.kept == pytest.approx(0.1)
     assert way.measured == pytest.approx(0.1)
-
-
-def test_whole_lots_that_clash_name_a_set_of_rules_of_which_none_can_be_missed() -> None:
-    rules = {"weights": {"N0": {"min": 0.12, "max": 0.15}}, "min_cash": 0.01, "max_turnover": 0.9}
-    with pytest.raises(Infeasible) as refused:
-        rebalance(small([0, 50], [100, 100], [10, 1], 5_000, rules))
-
-    assert set(refused.value.rules) == {"N0 at least 12%", "N0 at most 15%"}
-    assert len(refused.value.fixes) == 3
-    for place, label in (("first", refused.value.rules[0]), ("second", refused.value.rules[1])):
-        (fix,) = [fix for fix in refused.value.fixes if place in fix]
-        number = re.findall(r"([\d.]+)%", fix)[0]
-        assert number == ("10" if "least" in label else "20")

@@ -164,8 +164,7 @@ def test_unlawful_directions_certify_nothing(what: str) -> None:
 
     def certified(given: DualCertificate) -> Certificate:
         return certify(
-            asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), given,
-            solver=solution.solver, attempts=(), canonical=solution.canonical,
+            asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), given, solution,
         )  # fmt: skip
 
     assert certified(prices).gap <= SHARP

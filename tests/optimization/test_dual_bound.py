@@ -132,7 +132,7 @@ def certificate_of(target: Trade) -> Certificate:
     asked, solution, prices = solved()
     return certify(
         asked.start, asked.outlook, asked.mandate, target, prices,
-        solver=solution.solver, attempts=solution.attempts, canonical=solution.canonical,
+        solution,
     )  # fmt: skip
 
 
@@ -209,8 +209,7 @@ def test_prices_that_are_not_lawful_certify_nothing(what: str) -> None:
 
     with pytest.raises(NotSolved, match="not lawful"):
         certify(
-            asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), unlawful,
-            solver=solution.solver, attempts=(), canonical=solution.canonical,
+            asked.start, asked.outlook, asked.mandate, asked.trade(solution.holdings), unlawful, solution,
         )  # fmt: skip
 
 
@@ -218,8 +217,7 @@ def test_prices_that_are_no_number_certify_nothing() -> None:
     asked, solution, prices = solved()
     with pytest.raises(NotSolved):
         certify(
-            asked.start, asked.outlook, asked.mandate, target(), replace(prices, cash=float("nan")),
-            solver=solution.solver, attempts=(), canonical=solution.canonical,
+            asked.start, asked.outlook, asked.mandate, target(), replace(prices, cash=float("nan")), solution,
         )  # fmt: skip
 
 

@@ -28,12 +28,20 @@ class Kind:
     names: frozenset[str]
 
 
+RULES = frozenset({"turnover", "participation", "no trade", "forbidden", "largest", "volatility", "tracking error"})
 THINGS = {
     "ambiguity set": Kind(
         own=("allocator.ambiguity.",),
         table="allocator.settings.uncertainty",
         keys=("robust.set", "ambiguity.name", "robust.get('set')"),
         names=frozenset(AMBIGUITY_SETS),
+    ),
+    "rule": Kind(own=("allocator.rules.",), table="allocator.settings.mandate", keys=("rule.kind",), names=RULES),
+    "return error": Kind(
+        own=("allocator.mandate.return_errors",),
+        table="allocator.settings.uncertainty",
+        keys=("return_error.name", "error.name"),
+        names=frozenset({"box", "ellipsoid", "budget"}),
     ),
 }
 

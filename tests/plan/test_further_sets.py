@@ -14,11 +14,10 @@ from allocator.ambiguity.transport import Wasserstein
 from allocator.errors import Infeasible
 from allocator.optimization.solve import Program
 from allocator.plan.attribution import path_average_adversary
-from allocator.plan.explanation import tied_adversaries
-from allocator.rules import Trade, WorstCaseFloor
+from allocator.rules import WorstCaseFloor
 from tests.agreement import OBJECTIVE, SHARP
 from tests.further_sets import FURTHER
-from tests.problems import Question, no_cash, question, random_portfolios, random_question
+from tests.problems import Question, random_portfolios, random_question
 
 
 def asked(kind: str, seed: int, **more: float | None) -> Question:
@@ -111,18 +110,3 @@ def test_the_averaged_adversary_is_that_of_a_fine_walk(kind: str) -> None:
         assert found @ (losses[1] - losses[0]) == pytest.approx(change, abs=1e-10)
         assert found.sum() == pytest.approx(1)
         assert found == pytest.approx(walked, abs=6e-3)
-
-
-def test_members_of_a_flat_set_that_are_equally_bad_are_told() -> None:
-    # opposite names: at half and half both scenarios are worth the same, and transport between them is open both ways
-    metric = np.ones((2, 2)) - np.eye(2)
-    made = question(
-        np.array([[0.4, -0.1], [-0.1, 0.4]]), risk_aversion=0.0, ambiguity=Wasserstein(0.3, metric), rules=[no_cash(2)],
-    )  # fmt: skip
-    holdings = np.array([0.5, 0.5])
-    target = Trade(holdings, 0.0, holdings, np.zeros(2), 0.0, 1.0)
-    found = tied_adversaries(made.outlook, made.mandate, target)
-
-    np.testing.assert_allclose(np.abs(found), [[1.0, 1.0]])
-    apart = replace(target, values=np.array([0.6, 0.4]))
-    assert len(tied_adversaries(made.outlook, made.mandate, apart)) == 0

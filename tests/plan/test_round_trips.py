@@ -1,80 +1,110 @@
-"""A whole plan where the best on paper has round trips: proved to strangers, explained, and said as such."""
+"""Where the best on paper buys and sells one name at once there is no plan, and the fix that is told gives one."""
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from jsonschema import Draft202012Validator
 
-from allocator.display.explanation import show_explanation
-from allocator.display.plan import show_plan
-from allocator.plan.document import plan_document
-from allocator.plan.explanation import explain, explain_name
-from allocator.plan.plan import Plan
+from allocator.errors import Infeasible
+from allocator.optimization.conflicts import RelaxedLimits
+from allocator.optimization.solve import Program
+from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.rebalance import rebalance
-from tests.agreement import HOLDINGS, OBJECTIVE
+from allocator.plan.targets import solve_certified
+from allocator.rules import ExposureLimit, Trade, WeightAtLeast, WeightAtMost
 from tests.lots.test_whole_lots import small
-from tests.plan.test_verify import verified
+from tests.problems import Question, caps, question
 
-MANDATE = {"risk_aversion": 50.0, "max_cash": 0.45, "weights": {"N0": {"min": 0.5}}}
-
-
-@cache
-def plan(indifference: float = 0.0) -> Plan:
-    """Half in one risky name that must be bought, at 19.5% a trade: 1 − 0.195·b of wealth, 45% of it cash."""
-    costs, trading = {"commission_bps": 1900.0, "spread_bps": 100.0}, {"indifference_bps": indifference}
-    return rebalance(small([5000.0], [10.0], [0.01], 50_000.0, MANDATE, costs=costs, trading=trading))
+AVERSION = 12.0
+COSTS = {"commission_bps": 1900.0, "spread_bps": 100.0}
 
 
-@pytest.mark.parametrize("indifference", [0.0, 5.0])
-def test_it_is_verified_without_us_and_says_what_round_trips_would_gain(root: Path, indifference: float) -> None:
-    document = plan_document(plan(indifference))
-    schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-    Draft202012Validator(schema).validate(document)
-    told = document["certificate"]["round_trips"]
-    done = verified(document)
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert told["gain_on_paper_bps"] > 1000
-    assert abs(told["gap_bps"]) <= 0.01
-    # nothing but that makes the proof any looser
-    assert document["certificate"]["allowed_bps"] <= told["gain_on_paper_bps"] + indifference + 0.02
-    document["certificate"]["allowed_bps"] -= told["gain_on_paper_bps"]
-    assert "nothing is better by more than is told" in verified(document).stderr
+def planned(asked: Question, *, explains: bool = True) -> tuple[Trade, Certificate]:
+    """The plan of the main path."""
+    program = Program(asked.outlook, asked.mandate, explains=explains)
+    target, _, certificate = solve_certified(program, asked.start, asked.outlook, asked.mandate)
+    return target, certificate
 
 
-def test_only_what_must_be_bought_is_and_its_account_comes_to_nothing() -> None:
-    found = explain(plan())
-
-    assert plan().target.bought / 1e5 == pytest.approx([0.05 / (1.195 - 0.45 * 0.195)], abs=HOLDINGS)
-    assert plan().duals.cash < 0  # one unit of money less would do the plan good
-    assert found.margins.reduced_cost[0] == pytest.approx(0.0, abs=OBJECTIVE)
-    assert found.reasons.parts.sum() == pytest.approx(found.reasons.gain, abs=1e-9)
-    assert found.reasons.gain > 0
-    assert np.array_equal(plan().no_trade.low, plan().no_trade.high)
+def cash_at_most(count: int, limit: float) -> WeightAtMost:
+    return WeightAtMost("cash", np.zeros(count), limit, cash_share=1.0)
 
 
-def test_the_price_of_the_rule_is_what_loosening_it_gains() -> None:
-    price = next(rule for rule in plan().binding if rule.label == "cash at most 45%").bps_per_point
-    costs = {"commission_bps": 1900.0, "spread_bps": 100.0}
-    looser = rebalance(
-        small([5000.0], [10.0], [0.01], 50_000.0, MANDATE | {"max_cash": 0.4501}, costs=costs)
-    ).certificate.objective
+def crowded(seed: int) -> Question:
+    """Four risky names with dear trades, of which some must be bought."""
+    draw = np.random.default_rng(seed)
+    held = draw.dirichlet(np.ones(4)) * 0.6
+    cash, beta = cash_at_most(4, float(draw.uniform(0.28, 0.38))), ExposureLimit("beta", draw.uniform(0.5, 1.5, 4), 0.9)
+    asked = question(
+        draw.normal(0.02, 0.1, (1, 4)), np.diag(draw.uniform(0.2, 1.0, 4)), held=held, risk_aversion=AVERSION,
+        rules=[caps(4, 0.5), cash, beta],
+    )  # fmt: skip
+    return replace(asked, mandate=replace(asked.mandate, cost_rates=draw.uniform(0.05, 0.2, 4)))
 
-    assert (plan().certificate.objective - looser) / 1e-4 * 100 == pytest.approx(price, rel=1e-2)
+
+def pressed(seed: int) -> Question:
+    """Two risky names with impact, of which some must be bought."""
+    draw = np.random.default_rng(seed)
+    held = draw.uniform(0.1, 0.3, 2)
+    cash = cash_at_most(2, 1 - float(held.sum()) - float(draw.uniform(0.02, 0.1)))
+    asked = question(
+        draw.normal(0.02, 0.1, (1, 2)), np.diag(draw.uniform(1.0, 2.0, 2)), held=held, risk_aversion=AVERSION,
+        rules=[cash, ExposureLimit("beta", draw.uniform(0.5, 1.5, 2), 0.9)],
+    )  # fmt: skip
+    mandate = replace(asked.mandate, cost_rates=draw.uniform(0.0, 0.02, 2), impact=draw.uniform(0.3, 0.6, 2))
+    return replace(asked, mandate=mandate)
 
 
-def test_people_are_told_that_the_best_on_paper_has_round_trips(capsys: pytest.CaptureFixture[str]) -> None:
-    show_plan(plan(), full=True)
-    show_explanation(explain(plan()), explain_name(plan(), "N0"))
-    said = " ".join(capsys.readouterr().out.split())
+def followed(asked: Question, limits: dict[int, float]) -> Question:
+    members = RelaxedLimits.nothing(asked.start, asked.outlook, asked.mandate).members
+    return replace(asked, mandate=RelaxedLimits(members, limits).with_limits(asked.mandate))
 
-    assert re.search(r"bps of the best without round trips, by \d branches;", said)
-    assert "would gain up to" in said
-    assert "Stability: not measured where the best on paper has round trips" in said
-    assert "Note: The best on paper has round trips" in said
+
+@pytest.mark.parametrize("asked", [*map(crowded, (2, 4, 6)), *map(pressed, (1, 4))])
+def test_the_fix_that_is_told_gives_a_plan_and_half_of_it_does_not(asked: Question) -> None:
+    with pytest.raises(Infeasible, match=r"no plan: the best on paper under 'cash at most .* only loses cash") as told:
+        planned(asked)
+    (move,) = told.value.moves
+    ((place, limit),) = move.items()
+    target, certificate = planned(followed(asked, dict(move)))
+
+    assert not ((target.bought > 0) & (target.sold > 0)).any()
+    assert certificate.gap <= GAP_ALLOWED
+    stated = float(re.findall(r"'cash at most ([\d.]+)%'", told.value.message)[0]) / 100
+    assert limit > stated
+    with pytest.raises(Infeasible, match="no plan"):
+        planned(followed(asked, {place: (limit + stated) / 2}))
+
+
+def test_a_refusal_of_one_of_many_draws_asks_nothing_further() -> None:
+    with pytest.raises(Infeasible, match="`rebalance` with these numbers names the limits") as told:
+        planned(crowded(2), explains=False)
+    assert told.value.fixes == ()
+
+
+def test_limits_that_ask_for_it_together_are_loosened_together() -> None:
+    asked = question(
+        np.array([[0.0]]), np.eye(1), risk_aversion=4.0, held=np.array([0.5]), cost_rate=0.2,
+        rules=[cash_at_most(1, 0.45), WeightAtLeast("a", np.ones(1), 0.5)],
+    )  # fmt: skip
+    with pytest.raises(Infeasible, match=r"no plan: the best on paper under .* and .* buys and sells one name") as told:
+        planned(asked)
+    (move,) = told.value.moves
+
+    planned(followed(asked, dict(move)))
+
+
+def test_of_a_book_the_fix_as_printed_gives_a_plan_of_whole_lots() -> None:
+    mandate = {"risk_aversion": 50.0, "max_cash": 0.45}
+    with pytest.raises(Infeasible, match="no plan: the best on paper under 'cash at most 45%'") as told:
+        rebalance(small([5000.0], [10.0], [0.01], 50_000.0, mandate, costs=COSTS))
+    assert not told.value.for_fractions
+    (fix,) = told.value.fixes
+    limit = float(re.fullmatch(r"raise 'cash at most 45%' to ([\d.]+)%", fix)[1]) / 100  # type: ignore[index]
+    plan = rebalance(small([5000.0], [10.0], [0.01], 50_000.0, mandate | {"max_cash": limit}, costs=COSTS))
+
+    assert plan.certificate.gap <= GAP_ALLOWED
+    assert plan.final.weights[0] > 0
