@@ -229,6 +229,9 @@ TABLE = Table(
     # r"^stranded capex$": "stranded capital expenditure"; the same for keys that are labels
     keys={r"^worst-case (active )?return at least": r"adverse expected \1return at least"},
     cases={
+        "rebalance books/listed --set lots.min_trade=400000": Gone(
+            "no smallest set of clashing rules is looked for among whole lots; what the nearest miss is told"
+        ),
         "schema stages": Gone("one document, allocator.plan/2, is of both kinds of plan"),
         "rebalance books/reviewed --set solver.time_limit_seconds=0.000001": Gone(
             "a time limit of the user's own is an error of its own, OutOfTime, with the cure that works"

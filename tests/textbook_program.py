@@ -36,7 +36,7 @@ from allocator.rules import (
 from allocator.types import Vector
 from tests.problems import SETS, Question, names, random_question
 
-CHARGES = ("impact", "box", "ellipsoid", "budget")
+CHARGES = ("impact", "box", "ellipsoid")
 RULES = (
     "exposure at most", "exposure at least", "ratio at most", "ratio at least", "participation", "scenario floor",
     "stress", "volatility", "tracking error", "largest", "worst case", "active",

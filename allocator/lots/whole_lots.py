@@ -23,6 +23,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import (
     PERCENT,
     ConvexRule,
+    RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
@@ -157,24 +158,18 @@ def with_tangent(rows: RuleRows, trade: Trade, outlook: Outlook, rule: ConvexRul
 
 
 def tighten_rows(
-    rows: RuleRows,
-    trade: Trade,
-    outlook: Outlook,
-    mandate: Mandate,
-    convex: Collection[str] | None = None,
-    linear: Collection[str] | None = None,
+    rows: RuleRows, trade: Trade, outlook: Outlook, mandate: Mandate, linear: Collection[RuleId] | None = None
 ) -> RuleRows:
-    """Rows tightened where lots still break a rule's own formula: of all rules, or of those labelled so."""
+    """Rows tightened where lots still break a rule's own formula; of linear rules all, or those of these ids."""
     readings = [reading for rule in mandate.linear_rules for reading in rule.readings(trade, outlook)]
     missed = np.zeros(len(rows.labels), dtype=bool)
-    missed[: len(readings)] = [bool(rules_broken([r])) and (linear is None or r.label in linear) for r in readings]
+    missed[: len(readings)] = [bool(rules_broken([r])) and (linear is None or r.id in linear) for r in readings]
     # by what the row itself is missed: a rule's own unit may be a day's volume, or another group
     tightened = replace(
         rows, limit=rows.limit - np.where(missed, np.maximum(-row_slack(rows.on(outlook), trade), 1e-13), 0)
     )
     for rule in mandate.convex_rules:
-        found = rules_broken(list(rule.readings(trade, outlook)))
-        if found and (convex is None or found[0].label in convex):
+        if rules_broken(list(rule.readings(trade, outlook))):
             tightened = with_tangent(tightened, trade, outlook, rule)
     return tightened
 
@@ -197,21 +192,21 @@ def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFoun
     if not missed:
         return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
     missed.sort(key=lambda reading: -reading.excess)
-    furthest = {rule_of_row(reading.label): reading for reading in reversed(missed)}  # purchases or sales, not both
-    apart = [reading for reading in missed if furthest[rule_of_row(reading.label)] is reading]
+    furthest = {reading.id: reading for reading in reversed(missed)}  # purchases or sales, not both
+    apart = [reading for reading in missed if furthest[reading.id] is reading]
     together = joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))
-    labels = [rule_of_row(reading.label) for reading in apart]
+    labels = [_limit_label(rows, reading) for reading in apart]
     return Infeasible(
         f"{said}; the nearest one {what} {' and '.join(map(repr, labels))}: "
-        f"{_largest_order(search, rows, missed[0].label)}",
+        f"{_largest_order(search, rows, missed[0].id)}",
         labels,
         [together, _SMALLER] if together else [_SMALLER],
     )
 
 
-def rule_of_row(label: str) -> str:
+def _limit_label(rows: RuleRows, reading: RuleMeasurement) -> str:
     """What a row's rule is called: purchases and sales are one limit of turnover."""
-    return label.removesuffix(" (purchases)").removesuffix(" (sales)")
+    return rows.limit_labels[rows.ids.index(reading.id)] if reading.id in rows.ids else reading.label
 
 
 class SoftRulesViolated(Exception):
@@ -234,30 +229,27 @@ def refuse_or_relax(search: LotSearch, rows: RuleRows, stuck: NoLotsFound) -> No
     if prices is not None:
         readings = _nearest_to_rules(search, rows, stuck.view, prices) or []
         missed = [(i, reading) for i, reading in enumerate(readings) if rules_broken([reading])]
-        if missed and all(prices.get(rule_of_row(reading.label)) for _, reading in missed):
+        if missed and all(prices.get(reading.id) for _, reading in missed):
             raise SoftRulesViolated([(i, reading.measured) for i, reading in missed])
     raise explain_infeasible_lots(search, rows, stuck)
 
 
-def _by_tier(search: LotSearch) -> dict[str, float] | None:
-    """What a unit missed costs, by label, of the rules that have a priority; None where none has."""
+def _by_tier(search: LotSearch) -> dict[RuleId, float] | None:
+    """What a unit missed costs, by id, of the rules that have a priority; None where none has."""
     mandate = search.mandate
-    labelled = [
-        (label, int(tier), float(stated))
-        for label, tier, stated in zip(mandate.rows.labels, mandate.rows.tier, mandate.rows.stated, strict=True)
-    ] + [(rule.label, rule.tier, 0.1) for rule in mandate.convex_rules]
-    tiers = sorted({tier for _, tier, _ in labelled} - {0}, reverse=True)
+    rows = mandate.rows
+    limits = list(zip(rows.ids, map(int, rows.tier), map(float, rows.stated), strict=True))
+    limits += [(limit, rule.tier, 0.1) for rule in mandate.convex_rules for limit in rule.ids]
+    tiers = sorted({tier for _, tier, _ in limits} - {0}, reverse=True)
     if not tiers:
         return None
     return {
-        rule_of_row(label): _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01)
-        for label, tier, stated in labelled
-        if tier
+        limit: _DEARER ** min(tiers.index(tier), 3) / max(abs(stated), 0.01) for limit, tier, stated in limits if tier
     }
 
 
 def _nearest_to_rules(
-    search: LotSearch, rows: RuleRows, view: GridNeighbourhood, prices: Mapping[str, float] | None = None
+    search: LotSearch, rows: RuleRows, view: GridNeighbourhood, prices: Mapping[RuleId, float] | None = None
 ) -> list[RuleMeasurement] | None:
     """Every rule measured on the whole lots that miss the rules in `prices`, by default all alike, by least, and keep
     all others by their formulas; None where none were found.
@@ -268,7 +260,7 @@ def _nearest_to_rules(
     kept_back = search.work.nodes // 2  # for the questions after this one
     best: list[RuleMeasurement] | None = None
     before: Vector | None = None
-    convex = {rule.label for rule in search.mandate.convex_rules}
+    convex = {limit for rule in search.mandate.convex_rules for limit in rule.ids}
     for _ in range(_NEAREST_ROUNDS):
         nearest = _least_violation(search, view, rows, prices) if search.work.nodes > kept_back else None
         if nearest is None or nearest.x is None:
@@ -276,25 +268,20 @@ def _nearest_to_rules(
         steps = view.steps(nearest.x)
         trade = search.trade(steps)
         readings = search.mandate.readings(trade, search.outlook)
-        cost = {r.label: 1.0 if prices is None else prices.get(rule_of_row(r.label)) for r in readings}
+        cost = {r.id: 1.0 if prices is None else prices.get(r.id) for r in readings}
         missed = rules_broken(readings)
-        kept = all(cost[reading.label] is not None for reading in missed)
+        kept = all(cost[reading.id] is not None for reading in missed)
         if kept and (best is None or _total(missed, cost) < _total(rules_broken(best), cost)):
             best = readings
-        labels = {reading.label for reading in missed}
-        if kept and (not labels & convex or _same(steps, before)):
+        if kept and (not convex & {one.id for one in missed} or (before is not None and (steps == before).all())):
             break
-        linear = {label for label in labels if cost[label] is None}
-        rows, before = tighten_rows(rows, trade, search.outlook, search.mandate, labels, linear), steps
+        hard = {reading.id for reading in missed if cost[reading.id] is None}
+        rows, before = tighten_rows(rows, trade, search.outlook, search.mandate, hard), steps
     return best
 
 
-def _same(steps: Vector, before: Vector | None) -> bool:
-    return before is not None and np.array_equal(steps, before)
-
-
-def _total(missed: list[RuleMeasurement], cost: Mapping[str, float | None]) -> float:
-    return sum((cost[reading.label] or 0.0) * reading.excess for reading in missed)
+def _total(missed: list[RuleMeasurement], cost: Mapping[RuleId, float | None]) -> float:
+    return sum((cost[reading.id] or 0.0) * reading.excess for reading in missed)
 
 
 def _is_tight(reading: RuleMeasurement) -> bool:
@@ -308,51 +295,49 @@ def _eased(reading: RuleMeasurement) -> RuleMeasurement:
 
 def _loosened(rows: RuleRows, reading: RuleMeasurement) -> str | None:
     """The rule with the limit that was measured, as an instruction; None where it has no limit."""
-    if reading.label not in rows.labels or np.isnan(rows.stated[rows.labels.index(reading.label)]):
+    if reading.id not in rows.ids or np.isnan(rows.stated[rows.ids.index(reading.id)]):
         return None
     sense = 1.0 if reading.at_most else -1.0
     limit = format_loosened(reading.measured, sense, reading.unit)
-    return f"{'raise' if sense > 0 else 'lower'} '{rule_of_row(reading.label)}' to {limit}"
+    return f"{'raise' if sense > 0 else 'lower'} '{_limit_label(rows, reading)}' to {limit}"
 
 
 def _least_violation(
-    search: LotSearch, view: GridNeighbourhood, rows: RuleRows, prices: Mapping[str, float] | None
+    search: LotSearch, view: GridNeighbourhood, rows: RuleRows, prices: Mapping[RuleId, float] | None
 ) -> IntegerSolution:
     """Whole lots that miss the rules in `prices`, by default all, by least at these prices, and keep all others."""
     count = len(search.grid.targets)
     rules = neighbourhood_rules(view, search.outlook, rows)
-    named = list(map(rule_of_row, rows.labels))
-    labels = list(dict.fromkeys(named))
+    limits = list(dict.fromkeys(rows.ids))
     own = rules.kept < len(rows.labels)  # the last row, cash not below nothing, is no rule to be loosened
-    at = np.array([labels.index(named[i]) for i in rules.kept[own]], dtype=int)
-    shape = (len(rules.kept), len(labels))
+    at = np.array([limits.index(rows.ids[i]) for i in rules.kept[own]], dtype=int)
+    shape = (len(rules.kept), len(limits))
     slack = sp.csr_array((-rules.shrink[own], (np.flatnonzero(own), at)), shape=shape)
     missable = Block(sp.csr_array(sp.hstack([rules.rules.coefficients, slack])), rules.rules.low, rules.rules.high)
-    extra = 2 + len(labels)
-    prices = dict.fromkeys(labels, 1.0) if prices is None else prices
-    costs = np.array([prices.get(label, 0.0) for label in labels])
-    most = np.array([np.inf if label in prices else 0.0 for label in labels])
+    extra = 2 + len(limits)
+    prices = dict.fromkeys(limits, 1.0) if prices is None else prices
+    costs = np.array([prices.get(limit, 0.0) for limit in limits])
+    most = np.array([np.inf if limit in prices else 0.0 for limit in limits])
     program = IntegerProgram(
         objective=np.concatenate([np.zeros(6 * count + 2), costs]),
         blocks=(
-            widen_block(rules.equations, len(labels)),
+            widen_block(rules.equations, len(limits)),
             missable,
             *(widen_block(block, extra) for block in view.structure()),
         ),
-        lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(labels))]),
+        lower=np.concatenate([np.zeros(6 * count), [-np.inf, -np.inf], np.zeros(len(limits))]),
         upper=np.concatenate([view.upper, [np.inf, np.inf], most]),
         integral=np.concatenate([np.ones(5 * count), np.zeros(count + extra)]),
     )
     return program.solve(search.work, NODES)
 
 
-def _largest_order(search: LotSearch, rows: RuleRows, label: str) -> str:
+def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
     """The largest smallest order among the names that a rule touches: the lot that does not fit."""
     book, grid = search.book, search.grid
     touched = np.ones(len(book.instruments), dtype=bool)  # every order moves cash, risk and the expected return
-    named = list(map(rule_of_row, rows.labels))
-    if rule_of_row(label) in named:
-        rule = named.index(rule_of_row(label))
+    if limit in rows.ids:
+        rule = rows.ids.index(limit)
         if rows.cash[rule] == 0 and rows.expected[rule] == 0:
             touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
     orders = np.where(touched, grid.values * grid.smallest, 0.0)
@@ -411,8 +396,6 @@ def whole_lots(
         trade = search.trade(steps)
         missed = rules_broken(mandate.readings(trade, outlook))
         if not missed:
-            if trade.cash < -RULE_TOLERANCE * book.value:
-                raise NotSolved("the whole lots spend more than there is; no number leaves")
             _refuse_disorder(search, rows, steps)
             return search.lots(steps)
         rows = tighten_rows(rows, trade, outlook, mandate)

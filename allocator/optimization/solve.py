@@ -183,37 +183,22 @@ class Program:
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         self._compiled.write(start, outlook, mandate, trading_price)
-        solution, attempts = self.verified(outlook, mandate, limits or Limits(), refused)
-        if solution is not None:
-            return solution
+        limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
+        for solver in (solver for solver in self.ladder(mandate) if str(solver) not in refused):
+            status, check = solve_once(self._compiled.problem, solver, limits, warm=self._warm)
+            if check is not None and check.worst <= RESIDUAL_ALLOWED:
+                return self._solution(outlook, mandate, str(solver), tuple(attempts), check)
+            said = status if check is None else f"said {status}, but residuals are {check.worst:.1e}"
+            attempts.append(f"{solver}: {said}")
+            if solver.proves_conflicts and status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+                if not self.explains:
+                    raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
+                break
         if (conflict := explain_conflict(start, outlook, mandate)) is not None:
             raise conflict
         raise NotSolved(
             f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule"
         )
-
-    def verified(
-        self, outlook: Outlook, mandate: Mandate, limits: Limits, refused: Mapping[str, str]
-    ) -> tuple[Solution | None, tuple[str, ...]]:
-        """The first answer of the ladder to the numbers as written that passes the canonical check, and why others do
-        not.
-        """
-        attempts = [f"{solver}: {reason}" for solver, reason in refused.items()]
-        for solver in (solver for solver in self.ladder(mandate) if str(solver) not in refused):
-            status, found = solve_once(self._compiled.problem, solver, limits, warm=self._warm)
-            if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
-                attempts.append(f"{solver}: {status}")
-                if solver.proves_conflicts:
-                    if not self.explains:
-                        raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
-                    break
-            elif found is None:
-                attempts.append(f"{solver}: {status}")
-            elif found.worst > RESIDUAL_ALLOWED:
-                attempts.append(f"{solver}: said {status}, but residuals are {found.worst:.1e}")
-            else:
-                return self._solution(outlook, mandate, str(solver), tuple(attempts), found), tuple(attempts)
-        return None, tuple(attempts)
 
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""

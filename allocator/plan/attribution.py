@@ -27,7 +27,7 @@ from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.presentation import Row
-from allocator.rules import Trade
+from allocator.rules import Trade, row_slack
 from allocator.types import Matrix, Vector
 
 # Averages along the straight way from today's holdings to the targets, so that a change splits into parts that add up.
@@ -170,8 +170,9 @@ def attribute_trade(
     nothing = np.zeros(len(start.holdings))
     today = Trade(start.holdings, start.cash, nothing, nothing, 0.0, 1.0)
     before, after = mandate.loss(today, outlook), mandate.loss(target, outlook)
-    gain = before + _priced_rules(today, outlook, mandate, prices)
-    gain -= after + _priced_rules(target, outlook, mandate, prices)
+    rows, priced = prices.priced(outlook, mandate)
+    gain = before - float(priced @ row_slack(rows, today))
+    gain -= after - float(priced @ row_slack(rows, target))
     columns = (
         *_returns(start, outlook, mandate, target),
         _return_error(start, outlook, mandate, target),
@@ -191,14 +192,6 @@ def moved_amounts(start: Position, target: Trade) -> Vector:
     """(N + 1,) what the targets change, cash last, in fractions of the account before trading."""
     before = target.value_before
     return np.append(target.values / before - start.holdings, target.cash / before - start.cash)
-
-
-def _priced_rules(trade: Trade, outlook: Outlook, mandate: Mandate, prices: DualCertificate) -> float:
-    """λ'g: rules at their prices, positive where they are broken."""
-    rows, priced = prices.priced(outlook, mandate)
-    before = trade.value_before
-    used = rows.holdings @ trade.values + rows.cash * trade.cash + rows.buys @ trade.bought + rows.sells @ trade.sold
-    return float(priced @ ((used - rows.wealth * trade.value) / before - rows.limit))
 
 
 def _returns(start: Position, outlook: Outlook, mandate: Mandate, target: Trade) -> tuple[Vector, Vector]:

@@ -11,7 +11,9 @@ from typing import Annotated, TypedDict
 
 import numpy as np
 
+from allocator.book.book import Book
 from allocator.errors import NotSolved
+from allocator.lots.whole_lots import RULE_TOLERANCE, trade_of_lots
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.policy import Policy
 from allocator.optimization.single_period import Position
@@ -20,6 +22,7 @@ from allocator.optimization.verification import CanonicalCheck, DualCertificate,
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import ByName, Count, Keywords
 from allocator.rules import RuleMeasurement, Trade
+from allocator.types import Vector
 
 GAP_ALLOWED = 1e-6
 """Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""
@@ -209,3 +212,18 @@ def refuse_broken(readings: list[RuleMeasurement], tolerance: float, what: str) 
     if broken:
         said = "; ".join(f"'{reading.label}' measures {reading.measured:.8g}" for reading in broken)
         raise NotSolved(f"{what} break {said}; no number leaves")
+
+
+def verified_lots(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> Trade:
+    """The portfolio that whole lots make, every rule and the account checked by formula.
+
+    Raises:
+        NotSolved: a rule is broken, or more is spent or sold than there is.
+    """
+    final = trade_of_lots(book, mandate, lots)
+    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
+    # what is left of a name may be less than nothing by the last bits of what was held, and by no more
+    short = book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes - 1e-12 * book.quantities
+    if final.cash < -RULE_TOLERANCE * book.value or short.any():
+        raise NotSolved("the whole lots spend more than there is; no number leaves")
+    return final

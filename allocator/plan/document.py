@@ -12,7 +12,6 @@ from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
-from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
 from allocator.plan.attribution import AttributionDocument, attribution_document
@@ -224,42 +223,40 @@ def _objective(plan: Plan) -> _PlanObjective:
 
 def _positions(plan: Plan) -> list[_PositionRow]:
     book, target, final = plan.book, plan.target, plan.final
-    after = final.values / book.prices
-    rows: list[_PositionRow] = [
-        {
-            "instrument": name,
-            "quantity_before": float(book.quantities[i]),
-            "quantity_after": _whole(after[i]),
-            "price": float(book.prices[i]),
-            "weight_before": _weight(book.weights[i]),
-            "weight_target": _weight(target.weights[i]),
-            "weight_after": _weight(final.weights[i]),
-            "active_weight_after": _active(book, name, float(final.weights[i])),
-            "no_trade_from": None if plan.no_trade is None else _weight(plan.no_trade.low[i]),
-            "no_trade_to": None if plan.no_trade is None else _weight(plan.no_trade.high[i]),
-        }
-        for i, name in enumerate(book.instruments)
-    ]
-    return [
-        *rows,
-        {
-            "instrument": book.cash_instrument,
-            "quantity_before": round(book.cash, 2),
-            "quantity_after": round(final.cash, 2),
-            "price": 1.0,
-            "weight_before": _weight(book.cash / book.value),
-            "weight_target": _weight(target.cash / target.value),
-            "weight_after": _weight(final.cash / final.value),
-            "active_weight_after": _active(book, book.cash_instrument, final.cash / final.value),
-            "no_trade_from": None,
-            "no_trade_to": None,
-        },
-    ]
+    cash = (book.cash / book.value, target.cash / target.value, final.cash / final.value)
+    rows = [
+        _position(
+            plan, name, (float(book.quantities[i]), _whole(after), float(book.prices[i])),
+            (book.weights[i], target.weights[i], final.weights[i]),
+            None if plan.no_trade is None else (plan.no_trade.low[i], plan.no_trade.high[i]),
+        )
+        for i, (name, after) in enumerate(zip(book.instruments, final.values / book.prices, strict=True))
+    ]  # fmt: skip
+    return [*rows, _position(plan, book.cash_instrument, (round(book.cash, 2), round(final.cash, 2), 1.0), cash, None)]
 
 
-def _active(book: Book, instrument: str, weight: float) -> float | None:
-    """The weight over the benchmark's; None without a benchmark."""
-    return None if book.benchmark is None else _weight(weight - float(book.benchmark[instrument]))
+def _position(
+    plan: Plan,
+    name: str,
+    quantities: tuple[float, float, float],
+    weights: tuple[float, float, float],
+    region: tuple[float, float] | None,
+) -> _PositionRow:
+    """One row: quantity before, after and price; weight before, of the target and after; where it would be left."""
+    (before, after, price), (held, target, final) = quantities, weights
+    benchmark = plan.book.benchmark
+    return {
+        "instrument": name,
+        "quantity_before": before,
+        "quantity_after": after,
+        "price": price,
+        "weight_before": _weight(held),
+        "weight_target": _weight(target),
+        "weight_after": _weight(final),
+        "active_weight_after": None if benchmark is None else _weight(float(final) - float(benchmark[name])),
+        "no_trade_from": None if region is None else _weight(region[0]),
+        "no_trade_to": None if region is None else _weight(region[1]),
+    }
 
 
 def _whole(quantity: float) -> float:

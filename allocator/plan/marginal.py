@@ -17,7 +17,7 @@ from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.attribution import append_cash, funding_price
-from allocator.rules import RuleRows, Trade
+from allocator.rules import RuleRows, Trade, row_slack
 from allocator.types import Matrix, Vector
 
 Bools: TypeAlias = NDArray[np.bool_]
@@ -79,8 +79,7 @@ def marginal_values(
     error = nothing if mandate.return_error is None else mandate.return_error.slope(prices.error, outlook.risk)
     lowest, highest = trading_range(mandate, outlook, target, prices)
     kept = holdings > HELD
-    # the bound lets it lie a little beyond; where money is worth less than nothing, costs turn the range around
-    resting = np.clip(prices.position, np.minimum(lowest, highest), np.maximum(lowest, highest))
+    resting = np.clip(prices.position, lowest, highest)  # the bound lets it lie a little beyond
     position = np.where(kept, resting, np.where(start.holdings > HELD, lowest, highest))
     parts = np.column_stack(
         [
@@ -107,17 +106,11 @@ def marginal_values(
     )
 
 
-def room_to_trade(rows: RuleRows, trade: Trade) -> Vector:
-    """(R,) what every row leaves, in its own units, wealth before trading being 1."""
-    used = rows.holdings @ trade.values + rows.cash * trade.cash + rows.buys @ trade.bought + rows.sells @ trade.sold
-    return np.asarray(rows.limit - (used - rows.wealth * trade.value) / trade.value_before, dtype=np.float64)
-
-
 def why_not_tradable(rows: RuleRows, target: Trade) -> tuple[Bools, Bools]:
     """(N,) each: whether a rule about one name alone stands in the way of more of it, and of less."""
     of, buys, sells = (matrix.toarray() for matrix in (rows.holdings, rows.buys, rows.sells))
     alone = ((of != 0) | (buys != 0) | (sells != 0)).sum(axis=1) == 1
-    tight = (alone & (rows.cash == 0) & (room_to_trade(rows, target) <= _TIGHT))[:, None]
+    tight = (alone & (rows.cash == 0) & (row_slack(rows, target) <= _TIGHT))[:, None]
     return (tight & ((of > 0) | (buys > 0))).any(axis=0), (tight & ((of < 0) | (sells > 0))).any(axis=0)
 
 

@@ -11,9 +11,7 @@ from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots.whole_lots import (
-    RULE_TOLERANCE,
     relaxed_rules,
-    trade_of_lots,
     whole_lots,
     whole_lots_with_soft_rules,
 )
@@ -27,7 +25,7 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.plan.certificate import refuse_broken
+from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
 from allocator.plan.reviews import plan_with_reviews
 from allocator.plan.targets import recertify, solve_certified, solve_targets
@@ -152,7 +150,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
         book, outlook, stated, found.given, found.mandate, start, found.target
     )
     found = recertify(found, mandate, given, start, outlook, limits)
-    weighed, held = _verified(book, outlook, mandate, lots), no_trade(book)
+    weighed, held = verified_lots(book, outlook, mandate, lots), no_trade(book)
     listed = list_orders(book, mandate, weighed, lots)
     decision = value_of_trading(
         outlook, mandate, held, weighed, book.settings.trading, orders=len(listed), ticket=book.settings.costs.ticket
@@ -185,21 +183,6 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
         stability=stability(found.program, start, outlook, mandate, found.best, limits),
     )
-
-
-def _verified(book: Book, outlook: Outlook, mandate: Mandate, lots: Vector) -> Trade:
-    """The portfolio that whole lots make, every rule and the account checked by formula.
-
-    Raises:
-        NotSolved: a rule is broken, or more is spent or sold than there is.
-    """
-    final = trade_of_lots(book, mandate, lots)
-    refuse_broken(mandate.readings(final, outlook), RULE_TOLERANCE, "the whole lots")
-    # what is left of a name may be less than nothing by the last bits of what was held, and by no more
-    short = book.quantities + lots * book.lot_sizes < -1e-9 * book.lot_sizes - 1e-12 * book.quantities
-    if final.cash < -RULE_TOLERANCE * book.value or short.any():
-        raise NotSolved("the whole lots spend more than there is; no number leaves")
-    return final
 
 
 def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible
-from allocator.lots.whole_lots import RULE_TOLERANCE, trade_of_lots, whole_lots
+from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.mandate import no_trade
 from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.multistage.conflicts import later_review_conflict
@@ -22,7 +22,7 @@ from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.plan.certificate import certificate_of_policy, refuse_broken
+from allocator.plan.certificate import certificate_of_policy, verified_lots
 from allocator.plan.plan import Plan, adverse_probabilities, list_orders, portfolio_figures
 from allocator.plan.trade_decision import value_of_reviewed_trading
 from allocator.rules import Trade
@@ -49,8 +49,7 @@ def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
     say("finding whole lots")
     target = trade_of_solution(start, mandate, best.holdings[0], book.value)
     lots = whole_lots(book, outlook, mandate, start, target)
-    weighed = trade_of_lots(book, mandate, lots)
-    refuse_broken(mandate.readings(weighed, outlook), RULE_TOLERANCE, "the whole lots")
+    weighed = verified_lots(book, outlook, mandate, lots)
     say("weighing the orders against no trade")
     with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
     if with_lots is None:

@@ -210,13 +210,10 @@ def no_trade_regions(
     brought = prices.cash * (1 - mandate.cost_rates) - rows.sells.T @ shared - trading_price
     risk = outlook.risk
     curvature = 2 * mandate.risk_aversion * ((risk.loadings**2).sum(axis=1) + risk.specific)
-    own = _own(rows, touched, alone, target.value / before)
-    holdings = target.values / before
+    holdings, wealth = target.values / before, target.value / before
+    own = _own(rows, touched, alone, wealth)
     low = np.clip(holdings + _over(value - spent, curvature), own.low, own.high)
     high = np.clip(holdings + _over(value - brought, curvature), own.low, own.high)
-    # where money is worth less than nothing, only the target itself is not worth trading
-    low, high = np.where(low > high, holdings, low), np.where(low > high, holdings, high)
-    wealth = target.value / before
     return NoTradeRegions(np.where(own.locked, 0.0, low / wealth), np.where(own.locked, 1.0, high / wealth))
 
 

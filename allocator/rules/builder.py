@@ -116,14 +116,14 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
     yield from _issuer_ranges(book)
     for bucket, limits in wanted.buckets.items():
         shares, cash = bucket_shares(book, bucket), float(bucket == "cash")
-        yield from _range(f"bucket {bucket}", shares, limits, cash=cash, tier=tiers.get(f"buckets.{bucket}", 0))
+        yield from _range(f"bucket {bucket}", shares, limits, cash, tiers.get(f"buckets.{bucket}", 0))
     for group, limits in wanted.groups.items():
         shares, cash = group_shares(book, group)
-        yield from _range(f"group {group}", shares, limits, cash=cash, tier=tiers.get(f"groups.{group}", 0))
+        yield from _range(f"group {group}", shares, limits, cash, tiers.get(f"groups.{group}", 0))
     if wanted.min_cash > 0:
-        yield WeightAtLeast("cash", nobody, wanted.min_cash, cash_share=1.0, tier=tiers.get("min_cash", 0))
+        yield WeightAtLeast("cash", nobody, wanted.min_cash, 1.0, tiers.get("min_cash", 0))
     if wanted.max_cash < 1:
-        yield WeightAtMost("cash", nobody, wanted.max_cash, cash_share=1.0, tier=tiers.get("max_cash", 0))
+        yield WeightAtMost("cash", nobody, wanted.max_cash, 1.0, tiers.get("max_cash", 0))
     yield from _ratios(book)
     yield from _exposure_limits(book)
     yield from _on_trades(book)
@@ -161,10 +161,10 @@ def _issuer_ranges(book: Book) -> Iterator[LinearRule]:
         name = f"issuer {issuer}"
         if limits.max is None and wanted.max_issuer_weight is not None and wanted.max_issuer_weight < 1:
             yield WeightAtMost(name, shares, wanted.max_issuer_weight, tier=tiers.get("max_issuer_weight", 0))
-        yield from _range(name, shares, limits, tier=own)
+        yield from _range(name, shares, limits, 0.0, own)
 
 
-def _range(name: str, shares: Vector, limits: WeightRange, *, cash: float = 0.0, tier: int = 0) -> Iterator[LinearRule]:
+def _range(name: str, shares: Vector, limits: WeightRange, cash: float, tier: int) -> Iterator[LinearRule]:
     """A cap and a floor, where they can bind."""
     if limits.max is not None and limits.max < 1:
         yield WeightAtMost(name, shares, limits.max, cash, tier)
@@ -178,20 +178,18 @@ def _ratios(book: Book) -> Iterator[LinearRule]:
         of, of_cash = group_shares(book, limits.group)
         to, to_cash = group_shares(book, limits.to)
         pair, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
-        if limits.max is not None:
-            yield RatioLimit(pair, of, to, limits.max, True, of_cash, to_cash, tier, name)
-        if limits.min:
-            yield RatioLimit(pair, of, to, limits.min, False, of_cash, to_cash, tier, name)
+        for limit, at_most in ((limits.max, True), (limits.min or None, False)):
+            if limit is not None:
+                yield RatioLimit(pair, of, to, limit, at_most, of_cash, to_cash, tier, name)
 
 
 def _exposure_limits(book: Book) -> Iterator[LinearRule]:
     wanted = book.settings.mandate
     for name, limits in wanted.exposures.items():
         exposures, tier = exposure_values(book, name), wanted.tiers.get(f"exposures.{name}", 0)
-        if limits.max is not None:
-            yield ExposureLimit(name, exposures, limits.max, True, tier)
-        if limits.min is not None:
-            yield ExposureLimit(name, exposures, limits.min, False, tier)
+        for limit, at_most in ((limits.max, True), (limits.min, False)):
+            if limit is not None:
+                yield ExposureLimit(name, exposures, limit, at_most, tier)
 
 
 def _on_trades(book: Book) -> Iterator[LinearRule]:

@@ -17,9 +17,8 @@ import pytest
 
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
-from allocator.lots.whole_lots import rule_of_row, whole_lots
+from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.builder import build_mandate
-from allocator.mandate.mandate import no_trade
 from allocator.optimization.elastic import ElasticProgram
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import trade_of_solution
@@ -255,8 +254,9 @@ def moved(fix: str, counted: Counted, part: float = 1.0) -> dict[str, float]:
 
 def test_counting_knows_every_rule_and_many_kinds_of_them_clash() -> None:
     for case in cases():
-        readings = build_mandate(case.book).readings(no_trade(case.book), build_outlook(case.book))
-        assert {rule_of_row(reading.label) for reading in readings} == set(case.counted.rules), case.seed
+        mandate = build_mandate(case.book, build_outlook(case.book))
+        convex = {rule.label for rule in mandate.convex_rules}
+        assert {*mandate.rows.limit_labels, *convex} == set(case.counted.rules), case.seed
     named = {label.partition(" at ")[0] for case in cases() for label in case.error.rules}
 
     assert named >= {"cash", "group some", "turnover", "volatility", "the 2 largest names", "N0"}

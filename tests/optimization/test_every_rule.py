@@ -20,7 +20,7 @@ from tests.textbook_program import CHARGES, RULES, rich_question, textbook_optim
 
 ALWAYS_BINDING = [name for name in RULES if name not in ("tracking error", "scenario floor", "worst case", "active")]
 TOGETHER = ("impact", "ellipsoid", *RULES)
-KINDS = [(name,) for name in (*CHARGES, *RULES)] + [TOGETHER, ("impact", "box", *RULES)]
+KINDS = [(name,) for name in (*CHARGES, *RULES)] + [TOGETHER, ("impact", "box", *RULES), ("budget",)]
 EVERY = pytest.mark.parametrize(
     "what", KINDS, ids=lambda what: what[0] if len(what) == 1 else "+".join(what[:2]) + "+all"
 )

@@ -29,6 +29,7 @@ class Kind:
     names: frozenset[str]
 
 
+RULES = frozenset({"turnover", "participation", "no trade", "forbidden", "largest", "volatility", "tracking error"})
 THINGS = {
     "ambiguity set": Kind(
         own=("allocator.ambiguity.",),
@@ -41,6 +42,13 @@ THINGS = {
         table="allocator.settings.mandate",
         keys=("mandate.objective", "wanted.objective", "objective", "mandate.get('objective')"),
         names=frozenset(OBJECTIVES),
+    ),
+    "rule": Kind(own=("allocator.rules.",), table="allocator.settings.mandate", keys=("rule.kind",), names=RULES),
+    "return error": Kind(
+        own=("allocator.mandate.return_errors",),
+        table="allocator.settings.uncertainty",
+        keys=("return_error.name", "error.name"),
+        names=frozenset({"box", "ellipsoid", "budget"}),
     ),
 }
 
@@ -140,7 +148,8 @@ def test_no_file_but_its_own_asks_which_one_of_a_kind_something_is(root: Path, w
     classes = classes_of(kind, files)
 
     assert len(classes) > len(kind.names) / 2
-    assert [place for name, tree in files.items() for place in breaches(name, tree, kind, classes)] == []
+    asked = [place for name, tree in files.items() for place in breaches(name, tree, kind, classes)]
+    assert [place for place in asked if place.partition(":")[0] not in MAY_ASK] == []
 
 
 def test_nothing_is_dispatched_on_a_class_by_a_register(root: Path) -> None:
@@ -149,6 +158,8 @@ def test_nothing_is_dispatched_on_a_class_by_a_register(root: Path) -> None:
     assert {*users} <= MAY_DISPATCH
 
 
+MAY_ASK = {"allocator.book.checks.consistency"}
+"""Ex-ante regret takes four sets only; it goes, and so does this."""
 MAY_DISPATCH = {"allocator.optimization.rule_cones"}
 """Files whose dispatch has yet to become verbs of their classes."""
 
