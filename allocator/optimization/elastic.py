@@ -271,14 +271,12 @@ class ElasticProgram:
         if self._cuts > self._crowded:
             self._drop_idle_cuts()
         count, asked = len(self.members), _ElasticQuery(relaxed, frozenset(kept), tuple(together), limits, free)
-        costs, upper, lower = np.zeros(count), np.full(count, np.inf), np.zeros(count)
-        for member, price in relaxed.items():
-            costs[member] = price
+        upper, lower = np.full(count, np.inf), np.zeros(count)
         upper[list(asked.kept)] = 0.0
         if free:
             lower[list(relaxed)] = -10.0
         at = np.arange(self._first_slack, self._first_slack + count, dtype=np.int32)
-        self._solver.changeColsCost(count, at, costs)
+        self._write_costs(relaxed)
         self._solver.changeColsBounds(count, at, lower, upper)
         held = [self._hold(prices, most) for prices, most in asked.together]
         for member, limit in limits.items():
@@ -294,8 +292,7 @@ class ElasticProgram:
             for member in limits:
                 self._move(member, self.members[member].stated)
             for row in reversed(held):
-                self._solver.deleteRows(1, np.array([row], dtype=np.int32))
-                self._cuts -= 1
+                self._release(row)
 
     def holds(self, members: Iterable[int]) -> bool:
         """Whether these members do not conflict, all others left aside.
@@ -360,26 +357,23 @@ class ElasticProgram:
 
     def _cheapest(self, asked: _ElasticQuery, found: Violation) -> Violation | None:
         """A portfolio that misses by as little, and pays least for its trades."""
-        count, names, trades = len(self.members), self._columns.names, self._columns.cash
-        at = np.arange(self._first_slack + count, dtype=np.int32)
-        costs = np.zeros(len(at))
-        costs[: 2 * names] = np.tile(self._mandate.cost_rates, 2)
-        costs[2 * names : trades] = 1.0
+        rates = self._mandate.cost_rates
         row = self._hold(asked.relaxed, found.total + _TOLERANCE)
-        self._solver.changeColsCost(len(at), at, costs)
+        self._write_costs({}, np.concatenate([rates, rates, np.ones(self._columns.cash - 2 * len(rates))]))
         try:
             return self._solve(asked.relaxed, asked.wanted, np.inf)
         except NotSolved:
             return None
         finally:
-            self._solver.changeColsCost(len(at), at, np.zeros(len(at)))
-            self._solver.changeColsCost(
-                len(asked.relaxed),
-                np.array([self._first_slack + member for member in asked.relaxed], dtype=np.int32),
-                np.array(list(asked.relaxed.values())),
-            )
-            self._solver.deleteRows(1, np.array([row], dtype=np.int32))
-            self._cuts -= 1
+            self._write_costs(asked.relaxed)
+            self._release(row)
+
+    def _write_costs(self, relaxed: Mapping[int, float], trades: Sequence[float] | Vector = ()) -> None:
+        """What a unit of each relaxed member's slack costs, and of the first columns, which are the trades."""
+        costs = np.zeros(self._first_slack + len(self.members))
+        costs[: len(trades)] = trades
+        costs[[self._first_slack + member for member in relaxed]] = [*relaxed.values()]
+        self._solver.changeColsCost(len(costs), np.arange(len(costs), dtype=np.int32), costs)
 
     def _netted(self, point: Vector) -> tuple[Vector, float]:
         """The point without round trips, and what they cost: each name traded one way only, at what that costs."""
@@ -454,6 +448,10 @@ class ElasticProgram:
         self._solver.addRow(-np.inf, most, len(at), at, np.array(list(prices.values())))
         self._cuts += 1
         return int(row)
+
+    def _release(self, row: int) -> None:
+        self._solver.deleteRows(1, np.array([row], dtype=np.int32))
+        self._cuts -= 1
 
     def _solve(self, relaxed: Mapping[int, float], wanted: set[int], enough: float) -> Violation | None:
         near = np.inf
