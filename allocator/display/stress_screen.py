@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from allocator.display.console import heading, text_console
+from allocator.display.console import heading, table, text_console
 
 LINES, COLUMNS = 45, 80
 """Of a first screen."""
+WIDE_ENOUGH = 72
+"""Columns of a terminal that has room for every column of a table."""
 ANSWER, ESSENTIAL, DETAIL, REST, LEGEND = range(5)
 """Priorities of blocks: what has the highest number makes room first."""
 
@@ -43,6 +45,43 @@ def text_block(
 ) -> ScreenBlock:
     """A block of words."""
     return ScreenBlock(lambda out, _: out.print(text, style=style), adds, priority, least=least)
+
+
+def answer_block(text: str, style: str | None = None) -> ScreenBlock:
+    """What always stands on the screen."""
+    return text_block(text, priority=ANSWER, least=1, style=style)
+
+
+def table_block(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    adds: str,
+    priority: int = ESSENTIAL,
+    *,
+    numbers: Sequence[str],
+    wide: Sequence[str] = (),
+    title: str = "",
+    tight: bool = False,
+    whole: bool = False,
+) -> ScreenBlock:
+    """A table of which the first rows can stand alone, unless it is shown `whole` or not at all.
+
+    `numbers` are columns that are never cut; `wide` ones are shown where the terminal is. What is `tight` has one space
+    less between columns.
+    """
+
+    def show(out: Console, count: int) -> None:
+        shown = [i for i, column in enumerate(columns) if out.width >= WIDE_ENOUGH or column not in wide]
+        if title:
+            heading(out, title)
+        grid = table(*(columns[i] for i in shown), right=tuple(numbers))
+        if tight:
+            grid.padding = (0, 1, 0, 0)
+        for row in rows if whole else rows[:count]:
+            grid.add_row(*(row[i] for i in shown))
+        out.print(grid)
+
+    return ScreenBlock(show, adds, priority, 1 if whole else len(rows))
 
 
 def show_sections(out: Console, sections: Sequence[ScreenSection], *, full: bool) -> None:
