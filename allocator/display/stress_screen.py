@@ -129,8 +129,7 @@ class _Fit:
 
     def __init__(self, sections: Sequence[ScreenSection], shown: dict[ScreenBlock, int], width: int) -> None:
         self._sections, self._shown, self._width = sections, shown, width
-        self._known: dict[tuple[ScreenBlock, int], int] = {}
-        self._texts: dict[str, int] = {}
+        self._known: dict[tuple[ScreenBlock, int] | str, int] = {}
 
     def rows(self) -> dict[ScreenBlock, int]:
         """Row by row, the least important and longest first; what room is left is filled the other way round."""
@@ -165,9 +164,7 @@ class _Fit:
         return title + blocks + (self._wrapped(missing) if missing else 0)
 
     def _wrapped(self, text: str) -> int:
-        if text not in self._texts:
-            self._texts[text] = self._printed(lambda out: out.print(text))
-        return self._texts[text]
+        return self._printed(text, lambda out: out.print(text))
 
     def _estimate(self, block: ScreenBlock) -> float:
         """Between the height of one row and that of all of them."""
@@ -178,12 +175,13 @@ class _Fit:
         return self._exact(block, self._shown[block])
 
     def _exact(self, block: ScreenBlock, rows: int) -> int:
-        if (block, rows) not in self._known:
-            self._known[block, rows] = self._printed(lambda out: block.show(out, rows))
-        return self._known[block, rows]
+        return self._printed((block, rows), lambda out: block.show(out, rows))
 
-    def _printed(self, show: Callable[[Console], None]) -> int:
-        out = text_console(self._width)
-        show(out)
-        assert isinstance(out.file, io.StringIO)
-        return out.file.getvalue().count("\n")
+    def _printed(self, what: tuple[ScreenBlock, int] | str, show: Callable[[Console], None]) -> int:
+        """How many lines it takes, printed once."""
+        if what not in self._known:
+            out = text_console(self._width)
+            show(out)
+            assert isinstance(out.file, io.StringIO)
+            self._known[what] = out.file.getvalue().count("\n")
+        return self._known[what]

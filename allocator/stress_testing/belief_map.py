@@ -19,7 +19,6 @@ from allocator.stress_testing.belief_sweep import (
     allocation_columns,
     refuse_impossible_axis,
 )
-from allocator.stress_testing.break_even import NOTHING
 from allocator.stress_testing.reoptimization import PlanProblem, Say, UnsolvedProblem, parallel_map, say_nothing
 from allocator.types import Matrix, Vector
 
@@ -55,27 +54,18 @@ class BeliefMap:
     objective: Vector
     apart: Vector
     failed: tuple[FailedBelief, ...]
-    asked: int
     finished: int
     interrupted: bool
 
     @property
-    def instruments(self) -> tuple[str, ...]:
-        """The names of the weights."""
-        return (*self.book.instruments, self.book.cash_instrument)
-
-    @property
-    def largest(self) -> tuple[str | None, ...]:
-        """(M,) the name, or cash, with the largest weight; of those that weigh the same, the book's first."""
-        return tuple(
-            None if np.isnan(row).any() else self.instruments[int(np.argmax(row >= row.max() - NOTHING))]
-            for row in self.weights
-        )
+    def asked(self) -> int:
+        """How many points the lattice has."""
+        return len(self.weights)
 
     def frame(self) -> pd.DataFrame:
         """One row a point."""
         places = dict(zip((f"p_{name}" for name in self.lattice.names), self.lattice.at.T, strict=True))
-        own = {"objective": self.objective, "largest": self.largest, "apart": self.apart}
+        own = {"objective": self.objective, "apart": self.apart}
         return pd.DataFrame({**places, **own, **allocation_columns(self.book, self.weights)})
 
     def document(self) -> dict[str, Any]:
@@ -86,7 +76,7 @@ class BeliefMap:
             "asked": self.asked,
             "finished": self.finished,
             "interrupted": self.interrupted,
-            "instruments": list(self.instruments),
+            "instruments": [*self.book.instruments, self.book.cash_instrument],
             "points": [
                 {
                     "at": [round(float(x), 8) for x in at],
@@ -111,19 +101,18 @@ def belief_map(plan: Plan, *, steps: int = STEPS, jobs: int = 1, say: Say = say_
     refuse_impossible_axis(plan.book)
     lattice = belief_grid(plan.book, plan.outlook, steps)
     make, beliefs = PlanProblem.of(plan).at_beliefs, list(lattice.beliefs)
-    done = parallel_map(make, beliefs, jobs=jobs, say=say, what="beliefs on the map")
+    answers, interrupted = parallel_map(make, beliefs, jobs=jobs, say=say, what="beliefs on the map")
     today = np.append(plan.target.weights, plan.target.cash / plan.target.value)
     weights, objective = np.full((len(beliefs), len(today)), np.nan), np.full(len(beliefs), np.nan)
     failed = []
-    for m, answer in enumerate(done.results):
+    for m, answer in enumerate(answers):
         if isinstance(answer, CertifiedSolution):
             weights[m], objective[m] = answer.weights, -answer.objective
         elif isinstance(answer, UnsolvedProblem):
             failed.append(FailedBelief.of(plan.outlook, beliefs[m], answer))
     apart = np.abs(weights - today).sum(axis=1) / 2
-    return BeliefMap(
-        plan.book, lattice, weights, objective, apart, tuple(failed), done.asked, done.finished, done.interrupted
-    )
+    finished = sum(answer is not None for answer in answers)
+    return BeliefMap(plan.book, lattice, weights, objective, apart, tuple(failed), finished, interrupted)
 
 
 def belief_grid(book: Book, outlook: Outlook, steps: int) -> BeliefGrid:

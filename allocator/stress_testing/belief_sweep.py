@@ -227,10 +227,11 @@ class BeliefSweep:
 def sweep_axis(plan: Plan, axis: BeliefAxis, *, jobs: int = 1, say: Say = say_nothing) -> tuple[AxisPoint, bool]:
     """The answers on the grid of an axis, and whether Ctrl-C came before the last of them."""
     make, points = PlanProblem.of(plan).at_beliefs, axis.grid()
-    done = parallel_map(make, [axis.at(point) for point in points], jobs=jobs, say=say, what=f"beliefs in {axis.name}")
+    beliefs, what = [axis.at(point) for point in points], f"beliefs in {axis.name}"
+    answers, interrupted = parallel_map(make, beliefs, jobs=jobs, say=say, what=what)
     on = AxisPoint(plan, axis, make())
-    on.known |= {point: answer for point, answer in zip(points, done.results, strict=True) if answer is not None}
-    return on, done.interrupted
+    on.known |= {point: answer for point, answer in zip(points, answers, strict=True) if answer is not None}
+    return on, interrupted
 
 
 def belief_sweep(on: AxisPoint, points: Sequence[float]) -> BeliefSweep:

@@ -272,10 +272,12 @@ def reoptimize(
     if not wanted.asked:
         return wanted, False
     work = partial(targets_at_draws, PlanProblem.of(plan), meter)
-    done = parallel_map(work, list(drawn[: wanted.asked]), jobs=jobs, say=say, what="draws re-optimised")
-    weights = {i: targets for i, targets in enumerate(done.results) if isinstance(targets, np.ndarray)}
-    failed = {i: why for i, why in enumerate(done.results) if isinstance(why, str)}
-    return replace(wanted, weights=weights, failed=failed), done.interrupted
+    results, interrupted = parallel_map(
+        work, list(drawn[: wanted.asked]), jobs=jobs, say=say, what="draws re-optimised"
+    )
+    weights = {i: targets for i, targets in enumerate(results) if isinstance(targets, np.ndarray)}
+    failed = {i: why for i, why in enumerate(results) if isinstance(why, str)}
+    return replace(wanted, weights=weights, failed=failed), interrupted
 
 
 def targets_at_draws(problem: PlanProblem, meter: OutcomeMeter) -> Work[Vector, Vector | str]:

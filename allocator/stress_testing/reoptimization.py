@@ -48,31 +48,14 @@ def say_nothing(_: str) -> None:
     """Nobody listens."""
 
 
-@dataclass(frozen=True)
-class ParallelResult(Generic[R]):
-    """Results in the order of the items, None where Ctrl-C came before."""
-
-    results: tuple[R | None, ...]
-    interrupted: bool
-
-    @property
-    def asked(self) -> int:
-        """How many items there were."""
-        return len(self.results)
-
-    @property
-    def finished(self) -> int:
-        """How many of them are done."""
-        return sum(result is not None for result in self.results)
-
-
 def parallel_map(
     make: Callable[[], Work[T, R]], items: Sequence[T], *, jobs: int = 1, say: Say = say_nothing, what: str = "draws"
-) -> ParallelResult[R]:
-    """`make()` of all items, AT_ONCE at a time; it runs once a process, and goes there by pickle, as items and results.
+) -> tuple[list[R | None], bool]:
+    """`make()` of all items, AT_ONCE at a time: results in their order, None where Ctrl-C came before; whether it came.
 
-    `say` is told how many are done. Results may not be None. Work is given the same items together however many `jobs`
-    there are, so that results are the same. Where a process ends by itself, what is left is worked on in this one.
+    It runs once a process, and goes there by pickle, as items and results do. `say` is told how many are done. Results
+    may not be None. Work is given the same items together however many `jobs` there are, so that results are the same.
+    Where a process ends by itself, what is left is worked on in this one.
     """
     kept = _KeptResults[T, R](items, say, what)
     try:
@@ -85,8 +68,8 @@ def parallel_map(
                 say("a process ended by itself: what is left is worked on in this one")
                 _work_here(work, kept)
     except KeyboardInterrupt:
-        return ParallelResult(tuple(kept.results), interrupted=True)
-    return ParallelResult(tuple(kept.results), interrupted=False)
+        return kept.results, True
+    return kept.results, False
 
 
 class _KeptResults(Generic[T, R]):

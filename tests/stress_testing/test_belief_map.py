@@ -83,7 +83,6 @@ def test_two_scenarios_are_a_line_with_the_closed_form_on_it() -> None:
     assert len(found.lattice.at) == 11
     for belief, weights in zip(found.lattice.beliefs, found.weights, strict=True):
         assert weights[:2] == pytest.approx(np.maximum(best(float(belief[0])), 0), abs=3e-5)
-    assert set(found.largest) == {"USD-CASH"}
 
 
 def test_jobs_change_no_digit_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +107,6 @@ def test_ctrl_c_leaves_a_map_with_what_was_reached(monkeypatch: pytest.MonkeyPat
     assert (found.finished, found.asked) == (7, 36)
     assert np.isfinite(found.objective).sum() == 7
     assert (found.objective[:7] == small().objective[:7]).all()
-    assert found.largest[-1] is None
 
 
 def test_points_where_the_rules_cannot_hold_are_named_with_their_beliefs() -> None:
@@ -125,7 +123,7 @@ def test_the_frame_has_a_row_a_point() -> None:
     frame = small().frame()
 
     assert len(frame) == 36
-    assert list(frame.columns[:5]) == ["p_generalizable", "p_jevons", "objective", "largest", "apart"]
+    assert list(frame.columns[:4]) == ["p_generalizable", "p_jevons", "objective", "apart"]
     shares = frame[["efficiency", "capital_intensity", "adopter", "neutral", "cash"]]
     assert (shares.to_numpy() >= -1e-9).all()
 
