@@ -33,9 +33,9 @@ Say: TypeAlias = Callable[[str], None]
 """What is told of progress."""
 Work: TypeAlias = Callable[[Sequence[T]], list[R]]
 """Results of some items, one each, in their order."""
-BATCH_SECONDS = 0.25
-"""Of work handed to a process at once: less would be spent on the way there and back."""
-AT_ONCE = 32
+ALONE_SECONDS = 0.25
+"""Of work in this process before others are started, which takes longer."""
+AT_ONCE = 16
 """Items that work is given together: what Ctrl-C loses at most, beside what is under way elsewhere."""
 _TOLD_SECONDS = 0.1
 _LAST_SECONDS = 60.0
@@ -60,7 +60,7 @@ def parallel_map(
     kept = _KeptResults[T, R](items, say, what)
     try:
         work = make()
-        _work_here(work, kept, inf if jobs == 1 else BATCH_SECONDS)
+        _work_here(work, kept, inf if jobs == 1 else ALONE_SECONDS)
         if kept.left():
             try:
                 _work_in_processes(make, kept, jobs)
@@ -94,7 +94,7 @@ class _KeptResults(Generic[T, R]):
 
 
 def _work_here(work: Work[T, R], kept: _KeptResults[T, R], seconds: float = inf) -> None:
-    """Work in this process on what is left, to the end or for some seconds, which say how long an item takes."""
+    """Work in this process on what is left, to the end or for some seconds."""
     began, left = time.monotonic(), kept.left()
     for at in range(0, len(left), AT_ONCE):
         if time.monotonic() - began > seconds:
@@ -106,9 +106,7 @@ def _work_here(work: Work[T, R], kept: _KeptResults[T, R], seconds: float = inf)
 def _work_in_processes(make: Callable[[], Work[T, R]], kept: _KeptResults[T, R], jobs: int) -> None:
     """Work in `jobs` processes on what is left; a process is started afresh, so that no thread is forked."""
     left = kept.left()
-    size = min(len(kept.items) - len(left), -(-len(left) // jobs))  # what took BATCH_SECONDS here, or less
-    size = AT_ONCE * max(1, -(-size // AT_ONCE))
-    batches = iter([left[at : at + size] for at in range(0, len(left), size)])
+    batches = iter([left[at : at + AT_ONCE] for at in range(0, len(left), AT_ONCE)])
     running: dict[Future[list[R]], list[int]] = {}
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(make,)) as pool:
         try:
@@ -162,7 +160,7 @@ def _start_worker(make: Callable[[], Work[Any, Any]]) -> None:
 
 def _work_on_batch(items: list[Any]) -> list[Any]:
     assert _work is not None
-    return [result for at in range(0, len(items), AT_ONCE) for result in _work(items[at : at + AT_ONCE])]
+    return _work(items)
 
 
 # The answer to a changed question: the fast way where it is proved, else the whole ladder and a certificate.

@@ -86,7 +86,7 @@ def test_two_scenarios_are_a_line_with_the_closed_form_on_it() -> None:
 
 
 def test_jobs_change_no_digit_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allocator.stress_testing.reoptimization.BATCH_SECONDS", 0.02)
+    monkeypatch.setattr("allocator.stress_testing.reoptimization.ALONE_SECONDS", 0.02)
     two = belief_map(listed(), steps=6, jobs=2)
 
     assert (two.weights == small().weights).all()

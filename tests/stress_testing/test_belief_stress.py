@@ -344,7 +344,7 @@ def test_ctrl_c_among_the_break_evens_keeps_the_ones_before() -> None:
 
 
 def test_jobs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allocator.stress_testing.reoptimization.BATCH_SECONDS", 0.02)
+    monkeypatch.setattr("allocator.stress_testing.reoptimization.ALONE_SECONDS", 0.02)
     plan = listed()
     one, two = (belief_stress(plan, jobs=jobs) for jobs in (1, 2))
 

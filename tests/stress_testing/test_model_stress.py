@@ -200,7 +200,7 @@ def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
 
 
 def test_two_workers_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "ALONE_SECONDS", 0.0)
     alone, together = redone(64), redone(64, jobs=2)
 
     assert list(alone) == list(together) == list(range(64))

@@ -63,7 +63,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 
 def test_two_processes_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
+    monkeypatch.setattr(pool, "ALONE_SECONDS", 0.05)
     items = list(range(60))
     told: list[str] = []
     results, _ = parallel_map(partial(slow_squares, 0.01), items, jobs=2, say=told.append, what="numbers")
@@ -80,7 +80,7 @@ def test_items_handed_out_together_come_back_in_order(together: int, monkeypatch
 
 
 def test_what_a_process_that_ends_by_itself_leaves_is_worked_on_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
+    monkeypatch.setattr(pool, "ALONE_SECONDS", 0.05)
     told: list[str] = []
     done = parallel_map(dying_elsewhere, list(range(12)), jobs=2, say=told.append, what="numbers")
 
@@ -98,7 +98,7 @@ def test_ctrl_c_keeps_what_is_finished() -> None:
 
 
 def test_ctrl_c_keeps_what_other_processes_have_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "BATCH_SECONDS", 0.05)
+    monkeypatch.setattr(pool, "ALONE_SECONDS", 0.05)
     monkeypatch.setattr(pool, "_TOLD_SECONDS", 0.0)
 
     def press(text: str) -> None:
