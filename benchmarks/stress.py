@@ -107,7 +107,7 @@ def the_map() -> None:
     }
     plan = rebalance(from_frames(stated, tables(COUNT, rng)))
     began, own = time.perf_counter(), time.process_time()
-    found = belief_map(plan.book, plan)
+    found = belief_map(plan)
     print(f"map of {found.finished} beliefs, N = {COUNT}: {time.perf_counter() - began:.1f} s (target 15), ", end="")
     print(f"{time.process_time() - own:.1f} s of processor time; {len(found.failed)} failed")
 

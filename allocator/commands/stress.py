@@ -83,21 +83,20 @@ def stress(
     """
     from allocator.display.console import progress_spinner
 
-    parts_named = bool(shocks) or reverse is not None or replay or model is not None or map_steps is not None
+    named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
+    asked = any(named.values()) or model is not None or map_steps is not None
     stated = click.get_current_context().get_parameter_source("within") is ParameterSource.COMMANDLINE
-    if stated and parts_named and not beliefs:
+    if stated and asked and not beliefs:
         raise click.UsageError("--within applies to --beliefs, which is not requested: add --beliefs")
     loaded = choice.load()
-    named = {"shocks": bool(shocks), "reverse": reverse is not None, "replay": replay, "beliefs": beliefs}
     with progress_spinner() as say:
         say("loading the solvers")
         from allocator.stress_testing.stress import PARTS
         from allocator.stress_testing.stress import stress as study
 
-        anything = any(named.values()) or model is not None or map_steps is not None
-        found = study(
+        report = study(
             loaded,
-            parts=tuple(part for part in PARTS if named[part]) if anything else PARTS,
+            parts=tuple(part for part in PARTS if named[part]) if asked else PARTS,
             shocks=tuple(_as_written(name, loaded.settings.shocks) for name in shocks),
             loss=0.10 if reverse is None else reverse,
             within_bps=within,
@@ -109,5 +108,5 @@ def stress(
     if not as_json:
         from allocator.display.stress import show_stress
 
-        show_stress(found, full=full)
-    return found.document()
+        show_stress(report, full=full)
+    return report.document()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from rich.console import Console
 
-from allocator.display.console import fit_table, format_percent, heading, table
+from allocator.display.console import fit_table, format_percent, table
 from allocator.display.stress_screen import (
     ANSWER,
     DETAIL,
@@ -16,11 +16,14 @@ from allocator.display.stress_screen import (
     REST,
     ScreenBlock,
     ScreenSection,
+    answer_block,
+    table_block,
     text_block,
 )
 from allocator.stress_testing.belief_map import BeliefMap
-from allocator.stress_testing.belief_stress import AxisStress, BeliefStress, OptimalityInterval, Reversal
-from allocator.stress_testing.break_even import BreakEven
+from allocator.stress_testing.belief_stress import AxisStress, BeliefStress, Reversal
+from allocator.stress_testing.belief_sweep import bucket_weights
+from allocator.stress_testing.break_even import BreakEven, OptimalityInterval
 
 _SWEPT = 11
 """Points of a sweep that are shown."""
@@ -50,7 +53,7 @@ def belief_sections(stress: BeliefStress, *, in_short: bool = False) -> Iterator
         yield _failures(stress)
     if stress.interrupted:
         words = f"Interrupted: {stress.finished} of {stress.asked} beliefs are finished and shown."
-        yield ScreenSection("", (text_block(words, priority=ANSWER, least=1, style="bold"),))
+        yield ScreenSection("", (answer_block(words, "bold"),))
 
 
 def _answers(axis: AxisStress, in_short: bool) -> Iterator[ScreenBlock]:
@@ -62,60 +65,57 @@ def _answers(axis: AxisStress, in_short: bool) -> Iterator[ScreenBlock]:
         yield text_block(nearest, "the nearest reversal", ESSENTIAL)
 
 
-def _say_interval(found: OptimalityInterval | None) -> str:
-    if found is None:
+def _say_interval(interval: OptimalityInterval | None) -> str:
+    if interval is None:
         return "No allocation is verified at today's probability."
-    within = f"within {found.within_bps:g} bps of the optimum"
-    if found.low is None or found.high is None:
-        return f"The plan is {found.shortfall_bps:.1f} bps from the optimum at today's probability, not {within}."
-    if found.low <= 0 and found.high >= 1:
+    within = f"within {interval.within_bps:g} bps of the optimum"
+    if interval.low is None or interval.high is None:
+        return f"The plan is {interval.shortfall_bps:.1f} bps from the optimum at today's probability, not {within}."
+    if interval.low <= 0 and interval.high >= 1:
         return f"The plan stays {within} at any probability."
-    cut = ", beyond which nothing is verified" if found.cut_short else ""
-    return f"The plan stays {within} from {format_percent(found.low)} to {format_percent(found.high)}{cut}."
+    cut = ", beyond which nothing is verified" if interval.cut_short else ""
+    return f"The plan stays {within} from {format_percent(interval.low)} to {format_percent(interval.high)}{cut}."
 
 
 def _say_nearest(turns: tuple[BreakEven, ...]) -> str:
-    acted = [one for one in turns if one.kind in ("trade", "tilt") and one.distance is not None]
-    if acted:
-        nearest = min(acted, key=lambda one: abs(one.distance or 0.0))
-        at = f"{format_percent(nearest.probability)} ({_points(nearest)})"
+    acts = [turn for turn in turns if turn.kind in ("trade", "tilt")]
+    if reached := [turn for turn in acts if turn.distance is not None]:
+        nearest = min(reached, key=_how_far)
+        at = f"{format_percent(nearest.probability)} ({_points(nearest)} points)"
         return f"The nearest reversal of an order or tilt is at {at}: {nearest.what}."
-    if any(one.kind in ("trade", "tilt") and one.unverified for one in turns):
+    if any(turn.unverified for turn in acts):
         return "Whether an order or a tilt reverses is not known everywhere: some beliefs have no verified allocation."
-    if any(one.kind == "trade" for one in turns):
-        return "No order and no tilt reverses at any probability."
-    return ""
+    return "No order and no tilt reverses at any probability." if any(turn.kind == "trade" for turn in acts) else ""
 
 
-def _points(one: BreakEven) -> str:
-    distance = (one.distance or 0.0) * 100
-    return f"{'+' if distance >= 0 else '-'}{abs(distance):.1f} points"
+def _how_far(turn: BreakEven) -> float:
+    return abs(turn.distance or 0.0)
+
+
+def _points(turn: BreakEven) -> str:
+    distance = (turn.distance or 0.0) * 100
+    return f"{'+' if distance >= 0 else '-'}{abs(distance):.1f}"
 
 
 def _break_evens(axis: AxisStress) -> Iterator[ScreenBlock]:
-    found = sorted(
-        (one for one in axis.break_evens if one.distance is not None), key=lambda one: abs(one.distance or 0.0)
-    )
-    if found:
-        yield ScreenBlock(lambda out, rows: _break_even_table(out, found[:rows]), "all reversals", rows=len(found))
-    still = [one for one in axis.break_evens if one.distance is None and one.kind in ("trade", "tilt")]
-    if never := [one.what for one in still if not one.unverified]:
+    if turns := sorted((turn for turn in axis.break_evens if turn.distance is not None), key=_how_far):
+        columns, numbers = ("reversal", "of", "at", "points from now"), ("at", "points from now")
+        yield table_block(columns, [_break_even_row(turn) for turn in turns], "all reversals", numbers=numbers)
+    still = [turn for turn in axis.break_evens if turn.distance is None and turn.kind in ("trade", "tilt")]
+    if never := [turn.what for turn in still if not turn.unverified]:
         yield text_block("Never, from 0 to 100%: " + "; ".join(never) + ".", "what never reverses", REST)
     if unknown := [
-        f"{one.what} ({format_percent(one.low)} to {format_percent(one.high)})" for one in still if one.unverified
+        f"{turn.what} ({format_percent(turn.low)} to {format_percent(turn.high)})" for turn in still if turn.unverified
     ]:
         words = "Not known, as no allocation is verified there: " + "; ".join(unknown) + "."
         yield text_block(words, "what is not known", REST)
-    if any(not one.exact for one in found):
+    if any(not turn.exact for turn in turns):
         yield text_block("~: accurate to 0.01 points; the others are exact.", "legend", LEGEND, style="dim")
 
 
-def _break_even_table(out: Console, found: list[BreakEven]) -> None:
-    made = table("reversal", "of", "at", "points from now", right=("at", "points from now"))
-    for one in found:
-        at = format_percent(one.probability, 2 if one.exact else 1)
-        made.add_row(one.what, one.kind, ("" if one.exact else "~") + at, _points(one).replace(" points", ""))
-    out.print(made)
+def _break_even_row(turn: BreakEven) -> tuple[str, ...]:
+    at = format_percent(turn.probability, 2) if turn.exact else f"~{format_percent(turn.probability)}"
+    return (turn.what, turn.kind, at, _points(turn))
 
 
 def _sweep(axis: AxisStress) -> Iterator[ScreenBlock]:
@@ -141,10 +141,10 @@ def _sweep(axis: AxisStress) -> Iterator[ScreenBlock]:
 def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) -> None:
     sweep = axis.sweep
     columns = ("P", "objective", "shortfall", "adverse return", "efficiency", "capital", "cash")
-    made = table(*columns, right=columns)
+    grid, buckets = table(*columns, right=columns), bucket_weights(sweep.book, sweep.weights)
     for m in shown:
-        shares = (format_percent(float(sweep.buckets[m, k])) for k in (0, 1, -1))
-        made.add_row(
+        shares = (format_percent(float(buckets[m, k])) for k in (0, 1, -1))
+        grid.add_row(
             format_percent(float(sweep.probabilities[m])),
             format_percent(float(sweep.objective[m]), 2),
             "breach" if sweep.limit_breach[m] else f"{sweep.shortfall[m] * 1e4:.1f}",
@@ -152,34 +152,26 @@ def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) 
             *shares,
             style="bold" if m == stated else None,
         )
-    out.print(fit_table(out, made, "adverse return", "capital", "efficiency"))
+    out.print(fit_table(out, grid, "adverse return", "capital", "efficiency"))
 
 
-def _reversals(found: tuple[Reversal, ...]) -> Iterator[ScreenBlock]:
-    yield ScreenBlock(lambda out, rows: _reversal_table(out, found[:rows]), "preferences", DETAIL, len(found))
+def _reversals(reversals: tuple[Reversal, ...]) -> Iterator[ScreenBlock]:
+    columns, numbers = ("preferred", "to", "by", "moved", "exp(-KL)", "rating"), ("by", "moved", "exp(-KL)")
+    rows = []
+    for one in reversals:
+        shift, likely = one.shifts["total_variation"], one.plausibility
+        moved = "never" if shift is None else format_percent(shift.distance)
+        plausibility = "" if likely is None else f"{likely:.3f}"
+        rows.append((one.first, one.second, format_percent(one.advantage, 2), moved, plausibility, one.rating))
+    title = "The smallest change of belief that reverses a preference"
+    yield table_block(columns, rows, "preferences", DETAIL, numbers=numbers, title=title)
     yield text_block(_REVERSAL_LEGEND, "legend", LEGEND, style="dim")
-
-
-def _reversal_table(out: Console, found: tuple[Reversal, ...]) -> None:
-    heading(out, "The smallest change of belief that reverses a preference")
-    made = table("preferred", "to", "by", "moved", "exp(-KL)", "rating", right=("by", "moved", "exp(-KL)"))
-    for one in found:
-        moved, likely = one.shifts["total_variation"], one.plausibility
-        made.add_row(
-            one.first,
-            one.second,
-            format_percent(one.advantage, 2),
-            "never" if moved is None else format_percent(moved.distance),
-            "" if likely is None else f"{likely:.3f}",
-            one.rating,
-        )
-    out.print(made)
 
 
 def _failures(stress: BeliefStress) -> ScreenSection:
     lines = [
-        ", ".join(f"{name} {format_percent(p)}" for name, p in one.probabilities.items()) + f": {one.reason}"
-        for one in stress.failed[:_FAILED_SHOWN]
+        ", ".join(f"{name} {format_percent(p)}" for name, p in failure.probabilities.items()) + f": {failure.reason}"
+        for failure in stress.failed[:_FAILED_SHOWN]
     ]
     if len(stress.failed) > _FAILED_SHOWN:
         lines.append(f"And {len(stress.failed) - _FAILED_SHOWN} more; --json has them all.")
@@ -187,43 +179,43 @@ def _failures(stress: BeliefStress) -> ScreenSection:
     return ScreenSection(f"{len(stress.failed)} beliefs have no verified allocation", blocks)
 
 
-def belief_map_section(found: BeliefMap) -> ScreenSection:
+def belief_map_section(belief_map: BeliefMap) -> ScreenSection:
     """How much of the account differs from today's optimum, over two probabilities."""
-    first, second = found.lattice.names
-    at = ", ".join(
-        f"P({name}) = {format_percent(p)}" for name, p in zip(found.lattice.names, found.lattice.stated, strict=True)
-    )
-    levels = len(_spread(found, 0))
+    lattice = belief_map.lattice
+    first, second = lattice.names
+    stated = zip(lattice.names, lattice.stated, strict=True)
+    at = ", ".join(f"P({name}) = {format_percent(p)}" for name, p in stated)
+    levels = len(_spread(belief_map, 0))
     blocks = [
         text_block(f"P({first}) down, P({second}) right; today {at}, where 0% differs.", "axes"),
-        ScreenBlock(lambda out, rows: _map(out, found, rows), "all rows of the map", ESSENTIAL, levels),
+        ScreenBlock(lambda out, rows: _map(out, belief_map, rows), "all rows of the map", ESSENTIAL, levels),
     ]
-    if found.failed:
-        words = f"·: {len(found.failed)} points have no verified allocation; {found.failed[0].reason}"
+    if belief_map.failed:
+        words = f"·: {len(belief_map.failed)} points have no verified allocation; {belief_map.failed[0].reason}"
         blocks.append(text_block(words, "points that failed", DETAIL))
-    if found.interrupted:
-        words = f"Interrupted: {found.finished} of {found.asked} points are finished and shown."
-        blocks.append(text_block(words, priority=ANSWER, least=1, style="bold"))
+    if belief_map.interrupted:
+        words = f"Interrupted: {belief_map.finished} of {belief_map.asked} points are finished and shown."
+        blocks.append(answer_block(words, "bold"))
     return ScreenSection("Map: % of the account that differs from today's optimum", blocks)
 
 
-def _spread(found: BeliefMap, axis: int, most: int = _MAP_SIDE) -> list[float]:
+def _spread(belief_map: BeliefMap, axis: int, most: int = _MAP_SIDE) -> list[float]:
     """The probabilities of one side that are shown, at most so many, evenly apart."""
-    level = np.unique(np.round(found.lattice.at[:, axis], 12))
+    level = np.unique(np.round(belief_map.lattice.at[:, axis], 12))
     return [float(at) for at in level[:: max(1, -(-(len(level) - 1) // (most - 1)))]]
 
 
-def _map(out: Console, found: BeliefMap, rows: int) -> None:
+def _map(out: Console, belief_map: BeliefMap, rows: int) -> None:
     room = max(2, (out.width - 6) // 4)
-    down, right = _spread(found, 0), _spread(found, 1, min(_MAP_SIDE, room))
-    place = {(round(float(a), 12), round(float(b), 12)): m for m, (a, b) in enumerate(found.lattice.at)}
+    down, right = _spread(belief_map, 0), _spread(belief_map, 1, min(_MAP_SIDE, room))
+    place = {(round(float(a), 12), round(float(b), 12)): m for m, (a, b) in enumerate(belief_map.lattice.at)}
     out.print(" " * 6 + "".join(f"{b * 100:4.0f}" for b in right), style="dim")
     for i in sorted({int(i) for i in np.linspace(0, len(down) - 1, rows)}):
-        cells = "".join(f"{_cell(found, place.get((down[i], b))):>4}" for b in right)
+        cells = "".join(f"{_cell(belief_map, place.get((down[i], b))):>4}" for b in right)
         out.print(f"{format_percent(down[i], 0):>5} {cells}")
 
 
-def _cell(found: BeliefMap, m: int | None) -> str:
+def _cell(belief_map: BeliefMap, m: int | None) -> str:
     if m is None:
         return ""
-    return "·" if np.isnan(found.apart[m]) else f"{found.apart[m] * 100:.0f}"
+    return "·" if np.isnan(belief_map.apart[m]) else f"{belief_map.apart[m] * 100:.0f}"

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from allocator.display.console import heading, text_console
+from allocator.display.console import heading, table, text_console
 
 LINES, COLUMNS = 45, 80
 """Of a first screen."""
+WIDE_ENOUGH = 72
+"""Columns of a terminal that has room for every column of a table."""
 ANSWER, ESSENTIAL, DETAIL, REST, LEGEND = range(5)
 """Priorities of blocks: what has the highest number makes room first."""
 
@@ -43,6 +45,43 @@ def text_block(
 ) -> ScreenBlock:
     """A block of words."""
     return ScreenBlock(lambda out, _: out.print(text, style=style), adds, priority, least=least)
+
+
+def answer_block(text: str, style: str | None = None) -> ScreenBlock:
+    """What always stands on the screen."""
+    return text_block(text, priority=ANSWER, least=1, style=style)
+
+
+def table_block(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    adds: str,
+    priority: int = ESSENTIAL,
+    *,
+    numbers: Sequence[str],
+    wide: Sequence[str] = (),
+    title: str = "",
+    tight: bool = False,
+    whole: bool = False,
+) -> ScreenBlock:
+    """A table of which the first rows can stand alone, unless it is shown `whole` or not at all.
+
+    `numbers` are columns that are never cut; `wide` ones are shown where the terminal is. What is `tight` has one space
+    less between columns.
+    """
+
+    def show(out: Console, count: int) -> None:
+        shown = [i for i, column in enumerate(columns) if out.width >= WIDE_ENOUGH or column not in wide]
+        if title:
+            heading(out, title)
+        grid = table(*(columns[i] for i in shown), right=tuple(numbers))
+        if tight:
+            grid.padding = (0, 1, 0, 0)
+        for row in rows if whole else rows[:count]:
+            grid.add_row(*(row[i] for i in shown))
+        out.print(grid)
+
+    return ScreenBlock(show, adds, priority, 1 if whole else len(rows))
 
 
 def show_sections(out: Console, sections: Sequence[ScreenSection], *, full: bool) -> None:
@@ -90,8 +129,7 @@ class _Fit:
 
     def __init__(self, sections: Sequence[ScreenSection], shown: dict[ScreenBlock, int], width: int) -> None:
         self._sections, self._shown, self._width = sections, shown, width
-        self._known: dict[tuple[ScreenBlock, int], int] = {}
-        self._texts: dict[str, int] = {}
+        self._known: dict[tuple[ScreenBlock, int] | str, int] = {}
 
     def rows(self) -> dict[ScreenBlock, int]:
         """Row by row, the least important and longest first; what room is left is filled the other way round."""
@@ -126,9 +164,7 @@ class _Fit:
         return title + blocks + (self._wrapped(missing) if missing else 0)
 
     def _wrapped(self, text: str) -> int:
-        if text not in self._texts:
-            self._texts[text] = self._printed(lambda out: out.print(text))
-        return self._texts[text]
+        return self._printed(text, lambda out: out.print(text))
 
     def _estimate(self, block: ScreenBlock) -> float:
         """Between the height of one row and that of all of them."""
@@ -139,12 +175,13 @@ class _Fit:
         return self._exact(block, self._shown[block])
 
     def _exact(self, block: ScreenBlock, rows: int) -> int:
-        if (block, rows) not in self._known:
-            self._known[block, rows] = self._printed(lambda out: block.show(out, rows))
-        return self._known[block, rows]
+        return self._printed((block, rows), lambda out: block.show(out, rows))
 
-    def _printed(self, show: Callable[[Console], None]) -> int:
-        out = text_console(self._width)
-        show(out)
-        assert isinstance(out.file, io.StringIO)
-        return out.file.getvalue().count("\n")
+    def _printed(self, what: tuple[ScreenBlock, int] | str, show: Callable[[Console], None]) -> int:
+        """How many lines it takes, printed once."""
+        if what not in self._known:
+            out = text_console(self._width)
+            show(out)
+            assert isinstance(out.file, io.StringIO)
+            self._known[what] = out.file.getvalue().count("\n")
+        return self._known[what]

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 import numpy as np
+import pandas as pd
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, Breach
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Numbers, Probability, Row
-from allocator.rules.builder import bucket_shares
 from allocator.stress_testing.belief_sweep import (
-    BUCKETS,
     DEMAND,
     HYPOTHESIS,
     FailedBelief,
-    axis_solver,
-    failed_belief,
-    plan_or_rebalance,
+    allocation_columns,
     refuse_impossible_axis,
 )
-from allocator.stress_testing.break_even import NOTHING
-from allocator.stress_testing.reoptimization import UnsolvedProblem, parallel_map
+from allocator.stress_testing.reoptimization import PlanProblem, Say, UnsolvedProblem, parallel_map, say_nothing
 from allocator.types import Matrix, Vector
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STEPS = 66
 MOST_STEPS = 200
@@ -38,7 +29,7 @@ MOST_STEPS = 200
 
 @dataclass(frozen=True, eq=False)
 class BeliefGrid:
-    """M points over two probabilities: `names` of them, `at` (M, 2), `beliefs` (M, K), and pairs (E, 2) of neighbours.
+    """M points over two probabilities: `names` of them, `at` (M, 2), `beliefs` (M, K).
 
     `stated` (2,) is where today's belief lies on it; not on it itself where demand hangs on the answer.
     """
@@ -46,7 +37,6 @@ class BeliefGrid:
     names: tuple[str, str]
     at: Matrix
     beliefs: Matrix
-    neighbours: np.ndarray[Any, np.dtype[np.int64]]
     stated: tuple[float, float]
 
 
@@ -72,39 +62,28 @@ class BeliefMap:
 
     `weights` (M, N + 1) after the trades, cash last, and the maximised `objective` (M,) as a fraction of the
     account over the horizon: NaN where a point failed (see `failed`) or was not reached. `apart` (M,) is the part of
-    the account that lies elsewhere than in the plan's targets, which are best today, `changes` (M,) the largest part
-    that lies elsewhere than at a neighbour.
+    the account that lies elsewhere than in the plan's targets, which are best today.
     """
 
+    book: Book
     lattice: BeliefGrid
-    instruments: tuple[str, ...]
     weights: Matrix
     objective: Vector
-    buckets: Matrix
     apart: Vector
-    changes: Vector
     failed: tuple[FailedBelief, ...]
-    asked: int
     finished: int
     interrupted: bool
 
     @property
-    def largest(self) -> tuple[str | None, ...]:
-        """(M,) the name, or cash, with the largest weight; of those that weigh the same, the book's first."""
-        return tuple(
-            None if np.isnan(row).any() else self.instruments[int(np.argmax(row >= row.max() - NOTHING))]
-            for row in self.weights
-        )
+    def asked(self) -> int:
+        """How many points the lattice has."""
+        return len(self.weights)
 
     def frame(self) -> pd.DataFrame:
         """One row a point."""
-        import pandas as pd
-
         places = dict(zip((f"p_{name}" for name in self.lattice.names), self.lattice.at.T, strict=True))
-        columns = dict(zip((*BUCKETS, "cash"), self.buckets.T, strict=True))
-        names = dict(zip(self.instruments, self.weights.T, strict=True))
-        own = {"objective": self.objective, "largest": self.largest, "apart": self.apart, "changes": self.changes}
-        return pd.DataFrame({**places, **own, **columns, **names})
+        own = {"objective": self.objective, "apart": self.apart}
+        return pd.DataFrame({**places, **own, **allocation_columns(self.book, self.weights)})
 
     def document(self) -> MapDocument:
         """Plain data; weights by name at each point."""
@@ -114,7 +93,7 @@ class BeliefMap:
             "asked": self.asked,
             "finished": self.finished,
             "interrupted": self.interrupted,
-            "instruments": list(self.instruments),
+            "instruments": [*self.book.instruments, self.book.cash_instrument],
             "points": [
                 {
                     "at": [round(float(x), 8) for x in at],
@@ -123,18 +102,11 @@ class BeliefMap:
                 }
                 for at, objective, weights in zip(self.lattice.at, self.objective, self.weights, strict=True)
             ],
-            "failed": [vars(one) | {"probabilities": dict(one.probabilities)} for one in self.failed],
+            "failed": [failure.document() for failure in self.failed],
         }
 
 
-def belief_map(
-    book: Book,
-    plan: Plan | None = None,
-    *,
-    steps: int = STEPS,
-    jobs: int = 1,
-    say: Callable[[str], None] | None = None,
-) -> BeliefMap:
+def belief_map(plan: Plan, *, steps: int = STEPS, jobs: int = 1, say: Say = say_nothing) -> BeliefMap:
     """What would be best over P(generalizable) x P(jevons | either answer), `steps` points a side.
 
     Where scenarios do not say both, over the triangle of the two most probable scenarios and the rest, which keeps its
@@ -142,103 +114,58 @@ def belief_map(
 
     Raises:
         BadMandate: the plan does not follow from probabilities, or not by one decision.
-        BadInput: `steps` is not between 2 and 200, `jobs` is not 1 or more, or the plan is of another book.
-        AllocatorError: without a plan, whatever `rebalance` raises.
     """
-    if not 2 <= steps <= MOST_STEPS:
-        raise BadInput([Breach("steps", None, None, str(steps), f"must be between 2 and {MOST_STEPS}", "66 is usual")])
-    refuse_impossible_axis(book)
-    plan = plan_or_rebalance(book, plan, say)
-    lattice = belief_grid(book, plan.outlook, steps)
-    done = parallel_map(axis_solver(plan), list(lattice.beliefs), jobs=jobs, say=say, what="beliefs on the map")
-    names = (*book.instruments, book.cash_instrument)
-    weights, objective = np.full((len(lattice.at), len(names)), np.nan), np.full(len(lattice.at), np.nan)
-    failed = []
-    for m, found in enumerate(done.results):
-        if isinstance(found, CertifiedSolution):
-            weights[m], objective[m] = found.weights, -found.objective
-        elif isinstance(found, UnsolvedProblem):
-            failed.append(failed_belief(plan.outlook, lattice.beliefs[m], found))
-    shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
-    buckets = np.column_stack([weights[:, :-1] @ shares, weights[:, -1]])
+    refuse_impossible_axis(plan.book)
+    lattice = belief_grid(plan.book, plan.outlook, steps)
+    make, beliefs = PlanProblem.of(plan).at_beliefs, list(lattice.beliefs)
+    answers, interrupted = parallel_map(make, beliefs, jobs=jobs, say=say, what="beliefs on the map")
     today = np.append(plan.target.weights, plan.target.cash / plan.target.value)
+    weights, objective = np.full((len(beliefs), len(today)), np.nan), np.full(len(beliefs), np.nan)
+    failed = []
+    for m, answer in enumerate(answers):
+        if isinstance(answer, CertifiedSolution):
+            weights[m], objective[m] = answer.weights, -answer.objective
+        elif isinstance(answer, UnsolvedProblem):
+            failed.append(FailedBelief.of(plan.outlook, beliefs[m], answer))
     apart = np.abs(weights - today).sum(axis=1) / 2
-    return BeliefMap(
-        lattice, names, weights, objective, buckets, apart, _changes(lattice, weights), tuple(failed),
-        done.asked, done.finished, done.interrupted,
-    )  # fmt: skip
-
-
-def _changes(lattice: BeliefGrid, weights: Matrix) -> Vector:
-    """(M,) the largest part of the account that lies elsewhere than at a neighbour that has an answer."""
-    first, second = lattice.neighbours.T
-    apart = np.nan_to_num(np.abs(weights[first] - weights[second]).sum(axis=1) / 2, nan=0.0)
-    found = np.zeros(len(weights))
-    np.maximum.at(found, first, apart)
-    np.maximum.at(found, second, apart)
-    return found
+    finished = sum(answer is not None for answer in answers)
+    return BeliefMap(plan.book, lattice, weights, objective, apart, tuple(failed), finished, interrupted)
 
 
 def belief_grid(book: Book, outlook: Outlook, steps: int) -> BeliefGrid:
     """The square of the two questions where every scenario answers both, else the triangle."""
-    sections = [book.settings.scenarios[name] for name in outlook.scenarios]
-    both = all(section.hypothesis is not None and section.demand is not None for section in sections)
-    if both:
+    sections, p = [book.settings.scenarios[name] for name in outlook.scenarios], outlook.probabilities
+    if all(section.hypothesis is not None and section.demand is not None for section in sections):
         generalizable = np.array([section.hypothesis == HYPOTHESIS for section in sections])
         jevons = np.array([section.demand == DEMAND for section in sections])
-        if _cells(generalizable, jevons, outlook.probabilities) is not None:
-            return _square(generalizable, jevons, outlook.probabilities, steps)
+        pairs = (generalizable & jevons, generalizable & ~jevons, ~generalizable & jevons, ~generalizable & ~jevons)
+        cells = np.array([np.where(pair, p, 0.0) for pair in pairs])
+        if (cells.sum(axis=1) > 0).all():  # the belief given each pair of answers
+            stated = float(p[generalizable].sum()), float(p[jevons].sum())
+            return _square(np.array([cell / cell.sum() for cell in cells]), stated, steps)
     return _triangle(outlook, steps)
 
 
-def _cells(generalizable: Any, jevons: Any, p: Vector) -> Matrix | None:
-    """(4, K) the belief given each pair of answers; None where one of the pairs has no probability."""
-    pairs = [generalizable & jevons, generalizable & ~jevons, ~generalizable & jevons, ~generalizable & ~jevons]
-    parts = [np.where(pair, p, 0.0) for pair in pairs]
-    return np.array([part / part.sum() for part in parts]) if all(part.sum() > 0 for part in parts) else None
-
-
-def _square(generalizable: Any, jevons: Any, p: Vector, steps: int) -> BeliefGrid:
-    cells = _cells(generalizable, jevons, p)
-    assert cells is not None
+def _square(cells: Matrix, stated: tuple[float, float], steps: int) -> BeliefGrid:
+    """Both probabilities from 0 to 1, independent of each other; `cells` (4, K) the belief given both answers."""
     side = np.linspace(0, 1, steps)
     first, second = (each.ravel() for each in np.meshgrid(side, side, indexing="ij"))
     mixed = np.column_stack([first * second, first * (1 - second), (1 - first) * second, (1 - first) * (1 - second)])
-    numbers = np.arange(steps * steps).reshape(steps, steps)
-    pairs = [(numbers[1:].ravel(), numbers[:-1].ravel()), (numbers[:, 1:].ravel(), numbers[:, :-1].ravel())]
-    return BeliefGrid(
-        (HYPOTHESIS, DEMAND),
-        np.column_stack([first, second]),
-        mixed @ cells,
-        np.concatenate([np.column_stack(pair) for pair in pairs]),
-        (float(p[generalizable].sum()), float(p[jevons].sum())),
-    )
+    return BeliefGrid((HYPOTHESIS, DEMAND), np.column_stack([first, second]), mixed @ cells, stated)
 
 
 def _triangle(outlook: Outlook, steps: int) -> BeliefGrid:
     """Barycentric: the two most probable scenarios and the rest."""
     p = outlook.probabilities
-    one, two = np.sort(np.argsort(-p, kind="stable")[:2])
-    rest = np.delete(np.arange(len(p)), [one, two])
+    first, second = np.sort(np.argsort(-p, kind="stable")[:2])
+    rest = np.delete(np.arange(len(p)), [first, second])
     corners = np.zeros((3, len(p)))
-    corners[0, one] = corners[1, two] = 1.0
+    corners[0, first] = corners[1, second] = 1.0
     if len(rest):
         left = p[rest].sum()
         corners[2, rest] = p[rest] / left if left > 0 else 1 / len(rest)
-    number: dict[tuple[int, int], int] = {}
-    places: list[tuple[int, int]] = []
-    for i in range(steps):
-        for j in range(steps - i):
-            if len(rest) or i + j == steps - 1:
-                number[i, j] = len(places)
-                places.append((i, j))
+    places = [(i, j) for i in range(steps) for j in range(steps - i) if len(rest) or i + j == steps - 1]
     at = np.array(places) / (steps - 1)
-    sides = ((1, 0), (0, 1), (1, -1))
-    pairs = [
-        (m, number[i + di, j + dj]) for (i, j), m in number.items() for di, dj in sides if (i + di, j + dj) in number
-    ]
-    names = outlook.scenarios[one], outlook.scenarios[two]
     beliefs = np.column_stack([at, np.maximum(1 - at.sum(axis=1), 0.0)]) @ corners
-    return BeliefGrid(
-        names, at, beliefs, np.array(pairs, dtype=np.int64).reshape(-1, 2), (float(p[one]), float(p[two]))
-    )
+    stated = float(p[first]), float(p[second])
+    return BeliefGrid((outlook.scenarios[first], outlook.scenarios[second]), at, beliefs, stated)

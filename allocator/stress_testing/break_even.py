@@ -1,10 +1,10 @@
-"""At which probability what we do, how we lean and whom we prefer turns (science §4.5)."""
+"""At which probability what we do, how we lean and whom we prefer turns, and how far the plan is good enough (§4.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.single_period import problem_shape
 from allocator.plan.break_even import break_even_probability
-from allocator.plan.plan import Order, Plan
+from allocator.plan.plan import Plan
 from allocator.presentation import Keywords, Probability
 from allocator.rules import Trade
 from allocator.rules.builder import bucket_shares
@@ -43,26 +43,37 @@ Guesses = Callable[[float, float], Sequence[float]]
 @dataclass(frozen=True)
 class RootBracket:
     """Where a reading turns: verified answers at `low` and `high` lie on different sides. `at` is the middle of them,
-    or where `exact` the point that straight lines or a tie give.
+    or where `exact` the point that straight lines or a tie give; None where answers failed between them, and the
+    reading turns or may turn there.
     """
 
-    at: float
+    at: float | None
     low: float
     high: float
-    exact: bool
+    exact: bool = False
+
+    def distance(self, today: float) -> float:
+        """From today's probability; of a gap at the least."""
+        return max(self.low - today, today - self.high, 0.0) if self.at is None else abs(self.at - today)
 
 
-@dataclass(frozen=True)
-class UnverifiedBracket:
-    """Answers failed between `low` and `high`, where a reading turns or may turn: where, is not known."""
+def narrowed(holds: Callable[[float], bool | None], inside: float, outside: float) -> tuple[float, float, bool]:
+    """The last point where something holds and the first where it does not, no farther apart than a bracket is wide.
 
-    low: float
-    high: float
+    By bisection, as each end must be a point that was solved for; False where an answer failed on the way.
+    """
+    while abs(outside - inside) > WIDTH:
+        middle = (inside + outside) / 2
+        still = holds(middle)
+        if still is None:
+            return inside, outside, False
+        inside, outside = (middle, outside) if still else (inside, middle)
+    return inside, outside, True
 
 
 def nearest_crossing(
     reading: Reading, points: Sequence[float], today: float, *, nothing: float = 0.0, jumps: Guesses | None = None
-) -> RootBracket | UnverifiedBracket | None:
+) -> RootBracket | None:
     """The turn nearest to today's probability, of those that the points show; None where all of them show none.
 
     A reading of no more than `nothing` is none. Exact turns are looked for where `jumps` are given.
@@ -72,29 +83,22 @@ def nearest_crossing(
     turns = [(a, b) for (a, one), (b, other) in pairwise(signs) if one != other]
     below, above = [turn for turn in turns if turn[1] <= today][-1:], [turn for turn in turns if turn[0] >= today][:1]
     within = [turn for turn in turns if turn[0] < today < turn[1]]
-    found = [_narrowed(reading, *turn, nothing, jumps) for turn in (*below, *within, *above)]
-    if not found and (failed := [point for point, value in values if value is None]):
-        return UnverifiedBracket(min(failed), max(failed))
-    return min(found, key=lambda one: _distance(one, today), default=None)
+    brackets = [_bracket(reading, *turn, nothing, jumps) for turn in (*below, *within, *above)]
+    if not brackets and (failed := [point for point, value in values if value is None]):
+        return RootBracket(None, min(failed), max(failed))
+    return min(brackets, key=lambda bracket: bracket.distance(today), default=None)
 
 
-def _distance(found: RootBracket | UnverifiedBracket, today: float) -> float:
-    """From today's probability; of a gap at the least."""
-    if isinstance(found, RootBracket):
-        return abs(found.at - today)
-    return max(found.low - today, today - found.high, 0.0)
+def _bracket(reading: Reading, low: float, high: float, nothing: float, jumps: Guesses | None) -> RootBracket:
+    first = (reading(low) or 0.0) > nothing
 
+    def as_at_low(at: float) -> bool | None:
+        value = reading(at)
+        return None if value is None else (value > nothing) == first
 
-def _narrowed(
-    reading: Reading, low: float, high: float, nothing: float, jumps: Guesses | None
-) -> RootBracket | UnverifiedBracket:
-    first = reading(low)
-    while high - low > WIDTH:
-        middle = (low + high) / 2
-        value = reading(middle)
-        if value is None or first is None:
-            return UnverifiedBracket(low, high)  # nothing verified inside: no crossing is named
-        low, high = (middle, high) if (value > nothing) == (first > nothing) else (low, middle)
+    low, high, verified = narrowed(as_at_low, low, high)
+    if not verified:
+        return RootBracket(None, low, high)  # nothing verified inside: no crossing is named
     if jumps is not None:
         for guess in straight_line_root(reading, low, high):
             value = reading(guess)
@@ -103,12 +107,12 @@ def _narrowed(
         for guess in jumps(low, high):
             if low <= guess <= high:
                 return RootBracket(guess, low, high, exact=True)
-    return RootBracket((low + high) / 2, low, high, exact=False)
+    return RootBracket((low + high) / 2, low, high)
 
 
 def straight_line_root(reading: Reading, low: float, high: float) -> list[float]:
     """Where the lines through answers on either side of a bracket meet 0, as far as they are lines."""
-    found = []
+    roots = []
     for end, way in ((low, -1.0), (high, 1.0)):
         for apart in CLEAR:
             at = [end + way * apart * k for k in (1, 2, 3)]
@@ -117,8 +121,8 @@ def straight_line_root(reading: Reading, low: float, high: float) -> list[float]
                 continue
             slope = (known[2] - known[0]) / (at[2] - at[0])
             if abs(known[1] - (known[0] + known[2]) / 2) <= STRAIGHT * abs(slope):
-                found.append(at[0] - known[0] / slope)
-    return found
+                roots.append(at[0] - known[0] / slope)
+    return roots
 
 
 NOTHING = 1e-5
@@ -156,24 +160,15 @@ class BreakEven:
 
 def belief_break_evens(on: AxisPoint, points: Sequence[float]) -> Iterator[BreakEven]:
     """Every one along an axis, trades first; `points` are where turns are looked for."""
-    for kind, what, nothing, reading in _readings(on):
-        yield _turn(on, points, kind, what, nothing, reading)
-    yield from _returns(on)
-
-
-def _turn(on: AxisPoint, points: Sequence[float], kind: str, what: str, nothing: float, reading: Reading) -> BreakEven:
+    jumps: Guesses | None = (lambda low, high: _ties(on, low, high)) if is_piecewise_linear(on.plan) else None
     stated, name = on.axis.stated, on.axis.name
-
-    def ties(low: float, high: float) -> list[float]:
-        return _ties(on, low, high)
-
-    jumps = ties if is_piecewise_linear(on.plan) else None
-    found = nearest_crossing(reading, points, stated, nothing=nothing, jumps=jumps)
-    if found is None:
-        return BreakEven(kind, what, name, stated, None, None, None, exact=False)
-    if isinstance(found, UnverifiedBracket):
-        return BreakEven(kind, what, name, stated, None, found.low, found.high, exact=False, unverified=True)
-    return BreakEven(kind, what, name, stated, found.at, found.low, found.high, exact=found.exact)
+    for kind, what, nothing, reading in _readings(on):
+        turn = nearest_crossing(reading, points, stated, nothing=nothing, jumps=jumps)
+        if turn is None:
+            yield BreakEven(kind, what, name, stated, None, None, None, exact=False)
+        else:
+            yield BreakEven(kind, what, name, stated, turn.at, turn.low, turn.high, turn.exact, turn.at is None)
+    yield from _returns(on)
 
 
 def is_piecewise_linear(plan: Plan) -> bool:
@@ -183,71 +178,54 @@ def is_piecewise_linear(plan: Plan) -> bool:
 
 def _ties(on: AxisPoint, low: float, high: float) -> list[float]:
     """Where the best allocations at both ends of a bracket are worth the same, where they are apart: it jumps there."""
-    ends = [on.at(low), on.at(high)]
-    if ends[0] is None or ends[1] is None:
+    at_low, at_high = on.at(low), on.at(high)
+    if at_low is None or at_high is None or np.abs(at_low.weights - at_high.weights).max() < _JUMP:
         return []
-    if np.abs(ends[0].weights - ends[1].weights).max() < _JUMP:
-        return []
-    first, second = (trade_of_weights(on.plan, end) for end in ends if end is not None)
-    apart = [
-        on.plan.mandate.loss(first, on.outlook(at)) - on.plan.mandate.loss(second, on.outlook(at)) for at in (low, high)
-    ]
-    if apart[0] == apart[1]:
-        return []
-    return [low - apart[0] * (high - low) / (apart[1] - apart[0])]
+    first, second, loss = trade_of_weights(on.plan, at_low), trade_of_weights(on.plan, at_high), on.plan.mandate.loss
+    apart = [loss(first, on.outlook(at)) - loss(second, on.outlook(at)) for at in (low, high)]
+    return [] if apart[0] == apart[1] else [low - apart[0] * (high - low) / (apart[1] - apart[0])]
 
 
-def trade_of_weights(plan: Plan, found: CertifiedSolution) -> Trade:
+def trade_of_weights(plan: Plan, best: CertifiedSolution) -> Trade:
     """An answer as a trade, the account before it being 1."""
-    moved = found.holdings - plan.start.holdings
-    costs = 1 - float(found.holdings.sum()) - found.cash
-    return Trade(found.holdings, found.cash, np.maximum(moved, 0.0), np.maximum(-moved, 0.0), costs, 1.0)
+    moved = best.holdings - plan.start.holdings
+    costs = 1 - float(best.holdings.sum()) - best.cash
+    return Trade(best.holdings, best.cash, np.maximum(moved, 0.0), np.maximum(-moved, 0.0), costs, 1.0)
 
 
 def _readings(on: AxisPoint) -> Iterator[tuple[str, str, float, Reading]]:
-    """What is looked at, positive on today's side where today's best has it so."""
+    """What is looked at, what of it is nothing, and its reading, positive where today's best has it so."""
     plan, book = on.plan, on.plan.book
+    one_each = np.eye(len(book.instruments))
     for order in plan.weighed_orders:
-        verb = "bought" if order.side == "buy" else "sold"
-        yield "trade", f"{order.instrument} is no longer {verb}", NOTHING, _trade(on, order)
-    lean = bucket_shares(book, "efficiency") - bucket_shares(book, "capital_intensity")
-    today = float(lean @ book.weights)
-    yield "tilt", "efficiency and capital intensity weigh the same", 0.0, _weighed(on, lean, 0.0)
-    yield (
-        "tilt",
-        "efficiency and capital intensity are as far apart as in today's holdings",
-        0.0,
-        _weighed(on, lean, today),
-    )
-    best = on.at(on.axis.stated)
-    if best is None:
+        verb, sign = ("bought", 1.0) if order.side == "buy" else ("sold", -1.0)
+        i = book.instruments.index(order.instrument)
+        level = sign * float(plan.start.holdings[i])
+        reading = _reading(on, sign * one_each[i], level, lambda best: best.holdings)
+        yield "trade", f"{order.instrument} is no longer {verb}", NOTHING, reading
+    lean, pair = bucket_shares(book, "efficiency") - bucket_shares(book, "capital_intensity"), "efficiency and capital "
+    yield "tilt", f"{pair}intensity weigh the same", 0.0, _reading(on, lean, 0.0)
+    today = _reading(on, lean, float(lean @ book.weights))
+    yield "tilt", f"{pair}intensity are as far apart as in today's holdings", 0.0, today
+    if (best := on.at(on.axis.stated)) is None:
         return
-    order_ = np.argsort(-best.weights[:-1], kind="stable")
-    for i, j in pairwise(order_):
-        if best.weights[i] - best.weights[j] > NOTHING and int(np.flatnonzero(order_ == i)[0]) < RANKED:
-            names = book.instruments
-            apart = np.zeros(len(names))
-            apart[i], apart[j] = 1.0, -1.0
-            yield "weight", f"{names[i]} is no longer above {names[j]}", NOTHING, _weighed(on, apart, 0.0)
+    for i, j in islice(pairwise(np.argsort(-best.weights[:-1], kind="stable")), RANKED):
+        if best.weights[i] - best.weights[j] > NOTHING:
+            what = f"{book.instruments[i]} is no longer above {book.instruments[j]}"
+            yield "weight", what, NOTHING, _reading(on, one_each[i] - one_each[j], 0.0)
 
 
-def _trade(on: AxisPoint, order: Order) -> Reading:
-    """By how much the best allocation buys (or sells) a name."""
-    i, sign = on.plan.book.instruments.index(order.instrument), 1.0 if order.side == "buy" else -1.0
-
-    def reading(at: float) -> float | None:
-        found = on.at(at)
-        return None if found is None else sign * float(found.holdings[i] - on.plan.start.holdings[i])
-
-    return reading
-
-
-def _weighed(on: AxisPoint, coefficients: Vector, level: float) -> Reading:
-    """A sum over the best allocation's weights, less a level."""
+def _reading(
+    on: AxisPoint,
+    coefficients: Vector,
+    level: float,
+    amounts: Callable[[CertifiedSolution], Vector] = lambda best: best.weights[:-1],
+) -> Reading:
+    """A sum over the best allocation's weights (N,), or other amounts of it, less a level."""
 
     def reading(at: float) -> float | None:
-        found = on.at(at)
-        return None if found is None else float(coefficients @ found.weights[:-1]) - level
+        best = on.at(at)
+        return None if best is None else float(coefficients @ amounts(best)) - level
 
     return reading
 
@@ -260,3 +238,80 @@ def _returns(on: AxisPoint) -> Iterator[BreakEven]:
         at = break_even_probability(outlook.returns[:, i], outlook.returns[:, j], axis.if_true, axis.if_false)
         what = f"{names[i]} returns no more than {names[j]}"
         yield BreakEven("return", what, axis.name, axis.stated, at, at, at, exact=at is not None)
+
+
+# In which beliefs the plan is good enough: within so many basis points of what would be best there.
+#
+
+
+@dataclass(frozen=True)
+class OptimalityInterval:
+    """The plan's lots stay within `within_bps` of optimal while the probability of `axis` is in [`low`, `high`].
+
+    Both None where they are not even at the `stated` probability. `shortfall_bps` is how much less their objective is
+    there, `shortfall_low_bps` and `shortfall_high_bps` at the ends; an end inside (0, 1) is within 1e-4 of where the
+    shortfall is larger, or where the plan breaches one of `limit_breaches`, of rules that depend on the belief.
+    `cut_short` says that an end is where no verified answer was found, and not where the shortfall is larger.
+    """
+
+    axis: str
+    stated: Probability
+    within_bps: float
+    shortfall_bps: float
+    low: Probability | None
+    high: Probability | None
+    shortfall_low_bps: float | None
+    shortfall_high_bps: float | None
+    cut_short: bool = False
+    limit_breaches: Annotated[tuple[str, ...], "limits that the plan breaches beyond an end"] = ()
+
+
+def optimality_interval(on: AxisPoint, points: Sequence[float], within_bps: float) -> OptimalityInterval | None:
+    """The interval around today's probability; None where nothing is verified there.
+
+    Found by steps from today outwards and bisection of the first step that leaves it. With a belief that is trusted the
+    shortfall is convex along the axis and nothing is overlooked; with a set it could leave and come back within a step.
+    """
+    stated, axis = on.axis.stated, on.axis.name
+    short = optimality_shortfall(on, stated)
+    if short is None:
+        return None
+    if short > within_bps:
+        return OptimalityInterval(axis, stated, within_bps, short, None, None, None, None)
+    low, cut_below = _end(on, [point for point in reversed(points) if point < stated], within_bps)
+    high, cut_above = _end(on, [point for point in points if point > stated], within_bps)
+    beyond = [end + way * 2 * WIDTH for end, way in ((low, -1), (high, 1)) if 0 < end < 1]
+    rules = tuple(dict.fromkeys(rule for point in beyond if 0 <= point <= 1 for rule in on.limit_breaches(point)))
+    ends = optimality_shortfall(on, low), optimality_shortfall(on, high)
+    return OptimalityInterval(axis, stated, within_bps, short, low, high, *ends, cut_below or cut_above, rules)
+
+
+def optimality_shortfall(on: AxisPoint, probability: float) -> float | None:
+    """The shortfall of the plan's lots against the optimum, in bps of the account, by the formulas; None where no
+    optimum is verified, infinite where they breach a limit that it keeps.
+    """
+    best = on.at(probability)
+    if best is None:
+        return None
+    if on.limit_breaches(probability):
+        return float("inf")
+    return (on.plan.mandate.loss(on.plan.final, on.outlook(probability)) - best.objective) * 1e4
+
+
+def _end(on: AxisPoint, outwards: Sequence[float], within_bps: float) -> tuple[float, bool]:
+    """The last probability inside, and whether the way ended at an answer that failed."""
+
+    def holds(at: float) -> bool | None:
+        short = optimality_shortfall(on, at)
+        return None if short is None else short <= within_bps
+
+    inside = on.axis.stated
+    for point in outwards:
+        good_enough = holds(point)
+        if good_enough is None:
+            return inside, True
+        if not good_enough:
+            inside, _, verified = narrowed(holds, inside, point)
+            return inside, not verified
+        inside = point
+    return inside, False

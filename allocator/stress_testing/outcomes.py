@@ -7,31 +7,29 @@ are those of the book's own parameters, and the parameter turns out to be anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.question import HYPOTHESES
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput
 from allocator.outlook.calibration import (
+    CalibratedModel,
     adoption_years,
     build_question,
     calibrate,
     dated_signals,
     market_anchor,
     market_probabilities,
-    model_loadings,
     model_scenarios,
     scenario_probabilities,
 )
 from allocator.outlook.efficiency_model import (
-    Loadings,
     ModelScenarios,
-    Technique,
     market_quantities,
     scenario_returns,
     value_multipliers,
@@ -40,7 +38,7 @@ from allocator.outlook.outlook import Outlook, build_outlook, with_typed_returns
 from allocator.outlook.posterior import posterior, prior_with
 from allocator.outlook.question import Question, Signal
 from allocator.plan.plan import Plan
-from allocator.stress_testing.parameter_draws import ParameterRange
+from allocator.stress_testing.reoptimization import Say, say_nothing
 from allocator.types import Matrix, Vector
 
 # The two portfolios that every stress is about: what is held today, and what the plan's whole lots make of it.
@@ -72,30 +70,11 @@ class StressPortfolio:
         return result
 
 
-def refuse_plan_of_other_book(book: Book, plan: Plan) -> None:
-    """Refuse a plan that was not made of this very book: figures of the two would be mixed.
-
-    Raises:
-        BadInput: it was not.
-    """
-    if plan.book is not book:
-        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
-        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
-
-
-def stress_portfolios(book: Book, plan: Plan | None) -> tuple[StressPortfolio, ...]:
-    """Today's holdings, and the plan's final lots where there is a plan.
-
-    Raises:
-        BadInput: the plan is of another book.
-    """
-    if plan is not None:
-        refuse_plan_of_other_book(book, plan)
+def stress_portfolios(plan: Plan) -> tuple[StressPortfolio, StressPortfolio]:
+    """Today's holdings, and the plan's final lots."""
+    book, final, before = plan.book, plan.final, plan.final.value_before
     today = StressPortfolio(CURRENT, book.weights, book.cash / book.value)
-    if plan is None:
-        return (today,)
-    before = plan.final.value_before
-    return today, StressPortfolio(PROPOSED, plan.final.values / before, plan.final.cash / before)
+    return today, StressPortfolio(PROPOSED, final.values / before, final.cash / before)
 
 
 Prices: TypeAlias = Literal["follow", "stay"]
@@ -110,11 +89,7 @@ class StressBase:
     prices: Prices
     question: Question | None
     signals: Sequence[Signal]
-    technique: Technique | None
-    scenarios: ModelScenarios | None
-    loadings: Loadings | None
-    anchor: Vector | None
-    """(N,) what today's prices hold by the book's own parameters."""
+    model: CalibratedModel | None
     probabilities: Vector
     market: tuple[Vector | None, Vector | None]
 
@@ -138,17 +113,13 @@ def stress_base(book: Book, prices: Prices = "follow", outlook: Outlook | None =
     Raises:
         BadInput: the price history cannot give a covariance.
     """
-    settings, model = book.settings, calibrate(book)
     return StressBase(
-        book=book,
-        outlook=outlook or build_outlook(book),
-        prices=prices,
+        book,
+        outlook or build_outlook(book),
+        prices,
         question=build_question(book),
         signals=dated_signals(book),
-        technique=None if model is None else model.technique,
-        scenarios=None if settings.model is None else model_scenarios(book),
-        loadings=None if settings.model is None else model_loadings(book),
-        anchor=None if model is None else model.anchor,
+        model=calibrate(book),
         probabilities=scenario_probabilities(book),
         market=market_probabilities(book),
     )
@@ -177,78 +148,49 @@ def _beliefs(ground: StressBase, values: Mapping[str, Vector]) -> tuple[Matrix, 
     if ground.question is None or not drawn:
         now = ground.market[1]
         return ground.probabilities[None, :], None if now is None else now[None, :]
-    question = _asked(ground.question, drawn)
+    question = _drawn_question(ground.question, drawn)
     belief = posterior(question, ground.signals, [ground.book.settings.book.as_of])
     own = belief[:, 0] if belief.ndim == 3 else belief
     now = market_probabilities(ground.book, question)[1]
     return own, None if now is None else np.atleast_2d(now[:, 0] if now.ndim == 3 else now)
 
 
-def _asked(question: Question, drawn: Mapping[str, Vector]) -> Question:
+def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question:
     """The question with the prior of G, and one value that all labs share, drawn: arrays (D, 1, 1)."""
     own = {name: values[:, None, None] for name, values in drawn.items()}
-    labs = {
-        name: replace(
-            lab,
-            disclosure=own.get("disclosure", lab.disclosure),
-            hazard=own.get("hazard", lab.hazard),
-            background=own.get("background", lab.background),
-        )
-        for name, lab in question.labs.items()
-    }
+    shared: dict[str, Any] = {name: own[name] for name in ("disclosure", "hazard", "background") if name in own}
+    labs = {name: replace(lab, **shared) for name, lab in question.labs.items()}
     prior = prior_with(question, own["prior_generalizable"]) if "prior_generalizable" in own else question.prior
     return replace(question, labs=labs, prior=prior)
 
 
 def _modelled(ground: StressBase, values: Mapping[str, Vector], now: Matrix | None, share: Vector) -> Matrix | None:
     """(D, K, N) the efficiency model's returns; None without it, or where nothing drawn reaches it."""
-    if ground.technique is None or ground.scenarios is None or ground.loadings is None:
+    if ground.model is None:
         return None
-    technique = replace(ground.technique, **_of(values, "model."))
-    scenarios = _drawn_scenarios(ground, values)
-    years = ground.book.settings.years
-    state = market_quantities(scenarios, technique, years + adoption_years(ground.book))
-    worth = value_multipliers(state, ground.loadings, technique)
+    loadings, years = ground.model.loadings, ground.book.settings.years
+    shared = {key.removeprefix("model."): at[:, None] for key, at in values.items() if key.startswith("model.")}
+    technique = replace(ground.model.technique, **shared)
+    state = market_quantities(_drawn_scenarios(ground.book, values), technique, years + adoption_years(ground.book))
+    worth = value_multipliers(state, loadings, technique)
     if ground.prices == "stay":
-        assert ground.anchor is not None
-        return scenario_returns(worth, ground.loadings, ground.anchor, years)
+        return scenario_returns(worth, loadings, ground.model.anchor, years)
     then, stated = ground.market
     moved = now if stated is None or now is None else stated if stated is then else now[:, None, :]
     anchor = market_anchor(worth, then, moved, share[:, None])
-    return scenario_returns(worth, ground.loadings, anchor[..., None, :], years)
+    return scenario_returns(worth, loadings, anchor[..., None, :], years)
 
 
-def _of(values: Mapping[str, Vector], prefix: str) -> dict[str, Matrix]:
-    """(D, 1) the drawn parameters whose key begins so, by the rest of it."""
-    return {key.removeprefix(prefix): drawn[:, None] for key, drawn in values.items() if key.startswith(prefix)}
-
-
-def _drawn_scenarios(ground: StressBase, values: Mapping[str, Vector]) -> ModelScenarios:
+def _drawn_scenarios(book: Book, values: Mapping[str, Vector]) -> ModelScenarios:
     """The scenarios' parameters, (D, K) where one of them is drawn."""
-    assert ground.scenarios is not None
-    changed: dict[str, Matrix] = {}
+    stated, changed = model_scenarios(book), dict[str, Matrix]()
     for key, drawn in values.items():
-        room, _, rest = key.partition(".")
-        if room != "scenarios":
-            continue
-        scenario, _, name = rest.rpartition(".")
-        if name not in changed:
-            changed[name] = np.tile(getattr(ground.scenarios, name), (len(drawn), 1))
-        changed[name][:, ground.book.scenarios.index(scenario)] = drawn
-    return replace(ground.scenarios, **changed)
-
-
-def join_draws(first: OutlookDraws, second: OutlookDraws) -> OutlookDraws:
-    """The draws of both, one after the other."""
-    market = None
-    if first.market is not None and second.market is not None:
-        market = np.concatenate([first.market, second.market])
-    return OutlookDraws(
-        returns=np.concatenate([first.returns, second.returns]),
-        probabilities=np.concatenate([first.probabilities, second.probabilities]),
-        market=market,
-        share=np.concatenate([first.share, second.share]),
-    )
+        if key.startswith("scenarios."):
+            scenario, _, name = key.removeprefix("scenarios.").rpartition(".")
+            if name not in changed:
+                changed[name] = np.tile(getattr(stated, name), (len(drawn), 1))
+            changed[name][:, book.scenarios.index(scenario)] = drawn
+    return replace(stated, **changed)
 
 
 # What draws of the parameters make of the portfolios: expected and adverse expected returns, and those of news.
@@ -272,10 +214,9 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredOutcomes:
-    """The measures of D draws (outcomes, D), the gains (portfolios, D, K), and the returns (S, K, N) of the first S."""
+    """The measures of D draws (outcomes, D), and the returns (S, K, N) of the first S."""
 
     values: Matrix
-    gains: Matrix
     returns: Matrix
 
 
@@ -291,14 +232,9 @@ class OutcomeMeter:
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """In the order of the rows of `MeasuredOutcomes.values`."""
-        return tuple(self._outcomes())
-
-    def _outcomes(self) -> Iterator[Outcome]:
-        for portfolio in self.portfolios:
-            yield from (Outcome(portfolio.name, measure) for measure in (EXPECTED, ADVERSE))
-            yield from (Outcome(portfolio.name, f"news: {answer}") for answer in self.answers)
-        if len(self.portfolios) > 1:
-            yield Outcome(PROPOSED, ADVERSE_GAIN)
+        measures = (EXPECTED, ADVERSE, *(f"news: {answer}" for answer in self.answers))
+        every = [Outcome(portfolio.name, measure) for portfolio in self.portfolios for measure in measures]
+        return (*every, Outcome(PROPOSED, ADVERSE_GAIN))
 
     @property
     def answers(self) -> Mapping[str, Vector]:
@@ -317,93 +253,70 @@ class OutcomeMeter:
         return max(1, CELLS // max(int(scenarios * names), 1))
 
 
-def outcome_meter(
-    ground: StressBase, ambiguity: Ambiguity, portfolios: tuple[StressPortfolio, ...], doubts: Sequence[ParameterRange]
-) -> OutcomeMeter:
-    """A gauge for draws of these parameters."""
-    return OutcomeMeter(ground, ambiguity, portfolios, tuple(doubt.key for doubt in doubts))
-
-
-def measure_outcomes(
-    gauge: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Callable[[int], None] | None = None
-) -> MeasuredOutcomes:
+def measure_outcomes(meter: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Say = say_nothing) -> MeasuredOutcomes:
     """Measure each draw of (D, P), and keep the returns of the first `kept`; NaN where a draw makes no number.
 
     Draws are looked at chunk by chunk, so that memory does not grow with K × N × D. Interrupted, it gives the draws
     that are finished: there are then fewer.
     """
-    values, gains, returns, finished = [], [], [], 0
+    values, returns = [], []
     try:
-        for at in range(0, len(drawn), gauge.chunk):
-            one = drawn[at : at + gauge.chunk]
-            found = evaluate_draws(gauge, one)
+        for at in range(0, len(drawn), meter.chunk):
+            some = drawn[at : at + meter.chunk]
+            draws = evaluate_draws(meter, some)
             with np.errstate(all="ignore"):  # what is no number is reported as a draw that failed
-                made = _gains(gauge, found)
-                values.append(_values(gauge, found, made))
-            gains.append(made)
+                values.append(_values(meter, draws))
             if at < kept:
-                returns.append(found.returns[: kept - at].copy())
-            finished = at + len(one)
-            if say is not None:
-                say(finished)
+                returns.append(draws.returns[: kept - at].copy())
+            say(f"evaluating draw {at + len(some):,} of {len(drawn):,}")
     except KeyboardInterrupt:
-        if not finished:
+        if not values:
             raise
-    count = min(len(values), len(gains))
-    return MeasuredOutcomes(
-        np.concatenate(values[:count], axis=1)[:, :finished],
-        np.concatenate(gains[:count], axis=1)[:, :finished],
-        np.concatenate(returns) if returns else np.zeros((0, *gauge.ground.outlook.returns.shape)),
-    )
+    nothing = np.zeros((0, *meter.ground.outlook.returns.shape))
+    return MeasuredOutcomes(np.concatenate(values, axis=1), np.concatenate(returns) if returns else nothing)
 
 
-def evaluate_draws(gauge: OutcomeMeter, drawn: Matrix) -> OutlookDraws:
+def evaluate_draws(meter: OutcomeMeter, drawn: Matrix) -> OutlookDraws:
     """The outlook at each draw of (D, P); no numbers where a draw is beyond what arithmetic can follow."""
     try:
         with np.errstate(all="ignore"):
-            return outlook_at_draws(gauge.ground, {key: drawn[:, i] for i, key in enumerate(gauge.keys)})
+            return outlook_at_draws(meter.ground, dict(zip(meter.keys, drawn.T, strict=True)))
     except BadInput:  # one of them is: all are refused
         if len(drawn) == 1:
-            return _nothing(gauge)
-    half = len(drawn) // 2
-    return join_draws(evaluate_draws(gauge, drawn[:half]), evaluate_draws(gauge, drawn[half:]))
+            outlook = meter.ground.outlook
+            beliefs = np.full((1, len(outlook.scenarios)), np.nan)
+            market = None if meter.ground.market[1] is None else beliefs
+            return OutlookDraws(np.full((1, *outlook.returns.shape), np.nan), beliefs, market, np.full(1, np.nan))
+    first, second = (evaluate_draws(meter, half) for half in np.split(drawn, [len(drawn) // 2]))
+    return OutlookDraws(
+        returns=np.concatenate([first.returns, second.returns]),
+        probabilities=np.concatenate([first.probabilities, second.probabilities]),
+        market=None if first.market is None or second.market is None else np.concatenate([first.market, second.market]),
+        share=np.concatenate([first.share, second.share]),
+    )
 
 
-def _nothing(gauge: OutcomeMeter) -> OutlookDraws:
-    outlook, now = gauge.ground.outlook, gauge.ground.market[1]
-    returns, beliefs = np.full((1, *outlook.returns.shape), np.nan), np.full((1, len(outlook.scenarios)), np.nan)
-    return OutlookDraws(returns, beliefs, None if now is None else beliefs, np.full(1, np.nan))
-
-
-def _gains(gauge: OutcomeMeter, found: OutlookDraws) -> Matrix:
-    """(portfolios, D, K) gains after costs."""
-    cash = gauge.ground.outlook.cash_returns
-    return np.array([found.returns @ one.holdings + cash * one.cash - one.spent for one in gauge.portfolios])
-
-
-def _values(gauge: OutcomeMeter, found: OutlookDraws, gains: Matrix) -> Matrix:
+def _values(meter: OutcomeMeter, draws: OutlookDraws) -> Matrix:
     """(outcomes, D), in the order of `OutcomeMeter.outcomes`."""
-    rows = []
-    worst = []
-    for portfolio, own in zip(gauge.portfolios, gains, strict=True):
-        sound = np.isfinite(own).all(axis=1) & np.isfinite(found.probabilities).all(axis=1)
-        least = np.full(len(own), np.nan)
-        least[sound] = -gauge.ambiguity.worst_cases(-own[sound], found.probabilities[sound])
-        worst.append(least)
-        rows += [(found.probabilities * own).sum(axis=1), least]
-        rows += [_on_news(found, portfolio, left) for left in gauge.answers.values()]
-    if len(worst) > 1:
-        rows.append(worst[1] - worst[0])
-    return np.array(rows)
+    cash, rows, adverse = meter.ground.outlook.cash_returns, [], []
+    for portfolio in meter.portfolios:
+        gains = draws.returns @ portfolio.holdings + cash * portfolio.cash - portfolio.spent
+        sound = np.isfinite(gains).all(axis=1) & np.isfinite(draws.probabilities).all(axis=1)
+        least = np.full(len(gains), np.nan)
+        least[sound] = -meter.ambiguity.worst_cases(-gains[sound], draws.probabilities[sound])
+        adverse.append(least)
+        rows += [(draws.probabilities * gains).sum(axis=1), least]
+        rows += [_on_news(draws, portfolio, left) for left in meter.answers.values()]
+    return np.array([*rows, adverse[1] - adverse[0]])
 
 
-def _on_news(found: OutlookDraws, portfolio: StressPortfolio, left: Vector) -> Vector:
+def _on_news(draws: OutlookDraws, portfolio: StressPortfolio, left: Vector) -> Vector:
     """(D,) what the portfolio gains on the day that one answer is certain, after the costs of getting there."""
-    assert found.market is not None
-    growth = 1 + found.returns
-    given = found.market * left
+    assert draws.market is not None
+    growth = 1 + draws.returns
+    given = draws.market * left
     given = given / given.sum(axis=1, keepdims=True)
-    before = (found.market[:, None, :] @ growth)[:, 0]
+    before = (draws.market[:, None, :] @ growth)[:, 0]
     after = (given[:, None, :] @ growth)[:, 0]
-    jumps = (after / before) ** found.share[:, None] - 1
+    jumps = (after / before) ** draws.share[:, None] - 1
     return np.asarray(jumps @ portfolio.holdings) - portfolio.spent

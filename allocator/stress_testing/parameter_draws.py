@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.stats import qmc
@@ -60,8 +59,8 @@ def parameter_ranges(book: Book) -> tuple[ParameterRange, ...]:
     Raises:
         BadInput: a stated range does not hold the book's own value; all of them at once.
     """
-    if found := list(check_book_values_in_ranges(book.settings)):
-        raise BadInput(found)
+    if breaches := list(check_book_values_in_ranges(book.settings)):
+        raise BadInput(breaches)
     return ranges_around(book)
 
 
@@ -111,24 +110,11 @@ def _of_scenario(name: str, scenario: ScenarioSection) -> Iterator[tuple[str, tu
 
 # Draws of doubted parameters: even over their ranges, the same ones every time, and each known by its index.
 #
-Method: TypeAlias = Literal["sobol", "latin_hypercube"]
 
 
-def draw_count(draws: int, method: Method) -> int:
-    """The draws that are made for so many asked: Sobol points are even only in powers of two, so up to the next."""
-    return 1 << max(draws - 1, 0).bit_length() if method == "sobol" else draws
-
-
-def draw_parameters(doubts: Sequence[ParameterRange], draws: int, method: Method, seed: int) -> Matrix:
-    """(draws, P) values inside the ranges: scrambled Sobol points (Owen 1998), or a Latin hypercube (McKay 1979)."""
-    kind = qmc.Sobol if method == "sobol" else qmc.LatinHypercube
-    unit = kind(len(doubts), seed=np.random.default_rng(seed)).random(draws)
-    return scale_to_ranges(doubts, unit)
-
-
-def scale_to_ranges(doubts: Sequence[ParameterRange], unit: Matrix) -> Matrix:
-    """(n, P) points of the unit cube as values of the parameters."""
-    low = np.array([doubt.low for doubt in doubts])
-    high = np.array([doubt.high for doubt in doubts])
-    result: Matrix = low + unit * (high - low)
-    return result
+def draw_parameters(doubts: Sequence[ParameterRange], draws: int, seed: int) -> Matrix:
+    """(draws, P) values inside the ranges: scrambled Sobol points (Owen 1998), even where `draws` is a power of two."""
+    unit = qmc.Sobol(len(doubts), seed=np.random.default_rng(seed)).random(draws)
+    low, high = np.array([(doubt.low, doubt.high) for doubt in doubts]).T
+    points: Matrix = low + unit * (high - low)
+    return points

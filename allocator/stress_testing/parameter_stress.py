@@ -1,45 +1,41 @@
-"""`model_stress(book, plan)`: how far the outcomes and the plan depend on uncertain parameters.
+"""`model_stress(plan, draws)`: how far the outcomes and the plan depend on uncertain parameters.
 
 Parameters vary over ranges, all at once; what they make of returns and of the portfolios is evaluated at every draw,
-the plan is re-optimised at some of them, and Sobol indices say which parameter matters. By default prices follow:
-the market knows a parameter as we do, which is what this book would say with that parameter in it.
+the plan is re-optimised at some of them, and Sobol indices say which parameter matters. Prices follow: the market knows
+a parameter as we do, which is what this book would say with that parameter in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import pandas as pd
+from scipy.stats import sobol_indices
 
-from allocator.book.book import Book
-from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Keywords, Row
 from allocator.stress_testing.outcomes import (
-    MeasuredOutcomes,
     Outcome,
     OutcomeMeter,
-    OutlookDraws,
-    Prices,
     evaluate_draws,
     measure_outcomes,
-    outcome_meter,
     stress_base,
     stress_portfolios,
 )
-from allocator.stress_testing.parameter_draws import (
-    Method,
-    ParameterRange,
-    draw_count,
-    draw_parameters,
-    parameter_ranges,
+from allocator.stress_testing.parameter_draws import SHARE, ParameterRange, draw_parameters, parameter_ranges
+from allocator.stress_testing.reoptimization import (
+    PlanProblem,
+    Reoptimizer,
+    Say,
+    UnsolvedProblem,
+    Work,
+    parallel_map,
+    say_nothing,
 )
-from allocator.stress_testing.reoptimization import DrawProblem, Reoptimization, reoptimize
-from allocator.stress_testing.sobol import SobolIndices, parameter_importance
 from allocator.types import Matrix, Vector
 
 # What model stress found: distributions of returns, of outcomes and of the plan, and which parameter matters.
@@ -47,6 +43,8 @@ from allocator.types import Matrix, Vector
 QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95)
 MOVED = 1e-4
 """Of the account: a target nearer than this to what is held is no trade."""
+NO_NUMBERS = "its returns or probabilities are not finite"
+SEED = 20261120
 
 
 @dataclass(frozen=True)
@@ -105,68 +103,76 @@ class ModelStressDocument(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
+class Reoptimization:
+    """Target weights at the first `asked` draws, cash last: by index, (N + 1,) or why there are none; or `why_not`."""
+
+    asked: int
+    why_not: str = ""
+    weights: dict[int, Vector] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class ModelStress:
-    """`finished` of the `made` draws (`asked` rounded up for Sobol points); arrays over draws follow `values` (D, P).
+    """What `made` draws (`asked`, rounded up to a power of two) show; `values` (D, P) are those that are finished.
 
     `measures` (outcomes, D) and `today` (outcomes,), what the book's own parameters make, are parts of the account;
-    `gains` (portfolios, D, K); `returns` (S, K, N) of the first S draws. Target weights, cash last, (N + 1,):
-    `current`, `proposed`, and `redone` at the first `to_redo` draws. `importance` is None where a draw failed or it was
-    interrupted.
+    `returns` (S, K, N) of the first S draws. `importance` is None where a draw failed or it was interrupted.
     """
 
-    book: Book
+    plan: Plan
     doubts: tuple[ParameterRange, ...]
-    method: str
-    prices: str
-    seed: int
     asked: int
     made: int
-    finished: int
     interrupted: bool
     values: Matrix
     outcomes: tuple[Outcome, ...]
     measures: Matrix
-    gains: Matrix
     returns: Matrix
     today: Vector
-    to_redo: int
     redone: Reoptimization
-    why_not_redone: str
-    current: Vector
-    proposed: Vector
-    importance: SobolIndices | None
-    failures: tuple[DrawFailure, ...]
+    importance: pd.DataFrame | None
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The instruments, cash last."""
-        return (*self.book.instruments, self.book.cash_instrument)
+    def finished(self) -> int:
+        """How many draws are evaluated."""
+        return len(self.values)
+
+    @property
+    def failures(self) -> tuple[DrawFailure, ...]:
+        """Every draw that made no number or no plan."""
+        silent = np.flatnonzero(~np.isfinite(self.measures).all(axis=0))
+        reasons = {i: ("re-optimised", why) for i, why in self.redone.failed.items()}
+        reasons |= {int(i): ("evaluated", NO_NUMBERS) for i in silent}
+        keys = [doubt.key for doubt in self.doubts]
+        return tuple(
+            DrawFailure(i, stage, why, dict(zip(keys, map(float, self.values[i]), strict=True)))
+            for i, (stage, why) in sorted(reasons.items())
+        )
 
     def draws(self) -> pd.DataFrame:
         """One row a finished draw: its parameters, then its outcomes; blank where it made no number."""
-        columns = {doubt.key: self.values[:, i] for i, doubt in enumerate(self.doubts)}
-        named = {f"{one.portfolio}: {one.measure}": self.measures[i] for i, one in enumerate(self.outcomes)}
-        return pd.DataFrame(columns | named)
+        names = [f"{outcome.portfolio}: {outcome.measure}" for outcome in self.outcomes]
+        return pd.DataFrame(
+            np.column_stack([self.values, self.measures.T]), columns=[*(doubt.key for doubt in self.doubts), *names]
+        )
 
     def frame(self) -> pd.DataFrame:
         """One row an outcome: what it is today, its quantiles over the draws, the share of draws below 0."""
         rows = []
-        for i, outcome in enumerate(self.outcomes):
-            own = self.measures[i][np.isfinite(self.measures[i])]
-            rows.append(
-                {"portfolio": outcome.portfolio, "measure": outcome.measure, "today": self.today[i]}
-                | _quantiles(own)
-                | {"below_0": float((own < 0).mean()) if len(own) else np.nan}
-            )
+        for outcome, today, measured in zip(self.outcomes, self.today, self.measures, strict=True):
+            numbers = measured[np.isfinite(measured)]
+            below = float((numbers < 0).mean()) if len(numbers) else np.nan
+            rows.append(vars(outcome) | {"today": today} | _quantiles(numbers) | {"below_0": below})
         return pd.DataFrame(rows)
 
     def scenario_returns(self) -> pd.DataFrame:
         """One row a scenario and name: quantiles of its return over the first draws (`returns`)."""
         rows = []
-        for k, scenario in enumerate(self.book.scenarios):
-            for i, name in enumerate(self.book.instruments):
-                own = self.returns[:, k, i]
-                rows.append({"scenario": scenario, "instrument": name} | _quantiles(own[np.isfinite(own)]))
+        for k, scenario in enumerate(self.plan.book.scenarios):
+            for i, name in enumerate(self.plan.book.instruments):
+                drawn = self.returns[:, k, i]
+                rows.append({"scenario": scenario, "instrument": name} | _quantiles(drawn[np.isfinite(drawn)]))
         return pd.DataFrame(rows)
 
     def weights(self) -> pd.DataFrame:
@@ -174,41 +180,39 @@ class ModelStress:
 
         `bought`, `sold` and `unchanged` are shares of those plans; `same_side` of those that trade it as the plan does.
         """
-        again = np.array(list(self.redone.weights.values())).reshape(-1, len(self.current))
-        moved = again - self.current
-        own = _sides(self.proposed - self.current)
+        book, target = self.plan.book, self.plan.target
+        current = np.append(book.weights, book.cash / book.value)
+        proposed = np.append(target.values, target.cash) / target.value
+        redone = np.array(list(self.redone.weights.values())).reshape(-1, len(current))
+        sides, own = _sides(redone - current), _sides(proposed - current)
         rows = []
-        for i, name in enumerate(self.names):
-            sides = _sides(moved[:, i])
-            shares = [float((sides == side).mean()) if len(sides) else np.nan for side in (1, -1, 0)]
+        for i, name in enumerate((*book.instruments, book.cash_instrument)):
+            shares = [float((sides[:, i] == side).mean()) if len(sides) else np.nan for side in (1, -1, 0, own[i])]
             rows.append(
-                {"instrument": name, "current": self.current[i], "proposed": self.proposed[i]}
-                | _quantiles(again[:, i])
-                | dict(zip(("bought", "sold", "unchanged"), shares, strict=True))
-                | {"same_side": float((sides == own[i]).mean()) if len(sides) else np.nan}
+                {"instrument": name, "current": current[i], "proposed": proposed[i]}
+                | _quantiles(redone[:, i])
+                | dict(zip(("bought", "sold", "unchanged", "same_side"), shares, strict=True))
             )
         return pd.DataFrame(rows)
 
     def share_notes(self) -> tuple[str, ...]:
         """What an index of 0 of the announcement share means in this book; nothing where it moves returns."""
-        market, as_of = self.book.settings.market, self.book.settings.book.as_of
-        if market is None:
+        settings = self.plan.book.settings
+        if settings.market is None:
             return ("The announcement share changes no return here: without [market] no price responds to news.",)
-        if self.prices == "stay":
-            return ("The announcement share changes the returns of the day of news only, as prices stay at today's.",)
-        if market.date == as_of:
+        if settings.market.date == settings.book.as_of:
             return (
                 f"The announcement share changes the returns of the day of news only: the market's probabilities are "
-                f"of {as_of}, so prices already reflect all news.",
+                f"of {settings.book.as_of}, so prices already reflect all news.",
             )
         return ()
 
     def document(self) -> ModelStressDocument:
         """The figures as plain data; draws themselves are in `draws()`."""
         return {
-            "method": self.method,
-            "prices": self.prices,
-            "seed": self.seed,
+            "method": "sobol",
+            "prices": "follow",
+            "seed": SEED,
             "asked": self.asked,
             "made": self.made,
             "finished": self.finished,
@@ -216,11 +220,11 @@ class ModelStress:
             "parameters": [vars(doubt) for doubt in self.doubts],
             "outcomes": _records(self.frame()),
             "scenario_returns": _records(self.scenario_returns()),
-            "importance": None if self.importance is None else _records(self.importance.frame()),
+            "importance": None if self.importance is None else _records(self.importance),
             "reoptimized": {
-                "asked": self.to_redo,
+                "asked": self.redone.asked,
                 "finished": len(self.redone.weights) + len(self.redone.failed),
-                "why_not": self.why_not_redone,
+                "why_not": self.redone.why_not,
                 "weights": _records(self.weights()) if self.redone.weights else [],
             },
             "failures": [vars(failure) | {"parameters": dict(failure.parameters)} for failure in self.failures],
@@ -229,8 +233,8 @@ class ModelStress:
 
 
 def _quantiles(values: Vector) -> dict[str, float]:
-    found = np.quantile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)
-    return {f"q{100 * level:02.0f}": float(value) for level, value in zip(QUANTILES, found, strict=True)}
+    levels = np.quantile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)
+    return {f"q{100 * level:02.0f}": float(value) for level, value in zip(QUANTILES, levels, strict=True)}
 
 
 def _sides(moves: Vector) -> Vector:
@@ -246,152 +250,166 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-SEED = 20261120
-REDONE = 512
-"""Draws at which the plan is re-optimised, the first of all: a quantile is then right to a few points."""
 MOST = 1_000_000
 """Draws: what is kept of them is then some hundreds of megabytes."""
 _KEPT_CELLS = 2_000_000
 _KEPT = 4096
 """Draws whose returns by name are kept for quantiles, and how many numbers that may be."""
-_WORDS = {"method": ("sobol", "latin_hypercube"), "prices": ("follow", "stay")}
-
-
-@dataclass(frozen=True)
-class _ProgressCounter:
-    """Progress in words, where somebody listens."""
-
-    say: Callable[[str], None] | None
-
-    def count(self, words: str, total: int) -> Callable[[int], None] | None:
-        say = self.say
-        return None if say is None else lambda done: say(f"{words} {done:,} of {total:,}")
 
 
 def model_stress(
-    book: Book,
-    plan: Plan,
-    draws: int = 1024,
-    *,
-    seed: int = SEED,
-    method: Method = "sobol",
-    prices: Prices = "follow",
-    redo: int = REDONE,
-    jobs: int = 1,
-    say: Callable[[str], None] | None = None,
+    plan: Plan, draws: int = 1024, *, redo: int = MOST, jobs: int = 1, say: Say = say_nothing
 ) -> ModelStress:
-    """Vary what the book is unsure of; `redo` of the draws re-optimise the plan, on `jobs` processes.
+    """Vary what the book is unsure of; the first `redo` of the draws re-optimise the plan, on `jobs` processes.
 
-    The same seed gives the same draws, and draw i is the same however many are asked of Sobol points. Interrupted, it
-    gives what is finished and says so.
+    Draw i is the same however many are asked. Interrupted, it gives what is finished and says so.
 
     Raises:
-        BadInput: a count, the method or a range is not what it must be; all at once.
+        BadInput: a range does not hold the book's own value.
     """
-    doubts = check_ranges(book, draws, redo, jobs, {"method": method, "prices": prices})
-    staged = plan.policy is not None
-    ground = stress_base(book, prices, plan.outlook)
-    gauge = outcome_meter(ground, plan.mandate.ambiguity, stress_portfolios(book, plan), doubts)
-    made = draw_count(draws, method)
-    values, told = draw_parameters(doubts, made, method, seed), _ProgressCounter(say)
+    doubts = parameter_ranges(plan.book)
+    made = 1 << max(draws - 1, 0).bit_length()  # Sobol points are even only in powers of two
+    values = draw_parameters(doubts, made, SEED)
+    ground, keys = stress_base(plan.book, "follow", plan.outlook), tuple(doubt.key for doubt in doubts)
+    meter = OutcomeMeter(ground, plan.mandate.ambiguity, stress_portfolios(plan), keys)
     kept = min(_KEPT, max(1, _KEPT_CELLS // ground.outlook.returns.size))
-    found = measure_outcomes(gauge, values, kept, told.count("evaluating draw", made))
-    finished, again, indices = found.values.shape[1], Reoptimization({}, {}), None
+    measured = measure_outcomes(meter, values, kept, say)
+    finished, redone, importance = measured.values.shape[1], _not_redone(plan, min(redo, draws)), None
     interrupted = finished < made
-    if not interrupted and not staged and redo:
-        again = _again(plan, gauge, values[:redo], jobs, told)
-        interrupted = again.interrupted
     if not interrupted:
-        if say is not None:
-            say("measuring which parameter matters")
+        redone, interrupted = reoptimize(plan, meter, values, redone, jobs, say)
+    if not interrupted:
+        say("measuring which parameter matters")
         try:
-            indices = parameter_importance(gauge, doubts, seed)
+            importance = parameter_importance(meter, doubts, SEED)
         except KeyboardInterrupt:
             interrupted = True
     return ModelStress(
-        book=book,
-        doubts=doubts,
-        method=method,
-        prices=prices,
-        seed=seed,
-        asked=draws,
-        made=made,
-        finished=finished,
-        interrupted=interrupted,
-        values=values[:finished],
-        outcomes=gauge.outcomes,
-        measures=found.values,
-        gains=found.gains,
-        returns=found.returns,
-        today=_today(gauge),
-        to_redo=0 if staged else min(redo, made),
-        redone=again,
-        why_not_redone=_why_not(book) if staged else "",
-        current=np.append(book.weights, book.cash / book.value),
-        proposed=np.append(plan.target.values, plan.target.cash) / plan.target.value,
-        importance=indices,
-        failures=tuple(_failures(doubts, values, found, again)),
+        plan, doubts, draws, made, interrupted, values[:finished], meter.outcomes, measured.values, measured.returns,
+        _today(meter), redone, importance,
+    )  # fmt: skip
+
+
+def _today(meter: OutcomeMeter) -> Matrix:
+    """(outcomes,) what the book's own parameters make of them: a draw of one, in which nothing is moved."""
+    share = float(meter.ground.book.settings.horizon.announcement_share or 0.0)
+    return measure_outcomes(replace(meter, keys=(SHARE,)), np.array([[share]])).values[:, 0]
+
+
+# The plan itself under draws of the parameters: targets re-optimised at each draw, certified as a plan's are.
+#
+# The mandate is the plan's: its rules, its costs, and its ambiguity set with the reach that it has today, around the
+# belief of the draw. A draw that has no verified targets is reported, never dropped.
+#
+
+
+def _not_redone(plan: Plan, asked: int) -> Reoptimization:
+    if plan.policy is None:
+        return Reoptimization(asked)
+    objective = plan.book.settings.mandate.objective
+    why = f"the plan is not re-optimised at the draws: with objective = '{objective}' each draw would need the whole "
+    return Reoptimization(0, why + "decision tree; its outcomes are evaluated")
+
+
+def reoptimize(
+    plan: Plan, meter: OutcomeMeter, drawn: Matrix, wanted: Reoptimization, jobs: int = 1, say: Say = say_nothing
+) -> tuple[Reoptimization, bool]:
+    """Re-optimise at as many of the draws (D, P) as are wanted, and whether Ctrl-C came: it gives what is finished."""
+    if not wanted.asked:
+        return wanted, False
+    work = partial(targets_at_draws, PlanProblem.of(plan), meter)
+    results, interrupted = parallel_map(
+        work, list(drawn[: wanted.asked]), jobs=jobs, say=say, what="draws re-optimised"
     )
+    weights = {i: targets for i, targets in enumerate(results) if isinstance(targets, np.ndarray)}
+    failed = {i: why for i, why in enumerate(results) if isinstance(why, str)}
+    return replace(wanted, weights=weights, failed=failed), interrupted
 
 
-def check_ranges(
-    book: Book, draws: int, redo: int, jobs: int, words: Mapping[str, str] = MappingProxyType({})
-) -> tuple[ParameterRange, ...]:
-    """What is doubted, once all that is asked of it is what it must be.
+def targets_at_draws(problem: PlanProblem, meter: OutcomeMeter) -> Work[Vector, Vector | str]:
+    """Certified target weights (N + 1,) at each of some draws (P,), cash last, or why there are none."""
+    answers = Reoptimizer(problem)
+
+    def work(drawn: Sequence[Vector]) -> list[Vector | str]:
+        draws = evaluate_draws(meter, np.array(drawn))
+        finite = np.isfinite(draws.returns).all(axis=(1, 2)) & np.isfinite(draws.probabilities).all(axis=1)
+        sound = np.flatnonzero(finite)
+        own = [(draws.returns[i], draws.probabilities[i]) for i in sound]
+        solved = answers.solve_many([replace(problem.outlook, returns=r, probabilities=p) for r, p in own])
+        targets: list[Vector | str] = [NO_NUMBERS] * len(drawn)
+        for i, answer in zip(sound, solved, strict=True):
+            targets[i] = answer.reason if isinstance(answer, UnsolvedProblem) else answer.weights
+        return targets
+
+    return work
+
+
+# Which parameter matters: Sobol indices of outcomes, first-order and total, with their bootstrap uncertainty.
+#
+# First-order: the share of an outcome's variance that fixing the parameter would take away. Total: what would be left
+# of it if all others were fixed (Saltelli 2010; scipy.stats.sobol_indices). An outcome that no parameter moves has no
+# variance to share out: its indices are 0. So are those of a parameter that does not reach an outcome, by the same
+# draws.
+#
+BASE = 512
+"""Points of the design; every one is evaluated once for each parameter and twice more."""
+_RESAMPLES, _CONFIDENCE = 200, 0.9
+_CONSTANT = 1e-12
+"""An outcome is constant where it moves by less than this, of the account."""
+INDICES = ("first", "first_low", "first_high", "total", "total_low", "total_high")
+"""Indices with the ends of their 90 % bootstrap intervals."""
+
+
+def parameter_importance(
+    meter: OutcomeMeter, doubts: Sequence[ParameterRange], seed: int, base: int = BASE
+) -> pd.DataFrame | None:
+    """One row an outcome and parameter, its INDICES and whether it is constant; None where a point makes no number.
 
     Raises:
-        BadInput: a count, a word or a range is not; all at once.
+        KeyboardInterrupt: it was interrupted; a part of a design has no indices.
     """
-    counts = (("draws", draws, 2, MOST), ("redo", redo, 0, MOST), ("jobs", jobs, 1, 1024))
-    found = [
-        Breach("model stress", None, name, str(value), f"must be a whole number from {low} to {high}", "correct it")
-        for name, value, low, high in counts
-        if not isinstance(value, int) or not low <= value <= high
-    ]
-    for name, value in words.items():
-        if value not in (known := _WORDS[name]):
-            rule, cure = f"must be {' or '.join(known)}", did_you_mean(value, known)
-            found.append(Breach("model stress", None, name, value, rule, cure))
-    try:
-        doubts = parameter_ranges(book)
-    except BadInput as error:
-        raise BadInput([*found, *error.breaches]) from None
-    if found:
-        raise BadInput(found)
-    return doubts
+    count = len(doubts)
+    both = draw_parameters([*doubts, *doubts], base, seed)
+    at_a, at_b = both[:, :count], both[:, count:]
+    mixed = [np.where(np.arange(count) == i, at_b, at_a) for i in range(count)]  # A, but for one parameter of B
+    points = np.concatenate([at_a, at_b, *mixed])
+    measured = measure_outcomes(meter, points).values
+    if measured.shape[1] < len(points):
+        raise KeyboardInterrupt
+    if not np.isfinite(measured).all():
+        return None
+    constant = np.ptp(measured, axis=1) <= _CONSTANT
+    parts = np.zeros((len(INDICES), len(measured), count))
+    if not constant.all():
+        parts[:, ~constant] = _indices(measured.reshape(-1, count + 2, base)[~constant], seed)
+    rows = [(outcome.portfolio, outcome.measure, key) for outcome in meter.outcomes for key in meter.keys]
+    indices = pd.DataFrame(parts.reshape(len(INDICES), -1).T, columns=list(INDICES))
+    return pd.DataFrame(rows, columns=["portfolio", "measure", "parameter"]).join(indices).assign(
+        constant=np.repeat(constant, count)
+    )  # fmt: skip
 
 
-def _again(plan: Plan, gauge: OutcomeMeter, values: Matrix, jobs: int, told: _ProgressCounter) -> Reoptimization:
-    def draws(batch: range) -> OutlookDraws:
-        return evaluate_draws(gauge, values[batch.start : batch.stop])
-
-    return reoptimize(DrawProblem.of(plan), len(values), draws, jobs, told.count("re-optimising", len(values)))
-
-
-def _today(gauge: OutcomeMeter) -> Matrix:
-    """(outcomes,) what the book's own parameters make of them: a draw of one, in which nothing is moved."""
-    share = float(gauge.ground.book.settings.horizon.announcement_share or 0.0)
-    still = OutcomeMeter(gauge.ground, gauge.ambiguity, gauge.portfolios, ("horizon.announcement_share",))
-    return measure_outcomes(still, np.array([[share]])).values[:, 0]
+def most_important(importance: pd.DataFrame, portfolio: str, measure: str) -> pd.DataFrame:
+    """One outcome's parameters, the most important first (by total index)."""
+    own = importance[(importance["portfolio"] == portfolio) & (importance["measure"] == measure)]
+    return own.sort_values("total", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def _why_not(book: Book) -> str:
-    objective = book.settings.mandate.objective
-    return (
-        f"the plan is not re-optimised at the draws: with objective = '{objective}' each draw would need the whole "
-        "decision tree; its outcomes are evaluated"
-    )
+def _indices(blocks: Matrix, seed: int) -> Matrix:
+    """(6, outcomes, P): first, its ends, total, its ends, from (outcomes, P + 2, n) evaluations.
+
+    Percentile bootstrap over the points of the design, seeded: scipy's own takes its resamples from nowhere.
+    """
+    draw = np.random.default_rng(seed)
+    points = blocks.shape[2]
+    again = [_of(blocks[:, :, draw.integers(points, size=points)]) for _ in range(_RESAMPLES)]
+    low, high = np.quantile(again, ((1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2), axis=0)
+    first, total = _of(blocks)
+    return np.array([first, low[0], high[0], total, low[1], high[1]])
 
 
-def _failures(
-    doubts: tuple[ParameterRange, ...], values: Matrix, found: MeasuredOutcomes, again: Reoptimization
-) -> list[DrawFailure]:
-    """Every draw that made no number or no plan, with its parameters."""
-    keys = [doubt.key for doubt in doubts]
-    silent = np.flatnonzero(~np.isfinite(found.values).all(axis=0))
-    told = {int(i): ("evaluated", "its returns or probabilities are not finite") for i in silent}
-    told |= {i: ("re-optimised", why) for i, why in again.failed.items() if i not in told}
-    return [
-        DrawFailure(i, stage, why, dict(zip(keys, map(float, values[i]), strict=True)))
-        for i, (stage, why) in sorted(told.items())
-    ]
+def _of(blocks: Matrix) -> tuple[Matrix, Matrix]:
+    """(outcomes, P) first-order and total indices."""
+    given = {"f_A": blocks[:, 0].copy(), "f_B": blocks[:, 1].copy(), "f_AB": blocks[:, 2:].transpose(1, 0, 2).copy()}
+    indices = sobol_indices(func=given, n=blocks.shape[2])
+    return indices.first_order, indices.total_order

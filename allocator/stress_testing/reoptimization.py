@@ -1,125 +1,128 @@
-"""Re-optimised at many draws, in this process or in several; what is finished when Ctrl-C comes is kept."""
+"""Re-optimised at many beliefs or draws, in this process or in several; what is finished when Ctrl-C comes is kept."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
 
-import numpy as np
-
-from allocator.errors import AllocatorError, BadInput, Breach
+from allocator.errors import AllocatorError
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.resolve import CertifiedSolution, ParametricSolver, Problem
+from allocator.optimization.resolve import CertifiedSolution, ParametricSolver
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_certified
-from allocator.stress_testing.outcomes import OutlookDraws
-from allocator.types import Matrix, Vector
+from allocator.types import Vector
 
 T = TypeVar("T")
 R = TypeVar("R")
-BATCH_SECONDS = 0.25
-"""Of work handed to a process at once: less would be spent on the way there and back."""
+Say: TypeAlias = Callable[[str], None]
+"""What is told of progress."""
+Work: TypeAlias = Callable[[Sequence[T]], list[R]]
+"""Results of some items, one each, in their order."""
+ALONE_SECONDS = 0.25
+"""Of work in this process before others are started, which takes longer."""
 AT_ONCE = 16
-"""Items that work is given together: what Ctrl-C loses at most, beside batches under way elsewhere."""
+"""Items that work is given together: what Ctrl-C loses at most, beside what is under way elsewhere."""
 _TOLD_SECONDS = 0.1
 _LAST_SECONDS = 60.0
-"""How long batches under way are waited for after Ctrl-C."""
+"""How long what is under way elsewhere is waited for after Ctrl-C."""
 _AHEAD = 2
 """Batches a process has waiting: results are never more than these ahead of what is kept."""
 
 
-@dataclass(frozen=True)
-class ParallelResult(Generic[R]):
-    """Results in the order of the items, None where Ctrl-C came before."""
-
-    results: tuple[R | None, ...]
-    interrupted: bool
-
-    @property
-    def asked(self) -> int:
-        """How many items there were."""
-        return len(self.results)
-
-    @property
-    def finished(self) -> int:
-        """How many of them are done."""
-        return sum(result is not None for result in self.results)
+def say_nothing(_: str) -> None:
+    """Nobody listens."""
 
 
 def parallel_map(
-    make: Callable[[], Callable[[Sequence[T]], list[R]]],
-    items: Sequence[T],
-    *,
-    jobs: int = 1,
-    say: Callable[[str], None] | None = None,
-    what: str = "draws",
-) -> ParallelResult[R]:
-    """`make()` of all items, a few at once; it runs once a process, and goes there by pickle, as items and results do.
+    make: Callable[[], Work[T, R]], items: Sequence[T], *, jobs: int = 1, say: Say = say_nothing, what: str = "draws"
+) -> tuple[list[R | None], bool]:
+    """`make()` of all items, AT_ONCE at a time: results in their order, None where Ctrl-C came before; whether it came.
 
-    `say` is told how many are done. Results may not be None. They do not depend on `jobs` as long as the work of an
-    item depends on nothing but the item.
-
-    Raises:
-        BadInput: `jobs` is not 1 or more.
+    It runs once a process, and goes there by pickle, as items and results do. `say` is told how many are done. Results
+    may not be None. Work is given the same items together however many `jobs` there are, so that results are the same.
+    Where a process ends by itself, what is left is worked on in this one.
     """
-    if jobs < 1:
-        raise BadInput([Breach("jobs", None, None, str(jobs), "must be 1 or more", "leave it out for one process")])
-    told = _ItemCounter(say, len(items), what)
-    results: list[Any] = [None] * len(items)
+    kept = _KeptResults[T, R](items, say, what)
     try:
         work = make()
-        done = _map_in_this_process(work, items, results, told, until=None if jobs == 1 else BATCH_SECONDS)
-        if done < len(items):
-            _map_in_processes_or_here(make, work, items, results, told, jobs, done)
+        _work_here(work, kept, inf if jobs == 1 else ALONE_SECONDS)
+        if kept.left():
+            try:
+                _work_in_processes(make, kept, jobs)
+            except BrokenExecutor:
+                say("a process ended by itself: what is left is worked on in this one")
+                _work_here(work, kept)
     except KeyboardInterrupt:
-        return ParallelResult(tuple(results), interrupted=True)
-    return ParallelResult(tuple(results), interrupted=False)
+        return kept.results, True
+    return kept.results, False
 
 
-class _ItemCounter:
-    """Says how many are done, ten times a second at most."""
+class _KeptResults(Generic[T, R]):
+    """What is done of the items; says how many, ten times a second at most."""
 
-    def __init__(self, say: Callable[[str], None] | None, asked: int, what: str) -> None:
-        self._say, self._asked, self._what, self._last, self._done = say, asked, what, 0.0, 0
+    def __init__(self, items: Sequence[T], say: Say, what: str) -> None:
+        self.items, self._say, self._what, self._last, self._done = items, say, what, 0.0, 0
+        self.results: list[R | None] = [None] * len(items)
 
-    def more(self, count: int) -> None:
-        self._done += count
+    def left(self) -> list[int]:
+        """The indices of what is not done: whole groups of AT_ONCE items."""
+        return [i for i, result in enumerate(self.results) if result is None]
+
+    def keep(self, indices: Sequence[int], results: Sequence[R]) -> None:
+        for i, result in zip(indices, results, strict=True):
+            self.results[i] = result
+        self._done += len(indices)
         now = time.monotonic()
-        if self._say is not None and (now - self._last > _TOLD_SECONDS or self._done == self._asked):
+        if now - self._last > _TOLD_SECONDS or self._done == len(self.items):
             self._last = now
-            self._say(f"{self._done:,} of {self._asked:,} {self._what}")
+            self._say(f"{self._done:,} of {len(self.items):,} {self._what}")
 
 
-def _map_in_this_process(
-    work: Callable[[Sequence[T]], list[R]],
-    items: Sequence[T],
-    results: list[Any],
-    told: _ItemCounter,
-    until: float | None,
-) -> int:
-    """Work in this process, to the end or for some seconds (which say how long an item takes); how many are done."""
-    began = time.monotonic()
-    for at in range(0, len(items), AT_ONCE):
-        if until is not None and time.monotonic() - began > until:
-            return at
-        found = work(items[at : at + AT_ONCE])
-        results[at : at + len(found)] = found
-        told.more(len(found))
-    return len(items)
+def _work_here(work: Work[T, R], kept: _KeptResults[T, R], seconds: float = inf) -> None:
+    """Work in this process on what is left, to the end or for some seconds."""
+    began, left = time.monotonic(), kept.left()
+    for at in range(0, len(left), AT_ONCE):
+        if time.monotonic() - began > seconds:
+            return
+        some = left[at : at + AT_ONCE]
+        kept.keep(some, work([kept.items[i] for i in some]))
+
+
+def _work_in_processes(make: Callable[[], Work[T, R]], kept: _KeptResults[T, R], jobs: int) -> None:
+    """Work in `jobs` processes on what is left; a process is started afresh, so that no thread is forked."""
+    left = kept.left()
+    batches = iter([left[at : at + AT_ONCE] for at in range(0, len(left), AT_ONCE)])
+    running: dict[Future[list[R]], list[int]] = {}
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(make,)) as pool:
+        try:
+            while True:
+                for batch in islice(batches, _AHEAD * jobs - len(running)):
+                    with ignore_interrupts():
+                        running[pool.submit(_work_on_batch, [kept.items[i] for i in batch])] = batch
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    kept.keep(running.pop(future), future.result())
+        except KeyboardInterrupt:
+            under_way = {future: batch for future, batch in running.items() if not future.cancel()}
+            with suppress(BrokenExecutor):  # what a process that ended had is not finished, and Ctrl-C is the reason
+                for future in wait(under_way, timeout=_LAST_SECONDS).done:
+                    kept.keep(under_way[future], future.result())
+            raise
 
 
 @contextmanager
@@ -135,80 +138,28 @@ def ignore_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_work: Callable[[Any], list[Any]] | None = None
+_work: Work[Any, Any] | None = None
 """A process's own work, made once."""
 
 
-def _start_worker(make: Callable[[], Callable[[Any], list[Any]]]) -> None:
+def _start_worker(make: Callable[[], Work[Any, Any]]) -> None:
+    """Ctrl-C is the parent's to answer: a batch under way is finished. Where the parent is killed, so is this one."""
     global _work  # noqa: PLW0603  the only way a process keeps what its initializer made
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; a batch under way is finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
     _work = make()
 
 
 def _work_on_batch(items: list[Any]) -> list[Any]:
     assert _work is not None
-    return [result for at in range(0, len(items), AT_ONCE) for result in _work(items[at : at + AT_ONCE])]
-
-
-def _map_in_processes_or_here(
-    make: Callable[[], Callable[[Sequence[T]], list[R]]],
-    work: Callable[[Sequence[T]], list[R]],
-    items: Sequence[T],
-    results: list[Any],
-    told: _ItemCounter,
-    jobs: int,
-    done: int,
-) -> None:
-    """Work in several processes; where one of them ends by itself, what is left is worked on in this one."""
-    try:
-        _map_in_processes(make, items, results, told, jobs, done)
-    except BrokenExecutor:
-        left = [i for i, result in enumerate(results) if result is None]
-        for at in range(0, len(left), AT_ONCE):
-            some = left[at : at + AT_ONCE]
-            for i, result in zip(some, work([items[i] for i in some]), strict=True):
-                results[i] = result
-            told.more(len(some))
-
-
-def _map_in_processes(
-    make: Callable[[], Callable[[Sequence[T]], list[R]]],
-    items: Sequence[T],
-    results: list[Any],
-    told: _ItemCounter,
-    jobs: int,
-    done: int,
-) -> None:
-    """Work in `jobs` processes on what is not `done`; a process is started afresh, so that no thread is forked."""
-    size = max(done, 1)  # what took BATCH_SECONDS here
-    size = max(1, min(size, -(-(len(items) - done) // jobs)))
-    starts = iter(range(done, len(items), size))
-    running: dict[Future[list[Any]], int] = {}
-    context = multiprocessing.get_context("spawn")
-
-    def keep(finished: set[Future[list[Any]]]) -> None:
-        for future in finished:
-            at, found = running.pop(future), future.result()
-            results[at : at + len(found)] = found
-            told.more(len(found))
-
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(make,)) as pool:
-        try:
-            for at in starts:
-                with ignore_interrupts():
-                    future = pool.submit(_work_on_batch, list(items[at : at + size]))
-                running[future] = at
-                if len(running) >= _AHEAD * jobs:
-                    keep(wait(running, return_when=FIRST_COMPLETED).done)
-            while running:
-                keep(wait(running, return_when=FIRST_COMPLETED).done)
-        except KeyboardInterrupt:
-            for future in list(running):
-                if future.cancel():
-                    running.pop(future)
-            with suppress(BrokenExecutor):  # what a process that ended had is not finished, and Ctrl-C is the reason
-                keep(wait(running, timeout=_LAST_SECONDS).done)
-            raise
+    return _work(items)
 
 
 # The answer to a changed question: the fast way where it is proved, else the whole ladder and a certificate.
@@ -231,85 +182,12 @@ class UnsolvedProblem:
     reason: str
 
 
-class Reoptimizer:
-    """Answers to questions near the one it was made with, each proved; none is less than a certificate says."""
-
-    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
-        self._again = ParametricSolver(start, outlook, mandate, self._limits)
-        self._programs: list[Program] = []
-
-    def solve(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution:
-        """The proved answer.
-
-        Raises:
-            Infeasible: its limits conflict.
-            NotSolved: no solver's answer passes the checks.
-        """
-        found = self._again.solve(start, outlook, mandate)
-        return found if found is not None else self._long_way(start, outlook, mandate)
-
-    def attempt_many(self, asked: Sequence[Problem]) -> list[CertifiedSolution | UnsolvedProblem]:
-        """The proved answers, or why there is none; a few dozen at once are answered fastest."""
-        lawful = [question for question in asked if not _left_out(*question)]
-        answered = zip(self._again.solve_many(lawful), lawful, strict=True)
-        found = iter([one if one is not None else self._attempt(*question) for one, question in answered])
-        return [UnsolvedProblem("BadMandate", LEFT_OUT) if _left_out(*question) else next(found) for question in asked]
-
-    def _attempt(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | UnsolvedProblem:
-        try:
-            return self._long_way(start, outlook, mandate)
-        except AllocatorError as error:
-            return UnsolvedProblem(type(error).__name__, str(error))
-
-    def _long_way(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution:
-        program = self._program(outlook, mandate)
-        trade, _, certificate = solve_certified(program, start, outlook, mandate, self._limits)
-        return CertifiedSolution(trade.values, trade.cash, certificate.objective, certificate.gap, certificate.solver)
-
-    def _program(self, outlook: Outlook, mandate: Mandate) -> Program:
-        """A program of this shape that starts cold and says of a conflict only that there is one."""
-        for program in self._programs:
-            if program.fits(outlook, mandate):
-                return program
-        made = Program(outlook, mandate, warm=False, explains=False)
-        self._programs = [*self._programs[-_MOST:], made]
-        return made
-
-
-def _left_out(start: Position, outlook: Outlook, mandate: Mandate) -> bool:
-    """Whether limits on probabilities leave out the belief itself: a book that believes it is refused, too."""
-    del start
-    return mandate.ambiguity.leaves_out(outlook.probabilities)
-
-
-def reoptimizer_at_beliefs(
-    start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None = None
-) -> Callable[[Sequence[Vector]], list[CertifiedSolution | UnsolvedProblem]]:
-    """What is best under other probabilities (K,), the radius of the ambiguity set staying as it is."""
-    answers = Reoptimizer(start, outlook, mandate, limits)
-
-    def at(beliefs: Sequence[Vector]) -> list[CertifiedSolution | UnsolvedProblem]:
-        return answers.attempt_many([(start, replace(outlook, probabilities=belief), mandate) for belief in beliefs])
-
-    return at
-
-
-# The plan itself under draws of the parameters: targets re-optimised at each draw, certified as a plan's are.
-#
-# The mandate is the plan's: its rules, its costs, and its ambiguity set with the reach that it has today, around the
-# belief of the draw. No answer depends on the ones before it, so that neither the order nor the number of workers
-# changes a digit. A draw that has no verified targets is reported, never dropped.
-#
-BATCH = 32
-"""Draws that are evaluated, and given to a worker, at once."""
-Draws: TypeAlias = Callable[[range], OutlookDraws]
-"""The outlook at some draws, by their indices: asked for batch by batch."""
+Answer: TypeAlias = CertifiedSolution | UnsolvedProblem
 
 
 @dataclass(frozen=True, eq=False)
-class DrawProblem:
-    """What is asked at every draw, but for the returns and the belief."""
+class PlanProblem:
+    """The question that a plan answers: its rules, its costs, its ambiguity set with the reach that it has today."""
 
     start: Position
     outlook: Outlook
@@ -317,141 +195,52 @@ class DrawProblem:
     limits: Limits
 
     @classmethod
-    def of(cls, plan: Plan) -> DrawProblem:
-        """The question that the plan answers."""
-        solver = plan.book.settings.solver
-        limits = Limits(solver.tolerance, solver.time_limit_seconds)
-        return cls(plan.start, plan.outlook, plan.mandate, limits)
+    def of(cls, plan: Plan) -> PlanProblem:
+        """It can go to another process."""
+        section = plan.book.settings.solver
+        return cls(plan.start, plan.outlook, plan.mandate, Limits(section.tolerance, section.time_limit_seconds))
 
-    def answers(self) -> Reoptimizer:
-        """Who answers it, whatever the returns and the belief."""
-        return Reoptimizer(self.start, self.outlook, self.mandate, self.limits)
-
-
-@dataclass(frozen=True, eq=False)
-class Reoptimization:
-    """Target weights at draws, cash last: by index, (N + 1,) or why there are none."""
-
-    weights: dict[int, Vector]
-    failed: dict[int, str]
-    interrupted: bool = False
+    def at_beliefs(self) -> Work[Vector, Answer]:
+        """What is best under other probabilities (K,), the radius of the ambiguity set staying as it is."""
+        answers = Reoptimizer(self)
+        return lambda beliefs: answers.solve_many([replace(self.outlook, probabilities=own) for own in beliefs])
 
 
-def reoptimize(
-    question: DrawProblem, count: int, draws: Draws, jobs: int = 1, say: Callable[[int], None] | None = None
-) -> Reoptimization:
-    """Re-optimise at each of `count` draws; interrupted, it gives what is finished."""
-    weights: dict[int, Vector] = {}
-    failed: dict[int, str] = {}
-    interrupted = False
-    try:
-        for index, answer in _answers(question, count, draws, jobs):
-            if isinstance(answer, str):
-                failed[index] = answer
-            else:
-                weights[index] = answer
-            if say is not None:
-                say(len(weights) + len(failed))
-    except KeyboardInterrupt:
-        interrupted = True
-    return Reoptimization(dict(sorted(weights.items())), dict(sorted(failed.items())), interrupted)
+class Reoptimizer:
+    """Answers under outlooks near the plan's own, each proved; none is less than a certificate says."""
 
+    def __init__(self, problem: PlanProblem) -> None:
+        self._problem, self._programs = problem, list[Program]()
+        self._fast = ParametricSolver(problem.start, problem.outlook, problem.mandate, problem.limits)
 
-def _answers(question: DrawProblem, count: int, draws: Draws, jobs: int) -> Iterator[tuple[int, Vector | str]]:
-    """The answers as they come."""
-    batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
-    if jobs <= 1 or len(batches) <= 1:
-        answers = question.answers()
-        for batch in batches:
-            found = draws(batch)
-            yield from zip(batch, targets_at_draw(answers, question, found.returns, found.probabilities), strict=True)
-        return
-    workers = min(jobs, len(batches))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
-    try:
-        yield from _pooled(pool, question, batches, draws, 2 * workers)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def solve_many(self, outlooks: Sequence[Outlook]) -> list[Answer]:
+        """The proved answers, or why there is none; a few dozen at once are answered fastest."""
+        start, mandate = self._problem.start, self._problem.mandate
+        lawful = [outlook for outlook in outlooks if not _left_out(outlook, mandate)]
+        fast = self._fast.solve_many([(start, outlook, mandate) for outlook in lawful])
+        answers = iter([answer or self._long_way(outlook) for answer, outlook in zip(fast, lawful, strict=True)])
+        return [UnsolvedProblem("BadMandate", LEFT_OUT) if _left_out(outlook, mandate) else next(answers)
+                for outlook in outlooks]  # fmt: skip
 
-
-def _begin_worker() -> None:
-    """Ctrl-C reaches every process of a terminal: the one that asks decides what is kept, and workers end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asking = parent_process()
-    assert asking is not None
-
-    def follow() -> None:
-        wait_for([asking.sentinel])
-        os._exit(1)
-
-    Thread(target=follow, daemon=True).start()
-
-
-def _pooled(
-    pool: Executor, question: DrawProblem, batches: Sequence[range], draws: Draws, most: int
-) -> Iterator[tuple[int, Vector | str]]:
-    """In several processes; where one of them ends by itself, what is left is worked on in this one: no answer hangs
-    on the number of processes.
-    """
-    left = dict.fromkeys(batches)
-    try:
-        yield from _apart(pool, question, left, draws, most)
-    except BrokenExecutor:
-        answers = question.answers()
-        for batch in list(left):
-            found = draws(batch)
-            yield from zip(batch, targets_at_draw(answers, question, found.returns, found.probabilities), strict=True)
-
-
-def _apart(
-    pool: Executor, question: DrawProblem, left: dict[range, None], draws: Draws, most: int
-) -> Iterator[tuple[int, Vector | str]]:
-    """At most so many batches are under way, so that memory does not grow with the number of draws; what is answered
-    is taken out of `left`.
-    """
-    asked: dict[Future[list[Vector | str]], range] = {}
-    batches = iter(list(left))
-    while True:
-        for batch in islice(batches, most - len(asked)):
-            found = draws(batch)
-            with ignore_interrupts():
-                future = pool.submit(_batch, question, found.returns, found.probabilities)
-            asked[future] = batch
-        if not asked:
-            return
+    def _long_way(self, outlook: Outlook) -> Answer:
+        start, mandate, limits = self._problem.start, self._problem.mandate, self._problem.limits
         try:
-            done, _ = wait(asked, return_when=FIRST_COMPLETED)
-        except KeyboardInterrupt:  # what is finished elsewhere is finished
-            for future, batch in asked.items():
-                if future.done() and not future.cancelled() and future.exception() is None:
-                    yield from zip(batch, future.result(), strict=True)
-            raise
-        for future in done:
-            batch, answers = asked.pop(future), future.result()
-            del left[batch]
-            yield from zip(batch, answers, strict=True)
+            trade, _, certificate = solve_certified(self._program(outlook), start, outlook, mandate, limits)
+        except AllocatorError as error:
+            return UnsolvedProblem(type(error).__name__, str(error))
+        return CertifiedSolution(trade.values, trade.cash, certificate.objective, certificate.gap, certificate.solver)
+
+    def _program(self, outlook: Outlook) -> Program:
+        """A program of this shape that starts cold and says of a conflict only that there is one."""
+        mandate = self._problem.mandate
+        for program in self._programs:
+            if program.fits(outlook, mandate):
+                return program
+        program = Program(outlook, mandate, warm=False, explains=False)
+        self._programs = [*self._programs[-_MOST:], program]
+        return program
 
 
-def _batch(question: DrawProblem, returns: Matrix, probabilities: Matrix) -> list[Vector | str]:
-    return targets_at_draw(question.answers(), question, returns, probabilities)
-
-
-def targets_at_draw(
-    answers: Reoptimizer, question: DrawProblem, returns: Matrix, probabilities: Matrix
-) -> list[Vector | str]:
-    """Certified target weights (N + 1,) at each of some draws, cash last, or why there are none."""
-    sound = np.isfinite(returns).all(axis=(1, 2)) & np.isfinite(probabilities).all(axis=1)
-    asked = [
-        (question.start, replace(question.outlook, returns=own, probabilities=belief), question.mandate)
-        for own, belief in zip(returns[sound], probabilities[sound], strict=True)
-    ]
-    found = iter(answers.attempt_many(asked))
-    answered = (next(found) if one else None for one in np.atleast_1d(sound))
-    return [
-        "its returns or probabilities are not finite"
-        if one is None
-        else one.reason
-        if isinstance(one, UnsolvedProblem)
-        else one.weights
-        for one in answered
-    ]
+def _left_out(outlook: Outlook, mandate: Mandate) -> bool:
+    """Whether limits on probabilities leave out the belief itself: a book that believes it is refused, too."""
+    return mandate.ambiguity.leaves_out(outlook.probabilities)

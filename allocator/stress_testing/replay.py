@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, Breach
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Row
 from allocator.stress_testing.outcomes import StressPortfolio, stress_portfolios
@@ -79,8 +78,7 @@ class HistoricalReplay:
         """One row a portfolio and length."""
         columns = ["portfolio", "rows", "start", "end", "loss", "losers"]
         rows = [
-            [one.portfolio, one.rows, one.start, one.end, one.loss, ", ".join(loser.instrument for loser in one.losers)]
-            for one in self.windows
+            vars(window) | {"losers": ", ".join(loser.instrument for loser in window.losers)} for window in self.windows
         ]
         return pd.DataFrame(rows, columns=columns)
 
@@ -90,31 +88,24 @@ class HistoricalReplay:
             "why": self.why,
             "notes": list(self.notes),
             "counted": {str(rows): count for rows, count in self.counted.items()},
-            "windows": [vars(one) | {"losers": [vars(loser) for loser in one.losers]} for one in self.windows],
+            "windows": [vars(window) | {"losers": list(map(vars, window.losers))} for window in self.windows],
         }
 
 
-def replay_history(book: Book, plan: Plan | None = None, lengths: Sequence[int] = LENGTHS) -> HistoricalReplay:
-    """The worst windows of the book's price history up to as_of, for today's holdings and for the plan's final lots.
-
-    Raises:
-        BadInput: a length is no whole number of rows above 0.
-    """
-    wrong = [length for length in lengths if not isinstance(length, int) or length < 1]
-    if wrong:
-        rule, cure = "must be whole numbers of rows above 0", "write for example 1, 5, 21"
-        raise BadInput([Breach("replay", None, "lengths", ", ".join(map(str, wrong)), rule, cure)])
+def replay_history(plan: Plan, lengths: Sequence[int] = LENGTHS) -> HistoricalReplay:
+    """The worst windows of the book's price history up to as_of, for today's holdings and for the plan's final lots."""
+    book = plan.book
     if book.price_history is None:
         return HistoricalReplay((), {}, (), NO_HISTORY)
-    history, notes = _history(book)
+    history, notes = _history(book, book.price_history)
     windows: list[ReplayWindow] = []
     counted: dict[int, int] = {}
-    untold: dict[str, int] = {}
-    for portfolio in stress_portfolios(book, plan):
-        for rows in dict.fromkeys(lengths):
-            told = _worst(book, history, portfolio, rows, untold)
-            counted[rows] = min(counted.get(rows, len(history)), told[0])
-            windows += told[1]
+    lacking: dict[str, int] = {}
+    for portfolio in stress_portfolios(plan):
+        for rows in lengths:
+            count, worst = _worst(book, history, portfolio, rows, lacking)
+            counted[rows] = min(counted.get(rows, len(history)), count)
+            windows += worst
     notes += [
         f"no window of {rows} rows: {len(history)} prices make at most {max(len(history) - 1, 0)}"
         for rows in counted
@@ -122,17 +113,16 @@ def replay_history(book: Book, plan: Plan | None = None, lengths: Sequence[int] 
     ]
     notes += [
         f"{count} or more windows of a length left out: {name} has no price at one of their ends"
-        for name, count in untold.items()
+        for name, count in lacking.items()
     ]
     return HistoricalReplay(tuple(windows), counted, tuple(notes))
 
 
-def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
+def _history(book: Book, history: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The rows that count, and what is said of the others."""
-    assert book.price_history is not None
     settings, notes = book.settings, []
-    kept = book.price_history.loc[book.price_history.index <= pd.Timestamp(settings.book.as_of)]
-    if later := len(book.price_history) - len(kept):
+    kept = history.loc[history.index <= pd.Timestamp(settings.book.as_of)]
+    if later := len(history) - len(kept):
         notes.append(f"{later} rows after as_of left out")
     if settings.risk.blanks == "drop_rows":
         listed = kept.ffill().notna()  # from a name's first price on; what is filled is looked at and thrown away
@@ -146,9 +136,9 @@ def _history(book: Book) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _worst(
-    book: Book, history: pd.DataFrame, portfolio: StressPortfolio, rows: int, untold: dict[str, int]
+    book: Book, history: pd.DataFrame, portfolio: StressPortfolio, rows: int, lacking: dict[str, int]
 ) -> tuple[int, list[ReplayWindow]]:
-    """How many windows could be told, and the worst of them; `untold` counts the others by the name that lacks."""
+    """How many windows could be told, and the worst of them; `lacking` counts the others by name."""
     prices = history.to_numpy(dtype=float)
     if rows >= len(prices):
         return 0, []
@@ -156,24 +146,18 @@ def _worst(
     by_beta = np.zeros(moves.shape, dtype=bool)
     if book.settings.risk.late_listings == "beta":
         moves, by_beta = _by_beta(book, prices, moves, rows)
-    lacking = np.isnan(moves) & (portfolio.holdings != 0)
-    for i in np.flatnonzero(lacking.any(axis=0)):
+    blank = np.isnan(moves) & (portfolio.holdings != 0)
+    for i in np.flatnonzero(blank.any(axis=0)):
         name = book.instruments[i]
-        untold[name] = min(untold.get(name, len(prices)), int(lacking[:, i].sum()))
-    told = ~lacking.any(axis=1)
-    if not told.any():
+        lacking[name] = min(lacking.get(name, len(prices)), int(blank[:, i].sum()))
+    whole = ~blank.any(axis=1)
+    if not whole.any():
         return 0, []
     losses = -np.nan_to_num(moves) @ portfolio.holdings
-    at = int(np.argmax(np.where(told, losses, -np.inf)))
-    window = ReplayWindow(
-        portfolio=portfolio.name,
-        rows=rows,
-        start=f"{history.index[at]:%Y-%m-%d}",
-        end=f"{history.index[at + rows]:%Y-%m-%d}",
-        loss=float(losses[at]),
-        losers=tuple(_losers(book, portfolio, moves[at], by_beta[at])),
-    )
-    return int(told.sum()), [window]
+    at = int(np.argmax(np.where(whole, losses, -np.inf)))
+    start, end = (f"{history.index[row]:%Y-%m-%d}" for row in (at, at + rows))
+    losers = tuple(_losers(book, portfolio, moves[at], by_beta[at]))
+    return int(whole.sum()), [ReplayWindow(portfolio.name, rows, start, end, float(losses[at]), losers)]
 
 
 def _by_beta(book: Book, prices: Matrix, moves: Matrix, rows: int) -> tuple[Matrix, Any]:

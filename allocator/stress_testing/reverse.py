@@ -1,24 +1,54 @@
-"""Reverse stress: the least shifts of probabilities, markets or both that lose so much, and how plausible they are."""
+"""`reverse_stress(plan, loss)`: what would have to happen to lose so much, and how plausible that is (science §4.7).
+
+Three least shifts of what is believed: of the probabilities alone, of markets alone, of both together; then the least
+change of one model parameter at a time. A loss is of the account before any trade, after costs, over the horizon, and
+expected: the mean under what the world would then have to be.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, Breach
+from allocator.book.checks.question import COORDINATES
+from allocator.book.checks.stress import book_values, contract_range
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import least_shift_kl
 from allocator.plan.plan import Plan
 from allocator.presentation import ByName, Keywords, NotNegative, Numbers, Probability, Row
-from allocator.stress_testing.outcomes import StressPortfolio, stress_base, stress_portfolios
-from allocator.stress_testing.reverse_parameters import NEVER, ParameterRoot, describe_steps, parameter_roots
+from allocator.settings.uncertainty import ModelSection
+from allocator.stress_testing.outcomes import (
+    StressBase,
+    StressPortfolio,
+    outlook_at_draws,
+    stress_base,
+    stress_portfolios,
+)
+from allocator.stress_testing.parameter_draws import ranges_around
 from allocator.types import Vector
 
 Way: TypeAlias = Literal["probabilities", "markets", "both"]
+
+# Plausibility in words: what a shift is called by how many steps it takes, a step being what is quite usual.
+#
+# Of a shift of belief or of markets a step is a standard deviation: a normal mean moved by s of them is ½s² of
+# relative entropy away, so a distance d is worth √(2d); 1, 2 and 3 of them have plausibility exp(−d) of 0.61, 0.14 and
+# 0.01. Of a parameter a step is the way from the book's own value to the end of its range.
+#
+BEYOND, THERE, NEVER, UNKNOWN = "extreme", "already the case", "impossible", "no range stated"
+RATINGS = ((0.0, THERE), (1.0, "plausible"), (2.0, "unlikely"), (3.0, "very unlikely"))
+"""What is rated so takes at most so many steps; what takes more is rated `BEYOND`."""
+
+
+def describe_steps(steps: float) -> str:
+    """What so many steps are called."""
+    return next((word for most, word in RATINGS if steps <= most), BEYOND)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +57,8 @@ class ReverseShift:
 
     `probabilities` (K,) and `moves` (N,), what is added to every name's mean return over the horizon; `factors` (F,)
     the risk factors' moves in standard deviations; `market` the market factor's return where risk is from exposures.
+    `why` nothing does it; `beyond` names that would have to lose more than everything: there the normal law of markets
+    is no guide.
     """
 
     way: Way
@@ -36,9 +68,7 @@ class ReverseShift:
     factors: Vector
     market: float | None
     why: str = ""
-    """Why nothing does it."""
     beyond: tuple[str, ...] = ()
-    """Names that would have to lose more than everything: there the normal law of markets is no guide."""
 
     @property
     def plausibility(self) -> float:
@@ -54,6 +84,55 @@ class ReverseShift:
     def rating(self) -> str:
         """What the plausibility is called, by the thresholds of `RATINGS`."""
         return NEVER if self.equivalent_z_score is None else describe_steps(self.equivalent_z_score)
+
+
+@dataclass(frozen=True)
+class ParameterRoot:
+    """The `value` of a parameter, nearest to its `base_value`, at which the loss is expected; None where there is none.
+
+    It is looked for in the lawful range from `lowest` to `highest`, over which the expected loss goes from
+    `smallest_loss` to `largest_loss`. `low` and `high` are the range that model stress varies it over; None where it
+    does not.
+    """
+
+    key: str
+    base_value: float
+    value: Annotated[float | None, "nearest value that loses so much; null where none does"]
+    lowest: float
+    highest: float
+    smallest_loss: float
+    largest_loss: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def change(self) -> float | None:
+        """The value less the book's own."""
+        return None if self.value is None else self.value - self.base_value
+
+    @property
+    def reach(self) -> float | None:
+        """The change in ways from the book's own value to the end of its range: up to 1 lies inside.
+
+        None without a value or a range, or where the range does not go that way at all.
+        """
+        if self.change is None or self.low is None or self.high is None:
+            return None
+        way = self.high - self.base_value if self.change > 0 else self.base_value - self.low
+        return 0.0 if self.change == 0 else abs(self.change) / way if way > 0 else None
+
+    @property
+    def rating(self) -> str:
+        """What the plausibility is called, by the thresholds of `RATINGS`."""
+        if self.value is None:
+            return NEVER
+        if self.low is None:
+            return UNKNOWN
+        return BEYOND if self.reach is None else describe_steps(self.reach)
+
+    def document(self) -> Row:
+        """The root as plain data."""
+        return vars(self) | {"change": self.change, "reach": self.reach, "rating": self.rating}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,38 +192,15 @@ class ReverseStress:
 
     def frame(self) -> pd.DataFrame:
         """One row a portfolio and way: distance, plausibility, equivalent z-score, rating, and the probabilities."""
+        columns = ("way", "distance", "plausibility", "equivalent_z_score", "rating", "market")
+        scenarios = self.outlook.scenarios
         rows = [
-            {
-                "portfolio": one.portfolio.name,
-                "way": shift.way,
-                "distance": shift.distance,
-                "plausibility": shift.plausibility,
-                "equivalent_z_score": shift.equivalent_z_score,
-                "rating": shift.rating,
-                "market": shift.market,
-                **dict(zip(self.outlook.scenarios, map(float, shift.probabilities), strict=True)),
-            }
+            {"portfolio": one.portfolio.name, **{name: getattr(shift, name) for name in columns}}
+            | dict(zip(scenarios, map(float, shift.probabilities), strict=True))
             for one in self.portfolios
             for shift in one.shifts
         ]
         return pd.DataFrame(rows)
-
-    def moves(self) -> pd.DataFrame:
-        """One row a portfolio, way and name: what is added to the name's mean return over the horizon."""
-        rows = [
-            {"portfolio": one.portfolio.name, "way": shift.way, "instrument": name, "move": float(shift.moves[i])}
-            for one in self.portfolios
-            for shift in one.shifts
-            for i, name in enumerate(self.book.instruments)
-        ]
-        return pd.DataFrame(rows)
-
-    def parameters(self) -> pd.DataFrame:
-        """One row a portfolio and parameter: its own value, the value that loses so much, and what its range does."""
-        rows = [{"portfolio": one.portfolio.name} | root.document() for one in self.portfolios for root in one.roots]
-        return pd.DataFrame(
-            rows, columns=["portfolio", *ParameterRoot.__dataclass_fields__, "change", "reach", "words"]
-        )
 
     def document(self) -> ReverseDocument:
         """The figures as plain data."""
@@ -178,13 +234,12 @@ class ReverseStress:
         }
 
 
-# The least shift that makes a loss expected, by closed forms (science §4.7): of probabilities, of markets, of both.
+# The least shift that makes a loss expected: of probabilities, of markets, of both.
 #
 # Losses are of scenario means; within scenario k the loss is normal with variance v_k = x'Ω_k x. Distance is relative
 # entropy in nats. Pure functions of arrays.
 #
-_FARTHEST = 1e15
-_HALVINGS = 200
+_DOUBLINGS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +253,8 @@ class ProbabilityTilt:
 
 def tilt_probabilities(losses: Vector, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
     """q ∝ p·e^{ϑ·loss}; None where no probabilities that keep impossible scenarios impossible give the loss."""
-    found = least_shift_kl(losses - loss, probabilities)
-    return None if found is None else ProbabilityTilt(found.distance, found.q, 0.0)
+    shift = least_shift_kl(losses - loss, probabilities)
+    return None if shift is None else ProbabilityTilt(shift.distance, shift.q, 0.0)
 
 
 def shift_markets(losses: Vector, variance: float, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
@@ -213,7 +268,7 @@ def shift_markets(losses: Vector, variance: float, probabilities: Vector, loss: 
 
 
 def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
-    """Entropy pooling on scenario × normal: q_k ∝ p_k·exp(ϑℓ_k + ½ϑ²v_k), z_k = −ϑΩ_k x, ϑ by bisection.
+    """Entropy pooling on scenario × normal: q_k ∝ p_k·exp(ϑℓ_k + ½ϑ²v_k), z_k = −ϑΩ_k x; None where no ϑ gives it.
 
     The mean loss at ϑ is the slope of the cumulant function ln Σ p_k exp(ϑℓ_k + ½ϑ²v_k), which is convex, so it rises
     with ϑ. `variances` (K,) may differ by scenario.
@@ -228,98 +283,141 @@ def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, los
         weight = p * np.exp(exponent - exponent.max())
         return np.asarray(weight / weight.sum())
 
-    def mean(strength: float) -> float:
-        return float(tilted(strength) @ (own + strength * v))
+    def lacking(strength: float) -> float:
+        return float(tilted(strength) @ (own + strength * v)) - loss
 
-    low, high = 0.0, 1.0
-    while mean(high) < loss:
-        low, high = high, 2 * high
-        if high > _FARTHEST:
-            return None
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if mean(middle) < loss else (low, middle)
-    tilt, q = tilted(high), np.zeros_like(probabilities)
+    high = next((2.0**k for k in range(_DOUBLINGS) if lacking(2.0**k) >= 0), None)
+    if high is None:
+        return None
+    strength = float(brentq(lacking, 0.0, high, xtol=1e-16))
+    tilt, q = tilted(strength), np.zeros_like(probabilities)
     q[possible], seen = tilt, tilt > 0
     entropy = float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen])))
-    return ProbabilityTilt(max(entropy, 0.0) + high**2 * float(tilt @ v) / 2, q, high)
+    return ProbabilityTilt(max(entropy, 0.0) + strength**2 * float(tilt @ v) / 2, q, strength)
 
 
-# `reverse_stress(book, plan, loss)`: what would have to happen to lose so much (science §4.7).
-#
-# Three least shifts of what is believed, in closed form: of the probabilities alone, of markets alone, of both
-# together; then the least change of one model parameter at a time. A loss is of the account before any trade, after
-# costs, over the horizon, and expected: the mean under what the world would then have to be.
-#
+def reverse_stress(plan: Plan, loss: float = 0.10) -> ReverseStress:
+    """The least shifts that make `loss` of the account expected, for today's holdings and for the plan's final lots."""
+    ground = stress_base(plan.book, "stay", plan.outlook)
+    portfolios = []
+    for portfolio in stress_portfolios(plan):
+        losses = portfolio.losses(plan.outlook)
+        expected, worst = float(plan.outlook.probabilities @ losses), _largest(plan.outlook, losses)
+        shifts, roots = least_shifts(ground, portfolio, loss), tuple(parameter_roots(ground, portfolio, loss))
+        portfolios.append(ReverseStressOfPortfolio(portfolio, expected, worst, shifts, roots))
+    return ReverseStress(plan.book, plan.outlook, loss, tuple(portfolios))
 
 
-def reverse_stress(book: Book, plan: Plan | None = None, loss: float = 0.10) -> ReverseStress:
-    """The least shifts that make `loss` of the account expected, for today's holdings and for the plan's final lots.
-
-    Raises:
-        BadInput: the loss is not a fraction above 0 and at most 1, or the book's risk cannot be estimated.
-    """
-    if not 0 < loss <= 1:
-        rule, cure = "must be a fraction of the account above 0 and at most 1", "write ten percent as 0.10"
-        raise BadInput([Breach("reverse stress", None, "loss", f"{loss:g}", rule, cure)])
-    ground = stress_base(book, "stay", None if plan is None else plan.outlook)
-    found = [
-        ReverseStressOfPortfolio(
-            portfolio=portfolio,
-            expected_loss=float(ground.outlook.probabilities @ portfolio.losses(ground.outlook)),
-            worst_scenario_loss=_largest(ground.outlook, portfolio),
-            shifts=least_shifts(book, ground.outlook, portfolio, loss),
-            roots=tuple(parameter_roots(ground, portfolio, loss)),
-        )
-        for portfolio in stress_portfolios(book, plan)
-    ]
-    return ReverseStress(book, ground.outlook, loss, tuple(found))
+def _largest(outlook: Outlook, losses: Vector) -> float:
+    return float(losses[outlook.probabilities > 0].max())
 
 
-def least_shifts(book: Book, outlook: Outlook, portfolio: StressPortfolio, loss: float) -> tuple[ReverseShift, ...]:
+def least_shifts(ground: StressBase, portfolio: StressPortfolio, loss: float) -> tuple[ReverseShift, ...]:
     """The three least shifts of one portfolio."""
-    losses, p = portfolio.losses(outlook), outlook.probabilities
-    variance = outlook.risk.variance(portfolio.holdings)
-    same = np.full(len(p), variance)
-    largest = f"{_largest(outlook, portfolio):.2%}"
+    outlook, p = ground.outlook, ground.outlook.probabilities
+    losses, variance = portfolio.losses(outlook), outlook.risk.variance(portfolio.holdings)
+    none = f"no probabilities give this loss; the largest is {_largest(outlook, losses):.2%}"
+    alone, markets = tilt_probabilities(losses, p, loss), shift_markets(losses, variance, p, loss)
+    both = tilt_and_shift(losses, np.full(len(p), variance), p, loss)
     return (
-        _shift(
-            book, outlook, portfolio, "probabilities", tilt_probabilities(losses, p, loss),
-            f"no probabilities give this loss; the largest is {largest}",
-        ),
-        _shift(
-            book, outlook, portfolio, "markets", shift_markets(losses, variance, p, loss),
-            "no shift of markets gives this loss: the portfolio has no risk",
-        ),
-        _shift(
-            book, outlook, portfolio, "both", tilt_and_shift(losses, same, p, loss),
-            f"the portfolio has no risk, and no probabilities give this loss; the largest is {largest}",
-        ),
-    )  # fmt: skip
-
-
-def _largest(outlook: Outlook, portfolio: StressPortfolio) -> float:
-    return float(portfolio.losses(outlook)[outlook.probabilities > 0].max())
+        _shift(ground, portfolio, "probabilities", alone, none),
+        _shift(ground, portfolio, "markets", markets, "no shift of markets gives this loss: the portfolio has no risk"),
+        _shift(ground, portfolio, "both", both, f"the portfolio has no risk, and {none}"),
+    )
 
 
 def _shift(
-    book: Book, outlook: Outlook, portfolio: StressPortfolio, way: Way, tilt: ProbabilityTilt | None, never: str
+    ground: StressBase, portfolio: StressPortfolio, way: Way, tilt: ProbabilityTilt | None, never: str
 ) -> ReverseShift:
-    strength = 0.0 if tilt is None else tilt.strength
-    risk, section = outlook.risk, book.settings.risk
+    book, outlook, risk = ground.book, ground.outlook, ground.outlook.risk
+    strength, q = (0.0, outlook.probabilities) if tilt is None else (tilt.strength, tilt.q)
     factors = 0.0 - strength * (risk.loadings.T @ portfolio.holdings)  # never -0.0
-    market = None
-    if section.source == "exposures":  # the one factor is the market, scaled to unit variance over the horizon
-        market = float(factors[0]) * float(section.market_volatility or 0.0) * float(np.sqrt(outlook.years))
-    q = outlook.probabilities if tilt is None else tilt.q
     moves = 0.0 - strength * risk.covariances(portfolio.holdings)
-    return ReverseShift(
-        way=way,
-        distance=None if tilt is None else tilt.distance,
-        probabilities=q,
-        moves=moves,
-        factors=factors,
-        market=market,
-        why=never if tilt is None else "",
-        beyond=tuple(np.array(book.instruments)[q @ outlook.returns + moves < -1].tolist()),
-    )
+    market = None
+    if book.settings.risk.source == "exposures":  # its one factor is the market, at unit variance over the horizon
+        market = float(factors[0]) * float(book.settings.risk.market_volatility or 0.0) * float(np.sqrt(outlook.years))
+    beyond = tuple(np.array(book.instruments)[q @ outlook.returns + moves < -1].tolist())
+    if tilt is None:
+        return ReverseShift(way, None, q, moves, factors, market, never, beyond)
+    return ReverseShift(way, tilt.distance, q, moves, factors, market, "", beyond)
+
+
+# The least change of one parameter that makes the loss expected.
+#
+# Prices stay those of today, which hold the book's own parameters: the parameter turns out to be another than anybody
+# priced. One parameter at a time and the root nearest to the book's own value: with several at once the set of losing
+# parameters is not convex, so what is found is local. Two roots within one step of the scan are overlooked.
+#
+_STEPS = 129
+_OPEN = 1e-4
+"""How near an end that is out of bounds itself is looked at, relative to the parameter's own value."""
+
+
+def model_parameters(book: Book) -> tuple[str, ...]:
+    """Every parameter of the efficiency model that is one number, by its key in `book.toml`; none without [model]."""
+    if book.settings.model is None:
+        return ()
+    shared = [f"model.{name}" for name in ModelSection.model_fields if name != "since"]
+    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in COORDINATES))
+
+
+def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float) -> Iterator[ParameterRoot]:
+    """The root of each parameter in turn; `ground` has prices that stay."""
+    ranges = {doubt.key: (doubt.low, doubt.high) for doubt in ranges_around(ground.book)}
+    for key in model_parameters(ground.book):
+        (own,) = book_values(ground.book.settings, key)
+        at = _places(key, own)
+        losses = expected_losses(ground, portfolio, key, at)
+        there = float(losses[at == own][0]) >= loss
+        yield ParameterRoot(
+            key,
+            own,
+            own if there else _nearest_root(ground, portfolio, key, at, losses, loss),
+            float(at[0]),
+            float(at[-1]),
+            float(np.nanmin(losses)),
+            float(np.nanmax(losses)),
+            *ranges.get(key, (None, None)),
+        )
+
+
+def expected_losses(ground: StressBase, portfolio: StressPortfolio, key: str, at: Vector) -> Vector:
+    """(D,) expected loss of the portfolio with the parameter at each of D values; NaN where it is no number."""
+    with np.errstate(all="ignore"):
+        draws = outlook_at_draws(ground, {key: at})
+        gains = draws.returns @ portfolio.holdings + ground.outlook.cash_returns * portfolio.cash
+        losses = portfolio.spent - (draws.probabilities * gains).sum(axis=1)
+    return np.asarray(np.where(np.isfinite(losses), losses, np.nan))
+
+
+def _places(key: str, own: float) -> Vector:
+    """Where a parameter is looked at: evenly over its lawful range, and evenly in logarithms where it has any."""
+    low, high, above, below = contract_range(key)
+    room = _OPEN * max(abs(own), _OPEN)
+    low, high = min(low + room * above, own), max(high - room * below, own)
+    places = [np.linspace(low, high, _STEPS), np.array([own])]
+    if high > 0:
+        places.append(np.geomspace(max(low, room), high, _STEPS))
+    return np.unique(np.clip(np.concatenate(places), low, high))
+
+
+def _nearest_root(
+    ground: StressBase, portfolio: StressPortfolio, key: str, at: Vector, losses: Vector, loss: float
+) -> float | None:
+    """The crossing whose step of the scan lies nearest to the book's own value."""
+    (own,) = book_values(ground.book.settings, key)
+    apart = losses - loss
+    with np.errstate(invalid="ignore"):
+        steps = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
+    steps = steps[np.isfinite(apart[steps]) & np.isfinite(apart[steps + 1])]
+    if not len(steps):
+        return None
+    first = min(steps, key=lambda i: min(abs(at[i] - own), abs(at[i + 1] - own)))
+
+    def lacking(value: float) -> float:
+        return float(expected_losses(ground, portfolio, key, np.array([value]))[0]) - loss
+
+    low, high = float(at[first]), float(at[first + 1])
+    if lacking(low) * lacking(high) >= 0:  # one of them is the root, to rounding
+        return min(low, high, key=lambda end: abs(lacking(end)))
+    return float(brentq(lacking, low, high, xtol=1e-12))

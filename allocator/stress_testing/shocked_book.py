@@ -83,9 +83,8 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     news = _news(book, shock)
     beliefs = bayes_update(outlook.probabilities, news.evidence[None, :])[0]
     growth, unmoved = _growth(book, outlook, settings)
-    moved = immediate_returns(book, shock)
-    stated = np.maximum(moved, _WORTHLESS - 1)
-    worthless = tuple(name for name, left in zip(book.instruments, stated > _WORTHLESS - 1, strict=True) if not left)
+    stated = np.maximum(immediate_returns(book, shock), _WORTHLESS - 1)
+    worthless = tuple(np.array(book.instruments)[stated <= _WORTHLESS - 1].tolist())
     repriced = _repriced(book, outlook, growth, news.evidence)
     at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
@@ -94,7 +93,6 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     ambiguity = ambiguity_set(book, outlook)
     if shock.tells:
         ambiguity = ambiguity.at_node(book, beliefs, news)
-    question = build_question(book)
     return ShockedBook(
         name=name,
         shock=shock,
@@ -105,9 +103,7 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
         at_once=at_once,
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
-        generalizable=None
-        if question is None
-        else float(np.ravel(generalizable_probability(question, beliefs[None, :]))[0]),
+        generalizable=_generalizable(book, beliefs),
         signals=shock_signals(book.settings, book.signals, shock),
         told=news.told,
         unmoved=unmoved if shock.changes_model else (),
@@ -115,13 +111,17 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     )
 
 
+def _generalizable(book: Book, beliefs: Vector) -> float | None:
+    """The probability of the question's answer; None without a question."""
+    question = build_question(book)
+    return None if question is None else float(np.ravel(generalizable_probability(question, beliefs[None, :]))[0])
+
+
 def _news(book: Book, shock: ShockSection) -> NewInformation:
     """What the shock tells: the signals seen by the day that it looks to, and what they add to today's evidence."""
-    as_of, known = book.settings.book.as_of, dated_signals(book)
-    question = build_question(book)
-    nothing = np.zeros(len(book.scenarios))
+    as_of, known, question = book.settings.book.as_of, dated_signals(book), build_question(book)
     if question is None or not shock.tells:
-        return NewInformation(known, as_of, nothing, "today")
+        return NewInformation(known, as_of, np.zeros(len(book.scenarios)), "today")
     rows = shock_signals(book.settings, book.signals, shock)
     both = rows if book.signals is None else pd.concat([book.signals, rows]) if len(rows) else book.signals
     seen = dated_signals(replace(book, signals=both))
@@ -168,7 +168,10 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
     """The book at the prices that the shock leaves, with lock-ups put off; a benchmark is held, so that its weights
     move with them.
     """
-    exposures = book.exposures
+    exposures, benchmark = book.exposures, book.benchmark
+    if benchmark is not None:
+        benchmark = benchmark * np.append(1 + at_once, 1.0)
+        benchmark = benchmark / float(benchmark.sum())
     if shock.delay_months is not None:
         late = days_after(settings, shock.delay_months) - settings.book.as_of
         days = exposures["tradable_from"]
@@ -180,14 +183,8 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
         prices=book.prices * (1 + at_once),
         quoted_prices=book.quoted_prices * (1 + at_once),
         exposures=exposures,
-        benchmark=None if book.benchmark is None else _moved(book.benchmark, at_once),
+        benchmark=benchmark,
     )
-
-
-def _moved(weights: pd.Series[float], at_once: Vector) -> pd.Series[float]:
-    """Weights, cash last, after prices have moved."""
-    grown: pd.Series[float] = weights * np.append(1 + at_once, 1.0)
-    return grown / float(grown.sum())
 
 
 # The starter shocks that a book can carry, beside its own: every claim and signal of the note as one shock each.
@@ -207,32 +204,36 @@ class ShockLibrary:
         Raises:
             BadInput: a name is not in the library, or this book cannot carry it.
         """
-        found = []
-        for name in dict.fromkeys(names):
-            if name in self.left_out:
-                found.append(Breach("--shock", None, None, name, self.left_out[name], "it is not of this book"))
-            elif name not in self.shocks:
-                near = did_you_mean(name, self.shocks)
-                found.append(Breach("--shock", None, None, name, "no such shock", near))
-        if found:
-            raise BadInput(found)
-        return {name: self.shocks[name] for name in dict.fromkeys(names)} if names else dict(self.shocks)
+        wanted = dict.fromkeys(names or self.shocks)
+        breaches = [
+            Breach("--shock", None, None, name, self.left_out[name], "it is not of this book")
+            if name in self.left_out
+            else Breach("--shock", None, None, name, "no such shock", did_you_mean(name, self.shocks))
+            for name in wanted
+            if name not in self.shocks
+        ]
+        if breaches:
+            raise BadInput(breaches)
+        return {name: self.shocks[name] for name in wanted}
 
 
 def shock_library(book: Book) -> ShockLibrary:
     """Every shock that can be asked of a book."""
-    there, own = names_in_book(book), dict(book.settings.shocks)
-    shocks, left_out = dict(own), dict[str, str]()
-    for name, shock in starter_shocks().items():
-        if name in own:
+    there = names_in_book(book)
+    known = {*there.instruments, *BUCKETS, *there.settings.groups}
+    shocks, left_out = dict(book.settings.shocks), dict[str, str]()
+    for name, starter in starter_shocks().items():
+        if name in book.settings.shocks:
             continue
-        breaches = [*check_shock(there, name, _of_names(there, shock))]
-        if breaches:
-            left_out[name] = f"{breaches[0].value or breaches[0].column}: {breaches[0].rule}"
+        # a claim that speaks of many names says of this book's what it says of them
+        expected = {expects: sign for expects, sign in starter.expect.items() if expects in known}
+        shock = starter.model_copy(update={"expect": expected})
+        if breach := next(iter(check_shock(there, name, shock)), None):
+            left_out[name] = f"{breach.value or breach.column}: {breach.rule}"
         elif shock.market is not None and "beta" not in there.columns:
             left_out[name] = "beta: is needed for every name"
         else:
-            shocks[name] = _of_names(there, shock)
+            shocks[name] = shock
     return ShockLibrary(shocks, left_out)
 
 
@@ -254,9 +255,3 @@ def names_in_book(book: Book) -> BookNames:
         frozenset(str(name) for name in exposures if exposures[name].notna().all() or name == "tradable_from"),
         book.signals,
     )
-
-
-def _of_names(there: BookNames, shock: ShockSection) -> ShockSection:
-    """A claim that speaks of many names says of this book's what it says of them."""
-    known = (*there.instruments, *BUCKETS, *there.settings.groups)
-    return shock.model_copy(update={"expect": {name: sign for name, sign in shock.expect.items() if name in known}})

@@ -15,8 +15,9 @@ from allocator.plan.rebalance import rebalance
 from allocator.presentation import BookHeading, Probability
 from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, MapDocument, belief_map
 from allocator.stress_testing.belief_stress import BeliefStress, BeliefStressDocument, belief_stress
-from allocator.stress_testing.outcomes import refuse_plan_of_other_book
-from allocator.stress_testing.parameter_stress import ModelStress, ModelStressDocument, check_ranges, model_stress
+from allocator.stress_testing.parameter_draws import parameter_ranges
+from allocator.stress_testing.parameter_stress import MOST, ModelStress, ModelStressDocument, model_stress
+from allocator.stress_testing.reoptimization import say_nothing
 from allocator.stress_testing.replay import HistoricalReplay, ReplayDocument, replay_history
 from allocator.stress_testing.reverse import ReverseDocument, ReverseStress, reverse_stress
 from allocator.stress_testing.shock_effects import ShocksDocument, ShockStress, shock_stress
@@ -24,6 +25,8 @@ from allocator.stress_testing.shocked_book import shock_library
 
 PARTS = ("shocks", "reverse", "replay", "beliefs")
 """What is asked where nothing is named; `map` is asked by its steps a side, `model` by its number of draws."""
+EVERY_PART = (*PARTS, "map", "model")
+INTERRUPTED = "interrupted before it began"
 
 
 class _StressedBook(BookHeading):
@@ -51,19 +54,24 @@ class StressReport:
     """A plan under stress; a part is None where it was not asked, and `why_not` says it where it cannot be had."""
 
     plan: Plan
-    shocks: ShockStress | None
-    reverse: ReverseStress | None
-    replay: HistoricalReplay | None
-    beliefs: BeliefStress | None
-    map: BeliefMap | None
-    model: ModelStress | None
     why_not: dict[str, str]
+    shocks: ShockStress | None = None
+    reverse: ReverseStress | None = None
+    replay: HistoricalReplay | None = None
+    beliefs: BeliefStress | None = None
+    map: BeliefMap | None = None
+    model: ModelStress | None = None
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What is here, by the name of the part."""
+        parts = {name: getattr(self, name) for name in EVERY_PART}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def interrupted(self) -> tuple[str, ...]:
         """The parts that were cut short, whose finished figures stand, or that never began."""
-        parts = {"shocks": self.shocks, "beliefs": self.beliefs, "map": self.map, "model": self.model}
-        cut = [name for name, part in parts.items() if part is not None and part.interrupted]
+        cut = [name for name, part in self.parts.items() if getattr(part, "interrupted", False)]
         return tuple(cut + [name for name, why in self.why_not.items() if why == INTERRUPTED])
 
     def frame(self) -> pd.DataFrame:
@@ -95,9 +103,6 @@ class StressReport:
         }
 
 
-INTERRUPTED = "interrupted before it began"
-
-
 def stress(
     book: Book,
     *,
@@ -122,58 +127,66 @@ def stress(
         BadMandate: only beliefs are asked, of a plan that does not follow from probabilities.
         Infeasible, NotSolved: the book has no plan to put under stress.
     """
+    _refuse_wrong_names(parts, shocks)
+    refuse_no_book(book)
+    if plan is not None and plan.book is not book:  # figures of the two would be mixed
+        rule, cure = "is of another book", "pass plan.book, or leave the plan out"
+        raise BadInput([Breach("plan", None, None, plan.book.settings.book.name, rule, cure)])
+    numbers = _wrong_numbers(loss, within_bps, map_steps, draws, jobs)
+    ranges = _breaches(lambda: parameter_ranges(book)) if draws else ()
+    if breaches := [*_wrong_shocks(book, parts, shocks), *numbers, *ranges]:
+        raise BadInput(breaches)  # before anything is solved
+    say = progress or say_nothing
+    planned = plan or rebalance(book, progress=say)
+    studies: dict[str, Callable[[], Any]] = {
+        "shocks": lambda: shock_stress(planned, shocks, say),
+        "reverse": lambda: reverse_stress(planned, loss),
+        "replay": lambda: replay_history(planned),
+        "beliefs": lambda: belief_stress(planned, within_bps=within_bps, jobs=jobs, say=say),
+        "map": lambda: belief_map(planned, steps=map_steps, jobs=jobs, say=say),
+        "model": lambda: model_stress(planned, draws, jobs=jobs, say=say),
+    }
+    asked = {*parts, *(["map"] if map_steps else []), *(["model"] if draws else [])}
+    return _report(planned, {name: study for name, study in studies.items() if name in asked})
+
+
+def _report(plan: Plan, studies: dict[str, Callable[[], Any]]) -> StressReport:
+    """Each study in turn, and none after Ctrl-C; one among others that the book cannot have is said and not raised."""
+    parts, why_not, stopped = dict[str, Any](), dict[str, str](), False
+    for name, study in studies.items():
+        if stopped:
+            why_not[name] = INTERRUPTED
+            continue
+        try:
+            parts[name] = study()
+            stopped = getattr(parts[name], "interrupted", False)
+        except AllocatorError as error:
+            if len(studies) == 1:
+                raise
+            why_not[name] = str(error)
+        except KeyboardInterrupt:
+            why_not[name], stopped = INTERRUPTED, True
+    return StressReport(plan, why_not, **parts)
+
+
+def _refuse_wrong_names(parts: tuple[str, ...], shocks: tuple[str, ...]) -> None:
     if texts := [(name, given) for name, given in (("parts", parts), ("shocks", shocks)) if isinstance(given, str)]:
         rule, cure = "must be several names, and is one text", 'write ("name",), with the comma'
         raise BadInput(Breach("stress", None, name, str(given), rule, cure) for name, given in texts)
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
+    if unknown := [part for part in parts if part not in PARTS]:
         cure = f"choose of {', '.join(PARTS)}; for the model's parameters give draws"
         raise BadInput(Breach("stress", None, "parts", part, "no such part", cure) for part in unknown)
-    refuse_no_book(book)
-    if plan is not None:
-        refuse_plan_of_other_book(book, plan)
-    if unlawful := list(_unlawful(book, parts, shocks, loss, within_bps, map_steps, draws, jobs)):
-        raise BadInput(unlawful)  # before anything is solved
-    say = progress or (lambda _: None)
-    plan = plan or rebalance(book, progress=say)
-    asked = (*parts, *(["map"] if map_steps else []), *(["model"] if draws else []))
-    found = _StressRequest(dict[str, Any](), dict[str, str](), asked)
-    found.ask("shocks", lambda: shock_stress(plan, shocks, say))
-    found.ask("reverse", lambda: reverse_stress(book, plan, loss))
-    found.ask("replay", lambda: replay_history(book, plan))
-    decided: Any = plan  # one of a tree is refused by what is asked of beliefs
-    found.ask("beliefs", lambda: belief_stress(book, decided, within_bps=within_bps, jobs=jobs, say=say))
-    found.ask("map", lambda: belief_map(book, decided, steps=map_steps, jobs=jobs, say=say))
-    found.ask("model", lambda: model_stress(book, plan, draws, redo=draws, jobs=jobs, say=say))
-    made = found.made
-    return StressReport(
-        plan=plan,
-        shocks=made.get("shocks"),
-        reverse=made.get("reverse"),
-        replay=made.get("replay"),
-        beliefs=made.get("beliefs"),
-        map=made.get("map"),
-        model=made.get("model"),
-        why_not=found.why_not,
-    )
 
 
-def _unlawful(
-    book: Book,
-    parts: tuple[str, ...],
-    shocks: tuple[str, ...],
-    loss: float,
-    within_bps: float,
-    map_steps: int,
-    draws: int,
-    jobs: int,
-) -> Iterator[Breach]:
-    """Every number and name that is not what it must be, of whatever is asked."""
-    if shocks and "shocks" not in parts:
-        rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
-        yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
+def _wrong_shocks(book: Book, parts: tuple[str, ...], shocks: tuple[str, ...]) -> Iterator[Breach]:
     if "shocks" in parts:
         yield from _breaches(lambda: shock_library(book).chosen(shocks))
+    elif shocks:
+        rule, cure = "are named, and shocks are not asked", "add 'shocks' to parts, or leave the names out"
+        yield Breach("stress", None, "shocks", ", ".join(shocks), rule, cure)
+
+
+def _wrong_numbers(loss: float, within_bps: float, map_steps: int, draws: int, jobs: int) -> Iterator[Breach]:
     if not 0 < loss <= 1:
         yield Breach("loss", None, None, f"{loss:g}", "must be above 0 and at most 1", "10 % is 0.1")
     if not 0 < within_bps < float("inf"):
@@ -183,8 +196,9 @@ def _unlawful(
         yield Breach("map_steps", None, None, str(map_steps), rule, "66 is usual")
     if jobs < 1:
         yield Breach("jobs", None, None, str(jobs), "must be 1 or more", "leave it out for one process")
-    elif draws:
-        yield from _breaches(lambda: check_ranges(book, draws, 0, jobs))
+    if draws and not (isinstance(draws, int) and 2 <= draws <= MOST):
+        rule = f"must be a whole number from 2 to {MOST}"
+        yield Breach("model stress", None, "draws", str(draws), rule, "correct it")
 
 
 def _breaches(check: Callable[[], object]) -> tuple[Breach, ...]:
@@ -193,32 +207,3 @@ def _breaches(check: Callable[[], object]) -> tuple[Breach, ...]:
     except BadInput as error:
         return error.breaches
     return ()
-
-
-@dataclass(frozen=True, eq=False)
-class _StressRequest:
-    """The parts that are `asked`, in turn; after Ctrl-C none is begun."""
-
-    made: dict[str, Any]
-    why_not: dict[str, str]
-    asked: tuple[str, ...]
-
-    def ask(self, part: str, study: Callable[[], Any]) -> None:
-        """Make one part where it is asked; one among others that the book cannot have is said and not raised."""
-        if part not in self.asked:
-            return
-        if self._stopped():
-            self.why_not[part] = INTERRUPTED
-            return
-        try:
-            self.made[part] = study()
-        except AllocatorError as error:
-            if len(self.asked) == 1:
-                raise
-            self.why_not[part] = str(error)
-        except KeyboardInterrupt:
-            self.why_not[part] = INTERRUPTED
-
-    def _stopped(self) -> bool:
-        cut = [one for one in self.made.values() if getattr(one, "interrupted", False)]
-        return bool(cut) or INTERRUPTED in self.why_not.values()

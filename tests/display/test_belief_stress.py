@@ -9,6 +9,7 @@ import pytest
 from allocator.display.console import console
 from allocator.display.stress_beliefs import belief_map_section, belief_sections
 from allocator.display.stress_screen import ScreenSection, show_sections
+from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.belief_map import belief_map
 from allocator.stress_testing.belief_stress import belief_stress
 from allocator.stress_testing.belief_sweep import FailedBelief
@@ -28,7 +29,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("lines")
 def test_the_answer_comes_first_and_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    show(*belief_sections(belief_stress(two_names())))
+    show(*belief_sections(belief_stress(rebalance(two_names()))))
     shown = capsys.readouterr().out.splitlines()
 
     assert "How wrong may P(generalizable) = 60.0% be?" in shown[1]
@@ -43,7 +44,7 @@ def test_the_answer_comes_first_and_fits_the_terminal(capsys: pytest.CaptureFixt
 
 @pytest.mark.usefixtures("lines")
 def test_failures_and_interruptions_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    stress = belief_stress(two_names())
+    stress = belief_stress(rebalance(two_names()))
     axis = replace(stress.axes[0], failed=(FAILED,) * 5)
     show(*belief_sections(replace(stress, axes=(axis,), interrupted=True, finished=7)))
     shown = capsys.readouterr().out
@@ -58,7 +59,7 @@ def test_failures_and_interruptions_are_said(capsys: pytest.CaptureFixture[str])
 def test_what_is_not_verified_is_not_said_to_reverse_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     limits = {"open": {"weights": {"open": 1.0}, "max": 0.75}}
     made = two_names(robust={"set": "polytope", "limits": limits})
-    show(*belief_sections(belief_stress(made)))
+    show(*belief_sections(belief_stress(rebalance(made))))
     text = " ".join(capsys.readouterr().out.split())
     assert "Never, from 0 to 100%" not in text
     assert "Whether an order or a tilt reverses is not known everywhere" in text
@@ -66,7 +67,7 @@ def test_what_is_not_verified_is_not_said_to_reverse_nowhere(capsys: pytest.Capt
 
 
 def test_a_plan_that_is_far_from_the_optimum_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
-    stress = belief_stress(two_names())
+    stress = belief_stress(rebalance(two_names()))
     interval = stress.axes[0].interval
     assert interval is not None
     bad = replace(interval, low=None, high=None, shortfall_bps=25.0)
@@ -77,7 +78,7 @@ def test_a_plan_that_is_far_from_the_optimum_is_called_so(capsys: pytest.Capture
 
 @pytest.mark.usefixtures("lines")
 def test_a_map_says_where_the_account_would_lie_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    found = belief_map(two_names(), steps=11)
+    found = belief_map(rebalance(two_names()), steps=11)
     show(belief_map_section(replace(found, failed=(FAILED,), interrupted=True, finished=9)))
     shown = capsys.readouterr().out
 

@@ -11,14 +11,13 @@ import pytest
 
 from allocator.display.console import console
 from allocator.display.stress import show_stress
-from allocator.display.stress_model import model_sections
-from allocator.display.stress_reverse import parameter_label, reverse_section
+from allocator.display.stress_model import model_sections, parameter_label, reverse_section
 from allocator.display.stress_screen import ScreenSection, show_sections
 from allocator.display.stress_shocks import replay_section, shock_sections
 from allocator.mandate.mandate import no_trade
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
-from allocator.stress_testing.parameter_stress import DrawFailure, model_stress
+from allocator.stress_testing.parameter_stress import model_stress
 from allocator.stress_testing.replay import replay_history
 from allocator.stress_testing.reverse import reverse_stress
 from allocator.stress_testing.shock_effects import shock_stress
@@ -47,7 +46,7 @@ def printed(capsys: pytest.CaptureFixture[str], width: int) -> str:
 
 def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("listed")
-    show(reverse_section(reverse_stress(plan.book, plan)))
+    show(reverse_section(reverse_stress(plan)))
     text = printed(capsys, width)
 
     assert "Current portfolio: expected return 13.5%, worst scenario -22.1%." in text
@@ -61,14 +60,14 @@ def test_reverse_stress_says_what_would_have_to_happen(capsys: pytest.CaptureFix
 
 
 def test_a_loss_out_of_a_normal_market_s_reach_is_said(capsys: pytest.CaptureFixture[str], width: int) -> None:
-    show(reverse_section(reverse_stress(sample("listed"), loss=0.8)))
+    show(reverse_section(reverse_stress(planned("listed"), loss=0.8)))
 
     assert re.search(r"normal model of markets would take [A-Z, ]*CRWV[A-Z, ]* below -100%", printed(capsys, width))
 
 
 def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = staged()
-    show(reverse_section(reverse_stress(plan.book, plan)))
+    show(reverse_section(reverse_stress(plan)))
     text = printed(capsys, width)
 
     assert "capacity (proprietary_jevons) 1 0.1314" in text
@@ -80,7 +79,7 @@ def test_a_parameter_that_loses_it_stands_with_its_value(capsys: pytest.CaptureF
 
 def test_a_plan_that_holds_is_not_told_twice(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("listed")
-    show(reverse_section(reverse_stress(plan.book, replace(plan, final=planned_hold()))))
+    show(reverse_section(reverse_stress(replace(plan, final=planned_hold()))))
     text = printed(capsys, width)
 
     assert "Current portfolio:" not in text
@@ -97,19 +96,19 @@ def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixt
     days = pd.bdate_range(end="2026-11-20", periods=300)
     prices = pd.DataFrame(np.exp(draw.cumsum(axis=0)), columns=list(plan.book.instruments), index=days)
     traded = replace(plan.book, price_history=prices)
-    found = replay_history(traded, replace(plan, book=traded))
+    found = replay_history(replace(plan, book=traded))
     show(replay_section(found))
     text = printed(capsys, width)
 
     for window in found.windows:
         assert f"{window.rows} {window.portfolio} {window.loss:.1%} {window.start}" in text
-    show(replay_section(replay_history(plan.book, plan)))
+    show(replay_section(replay_history(plan)))
     assert "Replay: not available, as this book has no price history; add prices.csv." in printed(capsys, width)
 
 
 def test_model_stress_shows_which_parameter_matters(capsys: pytest.CaptureFixture[str], width: int) -> None:
     plan = planned("listed")
-    found = model_stress(plan.book, plan, 20, redo=4)
+    found = model_stress(plan, 20, redo=4)
     show(*model_sections(found))
     text = printed(capsys, width)
 
@@ -126,9 +125,9 @@ def test_failures_interruptions_and_what_is_not_reoptimised_are_shown(
     capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
     plan = staged()
-    found = model_stress(plan.book, plan, 16)
-    failures = tuple(DrawFailure(i, "re-optimised", "no verified solution", {"a": 1.0}) for i in range(7))
-    show(*model_sections(replace(found, interrupted=True, finished=9, failures=failures, importance=None)))
+    found = model_stress(plan, 16)
+    redone = replace(found.redone, failed=dict.fromkeys(range(7), "no verified solution"))
+    show(*model_sections(replace(found, interrupted=True, values=found.values[:9], redone=redone, importance=None)))
     text = printed(capsys, width)
 
     assert "Interrupted: 9 of 16 draws were finished." in text

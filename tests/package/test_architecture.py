@@ -109,8 +109,8 @@ def test_a_downward_import_is_left_alone(module: str, is_package: bool, source: 
 CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time", "time", "time_ns", "monotonic_ns"}
 MAY_LOOK_AT_A_CLOCK = {
     "TimeLimit": "the user's own limit of time, which ends a search with an error that says so",
-    "_ItemCounter": "how often progress is told, and nothing else",
-    "_map_in_this_process": "how many items are done here before other processes help; no answer differs",
+    "_KeptResults": "how often progress is told, and nothing else",
+    "_work_here": "how many items are done here before other processes help; no answer differs",
 }
 """Definitions at the top of a module, and why what they decide is not in any answer: searches end by work."""
 

@@ -20,7 +20,6 @@ from allocator.optimization.solve import Program
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solve_certified
-from allocator.stress_testing import belief_stress as stress_module
 from allocator.stress_testing import reoptimization as answers_module
 from allocator.stress_testing.belief_stress import BeliefStress, belief_stress, describe_plausibility, find_reversal
 from allocator.stress_testing.belief_sweep import BeliefAxis, belief_axes
@@ -33,13 +32,13 @@ from tests.stress_testing.known_books import AVERSION, VARIANCE, best, two_names
 @cache
 def by_hand() -> BeliefStress:
     """Two independent names."""
-    return belief_stress(two_names())
+    return belief_stress(rebalance(two_names()))
 
 
 @cache
 def listed(*overrides: str) -> Plan:
     """The plan of the sample book."""
-    return allocator.rebalance(load("data/listed", overrides=overrides))
+    return rebalance(load("data/listed", overrides=overrides))
 
 
 def turn(stress: BeliefStress, what: str) -> BreakEven:
@@ -87,7 +86,7 @@ def test_the_interval_is_that_of_the_parabola() -> None:
 
 
 def test_a_wider_allowance_gives_a_wider_interval() -> None:
-    wide = belief_stress(two_names(), within_bps=40.0).axes[0].interval
+    wide = belief_stress(rebalance(two_names()), within_bps=40.0).axes[0].interval
     narrow = by_hand().axes[0].interval
 
     assert wide is not None
@@ -99,7 +98,7 @@ def test_a_wider_allowance_gives_a_wider_interval() -> None:
 
 def test_a_plan_that_is_not_good_enough_today_has_no_interval() -> None:
     plan = listed()
-    found = belief_stress(plan.book, plan, within_bps=0.001).axes[0].interval
+    found = belief_stress(plan, within_bps=0.001).axes[0].interval
 
     assert found is not None
     assert found.shortfall_bps > 0.001
@@ -128,13 +127,13 @@ def test_the_sweep_holds_what_is_best_at_each_probability() -> None:
         own = 0.02 + float((mean - 0.02) @ lots) - AVERSION * VARIANCE * float(lots @ lots)
         assert short == pytest.approx(value - own, abs=OBJECTIVE)
     assert sweep.weights.sum(axis=1) == pytest.approx(np.ones(len(sweep.weights)))
-    assert sweep.buckets[:, 0] == pytest.approx(sweep.weights[:, 0])
+    assert sweep.frame()["efficiency"].to_numpy() == pytest.approx(sweep.weights[:, 0])
     assert sweep.frame().shape == (len(sweep.probabilities), 5 + 5 + 3)
 
 
 def test_with_a_set_the_sweep_tells_the_worst_case_from_the_belief() -> None:
     plan = listed()
-    sweep = belief_stress(plan.book, plan).axes[0].sweep
+    sweep = belief_stress(plan).axes[0].sweep
     today = int(np.argmin(np.abs(sweep.probabilities - sweep.axis.stated)))
 
     assert sweep.adverse_expected_return[today] == pytest.approx(plan.targeted.adverse_expected_return, abs=HOLDINGS)
@@ -151,7 +150,7 @@ def long_way(plan: Plan, belief: np.ndarray) -> np.ndarray:  # type: ignore[type
 
 def test_every_trade_is_on_different_sides_of_its_break_even() -> None:
     plan = listed()
-    stress = belief_stress(plan.book, plan)
+    stress = belief_stress(plan)
     axis, turned = stress.axes[0].sweep.axis, 0
     for order, one in zip(plan.weighed_orders, stress.axes[0].break_evens, strict=False):
         assert order.instrument in one.what
@@ -166,7 +165,7 @@ def test_every_trade_is_on_different_sides_of_its_break_even() -> None:
 
 def test_the_ends_of_the_interval_are_where_an_independent_solver_says() -> None:
     plan = listed()
-    found = belief_stress(plan.book, plan).axes[0].interval
+    found = belief_stress(plan).axes[0].interval
     assert found is not None
     axis = belief_axes(plan.book, plan.outlook)[0]
     for end, further in ((found.low, -3e-4), (found.high, 3e-4)):
@@ -181,7 +180,7 @@ def test_the_ends_of_the_interval_are_where_an_independent_solver_says() -> None
 
 def test_without_a_charge_for_risk_the_allocation_jumps_where_two_corners_tie() -> None:
     book = two_names(np.array([0.27, 0.06]), mandate={"risk_aversion": 0.0, "max_weight": 0.5})
-    found = turn(belief_stress(book), "AAA is no longer bought")
+    found = turn(belief_stress(rebalance(book)), "AAA is no longer bought")
 
     assert found.probability == pytest.approx(12 / 37, abs=1e-6)  # −0.10 + 0.37·p = 0.02, what cash returns
     assert found.exact
@@ -189,7 +188,7 @@ def test_without_a_charge_for_risk_the_allocation_jumps_where_two_corners_tie() 
 
 def test_a_curved_set_gives_brackets_and_calls_nothing_exact() -> None:
     plan = listed("robust.set=kl", "robust.schedule=fixed", "robust.radius=0.05")
-    found = belief_stress(plan.book, plan).axes[0].break_evens
+    found = belief_stress(plan).axes[0].break_evens
     solved_for = [one for one in found if one.kind != "return" and one.probability is not None]
 
     assert len(solved_for) > 3
@@ -199,7 +198,7 @@ def test_a_curved_set_gives_brackets_and_calls_nothing_exact() -> None:
 
 def test_scenarios_without_a_hypothesis_have_an_axis_each() -> None:
     book = two_names(scenarios={"open": {"probability": 0.6}, "closed": {"probability": 0.4}})
-    stress = belief_stress(book)
+    stress = belief_stress(rebalance(book))
 
     assert [axis.sweep.axis.name for axis in stress.axes] == ["open", "closed"]
     first, second = (axis.interval for axis in stress.axes)
@@ -282,8 +281,8 @@ def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypa
 
     monkeypatch.setattr(ParametricSolver, "solve_many", failing)
     monkeypatch.setattr(answers_module, "solve_certified", refusing)
-    plan = allocator.rebalance(two_names())
-    stress = belief_stress(plan.book, plan)
+    plan = rebalance(two_names())
+    stress = belief_stress(plan)
 
     assert len(stress.failed) == 1
     assert stress.failed[0].probabilities == {"open": 0.25, "closed": 0.75}
@@ -295,9 +294,9 @@ def test_a_belief_without_a_verified_answer_is_reported_and_not_dropped(monkeypa
 
 
 def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = allocator.rebalance(two_names())
+    plan = rebalance(two_names())
     monkeypatch.setattr(ParametricSolver, "solve_many", lambda _, asked: [None] * len(asked))
-    slow = belief_stress(plan.book, plan).axes[0]
+    slow = belief_stress(plan).axes[0]
     quick = by_hand().axes[0]
 
     assert slow.sweep.objective == pytest.approx(quick.sweep.objective, abs=OBJECTIVE)
@@ -308,7 +307,7 @@ def test_what_the_fast_way_does_not_answer_goes_the_long_way(monkeypatch: pytest
 
 def test_rules_that_cannot_hold_under_a_belief_are_a_failure_of_that_belief() -> None:
     book = two_names(mandate={"risk_aversion": AVERSION, "min_expected_return": 0.13})
-    stress = belief_stress(book)
+    stress = belief_stress(rebalance(book))
 
     assert stress.failed
     assert {one.error for one in stress.failed} == {"Infeasible"}
@@ -323,8 +322,8 @@ def test_ctrl_c_in_the_sweep_keeps_its_points(monkeypatch: pytest.MonkeyPatch) -
         if text.startswith("10 of"):
             raise KeyboardInterrupt
 
-    plan = allocator.rebalance(two_names())
-    stress = belief_stress(plan.book, plan, say=press)
+    plan = rebalance(two_names())
+    stress = belief_stress(plan, say=press)
 
     assert stress.interrupted
     assert stress.finished == 10 == len(stress.axes[0].sweep.probabilities)
@@ -336,8 +335,8 @@ def test_ctrl_c_among_the_break_evens_keeps_the_ones_before() -> None:
         if text.startswith("2 break-evens"):
             raise KeyboardInterrupt
 
-    plan = allocator.rebalance(two_names())
-    stress = belief_stress(plan.book, plan, say=press)
+    plan = rebalance(two_names())
+    stress = belief_stress(plan, say=press)
 
     assert stress.interrupted
     assert len(stress.axes[0].break_evens) == 2
@@ -345,9 +344,9 @@ def test_ctrl_c_among_the_break_evens_keeps_the_ones_before() -> None:
 
 
 def test_jobs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allocator.stress_testing.reoptimization.BATCH_SECONDS", 0.02)
+    monkeypatch.setattr("allocator.stress_testing.reoptimization.ALONE_SECONDS", 0.02)
     plan = listed()
-    one, two = (belief_stress(plan.book, plan, jobs=jobs) for jobs in (1, 2))
+    one, two = (belief_stress(plan, jobs=jobs) for jobs in (1, 2))
 
     assert (one.axes[0].sweep.weights == two.axes[0].sweep.weights).all()
     assert one.document() == two.document()
@@ -356,23 +355,23 @@ def test_jobs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("objective", "said"), [("minimum_variance", "uses no returns"), ("log", "decision tree")])
 def test_a_plan_that_does_not_follow_from_probabilities_is_refused(objective: str, said: str) -> None:
     with pytest.raises(BadMandate, match=said):
-        belief_stress(two_names(mandate={"objective": objective}))
+        belief_stress(rebalance(two_names(mandate={"objective": objective})))
 
 
 def test_a_plan_of_another_book_is_refused() -> None:
     with pytest.raises(BadInput, match="is of another book"):
-        belief_stress(two_names(), by_hand().plan)
+        allocator.stress(two_names(), plan=by_hand().plan)
 
 
 def test_one_scenario_leaves_nothing_to_be_wrong_about() -> None:
     with pytest.raises(BadMandate, match="has one scenario, whose probability is 1"):
-        belief_stress(books.book())
+        belief_stress(rebalance(books.book()))
 
 
 @pytest.mark.parametrize("within", [0.0, -1.0, float("nan"), float("inf")])
 def test_an_allowance_that_is_none_is_refused(within: float) -> None:
     with pytest.raises(BadInput, match="must be above 0"):
-        belief_stress(two_names(), within_bps=within)
+        allocator.stress(two_names(), within_bps=within)
 
 
 def test_a_document_is_plain_data_and_a_frame_has_a_row_a_break_even() -> None:
@@ -383,14 +382,13 @@ def test_a_document_is_plain_data_and_a_frame_has_a_row_a_break_even() -> None:
     frame = stress.frame()
     assert len(frame) == len(stress.axes[0].break_evens)
     assert list(frame.columns[:3]) == ["kind", "what", "axis"]
-    assert stress_module.WITHIN_BPS == 10.0
 
 
 def test_a_belief_that_limits_leave_out_is_a_failure_and_no_proof_that_nothing_turns() -> None:
     """A book that believes it is refused; what is best within the limits would not hang on it at all."""
     limits = {"open": {"weights": {"open": 1.0}, "max": 0.75}}
     made = two_names(robust={"set": "polytope", "limits": limits})
-    found = belief_stress(made, within_bps=50.0)
+    found = belief_stress(rebalance(made), within_bps=50.0)
     (axis,) = found.axes
     assert float(axis.sweep.probabilities.max()) <= 0.75 + 1e-9
     assert {one.error for one in axis.failed} == {"BadMandate"}
@@ -408,7 +406,7 @@ def test_a_belief_that_limits_leave_out_is_a_failure_and_no_proof_that_nothing_t
 def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief(root: Path) -> None:
     """Breaking it would look better than the best that keeps it."""
     made = load(root / "data" / "listed", overrides=["mandate.min_worst_case_return=0.07"])
-    (axis,) = belief_stress(made).axes
+    (axis,) = belief_stress(rebalance(made)).axes
     interval, plan = axis.interval, rebalance(made)
     assert interval is not None
     assert interval.high is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 import numpy as np
@@ -13,29 +11,27 @@ import pytest
 from allocator.errors import BadInput, Breach, NotSolved
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
+from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_certified
 from allocator.stress_testing import outcomes
 from allocator.stress_testing import parameter_stress as parameters
-from allocator.stress_testing import reoptimization as redone
+from allocator.stress_testing import reoptimization as pool
 from allocator.stress_testing.outcomes import (
     ADVERSE,
     ADVERSE_GAIN,
     CURRENT,
     EXPECTED,
     PROPOSED,
+    OutcomeMeter,
     OutlookDraws,
     outlook_at_draws,
     stress_base,
+    stress_portfolios,
 )
-from allocator.stress_testing.parameter_draws import (
-    SHARE,
-    ParameterRange,
-    draw_count,
-    draw_parameters,
-    parameter_ranges,
-)
-from allocator.stress_testing.parameter_stress import ModelStress, model_stress
-from allocator.stress_testing.reoptimization import DrawProblem, Reoptimizer, UnsolvedProblem
+from allocator.stress_testing.parameter_draws import SHARE, ParameterRange, draw_parameters, parameter_ranges
+from allocator.stress_testing.parameter_stress import ModelStress, Reoptimization, model_stress, most_important
+from allocator.stress_testing.reoptimization import Reoptimizer, UnsolvedProblem
+from allocator.stress_testing.stress import stress
 from tests.books import book
 from tests.stress_testing.sample_plans import planned, sample, staged
 
@@ -44,7 +40,7 @@ NARROW = ("stress.ranges.token_reduction=[2.07,2.75]", "stress.ranges.hazard=[0.
 
 def stressed(*overrides: str, **options: Any) -> ModelStress:
     plan = planned("listed", *overrides)
-    return model_stress(plan.book, plan, **{"draws": 16, "redo": 4} | options)
+    return model_stress(plan, **{"draws": 16, "redo": 4} | options)
 
 
 def measure(found: ModelStress, portfolio: str, words: str) -> Any:
@@ -72,7 +68,6 @@ def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> Non
     for i in range(16):
         gains = at.returns[i] @ holdings + plan.outlook.cash_returns * cash - spent
         p = at.probabilities[i]
-        assert found.gains[1, i] == pytest.approx(gains, abs=1e-12)
         assert measure(found, PROPOSED, EXPECTED)[i] == pytest.approx(p @ gains, abs=1e-12)
         worst = -plan.mandate.ambiguity.worst_case(-gains, p)
         assert measure(found, PROPOSED, ADVERSE)[i] == pytest.approx(worst, abs=1e-12)
@@ -83,7 +78,7 @@ def test_an_outcome_of_a_draw_is_the_portfolio_s_in_that_draw_s_outlook() -> Non
 def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing() -> None:
     own = sample("note")
     plan = planned("note")
-    found = model_stress(own, plan, 4, redo=0)
+    found = model_stress(plan, 4, redo=0)
     keys = [doubt.key for doubt in found.doubts]
     at = outlook_at_draws(stress_base(own), {key: found.values[:, i] for i, key in enumerate(keys)})
     assert at.market is not None
@@ -98,16 +93,14 @@ def test_a_day_of_news_moves_prices_by_the_announcement_share_of_the_re_pricing(
 def test_sobol_points_are_rounded_up_and_the_first_do_not_hang_on_how_many_are_asked() -> None:
     doubts = parameter_ranges(sample("listed"))
 
-    assert [draw_count(n, "sobol") for n in (2, 3, 1000, 1024)] == [2, 4, 1024, 1024]
-    assert draw_count(1000, "latin_hypercube") == 1000
-    np.testing.assert_array_equal(draw_parameters(doubts, 64, "sobol", 7)[:16], draw_parameters(doubts, 16, "sobol", 7))
-    assert (draw_parameters(doubts, 16, "sobol", 7) != draw_parameters(doubts, 16, "sobol", 8)).any()
+    assert [stressed(draws=draws, redo=0).made for draws in (2, 3, 60, 64)] == [2, 4, 64, 64]
+    np.testing.assert_array_equal(draw_parameters(doubts, 64, 7)[:16], draw_parameters(doubts, 16, 7))
+    assert (draw_parameters(doubts, 16, 7) != draw_parameters(doubts, 16, 8)).any()
 
 
-@pytest.mark.parametrize("method", ["sobol", "latin_hypercube"])
-def test_draws_fill_their_ranges_evenly(method: Any) -> None:
+def test_draws_fill_their_ranges_evenly() -> None:
     doubts = (ParameterRange("a", None, 2.0, 4.0, True), ParameterRange("b", None, -1.0, -1.0, True))
-    points = draw_parameters(doubts, 64, method, 1)
+    points = draw_parameters(doubts, 64, 1)
 
     assert np.bincount(((points[:, 0] - 2) / 2 * 64).astype(int), minlength=64).tolist() == [1] * 64
     assert (points[:, 1] == -1).all()
@@ -137,12 +130,11 @@ def test_ranges_of_our_own_hold_the_book_s_value_and_are_lawful() -> None:
 def test_every_wrong_wish_is_refused_at_once() -> None:
     plan = planned("listed", "stress.ranges.token_reduction=[2.0,2.5]")
     with pytest.raises(BadInput) as refused:
-        model_stress(plan.book, plan, 1, jobs=0, method="sobl")  # type: ignore[arg-type]
+        stress(plan.book, plan=plan, draws=1, jobs=0)
 
     assert [str(breach) for breach in refused.value.breaches] == [
+        "jobs: must be 1 or more (got '0'); leave it out for one process",
         "model stress draws: must be a whole number from 2 to 1000000 (got '1'); correct it",
-        "model stress jobs: must be a whole number from 1 to 1024 (got '0'); correct it",
-        "model stress method: must be sobol or latin_hypercube (got 'sobl'); did you mean 'sobol'?",
         "book.toml stress.ranges.token_reduction: does not hold the book's own 2.7 (got '[2, 2.5]'); "
         "widen it to hold that, or correct the value",
     ]
@@ -172,94 +164,54 @@ def test_the_table_of_weights_counts_sides_over_the_reoptimised_plans() -> None:
     assert rows.loc["NVDA", "sold"] == 1
     assert rows.loc["NVDA", "same_side"] == 1
     assert rows["q50"].to_numpy() == pytest.approx(np.median(again, axis=0))
+    current = rows["current"].to_numpy()
     sides = [
-        np.sign(np.where(abs(one - found.current) > 1e-4, one - found.current, 0)) for one in (*again, found.proposed)
+        np.sign(np.where(abs(one - current) > 1e-4, one - current, 0)) for one in (*again, rows["proposed"].to_numpy())
     ]
     assert rows["same_side"].to_numpy() == pytest.approx(np.mean(np.array(sides[:-1]) == sides[-1], axis=0))
     assert 0 < rows["same_side"].mean() < 1
     assert (rows[["bought", "sold", "unchanged"]].sum(axis=1) == 1).all()
 
 
-def questions() -> tuple[DrawProblem, OutlookDraws]:
+def questions(count: int) -> tuple[Plan, OutcomeMeter, Any]:
+    """A plan, what measures draws of its parameters, and so many draws."""
     plan = planned("listed", *NARROW)
     doubts = parameter_ranges(plan.book)
-    values = draw_parameters(doubts, 64, "sobol", 5)
-    return DrawProblem.of(plan), outlook_at_draws(
-        stress_base(plan.book), {one.key: values[:, i] for i, one in enumerate(doubts)}
-    )
+    keys = tuple(doubt.key for doubt in doubts)
+    meter = OutcomeMeter(stress_base(plan.book), plan.mandate.ambiguity, stress_portfolios(plan), keys)
+    return plan, meter, draw_parameters(doubts, 64, 5)[:count]
 
 
-def at(draws: OutlookDraws, indices: Any) -> Callable[[range], OutlookDraws]:
-    """The draws with these indices, batch by batch."""
-
-    def batch(some: range) -> OutlookDraws:
-        own = indices[list(some)]
-        return OutlookDraws(draws.returns[own], draws.probabilities[own], None, draws.share[own])
-
-    return batch
+def redone(count: int, order: Any = None, jobs: int = 1) -> dict[int, Any]:
+    plan, meter, values = questions(count)
+    drawn = values if order is None else values[order]
+    again, interrupted = parameters.reoptimize(plan, meter, drawn, Reoptimization(count), jobs)
+    assert not interrupted
+    return again.weights
 
 
 def test_the_answer_to_a_draw_does_not_hang_on_the_order_of_draws() -> None:
-    question, draws = questions()
     order = np.random.default_rng(2).permutation(12)
-    straight = redone.reoptimize(question, 12, at(draws, np.arange(12))).weights
-    shuffled = redone.reoptimize(question, 12, at(draws, order)).weights
+    straight, shuffled = redone(12), redone(12, order)
 
     for place, index in enumerate(order):
         np.testing.assert_array_equal(shuffled[place], straight[int(index)])
 
 
-def test_two_workers_give_what_one_gives() -> None:
-    question, draws = questions()
-    one, two = (redone.reoptimize(question, 40, at(draws, np.arange(40)), jobs) for jobs in (1, 2))
+def test_two_workers_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "ALONE_SECONDS", 0.0)
+    alone, together = redone(64), redone(64, jobs=2)
 
-    assert list(one.weights) == list(two.weights) == list(range(40))
-    for index, weights in one.weights.items():
-        np.testing.assert_array_equal(two.weights[index], weights)
-
-
-class Dying(Executor):
-    """A pool whose second process ends by itself: what is under way fails, and nothing more can be handed to it."""
-
-    def __init__(self) -> None:
-        self.under_way: list[Future[Any]] = []
-
-    def submit(self, task: Any, /, *given: Any, **more: Any) -> Future[Any]:
-        if len(self.under_way) == 2:
-            ended = BrokenExecutor("a process in the pool ended")
-            self.under_way[1].set_exception(ended)
-            raise ended
-        self.under_way.append(Future())
-        if len(self.under_way) == 1:
-            self.under_way[0].set_result(task(*given, **more))
-        return self.under_way[-1]
-
-
-def test_what_a_process_leaves_when_it_ends_is_answered_here_and_no_more_is_evaluated_than_is_under_way() -> None:
-    question, draws = questions()
-    asked: list[range] = []
-
-    def batch(some: range) -> OutlookDraws:
-        asked.append(some)
-        return at(draws, np.arange(64))(some)
-
-    batches = [range(start, start + 8) for start in range(0, 48, 8)]
-    answers = redone._pooled(Dying(), question, batches, batch, 2)
-    first = next(answers)
-    assert len(asked) == 2  # no more is evaluated than is under way
-    told = dict([first, *answers])
-
-    alone = dict(redone._answers(question, 48, at(draws, np.arange(64)), jobs=1))
-    assert sorted(told) == list(range(48))
-    for index, answer in alone.items():
-        np.testing.assert_array_equal(told[index], answer)
+    assert list(alone) == list(together) == list(range(64))
+    for index, weights in alone.items():
+        np.testing.assert_array_equal(together[index], weights)
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -> None:
     """The draw after so many has no plan, or Ctrl-C comes there."""
-    monkeypatch.setattr(redone, "BATCH", 1)
+    monkeypatch.setattr(pool, "AT_ONCE", 1)
     asked: list[int] = []
-    real = Reoptimizer.attempt_many
+    real = Reoptimizer.solve_many
 
     def breaks(self: Reoptimizer, questions: Any) -> Any:
         asked.append(1)
@@ -269,7 +221,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -
             raise error
         return real(self, questions)
 
-    monkeypatch.setattr(Reoptimizer, "attempt_many", breaks)
+    monkeypatch.setattr(Reoptimizer, "solve_many", breaks)
 
 
 def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,15 +326,14 @@ def test_progress_is_told_in_words() -> None:
     stressed(*NARROW, say=said.append)
 
     assert said[0] == "evaluating draw 16 of 16"
-    assert said[1:5] == [f"re-optimising {n} of 4" for n in range(1, 5)]
-    assert said[5] == "measuring which parameter matters"
+    assert said[1:] == ["4 of 4 draws re-optimised", "measuring which parameter matters"]
 
 
 def test_a_plan_in_stages_is_evaluated_and_not_reoptimised() -> None:
     plan = staged()
-    found = model_stress(plan.book, plan, 16)
+    found = model_stress(plan, 16)
 
-    assert found.why_not_redone.startswith("the plan is not re-optimised at the draws: with objective = 'log'")
+    assert found.redone.why_not.startswith("the plan is not re-optimised at the draws: with objective = 'log'")
     assert found.redone.weights == {}
     assert np.isfinite(found.measures).all()
     today = dict(zip([(one.portfolio, one.measure) for one in found.outcomes], found.today, strict=True))
@@ -392,12 +343,12 @@ def test_a_plan_in_stages_is_evaluated_and_not_reoptimised() -> None:
 
 def total(found: ModelStress, words: str, key: str) -> float:
     assert found.importance is not None
-    own = found.importance.of(PROPOSED, words).set_index("parameter")
+    own = most_important(found.importance, PROPOSED, words).set_index("parameter")
     return float(own.loc[key, "total"])
 
 
 def test_the_announcement_share_matters_to_returns_only_where_news_came_since_the_market_s_date() -> None:
-    fresh, old = stressed(redo=0), model_stress(sample("reviewed"), staged(), 16)
+    fresh, old = stressed(redo=0), model_stress(staged(), 16)
 
     assert total(fresh, ADVERSE, SHARE) == 0
     assert total(fresh, "news: proprietary", SHARE) > 0.2
@@ -406,25 +357,17 @@ def test_the_announcement_share_matters_to_returns_only_where_news_came_since_th
     assert old.share_notes() == ()
 
 
-def test_prices_that_stay_are_said_and_move_returns_more() -> None:
-    follow, stay = stressed(draws=64, redo=0), stressed(draws=64, redo=0, prices="stay")
-
-    assert "prices stay" in stay.share_notes()[0]
-    spread = [np.ptp(measure(one, PROPOSED, EXPECTED)) for one in (follow, stay)]
-    assert spread[1] > 1.5 * spread[0]
-
-
 def test_without_a_market_there_is_no_news_and_the_share_moves_nothing() -> None:
     from allocator.plan.rebalance import rebalance
 
     own = book()
-    found = model_stress(own, rebalance(own), 4)
+    found = model_stress(rebalance(own), 4)
 
     assert [doubt.key for doubt in found.doubts] == [SHARE]
     assert "no price responds to news" in found.share_notes()[0]
     assert not any(one.measure.startswith("news") for one in found.outcomes)
     assert found.importance is not None
-    assert all(found.importance.constant)
+    assert found.importance["constant"].all()
 
 
 def test_quantiles_and_tables_are_those_of_the_draws() -> None:
@@ -438,7 +381,7 @@ def test_quantiles_and_tables_are_those_of_the_draws() -> None:
     returns = found.scenario_returns().set_index(["scenario", "instrument"])
     at_ = found.returns[:, 0, 1]
     assert len(at_) == 64
-    assert returns.loc[(found.book.scenarios[0], found.book.instruments[1]), "q95"] == pytest.approx(
+    assert returns.loc[(found.plan.book.scenarios[0], found.plan.book.instruments[1]), "q95"] == pytest.approx(
         np.quantile(at_, 0.95)
     )
     assert json.loads(json.dumps(found.document(), allow_nan=False))["made"] == 64
@@ -447,18 +390,10 @@ def test_quantiles_and_tables_are_those_of_the_draws() -> None:
 def test_the_returns_of_the_book_lie_in_the_middle_of_narrow_ranges() -> None:
     found = stressed("stress.ranges.token_reduction=[2.69,2.71]", redo=0)
 
-    assert found.returns.mean(axis=0) == pytest.approx(build_outlook(found.book).returns, abs=2e-3)
+    assert found.returns.mean(axis=0) == pytest.approx(build_outlook(found.plan.book).returns, abs=2e-3)
 
 
 def test_the_whole_is_the_same_every_time() -> None:
     one, two = (stressed(*NARROW).document() for _ in range(2))
 
     assert one == two
-
-
-def test_the_study_s_words_are_its_options() -> None:
-    assert parameters._WORDS["method"] == ("sobol", "latin_hypercube")
-    wrong: list[Callable[[], ModelStress]] = [lambda: stressed(prices="move"), lambda: stressed(redo=-1)]
-    for call in wrong:
-        with pytest.raises(BadInput):
-            call()

@@ -18,6 +18,7 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
 from allocator.mandate.builder import build_mandate
+from allocator.multistage.mandate import build_multistage_mandate
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
@@ -80,7 +81,7 @@ def test_distances_between_scenarios_stay_those_of_the_book_when_a_shock_moves_p
 
 def test_with_reviews_too_the_distances_stay_those_of_the_book(near: Book) -> None:
     after = apply_shock(near, build_outlook(near), "it", ShockSection(scenarios={"every": {"pass_through": 1.0}}))
-    guarded = shock_effects._staged(after.book, after.outlook, after).mandates[0].ambiguity
+    guarded = build_multistage_mandate(after.book, after.outlook, after.ambiguity).mandates[0].ambiguity
     assert isinstance(guarded, Wasserstein)
     assert guarded.metric == pytest.approx(metric_of(near))
 
@@ -96,7 +97,7 @@ def test_experts_have_heard_the_news_when_a_tree_is_reoptimised(root: Path) -> N
     after = apply_shock(made, build_outlook(made), "it", told)
     then = shock_effects._by_the_day(after.book, after)
     outlook = shock_effects._from_the_day(after.book, then, after.outlook)
-    guarded = shock_effects._staged(then, outlook, after).mandates[0].ambiguity
+    guarded = build_multistage_mandate(then, outlook, after.ambiguity).mandates[0].ambiguity
     assert isinstance(guarded, ExpertHull)
     assert isinstance(after.ambiguity, ExpertHull)
     assert guarded.experts == pytest.approx(after.ambiguity.experts, abs=1e-12)

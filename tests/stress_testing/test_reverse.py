@@ -16,10 +16,22 @@ from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.outlook.calibration import calibrate
 from allocator.outlook.outlook import build_outlook
-from allocator.stress_testing import reverse_parameters as reversed_parameters
+from allocator.plan.rebalance import rebalance
+from allocator.stress_testing import reverse as reversed_parameters
 from allocator.stress_testing.outcomes import StressPortfolio, stress_base, stress_portfolios
-from allocator.stress_testing.reverse import ReverseShift, ReverseStressOfPortfolio, least_shifts, reverse_stress
-from allocator.stress_testing.reverse_parameters import BEYOND, NEVER, THERE, UNKNOWN, ParameterRoot, model_parameters
+from allocator.stress_testing.reverse import (
+    BEYOND,
+    NEVER,
+    THERE,
+    UNKNOWN,
+    ParameterRoot,
+    ReverseShift,
+    ReverseStressOfPortfolio,
+    least_shifts,
+    model_parameters,
+    reverse_stress,
+)
+from allocator.stress_testing.stress import stress
 from allocator.types import Vector
 from tests.books import book
 from tests.stress_testing.sample_plans import planned, sample, staged
@@ -28,7 +40,7 @@ from tests.stress_testing.sample_plans import planned, sample, staged
 @pytest.mark.parametrize("name", ["listed", "reviewed"])
 def test_each_shift_put_into_the_outlook_makes_the_loss_expected(name: str) -> None:
     plan: Any = staged() if name == "reviewed" else planned(name)
-    found = reverse_stress(plan.book, plan, 0.10)
+    found = reverse_stress(plan, 0.10)
 
     for one in found.portfolios:
         for shift in one.shifts:
@@ -44,7 +56,7 @@ def test_each_shift_put_into_the_outlook_makes_the_loss_expected(name: str) -> N
 
 def test_the_plan_s_portfolio_is_its_lots_and_the_loss_is_after_costs() -> None:
     plan = planned("listed")
-    today, after = reverse_stress(plan.book, plan).portfolios
+    today, after = reverse_stress(plan).portfolios
 
     assert -today.expected_loss == pytest.approx(plan.before.expected_return)
     assert -after.expected_loss == pytest.approx(plan.after.expected_return)
@@ -53,20 +65,17 @@ def test_the_plan_s_portfolio_is_its_lots_and_the_loss_is_after_costs() -> None:
 
 def test_a_loss_that_no_probability_gives_is_said_with_the_maximum() -> None:
     plan = planned("listed")
-    after = reverse_stress(plan.book, plan, 0.10).portfolios[1]
+    after = reverse_stress(plan, 0.10).portfolios[1]
     shift = after.by("probabilities")
 
     assert shift.why == f"no probabilities give this loss; the largest is {after.worst_scenario_loss:.2%}"
     assert (shift.distance, shift.plausibility, shift.rating, shift.equivalent_z_score) == (None, 0.0, NEVER, None)
-    assert (
-        reverse_stress(plan.book, plan, after.worst_scenario_loss).portfolios[1].by("probabilities").distance
-        is not None
-    )
+    assert reverse_stress(plan, after.worst_scenario_loss).portfolios[1].by("probabilities").distance is not None
 
 
 def test_the_market_s_move_is_the_one_factor_s_and_moves_names_by_beta_and_by_themselves() -> None:
-    found = reverse_stress(sample("listed", "horizon.months=18"))
-    (today,) = found.portfolios
+    found = reverse_stress(planned("listed", "horizon.months=18"))
+    today, _ = found.portfolios
     shift = today.by("markets")
     assert shift.market is not None
     beta = found.book.exposures["beta"].to_numpy(dtype=float)
@@ -86,7 +95,7 @@ def test_the_maximum_is_over_scenarios_that_are_possible() -> None:
         probabilities={"never": 0.0, "bad": 0.5, "good": 0.5},
         cash=0.0,
     )
-    (today,) = reverse_stress(own).portfolios
+    today, _ = reverse_stress(rebalance(own)).portfolios
 
     assert today.worst_scenario_loss == pytest.approx(0.05)
     assert today.by("probabilities").why == "no probabilities give this loss; the largest is 5.00%"
@@ -94,14 +103,14 @@ def test_the_maximum_is_over_scenarios_that_are_possible() -> None:
 
 
 def test_names_that_would_have_to_lose_more_than_everything_are_named() -> None:
-    (today,) = reverse_stress(sample("listed"), loss=0.8).portfolios
+    today, _ = reverse_stress(planned("listed"), loss=0.8).portfolios
     outlook = build_outlook(sample("listed"))
     mean = outlook.probabilities @ outlook.returns + today.by("markets").moves
     named = [name for name, value in zip(sample("listed").instruments, mean, strict=True) if value < -1]
 
     assert list(today.by("markets").beyond) == named != []
     assert today.by("probabilities").beyond == ()
-    assert reverse_stress(sample("listed")).portfolios[0].by("markets").beyond == ()
+    assert reverse_stress(planned("listed")).portfolios[0].by("markets").beyond == ()
 
 
 def losing(loss: float) -> Book:
@@ -110,7 +119,7 @@ def losing(loss: float) -> Book:
 
 
 def test_a_loss_already_expected_wants_no_shift_and_says_so() -> None:
-    (today,) = reverse_stress(losing(0.0), loss=0.05).portfolios
+    today, _ = reverse_stress(rebalance(losing(0.0)), loss=0.05).portfolios
 
     assert today.expected_loss == pytest.approx(0.08)
     assert [shift.rating for shift in today.shifts] == [THERE] * 3
@@ -120,8 +129,8 @@ def test_a_loss_already_expected_wants_no_shift_and_says_so() -> None:
 
 @pytest.mark.parametrize("loss", [0.0, -0.1, 1.5, float("nan")])
 def test_a_loss_that_is_no_part_of_the_account_is_refused(loss: float) -> None:
-    with pytest.raises(BadInput, match=r"above 0 and at most 1 .*; write ten percent as 0\.10") as refused:
-        reverse_stress(sample("listed"), loss=loss)
+    with pytest.raises(BadInput, match=r"above 0 and at most 1 .*; 10 % is 0\.1") as refused:
+        stress(sample("listed"), parts=("reverse",), loss=loss)
     assert refused.value.exit_code == 3
 
 
@@ -141,14 +150,14 @@ def test_a_shift_is_rated_by_its_equivalent_z_score(score: float, rating: str) -
 
 
 def test_every_parameter_of_the_model_and_of_the_scenarios_is_tried() -> None:
-    found = reverse_stress(sample("listed"))
+    found = reverse_stress(planned("listed"))
     tried = {root.key for root in found.portfolios[0].roots}
 
     assert tried == set(model_parameters(sample("listed")))
     assert len(tried) == 11 + 4 * 6
     assert "model.since" not in tried
     assert {"model.token_reduction", "scenarios.proprietary_jevons.capacity"} <= tried
-    assert reverse_stress(book()).portfolios[0].roots == ()
+    assert reverse_stress(rebalance(book())).portfolios[0].roots == ()
 
 
 def loss_at(one: ReverseStressOfPortfolio, key: str, value: float) -> float:
@@ -164,8 +173,7 @@ def loss_at(one: ReverseStressOfPortfolio, key: str, value: float) -> float:
 
 
 def test_the_root_of_a_parameter_is_brent_s_with_the_book_read_anew() -> None:
-    own = sample("reviewed")
-    (today,) = reverse_stress(own).portfolios
+    today, _ = reverse_stress(staged()).portfolios
     root = next(one for one in today.roots if one.key == "scenarios.proprietary_jevons.multiple_compression")
     exact = brentq(lambda value: loss_at(today, root.key, value) - 0.10, root.base_value, 3.0, xtol=1e-12)
 
@@ -203,14 +211,14 @@ def test_a_range_that_does_not_go_that_way_makes_a_parameter_next_to_impossible(
 
 
 def test_a_what_if_out_of_its_range_is_no_obstacle_to_reverse_stress() -> None:
-    moved = reverse_stress(sample("note", "model.token_reduction=4.0"))
+    moved = reverse_stress(planned("note", "model.token_reduction=4.0"))
     token = next(root for root in moved.portfolios[0].roots if root.key == "model.token_reduction")
 
     assert (token.base_value, token.low, token.high) == (4.0, 2.07, 2.71)
 
 
 def test_a_parameter_that_does_it_nowhere_has_no_root_and_its_extremes_are_told() -> None:
-    (today,) = reverse_stress(sample("reviewed")).portfolios
+    today, _ = reverse_stress(staged()).portfolios
     root = next(one for one in today.roots if one.key == "model.salvage")
 
     assert (root.value, root.change) == (None, None)
@@ -231,7 +239,7 @@ def test_of_several_roots_the_nearest_to_the_book_s_own_value_is_taken(
 
     monkeypatch.setattr(reversed_parameters, "expected_losses", losses)
     ground = stress_base(sample("listed"), "stay")
-    (portfolio,) = stress_portfolios(sample("listed"), None)
+    portfolio, _ = stress_portfolios(planned("listed"))
     own = {root.key: root for root in reversed_parameters.parameter_roots(ground, portfolio, 0.10)}
 
     assert own["model.adoption_years"].base_value == 0.75
@@ -247,7 +255,7 @@ def test_a_parameter_at_which_the_loss_is_expected_already_stays_where_it_is() -
 
 
 def test_a_root_lies_where_its_parameter_is_lawful() -> None:
-    found = reverse_stress(sample("listed"), loss=0.03)
+    found = reverse_stress(planned("listed"), loss=0.03)
     for one in found.portfolios:
         for root in one.roots:
             if root.value is not None:
@@ -257,12 +265,11 @@ def test_a_root_lies_where_its_parameter_is_lawful() -> None:
 
 def test_the_result_is_plain_data_and_tables() -> None:
     plan = planned("listed")
-    found = reverse_stress(plan.book, plan)
+    found = reverse_stress(plan)
 
     json.dumps(found.document(), allow_nan=False)
     assert len(found.frame()) == 6
-    assert len(found.moves()) == 6 * len(plan.book.instruments)
-    assert len(found.parameters()) == 2 * 35
+    assert [len(one["parameters"]) for one in found.document()["portfolios"]] == [35, 35]
     assert set(found.frame()["rating"]) <= {"plausible", "unlikely", "very unlikely", BEYOND, NEVER, THERE}
 
 
@@ -271,9 +278,8 @@ def test_without_market_risk_probabilities_alone_can_do_it() -> None:
         returns={"bad": [-0.30] * 4, "good": [0.10] * 4},
         exposures_columns={"beta": [0.0] * 4, "idiosyncratic_volatility": [0.0] * 4},
     )
-    own_outlook = build_outlook(own)
-    (today,) = reverse_stress(own).portfolios
-    alone, markets, both = least_shifts(own, own_outlook, today.portfolio, 0.10)
+    today, _ = reverse_stress(rebalance(own)).portfolios
+    alone, markets, both = least_shifts(stress_base(own, "stay"), today.portfolio, 0.10)
 
     assert markets.why == "no shift of markets gives this loss: the portfolio has no risk"
     assert both.distance == pytest.approx(alone.distance)
@@ -282,6 +288,6 @@ def test_without_market_risk_probabilities_alone_can_do_it() -> None:
 @pytest.mark.parametrize("tiny", ["model.adoption_years=1e-9", "model.least_value=1e-9", "model.rent_low=1e-12"])
 def test_a_lawful_parameter_next_to_an_open_end_is_looked_at_too(root: Path, tiny: str) -> None:
     made = load(root / "data" / "note", overrides=[tiny])
-    found = reverse_stress(made)
+    found = reverse_stress(rebalance(made))
     key = tiny.partition("=")[0]
     assert key in [one.key for one in found.portfolios[0].roots]

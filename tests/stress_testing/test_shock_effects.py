@@ -22,9 +22,9 @@ from allocator.stress_testing import shock_effects as room
 from allocator.stress_testing import shock_effects as study
 from allocator.stress_testing.shock_effects import (
     ClaimedEffect,
+    ShockEffect,
     effect_without_shock,
     shock_effect,
-    shock_effects,
     shock_stress,
 )
 from allocator.stress_testing.shocked_book import apply_shock, shock_library, starter_shocks
@@ -43,9 +43,13 @@ def plan(note: Book) -> Plan:
     return rebalance(note)
 
 
+def struck(plan: Plan, shock: ShockSection) -> ShockEffect:
+    outlook = build_outlook(plan.book)
+    return shock_effect(plan, outlook, apply_shock(plan.book, outlook, "it", shock))
+
+
 def test_a_shock_of_nothing_leaves_everything_as_it_was(plan: Plan) -> None:
-    nothing = ShockSection(market=0.0)
-    (found,) = shock_effects(plan, {"nothing": nothing})
+    found = struck(plan, ShockSection(market=0.0))
     held, planned = effect_without_shock(plan)
     for one, other in ((found.current, held), (found.proposed, planned)):
         assert vars(one) == pytest.approx(vars(other), abs=1e-14)
@@ -93,7 +97,7 @@ def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatc
         raise Infeasible("infeasible: these limits conflict: 'a' and 'b'", ("a", "b"), ())
 
     monkeypatch.setattr(study, "solve_targets", impossible)
-    (found,) = shock_effects(plan, {"it": ShockSection(market=-0.1)})
+    found = struck(plan, ShockSection(market=-0.1))
     assert found.reoptimized is None
     assert found.why_not == "infeasible: these limits conflict: 'a' and 'b'"
     assert found.turnover is None
