@@ -20,7 +20,7 @@ from scipy.optimize import minimize, nnls
 
 from allocator.book.book import Book
 from allocator.book.checks.question import LOADINGS
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, setting_breach
 from allocator.outlook.calibration import CalibratedModel, calibrate, has_loadings
 from allocator.outlook.posterior import require_finite
 from allocator.outlook.question import DAYS_A_MONTH
@@ -62,29 +62,26 @@ def price_moves(
     Raises:
         BadInput: a name is unknown or is cash, a move is none, a typed one tells nothing, or there is no move to read.
     """
-    silent = _silent(book, model)
+    silent, breaches = _silent(book, model), list(_misnamed("--without", book, without))
+    unread = dict.fromkeys(without, "left out by --without")
     if typed is not None:
-        breaches = [*_misnamed("--without", book, without), *_mistyped(book, typed, without, silent)]
-        skipped = [UnreadMove(name, "left out by --without") for name in dict.fromkeys(without)]
-        found = {name: move for name, move in typed.items() if name not in without}
+        moves: Mapping[str, float] = typed
+        breaches += _mistyped(book, typed, without, silent)
     else:
-        found, blank = _of_prices(book, since)
-        silent |= blank
-        skipped = [
-            UnreadMove(name, "left out by --without" if name in without else silent[name])
-            for name in book.instruments
-            if name in without or name in silent
-        ]
-        found = {name: move for name, move in found.items() if name not in without and name not in silent}
-        breaches = [*_misnamed("--without", book, without), *_misprinted(found)]
-    if not found and not breaches:
-        rule = "no price move is given" if not skipped else "no price move is left to read"
-        told = "; ".join(f"{one.instrument} {one.reason}" for one in skipped[:3])
+        moves, blank = _of_prices(book, since)
+        reasons = silent | blank | {name: unread[name] for name in without}
+        unread = {name: reasons[name] for name in book.instruments if name in reasons}
+    read = {name: move for name, move in moves.items() if name not in unread}
+    if typed is None:
+        breaches += _misprinted(read)
+    if not read and not breaches:
+        rule = "no price move is given" if not unread else "no price move is left to read"
+        told = "; ".join(f"{name} {reason}" for name, reason in list(unread.items())[:3])
         cure = "write for example --move NVDA=-0.12" + (f" ({told})" if told else "")
-        breaches.append(Breach("--move" if typed is not None else "prices.csv", None, None, None, rule, cure))
+        breaches.append(Breach.of("--move" if typed is not None else "prices.csv", rule, cure))
     if breaches:
         raise BadInput(breaches)
-    return PriceMoves(found, tuple(skipped))
+    return PriceMoves(read, tuple(UnreadMove(name, reason) for name, reason in unread.items()))
 
 
 def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
@@ -106,10 +103,10 @@ def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
 def _misnamed(where: str, book: Book, names: Iterable[str]) -> Iterator[Breach]:
     for name in names:
         if name == book.cash_instrument:
-            yield Breach(where, None, None, name, "is cash and has no price move", "leave it out")
+            yield Breach.of(where, "is cash and has no price move", "leave it out", value=name)
         elif name not in book.instruments:
-            rule = "no such instrument in exposures.csv"
-            yield Breach(where, None, None, name, rule, did_you_mean(name, book.instruments))
+            cure = did_you_mean(name, book.instruments)
+            yield Breach.of(where, "no such instrument in exposures.csv", cure, value=name)
 
 
 def _mistyped(
@@ -117,15 +114,16 @@ def _mistyped(
 ) -> Iterator[Breach]:
     yield from _misnamed("--move", book, typed)
     for name, move in typed.items():
+        place = ("--move", None, name, f"{move:g}")
         if not -1 < move <= 10:
-            yield Breach("--move", None, name, f"{move:g}", "must be above -1 and at most 10", "write -12 % as -0.12")
+            yield Breach(*place, "must be above -1 and at most 10", "write -12 % as -0.12")
         elif name in silent and name not in without:
             cure = "leave it out" if silent[name] == _CONSTANT else "correct them in exposures.csv, or leave it out"
-            yield Breach("--move", None, name, f"{move:g}", silent[name], cure)
+            yield Breach(*place, silent[name], cure)
 
 
-def _misprinted(found: Mapping[str, float]) -> Iterator[Breach]:
-    for name, move in found.items():
+def _misprinted(moves: Mapping[str, float]) -> Iterator[Breach]:
+    for name, move in moves.items():
         if not -1 < move <= 10:
             rule, cure = "moved by more than tenfold", f"adjust its prices for splits, or go on with --without {name}"
             yield Breach("prices.csv", None, name, f"{move:+.1%}", rule, cure)
@@ -145,18 +143,18 @@ def _rows(book: Book, since: dt.date) -> tuple[pd.Series[float], pd.Series[float
     typing = "give moves: --move NVDA=-0.12"
     if since == until:
         rule, cure = "is as_of, so that prices have had no time to move", f"state an earlier one, or {typing}"
-        raise BadInput([Breach("book.toml", None, "market.date", str(since), rule, cure)])
+        raise BadInput([setting_breach("market.date", since, rule, cure)])
     if history is None:
         rule, cure = "there are no prices to read moves from", f"add prices.csv, or {typing}"
-        raise BadInput([Breach("prices.csv", None, None, None, rule, cure)])
+        raise BadInput.of("prices.csv", rule, cure)
     days = history.index
     then, now = history.loc[days <= np.datetime64(since)], history.loc[days <= np.datetime64(until)]
     if then.empty:
         rule, cure = f"has no row on or before {since}", "lengthen the history, or move [market] date"
-        raise BadInput([Breach("prices.csv", None, "date", None, rule, cure)])
+        raise BadInput.of("prices.csv", rule, cure, column="date")
     if len(now) == len(then):
         rule = f"has no row after [market] date {since} up to as_of {until}, so that no time has passed"
-        raise BadInput([Breach("prices.csv", None, "date", None, rule, f"lengthen the history, or {typing}")])
+        raise BadInput.of("prices.csv", rule, f"lengthen the history, or {typing}", column="date")
     return then.iloc[-1], now.iloc[-1]
 
 
@@ -206,7 +204,7 @@ def infer_probabilities(
     share = 1.0 if share is None else share
     if share == 0:
         rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
-        raise BadInput([Breach("book.toml", None, "horizon.announcement_share", "0", rule, cure)])
+        raise BadInput([setting_breach("horizon.announcement_share", "0", rule, cure)])
     read = price_moves(book, model, stated.date, moves, without)
     names, moved = tuple(read.returns), np.array(list(read.returns.values()))
     years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
@@ -229,7 +227,7 @@ def _to_read_against(book: Book) -> tuple[CalibratedModel, MarketSection, Vector
     if model is None or stated is None or model.market_then is None or model.market_now is None:
         rule = "price moves mean nothing without [model] and [market]"
         cure = "add both: [market] gives the probabilities to start from and their date"
-        raise BadInput([Breach("book.toml", None, "market", None, rule, cure)])
+        raise BadInput([setting_breach("market", None, rule, cure)])
     return model, stated, model.market_then, model.market_now
 
 
