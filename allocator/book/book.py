@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.checks.consistency import CHECKS
-from allocator.book.checks.draft import Draft, checked
+from allocator.book.checks.draft import Draft, disagreements
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.settings.reading import settings_from
 from allocator.settings.settings import Settings
@@ -136,7 +136,7 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
     tables, of_contracts = _validated(raw)
     draft = Draft(settings, tables, raw.keys(), account)
-    breaches += of_contracts + checked(draft, CHECKS)
+    breaches += of_contracts + disagreements(draft, CHECKS)
     if breaches:
         raise BadInput(breaches)
     return _aligned(draft)

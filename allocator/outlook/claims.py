@@ -6,6 +6,7 @@ A claim states an interval; a formula gives the interval that the figures allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import exp, isfinite, log
 from pathlib import Path
@@ -234,20 +235,20 @@ def check_claims(folder: str | Path) -> tuple[CheckedClaim, ...]:
     """
     place = Path(folder)
     if not place.is_dir():
-        raise BadInput([Breach(str(folder), None, None, None, "there is no such folder", "check the path")])
+        raise BadInput.of(str(folder), "there is no such folder", "check the path")
     figures, breaches = _table(place, "figures")
-    claims, found = _table(place, "claims")
-    breaches += found
-    known = {} if figures is None else dict(zip(figures["name"], figures["value"], strict=True))
+    claims, of_claims = _table(place, "claims")
+    breaches += of_claims
+    known = None if figures is None else dict(zip(figures["name"], figures["value"], strict=True))
     checked = []
-    if claims is not None:
-        for line, row in claims.iterrows():
-            claim, faults = _checked(int(str(line)), row.to_dict(), known if figures is not None else None)
-            breaches += faults
-            checked += [claim] if claim is not None else []
+    for line, row in claims.iterrows() if claims is not None else ():
+        try:
+            checked.append(_checked(int(str(line)), row.to_dict(), known))
+        except BadInput as error:
+            breaches += error.breaches
     if breaches:
         raise BadInput(breaches)
-    return tuple(checked)
+    return tuple(filter(None, checked))
 
 
 def _table(place: Path, name: str) -> tuple[pd.DataFrame | None, list[Breach]]:
@@ -260,41 +261,42 @@ def _table(place: Path, name: str) -> tuple[pd.DataFrame | None, list[Breach]]:
     return (None if breaches else typed.set_axis(list(raw.rows))), breaches
 
 
-def _checked(
-    line: int, row: Mapping[Any, Any], figures: Mapping[str, float] | None
-) -> tuple[CheckedClaim | None, list[Breach]]:
-    """One row's claim; None if it could not be checked. Without `figures` only the row itself is judged."""
+def _checked(line: int, row: Mapping[Any, Any], figures: Mapping[str, float] | None) -> CheckedClaim | None:
+    """One row's claim; None where there are no figures to check it with.
+
+    Raises:
+        BadInput: it cannot be checked; says all that is wrong with the row.
+    """
     low, high = (None if pd.isna(cell := row.get(side)) else float(cell) for side in ("low", "high"))
-    breaches = []
+    formula, breaches = FORMULAS.get(row["check"]), []
     if low is not None and high is not None and low > high:
         breaches.append(Breach("claims.csv", line, "low", f"{low:g}", f"is above high = {high:g}", "swap them"))
-    formula = FORMULAS.get(row["check"])
     if formula is None:
         cure = did_you_mean(row["check"], FORMULAS)
         breaches.append(Breach("claims.csv", line, "check", row["check"], "no such check", cure))
-    if formula is None or figures is None:
-        return None, breaches
-    for name in formula.figures:
-        if name not in figures:
+    elif figures is not None:
+        for name in (name for name in formula.figures if name not in figures):
             rule = f"needs the figure '{name}', which is not in figures.csv"
             breaches.append(Breach("claims.csv", line, "check", formula.name, rule, did_you_mean(name, figures)))
     if breaches:
-        return None, breaches
-    found = _found(line, formula, [figures[name] for name in formula.figures])
-    if isinstance(found, Breach):
-        return None, [found]
+        raise BadInput(breaches)
+    if formula is None or figures is None:
+        return None
+    allowed = _allowed(line, formula, {name: figures[name] for name in formula.figures})
     condition, remark = (cell if isinstance(cell := row.get(name), str) else "" for name in ("condition", "remark"))
-    return CheckedClaim(row["claim"], formula, low, high, found, condition, remark), []
+    return CheckedClaim(row["claim"], formula, low, high, allowed, condition, remark)
 
 
-def _found(line: int, formula: Formula, values: list[float]) -> Interval | Breach:
-    """What the figures give, or why they give nothing: a division by zero, the root of a loss."""
-    try:
-        low, high = map(float, formula(*values))
+def _allowed(line: int, formula: Formula, figures: Mapping[str, float]) -> Interval:
+    """What the figures give.
+
+    Raises:
+        BadInput: they give nothing: a division by zero, the root of a loss.
+    """
+    with suppress(ArithmeticError, TypeError, ValueError):
+        low, high = map(float, formula(*figures.values()))
         if isfinite(low) and isfinite(high):
             return low, high
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    given = ", ".join(f"{name} = {value:g}" for name, value in zip(formula.figures, values, strict=True))
-    rule = f"cannot be computed from {given}"
-    return Breach("claims.csv", line, "check", formula.name, rule, "correct the figures in figures.csv")
+    rule = f"cannot be computed from {', '.join(f'{name} = {value:g}' for name, value in figures.items())}"
+    place = {"row": line, "column": "check", "value": formula.name}
+    raise BadInput.of("claims.csv", rule, "correct the figures in figures.csv", **place)

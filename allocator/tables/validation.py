@@ -19,7 +19,7 @@ import pandas as pd
 
 from allocator.errors import Breach, did_you_mean
 from allocator.tables.files import silence_libraries
-from allocator.tables.schema import contract_text, read_contract
+from allocator.tables.schema import read_contract
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -240,11 +240,11 @@ def validate(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int])
     first, then those of cells from top to bottom and left to right.
 
     Raises:
-        ValueError: there is no such contract, the contract itself is faulty, or `rows` is not as long as `frame`.
+        ValueError: there is no such contract, or `rows` is not as long as `frame`.
     """
     if len(rows) != len(frame):
         raise ValueError(f"'rows' must be as long as the table '{name}' (got {len(rows)} for {len(frame)})")
-    schema = read_contract(contract_text(contract), f"{contract}.yaml")
+    schema = read_contract(contract)
     table = _WrittenTable(
         name, frame.set_axis(pd.RangeIndex(len(frame))).set_axis(list(map(str, frame)), axis=1), tuple(rows)
     )
@@ -265,7 +265,7 @@ def validate(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int])
 def _unusable(table: _WrittenTable) -> Iterator[Breach]:
     """What leaves nothing to judge: no rows, or two columns of one name."""
     if not len(table.frame):
-        yield Breach(table.name, None, None, None, "the table is empty", "add at least one row")
+        yield Breach.of(table.name, "the table is empty", "add at least one row")
     for column in sorted(set(table.frame.columns[table.frame.columns.duplicated()])):
         yield table.column_breach(column, "this column is there twice", "remove or rename one of them")
 
@@ -296,7 +296,7 @@ def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _
     for name, column in schema.columns.items():
         if column.required and not any(known is column for known in rules.values()):
             if column.regex:
-                yield Breach(table.name, None, None, None, "more columns are needed", f"add {column.title}")
+                yield Breach.of(table.name, "more columns are needed", f"add {column.title}")
             else:
                 yield table.column_breach(name, "this column is missing", f"add it: {column.description}")
 
@@ -327,7 +327,8 @@ def _named(schema: DataFrameSchema, rules: dict[str, Column]) -> DataFrameSchema
         else rule
         for name, rule in rules.items()
     }
-    return DataFrameSchema(columns, unique=schema.unique, strict=False, name=schema.name)
+    unique = schema.unique if {*(schema.unique or ())} <= {*columns} else None  # a column that is missing is told of
+    return DataFrameSchema(columns, unique=unique, strict=False, name=schema.name)
 
 
 def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError]:

@@ -432,7 +432,7 @@ def test_a_rule_without_words_of_its_own_is_still_told(
 ) -> None:
     dtype = "str" if check.startswith(("isin", "str")) else "float64"
     text = f"strict: true\ndescription: d\ncolumns: {{x: {{description: d, dtype: {dtype}, {check}}}}}"
-    monkeypatch.setattr("allocator.tables.validation.contract_text", lambda _: text)
+    monkeypatch.setattr("allocator.tables.schema.contract_text", lambda _: text)
 
     _, breaches = held("mine", {"x": cell})
 

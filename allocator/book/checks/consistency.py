@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from allocator.book.checks import question, rules, stress, tables
-from allocator.book.checks.draft import Agreement, Draft, not_one
+from allocator.book.checks.draft import Draft, looked_at, not_one
 from allocator.errors import Breach, setting_breach
 from allocator.plugins import plugin_breaches
 from allocator.settings.mandate import MOST_SCENARIOS, ONE_DECISION, REVIEWED
@@ -203,47 +203,24 @@ def tables_in_use(settings: Settings) -> dict[str, set[str]]:
 
 
 CHECKS = (
-    Agreement(check_scenarios),
-    Agreement(rules.check_buckets_and_groups),
-    Agreement(rules.check_ratios),
-    Agreement(rules.check_tiers),
-    Agreement(rules.check_lists),
-    Agreement(rules.check_limits),
-    Agreement(check_idle_keys),
-    Agreement(question.check_ambiguity_settings),
-    Agreement(check_horizon),
-    Agreement(check_reviews),
-    Agreement(check_growth, ("exposures",)),
-    Agreement(check_utility),
-    Agreement(check_one_decision),
-    Agreement(stress.check_stress_ranges),
-    Agreement(question.check_question),
-    Agreement(question.check_belief_ranges),
-    Agreement(question.check_market),
-    Agreement(question.check_model_parameters),
-    Agreement(question.check_returns_of_everyone, ("exposures",)),
-    Agreement(question.check_signals, ("signals",)),
-    Agreement(stress.check_shocks),
-    Agreement(check_plugins),
-    Agreement(rules.check_benchmark_rules),
-    Agreement(tables.check_account, ("holdings",)),
-    Agreement(tables.check_dates, ("holdings",)),
-    Agreement(tables.check_one_price, ("holdings",)),
-    Agreement(tables.check_something_is_held, ("holdings",)),
-    Agreement(tables.check_currencies, ("holdings",)),
-    Agreement(tables.check_value, ("holdings",)),
-    Agreement(tables.check_cash, ("exposures",)),
-    Agreement(rules.check_rule_names, ("exposures",)),
-    Agreement(rules.check_members, ("exposures",)),
-    Agreement(rules.check_counted, ("exposures",)),
-    Agreement(rules.check_rule_columns, ("exposures",)),
-    Agreement(tables.check_risk_tables),
-    Agreement(tables.check_risk_columns, ("exposures",)),
-    Agreement(tables.check_same_instruments, ("exposures",)),
-    Agreement(tables.check_scenario_columns, ("scenario_returns",)),
-    Agreement(tables.check_plausible_returns, ("scenario_returns",)),
-    Agreement(tables.check_benchmark_sum, ("benchmark",)),
-    Agreement(tables.check_covariance, ("covariance",)),
-    Agreement(rules.check_factor_names, ("factors",)),
+    *looked_at(check_scenarios),
+    *looked_at(rules.check_buckets_and_groups, rules.check_ratios, rules.check_tiers, rules.check_lists),
+    *looked_at(rules.check_limits, check_idle_keys, question.check_ambiguity_settings, check_horizon, check_reviews),
+    *looked_at(check_growth, needs="exposures"),
+    *looked_at(check_utility, check_one_decision, stress.check_stress_ranges, question.check_question),
+    *looked_at(question.check_belief_ranges, question.check_market, question.check_model_parameters),
+    *looked_at(question.check_returns_of_everyone, needs="exposures"),
+    *looked_at(question.check_signals, needs="signals"),
+    *looked_at(stress.check_shocks, check_plugins, rules.check_benchmark_rules),
+    *looked_at(tables.check_account, tables.check_dates, tables.check_one_price, needs="holdings"),
+    *looked_at(tables.check_something_is_held, tables.check_currencies, tables.check_value, needs="holdings"),
+    *looked_at(tables.check_cash, rules.check_rule_names, rules.check_members, needs="exposures"),
+    *looked_at(rules.check_counted, rules.check_rule_columns, needs="exposures"),
+    *looked_at(tables.check_risk_tables),
+    *looked_at(tables.check_risk_columns, tables.check_same_instruments, needs="exposures"),
+    *looked_at(tables.check_scenario_columns, tables.check_plausible_returns, needs="scenario_returns"),
+    *looked_at(tables.check_benchmark_sum, needs="benchmark"),
+    *looked_at(tables.check_covariance, needs="covariance"),
+    *looked_at(rules.check_factor_names, needs="factors"),
 )
-"""Every check, in the order that its errors are told in, and the tables that must be sound for it to look."""
+"""Every check, in the order that its errors are told in, and the table that must be sound for it to look."""

@@ -7,9 +7,9 @@ more is a function and a row there.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -108,17 +108,22 @@ class Draft:
         return [name for name in columns if name not in ("instrument", "source")]
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """One agreement that is looked at where all tables that it `needs` are there and sound."""
+class Agreement(NamedTuple):
+    """A check, and the table that must be there and sound for it to look; None where settings are enough."""
 
     look: Callable[[Draft], Iterable[Breach]]
-    needs: tuple[str, ...] = field(default=())
+    needs: str | None
 
 
-def checked(draft: Draft, checks: Iterable[Agreement]) -> list[Breach]:
+def looked_at(*checks: Callable[[Draft], Iterable[Breach]], needs: str | None = None) -> tuple[Agreement, ...]:
+    """Rows of the list of checks, of the same need."""
+    return tuple(Agreement(look, needs) for look in checks)
+
+
+def disagreements(draft: Draft, checks: Iterable[Agreement]) -> list[Breach]:
     """All errors, in the order of the checks."""
-    return [breach for check in checks if draft.tables.keys() >= {*check.needs} for breach in check.look(draft)]
+    tables = {None, *draft.tables}
+    return [breach for check in checks if check.needs in tables for breach in check.look(draft)]
 
 
 def unknown_names(

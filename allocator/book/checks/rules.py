@@ -14,7 +14,7 @@ from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, stated_rules
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import Settings
-from allocator.tables import contract_text, read_contract
+from allocator.tables import read_contract
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
@@ -186,8 +186,7 @@ def check_rule_columns(draft: Draft) -> Iterator[Breach]:
 
 def column_types() -> dict[str, str]:
     """What each column that exposures.csv may have holds: float64, datetime64[ns], or a kind of text."""
-    contract = read_contract(contract_text("exposures"), "exposures.yaml")
-    return {str(name): str(column.dtype) for name, column in contract.columns.items()}
+    return {str(name): str(column.dtype) for name, column in read_contract("exposures").columns.items()}
 
 
 def _needs(settings: Settings) -> dict[str, list[str]]:
