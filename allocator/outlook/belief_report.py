@@ -30,9 +30,11 @@ from allocator.outlook.posterior import (
     belief_path,
     generalizable_on,
     generalizable_probability,
+    jevons_probability,
     posterior,
     posterior_bounds,
     require_finite,
+    settled_by_silence,
 )
 from allocator.outlook.question import (
     DAYS_A_MONTH,
@@ -267,31 +269,12 @@ def _judged(
         yield from _judged(today, more, claim, still & ~settles)
 
 
-# What may come: how likely the next claim is, what each next signal would do, and when silence alone settles.
+# What may come: what each possible next signal would do.
 #
 PRICE_FALL = 0.3
 """How far prices fall in the usage figures that may come next: simple, not log."""
 ELASTICITIES = (0.5, 1.0, 2.0)
 """The growth of usage that comes with it, as an elasticity: revenue falls, holds, grows."""
-_STEP = 30
-
-
-def claim_probability(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> float:
-    """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
-    if says_any_lab(signals):
-        return 0.0  # the first claim is there, and nobody is asked who else makes one
-    (z, weight), t = question.common, question.months(day)
-    seen, quiet = np.ones((1, len(z))), np.ones(len(z))
-    for name in question.labs:
-        seen = seen * lab_likelihood(question, name, signals, np.array([t]), z)
-    silent = [question.labs[name] for name in silent_labs(question, signals)]
-    for lab in silent:
-        quiet = quiet * silence_probability(lab, t + months, z) / silence_probability(lab, t, z)
-    background = float(np.exp(-months * sum(lab.background for lab in silent)))
-    weights = seen[0] * weight
-    genuine_silence = float(weights @ quiet / weights.sum())
-    p = generalizable_on(question, signals, day)
-    return p * (1 - genuine_silence * background) + (1 - p) * (1 - background)
 
 
 @dataclass(frozen=True)
@@ -311,11 +294,6 @@ def next_signals(question: Question, signals: Sequence[Signal], day: dt.date) ->
         NextSignal(what, float(generalizable_probability(question, belief)[0]), jevons_probability(question, belief[0]))
         for (what, _), belief in zip(possible, after, strict=True)
     ]
-
-
-def jevons_probability(question: Question, probabilities: Vector) -> float | None:
-    """P(Jevons) under (K,) scenario probabilities; None where the question does not model demand."""
-    return None if question.demand is None else float(probabilities @ question.jevons.astype(float))
 
 
 def _of_labs(question: Question, signals: Sequence[Signal], day: dt.date) -> Iterator[tuple[str, Signal]]:
@@ -338,37 +316,6 @@ def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
         grown = elasticity * fall
         what = f"usage {np.expm1(grown):+.0%} as prices fall {PRICE_FALL:.0%}"
         yield what, Signal(day, "usage", "", fall, grown)
-
-
-def settled_by_silence(
-    question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20, past: BeliefPath | None = None
-) -> dt.date | None:
-    """The first day on which silence alone has settled the question; None if never within `years` of `day`.
-
-    Where it is settled on `day` already, the day on which that happened, by whatever evidence.
-    """
-    past = past or belief_path(question, signals, day)
-    if past.settled is not None:
-        return past.since
-    # From here on nothing is said: what was said counts the same every day, and each silent lab's survival can only
-    # fall, whatever the common multiplier. So P(G) never rises, only P can be settled on, and once past the threshold
-    # silence stays past it: the first month that ends beyond it holds the first day beyond it.
-    told = [signal for signal in signals if signal.date <= day]
-    last = 365 * years - 1
-    months = _crossed(question, told, day, [*range(0, last, _STEP), last])
-    if months is None:
-        return None
-    ahead = _crossed(question, told, day, range(max(months - _STEP, 0), months + 1))
-    return None if ahead is None else day + dt.timedelta(days=ahead)
-
-
-def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Sequence[int]) -> int | None:
-    """The first of so many days ahead, in order, on which P(G) is beyond the threshold on either side."""
-    path = generalizable_probability(
-        question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead])
-    )
-    there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
-    return ahead[int(there[0])] if len(there) else None
 
 
 # Where the question stands: beliefs now and through time, what would change them, and when it will be settled.

@@ -25,6 +25,8 @@ from allocator.outlook.question import (
     pooled_claim,
     pooled_likelihood,
     says_any_lab,
+    silence_probability,
+    silent_labs,
 )
 from allocator.types import Matrix, Vector
 
@@ -165,6 +167,11 @@ def generalizable_on(question: Question, signals: Sequence[Signal], day: dt.date
     return float(generalizable_probability(question, posterior(question, signals, [day]))[0])
 
 
+def jevons_probability(question: Question, probabilities: Vector) -> float | None:
+    """P(Jevons) under (K,) scenario probabilities; None where the question does not model demand."""
+    return None if question.demand is None else float(probabilities @ question.jevons.astype(float))
+
+
 def settled_answer(question: Question, path: Vector) -> str | None:
     """Which answer a path of P(G), in date order, has settled on; None while open (in at τ, out below τ_off)."""
     return settlement_in_path(question, path)[0]
@@ -212,6 +219,60 @@ def belief_path(question: Question, signals: Sequence[Signal], day: dt.date) -> 
     path = generalizable_probability(question, beliefs)
     answer, since = settlement_in_path(question, path)
     return BeliefPath(tuple(days), beliefs, path, answer, None if since is None else days[since])
+
+
+# What may come without a word or with the next one: when silence alone settles, how likely the next claim is.
+#
+_STEP = 30
+
+
+def settled_by_silence(
+    question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20, past: BeliefPath | None = None
+) -> dt.date | None:
+    """The first day on which silence alone has settled the question; None if never within `years` of `day`.
+
+    Where it is settled on `day` already, the day on which that happened, by whatever evidence.
+    """
+    past = past or belief_path(question, signals, day)
+    if past.settled is not None:
+        return past.since
+    # From here on nothing is said: what was said counts the same every day, and each silent lab's survival can only
+    # fall, whatever the common multiplier. So P(G) never rises, only P can be settled on, and once past the threshold
+    # silence stays past it: the first month that ends beyond it holds the first day beyond it.
+    told = [signal for signal in signals if signal.date <= day]
+    last = 365 * years - 1
+    months = _crossed(question, told, day, [*range(0, last, _STEP), last])
+    if months is None:
+        return None
+    ahead = _crossed(question, told, day, range(max(months - _STEP, 0), months + 1))
+    return None if ahead is None else day + dt.timedelta(days=ahead)
+
+
+def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Sequence[int]) -> int | None:
+    """The first of so many days ahead, in order, on which P(G) is beyond the threshold on either side."""
+    path = generalizable_probability(
+        question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead])
+    )
+    there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
+    return ahead[int(there[0])] if len(there) else None
+
+
+def claim_probability(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> float:
+    """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
+    if says_any_lab(signals):
+        return 0.0  # the first claim is there, and nobody is asked who else makes one
+    (z, weight), t = question.common, question.months(day)
+    seen, quiet = np.ones((1, len(z))), np.ones(len(z))
+    for name in question.labs:
+        seen = seen * lab_likelihood(question, name, signals, np.array([t]), z)
+    silent = [question.labs[name] for name in silent_labs(question, signals)]
+    for lab in silent:
+        quiet = quiet * silence_probability(lab, t + months, z) / silence_probability(lab, t, z)
+    background = float(np.exp(-months * sum(lab.background for lab in silent)))
+    weights = seen[0] * weight
+    genuine_silence = float(weights @ quiet / weights.sum())
+    p = generalizable_on(question, signals, day)
+    return p * (1 - genuine_silence * background) + (1 - p) * (1 - background)
 
 
 # Robust Bayes: how low and how high P(G) may be, given what the book is unsure of.

@@ -17,10 +17,15 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_LAB
-from allocator.outlook.belief_report import claim_probability
 from allocator.outlook.calibration import build_question, calibrate, dated_signals
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import bayes_update, generalizable_on, log_evidence, log_likelihood_ratio
+from allocator.outlook.posterior import (
+    bayes_update,
+    claim_probability,
+    generalizable_on,
+    log_evidence,
+    log_likelihood_ratio,
+)
 from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, open_claims, says_any_lab, silent_labs
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector

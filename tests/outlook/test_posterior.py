@@ -12,9 +12,9 @@ import pytest
 from scipy.integrate import quad, simpson
 
 from allocator.errors import BadInput
-from allocator.outlook.belief_report import claim_probability
 from allocator.outlook.posterior import (
     BeliefRanges,
+    claim_probability,
     demand_expansion_probability,
     elasticity,
     generalizable_probability,

@@ -10,8 +10,8 @@ import pandas as pd
 from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
 from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.settings.reading import dotted_key
-from allocator.settings.settings import ScenarioSection, Settings
-from allocator.settings.uncertainty import LimitSection
+from allocator.settings.settings import Settings
+from allocator.settings.uncertainty import LimitSection, ScenarioSection
 
 # What the rows of `signals.csv` must agree on with the question and with each other: who may say what, and when.
 #

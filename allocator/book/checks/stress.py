@@ -18,9 +18,9 @@ from allocator.book.checks.draft import Draft, unknown_names
 from allocator.book.checks.question import PARAMETERS, check_signals, prior_of
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.reading import dotted_key, settings_from
-from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, ScenarioSection, Settings
+from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
-from allocator.settings.uncertainty import ModelSection
+from allocator.settings.uncertainty import ModelSection, ScenarioSection
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 MOVABLE = (*PARAMETERS, "capacity")
