@@ -34,16 +34,8 @@ class Breach:
         return f"{place}: {self.rule}{found}; {self.cure}"
 
     @classmethod
-    def of(
-        cls,
-        table: str,
-        rule: str,
-        cure: str,
-        *,
-        row: int | None = None,
-        column: str | None = None,
-        value: str | None = None,
-    ) -> Breach:
+    def of(cls, table: str, rule: str, cure: str, *, row: int | None = None, column: str | None = None,
+           value: str | None = None) -> Breach:  # fmt: skip
         """The same, said in the order of its importance: what, and where as far as it is known."""
         return cls(table, row, column, value, rule, cure)
 

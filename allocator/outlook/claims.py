@@ -257,7 +257,7 @@ def _table(place: Path, name: str) -> tuple[pd.DataFrame | None, list[Breach]]:
         raw = read_table(place / f"{name}.csv")
     except BadInput as error:
         return None, list(error.breaches)
-    typed, breaches = validate(name, raw.name, raw.frame, raw.rows)
+    typed, breaches = validate(name, raw)
     return (None if breaches else typed.set_axis(list(raw.rows))), breaches
 
 

@@ -24,7 +24,6 @@ from allocator.errors import BadInput, Breach, did_you_mean, setting_breach
 from allocator.outlook.calibration import CalibratedModel, calibrate, has_loadings
 from allocator.outlook.posterior import require_finite
 from allocator.outlook.question import DAYS_A_MONTH
-from allocator.settings.uncertainty import MarketSection
 from allocator.types import Matrix, Vector
 
 # The price moves that probabilities are read from: typed or of prices.csv, and the names that tell nothing.
@@ -199,63 +198,64 @@ def infer_probabilities(
         BadInput: there is no model or market to read moves against, a name is unknown or tells nothing, or no
             probability at all can explain a move; says the nearest that one could.
     """
-    model, stated, then, now = _to_read_against(book)
-    share = book.settings.horizon.announcement_share
-    share = 1.0 if share is None else share
-    if share == 0:
-        rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
-        raise BadInput([setting_breach("horizon.announcement_share", "0", rule, cure)])
-    read = price_moves(book, model, stated.date, moves, without)
-    names, moved = tuple(read.returns), np.array(list(read.returns.values()))
-    years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
-    at = [book.instruments.index(name) for name in names]
-    carry = (1 + model.loadings.required_return[at]) ** years
-    values, before = model.values[:, at], then @ model.values[:, at]
-    with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
-        multiples = before * ((1 + moved) / carry) ** (1 / share)
-    _refuse_impossible(book, read.returns, values, before, carry, share, multiples)
-    probabilities = require_finite(_nearest(values, multiples, now), "market", "the probabilities that prices imply")
-    explained = require_finite(
-        carry * (probabilities @ values / before) ** share - 1, "market", "what prices should have done"
-    )
-    return ImpliedProbabilities(book.scenarios, then, now, probabilities, names, moved, explained, read.not_read)
-
-
-def _to_read_against(book: Book) -> tuple[CalibratedModel, MarketSection, Vector, Vector]:
-    """The model, the market as stated, and its probabilities of then and of now."""
     model, stated = calibrate(book), book.settings.market
     if model is None or stated is None or model.market_then is None or model.market_now is None:
         rule = "price moves mean nothing without [model] and [market]"
         cure = "add both: [market] gives the probabilities to start from and their date"
         raise BadInput([setting_breach("market", None, rule, cure)])
-    return model, stated, model.market_then, model.market_now
-
-
-def _refuse_impossible(
-    book: Book,
-    observed: Mapping[str, float],
-    values: Matrix,
-    before: Vector,
-    carry: Vector,
-    share: float,
-    multiples: Vector,
-) -> None:
-    """A move outside what certainty of the best or worst scenario would give has no probability behind it."""
-    breaches = []
-    for i, (name, move) in enumerate(observed.items()):
-        low, high = float(values[:, i].min()), float(values[:, i].max())
-        if low - 1e-12 <= multiples[i] <= high + 1e-12:
-            continue
-        nearest = int(np.argmin(np.abs(values[:, i] - multiples[i])))
-        reach = carry[i] * (values[nearest, i] / before[i]) ** share - 1
-        rule = "no scenario probability explains this move"
-        cure = (
-            f"the nearest is {reach:+.1%}, certainty of {book.scenarios[nearest]}; look for other news or loadings, "
-            f"or go on with --without {name}"
-        )
-        breaches.append(Breach("moves", None, name, f"{move:+.1%}", rule, cure))
-    if breaches:
+    given = book.settings.horizon.announcement_share
+    share = 1.0 if given is None else given
+    if share == 0:
+        rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
+        raise BadInput([setting_breach("horizon.announcement_share", "0", rule, cure)])
+    read = price_moves(book, model, stated.date, moves, without)
+    names, moved = tuple(read.returns), np.array(list(read.returns.values()))
+    at = [book.instruments.index(name) for name in names]
+    years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
+    priced = _Priced(model.values[:, at], model.market_then, (1 + model.loadings.required_return[at]) ** years, share)
+    with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
+        multiples = priced.multiples(moved)
+    if breaches := list(_impossible(book, read.returns, priced, multiples)):
         raise BadInput(breaches)
+    nearest = _nearest(priced.values, multiples, model.market_now)
+    probabilities = require_finite(nearest, "market", "the probabilities that prices imply")
+    explained = require_finite(priced.moves(probabilities @ priced.values), "market", "what prices should have done")
+    return ImpliedProbabilities(
+        book.scenarios, model.market_then, model.market_now, probabilities, names, moved, explained, read.not_read
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Priced:
+    """How n names are priced: `values` (K, n), the market's probabilities of its own date `then` (K,), what a name is
+    required to have grown by since, `carry` (n,), and the `share` of a re-pricing that comes with the news.
+    """
+
+    values: Matrix
+    then: Vector
+    carry: Vector
+    share: float
+
+    def multiples(self, moves: Vector) -> Vector:
+        """(n,) expected values that these moves tell."""
+        result: Vector = (self.then @ self.values) * ((1 + moves) / self.carry) ** (1 / self.share)
+        return result
+
+    def moves(self, multiples: Vector) -> Vector:
+        """(n,) the moves that tell these expected values."""
+        result: Vector = self.carry * (multiples / (self.then @ self.values)) ** self.share - 1
+        return result
+
+
+def _impossible(book: Book, observed: Mapping[str, float], priced: _Priced, multiples: Vector) -> Iterator[Breach]:
+    """A move outside what certainty of the best or worst scenario would give has no probability behind it."""
+    nearest = np.abs(priced.values - multiples).argmin(axis=0)
+    reach = priced.moves(priced.values[nearest, np.arange(len(nearest))])
+    for i, (name, move) in enumerate(observed.items()):
+        if not priced.values[:, i].min() - 1e-12 <= multiples[i] <= priced.values[:, i].max() + 1e-12:
+            cure = f"the nearest is {reach[i]:+.1%}, certainty of {book.scenarios[nearest[i]]}; look for other news or "
+            cure += f"loadings, or go on with --without {name}"
+            yield Breach("moves", None, name, f"{move:+.1%}", "no scenario probability explains this move", cure)
 
 
 def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:

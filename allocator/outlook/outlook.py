@@ -52,7 +52,7 @@ def _held(plugin: Plugin, book: Book, answer: object) -> pd.DataFrame:
         cure = "a table as of scenario_returns.csv is wanted"
         raise BadInput([plugin_refusal(plugin, f"gives a {type(answer).__name__}, not a DataFrame", cure)])
     raw = from_frame(str(plugin), answer if "instrument" in answer else answer.rename_axis(index="instrument"))
-    frame, breaches = validate("scenario_returns", str(plugin), raw.frame, raw.rows)
+    frame, breaches = validate("scenario_returns", raw)
     everyone = [*book.instruments, book.cash_instrument]
     if not breaches:
         columns = [str(column) for column in frame if column not in ("instrument", "source")]

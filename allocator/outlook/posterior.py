@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr
 
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.question import (
@@ -68,11 +68,6 @@ def elasticity(
         # never variance·(1 − gain·x): that difference rounds to 0 where the noise is small
         mean, variance = mean + variance * x / told * (y - x * mean), variance * (demand.noise**2 / told)
     return mean, float(np.sqrt(variance))
-
-
-def demand_expansion_probability(mean: float, deviation: float) -> float:
-    """P(elasticity > 1): that revenue grows when prices fall."""
-    return float(ndtr((mean - 1) / deviation))
 
 
 def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:

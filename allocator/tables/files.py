@@ -75,6 +75,11 @@ class RawTable:
     frame: pd.DataFrame
     rows: tuple[int, ...]
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, each once."""
+        return list(self.frame.columns)
+
 
 def read_table(path: Path, name: str | None = None) -> RawTable:
     """Read a .csv, .parquet or .xlsx file; of a workbook, its only sheet or the sheet named like the file.

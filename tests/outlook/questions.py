@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from allocator.outlook.posterior import log_likelihood_ratio
 from allocator.outlook.question import Lab, Question, Signal
@@ -49,3 +50,8 @@ def likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vect
     """(T,) how much better G explains what was seen than P does."""
     ratio: Vector = np.exp(log_likelihood_ratio(question, signals, months))
     return ratio
+
+
+def demand_expansion_probability(mean: float, deviation: float) -> float:
+    """P(elasticity > 1): that revenue grows when prices fall."""
+    return float(ndtr((mean - 1) / deviation))

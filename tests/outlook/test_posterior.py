@@ -15,7 +15,6 @@ from allocator.errors import BadInput
 from allocator.outlook.posterior import (
     BeliefRanges,
     claim_probability,
-    demand_expansion_probability,
     elasticity,
     generalizable_probability,
     posterior,
@@ -24,7 +23,7 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DemandElasticity, Lab, Question, Signal, disclosure_density, silence_probability
-from tests.outlook.questions import LAB, OPENED, asked, at, likelihood_ratio
+from tests.outlook.questions import LAB, OPENED, asked, at, demand_expansion_probability, likelihood_ratio
 
 FIGURES = [Signal(at(m), "usage", "", x, y) for m, x, y in ((1, 0.25, 0.45), (2, 0.25, 0.38), (3, 0.3, 0.62))]
 DEMAND = DemandElasticity(1.2, 0.6, 0.25)
