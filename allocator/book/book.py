@@ -153,9 +153,9 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
         contract = "prices_long" if name == "prices" and _is_long(raw[name].frame) else name
-        frame, found = validate(contract, raw[name])
-        breaches += found
-        if not found:
+        frame, own = validate(contract, raw[name])
+        breaches += own
+        if not own:
             frame.index = pd.Index(raw[name].rows)
             frame.attrs["name"] = raw[name].name
             tables[name] = frame

@@ -68,8 +68,8 @@ def load(
     except BadInput as error:
         breaches += error.breaches
     tables = settings.tables if settings is not None else TablesSection()
-    raw, found = _read_all(place, tables)
-    breaches += found + _strangers(place, tables)
+    raw, unreadable = _read_all(place, tables)
+    breaches += unreadable + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
         breaches += [breach for breach in check_tables(raw) if breach.table not in known]

@@ -296,8 +296,8 @@ def _tilted(start: Vector, features: Matrix, wanted: Vector) -> Vector:
         tilted, log_sum = tilt(theta)
         return log_sum - float(theta @ wanted), tilted @ features - wanted
 
-    found = minimize(dual, np.zeros(len(wanted)), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 500})
-    theta, tilted = found.x, tilt(found.x)[0]
+    least = minimize(dual, np.zeros(len(wanted)), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 500})
+    theta, tilted = least.x, tilt(least.x)[0]
     for _ in range(5):  # the line search stops where the dual is flat to rounding, at 1e-9; Newton's steps do not
         miss = tilted @ features - wanted
         spread = (features - tilted @ features).T @ (tilted[:, None] * (features - tilted @ features))

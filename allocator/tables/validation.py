@@ -50,10 +50,10 @@ def read_cells(cells: pd.Series[Any], dtype: str, nullable: bool) -> tuple[pd.Se
         return _read_numbers(cells, nullable)
     if dtype.startswith("datetime64"):
         return _read_dates(cells)
-    found = cells.tolist()
-    texts = [_text(cell) for cell in found]
+    written = cells.tolist()
+    texts = [_text(cell) for cell in written]
     typed = pd.Series([text or None for text in texts], dtype=_TEXT_DTYPE)
-    return typed, {at: _text_fault(found[at]) for at, text in enumerate(texts) if text is False}
+    return typed, {at: _text_fault(written[at]) for at, text in enumerate(texts) if text is False}
 
 
 def is_blank(cell: object) -> bool:
@@ -140,10 +140,10 @@ def _plain(text: str) -> str | None:
 
 
 def _read_dates(cells: pd.Series[Any]) -> tuple[pd.Series[Any], dict[int, Fault]]:
-    found = cells.tolist()
-    dates = [_date(cell) for cell in found]
+    written = cells.tolist()
+    dates = [_date(cell) for cell in written]
     days = np.array([None if date is _UNREADABLE_DATE else date for date in dates], dtype="datetime64[D]")
-    faults = {at: _date_fault(found[at]) for at, date in enumerate(dates) if date is _UNREADABLE_DATE}
+    faults = {at: _date_fault(written[at]) for at, date in enumerate(dates) if date is _UNREADABLE_DATE}
     return pd.Series(days.astype("datetime64[ns]")), faults
 
 
@@ -152,9 +152,9 @@ def _date(cell: object) -> dt.date | None:
     if is_blank(cell):
         return None
     day: dt.date | None = None
-    if isinstance(cell, str) and (found := _DATE.fullmatch(cell.strip())):
+    if isinstance(cell, str) and (iso := _DATE.fullmatch(cell.strip())):
         try:
-            day = dt.date.fromisoformat(found[1])
+            day = dt.date.fromisoformat(iso[1])
         except ValueError:
             return _UNREADABLE_DATE
     elif isinstance(cell, dt.datetime):

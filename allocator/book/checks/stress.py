@@ -252,15 +252,15 @@ def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
     ranges = settings.stress.ranges
     if ranges is None:
         return {}
-    found = {}
+    stated = {}
     for name, pair in ranges.model_dump(exclude={"scenarios"}, exclude_none=True).items():
         room = "model" if name in ModelSection.model_fields else "question" if name in _TOPS else "horizon"
-        found[f"{room}.{name}"] = (pair[0], pair[1])
+        stated[f"{room}.{name}"] = (pair[0], pair[1])
     for scenario, own in ranges.scenarios.items():
         if scenario in settings.scenarios:  # a stranger is refused by itself
             for name, pair in own.model_dump(exclude_none=True).items():
-                found[f"scenarios.{scenario}.{name}"] = (pair[0], pair[1])
-    return found
+                stated[f"scenarios.{scenario}.{name}"] = (pair[0], pair[1])
+    return stated
 
 
 def book_values(settings: Settings, key: str) -> tuple[float, ...]:
