@@ -37,9 +37,9 @@ class Row:
         return Breach(self.table, self.line, column, told, rule, cure)
 
 
-def shown(cell: object) -> str:
+def shown(cell: Any) -> str:
     """A cell as errors show it: nothing for a blank."""
-    if cell is None or cell is pd.NaT or cell != cell:  # noqa: PLR0124  # not a number
+    if pd.isna(cell):
         return ""
     if isinstance(cell, pd.Timestamp):
         return f"{cell:%Y-%m-%d}"
