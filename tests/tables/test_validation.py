@@ -439,3 +439,13 @@ def test_breaches_carry_the_rows_that_the_caller_gave() -> None:
     _, breaches = validate("holdings", RawTable("h", frame, (2, 5, 11)))
 
     assert rows_of(breaches) == [5, 11]
+
+
+@pytest.mark.parametrize("column", ["account", "instrument"])
+def test_a_missing_column_of_a_unique_key_is_told_beside_what_else_is_wrong(column: str) -> None:
+    said = texts("holdings", {name: cell for name, cell in HOLDING.items() if name != column} | {"price": "x"})
+
+    assert [text.partition(";")[0] for text in said] == [
+        f"holdings.csv {column}: this column is missing",
+        "holdings.csv:2 price: must be a number (got 'x')",
+    ]
