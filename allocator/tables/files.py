@@ -75,6 +75,11 @@ class RawTable:
     frame: pd.DataFrame
     rows: tuple[int, ...]
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, each once."""
+        return list(self.frame.columns)
+
 
 def read_table(path: Path, name: str | None = None) -> RawTable:
     """Read a .csv, .parquet or .xlsx file; of a workbook, its only sheet or the sheet named like the file.
@@ -86,13 +91,11 @@ def read_table(path: Path, name: str | None = None) -> RawTable:
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".xlsx": _read_xlsx}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise _refusal(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
+        raise BadInput.of(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
     if not path.is_file():
-        raise _refusal(called, "this file is missing", _missing_file_cure(path))
-    try:
+        raise BadInput.of(called, "this file is missing", _missing_file_cure(path))
+    with refuse_unreadable(called):
         return reader(path, called)
-    except OSError as error:
-        raise _refusal(called, f"cannot be read: {error.strerror or error}", "check the file and its rights") from None
 
 
 def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
@@ -102,11 +105,13 @@ def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
         BadInput: there are no rows, two columns have one name, or a column name is not text.
     """
     if not isinstance(frame, pd.DataFrame):
-        raise _refusal(name, f"must be a DataFrame, not a {type(frame).__name__}", "for a Series call .to_frame(name)")
+        raise BadInput.of(
+            name, f"must be a DataFrame, not a {type(frame).__name__}", "for a Series call .to_frame(name)"
+        )
     levels = [level for level in frame.index.names if level in ("instrument", "date")]
     breaches = list(_header_breaches(name, None, [*levels, *frame.columns]))
     if frame.empty and not breaches:
-        breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
+        breaches.append(Breach.of(name, "the table is empty", "add at least one row"))
     if breaches:
         raise BadInput(breaches)
     plain = frame.reset_index(drop=True).copy()
@@ -115,8 +120,32 @@ def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
     return RawTable(name, plain, tuple(range(1, len(plain) + 1)))
 
 
-def _refusal(name: str, rule: str, cure: str, row: int | None = None) -> BadInput:
-    return BadInput([Breach(name, row, None, None, rule, cure)])
+@contextmanager
+def refuse_unreadable(name: str) -> Iterator[None]:
+    """Say of a file that the system cannot read that it is the file.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        rule = f"cannot be read: {error.strerror or error}"
+        raise BadInput.of(name, rule, "check the file and its rights") from None
+
+
+def utf8_text(content: bytes, name: str, cure: str) -> str:
+    """The text of a file, without the mark that some editors begin it with.
+
+    Raises:
+        BadInput: it is not UTF-8; says where.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        rule = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise BadInput.of(name, rule, cure, row=row) from None
 
 
 def _missing_file_cure(path: Path) -> str:
@@ -140,30 +169,25 @@ def _read_csv(path: Path, name: str) -> RawTable:
             start = reader.line_num + 1
     except csv.Error as error:
         cure = 'close each quote; write "" for one inside'
-        raise _refusal(name, f"the quotes do not fit: {error}", cure, start) from None
+        raise BadInput.of(name, f"the quotes do not fit: {error}", cure, row=start) from None
     return _table(name, lines)
 
 
 def _decoded(content: bytes, name: str) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _refusal(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
     if content.startswith(b"PK\x03\x04"):
-        raise _refusal(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
     if b"\0" in content:
-        raise _refusal(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
-        raise _refusal(name, found, "save it as 'CSV UTF-8'", row) from None
+        raise BadInput.of(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
+    return utf8_text(content, name, "save it as 'CSV UTF-8'")
 
 
 def _read_xlsx(path: Path, name: str) -> RawTable:
     try:
         import openpyxl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
+        raise BadInput.of(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
     from zipfile import BadZipFile
 
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
@@ -171,10 +195,10 @@ def _read_xlsx(path: Path, name: str) -> RawTable:
             # data_only: the value that a formula last had, not the formula
             workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
         except (BadZipFile, KeyError, ValueError):
-            raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
+            raise BadInput.of(name, "is not an Excel workbook", "save it as .xlsx") from None
         sheets = [sheet for sheet in workbook.sheetnames if sheet == path.stem] or workbook.sheetnames
         if len(sheets) > 1:
-            raise _refusal(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
+            raise BadInput.of(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
         rows = workbook[sheets[0]].iter_rows(values_only=True)
         lines = [(number, _trimmed(cells)) for number, cells in enumerate(rows, 1)]
         workbook.close()
@@ -194,11 +218,11 @@ def _read_parquet(path: Path, name: str) -> RawTable:
     try:
         import pyarrow  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise _refusal(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
+        raise BadInput.of(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except pyarrow.ArrowException:
-        raise _refusal(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
+        raise BadInput.of(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
     return from_frame(name, frame)
 
 
@@ -206,14 +230,13 @@ def _table(name: str, lines: Sequence[Line]) -> RawTable:
     """A table from numbered lines, the first with something on it being the header; blank lines are left out."""
     filled = [(number, cells) for number, cells in lines if any(cell not in (None, "") for cell in cells)]
     if not filled:
-        raise _refusal(name, "the file is empty", "write a header and at least one row")
+        raise BadInput.of(name, "the file is empty", "write a header and at least one row")
     (top, header), *body = filled
     breaches = list(_header_breaches(name, top, header))
     if not breaches:
         breaches = list(_row_breaches(name, len(header), body))
     if not body:
-        rule = "the table is empty: it has only a header"
-        breaches.append(Breach(name, None, None, None, rule, "add at least one row"))
+        breaches.append(Breach.of(name, "the table is empty: it has only a header", "add at least one row"))
     if breaches:
         raise BadInput(breaches)
     frame = pd.DataFrame([cells for _, cells in body], columns=pd.Index(header, dtype=object), dtype=object)
