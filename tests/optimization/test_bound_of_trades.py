@@ -9,7 +9,7 @@ import pytest
 
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_errors import EllipsoidError
+from allocator.mandate.return_errors import BudgetError, EllipsoidError
 from allocator.optimization.verification import (
     DualCertificate,
     DualValues,
@@ -94,6 +94,11 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
         free = draw.normal(size=factors + count)
         return np.asarray(free / np.linalg.norm(free) * draw.choice([1.0, 0.5]))
 
+    def wrong() -> Vector:
+        if isinstance(mandate.return_error, BudgetError):
+            return mandate.return_error.directions.lawful(draw.uniform(-1, 2, count))
+        return direction(None) if isinstance(mandate.return_error, EllipsoidError) else np.zeros(0)
+
     assert all(isinstance(rule, VolatilityLimit | LargestWeights | WorstCaseFloor) for rule in mandate.convex_rules)
     return DualCertificate(
         rows=size * draw.exponential(size=len(mandate.rows.labels)) * (draw.random() < 0.8),
@@ -105,7 +110,7 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
         slopes=tuple(
             ConvexRuleDual(size * float(draw.exponential()), direction(rule)) for rule in mandate.convex_rules
         ),
-        error=direction(None) if isinstance(mandate.return_error, EllipsoidError) else np.zeros(0),
+        error=wrong(),
     )
 
 

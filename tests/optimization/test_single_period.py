@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
-from allocator.ambiguity.balls import AnyProbabilities, Singleton, TotalVariation
+from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
 from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved, OutOfTime
@@ -571,12 +571,10 @@ def test_scenarios_that_the_belief_excludes_are_allowed(ambiguity: Ambiguity, p:
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0])
-@pytest.mark.parametrize("set_", ["TotalVariation", "Box"])
-def test_the_smallest_and_the_largest_radius_are_solved(set_: str, radius: float) -> None:
-    from allocator.ambiguity import sets
-
+@pytest.mark.parametrize("kind", [TotalVariation, Box])
+def test_the_smallest_and_the_largest_radius_are_solved(kind: type[TotalVariation | Box], radius: float) -> None:
     edge = Singleton() if radius == 0 else AnyProbabilities()
-    ambiguity = getattr(sets, set_)(radius)
+    ambiguity = kind(radius)
 
     assert random_question(43, ambiguity=ambiguity).optimum() == pytest.approx(
         random_question(43, ambiguity=edge).optimum(), abs=OBJECTIVE
