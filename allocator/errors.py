@@ -27,6 +27,8 @@ class Breach:
     value: str | None
     rule: str
     cure: str
+    confirm: str | None = None
+    """The entry of `book.toml` that lets it pass, where it is improbable and not impossible."""
 
     def __str__(self) -> str:
         place = self.table + ("" if self.row is None else f":{self.row}") + (f" {self.column}" if self.column else "")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.checks.consistency import check_consistency
+from allocator.book.doubts.doubts import check_doubts
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.settings.reading import settings_from
 from allocator.settings.settings import Settings
@@ -141,6 +142,8 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     ]
     tables, found = _validated(raw)
     breaches += found + check_consistency(settings, tables, account, given=raw.keys())
+    if not breaches:
+        breaches += check_doubts(settings, tables, account)
     if breaches:
         raise BadInput(breaches)
     return _aligned(settings, tables, account)

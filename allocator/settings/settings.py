@@ -196,6 +196,16 @@ class RiskSection(SettingsSection):
         return self
 
 
+class Confirmation(SettingsSection):
+    """An improbable reading of a table that is right: `[[confirm]]`, one entry for each doubt that is raised."""
+
+    table: str = Field(min_length=1, description="the table in doubt, such as prices")
+    kind: str = Field(min_length=1, description="what is doubted, as the error says it, such as jump")
+    name: str | None = Field(default=None, description="the instrument or currency, where the doubt is about one")
+    date: Day | None = Field(default=None, description="the day, where the doubt is about one")
+    why: str = Field(pattern=r"\S", description="why it is right")
+
+
 class SolverSection(SettingsSection):
     """How exactly the program is solved."""
 
@@ -286,6 +296,7 @@ class Settings(SettingsSection):
     stress: StressSection = Field(default_factory=StressSection)
     tables: TablesSection = Field(default_factory=TablesSection)
     plugins: PluginsSection = Field(default_factory=PluginsSection)
+    confirm: list[Confirmation] = Field(default_factory=list, description="improbable data that is right, in writing")
 
     @property
     def years(self) -> float:
