@@ -164,22 +164,77 @@ def _read_xlsx(path: Path, name: str) -> RawTable:
         import openpyxl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
-    from zipfile import BadZipFile
-
+    _refuse_large_archive(path, name)
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
-            # data_only: the value that a formula last had, not the formula
-            workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        except (BadZipFile, KeyError, ValueError):
+            values = _sheet_lines(openpyxl, path, name, formulas=False)
+            formulas = dict(_sheet_lines(openpyxl, path, name, formulas=True))
+        except (BadInput, OSError):
+            raise
+        except Exception:  # noqa: BLE001  # whatever a foreign reader stumbles over is a file that it cannot read
             raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
+    lines = [(number, _with_formulas(cells, formulas.get(number, []))) for number, cells in values]
+    width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
+    return _table(name, [(number, cells + [None] * (width - len(cells))) for number, cells in lines])
+
+
+MOST_BYTES, MOST_RATIO = 500_000_000, 200
+"""What the parts of a workbook may come to when unpacked, and by how much they may have been packed."""
+MOST_CELLS = 20_000_000
+
+
+def _refuse_large_archive(path: Path, name: str) -> None:
+    """Bound what opening would unpack, before it is opened.
+
+    Raises:
+        BadInput: it is no archive, or one that unpacks to more than a table can be.
+    """
+    from zipfile import BadZipFile, ZipFile
+
+    try:
+        with ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (BadZipFile, ValueError, NotImplementedError):
+        raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
+    unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
+    if unpacked > MOST_BYTES or (unpacked > 1_000_000 and unpacked > MOST_RATIO * packed):
+        rule = f"unpacks to {unpacked / 1e6:,.0f} MB from {packed / 1e6:,.1f} MB, which no table does"
+        raise _refusal(name, rule, "save the table alone, as .xlsx or 'CSV UTF-8'")
+
+
+def _sheet_lines(openpyxl: Any, path: Path, name: str, *, formulas: bool) -> list[Line]:
+    """The rows of the one sheet: the values that formulas last had, or with `formulas` the formulas themselves.
+
+    Rows end with their last cell and not where the sheet says that it ends: a stray cell far away would make millions.
+    """
+    workbook = openpyxl.load_workbook(path, read_only=True, data_only=not formulas)
+    try:
         sheets = [sheet for sheet in workbook.sheetnames if sheet == path.stem] or workbook.sheetnames
         if len(sheets) > 1:
             raise _refusal(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
-        rows = workbook[sheets[0]].iter_rows(values_only=True)
-        lines = [(number, _trimmed(cells)) for number, cells in enumerate(rows, 1)]
+        sheet = workbook[sheets[0]]
+        sheet.reset_dimensions()
+        lines: list[Line] = []
+        cells_read = 0
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            cells_read += len(cells)
+            if cells_read > MOST_CELLS:
+                rule = f"has more than {MOST_CELLS:,} cells"
+                raise _refusal(name, rule, "remove stray cells beyond the table: copy it into a new workbook")
+            if trimmed := _trimmed(cells):
+                lines.append((number, trimmed))
+        return lines
+    finally:
         workbook.close()
-    width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
-    return _table(name, [(number, cells + [None] * (width - len(cells))) for number, cells in lines])
+
+
+def _with_formulas(cells: list[Any], formulas: list[Any]) -> list[Any]:
+    """The values of a row; a formula where its value was never calculated, so that it is refused as one."""
+    cells = cells + [None] * (len(formulas) - len(cells))
+    return [
+        formula if cell is None and isinstance(formula, str) and formula.startswith("=") else cell
+        for cell, formula in zip(cells, formulas + [None] * (len(cells) - len(formulas)), strict=True)
+    ]
 
 
 def _trimmed(cells: Sequence[Any]) -> list[Any]:
@@ -207,6 +262,8 @@ def _table(name: str, lines: Sequence[Line]) -> RawTable:
     filled = [(number, cells) for number, cells in lines if any(cell not in (None, "") for cell in cells)]
     if not filled:
         raise _refusal(name, "the file is empty", "write a header and at least one row")
+    if stray := _rows_outside(name, filled):
+        raise BadInput([stray])
     (top, header), *body = filled
     breaches = list(_header_breaches(name, top, header))
     if not breaches:
@@ -218,6 +275,37 @@ def _table(name: str, lines: Sequence[Line]) -> RawTable:
         raise BadInput(breaches)
     frame = pd.DataFrame([cells for _, cells in body], columns=pd.Index(header, dtype=object), dtype=object)
     return RawTable(name, frame, tuple(number for number, _ in body))
+
+
+def _rows_outside(name: str, filled: Sequence[Line]) -> Breach | None:
+    """What exports write above and below a table: named, not skipped, as nobody but the user knows what it says."""
+    widths = [sum(cell not in (None, "") for cell in cells) for _, cells in filled]
+    usual = Counter(widths).most_common(1)[0][0]
+    likely = [at for at, width in enumerate(widths[:_PREAMBLE]) if width == usual and _is_header(filled[at][1])]
+    if usual < 2 or not likely or len(filled) - likely[0] < 2:
+        return None
+    head, last = likely[0], max(at for at, width in enumerate(widths) if width > usual / 2)
+    above, below = filled[:head], filled[last + 1 :]
+    if any(width > usual / 2 for width in widths[:head]) or (not above and not below):
+        return None
+    rest = f"rows {below[0][0]} to {below[-1][0]}" if len(below) > 1 else f"row {below[0][0]}" if below else ""
+    if not above:
+        rule = f"{rest} after the table {'are' if len(below) > 1 else 'is'} no row of it"
+        return Breach(name, below[0][0], None, str(below[0][1][0])[:60], rule, f"remove {rest}")
+    top = f"rows 1 to {filled[head][0] - 1}" if filled[head][0] > 2 else "row 1"
+    rule = f"the header seems to stand in row {filled[head][0]}"
+    cure = f"remove {top}" + (f", and {rest} below the table" if rest else "")
+    return Breach(name, filled[head][0], None, ", ".join(map(str, filled[head][1]))[:60], rule, cure)
+
+
+_PREAMBLE = 60
+"""Rows from the top in which a header is looked for."""
+
+
+def _is_header(cells: Sequence[Any]) -> bool:
+    """Texts, none twice and none a number."""
+    texts = [cell for cell in cells if cell not in (None, "")]
+    return all(isinstance(text, str) and not text[:1].isdigit() for text in texts) and len(set(texts)) == len(texts)
 
 
 def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> Iterator[Breach]:

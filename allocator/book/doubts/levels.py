@@ -75,12 +75,18 @@ def _against_history(settings: Settings, tables: Tables) -> Iterator[Doubt]:
 def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dict[str, tuple[pd.Timestamp, float]]:
     """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
     long = set(prices.columns) == {"date", "instrument", "price"}
-    wide = prices.pivot_table(index="date", columns="instrument", values="price", aggfunc="last") if long else prices.set_index("date")
+    wide = (
+        prices.pivot_table(index="date", columns="instrument", values="price", aggfunc="last")
+        if long
+        else prices.set_index("date")
+    )
     until = pd.Timestamp(as_of)
-    wide = wide.sort_index().loc[lambda rows: (rows.index <= until)]
+    wide = wide.sort_index().loc[lambda rows: rows.index <= until]
     oldest = until - pd.Timedelta(days=max(max_age_days, 1))
     last = {str(name): wide[name].dropna() for name in wide}
-    return {name: (one.index[-1], float(one.iloc[-1])) for name, one in last.items() if len(one) and one.index[-1] >= oldest}
+    return {
+        name: (one.index[-1], float(one.iloc[-1])) for name, one in last.items() if len(one) and one.index[-1] >= oldest
+    }
 
 
 def _times(ratio: float) -> str:
@@ -190,7 +196,12 @@ def rate_doubts(home: str, fx: pd.DataFrame, table: str) -> Iterator[Doubt]:
 
 
 def _rate_cure(rate: float, plausible: RateRange) -> str:
-    for factor, words in ((1 / rate**2, "the other way round"), (0.01, "per 100"), (0.001, "per 1000"), (100.0, "per 0.01")):
+    for factor, words in (
+        (1 / rate**2, "the other way round"),
+        (0.01, "per 100"),
+        (0.001, "per 1000"),
+        (100.0, "per 0.01"),
+    ):
         if plausible.lowest * RATE_FACTOR / 1.1 <= rate * factor <= plausible.highest / RATE_FACTOR * 1.1:
             return f"did you mean {rate * factor:.4g}? This one is {words}"
     return "write what one unit costs in the book's currency"

@@ -164,7 +164,9 @@ def _uneven(days: pd.DatetimeIndex, where: PriceTable) -> Iterator[Doubt]:
         yield where.doubt("gap", None, days[before + 1], (None, rule, cure))
     even = np.where((gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps)), np.median(gaps), gaps)
     ends = np.linspace(0, len(even), PARTS + 1).astype(int)
-    densities = [(end - start) / max(float(even[start:end].sum()), 1.0) for start, end in zip(ends, ends[1:], strict=False)]
+    densities = [
+        (end - start) / max(float(even[start:end].sum()), 1.0) for start, end in zip(ends, ends[1:], strict=False)
+    ]
     whole = len(even) / max(float(even.sum()), 1.0)
     if len(even) >= PARTS * LEAST_ROWS and not all(1 / UNEVEN_ROWS < one / whole < UNEVEN_ROWS for one in densities):
         told = ", ".join(f"{one * 365.25:.0f}" for one in densities)
