@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import stat
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble_book, check_tables
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, printable
 from allocator.plugins import call_plugin, load_plugin
 from allocator.settings.reading import read_settings, with_lines
 from allocator.settings.settings import Settings, SourceTable, TablesSection
-from allocator.tables.files import SUFFIXES, RawTable, from_frame, read_table
+from allocator.tables.files import (
+    SUFFIXES,
+    RawTable,
+    from_frame,
+    is_plain_file,
+    names_in,
+    read_regular_file,
+    read_table,
+)
 
 # Tables that another package reads, from wherever it has them; from then on they are tables like any other.
 #
@@ -54,15 +63,16 @@ def load(
     if isinstance(overrides, str):
         rule, cure = "must be a list, and is one text", 'write ["mandate.max_weight=0.2"]'
         raise BadInput([Breach("overrides", None, None, overrides, rule, cure)])
+    if account is not None and printable(account) != account:
+        rule, cure = "is no printable text", "write it as it stands in holdings.csv"
+        raise BadInput([Breach("--account", None, None, printable(account), rule, cure)])
     place = Path(folder)
-    if place.is_file():
-        raise BadInput([Breach(str(folder), None, None, None, "is a file", "name the folder that it stands in")])
-    if not place.is_dir():
-        raise BadInput([Breach(str(folder), None, None, None, "there is no such folder", _nearest_book(place))])
+    if refusal := _no_folder(place):
+        raise BadInput([Breach(str(folder), None, None, None, *refusal)])
     breaches: list[Breach] = []
     settings: Settings | None = None
     try:
-        text = _text(place / "book.toml")
+        text = book_text(place)
         settings = read_settings(text, overrides=overrides, as_of=as_of)
     except BadInput as error:
         breaches += error.breaches
@@ -79,25 +89,32 @@ def load(
         raise BadInput(with_lines(error.breaches, text, overrides)) from None
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise BadInput(
-            [
-                Breach(
-                    "book.toml",
-                    None,
-                    None,
-                    None,
-                    "this folder has no book.toml",
-                    "`allocator init FOLDER` makes a book to start from",
-                )
-            ]
-        )
+def _no_folder(place: Path) -> tuple[str, str] | None:
+    """What keeps a path from being a folder that can be read, and the cure."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        rule = f"cannot be read: {error.strerror or error}"
-        raise BadInput([Breach("book.toml", None, None, None, rule, "check the file and its rights")]) from None
+        if os.path.isdir(place):  # noqa: PTH112  # False for a name that no folder can have
+            next(place.iterdir(), None)
+            return None
+        if not stat.S_ISDIR(place.stat().st_mode):
+            return "is a file", "name the folder that it stands in"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}", "check the folder and its rights"
+    return "there is no such folder", _nearest_book(place)
+
+
+def book_text(folder: Path) -> str:
+    """The text of book.toml.
+
+    Raises:
+        BadInput: it is missing, cannot be read, or is not UTF-8 text.
+    """
+    path = folder / "book.toml"
+    if not os.path.lexists(path) or path.is_dir():
+        rule, cure = "this folder has no book.toml", "`allocator init FOLDER` makes a book to start from"
+        raise BadInput([Breach("book.toml", None, None, None, rule, cure)])
+    content = read_regular_file(path, "book.toml")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,7 +145,7 @@ def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
     read = {os.path.normpath(place / name) for name in known}
     return [
         Breach(path.name, None, None, None, "no table of a book has this name", _stranger_cure(path, known))
-        for path in sorted(place.iterdir())
+        for path in (place / found for found in names_in(place))
         if path.suffix.lower() in SUFFIXES
         and os.path.normpath(path) not in read
         and path.name not in _OURS
@@ -144,8 +161,8 @@ def _stranger_cure(path: Path, known: Collection[str]) -> str:
 
 
 def _nearest_book(place: Path) -> str:
-    parent = place.parent
-    if not parent.is_dir():
+    names = names_in(place.parent)
+    if not names:
         return "check the path; `allocator init FOLDER` makes a book to start from"
-    books = [child.name for child in parent.iterdir() if (child / "book.toml").is_file()]
+    books = [name for name in names if is_plain_file(place.parent / name / "book.toml")]
     return did_you_mean(place.name, books) if books else "`allocator init FOLDER` makes a book to start from"

@@ -13,17 +13,19 @@ price fall, both in logs. Without a bracket somebody has to look.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.book.book import Book
-from allocator.book.loading import load
+from allocator.book.loading import book_text, load
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.outlook.question import Signal
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import Settings
+from allocator.tables.files import read_regular_file
 
 _BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
 _TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)", re.IGNORECASE)
@@ -122,15 +124,12 @@ def cards_beside(
         BadInput: the file cannot be read, is not UTF-8 text, or is no page of cards.
     """
     path = Path(folder) / "scenarios.md"
-    try:
-        return read_cards(path.read_bytes().decode("utf-8-sig"), scenarios, labs)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
+    try:
+        return read_cards(read_regular_file(path, path.name).decode("utf-8-sig"), scenarios, labs)
     except UnicodeDecodeError:
         raise BadInput([Breach(path.name, None, None, None, "is not UTF-8 text", "save it as UTF-8 text")]) from None
-    except OSError as error:
-        rule = f"cannot be read: {error.strerror or error}"
-        raise BadInput([Breach(path.name, None, None, None, rule, "check the file and its rights")]) from None
 
 
 def due_observations(
@@ -250,9 +249,8 @@ def _cards(folder: str | Path, settings: Settings) -> Cards:
 def _breaches_of_cards(folder: str | Path, overrides: Sequence[str], as_of: dt.date | None) -> tuple[Breach, ...]:
     """What is wrong with the cards of a book whose tables cannot be read."""
     try:
-        text = (Path(folder) / "book.toml").read_bytes().decode("utf-8-sig")
-        settings = read_settings(text, overrides=overrides, as_of=as_of)
-    except (OSError, UnicodeDecodeError, BadInput):
+        settings = read_settings(book_text(Path(folder)), overrides=overrides, as_of=as_of)
+    except BadInput:
         return ()  # the book's own errors say so
     try:
         _cards(folder, settings)
