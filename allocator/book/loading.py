@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import stat
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from itertools import compress
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble_book, check_tables
@@ -78,6 +80,8 @@ def load(
         breaches += error.breaches
     tables = settings.tables if settings is not None else TablesSection()
     raw, found = _read_all(place, tables)
+    if "holdings" in raw:
+        raw["holdings"] = without_further_accounts(raw["holdings"], account)
     breaches += found + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
@@ -137,6 +141,31 @@ def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], 
         except BadInput as error:
             breaches += error.breaches
     return raw, breaches
+
+
+MANY_ROWS = 20_000
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
+
+
+def without_further_accounts(raw: RawTable, account: str | None) -> RawTable:
+    """Of a long holdings.csv the rows that can say anything of this account, or be refused.
+
+    Left out are rows of other accounts that are sound as written, are not there twice, and agree in price, currency
+    and all else with a row that stays.
+    """
+    frame, own = raw.frame, {"account", "instrument", "quantity"}
+    if len(frame) <= MANY_ROWS or not own <= set(frame.columns) or frame["account"].nunique() == 1:
+        return raw
+    texts = frame["quantity"].unique()
+    plain = [text for text in texts if isinstance(text, str) and _PLAIN_NUMBER.fullmatch(text)]
+    sound = frame["quantity"].isin(plain) & frame["account"].ne("") & frame["account"].notna()
+    further = sound & frame["account"].ne(account or "") & ~frame.duplicated(["account", "instrument"], keep=False)
+    shared = [column for column in frame.columns if column not in ("account", "quantity")]
+    left_out = further & frame.duplicated(shared)  # the first stays, and with it the first form of a number
+    if not frame["account"].eq(account or "").any():
+        left_out &= frame.duplicated("account")  # the cure names the accounts
+    kept = (~left_out).to_numpy()
+    return RawTable(raw.name, frame.loc[kept].reset_index(drop=True), tuple(compress(raw.rows, kept)))
 
 
 def _strangers(place: Path, tables: TablesSection) -> list[Breach]:

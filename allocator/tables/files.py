@@ -13,6 +13,7 @@ import re
 import stat
 import threading
 import warnings
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -194,13 +195,14 @@ def _missing_file_cure(path: Path) -> str:
 
 
 def _read_csv(content: bytes, name: str, _: str) -> RawTable:
-    reader = csv.reader(io.StringIO(_decoded(content, name), newline=""), strict=True)
-    same: dict[str, str] = {}  # what is written in a million cells is held once
-    lines: list[Line] = []
+    _refuse_other_encodings(content, name)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
+    lines = _NumberedLines()
+    stripped = _Stripped().__getitem__
     start = 1
     try:
         for cells in reader:
-            lines.append((start, [same.setdefault(cell, cell) for cell in map(str.strip, cells)]))
+            lines.add(start, tuple(map(stripped, cells)))
             start = reader.line_num + 1
     except csv.Error as error:
         long = "field larger" in str(error)
@@ -209,7 +211,41 @@ def _read_csv(content: bytes, name: str, _: str) -> RawTable:
     return _table(name, lines)
 
 
-def _decoded(content: bytes, name: str) -> str:
+class _Stripped(dict[str, str]):
+    """Cells without the blanks around them; what is written in a million cells is held once."""
+
+    def __missing__(self, cell: str) -> str:
+        text = cell.strip()
+        if len(self) < 100_000:
+            self[cell] = text
+        return text
+
+
+class _NumberedLines(Sequence[Line]):
+    """The lines of a table with something on them, in a third of the memory that a list of pairs takes."""
+
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        self.numbers, self.cells, self.widths = array("q"), list[Sequence[Any]](), array("q")
+        for number, cells in lines:
+            self.add(number, cells)
+
+    def add(self, number: int, cells: Sequence[Any]) -> None:
+        """A line, if there is anything on it; its width is how many cells are filled."""
+        if width := len(cells) - cells.count("") - cells.count(None):
+            self.numbers.append(number)
+            self.cells.append(cells)
+            self.widths.append(width)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return list(zip(self.numbers[at], self.cells[at], strict=True))
+        return self.numbers[at], self.cells[at]
+
+
+def _refuse_other_encodings(content: bytes, name: str) -> None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _refusal(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
     if content.startswith(b"PK\x03\x04"):
@@ -217,7 +253,7 @@ def _decoded(content: bytes, name: str) -> str:
     if b"\0" in content:
         raise _refusal(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
     try:
-        return content.decode("utf-8-sig")
+        content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
@@ -240,7 +276,10 @@ def _read_xlsx(content: bytes, name: str, stem: str) -> RawTable:
             raise _not_a_workbook(name) from None
     lines = [(number, _with_formulas(cells, formulas.get(number, []))) for number, cells in values]
     width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
-    return _table(name, [(number, cells + [None] * (width - len(cells))) for number, cells in lines])
+    full = _NumberedLines((number, cells + [None] * (width - len(cells))) for number, cells in lines)
+    if odd := list(_unwritable(name, full)):
+        raise BadInput(odd)
+    return _table(name, full)
 
 
 MOST_BYTES, MOST_RATIO, MOST_PARTS = 200_000_000, 200, 10_000
@@ -383,31 +422,29 @@ def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
     return from_frame(name, frame)
 
 
-def _table(name: str, lines: Sequence[Line]) -> RawTable:
-    """A table from numbered lines, the first with something on it being the header; blank lines are left out."""
-    filled = [(number, cells) for number, cells in lines if any(cell not in (None, "") for cell in cells)]
+def _table(name: str, filled: _NumberedLines) -> RawTable:
+    """A table from numbered lines, the first of which is the header."""
     if not filled:
         raise _refusal(name, "the file is empty", "write a header and at least one row")
     if stray := _rows_outside(name, filled):
         raise BadInput([stray])
-    (top, header), *body = filled
+    top, header = filled[0]
     breaches = list(_header_breaches(name, top, header))
     if not breaches:
-        breaches = list(_row_breaches(name, len(header), body))
-    if not body:
+        breaches = list(_row_breaches(name, len(header), filled))
+    if len(filled) == 1:
         rule = "the table is empty: it has only a header"
         breaches.append(Breach(name, None, None, None, rule, "add at least one row"))
     if breaches:
         raise BadInput(breaches)
-    if odd := list(_unwritable(name, ((number, cells) for number, cells in filled))):
-        raise BadInput(odd)
-    frame = pd.DataFrame([cells for _, cells in body], columns=pd.Index(header, dtype=object), dtype=object)
-    return RawTable(name, frame, tuple(number for number, _ in body))
+    del filled.cells[0]
+    frame = pd.DataFrame(filled.cells, columns=pd.Index(header, dtype=object), dtype=object)
+    return RawTable(name, frame, tuple(filled.numbers[1:]))
 
 
-def _rows_outside(name: str, filled: Sequence[Line]) -> Breach | None:
+def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
     """What exports write above and below a table: named, not skipped, as nobody but the user knows what it says."""
-    widths = [sum(cell not in (None, "") for cell in cells) for _, cells in filled]
+    widths = filled.widths
     usual = Counter(widths).most_common(1)[0][0]
     likely = [at for at, width in enumerate(widths[:_PREAMBLE]) if width == usual and _is_header(filled[at][1])]
     if usual < 3 or not likely or len(filled) - likely[0] < 2:
@@ -462,8 +499,8 @@ def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> It
             yield Breach(name, row, column, None, f"this column is there {times} times", "remove or rename all but one")
 
 
-def _row_breaches(name: str, width: int, body: Sequence[Line]) -> Iterator[Breach]:
-    for number, cells in body:
+def _row_breaches(name: str, width: int, lines: Sequence[Line]) -> Iterator[Breach]:
+    for number, cells in lines:
         if len(cells) != width:
             rule = f"the row has {len(cells)} cells and the header {width}"
             wide = "quote text that contains a comma, and write 1.5 for 1,5"
