@@ -412,7 +412,10 @@ def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
     try:
         with parquet.ParquetFile(io.BytesIO(content)) as file:
             size = file.metadata.num_rows * file.metadata.num_columns
-            frame = None if size > MOST_VALUES else file.read(use_threads=False).to_pandas()
+            table = None if size > MOST_VALUES else file.read(use_threads=False)
+        if table is not None:
+            table.validate(full=True)  # texts that are no UTF-8 would be found cell by cell, much later
+        frame = None if table is None else table.to_pandas()
     except MemoryError:
         raise
     except Exception:  # pyarrow's errors, and those of pandas over what the file says of itself

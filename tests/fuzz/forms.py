@@ -10,7 +10,16 @@ from typing import Any
 
 Odd = tuple[int, int, int] | None
 """Row and column of a cell of another type, and which; None where there is none."""
-TYPES: tuple[Any, ...] = (True, dt.date(2026, 11, 20), dt.datetime(2026, 11, 20, 5), "=1+1", "#N/A", 1e300, None, "\x0b")
+TYPES: tuple[Any, ...] = (
+    True,
+    dt.date(2026, 11, 20),
+    dt.datetime(2026, 11, 20, 5),
+    "=1+1",
+    "#N/A",
+    1e300,
+    None,
+    "\x0b",
+)
 
 
 def _typed(cell: str) -> Any:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import openpyxl  # noqa: F401  # before memory is bounded
+import pandas as pd
 import pyarrow.parquet  # noqa: F401
 
 import allocator.book.book as book_module
@@ -148,7 +148,7 @@ def main() -> None:
                 answer = judged(case, place, as_sample)
             except TooSlow:
                 answer = {"exit": -1, "said": "", "wrong": f"takes more than {SECONDS} s"}
-            except BaseException:  # noqa: BLE001  # whatever it is, it is a defect to be told
+            except BaseException:  # whatever it is, it is a defect to be told
                 answer = {"exit": 1, "said": "", "wrong": traceback.format_exc()[-1500:]}
             signal.alarm(0)
             sys.stderr = io.StringIO()
