@@ -96,9 +96,11 @@ def rebalance(
         from allocator.plan.document import plan_document
 
         plan, deviation = _solve(loaded, follow, say)
-        document = plan_document(plan, deviation)
+        from allocator.plan.output import with_digest
+
+        document = with_digest(plan, plan_document(plan, deviation))
     if out is not None:
-        document |= _write(plan, document, Path(out), run, export)
+        _write(plan, document, Path(out), run, export)
     if not as_json:
         from allocator.display.plan import show_plan
 
@@ -143,13 +145,12 @@ def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[
     return plan, None if follow is None else policy_deviation(plan, Path(follow))
 
 
-def _write(plan: Plan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]) -> dict[str, str]:
-    """All files or none; where they belong to a run, with what it was made from. What plan.json says of orders.csv."""
+def _write(plan: Plan, document: dict[str, Any], out: Path, run: Run | None, export: tuple[str, ...]) -> None:
+    """All files or none; where they belong to a run, with what it was made from."""
     from allocator.display.console import tell
     from allocator.plan.output import plan_files, run_exporters
-    from allocator.plan.runs import digest, write_files, write_run
+    from allocator.plan.runs import write_files, write_run
 
     files = plan_files(plan, document) | run_exporters(document, export, plan.book.settings.plugins.exporters)
     written = write_files(files, out) if run is None else write_run(run, files)
     tell("wrote " + " and ".join(map(str, written)), err=True)
-    return {"orders_sha256": digest(files["orders.csv"])}

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from time import sleep
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -209,21 +209,34 @@ def _written_as_new_folder(files: Mapping[str, bytes], place: Path) -> bool:
 
 
 def _replace_together(files: Mapping[str, bytes], place: Path) -> None:
+    shown = {name: path.read_bytes() for name in files if _refuse_odd(path := place / name)}
+    if shown == files:
+        return  # the same plan once more
     versions = place / VERSIONS
     versions.mkdir(exist_ok=True)
-    shown = {name: path.read_bytes() for name in files if _refuse_odd(path := place / name)}
+    before = Path(os.path.realpath(versions / CURRENT)).name
+    try:
+        _show(files, shown, place)
+    finally:
+        kept = (CURRENT, Path(os.path.realpath(versions / CURRENT)).name, before)
+        for old in versions.iterdir():
+            if old.name not in kept:
+                _remove(old)
+        with suppress(OSError):
+            versions.rmdir()  # where nothing came of it
+
+
+def _show(files: Mapping[str, bytes], shown: Mapping[str, bytes], place: Path) -> None:
+    """Let each name lead to its new content, all by the last rename."""
+    versions = place / VERSIONS
     if any(not _is_link(place / name) for name in shown):  # of an earlier release, or of somebody else
         _switch(versions, _version(versions, {**_current(versions), **shown}))
         for name in shown:
             _link(place, name)
-    before = os.path.realpath(versions / CURRENT)
     made = _version(versions, {**_current(versions), **files})
     for name in files:
         _link(place, name)  # a new one leads nowhere until the switch: it is not there yet
     _switch(versions, made)
-    for old in versions.iterdir():
-        if old.name not in (CURRENT, made.name, os.path.basename(before)):  # noqa: PTH119
-            _remove(old)
 
 
 def _replace_one_by_one(files: Mapping[str, bytes], place: Path) -> None:
@@ -313,7 +326,7 @@ def _only_writer(place: Path) -> Iterator[None]:
         for _ in range(600):
             if _lock(handle):
                 break
-            sleep(0.05)
+            Event().wait(0.05)
         else:
             raise OSError(errno.EBUSY, "another writer does not end")
         yield
@@ -322,7 +335,7 @@ def _only_writer(place: Path) -> Iterator[None]:
 
 
 def _lock(handle: int) -> bool:
-    """Whether this process has the folder for itself; the system takes it back when the process ends, however it does."""
+    """Whether this process has the folder for itself; it is free again when the process ends, however it does."""
     if fcntl is None:
         return True
     try:

@@ -28,7 +28,8 @@ def answers(seeds: range) -> list[dict[str, Any]]:
         [sys.executable, "-m", "tests.fuzz.worker"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as worker:  # fmt: skip
-        assert worker.stdin is not None and worker.stdout is not None
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         found = []
         for seed in seeds:
             worker.stdin.write(f"{seed}\n")
