@@ -290,7 +290,7 @@ MOST_VALUES = 20_000_000
 """Of a Parquet file, which takes a fraction of the time a value."""
 MOST_TAGS = {"cells": 4 * MOST_CELLS, "texts": 500_000, "others": 250_000}
 """Tags of a workbook: a cell has up to four; texts are shared by cells; others, such as styles, take long to read."""
-MOST_DEPTH, MOST_TEXT = 256, 4_000_000
+MOST_TEXT = 4_000_000
 LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
 """The most that a spreadsheet has."""
 _CELL_TAG = re.compile(rb"</?(?:\w+:)?(?:c|v|row|is|t|f)[\s>/]")
@@ -328,7 +328,7 @@ def _refuse_large(parts: Sequence[ZipInfo], name: str) -> None:
 
 def _count_tags(archive: ZipFile, part: ZipInfo, name: str, tags: dict[str, int]) -> None:
     """Add the tags of a part to those before, and refuse what is small to unpack and endless to read."""
-    depth, rest = 0, b""
+    rest = b""
     with archive.open(part) as unpacked:
         if not unpacked.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
             return  # no XML, such as a picture
@@ -336,20 +336,14 @@ def _count_tags(archive: ZipFile, part: ZipInfo, name: str, tags: dict[str, int]
         while chunk := unpacked.read(1 << 20):
             whole, mark, rest = (rest + chunk).rpartition(b">")
             whole += mark
-            opened, closed = whole.count(b"<"), whole.count(b"</")
-            depth += opened - 2 * closed - whole.count(b"/>")
             of_cells, texts = len(_CELL_TAG.findall(whole)), len(_TEXT_TAG.findall(whole))
             tags["cells"] += of_cells
             tags["texts"] += texts
-            tags["others"] += opened - of_cells - 2 * texts
+            tags["others"] += whole.count(b"<") - of_cells - 2 * texts
             tags["formulas"] += _FORMULA_TAG.search(whole) is not None
             if b"<!DOCTYPE" in whole or b"<!ENTITY" in whole or b"\0" in chunk:
                 raise _not_a_workbook(name)
-            if (
-                depth > MOST_DEPTH
-                or len(rest) > MOST_TEXT
-                or any(tags[kind] > most for kind, most in MOST_TAGS.items())
-            ):
+            if len(rest) > MOST_TEXT or any(tags[kind] > most for kind, most in MOST_TAGS.items()):
                 raise _refusal(name, "holds more than a table does", "copy the table alone into a new workbook")
 
 
