@@ -6,7 +6,7 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from allocator.book.checks.consistency import check_consistency
 from allocator.book.doubts.doubts import check_doubts
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.settings.reading import settings_from
+from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import Settings
 from allocator.tables import validate
 from allocator.tables.files import RawTable, from_frame
@@ -110,22 +110,44 @@ def refuse_no_book(given: object) -> None:
 
 
 def from_frames(
-    settings: Settings | Mapping[str, object], tables: Mapping[str, pd.DataFrame], *, account: str | None = None
+    settings: Settings | Mapping[str, object],
+    tables: Mapping[str, pd.DataFrame | Mapping[str, Sequence[object]] | Sequence[Mapping[str, object]]],
+    *,
+    account: str | None = None,
+    confirm: Sequence[Mapping[str, object]] = (),
 ) -> Book:
     """A Book from pandas objects: `tables` by name (`holdings`, `exposures`, `scenario_returns`, …).
 
     Columns, units and what may be blank are those of the files (`allocator schema NAME`); an index named `instrument`
-    or `date` counts as that column, and rows are aligned by label. `settings` are what `book.toml` would say.
+    or `date` counts as that column, and rows are aligned by label. A table may also be plain data: columns by name,
+    or one mapping a row. `settings` are what `book.toml` would say, with days as dates or as texts such as 2026-11-20;
+    `confirm` are entries of its `[[confirm]]`, for data that is improbable and right.
 
     Raises:
         BadInput: a table or setting is not of its contract; all errors at once.
     """
-    checked = settings if isinstance(settings, Settings) else settings_from(settings)
-    return assemble_book(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
+    breaches: list[Breach] = []
+    checked: Settings | None = None
+    raw: dict[str, RawTable] = {}
+    try:
+        checked = settings_of_frames(settings, confirm)
+    except BadInput as error:
+        breaches += error.breaches
+    for name, table in tables.items():
+        try:
+            raw[name] = from_frame(name, table)
+        except BadInput as error:
+            breaches += error.breaches
+    if checked is None or breaches:
+        known = {breach.table for breach in breaches}
+        raise BadInput([*breaches, *(breach for breach in check_tables(raw) if breach.table not in known)])
+    return assemble_book(checked, raw, account=account, source="settings")
 
 
-def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
-    """Hold every table to its contract and all of them to each other, then align.
+def assemble_book(
+    settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None, source: str = "book.toml"
+) -> Book:
+    """Hold every table to its contract and all of them to each other, then align; `source` is where settings are from.
 
     Raises:
         BadInput: all errors of all tables at once.
@@ -142,10 +164,9 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     ]
     tables, found = _validated(raw)
     breaches += found + check_consistency(settings, tables, account, given=raw.keys())
-    if not breaches:
-        breaches += check_doubts(settings, tables, account)
+    breaches += check_doubts(settings, tables, account, given=raw.keys())
     if breaches:
-        raise BadInput(breaches)
+        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
     return _aligned(settings, tables, account)
 
 

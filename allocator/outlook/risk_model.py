@@ -24,8 +24,8 @@ from allocator.types import Matrix, Vector
 #
 FEWEST_ROWS = 20
 """Below this a covariance is noise."""
-_APART = 1.5
-"""Daily rows are 252 to 365 a year, weekly ones 52: further apart than this they are others than is said."""
+_APART = 1.25
+"""Daily rows are 252 to 262 a year, 365 with weekends, weekly ones 52: further apart than this they are others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def historical_returns(book: Book) -> ReturnHistory:
     later = len(book.price_history) - len(until)
     notes = [f"{later} later rows cut"] if later else []
 
-    window, late, found, told = _listed(book, window)
+    window, late, found, told = _listed(book, window, until)
     breaches, notes = breaches + found, notes + told
     kept, found, told = _without_blanks(book, window.loc[:, ~late])
     breaches, notes = breaches + found, notes + told
@@ -88,11 +88,15 @@ def _too_short(book: Book, until: pd.DataFrame) -> Iterator[Breach]:
         yield _breach("risk.window_rows", told, "shorten the window or lengthen the history")
 
 
-def _listed(book: Book, window: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[bool], list[Breach], list[str]]:
+def _listed(
+    book: Book, window: pd.DataFrame, until: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.Series[bool], list[Breach], list[str]]:
     """The window by the rule for late listings; which names are late in it; errors and notes."""
     rule = book.settings.risk.late_listings
     there = window.notna()
+    earlier = until.loc[: window.index[0]].notna().any() if len(window) else there.any()  # blank on one day is not late
     first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
+    first = first.mask(earlier & there.any(), window.index[0]) if len(window) else first
     late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
     if not late.any() or rule == "beta":
         return window, late, [], []

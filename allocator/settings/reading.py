@@ -24,7 +24,7 @@ from allocator.settings.uncertainty import NEEDED, SCHEDULED
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
-_PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
+_PRICE_KEYS = ("window_rows", "periods_per_year", "after_as_of", "blanks", "late_listings", "method")
 _NO_ERROR = (None, "none", 0)
 Key = tuple[str, str]
 
@@ -229,6 +229,52 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> 
         return Settings.model_validate(dict(document))
     except ValidationError as error:
         raise BadInput([_breach(item, source) for item in error.errors()]) from None
+
+
+def settings_of_frames(
+    given: Settings | Mapping[str, object], confirm: Sequence[Mapping[str, object]] = ()
+) -> Settings:
+    """Settings from plain data: days may be texts such as 2026-11-20; errors call it `settings`, as there is no file.
+
+    Raises:
+        BadInput: all errors at once.
+    """
+    if isinstance(given, Settings):
+        document: dict[str, Any] = given.model_dump(exclude_unset=True)
+    elif isinstance(given, Mapping):
+        document = dict(given)
+    else:
+        rule, cure = f"must be a mapping, not a {type(given).__name__}", "write what book.toml would say, as a dict"
+        raise BadInput([Breach("settings", None, None, None, rule, cure)])
+    if confirm:
+        document["confirm"] = [*document.get("confirm", ()), *map(dict, confirm)]
+    return settings_from(_with_days(document), source="settings")
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY_KEYS = ("as_of", "until", "reviews", "date", "opened", "since")
+"""Keys of `book.toml` that hold days."""
+
+
+def _with_days(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same document with its texts that are days as dates, at the keys that hold days."""
+
+    def day(value: Any) -> Any:
+        if isinstance(value, str) and _DAY.fullmatch(value):
+            with suppress(ValueError):  # such as 2026-02-31: the contract says what is wrong with it
+                return dt.date.fromisoformat(value)
+        if isinstance(value, dt.datetime) and value.tzinfo is None and value.time() == dt.time():
+            return value.date()
+        return value
+
+    def part(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: part(str(name), inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [part(key, inner) for inner in value]
+        return day(value) if key in _DAY_KEYS else value
+
+    return {str(name): part(str(name), value) for name, value in document.items()}
 
 
 def _override(document: dict[str, Any], item: str) -> Breach | None:

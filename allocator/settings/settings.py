@@ -163,7 +163,10 @@ class RiskSection(SettingsSection):
         default=None, le=400, description="rows of prices.csv in a year: 252 daily, 52 weekly, 12 monthly"
     )
     max_age_days: int = Field(
-        default=31, ge=0, le=36500, description="days that the last price used may be older than as_of"
+        default=31,
+        ge=0,
+        le=36500,
+        description="days that the last price used, or one of holdings.csv with a price_date, may be older than as_of",
     )
     after_as_of: Literal["refuse", "cut"] = Field(
         default="refuse", description="price rows later than as_of: refuse them, or leave them out"

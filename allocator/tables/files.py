@@ -12,7 +12,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +95,14 @@ def read_table(path: Path, name: str | None = None) -> RawTable:
         raise _refusal(called, f"cannot be read: {error.strerror or error}", "check the file and its rights") from None
 
 
-def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
-    """A table from a pandas object, copied; an index level named `instrument` or `date` becomes a column, others go.
+def from_frame(name: str, table: object) -> RawTable:
+    """A table from a pandas object or plain data, copied; an index level named `instrument` or `date` becomes a column,
+    others go. Plain data is columns by name, or one mapping a row.
 
     Raises:
         BadInput: there are no rows, two columns have one name, or a column name is not text.
     """
-    if not isinstance(frame, pd.DataFrame):
-        raise _refusal(name, f"must be a DataFrame, not a {type(frame).__name__}", "for a Series call .to_frame(name)")
+    frame = _frame_of_plain_data(name, table)
     levels = [level for level in frame.index.names if level in ("instrument", "date")]
     breaches = list(_header_breaches(name, None, [*levels, *frame.columns]))
     if frame.empty and not breaches:
@@ -113,6 +113,20 @@ def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
     for level in reversed(levels):
         plain.insert(0, level, frame.index.get_level_values(level))
     return RawTable(name, plain, tuple(range(1, len(plain) + 1)))
+
+
+def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
+    if isinstance(table, pd.DataFrame):
+        return table
+    by_column = isinstance(table, Mapping) and all(isinstance(cells, list | tuple) for cells in table.values())
+    by_row = isinstance(table, list | tuple) and all(isinstance(row, Mapping) for row in table)
+    if by_column or by_row:
+        try:
+            return pd.DataFrame(table)
+        except ValueError as error:  # columns of different lengths
+            raise _refusal(name, f"is no table: {error}", "give all columns the same length") from None
+    rule = f"must be a DataFrame, columns by name or a list of rows, not a {type(table).__name__}"
+    raise _refusal(name, rule, "for a Series call .to_frame(name)")
 
 
 def _refusal(name: str, rule: str, cure: str, row: int | None = None) -> BadInput:
@@ -171,7 +185,7 @@ def _read_xlsx(path: Path, name: str) -> RawTable:
             formulas = dict(_sheet_lines(openpyxl, path, name, formulas=True))
         except (BadInput, OSError):
             raise
-        except Exception:  # noqa: BLE001  # whatever a foreign reader stumbles over is a file that it cannot read
+        except Exception:  # whatever a foreign reader stumbles over is a file that it cannot read
             raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
     lines = [(number, _with_formulas(cells, formulas.get(number, []))) for number, cells in values]
     width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks

@@ -464,7 +464,7 @@ MINOR_UNITS = {
     "AUc": ("AUD", 100, ""), "NZc": ("NZD", 100, ""), "SGc": ("SGD", 100, ""), "HKc": ("HKD", 100, ""),
     "KWf": ("KWD", 1000, "KWF"),
 }  # fmt: skip
-"""What exchanges write for hundredths and thousandths: the currency, how many make one, and a code of three capitals."""
+"""What exchanges write for hundredths and thousandths: the currency, how many make one, a code of three capitals."""
 
 
 def _rule_and_cure(check: Check, value: str) -> Fault:
@@ -498,7 +498,7 @@ def _repeats(columns: list[str], table: _WrittenTable, typed: pd.DataFrame, unre
             yield Breach(table.name, table.rows[position], columns[-1], shown, rule, _repeat_cure(table, repeated))
 
 
-def _repeat_cure(table: _WrittenTable, positions: Sequence[int]) -> str:
+def _repeat_cure(table: _WrittenTable, positions: list[int]) -> str:
     """Two lots are added up; of rows that say the same one is enough; else only the user knows which is right."""
     rows = [table.rows[position] for position in positions]
     others = f"row{'s' if len(rows) > 2 else ''} {', '.join(map(str, rows[1:]))}"

@@ -9,6 +9,7 @@ import numpy as np
 from allocator.book.checks.rules import Tables, file_name
 from allocator.errors import Breach, did_you_mean
 from allocator.settings.settings import Settings
+from allocator.types import Matrix
 
 NOT_SCENARIOS = ("instrument", "source")
 """Columns of scenario_returns.csv that are no scenarios."""
@@ -212,11 +213,25 @@ def _covariance(tables: Tables) -> Iterator[Breach]:
             "a covariance is symmetric",
         )
     if len(rows) == 0 and (least := float(np.linalg.eigvalsh(square)[0])) < -1e-8 * scale:
-        yield Breach(
-            table,
-            None,
-            None,
-            f"{least:.3g}",
-            "has a negative eigenvalue: no portfolio has negative variance",
-            "estimate it from complete rows, or give prices.csv instead",
-        )
+        rule = "has a negative eigenvalue: no portfolio has negative variance"
+        yield Breach(table, None, None, f"{least:.3g}", rule, _indefinite_cure(square, least, 1e-8 * scale))
+
+
+def _indefinite_cure(square: Matrix, least: float, allowed: float) -> str:
+    """Whether rounding of the entries explains an eigenvalue (by Weyl at most n halves of the last digit each)."""
+    digits = max(_decimals(value) for value in square.ravel())
+    explained = len(square) * 0.5 * 10.0**-digits
+    if digits > MOST_DECIMALS or -least > explained:
+        return "estimate it from complete rows, or give prices.csv instead"
+    wanted = int(np.ceil(-np.log10(allowed / (0.5 * len(square)))))
+    told = f"its entries are rounded to {digits} decimals, which alone explains down to -{explained:.2g}"
+    return f"{told}: write at least {wanted} decimals"
+
+
+MOST_DECIMALS = 12
+"""Entries with more are not rounded ones."""
+
+
+def _decimals(value: float) -> int:
+    """Digits behind the point that write a number exactly as it was read."""
+    return next((digits for digits in range(MOST_DECIMALS + 1) if round(value, digits) == value), MOST_DECIMALS + 1)

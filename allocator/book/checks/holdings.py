@@ -114,6 +114,7 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 f"is {(settings.book.as_of - date.date()).days} days before as_of = {settings.book.as_of}",
                 f"bring the rate up to date: {OLDEST_RATE} days at most",
             )
+    yield from _old_prices(settings, tables)
     if "prices" in tables and settings.risk.source == "prices" and settings.risk.after_as_of == "refuse":
         dates = tables["prices"]["date"]
         late = dates[dates > as_of]
@@ -127,6 +128,22 @@ def _dates(settings: Settings, tables: Tables) -> Iterator[Breach]:
                 f"is after as_of = {settings.book.as_of} ({len(late)} rows are)",
                 'remove them, or set risk.after_as_of = "cut" to leave them out',
             )
+
+
+def _old_prices(settings: Settings, tables: Tables) -> Iterator[Breach]:
+    """Prices of holdings.csv by their own dates: none after as_of, none too old to trade at."""
+    holdings, today, days = tables["holdings"], settings.book.as_of, settings.risk.max_age_days
+    if "price_date" not in holdings:
+        return
+    dates = holdings["price_date"].dropna()
+    for row, date in dates.items():
+        age = (today - date.date()).days
+        if age < 0:
+            yield _late(file_name(tables, "holdings"), int(str(row)), "price_date", date, today)
+        elif age > days:
+            rule = f"is {age} days before as_of = {today}"
+            cure = f"bring the price up to date, or raise risk.max_age_days above {days}"
+            yield Breach(file_name(tables, "holdings"), int(str(row)), "price_date", f"{date:%Y-%m-%d}", rule, cure)
 
 
 def _late(table: str, row: int, column: str, date: object, as_of: dt.date) -> Breach:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pandas as pd
 
@@ -15,17 +15,26 @@ from allocator.errors import Breach
 from allocator.settings.settings import Settings
 
 
-def check_doubts(settings: Settings, tables: Tables, account: str | None) -> Iterator[Breach]:
-    """What is improbable and not confirmed, and what is confirmed and not in doubt; of tables that agree otherwise."""
-    yield from unconfirmed(_raised(settings, tables, account), settings.confirm)
+def check_doubts(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> Iterator[Breach]:
+    """What is improbable and not confirmed, and what is confirmed and not in doubt.
+
+    `given` names the tables that are there, sound or not: of one that is not sound nothing is known to be needless.
+    """
+    unsound = set(given) - set(tables)
+    unknown = set(tables) if unsound & {"exposures", "fx"} else set()  # what volatilities and values are told by
+    yield from unconfirmed(_raised(settings, tables, account), settings.confirm, silent=unsound | unknown)
 
 
 def _raised(settings: Settings, tables: Tables, account: str | None) -> Iterator[Doubt]:
     yield from level_doubts(settings, tables, account)
     if "prices" in tables and settings.risk.source == "prices":
         yield from price_doubts(used_prices(settings, tables["prices"]), PriceTable(file_name(tables, "prices")))
-    if "covariance" in tables and settings.risk.source == "covariance":
+    if "covariance" in tables and settings.risk.source == "covariance" and _is_square(tables["covariance"]):
         yield from covariance_doubts(settings, tables)
+
+
+def _is_square(covariance: pd.DataFrame) -> bool:
+    return set(covariance.columns) - {"instrument"} == set(covariance["instrument"])
 
 
 def used_prices(settings: Settings, prices: pd.DataFrame) -> pd.DataFrame:
