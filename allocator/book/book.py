@@ -163,6 +163,7 @@ def assemble_book(
         if name not in REQUIRED + OPTIONAL
     ]
     tables, found = _validated(raw)
+    found = [_debit(breach, raw) for breach in found]
     breaches += found + check_consistency(settings, tables, account, given=raw.keys())
     breaches += check_doubts(settings, tables, account, given=raw.keys())
     if breaches:
@@ -172,7 +173,28 @@ def assemble_book(
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
     """Every error of each table's own contract, for when there is no book to hold them together."""
-    return _validated(raw)[1]
+    return [_debit(breach, raw) for breach in _validated(raw)[1]]
+
+
+def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
+    """A negative quantity of cash is a debit, which no contract of one table can tell from a short position."""
+    holdings, exposures = raw.get("holdings"), raw.get("exposures")
+    if holdings is None or exposures is None or (breach.table, breach.column) != (holdings.name, "quantity"):
+        return breach
+    if (
+        breach.row is None
+        or not str(breach.value).startswith("-")
+        or not {"instrument", "bucket"} <= set(exposures.frame)
+    ):
+        return breach
+    cash = set(exposures.frame.loc[exposures.frame["bucket"].astype(str).str.strip() == "cash", "instrument"].map(str))
+    name = (
+        holdings.frame["instrument"].iloc[holdings.rows.index(breach.row)] if "instrument" in holdings.frame else None
+    )
+    if str(name) not in cash:
+        return breach
+    cure = f"write 0 and pay the {str(breach.value).lstrip('-')} in, or sell first: nothing is bought on credit"
+    return replace(breach, rule="is a debit of cash", cure=cure)
 
 
 def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:

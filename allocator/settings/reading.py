@@ -344,6 +344,8 @@ def _breach(item: Any, source: str) -> Breach:
         rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
         percent = isinstance(value, int | float) and limit == 1 and 2 < value <= 100
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
+        if place == ("risk", "periods_per_year"):
+            cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
     return Breach(source, None, dotted_key(*place), shown, rule, cure)
 
 
