@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from allocator.book.checks.consistency import check_consistency
+from allocator.book.checks.consistency import CHECKS
+from allocator.book.checks.draft import Draft, disagreements
 from allocator.book.doubts.doubts import check_doubts
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.settings.reading import settings_of_frames
@@ -106,7 +107,7 @@ def refuse_no_book(given: object) -> None:
     """
     if not isinstance(given, Book):
         cure = "give what allocator.load(folder) or allocator.from_frames(…) returns"
-        raise BadInput([Breach("book", None, None, None, f"is a {type(given).__name__} and not a Book", cure)])
+        raise BadInput.of("book", f"is a {type(given).__name__} and not a Book", cure)
 
 
 def from_frames(
@@ -152,23 +153,17 @@ def assemble_book(
     Raises:
         BadInput: all errors of all tables at once.
     """
-    breaches: list[Breach] = [
-        Breach(name, None, None, None, "this table is required", f"add {name}.csv to the book's folder")
-        for name in REQUIRED
-        if name not in raw
-    ]
-    breaches += [
-        Breach(name, None, None, None, "this table is not known", did_you_mean(name, REQUIRED + OPTIONAL))
-        for name in raw
-        if name not in REQUIRED + OPTIONAL
-    ]
-    tables, found = _validated(raw)
-    found = [_debit(breach, raw) for breach in found]
-    breaches += found + check_consistency(settings, tables, account, given=raw.keys())
-    breaches += check_doubts(settings, tables, account, given=raw.keys())
+    known, missing = REQUIRED + OPTIONAL, [name for name in REQUIRED if name not in raw]
+    breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the book's folder") for name in missing]
+    strangers = [name for name in raw if name not in known]
+    breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
+    tables, of_contracts = _validated(raw)
+    draft = Draft(settings, tables, raw.keys(), account)
+    breaches += [_debit(breach, raw) for breach in of_contracts]
+    breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
     if breaches:
         raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
-    return _aligned(settings, tables, account)
+    return _aligned(draft)
 
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
@@ -202,62 +197,68 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
-        frame, found = validate(_contract(name, raw[name]), raw[name].name, raw[name].frame, raw[name].rows)
-        breaches += found
-        if not found:
+        contract = "prices_long" if name == "prices" and _is_long(raw[name].frame) else name
+        frame, own = validate(contract, raw[name])
+        breaches += own
+        if not own:
             frame.index = pd.Index(raw[name].rows)
             frame.attrs["name"] = raw[name].name
             tables[name] = frame
     return tables, breaches
 
 
-def _contract(name: str, raw: RawTable) -> str:
-    return "prices_long" if name == "prices" and set(raw.frame.columns) == {"date", "instrument", "price"} else name
+def _is_long(prices: pd.DataFrame) -> bool:
+    """Whether a price history has a row for each price, and not a column for each name."""
+    return set(prices.columns) == {"date", "instrument", "price"}
 
 
-def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: str | None) -> Book:
-    exposures = tables["exposures"].set_index("instrument")
-    is_cash = exposures["bucket"] == "cash"
-    cash_instrument = str(exposures.index[is_cash][0])
-    exposures = exposures.loc[~is_cash]
-    instruments = tuple(map(str, exposures.index))
-
+def _aligned(draft: Draft) -> Book:
+    """The book of sound tables that agree."""
+    settings, tables = draft.settings, draft.tables
+    everyone = tables["exposures"].set_index("instrument")
+    (cash,) = map(str, everyone.index[everyone["bucket"] == "cash"])
+    exposures = everyone.drop(index=cash)
+    names = list(map(str, exposures.index))
     holdings = tables["holdings"]
-    account = account or str(holdings["account"].iloc[0])
+    account = draft.account or str(holdings["account"].iloc[0])
     quoted = holdings.drop_duplicates("instrument").set_index("instrument")  # one price an instrument was checked
     own = holdings.loc[holdings["account"] == account].set_index("instrument")
-    quantities = own["quantity"].reindex(list(instruments), fill_value=0.0)
-    lots = own["lot_size"] if "lot_size" in own else pd.Series(dtype=float)
-    everyones_lots = quoted["lot_size"] if "lot_size" in quoted else pd.Series(dtype=float)
-    lot_sizes = lots.reindex(list(instruments)).fillna(everyones_lots.reindex(list(instruments))).fillna(1.0)
-    rates = {settings.book.currency: 1.0}
-    if "fx" in tables:
-        rates |= dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True))
-    rate = quoted["currency"].map(rates)
-    prices = (quoted["price"] * rate).reindex(list(instruments))
-    benchmark = tables["benchmark"].set_index("instrument")["weight"] if "benchmark" in tables else None
-    everyone = [*instruments, cash_instrument]
+    prices = quoted["price"] * quoted["currency"].map(draft.rates or {})
+    of_cash = everyone["required_return"][cash] if "required_return" in everyone else np.nan
+    signals, benchmark = tables.get("signals"), tables.get("benchmark")
     return Book(
         settings=settings,
         account=account,
-        instruments=instruments,
-        cash_instrument=cash_instrument,
-        quantities=quantities.to_numpy(dtype=float),
-        prices=prices.to_numpy(dtype=float),
-        quoted_prices=quoted["price"].reindex(list(instruments)).to_numpy(dtype=float),
-        currencies=tuple(map(str, quoted["currency"].reindex(list(instruments)))),
-        lot_sizes=lot_sizes.to_numpy(dtype=float),
-        cash=float(own["quantity"].get(cash_instrument, 0.0)),
+        instruments=tuple(names),
+        cash_instrument=cash,
+        quantities=own["quantity"].reindex(names, fill_value=0.0).to_numpy(dtype=float),
+        prices=prices.reindex(names).to_numpy(dtype=float),
+        quoted_prices=quoted["price"].reindex(names).to_numpy(dtype=float),
+        currencies=tuple(map(str, quoted["currency"].reindex(names))),
+        lot_sizes=_lot_sizes(own, quoted, names),
+        cash=float(own["quantity"].get(cash, 0.0)),
         exposures=exposures,
-        scenario_returns=_given_returns(settings, tables.get("scenario_returns"), everyone),
-        cash_required_return=_required_return(tables["exposures"], cash_instrument),
-        signals=tables["signals"].sort_values("date", kind="stable") if "signals" in tables else None,
-        price_history=_price_history(tables.get("prices"), instruments),
-        covariance=_square(tables.get("covariance"), instruments),
-        benchmark=None if benchmark is None else benchmark.reindex(everyone, fill_value=0.0),
-        factors=_factors(tables.get("factors"), instruments),
+        scenario_returns=_given_returns(settings, tables.get("scenario_returns"), [*names, cash]),
+        cash_required_return=None if np.isnan(of_cash) else float(of_cash),
+        signals=None if signals is None else signals.sort_values("date", kind="stable"),
+        price_history=_price_history(tables.get("prices"), names),
+        covariance=_of_instruments(tables.get("covariance"), names, names),
+        benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
+        factors=_of_instruments(tables.get("factors"), names),
         foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
     )
+
+
+def _lot_sizes(own: pd.DataFrame, quoted: pd.DataFrame, names: list[str]) -> Vector:
+    """(N,) the account's own, where it holds the name, else those of whoever does; 1 where nobody says."""
+    if "lot_size" not in own:
+        return np.ones(len(names))
+    lots = own["lot_size"].reindex(names).fillna(quoted["lot_size"].reindex(names)).fillna(1.0)
+    return lots.to_numpy(dtype=float)
+
+
+def _weights(benchmark: pd.DataFrame, everyone: list[str]) -> pd.Series[float]:
+    return benchmark.set_index("instrument")["weight"].reindex(everyone, fill_value=0.0)
 
 
 def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: list[str]) -> pd.DataFrame:
@@ -268,37 +269,28 @@ def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: lis
     return own.loc[[name for name in everyone if name in own.index], list(settings.scenarios)]
 
 
-def _required_return(exposures: pd.DataFrame, cash_instrument: str) -> float | None:
-    if "required_return" not in exposures:
-        return None
-    value = float(exposures.set_index("instrument")["required_return"][cash_instrument])
-    return None if np.isnan(value) else value
-
-
-def _price_history(prices: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
+def _price_history(prices: pd.DataFrame | None, names: list[str]) -> pd.DataFrame | None:
     if prices is None:
         return None
-    long = set(prices.columns) == {"date", "instrument", "price"}
-    wide = prices.pivot(index="date", columns="instrument", values="price") if long else prices.set_index("date")
-    return wide.sort_index().loc[:, list(instruments)].astype(np.float64)
+    if _is_long(prices):
+        prices = prices.pivot(index="date", columns="instrument", values="price")
+    else:
+        prices = prices.set_index("date")
+    return prices.sort_index().loc[:, names].astype(np.float64)
 
 
-def _square(covariance: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
-    if covariance is None:
+def _of_instruments(
+    table: pd.DataFrame | None, names: list[str], columns: list[str] | None = None
+) -> pd.DataFrame | None:
+    """The numbers of a table with a row an instrument, in the book's order, cash left out."""
+    if table is None:
         return None
-    return covariance.set_index("instrument").loc[list(instruments), list(instruments)]
-
-
-def _factors(factors: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
-    if factors is None:
-        return None
-    return factors.drop(columns="source", errors="ignore").set_index("instrument").loc[list(instruments)]
+    numbers = table.drop(columns="source", errors="ignore").set_index("instrument").loc[names]
+    return numbers if columns is None else numbers[columns]
 
 
 def copy_for_plugins(book: Book) -> Book:
     """The book as a plugin gets it: what it writes into these tables and settings changes nothing of ours."""
-    import pandas as pd
-
     own = {field.name: getattr(book, field.name) for field in fields(book)}
     tables: dict[str, Any] = {k: v.copy() for k, v in own.items() if isinstance(v, pd.DataFrame | pd.Series)}
     return replace(book, settings=book.settings.model_copy(deep=True), **tables)

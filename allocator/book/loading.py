@@ -13,7 +13,7 @@ from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.plugins import call_plugin, load_plugin
 from allocator.settings.reading import read_settings, with_lines
 from allocator.settings.settings import Settings, SourceTable, TablesSection
-from allocator.tables.files import SUFFIXES, RawTable, from_frame, read_table
+from allocator.tables.files import SUFFIXES, RawTable, from_frame, read_table, refuse_unreadable, utf8_text
 
 # Tables that another package reads, from wherever it has them; from then on they are tables like any other.
 #
@@ -33,6 +33,7 @@ def read_source(table: str, wanted: SourceTable, folder: Path) -> RawTable:
     return from_frame(f"{table} of {wanted.source}", frame)
 
 
+_INIT = "`allocator init FOLDER` makes a book to start from"
 _OURS = ("orders.csv", "figures.csv", "claims.csv")  # what rebalance writes; a book may keep it beside its tables
 
 
@@ -53,12 +54,12 @@ def load(
     """
     if isinstance(overrides, str):
         rule, cure = "must be a list, and is one text", 'write ["mandate.max_weight=0.2"]'
-        raise BadInput([Breach("overrides", None, None, overrides, rule, cure)])
+        raise BadInput.of("overrides", rule, cure, value=overrides)
     place = Path(folder)
     if place.is_file():
-        raise BadInput([Breach(str(folder), None, None, None, "is a file", "name the folder that it stands in")])
+        raise BadInput.of(str(folder), "is a file", "name the folder that it stands in")
     if not place.is_dir():
-        raise BadInput([Breach(str(folder), None, None, None, "there is no such folder", _nearest_book(place))])
+        raise BadInput.of(str(folder), "there is no such folder", _nearest_book(place))
     breaches: list[Breach] = []
     settings: Settings | None = None
     try:
@@ -67,8 +68,8 @@ def load(
     except BadInput as error:
         breaches += error.breaches
     tables = settings.tables if settings is not None else TablesSection()
-    raw, found = _read_all(place, tables)
-    breaches += found + _strangers(place, tables)
+    raw, unreadable = _read_all(place, tables)
+    breaches += unreadable + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
         breaches += [breach for breach in check_tables(raw) if breach.table not in known]
@@ -81,29 +82,9 @@ def load(
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise BadInput(
-            [
-                Breach(
-                    "book.toml",
-                    None,
-                    None,
-                    None,
-                    "this folder has no book.toml",
-                    "`allocator init FOLDER` makes a book to start from",
-                )
-            ]
-        )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        rule = f"cannot be read: {error.strerror or error}"
-        raise BadInput([Breach("book.toml", None, None, None, rule, "check the file and its rights")]) from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
-        raise BadInput([Breach("book.toml", row, None, None, found, "save it as UTF-8 text")]) from None
+        raise BadInput.of("book.toml", "this folder has no book.toml", _INIT)
+    with refuse_unreadable("book.toml"):
+        return utf8_text(path.read_bytes(), "book.toml", "save it as UTF-8 text")
 
 
 def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:
@@ -127,7 +108,7 @@ def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
     known = {where for name in REQUIRED + OPTIONAL if isinstance(where := getattr(tables, name), str)}
     read = {os.path.normpath(place / name) for name in known}
     return [
-        Breach(path.name, None, None, None, "no table of a book has this name", _stranger_cure(path, known))
+        Breach.of(path.name, "no table of a book has this name", _stranger_cure(path, known))
         for path in sorted(place.iterdir())
         if path.suffix.lower() in SUFFIXES
         and os.path.normpath(path) not in read
@@ -146,6 +127,6 @@ def _stranger_cure(path: Path, known: Collection[str]) -> str:
 def _nearest_book(place: Path) -> str:
     parent = place.parent
     if not parent.is_dir():
-        return "check the path; `allocator init FOLDER` makes a book to start from"
+        return f"check the path; {_INIT}"
     books = [child.name for child in parent.iterdir() if (child / "book.toml").is_file()]
-    return did_you_mean(place.name, books) if books else "`allocator init FOLDER` makes a book to start from"
+    return did_you_mean(place.name, books) if books else _INIT

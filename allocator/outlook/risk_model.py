@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput, Breach, setting_breach
 from allocator.settings.settings import RiskSection
 from allocator.types import Matrix, Vector
 
@@ -44,24 +44,26 @@ def historical_returns(book: Book) -> ReturnHistory:
         BadInput: too few rows, blanks or late listings where the rule is to refuse them; all at once.
     """
     assert book.price_history is not None
-    until = book.price_history.loc[book.price_history.index <= pd.Timestamp(book.settings.book.as_of)]
-    breaches = list(_too_short(book, until))
-    window = until.tail(int(book.settings.risk.window_rows or 0) + 1)  # one more price than returns
-    later = len(book.price_history) - len(until)
-    notes = [f"{later} later rows cut"] if later else []
+    risk, history = book.settings.risk, book.price_history
+    rows = int(risk.window_rows or 0)
+    until = history.loc[history.index <= pd.Timestamp(book.settings.book.as_of)]
+    breaches = []
+    if len(until) < rows + 1:
+        told = f"{rows} returns need {rows + 1} prices up to {book.settings.book.as_of}; there are {len(until)}"
+        breaches.append(_breach("risk.window_rows", told, "shorten the window or lengthen the history"))
+    window = until.tail(rows + 1)  # one more price than returns
+    notes = [f"{len(history) - len(until)} later rows cut"] if len(history) > len(until) else []
 
-    window, late, found, told = _listed(book, window, until)
-    breaches, notes = breaches + found, notes + told
-    kept, found, told = _without_blanks(book, window.loc[:, ~late])
-    breaches, notes = breaches + found, notes + told
+    window, late, of_listings, told_of_listings = _listed(book, window, until)
+    kept, of_blanks, told_of_blanks = _without_blanks(book, window.loc[:, ~late])
+    breaches += of_listings + of_blanks
+    notes += told_of_listings + told_of_blanks
     if not breaches and len(kept) - 1 < FEWEST_ROWS:
         breaches.append(_breach("risk.window_rows", f"only {len(kept) - 1} returns are left", "at least 20 are needed"))
     if not breaches and kept.shape[1] == 0:
         breaches.append(_breach("risk.source", "no instrument has a full history", 'set risk.source = "exposures"'))
     if not breaches:
-        breaches += spacing_breach(
-            pd.DatetimeIndex(kept.index), float(book.settings.risk.periods_per_year or 0.0), "prices.csv"
-        )
+        breaches += spacing_breach(pd.DatetimeIndex(kept.index), float(risk.periods_per_year or 0.0), "prices.csv")
     if breaches:
         raise BadInput(breaches)
     words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
@@ -72,20 +74,13 @@ def historical_returns(book: Book) -> ReturnHistory:
 def spacing_breach(days: pd.DatetimeIndex, periods_per_year: float, table: str) -> Iterator[Breach]:
     """What rows of these days cannot be where so many are a year: annualised, their risk would be another's."""
     if not days.is_monotonic_increasing:
-        yield Breach(table, None, "date", None, "rows are not in the order of their dates", "sort them: sort_index()")
+        yield Breach.of(table, "rows are not in the order of their dates", "sort them: sort_index()", column="date")
     elif len(days) > FEWEST_ROWS and (span := (days[-1] - days[0]).days) > 0:
-        found = (len(days) - 1) / span * 365.25
-        if not 1 / _APART < found / periods_per_year < _APART:
-            rule = f"there are about {found:.0f} rows a year by their dates, and risk.periods_per_year says "
+        a_year = (len(days) - 1) / span * 365.25
+        if not 1 / _APART < a_year / periods_per_year < _APART:
+            rule = f"there are about {a_year:.0f} rows a year by their dates, and risk.periods_per_year says "
             cure = "correct risk.periods_per_year, or give rows that are so many a year"
-            yield Breach(table, None, "date", None, f"{rule}{periods_per_year:g}", cure)
-
-
-def _too_short(book: Book, until: pd.DataFrame) -> Iterator[Breach]:
-    rows = int(book.settings.risk.window_rows or 0)
-    if len(until) < rows + 1:
-        told = f"{rows} returns need {rows + 1} prices up to {book.settings.book.as_of}; there are {len(until)}"
-        yield _breach("risk.window_rows", told, "shorten the window or lengthen the history")
+            yield Breach.of(table, f"{rule}{periods_per_year:g}", cure, column="date")
 
 
 def _listed(
@@ -102,11 +97,8 @@ def _listed(
         return window, late, [], []
     if rule == "refuse":
         cure = 'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"'
-        found = [
-            _breach(str(name), f"has no price before {f'{day:%Y-%m-%d}' if pd.notna(day) else 'as_of'}", cure)
-            for name, day in first[late].items()
-        ]
-        return window, late, found, []
+        days = {str(name): f"{day:%Y-%m-%d}" if pd.notna(day) else "as_of" for name, day in first[late].items()}
+        return window, late, [_breach(name, f"has no price before {day}", cure) for name, day in days.items()], []
     if first.isna().any():
         cure = 'set risk.late_listings = "beta"'
         never = first.index[first.isna()]
@@ -120,7 +112,8 @@ def _without_blanks(book: Book, kept: pd.DataFrame) -> tuple[pd.DataFrame, list[
     blank = kept.isna()
     some = bool(blank.to_numpy().any())
     if some and book.settings.risk.blanks == "refuse":
-        return kept, [_blank(str(name), kept.index[blank[name]]) for name in kept if blank[name].any()], []
+        days = {str(name): kept.index[blank[name]] for name in kept if blank[name].any()}
+        return kept, [_blank(name, own) for name, own in days.items()], []
     breaches = list(_stale(book, kept))
     if not some:
         return kept, breaches, []
@@ -157,7 +150,7 @@ def _stale(book: Book, prices: pd.DataFrame) -> Iterator[Breach]:
 
 
 def _breach(column: str, rule: str, cure: str) -> Breach:
-    return Breach("prices.csv", None, column, None, rule, cure)
+    return Breach.of("prices.csv", rule, cure, column=column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,20 +186,15 @@ def build_risk_model(book: Book) -> FactorRisk:
     Raises:
         BadInput: the price history is too short, or has blanks or late listings that no rule allows.
     """
-    settings = book.settings.risk
-    years = book.settings.years
-    if settings.source == "prices":
-        return _from_prices(book, settings).over(years)
-    if settings.source == "covariance":
-        return _from_covariance(book).over(years)
-    return _from_exposures(book, settings).over(years)
+    sources = {"prices": _from_prices, "covariance": _from_covariance, "exposures": _from_exposures}
+    return sources[book.settings.risk.source](book).over(book.settings.years)
 
 
-def _from_exposures(book: Book, settings: RiskSection) -> FactorRisk:
+def _from_exposures(book: Book) -> FactorRisk:
     """One market factor: Ω = σ²ββ' + diag(idiosyncratic²), the single-index model (Sharpe 1963)."""
     beta = book.exposures["beta"].to_numpy(dtype=float)
     idiosyncratic = book.exposures["idiosyncratic_volatility"].to_numpy(dtype=float)
-    volatility = float(settings.market_volatility or 0.0)
+    volatility = float(book.settings.risk.market_volatility or 0.0)
     source = f"beta and idiosyncratic volatility of exposures.csv, market volatility {volatility:.1%} a year"
     return FactorRisk((beta * volatility)[:, None], idiosyncratic**2, source)
 
@@ -218,17 +206,14 @@ def _from_covariance(book: Book) -> FactorRisk:
     return FactorRisk(vectors[:, kept] * np.sqrt(values[kept]), np.zeros(len(values)), "covariance.csv")
 
 
-def _from_prices(book: Book, settings: RiskSection) -> FactorRisk:
-    history = historical_returns(book)
-    returns, listed = history.returns, history.fully_listed
+def _from_prices(book: Book) -> FactorRisk:
+    history, settings = historical_returns(book), book.settings.risk
     per_year = float(settings.periods_per_year or 0.0)
     words = f"{history.words}; {per_year:g} rows a year"
     if book.foreign_currencies:
         words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
-    own = estimate_risk(returns, settings, words).over(per_year)
-    if listed.all():
-        return own
-    return _with_late_listings(book, own, listed)
+    own = estimate_risk(history.returns, settings, words).over(per_year)
+    return own if history.fully_listed.all() else _with_late_listings(book, own, ~history.fully_listed)
 
 
 def estimate_risk(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
@@ -263,18 +248,9 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     try:
         from sklearn.covariance import ledoit_wolf_shrinkage
     except ImportError:
-        raise BadInput(
-            [
-                Breach(
-                    "book.toml",
-                    None,
-                    "risk.method",
-                    "ledoit_wolf",
-                    "needs scikit-learn, which is not installed",
-                    "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\"",
-                )
-            ]
-        ) from None
+        cure = "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\""
+        rule = "needs scikit-learn, which is not installed"
+        raise BadInput([setting_breach("risk.method", "ledoit_wolf", rule, cure)]) from None
     rows, names = returns.shape
     centred = returns - returns.mean(axis=0)
     shrinkage = float(ledoit_wolf_shrinkage(centred, assume_centered=True))
@@ -284,36 +260,25 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     else:
         values, vectors = np.linalg.eigh(centred.T @ centred * ((1 - shrinkage) / rows))
         loadings = vectors * np.sqrt(np.maximum(values, 0.0))
-    return FactorRisk(
-        loadings, np.full(names, shrinkage * target), f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}"
-    )
+    source = f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}"
+    return FactorRisk(loadings, np.full(names, shrinkage * target), source)
 
 
-def _with_late_listings(book: Book, own: FactorRisk, listed: NDArray[np.bool_]) -> FactorRisk:
-    """Names without a full history load on the equal-weighted average of the others by their beta."""
-    late = ~listed
+def _with_late_listings(book: Book, own: FactorRisk, late: NDArray[np.bool_]) -> FactorRisk:
+    """Names without a full history, `late` (N,), load on the equal-weighted average of the others by their beta."""
     columns = ["beta", "idiosyncratic_volatility"]
     given = book.exposures.loc[late, columns]
-    if given.isna().to_numpy().any():
-        raise BadInput(
-            Breach(
-                "exposures.csv",
-                None,
-                ", ".join(columns),
-                None,
-                f"must not be blank for {name}",
-                'its price history is too short and risk.late_listings = "beta"',
-            )
-            for name in given.index[given.isna().any(axis=1)]
-        )
+    if blank := list(given.index[given.isna().any(axis=1)]):
+        cure = 'its price history is too short and risk.late_listings = "beta"'
+        rules = [f"must not be blank for {name}" for name in blank]
+        raise BadInput(Breach.of("exposures.csv", rule, cure, column=", ".join(columns)) for rule in rules)
     beta, idiosyncratic = given["beta"].to_numpy(float), given["idiosyncratic_volatility"].to_numpy(float)
-    loadings = np.zeros((len(listed), own.loadings.shape[1]))
-    loadings[~late] = own.loadings
     average = own.loadings.mean(axis=0)
     length = float(np.linalg.norm(average))
     direction = average / length if length > 0 else average
+    loadings, specific = np.zeros((len(late), own.loadings.shape[1])), np.zeros(len(late))
+    loadings[~late], specific[~late] = own.loadings, own.specific
     loadings[late] = np.outer(beta * float(book.settings.risk.market_volatility or 0.0), direction)
-    specific = np.zeros(len(listed))
-    specific[~late], specific[late] = own.specific, idiosyncratic**2
+    specific[late] = idiosyncratic**2
     names = ", ".join(np.array(book.instruments)[late])
     return FactorRisk(loadings, specific, f"{own.source}; by beta, for want of history: {names}")

@@ -106,10 +106,10 @@ class _BookSchema(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        if made.get("default", ...) is None:
-            made.pop("default")
-        return made
+        described = super().default_schema(schema)
+        if described.get("default", ...) is None:
+            described.pop("default")
+        return described
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         del schema
@@ -118,8 +118,8 @@ class _BookSchema(GenerateJsonSchema):
 
 def settings_schema() -> dict[str, Any]:
     """The JSON Schema of `book.toml`, made from the models: what `schemas/book.schema.json` holds."""
-    made = Settings.model_json_schema(schema_generator=_BookSchema)
-    return {"$schema": _BookSchema.schema_dialect} | made | {"title": "Book"}
+    described = Settings.model_json_schema(schema_generator=_BookSchema)
+    return {"$schema": _BookSchema.schema_dialect} | described | {"title": "Book"}
 
 
 def read_settings(
@@ -145,10 +145,10 @@ def read_settings(
     try:
         return settings_from(document, source=source)
     except BadInput as error:
-        found = with_lines(error.breaches, text, overrides, source=source)
+        placed = with_lines(error.breaches, text, overrides, source=source)
         if as_of is not None:  # it came from the caller, whatever the file says
-            found = [replace(one, table="--as-of", row=None) if one.column == "book.as_of" else one for one in found]
-        raise BadInput(found) from None
+            placed = [replace(b, table="--as-of", row=None) if b.column == "book.as_of" else b for b in placed]
+        raise BadInput(placed) from None
 
 
 def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
@@ -190,12 +190,12 @@ _TOML_CURES = {
 
 def _toml_cure(message: str, line: str) -> str:
     value = line.partition("=")[2].partition("#")[0].strip()
-    if found := re.fullmatch(r"([+-]?\d+)(?:[.,](\d+))?\s*%", value):
-        return f"write {float(f'{found[1]}.{found[2] or 0}') / 100:.10g}"
-    if found := re.fullmatch(r"([+-]?\d+),(\d+)", value):
-        return f"write {found[1]}.{found[2]}"
-    if found := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", value):
-        return f"write {found[3]}-{int(found[2]):02d}-{int(found[1]):02d}"
+    if percent := re.fullmatch(r"([+-]?\d+)(?:[.,](\d+))?\s*%", value):
+        return f"write {float(f'{percent[1]}.{percent[2] or 0}') / 100:.10g}"
+    if comma := re.fullmatch(r"([+-]?\d+),(\d+)", value):
+        return f"write {comma[1]}.{comma[2]}"
+    if day := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", value):
+        return f"write {day[3]}-{int(day[2]):02d}-{int(day[1]):02d}"
     known = (cure for cure, beginnings in _TOML_CURES.items() if message.startswith(beginnings))
     return next(known, 'correct the line; text needs "quotes"')
 
@@ -361,8 +361,8 @@ def _key_cure(place: Sequence[str]) -> str:
         sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
         elsewhere = {(name, key) for name in sections for key in _known_keys([name])}
         meant = closest_name(place[-1], {key for _, key in elsewhere})
-        if found := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
-            return f"did you mean {' or '.join(map(repr, found))}?"
+        if places := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
+            return f"did you mean {' or '.join(map(repr, places))}?"
     return did_you_mean(place[-1], siblings)
 
 

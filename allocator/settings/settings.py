@@ -10,7 +10,7 @@ from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, P
 from allocator.settings.mandate import ONE_DECISION, UTILITIES, MandateSection
 from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here
 from allocator.settings.stress import ShockSection, StressSection
-from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection
+from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection, ScenarioSection
 
 Parameters = dict[str, Any]
 """What a plugin is given, as the book writes it; what it means is the plugin's to say."""
@@ -124,27 +124,6 @@ class HorizonSection(SettingsSection):
         if self.reviews != sorted(set(self.reviews)):
             raise ValueError("reviews must be in date order, each once; sort them")
         return self
-
-
-class ScenarioSection(SettingsSection):
-    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
-
-    probability: Fraction
-    hypothesis: str | None = Field(default=None, description="generalizable or proprietary, or your own word")
-    demand: str | None = Field(default=None, description="demand regime: jevons or compression, or your own word")
-    note: str | None = None
-    replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
-    pass_through: NonNegative | None = Field(
-        default=None, le=3, description="log share of the token saving that reaches prices; above 1 is a price war"
-    )
-    usage_elasticity: NonNegative | None = Field(default=None, le=10, description="tasks = price^-elasticity")
-    training_elasticity: float | None = Field(
-        default=None, ge=0, le=5, allow_inf_nan=False, description="of training spend; 0 saves it all, 1 re-invests all"
-    )
-    multiple_compression: float | None = Field(
-        default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
-    )
-    capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
 
 
 class RiskSection(SettingsSection):

@@ -75,6 +75,11 @@ class RawTable:
     frame: pd.DataFrame
     rows: tuple[int, ...]
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, each once."""
+        return list(self.frame.columns)
+
 
 def read_table(path: Path, name: str | None = None) -> RawTable:
     """Read a .csv, .parquet or .xlsx file; of a workbook, its only sheet or the sheet named like the file.
@@ -86,13 +91,11 @@ def read_table(path: Path, name: str | None = None) -> RawTable:
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".xlsx": _read_xlsx}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise _refusal(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
+        raise BadInput.of(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
     if not path.is_file():
-        raise _refusal(called, "this file is missing", _missing_file_cure(path))
-    try:
+        raise BadInput.of(called, "this file is missing", _missing_file_cure(path))
+    with refuse_unreadable(called):
         return reader(path, called)
-    except OSError as error:
-        raise _refusal(called, f"cannot be read: {error.strerror or error}", "check the file and its rights") from None
 
 
 def from_frame(name: str, table: object) -> RawTable:
@@ -106,7 +109,7 @@ def from_frame(name: str, table: object) -> RawTable:
     levels = [level for level in frame.index.names if level in ("instrument", "date")]
     breaches = list(_header_breaches(name, None, [*levels, *frame.columns]))
     if frame.empty and not breaches:
-        breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
+        breaches.append(Breach.of(name, "the table is empty", "add at least one row"))
     if breaches:
         raise BadInput(breaches)
     plain = frame.reset_index(drop=True).copy()
@@ -124,13 +127,37 @@ def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
         try:
             return pd.DataFrame(table)
         except ValueError as error:  # columns of different lengths
-            raise _refusal(name, f"is no table: {error}", "give all columns the same length") from None
+            raise BadInput.of(name, f"is no table: {error}", "give all columns the same length") from None
     rule = f"must be a DataFrame, columns by name or a list of rows, not a {type(table).__name__}"
-    raise _refusal(name, rule, "for a Series call .to_frame(name)")
+    raise BadInput.of(name, rule, "for a Series call .to_frame(name)")
 
 
-def _refusal(name: str, rule: str, cure: str, row: int | None = None) -> BadInput:
-    return BadInput([Breach(name, row, None, None, rule, cure)])
+@contextmanager
+def refuse_unreadable(name: str) -> Iterator[None]:
+    """Say of a file that the system cannot read that it is the file.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        rule = f"cannot be read: {error.strerror or error}"
+        raise BadInput.of(name, rule, "check the file and its rights") from None
+
+
+def utf8_text(content: bytes, name: str, cure: str) -> str:
+    """The text of a file, without the mark that some editors begin it with.
+
+    Raises:
+        BadInput: it is not UTF-8; says where.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        rule = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise BadInput.of(name, rule, cure, row=row) from None
 
 
 def _missing_file_cure(path: Path) -> str:
@@ -154,30 +181,25 @@ def _read_csv(path: Path, name: str) -> RawTable:
             start = reader.line_num + 1
     except csv.Error as error:
         cure = 'close each quote; write "" for one inside'
-        raise _refusal(name, f"the quotes do not fit: {error}", cure, start) from None
+        raise BadInput.of(name, f"the quotes do not fit: {error}", cure, row=start) from None
     return _table(name, lines)
 
 
 def _decoded(content: bytes, name: str) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _refusal(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
     if content.startswith(b"PK\x03\x04"):
-        raise _refusal(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
     if b"\0" in content:
-        raise _refusal(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
-        raise _refusal(name, found, "save it as 'CSV UTF-8'", row) from None
+        raise BadInput.of(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
+    return utf8_text(content, name, "save it as 'CSV UTF-8'")
 
 
 def _read_xlsx(path: Path, name: str) -> RawTable:
     try:
         import openpyxl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
+        raise BadInput.of(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
     _refuse_large_archive(path, name)
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
@@ -186,7 +208,7 @@ def _read_xlsx(path: Path, name: str) -> RawTable:
         except (BadInput, OSError):
             raise
         except Exception:  # whatever a foreign reader stumbles over is a file that it cannot read
-            raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
+            raise BadInput.of(name, "is not an Excel workbook", "save it as .xlsx") from None
     lines = [(number, _with_formulas(cells, formulas.get(number, []))) for number, cells in values]
     width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
     return _table(name, [(number, cells + [None] * (width - len(cells))) for number, cells in lines])
@@ -209,11 +231,11 @@ def _refuse_large_archive(path: Path, name: str) -> None:
         with ZipFile(path) as archive:
             parts = archive.infolist()
     except (BadZipFile, ValueError, NotImplementedError):
-        raise _refusal(name, "is not an Excel workbook", "save it as .xlsx") from None
+        raise BadInput.of(name, "is not an Excel workbook", "save it as .xlsx") from None
     unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
     if unpacked > MOST_BYTES or (unpacked > 1_000_000 and unpacked > MOST_RATIO * packed):
         rule = f"unpacks to {unpacked / 1e6:,.0f} MB from {packed / 1e6:,.1f} MB, which no table does"
-        raise _refusal(name, rule, "save the table alone, as .xlsx or 'CSV UTF-8'")
+        raise BadInput.of(name, rule, "save the table alone, as .xlsx or 'CSV UTF-8'")
 
 
 def _sheet_lines(openpyxl: Any, path: Path, name: str, *, formulas: bool) -> list[Line]:
@@ -225,7 +247,7 @@ def _sheet_lines(openpyxl: Any, path: Path, name: str, *, formulas: bool) -> lis
     try:
         sheets = [sheet for sheet in workbook.sheetnames if sheet == path.stem] or workbook.sheetnames
         if len(sheets) > 1:
-            raise _refusal(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
+            raise BadInput.of(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
         sheet = workbook[sheets[0]]
         sheet.reset_dimensions()
         lines: list[Line] = []
@@ -234,7 +256,7 @@ def _sheet_lines(openpyxl: Any, path: Path, name: str, *, formulas: bool) -> lis
             cells_read += len(cells)
             if cells_read > MOST_CELLS:
                 rule = f"has more than {MOST_CELLS:,} cells"
-                raise _refusal(name, rule, "remove stray cells beyond the table: copy it into a new workbook")
+                raise BadInput.of(name, rule, "remove stray cells beyond the table: copy it into a new workbook")
             if trimmed := _trimmed(cells):
                 lines.append((number, trimmed))
         return lines
@@ -263,11 +285,11 @@ def _read_parquet(path: Path, name: str) -> RawTable:
     try:
         import pyarrow  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise _refusal(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
+        raise BadInput.of(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except pyarrow.ArrowException:
-        raise _refusal(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
+        raise BadInput.of(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
     return from_frame(name, frame)
 
 
@@ -275,7 +297,7 @@ def _table(name: str, lines: Sequence[Line]) -> RawTable:
     """A table from numbered lines, the first with something on it being the header; blank lines are left out."""
     filled = [(number, cells) for number, cells in lines if any(cell not in (None, "") for cell in cells)]
     if not filled:
-        raise _refusal(name, "the file is empty", "write a header and at least one row")
+        raise BadInput.of(name, "the file is empty", "write a header and at least one row")
     if stray := _rows_outside(name, filled):
         raise BadInput([stray])
     (top, header), *body = filled
@@ -283,8 +305,7 @@ def _table(name: str, lines: Sequence[Line]) -> RawTable:
     if not breaches:
         breaches = list(_row_breaches(name, len(header), body))
     if not body:
-        rule = "the table is empty: it has only a header"
-        breaches.append(Breach(name, None, None, None, rule, "add at least one row"))
+        breaches.append(Breach.of(name, "the table is empty: it has only a header", "add at least one row"))
     if breaches:
         raise BadInput(breaches)
     frame = pd.DataFrame([cells for _, cells in body], columns=pd.Index(header, dtype=object), dtype=object)

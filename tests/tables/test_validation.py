@@ -17,6 +17,7 @@ import pytest
 
 from allocator.errors import Breach
 from allocator.tables import validate
+from allocator.tables.files import RawTable
 
 HOLDING = {"account": "main", "instrument": "NVDA", "quantity": "10", "price": "120.5", "currency": "USD"}
 EXPOSURE = {"instrument": "NVDA", "name": "Nvidia", "issuer": "Nvidia", "bucket": "adopter", "source": "filing"}
@@ -24,7 +25,9 @@ EXPOSURE = {"instrument": "NVDA", "name": "Nvidia", "issuer": "Nvidia", "bucket"
 
 def held(contract: str, *rows: Mapping[str, Any]) -> tuple[pd.DataFrame, list[Breach]]:
     """Rows as a CSV would give them: text, the first on line 2."""
-    return validate(contract, f"{contract}.csv", pd.DataFrame(list(rows), dtype=object), range(2, 2 + len(rows)))
+    return validate(
+        contract, RawTable(f"{contract}.csv", pd.DataFrame(list(rows), dtype=object), tuple(range(2, 2 + len(rows))))
+    )
 
 
 def texts(contract: str, *rows: Mapping[str, Any]) -> list[str]:
@@ -58,7 +61,7 @@ def test_the_table_that_was_given_is_never_changed() -> None:
     given = pd.DataFrame([HOLDING | {"quantity": "x"}], index=[7])
     before = given.copy()
 
-    validate("holdings", "h", given, [1])
+    validate("holdings", RawTable("h", given, (1,)))
 
     pd.testing.assert_frame_equal(given, before)
 
@@ -263,27 +266,6 @@ def test_unreadable_or_blank_cells_are_not_called_duplicates_as_well() -> None:
     ]  # fmt: skip
 
 
-def test_a_table_without_rows_is_refused() -> None:
-    _, breaches = validate("holdings", "holdings.csv", pd.DataFrame(columns=list(HOLDING)), [])
-
-    assert [str(b) for b in breaches] == ["holdings.csv: the table is empty; add at least one row"]
-
-
-def test_two_columns_of_one_name_are_refused() -> None:
-    frame = pd.DataFrame([["a", "b"]], columns=["account", "account"])
-
-    assert [str(b) for b in validate("holdings", "h", frame, [2])[1]] == [
-        "h account: this column is there twice; remove or rename one of them"
-    ]
-
-
-def test_rows_that_do_not_fit_the_table_are_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError) as caught:
-        validate("holdings", "h", pd.DataFrame([HOLDING]), [2, 3])
-
-    assert str(caught.value) == "'rows' must be as long as the table 'h' (got 2 for 1)"
-
-
 SCENARIO = {"instrument": "NVDA", "shared": "0.1"}
 
 
@@ -379,7 +361,7 @@ def test_typed_columns_of_pandas_are_held_to_the_same_rules() -> None:
         "C": pd.Categorical(["1", "2", "-3"]),
     })  # fmt: skip
 
-    typed, breaches = validate("prices", "prices", frame, [1, 2, 3])
+    typed, breaches = validate("prices", RawTable("prices", frame, (1, 2, 3)))
 
     assert [str(b) for b in breaches] == [
         "prices:3 B: must be finite (got 'inf'); write a finite number",
@@ -396,8 +378,10 @@ def test_the_environment_cannot_switch_contracts_off(root: Path, switch: dict[st
     code = (
         "import pandas as pd\n"
         "from allocator.tables import validate\n"
+        "from allocator.tables.files import RawTable\n"
         f"row = {HOLDING | {'quantity': '-1', 'price': '0', 'currency': ''}!r}\n"
-        "print(*validate('holdings', 'h', pd.DataFrame([row, row]), [2, 3])[1], sep='\\n')\n"
+        "table = RawTable('h', pd.DataFrame([row, row]), (2, 3))\n"
+        "print(*validate('holdings', table)[1], sep='\\n')\n"
     )
 
     done = subprocess.run(
@@ -432,7 +416,7 @@ def test_a_rule_without_words_of_its_own_is_still_told(
 ) -> None:
     dtype = "str" if check.startswith(("isin", "str")) else "float64"
     text = f"strict: true\ndescription: d\ncolumns: {{x: {{description: d, dtype: {dtype}, {check}}}}}"
-    monkeypatch.setattr("allocator.tables.validation.contract_text", lambda _: text)
+    monkeypatch.setattr("allocator.tables.schema.contract_text", lambda _: text)
 
     _, breaches = held("mine", {"x": cell})
 
@@ -452,6 +436,6 @@ def rows_of(breaches: Sequence[Breach]) -> list[int | None]:
 def test_breaches_carry_the_rows_that_the_caller_gave() -> None:
     frame = pd.DataFrame([HOLDING, HOLDING | {"account": "b", "price": "0"}, HOLDING | {"account": "c", "price": "x"}])
 
-    _, breaches = validate("holdings", "h", frame, [2, 5, 11])
+    _, breaches = validate("holdings", RawTable("h", frame, (2, 5, 11)))
 
     assert rows_of(breaches) == [5, 11]

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from allocator.book.checks.rules import Tables, file_name
+from allocator.book.checks.draft import Draft
 from allocator.book.doubts.doubt import Doubt
 from allocator.book.doubts.levels import own_volatilities
-from allocator.settings.settings import Settings
 from allocator.types import Matrix, Vector
 
 APART = 3.0
@@ -20,9 +19,9 @@ QUIET, WILD = 0.03, 2.0
 ROWS_A_YEAR = {"daily": 252.0, "weekly": 52.0, "monthly": 12.0, "quarterly": 4.0}
 
 
-def covariance_doubts(settings: Settings, tables: Tables) -> Iterator[Doubt]:
+def covariance_doubts(draft: Draft) -> Iterator[Doubt]:
     """Every doubt about covariance.csv, which is square, symmetric and of its contract."""
-    frame, where = tables["covariance"], file_name(tables, "covariance")
+    frame, where = draft.tables["covariance"], draft.name("covariance")
     names = list(map(str, frame["instrument"]))
     square: Matrix = frame.set_index("instrument").loc[names, names].to_numpy(dtype=float)
     volatilities = np.sqrt(np.maximum(np.diag(square), 0.0))
@@ -32,10 +31,9 @@ def covariance_doubts(settings: Settings, tables: Tables) -> Iterator[Doubt]:
         yield Doubt("covariance", "scale", None, None, where, None, None, None, rule, cure)
         return
     own = None
-    if "exposures" in tables:
-        own = own_volatilities(
-            settings, tables["exposures"].drop_duplicates("instrument").set_index("instrument").reindex(names)
-        )
+    if "exposures" in draft.tables:
+        exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument").reindex(names)
+        own = own_volatilities(draft.settings, exposures)
     told = _scale(volatilities, own)
     if told is not None:
         spread = f"volatilities from {volatilities.min():.2%} to {volatilities.max():.2%} a year"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
-from allocator.book.checks.rules import Tables, file_name
+from allocator.book.checks.draft import Draft
 from allocator.book.doubts.covariances import covariance_doubts
 from allocator.book.doubts.doubt import Doubt, unconfirmed
 from allocator.book.doubts.levels import level_doubts
@@ -15,22 +15,23 @@ from allocator.errors import Breach
 from allocator.settings.settings import Settings
 
 
-def check_doubts(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> Iterator[Breach]:
+def check_doubts(draft: Draft) -> Iterator[Breach]:
     """What is improbable and not confirmed, and what is confirmed and not in doubt.
 
-    `given` names the tables that are there, sound or not: of one that is not sound nothing is known to be needless.
+    Of a table that is not of its contract nothing is known to be needless, nor of any without what they are told by.
     """
-    unsound = set(given) - set(tables)
-    unknown = set(tables) if unsound & {"exposures", "fx"} else set()  # what volatilities and values are told by
-    yield from unconfirmed(_raised(settings, tables, account), settings.confirm, silent=unsound | unknown)
+    unsound = set(draft.given) - set(draft.tables)
+    unknown = set(draft.tables) if unsound & {"exposures", "fx"} else set()
+    yield from unconfirmed(_raised(draft), draft.settings.confirm, silent=unsound | unknown)
 
 
-def _raised(settings: Settings, tables: Tables, account: str | None) -> Iterator[Doubt]:
-    yield from level_doubts(settings, tables, account)
-    if "prices" in tables and settings.risk.source == "prices":
-        yield from price_doubts(used_prices(settings, tables["prices"]), PriceTable(file_name(tables, "prices")))
-    if "covariance" in tables and settings.risk.source == "covariance" and _is_square(tables["covariance"]):
-        yield from covariance_doubts(settings, tables)
+def _raised(draft: Draft) -> Iterator[Doubt]:
+    risk, tables = draft.settings.risk, draft.tables
+    yield from level_doubts(draft)
+    if "prices" in tables and risk.source == "prices":
+        yield from price_doubts(used_prices(draft.settings, tables["prices"]), PriceTable(draft.name("prices")))
+    if "covariance" in tables and risk.source == "covariance" and _is_square(tables["covariance"]):
+        yield from covariance_doubts(draft)
 
 
 def _is_square(covariance: pd.DataFrame) -> bool:

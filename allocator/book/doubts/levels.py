@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from allocator.book.checks.rules import Tables, file_name
+from allocator.book.checks.draft import Draft
 from allocator.book.doubts.doubt import Doubt
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
@@ -45,33 +45,32 @@ MINOR_UNITS: Mapping[str, tuple[str, float]] = {
 """Codes of hundredths and thousandths that exchanges quote in: the currency, and how many make one."""
 
 
-def level_doubts(settings: Settings, tables: Tables, account: str | None) -> Iterator[Doubt]:
-    """Every doubt about the levels of holdings.csv and fx.csv, from tables that are of their contracts."""
-    if "fx" in tables:
-        yield from rate_doubts(settings.book.currency, tables["fx"], file_name(tables, "fx"))
-    if "holdings" not in tables:
+def level_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Every doubt about the levels of holdings.csv and fx.csv."""
+    if "fx" in draft.tables:
+        yield from rate_doubts(draft.settings.book.currency, draft.tables["fx"], draft.name("fx"))
+    if "holdings" not in draft.tables:
         return
-    if "prices" in tables:
-        yield from _against_history(settings, tables)
-    if "market_value" in tables["holdings"]:
-        yield from _against_market_value(tables)
-    if "exposures" in tables:
-        yield from _per_hundred(settings, tables, account)
+    if "prices" in draft.tables:
+        yield from _against_history(draft)
+    if "market_value" in draft.tables["holdings"]:
+        yield from _against_market_value(draft)
+    if "exposures" in draft.tables and draft.rates is not None:
+        yield from _per_hundred(draft, draft.rates)
 
 
-def _against_history(settings: Settings, tables: Tables) -> Iterator[Doubt]:
+def _against_history(draft: Draft) -> Iterator[Doubt]:
     """A holding's price against the last price row up to as_of."""
-    last = _last_prices(tables["prices"], settings.book.as_of, settings.risk.max_age_days)
-    holdings = tables["holdings"].drop_duplicates("instrument")
+    last = _last_prices(draft.tables["prices"], draft.settings.book.as_of, draft.settings.risk.max_age_days)
+    holdings = draft.tables["holdings"].drop_duplicates("instrument")
     for row, name, price in zip(holdings.index, holdings["instrument"], holdings["price"], strict=True):
         if name not in last or price == 0:
             continue
         day, quoted = last[name]
         if 1 / LEVEL <= price / quoted <= LEVEL:
             continue
-        rule = f"is {_times(price / quoted)} its last price in {file_name(tables, 'prices')}"
-        rule += f", {quoted:g} on {day:%Y-%m-%d}"
-        place = (file_name(tables, "holdings"), int(row), "price", f"{price:g}")
+        rule = f"is {_times(price / quoted)} its last price in {draft.name('prices')}, {quoted:g} on {day:%Y-%m-%d}"
+        place = (draft.name("holdings"), int(row), "price", f"{price:g}")
         yield Doubt("holdings", "level", name, None, *place, rule, "write both in one unit and currency")
 
 
@@ -97,9 +96,9 @@ def _times(ratio: float) -> str:
     return f"{ratio:.3g} times"
 
 
-def _against_market_value(tables: Tables) -> Iterator[Doubt]:
+def _against_market_value(draft: Draft) -> Iterator[Doubt]:
     """quantity x price against the value that the same row states."""
-    holdings, table = tables["holdings"], file_name(tables, "holdings")
+    holdings, table = draft.tables["holdings"], draft.name("holdings")
     product = holdings["quantity"] * holdings["price"]
     room = np.maximum(VALUE_APART * holdings["market_value"], CENT)
     for row in holdings.index[(product - holdings["market_value"]).abs() > room]:  # blank ones compare false
@@ -112,18 +111,15 @@ def _against_market_value(tables: Tables) -> Iterator[Doubt]:
         yield Doubt("holdings", "market_value", name, None, table, int(row), "market_value", f"{stated:g}", rule, cure)
 
 
-def _per_hundred(settings: Settings, tables: Tables, account: str | None) -> Iterator[Doubt]:
+def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
     """A quiet name with a round quantity and a price near 100 that is most of the account: a bill quoted per 100?"""
-    holdings = tables["holdings"]
-    own = holdings if account is None else holdings.loc[holdings["account"] == account]
-    rates = {settings.book.currency: 1.0}
-    if "fx" in tables:
-        rates |= dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True))
+    holdings = draft.tables["holdings"]
+    own = holdings if draft.account is None else holdings.loc[holdings["account"] == draft.account]
     share = own["quantity"] * own["price"] * own["currency"].map(rates)
     share = share / share.sum()
-    exposures = tables["exposures"].drop_duplicates("instrument").set_index("instrument")
+    exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument")
     quiet = exposures.index[
-        (own_volatilities(settings, exposures) <= BOND_VOLATILITY) & (exposures["bucket"] != "cash")
+        (own_volatilities(draft.settings, exposures) <= BOND_VOLATILITY) & (exposures["bucket"] != "cash")
     ]
     odd = own["instrument"].isin(quiet) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
     odd &= (own["quantity"] >= ROUND_NOMINAL) & (own["quantity"] % ROUND_NOMINAL == 0)
@@ -131,7 +127,7 @@ def _per_hundred(settings: Settings, tables: Tables, account: str | None) -> Ite
         name, price = str(own.at[row, "instrument"]), float(own["price"][row])
         rule = f"makes {name} {share[row]:.0%} of the account; bills and bonds are quoted per 100"
         cure = f"write the price of one unit, {price / PAR_QUOTED:g}, if the quantity is a nominal value"
-        place = (file_name(tables, "holdings"), int(row), "price", f"{price:g}")
+        place = (draft.name("holdings"), int(row), "price", f"{price:g}")
         yield Doubt("holdings", "per_100", name, None, *place, rule, cure)
 
 
