@@ -16,6 +16,7 @@ import pandas as pd
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements
 from allocator.book.doubts.doubts import check_doubts
+from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import Settings
@@ -197,7 +198,7 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
-        contract = "prices_long" if name == "prices" and _is_long(raw[name].frame) else name
+        contract = "prices_long" if name == "prices" and is_long(raw[name].frame) else name
         frame, own = validate(contract, raw[name])
         breaches += own
         if not own:
@@ -205,11 +206,6 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
             frame.attrs["name"] = raw[name].name
             tables[name] = frame
     return tables, breaches
-
-
-def _is_long(prices: pd.DataFrame) -> bool:
-    """Whether a price history has a row for each price, and not a column for each name."""
-    return set(prices.columns) == {"date", "instrument", "price"}
 
 
 def _aligned(draft: Draft) -> Book:
@@ -241,7 +237,7 @@ def _aligned(draft: Draft) -> Book:
         scenario_returns=_given_returns(settings, tables.get("scenario_returns"), [*names, cash]),
         cash_required_return=None if np.isnan(of_cash) else float(of_cash),
         signals=None if signals is None else signals.sort_values("date", kind="stable"),
-        price_history=_price_history(tables.get("prices"), names),
+        price_history=prices_by_day(tables["prices"])[names] if "prices" in tables else None,
         covariance=_of_instruments(tables.get("covariance"), names, names),
         benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
         factors=_of_instruments(tables.get("factors"), names),
@@ -267,16 +263,6 @@ def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: lis
         return pd.DataFrame(columns=list(settings.scenarios), dtype=float)
     own = table.set_index("instrument")
     return own.loc[[name for name in everyone if name in own.index], list(settings.scenarios)]
-
-
-def _price_history(prices: pd.DataFrame | None, names: list[str]) -> pd.DataFrame | None:
-    if prices is None:
-        return None
-    if _is_long(prices):
-        prices = prices.pivot(index="date", columns="instrument", values="price")
-    else:
-        prices = prices.set_index("date")
-    return prices.sort_index().loc[:, names].astype(np.float64)
 
 
 def _of_instruments(

@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, from_frames
+from allocator.book.price_history import spacing_breach
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.outlook.risk_model import estimate_risk, spacing_breach
+from allocator.outlook.risk_model import estimate_risk
 from allocator.settings.settings import RiskSection
 from allocator.settings.uncertainty import NEEDED
 from allocator.types import Matrix

@@ -13,6 +13,7 @@ import pandas as pd
 
 from allocator.book.checks import question, rules, stress, tables
 from allocator.book.checks.draft import Draft, looked_at, not_one
+from allocator.book.price_history import check_history
 from allocator.errors import Breach, setting_breach
 from allocator.plugins import plugin_breaches
 from allocator.settings.mandate import MOST_SCENARIOS, ONE_DECISION, REVIEWED
@@ -218,6 +219,7 @@ CHECKS = (
     *looked_at(rules.check_counted, rules.check_rule_columns, needs="exposures"),
     *looked_at(tables.check_risk_tables),
     *looked_at(tables.check_risk_columns, tables.check_same_instruments, needs="exposures"),
+    *looked_at(check_history, needs="prices"),
     *looked_at(tables.check_scenario_columns, tables.check_plausible_returns, needs="scenario_returns"),
     *looked_at(tables.check_benchmark_sum, needs="benchmark"),
     *looked_at(tables.check_covariance, needs="covariance"),

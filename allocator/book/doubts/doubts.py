@@ -11,8 +11,8 @@ from allocator.book.doubts.covariances import covariance_doubts
 from allocator.book.doubts.doubt import Doubt, unconfirmed
 from allocator.book.doubts.levels import level_doubts
 from allocator.book.doubts.prices import PriceTable, price_doubts
+from allocator.book.price_history import prices_by_day
 from allocator.errors import Breach
-from allocator.settings.settings import Settings
 
 
 def check_doubts(draft: Draft) -> Iterator[Breach]:
@@ -29,7 +29,7 @@ def _raised(draft: Draft) -> Iterator[Doubt]:
     risk, tables = draft.settings.risk, draft.tables
     yield from level_doubts(draft)
     if "prices" in tables and risk.source == "prices":
-        yield from price_doubts(used_prices(draft.settings, tables["prices"]), PriceTable(draft.name("prices")))
+        yield from price_doubts(_used_prices(draft), PriceTable(draft.name("prices")))
     if "covariance" in tables and risk.source == "covariance" and _is_square(tables["covariance"]):
         yield from covariance_doubts(draft)
 
@@ -38,10 +38,8 @@ def _is_square(covariance: pd.DataFrame) -> bool:
     return set(covariance.columns) - {"instrument"} == set(covariance["instrument"])
 
 
-def used_prices(settings: Settings, prices: pd.DataFrame) -> pd.DataFrame:
+def _used_prices(draft: Draft) -> pd.DataFrame:
     """Dates × names up to as_of, the rows that `[risk]` counts back from there."""
-    long = set(prices.columns) == {"date", "instrument", "price"}
-    wide = prices.pivot(index="date", columns="instrument", values="price") if long else prices.set_index("date")
-    wide = wide.sort_index().astype(float)
-    until = wide.loc[wide.index <= pd.Timestamp(settings.book.as_of)]
-    return until.tail(int(settings.risk.window_rows or 0) + 1)
+    by_day = prices_by_day(draft.tables["prices"])
+    until = by_day.loc[by_day.index <= pd.Timestamp(draft.settings.book.as_of)]
+    return until.tail(int(draft.settings.risk.window_rows or 0) + 1)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from allocator.book.checks.draft import Draft
 from allocator.book.doubts.doubt import Doubt
+from allocator.book.price_history import is_long
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
 from allocator.types import Vector
@@ -76,8 +77,7 @@ def _against_history(draft: Draft) -> Iterator[Doubt]:
 
 def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dict[str, tuple[pd.Timestamp, float]]:
     """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
-    long = set(prices.columns) == {"date", "instrument", "price"}
-    each = prices if long else prices.melt("date", var_name="instrument", value_name="price")
+    each = prices if is_long(prices) else prices.melt("date", var_name="instrument", value_name="price")
     until, oldest = pd.Timestamp(as_of), pd.Timestamp(as_of) - pd.Timedelta(days=max(max_age_days, 1))
     each = each.loc[each["price"].notna() & (each["date"] <= until) & (each["date"] >= oldest)]
     last = each.sort_values("date", kind="stable").drop_duplicates("instrument", keep="last")
