@@ -316,12 +316,17 @@ def _rows_outside(name: str, filled: Sequence[Line]) -> Breach | None:
     """What exports write above and below a table: named, not skipped, as nobody but the user knows what it says."""
     widths = [sum(cell not in (None, "") for cell in cells) for _, cells in filled]
     usual = Counter(widths).most_common(1)[0][0]
-    likely = [at for at, width in enumerate(widths[:_PREAMBLE]) if width == usual and _is_header(filled[at][1])]
-    if usual < 2 or not likely or len(filled) - likely[0] < 2:
+    heads = [at for at, width in enumerate(widths[:_PREAMBLE]) if width >= usual and _is_header(filled[at][1])]
+    if usual < 3 or not heads or len(filled) - heads[0] < 2:
         return None
-    head, last = likely[0], max(at for at, width in enumerate(widths) if width > usual / 2)
+    head, columns = heads[0], len(filled[heads[0]][1])
+    outside = [
+        width <= 1 or (width <= usual / 2 and len(cells) != columns)
+        for width, (_, cells) in zip(widths, filled, strict=True)
+    ]
+    last = max(at for at, out in enumerate(outside) if not out)
     above, below = filled[:head], filled[last + 1 :]
-    if any(width > usual / 2 for width in widths[:head]) or (not above and not below):
+    if not all(outside[:head]) or (not above and not below):
         return None
     rest = f"rows {below[0][0]} to {below[-1][0]}" if len(below) > 1 else f"row {below[0][0]}" if below else ""
     if not above:

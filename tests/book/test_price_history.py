@@ -23,7 +23,8 @@ DAYS = pd.bdate_range(end="2026-11-19", periods=60)
 def prices(names: tuple[str, ...] = NAMES, days: pd.DatetimeIndex = DAYS) -> pd.DataFrame:
     draw = np.random.default_rng(73)
     moves = draw.normal(0, 0.02, (len(days), len(names)))
-    frame = pd.DataFrame(50 * np.exp(np.cumsum(moves, axis=0)), columns=list(names))
+    walked = np.cumsum(moves, axis=0)
+    frame = pd.DataFrame(100 * np.exp(walked - walked[-1]), columns=list(names))  # the price of the holdings
     frame.insert(0, "date", days)
     return frame
 
@@ -36,7 +37,8 @@ def held(
     }
     if as_of is not None:
         settings["book"] = {"name": "test", "currency": "USD", "as_of": as_of}
-    return book(settings, names=names, returns={"base": [0.05] * len(names)}, prices=frame)
+    last = frame.set_index("date").ffill().iloc[-1] if "date" in frame and names != NAMES else None
+    return book(settings, names=names, returns={"base": [0.05] * len(names)}, quoted=last, prices=frame)
 
 
 def historical_returns(book: Book) -> ReturnHistory:
@@ -230,7 +232,7 @@ def test_the_two_blanks_of_a_published_history_are_refused_or_left_out(reference
     def of(**risk: Any) -> Book:
         return held(frame, window=len(frame) - 1, names=names, as_of=frame["date"].max().date(), **risk)
 
-    assert refusals(of()) == [
+    assert refusals(of) == [
         'prices.csv ORCL: is blank on 2013-07-15 and 1 more day; correct it, or set risk.blanks = "drop_rows" to leave '
         "out those days"
     ]

@@ -117,10 +117,20 @@ def check_value(draft: Draft) -> Iterator[Breach]:
         cure = "correct quantities, prices and rates: is one of them in another unit?"
         yield draft.column_breach("holdings", "quantity", rule, cure, f"{worth:.4g}")
         return
-    tiny = (price * own.get("lot_size", 1.0)).reindex(draft.tables["holdings"].index) < worth / 1e15
-    for row in draft.rows("holdings", tiny):
+    lot = (price * own.get("lot_size", 1.0)).reindex(draft.tables["holdings"].index)
+    for row in draft.rows("holdings", (lot > 0) & (lot < worth / 1e15)):
         rule = "a lot is worth so little that the account's lots cannot be counted"
         yield row.breach("price", rule, "correct the price, the lot size or the rate")
+
+
+def check_worthless(draft: Draft) -> Iterator[Breach]:
+    """A price of 0 is a name that nobody pays for: held as it is, or given away, and nothing between."""
+    mandate, holdings = draft.settings.mandate, draft.tables["holdings"]
+    settled = {*mandate.locked, *mandate.forbidden}
+    for row in draft.rows("holdings", (holdings["price"] == 0) & ~holdings["instrument"].isin(settled)):
+        name = row["instrument"]
+        cure = f"write the price of one unit; or put {name!r} into mandate.locked to hold it at 0, "
+        yield row.breach("price", "must be above 0", f"{cure}or into mandate.forbidden to give it away at 0")
 
 
 def check_cash(draft: Draft) -> Iterator[Breach]:

@@ -115,6 +115,8 @@ def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
     """A quiet name with a round quantity and a price near 100 that is most of the account: a bill quoted per 100?"""
     holdings = draft.tables["holdings"]
     own = holdings if draft.account is None else holdings.loc[holdings["account"] == draft.account]
+    if own.empty or not (own["quantity"] > 0).any():
+        return
     share = own["quantity"] * own["price"] * own["currency"].map(rates)
     share = share / share.sum()
     exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument")

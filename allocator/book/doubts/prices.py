@@ -7,7 +7,7 @@ daily closes of a 10 % stock reads as 77 %), and a wrong print moves a shrinkage
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -59,8 +59,9 @@ def price_doubts(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
     for name in prices:
         closes = prices[name].dropna()
         yield from _moves(str(name), closes, where)
-    yield from _equal_closes(prices, where)
-    yield from _seldom(prices, where)
+    stale = list(_equal_closes(prices, where))
+    yield from stale
+    yield from _seldom(prices, where, told={doubt.name for doubt in stale})
     yield from _uneven(pd.DatetimeIndex(prices.dropna(how="all").index), where)
 
 
@@ -149,12 +150,12 @@ def _changes(prices: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(shares, dtype=float)
 
 
-def _seldom(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
+def _seldom(prices: pd.DataFrame, where: PriceTable, told: Collection[str | None]) -> Iterator[Doubt]:
     """Names that change on a slower clock than the others: weekly closes carried forward through daily rows."""
     shares = _changes(prices)
     for name, share in shares.items():
         others = shares.drop(name).dropna()
-        if share < SELDOM_MOVES and len(others) and float(others.median()) > OFTEN_MOVES:
+        if share < SELDOM_MOVES and name not in told and len(others) and float(others.median()) > OFTEN_MOVES:
             rule = f"changes in {share:.0%} of its rows, the others in {float(others.median()):.0%}"
             cure = "leave blank what was not quoted, or give all names rows of one clock"
             yield where.doubt("clock", str(name), None, (None, rule, cure))
