@@ -80,6 +80,15 @@ class Book:
         return float(self.quantities @ self.prices) + self.cash
 
     @property
+    def rates(self) -> dict[str, float]:
+        """Units of the book's currency for one of each other currency that its instruments trade in."""
+        return {
+            currency: float(price / quoted)
+            for currency, price, quoted in zip(self.currencies, self.prices, self.quoted_prices, strict=True)
+            if currency != self.settings.book.currency and quoted > 0
+        }
+
+    @property
     def weights(self) -> Vector:
         """(N,) fractions of the account's value held now; cash is the rest."""
         return self.quantities * self.prices / self.value

@@ -34,6 +34,8 @@ VALUE_APART = 0.01
 """Of a position: its market value may differ by this from quantity x price, as of another minute."""
 CENT = 0.01
 """Of the currency: what a market value is rounded to."""
+FAR_RETURN = 8.0
+"""Of the median size of all typed returns: one beyond it and beyond 100 % may be percent."""
 RATE_FACTOR = 2.0
 """A rate may lie beyond what its currencies were ever worth by this factor, either way."""
 MINOR_UNITS: Mapping[str, tuple[str, float]] = {
@@ -58,6 +60,20 @@ def level_doubts(draft: Draft) -> Iterator[Doubt]:
         yield from _against_market_value(draft)
     if "exposures" in draft.tables and draft.rates is not None:
         yield from _per_hundred(draft, draft.rates)
+
+
+def return_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Typed scenario returns that stand far beyond the others: percent where a fraction belongs."""
+    returns, table = draft.tables["scenario_returns"], draft.name("scenario_returns")
+    scenarios = [name for name in draft.settings.scenarios if name in returns and name not in ("instrument", "source")]
+    usual = float(returns[scenarios].abs().stack().median()) if scenarios else 0.0
+    for scenario in scenarios:
+        far = (returns[scenario].abs() > 1) & (returns[scenario].abs() > FAR_RETURN * usual)
+        for row in draft.rows("scenario_returns", far):
+            rule = f"of {row['instrument']} in '{scenario}' is {row[scenario]:+.0%}, where half of all are below {usual:.1%}"
+            cure = f"write {row[scenario]:g} % as {row[scenario] / 100:g}"
+            place = (table, row.line, scenario, f"{row[scenario]:g}")
+            yield Doubt("scenario_returns", "return", f"{row['instrument']}, {scenario}", None, *place, rule, cure)
 
 
 def _against_history(draft: Draft) -> Iterator[Doubt]:
