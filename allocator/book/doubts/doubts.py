@@ -17,6 +17,8 @@ from allocator.errors import BadInput, Breach
 from allocator.settings.settings import Confirmation
 from allocator.types import Matrix
 
+NO_RETURNS = 0.05
+"""Rows beyond 100 % that are more than this part are no returns."""
 RETURNS_TABLE = "returns"
 """What confirmations call a host's table of returns, which is looked at when it is given."""
 
@@ -29,6 +31,10 @@ def refuse_doubtful_returns(
     Raises:
         BadInput: some are improbable, and no entry of `confirmed` says that they are right.
     """
+    moving = [at for at, column in enumerate(returns.T) if column.any()]  # the others are cash, under any name
+    returns, names = returns[:, moving], [names[at] for at in moving]
+    if not moving or (np.abs(returns) > 1).mean() > NO_RETURNS:  # prices: that is said elsewhere
+        return
     growth = np.cumprod(np.vstack([np.ones(returns.shape[1]), 1 + np.maximum(returns, -0.999999)]), axis=0)
     index = days.insert(0, days[0] - pd.Timedelta(days=1))
     prices = pd.DataFrame(growth, index=index, columns=list(names))

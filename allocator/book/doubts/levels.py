@@ -66,11 +66,14 @@ def return_doubts(draft: Draft) -> Iterator[Doubt]:
     """Typed scenario returns that stand far beyond the others: percent where a fraction belongs."""
     returns, table = draft.tables["scenario_returns"], draft.name("scenario_returns")
     scenarios = [name for name in draft.settings.scenarios if name in returns and name not in ("instrument", "source")]
-    usual = float(returns[scenarios].abs().stack().median()) if scenarios else 0.0
+    usual = float(np.median(np.abs(returns[scenarios].to_numpy(dtype=np.float64)))) if scenarios else 0.0
+    risky = ~returns["instrument"].isin(draft.cash)
     for scenario in scenarios:
-        far = (returns[scenario].abs() > 1) & (returns[scenario].abs() > FAR_RETURN * usual)
+        if (returns[scenario].abs() > 1).mean() > 0.5:  # prices or percent throughout: said elsewhere
+            continue
+        far = risky & (returns[scenario].abs() > 1) & (returns[scenario].abs() > FAR_RETURN * usual)
         for row in draft.rows("scenario_returns", far):
-            rule = f"of {row['instrument']} in '{scenario}' is {row[scenario]:+.0%}, where half of all are below {usual:.1%}"
+            rule = f"of {row['instrument']} is {row[scenario]:+.0%}, where half of all returns are below {usual:.1%}"
             cure = f"write {row[scenario]:g} % as {row[scenario] / 100:g}"
             place = (table, row.line, scenario, f"{row[scenario]:g}")
             yield Doubt("scenario_returns", "return", f"{row['instrument']}, {scenario}", None, *place, rule, cure)
