@@ -8,6 +8,7 @@ alone can recompute every rule, the objective and the bound (`docs/verify_plan.p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -100,12 +101,12 @@ def _objective(plan: Plan) -> dict[str, Any]:
 
 def _positions(plan: Plan) -> list[dict[str, Any]]:
     book, target, final = plan.book, plan.target, plan.final
-    after = final.values / book.prices
+    traded = {order.instrument: order for order in plan.orders}
     rows: list[dict[str, Any]] = [
         {
             "instrument": name,
             "quantity_before": float(book.quantities[i]),
-            "quantity_after": _whole(after[i]),
+            "quantity_after": _quantity_after(float(book.quantities[i]), traded.get(name)),
             "price": float(book.prices[i]),
             "weight_before": _weight(book.weights[i]),
             "weight_target": _weight(target.weights[i]),
@@ -157,8 +158,12 @@ def _active(book: Book, instrument: str, weight: float) -> float | None:
     return None if book.benchmark is None else _weight(weight - float(book.benchmark[instrument]))
 
 
-def _whole(quantity: float) -> float:
-    return float(f"{quantity:.12g}")
+def _quantity_after(held: float, order: Order | None) -> float:
+    """What is held after an order, as decimals add up."""
+    if order is None:
+        return held
+    sign = -1 if order.side == "sell" else 1
+    return float(Decimal(repr(held)) + sign * Decimal(repr(order.quantity)))
 
 
 def _weight(weight: float) -> float:
