@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,17 @@ class Breach:
         place = self.table + ("" if self.row is None else f":{self.row}") + (f" {self.column}" if self.column else "")
         found = "" if self.value is None else f" (got {self.value!r})"
         return f"{place}: {self.rule}{found}; {self.cure}"
+
+    @classmethod
+    def of(cls, table: str, rule: str, cure: str, *, row: int | None = None, column: str | None = None,
+           value: str | None = None) -> Breach:  # fmt: skip
+        """The same, said in the order of its importance: what, and where as far as it is known."""
+        return cls(table, row, column, value, rule, cure)
+
+
+def setting_breach(key: str, value: object, rule: str, cure: str) -> Breach:
+    """An error of `book.toml`, by the key that it stands at."""
+    return Breach("book.toml", None, key, None if value is None else str(value), rule, cure)
 
 
 class AllocatorError(Exception):
@@ -75,6 +86,11 @@ class _Breached(AllocatorError):
         more = len(self.breaches) - _TOLD
         told = [str(breach) for breach in self.breaches[:_TOLD]] + ([f"and {more} more"] if more > 0 else [])
         super().__init__("\n".join(told))
+
+    @classmethod
+    def of(cls, table: str, rule: str, cure: str, **place: Any) -> Self:
+        """The same of one error alone, said as `Breach.of` has it."""
+        return cls([Breach.of(table, rule, cure, **place)])
 
     def __reduce__(self) -> tuple[type, tuple[tuple[Breach, ...]]]:
         return type(self), (self.breaches,)

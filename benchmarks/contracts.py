@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.tables import validate
+from allocator.tables.files import RawTable
 
 DAYS, NAMES, REPEATS = 1500, 500, 5
 
@@ -21,7 +22,7 @@ def measure(what: str, frame: pd.DataFrame) -> None:
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        _, breaches = validate("prices", "prices.csv", frame, range(2, len(frame) + 2))
+        _, breaches = validate("prices", RawTable("prices.csv", frame, tuple(range(2, len(frame) + 2))))
         seconds.append(time.perf_counter() - began)
         assert not breaches
     print(f"{what:8} {statistics.median(seconds):6.2f} s  (min {min(seconds):.2f}, max {max(seconds):.2f})")

@@ -6,17 +6,19 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from allocator.book.checks.consistency import check_consistency
+from allocator.book.checks.consistency import CHECKS
+from allocator.book.checks.draft import Draft, disagreements
 from allocator.book.doubts.doubts import check_doubts
+from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.settings.reading import settings_from
+from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import Settings
 from allocator.tables import validate
 from allocator.tables.files import RawTable, from_frame
@@ -78,6 +80,15 @@ class Book:
         return float(self.quantities @ self.prices) + self.cash
 
     @property
+    def rates(self) -> dict[str, float]:
+        """Units of the book's currency for one of each other currency that its instruments trade in."""
+        return {
+            currency: float(price / quoted)
+            for currency, price, quoted in zip(self.currencies, self.prices, self.quoted_prices, strict=True)
+            if currency != self.settings.book.currency and quoted > 0
+        }
+
+    @property
     def weights(self) -> Vector:
         """(N,) fractions of the account's value held now; cash is the rest."""
         return self.quantities * self.prices / self.value
@@ -106,52 +117,89 @@ def refuse_no_book(given: object) -> None:
     """
     if not isinstance(given, Book):
         cure = "give what allocator.load(folder) or allocator.from_frames(…) returns"
-        raise BadInput([Breach("book", None, None, None, f"is a {type(given).__name__} and not a Book", cure)])
+        raise BadInput.of("book", f"is a {type(given).__name__} and not a Book", cure)
 
 
 def from_frames(
-    settings: Settings | Mapping[str, object], tables: Mapping[str, pd.DataFrame], *, account: str | None = None
+    settings: Settings | Mapping[str, object],
+    tables: Mapping[str, pd.DataFrame | Mapping[str, Sequence[object]] | Sequence[Mapping[str, object]]],
+    *,
+    account: str | None = None,
+    confirm: Sequence[Mapping[str, object]] = (),
 ) -> Book:
     """A Book from pandas objects: `tables` by name (`holdings`, `exposures`, `scenario_returns`, …).
 
     Columns, units and what may be blank are those of the files (`allocator schema NAME`); an index named `instrument`
-    or `date` counts as that column, and rows are aligned by label. `settings` are what `book.toml` would say.
+    or `date` counts as that column, and rows are aligned by label. A table may also be plain data: columns by name,
+    or one mapping a row. `settings` are what `book.toml` would say, with days as dates or as texts such as 2026-11-20;
+    `confirm` are entries of its `[[confirm]]`, for data that is improbable and right.
 
     Raises:
         BadInput: a table or setting is not of its contract; all errors at once.
     """
-    checked = settings if isinstance(settings, Settings) else settings_from(settings)
-    return assemble_book(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
+    breaches: list[Breach] = []
+    checked: Settings | None = None
+    raw: dict[str, RawTable] = {}
+    try:
+        checked = settings_of_frames(settings, confirm)
+    except BadInput as error:
+        breaches += error.breaches
+    for name, table in tables.items():
+        try:
+            raw[name] = from_frame(name, table)
+        except BadInput as error:
+            breaches += error.breaches
+    if checked is None or breaches:
+        known = {breach.table for breach in breaches}
+        raise BadInput([*breaches, *(breach for breach in check_tables(raw) if breach.table not in known)])
+    return assemble_book(checked, raw, account=account, source="settings")
 
 
-def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
-    """Hold every table to its contract and all of them to each other, then align.
+def assemble_book(
+    settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None, source: str = "book.toml"
+) -> Book:
+    """Hold every table to its contract and all of them to each other, then align; `source` is where settings are from.
 
     Raises:
         BadInput: all errors of all tables at once.
     """
-    breaches: list[Breach] = [
-        Breach(name, None, None, None, "this table is required", f"add {name}.csv to the book's folder")
-        for name in REQUIRED
-        if name not in raw
-    ]
-    breaches += [
-        Breach(name, None, None, None, "this table is not known", did_you_mean(name, REQUIRED + OPTIONAL))
-        for name in raw
-        if name not in REQUIRED + OPTIONAL
-    ]
-    tables, found = _validated(raw)
-    breaches += found + check_consistency(settings, tables, account, given=raw.keys())
-    if not breaches:
-        breaches += check_doubts(settings, tables, account)
+    known, missing = REQUIRED + OPTIONAL, [name for name in REQUIRED if name not in raw]
+    breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the book's folder") for name in missing]
+    strangers = [name for name in raw if name not in known]
+    breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
+    tables, of_contracts = _validated(raw)
+    draft = Draft(settings, tables, raw.keys(), account)
+    breaches += [_debit(breach, raw) for breach in of_contracts]
+    breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
     if breaches:
-        raise BadInput(breaches)
-    return _aligned(settings, tables, account)
+        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
+    return _aligned(draft)
 
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
     """Every error of each table's own contract, for when there is no book to hold them together."""
-    return _validated(raw)[1]
+    return [_debit(breach, raw) for breach in _validated(raw)[1]]
+
+
+def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
+    """A negative quantity of cash is a debit, which no contract of one table can tell from a short position."""
+    holdings, exposures = raw.get("holdings"), raw.get("exposures")
+    if holdings is None or exposures is None or (breach.table, breach.column) != (holdings.name, "quantity"):
+        return breach
+    if (
+        breach.row is None
+        or not str(breach.value).startswith("-")
+        or not {"instrument", "bucket"} <= set(exposures.frame)
+    ):
+        return breach
+    cash = set(exposures.frame.loc[exposures.frame["bucket"].astype(str).str.strip() == "cash", "instrument"].map(str))
+    name = (
+        holdings.frame["instrument"].iloc[holdings.rows.index(breach.row)] if "instrument" in holdings.frame else None
+    )
+    if str(name) not in cash:
+        return breach
+    cure = f"write 0 and pay the {str(breach.value).lstrip('-')} in, or sell first: nothing is bought on credit"
+    return replace(breach, rule="is a debit of cash", cure=cure)
 
 
 def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
@@ -159,62 +207,63 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
-        frame, found = validate(_contract(name, raw[name]), raw[name].name, raw[name].frame, raw[name].rows)
-        breaches += found
-        if not found:
+        contract = "prices_long" if name == "prices" and is_long(raw[name].frame) else name
+        frame, own = validate(contract, raw[name])
+        breaches += own
+        if not own:
             frame.index = pd.Index(raw[name].rows)
             frame.attrs["name"] = raw[name].name
             tables[name] = frame
     return tables, breaches
 
 
-def _contract(name: str, raw: RawTable) -> str:
-    return "prices_long" if name == "prices" and set(raw.frame.columns) == {"date", "instrument", "price"} else name
-
-
-def _aligned(settings: Settings, tables: Mapping[str, pd.DataFrame], account: str | None) -> Book:
-    exposures = tables["exposures"].set_index("instrument")
-    is_cash = exposures["bucket"] == "cash"
-    cash_instrument = str(exposures.index[is_cash][0])
-    exposures = exposures.loc[~is_cash]
-    instruments = tuple(map(str, exposures.index))
-
+def _aligned(draft: Draft) -> Book:
+    """The book of sound tables that agree."""
+    settings, tables = draft.settings, draft.tables
+    everyone = tables["exposures"].set_index("instrument")
+    (cash,) = map(str, everyone.index[everyone["bucket"] == "cash"])
+    exposures = everyone.drop(index=cash)
+    names = list(map(str, exposures.index))
     holdings = tables["holdings"]
-    account = account or str(holdings["account"].iloc[0])
+    account = draft.account or str(holdings["account"].iloc[0])
     quoted = holdings.drop_duplicates("instrument").set_index("instrument")  # one price an instrument was checked
     own = holdings.loc[holdings["account"] == account].set_index("instrument")
-    quantities = own["quantity"].reindex(list(instruments), fill_value=0.0)
-    lots = own["lot_size"] if "lot_size" in own else pd.Series(dtype=float)
-    everyones_lots = quoted["lot_size"] if "lot_size" in quoted else pd.Series(dtype=float)
-    lot_sizes = lots.reindex(list(instruments)).fillna(everyones_lots.reindex(list(instruments))).fillna(1.0)
-    rates = {settings.book.currency: 1.0}
-    if "fx" in tables:
-        rates |= dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True))
-    rate = quoted["currency"].map(rates)
-    prices = (quoted["price"] * rate).reindex(list(instruments))
-    benchmark = tables["benchmark"].set_index("instrument")["weight"] if "benchmark" in tables else None
-    everyone = [*instruments, cash_instrument]
+    prices = quoted["price"] * quoted["currency"].map(draft.rates or {})
+    of_cash = everyone["required_return"][cash] if "required_return" in everyone else np.nan
+    signals, benchmark = tables.get("signals"), tables.get("benchmark")
     return Book(
         settings=settings,
         account=account,
-        instruments=instruments,
-        cash_instrument=cash_instrument,
-        quantities=quantities.to_numpy(dtype=float),
-        prices=prices.to_numpy(dtype=float),
-        quoted_prices=quoted["price"].reindex(list(instruments)).to_numpy(dtype=float),
-        currencies=tuple(map(str, quoted["currency"].reindex(list(instruments)))),
-        lot_sizes=lot_sizes.to_numpy(dtype=float),
-        cash=float(own["quantity"].get(cash_instrument, 0.0)),
+        instruments=tuple(names),
+        cash_instrument=cash,
+        quantities=own["quantity"].reindex(names, fill_value=0.0).to_numpy(dtype=float),
+        prices=prices.reindex(names).to_numpy(dtype=float),
+        quoted_prices=quoted["price"].reindex(names).to_numpy(dtype=float),
+        currencies=tuple(map(str, quoted["currency"].reindex(names))),
+        lot_sizes=_lot_sizes(own, quoted, names),
+        cash=float(own["quantity"].get(cash, 0.0)),
         exposures=exposures,
-        scenario_returns=_given_returns(settings, tables.get("scenario_returns"), everyone),
-        cash_required_return=_required_return(tables["exposures"], cash_instrument),
-        signals=tables["signals"].sort_values("date", kind="stable") if "signals" in tables else None,
-        price_history=_price_history(tables.get("prices"), instruments),
-        covariance=_square(tables.get("covariance"), instruments),
-        benchmark=None if benchmark is None else benchmark.reindex(everyone, fill_value=0.0),
-        factors=_factors(tables.get("factors"), instruments),
+        scenario_returns=_given_returns(settings, tables.get("scenario_returns"), [*names, cash]),
+        cash_required_return=None if np.isnan(of_cash) else float(of_cash),
+        signals=None if signals is None else signals.sort_values("date", kind="stable"),
+        price_history=prices_by_day(tables["prices"])[names] if "prices" in tables else None,
+        covariance=_of_instruments(tables.get("covariance"), names, names),
+        benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
+        factors=_of_instruments(tables.get("factors"), names),
         foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
     )
+
+
+def _lot_sizes(own: pd.DataFrame, quoted: pd.DataFrame, names: list[str]) -> Vector:
+    """(N,) the account's own, where it holds the name, else those of whoever does; 1 where nobody says."""
+    if "lot_size" not in own:
+        return np.ones(len(names))
+    lots = own["lot_size"].reindex(names).fillna(quoted["lot_size"].reindex(names)).fillna(1.0)
+    return lots.to_numpy(dtype=float)
+
+
+def _weights(benchmark: pd.DataFrame, everyone: list[str]) -> pd.Series[float]:
+    return benchmark.set_index("instrument")["weight"].reindex(everyone, fill_value=0.0)
 
 
 def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: list[str]) -> pd.DataFrame:
@@ -225,37 +274,18 @@ def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: lis
     return own.loc[[name for name in everyone if name in own.index], list(settings.scenarios)]
 
 
-def _required_return(exposures: pd.DataFrame, cash_instrument: str) -> float | None:
-    if "required_return" not in exposures:
+def _of_instruments(
+    table: pd.DataFrame | None, names: list[str], columns: list[str] | None = None
+) -> pd.DataFrame | None:
+    """The numbers of a table with a row an instrument, in the book's order, cash left out."""
+    if table is None:
         return None
-    value = float(exposures.set_index("instrument")["required_return"][cash_instrument])
-    return None if np.isnan(value) else value
-
-
-def _price_history(prices: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
-    if prices is None:
-        return None
-    long = set(prices.columns) == {"date", "instrument", "price"}
-    wide = prices.pivot(index="date", columns="instrument", values="price") if long else prices.set_index("date")
-    return wide.sort_index().loc[:, list(instruments)].astype(np.float64)
-
-
-def _square(covariance: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
-    if covariance is None:
-        return None
-    return covariance.set_index("instrument").loc[list(instruments), list(instruments)]
-
-
-def _factors(factors: pd.DataFrame | None, instruments: tuple[str, ...]) -> pd.DataFrame | None:
-    if factors is None:
-        return None
-    return factors.drop(columns="source", errors="ignore").set_index("instrument").loc[list(instruments)]
+    numbers = table.drop(columns="source", errors="ignore").set_index("instrument").loc[names]
+    return numbers if columns is None else numbers[columns]
 
 
 def copy_for_plugins(book: Book) -> Book:
     """The book as a plugin gets it: what it writes into these tables and settings changes nothing of ours."""
-    import pandas as pd
-
     own = {field.name: getattr(book, field.name) for field in fields(book)}
     tables: dict[str, Any] = {k: v.copy() for k, v in own.items() if isinstance(v, pd.DataFrame | pd.Series)}
     return replace(book, settings=book.settings.model_copy(deep=True), **tables)

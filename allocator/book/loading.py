@@ -24,6 +24,7 @@ from allocator.tables.files import (
     names_in,
     read_regular_file,
     read_table,
+    utf8_text,
 )
 
 # Tables that another package reads, from wherever it has them; from then on they are tables like any other.
@@ -44,6 +45,7 @@ def read_source(table: str, wanted: SourceTable, folder: Path) -> RawTable:
     return from_frame(f"{table} of {wanted.source}", frame)
 
 
+_INIT = "`allocator init FOLDER` makes a book to start from"
 _OURS = ("orders.csv", "figures.csv", "claims.csv")  # what rebalance writes; a book may keep it beside its tables
 
 
@@ -116,15 +118,8 @@ def book_text(folder: Path) -> str:
     """
     path = folder / "book.toml"
     if not os.path.lexists(path) or path.is_dir():
-        rule, cure = "this folder has no book.toml", "`allocator init FOLDER` makes a book to start from"
-        raise BadInput([Breach("book.toml", None, None, None, rule, cure)])
-    content = read_regular_file(path, "book.toml")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
-        raise BadInput([Breach("book.toml", row, None, None, found, "save it as UTF-8 text")]) from None
+        raise BadInput.of("book.toml", "this folder has no book.toml", _INIT)
+    return utf8_text(read_regular_file(path, "book.toml"), "book.toml", "save it as UTF-8 text")
 
 
 def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:
@@ -192,6 +187,6 @@ def _stranger_cure(path: Path, known: Collection[str]) -> str:
 def _nearest_book(place: Path) -> str:
     names = names_in(place.parent)
     if not names:
-        return "check the path; `allocator init FOLDER` makes a book to start from"
+        return f"check the path; {_INIT}"
     books = [name for name in names if is_plain_file(place.parent / name / "book.toml")]
-    return did_you_mean(place.name, books) if books else "`allocator init FOLDER` makes a book to start from"
+    return did_you_mean(place.name, books) if books else _INIT

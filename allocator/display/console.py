@@ -210,6 +210,8 @@ SHOWN = 40
 """Entries printed one by one; `--json` has every error."""
 CONFLICTS = 8
 """Further conflicts that are shown."""
+CONFIRMED = 4
+"""Entries of `[[confirm]]` that are shown in full."""
 NAMED = 3
 """Rows and values that an entry of several errors names."""
 
@@ -225,6 +227,11 @@ def show_refusal(error: AllocatorError) -> None:
             out.print(_entry(entry))
         if rest := sum(map(len, entries[SHOWN:])):
             out.print(Text(f"… and {rest} more; --json lists them all"))
+        if doubts := [breach.confirm for breach in error.breaches if breach.confirm is not None]:
+            out.print(Text("To confirm what is right as it stands, add to book.toml, with the reason:"))
+            out.print(Text("\n".join(doubts[:CONFIRMED]), style="cyan"))
+            if len(doubts) > CONFIRMED:
+                out.print(Text(f"… and {len(doubts) - CONFIRMED} more; --json has them all"))
         return
     if isinstance(error, Infeasible):
         out.print(Text(error.message, style="bold red"))

@@ -5,6 +5,7 @@ Written against bt 1.4.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ PEER = "bt"
 class WeighRobustly(bt.Algo):
     """Sets `temp["weights"]` to our verified targets, from what the strategy holds at that moment.
 
-        bt.Strategy("robust", [bt.algos.RunQuarterly(), bt.algos.SelectAll(), RobustAllocation(book),
+        bt.Strategy("robust", [bt.algos.RunQuarterly(), bt.algos.SelectAll(), WeighRobustly(book),
                                bt.algos.Rebalance()])
 
     Outlook and mandate are the book's own, at every date; holdings and the account's value are the strategy's. The
@@ -76,23 +77,19 @@ class WeighRobustly(bt.Algo):
 
 def _refuse_without_price(target: Any, places: NamePositions) -> None:
     prices = target.universe.loc[target.now, list(places.names)]
-    found = [
-        Breach(f"prices from {PEER}", None, str(name), f"{price:g}", f"must be above 0 on {target.now:%Y-%m-%d}",
-               "select only names that have a price, as SelectAll does")
-        for name, price in prices.items()
-        if not (np.isfinite(price) and price > 0)
-    ]  # fmt: skip
-    if found:
-        raise BadInput(found)
+    rule, cure = f"must be above 0 on {target.now:%Y-%m-%d}", "select only names that have a price, as SelectAll does"
+    _refuse({str(name): price for name, price in prices.items() if not (np.isfinite(price) and price > 0)}, rule, cure)
 
 
 def _refuse_returns(target: Any) -> None:
     """A universe with a figure of 0 or less has no prices: bt would trade it all the same."""
-    history = target.universe.loc[: target.now]
-    found = [
-        Breach(f"prices from {PEER}", None, str(name), f"{history[name].min():g}", "is no price of something one owns",
-               "are they returns? bt wants prices")
-        for name in history.columns[(history <= 0).any()]
-    ]  # fmt: skip
-    if found:
-        raise BadInput(found)
+    least = target.universe.loc[: target.now].min()
+    rule, cure = "is no price of something one owns", "are they returns? bt wants prices"
+    _refuse({str(name): price for name, price in least.items() if price <= 0}, rule, cure)
+
+
+def _refuse(prices: Mapping[str, float], rule: str, cure: str) -> None:
+    if prices:
+        raise BadInput(
+            Breach(f"prices from {PEER}", None, name, f"{price:g}", rule, cure) for name, price in prices.items()
+        )

@@ -12,7 +12,7 @@ import cvxpy as cp
 import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput
 from allocator.integrations.cvxpy_terms import HostTrade, rule_constraints, worst_case_return
 from allocator.integrations.host import (
     Absent,
@@ -126,5 +126,5 @@ def _placed(book: Book, universe: pd.Index, absent: Absent, *, may_sell: bool = 
     *names, cash = map(str, universe)
     if cash in book.instruments:
         cure = "cvxportfolio's last name is its cash account; add it"
-        raise BadInput([Breach(f"names from {PEER}", None, None, cash, "is an instrument of the book, and last", cure)])
+        raise BadInput.of(f"names from {PEER}", "is an instrument of the book, and last", cure, value=cash)
     return match_names(book, [*names, book.cash_instrument], peer=PEER, absent=absent, may_sell=may_sell)

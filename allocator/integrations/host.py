@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
+from allocator.errors import BadInput, BadMandate, Breach, did_you_mean, setting_breach
 from allocator.lots.whole_lots import relaxed_rules
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.precheck import check_obviously_infeasible
@@ -67,8 +67,8 @@ class NamePositions:
             BadInput: a weight is negative or not a number, or the weights do not fit into one account.
         """
         weights = np.asarray(held, dtype=np.float64)
-        if found := self._unheld(weights):
-            raise BadInput(found)
+        if wrong := self._unheld(weights):
+            raise BadInput(wrong)
         whole = np.zeros(self.instruments + 1)
         whole[list(self.at)] = np.maximum(weights, 0.0)
         if self.knows_cash:
@@ -123,24 +123,18 @@ def match_names(
         raise ValueError(f"absent must be 'refuse' or 'sell', not {absent!r}")
     everyone = (*book.instruments, book.cash_instrument)
     place = {name: i for i, name in enumerate(everyone)}
-    table = f"names from {peer}"
     given = [str(name) for name in names]
-    found = [
-        Breach(table, None, None, name, "is not an instrument of the book", did_you_mean(name, everyone))
-        for name in dict.fromkeys(given)
-        if name not in place
-    ]
-    found += [
-        Breach(table, None, None, name, "is there more than once", "keep one of them")
-        for name in dict.fromkeys(given)
-        if given.count(name) > 1
-    ]
+    unknown = [name for name in dict.fromkeys(given) if name not in place]
+    twice = [name for name in dict.fromkeys(given) if given.count(name) > 1]
     missing = tuple(name for name in book.instruments if name not in given)
-    if absent == "refuse":
-        cure = "add it, or say absent='sell' to hold nothing of what is not there" if may_sell else "add it"
-        found += [Breach(table, None, None, name, "of the book is not there", cure) for name in missing]
-    if found:
-        raise BadInput(found)
+    add = "add it, or say absent='sell' to hold nothing of what is not there" if may_sell else "add it"
+    wrong = [
+        *((name, "is not an instrument of the book", did_you_mean(name, everyone)) for name in unknown),
+        *((name, "is there more than once", "keep one of them") for name in twice),
+        *((name, "of the book is not there", add) for name in (missing if absent == "refuse" else ())),
+    ]
+    if wrong:
+        raise BadInput(Breach.of(f"names from {peer}", rule, cure, value=name) for name, rule, cure in wrong)
     at = tuple(place[name] for name in given)
     return NamePositions(peer, tuple(given), book.cash_instrument, at, missing, len(book.instruments))
 
@@ -151,15 +145,12 @@ def weights_by_name(weights: Mapping[str, float], names: Sequence[str], *, peer:
     Raises:
         BadInput: a weight of a name that is not among them.
     """
-    table = f"weights from {peer}"
-    found = [
-        Breach(table, None, name, None, "is not one of the names",
-               f"{did_you_mean(name, names)}; or say absent='sell', where a selection has dropped it")
-        for name in map(str, weights)
-        if name not in names
-    ]  # fmt: skip
-    if found:
-        raise BadInput(found)
+    if unknown := [str(name) for name in weights if str(name) not in names]:
+        rule, cure = "is not one of the names", "or say absent='sell', where a selection has dropped it"
+        raise BadInput(
+            Breach.of(f"weights from {peer}", rule, f"{did_you_mean(name, names)}; {cure}", column=name)
+            for name in unknown
+        )
     return np.array([float(weights.get(name, 0.0)) for name in names])
 
 
@@ -169,19 +160,20 @@ def refuse_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:
     Raises:
         BadInput: a name loses more than all, or all of its figures are those of prices.
     """
-    table, found = f"returns from {peer}", []
+    table, breaches = f"returns from {peer}", []
     for name, column in zip(names, returns.T, strict=True):
-        if len(column) and float(column.min()) > 0.5:
+        least = float(column.min(initial=np.inf))
+        if len(column) and least > 0.5:
             rule, cure = (
                 "these are not returns: none is below 50 %",
                 "are they prices? give simple returns: pct_change()",
             )
-            found.append(Breach(table, None, name, f"{float(column[0]):g}", rule, cure))
-        elif float(column.min(initial=0.0)) < -1:
+            breaches.append(Breach(f"returns from {peer}", None, name, f"{float(column[0]):g}", rule, cure))
+        elif least < -1:
             cure = "are they in percent, or differences of prices? -5 % is -0.05"
-            found.append(Breach(table, None, name, f"{float(column.min()):g}", "must be -1 or more", cure))
-    if found:
-        raise BadInput(found)
+            breaches.append(Breach(table, None, name, f"{least:g}", "must be -1 or more", cure))
+    if breaches:
+        raise BadInput(breaches)
 
 
 def moments(outlook: Outlook, places: NamePositions) -> tuple[Vector, Matrix]:
@@ -218,8 +210,8 @@ def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
     """
     settings = book.settings
     if settings.uses_tree:
-        rule, cure = "is for the tree of decisions, and a peer asks for one period", "choose return_minus_risk"
-        raise BadMandate([Breach("book.toml", None, "mandate.objective", settings.mandate.objective, rule, cure)])
+        told, cure = "is for the tree of decisions, and a peer asks for one period", "choose return_minus_risk"
+        raise BadMandate([setting_breach("mandate.objective", settings.mandate.objective, told, cure)])
     if idle := sorted(WEIGHED & settings.trading.model_fields_set):
         told = f"trading.{', trading.'.join(idle)}: a peer gets the targets, which are not weighed against not trading"
         warnings.warn(told, TranslationWarning, stacklevel=3)
@@ -227,25 +219,24 @@ def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
     stated = build_mandate(book, outlook)
     check_obviously_infeasible(book, outlook)
     start = Position(book.weights, book.cash / book.value)
-    found = solve_targets(
-        book, start, outlook, stated, Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
-    )
-    for one in relaxed_rules(found.given, found.mandate.readings(found.target, outlook)):
-        told = f"from {format_limit(one.stated, one.unit)} to {format_limit(one.kept, one.unit)}"
-        warnings.warn(f"{one.label} was relaxed {told} (priority {one.tier})", TranslationWarning, stacklevel=3)
-    return found
+    limits = Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
+    targets = solve_targets(book, start, outlook, stated, limits)
+    for rule in relaxed_rules(targets.given, targets.mandate.readings(targets.target, outlook)):
+        told = f"from {format_limit(rule.stated, rule.unit)} to {format_limit(rule.kept, rule.unit)}"
+        warnings.warn(f"{rule.label} was relaxed {told} (priority {rule.tier})", TranslationWarning, stacklevel=3)
+    return targets
 
 
-def weights_after(found: Targets, places: NamePositions) -> Vector:
+def weights_after(targets: Targets, places: NamePositions) -> Vector:
     """(n,) target weights in the peer's order, fractions of the account after costs; warns of cash without a place."""
-    trade = found.target
+    trade = targets.target
     _warn_of_cash(places, trade.cash / trade.value)
     return places.given(trade.weights, trade.cash / trade.value)
 
 
-def weights_bought(found: Targets, places: NamePositions) -> Vector:
+def weights_bought(targets: Targets, places: NamePositions) -> Vector:
     """(n,) the same as fractions of the account before costs, for peers that take costs from cash themselves."""
-    trade = found.target
+    trade = targets.target
     holdings = trade.values / trade.value_before
     _warn_of_cash(places, trade.cash / trade.value_before)
     return places.given(holdings, 1 - float(holdings.sum()))
@@ -290,15 +281,11 @@ def with_settings(book: Book, changes: Mapping[tuple[str, str], object]) -> Book
     for (section, key), value in changes.items():
         document.setdefault(section, {})[key] = value
     settings = settings_from(document)
-    found = [
-        Breach(
-            "book.toml", None, dotted_key(*place), f"{changes[place]}", f"has no effect with {reason}", "leave it out"
+    if idle := [(place, reason) for place, _, reason in unused_keys(document) if place in changes]:
+        raise BadInput(
+            setting_breach(dotted_key(*place), changes[place], f"has no effect with {reason}", "leave it out")
+            for place, reason in idle
         )
-        for place, _, reason in unused_keys(document)
-        if place in changes
-    ]
-    if found:
-        raise BadInput(found)
     return replace(book, settings=settings)
 
 
@@ -317,5 +304,5 @@ def with_holdings(book: Book, holdings: Vector, cash: float, value: float | None
     """
     worth = book.value if value is None else float(value)
     if not 0 < worth < np.inf:
-        raise BadInput([Breach("account", None, None, f"{worth:g}", "must have a value above 0", "stop trading it")])
+        raise BadInput.of("account", "must have a value above 0", "stop trading it", value=f"{worth:g}")
     return replace(book, quantities=holdings * worth / book.prices, cash=cash * worth)

@@ -35,7 +35,7 @@ class Conflict(OptimizationError):
 class RobustOptimizer(base_optimizer.BaseOptimizer):
     """Our robust program: the book's outlook and mandate, the weights in PyPortfolioOpt's form.
 
-        weights = RobustAllocation(allocator.load("data/listed")).optimize()
+        weights = RobustOptimizer(allocator.load("data/listed")).optimize()
         DiscreteAllocation(weights, latest_prices, total_portfolio_value=1e6).lp_portfolio()
 
     `tickers` may give the names an order of their own, and leave out cash. By default they are all instruments of the

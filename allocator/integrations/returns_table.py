@@ -20,16 +20,19 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, from_frames
+from allocator.book.doubts.doubts import refuse_doubtful_returns
+from allocator.book.price_history import spacing_breach
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.outlook.risk_model import estimate_risk, spacing_breach
+from allocator.outlook.risk_model import estimate_risk
 from allocator.settings.settings import RiskSection
 from allocator.settings.uncertainty import NEEDED
 from allocator.types import Matrix
 
-SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver")
+SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver", "confirm")
 """Of book.toml; the others say what the rows say here."""
+_FREE = "choose for example kl or total_variation"
 CASH = "UNINVESTED"
 ESTIMATE = RiskSection(source="prices", window_rows=20, periods_per_year=1.0)
 """Whose method is auto; the window is all rows that are given."""
@@ -41,29 +44,28 @@ def book_from_returns(names: Sequence[str], settings: Mapping[str, Any] | None, 
     Raises:
         BadInput: a section is unknown or needs more than rows, or is not of its contract; all at once.
     """
-    given = dict(settings or {})
-    table = f"settings from {peer}"
-    found = [
-        Breach(table, None, name, None, "cannot be stated without a book", did_you_mean(name, SECTIONS))
+    given, table = dict(settings or {}), f"settings from {peer}"
+    sections = {name: section if isinstance(section, Mapping) else {} for name, section in given.items()}
+    robust, mandate, trading = (sections.get(name, {}) for name in ("robust", "mandate", "trading"))
+    breaches = [
+        Breach.of(table, "cannot be stated without a book", did_you_mean(name, SECTIONS), column=name)
         for name in given
         if name not in SECTIONS
     ]
-    kind = given["robust"].get("set") if isinstance(given.get("robust"), Mapping) else None
-    if kind in NEEDED:
-        rule = "needs scenarios that have names and parameters, and rows have none"
-        found.append(Breach(table, None, "robust.set", str(kind), rule, "choose for example kl or total_variation"))
-    mandate = given.pop("mandate", {})
-    if isinstance(mandate, Mapping) and mandate.get("min_worst_scenario_return") is not None:
+    if (kind := robust.get("set")) in NEEDED:
+        rule, cure = "needs scenarios that have names and parameters, and rows have none", _FREE
+        breaches.append(Breach(table, None, "robust.set", str(kind), rule, cure))
+    if mandate.get("min_worst_scenario_return") is not None:
         rule, cure = "would make a floor of every row", 'use robust.set = "worst" to look at the worst row'
-        found.append(Breach(table, None, "mandate.min_worst_scenario_return", None, rule, cure))
-    trading = given.get("trading")
-    for key in sorted(WEIGHED & set(trading if isinstance(trading, Mapping) else ())):
+        breaches.append(Breach.of(table, rule, cure, column="mandate.min_worst_scenario_return"))
+    for key in sorted(WEIGHED & {*trading}):
         rule, cure = "weighs whole lots against not trading, and a peer gets the targets", "leave it out"
-        found.append(Breach(table, None, f"trading.{key}", None, rule, cure))
-    if found:
-        raise BadInput(found)
-    stated = {"mandate": {"max_cash": 0.0, **mandate} if isinstance(mandate, Mapping) else mandate, **given}
-    return _made(tuple(names), json.dumps(stated, default=_plain(table)), peer)
+        breaches.append(Breach.of(table, rule, cure, column=f"trading.{key}"))
+    if breaches:
+        raise BadInput(breaches)
+    stated = given.get("mandate", {})
+    stated = {"max_cash": 0.0, **mandate} if isinstance(stated, Mapping) else stated
+    return _made(tuple(names), json.dumps({**given, "mandate": stated}, default=_plain(table)), peer)
 
 
 def settings_depend_on_holdings(settings: Mapping[str, Any] | None, risk_aversion: float | None, *, peer: str) -> bool:
@@ -73,8 +75,7 @@ def settings_depend_on_holdings(settings: Mapping[str, Any] | None, risk_aversio
         BadInput: a section that decides it is not of its contract.
     """
     given = dict(settings or {})
-    mandate = given.get("mandate")
-    wanted = dict(mandate) if isinstance(mandate, Mapping) else {}
+    wanted = mandate if isinstance(mandate := given.get("mandate"), Mapping) else {}
     if any(wanted.get(key) for key in ("max_turnover", "max_participation", "locked")):
         return True
     decides = {key: wanted[key] for key in ("objective", "risk_aversion") if key in wanted}
@@ -103,7 +104,7 @@ def _plain(table: str) -> Callable[[Any], Any]:
         if isinstance(value, np.generic | np.ndarray):
             return value.tolist()
         cure = "write numbers, text, lists and mappings, as in book.toml"
-        raise BadInput([Breach(table, None, None, str(value), f"holds a {type(value).__name__}", cure)])
+        raise BadInput.of(table, f"holds a {type(value).__name__}", cure, value=str(value))
 
     return plain
 
@@ -122,26 +123,27 @@ def _made(names: tuple[str, ...], stated: str, peer: str) -> Book:
 def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """The tables that every book has, with nothing in them but the names."""
     everyone, count = [*names, CASH], len(names)
-    holdings = {"account": "rows", "instrument": everyone, "quantity": [0.0] * count + [1e6], "price": 1.0}
+    holdings = {
+        "account": "rows", "instrument": everyone, "quantity": [0.0] * count + [1e6], "price": 1.0, "currency": "USD"
+    }  # fmt: skip
     exposures = {
-        "instrument": everyone,
-        "name": everyone,
-        "issuer": everyone,
-        "bucket": ["neutral"] * count + ["cash"],
-        "beta": 0.0,
-        "idiosyncratic_volatility": [1.0] * count + [0.0],
-        "source": "the rows",
-    }
-    return {
-        "holdings": pd.DataFrame({**holdings, "currency": "USD"}),
-        "exposures": pd.DataFrame(exposures),
-        "scenario_returns": pd.DataFrame({"instrument": everyone, "rows": 0.0}),
-    }
+        "instrument": everyone, "name": everyone, "issuer": everyone, "bucket": ["neutral"] * count + ["cash"],
+        "beta": 0.0, "idiosyncratic_volatility": [1.0] * count + [0.0], "source": "the rows",
+    }  # fmt: skip
+    returns = {"instrument": everyone, "rows": 0.0}
+    tables = {"holdings": holdings, "exposures": exposures, "scenario_returns": returns}
+    return {name: pd.DataFrame(columns) for name, columns in tables.items()}
 
 
-def outlook_from_returns(returns: Matrix) -> Outlook:
-    """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one."""
+def outlook_from_returns(book: Book, returns: Matrix, names: Sequence[str], days: Any, *, peer: str) -> Outlook:
+    """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one.
+
+    Raises:
+        BadInput: rows on `days` that are dates are improbable, and `confirm` of the settings does not say otherwise.
+    """
     rows, _ = returns.shape
+    if isinstance(days, pd.DatetimeIndex) and days.is_monotonic_increasing and len(days) > 1:
+        refuse_doubtful_returns(returns, names, days, book.settings.confirm, f"returns from {peer}")
     return Outlook(
         scenarios=tuple(f"row {row}" for row in range(rows)),
         probabilities=np.full(rows, 1 / rows),
@@ -166,24 +168,23 @@ def with_return_history(book: Book, places: NamePositions, returns: Matrix, days
         return build_outlook(book)
     rows, needed = len(returns), int(risk.window_rows or 0)
     table = f"returns from {peer}"
-    found = [
-        Breach(table, None, name, None, "has no history here, and risk is estimated from it", "add its column")
-        for name in places.absent
-    ]
+    rule, cure = "has no history here, and risk is estimated from it", "add its column"
+    breaches = [Breach.of(table, rule, cure, column=name) for name in places.absent]
     if rows < needed:
         rule, cure = f"risk.window_rows = {needed} wants more rows than {rows}", "lengthen them or shorten the window"
-        found.append(Breach(table, None, None, None, rule, cure))
+        breaches.append(Breach.of(table, rule, cure))
     if isinstance(days, pd.PeriodIndex):
         days = days.to_timestamp()
     if isinstance(days, pd.DatetimeIndex):
-        found += spacing_breach(days, float(risk.periods_per_year or 0.0), table)
-    if found:
-        raise BadInput(found)
+        breaches += spacing_breach(days, float(risk.periods_per_year or 0.0), table)
+    if breaches:
+        raise BadInput(breaches)
+    if isinstance(days, pd.DatetimeIndex) and len(days) > 1:
+        refuse_doubtful_returns(returns[-needed:], places.names, days[-needed:], book.settings.confirm, table)
     order = [places.at.index(i) for i in range(places.instruments)]
     per_row = estimate_risk(returns[-needed:][:, order], risk, f"{needed} returns from {peer}")
-    return replace(
-        build_outlook(book), risk=per_row.over(float(risk.periods_per_year or 0.0)).over(book.settings.years)
-    )
+    yearly = per_row.over(float(risk.periods_per_year or 0.0))
+    return replace(build_outlook(book), risk=yearly.over(book.settings.years))
 
 
 def last_day(X: Any) -> pd.Timestamp | None:

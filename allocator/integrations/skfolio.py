@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, BadMandate, Breach, Infeasible, NotSolved, OutOfTime
+from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.integrations.host import (
     Absent,
     TranslationWarning,
@@ -88,10 +88,7 @@ class ScenarioPrior(BasePrior):
         self._warn_of_measures(probabilities)
         mean, covariance = moments(outlook, places)
         self.return_distribution_ = ReturnDistribution(
-            mu=mean,
-            covariance=covariance,
-            returns=returns,
-            sample_weight=probabilities,
+            mu=mean, covariance=covariance, returns=returns, sample_weight=probabilities
         )
         return self
 
@@ -116,8 +113,8 @@ class RobustAllocation(BaseOptimization):
 
     With a `book`, outlook and mandate are the book's, and X (T, n) says which names there are; where its
     `risk.source` is "prices", the last `window_rows` rows of X are the history that risk is estimated from, in place of
-    the book's own. Without one, each row of X is a scenario, all equally probable, over the horizon of one row
-    (`integrations/rows.py`), and `settings` are sections of book.toml: mandate, robust, costs, trading, groups, solver.
+    the book's own. Without one, each row of X is a scenario, all equally probable, over the horizon of one row (see
+    `returns_table.py`), and `settings` are sections of book.toml: mandate, robust, costs, trading, groups, solver.
 
     Args:
         book: what `allocator.load` or `allocator.from_frames` gives.
@@ -193,7 +190,7 @@ class RobustAllocation(BaseOptimization):
         if self.book is not None:
             if self.settings is not None:
                 cure = "leave one of them out; settings are for rows without a book"
-                raise BadInput([Breach(PEER, None, "settings", None, "the book has settings of its own", cure)])
+                raise BadInput.of(PEER, "the book has settings of its own", cure, column="settings")
             refuse_no_book(self.book)
             return with_settings(self.book, stated)
         return with_settings(book_from_returns(names, self.settings, peer=PEER), stated)
@@ -209,7 +206,9 @@ class RobustAllocation(BaseOptimization):
             warn_of_hindsight(book, last_day(X))
         else:
             warn_of_prices(returns, names, peer=PEER)
-            outlook = with_names_to_sell(outlook_from_returns(returns), len(book.instruments))
+            outlook = with_names_to_sell(
+                outlook_from_returns(book, returns, names, getattr(X, "index", None), peer=PEER), len(book.instruments)
+            )
         self._warn_of_costs(book)
         if self.previous_weights is not None:
             book = self._holding(book, names)
@@ -243,7 +242,7 @@ class RobustAllocation(BaseOptimization):
 def _needed(book: Book | None) -> Book:
     if book is None:
         cure = "give what allocator.load(folder) or allocator.from_frames(…) returns"
-        raise BadInput([Breach(PEER, None, "book", None, "is required: the scenarios are its own", cure)])
+        raise BadInput.of(PEER, "is required: the scenarios are its own", cure, column="book")
     refuse_no_book(book)
     return book
 
@@ -251,7 +250,7 @@ def _needed(book: Book | None) -> Book:
 def _names(fitted: Any) -> Sequence[str]:
     if not hasattr(fitted, "feature_names_in_"):
         cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
-        raise BadInput([Breach(f"returns from {PEER}", None, None, None, "the columns have no names", cure)])
+        raise BadInput.of(f"returns from {PEER}", "the columns have no names", cure)
     return [str(name) for name in fitted.feature_names_in_]
 
 

@@ -23,15 +23,18 @@ from scipy.integrate import cumulative_trapezoid
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_LAB
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput, setting_breach
 from allocator.outlook.calibration import belief_ranges, build_question, calibrate, dated_signals
 from allocator.outlook.posterior import (
     BeliefPath,
     belief_path,
+    generalizable_on,
     generalizable_probability,
+    jevons_probability,
     posterior,
     posterior_bounds,
     require_finite,
+    settled_by_silence,
 )
 from allocator.outlook.question import (
     DAYS_A_MONTH,
@@ -40,8 +43,10 @@ from allocator.outlook.question import (
     Signal,
     disclosure_density,
     lab_likelihood,
+    open_claims,
     pooled_claim,
     pooled_likelihood,
+    says_any_lab,
     silence_probability,
     silent_labs,
 )
@@ -155,56 +160,44 @@ class _ClaimState:
         """When the next verdicts come, and what each outcome tells; those that come together speak together."""
         rest = today.tests[self.verdicts :]
         together = [test for test in rest if test.due == rest[0].due]
-        se, fp = today.question.sensitivity, today.question.false_positive
         for outcome in product((True, False), repeat=len(together)) if together else ():
             g, of_p = self.under_g, self.under_p
             for test, yes in zip(together, outcome, strict=True):
-                g = g * (test.genuine * (se if yes else 1 - se) + test.empty * (fp if yes else 1 - fp))
-                of_p *= fp if yes else 1 - fp
+                genuine, empty = today.question.verdict(yes)
+                g = g * (test.genuine * genuine + test.empty * empty)
+                of_p *= empty
             yield together[0].due, _ClaimState(self.verdicts + len(together), g, of_p)
 
 
 def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector) -> _SettlementStart:
     """What is seen, what is open, and who is silent."""
-    now, (z, weight) = question.months(day), question.common
-    claims, tests, seen, pooled = _open_claims(signals), [], weight, pooled_claim(question, signals)
-    if pooled is not None:
-        if ANY_LAB in claims:
-            tests.append(_OpenClaim(_due(pooled.date, now), pooled.genuine, pooled.empty))
-        else:
-            seen = seen * pooled_likelihood(question, pooled, signals, np.array([now]))[0]
+    now, (z, seen) = question.months(day), question.common
+    claims, pooled, tests = open_claims(signals), pooled_claim(question, signals), []
+    if pooled is not None and ANY_LAB in claims:
+        tests.append(_OpenClaim(_due(pooled.date, now), pooled.genuine, pooled.empty))
+    elif pooled is not None:
+        seen = seen * pooled_likelihood(question, pooled, signals, np.array([now]))[0]
     for name, lab in question.labs.items():
         if pooled is not None and name in pooled.silent:
             seen = seen * silence_probability(lab, pooled.since, z)
         elif name in claims:
             at = question.months(claims[name].date)
-            tests.append(
-                _OpenClaim(
-                    _due(at, now), disclosure_density(lab, at, z) / lab.background, silence_probability(lab, at, z)
-                )
-            )
+            genuine = disclosure_density(lab, at, z) / lab.background
+            tests.append(_OpenClaim(_due(at, now), genuine, silence_probability(lab, at, z)))
         else:
-            own = [signal for signal in signals if signal.lab == name]
-            seen = seen * lab_likelihood(question, lab, own, np.array([now]), z)[0]
+            seen = seen * lab_likelihood(question, name, signals, np.array([now]), z)[0]
     tests.sort(key=lambda test: test.due)
     rest = [np.ones(len(z))]
     for test in reversed(tests):
         rest.insert(0, rest[0] * (test.genuine + test.empty))
-    p = float(generalizable_probability(question, posterior(question, signals, [day]))[0])
-    quiet = () if pooled is not None else tuple(question.labs)
-    silent = tuple(question.labs[name] for name in quiet if not any(s.lab == name for s in signals))
+    silent = () if pooled is not None else tuple(question.labs[name] for name in silent_labs(question, signals))
+    p = generalizable_on(question, signals, day)
     return _SettlementStart(question, now, ahead, p, silent, seen, tuple(tests), tuple(rest))
 
 
 def _due(claimed: float, now: float) -> float:
     """In how many months the verdict on a claim comes; one that is overdue takes as long again."""
     return claimed + VERIFIED_AFTER - now if claimed + VERIFIED_AFTER > now else VERIFIED_AFTER
-
-
-def _open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:
-    """The claims that are neither verified nor refuted, by lab."""
-    judged = {signal.lab for signal in signals if signal.kind in ("verification", "refutation")}
-    return {signal.lab: signal for signal in signals if signal.kind == "claim" and signal.lab not in judged}
 
 
 def _quiet(today: _SettlementStart, told: _ClaimState, start: float) -> Iterator[Vector]:
@@ -265,9 +258,8 @@ def _judged(
     if not still.any():
         return
     if told.verdicts == len(today.tests):
-        se, fp = today.question.sensitivity, today.question.false_positive
-        for real, empty in ((se, fp), (1 - se, 1 - fp)):
-            g, p = claim.told(told, today.rest[-1], real, empty)
+        for verified in (True, False):
+            g, p = claim.told(told, today.rest[-1], *today.question.verdict(verified))
             settled = claim.by_then((g + p) * (still & today.settles(g, p)))
             yield np.interp(today.ahead - VERIFIED_AFTER, claim.t, settled, left=0.0)
     for due, more in told.next(today):
@@ -277,35 +269,12 @@ def _judged(
         yield from _judged(today, more, claim, still & ~settles)
 
 
-# What may come: how likely the next claim is, what each next signal would do, and when silence alone settles.
+# What may come: what each possible next signal would do.
 #
 PRICE_FALL = 0.3
 """How far prices fall in the usage figures that may come next: simple, not log."""
 ELASTICITIES = (0.5, 1.0, 2.0)
 """The growth of usage that comes with it, as an elasticity: revenue falls, holds, grows."""
-_STEP = 30
-
-
-def claim_probability(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> float:
-    """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
-    z, weight = question.common
-    t = question.months(day)
-    if any(signal.lab == ANY_LAB for signal in signals):
-        return 0.0  # the first claim is there, and nobody is asked who else makes one
-    silent = [question.labs[name] for name in silent_labs(question, signals)]
-    p = float(generalizable_probability(question, posterior(question, signals, [day]))[0])
-    seen = np.ones((1, len(z)))
-    for name, lab in question.labs.items():
-        seen = seen * lab_likelihood(
-            question, lab, [signal for signal in signals if signal.lab == name], np.array([t]), z
-        )
-    quiet = np.ones(len(z))
-    for lab in silent:
-        quiet = quiet * silence_probability(lab, t + months, z) / silence_probability(lab, t, z)
-    background = float(np.exp(-months * sum(lab.background for lab in silent)))
-    weights = seen[0] * weight
-    genuine_silence = float(weights @ quiet / weights.sum())
-    return p * (1 - genuine_silence * background) + (1 - p) * (1 - background)
 
 
 @dataclass(frozen=True)
@@ -319,33 +288,23 @@ class NextSignal:
 
 def next_signals(question: Question, signals: Sequence[Signal], day: dt.date) -> list[NextSignal]:
     """What each possible next signal, dated `day`, would do to P(G) and P(Jevons)."""
-    found = []
-    for what, signal in (*_of_labs(question, signals, day), *_of_usage(question, day)):
-        after = posterior(question, [*signals, signal], [day])
-        found.append(
-            NextSignal(
-                what, float(generalizable_probability(question, after)[0]), jevons_probability(question, after[0])
-            )
-        )
-    return found
-
-
-def jevons_probability(question: Question, probabilities: Vector) -> float | None:
-    """P(Jevons) under (K,) scenario probabilities; None where the question does not model demand."""
-    return None if question.demand is None else float(probabilities @ question.jevons.astype(float))
+    possible = (*_of_labs(question, signals, day), *_of_usage(question, day))
+    after = [posterior(question, [*signals, signal], [day]) for _, signal in possible]
+    return [
+        NextSignal(what, float(generalizable_probability(question, belief)[0]), jevons_probability(question, belief[0]))
+        for (what, _), belief in zip(possible, after, strict=True)
+    ]
 
 
 def _of_labs(question: Question, signals: Sequence[Signal], day: dt.date) -> Iterator[tuple[str, Signal]]:
     """A claim by each lab that is silent, the verification and refutation of each claim that is open."""
-    pooled = any(signal.lab == ANY_LAB for signal in signals)
+    claims, pooled = open_claims(signals), says_any_lab(signals)
+    silent = () if pooled else silent_labs(question, signals)
     for name in (*question.labs, *((ANY_LAB,) if pooled else ())):
-        own = {signal.kind for signal in signals if signal.lab == name}
-        if "verification" in own or "refutation" in own:
-            continue
-        if pooled and "claim" not in own:
-            continue
-        for kind in ("verification", "refutation") if "claim" in own else ("claim",):
-            yield f"{kind} {'by' if kind == 'claim' else 'of'} {name}", Signal(day, kind, name)
+        if name in silent:
+            yield f"claim by {name}", Signal(day, "claim", name)
+        for kind in ("verification", "refutation") if name in claims else ():
+            yield f"{kind} of {name}", Signal(day, kind, name)
 
 
 def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
@@ -357,37 +316,6 @@ def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
         grown = elasticity * fall
         what = f"usage {np.expm1(grown):+.0%} as prices fall {PRICE_FALL:.0%}"
         yield what, Signal(day, "usage", "", fall, grown)
-
-
-def settled_by_silence(
-    question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20, past: BeliefPath | None = None
-) -> dt.date | None:
-    """The first day on which silence alone has settled the question; None if never within `years` of `day`.
-
-    Where it is settled on `day` already, the day on which that happened, by whatever evidence.
-    """
-    past = past or belief_path(question, signals, day)
-    if past.settled is not None:
-        return past.since
-    # From here on nothing is said: what was said counts the same every day, and each silent lab's survival can only
-    # fall, whatever the common multiplier. So P(G) never rises, only P can be settled on, and once past the threshold
-    # silence stays past it: the first month that ends beyond it holds the first day beyond it.
-    told = [signal for signal in signals if signal.date <= day]
-    last = 365 * years - 1
-    months = _crossed(question, told, day, [*range(0, last, _STEP), last])
-    if months is None:
-        return None
-    ahead = _crossed(question, told, day, range(max(months - _STEP, 0), months + 1))
-    return None if ahead is None else day + dt.timedelta(days=ahead)
-
-
-def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Sequence[int]) -> int | None:
-    """The first of so many days ahead, in order, on which P(G) is beyond the threshold on either side."""
-    path = generalizable_probability(
-        question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead])
-    )
-    there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
-    return ahead[int(there[0])] if len(there) else None
 
 
 # Where the question stands: beliefs now and through time, what would change them, and when it will be settled.
@@ -437,18 +365,8 @@ def belief_report(book: Book) -> BeliefReport:
     """
     question = build_question(book)
     if question is None:
-        raise BadInput(
-            [
-                Breach(
-                    "book.toml",
-                    None,
-                    "question",
-                    None,
-                    "this book states its probabilities outright",
-                    "add [question] with labs and their hazards, and signals.csv",
-                )
-            ]
-        )
+        cure = "add [question] with labs and their hazards, and signals.csv"
+        raise BadInput([setting_breach("question", None, "this book states its probabilities outright", cure)])
     day, signals = book.settings.book.as_of, dated_signals(book)
     past = belief_path(question, signals, day)
     require_finite(past.beliefs, "question", "what is believed")

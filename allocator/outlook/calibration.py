@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.book.checks.question import ALWAYS, APPLICATION
+from allocator.book.checks.question import ALWAYS, APPLICATION, PARAMETERS
 from allocator.outlook.efficiency_model import (
     Loadings,
     Market,
@@ -71,18 +73,14 @@ def build_question(book: Book) -> Question | None:
     demand = settings.demand
     return Question(
         opened=settings.opened,
-        labs={
-            name: Lab(lab.disclosure, lab.hazard, lab.background, lab.lag_months) for name, lab in settings.labs.items()
-        },
+        labs={name: Lab(**lab.model_dump()) for name, lab in settings.labs.items()},
         prior=np.array([scenario.probability for scenario in scenarios]),
         generalizable=np.array([scenario.hypothesis == "generalizable" for scenario in scenarios]),
         jevons=np.array([scenario.demand == "jevons" for scenario in scenarios]),
         sensitivity=settings.sensitivity,
         false_positive=settings.false_positive,
         frailty=settings.frailty,
-        demand=None
-        if demand is None
-        else DemandElasticity(demand.elasticity_mean, demand.elasticity_deviation, demand.figure_noise),
+        demand=None if demand is None else DemandElasticity(*demand.model_dump().values()),
         threshold=settings.threshold,
         release=settings.release,
     )
@@ -101,16 +99,14 @@ def dated_signals(book: Book) -> list[Signal]:
     """The dated observations, in date order."""
     if book.signals is None:
         return []
-    return [
-        Signal(
-            row["date"].date(),
-            str(row["kind"]),
-            "" if row["kind"] == "usage" else str(row["source"]),
-            *((float(row["price_fall"]), float(row["usage_growth"])) if row["kind"] == "usage" else (0.0, 0.0)),
-            row["since"].date() if "since" in row and pd.notna(row["since"]) else None,
-        )
-        for _, row in book.signals.iterrows()
-    ]
+    return [_signal(row) for row in book.signals.to_dict("records")]
+
+
+def _signal(row: Mapping[Hashable, Any]) -> Signal:
+    day, kind, since = row["date"].date(), str(row["kind"]), row.get("since")
+    if kind == "usage":
+        return Signal(day, kind, "", float(row["price_fall"]), float(row["usage_growth"]))
+    return Signal(day, kind, str(row["source"]), since=since.date() if since is not None and pd.notna(since) else None)
 
 
 def scenario_probabilities(book: Book, day: dt.date | None = None) -> Vector:
@@ -150,55 +146,40 @@ def adoption_years(book: Book) -> float:
 
 def model_scenarios(book: Book) -> ModelScenarios:
     """The efficiency model's parameters of each scenario."""
-    named = (
-        "replicability",
-        "pass_through",
-        "usage_elasticity",
-        "training_elasticity",
-        "multiple_compression",
-        "capacity",
-    )
-    scenarios = book.settings.scenarios.values()
+    scenarios, named = book.settings.scenarios.values(), (*PARAMETERS, "capacity")
     return ModelScenarios(
-        *(np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named)
+        **{name: np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named}
     )
 
 
 def has_loadings(book: Book) -> NDArray[np.bool_]:
     """(N,) whether a name has every loading that the model wants: a name whose returns are typed in may have none."""
 
+    nothing = np.zeros(len(book.instruments), dtype=bool)
+
     def filled(column: str) -> NDArray[np.bool_]:
-        if column not in book.exposures:
-            return np.zeros(len(book.instruments), dtype=bool)
-        result: NDArray[np.bool_] = book.exposures[column].notna().to_numpy(dtype=bool)
-        return result
+        return book.exposures[column].notna().to_numpy(dtype=bool) if column in book.exposures else nothing
 
-    def wanted(loading: str) -> NDArray[np.bool_]:
-        if loading not in book.exposures:
-            return np.zeros(len(book.instruments), dtype=bool)
-        result: NDArray[np.bool_] = book.exposures[loading].fillna(0.0).to_numpy(dtype=float) != 0
-        return result
+    def hangs_on(loading: str) -> NDArray[np.bool_]:
+        given = book.exposures.get(loading)
+        return nothing if given is None else given.fillna(0.0).to_numpy(dtype=float) != 0
 
-    complete = filled("gross_margin") | ~wanted("inference")
+    complete = filled("gross_margin") | ~hangs_on("inference")
     for column in ALWAYS:
         complete &= filled(column)
     for column in APPLICATION:
-        complete &= filled(column) | ~wanted("application")
+        complete &= filled(column) | ~hangs_on("application")
     return complete
 
 
 def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
-    columns = (*ALWAYS, "gross_margin", *APPLICATION)
-    arrays = {}
-    for name in columns:
+    loadings = {}
+    for name in (*ALWAYS, "gross_margin", *APPLICATION):
         default = _NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
-        arrays[name] = (
-            np.asarray(book.exposures[name].fillna(default), dtype=np.float64)
-            if name in book.exposures
-            else np.full(len(book.instruments), default)
-        )
-    return Loadings(**arrays)
+        given = book.exposures.get(name, pd.Series(default, book.exposures.index))
+        loadings[name] = np.asarray(given.fillna(default), dtype=np.float64)
+    return Loadings(**loadings)
 
 
 def market_probabilities(book: Book, question: Question | None = None) -> tuple[Vector | None, Vector | None]:

@@ -20,11 +20,10 @@ from scipy.optimize import minimize, nnls
 
 from allocator.book.book import Book
 from allocator.book.checks.question import LOADINGS
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, setting_breach
 from allocator.outlook.calibration import CalibratedModel, calibrate, has_loadings
 from allocator.outlook.posterior import require_finite
 from allocator.outlook.question import DAYS_A_MONTH
-from allocator.settings.uncertainty import MarketSection
 from allocator.types import Matrix, Vector
 
 # The price moves that probabilities are read from: typed or of prices.csv, and the names that tell nothing.
@@ -62,29 +61,26 @@ def price_moves(
     Raises:
         BadInput: a name is unknown or is cash, a move is none, a typed one tells nothing, or there is no move to read.
     """
-    silent = _silent(book, model)
+    silent, breaches = _silent(book, model), list(_misnamed("--without", book, without))
+    unread = dict.fromkeys(without, "left out by --without")
     if typed is not None:
-        breaches = [*_misnamed("--without", book, without), *_mistyped(book, typed, without, silent)]
-        skipped = [UnreadMove(name, "left out by --without") for name in dict.fromkeys(without)]
-        found = {name: move for name, move in typed.items() if name not in without}
+        moves: Mapping[str, float] = typed
+        breaches += _mistyped(book, typed, without, silent)
     else:
-        found, blank = _of_prices(book, since)
-        silent |= blank
-        skipped = [
-            UnreadMove(name, "left out by --without" if name in without else silent[name])
-            for name in book.instruments
-            if name in without or name in silent
-        ]
-        found = {name: move for name, move in found.items() if name not in without and name not in silent}
-        breaches = [*_misnamed("--without", book, without), *_misprinted(found)]
-    if not found and not breaches:
-        rule = "no price move is given" if not skipped else "no price move is left to read"
-        told = "; ".join(f"{one.instrument} {one.reason}" for one in skipped[:3])
+        moves, blank = _of_prices(book, since)
+        reasons = silent | blank | {name: unread[name] for name in without}
+        unread = {name: reasons[name] for name in book.instruments if name in reasons}
+    read = {name: move for name, move in moves.items() if name not in unread}
+    if typed is None:
+        breaches += _misprinted(read)
+    if not read and not breaches:
+        rule = "no price move is given" if not unread else "no price move is left to read"
+        told = "; ".join(f"{name} {reason}" for name, reason in list(unread.items())[:3])
         cure = "write for example --move NVDA=-0.12" + (f" ({told})" if told else "")
-        breaches.append(Breach("--move" if typed is not None else "prices.csv", None, None, None, rule, cure))
+        breaches.append(Breach.of("--move" if typed is not None else "prices.csv", rule, cure))
     if breaches:
         raise BadInput(breaches)
-    return PriceMoves(found, tuple(skipped))
+    return PriceMoves(read, tuple(UnreadMove(name, reason) for name, reason in unread.items()))
 
 
 def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
@@ -106,10 +102,10 @@ def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
 def _misnamed(where: str, book: Book, names: Iterable[str]) -> Iterator[Breach]:
     for name in names:
         if name == book.cash_instrument:
-            yield Breach(where, None, None, name, "is cash and has no price move", "leave it out")
+            yield Breach.of(where, "is cash and has no price move", "leave it out", value=name)
         elif name not in book.instruments:
-            rule = "no such instrument in exposures.csv"
-            yield Breach(where, None, None, name, rule, did_you_mean(name, book.instruments))
+            cure = did_you_mean(name, book.instruments)
+            yield Breach.of(where, "no such instrument in exposures.csv", cure, value=name)
 
 
 def _mistyped(
@@ -117,15 +113,16 @@ def _mistyped(
 ) -> Iterator[Breach]:
     yield from _misnamed("--move", book, typed)
     for name, move in typed.items():
+        place = ("--move", None, name, f"{move:g}")
         if not -1 < move <= 10:
-            yield Breach("--move", None, name, f"{move:g}", "must be above -1 and at most 10", "write -12 % as -0.12")
+            yield Breach(*place, "must be above -1 and at most 10", "write -12 % as -0.12")
         elif name in silent and name not in without:
             cure = "leave it out" if silent[name] == _CONSTANT else "correct them in exposures.csv, or leave it out"
-            yield Breach("--move", None, name, f"{move:g}", silent[name], cure)
+            yield Breach(*place, silent[name], cure)
 
 
-def _misprinted(found: Mapping[str, float]) -> Iterator[Breach]:
-    for name, move in found.items():
+def _misprinted(moves: Mapping[str, float]) -> Iterator[Breach]:
+    for name, move in moves.items():
         if not -1 < move <= 10:
             rule, cure = "moved by more than tenfold", f"adjust its prices for splits, or go on with --without {name}"
             yield Breach("prices.csv", None, name, f"{move:+.1%}", rule, cure)
@@ -145,18 +142,18 @@ def _rows(book: Book, since: dt.date) -> tuple[pd.Series[float], pd.Series[float
     typing = "give moves: --move NVDA=-0.12"
     if since == until:
         rule, cure = "is as_of, so that prices have had no time to move", f"state an earlier one, or {typing}"
-        raise BadInput([Breach("book.toml", None, "market.date", str(since), rule, cure)])
+        raise BadInput([setting_breach("market.date", since, rule, cure)])
     if history is None:
         rule, cure = "there are no prices to read moves from", f"add prices.csv, or {typing}"
-        raise BadInput([Breach("prices.csv", None, None, None, rule, cure)])
+        raise BadInput.of("prices.csv", rule, cure)
     days = history.index
     then, now = history.loc[days <= np.datetime64(since)], history.loc[days <= np.datetime64(until)]
     if then.empty:
         rule, cure = f"has no row on or before {since}", "lengthen the history, or move [market] date"
-        raise BadInput([Breach("prices.csv", None, "date", None, rule, cure)])
+        raise BadInput.of("prices.csv", rule, cure, column="date")
     if len(now) == len(then):
         rule = f"has no row after [market] date {since} up to as_of {until}, so that no time has passed"
-        raise BadInput([Breach("prices.csv", None, "date", None, rule, f"lengthen the history, or {typing}")])
+        raise BadInput.of("prices.csv", rule, f"lengthen the history, or {typing}", column="date")
     return then.iloc[-1], now.iloc[-1]
 
 
@@ -201,63 +198,64 @@ def infer_probabilities(
         BadInput: there is no model or market to read moves against, a name is unknown or tells nothing, or no
             probability at all can explain a move; says the nearest that one could.
     """
-    model, stated, then, now = _to_read_against(book)
-    share = book.settings.horizon.announcement_share
-    share = 1.0 if share is None else share
-    if share == 0:
-        rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
-        raise BadInput([Breach("book.toml", None, "horizon.announcement_share", "0", rule, cure)])
-    read = price_moves(book, model, stated.date, moves, without)
-    names, moved = tuple(read.returns), np.array(list(read.returns.values()))
-    years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
-    at = [book.instruments.index(name) for name in names]
-    carry = (1 + model.loadings.required_return[at]) ** years
-    values, before = model.values[:, at], then @ model.values[:, at]
-    with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
-        multiples = before * ((1 + moved) / carry) ** (1 / share)
-    _refuse_impossible(book, read.returns, values, before, carry, share, multiples)
-    probabilities = require_finite(_nearest(values, multiples, now), "market", "the probabilities that prices imply")
-    explained = require_finite(
-        carry * (probabilities @ values / before) ** share - 1, "market", "what prices should have done"
-    )
-    return ImpliedProbabilities(book.scenarios, then, now, probabilities, names, moved, explained, read.not_read)
-
-
-def _to_read_against(book: Book) -> tuple[CalibratedModel, MarketSection, Vector, Vector]:
-    """The model, the market as stated, and its probabilities of then and of now."""
     model, stated = calibrate(book), book.settings.market
     if model is None or stated is None or model.market_then is None or model.market_now is None:
         rule = "price moves mean nothing without [model] and [market]"
         cure = "add both: [market] gives the probabilities to start from and their date"
-        raise BadInput([Breach("book.toml", None, "market", None, rule, cure)])
-    return model, stated, model.market_then, model.market_now
-
-
-def _refuse_impossible(
-    book: Book,
-    observed: Mapping[str, float],
-    values: Matrix,
-    before: Vector,
-    carry: Vector,
-    share: float,
-    multiples: Vector,
-) -> None:
-    """A move outside what certainty of the best or worst scenario would give has no probability behind it."""
-    breaches = []
-    for i, (name, move) in enumerate(observed.items()):
-        low, high = float(values[:, i].min()), float(values[:, i].max())
-        if low - 1e-12 <= multiples[i] <= high + 1e-12:
-            continue
-        nearest = int(np.argmin(np.abs(values[:, i] - multiples[i])))
-        reach = carry[i] * (values[nearest, i] / before[i]) ** share - 1
-        rule = "no scenario probability explains this move"
-        cure = (
-            f"the nearest is {reach:+.1%}, certainty of {book.scenarios[nearest]}; look for other news or loadings, "
-            f"or go on with --without {name}"
-        )
-        breaches.append(Breach("moves", None, name, f"{move:+.1%}", rule, cure))
-    if breaches:
+        raise BadInput([setting_breach("market", None, rule, cure)])
+    given = book.settings.horizon.announcement_share
+    share = 1.0 if given is None else given
+    if share == 0:
+        rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
+        raise BadInput([setting_breach("horizon.announcement_share", "0", rule, cure)])
+    read = price_moves(book, model, stated.date, moves, without)
+    names, moved = tuple(read.returns), np.array(list(read.returns.values()))
+    at = [book.instruments.index(name) for name in names]
+    years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
+    priced = _Priced(model.values[:, at], model.market_then, (1 + model.loadings.required_return[at]) ** years, share)
+    with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
+        multiples = priced.multiples(moved)
+    if breaches := list(_impossible(book, read.returns, priced, multiples)):
         raise BadInput(breaches)
+    nearest = _nearest(priced.values, multiples, model.market_now)
+    probabilities = require_finite(nearest, "market", "the probabilities that prices imply")
+    explained = require_finite(priced.moves(probabilities @ priced.values), "market", "what prices should have done")
+    return ImpliedProbabilities(
+        book.scenarios, model.market_then, model.market_now, probabilities, names, moved, explained, read.not_read
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Priced:
+    """How n names are priced: `values` (K, n), the market's probabilities of its own date `then` (K,), what a name is
+    required to have grown by since, `carry` (n,), and the `share` of a re-pricing that comes with the news.
+    """
+
+    values: Matrix
+    then: Vector
+    carry: Vector
+    share: float
+
+    def multiples(self, moves: Vector) -> Vector:
+        """(n,) expected values that these moves tell."""
+        result: Vector = (self.then @ self.values) * ((1 + moves) / self.carry) ** (1 / self.share)
+        return result
+
+    def moves(self, multiples: Vector) -> Vector:
+        """(n,) the moves that tell these expected values."""
+        result: Vector = self.carry * (multiples / (self.then @ self.values)) ** self.share - 1
+        return result
+
+
+def _impossible(book: Book, observed: Mapping[str, float], priced: _Priced, multiples: Vector) -> Iterator[Breach]:
+    """A move outside what certainty of the best or worst scenario would give has no probability behind it."""
+    nearest = np.abs(priced.values - multiples).argmin(axis=0)
+    reach = priced.moves(priced.values[nearest, np.arange(len(nearest))])
+    for i, (name, move) in enumerate(observed.items()):
+        if not priced.values[:, i].min() - 1e-12 <= multiples[i] <= priced.values[:, i].max() + 1e-12:
+            cure = f"the nearest is {reach[i]:+.1%}, certainty of {book.scenarios[nearest[i]]}; look for other news or "
+            cure += f"loadings, or go on with --without {name}"
+            yield Breach("moves", None, name, f"{move:+.1%}", "no scenario probability explains this move", cure)
 
 
 def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:
@@ -298,8 +296,8 @@ def _tilted(start: Vector, features: Matrix, wanted: Vector) -> Vector:
         tilted, log_sum = tilt(theta)
         return log_sum - float(theta @ wanted), tilted @ features - wanted
 
-    found = minimize(dual, np.zeros(len(wanted)), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 500})
-    theta, tilted = found.x, tilt(found.x)[0]
+    least = minimize(dual, np.zeros(len(wanted)), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 500})
+    theta, tilted = least.x, tilt(least.x)[0]
     for _ in range(5):  # the line search stops where the dual is flat to rounding, at 1e-9; Newton's steps do not
         miss = tilted @ features - wanted
         spread = (features - tilted @ features).T @ (tilted[:, None] * (features - tilted @ features))

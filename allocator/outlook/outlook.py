@@ -35,35 +35,32 @@ def plugin_returns(book: Book) -> pd.DataFrame | None:
     """
     for name, parameters in book.settings.plugins.models.items():
         plugin, make = load_plugin("models", name, "book.toml", f"plugins.models.{name}")
-        made, again = (
+        first, again = (
             _held(plugin, book, call_plugin(plugin, make, copy_for_plugins(book), deepcopy(parameters)))
             for _ in range(2)
         )
-        if not made.equals(again):  # and so would the plan be: the same inputs give the same plan
+        if not first.equals(again):  # and so would the plan be: the same inputs give the same plan
             cure = "let it draw its random numbers from a seed among its parameters"
             raise BadInput([plugin_refusal(plugin, "gave two answers to one question", cure)])
-        return made
+        return first
     return None
 
 
-def _held(plugin: Plugin, book: Book, made: object) -> pd.DataFrame:
+def _held(plugin: Plugin, book: Book, answer: object) -> pd.DataFrame:
     """The frame in the book's order, once it is of its contract."""
-    if not isinstance(made, pd.DataFrame):
+    if not isinstance(answer, pd.DataFrame):
         cure = "a table as of scenario_returns.csv is wanted"
-        raise BadInput([plugin_refusal(plugin, f"gives a {type(made).__name__}, not a DataFrame", cure)])
-    named = made if "instrument" in made else made.rename_axis(index="instrument")
-    raw = from_frame(str(plugin), named)
-    frame, found = validate("scenario_returns", str(plugin), raw.frame, raw.rows)
+        raise BadInput([plugin_refusal(plugin, f"gives a {type(answer).__name__}, not a DataFrame", cure)])
+    raw = from_frame(str(plugin), answer if "instrument" in answer else answer.rename_axis(index="instrument"))
+    frame, breaches = validate("scenario_returns", raw)
     everyone = [*book.instruments, book.cash_instrument]
-    if not found:
-        found = [
-            *_strangers(plugin, "instrument", list(frame["instrument"]), everyone),
-            *_strangers(
-                plugin, "scenario", [str(one) for one in frame if one not in ("instrument", "source")], book.scenarios
-            ),
-        ]
-    if found:
-        raise BadInput(replace(one, table=plugin.package) if one.table == str(plugin) else one for one in found)
+    if not breaches:
+        columns = [str(column) for column in frame if column not in ("instrument", "source")]
+        breaches += _strangers(plugin, "instrument", list(frame["instrument"]), everyone)
+        breaches += _strangers(plugin, "scenario", columns, book.scenarios)
+    if breaches:
+        own = str(plugin)
+        raise BadInput(replace(each, table=plugin.package) if each.table == own else each for each in breaches)
     return frame.set_index("instrument").loc[everyone, list(book.scenarios)]
 
 
@@ -71,8 +68,8 @@ def _strangers(plugin: Plugin, what: str, given: Sequence[str], wanted: Sequence
     """Labels that mean nothing here, and those that are missing: neither is dropped or filled in."""
     for name in given:
         if name not in wanted:
-            yield plugin_refusal(plugin, f"knows a{'n' if what[0] == 'i' else ''} {what} that the book has not",
-                          did_you_mean(name, wanted), name)  # fmt: skip
+            rule = f"knows a{'n' if what[0] == 'i' else ''} {what} that the book has not"
+            yield plugin_refusal(plugin, rule, did_you_mean(name, wanted), name)
     for name in wanted:
         if name not in given:
             yield plugin_refusal(plugin, f"gives no returns for the {what}", "have it make them all", name)
@@ -229,7 +226,7 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
             cure = "remove its row from scenario_returns.csv to let [model] make them"
             if origins[i] == maker:
                 rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
-            raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
+            raise BadInput.of("--drivers", rule, cure, value=instrument)
         drivers = model.drivers(outlook.years)[:, i, :]
     return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers)
 
@@ -241,4 +238,4 @@ def _position(book: Book, instrument: str) -> int:
     rule, cure = "no such instrument in exposures.csv", did_you_mean(instrument, book.instruments)
     if instrument == book.cash_instrument:
         rule, cure = "is cash and has no drivers", "name an instrument that is not cash"
-    raise BadInput([Breach("--drivers", None, None, instrument, rule, cure)])
+    raise BadInput.of("--drivers", rule, cure, value=instrument)

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr
 
-from allocator.book.checks.question import ANY_LAB
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput, setting_breach
 from allocator.outlook.question import (
     DemandElasticity,
     Number,
@@ -25,6 +24,9 @@ from allocator.outlook.question import (
     lab_likelihood,
     pooled_claim,
     pooled_likelihood,
+    says_any_lab,
+    silence_probability,
+    silent_labs,
 )
 from allocator.types import Matrix, Vector
 
@@ -32,29 +34,20 @@ _LEAST = 500.0
 """How far evidence may tell scenarios apart, in logs."""
 
 
-def likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
-    """(T,) how much better G explains what was seen up to each of `months` than P does.
+def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
+    """(T,) log of how much better G explains what was seen up to each of `months` than P does.
 
     Given the common multiplier z, the labs are independent: a silent lab contributes S, a claim S + g/ν, a verified one
-    S + (g/ν)·se/fp, a refuted one S + (g/ν)·(1−se)/(1−fp), with S and g at the date of the claim.
-    """
-    result: Vector = np.exp(log_likelihood_ratio(question, signals, months))
-    return result
-
-
-def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
-    """(T,) the logarithm of `likelihood_ratio`, finite also where the ratio itself would not be a number.
-
-    (draws, T) where the labs' numbers are draws.
+    S + (g/ν)·se/fp, a refuted one S + (g/ν)·(1−se)/(1−fp), with S and g at the date of the claim. (draws, T) where the
+    labs' numbers are draws. The log is finite also where the ratio itself would not be a number.
     """
     z, weight = question.common
     t = np.asarray(months, dtype=float)
     total, pooled = np.zeros((len(t), len(z))), pooled_claim(question, signals)
-    for name, lab in question.labs.items():
-        own = [signal for signal in signals if signal.lab == name]
+    for name in question.labs:
         # after a claim by any lab nobody asks who has been silent since
         until = np.where(t >= pooled.date, pooled.since, t) if pooled is not None and name in pooled.silent else t
-        total = total + np.log(lab_likelihood(question, lab, own, until, z))
+        total = total + np.log(lab_likelihood(question, name, signals, until, z))
     if pooled is not None:
         total = total + np.log(pooled_likelihood(question, pooled, signals, t))
     top = total.max(axis=-1)
@@ -75,11 +68,6 @@ def elasticity(
         # never variance·(1 − gain·x): that difference rounds to 0 where the noise is small
         mean, variance = mean + variance * x / told * (y - x * mean), variance * (demand.noise**2 / told)
     return mean, float(np.sqrt(variance))
-
-
-def demand_expansion_probability(mean: float, deviation: float) -> float:
-    """P(elasticity > 1): that revenue grows when prices fall."""
-    return float(ndtr((mean - 1) / deviation))
 
 
 def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
@@ -129,7 +117,7 @@ def require_finite(numbers: Matrix, key: str, what: str) -> Matrix:
         return numbers
     rule = f"{what} cannot be computed: numbers here are too large or too small"
     cure = "look for a rate, noise, elasticity or figure that is off by many orders of magnitude"
-    raise BadInput([Breach("book.toml", None, key, None, rule, cure)])
+    raise BadInput([setting_breach(key, None, rule, cure)])
 
 
 def _log_demand_factors(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Vector:
@@ -167,6 +155,16 @@ def generalizable_probability(question: Question, probabilities: Matrix) -> Vect
     """(T,) or scalar: the probability of G."""
     result: Vector = probabilities @ question.generalizable.astype(float)
     return result
+
+
+def generalizable_on(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
+    """P(G) on one day, given what was seen until then."""
+    return float(generalizable_probability(question, posterior(question, signals, [day]))[0])
+
+
+def jevons_probability(question: Question, probabilities: Vector) -> float | None:
+    """P(Jevons) under (K,) scenario probabilities; None where the question does not model demand."""
+    return None if question.demand is None else float(probabilities @ question.jevons.astype(float))
 
 
 def settled_answer(question: Question, path: Vector) -> str | None:
@@ -218,6 +216,60 @@ def belief_path(question: Question, signals: Sequence[Signal], day: dt.date) -> 
     return BeliefPath(tuple(days), beliefs, path, answer, None if since is None else days[since])
 
 
+# What may come without a word or with the next one: when silence alone settles, how likely the next claim is.
+#
+_STEP = 30
+
+
+def settled_by_silence(
+    question: Question, signals: Sequence[Signal], day: dt.date, years: int = 20, past: BeliefPath | None = None
+) -> dt.date | None:
+    """The first day on which silence alone has settled the question; None if never within `years` of `day`.
+
+    Where it is settled on `day` already, the day on which that happened, by whatever evidence.
+    """
+    past = past or belief_path(question, signals, day)
+    if past.settled is not None:
+        return past.since
+    # From here on nothing is said: what was said counts the same every day, and each silent lab's survival can only
+    # fall, whatever the common multiplier. So P(G) never rises, only P can be settled on, and once past the threshold
+    # silence stays past it: the first month that ends beyond it holds the first day beyond it.
+    told = [signal for signal in signals if signal.date <= day]
+    last = 365 * years - 1
+    months = _crossed(question, told, day, [*range(0, last, _STEP), last])
+    if months is None:
+        return None
+    ahead = _crossed(question, told, day, range(max(months - _STEP, 0), months + 1))
+    return None if ahead is None else day + dt.timedelta(days=ahead)
+
+
+def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Sequence[int]) -> int | None:
+    """The first of so many days ahead, in order, on which P(G) is beyond the threshold on either side."""
+    path = generalizable_probability(
+        question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead])
+    )
+    there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
+    return ahead[int(there[0])] if len(there) else None
+
+
+def claim_probability(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> float:
+    """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
+    if says_any_lab(signals):
+        return 0.0  # the first claim is there, and nobody is asked who else makes one
+    (z, weight), t = question.common, question.months(day)
+    seen, quiet = np.ones((1, len(z))), np.ones(len(z))
+    for name in question.labs:
+        seen = seen * lab_likelihood(question, name, signals, np.array([t]), z)
+    silent = [question.labs[name] for name in silent_labs(question, signals)]
+    for lab in silent:
+        quiet = quiet * silence_probability(lab, t + months, z) / silence_probability(lab, t, z)
+    background = float(np.exp(-months * sum(lab.background for lab in silent)))
+    weights = seen[0] * weight
+    genuine_silence = float(weights @ quiet / weights.sum())
+    p = generalizable_on(question, signals, day)
+    return p * (1 - genuine_silence * background) + (1 - p) * (1 - background)
+
+
 # Robust Bayes: how low and how high P(G) may be, given what the book is unsure of.
 #
 _GRID = (33, 257)
@@ -249,25 +301,19 @@ def posterior_bounds(
     and hazard are searched: a claim speaks loudest at a hazard near 1/(months since the lag), and one lab's claim
     beside another's silence, or a refutation, may do so at a disclosure in between.
     """
-    found = [float(generalizable_probability(question, posterior(question, signals, [day]))[0])]
+    reached = [generalizable_on(question, signals, day)]
     for end, sign in ((0, -1.0), (1, 1.0)):
         background = ranges.background[1 - end]
         disclosure, hazard = _extreme(question, ranges, signals, day, background, sign)
-        found.append(_belief(question, signals, day, ranges.prior[end], (disclosure, hazard, background)))
-    return min(found), max(found)
+        extreme = _with_labs(question, disclosure=disclosure, hazard=hazard, background=background)
+        extreme = replace(extreme, prior=prior_with(question, ranges.prior[end]))
+        reached.append(generalizable_on(extreme, signals, day))
+    return min(reached), max(reached)
 
 
-def _belief(
-    question: Question, signals: Sequence[Signal], day: dt.date, prior: float, values: tuple[float, float, float]
-) -> float:
-    """P(G) if the prior of G and all labs' disclosure, hazard and background were these."""
-    disclosure, hazard, background = values
-    labs = {
-        name: replace(lab, disclosure=disclosure, hazard=hazard, background=background)
-        for name, lab in question.labs.items()
-    }
-    moved = replace(question, prior=prior_with(question, prior), labs=labs)
-    return float(generalizable_probability(moved, posterior(moved, signals, [day]))[0])
+def _with_labs(question: Question, **values: float) -> Question:
+    """The question if these numbers of all its labs were the same."""
+    return replace(question, labs={name: replace(lab, **values) for name, lab in question.labs.items()})
 
 
 def prior_with(question: Question, generalizable_prior: Number) -> Vector:
@@ -286,15 +332,16 @@ def _extreme(
     question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date, background: float, sign: float
 ) -> tuple[float, float]:
     """Disclosure and hazard where G explains what was seen best (`sign` 1) or worst (−1): a grid, then ever closer."""
-    (d_low, d_high), (h_low, h_high) = ranges.disclosure, ranges.hazard
-    grid = _POOLED_GRID if any(signal.lab == ANY_LAB for signal in signals) else _GRID
-    disclosures, hazards = np.linspace(d_low, d_high, grid[0]), np.geomspace(h_low, h_high, grid[1])
-    best = (-np.inf, d_low, h_low)
+    pooled = says_any_lab(signals)
+    ratios, grid = (_pooled_ratios, _POOLED_GRID) if pooled else (_ratios, _GRID)
+    month, same = np.array([question.months(day)]), _with_labs(question, background=background)
+    disclosures, hazards = np.linspace(*ranges.disclosure, grid[0]), np.geomspace(*ranges.hazard, grid[1])
+    best = (-np.inf, ranges.disclosure[0], ranges.hazard[0])
     for _ in range(_LOOKS):
-        ratios = sign * _ratios(question, signals, day, background, disclosures, hazards)
-        i, j = divmod(int(np.argmax(ratios)), len(hazards))
-        if ratios[i, j] > best[0]:
-            best = float(ratios[i, j]), float(disclosures[i]), float(hazards[j])
+        seen = sign * ratios(same, signals, month, disclosures, hazards)
+        i, j = divmod(int(np.argmax(seen)), len(hazards))
+        if seen[i, j] > best[0]:
+            best = float(seen[i, j]), float(disclosures[i]), float(hazards[j])
         disclosures = np.linspace(*_beside(disclosures, i), _CLOSER[0])
         hazards = np.geomspace(*_beside(hazards, j), _CLOSER[1])
     return best[1:]
@@ -306,41 +353,25 @@ def _beside(places: Vector, i: int) -> tuple[float, float]:
 
 
 def _ratios(
-    question: Question,
-    signals: Sequence[Signal],
-    day: dt.date,
-    background: float,
-    disclosures: Vector,
-    hazards: Vector,
+    question: Question, signals: Sequence[Signal], month: Vector, disclosures: Vector, hazards: Vector
 ) -> Matrix:
     """(D, H) likelihood ratio of G. A lab's factor is linear in its disclosure, and knows its hazard only times z."""
     z, weight = question.common
-    rates = (hazards[:, None] * z).ravel()
-    month = np.array([question.months(day)])
-    if any(signal.lab == ANY_LAB for signal in signals):
-        return _pooled_ratios(question, signals, month, background, disclosures, hazards)
+    rates, able = (hazards[:, None] * z).ravel(), _with_labs(question, disclosure=1.0, hazard=1.0)
     product = np.ones((len(disclosures), len(hazards), len(z)))
-    for name, lab in question.labs.items():
-        own = [signal for signal in signals if signal.lab == name]
-        able = replace(lab, disclosure=1.0, hazard=1.0, background=background)
-        more = lab_likelihood(question, able, own, month, rates)[0].reshape(len(hazards), len(z)) - 1
+    for name in question.labs:
+        more = lab_likelihood(able, name, signals, month, rates)[0].reshape(len(hazards), len(z)) - 1
         product *= 1 + disclosures[:, None, None] * more
     result: Matrix = product @ weight
     return result
 
 
 def _pooled_ratios(
-    question: Question,
-    signals: Sequence[Signal],
-    month: Vector,
-    background: float,
-    disclosures: Vector,
-    hazards: Vector,
+    question: Question, signals: Sequence[Signal], month: Vector, disclosures: Vector, hazards: Vector
 ) -> Matrix:
-    """(D, H) the same with a claim by any lab, which joins the labs: point by point."""
-    found = np.zeros((len(disclosures), len(hazards)))
-    for i, j in np.ndindex(found.shape):
-        values = {"disclosure": float(disclosures[i]), "hazard": float(hazards[j]), "background": background}
-        labs = {name: replace(lab, **values) for name, lab in question.labs.items()}
-        found[i, j] = log_likelihood_ratio(replace(question, labs=labs), signals, month)[0]
-    return found
+    """(D, H) the log of the same with a claim by any lab, which joins the labs: point by point."""
+    logs = np.zeros((len(disclosures), len(hazards)))
+    for i, j in np.ndindex(logs.shape):
+        joined = _with_labs(question, disclosure=float(disclosures[i]), hazard=float(hazards[j]))
+        logs[i, j] = log_likelihood_ratio(joined, signals, month)[0]
+    return logs

@@ -98,6 +98,11 @@ class Question:
         """Months from the opening to `day`."""
         return (day - self.opened).days / DAYS_A_MONTH
 
+    def verdict(self, verified: bool) -> tuple[float, float]:
+        """P(a claim is verified, or else refuted), if it is genuine and if it is not."""
+        of_genuine, of_empty = self.sensitivity, self.false_positive
+        return (of_genuine, of_empty) if verified else (1 - of_genuine, 1 - of_empty)
+
 
 # How labs disclose, and what each one's claim, verdict or silence says: a cure model with background claims.
 #
@@ -125,21 +130,18 @@ def disclosure_density(lab: Lab, months: Vector | float, common: Vector | float 
     return result
 
 
-def lab_likelihood(question: Question, lab: Lab, signals: Sequence[Signal], t: Vector, z: Vector) -> Matrix:
-    """(T, nodes) one lab's contribution as time passes: silent, then claimed, then verified or refuted."""
-    claim = next((question.months(signal.date) for signal in signals if signal.kind == "claim"), np.inf)
-    until = np.minimum(t, claim)[:, None]
-    factor = silence_probability(lab, until, z)
+def lab_likelihood(question: Question, name: str, signals: Sequence[Signal], t: Vector, z: Vector) -> Matrix:
+    """(T, nodes) the contribution of the lab of this name: silent, then claimed, then verified or refuted."""
+    lab, own = question.labs[name], [signal for signal in signals if signal.lab == name]
+    claim = next((question.months(signal.date) for signal in own if signal.kind == "claim"), np.inf)
+    factor = silence_probability(lab, np.minimum(t, claim)[:, None], z)
     said = disclosure_density(lab, min(claim, 1e9), z) / lab.background
     grade = np.ones(len(t))
-    for signal in sorted(signals, key=lambda signal: signal.date):
-        after = t >= question.months(signal.date)
-        if signal.kind == "verification":
-            grade = np.where(after, grade * question.sensitivity / question.false_positive, grade)
-        if signal.kind == "refutation":
-            grade = np.where(after, grade * (1 - question.sensitivity) / (1 - question.false_positive), grade)
-    claimed = (t >= claim)[:, None]
-    result: Matrix = factor + np.where(claimed, said * grade[:, None], 0.0)
+    for signal in sorted(own, key=lambda signal: signal.date):
+        if signal.kind != "claim":
+            genuine, empty = question.verdict(signal.kind == "verification")
+            grade = np.where(t >= question.months(signal.date), grade * genuine / empty, grade)
+    result: Matrix = factor + np.where((t >= claim)[:, None], said * grade[:, None], 0.0)
     return result
 
 
@@ -189,6 +191,17 @@ def pooled_claim(question: Question, signals: Sequence[Signal]) -> PooledClaim |
     return PooledClaim(silent, since, date, genuine / under_p, empty / under_p)
 
 
+def says_any_lab(signals: Sequence[Signal]) -> bool:
+    """Whether somebody has claimed of whom nobody says who it was."""
+    return any(signal.lab == ANY_LAB for signal in signals)
+
+
+def open_claims(signals: Sequence[Signal]) -> dict[str, Signal]:
+    """The claims that are neither verified nor refuted, by lab."""
+    judged = {signal.lab for signal in signals if signal.kind in ("verification", "refutation")}
+    return {signal.lab: signal for signal in signals if signal.kind == "claim" and signal.lab not in judged}
+
+
 def silent_labs(question: Question, signals: Sequence[Signal]) -> tuple[str, ...]:
     """The labs that have claimed nothing by name."""
     said = {signal.lab for signal in signals if signal.kind == "claim"}
@@ -197,12 +210,11 @@ def silent_labs(question: Question, signals: Sequence[Signal]) -> tuple[str, ...
 
 def pooled_likelihood(question: Question, pooled: PooledClaim, signals: Sequence[Signal], t: Vector) -> Matrix:
     """(T, nodes) what the claim by any lab contributes from its date on, graded by its verdict from that date on."""
-    genuine = np.ones(len(t))
+    grade = np.ones(len(t))
     for signal in signals:
         if signal.lab == ANY_LAB and signal.kind != "claim":
-            after, yes = t >= question.months(signal.date), signal.kind == "verification"
-            se, fp = question.sensitivity, question.false_positive
-            genuine = np.where(after, genuine * (se / fp if yes else (1 - se) / (1 - fp)), genuine)
-    claimed = genuine[:, None] * pooled.genuine + pooled.empty
+            genuine, empty = question.verdict(signal.kind == "verification")
+            grade = np.where(t >= question.months(signal.date), grade * (genuine / empty), grade)
+    claimed = grade[:, None] * pooled.genuine + pooled.empty
     result: Matrix = np.where((t >= pooled.date)[:, None], claimed, 1.0)
     return result

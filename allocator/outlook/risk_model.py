@@ -6,154 +6,16 @@ formed unless the user gave one or the history has more rows than names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.errors import BadInput, Breach
+from allocator.book.price_history import historical_returns
+from allocator.errors import BadInput, Breach, setting_breach
 from allocator.settings.settings import RiskSection
 from allocator.types import Matrix, Vector
-
-# From a price history to the returns that a covariance is estimated from: cut-off, window, blanks, late listings.
-#
-# Nothing is filled. What is left out is left out by a rule that `[risk]` names, and `words` says how much.
-#
-FEWEST_ROWS = 20
-"""Below this a covariance is noise."""
-_APART = 1.5
-"""Daily rows are 252 to 365 a year, weekly ones 52: further apart than this they are others than is said."""
-
-
-@dataclass(frozen=True, eq=False)
-class ReturnHistory:
-    """Simple returns per row, shape (T, names with a full history); `fully_listed` (N,) says which names those are."""
-
-    returns: Matrix
-    fully_listed: NDArray[np.bool_]
-    words: str
-
-
-def historical_returns(book: Book) -> ReturnHistory:
-    """The returns inside the window that `[risk]` states, counted back from as_of.
-
-    Raises:
-        BadInput: too few rows, blanks or late listings where the rule is to refuse them; all at once.
-    """
-    assert book.price_history is not None
-    until = book.price_history.loc[book.price_history.index <= pd.Timestamp(book.settings.book.as_of)]
-    breaches = list(_too_short(book, until))
-    window = until.tail(int(book.settings.risk.window_rows or 0) + 1)  # one more price than returns
-    later = len(book.price_history) - len(until)
-    notes = [f"{later} later rows cut"] if later else []
-
-    window, late, found, told = _listed(book, window)
-    breaches, notes = breaches + found, notes + told
-    kept, found, told = _without_blanks(book, window.loc[:, ~late])
-    breaches, notes = breaches + found, notes + told
-    if not breaches and len(kept) - 1 < FEWEST_ROWS:
-        breaches.append(_breach("risk.window_rows", f"only {len(kept) - 1} returns are left", "at least 20 are needed"))
-    if not breaches and kept.shape[1] == 0:
-        breaches.append(_breach("risk.source", "no instrument has a full history", 'set risk.source = "exposures"'))
-    if not breaches:
-        breaches += spacing_breach(
-            pd.DatetimeIndex(kept.index), float(book.settings.risk.periods_per_year or 0.0), "prices.csv"
-        )
-    if breaches:
-        raise BadInput(breaches)
-    words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
-    prices = kept.to_numpy(dtype=float)
-    return ReturnHistory(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
-
-
-def spacing_breach(days: pd.DatetimeIndex, periods_per_year: float, table: str) -> Iterator[Breach]:
-    """What rows of these days cannot be where so many are a year: annualised, their risk would be another's."""
-    if not days.is_monotonic_increasing:
-        yield Breach(table, None, "date", None, "rows are not in the order of their dates", "sort them: sort_index()")
-    elif len(days) > FEWEST_ROWS and (span := (days[-1] - days[0]).days) > 0:
-        found = (len(days) - 1) / span * 365.25
-        if not 1 / _APART < found / periods_per_year < _APART:
-            rule = f"there are about {found:.0f} rows a year by their dates, and risk.periods_per_year says "
-            cure = "correct risk.periods_per_year, or give rows that are so many a year"
-            yield Breach(table, None, "date", None, f"{rule}{periods_per_year:g}", cure)
-
-
-def _too_short(book: Book, until: pd.DataFrame) -> Iterator[Breach]:
-    rows = int(book.settings.risk.window_rows or 0)
-    if len(until) < rows + 1:
-        told = f"{rows} returns need {rows + 1} prices up to {book.settings.book.as_of}; there are {len(until)}"
-        yield _breach("risk.window_rows", told, "shorten the window or lengthen the history")
-
-
-def _listed(book: Book, window: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[bool], list[Breach], list[str]]:
-    """The window by the rule for late listings; which names are late in it; errors and notes."""
-    rule = book.settings.risk.late_listings
-    there = window.notna()
-    first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
-    late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
-    if not late.any() or rule == "beta":
-        return window, late, [], []
-    if rule == "refuse":
-        cure = 'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"'
-        found = [
-            _breach(str(name), f"has no price before {f'{day:%Y-%m-%d}' if pd.notna(day) else 'as_of'}", cure)
-            for name, day in first[late].items()
-        ]
-        return window, late, found, []
-    if first.isna().any():
-        cure = 'set risk.late_listings = "beta"'
-        never = first.index[first.isna()]
-        return window, late, [_breach(str(name), "has no price at all before as_of", cure) for name in never], []
-    note = f"window starts {first.max():%Y-%m-%d} with the last listing"
-    return window.loc[first.max() :], late & False, [], [note]
-
-
-def _without_blanks(book: Book, kept: pd.DataFrame) -> tuple[pd.DataFrame, list[Breach], list[str]]:
-    """The prices by the rule for blanks, errors and notes."""
-    blank = kept.isna()
-    some = bool(blank.to_numpy().any())
-    if some and book.settings.risk.blanks == "refuse":
-        return kept, [_blank(str(name), kept.index[blank[name]]) for name in kept if blank[name].any()], []
-    breaches = list(_stale(book, kept))
-    if not some:
-        return kept, breaches, []
-    return kept.dropna(), breaches, [f"{int(blank.any(axis=1).sum())} rows with blanks left out"]
-
-
-def _blank(name: str, days: pd.Index) -> Breach:
-    more = len(days) - 1
-    rest = f" and {more} more day{'s' if more > 1 else ''}" if more else ""
-    cure = 'correct it, or set risk.blanks = "drop_rows" to leave out those days'
-    return _breach(name, f"is blank on {days[0]:%Y-%m-%d}{rest}", cure)
-
-
-def _stale(book: Book, prices: pd.DataFrame) -> Iterator[Breach]:
-    """A history that ends long before as_of, one name's or all of it, or that does once rows with blanks are out."""
-    today, days = book.settings.book.as_of, book.settings.risk.max_age_days
-    cure = f"bring it up to date, or raise risk.max_age_days above {days}"
-    if not len(prices):
-        return
-
-    def told(date: pd.Timestamp) -> str:
-        return f"{date:%Y-%m-%d}, {(today - date.date()).days} days before as_of = {today}"
-
-    oldest = pd.Timestamp(today) - pd.Timedelta(days=days)
-    if prices.index[-1] < oldest:
-        yield _breach("date", f"the last row is of {told(prices.index[-1])}", cure)
-        return
-    last = {str(name): prices.index[prices[name].notna()].max() for name in prices}
-    late = {name: date for name, date in last.items() if date < oldest}
-    yield from (_breach(name, f"has its last price on {told(date)}", cure) for name, date in late.items())
-    whole = prices.dropna()
-    if not late and len(whole) and whole.index[-1] < oldest:
-        yield _breach("date", f"the last row without a blank is of {told(whole.index[-1])}", cure)
-
-
-def _breach(column: str, rule: str, cure: str) -> Breach:
-    return Breach("prices.csv", None, column, None, rule, cure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,20 +51,15 @@ def build_risk_model(book: Book) -> FactorRisk:
     Raises:
         BadInput: the price history is too short, or has blanks or late listings that no rule allows.
     """
-    settings = book.settings.risk
-    years = book.settings.years
-    if settings.source == "prices":
-        return _from_prices(book, settings).over(years)
-    if settings.source == "covariance":
-        return _from_covariance(book).over(years)
-    return _from_exposures(book, settings).over(years)
+    sources = {"prices": _from_prices, "covariance": _from_covariance, "exposures": _from_exposures}
+    return sources[book.settings.risk.source](book).over(book.settings.years)
 
 
-def _from_exposures(book: Book, settings: RiskSection) -> FactorRisk:
+def _from_exposures(book: Book) -> FactorRisk:
     """One market factor: Ω = σ²ββ' + diag(idiosyncratic²), the single-index model (Sharpe 1963)."""
     beta = book.exposures["beta"].to_numpy(dtype=float)
     idiosyncratic = book.exposures["idiosyncratic_volatility"].to_numpy(dtype=float)
-    volatility = float(settings.market_volatility or 0.0)
+    volatility = float(book.settings.risk.market_volatility or 0.0)
     source = f"beta and idiosyncratic volatility of exposures.csv, market volatility {volatility:.1%} a year"
     return FactorRisk((beta * volatility)[:, None], idiosyncratic**2, source)
 
@@ -214,17 +71,15 @@ def _from_covariance(book: Book) -> FactorRisk:
     return FactorRisk(vectors[:, kept] * np.sqrt(values[kept]), np.zeros(len(values)), "covariance.csv")
 
 
-def _from_prices(book: Book, settings: RiskSection) -> FactorRisk:
-    history = historical_returns(book)
-    returns, listed = history.returns, history.fully_listed
+def _from_prices(book: Book) -> FactorRisk:
+    assert book.price_history is not None
+    history, settings = historical_returns(book.settings, book.price_history), book.settings.risk
     per_year = float(settings.periods_per_year or 0.0)
     words = f"{history.words}; {per_year:g} rows a year"
     if book.foreign_currencies:
         words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
-    own = estimate_risk(returns, settings, words).over(per_year)
-    if listed.all():
-        return own
-    return _with_late_listings(book, own, listed)
+    own = estimate_risk(history.returns, settings, words).over(per_year)
+    return own if history.fully_listed.all() else _with_late_listings(book, own, ~history.fully_listed)
 
 
 def estimate_risk(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
@@ -259,18 +114,9 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     try:
         from sklearn.covariance import ledoit_wolf_shrinkage
     except ImportError:
-        raise BadInput(
-            [
-                Breach(
-                    "book.toml",
-                    None,
-                    "risk.method",
-                    "ledoit_wolf",
-                    "needs scikit-learn, which is not installed",
-                    "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\"",
-                )
-            ]
-        ) from None
+        cure = "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\""
+        rule = "needs scikit-learn, which is not installed"
+        raise BadInput([setting_breach("risk.method", "ledoit_wolf", rule, cure)]) from None
     rows, names = returns.shape
     centred = returns - returns.mean(axis=0)
     shrinkage = float(ledoit_wolf_shrinkage(centred, assume_centered=True))
@@ -280,36 +126,25 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     else:
         values, vectors = np.linalg.eigh(centred.T @ centred * ((1 - shrinkage) / rows))
         loadings = vectors * np.sqrt(np.maximum(values, 0.0))
-    return FactorRisk(
-        loadings, np.full(names, shrinkage * target), f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}"
-    )
+    source = f"Ledoit-Wolf (shrinkage {shrinkage:.3f}) of {words}"
+    return FactorRisk(loadings, np.full(names, shrinkage * target), source)
 
 
-def _with_late_listings(book: Book, own: FactorRisk, listed: NDArray[np.bool_]) -> FactorRisk:
-    """Names without a full history load on the equal-weighted average of the others by their beta."""
-    late = ~listed
+def _with_late_listings(book: Book, own: FactorRisk, late: NDArray[np.bool_]) -> FactorRisk:
+    """Names without a full history, `late` (N,), load on the equal-weighted average of the others by their beta."""
     columns = ["beta", "idiosyncratic_volatility"]
     given = book.exposures.loc[late, columns]
-    if given.isna().to_numpy().any():
-        raise BadInput(
-            Breach(
-                "exposures.csv",
-                None,
-                ", ".join(columns),
-                None,
-                f"must not be blank for {name}",
-                'its price history is too short and risk.late_listings = "beta"',
-            )
-            for name in given.index[given.isna().any(axis=1)]
-        )
+    if blank := list(given.index[given.isna().any(axis=1)]):
+        cure = 'its price history is too short and risk.late_listings = "beta"'
+        rules = [f"must not be blank for {name}" for name in blank]
+        raise BadInput(Breach.of("exposures.csv", rule, cure, column=", ".join(columns)) for rule in rules)
     beta, idiosyncratic = given["beta"].to_numpy(float), given["idiosyncratic_volatility"].to_numpy(float)
-    loadings = np.zeros((len(listed), own.loadings.shape[1]))
-    loadings[~late] = own.loadings
     average = own.loadings.mean(axis=0)
     length = float(np.linalg.norm(average))
     direction = average / length if length > 0 else average
+    loadings, specific = np.zeros((len(late), own.loadings.shape[1])), np.zeros(len(late))
+    loadings[~late], specific[~late] = own.loadings, own.specific
     loadings[late] = np.outer(beta * float(book.settings.risk.market_volatility or 0.0), direction)
-    specific = np.zeros(len(listed))
-    specific[~late], specific[late] = own.specific, idiosyncratic**2
+    specific[late] = idiosyncratic**2
     names = ", ".join(np.array(book.instruments)[late])
     return FactorRisk(loadings, specific, f"{own.source}; by beta, for want of history: {names}")

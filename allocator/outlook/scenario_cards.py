@@ -15,8 +15,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from allocator.book.book import Book
@@ -82,6 +82,18 @@ class DueObservation:
     contradicted: bool | None
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A heading, a bullet or another line, joined with the lines that continue it."""
+
+    table: str
+    number: int
+    words: str
+
+    def breach(self, value: str, rule: str, cure: str) -> Breach:
+        return Breach(self.table, self.number, None, value, rule, cure)
+
+
 def read_cards(
     text: str, scenarios: Collection[str], labs: Collection[str] | None = None, table: str = "scenarios.md"
 ) -> dict[str, tuple[Observation, ...]]:
@@ -90,29 +102,25 @@ def read_cards(
     Raises:
         BadInput: a heading that is no scenario, or twice, or a line that is no bullet of a card; all errors at once.
     """
-    found: dict[str, list[Observation]] = {}
+    cards: dict[str, list[Observation]] = {}
     breaches: list[Breach] = []
     scenario: str | None = None
-    for position, (line, words) in enumerate(_entries(text)):
-        if position == 0 and _is_title(words, scenarios):
+    for position, line in enumerate(_entries(text, table)):
+        if position == 0 and _is_title(line.words, scenarios):
             continue
-        if words.startswith("#"):
-            wrong = _heading(table, line, words, scenarios, found)
-            scenario = words[3:].strip() if words.startswith("## ") else words
-            breaches += [] if wrong is None else [wrong]
-            found.setdefault(scenario, [])
+        if line.words.startswith("#"):
+            breaches += _heading(line, scenarios, cards)
+            scenario = line.words[3:].strip() if line.words.startswith("## ") else line.words
+            cards.setdefault(scenario, [])
         elif scenario is None:
             cure = f"put it below its scenario, such as '## {next(iter(scenarios), 'scenario')}', or leave it out"
-            breaches.append(Breach(table, line, None, words[:60], "stands above the first '## scenario'", cure))
+            breaches.append(line.breach(line.words[:60], "stands above the first '## scenario'", cure))
         else:
-            read = _observation(table, line, words, scenario, labs)
-            if isinstance(read, Breach):
-                breaches.append(read)
-            else:
-                found[scenario].append(read)
+            read = _observation(line, scenario, labs)
+            (breaches if isinstance(read, Breach) else cards[scenario]).append(read)  # type: ignore[arg-type]
     if breaches:
         raise BadInput(breaches)
-    return {name: tuple(observations) for name, observations in found.items()}
+    return {name: tuple(observations) for name, observations in cards.items()}
 
 
 def cards_beside(
@@ -133,30 +141,31 @@ def cards_beside(
 
 
 def due_observations(
-    found: Mapping[str, Sequence[Observation]], signals: Sequence[Signal], as_of: dt.date
+    cards: Mapping[str, Sequence[Observation]], signals: Sequence[Signal], as_of: dt.date
 ) -> tuple[DueObservation, ...]:
     """What has come due by `as_of`, earliest first, and whether the tied signals contradict the scenario."""
     told = []
-    for observation in (observation for card in found.values() for observation in card):
+    for observation in (observation for card in cards.values() for observation in card):
         tie = observation.tie
         until = min(observation.by, as_of)
         seen = tie is not None and any(tie.shown_by(signal) for signal in signals if signal.date <= until)
         passed = observation.by <= as_of
         if passed or (seen and tie is not None and not tie.absent):
             told.append(DueObservation(observation, None if tie is None else seen != tie.absent))
-    return tuple(sorted(told, key=lambda one: one.observation.by))
+    return tuple(sorted(told, key=lambda due: due.observation.by))
 
 
-def _entries(text: str) -> list[tuple[int, str]]:
-    """Headings, bullets and other lines with their numbers, each joined with the indented lines that continue it."""
-    entries: list[tuple[int, str]] = []
+def _entries(text: str, table: str) -> list[_Line]:
+    """Headings, bullets and other lines, each joined with the indented lines that continue it."""
+    entries: list[_Line] = []
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+        words = line.strip()
+        if not words:
             continue
-        if line[0].isspace() and entries and not entries[-1][1].startswith("#") and not _OPENS.match(line.strip()):
-            entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")
+        if line[0].isspace() and entries and not entries[-1].words.startswith("#") and not _OPENS.match(words):
+            entries[-1] = replace(entries[-1], words=f"{entries[-1].words} {words}")
         else:
-            entries.append((number, line.strip()))
+            entries.append(_Line(table, number, words))
     return entries
 
 
@@ -164,55 +173,50 @@ def _is_title(words: str, scenarios: Collection[str]) -> bool:
     return words.startswith("# ") and closest_name(words[2:].strip(), scenarios) is None
 
 
-def _heading(table: str, line: int, words: str, scenarios: Collection[str], found: Collection[str]) -> Breach | None:
+def _heading(line: _Line, scenarios: Collection[str], cards: Collection[str]) -> Iterator[Breach]:
     """What is wrong with a heading, if anything is."""
-    if not words.startswith("## "):
-        near = closest_name(words.strip("# "), scenarios)
+    scenario = line.words[3:].strip()
+    if not line.words.startswith("## "):
+        near = closest_name(line.words.strip("# "), scenarios)
         cure = "write '## scenario'; a '# title' may only be the first line" if near is None else f"write '## {near}'"
-        return Breach(table, line, None, words[:60], "is no heading of a card", cure)
-    scenario = words[3:].strip()
-    if scenario in found:
-        return Breach(table, line, None, scenario, "is there twice", "join the two")
-    if scenario not in scenarios:
-        return Breach(table, line, None, scenario, "no such scenario in book.toml", did_you_mean(scenario, scenarios))
-    return None
+        yield line.breach(line.words[:60], "is no heading of a card", cure)
+    elif scenario in cards:
+        yield line.breach(scenario, "is there twice", "join the two")
+    elif scenario not in scenarios:
+        yield line.breach(scenario, "no such scenario in book.toml", did_you_mean(scenario, scenarios))
 
 
-def _observation(
-    table: str, line: int, words: str, scenario: str, labs: Collection[str] | None
-) -> Observation | Breach:
-    bullet = _BULLET.fullmatch(words)
+def _observation(line: _Line, scenario: str, labs: Collection[str] | None) -> Observation | Breach:
+    bullet = _BULLET.fullmatch(line.words)
     if bullet is None or not bullet[2]:
-        return Breach(table, line, None, words[:60], "is no dated observation", _CURE)
+        return line.breach(line.words[:60], "is no dated observation", _CURE)
     try:
         by = dt.date.fromisoformat(bullet[1])
     except ValueError:
-        return Breach(table, line, None, bullet[1], "is no day of the calendar", "write a date such as 2027-04-08")
+        return line.breach(bullet[1], "is no day of the calendar", "write a date such as 2027-04-08")
     tied = _TIED.fullmatch(bullet[2])
     if _MEANT.search(bullet[2] if tied is None else tied[1]):
-        return Breach(table, line, None, words[-60:], "has a signal that cannot be read", _CURE)
+        return line.breach(line.words[-60:], "has a signal that cannot be read", _CURE)
     if tied is None and _ENDS.fullmatch(bullet[2]):
-        return Breach(table, line, None, words[-60:], "ends in a bracket that is no signal", _CURE)
+        return line.breach(line.words[-60:], "ends in a bracket that is no signal", _CURE)
     if tied is None:
         return Observation(scenario, by, bullet[2], None)
-    tie = _tie(table, line, tied[2].split(), labs)
+    tie = _tie(line, tied[2].split(), labs)
     return tie if isinstance(tie, Breach) else Observation(scenario, by, tied[1], tie)
 
 
-def _tie(table: str, line: int, words: list[str], labs: Collection[str] | None) -> SignalTie | Breach:
-    shown = " ".join(words)
+def _tie(line: _Line, words: list[str], labs: Collection[str] | None) -> SignalTie | Breach:
     absent = words[:1] == ["no"]
     kind, *rest = (words[1:] if absent else words) or [""]
     if kind not in _KINDS:
-        return Breach(table, line, None, shown, "no such kind of signal", did_you_mean(kind, _KINDS))
+        return line.breach(" ".join(words), "no such kind of signal", did_you_mean(kind, _KINDS))
     if kind == "usage":
         if len(rest) != 2 or rest[0] not in ("below", "above") or not re.fullmatch(r"\d+(\.\d+)?", rest[1]):
-            return Breach(table, line, None, shown, "a usage figure needs a limit", "write 'usage below 1' or above")
-        limit = float(rest[1])
-        return SignalTie(kind, "", absent, **{rest[0]: limit})
+            return line.breach(" ".join(words), "a usage figure needs a limit", "write 'usage below 1' or above")
+        return SignalTie(kind, "", absent, **{rest[0]: float(rest[1])})
     lab = " ".join(rest)
     if lab and labs is not None and lab not in labs:
-        return Breach(table, line, None, lab, "no such lab in [question.labs]", did_you_mean(lab, labs))
+        return line.breach(lab, "no such lab in [question.labs]", did_you_mean(lab, labs))
     return SignalTie(kind, lab, absent)
 
 

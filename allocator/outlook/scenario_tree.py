@@ -17,17 +17,16 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_LAB
-from allocator.outlook.belief_report import claim_probability
 from allocator.outlook.calibration import build_question, calibrate, dated_signals
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import (
     bayes_update,
-    generalizable_probability,
+    claim_probability,
+    generalizable_on,
     log_evidence,
     log_likelihood_ratio,
-    posterior,
 )
-from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, silent_labs
+from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, open_claims, says_any_lab, silent_labs
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
@@ -106,27 +105,21 @@ class ScenarioTree:
         at, leaves = np.array(kept), np.flatnonzero(np.isin(self.leaf_parents, kept))
         place = np.full(self.nodes, -1)
         place[at] = np.arange(len(at))
-        growth, cash, probabilities = self.growth[at].copy(), self.cash_growth[at].copy(), self.probabilities[at].copy()
-        growth[0], cash[0], probabilities[0] = 1.0, 1.0, 1.0
-        return (
-            replace(
-                self,
-                names=tuple(self.names[i] for i in at),
-                kinds=tuple(self.kinds[i] for i in at),
-                dates=tuple(self.dates[i] for i in at),
-                parents=np.concatenate([[-1], place[self.parents[at[1:]]]]).astype(np.int64),
-                probabilities=probabilities,
-                beliefs=self.beliefs[at],
-                growth=growth,
-                cash_growth=cash,
-                leaf_parents=place[self.leaf_parents[leaves]],
-                leaf_scenarios=self.leaf_scenarios[leaves],
-                leaf_probabilities=self.leaf_probabilities[leaves],
-                leaf_growth=self.leaf_growth[leaves],
-                leaf_cash_growth=self.leaf_cash_growth[leaves],
-            ),
-            at,
+        told: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in at) for name in ("names", "kinds", "dates")}
+        own = {name: getattr(self, name)[at] for name in ("probabilities", "growth", "cash_growth")}  # copies
+        for values in own.values():
+            values[0] = 1.0
+        of_leaves = {name: getattr(self, f"leaf_{name}")[leaves] for name in ("scenarios", *own)}
+        tree = replace(
+            self,
+            parents=np.concatenate([[-1], place[self.parents[at[1:]]]]).astype(np.int64),
+            beliefs=self.beliefs[at],
+            leaf_parents=place[self.leaf_parents[leaves]],
+            **{f"leaf_{name}": values for name, values in of_leaves.items()},
+            **own,
+            **told,
         )
+        return tree, at
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,16 +152,13 @@ class ReviewTree:
 
 def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
     """The tree of a book's reviews; one decision node where it has none."""
-    states = tuple(_states(book))
+    states = _states(book)
     beliefs, market, evidence = _probabilities(book, outlook, states)
     growth, cash = _growth_since_now(book, outlook, states, market)
-    years = np.array([_years(book, state.day) for state in states])
-    parents = np.array([state.parent for state in states])
-    last = np.setdiff1d(np.arange(len(states)), parents)
-    leaf_parents = np.repeat(last, len(outlook.scenarios))
-    leaf_scenarios = np.tile(np.arange(len(outlook.scenarios)), len(last))
+    parents, count = np.array([state.parent for state in states]), len(outlook.scenarios)
+    last, above = np.setdiff1d(np.arange(len(states)), parents), np.maximum(parents, 0)
+    leaf_parents, leaf_scenarios = np.repeat(last, count), np.tile(np.arange(count), len(last))
     end, cash_end = 1 + outlook.returns, 1 + outlook.cash_returns
-    above = np.maximum(parents, 0)
     tree = ScenarioTree(
         names=tuple(state.name for state in states),
         kinds=tuple(state.kind for state in states),
@@ -184,14 +174,15 @@ def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
         leaf_growth=end[leaf_scenarios] / growth[leaf_parents],
         leaf_cash_growth=cash_end[leaf_scenarios] / cash[leaf_parents],
     )
+    years = [outlook.years - _years(book, state.day) for state in states]
     outlooks = tuple(
         replace(
             outlook,
             probabilities=beliefs[i],
             returns=end / growth[i] - 1,
             cash_returns=cash_end / cash[i] - 1,
-            risk=outlook.risk if i == 0 else outlook.risk.over((outlook.years - years[i]) / outlook.years),
-            years=outlook.years - float(years[i]),
+            risk=outlook.risk if i == 0 else outlook.risk.over(years[i] / outlook.years),
+            years=years[i],
         )
         for i in range(len(states))
     )
@@ -202,32 +193,25 @@ def _years(book: Book, day: dt.date) -> float:
     return (day - book.settings.book.as_of).days / DAYS_A_YEAR
 
 
-def _states(book: Book) -> Iterator[NodeEvidence]:
+def _states(book: Book) -> tuple[NodeEvidence, ...]:
     """The nodes, parents before children: each review's, then the next one's."""
-    as_of, signals = book.settings.book.as_of, tuple(dated_signals(book))
-    root = NodeEvidence("now", "now", as_of, as_of, signals, -1, 1.0)
-    yield root
-    question = build_question(book)
+    as_of, question = book.settings.book.as_of, build_question(book)
+    states = [NodeEvidence("now", "now", as_of, as_of, tuple(dated_signals(book)), -1, 1.0)]
     if question is None:
-        return
-    level, count = [(0, root)], 1
+        return tuple(states)
+    level = range(1)
     for day in book.settings.horizon.reviews:
-        following = []
-        for at, state in level:
-            for child in _next(question, state, at, day):
-                yield child
-                following.append((count, child))
-                count += 1
-        level = following
+        before = len(states)
+        states += [child for at in level for child in _next(question, states[at], at, day)]
+        level = range(before, len(states))
+    return tuple(states)
 
 
 def _next(question: Question, state: NodeEvidence, at: int, day: dt.date) -> Iterator[NodeEvidence]:
     """What the review on `day` may find, coming from `state`."""
-    judged = {signal.lab for signal in state.signals if signal.kind in ("verification", "refutation")}
-    claims = [signal.lab for signal in state.signals if signal.kind == "claim" and signal.lab not in judged]
-    if claims:
+    if claims := list(open_claims(state.signals)):
         yield from _judged(question, state, at, day, claims)
-    elif silent_labs(question, state.signals) and not any(signal.lab == ANY_LAB for signal in state.signals):
+    elif silent_labs(question, state.signals) and not says_any_lab(state.signals):
         claimed = claim_probability(question, state.signals, state.day, (day - state.day).days / DAYS_A_MONTH)
         yield NodeEvidence(f"silent until {day}", "silent", day, day, state.signals, at, 1 - claimed)
         said = (*state.signals, Signal(day, "claim", ANY_LAB, since=state.day))
@@ -238,27 +222,20 @@ def _judged(
     question: Question, state: NodeEvidence, at: int, day: dt.date, claims: Sequence[str]
 ) -> Iterator[NodeEvidence]:
     """Every outcome of the open claims, with its probability under today's belief."""
+    pooled = claims == [ANY_LAB]
+    told = day if pooled else state.told
+    before = generalizable_on(question, state.signals, state.told)
     for outcome in product((True, False), repeat=len(claims)):
-        kinds = ["verification" if yes else "refutation" for yes in outcome]
-        pooled = claims == [ANY_LAB]
-        told = day if pooled else state.told
-        verdicts = [Signal(told, kind, lab) for kind, lab in zip(kinds, claims, strict=True)]
-        said = (*state.signals, *verdicts)
-        fp = question.false_positive
-        under_p = float(np.prod([fp if yes else 1 - fp for yes in outcome]))
-        before = float(generalizable_probability(question, posterior(question, state.signals, [state.told]))[0])
+        words = ["verified" if verified else "refuted" for verified in outcome]
+        kinds = ["verification" if verified else "refutation" for verified in outcome]
+        said = (*state.signals, *(Signal(told, kind, lab) for kind, lab in zip(kinds, claims, strict=True)))
+        under_p = float(np.prod([question.verdict(verified)[1] for verified in outcome]))
         # the verdict is as likely under G as it moves the odds, which logs can tell where probabilities round to 1
         moved = _log_odds(question, said, told) - _log_odds(question, state.signals, state.told)
         under_g = under_p * float(np.exp(moved))
-        kind = "verified" if all(outcome) else "refuted" if not any(outcome) else "mixed"
-        words = (
-            kind
-            if pooled
-            else ", ".join(
-                f"{lab} {'verified' if yes else 'refuted'}" for lab, yes in zip(claims, outcome, strict=True)
-            )
-        )
-        yield NodeEvidence(f"{words} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
+        kind = words[0] if len({*words}) == 1 else "mixed"
+        name = kind if pooled else ", ".join(f"{lab} {word}" for lab, word in zip(claims, words, strict=True))
+        yield NodeEvidence(f"{name} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
 
 
 def _log_odds(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
@@ -277,9 +254,11 @@ def _probabilities(
         return outlook.probabilities[None, :], None if market is None else market[None, :], nothing
     evidence = np.array([log_evidence(question, state.signals, [state.told])[0] for state in states])
     moved = evidence - evidence[0]
-    beliefs = np.concatenate([bayes_update(outlook.probabilities, one[None, :]) for one in moved])
-    markets = None if market is None else np.concatenate([bayes_update(market, one[None, :]) for one in moved])
-    return beliefs, markets, moved
+
+    def at_nodes(today: Vector) -> Matrix:
+        return np.concatenate([bayes_update(today, news[None, :]) for news in moved])
+
+    return at_nodes(outlook.probabilities), None if market is None else at_nodes(market), moved
 
 
 def _growth_since_now(

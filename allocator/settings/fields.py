@@ -11,6 +11,8 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A weight, share or probability from 0 to 1; 12 % is 0.12."""
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+"""A coefficient or a limit of either sign."""
 BasisPoints = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]
 """Hundredths of a percent; 10 bps of 1000 USD is 1 USD."""
 FIRST_DAY, LAST_DAY = dt.date(1900, 1, 1), dt.date(2999, 12, 31)

@@ -7,27 +7,32 @@ under `[mandate]`, as after --set: `max_turnover`, `weights.NVDA`, `exposures.be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from allocator.settings.fields import Fraction, NonNegative, Positive, SettingsSection
+from allocator.settings.fields import Fraction, NonNegative, Number, Positive, SettingsSection
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Return = Annotated[float, Field(ge=-1, le=10, allow_inf_nan=False)]
 """A simple return; -1 loses all, 10 is +1000 %."""
 Tier = Annotated[int, Field(ge=1, le=9)]
 _TIER = {"type": "integer", "minimum": 1, "maximum": 9}
 
 
-def _in_order(low: float | None, high: float | None) -> None:
-    if low is None and high is None:
-        raise ValueError("states neither min nor max; add one of them, or remove the section")
-    if low is not None and high is not None and low > high:
-        raise ValueError(f"min = {low:g} is above max = {high:g}; lower min or raise max")
+class _Range(SettingsSection):
+    """A floor `min` and a cap `max`, of which one is stated; their units are each range's own."""
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> Self:
+        low, high = (dict(self)[end] for end in ("min", "max"))
+        if low is None and high is None:
+            raise ValueError("states neither min nor max; add one of them, or remove the section")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min = {low:g} is above max = {high:g}; lower min or raise max")
+        return self
 
 
-class WeightRange(SettingsSection):
+class WeightRange(_Range):
     """A floor and a cap, as fractions of the account's value after the trades."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -35,13 +40,8 @@ class WeightRange(SettingsSection):
     min: Fraction | None = None
     max: Fraction | None = None
 
-    @model_validator(mode="after")
-    def _floor_below_cap(self) -> WeightRange:
-        _in_order(self.min, self.max)
-        return self
 
-
-class ExposureRange(SettingsSection):
+class ExposureRange(_Range):
     """A floor and a cap of the sum of weight x column, in the column's own unit; cash counts 0."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -49,13 +49,8 @@ class ExposureRange(SettingsSection):
     min: Number | None = None
     max: Number | None = None
 
-    @model_validator(mode="after")
-    def _floor_below_cap(self) -> ExposureRange:
-        _in_order(self.min, self.max)
-        return self
 
-
-class RatioRange(SettingsSection):
+class RatioRange(_Range):
     """The weight of `group` in terms of the weight of `to`: at least `min` and at most `max` times as much."""
 
     group: str = Field(description="a bucket, or a user group of [groups]")
@@ -65,7 +60,6 @@ class RatioRange(SettingsSection):
 
     @model_validator(mode="after")
     def _compares_two(self) -> RatioRange:
-        _in_order(self.min, self.max)
         if self.group == self.to:
             raise ValueError(f"compares '{self.group}' with itself; name another bucket or group in to")
         return self

@@ -25,7 +25,7 @@ from allocator.settings.uncertainty import NEEDED, SCHEDULED
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
-_PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
+_PRICE_KEYS = ("window_rows", "periods_per_year", "after_as_of", "blanks", "late_listings", "method")
 _NO_ERROR = (None, "none", 0)
 Key = tuple[str, str]
 
@@ -107,10 +107,10 @@ class _BookSchema(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        if made.get("default", ...) is None:
-            made.pop("default")
-        return made
+        described = super().default_schema(schema)
+        if described.get("default", ...) is None:
+            described.pop("default")
+        return described
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         del schema
@@ -119,8 +119,8 @@ class _BookSchema(GenerateJsonSchema):
 
 def settings_schema() -> dict[str, Any]:
     """The JSON Schema of `book.toml`, made from the models: what `schemas/book.schema.json` holds."""
-    made = Settings.model_json_schema(schema_generator=_BookSchema)
-    return {"$schema": _BookSchema.schema_dialect} | made | {"title": "Book"}
+    described = Settings.model_json_schema(schema_generator=_BookSchema)
+    return {"$schema": _BookSchema.schema_dialect} | described | {"title": "Book"}
 
 
 def read_settings(
@@ -143,10 +143,10 @@ def read_settings(
     try:
         return settings_from(document, source=source)
     except BadInput as error:
-        found = with_lines(error.breaches, text, overrides, source=source)
+        placed = with_lines(error.breaches, text, overrides, source=source)
         if as_of is not None:  # it came from the caller, whatever the file says
-            found = [replace(one, table="--as-of", row=None) if one.column == "book.as_of" else one for one in found]
-        raise BadInput(found) from None
+            placed = [replace(b, table="--as-of", row=None) if b.column == "book.as_of" else b for b in placed]
+        raise BadInput(placed) from None
 
 
 def _document(text: str, source: str) -> dict[str, Any]:
@@ -270,6 +270,52 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> 
         raise BadInput([_breach(item, source) for item in error.errors()]) from None
 
 
+def settings_of_frames(
+    given: Settings | Mapping[str, object], confirm: Sequence[Mapping[str, object]] = ()
+) -> Settings:
+    """Settings from plain data: days may be texts such as 2026-11-20; errors call it `settings`, as there is no file.
+
+    Raises:
+        BadInput: all errors at once.
+    """
+    if isinstance(given, Settings):
+        document: dict[str, Any] = given.model_dump(exclude_unset=True)
+    elif isinstance(given, Mapping):
+        document = dict(given)
+    else:
+        rule, cure = f"must be a mapping, not a {type(given).__name__}", "write what book.toml would say, as a dict"
+        raise BadInput([Breach("settings", None, None, None, rule, cure)])
+    if confirm:
+        document["confirm"] = [*document.get("confirm", ()), *map(dict, confirm)]
+    return settings_from(_with_days(document), source="settings")
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY_KEYS = ("as_of", "until", "reviews", "date", "opened", "since")
+"""Keys of `book.toml` that hold days."""
+
+
+def _with_days(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same document with its texts that are days as dates, at the keys that hold days."""
+
+    def day(value: Any) -> Any:
+        if isinstance(value, str) and _DAY.fullmatch(value):
+            with suppress(ValueError):  # such as 2026-02-31: the contract says what is wrong with it
+                return dt.date.fromisoformat(value)
+        if isinstance(value, dt.datetime) and value.tzinfo is None and value.time() == dt.time():
+            return value.date()
+        return value
+
+    def part(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: part(str(name), inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [part(key, inner) for inner in value]
+        return day(value) if key in _DAY_KEYS else value
+
+    return {str(name): part(str(name), value) for name, value in document.items()}
+
+
 def _override(document: dict[str, Any], item: str) -> Breach | None:
     key, equals, value = item.partition("=")
     path = _key(key)
@@ -363,6 +409,8 @@ def _breach(item: Any, source: str) -> Breach:
         rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
         percent = isinstance(value, int | float) and limit == 1 and 2 < value <= 100
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
+        if place == ("risk", "periods_per_year"):
+            cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
     return Breach(source, None, dotted_key(*place), shown, rule, cure)
 
 
@@ -378,8 +426,8 @@ def _key_cure(place: Sequence[str]) -> str:
         sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
         elsewhere = {(name, key) for name in sections for key in _known_keys([name])}
         meant = closest_name(place[-1], {key for _, key in elsewhere})
-        if found := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
-            return f"did you mean {' or '.join(map(repr, found))}?"
+        if places := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
+            return f"did you mean {' or '.join(map(repr, places))}?"
     return did_you_mean(place[-1], siblings)
 
 

@@ -10,7 +10,7 @@ from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, P
 from allocator.settings.mandate import ONE_DECISION, UTILITIES, MandateSection
 from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here
 from allocator.settings.stress import ShockSection, StressSection
-from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection
+from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection, ScenarioSection
 
 Parameters = dict[str, Any]
 """What a plugin is given, as the book writes it; what it means is the plugin's to say."""
@@ -126,27 +126,6 @@ class HorizonSection(SettingsSection):
         return self
 
 
-class ScenarioSection(SettingsSection):
-    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
-
-    probability: Fraction
-    hypothesis: str | None = Field(default=None, description="generalizable or proprietary, or your own word")
-    demand: str | None = Field(default=None, description="demand regime: jevons or compression, or your own word")
-    note: str | None = None
-    replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
-    pass_through: NonNegative | None = Field(
-        default=None, le=3, description="log share of the token saving that reaches prices; above 1 is a price war"
-    )
-    usage_elasticity: NonNegative | None = Field(default=None, le=10, description="tasks = price^-elasticity")
-    training_elasticity: float | None = Field(
-        default=None, ge=0, le=5, allow_inf_nan=False, description="of training spend; 0 saves it all, 1 re-invests all"
-    )
-    multiple_compression: float | None = Field(
-        default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
-    )
-    capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
-
-
 class RiskSection(SettingsSection):
     """Where the covariance within a scenario comes from, always kept as factors plus a diagonal."""
 
@@ -163,7 +142,10 @@ class RiskSection(SettingsSection):
         default=None, le=400, description="rows of prices.csv in a year: 252 daily, 52 weekly, 12 monthly"
     )
     max_age_days: int = Field(
-        default=31, ge=0, le=36500, description="days that the last price used may be older than as_of"
+        default=31,
+        ge=0,
+        le=36500,
+        description="days that the last price used, or one of holdings.csv with a price_date, may be older than as_of",
     )
     after_as_of: Literal["refuse", "cut"] = Field(
         default="refuse", description="price rows later than as_of: refuse them, or leave them out"

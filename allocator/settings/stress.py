@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 
-from allocator.settings.fields import NonNegative, Positive, SettingsSection
+from allocator.settings.fields import NonNegative, Number, Positive, SettingsSection
 from allocator.settings.mandate import Return
-from allocator.settings.uncertainty import Between
+from allocator.settings.uncertainty import Between, ModelSection, ScenarioSection
 
 EVERY_LAB = "every lab"
 """The source of a shock's claim that each lab makes which has made none."""
 EVERY_SCENARIO = "every"
 """Stands for all scenarios where a shock says what changes in them."""
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Sign = Literal["gains", "falls", "stays"]
 
 
@@ -94,31 +93,19 @@ class ShockSection(SettingsSection):
 #
 
 
-class ScenarioRangesSection(SettingsSection):
+def _ranges(section: type[SettingsSection], *left_out: str) -> Any:
+    """A section with a range for each parameter of another one."""
+    names = [name for name in section.model_fields if name not in left_out]
+    return create_model("_Ranges", __base__=SettingsSection, **dict.fromkeys(names, (Between | None, None)))  # type: ignore[call-overload]
+
+
+class ScenarioRangesSection(_ranges(ScenarioSection, "probability", "hypothesis", "demand", "note")):  # type: ignore[misc]
     """Parameters of one scenario, each as [lowest, highest]."""
 
-    replicability: Between | None = None
-    pass_through: Between | None = None
-    usage_elasticity: Between | None = None
-    training_elasticity: Between | None = None
-    multiple_compression: Between | None = None
-    capacity: Between | None = None
 
-
-class StressRangesSection(SettingsSection):
+class StressRangesSection(_ranges(ModelSection, "since")):  # type: ignore[misc]
     """Parameters of [model], of the question and of [scenarios.NAME], each as [lowest, highest]."""
 
-    training_reduction: Between | None = None
-    token_reduction: Between | None = None
-    adoption_years: Between | None = None
-    training_share: Between | None = None
-    owner_share: Between | None = None
-    share_sensitivity: Between | None = None
-    rent_elasticity: Between | None = None
-    rent_low: Between | None = None
-    rent_high: Between | None = None
-    salvage: Between | None = None
-    least_value: Between | None = None
     announcement_share: Between | None = Field(default=None, description="always varied; [0, 1] if not said")
     prior_generalizable: Between | None = Field(default=None, description="of the day the question opened")
     disclosure: Between | None = Field(default=None, description="one value that all labs share")

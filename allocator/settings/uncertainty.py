@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from allocator.settings.fields import Day, Fraction, NonNegative, Positive, SettingsSection
+from allocator.settings.fields import Day, Fraction, NonNegative, Number, Positive, SettingsSection
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-"""A coefficient or a limit of either sign."""
 WITHOUT_RADIUS = ("none", "worst", "hull", "polytope")
 """Sets that reach as far as they reach."""
 SCHEDULED = ("total_variation", "box", "kl", "contamination", "modified_chi2")
@@ -34,9 +32,9 @@ class LimitSection(SettingsSection):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
 
-    weights: dict[str, Finite] = Field(min_length=1, description="coefficient by scenario; those left out count 0")
-    max: Finite | None = None
-    min: Finite | None = None
+    weights: dict[str, Number] = Field(min_length=1, description="coefficient by scenario; those left out count 0")
+    max: Number | None = None
+    min: Number | None = None
 
     @model_validator(mode="after")
     def _limits_something(self) -> LimitSection:
@@ -241,6 +239,27 @@ class ModelSection(SettingsSection):
     rent_high: float = Field(default=1.6, ge=1, le=100, allow_inf_nan=False, description="and rises no higher")
     salvage: Fraction = Field(default=0.4, description="share of idle capex that finds other work")
     least_value: Positive = Field(default=0.02, le=1, description="no value multiplier falls below this")
+
+
+class ScenarioSection(SettingsSection):
+    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
+
+    probability: Fraction
+    hypothesis: str | None = Field(default=None, description="generalizable or proprietary, or your own word")
+    demand: str | None = Field(default=None, description="demand regime: jevons or compression, or your own word")
+    note: str | None = None
+    replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
+    pass_through: NonNegative | None = Field(
+        default=None, le=3, description="log share of the token saving that reaches prices; above 1 is a price war"
+    )
+    usage_elasticity: NonNegative | None = Field(default=None, le=10, description="tasks = price^-elasticity")
+    training_elasticity: float | None = Field(
+        default=None, ge=0, le=5, allow_inf_nan=False, description="of training spend; 0 saves it all, 1 re-invests all"
+    )
+    multiple_compression: float | None = Field(
+        default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
+    )
+    capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
 
 
 class MarketSection(SettingsSection):

@@ -15,7 +15,7 @@ from scipy.stats import qmc
 from allocator.book.book import Book
 from allocator.book.checks.stress import book_values, check_book_values_in_ranges, contract_range, stated_ranges
 from allocator.errors import BadInput
-from allocator.settings.settings import ScenarioSection
+from allocator.settings.uncertainty import ScenarioSection
 from allocator.types import Matrix
 
 SHARE = "horizon.announcement_share"

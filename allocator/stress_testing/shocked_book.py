@@ -247,16 +247,8 @@ def starter_shocks() -> dict[str, ShockSection]:
 
 def names_in_book(book: Book) -> BookNames:
     """What a book has names for."""
-    exposures = book.exposures
-    return BookNames(
-        book.settings,
-        book.instruments,
-        frozenset({book.cash_instrument}),
-        frozenset(map(str, exposures["bucket"])),
-        () if book.factors is None else tuple(map(str, book.factors)),
-        frozenset(str(name) for name in exposures if exposures[name].notna().all() or name == "tradable_from"),
-        book.signals,
-    )
+    factors = () if book.factors is None else tuple(map(str, book.factors))
+    return BookNames(book.settings, book.instruments, {book.cash_instrument}, factors, book.exposures, book.signals)
 
 
 def _of_names(there: BookNames, shock: ShockSection) -> ShockSection:

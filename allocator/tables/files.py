@@ -15,7 +15,7 @@ import threading
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,11 @@ class RawTable:
     frame: pd.DataFrame
     rows: tuple[int, ...]
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, each once."""
+        return list(self.frame.columns)
+
 
 def read_table(path: Path, name: str | None = None) -> RawTable:
     """Read a .csv, .parquet or .xlsx file; of a workbook, its only sheet or the sheet named like the file.
@@ -92,11 +97,13 @@ def read_table(path: Path, name: str | None = None) -> RawTable:
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".xlsx": _read_xlsx}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise _refusal(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
+        raise BadInput.of(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
     try:
         return reader(read_regular_file(path, called), called, path.stem)
     except MemoryError:
-        raise _refusal(called, "is too large for the memory here", "split it, or leave out what is not used") from None
+        raise BadInput.of(
+            called, "is too large for the memory here", "split it, or leave out what is not used"
+        ) from None
 
 
 MOST_FILE_BYTES = 500_000_000
@@ -111,20 +118,20 @@ def read_regular_file(path: Path, name: str) -> bytes:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise _refusal(name, *_no_plain_file(path))
+            raise BadInput.of(name, *_no_plain_file(path))
         # what was replaced by a pipe meanwhile neither blocks here nor is read
         with open(path, "rb", opener=_open_without_waiting) as file:  # a Path has no opener
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise _refusal(name, "is no plain file", "put a plain file there")
+                raise BadInput.of(name, "is no plain file", "put a plain file there")
             if found.st_size > MOST_FILE_BYTES:
                 rule = f"is {found.st_size / 1e6:,.0f} MB, and {MOST_FILE_BYTES / 1e6:,.0f} MB are the most"
-                raise _refusal(name, rule, "leave out what is not used")
+                raise BadInput.of(name, rule, "leave out what is not used")
             return file.read(MOST_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise _refusal(name, "this file is missing", _missing_file_cure(path)) from None
+        raise BadInput.of(name, "this file is missing", _missing_file_cure(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise _refusal(name, f"cannot be read: {_reason(error)}", "check the file and its rights") from None
+        raise BadInput.of(name, f"cannot be read: {_reason(error)}", "check the file and its rights") from None
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -157,14 +164,15 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
-def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
-    """A table from a pandas object, copied; index levels that have a name become columns, others go.
+def from_frame(name: str, table: object) -> RawTable:
+    """A table from a pandas object or plain data (columns by name, or one mapping a row), copied.
+
+    Index levels that have a name become columns, others go.
 
     Raises:
         BadInput: there are no rows, two columns have one name, or a column name is not text.
     """
-    if not isinstance(frame, pd.DataFrame):
-        raise _refusal(name, f"must be a DataFrame, not a {type(frame).__name__}", "for a Series call .to_frame(name)")
+    frame = _frame_of_plain_data(name, table)
     levels = [(level, label) for level, label in enumerate(frame.index.names) if label is not None]
     breaches = list(_header_breaches(name, None, [*(label for _, label in levels), *frame.columns]))
     if not len(frame) and not breaches:
@@ -180,8 +188,32 @@ def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
     return RawTable(name, plain, tuple(range(1, len(plain) + 1)))
 
 
-def _refusal(name: str, rule: str, cure: str, row: int | None = None) -> BadInput:
-    return BadInput([Breach(name, row, None, None, rule, cure)])
+def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
+    if isinstance(table, pd.DataFrame):
+        return table
+    by_column = isinstance(table, Mapping) and all(isinstance(cells, list | tuple) for cells in table.values())
+    by_row = isinstance(table, list | tuple) and all(isinstance(row, Mapping) for row in table)
+    if by_column or by_row:
+        try:
+            return pd.DataFrame(table)
+        except ValueError as error:  # columns of different lengths
+            raise BadInput.of(name, f"is no table: {error}", "give all columns the same length") from None
+    rule = f"must be a DataFrame, columns by name or a list of rows, not a {type(table).__name__}"
+    raise BadInput.of(name, rule, "for a Series call .to_frame(name)")
+
+
+def utf8_text(content: bytes, name: str, cure: str) -> str:
+    """The text of a file, without the mark that some editors begin it with.
+
+    Raises:
+        BadInput: it is not UTF-8; says where.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        rule = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise BadInput.of(name, rule, cure, row=row) from None
 
 
 def _missing_file_cure(path: Path) -> str:
@@ -207,7 +239,7 @@ def _read_csv(content: bytes, name: str, _: str) -> RawTable:
     except csv.Error as error:
         long = "field larger" in str(error)
         rule = "a cell is longer than 131072 characters" if long else f"the quotes do not fit: {error}"
-        raise _refusal(name, rule, 'close each quote; write "" for one inside', start) from None
+        raise BadInput.of(name, rule, 'close each quote; write "" for one inside', row=start) from None
     return _table(name, lines)
 
 
@@ -247,24 +279,24 @@ class _NumberedLines(Sequence[Line]):
 
 def _refuse_other_encodings(content: bytes, name: str) -> None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _refusal(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
     if content.startswith(b"PK\x03\x04"):
-        raise _refusal(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
     if b"\0" in content:
-        raise _refusal(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
+        raise BadInput.of(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
     try:
         content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
-        raise _refusal(name, found, "save it as 'CSV UTF-8'", row) from None
+        raise BadInput.of(name, found, "save it as 'CSV UTF-8'", row=row) from None
 
 
 def _read_xlsx(content: bytes, name: str, stem: str) -> RawTable:
     try:
         import openpyxl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise _refusal(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
+        raise BadInput.of(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
     has_formulas = _look_through(content, name)
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
@@ -323,7 +355,7 @@ def _refuse_large(parts: Sequence[ZipInfo], name: str) -> None:
     unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
     if unpacked > MOST_BYTES or (unpacked > 1_000_000 and unpacked > MOST_RATIO * packed) or len(parts) > MOST_PARTS:
         rule = f"unpacks to {unpacked / 1e6:,.0f} MB from {packed / 1e6:,.1f} MB, which no table does"
-        raise _refusal(name, rule, "save the table alone, as .xlsx or 'CSV UTF-8'")
+        raise BadInput.of(name, rule, "save the table alone, as .xlsx or 'CSV UTF-8'")
 
 
 def _count_tags(archive: ZipFile, part: ZipInfo, name: str, tags: dict[str, int]) -> None:
@@ -344,11 +376,11 @@ def _count_tags(archive: ZipFile, part: ZipInfo, name: str, tags: dict[str, int]
             if b"<!DOCTYPE" in whole or b"<!ENTITY" in whole or b"\0" in chunk:
                 raise _not_a_workbook(name)
             if len(rest) > MOST_TEXT or any(tags[kind] > most for kind, most in MOST_TAGS.items()):
-                raise _refusal(name, "holds more than a table does", "copy the table alone into a new workbook")
+                raise BadInput.of(name, "holds more than a table does", "copy the table alone into a new workbook")
 
 
 def _not_a_workbook(name: str) -> BadInput:
-    return _refusal(name, "is not an Excel workbook", "save it as .xlsx")
+    return BadInput.of(name, "is not an Excel workbook", "save it as .xlsx")
 
 
 def _sheet_lines(openpyxl: Any, content: bytes, name: str, stem: str, *, formulas: bool) -> list[tuple[int, list[Any]]]:
@@ -360,7 +392,7 @@ def _sheet_lines(openpyxl: Any, content: bytes, name: str, stem: str, *, formula
     try:
         sheets = [sheet for sheet in workbook.sheetnames if sheet == stem] or workbook.sheetnames
         if len(sheets) > 1:
-            raise _refusal(name, f"has {len(sheets)} sheets, none named '{stem}'", f"name one '{stem}'")
+            raise BadInput.of(name, f"has {len(sheets)} sheets, none named '{stem}'", f"name one '{stem}'")
         sheet = workbook[sheets[0]]
         sheet.reset_dimensions()
         lines: list[tuple[int, list[Any]]] = []
@@ -378,7 +410,7 @@ def _sheet_lines(openpyxl: Any, content: bytes, name: str, stem: str, *, formula
 
 def _too_many_cells(name: str, most: int) -> BadInput:
     rule = f"has more than {most:,} cells"
-    return _refusal(name, rule, "remove stray cells beyond the table: copy it into a new file")
+    return BadInput.of(name, rule, "remove stray cells beyond the table: copy it into a new file")
 
 
 def _with_formulas(cells: list[Any], formulas: list[Any]) -> list[Any]:
@@ -402,7 +434,7 @@ def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
     try:
         from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise _refusal(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
+        raise BadInput.of(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
     try:
         with parquet.ParquetFile(io.BytesIO(content)) as file:
             size = file.metadata.num_rows * file.metadata.num_columns
@@ -413,7 +445,7 @@ def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
     except MemoryError:
         raise
     except Exception:  # pyarrow's errors, and those of pandas over what the file says of itself
-        raise _refusal(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
+        raise BadInput.of(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
     if frame is None:
         raise _too_many_cells(name, MOST_VALUES)
     return from_frame(name, frame)
@@ -422,7 +454,7 @@ def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
 def _table(name: str, filled: _NumberedLines) -> RawTable:
     """A table from numbered lines, the first of which is the header."""
     if not filled:
-        raise _refusal(name, "the file is empty", "write a header and at least one row")
+        raise BadInput.of(name, "the file is empty", "write a header and at least one row")
     if stray := _rows_outside(name, filled):
         raise BadInput([stray])
     top, header = filled[0]
@@ -443,12 +475,17 @@ def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
     """What exports write above and below a table: named, not skipped, as nobody but the user knows what it says."""
     widths = filled.widths
     usual = Counter(widths).most_common(1)[0][0]
-    likely = [at for at, width in enumerate(widths[:_PREAMBLE]) if width == usual and _is_header(filled[at][1])]
-    if usual < 3 or not likely or len(filled) - likely[0] < 2:
+    heads = [at for at, width in enumerate(widths[:_PREAMBLE]) if width >= usual and _is_header(filled[at][1])]
+    if usual < 3 or not heads or len(filled) - heads[0] < 2:
         return None
-    head, last = likely[0], max(at for at, width in enumerate(widths) if width > usual / 2)
+    head, columns = heads[0], len(filled[heads[0]][1])
+    outside = [
+        width <= 1 or (width <= usual / 2 and len(cells) != columns)
+        for width, (_, cells) in zip(widths, filled, strict=True)
+    ]
+    last = max(at for at, out in enumerate(outside) if not out)
     above, below = filled[:head], filled[last + 1 :]
-    if any(width > usual / 2 for width in widths[:head]) or (not above and not below):
+    if not all(outside[:head]) or (not above and not below):
         return None
     rest = f"rows {below[0][0]} to {below[-1][0]}" if len(below) > 1 else f"row {below[0][0]}" if below else ""
     if not above:

@@ -10,7 +10,6 @@ import datetime as dt
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from allocator.errors import Breach, did_you_mean
-from allocator.tables.files import silence_libraries
-from allocator.tables.schema import contract_text, read_contract
+from allocator.tables.files import RawTable, silence_libraries
+from allocator.tables.schema import read_contract
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -59,10 +58,10 @@ def read_cells(
         return _read_numbers(cells, nullable, decimal_comma)
     if dtype.startswith("datetime64"):
         return _read_dates(cells)
-    found = cells.tolist()
-    texts = [_text(cell) for cell in found]
+    written = cells.tolist()
+    texts = [_text(cell) for cell in written]
     typed = pd.Series([text or None for text in texts], dtype=_TEXT_DTYPE)
-    return typed, {at: _text_fault(found[at]) for at, text in enumerate(texts) if text is False}
+    return typed, {at: _text_fault(written[at]) for at, text in enumerate(texts) if text is False}
 
 
 def is_blank(cell: object) -> bool:
@@ -85,7 +84,7 @@ def _grouped_points(cells: Sequence[object], decimal_comma: bool) -> dict[int, F
     return {at: (_TWO_WAYS, cure.format(text.replace(".", ""), _bare(text))) for at, text in grouped.items()}
 
 
-def _odd_quantities(table: _WrittenTable) -> dict[int, Fault]:
+def _odd_quantities(table: RawTable) -> dict[int, Fault]:
     """Quantities such as 1.250 that are no whole lots, and end as nobody ends a decimal, in a column of other forms.
 
     What is left of a file with decimal commas when somebody has mended only what was refused: 1,250 shares as 1.25.
@@ -192,10 +191,10 @@ def _plain(text: str) -> str | None:
 
 
 def _read_dates(cells: pd.Series[Any]) -> tuple[pd.Series[Any], dict[int, Fault]]:
-    found = cells.tolist()
-    dates = [_date(cell) for cell in found]
+    written = cells.tolist()
+    dates = [_date(cell) for cell in written]
     days = np.array([None if date is _UNREADABLE_DATE else date for date in dates], dtype="datetime64[D]")
-    faults = {at: _date_fault(found[at]) for at, date in enumerate(dates) if date is _UNREADABLE_DATE}
+    faults = {at: _date_fault(written[at]) for at, date in enumerate(dates) if date is _UNREADABLE_DATE}
     return pd.Series(days.astype("datetime64[ns]")), faults
 
 
@@ -204,9 +203,9 @@ def _date(cell: object) -> dt.date | None:
     if is_blank(cell):
         return None
     day: dt.date | None = None
-    if isinstance(cell, str) and (found := _DATE.fullmatch(cell.strip())):
+    if isinstance(cell, str) and (iso := _DATE.fullmatch(cell.strip())):
         try:
-            day = dt.date.fromisoformat(found[1])
+            day = dt.date.fromisoformat(iso[1])
         except ValueError:
             return _UNREADABLE_DATE
     elif isinstance(cell, dt.datetime):
@@ -262,47 +261,16 @@ Cells = set[tuple[str, int]]
 """Cells by column and position (from 0)."""
 
 
-@dataclass(frozen=True, eq=False)
-class _WrittenTable:
-    """A table as written, which can say where an error stands."""
+def validate(contract: str, table: RawTable) -> tuple[pd.DataFrame, list[Breach]]:
+    """A typed copy of a table (float64, datetime64[ns] at midnight, text) and its errors of a contract.
 
-    name: str
-    frame: pd.DataFrame
-    rows: tuple[int, ...]
-
-    @property
-    def columns(self) -> list[str]:
-        return list(map(str, self.frame.columns))
-
-    def breaches(self, column: str, faults: Mapping[int, Fault]) -> Iterator[Breach]:
-        cells = self.frame[column].tolist() if faults else []
-        for position, (rule, cure) in faults.items():
-            shown = None if is_blank(cells[position]) else str(cells[position])[:80]
-            yield Breach(self.name, self.rows[position], column, shown, rule, cure)
-
-    def column_breach(self, column: str, rule: str, cure: str) -> Breach:
-        return Breach(self.name, None, column, None, rule, cure)
-
-
-def validate(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> tuple[pd.DataFrame, list[Breach]]:
-    """A typed copy of `frame` (float64, datetime64[ns] at midnight, text) and its errors of a contract.
-
-    `frame` holds cells as found, text or values, in any order of columns; `rows` are the line numbers that its rows
-    have in errors; `name` is what errors call the table. The copy is indexed from 0 and is only sound without
-    errors: it lacks unknown columns, and a cell that could not be read is missing in it. Errors of columns come
-    first, then those of cells from top to bottom and left to right.
+    The copy is indexed from 0 and is only sound without errors: it lacks unknown columns, and a cell that could not be
+    read is missing in it. Errors of columns come first, then those of cells from top to bottom and left to right.
 
     Raises:
-        ValueError: there is no such contract, the contract itself is faulty, or `rows` is not as long as `frame`.
+        ValueError: there is no such contract.
     """
-    if len(rows) != len(frame):
-        raise ValueError(f"'rows' must be as long as the table '{name}' (got {len(rows)} for {len(frame)})")
-    schema = read_contract(contract_text(contract), f"{contract}.yaml")
-    table = _WrittenTable(
-        name, frame.set_axis(pd.RangeIndex(len(frame))).set_axis(list(map(str, frame)), axis=1), tuple(rows)
-    )
-    if unusable := list(_unusable(table)):
-        return table.frame, unusable
+    schema = read_contract(contract)
     rules = _rules(schema, table.columns)
     breaches = list(_column_breaches(schema, rules, table))
     typed, unread, unreadable = _typed(rules, table)
@@ -315,12 +283,12 @@ def validate(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int])
     return typed, breaches
 
 
-def _unusable(table: _WrittenTable) -> Iterator[Breach]:
-    """What leaves nothing to judge: no rows, or two columns of one name."""
-    if not len(table.frame):
-        yield Breach(table.name, None, None, None, "the table is empty", "add at least one row")
-    for column in sorted(set(table.frame.columns[table.frame.columns.duplicated()])):
-        yield table.column_breach(column, "this column is there twice", "remove or rename one of them")
+def _cell_breaches(table: RawTable, column: str, faults: Mapping[int, Fault]) -> Iterator[Breach]:
+    """Faults of cells of a column by their position."""
+    cells = table.frame[column].tolist() if faults else []
+    for position, (rule, cure) in faults.items():
+        shown = None if is_blank(cells[position]) else str(cells[position])[:80]
+        yield Breach(table.name, table.rows[position], column, shown, rule, cure)
 
 
 def _rules(schema: DataFrameSchema, names: list[str]) -> dict[str, Column]:
@@ -336,27 +304,27 @@ def _rules(schema: DataFrameSchema, names: list[str]) -> dict[str, Column]:
     return rules
 
 
-def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: _WrittenTable) -> Iterator[Breach]:
+def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: RawTable) -> Iterator[Breach]:
     """Columns that are missing, and columns that no rule knows."""
     pattern = next((column for column in schema.columns.values() if column.regex), None)
     named = [name for name, column in schema.columns.items() if not column.regex]
     renames = _renames([name for name in table.columns if name not in rules], [n for n in named if n not in rules])
     for name in table.columns:
         if name in renames:
-            yield table.column_breach(name, "unknown column", f"rename it to {renames[name]}")
+            yield Breach.of(table.name, "unknown column", f"rename it to {renames[name]}", column=name)
         elif name not in rules:
             cure = did_you_mean(name, named)
             if pattern is not None and not cure.startswith("did you mean"):
                 cure = f"other columns are {pattern.title}"
-            yield table.column_breach(name, "unknown column", cure)
+            yield Breach.of(table.name, "unknown column", cure, column=name)
     for name, column in schema.columns.items():
         if name in renames.values():
             continue
         if column.required and not any(known is column for known in rules.values()):
             if column.regex:
-                yield Breach(table.name, None, None, None, "more columns are needed", f"add {column.title}")
+                yield Breach.of(table.name, "more columns are needed", f"add {column.title}")
             else:
-                yield table.column_breach(name, "this column is missing", f"add it: {column.description}")
+                yield Breach.of(table.name, "this column is missing", f"add it: {column.description}", column=name)
 
 
 _SYNONYMS = {
@@ -386,7 +354,7 @@ def _renames(unknown: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _typed(rules: dict[str, Column], table: _WrittenTable) -> tuple[pd.DataFrame, Cells, list[Breach]]:
+def _typed(rules: dict[str, Column], table: RawTable) -> tuple[pd.DataFrame, Cells, list[Breach]]:
     """The known columns in their types, the cells that could not be read, and why."""
     columns: dict[str, pd.Series[Any]] = {}
     unread: Cells = set()
@@ -399,7 +367,7 @@ def _typed(rules: dict[str, Column], table: _WrittenTable) -> tuple[pd.DataFrame
             if name == "quantity":
                 faults = _odd_quantities(table) | faults
             unread |= {(name, position) for position in faults}
-            breaches += table.breaches(name, faults)
+            breaches += _cell_breaches(table, name, faults)
     return pd.DataFrame(columns), unread, breaches
 
 
@@ -437,7 +405,7 @@ def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError
 
 
 def _translate(
-    error: SchemaError, schema: DataFrameSchema, table: _WrittenTable, typed: pd.DataFrame, unread: Cells
+    error: SchemaError, schema: DataFrameSchema, table: RawTable, typed: pd.DataFrame, unread: Cells
 ) -> Iterator[Breach]:
     """Our errors behind one of pandera's, which is about one rule of one column."""
     column = str(error.schema.name)
@@ -450,10 +418,11 @@ def _translate(
             yield from _repeats(list(schema.unique), table, typed, unread)
         case "SERIES_CONTAINS_NULLS":
             blank = [at for at in map(int, error.failure_cases["index"]) if (column, at) not in unread]
-            yield from table.breaches(column, dict.fromkeys(blank, ("must not be blank", "fill it in")))
+            yield from _cell_breaches(table, column, dict.fromkeys(blank, ("must not be blank", "fill it in")))
         case "DATAFRAME_CHECK":
             cases = zip(error.failure_cases["index"], error.failure_cases["failure_case"], strict=True)
-            yield from table.breaches(column, {int(at): _rule_and_cure(error.check, str(case)) for at, case in cases})
+            faults = {int(at): _rule_and_cure(error.check, str(case)) for at, case in cases}
+            yield from _cell_breaches(table, column, faults)
         case reason:
             raise ValueError(f"the contract of '{table.name}' does not fit column '{column}': {reason}: {error}")
 
@@ -464,7 +433,7 @@ MINOR_UNITS = {
     "AUc": ("AUD", 100, ""), "NZc": ("NZD", 100, ""), "SGc": ("SGD", 100, ""), "HKc": ("HKD", 100, ""),
     "KWf": ("KWD", 1000, "KWF"),
 }  # fmt: skip
-"""What exchanges write for hundredths and thousandths: the currency, how many make one, and a code of three capitals."""
+"""What exchanges write for hundredths and thousandths: the currency, how many make one, a code of three capitals."""
 
 
 def _rule_and_cure(check: Check, value: str) -> Fault:
@@ -484,7 +453,7 @@ def _rule_and_cure(check: Check, value: str) -> Fault:
     return rule, cure or "correct it"
 
 
-def _repeats(columns: list[str], table: _WrittenTable, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
+def _repeats(columns: list[str], table: RawTable, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
     """The rows that repeat what an earlier row says in `columns` together; blank and unread cells repeat nothing."""
     keys = typed[columns].dropna()
     places: dict[tuple[Any, ...], list[int]] = {}
@@ -498,7 +467,7 @@ def _repeats(columns: list[str], table: _WrittenTable, typed: pd.DataFrame, unre
             yield Breach(table.name, table.rows[position], columns[-1], shown, rule, _repeat_cure(table, repeated))
 
 
-def _repeat_cure(table: _WrittenTable, positions: Sequence[int]) -> str:
+def _repeat_cure(table: RawTable, positions: list[int]) -> str:
     """Two lots are added up; of rows that say the same one is enough; else only the user knows which is right."""
     rows = [table.rows[position] for position in positions]
     others = f"row{'s' if len(rows) > 2 else ''} {', '.join(map(str, rows[1:]))}"

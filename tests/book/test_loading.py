@@ -233,7 +233,7 @@ def test_faults_of_settings_and_of_tables_come_at_once(listed: Folder) -> None:
     assert "did you mean 'max_cash'?" in found[0]
     assert found[1].startswith("exposures.csv: this file is missing")
     assert found[2].startswith("stranger.csv: no table of a book has this name")
-    assert found[3].startswith(f"holdings.csv:{line} price: must be above 0 (got '-190')")
+    assert found[3].startswith(f"holdings.csv:{line} price: must be at least 0 (got '-190')")
 
 
 def test_pandas_objects_are_refused_by_label_not_repaired(root: Path) -> None:

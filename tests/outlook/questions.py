@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
-from allocator.outlook.question import Lab, Question
+from allocator.outlook.posterior import log_likelihood_ratio
+from allocator.outlook.question import Lab, Question, Signal
+from allocator.types import Vector
 
 OPENED = dt.date(2026, 1, 1)
 LAB = Lab(disclosure=0.85, hazard=0.136, background=0.008)
@@ -40,3 +44,14 @@ def asked(**given: Any) -> Hundredths:
 def real(**given: Any) -> Question:
     """The same question on the calendar that there is."""
     return Question(**vars(asked(**given)))
+
+
+def likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
+    """(T,) how much better G explains what was seen than P does."""
+    ratio: Vector = np.exp(log_likelihood_ratio(question, signals, months))
+    return ratio
+
+
+def demand_expansion_probability(mean: float, deviation: float) -> float:
+    """P(elasticity > 1): that revenue grows when prices fall."""
+    return float(ndtr((mean - 1) / deviation))

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from allocator.book.checks.question import ANY_LAB
-from allocator.outlook.belief_report import claim_probability, next_signals, settlement_distribution
-from allocator.outlook.posterior import BeliefRanges, generalizable_probability, posterior, posterior_bounds
+from allocator.outlook.belief_report import next_signals, settlement_distribution
+from allocator.outlook.posterior import (
+    BeliefRanges,
+    claim_probability,
+    generalizable_probability,
+    posterior,
+    posterior_bounds,
+)
 from allocator.outlook.question import Lab, Signal, pooled_claim, silence_probability
 from tests.outlook.questions import LAB, Hundredths, asked, at
 

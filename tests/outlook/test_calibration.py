@@ -24,14 +24,13 @@ from allocator.outlook.calibration import (
 )
 from allocator.outlook.outlook import COLUMNS, attribute_returns, build_outlook
 from allocator.outlook.posterior import (
-    demand_expansion_probability,
     elasticity,
     generalizable_probability,
-    likelihood_ratio,
     update_market_probabilities,
 )
 from allocator.outlook.question import Signal, disclosure_density, silence_probability
 from allocator.types import Vector
+from tests.outlook.questions import demand_expansion_probability, likelihood_ratio
 
 if TYPE_CHECKING:
     from tests.conftest import Folder

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import allocator.outlook.belief_report as under_test
-from allocator.outlook.belief_report import next_signals, settled_by_silence
+from allocator.outlook.belief_report import next_signals
 from allocator.outlook.posterior import (
     belief_path,
-    demand_expansion_probability,
     elasticity,
     generalizable_probability,
     posterior,
+    settled_by_silence,
 )
 from allocator.outlook.question import DAYS_A_MONTH, DemandElasticity, Lab, Question, Signal
-from tests.outlook.questions import OPENED, asked, at, real
+from tests.outlook.questions import OPENED, asked, at, demand_expansion_probability, real
 
 DEMAND = DemandElasticity(1.2, 0.6, 0.25)
 

@@ -12,20 +12,18 @@ import pytest
 from scipy.integrate import quad, simpson
 
 from allocator.errors import BadInput
-from allocator.outlook.belief_report import claim_probability
 from allocator.outlook.posterior import (
     BeliefRanges,
-    demand_expansion_probability,
+    claim_probability,
     elasticity,
     generalizable_probability,
-    likelihood_ratio,
     posterior,
     posterior_bounds,
     settled_answer,
     update_market_probabilities,
 )
 from allocator.outlook.question import DemandElasticity, Lab, Question, Signal, disclosure_density, silence_probability
-from tests.outlook.questions import LAB, OPENED, asked, at
+from tests.outlook.questions import LAB, OPENED, asked, at, demand_expansion_probability, likelihood_ratio
 
 FIGURES = [Signal(at(m), "usage", "", x, y) for m, x, y in ((1, 0.25, 0.45), (2, 0.25, 0.38), (3, 0.3, 0.62))]
 DEMAND = DemandElasticity(1.2, 0.6, 0.25)

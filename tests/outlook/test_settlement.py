@@ -10,8 +10,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from allocator.outlook.belief_report import VERIFIED_AFTER, claim_probability, settlement_distribution
-from allocator.outlook.posterior import belief_path, generalizable_probability, posterior
+from allocator.outlook.belief_report import VERIFIED_AFTER, settlement_distribution
+from allocator.outlook.posterior import belief_path, claim_probability, generalizable_probability, posterior
 from allocator.outlook.question import DAYS_A_MONTH, Lab, Question, Signal, disclosure_density, silence_probability
 from allocator.types import Vector
 from tests.outlook.questions import LAB, OPENED, real

@@ -257,7 +257,8 @@ def test_a_frame_that_changes_later_does_not_change_the_table() -> None:
         (pd.DataFrame([[1]], columns=[7]), "t: a column name must be text (got '7'); name column 1 in words"),
         (pd.DataFrame({"date": [1]}, index=pd.Index([1], name="date")),
          "t date: this column is there 2 times; remove or rename all but one"),
-        (pd.Series([1.0], name="weight"), "t: must be a DataFrame, not a Series; for a Series call .to_frame(name)"),
+        (pd.Series([1.0], name="weight"),
+         "t: must be a DataFrame, columns by name or a list of rows, not a Series; for a Series call .to_frame(name)"),
     ],
 )  # fmt: skip
 def test_a_pandas_object_that_is_no_table_is_refused(frame: Any, expected: str) -> None:

@@ -1,25 +1,21 @@
-"""What a utility of the final wealth, and reviews on the way there, must agree on with the rest of the book."""
+"""What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
+
+What the mandate stands on is in `rules.py`, what is held and estimated in `tables.py`, what is believed and observed in
+`question.py`, what might happen in `stress.py`; the horizon, its reviews, the objective and plugins are below. A table
+that already broke its own contract is given and yet absent here, and the checks that need it are left for the next run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from allocator.book.checks.estimates import NOT_SCENARIOS, check_estimates
-from allocator.book.checks.holdings import check_cash, check_positions
-from allocator.book.checks.question import check_ambiguity_settings, check_question
-from allocator.book.checks.rules import (
-    Tables,
-    check_benchmark_rules,
-    check_factor_names,
-    check_rule_columns,
-    check_rule_names,
-    check_rules_without_tables,
-)
-from allocator.book.checks.stress import check_shocks, check_stress_ranges
-from allocator.errors import Breach
-from allocator.plugins import plugin_breaches as breaches_of_from_plugins
+from allocator.book.checks import question, rules, stress, tables
+from allocator.book.checks.draft import Draft, looked_at, not_one
+from allocator.book.price_history import check_history
+from allocator.errors import Breach, setting_breach
+from allocator.plugins import plugin_breaches
 from allocator.settings.mandate import MOST_SCENARIOS, ONE_DECISION, REVIEWED
 from allocator.settings.reading import dotted_key, unused_keys
 from allocator.settings.settings import Settings
@@ -34,114 +30,137 @@ _MEMORY = 1_000_000_000
 """Bytes that the draws of mean_cvar may take; a solver then needs several times as much."""
 
 
-def check_reviews(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
-    """Every disagreement about the horizon, its reviews and the utility."""
-    yield from _horizon(settings)
-    if settings.horizon.reviews:
-        yield from _reviews(settings)
-        if "exposures" in tables:
-            yield from _growth(tables)
-    if settings.uses_tree:
-        yield from _utility(settings)
-    if settings.mandate.objective in ONE_DECISION:
-        yield from _one_decision(settings, tables)
+def check_scenarios(draft: Draft) -> Iterator[Breach]:
+    """That probabilities sum to one, and no scenario is called like a column."""
+    scenarios = draft.settings.scenarios
+    stated = [scenario.probability for scenario in scenarios.values()]
+    yield from not_one("scenarios.*.probability", stated, "probabilities must sum to 1")
+    for name in scenarios:
+        if name.casefold() in tables.NOT_SCENARIOS:
+            rule = "is the name of another column of scenario_returns.csv"
+            cure = "give the scenario another name, here and there"
+            yield setting_breach(dotted_key("scenarios", name), name, rule, cure)
 
 
-def _said(key: str, value: object, rule: str, cure: str) -> Breach:
-    return Breach("book.toml", None, key, None if value is None else str(value), rule, cure)
+def check_idle_keys(draft: Draft) -> Iterator[Breach]:
+    """That nothing is written that nobody reads."""
+    for (section, key), because, reason in unused_keys(draft.settings.model_dump(exclude_unset=True)):
+        value = getattr(getattr(draft.settings, section), key)
+        if value is not None:
+            told = None if isinstance(value, dict) else f"{value:g}" if isinstance(value, float) else value
+            yield setting_breach(
+                dotted_key(section, key), told, f"has no effect with {reason}", _idle_cure(key, because)
+            )
 
 
-def _horizon(settings: Settings) -> Iterator[Breach]:
-    until, as_of = settings.horizon.until, settings.book.as_of
+def _idle_cure(key: str, because: Sequence[tuple[str, str]]) -> str:
+    """Remove it; a radius that a schedule sets can also be the user's own."""
+    if key == "radius" and ("robust", "schedule") in because:
+        return "remove it, or set robust.schedule = 'fixed' to use it"
+    if key == "caution" and ("robust", "schedule") in because:
+        return "remove it, or set robust.schedule = 'caution' to use it"
+    return "remove it"
+
+
+# What a utility of the final wealth, and reviews on the way there, must agree on with the rest of the book.
+#
+
+
+def check_horizon(draft: Draft) -> Iterator[Breach]:
+    """That the horizon and its reviews lie ahead, and labs adopt from a stated day where it stays."""
+    horizon, model, as_of = draft.settings.horizon, draft.settings.model, draft.settings.book.as_of
+    until, since = horizon.until, None if model is None else model.since
     if until is not None and until <= as_of:
-        yield _said("horizon.until", until, f"is not after as_of = {as_of}", "move it ahead: there is nothing left")
-    since = settings.model.since if settings.model is not None else None
+        cure = "move it ahead: there is nothing left"
+        yield setting_breach("horizon.until", until, f"is not after as_of = {as_of}", cure)
     if since is not None and since > as_of:
-        yield _said("model.since", since, f"is after as_of = {as_of}", "state the day from which labs have adopted")
-    if until is not None and settings.model is not None and since is None:
+        cure = "state the day from which labs have adopted"
+        yield setting_breach("model.since", since, f"is after as_of = {as_of}", cure)
+    if until is not None and model is not None and since is None:
         rule = "is needed with horizon.until: else labs would begin to adopt anew each day"
-        yield _said("model.since", None, rule, "state the day from which labs have adopted, such as question.opened")
-    for day in settings.horizon.reviews:
+        cure = "state the day from which labs have adopted, such as question.opened"
+        yield setting_breach("model.since", None, rule, cure)
+    for day in horizon.reviews:
         if day <= as_of:
             cure = f"remove it, or move it after {as_of}; --as-of lets reviews pass by itself"
-            yield _said("horizon.reviews", day, f"is not after as_of = {as_of}", cure)
+            yield setting_breach("horizon.reviews", day, f"is not after as_of = {as_of}", cure)
         elif until is not None and day >= until:
-            yield _said("horizon.reviews", day, f"is not before until = {until}", "remove it, or move until ahead")
+            cure = "remove it, or move until ahead"
+            yield setting_breach("horizon.reviews", day, f"is not before until = {until}", cure)
 
 
-def _reviews(settings: Settings) -> Iterator[Breach]:
-    horizon, objective = settings.horizon, settings.mandate.objective
+def check_reviews(draft: Draft) -> Iterator[Breach]:
+    """That reviews have an objective that they may follow, news to wait for, and prices that news moves."""
+    settings, objective = draft.settings, draft.settings.mandate.objective
+    if not settings.horizon.reviews:
+        return
     if objective not in REVIEWED:
-        yield _said(
-            "mandate.objective",
-            objective,
-            _WHY_NOT.get(objective, f"is not time-consistent: {_PLANNED}"),
-            f"with reviews choose {_CHOICES}",
-        )
-    if horizon.announcement_share is None:
-        yield _said(
-            "horizon.announcement_share",
-            None,
-            "is needed with reviews: the value of deciding later depends on it",
-            "say which part of a re-pricing happens with the news, from 0 to 1",
-        )
+        rule = _WHY_NOT.get(objective, f"is not time-consistent: {_PLANNED}")
+        yield setting_breach("mandate.objective", objective, rule, f"with reviews choose {_CHOICES}")
+    if settings.horizon.announcement_share is None:
+        rule = "is needed with reviews: the value of deciding later depends on it"
+        cure = "say which part of a re-pricing happens with the news, from 0 to 1"
+        yield setting_breach("horizon.announcement_share", None, rule, cure)
     if settings.question is None:
-        yield _said(
-            "question", None, "reviews wait for news, and there is no question", "add [question], or remove reviews"
-        )
+        rule = "reviews wait for news, and there is no question"
+        yield setting_breach("question", None, rule, "add [question], or remove reviews")
     if settings.market is None:
         rule = "is needed with reviews: without what prices hold, nobody knows what a name costs after the news"
-        yield _said("market", None, rule, "add [market] with its date and probabilities")
+        yield setting_breach("market", None, rule, "add [market] with its date and probabilities")
     if settings.robust.schedule == "corners":
         cure = "use schedule = 'caution', or 'fixed' with a radius"
-        yield _said("robust.schedule", "corners", "is not known at review dates", cure)
+        yield setting_breach("robust.schedule", "corners", "is not known at review dates", cure)
 
 
-def _growth(tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
+def check_growth(draft: Draft) -> Iterator[Breach]:
     """What a name costs at a review follows from its required return, also where its scenario returns are given."""
-    exposures = tables["exposures"]
-    where = str(exposures.attrs.get("name", "exposures"))
-    given = exposures["required_return"] if "required_return" in exposures else pd.Series(float("nan"), exposures.index)
-    for row, name in exposures.loc[given.isna(), "instrument"].items():
-        rule = f"is needed with reviews for {name}: what it is expected to have grown by then"
-        yield Breach(where, int(str(row)), "required_return", "", rule, "fill it in, a year")
-    own = tables.get("scenario_returns")
-    cash = set(exposures.loc[exposures["bucket"] == "cash", "instrument"])
-    if own is None:
+    if not draft.settings.horizon.reviews:
         return
-    for row, name in own["instrument"].items():
-        if name in cash:
-            rule = "grows by its required_return where there are reviews"
-            yield Breach(str(own.attrs.get("name")), int(str(row)), "instrument", str(name), rule, "remove the row")
+    everyone, column = draft.tables["exposures"], "required_return"
+    blank = everyone[column].isna() if column in everyone else pd.Series(True, everyone.index)
+    for row in draft.rows("exposures", blank):
+        rule = f"is needed with reviews for {row['instrument']}: what it is expected to have grown by then"
+        yield row.breach(column, rule, "fill it in, a year")
+    if "scenario_returns" in draft.tables:
+        for row in draft.rows("scenario_returns", draft.tables["scenario_returns"]["instrument"].isin(draft.cash)):
+            yield row.breach("instrument", "grows by its required_return where there are reviews", "remove the row")
 
 
-def _utility(settings: Settings) -> Iterator[Breach]:
-    mandate, robust = settings.mandate, settings.robust
-    aversion = mandate.relative_risk_aversion
+def check_utility(draft: Draft) -> Iterator[Breach]:
+    """What the program of the tree leaves out, and what a utility must be told."""
+    settings, mandate, robust = draft.settings, draft.settings.mandate, draft.settings.robust
+    if not settings.uses_tree:
+        return
+    aversion, objective = mandate.relative_risk_aversion, f"objective = '{mandate.objective}'"
     if mandate.objective == "crra" and (aversion is None or aversion == 1):
         key, cure = "mandate.relative_risk_aversion", "write for example 3.0; for 1 use objective = 'log'"
-        yield _said(key, aversion, "must be stated with objective = 'crra', and not be 1", cure)
+        yield setting_breach(key, aversion, "must be stated with objective = 'crra', and not be 1", cure)
     if mandate.tiers:
-        rule = f"cannot be relaxed with objective = '{mandate.objective}'"
-        yield _said("mandate.tiers", ", ".join(mandate.tiers), rule, "remove the priorities: the rules are then hard")
-    if robust.return_error != "none":
-        rule, cure = f"is not known with objective = '{mandate.objective}'", "remove it, or use 'return_minus_risk'"
-        yield _said("robust.return_error", robust.return_error, rule, cure)
-    if settings.trading.indifference_bps:
-        rule, cure = f"is not known with objective = '{mandate.objective}'", "remove it, or use 'return_minus_risk'"
-        yield _said("trading.indifference_bps", settings.trading.indifference_bps, rule, cure)
-    if robust.set != "none":
-        for name, scenario in settings.scenarios.items():
-            if scenario.probability in (0, 1):
-                rule = "leaves nothing to be wrong about, and [robust] guards against being wrong"
-                cure = "state a probability between 0 and 1, or remove the scenario"
-                yield _said(f"scenarios.{name}.probability", scenario.probability, rule, cure)
+        cure = "remove the priorities: the rules are then hard"
+        yield setting_breach("mandate.tiers", ", ".join(mandate.tiers), f"cannot be relaxed with {objective}", cure)
+    unknown = {
+        "robust.return_error": None if robust.return_error == "none" else robust.return_error,
+        "trading.indifference_bps": settings.trading.indifference_bps or None,
+    }
+    for key, value in unknown.items():
+        if value is not None:
+            cure = "remove it, or use 'return_minus_risk'"
+            yield setting_breach(key, value, f"is not known with {objective}", cure)
+    for name, scenario in settings.scenarios.items() if robust.set != "none" else ():
+        if scenario.probability in (0, 1):
+            rule = "leaves nothing to be wrong about, and [robust] guards against being wrong"
+            cure = "state a probability between 0 and 1, or remove the scenario"
+            yield setting_breach(f"scenarios.{name}.probability", scenario.probability, rule, cure)
 
 
-def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Iterator[Breach]:
-    mandate, scenarios, kind = settings.mandate, max(len(settings.scenarios), 1), settings.robust.set
-    if mandate.objective == "mean_cvar" and "exposures" in tables:
-        names = max(int((tables["exposures"]["bucket"] != "cash").sum()), 1)
+def check_one_decision(draft: Draft) -> Iterator[Breach]:
+    """That draws fit into memory, and corners are few enough to look at."""
+    settings, mandate = draft.settings, draft.settings.mandate
+    if mandate.objective not in ONE_DECISION:
+        return
+    scenarios, kind = max(len(settings.scenarios), 1), settings.robust.set
+    if mandate.objective == "mean_cvar" and "exposures" in draft.tables:
+        names = max(len(draft.risky), 1)
         # silence, a claim and its verdicts at each review: about two ways for each to come to the end
         ways = max(2 * len(settings.horizon.reviews), 1)
         fit = _MEMORY // (8 * ways * scenarios * names) // 2 * 2
@@ -149,137 +168,78 @@ def _one_decision(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Ite
             each = f"{scenarios} scenarios x {names} names" + (f" x {ways} ways to come there" if ways > 1 else "")
             rule = f"do not fit into memory: {each} leave room for {fit:,} ({_MEMORY / 1e9:g} GB)"
             cure = f"write draws = {fit}, or have fewer scenarios{', reviews' if ways > 1 else ''} or names"
-            yield _said("mandate.draws", mandate.draws, rule, cure)
+            yield setting_breach("mandate.draws", mandate.draws, rule, cure)
     if mandate.objective == "regret_ex_ante":
         if kind not in ("none", "total_variation", "box", "worst"):
-            rule = (
-                "has no corners that are looked at, and the regret of knowing the probabilities is largest at a corner"
-            )
-            yield _said("robust.set", kind, rule, "use total_variation, box or worst, or objective = 'regret'")
+            rule = "has no corners that are looked at, and the regret of knowing the probabilities is largest at a "
+            rule += "corner"
+            cure = "use total_variation, box or worst, or objective = 'regret'"
+            yield setting_breach("robust.set", kind, rule, cure)
         if scenarios > MOST_SCENARIOS:
             rule = f"looks at every corner of the set, too many with {scenarios} scenarios"
             cure = f"have at most {MOST_SCENARIOS} scenarios, or use objective = 'regret'"
-            yield _said("mandate.objective", mandate.objective, rule, cure)
+            yield setting_breach("mandate.objective", mandate.objective, rule, cure)
 
 
 # `[plugins]` of `book.toml`: what other packages add to this book, by name, and what the book must then not have.
 #
 
 
-def check_plugins(settings: Settings) -> Iterator[Breach]:
+def check_plugins(draft: Draft) -> Iterator[Breach]:
     """Names that mean no plugin or several, and what a plugin cannot stand beside; nothing is imported."""
-    plugins = settings.plugins
+    settings, plugins = draft.settings, draft.settings.plugins
     for kind in ("rules", "objectives", "models", "exporters"):
         for name in getattr(plugins, kind):
-            yield from breaches_of_from_plugins(kind, name, "book.toml", f"plugins.{kind}.{_quoted(name)}")
-    for name in plugins.models:
-        if settings.model is not None:
-            rule = "makes scenario returns, and so does [model]"
-            yield Breach("book.toml", None, f"plugins.models.{_quoted(name)}", None, rule, "remove one of them")
-    yield from _beside(settings)
-    if settings.horizon.reviews:
-        for kind in ("rules", "models"):
-            for name in getattr(plugins, kind):
-                rule = "speaks of today, and horizon.reviews want what holds at later dates as well"
-                cure = "remove the reviews, or the plugin"
-                yield Breach("book.toml", None, f"plugins.{kind}.{_quoted(name)}", None, rule, cure)
-
-
-def _beside(settings: Settings) -> Iterator[Breach]:
-    """An objective of another package is a charge beside the adverse expected return, and beside nothing else."""
+            yield from plugin_breaches(kind, name, "book.toml", dotted_key("plugins", kind, name))
+    for name in plugins.models if settings.model is not None else ():
+        rule = "makes scenario returns, and so does [model]"
+        yield setting_breach(dotted_key("plugins", "models", name), None, rule, "remove one of them")
     objective = settings.mandate.objective
     if objective != "return_minus_risk" or settings.uses_tree:
-        for name in settings.plugins.objectives:
+        for name in plugins.objectives:
             rule = f"is charged beside the return, and objective = '{objective}' "
             rule += "looks at none" if objective == "minimum_variance" else "is solved in stages"
             cure = "choose return_minus_risk without [horizon] reviews, or remove the plugin"
-            yield Breach("book.toml", None, f"plugins.objectives.{_quoted(name)}", None, rule, cure)
+            yield setting_breach(dotted_key("plugins", "objectives", name), None, rule, cure)
+    for kind in ("rules", "models") if settings.horizon.reviews else ():
+        for name in getattr(plugins, kind):
+            rule = "speaks of today, and horizon.reviews want what holds at later dates as well"
+            yield setting_breach(dotted_key("plugins", kind, name), None, rule, "remove the reviews, or the plugin")
 
 
 def tables_in_use(settings: Settings) -> dict[str, set[str]]:
     """The plugins that a book names, by kind; an exporter is named where it has parameters."""
-    plugins, tables = settings.plugins, vars(settings.tables).values()
-    return {
-        "rules": set(plugins.rules),
-        "objectives": set(plugins.objectives),
-        "models": set(plugins.models),
-        "exporters": set(plugins.exporters),
-        "sources": {table.source for table in tables if not isinstance(table, str)},
-        "commands": set(),
-    }
+    named = {kind: {*getattr(settings.plugins, kind)} for kind in ("rules", "objectives", "models", "exporters")}
+    sources = {table.source for table in vars(settings.tables).values() if not isinstance(table, str)}
+    return {**named, "sources": sources, "commands": set()}
 
 
-def _quoted(name: str) -> str:
-    return f'"{name}"' if "." in name else name
-
-
-# What several tables and `book.toml` must agree on: the rules that no single table's contract can see.
-#
-# What the mandate stands on is in `rules.py`, what is held in `holdings.py`, what is estimated in `estimates.py`, what
-# is believed and observed in `question.py`, what might happen in `stress.py`; reviews and plugins are above. Each
-# function looks at one agreement and yields its errors; a table that already broke its own contract is given and yet
-# absent here, and the agreements that need it are left for the next run.
-#
-
-
-def check_consistency(settings: Settings, tables: Tables, account: str | None, given: Collection[str]) -> list[Breach]:
-    """Every disagreement between the tables and the settings; `given` names the tables that are there, sound or not."""
-    found = [
-        *_probabilities(settings),
-        *_scenario_names(settings),
-        *check_rules_without_tables(settings),
-        *_idle(settings),
-    ]
-    found += [*check_ambiguity_settings(settings), *check_reviews(settings, tables), *check_stress_ranges(settings)]
-    found += check_question(settings, tables, given)
-    found += [*check_shocks(settings, tables), *check_plugins(settings)]
-    found += check_benchmark_rules(settings, given)
-    if "holdings" in tables:
-        found += check_positions(settings, tables, account, given)
-    if "exposures" in tables:
-        found += check_cash(settings, tables)
-        found += [*check_rule_names(settings, tables), *check_rule_columns(settings, tables, given)]
-    found += check_estimates(settings, tables, given)
-    if "factors" in tables:
-        found += check_factor_names(tables)
-    return found
-
-
-def _probabilities(settings: Settings) -> Iterator[Breach]:
-    total = sum(scenario.probability for scenario in settings.scenarios.values())
-    if abs(total - 1) > 1e-9:
-        yield Breach(
-            "book.toml",
-            None,
-            "scenarios.*.probability",
-            f"{total:.10g}",
-            "probabilities must sum to 1",
-            f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all",
-        )
-
-
-def _scenario_names(settings: Settings) -> Iterator[Breach]:
-    for name in settings.scenarios:
-        if name.casefold() in NOT_SCENARIOS:
-            yield Breach(
-                "book.toml",
-                None,
-                dotted_key("scenarios", name),
-                name,
-                "is the name of another column of scenario_returns.csv",
-                "give the scenario another name, here and there",
-            )
-
-
-def _idle(settings: Settings) -> Iterator[Breach]:
-    for (section, key), _, reason in unused_keys(settings.model_dump(exclude_unset=True)):
-        value = getattr(getattr(settings, section), key)
-        if value is not None:
-            yield Breach(
-                "book.toml",
-                None,
-                dotted_key(section, key),
-                None if isinstance(value, dict) else f"{value:g}" if isinstance(value, float) else str(value),
-                f"has no effect with {reason}",
-                "remove it",
-            )
+CHECKS = (
+    *looked_at(check_scenarios),
+    *looked_at(rules.check_buckets_and_groups, rules.check_ratios, rules.check_tiers, rules.check_lists),
+    *looked_at(rules.check_limits, check_idle_keys, question.check_ambiguity_settings, check_horizon, check_reviews),
+    *looked_at(check_growth, needs="exposures"),
+    *looked_at(check_utility, check_one_decision, stress.check_stress_ranges, question.check_question),
+    *looked_at(question.check_belief_ranges, question.check_market, question.check_model_parameters),
+    *looked_at(question.check_returns_of_everyone, needs="exposures"),
+    *looked_at(question.check_signals, needs="signals"),
+    *looked_at(stress.check_shocks, check_plugins, rules.check_benchmark_rules),
+    *looked_at(tables.check_account, tables.check_dates, tables.check_one_price, needs="holdings"),
+    *looked_at(
+        tables.check_something_is_held,
+        tables.check_worthless,
+        tables.check_currencies,
+        tables.check_value,
+        needs="holdings",
+    ),
+    *looked_at(tables.check_cash, rules.check_rule_names, rules.check_members, needs="exposures"),
+    *looked_at(rules.check_counted, rules.check_rule_columns, needs="exposures"),
+    *looked_at(tables.check_risk_tables),
+    *looked_at(tables.check_risk_columns, tables.check_same_instruments, needs="exposures"),
+    *looked_at(check_history, needs="prices"),
+    *looked_at(tables.check_scenario_columns, tables.check_plausible_returns, needs="scenario_returns"),
+    *looked_at(tables.check_benchmark_sum, needs="benchmark"),
+    *looked_at(tables.check_covariance, needs="covariance"),
+    *looked_at(rules.check_factor_names, needs="factors"),
+)
+"""Every check, in the order that its errors are told in, and the table that must be sound for it to look."""

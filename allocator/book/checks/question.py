@@ -1,17 +1,17 @@
-"""What `[question]`, `[model]`, `[market]` and the tables that feed them must agree on."""
+"""What `[question]`, `[model]`, `[market]`, `[robust]` and the tables that feed them must agree on."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 import pandas as pd
 
-from allocator.errors import Breach, did_you_mean
+from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
+from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.settings.reading import dotted_key
-from allocator.settings.settings import ScenarioSection, Settings
-from allocator.settings.uncertainty import LimitSection
+from allocator.settings.settings import Settings
+from allocator.settings.uncertainty import LimitSection, ScenarioSection
 
 # What the rows of `signals.csv` must agree on with the question and with each other: who may say what, and when.
 #
@@ -19,139 +19,101 @@ ANY_LAB = "any lab"
 """The source of a claim of which it is known only that somebody silent made it, and since when."""
 
 
-def check_signals(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[Breach]:
-    """Every row that cannot be; `where` is what the table is called."""
-    question = settings.question
+def check_signals(draft: Draft) -> Iterator[Breach]:
+    """Every row of signals.csv that cannot be."""
+    question, signals = draft.settings.question, draft.tables["signals"]
     if question is None:
-        yield Breach(
-            where,
-            None,
-            None,
-            None,
-            "signals speak to a question, and there is no [question]",
-            "add [question] to book.toml, or remove the table",
-        )
+        cure = "add [question] to book.toml, or remove the table"
+        rule = "signals speak to a question, and there is no [question]"
+        yield Breach.of(draft.name("signals"), rule, cure)
         return
-    yield from _future(settings, signals, where)
+    late = signals["date"] > pd.Timestamp(draft.settings.book.as_of)
+    yield from _future(draft, late)
     judged: dict[str, tuple[str, dt.date]] = {}
     claimed: set[str] = set()
-    pooled = False
     seen: set[tuple[object, ...]] = set()
     # a day's claims come before what is said of them, wherever their rows stand
-    in_order = sorted(signals.iterrows(), key=lambda item: (item[1]["date"], item[1]["kind"] != "claim"))
-    for row, signal in in_order:
-        place, day = (where, int(str(row))), signal["date"].date()
-        kind, source = str(signal["kind"]), str(signal["source"])
+    everything = draft.rows("signals", late | True)
+    for row in sorted(everything, key=lambda row: (row["date"], row["kind"] != "claim")):
+        kind, source, day = str(row["kind"]), str(row["source"]), row["date"].date()
         if day < question.opened:
-            yield _before(question.opened, place, day)
+            cure = "correct it; what was known by then belongs in the prior"
+            yield row.breach("date", f"is before the question opened on {question.opened}", cure)
         key = (kind, source, *([day] if kind == "usage" else []))
         if key in seen:
-            yield Breach(*place, "kind", f"{kind} {source}", "stands here twice", "keep one of them")
+            yield row.breach("kind", "stands here twice", "keep one of them", f"{kind} {source}")
             continue
         seen.add(key)
         if kind == "usage":
-            yield from _usage(settings, place, signal)
+            yield from _usage(draft.settings, row)
             continue
-        yield from _no_figures(place, signal)
-        yield from _interval(question.opened, place, signal)
-        if source == ANY_LAB:
-            pooled = pooled or (kind == "claim")
-        elif source not in question.labs:
-            yield Breach(
-                *place, "source", source, "no such lab in [question.labs]", did_you_mean(source, question.labs)
-            )
+        yield from _of_a_lab(question.opened, question.labs, row)
         if kind == "claim":
-            if pooled and source != ANY_LAB:
+            if ANY_LAB in claimed and source != ANY_LAB:
                 rule = f"comes after a claim by {ANY_LAB}, which stands for the first of them"
-                yield Breach(*place, "source", source, rule, f"name the lab in the row of {ANY_LAB}, without since")
+                yield row.breach("source", rule, f"name the lab in the row of {ANY_LAB}, without since")
             claimed.add(source)
         else:
-            yield from _verdict(place, (kind, source, day), claimed, judged)
+            yield from _verdict(row, (kind, source, day), claimed, judged)
 
 
-def _future(settings: Settings, signals: pd.DataFrame, where: str) -> Iterator[Breach]:
+def _future(draft: Draft, late: pd.Series[bool]) -> Iterator[Breach]:
     """Signals after as_of; the cure is that of all of them at once."""
-    as_of = settings.book.as_of
-    days = signals["date"].dt.date
-    late = signals.loc[days > as_of]
-    if late.empty:
-        return
-    last, count = days.max(), len(late)
+    last, count = draft.tables["signals"]["date"].max(), int(late.sum())
     rows = "this row" if count == 1 else f"these {count} rows"
-    for row, day in days.loc[late.index].items():
-        cure = (
-            f"{count} signal{'s lie' if count > 1 else ' lies'} after it: use --as-of {last} or later, or remove {rows}"
-        )
-        yield Breach(where, int(str(row)), "date", str(day), f"is after as_of = {as_of}", cure)
+    lie = "1 signal lies" if count == 1 else f"{count} signals lie"
+    for row in draft.rows("signals", late):
+        cure = f"{lie} after it: use --as-of {last:%Y-%m-%d} or later, or remove {rows}"
+        yield row.breach("date", f"is after as_of = {draft.settings.book.as_of}", cure)
 
 
-def _before(opened: dt.date, place: tuple[str, int], day: dt.date) -> Breach:
-    rule, cure = f"is before the question opened on {opened}", "correct it; what was known by then belongs in the prior"
-    return Breach(*place, "date", str(day), rule, cure)
+def _of_a_lab(opened: dt.date, labs: Collection[str], row: Row) -> Iterator[Breach]:
+    """A claim or a verdict: it has no figures, is by a lab of the question, and only that by any lab has a `since`."""
+    for name in ("price_fall", "usage_growth"):
+        if _there(row, name):
+            rule = f"belongs to a usage figure, and this is a {row['kind']}"
+            yield row.breach(name, rule, "clear the cell, or change the kind to usage")
+    needed = row["kind"] == "claim" and row["source"] == ANY_LAB
+    if needed and not _there(row, "since"):
+        yield row.breach("since", f"is needed for a claim by {ANY_LAB}", "state the last day without a claim")
+    elif _there(row, "since") and not needed:
+        yield row.breach("since", f"belongs to a claim by {ANY_LAB}", "clear the cell")
+    elif needed and not opened <= row["since"].date() < row["date"].date():
+        rule = f"must be from the opening on {opened} to before the row's own date"
+        yield row.breach("since", rule, "correct it")
+    if row["source"] != ANY_LAB and row["source"] not in labs:
+        yield row.breach("source", "no such lab in [question.labs]", did_you_mean(row["source"], labs))
+
+
+def _there(row: Row, column: str) -> bool:
+    return bool(pd.notna(row.cells.get(column)))
+
+
+def _usage(settings: Settings, row: Row) -> Iterator[Breach]:
+    if settings.question is not None and settings.question.demand is None:
+        cure = "add it: what you believe of the usage elasticity"
+        yield row.breach("kind", "needs [question.demand]", cure)
+    for name in ("price_fall", "usage_growth"):
+        if not _there(row, name):
+            yield row.breach(name, "is needed for a usage figure", "write a log change; a price that halves is 0.69")
 
 
 def _verdict(
-    place: tuple[str, int],
-    said: tuple[str, str, dt.date],
-    claimed: Collection[str],
-    judged: dict[str, tuple[str, dt.date]],
+    row: Row, said: tuple[str, str, dt.date], claimed: Collection[str], judged: dict[str, tuple[str, dt.date]]
 ) -> Iterator[Breach]:
     """A verification or refutation belongs to an earlier claim, and a claim is judged once."""
     kind, source, day = said
     if source not in claimed:
-        yield Breach(*place, "kind", kind, f"{source} has claimed nothing by {day}", "add the claim that it belongs to")
+        yield row.breach("kind", f"{source} has claimed nothing by {day}", "add the claim that it belongs to")
     if source in judged:
         before, then = judged[source]
-        yield Breach(
-            *place,
-            "kind",
-            f"{kind} {source}",
-            f"a claim is judged once, and this one's {before} is of {then}",
-            "keep the row that holds, and remove the other",
-        )
+        rule = f"a claim is judged once, and this one's {before} is of {then}"
+        yield row.breach("kind", rule, "keep the row that holds, and remove the other", f"{kind} {source}")
     judged.setdefault(source, (kind, day))
 
 
-def _interval(opened: dt.date, place: tuple[str, int], signal: pd.Series[Any]) -> Iterator[Breach]:
-    """`since` belongs to a claim by any lab, which needs it."""
-    since = signal.get("since")
-    there = since is not None and bool(pd.notna(since))
-    needed = signal["kind"] == "claim" and signal["source"] == ANY_LAB
-    if needed and not there:
-        yield Breach(*place, "since", "", f"is needed for a claim by {ANY_LAB}", "state the last day without a claim")
-    elif there and not needed:
-        rule, cure = f"belongs to a claim by {ANY_LAB}", "clear the cell"
-        yield Breach(*place, "since", f"{since:%Y-%m-%d}", rule, cure)
-    elif since is not None and there and not opened <= since.date() < signal["date"].date():
-        rule = f"must be from the opening on {opened} to before the row's own date"
-        yield Breach(*place, "since", f"{since:%Y-%m-%d}", rule, "correct it")
-
-
-def _no_figures(place: tuple[str, int], signal: pd.Series[float]) -> Iterator[Breach]:
-    for name in ("price_fall", "usage_growth"):
-        if name in signal and pd.notna(signal[name]):
-            yield Breach(
-                *place,
-                name,
-                f"{signal[name]:g}",
-                f"belongs to a usage figure, and this is a {signal['kind']}",
-                "clear the cell, or change the kind to usage",
-            )
-
-
-def _usage(settings: Settings, place: tuple[str, int], signal: pd.Series[float]) -> Iterator[Breach]:
-    if settings.question is not None and settings.question.demand is None:
-        yield Breach(
-            *place, "kind", "usage", "needs [question.demand]", "add it: what you believe of the usage elasticity"
-        )
-    for name in ("price_fall", "usage_growth"):
-        if name not in signal or pd.isna(signal[name]):
-            yield Breach(
-                *place, name, "", "is needed for a usage figure", "write a log change; a price that halves is 0.69"
-            )
-
-
-Tables = Mapping[str, pd.DataFrame]
+# What `book.toml` says of the question, the model and the market, and the returns that come of it.
+#
 HYPOTHESES = ("generalizable", "proprietary")
 REGIMES = ("jevons", "compression")
 LOADINGS = ("training", "inference", "capacity", "application", "other")
@@ -160,68 +122,40 @@ APPLICATION = ("token_share", "passed_on", "application_margin", "application_el
 PARAMETERS = ("replicability", "pass_through", "usage_elasticity", "training_elasticity", "multiple_compression")
 
 
-def check_question(settings: Settings, tables: Tables, given: Collection[str]) -> list[Breach]:
-    """Every disagreement about what is believed; `given` names the tables that are there, sound or not."""
-    found = [
-        *_question(settings),
-        *_ranges(settings),
-        *_market(settings),
-        *_model_parameters(settings),
-        *_schedule(settings),
-    ]
-    if "exposures" in tables and ("scenario_returns" in tables or "scenario_returns" not in given):
-        found += _returns_of_everyone(settings, tables)
-    if "signals" in tables:
-        found += check_signals(settings, tables["signals"], str(tables["signals"].attrs.get("name", "signals")))
-    return found
-
-
-def _in_book(key: str, value: object, rule: str, cure: str) -> Breach:
-    return Breach("book.toml", None, key, None if value is None else str(value), rule, cure)
-
-
-def _question(settings: Settings) -> Iterator[Breach]:
-    question = settings.question
+def check_question(draft: Draft) -> Iterator[Breach]:
+    """That the question was opened by as_of, and every scenario is an answer to it that evidence can speak for."""
+    settings, question = draft.settings, draft.settings.question
     if question is None:
         return
     if question.opened > settings.book.as_of:
-        yield _in_book(
-            "question.opened",
-            question.opened,
-            f"is after as_of = {settings.book.as_of}",
-            "correct it, or move as_of forward",
-        )
+        rule, cure = f"is after as_of = {settings.book.as_of}", "correct it, or move as_of forward"
+        yield setting_breach("question.opened", question.opened, rule, cure)
     words = (("hypothesis", HYPOTHESES), *((("demand", REGIMES),) if question.demand else ()))
     for name, scenario in settings.scenarios.items():
         for key, known in words:
             said = getattr(scenario, key)
             if said not in known:
-                yield _in_book(
-                    f"scenarios.{name}.{key}",
-                    said,
-                    f"must be {' or '.join(known)} for [question] to mean it",
-                    did_you_mean(said, known) if said else "add it",
-                )
+                rule = f"must be {' or '.join(known)} for [question] to mean it"
+                cure = did_you_mean(said, known) if said else "add it"
+                yield setting_breach(f"scenarios.{name}.{key}", said, rule, cure)
     for key, known in words:
         for word in known:
-            prior = sum(
-                scenario.probability for scenario in settings.scenarios.values() if getattr(scenario, key) == word
-            )
-            if prior <= 0:
-                yield _in_book(
-                    f"scenarios.*.{key}",
-                    word,
-                    "has no prior probability, so no signal could ever speak for it",
-                    f"give a {word} scenario a probability above 0",
-                )
+            if prior_of(settings, key, word) <= 0:
+                rule = "has no prior probability, so no signal could ever speak for it"
+                yield setting_breach(f"scenarios.*.{key}", word, rule, f"give a {word} scenario a probability above 0")
 
 
-def _ranges(settings: Settings) -> Iterator[Breach]:
+def prior_of(settings: Settings, key: str, word: str) -> float:
+    """The stated probability of all scenarios of an answer (`hypothesis`) or a regime (`demand`)."""
+    return sum(scenario.probability for scenario in settings.scenarios.values() if getattr(scenario, key) == word)
+
+
+def check_belief_ranges(draft: Draft) -> Iterator[Breach]:
     """What we believe lies within what we are unsure of: else the belief may lie outside its own interval."""
-    question = settings.question
+    question = draft.settings.question
     if question is None or question.ranges is None:
         return
-    prior = sum(one.probability for one in settings.scenarios.values() if one.hypothesis == "generalizable")
+    prior = prior_of(draft.settings, "hypothesis", "generalizable")
     stated = [("scenarios.*.probability", "of the generalizable scenarios", prior, "prior_generalizable")]
     stated = stated if prior > 0 else []  # refused by itself
     stated += [
@@ -232,127 +166,92 @@ def _ranges(settings: Settings) -> Iterator[Breach]:
     for place, whose, value, key in stated:
         low, high = getattr(question.ranges, key)
         if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
-            yield _in_book(
-                place,
-                f"{value:.10g}",
-                f"{whose} is outside [question.ranges] {key} = [{low:g}, {high:g}]",
-                "widen the range to hold it, or correct the value",
-            )
+            rule = f"{whose} is outside [question.ranges] {key} = [{low:g}, {high:g}]"
+            yield setting_breach(place, f"{value:.10g}", rule, "widen the range to hold it, or correct the value")
 
 
-def _market(settings: Settings) -> Iterator[Breach]:
-    market, question, as_of = settings.market, settings.question, settings.book.as_of
+def check_market(draft: Draft) -> Iterator[Breach]:
+    """That the market's probabilities are of every scenario, sum to one, and can be brought to as_of."""
+    settings, market = draft.settings, draft.settings.market
     if market is None:
         return
     if settings.model is None:
-        yield _in_book(
-            "market",
-            None,
-            "anchors the efficiency model's returns, and there is no [model]",
-            "add [model], or remove [market]",
-        )
-    for name in market.probabilities:
-        if name not in settings.scenarios:
-            yield _in_book("market.probabilities", name, "no such scenario", did_you_mean(name, settings.scenarios))
+        rule = "anchors the efficiency model's returns, and there is no [model]"
+        yield setting_breach("market", None, rule, "add [model], or remove [market]")
+    yield from unknown_names((), market.probabilities, settings.scenarios, "scenario", at="market.probabilities")
     for name in settings.scenarios:
         if name not in market.probabilities:
-            yield _in_book(f"market.probabilities.{name}", None, "is missing", "add it; 0 says that prices exclude it")
-    total = sum(market.probabilities.values())
-    if abs(total - 1) > 1e-9:
-        cure = f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all"
-        yield _in_book("market.probabilities", f"{total:.10g}", "must sum to 1", cure)
-    if market.date > as_of:
-        yield _in_book("market.date", market.date, f"is after as_of = {as_of}", "correct it, or move as_of forward")
-    if market.date < as_of and question is None:
-        yield _in_book(
-            "market.date",
-            market.date,
-            "is not as_of, and without [question] nothing says how prices moved since",
-            "add [question], or state the market's probabilities of as_of",
-        )
-    if question is not None and market.date < question.opened:
-        yield _in_book(
-            "market.date",
-            market.date,
-            f"is before the question opened on {question.opened}",
-            "state the probabilities of that day or later",
-        )
-    if market.date < as_of and settings.horizon.announcement_share is None:
-        yield _in_book(
-            "horizon.announcement_share",
-            None,
-            f"is needed: the market's probabilities are of {market.date}",
-            "say which part of a re-pricing happens with the news, from 0 to 1",
-        )
+            cure = "add it; 0 says that prices exclude it"
+            yield setting_breach(f"market.probabilities.{name}", None, "is missing", cure)
+    yield from not_one("market.probabilities", market.probabilities.values(), "must sum to 1")
+    yield from _market_date(settings, market.date)
 
 
-def _model_parameters(settings: Settings) -> Iterator[Breach]:
-    if settings.model is None:
-        return
-    for name, scenario in settings.scenarios.items():
+def _market_date(settings: Settings, day: dt.date) -> Iterator[Breach]:
+    question, as_of, key = settings.question, settings.book.as_of, "market.date"
+    if day > as_of:
+        yield setting_breach(key, day, f"is after as_of = {as_of}", "correct it, or move as_of forward")
+    if day < as_of and question is None:
+        rule = "is not as_of, and without [question] nothing says how prices moved since"
+        yield setting_breach(key, day, rule, "add [question], or state the market's probabilities of as_of")
+    if question is not None and day < question.opened:
+        cure = "state the probabilities of that day or later"
+        yield setting_breach(key, day, f"is before the question opened on {question.opened}", cure)
+    if day < as_of and settings.horizon.announcement_share is None:
+        rule = f"is needed: the market's probabilities are of {day}"
+        cure = "say which part of a re-pricing happens with the news, from 0 to 1"
+        yield setting_breach("horizon.announcement_share", None, rule, cure)
+
+
+def check_model_parameters(draft: Draft) -> Iterator[Breach]:
+    """That the model has its parameters of every scenario, and a radius by corners the ranges that it follows."""
+    settings, question = draft.settings, draft.settings.question
+    for name, scenario in settings.scenarios.items() if settings.model is not None else ():
         for key in PARAMETERS:
             if getattr(scenario, key) is None:
-                yield _in_book(f"scenarios.{name}.{key}", None, "is needed by [model]", "add it")
+                yield setting_breach(f"scenarios.{name}.{key}", None, "is needed by [model]", "add it")
+    if settings.robust.schedule == "corners" and (question is None or question.ranges is None):
+        cure = 'add them, or use schedule = "caution"'
+        yield setting_breach("robust.schedule", "corners", "needs [question.ranges]", cure)
 
 
-def _schedule(settings: Settings) -> Iterator[Breach]:
-    if settings.robust.schedule == "corners" and (settings.question is None or settings.question.ranges is None):
-        yield _in_book("robust.schedule", "corners", "needs [question.ranges]", 'add them, or use schedule = "caution"')
-
-
-def _returns_of_everyone(settings: Settings, tables: Tables) -> Iterator[Breach]:
+def check_returns_of_everyone(draft: Draft) -> Iterator[Breach]:
     """Every name's returns come from the user's table or from the model, and the model has what it needs."""
-    exposures = tables["exposures"]
-    where = str(exposures.attrs.get("name", "exposures"))
-    given = set(tables["scenario_returns"]["instrument"]) if "scenario_returns" in tables else set()
-    rest = exposures.loc[~exposures["instrument"].isin(given)]
-    if settings.plugins.models:
-        return  # the plugin's returns are held to their contract when it has made them
-    if settings.model is None:
-        table = str(tables["scenario_returns"].attrs["name"]) if "scenario_returns" in tables else "scenario_returns"
-        if not given:
-            yield Breach(
-                table,
-                None,
-                None,
-                None,
-                "this table is required, as there is no [model]",
-                "add scenario_returns.csv, or [model] to book.toml",
-            )
-        for name in rest["instrument"] if given else ():
-            yield Breach(table, None, "instrument", name, "has no row here", "add its row")
+    own, everyone = draft.tables.get("scenario_returns"), draft.tables["exposures"]
+    if own is None and "scenario_returns" in draft.given:
         return
-    for row, own in rest.iterrows():
-        yield from _loadings(where, int(str(row)), own)
+    if draft.settings.plugins.models:
+        return  # the plugin's returns are held to their contract when it has made them
+    rest = pd.Series(True, everyone.index) if own is None else ~everyone["instrument"].isin(set(own["instrument"]))
+    if draft.settings.model is None and own is None:
+        rule, cure = (
+            "this table is required, as there is no [model]",
+            "add scenario_returns.csv, or [model] to book.toml",
+        )
+        yield Breach.of("scenario_returns", rule, cure)
+    elif draft.settings.model is None:
+        for name in everyone.loc[rest, "instrument"]:
+            yield draft.column_breach("scenario_returns", "instrument", "has no row here", "add its row", name)
+    else:
+        for row in draft.rows("exposures", rest):
+            yield from _loadings(row)
 
 
-def _loadings(where: str, row: int, own: pd.Series[float]) -> Iterator[Breach]:
-    cash = str(own["bucket"]) == "cash"
+def _loadings(row: Row) -> Iterator[Breach]:
+    """What the model needs of a name; of cash only what it returns."""
+    cash = row["bucket"] == "cash"
     wanted = ["required_return"] if cash else list(ALWAYS)
-    if not cash and abs(own.get("inference", 0)) > 0:
-        wanted.append("gross_margin")
-    if not cash and abs(own.get("application", 0)) > 0:
-        wanted += APPLICATION
-    missing = [name for name in wanted if name not in own or pd.isna(own[name])]
+    for loading, parameters in () if cash else (("inference", ("gross_margin",)), ("application", APPLICATION)):
+        if abs(row.cells.get(loading, 0)) > 0:
+            wanted += parameters
+    missing = [name for name in wanted if not _there(row, name)]
     for name in missing:
-        yield Breach(
-            where,
-            row,
-            name,
-            "",
-            f"is needed by [model] for {own['instrument']}",
-            "fill it in, or give the name's returns in scenario_returns.csv",
-        )
-    total = sum(float(own[name]) for name in LOADINGS) if not cash and not missing else 1.0
+        rule = f"is needed by [model] for {row['instrument']}"
+        yield row.breach(name, rule, "fill it in, or give the name's returns in scenario_returns.csv")
+    total = sum(float(row[name]) for name in LOADINGS) if not cash and not missing else 1.0
     if abs(total - 1) > 1e-6:
-        yield Breach(
-            where,
-            row,
-            "training … other",
-            f"{total:.6g}",
-            "the five loadings must sum to 1",
-            f"the sum is {total:.6g}; what hangs on no driver goes into other",
-        )
+        cure = f"the sum is {total:.6g}; what hangs on no driver goes into other"
+        yield row.breach("training … other", "the five loadings must sum to 1", cure, f"{total:.6g}")
 
 
 # Whether what `[robust]` guards against speaks of this book's scenarios: experts, metric and limits.
@@ -360,12 +259,11 @@ def _loadings(where: str, row: int, own: pd.Series[float]) -> Iterator[Breach]:
 _TEXTS = ("hypothesis", "demand", "note")
 COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in ("probability", *_TEXTS))
 """Scenario parameters that are numbers, so that two scenarios have a distance in them."""
-_NOISE = 1e-9
 
 
-def check_ambiguity_settings(settings: Settings) -> Iterator[Breach]:
+def check_ambiguity_settings(draft: Draft) -> Iterator[Breach]:
     """What `[robust]` says of scenarios; sections that its set does not read are said to be idle elsewhere."""
-    robust = settings.robust
+    settings, robust = draft.settings, draft.settings.robust
     if robust.set == "hull":
         for name, probabilities in robust.experts.items():
             yield from _expert(settings, name, probabilities)
@@ -377,54 +275,35 @@ def check_ambiguity_settings(settings: Settings) -> Iterator[Breach]:
             yield from _limit(settings, name, limit)
 
 
-def _said(column: str, value: str | None, rule: str, cure: str) -> Breach:
-    return Breach("book.toml", None, column, value, rule, cure)
-
-
-def _unknown(settings: Settings, place: tuple[str, ...], names: Mapping[str, object]) -> Iterator[Breach]:
-    for scenario in names:
-        if scenario not in settings.scenarios:
-            cure = did_you_mean(scenario, settings.scenarios)
-            yield _said(dotted_key(*place, scenario), scenario, "no such scenario", cure)
-
-
 def _expert(settings: Settings, name: str, probabilities: Mapping[str, float]) -> Iterator[Breach]:
     place = ("robust", "experts", name)
-    yield from _unknown(settings, place, probabilities)
+    yield from unknown_names(place, probabilities, settings.scenarios, "scenario")
     missing = [scenario for scenario in settings.scenarios if scenario not in probabilities]
     for scenario in missing:
-        yield _said(
-            dotted_key(*place, scenario),
-            None,
-            "is required: an expert speaks of every scenario",
-            "add it; 0 is allowed",
-        )
-    total = sum(probabilities.values())
-    if not missing and abs(total - 1) > _NOISE:
-        cure = f"the sum is {total:.10g}: {'raise' if total < 1 else 'lower'} them by {abs(1 - total):.4g} in all"
-        yield _said(dotted_key(*place), f"{total:.10g}", "an expert's probabilities must sum to 1", cure)
+        rule = "is required: an expert speaks of every scenario"
+        yield setting_breach(dotted_key(*place, scenario), None, rule, "add it; 0 is allowed")
+    if not missing:
+        yield from not_one(dotted_key(*place), probabilities.values(), "an expert's probabilities must sum to 1")
 
 
 def _coordinate(settings: Settings, name: str) -> Iterator[Breach]:
-    place = dotted_key("robust", "metric", name)
-    if name not in COORDINATES:
-        yield _said(place, name, "no such number of a scenario", did_you_mean(name, COORDINATES))
-        return
-    for scenario, section in settings.scenarios.items():
+    yield from unknown_names(("robust", "metric"), [name], COORDINATES, "number of a scenario")
+    for scenario, section in settings.scenarios.items() if name in COORDINATES else ():
         if getattr(section, name) is None:
-            yield _said(dotted_key("scenarios", scenario, name), None, "is needed by [robust.metric]", "add it")
+            key = dotted_key("scenarios", scenario, name)
+            yield setting_breach(key, None, "is needed by [robust.metric]", "add it")
 
 
 def _limit(settings: Settings, name: str, limit: LimitSection) -> Iterator[Breach]:
     place = ("robust", "limits", name)
-    unknown = list(_unknown(settings, (*place, "weights"), limit.weights))
+    unknown = list(unknown_names((*place, "weights"), limit.weights, settings.scenarios, "scenario"))
     yield from unknown
     if unknown:
         return
     each = [limit.weights.get(scenario, 0.0) for scenario in settings.scenarios]
     if limit.max is not None and min(each) > limit.max:
         cure = f"raise max to {min(each):g} or more"
-        yield _said(dotted_key(*place, "max"), f"{limit.max:g}", "no probabilities can keep it", cure)
+        yield setting_breach(dotted_key(*place, "max"), f"{limit.max:g}", "no probabilities can keep it", cure)
     if limit.min is not None and max(each) < limit.min:
         cure = f"lower min to {max(each):g} or less"
-        yield _said(dotted_key(*place, "min"), f"{limit.min:g}", "no probabilities can keep it", cure)
+        yield setting_breach(dotted_key(*place, "min"), f"{limit.min:g}", "no probabilities can keep it", cure)

@@ -7,20 +7,20 @@ A shock is held to the same contracts as the book: its signals to those of `sign
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import ceil
 
 import pandas as pd
 from pydantic import BaseModel
 
-from allocator.book.checks.question import PARAMETERS, check_signals
-from allocator.book.checks.rules import Tables, factor_names
-from allocator.errors import BadInput, Breach, closest_name, did_you_mean
+from allocator.book.checks.draft import Draft, unknown_names
+from allocator.book.checks.question import PARAMETERS, check_signals, prior_of
+from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.reading import dotted_key, settings_from
-from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, ScenarioSection, Settings
+from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
-from allocator.settings.uncertainty import ModelSection
+from allocator.settings.uncertainty import ModelSection, ScenarioSection
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 MOVABLE = (*PARAMETERS, "capacity")
@@ -31,57 +31,46 @@ _FIRST_ROW = 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class BookNames:
-    """What a book has names for: risky `instruments`, `cash`, bucket `labels`, `factors`, `columns` of exposures.csv
-    that are filled for every name, and the signals so far.
+    """What a book has names for: risky `instruments` with their rows of `exposures`, `cash`, `factors`; and the signals
+    so far.
     """
 
     settings: Settings
     instruments: tuple[str, ...]
-    cash: frozenset[str]
-    labels: frozenset[str]
+    cash: Collection[str]
     factors: tuple[str, ...]
-    columns: frozenset[str]
+    exposures: pd.DataFrame
     signals: pd.DataFrame | None
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """The buckets that something is in."""
+        return frozenset(map(str, self.exposures["bucket"]))
 
-def book_names(settings: Settings, tables: Tables) -> BookNames:
-    """The same of tables that are of their contracts; `exposures` must be there."""
-    exposures = tables["exposures"]
-    risky = exposures.loc[exposures["bucket"] != "cash"]
-    return BookNames(
-        settings,
-        tuple(map(str, risky["instrument"])),
-        frozenset(map(str, exposures.loc[exposures["bucket"] == "cash", "instrument"])),
-        frozenset(map(str, risky["bucket"])),
-        tuple(factor_names(tables)),
-        frozenset(str(name) for name in risky if risky[name].notna().all() or name == "tradable_from"),
-        tables.get("signals"),
-    )
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of exposures.csv that are filled for every name."""
+        own = self.exposures
+        return frozenset(str(name) for name in own if own[name].notna().all() or name == "tradable_from")
 
 
-def check_shocks(settings: Settings, tables: Tables) -> Iterator[Breach]:
+def check_shocks(draft: Draft) -> Iterator[Breach]:
     """Every error of every shock, and rules that stand on a shock that they cannot measure."""
-    yield from _rules(settings)
-    if "exposures" in tables:
-        there = book_names(settings, tables)
-        for name, shock in settings.shocks.items():
-            yield from check_shock(there, name, shock)
-
-
-def _said(column: str, value: object, rule: str, cure: str) -> Breach:
-    return Breach("book.toml", None, column, None if value is None else str(value), rule, cure)
-
-
-def _rules(settings: Settings) -> Iterator[Breach]:
+    settings = draft.settings
     for name in settings.mandate.max_stress_loss:
         place, shock = dotted_key("mandate", "max_stress_loss", name), settings.shocks.get(name)
         if shock is None:
             near = closest_name(name, settings.shocks)
             cure = f"did you mean {near!r}?" if near else f"add [{dotted_key('shocks', name)}] with what it moves"
-            yield _said(place, name, "no such shock", cure)
+            yield setting_breach(place, name, "no such shock", cure)
         elif shock.tells or shock.changes_model or not shock.moves_prices:
             rule = "is a limit on what prices lose at once, and this shock does not move prices only"
-            yield _said(place, name, rule, "state a shock of market, factors, buckets or instruments alone")
+            yield setting_breach(place, name, rule, "state a shock of market, factors, buckets or instruments alone")
+    if "exposures" in draft.tables:
+        names, signals = tuple(map(str, draft.risky["instrument"])), draft.tables.get("signals")
+        there = BookNames(settings, names, draft.cash, tuple(draft.factors), draft.risky, signals)
+        for name, shock in settings.shocks.items():
+            yield from check_shock(there, name, shock)
 
 
 def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Breach]:
@@ -94,60 +83,65 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
         yield from _changed(there, place, shock)
     if shock.delay_months is not None and "tradable_from" not in there.columns:
         cure = "add the column to exposures.csv, or remove it"
-        yield _said(dotted_key(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
+        yield setting_breach(dotted_key(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
     known = (*there.instruments, *BUCKETS, *there.settings.groups)
-    for one in shock.expect:
-        if one not in known:
-            yield _said(
-                dotted_key(*place, "expect", one), one, "no such instrument, bucket or group", did_you_mean(one, known)
-            )
-        elif one in ("adopter", "neutral") and one not in there.labels:  # the other two may be counted by shares
-            cure = "correct the labels of exposures.csv, or remove it"
-            yield _said(dotted_key(*place, "expect", one), one, "nothing in this book has this label", cure)
+    for own in shock.expect:
+        yield from unknown_names((*place, "expect"), [own], known, "instrument, bucket or group")
+        if own in ("adopter", "neutral"):  # the other two may be counted by shares
+            yield from _without_label(there, dotted_key(*place, "expect", own), own)
+
+
+def _without_label(there: BookNames, at: str, bucket: str) -> Iterator[Breach]:
+    if bucket not in there.labels:
+        cure = "correct the labels of exposures.csv, or remove it"
+        yield setting_breach(at, bucket, "nothing in this book has this label", cure)
 
 
 def _moved(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     for name in shock.buckets:
-        at = dotted_key(*place, "buckets", name)
-        if name == "cash":
-            yield _said(at, name, "cash does not move", "remove it")
-        elif name not in BUCKETS:
-            yield _said(at, name, "no such bucket", did_you_mean(name, BUCKETS))
-        elif name not in there.labels:
-            cure = "correct the labels of exposures.csv, or remove it"
-            yield _said(at, name, "nothing in this book has this label", cure)
+        if name in BUCKETS:
+            yield from _without_label(there, dotted_key(*place, "buckets", name), name)
+        else:
+            yield from _no_name((*place, "buckets"), name, ("cash",), BUCKETS, "bucket")
     for name in shock.instruments:
-        at = dotted_key(*place, "instruments", name)
-        if name in there.cash:
-            yield _said(at, name, "cash does not move", "remove it")
-        elif name not in there.instruments:
-            yield _said(at, name, "no such instrument in exposures.csv", did_you_mean(name, there.instruments))
-    for name in shock.factors:
-        if name not in there.factors:
-            cure = did_you_mean(name, there.factors) if there.factors else "add factors.csv with its exposures"
-            yield _said(dotted_key(*place, "factors", name), name, "no such factor in factors.csv", cure)
+        yield from _no_name((*place, "instruments"), name, there.cash, there.instruments, "instrument in exposures.csv")
+    if there.factors:
+        yield from unknown_names((*place, "factors"), shock.factors, there.factors, "factor in factors.csv")
+    for name in shock.factors if not there.factors else ():
+        cure = "add factors.csv with its exposures"
+        yield setting_breach(dotted_key(*place, "factors", name), name, "no such factor in factors.csv", cure)
+
+
+def _no_name(
+    place: tuple[str, ...], name: str, cash: Collection[str], known: Collection[str], what: str
+) -> Iterator[Breach]:
+    if name in cash:
+        yield setting_breach(dotted_key(*place, name), name, "cash does not move", "remove it")
+    else:
+        yield from unknown_names(place, [name], known, what)
 
 
 def _told(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     """The shock's signals are held to the contract of the table, beside its rows."""
     if there.settings.question is None:
-        yield _said(dotted_key(*place), None, "tells something about a question, and there is no [question]",
-                    "add [question], or remove signals and silent_months")  # fmt: skip
+        rule = "tells something about a question, and there is no [question]"
+        yield setting_breach(dotted_key(*place), None, rule, "add [question], or remove signals and silent_months")
         return
     own = shock_signals(there.settings, there.signals, shock)
     if own.empty:
         if shock.signals:
             cure = "name what they say next, or remove it"
-            yield _said(dotted_key(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
+            yield setting_breach(dotted_key(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
         return
     own.index = pd.RangeIndex(_FIRST_ROW, _FIRST_ROW + len(own))
     both = own if there.signals is None or there.signals.empty else pd.concat([there.signals, own])
     late = there.settings.book.model_copy(update={"as_of": max(own["date"]).date()})
     settings = there.settings.model_copy(update={"book": late})
-    for breach in check_signals(settings, both, "book.toml"):
+    both.attrs["name"] = "book.toml"
+    for breach in check_signals(Draft(settings, {"signals": both})):
         if breach.row is not None and breach.row >= _FIRST_ROW:
             at = dotted_key(*place, "signals", *([breach.column] if breach.column else []))
-            yield _said(at, breach.value, breach.rule, breach.cure)
+            yield setting_breach(at, breach.value, breach.rule, breach.cure)
 
 
 def days_after(settings: Settings, months: float) -> dt.date:
@@ -161,50 +155,39 @@ def shock_signals(settings: Settings, signals: pd.DataFrame | None, shock: Shock
     """
     labs = settings.question.labs if settings.question is not None else {}
     claimed = set() if signals is None else set(signals.loc[signals["kind"] == "claim", "source"])
+    columns = ["date", "kind", "source", "price_fall", "usage_growth"]
     rows = [
-        {
-            "date": pd.Timestamp(days_after(settings, one.after_months)),
-            "kind": one.kind,
-            "source": source,
-            "price_fall": one.price_fall,
-            "usage_growth": one.usage_growth,
-        }
-        for one in shock.signals
-        for source in ([lab for lab in labs if lab not in claimed] if one.source == EVERY_LAB else [one.source])
+        (pd.Timestamp(days_after(settings, said.after_months)), said.kind, source, said.price_fall, said.usage_growth)
+        for said in shock.signals
+        for source in ([lab for lab in labs if lab not in claimed] if said.source == EVERY_LAB else [said.source])
     ]
-    made = pd.DataFrame(rows, columns=["date", "kind", "source", "price_fall", "usage_growth"])
-    for column in ("price_fall", "usage_growth"):
-        made[column] = made[column].astype("float64")
-    made["date"] = pd.to_datetime(made["date"])
-    return made.sort_values("date", kind="stable").reset_index(drop=True)
+    types = {"date": "datetime64[ns]", "price_fall": "float64", "usage_growth": "float64"}
+    return pd.DataFrame(rows, columns=columns).astype(types).sort_values("date", kind="stable").reset_index(drop=True)
 
 
 def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     settings = there.settings
     if settings.model is None:
         cure = "add [model], or remove model, scenarios and multiples"
-        yield _said(dotted_key(*place), None, "changes the efficiency model, and there is no [model]", cure)
+        yield setting_breach(dotted_key(*place), None, "changes the efficiency model, and there is no [model]", cure)
         return
-    unknown = False
+    unknown: list[Breach] = []
     for scenario, changes in shock.scenarios.items():
-        at = (*place, "scenarios", scenario)
-        if scenario != EVERY_SCENARIO and scenario not in settings.scenarios:
-            unknown = True
-            cure = did_you_mean(scenario, (*settings.scenarios, EVERY_SCENARIO))
-            yield _said(dotted_key(*at), scenario, "no such scenario", cure)
+        known = (*settings.scenarios, EVERY_SCENARIO)
+        unknown += unknown_names((*place, "scenarios"), [scenario], known, "scenario")
         for key in changes:
             if key not in MOVABLE:
-                unknown = True
-                yield _said(
-                    dotted_key(*at, key), key, "is no parameter that a shock changes", did_you_mean(key, MOVABLE)
-                )
+                at = dotted_key(*place, "scenarios", scenario, key)
+                rule = "is no parameter that a shock changes"
+                unknown.append(setting_breach(at, key, rule, did_you_mean(key, MOVABLE)))
     if unknown:
+        yield from unknown
         return
     try:
         settings_after_shock(settings, shock)
     except BadInput as error:
         for breach in error.breaches:
-            yield _said(f"{dotted_key(*place)}.{breach.column}", breach.value, breach.rule, breach.cure)
+            yield setting_breach(f"{dotted_key(*place)}.{breach.column}", breach.value, breach.rule, breach.cure)
 
 
 def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
@@ -241,21 +224,14 @@ _HOLDS = 1e-9
 """How far a value may be outside, relative to the end: a prior is a sum of probabilities."""
 
 
-def check_stress_ranges(settings: Settings) -> Iterator[Breach]:
-    """Ranges out of order, beyond what is lawful, without the book's own value, or of what the book has not."""
-    ranges = settings.stress.ranges
-    if ranges is None:
-        return
-    for name in ranges.scenarios:
-        if name not in settings.scenarios:
-            cure = did_you_mean(name, settings.scenarios)
-            yield Breach(
-                "book.toml", None, dotted_key("stress", "ranges", "scenarios", name), name, "no such scenario", cure
-            )
+def check_stress_ranges(draft: Draft) -> Iterator[Breach]:
+    """Ranges out of order, beyond what is lawful, or of what the book has not."""
+    settings, ranges = draft.settings, draft.settings.stress.ranges
+    if ranges is not None:
+        yield from unknown_names(("stress", "ranges", "scenarios"), ranges.scenarios, settings.scenarios, "scenario")
     for key, (low, high) in stated_ranges(settings).items():
-        rule, cure = _fault(settings, key, low, high)
-        if rule:
-            yield Breach("book.toml", None, _place(key), f"[{low:g}, {high:g}]", rule, cure)
+        if fault := _fault(settings, key, low, high):
+            yield setting_breach(_place(key), f"[{low:g}, {high:g}]", *fault)
 
 
 def check_book_values_in_ranges(settings: Settings) -> Iterator[Breach]:
@@ -267,7 +243,7 @@ def check_book_values_in_ranges(settings: Settings) -> Iterator[Breach]:
         for own in book_values(settings, key):
             if not low - _HOLDS * abs(low) <= own <= high + _HOLDS * abs(high):
                 rule, cure = f"does not hold the book's own {own:.10g}", "widen it to hold that, or correct the value"
-                yield Breach("book.toml", None, _place(key), f"[{low:g}, {high:g}]", rule, cure)
+                yield setting_breach(_place(key), f"[{low:g}, {high:g}]", rule, cure)
                 break
 
 
@@ -276,22 +252,22 @@ def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
     ranges = settings.stress.ranges
     if ranges is None:
         return {}
-    found = {}
+    stated = {}
     for name, pair in ranges.model_dump(exclude={"scenarios"}, exclude_none=True).items():
         room = "model" if name in ModelSection.model_fields else "question" if name in _TOPS else "horizon"
-        found[f"{room}.{name}"] = (pair[0], pair[1])
+        stated[f"{room}.{name}"] = (pair[0], pair[1])
     for scenario, own in ranges.scenarios.items():
         if scenario in settings.scenarios:  # a stranger is refused by itself
             for name, pair in own.model_dump(exclude_none=True).items():
-                found[f"scenarios.{scenario}.{name}"] = (pair[0], pair[1])
-    return found
+                stated[f"scenarios.{scenario}.{name}"] = (pair[0], pair[1])
+    return stated
 
 
 def book_values(settings: Settings, key: str) -> tuple[float, ...]:
     """What the book itself says of a parameter: one number, or one a lab; none where it says nothing."""
     room, _, name = key.partition(".")
     if key == "question.prior_generalizable":
-        prior = sum(one.probability for one in settings.scenarios.values() if one.hypothesis == "generalizable")
+        prior = prior_of(settings, "hypothesis", "generalizable")
         return (float(prior),) if settings.question is not None else ()
     if room == "question":
         labs = settings.question.labs.values() if settings.question is not None else ()
@@ -321,8 +297,8 @@ def contract_range(key: str) -> tuple[float, float, bool, bool]:
     return float(low), float(high), above, below
 
 
-def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, str]:
-    """What is wrong with one range, and the cure; nothing where it is sound."""
+def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, str] | None:
+    """What is wrong with one range, and the cure; None where it is sound."""
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         return "must be two finite numbers", "write for example [0.4, 1.5]"
     if low > high:
@@ -336,7 +312,7 @@ def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, 
         return "has no effect without [question]", "add [question], or remove the range"
     if room in ("model", "scenarios") and settings.model is None:
         return "has no effect without [model]", "add [model], or remove the range"
-    return "", ""
+    return None
 
 
 def _place(key: str) -> str:

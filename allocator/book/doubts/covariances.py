@@ -1,4 +1,4 @@
-"""What a given covariance is doubted for: a day's or a week's in the place of a year's, percent squared, a correlation."""
+"""What a given covariance is doubted for: a day's in the place of a year's, percent squared, a correlation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 
-from allocator.book.checks.rules import Tables, file_name
+from allocator.book.checks.draft import Draft
 from allocator.book.doubts.doubt import Doubt
-from allocator.book.doubts.levels import USUAL_MARKET_VOLATILITY
-from allocator.settings.settings import Settings
+from allocator.book.doubts.levels import own_volatilities
 from allocator.types import Matrix, Vector
 
 APART = 3.0
@@ -21,9 +19,9 @@ QUIET, WILD = 0.03, 2.0
 ROWS_A_YEAR = {"daily": 252.0, "weekly": 52.0, "monthly": 12.0, "quarterly": 4.0}
 
 
-def covariance_doubts(settings: Settings, tables: Tables) -> Iterator[Doubt]:
+def covariance_doubts(draft: Draft) -> Iterator[Doubt]:
     """Every doubt about covariance.csv, which is square, symmetric and of its contract."""
-    frame, where = tables["covariance"], file_name(tables, "covariance")
+    frame, where = draft.tables["covariance"], draft.name("covariance")
     names = list(map(str, frame["instrument"]))
     square: Matrix = frame.set_index("instrument").loc[names, names].to_numpy(dtype=float)
     volatilities = np.sqrt(np.maximum(np.diag(square), 0.0))
@@ -32,7 +30,10 @@ def covariance_doubts(settings: Settings, tables: Tables) -> Iterator[Doubt]:
         cure = "multiply by the volatilities of both names"
         yield Doubt("covariance", "scale", None, None, where, None, None, None, rule, cure)
         return
-    own = _own_volatilities(settings, tables.get("exposures"), names)
+    own = None
+    if "exposures" in draft.tables:
+        exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument").reindex(names)
+        own = own_volatilities(draft.settings, exposures)
     told = _scale(volatilities, own)
     if told is not None:
         spread = f"volatilities from {volatilities.min():.2%} to {volatilities.max():.2%} a year"
@@ -44,29 +45,16 @@ def _is_correlation(square: Matrix) -> bool:
     return bool(len(square) > 1 and (np.abs(np.diag(square) - 1) < 1e-9).all() and np.abs(apart).max() <= 1)
 
 
-def _own_volatilities(settings: Settings, exposures: pd.DataFrame | None, names: list[str]) -> Vector | None:
-    """(N,) annual volatilities by beta and idiosyncratic volatility, NaN where not stated; None where nothing is."""
-    if exposures is None or not {"beta", "idiosyncratic_volatility"} & set(exposures):
-        return None
-    known = exposures.set_index("instrument").reindex(names)
-    market = settings.risk.market_volatility or USUAL_MARKET_VOLATILITY
-    nothing = pd.Series(0.0, known.index)
-    beta = known["beta"] if "beta" in known else nothing
-    idiosyncratic = known["idiosyncratic_volatility"] if "idiosyncratic_volatility" in known else nothing
-    both: Vector = np.sqrt((beta * market) ** 2 + idiosyncratic**2).to_numpy(dtype=float)
-    return both if np.isfinite(both).any() and np.nanmax(both) > 0 else None
-
-
 def _scale(volatilities: Vector, own: Vector | None) -> tuple[str, str] | None:
     """What is odd about the volatilities, and what would mend it; None where nothing is."""
-    if own is None:
+    if own is None or not (np.isfinite(own) & (own > 0)).any():
         middle = float(np.median(volatilities))
         if QUIET <= middle <= WILD:
             return None
         likely = "daily" if middle < QUIET else "percent"
         return "", _mended(likely)
     told = np.isfinite(own) & (own > 0) & (volatilities > 0)
-    if not told.any():
+    if not told.any():  # no risk at all where the book has some
         return None
     ratio = float(np.exp(np.median(np.log(volatilities[told] / own[told]))))
     if 1 / APART <= ratio <= APART:

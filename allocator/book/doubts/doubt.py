@@ -8,7 +8,7 @@ has them. An entry that meets no doubt is an error itself: it would confirm what
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from allocator.errors import Breach
@@ -59,14 +59,21 @@ def _toml_text(text: str) -> str:
     return f'"{escaped}"'
 
 
-def unconfirmed(doubts: Iterable[Doubt], confirmed: Sequence[Confirmation]) -> Iterator[Breach]:
-    """The errors: every doubt that nothing confirms, and every confirmation that no doubt needs."""
+def unconfirmed(
+    doubts: Iterable[Doubt], confirmed: Sequence[Confirmation], silent: Collection[str] = ()
+) -> Iterator[Breach]:
+    """The errors: every doubt that nothing confirms, and every confirmation that no doubt needs.
+
+    Of `silent` tables doubts could not be raised, so that no confirmation of them is needless.
+    """
     raised = list(doubts)
     entries = {(entry.table, entry.kind, entry.name, entry.date): at for at, entry in reversed([*enumerate(confirmed)])}
     yield from (doubt.breach() for doubt in raised if doubt.key not in entries)
     needed = {doubt.key for doubt in raised}
     for at, entry in enumerate(confirmed):
         key = (entry.table, entry.kind, entry.name, entry.date)
+        if key not in needed and entry.table in silent:
+            continue
         if key not in needed:
             yield _needless(at, entry, raised)
         elif entries[key] != at:

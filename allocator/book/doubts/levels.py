@@ -1,4 +1,4 @@
-"""What the levels of holdings and rates are doubted for: another unit, another quotation, the rate the other way round."""
+"""What the levels of holdings and rates are doubted for: another unit or quotation, a rate the other way round."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pandas as pd
 
-from allocator.book.checks.rules import Tables, file_name
+from allocator.book.checks.draft import Draft
 from allocator.book.doubts.doubt import Doubt
+from allocator.book.price_history import is_long
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
+from allocator.types import Vector
 
 LEVEL = 1.5
 """A holding's price against the last one of its history, either way."""
@@ -31,6 +34,8 @@ VALUE_APART = 0.01
 """Of a position: its market value may differ by this from quantity x price, as of another minute."""
 CENT = 0.01
 """Of the currency: what a market value is rounded to."""
+FAR_RETURN = 8.0
+"""Of the median size of all typed returns: one beyond it and beyond 100 % may be percent."""
 RATE_FACTOR = 2.0
 """A rate may lie beyond what its currencies were ever worth by this factor, either way."""
 MINOR_UNITS: Mapping[str, tuple[str, float]] = {
@@ -43,49 +48,61 @@ MINOR_UNITS: Mapping[str, tuple[str, float]] = {
 """Codes of hundredths and thousandths that exchanges quote in: the currency, and how many make one."""
 
 
-def level_doubts(settings: Settings, tables: Tables, account: str | None) -> Iterator[Doubt]:
-    """Every doubt about the levels of holdings.csv and fx.csv, from tables that are of their contracts."""
-    if "fx" in tables:
-        yield from rate_doubts(settings.book.currency, tables["fx"], file_name(tables, "fx"))
-    if "holdings" not in tables:
+def level_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Every doubt about the levels of holdings.csv and fx.csv."""
+    if "fx" in draft.tables:
+        yield from rate_doubts(draft.settings.book.currency, draft.tables["fx"], draft.name("fx"))
+    if "holdings" not in draft.tables:
         return
-    if "prices" in tables:
-        yield from _against_history(settings, tables)
-    if "market_value" in tables["holdings"]:
-        yield from _against_market_value(tables)
-    if "exposures" in tables:
-        yield from _per_hundred(settings, tables, account)
+    if "prices" in draft.tables:
+        yield from _against_history(draft)
+    if "market_value" in draft.tables["holdings"]:
+        yield from _against_market_value(draft)
+    if "exposures" in draft.tables and draft.rates is not None:
+        yield from _per_hundred(draft, draft.rates)
 
 
-def _against_history(settings: Settings, tables: Tables) -> Iterator[Doubt]:
+def return_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Typed scenario returns that stand far beyond the others: percent where a fraction belongs."""
+    returns, table = draft.tables["scenario_returns"], draft.name("scenario_returns")
+    scenarios = [name for name in draft.settings.scenarios if name in returns and name not in ("instrument", "source")]
+    usual = float(np.median(np.abs(returns[scenarios].to_numpy(dtype=np.float64)))) if scenarios else 0.0
+    risky = ~returns["instrument"].isin(draft.cash)
+    for scenario in scenarios:
+        if (returns[scenario].abs() > 1).mean() > 0.5:  # prices or percent throughout: said elsewhere
+            continue
+        far = risky & (returns[scenario].abs() > 1) & (returns[scenario].abs() > FAR_RETURN * usual)
+        for row in draft.rows("scenario_returns", far):
+            rule = f"of {row['instrument']} is {row[scenario]:+.0%}, where half of all returns are below {usual:.1%}"
+            cure = f"write {row[scenario]:g} % as {row[scenario] / 100:g}"
+            place = (table, row.line, scenario, f"{row[scenario]:g}")
+            yield Doubt("scenario_returns", "return", f"{row['instrument']}, {scenario}", None, *place, rule, cure)
+
+
+def _against_history(draft: Draft) -> Iterator[Doubt]:
     """A holding's price against the last price row up to as_of."""
-    last = _last_prices(tables["prices"], settings.book.as_of, settings.risk.max_age_days)
-    for row, holding in tables["holdings"].drop_duplicates("instrument").iterrows():
-        name = str(holding["instrument"])
-        if name not in last:
+    last = _last_prices(draft.tables["prices"], draft.settings.book.as_of, draft.settings.risk.max_age_days)
+    holdings = draft.tables["holdings"].drop_duplicates("instrument")
+    for row, name, price in zip(holdings.index, holdings["instrument"], holdings["price"], strict=True):
+        if name not in last or price == 0:
             continue
         day, quoted = last[name]
-        ratio = float(holding["price"]) / quoted if quoted > 0 else 1.0
-        if not 1 / LEVEL <= ratio <= LEVEL and holding["price"] > 0:
-            rule = f"is {_times(ratio)} its last price in {file_name(tables, 'prices')}, {quoted:g} on {day:%Y-%m-%d}"
-            place = (file_name(tables, "holdings"), int(str(row)), "price", f"{holding['price']:g}")
-            yield Doubt("holdings", "level", name, None, *place, rule, "write both in one unit and currency")
+        if 1 / LEVEL <= price / quoted <= LEVEL:
+            continue
+        rule = f"is {_times(price / quoted)} its last price in {draft.name('prices')}, {quoted:g} on {day:%Y-%m-%d}"
+        place = (draft.name("holdings"), int(row), "price", f"{price:g}")
+        yield Doubt("holdings", "level", name, None, *place, rule, "write both in one unit and currency")
 
 
 def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dict[str, tuple[pd.Timestamp, float]]:
     """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
-    long = set(prices.columns) == {"date", "instrument", "price"}
-    wide = (
-        prices.pivot_table(index="date", columns="instrument", values="price", aggfunc="last")
-        if long
-        else prices.set_index("date")
-    )
-    until = pd.Timestamp(as_of)
-    wide = wide.sort_index().loc[lambda rows: rows.index <= until]
-    oldest = until - pd.Timedelta(days=max(max_age_days, 1))
-    last = {str(name): wide[name].dropna() for name in wide}
+    each = prices if is_long(prices) else prices.melt("date", var_name="instrument", value_name="price")
+    until, oldest = pd.Timestamp(as_of), pd.Timestamp(as_of) - pd.Timedelta(days=max(max_age_days, 1))
+    each = each.loc[each["price"].notna() & (each["date"] <= until) & (each["date"] >= oldest)]
+    last = each.sort_values("date", kind="stable").drop_duplicates("instrument", keep="last")
     return {
-        name: (one.index[-1], float(one.iloc[-1])) for name, one in last.items() if len(one) and one.index[-1] >= oldest
+        str(name): (pd.Timestamp(day), float(price))
+        for name, day, price in zip(last["instrument"], last["date"], last["price"], strict=True)
     }
 
 
@@ -98,53 +115,55 @@ def _times(ratio: float) -> str:
     return f"{ratio:.3g} times"
 
 
-def _against_market_value(tables: Tables) -> Iterator[Doubt]:
+def _against_market_value(draft: Draft) -> Iterator[Doubt]:
     """quantity x price against the value that the same row states."""
-    holdings, table = tables["holdings"], file_name(tables, "holdings")
-    for row, holding in holdings.loc[holdings["market_value"].notna()].iterrows():
-        product, stated = float(holding["quantity"] * holding["price"]), float(holding["market_value"])
-        if abs(product - stated) <= max(VALUE_APART * abs(stated), CENT):
-            continue
-        rule = f"is {stated:g}, and quantity x price is {product:g}"
+    holdings, table = draft.tables["holdings"], draft.name("holdings")
+    product = holdings["quantity"] * holdings["price"]
+    room = np.maximum(VALUE_APART * holdings["market_value"], CENT)
+    for row in holdings.index[(product - holdings["market_value"]).abs() > room]:  # blank ones compare false
+        name = str(holdings.at[row, "instrument"])
+        stated, price = float(holdings["market_value"][row]), float(holdings["price"][row])
         cure = "correct quantity, price or market_value"
-        if abs(product / PAR_QUOTED - stated) <= max(VALUE_APART * abs(stated), CENT):
-            cure = f"the price is per {PAR_QUOTED:g} of nominal value: write {holding['price'] / PAR_QUOTED:g}"
-        place = (table, int(str(row)), "market_value", f"{stated:g}")
-        yield Doubt("holdings", "market_value", str(holding["instrument"]), None, *place, rule, cure)
+        if abs(product[row] / PAR_QUOTED - stated) <= room[row]:
+            cure = f"the price is per {PAR_QUOTED:g} of nominal value: write {price / PAR_QUOTED:g}"
+        rule = f"is {stated:g}, and quantity x price is {product[row]:g}"
+        yield Doubt("holdings", "market_value", name, None, table, int(row), "market_value", f"{stated:g}", rule, cure)
 
 
-def _per_hundred(settings: Settings, tables: Tables, account: str | None) -> Iterator[Doubt]:
+def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
     """A quiet name with a round quantity and a price near 100 that is most of the account: a bill quoted per 100?"""
-    holdings, exposures = tables["holdings"], tables["exposures"].set_index("instrument")
-    own = holdings if account is None else holdings.loc[holdings["account"] == account]
-    rates = {settings.book.currency: 1.0}
-    if "fx" in tables:
-        rates |= dict(zip(tables["fx"]["currency"], tables["fx"]["rate"], strict=True))
-    worth = own["quantity"] * own["price"] * own["currency"].map(rates)
-    volatility = _own_volatilities(settings, exposures)
-    for row, holding in own.iterrows():
-        name = str(holding["instrument"])
-        quiet = volatility.get(name, 1.0) <= BOND_VOLATILITY and exposures["bucket"].get(name) != "cash"
-        round_ = holding["quantity"] >= ROUND_NOMINAL and holding["quantity"] % ROUND_NOMINAL == 0
-        if quiet and round_ and PAR_RANGE[0] <= holding["price"] <= PAR_RANGE[1] and worth[row] >= MOSTLY * worth.sum():
-            rule = f"makes {name} {worth[row] / worth.sum():.0%} of the account; bills and bonds are quoted per 100"
-            cure = f"write the price of one unit, {holding['price'] / PAR_QUOTED:g}, if the quantity is a nominal value"
-            place = (file_name(tables, "holdings"), int(str(row)), "price", f"{holding['price']:g}")
-            yield Doubt("holdings", "per_100", name, None, *place, rule, cure)
-
-
-def _own_volatilities(settings: Settings, exposures: pd.DataFrame) -> dict[str, float]:
-    """Annual volatility of each name by its beta and idiosyncratic volatility, where both are there."""
-    if "idiosyncratic_volatility" not in exposures:
-        return {}
-    beta = exposures["beta"] if "beta" in exposures else pd.Series(1.0, exposures.index)
-    market = settings.risk.market_volatility or USUAL_MARKET_VOLATILITY
-    both = ((beta * market) ** 2 + exposures["idiosyncratic_volatility"] ** 2) ** 0.5
-    return {str(name): float(one) for name, one in both.dropna().items()}
+    holdings = draft.tables["holdings"]
+    own = holdings if draft.account is None else holdings.loc[holdings["account"] == draft.account]
+    if own.empty or not (own["quantity"] > 0).any():
+        return
+    share = own["quantity"] * own["price"] * own["currency"].map(rates)
+    share = share / share.sum()
+    exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument")
+    quiet = exposures.index[
+        (own_volatilities(draft.settings, exposures) <= BOND_VOLATILITY) & (exposures["bucket"] != "cash")
+    ]
+    odd = own["instrument"].isin(quiet) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
+    odd &= (own["quantity"] >= ROUND_NOMINAL) & (own["quantity"] % ROUND_NOMINAL == 0)
+    for row in own.index[odd]:
+        name, price = str(own.at[row, "instrument"]), float(own["price"][row])
+        rule = f"makes {name} {share[row]:.0%} of the account; bills and bonds are quoted per 100"
+        cure = f"write the price of one unit, {price / PAR_QUOTED:g}, if the quantity is a nominal value"
+        place = (draft.name("holdings"), int(row), "price", f"{price:g}")
+        yield Doubt("holdings", "per_100", name, None, *place, rule, cure)
 
 
 USUAL_MARKET_VOLATILITY = 0.16
 """Annual, where the book states none."""
+
+
+def own_volatilities(settings: Settings, exposures: pd.DataFrame) -> Vector:
+    """(rows,) annual volatility of each name by its beta and idiosyncratic volatility; NaN where neither is stated."""
+    market = settings.risk.market_volatility or USUAL_MARKET_VOLATILITY
+    nothing = pd.Series(np.nan, exposures.index)
+    beta = np.asarray(exposures.get("beta", nothing), dtype=np.float64)
+    idiosyncratic = np.asarray(exposures.get("idiosyncratic_volatility", nothing), dtype=np.float64)
+    result: Vector = np.hypot(beta * market, idiosyncratic)
+    return result
 
 
 # Rates: what a currency was ever worth in US dollars says what no rate can be.

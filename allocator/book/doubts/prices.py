@@ -7,8 +7,9 @@ daily closes of a 10 % stock reads as 77 %), and a wrong print moves a shrinkage
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -53,24 +54,25 @@ class PriceTable:
         return Doubt(self.table, kind, name, date, self.file, None, name or "date", *said)
 
 
-def price_doubts(prices: pd.DataFrame, where: PriceTable = PriceTable()) -> Iterator[Doubt]:  # noqa: B008  # frozen
+def price_doubts(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
     """Every doubt about prices (dates × names, dates increasing, blanks NaN)."""
     for name in prices:
         closes = prices[name].dropna()
         yield from _moves(str(name), closes, where)
-    yield from _equal_closes(prices, where)
-    yield from _seldom(prices, where)
+    stale = list(_equal_closes(prices, where))
+    yield from stale
+    yield from _seldom(prices, where, told={doubt.name for doubt in stale})
     yield from _uneven(pd.DatetimeIndex(prices.dropna(how="all").index), where)
 
 
 def _moves(name: str, closes: pd.Series[float], where: PriceTable) -> Iterator[Doubt]:
-    values = closes.to_numpy(dtype=float)
+    values = np.asarray(closes, dtype=np.float64)
     ratios = values[1:] / values[:-1]
     at = 0
-    for before in np.flatnonzero((ratios > 1 + LARGE_MOVE) | (ratios < 1 - LARGE_MOVE)):
+    for before in map(int, np.flatnonzero((ratios > 1 + LARGE_MOVE) | (ratios < 1 - LARGE_MOVE))):
         if before < at:  # the way back of a print that was doubted
             continue
-        back = _taken_back(values, int(before))
+        back = _taken_back(values, before)
         day = closes.index[before + 1]
         told = f"{values[before]:g} -> {values[before + 1]:g}"
         if back is not None:
@@ -78,8 +80,9 @@ def _moves(name: str, closes: pd.Series[float], where: PriceTable) -> Iterator[D
             rule = f"moves by {ratios[before] - 1:+.0%} on {day:%Y-%m-%d} and back by {closes.index[back]:%Y-%m-%d}"
             yield where.doubt("spike", name, day, (told, rule, "correct the print"))
         elif (split := _split(float(ratios[before]))) is not None:
-            rule = f"{'falls' if ratios[before] < 1 else 'rises'} to {split} from one row to the next on {day:%Y-%m-%d}"
-            cure = f"adjust the earlier prices for the split (by {ratios[before]:.4g})"
+            change = f"{'falls' if ratios[before] < 1 else 'rises'} by {abs(ratios[before] - 1):.0%}"
+            rule = f"{change} from one row to the next on {day:%Y-%m-%d}, as in {split}"
+            cure = f"adjust for the split: multiply the earlier prices by {_factor(float(ratios[before])):.6g}"
             yield where.doubt("jump", name, day, (told, rule, cure))
         elif not 1 / MOST_MOVE <= ratios[before] <= MOST_MOVE:
             rule = f"moves by a factor {ratios[before]:.4g} from one row to the next on {day:%Y-%m-%d}"
@@ -100,10 +103,15 @@ def _split(ratio: float) -> str | None:
     """The split that a ratio looks like, in words."""
     for count in SPLITS:
         if abs(ratio * count - 1) <= NEAR_SPLIT:
-            return f"1/{count}"
+            return f"a {count}:1 split"
         if abs(ratio / count - 1) <= NEAR_SPLIT:
-            return f"{count} times its price"
+            return f"a 1:{count} split"
     return None
+
+
+def _factor(ratio: float) -> float:
+    """The exact ratio of the split that one looks like."""
+    return 1 / round(1 / ratio) if ratio < 1 else float(round(ratio))
 
 
 def _equal_closes(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
@@ -142,12 +150,12 @@ def _changes(prices: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(shares, dtype=float)
 
 
-def _seldom(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
+def _seldom(prices: pd.DataFrame, where: PriceTable, told: Collection[str | None]) -> Iterator[Doubt]:
     """Names that change on a slower clock than the others: weekly closes carried forward through daily rows."""
     shares = _changes(prices)
     for name, share in shares.items():
         others = shares.drop(name).dropna()
-        if share < SELDOM_MOVES and len(others) and float(others.median()) > OFTEN_MOVES:
+        if share < SELDOM_MOVES and name not in told and len(others) and float(others.median()) > OFTEN_MOVES:
             rule = f"changes in {share:.0%} of its rows, the others in {float(others.median()):.0%}"
             cure = "leave blank what was not quoted, or give all names rows of one clock"
             yield where.doubt("clock", str(name), None, (None, rule, cure))
@@ -158,15 +166,14 @@ def _uneven(days: pd.DatetimeIndex, where: PriceTable) -> Iterator[Doubt]:
     if len(days) < LEAST_ROWS:
         return
     gaps = np.diff(days.to_numpy()).astype("timedelta64[D]").astype(int)
-    for before in np.flatnonzero((gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps))):
+    long = (gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps))
+    for before in map(int, np.flatnonzero(long)):
         rule = f"has no row for {gaps[before]} days before {days[before + 1]:%Y-%m-%d}"
         cure = "add the rows that are missing, or start the window after the gap"
         yield where.doubt("gap", None, days[before + 1], (None, rule, cure))
-    even = np.where((gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps)), np.median(gaps), gaps)
+    even = np.where(long, np.median(gaps), gaps)
     ends = np.linspace(0, len(even), PARTS + 1).astype(int)
-    densities = [
-        (end - start) / max(float(even[start:end].sum()), 1.0) for start, end in zip(ends, ends[1:], strict=False)
-    ]
+    densities = [(end - start) / max(float(even[start:end].sum()), 1.0) for start, end in pairwise(ends)]
     whole = len(even) / max(float(even.sum()), 1.0)
     if len(even) >= PARTS * LEAST_ROWS and not all(1 / UNEVEN_ROWS < one / whole < UNEVEN_ROWS for one in densities):
         told = ", ".join(f"{one * 365.25:.0f}" for one in densities)
