@@ -186,7 +186,7 @@ def _stranger_cure(path: Path, known: Collection[str]) -> str:
 
 def _nearest_book(place: Path) -> str:
     names = names_in(place.parent)
-    if not names:
+    if not names and not os.path.isdir(place.parent):  # noqa: PTH112  # False for a name that no folder can have
         return f"check the path; {_INIT}"
     books = [name for name in names if is_plain_file(place.parent / name / "book.toml")]
     return did_you_mean(place.name, books) if books else _INIT

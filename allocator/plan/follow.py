@@ -136,8 +136,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         document = json.loads(read_regular_file(path, str(path)))
     except (BadInput, ValueError, RecursionError) as error:
-        rule = error.breaches[0].rule if isinstance(error, BadInput) else f"cannot be read: {error}"
-        raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
+        why = error.breaches[0].rule.removeprefix("cannot be read: ") if isinstance(error, BadInput) else error
+        raise refused(f"cannot be read: {why}", "name the plan.json that `rebalance --out` wrote") from None
     if not isinstance(document, dict) or document.get("format") != PLAN_FORMAT:
         raise refused(
             f"is no plan of format {PLAN_FORMAT}",

@@ -255,7 +255,7 @@ def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tup
 
 
 def _units(lots: float, lot_size: float, held: float) -> float:
-    """Lots × lot size as decimals multiply (7 lots of 0.1 are 0.7), never negative; a sale is of at most what is held."""
+    """Lots × lot size as decimals multiply (7 lots of 0.1 are 0.7), never negative; a sale of at most what is held."""
     units = float(abs(round(lots)) * Decimal(repr(lot_size)))
     return min(units, held) if lots < 0 else units
 

@@ -206,6 +206,8 @@ def _not_toml(error: str, text: str, source: str) -> Breach:
 
 def _meant(value: str) -> str | None:
     """How TOML writes a number, a date or a truth that is written as elsewhere; None where it is something else."""
+    if re.fullmatch(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?", value):
+        return None  # as TOML writes it
     if found := re.fullmatch(r"([+-]?)(\d*)(?:[.,](\d*))?\s*(%?)", value):
         sign, whole, decimals, percent = found.groups()
         if not (whole or decimals) or len(value) > 40:

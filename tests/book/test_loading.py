@@ -147,10 +147,10 @@ def test_settings_that_are_not_text_are_refused(listed: Folder) -> None:
 
 
 def test_settings_that_cannot_be_read_are_refused(listed: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Path) -> bytes:
+    def fail(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("allocator.tables.files._open_without_waiting", fail)
 
     assert told(listed.path)[0] == "book.toml: cannot be read: Permission denied; check the file and its rights"
 
