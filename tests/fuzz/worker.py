@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import openpyxl  # noqa: F401  # before memory is bounded
-import pandas as pd
 import pyarrow.parquet  # noqa: F401
 
 import allocator.book.book as book_module
@@ -30,6 +29,7 @@ from allocator.display.console import show_refusal
 from allocator.errors import AllocatorError
 from allocator.mandate.precheck import check
 from allocator.outlook.scenario_cards import load_with_cards
+from allocator.tables.files import RawTable
 from tests.fuzz.mutations import Mutant, mutant, rows_of, sample_files
 
 MEMORY, SECONDS = 1 << 30, 20
@@ -40,11 +40,11 @@ def remember_validations() -> None:
     before: dict[Any, Any] = {}
     validate, contract_range = book_module.validate, stress_module.contract_range
 
-    def remembered(contract: str, name: str, frame: pd.DataFrame, rows: Sequence[int]) -> Any:
-        cells = tuple(map(tuple, frame.astype(object).to_numpy().tolist()))
-        key = (contract, name, tuple(frame), tuple(map(str, frame.dtypes)), repr(cells), tuple(rows))
+    def remembered(contract: str, raw: RawTable) -> Any:
+        cells = repr(raw.frame.astype(object).to_numpy().tolist())
+        key = (contract, raw.name, tuple(raw.frame), tuple(map(str, raw.frame.dtypes)), cells, raw.rows)
         if key not in before:
-            before[key] = validate(contract, name, frame, rows)
+            before[key] = validate(contract, raw)
             if len(before) > 200:
                 before.pop(next(iter(before)))
         typed, breaches = before[key]
@@ -125,7 +125,7 @@ def judged(case: Mutant, folder: Path, as_sample: dict[str, dict[str, Any]]) -> 
 
 def main() -> None:
     """Answer every seed."""
-    answers, sys.stdout, sys.stderr = sys.stdout, io.StringIO(), io.StringIO()
+    answers, sys.stdout = sys.stdout, io.StringIO()
     remember_validations()
     as_sample = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -144,6 +144,7 @@ def main() -> None:
             place = Path(temporary) / str(number)
             place.mkdir()
             signal.alarm(SECONDS)
+            sys.stderr = io.StringIO()
             try:
                 answer = judged(case, place, as_sample)
             except TooSlow:
@@ -151,7 +152,7 @@ def main() -> None:
             except BaseException:  # whatever it is, it is a defect to be told
                 answer = {"exit": 1, "said": "", "wrong": traceback.format_exc()[-1500:]}
             signal.alarm(0)
-            sys.stderr = io.StringIO()
+            sys.stderr = sys.__stderr__
             for path in place.iterdir():
                 path.unlink()
             place.rmdir()
