@@ -8,6 +8,7 @@ the class's `exit_code`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,8 @@ class Breach:
     value: str | None
     rule: str
     cure: str
+    confirm: str | None = None
+    """The entry of `book.toml` that lets it pass, where it is improbable and not impossible."""
 
     def __str__(self) -> str:
         place = self.table + ("" if self.row is None else f":{self.row}") + (f" {self.column}" if self.column else "")
@@ -50,6 +53,24 @@ class AllocatorError(Exception):
     """The root of every error that Allocator raises on purpose."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    """What came from outside as a terminal may show it: what would steer it, or cannot be encoded, is written out.
+
+    A line break and a tab stay: they are laid out and steer nothing. Letters that only look odd stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter in "\n\t" or not _STEERING.match(letter) else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
+
+
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that reverse the order of letters, and halves of characters."""
 
 
 _TOLD = 100

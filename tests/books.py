@@ -58,6 +58,7 @@ def book(
     cash: float = 1000.0,
     quantity: float = 10.0,
     exposures_columns: Mapping[str, Any] | None = None,
+    quoted: pd.Series[float] | None = None,
     **tables: pd.DataFrame,
 ) -> Book:
     """A book of `names`, one section of `settings` replacing the default section of that name."""
@@ -69,8 +70,11 @@ def book(
         "risk": {"source": "exposures", "market_volatility": 0.15},
     }
     scenario_returns = pd.DataFrame({"instrument": [*names, CASH], **{k: [*v, 0.02] for k, v in returns.items()}})
+    held = holdings(names, cash, quantity=quantity)
+    if quoted is not None:
+        held["price"] = [float(quoted.get(name, 1.0)) for name in held["instrument"]]
     frames = {
-        "holdings": holdings(names, cash, quantity=quantity),
+        "holdings": held,
         "exposures": exposures(names, **(exposures_columns or {})),
         "scenario_returns": scenario_returns,
     }

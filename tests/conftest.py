@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,14 @@ class Folder:
         """Write a whole table."""
         with (self.path / file).open("w", encoding="utf-8", newline="") as opened:
             csv.writer(opened, lineterminator="\n").writerows(rows)
+
+    def price_at(self, last: Mapping[str, float]) -> None:
+        """Write the prices of holdings.csv as a history that ends with `last` has them."""
+        header, *rows = self.rows("holdings.csv")
+        name, price = header.index("instrument"), header.index("price")
+        for row in rows:
+            row[price] = repr(float(last[row[name]])) if row[name] in last else row[price]
+        self.write("holdings.csv", [header, *rows])
 
     def rows(self, file: str) -> list[list[str]]:
         """Header and rows as text."""

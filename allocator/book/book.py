@@ -6,7 +6,7 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,9 +15,11 @@ import pandas as pd
 
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements
+from allocator.book.doubts.doubts import check_doubts
+from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.presentation import BookHeading
-from allocator.settings.reading import settings_from
+from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import Settings
 from allocator.tables import validate
 from allocator.tables.files import RawTable, from_frame
@@ -79,6 +81,15 @@ class Book:
         return float(self.quantities @ self.prices) + self.cash
 
     @property
+    def rates(self) -> dict[str, float]:
+        """Units of the book's currency for one of each other currency that its instruments trade in."""
+        return {
+            currency: float(price / quoted)
+            for currency, price, quoted in zip(self.currencies, self.prices, self.quoted_prices, strict=True)
+            if currency != self.settings.book.currency and quoted > 0
+        }
+
+    @property
     def weights(self) -> Vector:
         """(N,) fractions of the account's value held now; cash is the rest."""
         return self.quantities * self.prices / self.value
@@ -122,22 +133,44 @@ def refuse_no_book(given: object) -> None:
 
 
 def from_frames(
-    settings: Settings | Mapping[str, object], tables: Mapping[str, pd.DataFrame], *, account: str | None = None
+    settings: Settings | Mapping[str, object],
+    tables: Mapping[str, pd.DataFrame | Mapping[str, Sequence[object]] | Sequence[Mapping[str, object]]],
+    *,
+    account: str | None = None,
+    confirm: Sequence[Mapping[str, object]] = (),
 ) -> Book:
     """A Book from pandas objects: `tables` by name (`holdings`, `exposures`, `scenario_returns`, …).
 
     Columns, units and what may be blank are those of the files (`allocator schema NAME`); an index named `instrument`
-    or `date` counts as that column, and rows are aligned by label. `settings` are what `book.toml` would say.
+    or `date` counts as that column, and rows are aligned by label. A table may also be plain data: columns by name,
+    or one mapping a row. `settings` are what `book.toml` would say, with days as dates or as texts such as 2026-11-20;
+    `confirm` are entries of its `[[confirm]]`, for data that is improbable and right.
 
     Raises:
         BadInput: a table or setting is not of its contract; all errors at once.
     """
-    checked = settings if isinstance(settings, Settings) else settings_from(settings)
-    return assemble_book(checked, {name: from_frame(name, frame) for name, frame in tables.items()}, account=account)
+    breaches: list[Breach] = []
+    checked: Settings | None = None
+    raw: dict[str, RawTable] = {}
+    try:
+        checked = settings_of_frames(settings, confirm)
+    except BadInput as error:
+        breaches += error.breaches
+    for name, table in tables.items():
+        try:
+            raw[name] = from_frame(name, table)
+        except BadInput as error:
+            breaches += error.breaches
+    if checked is None or breaches:
+        known = {breach.table for breach in breaches}
+        raise BadInput([*breaches, *(breach for breach in check_tables(raw) if breach.table not in known)])
+    return assemble_book(checked, raw, account=account, source="settings")
 
 
-def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
-    """Hold every table to its contract and all of them to each other, then align.
+def assemble_book(
+    settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None, source: str = "book.toml"
+) -> Book:
+    """Hold every table to its contract and all of them to each other, then align; `source` is where settings are from.
 
     Raises:
         BadInput: all errors of all tables at once.
@@ -148,15 +181,37 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
     tables, of_contracts = _validated(raw)
     draft = Draft(settings, tables, raw.keys(), account)
-    breaches += of_contracts + disagreements(draft, CHECKS)
+    breaches += [_debit(breach, raw) for breach in of_contracts]
+    breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
     if breaches:
-        raise BadInput(breaches)
+        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
     return _aligned(draft)
 
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
     """Every error of each table's own contract, for when there is no book to hold them together."""
-    return _validated(raw)[1]
+    return [_debit(breach, raw) for breach in _validated(raw)[1]]
+
+
+def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
+    """A negative quantity of cash is a debit, which no contract of one table can tell from a short position."""
+    holdings, exposures = raw.get("holdings"), raw.get("exposures")
+    if holdings is None or exposures is None or (breach.table, breach.column) != (holdings.name, "quantity"):
+        return breach
+    if (
+        breach.row is None
+        or not str(breach.value).startswith("-")
+        or not {"instrument", "bucket"} <= set(exposures.frame)
+    ):
+        return breach
+    cash = set(exposures.frame.loc[exposures.frame["bucket"].astype(str).str.strip() == "cash", "instrument"].map(str))
+    name = (
+        holdings.frame["instrument"].iloc[holdings.rows.index(breach.row)] if "instrument" in holdings.frame else None
+    )
+    if str(name) not in cash:
+        return breach
+    cure = f"write 0 and pay the {str(breach.value).lstrip('-')} in, or sell first: nothing is bought on credit"
+    return replace(breach, rule="is a debit of cash", cure=cure)
 
 
 def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
@@ -164,7 +219,7 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
-        contract = "prices_long" if name == "prices" and _is_long(raw[name].frame) else name
+        contract = "prices_long" if name == "prices" and is_long(raw[name].frame) else name
         frame, own = validate(contract, raw[name])
         breaches += own
         if not own:
@@ -172,11 +227,6 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
             frame.attrs["name"] = raw[name].name
             tables[name] = frame
     return tables, breaches
-
-
-def _is_long(prices: pd.DataFrame) -> bool:
-    """Whether a price history has a row for each price, and not a column for each name."""
-    return set(prices.columns) == {"date", "instrument", "price"}
 
 
 def _aligned(draft: Draft) -> Book:
@@ -208,7 +258,7 @@ def _aligned(draft: Draft) -> Book:
         scenario_returns=_given_returns(settings, tables.get("scenario_returns"), [*names, cash]),
         cash_required_return=None if np.isnan(of_cash) else float(of_cash),
         signals=None if signals is None else signals.sort_values("date", kind="stable"),
-        price_history=_price_history(tables.get("prices"), names),
+        price_history=prices_by_day(tables["prices"])[names] if "prices" in tables else None,
         covariance=_of_instruments(tables.get("covariance"), names, names),
         benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
         factors=_of_instruments(tables.get("factors"), names),
@@ -234,16 +284,6 @@ def _given_returns(settings: Settings, table: pd.DataFrame | None, everyone: lis
         return pd.DataFrame(columns=list(settings.scenarios), dtype=float)
     own = table.set_index("instrument")
     return own.loc[[name for name in everyone if name in own.index], list(settings.scenarios)]
-
-
-def _price_history(prices: pd.DataFrame | None, names: list[str]) -> pd.DataFrame | None:
-    if prices is None:
-        return None
-    if _is_long(prices):
-        prices = prices.pivot(index="date", columns="instrument", values="price")
-    else:
-        prices = prices.set_index("date")
-    return prices.sort_index().loc[:, names].astype(np.float64)
 
 
 def _of_instruments(

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
+import stat
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from itertools import compress
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble_book, check_tables
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, printable
 from allocator.plugins import call_plugin, load_plugin
 from allocator.settings.reading import read_settings, with_lines
 from allocator.settings.settings import Settings, SourceTable, TablesSection
-from allocator.tables.files import SUFFIXES, RawTable, from_frame, read_table, refuse_unreadable, utf8_text
+from allocator.tables.files import (
+    SUFFIXES,
+    RawTable,
+    from_frame,
+    is_plain_file,
+    names_in,
+    read_regular_file,
+    read_table,
+    utf8_text,
+)
 
 # Tables that another package reads, from wherever it has them; from then on they are tables like any other.
 #
@@ -54,22 +66,25 @@ def load(
     """
     if isinstance(overrides, str):
         rule, cure = "must be a list, and is one text", 'write ["mandate.max_weight=0.2"]'
-        raise BadInput.of("overrides", rule, cure, value=overrides)
+        raise BadInput([Breach("overrides", None, None, overrides, rule, cure)])
+    if account is not None and printable(account) != account:
+        rule, cure = "is no printable text", "write it as it stands in holdings.csv"
+        raise BadInput([Breach("--account", None, None, printable(account), rule, cure)])
     place = Path(folder)
-    if place.is_file():
-        raise BadInput.of(str(folder), "is a file", "name the folder that it stands in")
-    if not place.is_dir():
-        raise BadInput.of(str(folder), "there is no such folder", _nearest_book(place))
+    if refusal := _no_folder(place):
+        raise BadInput([Breach(str(folder), None, None, None, *refusal)])
     breaches: list[Breach] = []
     settings: Settings | None = None
     try:
-        text = _text(place / "book.toml")
+        text = book_text(place)
         settings = read_settings(text, overrides=overrides, as_of=as_of)
     except BadInput as error:
         breaches += error.breaches
     tables = settings.tables if settings is not None else TablesSection()
-    raw, unreadable = _read_all(place, tables)
-    breaches += unreadable + _strangers(place, tables)
+    raw, found = _read_all(place, tables)
+    if "holdings" in raw:
+        raw["holdings"] = without_further_accounts(raw["holdings"], account)
+    breaches += found + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
         breaches += [breach for breach in check_tables(raw) if breach.table not in known]
@@ -80,11 +95,31 @@ def load(
         raise BadInput(with_lines(error.breaches, text, overrides)) from None
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
+def _no_folder(place: Path) -> tuple[str, str] | None:
+    """What keeps a path from being a folder that can be read, and the cure."""
+    try:
+        if os.path.isdir(place):  # noqa: PTH112  # False for a name that no folder can have
+            next(place.iterdir(), None)
+            return None
+        if not stat.S_ISDIR(place.stat().st_mode):
+            return "is a file", "name the folder that it stands in"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}", "check the folder and its rights"
+    return "there is no such folder", _nearest_book(place)
+
+
+def book_text(folder: Path) -> str:
+    """The text of book.toml.
+
+    Raises:
+        BadInput: it is missing, cannot be read, or is not UTF-8 text.
+    """
+    path = folder / "book.toml"
+    if not os.path.lexists(path) or path.is_dir():
         raise BadInput.of("book.toml", "this folder has no book.toml", _INIT)
-    with refuse_unreadable("book.toml"):
-        return utf8_text(path.read_bytes(), "book.toml", "save it as UTF-8 text")
+    return utf8_text(read_regular_file(path, "book.toml"), "book.toml", "save it as UTF-8 text")
 
 
 def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:
@@ -103,13 +138,38 @@ def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], 
     return raw, breaches
 
 
+MANY_ROWS = 20_000
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
+
+
+def without_further_accounts(raw: RawTable, account: str | None) -> RawTable:
+    """Of a long holdings.csv the rows that can say anything of this account, or be refused.
+
+    Left out are rows of other accounts that are sound as written, are not there twice, and agree in price, currency
+    and all else with a row that stays.
+    """
+    frame, own = raw.frame, {"account", "instrument", "quantity"}
+    if len(frame) <= MANY_ROWS or not own <= set(frame.columns) or frame["account"].nunique() == 1:
+        return raw
+    texts = frame["quantity"].unique()
+    plain = [text for text in texts if isinstance(text, str) and _PLAIN_NUMBER.fullmatch(text)]
+    sound = frame["quantity"].isin(plain) & frame["account"].ne("") & frame["account"].notna()
+    further = sound & frame["account"].ne(account or "") & ~frame.duplicated(["account", "instrument"], keep=False)
+    shared = [column for column in frame.columns if column not in ("account", "quantity")]
+    left_out = further & frame.duplicated(shared)  # the first stays, and with it the first form of a number
+    if not frame["account"].eq(account or "").any():
+        left_out &= frame.duplicated("account")  # the cure names the accounts
+    kept = (~left_out).to_numpy()
+    return RawTable(raw.name, frame.loc[kept].reset_index(drop=True), tuple(compress(raw.rows, kept)))
+
+
 def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
     """A table whose name nobody reads is a misspelt table: neither `benchmrk.csv` nor `prices.parquet` may vanish."""
     known = {where for name in REQUIRED + OPTIONAL if isinstance(where := getattr(tables, name), str)}
     read = {os.path.normpath(place / name) for name in known}
     return [
-        Breach.of(path.name, "no table of a book has this name", _stranger_cure(path, known))
-        for path in sorted(place.iterdir())
+        Breach(path.name, None, None, None, "no table of a book has this name", _stranger_cure(path, known))
+        for path in (place / found for found in names_in(place))
         if path.suffix.lower() in SUFFIXES
         and os.path.normpath(path) not in read
         and path.name not in _OURS
@@ -125,8 +185,8 @@ def _stranger_cure(path: Path, known: Collection[str]) -> str:
 
 
 def _nearest_book(place: Path) -> str:
-    parent = place.parent
-    if not parent.is_dir():
+    names = names_in(place.parent)
+    if not names and not os.path.isdir(place.parent):  # noqa: PTH112  # False for a name that no folder can have
         return f"check the path; {_INIT}"
-    books = [child.name for child in parent.iterdir() if (child / "book.toml").is_file()]
+    books = [name for name in names if is_plain_file(place.parent / name / "book.toml")]
     return did_you_mean(place.name, books) if books else _INIT

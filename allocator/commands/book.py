@@ -51,8 +51,10 @@ def init(folder: str, sample: str, *, as_json: bool) -> InitDocument:
         raise BadInput([Breach(folder, None, None, None, rule, "make room, or name another folder")]) from None
     files = sorted(child.name for child in place.iterdir())
     if not as_json:
-        click.echo(f"{folder}: {', '.join(files)}")
-        click.echo(f"next: edit the tables, then `allocator check {folder}` and `allocator rebalance {folder}`")
+        from allocator.display.console import tell
+
+        tell(f"{folder}: {', '.join(files)}")
+        tell(f"next: edit the tables, then `allocator check {folder}` and `allocator rebalance {folder}`")
     return {"format": "allocator.init/1", "folder": folder, "sample": sample, "files": files}
 
 

@@ -6,11 +6,14 @@ Results go to stdout, everything else to stderr. `--json` answers with one docum
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import functools
+import io
 import json
+import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, ParamSpec, TypedDict
 
@@ -105,7 +108,7 @@ def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P,
             if as_json:
                 click.echo(json.dumps(error_document(error), indent=2))
             else:
-                _show(error)
+                _exit_with_error(error)
             sys.exit(error.exit_code)
         if as_json and document is not None:
             click.echo(json.dumps(document, indent=2, allow_nan=False))
@@ -119,8 +122,10 @@ class ErrorDocument(TypedDict):
     """Why a command said no."""
 
     format: Literal["allocator.error/2"]
-    error: Annotated[str, Keywords(enum=["BadInput", "BadMandate", "Infeasible", "NotSolved", "OutOfTime"])]
-    exit_code: Annotated[int, Keywords(enum=[3, 4, 5])]
+    error: Annotated[
+        str, Keywords(enum=["BadInput", "BadMandate", "Infeasible", "NotSolved", "OutOfTime", "UsageError"])
+    ]
+    exit_code: Annotated[int, Keywords(enum=[2, 3, 4, 5])]
     message: str
     errors: NotRequired[list[Annotated[Row, Breach]]]
     rules: NotRequired[Annotated[list[str], "the limits that conflict"]]
@@ -139,8 +144,15 @@ class ErrorDocument(TypedDict):
     ]
 
 
-def error_document(error: AllocatorError) -> ErrorDocument:
+def error_document(error: AllocatorError | click.ClickException) -> ErrorDocument:
     """An error as plain data; its JSON Schema is `schemas/error.schema.json`."""
+    if isinstance(error, click.ClickException):
+        return {
+            "format": "allocator.error/2",
+            "error": "UsageError",
+            "exit_code": error.exit_code,
+            "message": error.format_message(),
+        }
     document: ErrorDocument = {
         "format": "allocator.error/2",
         "error": type(error).__name__,
@@ -160,14 +172,69 @@ def error_document(error: AllocatorError) -> ErrorDocument:
     return document
 
 
-def _show(error: AllocatorError) -> None:
-    from allocator.display.console import show_refusal
-
-    show_refusal(error)
-
-
 def _as_date(_: click.Context, __: click.Parameter, value: dt.datetime | None) -> dt.date | None:
     return None if value is None else value.date()
+
+
+# Streams as they are: closed, full, or left by who read them.
+#
+
+
+def open_closed_streams() -> None:
+    """Where a standard stream is closed, nothing is read or written; else the next file that is opened would be it."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # until the end
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        from allocator.display.console import PIPE_CLOSED, discard_output
+
+        discard_output()
+        sys.exit(PIPE_CLOSED)
+
+
+@contextmanager
+def _output_is_taken() -> Iterator[None]:
+    """Say so, and exit as for any file that cannot be written, where stdout takes no more."""
+    try:
+        try:
+            yield
+        finally:
+            with _reader_may_go():
+                sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:  # not of a stream
+            raise
+        from allocator.display.console import discard_output
+
+        discard_output()
+        rule = f"cannot be written: {error.strerror or error}"
+        refusal = BadInput([Breach("stdout", None, None, None, rule, "make room, or send it elsewhere")])
+        _exit_with_error(refusal)
+        sys.exit(refusal.exit_code)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""Why a stream takes no more, other than that its reader has gone."""
+
+
+def _say_wrong_usage(error: click.ClickException, *, as_json: bool) -> None:
+    from allocator.display.console import tell
+
+    if as_json:
+        click.echo(json.dumps(error_document(error), indent=2))
+        return
+    text = io.StringIO()
+    error.show(text)
+    tell(text.getvalue(), err=True, end="")
 
 
 # Commands of other packages: found when one is called by a name that is not ours, and imported then.
@@ -180,6 +247,40 @@ class CommandGroup(click.Group):
     `--help` lists ours alone: to tell what another's is for, it would have to be imported. `allocator plugins` lists
     those of others.
     """
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run and exit as click does, but with a document for wrong usage, and a word where stdout takes no more."""
+        if not standalone_mode:
+            return super().main(args, prog_name, standalone_mode=False, **extra)
+        open_closed_streams()
+        given = sys.argv[1:] if args is None else list(args)
+        try:
+            with _output_is_taken():
+                code = super().main(args, prog_name, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            _say_wrong_usage(error, as_json="--json" in given)
+            code = error.exit_code
+        except click.Abort:
+            click.echo("interrupted; nothing was written", err=True)
+            code = INTERRUPTED
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def make_context(self, *given: Any, **extra: Any) -> click.Context:
+        """What the command line asks for; `--help` is answered here."""
+        with _reader_may_go():
+            return super().make_context(*given, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _reader_may_go():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Ours of this name; else another package's."""
@@ -200,7 +301,8 @@ class CommandGroup(click.Group):
 def _exit_with_error(error: AllocatorError) -> None:
     from allocator.display.console import show_refusal
 
-    show_refusal(error)
+    with suppress(OSError):  # stderr takes no more; the exit code says it
+        show_refusal(error)
 
 
 def _further(name: str) -> click.Command:

@@ -67,7 +67,7 @@ def rebalance(
     """
     if out is None and (run_id is not None or export):
         raise click.UsageError(f"{'--export' if run_id is None else '--run-id'} writes files, and wants --out DIR")
-    from allocator.display.console import progress_spinner
+    from allocator.display.console import progress_spinner, tell
 
     with progress_spinner() as say:
         say("reading the book")
@@ -81,7 +81,7 @@ def rebalance(
             options = _options(choice, export, follow)
             run = open_run(run_id, Path(out), run_inputs(loaded, before, options))
             if (done := finished_document(run)) is not None:
-                click.echo(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
+                tell(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
                 return done
         if export:
             from allocator.plan.output import find_exporters
@@ -91,7 +91,9 @@ def rebalance(
         from allocator.plan.document import plan_document
 
         plan, deviation = _solve(loaded, follow, say)
-        document = plan_document(plan, deviation)
+        from allocator.plan.output import with_digest
+
+        document = with_digest(plan, plan_document(plan, deviation))
     if out is not None:
         _write(plan, document, Path(out), run, export)
     if not as_json:
@@ -110,6 +112,7 @@ def _digests(choice: BookChoice) -> dict[str, str]:
 def _options(choice: BookChoice, export: tuple[str, ...], follow: str | None) -> dict[str, str | None]:
     """What was asked for, as far as it can change what is written."""
     from allocator.plan.runs import digest
+    from allocator.tables.files import is_plain_file, read_regular_file
 
     path = None if follow is None else Path(follow)
     return {
@@ -117,7 +120,7 @@ def _options(choice: BookChoice, export: tuple[str, ...], follow: str | None) ->
         "--set": "; ".join(choice.overrides),
         "--as-of": None if choice.as_of is None else choice.as_of.isoformat(),
         "--export": " ".join(export),
-        "--follow": digest(path.read_bytes()) if path is not None and path.is_file() else follow,
+        "--follow": digest(read_regular_file(path, "--follow")) if path is not None and is_plain_file(path) else follow,
     }
 
 
@@ -137,9 +140,10 @@ def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[
 
 def _write(plan: Plan, document: Document, out: Path, run: Run | None, export: tuple[str, ...]) -> None:
     """All files or none; where they belong to a run, with what it was made from."""
-    from allocator.plan.output import plan_files, run_exporters, write_files
-    from allocator.plan.runs import write_run
+    from allocator.display.console import tell
+    from allocator.plan.output import plan_files, run_exporters
+    from allocator.plan.runs import write_files, write_run
 
     files = plan_files(plan, document) | run_exporters(document, export, plan.book.settings.plugins.exporters)
     written = write_files(files, out) if run is None else write_run(run, files)
-    click.echo("wrote " + " and ".join(map(str, written)), err=True)
+    tell("wrote " + " and ".join(map(str, written)), err=True)

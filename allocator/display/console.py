@@ -5,20 +5,22 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from allocator.book.book import Book
-from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible, describe_conflict
+from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible, describe_conflict, printable
 from allocator.rules import PERCENT, RuleMeasurement
 
 Cells: TypeAlias = Iterable[str | float | None]
@@ -27,12 +29,54 @@ PIPE_CLOSED = 141
 
 
 class _PipedConsole(Console):
-    """rich's console, which would end with 1 where a reader has gone, a defect by our own table of exit codes."""
+    """rich's console, which shows nothing from outside that would steer the terminal.
+
+    Where a reader has gone, rich would end with 1, a defect by our own table of exit codes.
+    """
 
     def on_broken_pipe(self) -> None:
         """Say no more, not even at the end, and go."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         raise SystemExit(PIPE_CLOSED)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text for people, wherever it is from; here, so that it is measured as it is shown."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Every piece that is shown; what rich itself says to the terminal passes."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else Segment(printable(piece.text), piece.style)
+
+
+def discard_output() -> None:
+    """What is still to be written to stdout goes nowhere, not even when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(text: str, *, err: bool = False, end: str = "\n") -> None:
+    """A line of plain text, as safe as a screen. What cannot be said on stderr is not said: it is no result."""
+    stream = sys.stderr if err else sys.stdout
+    try:
+        print(printable(text), file=_encodable(stream), end=end, flush=True)
+    except OSError:
+        if not err:
+            raise
+
+
+def _encodable(stream: TextIO) -> TextIO:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal without '·' shows '?', and does not crash
+    return stream
+
+
+WIDTHS = range(20, 1001)
+"""What a terminal may be wide; another COLUMNS is a slip."""
+
+
+def _stated_width() -> int | None:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if re.fullmatch("[0-9]{1,4}", columns) and int(columns) in WIDTHS else None
 
 
 def console(*, err: bool = False) -> Console:
@@ -40,16 +84,17 @@ def console(*, err: bool = False) -> Console:
 
     Markup is off: a name in somebody's table is text, whatever brackets it holds.
     """
-    stream = sys.stderr if err else sys.stdout
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")  # a terminal without '·' shows '?', and does not crash
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return _PipedConsole(file=stream, width=width, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    stream = _encodable(sys.stderr if err else sys.stdout)
+    width = _stated_width() or (None if stream.isatty() else 80)
+    plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # rich reads '²'
+    return _PipedConsole(
+        file=stream, width=width, highlight=False, markup=False, emoji=False, force_jupyter=False, _environ=plain
+    )
 
 
 def text_console(width: int) -> Console:
     """A console that writes into its own `file`, plain text of this width, in a notebook too."""
-    return Console(
+    return _PipedConsole(
         file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False, color_system=None,
         force_jupyter=False,
     )  # fmt: skip
@@ -174,6 +219,8 @@ SHOWN = 40
 """Entries printed one by one; `--json` has every error."""
 CONFLICTS = 8
 """Further conflicts that are shown."""
+CONFIRMED = 4
+"""Entries of `[[confirm]]` that are shown in full."""
 NAMED = 3
 """Rows and values that an entry of several errors names."""
 
@@ -189,6 +236,11 @@ def show_refusal(error: AllocatorError) -> None:
             out.print(_entry(entry))
         if rest := sum(map(len, entries[SHOWN:])):
             out.print(Text(f"… and {rest} more; --json lists them all"))
+        if doubts := [breach.confirm for breach in error.breaches if breach.confirm is not None]:
+            out.print(Text("To confirm what is right as it stands, add to book.toml, with the reason:"))
+            out.print(Text("\n".join(doubts[:CONFIRMED]), style="cyan"))
+            if len(doubts) > CONFIRMED:
+                out.print(Text(f"… and {len(doubts) - CONFIRMED} more; --json has them all"))
         return
     if isinstance(error, Infeasible):
         out.print(Text(error.message, style="bold red"))

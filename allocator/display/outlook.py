@@ -256,12 +256,20 @@ def format_figure(value: float) -> str:
 #
 
 
+def describe_rates(book: Book) -> str:
+    """Rates as one reads them, so that one the other way round is seen."""
+    home = book.settings.book.currency
+    return "rates: " + ", ".join(f"1 {currency} = {rate:.4g} {home}" for currency, rate in sorted(book.rates.items()))
+
+
 def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]) -> None:
     """Print what `check` found."""
     out = console()
     out.print(title_of(book), style="bold")
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
+    if book.rates:
+        out.print(describe_rates(book))
     heading(out, "Scenarios")
     rows = zip(outlook.scenarios, outlook.probabilities, strict=True)
     out.print(table("scenario", "belief", right=("belief",), rows=rows))

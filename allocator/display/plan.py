@@ -32,7 +32,7 @@ from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import HEADLINE
 from allocator.plan.follow import PolicyDeviation
-from allocator.plan.plan import FIGURES, Order, Plan
+from allocator.plan.plan import FIGURES, Order, Plan, plain_decimal
 from allocator.plan.trade_decision import TradeValue, least_share
 from allocator.rules import format_limit
 
@@ -115,7 +115,7 @@ def order_cells(order: Order) -> tuple[str, ...]:
     return (
         order.side,
         order.instrument,
-        f"{order.quantity:,.10g}",
+        plain_decimal(order.quantity, grouped=True),
         format_money(order.value),
         format_percent(order.weight_before),
         format_percent(order.weight_after),

@@ -23,6 +23,7 @@ from allocator.display.multistage import (
     describe_caution_columns,
     describe_tree_objective,
 )
+from allocator.display.outlook import describe_rates
 from allocator.mandate.mandate import no_trade
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import FIGURES, Figure, Figures, Plan
@@ -33,6 +34,8 @@ def show_plan_details(out: Console, plan: Plan) -> None:
     """Print all that the first screen has no line for."""
     out.print()
     out.print(f"Risk: {plan.outlook.risk.source}.")
+    if plan.book.rates:
+        out.print(f"R{describe_rates(plan.book)[1:]}.")
     if plan.duals is not None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)

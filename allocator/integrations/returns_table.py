@@ -20,15 +20,17 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, from_frames
+from allocator.book.doubts.doubts import refuse_doubtful_returns
+from allocator.book.price_history import spacing_breach
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.outlook.risk_model import estimate_risk, spacing_breach
+from allocator.outlook.risk_model import estimate_risk
 from allocator.settings.settings import RiskSection
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix
 
-SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver")
+SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver", "confirm")
 """Of book.toml; the others say what the rows say here."""
 _FREE = "choose for example kl or total_variation"
 CASH = "UNINVESTED"
@@ -134,9 +136,15 @@ def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(columns) for name, columns in tables.items()}
 
 
-def outlook_from_returns(returns: Matrix) -> Outlook:
-    """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one."""
+def outlook_from_returns(book: Book, returns: Matrix, names: Sequence[str], days: Any, *, peer: str) -> Outlook:
+    """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one.
+
+    Raises:
+        BadInput: rows on `days` that are dates are improbable, and `confirm` of the settings does not say otherwise.
+    """
     rows, _ = returns.shape
+    if isinstance(days, pd.DatetimeIndex) and days.is_monotonic_increasing and len(days) > 1:
+        refuse_doubtful_returns(returns, names, days, book.settings.confirm, f"returns from {peer}")
     return Outlook(
         scenarios=tuple(f"row {row}" for row in range(rows)),
         probabilities=np.full(rows, 1 / rows),
@@ -172,6 +180,8 @@ def with_return_history(book: Book, places: NamePositions, returns: Matrix, days
         breaches += spacing_breach(days, float(risk.periods_per_year or 0.0), table)
     if breaches:
         raise BadInput(breaches)
+    if isinstance(days, pd.DatetimeIndex) and len(days) > 1:
+        refuse_doubtful_returns(returns[-needed:], places.names, days[-needed:], book.settings.confirm, table)
     order = [places.at.index(i) for i in range(places.instruments)]
     per_row = estimate_risk(returns[-needed:][:, order], risk, f"{needed} returns from {peer}")
     yearly = per_row.over(float(risk.periods_per_year or 0.0))

@@ -206,7 +206,9 @@ class RobustAllocation(BaseOptimization):
             warn_of_hindsight(book, last_day(X))
         else:
             warn_of_prices(returns, names, peer=PEER)
-            outlook = with_names_to_sell(outlook_from_returns(returns), len(book.instruments))
+            outlook = with_names_to_sell(
+                outlook_from_returns(book, returns, names, getattr(X, "index", None), peer=PEER), len(book.instruments)
+            )
         self._warn_of_costs(book)
         if self.previous_weights is not None:
             book = self._holding(book, names)

@@ -13,18 +13,19 @@ price fall, both in logs. Without a bracket somebody has to look.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from allocator.book.book import Book
-from allocator.book.loading import load
+from allocator.book.loading import book_text, load
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.outlook.question import Signal
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import Settings
-from allocator.tables.files import refuse_unreadable
+from allocator.tables.files import read_regular_file
 
 _BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
 _TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)", re.IGNORECASE)
@@ -131,15 +132,12 @@ def cards_beside(
         BadInput: the file cannot be read, is not UTF-8 text, or is no page of cards.
     """
     path = Path(folder) / "scenarios.md"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
-    with refuse_unreadable(path.name):
-        content = path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
+        return read_cards(read_regular_file(path, path.name).decode("utf-8-sig"), scenarios, labs)
     except UnicodeDecodeError:
-        raise BadInput.of(path.name, "is not UTF-8 text", "save it as UTF-8 text") from None
-    return read_cards(text, scenarios, labs)
+        raise BadInput([Breach(path.name, None, None, None, "is not UTF-8 text", "save it as UTF-8 text")]) from None
 
 
 def due_observations(
@@ -255,9 +253,8 @@ def _cards(folder: str | Path, settings: Settings) -> Cards:
 def _breaches_of_cards(folder: str | Path, overrides: Sequence[str], as_of: dt.date | None) -> tuple[Breach, ...]:
     """What is wrong with the cards of a book whose tables cannot be read."""
     try:
-        text = (Path(folder) / "book.toml").read_bytes().decode("utf-8-sig")
-        settings = read_settings(text, overrides=overrides, as_of=as_of)
-    except (OSError, UnicodeDecodeError, BadInput):
+        settings = read_settings(book_text(Path(folder)), overrides=overrides, as_of=as_of)
+    except BadInput:
         return ()  # the book's own errors say so
     try:
         _cards(folder, settings)

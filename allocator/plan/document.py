@@ -8,7 +8,8 @@ alone can recompute every rule, the objective and the bound (`docs/verify_plan.p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias, TypedDict
+from decimal import Decimal
+from typing import Annotated, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -155,6 +156,14 @@ class PlanDocument(TypedDict):
     ]
     certificate: CertificateRow
     proof: Proof | None
+    orders_sha256: NotRequired[
+        Annotated[
+            str,
+            Keywords(pattern="^[0-9a-f]{64}$"),
+            "where files are written: the digest of the bytes of orders.csv beside it; each order there names, as "
+            "plan_sha256, that of this file with 64 zeros in this place",
+        ]
+    ]
 
 
 def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanDocument:
@@ -224,13 +233,15 @@ def _objective(plan: Plan) -> _PlanObjective:
 def _positions(plan: Plan) -> list[_PositionRow]:
     book, target, final = plan.book, plan.target, plan.final
     cash = (book.cash / book.value, target.cash / target.value, final.cash / final.value)
+    traded = {order.instrument: order for order in plan.orders}
+    held = [float(quantity) for quantity in book.quantities]
     rows = [
         _position(
-            plan, name, (float(book.quantities[i]), _whole(after), float(book.prices[i])),
+            plan, name, (held[i], _quantity_after(held[i], traded.get(name)), float(book.prices[i])),
             (book.weights[i], target.weights[i], final.weights[i]),
             None if plan.no_trade is None else (plan.no_trade.low[i], plan.no_trade.high[i]),
         )
-        for i, (name, after) in enumerate(zip(book.instruments, final.values / book.prices, strict=True))
+        for i, name in enumerate(book.instruments)
     ]  # fmt: skip
     return [*rows, _position(plan, book.cash_instrument, (round(book.cash, 2), round(final.cash, 2), 1.0), cash, None)]
 
@@ -259,8 +270,12 @@ def _position(
     }
 
 
-def _whole(quantity: float) -> float:
-    return float(f"{quantity:.12g}")
+def _quantity_after(held: float, order: Order | None) -> float:
+    """What is held after an order, as decimals add up."""
+    if order is None:
+        return held
+    sign = -1 if order.side == "sell" else 1
+    return float(Decimal(repr(held)) + sign * Decimal(repr(order.quantity)))
 
 
 def _weight(weight: float) -> float:

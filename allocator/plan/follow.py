@@ -25,6 +25,7 @@ from allocator.outlook.calibration import dated_signals
 from allocator.plan.plan import Plan
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.presentation import NotNegative, Rounded
+from allocator.tables.files import read_regular_file
 from allocator.types import Vector
 
 Found = TypeVar("Found")
@@ -133,10 +134,10 @@ def _read(path: Path) -> Mapping[str, Any]:
         return BadInput([Breach("--follow", None, None, str(path), rule, cure)])
 
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        rule = f"cannot be read: {error}"
-        raise refused(rule, "name the plan.json that `rebalance --out` wrote") from None
+        document = json.loads(read_regular_file(path, str(path)))
+    except (BadInput, ValueError, RecursionError) as error:
+        why = error.breaches[0].rule.removeprefix("cannot be read: ") if isinstance(error, BadInput) else error
+        raise refused(f"cannot be read: {why}", "name the plan.json that `rebalance --out` wrote") from None
     if not isinstance(document, dict) or document.get("format") != PLAN_FORMAT:
         raise refused(
             f"is no plan of format {PLAN_FORMAT}",

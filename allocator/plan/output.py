@@ -1,12 +1,11 @@
-"""Write a plan's files whole or not at all, in a form that a spreadsheet will not execute."""
+"""A plan as files, in a form that a spreadsheet will not execute, and as pandas objects."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-import shutil
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -17,62 +16,44 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach
-from allocator.plan.plan import Order, Plan
+from allocator.plan.plan import Order, Plan, plain_decimal
+from allocator.plan.runs import digest
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 
 COLUMNS = (
     "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
+    "plan_sha256",
 )  # fmt: skip
 
 
 def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
-    """`orders.csv` and `plan.json` by name."""
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    return {"orders.csv": orders_csv(plan).encode(), "plan.json": text.encode()}
+    """`orders.csv` and `plan.json` by name, each with the digest of the other.
 
-
-def write_files(files: Mapping[str, bytes], folder: Path) -> tuple[Path, ...]:
-    """Write files into `folder` by name: all of them whole, or none.
-
-    Raises:
-        BadInput: the folder cannot be written; files that were there before are as they were.
+    `plan.json` names that of the bytes of `orders.csv`. Each order names that of `plan.json` as it is with
+    `NO_DIGEST` in that place, as none can name what it is a part of.
     """
-    contents = {folder / name: content for name, content in files.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
-            _replace_all(contents, Path(temporary))
-    except OSError as error:
-        rule = f"cannot be written: {error.strerror or error}"
-        raise BadInput([Breach("--out", None, None, str(folder), rule, "make room, or name another folder")]) from None
-    return tuple(contents)
+    whole = _plain_quantities(json.dumps({**document, "orders_sha256": NO_DIGEST}, indent=1, allow_nan=False) + "\n")
+    orders = orders_csv(plan, digest(whole.encode())).encode()
+    head, _, tail = whole.rpartition(NO_DIGEST)
+    return {"orders.csv": orders, "plan.json": f"{head}{digest(orders)}{tail}".encode()}
 
 
-def _replace_all(contents: Mapping[Path, bytes], temporary: Path) -> None:
-    """Give every path its contents by renaming finished files; on a failure put back what was there."""
-    for path, content in contents.items():
-        with (temporary / path.name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copy2(path, temporary / f"{path.name}.before")
-    replaced: list[Path] = []
-    try:
-        for path in contents:
-            (temporary / path.name).replace(path)
-            replaced.append(path)
-    except OSError:
-        for path in replaced:
-            before = temporary / f"{path.name}.before"
-            if before.exists():
-                before.replace(path)
-            else:
-                path.unlink()
-        raise
+def with_digest(plan: Plan, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document as `plan.json` has it: with the digest of the orders that belong to it."""
+    return {**document, "orders_sha256": digest(plan_files(plan, document)["orders.csv"])}
 
 
-def orders_csv(plan: Plan) -> str:
+NO_DIGEST = "0" * 64
+"""What stands for the digest of orders.csv while that of plan.json is taken."""
+_SCIENTIFIC = re.compile(r'("(?:quantity|quantity_before|quantity_after|price)": )(-?[0-9.]+e[-+]?[0-9]+)')
+
+
+def _plain_quantities(text: str) -> str:
+    """0.000000001 and not 1e-09, for readers that know no other; the same number."""
+    return _SCIENTIFIC.sub(lambda match: match[1] + plain_decimal(float(match[2])), text)
+
+
+def orders_csv(plan: Plan, plan_digest: str) -> str:
     """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
     settings, names = plan.book.settings.book, plan.book.exposures["name"]
     at = {name: i for i, name in enumerate(plan.book.instruments)}
@@ -86,12 +67,13 @@ def orders_csv(plan: Plan) -> str:
             order.side,
             order.instrument,
             str(names[order.instrument]),
-            f"{order.quantity:.12g}",
-            f"{plan.book.quoted_prices[at[order.instrument]]:.10g}",
+            plain_decimal(order.quantity),
+            plain_decimal(plan.book.quoted_prices[at[order.instrument]]),
             plan.book.currencies[at[order.instrument]],
             f"{order.value:.2f}",
             f"{order.cost:.2f}",
             settings.currency,
+            plan_digest,
         )
         writer.writerow([neutralise_formula(cell) for cell in row])
     return text.getvalue()

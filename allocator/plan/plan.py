@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
@@ -286,7 +287,7 @@ def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tup
             Order(
                 side="sell" if lots[i] < 0 else "buy",
                 instrument=book.instruments[i],
-                quantity=_clean(abs(float(lots[i] * book.lot_sizes[i]))),
+                quantity=_units(float(lots[i]), float(book.lot_sizes[i]), float(book.quantities[i])),
                 price=float(book.prices[i]),
                 value=value,
                 cost=float(costs[i]),
@@ -297,6 +298,12 @@ def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tup
     return tuple(sorted(listed, key=lambda order: (order.side != "sell", -order.value, order.instrument)))
 
 
-def _clean(quantity: float) -> float:
-    """Lots × lot size without the last bits of float noise (7 lots of 0.1 are 0.7)."""
-    return float(f"{quantity:.12g}")
+def _units(lots: float, lot_size: float, held: float) -> float:
+    """Lots × lot size as decimals multiply (7 lots of 0.1 are 0.7), never negative; a sale of at most what is held."""
+    units = float(abs(round(lots)) * Decimal(repr(lot_size)))
+    return min(units, held) if lots < 0 else units
+
+
+def plain_decimal(number: float, *, grouped: bool = False) -> str:
+    """Every digit that a number has, and never an exponent."""
+    return format(Decimal(repr(float(number))).normalize() + 0, ",f" if grouped else "f")

@@ -14,20 +14,28 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 from uuid import uuid4
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book
 from allocator.book.checks.consistency import tables_in_use
-from allocator.book.loading import read_source
+from allocator.book.loading import book_text, read_source
 from allocator.errors import BadInput, Breach
 from allocator.plugins import installed_plugins
 from allocator.presentation import Keywords
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import SourceTable
+from allocator.tables.files import is_plain_file, names_in, read_regular_file
+
+try:
+    import fcntl
+except ImportError:  # Windows: there writers are not kept apart
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT: Final = "allocator.run/1"
 PLAN_FORMAT: Final = "allocator.plan/2"
@@ -97,33 +105,16 @@ def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     outputs = {name: digest(content) for name, content in files.items()}
     inputs = dict(sorted(run.inputs.items()))
     made: RunDocument = {"format": FORMAT, "run_id": run.id, "inputs": inputs, "outputs": outputs}
-    whole = {**files, "run.json": (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()}
-    beside = run.folder.parent / f".writing-{uuid4().hex}"
-    try:
-        beside.mkdir(parents=True)
-        for name, content in whole.items():
-            _write(beside / name, content)
+    whole = {**files, "run.json": (json.dumps(made, indent=1) + "\n").encode()}
+    with _writing(run.folder), _folder_in_the_making(run.folder.parent) as beside:
+        _fill(beside, whole)
         _renamed(beside, run)
-    except OSError as error:
-        rule = f"cannot be written: {error.strerror or error}"
-        raise BadInput(
-            [Breach("--out", None, None, str(run.folder), rule, "make room, or name another folder")]
-        ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return tuple(run.folder / name for name in whole)
 
 
 def digest(content: bytes) -> str:
     """What tells one content from another."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _renamed(beside: Path, run: Run) -> None:
@@ -133,13 +124,14 @@ def _renamed(beside: Path, run: Run) -> None:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         finished_document(run)  # another process was faster: the same run, or a refusal
+    _settle(run.folder.parent)
 
 
 def _manifest(run: Run) -> Mapping[str, Any]:
     path = run.folder / "run.json"
     try:
-        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        made: dict[str, Any] = json.loads(read_regular_file(path, path.name))
+    except (BadInput, ValueError, RecursionError) as error:
         rule = f"is there, and no run of ours: run.json cannot be read ({type(error).__name__})"
         raise BadInput([_breach(run, rule, "move the folder away, or use another --run-id")]) from None
     sound = isinstance(made, dict) and made.get("format") == FORMAT and made.get("run_id") == run.id
@@ -164,7 +156,7 @@ def _spoiled(run: Run, outputs: Mapping[str, str]) -> Iterator[Breach]:
     """Every file of the run that is missing or not as it was written: it would be handed on as the run's own."""
     for name, written in outputs.items():
         path = run.folder / name
-        if not path.is_file() or digest(path.read_bytes()) != written:
+        if not is_plain_file(path) or digest(read_regular_file(path, name)) != written:
             rule = f"is not what run '{run.id}' wrote"
             yield Breach(str(path), None, None, None, rule, "restore it, or move the run's folder away to make it anew")
 
@@ -175,6 +167,236 @@ def _is_digest(value: str) -> bool:
 
 def _breach(run: Run, rule: str, cure: str) -> Breach:
     return Breach("--run-id", None, None, str(run.folder), rule, cure)
+
+
+# Files that belong together become visible by one rename, whenever their writer is killed and whoever else writes.
+#
+# A new folder is made under another name and renamed. In a folder that is there already, each file is a link through
+# `.plans/current` into a folder of its version, and renaming that one link changes all of them at once. The version
+# before stays, for who is reading it; those before it go.
+#
+VERSIONS, CURRENT = ".plans", "current"
+_IN_THE_MAKING = re.compile(r"\.writing-[0-9a-z_]{8,32}")
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> tuple[Path, ...]:
+    """Write files into `folder` by name: all of them become visible at once, or none.
+
+    Raises:
+        BadInput: the folder cannot be written; files that were there before are as they were.
+    """
+    with _writing(folder):
+        place = Path(os.path.realpath(folder))
+        if not _written_as_new_folder(files, place):
+            with _only_writer(place):
+                _sweep(place)
+                if os.name == "nt":  # links want a privilege there
+                    _replace_one_by_one(files, place)
+                else:
+                    _replace_together(files, place)
+    return tuple(folder / name for name in files)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a name that no folder can have
+        rule = f"cannot be written: {getattr(error, 'strerror', None) or error}"
+        raise BadInput([Breach("--out", None, None, str(folder), rule, "make room, or name another folder")]) from None
+
+
+def _written_as_new_folder(files: Mapping[str, bytes], place: Path) -> bool:
+    """Whether the files could become a folder of their own, in place of nothing or of an empty one."""
+    if place.is_dir() and any(place.iterdir()):
+        return False
+    try:
+        with _folder_in_the_making(place.parent) as made:
+            _fill(made, files)
+            if place.is_dir():
+                shutil.copystat(place, made)
+            made.rename(place)
+    except OSError:
+        if place.is_dir():  # of another who was faster, where nothing may be made beside it, or a mount
+            return False
+        raise
+    _settle(place.parent)
+    return True
+
+
+def _replace_together(files: Mapping[str, bytes], place: Path) -> None:
+    shown = {name: path.read_bytes() for name in files if _refuse_odd(path := place / name)}
+    if shown == files:
+        return  # the same plan once more
+    versions = place / VERSIONS
+    versions.mkdir(exist_ok=True)
+    before = Path(os.path.realpath(versions / CURRENT)).name
+    try:
+        _show(files, shown, place)
+    finally:
+        kept = (CURRENT, Path(os.path.realpath(versions / CURRENT)).name, before)
+        for old in versions.iterdir():
+            if old.name not in kept:
+                _remove(old)
+        with suppress(OSError):
+            versions.rmdir()  # where nothing came of it
+
+
+def _show(files: Mapping[str, bytes], shown: Mapping[str, bytes], place: Path) -> None:
+    """Let each name lead to its new content, all by the last rename."""
+    versions = place / VERSIONS
+    if any(not _is_link(place / name) for name in shown):  # of an earlier release, or of somebody else
+        _switch(versions, _version(versions, {**_current(versions), **shown}))
+        for name in shown:
+            _link(place, name)
+    made = _version(versions, {**_current(versions), **files})
+    for name in files:
+        _link(place, name)  # a new one leads nowhere until the switch: it is not there yet
+    _switch(versions, made)
+
+
+def _replace_one_by_one(files: Mapping[str, bytes], place: Path) -> None:
+    with _folder_in_the_making(place) as made:
+        _fill(made, files)
+        for name in files:
+            (made / name).replace(place / name)
+
+
+def _refuse_odd(path: Path) -> bool:
+    """Whether there is a plain file.
+
+    Raises:
+        OSError: something else is in its place.
+    """
+    if is_plain_file(path):
+        return True
+    if os.path.lexists(path) and not path.is_symlink():
+        raise OSError(errno.EEXIST, f"{path.name} is there, and is no plain file")
+    return False
+
+
+def _is_link(path: Path) -> bool:
+    return path.is_symlink() and str(path.readlink()) == os.path.join(VERSIONS, CURRENT, path.name)  # noqa: PTH118
+
+
+def _link(place: Path, name: str) -> None:
+    if not _is_link(place / name):
+        _rename_link(Path(VERSIONS, CURRENT, name), place / VERSIONS, place / name)
+
+
+def _switch(versions: Path, version: Path) -> None:
+    _rename_link(Path(version.name), versions, versions / CURRENT)
+    _settle(versions)
+
+
+def _rename_link(target: Path, versions: Path, path: Path) -> None:
+    fresh = versions / f"link-{uuid4().hex}"
+    fresh.symlink_to(target)
+    fresh.replace(path)
+
+
+def _current(versions: Path) -> dict[str, bytes]:
+    """The files of the version that is shown, of which those that are not written anew stay."""
+    current = versions / CURRENT
+    return {path.name: path.read_bytes() for path in current.iterdir()} if current.is_dir() else {}
+
+
+def _version(versions: Path, files: Mapping[str, bytes]) -> Path:
+    made = versions / uuid4().hex
+    made.mkdir()
+    _fill(made, files)
+    return made
+
+
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        with (folder / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Let names outlast a failure of power, where a folder can be asked to."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _only_writer(place: Path) -> Iterator[None]:
+    """Wait for others who write there: they take a moment each."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        for _ in range(600):
+            if _lock(handle):
+                break
+            Event().wait(0.05)
+        else:
+            raise OSError(errno.EBUSY, "another writer does not end")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether this process has the folder for itself; it is free again when the process ends, however it does."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+@contextmanager
+def _folder_in_the_making(parent: Path) -> Iterator[Path]:
+    """A new folder beside those that are there, held so that nobody who sweeps takes it for left behind."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent)
+    handle = None
+    while handle is None:
+        made = parent / f".writing-{uuid4().hex}"
+        made.mkdir()
+        with suppress(FileNotFoundError):  # swept before it was held
+            handle = os.open(made, os.O_RDONLY)
+            if not _lock(handle) or not made.exists():
+                os.close(handle)
+                handle = None
+    try:
+        yield made
+    finally:
+        os.close(handle)
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers who were killed have left in the making."""
+    if fcntl is None:
+        return
+    for name in names_in(folder):
+        if _IN_THE_MAKING.fullmatch(name):
+            with suppress(OSError):
+                handle = os.open(folder / name, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                finally:
+                    os.close(handle)
 
 
 # What a run is made from, by name: the files of its book, its options, and the versions of what reads them.
@@ -189,18 +411,18 @@ def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | 
     """
     found: dict[str, str] = {}
     try:
-        text = (folder / "book.toml").read_bytes().decode("utf-8-sig")
-        tables = read_settings(text, overrides=overrides, as_of=as_of).tables
+        tables = read_settings(book_text(folder), overrides=overrides, as_of=as_of).tables
         for name in REQUIRED + OPTIONAL:
             where = getattr(tables, name)
             if isinstance(where, SourceTable):
                 raw = read_source(name, where, folder)
                 found[raw.name] = digest(raw.frame.to_csv(index=False).encode())
-            elif (folder / where).is_file():
-                found[where] = digest((folder / where).read_bytes())
-    except (OSError, UnicodeDecodeError, BadInput):
+            elif is_plain_file(folder / where):
+                found[where] = digest(read_regular_file(folder / where, where))
+        beside = [name for name in _BESIDE if is_plain_file(folder / name)]
+        return found | {name: digest(read_regular_file(folder / name, name)) for name in beside}
+    except BadInput:
         return {}
-    return found | {name: digest((folder / name).read_bytes()) for name in _BESIDE if (folder / name).is_file()}
 
 
 def refuse_changing_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:

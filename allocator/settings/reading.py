@@ -12,18 +12,19 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from allocator.errors import BadInput, Breach, closest_name, did_you_mean
+from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
-_PRICE_KEYS = ("window_rows", "periods_per_year", "max_age_days", "after_as_of", "blanks", "late_listings", "method")
+_PRICE_KEYS = ("window_rows", "periods_per_year", "after_as_of", "blanks", "late_listings", "method")
 _ERROR_KEYS, _NO_ERROR = ("return_error", "return_error_size", "return_error_names"), (None, "none", 0)
 Key = tuple[str, str]
 
@@ -100,10 +101,7 @@ def read_settings(
     Raises:
         BadInput: the text is not TOML, or keys or values are not of the contract; all errors at once.
     """
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput([_not_toml(str(error), text, source)]) from None
+    document = _document(text, source)
     _flatten_tiers(document)
     breaches = [breach for item in overrides if (breach := _override(document, item))]
     if as_of is not None and isinstance(book := document.setdefault("book", {}), dict):
@@ -119,6 +117,36 @@ def read_settings(
         if as_of is not None:  # it came from the caller, whatever the file says
             placed = [replace(b, table="--as-of", row=None) if b.column == "book.as_of" else b for b in placed]
         raise BadInput(placed) from None
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except RecursionError:
+        rule, cure = "is nested too deeply", "write lists of names and numbers, and sections with keys"
+        raise BadInput([Breach(source, None, None, None, rule, cure)]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput([_not_toml(str(error), text, source)]) from None
+    except ValueError:  # Python's own limit
+        rule, cure = "holds a number of more than 4300 digits", "write a shorter number"
+        raise BadInput([Breach(source, None, None, None, rule, cure)]) from None
+    if wide := [key for key, number in _whole_numbers(document) if not -(2**63) <= number < 2**63]:
+        rule, cure = "must be a whole number of TOML, below 2^63", "write fewer digits"
+        raise BadInput(with_lines([Breach(source, None, dotted_key(*key), None, rule, cure) for key in wide], text))
+    return document
+
+
+def _whole_numbers(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Every whole number of a document and the key that it stands under."""
+    ahead = [(place, value)]
+    while ahead:
+        place, value = ahead.pop()
+        if isinstance(value, dict):
+            ahead += [((*place, key), part) for key, part in value.items()]
+        elif isinstance(value, list):
+            ahead += [(place, part) for part in value]
+        elif isinstance(value, int):
+            yield place, value
 
 
 def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
@@ -146,6 +174,23 @@ def _not_toml(error: str, text: str, source: str) -> Breach:
     return Breach(source, row, None, None, f"is not valid TOML: {message}", _toml_cure(message, line))
 
 
+def _meant(value: str) -> str | None:
+    """How TOML writes a number, a date or a truth that is written as elsewhere; None where it is something else."""
+    if re.fullmatch(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?", value):
+        return None  # as TOML writes it
+    if found := re.fullmatch(r"([+-]?)(\d*)(?:[.,](\d*))?\s*(%?)", value):
+        sign, whole, decimals, percent = found.groups()
+        if not (whole or decimals) or len(value) > 40:
+            return None
+        number = Decimal(f"{sign}{whole or 0}.{decimals or 0}") / (100 if percent else 1)
+        return f"{number.normalize():f}"
+    if found := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", value):
+        return f"{found[3]}-{int(found[2]):02d}-{int(found[1]):02d}"
+    if found := re.fullmatch(r"(\d{4})/(\d{1,2})/(\d{1,2})", value):
+        return f"{found[1]}-{int(found[2]):02d}-{int(found[3]):02d}"
+    return value.casefold() if value.casefold() in ("true", "false") else None
+
+
 _TOML_CURES = {
     "it is there twice: merge the two": (
         "Cannot declare", "Cannot overwrite", "Cannot redefine", "Cannot mutate", "Duplicate"
@@ -160,12 +205,8 @@ _TOML_CURES = {
 
 def _toml_cure(message: str, line: str) -> str:
     value = line.partition("=")[2].partition("#")[0].strip()
-    if percent := re.fullmatch(r"([+-]?\d+)(?:[.,](\d+))?\s*%", value):
-        return f"write {float(f'{percent[1]}.{percent[2] or 0}') / 100:.10g}"
-    if comma := re.fullmatch(r"([+-]?\d+),(\d+)", value):
-        return f"write {comma[1]}.{comma[2]}"
-    if day := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", value):
-        return f"write {day[3]}-{int(day[2]):02d}-{int(day[1]):02d}"
+    if meant := _meant(value):
+        return f"write {meant}"
     known = (cure for cure, beginnings in _TOML_CURES.items() if message.startswith(beginnings))
     return next(known, 'correct the line; text needs "quotes"')
 
@@ -201,16 +242,65 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> 
         raise BadInput([_breach(item, source) for item in error.errors()]) from None
 
 
+def settings_of_frames(
+    given: Settings | Mapping[str, object], confirm: Sequence[Mapping[str, object]] = ()
+) -> Settings:
+    """Settings from plain data: days may be texts such as 2026-11-20; errors call it `settings`, as there is no file.
+
+    Raises:
+        BadInput: all errors at once.
+    """
+    if isinstance(given, Settings):
+        document: dict[str, Any] = given.model_dump(exclude_unset=True)
+    elif isinstance(given, Mapping):
+        document = dict(given)
+    else:
+        rule, cure = f"must be a mapping, not a {type(given).__name__}", "write what book.toml would say, as a dict"
+        raise BadInput([Breach("settings", None, None, None, rule, cure)])
+    if confirm:
+        document["confirm"] = [*document.get("confirm", ()), *map(dict, confirm)]
+    return settings_from(_with_days(document), source="settings")
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY_KEYS = ("as_of", "until", "reviews", "date", "opened", "since")
+"""Keys of `book.toml` that hold days."""
+
+
+def _with_days(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same document with its texts that are days as dates, at the keys that hold days."""
+
+    def day(value: Any) -> Any:
+        if isinstance(value, str) and _DAY.fullmatch(value):
+            with suppress(ValueError):  # such as 2026-02-31: the contract says what is wrong with it
+                return dt.date.fromisoformat(value)
+        if isinstance(value, dt.datetime) and value.tzinfo is None and value.time() == dt.time():
+            return value.date()
+        return value
+
+    def part(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: part(str(name), inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [part(key, inner) for inner in value]
+        return day(value) if key in _DAY_KEYS else value
+
+    return {str(name): part(str(name), value) for name, value in document.items()}
+
+
 def _override(document: dict[str, Any], item: str) -> Breach | None:
     key, equals, value = item.partition("=")
     path = _key(key)
+    if printable(item) != item or "\n" in item:  # a line break would begin another key
+        rule, cure = "must be one line of printable text", "write one --set for each key"
+        return Breach("--set", None, None, printable(item), rule, cure)
     if not equals or not _DOTTED.fullmatch(key.strip()):
-        return Breach(
-            "--set", None, None, item, "must be section.key=value", "write for example mandate.max_weight=0.2"
-        )
+        return Breach("--set", None, None, item, "must be section.key=value", _pair_cure(item))
     try:
-        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed: Any = _document(f"value = {value.strip()}", "--set")["value"]
+    except BadInput:
+        if mended := _value_cure(key.strip(), value.strip()):
+            return Breach("--set", None, key.strip(), value.strip(), "is no value of TOML", mended)
         parsed = value.strip()  # a bare word such as robust.set=kl is meant as text
     place = document
     for part in path[:-1]:
@@ -218,6 +308,29 @@ def _override(document: dict[str, Any], item: str) -> Breach | None:
         if not isinstance(place, dict):
             return Breach("--set", None, key, item, f"{part!r} is a value, not a section", "shorten the dotted name")
     place[path[-1]] = parsed
+    return None
+
+
+def _pair_cure(item: str) -> str:
+    """The key and the value as they were probably meant."""
+    apart = re.fullmatch(r"\s*([\w.]+)\s*(?::|\s)\s*(\S+)\s*", item)
+    if apart and "." in apart[1]:
+        return f"write {apart[1]}={apart[2]}"
+    return "write for example mandate.max_weight=0.2"
+
+
+def _value_cure(key: str, value: str) -> str | None:
+    """The cure of a value that is no TOML; None where it is a bare text."""
+    if re.fullmatch(r"[+-]?[1-9][0-9_]*", value):
+        return "write a whole number below 2^63"
+    if not value or (meant := _meant(value)):
+        return f"write {key}={meant}" if value else f"write a value, such as {key}=0.2"
+    if value[0] in "[{":  # the shell keeps what stands between single quotes
+        return f"""put texts in double quotes and all of it in single ones: '{key}=["NVDA", "AVGO"]'"""
+    if re.fullmatch(r"[+-]?[0-9][0-9_.,' eE+-]*", value):
+        return "write a number such as 1234.5 or a date such as 2026-11-20"
+    if value[0] in "\"'" or value[-1] in "\"'":
+        return f"""close the quotes, and put all of it in single ones: '{key}="text"'"""
     return None
 
 
@@ -247,7 +360,7 @@ def _breach(item: Any, source: str) -> Breach:
     if place[0] in ("groups", "tables"):
         place = place[:2] + place[3:]  # without the kind of group or table, which the user did not write
     value = item.get("input")
-    shown = None if isinstance(value, dict | list) else str(value)
+    shown = None if isinstance(value, dict | list) else str(value)[:200]
     cure = _CURES.get(item["type"], "correct it")
     rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
@@ -268,6 +381,8 @@ def _breach(item: Any, source: str) -> Breach:
         rule = f"must be {'at most' if 'le' in item['ctx'] else 'below'} {limit:g}"
         percent = isinstance(value, int | float) and limit == 1 and 2 < value <= 100
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
+        if place == ("risk", "periods_per_year"):
+            cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
     return Breach(source, None, dotted_key(*place), shown, rule, cure)
 
 
@@ -320,8 +435,8 @@ def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
         if header := re.match(r"\s*\[\[?([^\]]+)\]", line):
             section = _parts(header.group(1))
             lines.setdefault(section, number)
-        elif key := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
-            lines.setdefault(_one_tier(section + _parts(key.group(1))), number)
+        elif "=" in line and re.fullmatch(r"[\w.\"' -]+", key := line.partition("=")[0].strip()):
+            lines.setdefault(_one_tier(section + _parts(key)), number)
     return lines
 
 

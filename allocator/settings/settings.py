@@ -142,7 +142,10 @@ class RiskSection(SettingsSection):
         default=None, le=400, description="rows of prices.csv in a year: 252 daily, 52 weekly, 12 monthly"
     )
     max_age_days: int = Field(
-        default=31, ge=0, le=36500, description="days that the last price used may be older than as_of"
+        default=31,
+        ge=0,
+        le=36500,
+        description="days that the last price used, or one of holdings.csv with a price_date, may be older than as_of",
     )
     after_as_of: Literal["refuse", "cut"] = Field(
         default="refuse", description="price rows later than as_of: refuse them, or leave them out"
@@ -173,6 +176,16 @@ class RiskSection(SettingsSection):
         if missing:
             raise ValueError(f"source = '{self.source}' also needs {' and '.join(missing)}; add it to [risk]")
         return self
+
+
+class Confirmation(SettingsSection):
+    """An improbable reading of a table that is right: `[[confirm]]`, one entry for each doubt that is raised."""
+
+    table: str = Field(min_length=1, description="the table in doubt, such as prices")
+    kind: str = Field(min_length=1, description="what is doubted, as the error says it, such as jump")
+    name: str | None = Field(default=None, description="the instrument or currency, where the doubt is about one")
+    date: Day | None = Field(default=None, description="the day, where the doubt is about one")
+    why: str = Field(pattern=r"\S", description="why it is right")
 
 
 class SolverSection(SettingsSection):
@@ -265,6 +278,7 @@ class Settings(SettingsSection):
     stress: StressSection = Field(default_factory=StressSection)
     tables: TablesSection = Field(default_factory=TablesSection)
     plugins: PluginsSection = Field(default_factory=PluginsSection)
+    confirm: list[Confirmation] = Field(default_factory=list, description="improbable data that is right, in writing")
 
     @property
     def years(self) -> float:

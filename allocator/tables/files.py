@@ -9,18 +9,24 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import stat
 import threading
 import warnings
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, printable
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 # Silence for warnings of the libraries that we use, one thread at a time.
 #
@@ -58,7 +64,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_anew)
 SUFFIXES = (".csv", ".parquet", ".xlsx")
 """What `read_table` reads; in any case of letters."""
-Line = tuple[int, list[Any]]
+Line = tuple[int, Sequence[Any]]
 """The number of a line in its file, and its cells."""
 
 
@@ -92,46 +98,108 @@ def read_table(path: Path, name: str | None = None) -> RawTable:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise BadInput.of(called, "must be a .csv, .parquet or .xlsx file", f"save {path.name} as one of these")
-    if not path.is_file():
-        raise BadInput.of(called, "this file is missing", _missing_file_cure(path))
-    with refuse_unreadable(called):
-        return reader(path, called)
+    try:
+        return reader(read_regular_file(path, called), called, path.stem)
+    except MemoryError:
+        raise BadInput.of(
+            called, "is too large for the memory here", "split it, or leave out what is not used"
+        ) from None
 
 
-def from_frame(name: str, frame: pd.DataFrame) -> RawTable:
-    """A table from a pandas object, copied; an index level named `instrument` or `date` becomes a column, others go.
+MOST_FILE_BYTES = 500_000_000
+"""What a file of a book may come to."""
+
+
+def read_regular_file(path: Path, name: str) -> bytes:
+    """All of a plain file. What is none, such as a pipe that would never end or a device, is not even opened.
+
+    Raises:
+        BadInput: it is missing, no plain file, too large, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadInput.of(name, *_no_plain_file(path))
+        # what was replaced by a pipe meanwhile neither blocks here nor is read
+        with open(path, "rb", opener=_open_without_waiting) as file:  # a Path has no opener
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BadInput.of(name, "is no plain file", "put a plain file there")
+            if found.st_size > MOST_FILE_BYTES:
+                rule = f"is {found.st_size / 1e6:,.0f} MB, and {MOST_FILE_BYTES / 1e6:,.0f} MB are the most"
+                raise BadInput.of(name, rule, "leave out what is not used")
+            return file.read(MOST_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadInput.of(name, "this file is missing", _missing_file_cure(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise BadInput.of(name, f"cannot be read: {_reason(error)}", "check the file and its rights") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _no_plain_file(path: Path) -> tuple[str, str]:
+    if path.is_dir():
+        return "this file is missing", "this is a folder: name the file in it"
+    return "is no plain file but a pipe, a socket or a device", "put a plain file there"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def names_in(folder: Path) -> list[str]:
+    """What is in a folder, in order; nothing where nobody may look. No file is opened."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except (OSError, ValueError):
+        return []
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a plain file is there, which is not opened; not where nobody may look, or no file can have the name."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def from_frame(name: str, table: object) -> RawTable:
+    """A table from a pandas object or plain data (columns by name, or one mapping a row), copied.
+
+    Index levels that have a name become columns, others go.
 
     Raises:
         BadInput: there are no rows, two columns have one name, or a column name is not text.
     """
-    if not isinstance(frame, pd.DataFrame):
-        raise BadInput.of(
-            name, f"must be a DataFrame, not a {type(frame).__name__}", "for a Series call .to_frame(name)"
-        )
-    levels = [level for level in frame.index.names if level in ("instrument", "date")]
-    breaches = list(_header_breaches(name, None, [*levels, *frame.columns]))
-    if frame.empty and not breaches:
-        breaches.append(Breach.of(name, "the table is empty", "add at least one row"))
+    frame = _frame_of_plain_data(name, table)
+    levels = [(level, label) for level, label in enumerate(frame.index.names) if label is not None]
+    breaches = list(_header_breaches(name, None, [*(label for _, label in levels), *frame.columns]))
+    if not len(frame) and not breaches:
+        breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
     if breaches:
         raise BadInput(breaches)
+    rows = zip(range(1, len(frame) + 1), frame.itertuples(index=False, name=None), strict=True)
+    if any(dtype.kind not in "biufM" for dtype in frame.dtypes) and (odd := list(_unwritable(name, rows))):
+        raise BadInput(odd)
     plain = frame.reset_index(drop=True).copy()
-    for level in reversed(levels):
-        plain.insert(0, level, frame.index.get_level_values(level))
+    for level, label in reversed(levels):
+        plain.insert(0, label, frame.index.get_level_values(level))
     return RawTable(name, plain, tuple(range(1, len(plain) + 1)))
 
 
-@contextmanager
-def refuse_unreadable(name: str) -> Iterator[None]:
-    """Say of a file that the system cannot read that it is the file.
-
-    Raises:
-        BadInput: it cannot be read.
-    """
-    try:
-        yield
-    except OSError as error:
-        rule = f"cannot be read: {error.strerror or error}"
-        raise BadInput.of(name, rule, "check the file and its rights") from None
+def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
+    if isinstance(table, pd.DataFrame):
+        return table
+    by_column = isinstance(table, Mapping) and all(isinstance(cells, list | tuple) for cells in table.values())
+    by_row = isinstance(table, list | tuple) and all(isinstance(row, Mapping) for row in table)
+    if by_column or by_row:
+        try:
+            return pd.DataFrame(table)
+        except ValueError as error:  # columns of different lengths
+            raise BadInput.of(name, f"is no table: {error}", "give all columns the same length") from None
+    rule = f"must be a DataFrame, columns by name or a list of rows, not a {type(table).__name__}"
+    raise BadInput.of(name, rule, "for a Series call .to_frame(name)")
 
 
 def utf8_text(content: bytes, name: str, cure: str) -> str:
@@ -149,61 +217,209 @@ def utf8_text(content: bytes, name: str, cure: str) -> str:
 
 
 def _missing_file_cure(path: Path) -> str:
-    if path.is_dir():
-        return "this is a folder: name the file in it"
+    if os.path.lexists(path):
+        return "it is a link to nothing: put the file there"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either"
-    there = (entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES)
+    there = (other for other in names_in(path.parent) if other.lower().endswith(SUFFIXES))
     cure = did_you_mean(path.name, there, by_stem=True)
     return cure if cure.startswith("did you mean") else f"add {path.name} to the folder '{path.parent.name or '.'}'"
 
 
-def _read_csv(path: Path, name: str) -> RawTable:
-    text = _decoded(path.read_bytes(), name)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    lines: list[Line] = []
+def _read_csv(content: bytes, name: str, _: str) -> RawTable:
+    _refuse_other_encodings(content, name)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
+    lines = _NumberedLines()
+    stripped = _Stripped().__getitem__
     start = 1
     try:
         for cells in reader:
-            lines.append((start, [cell.strip() for cell in cells]))
+            lines.add(start, tuple(map(stripped, cells)))
             start = reader.line_num + 1
     except csv.Error as error:
-        cure = 'close each quote; write "" for one inside'
-        raise BadInput.of(name, f"the quotes do not fit: {error}", cure, row=start) from None
+        long = "field larger" in str(error)
+        rule = "a cell is longer than 131072 characters" if long else f"the quotes do not fit: {error}"
+        raise BadInput.of(name, rule, 'close each quote; write "" for one inside', row=start) from None
     return _table(name, lines)
 
 
-def _decoded(content: bytes, name: str) -> str:
+class _Stripped(dict[str, str]):
+    """Cells without the blanks around them; what is written in a million cells is held once."""
+
+    def __missing__(self, cell: str) -> str:
+        text = cell.strip()
+        if len(self) < 100_000:
+            self[cell] = text
+        return text
+
+
+class _NumberedLines(Sequence[Line]):
+    """The lines of a table with something on them, in a third of the memory that a list of pairs takes."""
+
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        self.numbers, self.cells, self.widths = array("q"), list[Sequence[Any]](), array("q")
+        for number, cells in lines:
+            self.add(number, cells)
+
+    def add(self, number: int, cells: Sequence[Any]) -> None:
+        """A line, if there is anything on it; its width is how many cells are filled."""
+        if width := len(cells) - cells.count("") - cells.count(None):
+            self.numbers.append(number)
+            self.cells.append(cells)
+            self.widths.append(width)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return list(zip(self.numbers[at], self.cells[at], strict=True))
+        return self.numbers[at], self.cells[at]
+
+
+def _refuse_other_encodings(content: bytes, name: str) -> None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInput.of(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
     if content.startswith(b"PK\x03\x04"):
         raise BadInput.of(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
     if b"\0" in content:
         raise BadInput.of(name, "is not text but a binary file", "save it as 'CSV UTF-8'")
-    return utf8_text(content, name, "save it as 'CSV UTF-8'")
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        found = f"is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise BadInput.of(name, found, "save it as 'CSV UTF-8'", row=row) from None
 
 
-def _read_xlsx(path: Path, name: str) -> RawTable:
+def _read_xlsx(content: bytes, name: str, stem: str) -> RawTable:
     try:
         import openpyxl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise BadInput.of(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
-    from zipfile import BadZipFile
-
+    has_formulas = _look_through(content, name)
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
-            # data_only: the value that a formula last had, not the formula
-            workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        except (BadZipFile, KeyError, ValueError):
-            raise BadInput.of(name, "is not an Excel workbook", "save it as .xlsx") from None
-        sheets = [sheet for sheet in workbook.sheetnames if sheet == path.stem] or workbook.sheetnames
-        if len(sheets) > 1:
-            raise BadInput.of(name, f"has {len(sheets)} sheets, none named '{path.stem}'", f"name one '{path.stem}'")
-        rows = workbook[sheets[0]].iter_rows(values_only=True)
-        lines = [(number, _trimmed(cells)) for number, cells in enumerate(rows, 1)]
-        workbook.close()
+            values = _sheet_lines(openpyxl, content, name, stem, formulas=False)
+            formulas = dict(_sheet_lines(openpyxl, content, name, stem, formulas=True)) if has_formulas else {}
+        except (BadInput, MemoryError):
+            raise
+        except Exception:  # whatever a foreign reader stumbles over is a file that it cannot read
+            raise _not_a_workbook(name) from None
+    lines = [(number, _with_formulas(cells, formulas.get(number, []))) for number, cells in values]
     width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
-    return _table(name, [(number, cells + [None] * (width - len(cells))) for number, cells in lines])
+    full = _NumberedLines((number, cells + [None] * (width - len(cells))) for number, cells in lines)
+    if odd := list(_unwritable(name, full)):
+        raise BadInput(odd)
+    return _table(name, full)
+
+
+MOST_BYTES, MOST_RATIO, MOST_PARTS = 200_000_000, 200, 10_000
+"""What the parts of a workbook may come to when unpacked, by how much they may have been packed, how many they are."""
+MOST_CELLS = 2_000_000
+"""Of a workbook; blanks between a row's first cell and its last count."""
+MOST_VALUES = 20_000_000
+"""Of a Parquet file, which takes a fraction of the time a value."""
+MOST_TAGS = {"cells": 4 * MOST_CELLS, "texts": 500_000, "others": 250_000}
+"""Tags of a workbook: a cell has up to four; texts are shared by cells; others, such as styles, take long to read."""
+MOST_TEXT = 4_000_000
+LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
+"""The most that a spreadsheet has."""
+_CELL_TAG = re.compile(rb"</?(?:\w+:)?(?:c|v|row|is|t|f)[\s>/]")
+_TEXT_TAG, _FORMULA_TAG = re.compile(rb"<(?:\w+:)?si[\s>/]"), re.compile(rb"<(?:\w+:)?f[\s>/]")
+
+
+def _look_through(content: bytes, name: str) -> bool:
+    """Bound what opening a workbook would make of it, before it is opened; whether there are formulas in it.
+
+    Raises:
+        BadInput: it is no archive, or one that unpacks to more than a table can be.
+    """
+    from zipfile import ZipFile
+
+    tags = dict.fromkeys((*MOST_TAGS, "formulas"), 0)
+    try:
+        with ZipFile(io.BytesIO(content)) as archive:
+            parts = archive.infolist()
+            _refuse_large(parts, name)
+            for part in parts:
+                _count_tags(archive, part, name, tags)
+    except (BadInput, MemoryError):
+        raise
+    except Exception:  # zipfile and zlib have no error in common
+        raise _not_a_workbook(name) from None
+    return tags["formulas"] > 0
+
+
+def _refuse_large(parts: Sequence[ZipInfo], name: str) -> None:
+    unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
+    if unpacked > MOST_BYTES or (unpacked > 1_000_000 and unpacked > MOST_RATIO * packed) or len(parts) > MOST_PARTS:
+        rule = f"unpacks to {unpacked / 1e6:,.0f} MB from {packed / 1e6:,.1f} MB, which no table does"
+        raise BadInput.of(name, rule, "save the table alone, as .xlsx or 'CSV UTF-8'")
+
+
+def _count_tags(archive: ZipFile, part: ZipInfo, name: str, tags: dict[str, int]) -> None:
+    """Add the tags of a part to those before, and refuse what is small to unpack and endless to read."""
+    rest = b""
+    with archive.open(part) as unpacked:
+        if not unpacked.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
+            return  # no XML, such as a picture
+        unpacked.seek(0)
+        while chunk := unpacked.read(1 << 20):
+            whole, mark, rest = (rest + chunk).rpartition(b">")
+            whole += mark
+            of_cells, texts = len(_CELL_TAG.findall(whole)), len(_TEXT_TAG.findall(whole))
+            tags["cells"] += of_cells
+            tags["texts"] += texts
+            tags["others"] += whole.count(b"<") - of_cells - 2 * texts
+            tags["formulas"] += _FORMULA_TAG.search(whole) is not None
+            if b"<!DOCTYPE" in whole or b"<!ENTITY" in whole or b"\0" in chunk:
+                raise _not_a_workbook(name)
+            if len(rest) > MOST_TEXT or any(tags[kind] > most for kind, most in MOST_TAGS.items()):
+                raise BadInput.of(name, "holds more than a table does", "copy the table alone into a new workbook")
+
+
+def _not_a_workbook(name: str) -> BadInput:
+    return BadInput.of(name, "is not an Excel workbook", "save it as .xlsx")
+
+
+def _sheet_lines(openpyxl: Any, content: bytes, name: str, stem: str, *, formulas: bool) -> list[tuple[int, list[Any]]]:
+    """The rows of the one sheet: the values that formulas last had, or with `formulas` the formulas themselves.
+
+    Rows end with their last cell and not where the sheet says that it ends: a stray cell far away would make millions.
+    """
+    workbook = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=not formulas)
+    try:
+        sheets = [sheet for sheet in workbook.sheetnames if sheet == stem] or workbook.sheetnames
+        if len(sheets) > 1:
+            raise BadInput.of(name, f"has {len(sheets)} sheets, none named '{stem}'", f"name one '{stem}'")
+        sheet = workbook[sheets[0]]
+        sheet.reset_dimensions()
+        lines: list[tuple[int, list[Any]]] = []
+        cells_read = 0
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            cells_read += len(cells)
+            if cells_read > MOST_CELLS or number > LAST_ROW or len(cells) > LAST_COLUMN:
+                raise _too_many_cells(name, MOST_CELLS)
+            if trimmed := _trimmed(cells):
+                lines.append((number, trimmed))
+        return lines
+    finally:
+        workbook.close()
+
+
+def _too_many_cells(name: str, most: int) -> BadInput:
+    rule = f"has more than {most:,} cells"
+    return BadInput.of(name, rule, "remove stray cells beyond the table: copy it into a new file")
+
+
+def _with_formulas(cells: list[Any], formulas: list[Any]) -> list[Any]:
+    """The values of a row; a formula where its value was never calculated, so that it is refused as one."""
+    cells = cells + [None] * (len(formulas) - len(cells))
+    return [
+        formula if cell is None and isinstance(formula, str) and formula.startswith("=") else cell
+        for cell, formula in zip(cells, formulas + [None] * (len(cells) - len(formulas)), strict=True)
+    ]
 
 
 def _trimmed(cells: Sequence[Any]) -> list[Any]:
@@ -214,33 +430,90 @@ def _trimmed(cells: Sequence[Any]) -> list[Any]:
     return plain
 
 
-def _read_parquet(path: Path, name: str) -> RawTable:
+def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
     try:
-        import pyarrow  # type: ignore[import-untyped, unused-ignore]
+        from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise BadInput.of(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
     try:
-        frame = pd.read_parquet(path, engine="pyarrow")
-    except pyarrow.ArrowException:
+        with parquet.ParquetFile(io.BytesIO(content)) as file:
+            size = file.metadata.num_rows * file.metadata.num_columns
+            table = None if size > MOST_VALUES else file.read(use_threads=False)
+        if table is not None:
+            table.validate(full=True)  # texts that are no UTF-8 would be found cell by cell, much later
+        frame = None if table is None else table.to_pandas()
+    except MemoryError:
+        raise
+    except Exception:  # pyarrow's errors, and those of pandas over what the file says of itself
         raise BadInput.of(name, "is not a Parquet file", "write it with DataFrame.to_parquet") from None
+    if frame is None:
+        raise _too_many_cells(name, MOST_VALUES)
     return from_frame(name, frame)
 
 
-def _table(name: str, lines: Sequence[Line]) -> RawTable:
-    """A table from numbered lines, the first with something on it being the header; blank lines are left out."""
-    filled = [(number, cells) for number, cells in lines if any(cell not in (None, "") for cell in cells)]
+def _table(name: str, filled: _NumberedLines) -> RawTable:
+    """A table from numbered lines, the first of which is the header."""
     if not filled:
         raise BadInput.of(name, "the file is empty", "write a header and at least one row")
-    (top, header), *body = filled
+    if stray := _rows_outside(name, filled):
+        raise BadInput([stray])
+    top, header = filled[0]
     breaches = list(_header_breaches(name, top, header))
     if not breaches:
-        breaches = list(_row_breaches(name, len(header), body))
-    if not body:
-        breaches.append(Breach.of(name, "the table is empty: it has only a header", "add at least one row"))
+        breaches = list(_row_breaches(name, len(header), filled))
+    if len(filled) == 1:
+        rule = "the table is empty: it has only a header"
+        breaches.append(Breach(name, None, None, None, rule, "add at least one row"))
     if breaches:
         raise BadInput(breaches)
-    frame = pd.DataFrame([cells for _, cells in body], columns=pd.Index(header, dtype=object), dtype=object)
-    return RawTable(name, frame, tuple(number for number, _ in body))
+    del filled.cells[0]
+    frame = pd.DataFrame(filled.cells, columns=pd.Index(header, dtype=object), dtype=object)
+    return RawTable(name, frame, tuple(filled.numbers[1:]))
+
+
+def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
+    """What exports write above and below a table: named, not skipped, as nobody but the user knows what it says."""
+    widths = filled.widths
+    usual = Counter(widths).most_common(1)[0][0]
+    heads = [at for at, width in enumerate(widths[:_PREAMBLE]) if width >= usual and _is_header(filled[at][1])]
+    if usual < 3 or not heads or len(filled) - heads[0] < 2:
+        return None
+    head, columns = heads[0], len(filled[heads[0]][1])
+    outside = [
+        width <= 1 or (width <= usual / 2 and len(cells) != columns)
+        for width, (_, cells) in zip(widths, filled, strict=True)
+    ]
+    last = max(at for at, out in enumerate(outside) if not out)
+    above, below = filled[:head], filled[last + 1 :]
+    if not all(outside[:head]) or (not above and not below):
+        return None
+    rest = f"rows {below[0][0]} to {below[-1][0]}" if len(below) > 1 else f"row {below[0][0]}" if below else ""
+    if not above:
+        rule = f"{rest} after the table {'are' if len(below) > 1 else 'is'} no row of it"
+        return Breach(name, below[0][0], None, str(below[0][1][0])[:60], rule, f"remove {rest}")
+    top = f"rows 1 to {filled[head][0] - 1}" if filled[head][0] > 2 else "row 1"
+    rule = f"the header seems to stand in row {filled[head][0]}"
+    cure = f"remove {top}" + (f", and {rest} below the table" if rest else "")
+    return Breach(name, filled[head][0], None, ", ".join(map(str, filled[head][1]))[:60], rule, cure)
+
+
+def _unwritable(name: str, lines: Iterable[Line]) -> Iterator[Breach]:
+    """Cells with halves of characters, which no file can hold; spreadsheets can say them."""
+    for number, cells in lines:
+        for cell in cells:
+            if isinstance(cell, str) and not cell.isascii() and _HALF.search(cell):
+                yield Breach(name, number, None, printable(cell)[:80], "is no text that can be written", "correct it")
+
+
+_HALF = re.compile(r"[\ud800-\udfff]")
+_PREAMBLE = 60
+"""Rows from the top in which a header is looked for."""
+
+
+def _is_header(cells: Sequence[Any]) -> bool:
+    """Texts, none twice and none a number."""
+    texts = [cell for cell in cells if cell not in (None, "")]
+    return all(isinstance(text, str) and not text[:1].isdigit() for text in texts) and len(set(texts)) == len(texts)
 
 
 def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> Iterator[Breach]:
@@ -260,8 +533,8 @@ def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> It
             yield Breach(name, row, column, None, f"this column is there {times} times", "remove or rename all but one")
 
 
-def _row_breaches(name: str, width: int, body: Sequence[Line]) -> Iterator[Breach]:
-    for number, cells in body:
+def _row_breaches(name: str, width: int, lines: Sequence[Line]) -> Iterator[Breach]:
+    for number, cells in lines:
         if len(cells) != width:
             rule = f"the row has {len(cells)} cells and the header {width}"
             wide = "quote text that contains a comma, and write 1.5 for 1,5"

@@ -35,6 +35,9 @@ Fault = tuple[str, str]
 """The rule that a cell breaks, and the cure."""
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ]00:00(:00(\.0+)?)?)?")
+_TIMED = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9][T ][0-9]{2}:[0-9]{2}.*")
+_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]+),([0-9]{1,2}|[0-9]{4,}|(?<=0,)[0-9]{3})")
+_GROUPED_POINTS = re.compile(r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,234 is a thousand here and a little over one there
 _NOTHING = {"nan", "na", "n/a", "#n/a", "#n/a n/a", "-", "--", "null", "none", "?", "#value!", "#ref!", "#div/0!"}
 _INFINITE = {"inf", "infinity", "∞"}
@@ -44,10 +47,15 @@ _DATE_CURE = "write dates as 2026-11-20"
 _TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
 
-def read_cells(cells: pd.Series[Any], dtype: str, nullable: bool) -> tuple[pd.Series[Any], dict[int, Fault]]:
-    """One column in the type of its contract, and the fault of each position (from 0) that could not be read."""
+def read_cells(
+    cells: pd.Series[Any], dtype: str, nullable: bool, decimal_comma: bool = False
+) -> tuple[pd.Series[Any], dict[int, Fault]]:
+    """One column in the type of its contract, and the fault of each position (from 0) that could not be read.
+
+    With `decimal_comma`, other cells of the file are written so: then 1.250 may be a thousand, and is refused.
+    """
     if dtype == "float64":
-        return _read_numbers(cells, nullable)
+        return _read_numbers(cells, nullable, decimal_comma)
     if dtype.startswith("datetime64"):
         return _read_dates(cells)
     written = cells.tolist()
@@ -63,7 +71,49 @@ def is_blank(cell: object) -> bool:
     return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _read_numbers(cells: pd.Series[Any], nullable: bool) -> tuple[pd.Series[Any], dict[int, Fault]]:
+def writes_decimal_commas(cells: pd.Series[Any]) -> bool:
+    """Whether some cell can only be a number with a decimal comma, such as 8,80 or 2.100,50."""
+    return any(isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell.strip()) for cell in cells.tolist())
+
+
+def _grouped_points(cells: Sequence[object], decimal_comma: bool) -> dict[int, Fault]:
+    """Cells such as 1.250 that may be a thousand, where other cells of the file are written with decimal commas."""
+    texts = {at: cell.strip() for at, cell in enumerate(cells) if isinstance(cell, str)}
+    grouped = {at: text for at, text in texts.items() if _GROUPED_POINTS.fullmatch(text)} if decimal_comma else {}
+    cure = "the file writes decimal commas, so that it may be {}: write that, or {} if the point is a decimal one"
+    return {at: (_TWO_WAYS, cure.format(text.replace(".", ""), _bare(text))) for at, text in grouped.items()}
+
+
+def _odd_quantities(table: RawTable) -> dict[int, Fault]:
+    """Quantities such as 1.250 that are no whole lots, and end as nobody ends a decimal, in a column of other forms.
+
+    What is left of a file with decimal commas when somebody has mended only what was refused: 1,250 shares as 1.25.
+    """
+    cells = table.frame["quantity"].tolist()
+    texts = {at: cell.strip() for at, cell in enumerate(cells) if isinstance(cell, str)}
+    lots = table.frame["lot_size"].tolist() if "lot_size" in table.frame else ["1"] * len(cells)
+    three = {at for at, text in texts.items() if re.fullmatch(r"[0-9]+\.[0-9]{3}", text)}
+    if len(three) == len(texts):  # a column of three decimals is one of three decimals
+        return {}
+    cure = "write {} if it is a thousand and more, or {} if it is not"
+    return {
+        at: (_TWO_WAYS, cure.format(text.replace(".", ""), _bare(text)))
+        for at, text in texts.items()
+        if text.endswith("0") and _GROUPED_POINTS.fullmatch(text) and _number(lots[at]) in (1.0, math.nan)
+    }
+
+
+_TWO_WAYS = "can be read in two ways"
+
+
+def _bare(text: str) -> str:
+    """1.250 as one would write it with a decimal point."""
+    return text if text.count(".") > 1 else text.rstrip("0").rstrip(".") or "0"
+
+
+def _read_numbers(
+    cells: pd.Series[Any], nullable: bool, decimal_comma: bool
+) -> tuple[pd.Series[Any], dict[int, Fault]]:
     values: Vector
     if pd.api.types.is_float_dtype(cells.dtype) or pd.api.types.is_integer_dtype(cells.dtype):
         values = cells.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
@@ -72,6 +122,7 @@ def _read_numbers(cells: pd.Series[Any], nullable: bool) -> tuple[pd.Series[Any]
     bad = np.flatnonzero(np.isinf(values))
     values[bad] = np.nan
     faults = {int(at): _number_fault(cell, nullable) for at, cell in zip(bad, cells.iloc[bad].tolist(), strict=True)}
+    faults |= _grouped_points(cells.tolist(), decimal_comma)
     return pd.Series(values), faults
 
 
@@ -112,7 +163,7 @@ def _number_cure(text: str) -> str:
     if bare != text and (plain := _plain(bare)):
         return f"write {plain} without the currency sign"
     if text.startswith("="):
-        return "write the number itself; formulas are not calculated here"
+        return "the formula was never calculated: open and save the file in a spreadsheet, or write the number"
     return _separator_cure(text)
 
 
@@ -165,8 +216,10 @@ def _date(cell: object) -> dt.date | None:
 
 
 def _date_fault(cell: object) -> Fault:
-    if isinstance(cell, dt.date) and cell.year in _YEARS:
-        return "must be a date without a time or time zone", "keep only the day, such as 2026-11-20"
+    timed = isinstance(cell, dt.datetime) or (isinstance(cell, str) and _TIMED.fullmatch(cell.strip()))
+    if timed and int(str(cell)[:4]) in _YEARS:
+        cure = "keep the day, such as 2026-11-20; of several rows a day the last (a history has one price a day)"
+        return "must be a date without a time or time zone", cure
     if isinstance(cell, dt.date) or re.match(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", str(cell)):
         year = str(cell)[:4]
         if not year.isdigit() or int(year) not in _YEARS:
@@ -255,13 +308,18 @@ def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: R
     """Columns that are missing, and columns that no rule knows."""
     pattern = next((column for column in schema.columns.values() if column.regex), None)
     named = [name for name, column in schema.columns.items() if not column.regex]
+    renames = _renames([name for name in table.columns if name not in rules], [n for n in named if n not in rules])
     for name in table.columns:
-        if name not in rules:
+        if name in renames:
+            yield Breach.of(table.name, "unknown column", f"rename it to {renames[name]}", column=name)
+        elif name not in rules:
             cure = did_you_mean(name, named)
             if pattern is not None and not cure.startswith("did you mean"):
                 cure = f"other columns are {pattern.title}"
             yield Breach.of(table.name, "unknown column", cure, column=name)
     for name, column in schema.columns.items():
+        if name in renames.values():
+            continue
         if column.required and not any(known is column for known in rules.values()):
             if column.regex:
                 yield Breach.of(table.name, "more columns are needed", f"add {column.title}")
@@ -269,14 +327,45 @@ def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: R
                 yield Breach.of(table.name, "this column is missing", f"add it: {column.description}", column=name)
 
 
+_SYNONYMS = {
+    "instrument": ("symbol", "ticker", "isin", "cusip", "sedol", "security", "asset", "name", "stock", "fund"),
+    "quantity": ("shares", "qty", "units", "amount", "position", "number", "nominal"),
+    "price": ("last price", "close", "last", "quote", "share price", "unit price", "market price"),
+    "currency": ("ccy", "cur", "curr"),
+    "account": ("portfolio", "depot", "account number", "account id"),
+    "market_value": ("value", "market value", "current value"),
+    "date": ("day", "time", "timestamp", "datetime"),
+    "weight": ("weight (%)", "share", "percentage"),
+    "rate": ("fx", "exchange rate", "fx rate"),
+}
+"""What other programs call our columns; a rename is offered and never taken."""
+
+
+def _renames(unknown: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
+    """Unknown columns that are probably ones that are missing, each at most once."""
+    found: dict[str, str] = {}
+    for name in unknown:
+        folded = name.casefold().replace("_", " ").strip()
+        for column in missing:
+            alike = folded in (column.replace("_", " "), *_SYNONYMS.get(column, ()))
+            if alike and column not in found.values():
+                found[name] = column
+                break
+    return found
+
+
 def _typed(rules: dict[str, Column], table: RawTable) -> tuple[pd.DataFrame, Cells, list[Breach]]:
     """The known columns in their types, the cells that could not be read, and why."""
     columns: dict[str, pd.Series[Any]] = {}
     unread: Cells = set()
     breaches: list[Breach] = []
+    numbers = [name for name in table.columns if name in rules and str(rules[name].dtype) == "float64"]
+    commas = any(writes_decimal_commas(table.frame[name]) for name in numbers)
     for name in table.columns:
         if name in rules:
-            columns[name], faults = read_cells(table.frame[name], str(rules[name].dtype), rules[name].nullable)
+            columns[name], faults = read_cells(table.frame[name], str(rules[name].dtype), rules[name].nullable, commas)
+            if name == "quantity":
+                faults = _odd_quantities(table) | faults
             unread |= {(name, position) for position in faults}
             breaches += _cell_breaches(table, name, faults)
     return pd.DataFrame(columns), unread, breaches
@@ -295,7 +384,7 @@ def _named(schema: DataFrameSchema, rules: dict[str, Column]) -> DataFrameSchema
         else rule
         for name, rule in rules.items()
     }
-    unique = schema.unique if {*(schema.unique or ())} <= {*columns} else None  # a column that is missing is told of
+    unique = schema.unique if set(schema.unique or ()) <= set(columns) else None  # a column that is missing is said
     return DataFrameSchema(columns, unique=unique, strict=False, name=schema.name)
 
 
@@ -338,6 +427,15 @@ def _translate(
             raise ValueError(f"the contract of '{table.name}' does not fit column '{column}': {reason}: {error}")
 
 
+MINOR_UNITS = {
+    "GBp": ("GBP", 100, "GBX"), "GBx": ("GBP", 100, "GBX"), "ZAc": ("ZAR", 100, "ZAC"), "ILa": ("ILS", 100, "ILA"),
+    "USc": ("USD", 100, ""), "USd": ("USD", 100, ""), "EUc": ("EUR", 100, ""), "CAc": ("CAD", 100, ""),
+    "AUc": ("AUD", 100, ""), "NZc": ("NZD", 100, ""), "SGc": ("SGD", 100, ""), "HKc": ("HKD", 100, ""),
+    "KWf": ("KWD", 1000, "KWF"),
+}  # fmt: skip
+"""What exchanges write for hundredths and thousandths: the currency, how many make one, a code of three capitals."""
+
+
 def _rule_and_cure(check: Check, value: str) -> Fault:
     """What the contract says beside the rule, or what every rule of this kind says."""
     given = check.statistics or {}
@@ -348,17 +446,38 @@ def _rule_and_cure(check: Check, value: str) -> Fault:
     rule, _, cure = said.partition("; ")
     if check.name == "isin":
         return rule, cure or did_you_mean(value, given["allowed_values"])
+    if value in MINOR_UNITS:
+        major, count, code = MINOR_UNITS[value]
+        other = f", or write {code} and its rate in fx.csv" if code else ""
+        return f"is 1/{count} {major}", f"divide the price by {count} and write {major}{other}"
     return rule, cure or "correct it"
 
 
 def _repeats(columns: list[str], table: RawTable, typed: pd.DataFrame, unread: Cells) -> Iterator[Breach]:
     """The rows that repeat what an earlier row says in `columns` together; blank and unread cells repeat nothing."""
     keys = typed[columns].dropna()
-    first: dict[tuple[Any, ...], int] = {}
+    places: dict[tuple[Any, ...], list[int]] = {}
     for position, key in zip(keys.index, keys.itertuples(index=False, name=None), strict=True):
-        earlier = first.setdefault(key, int(position))
-        if earlier != position and not any((column, position) in unread for column in columns):
+        if not any((column, position) in unread for column in columns):
+            places.setdefault(key, []).append(int(position))
+    rule = "must be unique" if len(columns) == 1 else f"{' and '.join(columns)} together must be unique"
+    for repeated in places.values():
+        for position in repeated[1:]:
             shown = ", ".join(str(table.frame[column].iloc[position]) for column in columns)
-            cure = f"also in row {table.rows[earlier]}: keep one of them"
-            rule = "must be unique" if len(columns) == 1 else f"{' and '.join(columns)} together must be unique"
-            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, cure)
+            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, _repeat_cure(table, repeated))
+
+
+def _repeat_cure(table: RawTable, positions: list[int]) -> str:
+    """Two lots are added up; of rows that say the same one is enough; else only the user knows which is right."""
+    rows = [table.rows[position] for position in positions]
+    others = f"row{'s' if len(rows) > 2 else ''} {', '.join(map(str, rows[1:]))}"
+    same = table.frame.iloc[positions].astype(str).drop_duplicates()
+    if "quantity" in table.frame:
+        texts = [str(cell).strip() for cell in table.frame["quantity"].iloc[positions]]
+        if all(_NUMBER.fullmatch(text) for text in texts):
+            total = format(sum(map(Decimal, texts), Decimal(0)), "f")
+            cure = f"add the lots up: write quantity {total} in row {rows[0]} and remove {others}"
+            return cure if len(same) > 1 else f"{cure}, or only remove {others} if the same lot is there twice"
+    if len(same) == 1:
+        return f"row {rows[0]} says the same: remove {others}"
+    return f"also in row {rows[0]}, with other values: keep the one that is right"

@@ -107,7 +107,7 @@ CASES = {
         16,
         "instrument",
         "together must be unique (got 'main, NVDA')",
-        "also in row 7: keep one of them",
+        "add the lots up: write quantity 2900 in row 7 and remove row 16",
     ),
     "a typo in the name of a rule": Case(
         text("max_turnover = 0.35", "max_turnvoer = 0.35"),
@@ -157,7 +157,7 @@ CASES = {
         "holdings.csv",
         7,
         "price",
-        "must be above 0 (got '-190')",
+        "must be at least 0 (got '-190')",
         "write the price of one unit",
     ),
     "a price of zero": Case(
@@ -166,7 +166,7 @@ CASES = {
         7,
         "price",
         "must be above 0 (got '0')",
-        "write the price of one unit",
+        "write the price of one unit; or put 'NVDA' into mandate.locked to hold it at 0, or into mandate.forbidden",
     ),
     "a short position": Case(
         cell("holdings.csv", "NVDA", "quantity", "-5"),

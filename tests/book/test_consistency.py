@@ -42,10 +42,13 @@ def square(book: Folder, change: Callable[[pd.DataFrame], None]) -> None:
 
 def from_prices(book: Folder) -> pd.DataFrame:
     """Ask for risk from a price history, and give one."""
-    book.replace("book.toml", 'source = "exposures"  ', 'source = "prices"\nwindow_rows = 20\nperiods_per_year = 252 ')
+    book.replace("book.toml", 'source = "exposures"  ', 'source = "prices"\nwindow_rows = 20\nperiods_per_year = 365 ')
     book.replace("book.toml", "market_volatility = 0.18", "#")
     days = pd.date_range("2026-10-20", periods=30, name="date")
-    return pd.DataFrame({name: [100.0 + (i * (3 + k)) % 7 for i in range(30)] for k, name in enumerate(NAMES)}, days)
+    book.price_at(dict.fromkeys(NAMES, 103.0))
+    return pd.DataFrame(
+        {name: [100.0 + (i * (3 + k)) % 7 + i % 2 for i in range(30)] for k, name in enumerate(NAMES)}, days
+    )
 
 
 def test_a_book_in_order_is_told_nothing(listed: Folder) -> None:
@@ -484,7 +487,7 @@ def test_a_covariance_that_is_not_symmetric_is_refused_where_it_is_not(listed: F
 
 def test_a_covariance_with_a_negative_eigenvalue_is_refused(listed: Folder) -> None:
     def change(frame: pd.DataFrame) -> None:
-        frame.loc["GOOGL", "NVDA"] = frame.loc["NVDA", "GOOGL"] = 0.05
+        frame.loc["GOOGL", "NVDA"] = frame.loc["NVDA", "GOOGL"] = 0.0500000123456789  # not a rounded number
 
     square(listed, change)
 
@@ -605,6 +608,7 @@ def test_a_lot_that_is_worth_nothing_cannot_be_counted(listed: Folder) -> None:
 def test_a_table_of_risk_is_not_left_aside_in_silence(listed: Folder, table: str) -> None:
     if table == "prices":
         days = pd.date_range("2026-10-20", periods=30, name="date")
+        listed.price_at(dict.fromkeys(NAMES, 100.0))
         pd.DataFrame(100.0, days, NAMES).to_csv(listed.path / "prices.csv")
     else:
         square(listed, lambda _: None)
@@ -627,7 +631,6 @@ def test_a_table_of_risk_is_not_left_aside_in_silence(listed: Folder, table: str
         ("exposures", 'late_listings = "beta"', "source = 'exposures'"),
         ("exposures", 'method = "auto"', "source = 'exposures'"),
         ("exposures", "factors = 5", "source = 'exposures'"),
-        ("exposures", "max_age_days = 5", "source = 'exposures'"),
         ("covariance", "factors = 5", "source = 'covariance'"),
         ("covariance", "market_volatility = 0.2", "source = 'covariance'"),
         ("prices", "market_volatility = 0.2", "source = 'prices' and late_listings = 'refuse'"),
@@ -716,7 +719,9 @@ def test_a_price_history_that_is_out_of_date_is_refused(listed: Folder) -> None:
 def test_rows_left_out_do_not_hide_that_prices_are_out_of_date(listed: Folder, blank: str, said: str) -> None:
     days = pd.date_range("2026-09-01", "2026-11-20", name="date")
     from_prices(listed)
-    history = pd.DataFrame({name: [100.0 + (i * (3 + k)) % 7 for i in range(81)] for k, name in enumerate(NAMES)}, days)
+    history = pd.DataFrame(
+        {name: [100.0 + (i * (3 + k)) % 7 + i % 2 for i in range(81)] for k, name in enumerate(NAMES)}, days
+    )
     late = history.index > "2026-10-19"
     if blank == "end":
         history.loc[late, "NVDA"] = float("nan")

@@ -147,10 +147,10 @@ def test_settings_that_are_not_text_are_refused(listed: Folder) -> None:
 
 
 def test_settings_that_cannot_be_read_are_refused(listed: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Path) -> bytes:
+    def fail(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("allocator.tables.files._open_without_waiting", fail)
 
     assert told(listed.path)[0] == "book.toml: cannot be read: Permission denied; check the file and its rights"
 
@@ -233,7 +233,7 @@ def test_faults_of_settings_and_of_tables_come_at_once(listed: Folder) -> None:
     assert "did you mean 'max_cash'?" in found[0]
     assert found[1].startswith("exposures.csv: this file is missing")
     assert found[2].startswith("stranger.csv: no table of a book has this name")
-    assert found[3].startswith(f"holdings.csv:{line} price: must be above 0 (got '-190')")
+    assert found[3].startswith(f"holdings.csv:{line} price: must be at least 0 (got '-190')")
 
 
 def test_pandas_objects_are_refused_by_label_not_repaired(root: Path) -> None:

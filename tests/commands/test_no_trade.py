@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import Folder
 
 Run = Callable[..., Result]
-HEADER = "account,as_of,side,instrument,name,quantity,price,currency,value,cost,book_currency\n"
+HEADER = "account,as_of,side,instrument,name,quantity,price,currency,value,cost,book_currency,plan_sha256\n"
 EDGE = ("--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.05")
 DEAR = (*EDGE, "--set", "costs.ticket=2000")
 

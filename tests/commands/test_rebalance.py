@@ -30,7 +30,7 @@ Valid = Callable[[str, str], dict[str, Any]]
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder, hidden ones too."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_plan_answers_what_why_and_what_if(listed: Folder, run: Run) -> None:
@@ -243,15 +243,18 @@ def test_orders_and_document_are_never_of_two_plans(
     out.mkdir()
     if earlier:
         run("rebalance", listed.path, "--out", out)
-    before, replace = contents(out), Path.replace
+        run("rebalance", listed.path, "--set", "robust.radius=0.2", "--out", out)
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    before, moved = contents(out), Path.replace
 
-    def fail_on_the_document(path: Path, target: Path) -> Path:
-        if path.name == "plan.json":
+    def fail_at_last(path: Path, target: Path) -> Path:
+        if target.name in ("current", "plans"):
             raise OSError(28, "No space left on device")
-        return replace(path, target)
+        return moved(path, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", fail_on_the_document)
+        patched.setattr(Path, "replace", fail_at_last)
+        patched.setattr(Path, "rename", fail_at_last)
         answer = run("rebalance", listed.path, "--set", "robust.radius=0.3", "--out", out, "--json")
 
     assert answer.exit_code == valid(answer.stdout, "error")["exit_code"] == 3

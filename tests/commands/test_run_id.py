@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,17 +208,16 @@ def test_a_run_that_is_cut_short_while_it_is_written_leaves_no_run(
 ) -> None:
     import allocator.plan.runs as writing
 
-    whole = writing._write
+    whole = writing._fill
 
-    def cut_short(path: Path, content: bytes) -> None:
-        if path.name == "run.json":
-            raise OSError(28, "No space left on device")
-        whole(path, content)
+    def cut_short(folder: Path, files: Mapping[str, bytes]) -> None:
+        whole(folder, {name: content for name, content in files.items() if name != "run.json"})
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "_write", cut_short)
+    monkeypatch.setattr(writing, "_fill", cut_short)
     full = again(listed, run, tmp_path / "out")
     left = list((tmp_path / "out").iterdir())
-    monkeypatch.setattr(writing, "_write", whole)
+    monkeypatch.setattr(writing, "_fill", whole)
 
     assert full.exit_code == 3
     assert "No space left" in full.stderr

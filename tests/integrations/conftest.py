@@ -73,7 +73,9 @@ def asked(names: Any, *, as_of: dt.date = EARLY, cash: float = 1000.0, **section
     }
     document["book"] = {"name": "test", "currency": "USD", "as_of": as_of}
     tables = {
-        name: sections.pop(name) for name in ("prices", "exposures_columns", "scenario_returns") if name in sections
+        name: sections.pop(name)
+        for name in ("prices", "exposures_columns", "scenario_returns", "quoted")
+        if name in sections
     }
     beliefs = {"good": 0.4, "dull": 0.35, "bad": 0.25}
     return book(document | sections, names=names, returns=scenarios, probabilities=beliefs, cash=cash, **tables)

@@ -54,8 +54,9 @@ def test_rows_of_x_are_the_history_where_the_book_takes_risk_from_prices(
     last = prices.index[-1].date()
     risk = {"source": "prices", "window_rows": 250, "periods_per_year": 252.0}
     table = prices.rename_axis("date").reset_index()
-    book = asked(returns.columns, as_of=last, risk=risk, prices=table)
-    blind = asked(returns.columns, as_of=last, risk=risk, prices=table.assign(**dict.fromkeys(returns.columns, 1.0)))
+    quoted = prices.iloc[-1]
+    book = asked(returns.columns, as_of=last, risk=risk, prices=table, quoted=quoted)
+    blind = asked(returns.columns, as_of=last, risk=risk, prices=table.assign(**quoted.to_dict()), quoted=quoted)
 
     X = with_cash(returns)
     fitted, same = skfolio.RobustAllocation(book).fit(X), skfolio.RobustAllocation(blind).fit(X)
@@ -92,6 +93,7 @@ def test_without_a_book_every_row_is_a_scenario_of_our_own_api(skfolio: Any, ret
             "scenario_returns": pd.DataFrame({"instrument": [*names, CASH], **scenarios}),
             "covariance": pd.DataFrame({"instrument": names, **dict(zip(names, covariance, strict=True))}),
         },
+        confirm=[{"table": "covariance", "kind": "scale", "why": "of one row, like the returns"}],
     )
     with pytest.warns(TranslationWarning, match="stays in UNINVESTED"):
         fitted = skfolio.RobustAllocation(settings={"mandate": mandate, "robust": robust}).fit(X)
@@ -396,7 +398,7 @@ def test_weekly_rows_and_rows_out_of_order_are_no_daily_history(skfolio: Any, pr
     last = prices.index[-1].date()
     risk = {"source": "prices", "window_rows": 40, "periods_per_year": 252.0}
     table = prices.rename_axis("date").reset_index()
-    book = asked(prices.columns, as_of=last, risk=risk, prices=table, **INVESTED)
+    book = asked(prices.columns, as_of=last, risk=risk, prices=table, quoted=prices.iloc[-1], **INVESTED)
     weekly = prices.resample("W").last().pct_change().iloc[1:]
     with pytest.raises(BadInput, match=r"about 5\d rows a year by their dates, and risk.periods_per_year says 252"):
         skfolio.RobustAllocation(book).fit(weekly)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -303,7 +304,7 @@ def test_a_name_without_a_price_on_either_day_is_listed(note: Folder, book: Book
     rows = [["date", *book.instruments], ["2026-04-08", *map(repr, map(float, then))],
             ["2026-11-20", *map(repr, map(float, now))]]  # fmt: skip
     rows[1][1 + book.instruments.index("OPENAI")] = rows[2][1 + book.instruments.index("EFFLAB")] = ""
-    note.write("prices.csv", rows)
+    write_history(note, rows)
 
     found = infer_probabilities(load(note.path))
 
@@ -351,9 +352,16 @@ def test_leaving_out_nobody_or_everybody_is_refused(
 # Moves from prices.csv
 
 
+def write_history(note: Folder, rows: Sequence[Sequence[object]]) -> None:
+    """A price history, and holdings at its last prices."""
+    note.write("prices.csv", rows)
+    (names, last) = rows[0][1:], [row for row in rows[1:] if str(row[0]) <= "2026-11-20"][-1][1:]
+    note.price_at({str(name): float(str(price)) for name, price in zip(names, last, strict=True) if price != ""})
+
+
 def priced(note: Folder, book: Book, days: dict[str, Vector]) -> ImpliedProbabilities:
     rows = [["date", *book.instruments], *([day, *map(repr, map(float, row))] for day, row in days.items())]
-    note.write("prices.csv", rows)
+    write_history(note, rows)
     return infer_probabilities(load(note.path))
 
 
@@ -371,7 +379,7 @@ def test_moves_that_a_thousand_years_do_not_explain_are_refused_as_such(note: Fo
     then = np.linspace(10, 100, len(book.instruments))
     priced_days = {"2026-04-07": then, "2026-11-20": then * 1.01}
     rows = [["date", *book.instruments], *([d, *map(repr, map(float, row))] for d, row in priced_days.items())]
-    note.write("prices.csv", rows)
+    write_history(note, rows)
 
     with pytest.raises(BadInput, match="no scenario probability explains this move"):
         infer_probabilities(load(note.path, as_of=dt.date(2999, 12, 31)))
@@ -395,7 +403,7 @@ def test_prices_that_end_on_the_markets_date_have_had_no_time_to_move(note: Fold
 
 def test_prices_of_a_market_that_speaks_of_today_have_had_no_time_to_move(note: Folder, book: Book) -> None:
     rows = [["2026-04-08", *[10] * len(book.instruments)], ["2026-11-20", *[11] * len(book.instruments)]]
-    note.write("prices.csv", [["date", *book.instruments], *rows])
+    write_history(note, [["date", *book.instruments], *rows])
     today = load(note.path, overrides=["market.date=2026-11-20"])
 
     with pytest.raises(BadInput, match=r"market\.date: is as_of, so that prices have had no time to move"):

@@ -27,7 +27,8 @@ def walk(rows: int, names: tuple[str, ...] = NAMES, seed: int = 70) -> pd.DataFr
     """Synthetic daily prices: a market and each name's own moves, up to a day before as_of."""
     draw = np.random.default_rng(seed)
     moves = draw.normal(0, 0.01, (rows, 1)) + draw.normal(0, 0.015, (rows, len(names)))
-    frame = pd.DataFrame(100 * np.exp(np.cumsum(moves, axis=0)), columns=list(names))
+    walked = np.cumsum(moves, axis=0)
+    frame = pd.DataFrame(100 * np.exp(walked - walked[-1]), columns=list(names))  # the price of the holdings
     frame.insert(0, "date", pd.bdate_range(end="2026-11-19", periods=rows))
     return frame
 
@@ -88,14 +89,14 @@ def test_a_history_is_annualised_by_its_rows_a_year_and_scaled_to_the_horizon() 
 
 
 def test_rows_that_are_not_so_many_a_year_are_refused() -> None:
-    """Annualised with 252, weekly rows would be five times too risky; trading days and the calendar's both pass."""
+    """Annualised with 252, weekly rows would be five times too risky, and those of the calendar a fifth."""
     prices = walk(251)
-    for step, per_year in (("7D", 252.0), ("1D", 52.0), ("7D", 12.0)):
+    for step, per_year in (("7D", 252.0), ("1D", 52.0), ("7D", 12.0), ("1D", 252.0)):
         days = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq=step))
         with pytest.raises(BadInput, match=r"rows a year by their dates, and risk.periods_per_year says"):
             build_risk_model(priced(days, periods_per_year=per_year))
     calendar = prices.assign(date=pd.date_range(end="2026-11-19", periods=len(prices), freq="1D"))
-    build_risk_model(priced(calendar))
+    build_risk_model(priced(calendar, periods_per_year=365.0))
 
 
 def test_ledoit_wolf_is_what_scikit_learn_makes_of_the_same_returns() -> None:

@@ -222,17 +222,17 @@ def test_an_index_named_like_a_column_of_a_contract_becomes_one() -> None:
     assert raw.rows == (1, 2)
 
 
-def test_both_levels_of_a_long_index_become_columns_in_order() -> None:
+def test_every_named_level_of_an_index_becomes_a_column_in_order() -> None:
     index = pd.MultiIndex.from_tuples(
         [("2026-01-02", "A", 0), ("2026-01-02", "B", 1)], names=["date", "instrument", "n"]
     )
 
     raw = from_frame("prices", pd.DataFrame({"price": [1.0, 2.0]}, index=index))
 
-    assert list(raw.frame) == ["date", "instrument", "price"]
+    assert list(raw.frame) == ["date", "instrument", "n", "price"]
 
 
-def test_any_other_index_is_left_out_and_rows_count_from_one() -> None:
+def test_an_index_without_a_name_is_left_out_and_rows_count_from_one() -> None:
     raw = from_frame("fx", pd.DataFrame({"rate": [1.0, 2.0]}, index=["x", "y"]))
 
     assert list(raw.frame) == ["rate"]
@@ -257,7 +257,8 @@ def test_a_frame_that_changes_later_does_not_change_the_table() -> None:
         (pd.DataFrame([[1]], columns=[7]), "t: a column name must be text (got '7'); name column 1 in words"),
         (pd.DataFrame({"date": [1]}, index=pd.Index([1], name="date")),
          "t date: this column is there 2 times; remove or rename all but one"),
-        (pd.Series([1.0], name="weight"), "t: must be a DataFrame, not a Series; for a Series call .to_frame(name)"),
+        (pd.Series([1.0], name="weight"),
+         "t: must be a DataFrame, columns by name or a list of rows, not a Series; for a Series call .to_frame(name)"),
     ],
 )  # fmt: skip
 def test_a_pandas_object_that_is_no_table_is_refused(frame: Any, expected: str) -> None:

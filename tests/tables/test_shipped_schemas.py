@@ -15,7 +15,8 @@ EXPECTED = [
     "benchmark", "claims", "covariance", "exposures", "factors", "figures", "fx", "holdings", "prices", "prices_long",
     "scenario_returns", "signals",
 ]  # fmt: skip
-INSTRUMENT = "^[A-Za-z0-9][A-Za-z0-9._:/-]*( [A-Za-z0-9._:/-]+)*$"
+INVISIBLE = r"\x00-\x1f\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ud800-\udfff"
+INSTRUMENT = rf"^(?![\s=])[^{INVISIBLE}]{{1,100}}(?<!\s)$"
 
 
 def test_every_table_has_a_contract() -> None:

@@ -7,12 +7,13 @@ that already broke its own contract is given and yet absent here, and the checks
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from allocator.book.checks import question, rules, stress, tables
 from allocator.book.checks.draft import Draft, looked_at, not_one
+from allocator.book.price_history import check_history
 from allocator.errors import Breach, setting_breach
 from allocator.plugins import plugin_breaches
 from allocator.settings.mandate import OBJECTIVES
@@ -38,11 +39,22 @@ def check_scenarios(draft: Draft) -> Iterator[Breach]:
 
 def check_idle_keys(draft: Draft) -> Iterator[Breach]:
     """That nothing is written that nobody reads."""
-    for (section, key), _, reason in unused_keys(draft.settings.model_dump(exclude_unset=True)):
+    for (section, key), because, reason in unused_keys(draft.settings.model_dump(exclude_unset=True)):
         value = getattr(getattr(draft.settings, section), key)
         if value is not None:
             told = None if isinstance(value, dict) else f"{value:g}" if isinstance(value, float) else value
-            yield setting_breach(dotted_key(section, key), told, f"has no effect with {reason}", "remove it")
+            yield setting_breach(
+                dotted_key(section, key), told, f"has no effect with {reason}", _idle_cure(key, because)
+            )
+
+
+def _idle_cure(key: str, because: Sequence[tuple[str, str]]) -> str:
+    """Remove it; a radius that a schedule sets can also be the user's own."""
+    if key == "radius" and ("robust", "schedule") in because:
+        return "remove it, or set robust.schedule = 'fixed' to use it"
+    if key == "caution" and ("robust", "schedule") in because:
+        return "remove it, or set robust.schedule = 'caution' to use it"
+    return "remove it"
 
 
 # What a utility of the final wealth, and reviews on the way there, must agree on with the rest of the book.
@@ -195,11 +207,18 @@ CHECKS = (
     *looked_at(question.check_signals, needs="signals"),
     *looked_at(stress.check_shocks, check_plugins, rules.check_benchmark_rules),
     *looked_at(tables.check_account, tables.check_dates, tables.check_one_price, needs="holdings"),
-    *looked_at(tables.check_something_is_held, tables.check_currencies, tables.check_value, needs="holdings"),
+    *looked_at(
+        tables.check_something_is_held,
+        tables.check_worthless,
+        tables.check_currencies,
+        tables.check_value,
+        needs="holdings",
+    ),
     *looked_at(tables.check_cash, rules.check_rule_names, rules.check_members, needs="exposures"),
     *looked_at(rules.check_counted, rules.check_rule_columns, needs="exposures"),
     *looked_at(tables.check_risk_tables),
     *looked_at(tables.check_risk_columns, tables.check_same_instruments, needs="exposures"),
+    *looked_at(check_history, needs="prices"),
     *looked_at(tables.check_scenario_columns, tables.check_plausible_returns, needs="scenario_returns"),
     *looked_at(tables.check_benchmark_sum, needs="benchmark"),
     *looked_at(tables.check_covariance, needs="covariance"),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from allocator.book.checks.draft import Draft
 from allocator.errors import Breach, did_you_mean, setting_breach
+from allocator.types import Matrix
 
 OLDEST_RATE = 31
 """Days that a rate of fx.csv may be older than as_of."""
@@ -41,6 +42,7 @@ def check_dates(draft: Draft) -> Iterator[Breach]:
         for row in draft.rows("fx", tables["fx"]["date"] < today - pd.Timedelta(days=OLDEST_RATE)):
             rule = f"is {(as_of - row['date'].date()).days} days before as_of = {as_of}"
             yield row.breach("date", rule, f"bring the rate up to date: {OLDEST_RATE} days at most")
+    yield from _old_prices(draft)
     risk = draft.settings.risk
     if "prices" in tables and risk.source == "prices" and risk.after_as_of == "refuse":
         dates = tables["prices"]["date"]
@@ -49,6 +51,18 @@ def check_dates(draft: Draft) -> Iterator[Breach]:
             place = (draft.name("prices"), int(str(late.idxmin())), "date", f"{late.min():%Y-%m-%d}")
             cure = 'remove them, or set risk.after_as_of = "cut" to leave them out'
             yield Breach(*place, f"is after as_of = {as_of} ({len(late)} rows are)", cure)
+
+
+def _old_prices(draft: Draft) -> Iterator[Breach]:
+    """Prices of holdings.csv by their own dates: none after as_of, none too old to trade at."""
+    holdings, today, days = draft.tables["holdings"], draft.settings.book.as_of, draft.settings.risk.max_age_days
+    if "price_date" not in holdings:
+        return
+    for row in draft.rows("holdings", holdings["price_date"] > pd.Timestamp(today)):
+        yield row.breach("price_date", f"is after as_of = {today}", "correct the date, or move as_of forward")
+    for row in draft.rows("holdings", holdings["price_date"] < pd.Timestamp(today) - pd.Timedelta(days=days)):
+        rule = f"is {(today - row['price_date'].date()).days} days before as_of = {today}"
+        yield row.breach("price_date", rule, f"bring the price up to date, or raise risk.max_age_days above {days}")
 
 
 def check_one_price(draft: Draft) -> Iterator[Breach]:
@@ -103,10 +117,20 @@ def check_value(draft: Draft) -> Iterator[Breach]:
         cure = "correct quantities, prices and rates: is one of them in another unit?"
         yield draft.column_breach("holdings", "quantity", rule, cure, f"{worth:.4g}")
         return
-    tiny = (price * own.get("lot_size", 1.0)).reindex(draft.tables["holdings"].index) < worth / 1e15
-    for row in draft.rows("holdings", tiny):
+    lot = (price * own.get("lot_size", 1.0)).reindex(draft.tables["holdings"].index)
+    for row in draft.rows("holdings", (lot > 0) & (lot < worth / 1e15)):
         rule = "a lot is worth so little that the account's lots cannot be counted"
         yield row.breach("price", rule, "correct the price, the lot size or the rate")
+
+
+def check_worthless(draft: Draft) -> Iterator[Breach]:
+    """A price of 0 is a name that nobody pays for: held as it is, or given away, and nothing between."""
+    mandate, holdings = draft.settings.mandate, draft.tables["holdings"]
+    settled = {*mandate.locked, *mandate.forbidden}
+    for row in draft.rows("holdings", (holdings["price"] == 0) & ~holdings["instrument"].isin(settled)):
+        name = row["instrument"]
+        cure = f"write the price of one unit; or put {name!r} into mandate.locked to hold it at 0, "
+        yield row.breach("price", "must be above 0", f"{cure}or into mandate.forbidden to give it away at 0")
 
 
 def check_cash(draft: Draft) -> Iterator[Breach]:
@@ -243,6 +267,25 @@ def check_covariance(draft: Draft) -> Iterator[Breach]:
         rule = f"differs from its mirror image {square[j, i]:g}"
         yield Breach(table, int(frame.index[i]), names[j], f"{square[i, j]:g}", rule, "a covariance is symmetric")
     if len(skewed) == 0 and (least := float(np.linalg.eigvalsh(square)[0])) < -1e-8 * scale:
-        cure = "estimate it from complete rows, or give prices.csv instead"
         rule = "has a negative eigenvalue: no portfolio has negative variance"
-        yield Breach.of(table, rule, cure, value=f"{least:.3g}")
+        yield Breach.of(table, rule, _indefinite_cure(square, least, 1e-8 * scale), value=f"{least:.3g}")
+
+
+def _indefinite_cure(square: Matrix, least: float, allowed: float) -> str:
+    """Whether rounding of the entries explains an eigenvalue (by Weyl at most n halves of the last digit)."""
+    digits = max(_decimals(value) for value in square.ravel())
+    explained = len(square) * 0.5 * 10.0**-digits
+    if digits > MOST_DECIMALS or -least > explained:
+        return "estimate it from complete rows, or give prices.csv instead"
+    wanted = int(np.ceil(-np.log10(allowed / (0.5 * len(square)))))
+    told = f"its entries are rounded to {digits} decimals, which alone explains down to -{explained:.2g}"
+    return f"{told}: write at least {wanted} decimals"
+
+
+MOST_DECIMALS = 12
+"""Entries with more are not rounded ones."""
+
+
+def _decimals(value: float) -> int:
+    """Digits behind the point that write a number exactly as it was read."""
+    return next((digits for digits in range(MOST_DECIMALS + 1) if round(value, digits) == value), MOST_DECIMALS + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book
+from allocator.book.price_history import FEWEST_ROWS, ReturnHistory
+from allocator.book.price_history import historical_returns as returns_of
 from allocator.errors import BadInput
-from allocator.outlook.risk_model import FEWEST_ROWS, build_risk_model, historical_returns
+from allocator.outlook.risk_model import build_risk_model
 from tests.books import NAMES, book
 
 DAYS = pd.bdate_range(end="2026-11-19", periods=60)
@@ -20,7 +23,8 @@ DAYS = pd.bdate_range(end="2026-11-19", periods=60)
 def prices(names: tuple[str, ...] = NAMES, days: pd.DatetimeIndex = DAYS) -> pd.DataFrame:
     draw = np.random.default_rng(73)
     moves = draw.normal(0, 0.02, (len(days), len(names)))
-    frame = pd.DataFrame(50 * np.exp(np.cumsum(moves, axis=0)), columns=list(names))
+    walked = np.cumsum(moves, axis=0)
+    frame = pd.DataFrame(100 * np.exp(walked - walked[-1]), columns=list(names))  # the price of the holdings
     frame.insert(0, "date", days)
     return frame
 
@@ -33,12 +37,18 @@ def held(
     }
     if as_of is not None:
         settings["book"] = {"name": "test", "currency": "USD", "as_of": as_of}
-    return book(settings, names=names, returns={"base": [0.05] * len(names)}, prices=frame)
+    last = frame.set_index("date").ffill().iloc[-1] if "date" in frame and names != NAMES else None
+    return book(settings, names=names, returns={"base": [0.05] * len(names)}, quoted=last, prices=frame)
 
 
-def refusals(book: Book) -> list[str]:
+def historical_returns(book: Book) -> ReturnHistory:
+    assert book.price_history is not None
+    return returns_of(book.settings, book.price_history)
+
+
+def refusals(make: Callable[[], Book]) -> list[str]:
     with pytest.raises(BadInput) as refused:
-        historical_returns(book)
+        make()
     assert refused.value.exit_code == 3
     return [str(breach) for breach in refused.value.breaches]
 
@@ -78,7 +88,7 @@ def test_later_rows_are_cut_off_only_by_the_rule_that_says_so() -> None:
 
 
 def test_a_window_longer_than_the_history_is_refused() -> None:
-    (said,) = refusals(held(prices(), window=60))
+    (said,) = refusals(lambda: held(prices(), window=60))
 
     assert said == (
         "prices.csv risk.window_rows: 60 returns need 61 prices up to 2026-11-20; there are 60; "
@@ -94,7 +104,7 @@ def test_blanks_are_refused_with_their_day_and_number() -> None:
     frame = prices()
     frame.loc[30, "BBB"] = np.nan
     frame.loc[[40, 41, 42], "DDD"] = np.nan
-    said = refusals(held(frame))
+    said = refusals(lambda: held(frame))
 
     assert said == [
         f'prices.csv BBB: is blank on {DAYS[30].date()}; correct it, or set risk.blanks = "drop_rows" to leave out '
@@ -125,7 +135,7 @@ def test_blanks_leave_out_the_whole_row_where_the_rule_says_so() -> None:
 def test_too_few_rows_left_after_the_blanks_are_refused() -> None:
     frame = prices()
     frame.loc[21:40, "BBB"] = np.nan
-    (said,) = refusals(held(frame, blanks="drop_rows", window=39))
+    (said,) = refusals(lambda: held(frame, blanks="drop_rows", window=39))
 
     assert FEWEST_ROWS == 20
     assert said == "prices.csv risk.window_rows: only 19 returns are left; at least 20 are needed"
@@ -135,7 +145,7 @@ def test_late_listings_are_refused_with_their_first_day() -> None:
     frame = prices()
     frame.loc[:24, "CCC"] = np.nan
     frame["DDD"] = np.nan
-    said = refusals(held(frame))
+    said = refusals(lambda: held(frame))
 
     assert said == [
         f"prices.csv CCC: has no price before {DAYS[25].date()}; shorten risk.window_rows, or set risk.late_listings = "
@@ -166,7 +176,7 @@ def test_the_window_starts_with_the_last_listing_where_the_rule_says_so() -> Non
 def test_a_name_that_was_never_priced_cannot_start_a_window() -> None:
     frame = prices()
     frame["DDD"] = np.nan
-    said = refusals(held(frame, late_listings="shorten_window"))
+    said = refusals(lambda: held(frame, late_listings="shorten_window"))
 
     assert said == ['prices.csv DDD: has no price at all before as_of; set risk.late_listings = "beta"']
 
@@ -174,7 +184,7 @@ def test_a_name_that_was_never_priced_cannot_start_a_window() -> None:
 def test_a_window_shortened_too_far_is_refused() -> None:
     frame = prices()
     frame.loc[:44, "CCC"] = np.nan
-    (said,) = refusals(held(frame, late_listings="shorten_window"))
+    (said,) = refusals(lambda: held(frame, late_listings="shorten_window"))
 
     assert said == "prices.csv risk.window_rows: only 14 returns are left; at least 20 are needed"
 
@@ -200,7 +210,7 @@ def test_when_nobody_has_a_full_history_it_is_said() -> None:
     frame = prices()
     frame.loc[:24, list(NAMES)] = np.nan
     frame.loc[:20, "AAA"] = np.nan
-    said = refusals(held(frame, late_listings="beta", market_volatility=0.2))
+    said = refusals(lambda: held(frame, late_listings="beta", market_volatility=0.2))
 
     assert said == ['prices.csv risk.source: no instrument has a full history; set risk.source = "exposures"']
 
@@ -210,8 +220,8 @@ def test_every_breach_of_a_history_is_said_at_once() -> None:
     frame.loc[30, "AAA"] = np.nan
     frame.loc[:24, "CCC"] = np.nan
 
-    assert len(refusals(held(frame, window=59))) == 2
-    assert len(refusals(held(frame, window=100))) == 3
+    assert len(refusals(lambda: held(frame, window=59))) == 2
+    assert len(refusals(lambda: held(frame, window=100))) == 3
 
 
 def test_the_two_blanks_of_a_published_history_are_refused_or_left_out(reference: Path) -> None:
@@ -222,7 +232,7 @@ def test_the_two_blanks_of_a_published_history_are_refused_or_left_out(reference
     def of(**risk: Any) -> Book:
         return held(frame, window=len(frame) - 1, names=names, as_of=frame["date"].max().date(), **risk)
 
-    assert refusals(of()) == [
+    assert refusals(of) == [
         'prices.csv ORCL: is blank on 2013-07-15 and 1 more day; correct it, or set risk.blanks = "drop_rows" to leave '
         "out those days"
     ]
@@ -240,7 +250,7 @@ def test_published_late_listings_are_refused_or_priced_by_beta(reference: Path) 
     names = tuple(frame.columns[1:])
     day = frame["date"].max().date()
 
-    said = refusals(held(frame, window=2000, names=names, as_of=day))
+    said = refusals(lambda: held(frame, window=2000, names=names, as_of=day))
     assert [text.split()[1] for text in said] == ["FB:", "BABA:", "GM:"]
     assert "has no price before 2012-05-18" in said[0]
     assert "has no price before 2014-09-19" in said[1]

@@ -1,0 +1,101 @@
+"""Whenever the command is killed, orders.csv and plan.json are of one plan, whole, and the plan before is readable."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.killing import (
+    environment,
+    faults_of_pair,
+    killed_command,
+    killed_writers,
+    rebalance,
+    two_pairs,
+)
+from tests.thoroughness import count
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and links as POSIX has them")
+ROOT = Path(__file__).resolve().parent.parent.parent
+BOOK = ROOT / "tests" / "typed"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two plans."""
+    return two_pairs(BOOK, tmp_path_factory.mktemp("pairs"))
+
+
+def test_orders_and_plan_name_the_digest_of_each_other(pairs: Path) -> None:
+    assert faults_of_pair(pairs / "0") == []
+    assert faults_of_pair(pairs / "1") == []
+    assert (pairs / "0" / "orders.csv").read_bytes() != (pairs / "1" / "orders.csv").read_bytes()
+
+
+def test_a_pair_of_two_plans_is_told_apart(pairs: Path, tmp_path: Path) -> None:
+    for name, one in (("orders.csv", "0"), ("plan.json", "1")):
+        (tmp_path / name).write_bytes((pairs / one / name).read_bytes())
+
+    assert faults_of_pair(tmp_path) == ["plan.json names other orders", "orders.csv names another plan"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_two_writers_of_which_one_is_killed_never_leave_a_mixed_or_half_pair(
+    pairs: Path, tmp_path: Path, seed: int
+) -> None:
+    out = tmp_path / "deep" / "out"
+
+    found = dict(killed_writers(pairs, out, seed, count(100, 20)))
+
+    assert {number: faults for number, faults in found.items() if faults} == {}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_real_command_killed_at_any_time_leaves_the_plan_before_or_its_own(tmp_path: Path, seed: int) -> None:
+    out, chance = tmp_path / "out", random.Random(seed)
+    assert killed_command(BOOK, out, 600) == 0
+
+    for _ in range(count(100, 50)):
+        killed_command(
+            BOOK, out, chance.uniform(0.5, 12), "--set", f"mandate.max_turnover={chance.uniform(0.3, 0.35):.3f}"
+        )
+        assert faults_of_pair(out) == []
+
+
+def test_what_a_killed_writer_left_behind_is_swept_and_what_a_living_one_makes_is_not(
+    pairs: Path, tmp_path: Path
+) -> None:
+    from allocator.plan.runs import _folder_in_the_making, write_files
+
+    out = tmp_path / "out"
+    files = {path.name: path.read_bytes() for path in (pairs / "0").iterdir()}
+    write_files(files, out)
+    for left in (out / ".writing-abcdefgh", tmp_path / f".writing-{'0' * 32}"):
+        left.mkdir()
+        (left / "plan.json").write_bytes(b"half")
+    other = tmp_path / ".writing-by-hand"
+    other.mkdir()
+
+    with _folder_in_the_making(tmp_path) as living:
+        write_files(files, out)
+        write_files(files, tmp_path / "another")
+        assert living.is_dir()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing-by-hand", "another", "out"]
+    assert sorted(path.name for path in out.iterdir()) == [".plans", "orders.csv", "plan.json"]
+
+
+def test_files_of_before_stay_as_they_were_where_the_folder_cannot_be_written(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert killed_command(BOOK, out, 600) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    (out / ".plans").write_text("in the way", encoding="utf-8")
+
+    done = subprocess.run(rebalance(BOOK, out), env=environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 3, done.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before
