@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements
@@ -93,6 +94,12 @@ class Book:
     def weights(self) -> Vector:
         """(N,) fractions of the account's value held now; cash is the rest."""
         return self.quantities * self.prices / self.value
+
+    @property
+    def given_away(self) -> NDArray[np.bool_]:
+        """(N,) names at price 0 that are held and that the mandate forbids: to be ordered away for nothing."""
+        forbidden = np.isin(self.instruments, self.settings.mandate.forbidden)
+        return np.asarray(forbidden & (self.prices == 0) & (self.quantities > 0), dtype=np.bool_)
 
     @property
     def lot_values(self) -> Vector:

@@ -305,4 +305,5 @@ def with_holdings(book: Book, holdings: Vector, cash: float, value: float | None
     worth = book.value if value is None else float(value)
     if not 0 < worth < np.inf:
         raise BadInput.of("account", "must have a value above 0", "stop trading it", value=f"{worth:g}")
-    return replace(book, quantities=holdings * worth / book.prices, cash=cash * worth)
+    quantities = np.divide(holdings * worth, book.prices, out=np.zeros(len(holdings)), where=book.prices > 0)
+    return replace(book, quantities=quantities, cash=cash * worth)

@@ -102,7 +102,8 @@ def whole_steps_below(steps: Vector) -> Vector:
 
 def order_grid(book: Book, mandate: Mandate, start: Position, target: Trade) -> OrderGrid:
     """The trades that a book allows, around a wanted one."""
-    each = np.where(book.lot_values < _FINEST * book.value, _round_number(_FINEST * book.value / book.lot_values), 1.0)
+    lot_values = _lot_values(book)
+    each = np.where(lot_values < _FINEST * book.value, _round_number(_FINEST * book.value / lot_values), 1.0)
     grid = _in_steps(book, mandate, start, target, each)
     low, high = grid.nearest
     finest = _FINEST_OF_COARSEST * float(((high - low) * grid.values).max())
@@ -118,10 +119,15 @@ def _round_number(least: Vector) -> Vector:
     return result
 
 
+def _lot_values(book: Book) -> Vector:
+    """(N,) money for one lot; of a name at price 0, which no search may trade, the whole account."""
+    return np.where(book.prices > 0, book.lot_values, book.value)
+
+
 def _in_steps(book: Book, mandate: Mandate, start: Position, target: Trade, lots_a_step: Vector) -> OrderGrid:
-    values = book.lot_values / book.value * lots_a_step
-    held = book.quantities / (book.lot_sizes * lots_a_step)
-    most_bought = whole_steps_below(1 / values)
+    values, worth_something = _lot_values(book) / book.value * lots_a_step, book.prices > 0
+    held = np.where(worth_something, book.quantities / (book.lot_sizes * lots_a_step), 0.0)
+    most_bought = np.where(worth_something, whole_steps_below(1 / values), 0.0)
     minimum = book.settings.lots.min_trade / book.value
     return OrderGrid(
         start=start,

@@ -62,7 +62,7 @@ class LotSearch:
         for _ in range(4):
             over = everything & (self.book.quantities + lots * self.book.lot_sizes < 0)
             lots = np.where(over, np.nextafter(lots, 0.0), lots)
-        return lots
+        return np.where(self.book.given_away, -self.book.quantities / self.book.lot_sizes, lots)
 
     def trade(self, steps: Vector) -> Trade:
         """The trade in money that signed steps make."""
@@ -344,9 +344,14 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
     worst = int(np.argmax(orders))
     share = np.format_float_positional(float(f"{orders[worst] * 100:.3g}"), trim="-")
     return (
-        f"the smallest order of {book.instruments[worst]} is {orders[worst] * book.value:,.2f} "
+        f"the smallest order of {book.instruments[worst]} is {_money(orders[worst] * book.value)} "
         f"{book.settings.book.currency}, {share}% of the account"
     )
+
+
+def _money(amount: float) -> str:
+    """To the cent, or to the digits that an amount of less has."""
+    return f"{amount:,.2f}" if amount >= 0.01 else np.format_float_positional(float(f"{amount:.3g}"), trim="-")
 
 
 # From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.

@@ -116,6 +116,7 @@ def _impact(book: Book, outlook: Outlook) -> Vector | None:
         return None
     with np.errstate(divide="ignore"):
         depth = np.sqrt(book.value / daily_volume_in_money(book))
+    depth = np.where(book.prices > 0, depth, 0.0)  # nothing is traded for money at price 0
     return np.asarray(coefficient * daily_volatility(outlook) * depth, dtype=np.float64)
 
 

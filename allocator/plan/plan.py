@@ -300,6 +300,8 @@ def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tup
 
 def _units(lots: float, lot_size: float, held: float) -> float:
     """Lots × lot size as decimals multiply (7 lots of 0.1 are 0.7), never negative; a sale of at most what is held."""
+    if lots < 0 and abs(lots - round(lots)) > 1e-9 * max(abs(lots), 1.0):  # all of it, which is no whole lots
+        return held
     units = float(abs(round(lots)) * Decimal(repr(lot_size)))
     return min(units, held) if lots < 0 else units
 

@@ -153,8 +153,9 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
     weighed, held = verified_lots(book, outlook, mandate, lots), no_trade(book)
     listed = list_orders(book, mandate, weighed, lots)
     decision = value_of_trading(
-        outlook, mandate, held, weighed, book.settings.trading, orders=len(listed), ticket=book.settings.costs.ticket
-    )
+        outlook, mandate, held, weighed, book.settings.trading,
+        orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
+    )  # fmt: skip
     final = weighed if decision.trades else held
     say("measuring stability")
     target, measurements = found.target, mandate.readings(final, outlook)

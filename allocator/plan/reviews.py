@@ -75,6 +75,7 @@ def _decided(
     decision = value_of_reviewed_trading(
         gain, mandate.readings(held, outlook), book.settings.trading, orders=len(listed),
         tickets=book.settings.costs.ticket * len(listed), account_value=book.value,
+        required=bool(book.given_away.any()),
     )  # fmt: skip
     trades = decision.trades or holding is None
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)

@@ -80,9 +80,11 @@ def value_of_trading(
     *,
     orders: int,
     ticket: float = 0.0,
+    required: bool = False,
 ) -> TradeValue:
     """Weigh whole lots against holding `today`; `orders` of them at `ticket` money each.
 
+    `required` where no rule in money can say so: a forbidden name at price 0 is to be given away.
     The same inputs give the same draws, and so the same verdict.
     """
     tickets = ticket * orders
@@ -91,7 +93,7 @@ def value_of_trading(
     gains = None if not mandate.return_weight else _gains(outlook, mandate, today, lots, lost, trading.cost_factor)
     share = None if gains is None else float((gains > 0).mean())
     wanted = least_share(mandate, trading)
-    broken = any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
+    broken = required or any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
     verdict = _verdict(gain, share, trading.min_gain_bps, wanted, broken=broken)
     return TradeValue(verdict, gain, share, lowest, median, highest, orders, tickets)
@@ -105,6 +107,7 @@ def value_of_reviewed_trading(
     orders: int,
     tickets: float,
     account_value: float,
+    required: bool = False,
 ) -> TradeValue:
     """Weigh today's whole lots against holding until the first review.
 
@@ -112,7 +115,7 @@ def value_of_reviewed_trading(
     none that holds. `held` is every rule measured on today's holdings.
     """
     bps = None if gain is None else (gain - tickets / account_value) * 1e4
-    if bps is None or any(one.excess > _BROKEN for one in held):
+    if required or bps is None or any(one.excess > _BROKEN for one in held):
         verdict: Verdict = "trade required"
     else:
         verdict = "recommended" if orders and bps > trading.min_gain_bps else "no trade"

@@ -263,7 +263,9 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
     """What one shock does to a plan and to what is held, and what would be done about it."""
     final, beliefs = plan.final, after.outlook.probabilities
     paths = _PricePaths(after.at_once, after.growth, after.cash_growth, beliefs, after.mandate.ambiguity)
-    owned = replace(after.book, quantities=final.values / plan.book.prices, cash=final.cash)
+    prices = plan.book.prices
+    quantities = np.divide(final.values, prices, out=plan.book.quantities.copy(), where=prices > 0)
+    owned = replace(after.book, quantities=quantities, cash=final.cash)
     after = replace(after, mandate=build_mandate(owned, after.outlook, after.ambiguity))
     readings = after.mandate.readings(no_trade(owned), after.outlook)
     effect = ShockEffect(
