@@ -72,7 +72,7 @@ def test_what_a_killed_writer_left_behind_is_swept_and_what_a_living_one_makes_i
     from allocator.plan.runs import _folder_in_the_making, write_files
 
     out = tmp_path / "out"
-    files = {path.name: path.read_bytes() for path in (pairs / "0").iterdir()}
+    files, other_files = ({path.name: path.read_bytes() for path in (pairs / one).iterdir()} for one in ("0", "1"))
     write_files(files, out)
     for left in (out / ".writing-abcdefgh", tmp_path / f".writing-{'0' * 32}"):
         left.mkdir()
@@ -81,7 +81,7 @@ def test_what_a_killed_writer_left_behind_is_swept_and_what_a_living_one_makes_i
     other.mkdir()
 
     with _folder_in_the_making(tmp_path) as living:
-        write_files(files, out)
+        write_files(other_files, out)
         write_files(files, tmp_path / "another")
         assert living.is_dir()
 
@@ -95,7 +95,8 @@ def test_files_of_before_stay_as_they_were_where_the_folder_cannot_be_written(tm
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     (out / ".plans").write_text("in the way", encoding="utf-8")
 
-    done = subprocess.run(rebalance(BOOK, out), env=environment(), capture_output=True, text=True, check=False)
+    other = rebalance(BOOK, out, "--set", "mandate.max_turnover=0.3")
+    done = subprocess.run(other, env=environment(), capture_output=True, text=True, check=False)
 
     assert done.returncode == 3, done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before
