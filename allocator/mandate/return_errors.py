@@ -20,7 +20,7 @@ from allocator.types import Vector
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
-class ErrorDocument(TypedDict):
+class ReturnErrorDocument(TypedDict):
     """by how much returns may be wrong, and what objectives of other packages charge: deviations·h + size·|R h|, with
     R h = (loadings'h, sqrt(specific)∘h), or deviations·h + the sum of so many largest of spread∘h"""
 
@@ -87,7 +87,7 @@ class ReturnError(ABC):
         del shortfall, holdings, factors, risk, numbers
         return Above([], lambda: None)
 
-    def document(self, charged: ErrorDocument, direction: Vector) -> ErrorDocument:
+    def document(self, charged: ReturnErrorDocument, direction: Vector) -> ReturnErrorDocument:
         """What a proof says of it: the linear charge, and what else it is."""
         del direction
         return charged
@@ -168,7 +168,7 @@ class EllipsoidError(ReturnError):
         parts = cp.hstack([factors, cp.multiply(np.sqrt(risk.specific), holdings)])
         return self.directions.above(shortfall, parts, "return error")
 
-    def document(self, charged: ErrorDocument, direction: Vector) -> ErrorDocument:
+    def document(self, charged: ReturnErrorDocument, direction: Vector) -> ReturnErrorDocument:
         """κ, and the direction in which returns are wrong."""
         return {**charged, "size": self.size, "direction": direction.tolist()}
 
@@ -225,7 +225,7 @@ class BudgetError(ReturnError):
         wrong = cp.multiply(numbers["deviations of returns"], holdings)
         return self.directions.above(shortfall, wrong, "return error")
 
-    def document(self, charged: ErrorDocument, direction: Vector) -> ErrorDocument:
+    def document(self, charged: ReturnErrorDocument, direction: Vector) -> ReturnErrorDocument:
         """Γ, δ, and which names are wrong."""
         spread = self.deviations.tolist()
         return {**charged, "direction": direction.tolist(), "names": self.count, "spread": spread}

@@ -108,13 +108,14 @@ class Objective:
     """What the final wealth is worth, today's account being 1: minimised is the nested adverse expectation of `loss`.
 
     `over_leaves`: with reviews there is one adverse expectation over all leaves, which is not time-consistent. A
-    program that `is_large` is not kept for another question.
+    program that `is_large` is not kept for another question. What `is_proved` a stranger can recompute.
     """
 
     name: ClassVar[str] = ""
     measure: ClassVar[str] = "risk-adjusted return"
     over_leaves: ClassVar[bool] = False
     is_large: ClassVar[bool] = False
+    is_proved: ClassVar[bool] = False
 
     @classmethod
     def from_book(cls, book: Book, reviews: ReviewTree) -> Self:
@@ -199,6 +200,7 @@ class Utility(Objective):
     """
 
     measure: ClassVar[str] = "certainty equivalent"
+    is_proved: ClassVar[bool] = True
     label: ClassVar[str]
     expected: ClassVar[str] = "final wealth"
 

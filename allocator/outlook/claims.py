@@ -128,7 +128,7 @@ _ROWS: tuple[tuple[str, str, str, str, Callable[..., Iterable[float]]], ...] = (
      "Today's valuation as a multiple of the sales aimed at.",
      lambda value, target: (value / target,)),
     ("pre_money", "USD bn", "valuation raised",
-     "Valuation before the money raised came in.",
+     "Valuation before the funding came in.",
      lambda value, raised: (value - raised,)),
     ("sales_growth", "a year", f"valuation {_MULTIPLE} revenue_target years_to_target",
      "Growth of sales from what the multiple means to the target: (target / sales)^(1/years) − 1.",

@@ -15,9 +15,8 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import NodeSetDocument, SetDocument
 from allocator.mandate.mandate import Mandate
-from allocator.mandate.return_errors import ErrorDocument
+from allocator.mandate.return_errors import ReturnErrorDocument
 from allocator.multistage.mandate import OBJECTIVES
-from allocator.multistage.objectives import Utility
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
@@ -27,7 +26,7 @@ from allocator.rules import ConvexRule, RuleRows, Trade
 from allocator.rules.convex import ConvexDocument, ConvexRuleDual, Witness
 from allocator.types import Matrix, Vector
 
-_PROVED = [name for name, kind in OBJECTIVES.items() if issubclass(kind, Utility)]
+_PROVED = [name for name, kind in OBJECTIVES.items() if kind.is_proved]
 _INTEGER, _NUMBER = {"type": "integer"}, {"type": "number"}
 _Entry: TypeAlias = Annotated[list[float], Keywords(prefixItems=[_INTEGER, _INTEGER, _NUMBER], minItems=3, maxItems=3)]
 _Entries: TypeAlias = Annotated[list[_Entry], "(row, instrument, coefficient), zeros left out"]
@@ -93,7 +92,7 @@ class Proof(TypedDict):
     risk_aversion: float
     cost_rates: Numbers
     impact: Annotated[Numbers, "cost of trading the part z of the account in a name: impact z^1.5, beside its rate"]
-    return_error: ErrorDocument
+    return_error: ReturnErrorDocument
     before: _Holdings
     target: _TradeRow
     after: _TradeRow
@@ -204,13 +203,13 @@ def _gains(rows: RuleRows, outlook: Outlook) -> Matrix:
     return rows.gains if rows.gains.shape[1] else np.zeros((len(rows.labels), len(outlook.scenarios)))
 
 
-def _return_error(plan: Plan, duals: DualCertificate) -> ErrorDocument:
+def _return_error(plan: Plan, duals: DualCertificate) -> ReturnErrorDocument:
     """By how much returns may be wrong: deviations·h at once, what objectives of other packages charge included, and
     size times the deviation of h along `direction`, or the largest spread∘h of so many names.
     """
     error, (names, factors) = plan.mandate.return_error, plan.outlook.risk.loadings.shape
     charged = plan.mandate.linear_charge
-    plain: ErrorDocument = {
+    plain: ReturnErrorDocument = {
         "size": 0.0,
         "deviations": _list(np.zeros(names) if charged is None else charged),
         "direction": [0.0] * (factors + names),

@@ -145,7 +145,7 @@ def test_studies_of_beliefs_charge_it_too() -> None:
     """The plan is within nothing of the best at today's belief, by the same objective."""
     made = {**WISH, "plugins": {"objectives": {"carry": {"own": {"AAA": 0.03, "DDD": -0.02}}}}}
     plan = rebalance(book(made, returns=RETURNS))
-    found = belief_stress(plan.book, plan, within_bps=50.0)
+    found = belief_stress(plan, within_bps=50.0)
     interval = found.axes[0].interval
     assert interval is not None
     assert interval.low is not None
