@@ -20,13 +20,15 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, from_frames
-from allocator.book.doubts.doubts import refuse_doubtful_returns
+from allocator.book.checks.draft import unconfirmed
+from allocator.book.doubts.doubts import RETURNS_TABLE
+from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import spacing_breach
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import estimate_risk
-from allocator.settings.settings import RiskSection
+from allocator.settings.settings import Confirmation, RiskSection
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix
 
@@ -34,6 +36,8 @@ SECTIONS = ("mandate", "robust", "costs", "trading", "groups", "solver", "confir
 """Of book.toml; the others say what the rows say here."""
 _FREE = "choose for example kl or total_variation"
 CASH = "UNINVESTED"
+NO_RETURNS = 0.05
+"""Where more than this part of a table is beyond 100 %, it holds no returns."""
 ESTIMATE = RiskSection(source="prices", window_rows=20, periods_per_year=1.0)
 """Whose method is auto; the window is all rows that are given."""
 
@@ -134,6 +138,28 @@ def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     returns = {"instrument": everyone, "rows": 0.0}
     tables = {"holdings": holdings, "exposures": exposures, "scenario_returns": returns}
     return {name: pd.DataFrame(columns) for name, columns in tables.items()}
+
+
+def refuse_doubtful_returns(
+    returns: Matrix, names: Sequence[str], days: pd.DatetimeIndex, confirmed: Sequence[Confirmation], table: str
+) -> None:
+    """Doubt (T, n) simple returns on `days` like the prices that they make; `table` is what errors call them.
+
+    Raises:
+        BadInput: some are improbable, and no entry of `confirmed` says that they are right.
+    """
+    moving = [at for at, column in enumerate(returns.T) if column.any()]  # the others are cash, under any name
+    returns, names = returns[:, moving], [names[at] for at in moving]
+    if not moving or (np.abs(returns) > 1).mean() > NO_RETURNS:  # prices: that is said elsewhere
+        return
+    growth = np.cumprod(np.vstack([np.ones(returns.shape[1]), 1 + np.maximum(returns, -0.999999)]), axis=0)
+    index = days.insert(0, days[0] - pd.Timedelta(days=1))
+    prices = pd.DataFrame(growth, index=index, columns=list(names))
+    own = [entry for entry in confirmed if entry.table == RETURNS_TABLE]
+    doubts = price_doubts(prices, PriceTable(table, RETURNS_TABLE))
+    # one that no doubt of these rows needs may be needed by another fold of a walk
+    if breaches := list(unconfirmed(doubts, own, silent={RETURNS_TABLE})):
+        raise BadInput(breaches)
 
 
 def outlook_from_returns(book: Book, returns: Matrix, names: Sequence[str], days: Any, *, peer: str) -> Outlook:

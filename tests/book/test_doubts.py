@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from allocator import load
-from allocator.book.doubts.doubt import Doubt, unconfirmed
+from allocator.book.checks.draft import Doubt, unconfirmed
 from allocator.book.doubts.levels import MINOR_UNITS, plausible_rates, rate_doubts, rate_ranges
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.errors import BadInput

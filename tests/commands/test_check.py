@@ -127,11 +127,12 @@ def test_a_book_without_cards_is_in_order(note: Folder, run: Run) -> None:
 
 def test_a_history_with_a_hole_is_refused_with_the_rule_that_helps(listed: Folder, run: Run, valid: Valid) -> None:
     names = [row[0] for row in listed.rows("exposures.csv")[1:-1]]
-    days = [f"2026-{month:02d}-{day:02d}" for month in (9, 10) for day in range(1, 29)]
-    rows = [[day, *(f"{100 + (i * (3 + k)) % 7}" for k in range(len(names)))] for i, day in enumerate(days)]
+    days = [f"2026-{month:02d}-{day:02d}" for month in (10, 11) for day in range(1, 29) if (month, day) <= (11, 20)]
+    rows = [[day, *(f"{100 + (i * (3 + k)) % 7 + i % 2}" for k in range(len(names)))] for i, day in enumerate(days)]
     rows[-3][6] = ""
     listed.write("prices.csv", [["date", *names], *rows])
-    options = ["--set", "risk.source=prices", "--set", "risk.window_rows=30", "--set", "risk.periods_per_year=252"]
+    options = ["--set", "risk.source=prices", "--set", "risk.window_rows=30", "--set", "risk.periods_per_year=365"]
+    listed.price_at(dict.fromkeys(names, 103.0))
 
     answer = run("check", listed.path, "--json", *options)
     dropped = run("check", listed.path, "--json", *options, "--set", "risk.blanks=drop_rows")
@@ -139,7 +140,7 @@ def test_a_history_with_a_hole_is_refused_with_the_rule_that_helps(listed: Folde
     (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
     assert (breach["table"], breach["column"]) == ("prices.csv", "NVDA")
-    assert breach["rule"] == "is blank on 2026-10-26"
+    assert breach["rule"] == "is blank on 2026-11-18"
     assert 'risk.blanks = "drop_rows"' in breach["cure"]
     assert "1 rows with blanks left out" in valid(dropped.stdout, "check")["risk_source"]
 

@@ -99,6 +99,7 @@ def test_prices_that_no_probability_explains_name_the_option_that_goes_on(note: 
     names = [row[0] for row in note.rows("exposures.csv")[1:-1]]
     rows = [["2026-04-08", *[10] * len(names)], ["2026-11-20", *(1 if name == "GPU" else 10 for name in names)]]
     note.write("prices.csv", [["date", *names], *rows])
+    note.price_at(dict(zip(names, map(float, rows[-1][1:]), strict=True)))
 
     breaches = valid(run("implied", note.path, "--json").stdout, "error")["errors"]
     left = [breach["column"] for breach in breaches]

@@ -445,7 +445,7 @@ def test_a_table_from_a_source_is_held_to_its_contract(packages: Path, listed: F
     ("code", "said"),
     [
         ("def read(*_):\n    raise ConnectionError('no route')\n", "ConnectionError: no route"),
-        ("def read(*_):\n    return [1]\n", "must be a DataFrame, not a list"),
+        ("def read(*_):\n    return [1]\n", "must be a DataFrame, columns by name or a list of rows, not a list"),
         ("def read():\n    pass\n", "TypeError"),
     ],
 )

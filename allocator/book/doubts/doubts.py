@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from allocator.book.checks.draft import Draft
-from allocator.book.doubts.covariances import covariance_doubts
-from allocator.book.doubts.doubt import Doubt, unconfirmed
-from allocator.book.doubts.levels import level_doubts, return_doubts
+from allocator.book.checks.draft import Doubt, Draft, unconfirmed
+from allocator.book.doubts.levels import level_doubts, own_volatilities, return_doubts
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import prices_by_day
-from allocator.errors import BadInput, Breach
-from allocator.settings.settings import Confirmation
-from allocator.types import Matrix
+from allocator.errors import Breach
+from allocator.types import Matrix, Vector
 
-NO_RETURNS = 0.05
-"""Rows beyond 100 % that are more than this part are no returns."""
 RETURNS_TABLE = "returns"
 """What confirmations call a host's table of returns, which is looked at when it is given."""
-
-
-def refuse_doubtful_returns(
-    returns: Matrix, names: Sequence[str], days: pd.DatetimeIndex, confirmed: Sequence[Confirmation], table: str
-) -> None:
-    """Doubt (T, n) simple returns on `days` like the prices that they make; `table` is what errors call them.
-
-    Raises:
-        BadInput: some are improbable, and no entry of `confirmed` says that they are right.
-    """
-    moving = [at for at, column in enumerate(returns.T) if column.any()]  # the others are cash, under any name
-    returns, names = returns[:, moving], [names[at] for at in moving]
-    if not moving or (np.abs(returns) > 1).mean() > NO_RETURNS:  # prices: that is said elsewhere
-        return
-    growth = np.cumprod(np.vstack([np.ones(returns.shape[1]), 1 + np.maximum(returns, -0.999999)]), axis=0)
-    index = days.insert(0, days[0] - pd.Timedelta(days=1))
-    prices = pd.DataFrame(growth, index=index, columns=list(names))
-    own = [entry for entry in confirmed if entry.table == RETURNS_TABLE]
-    doubts = price_doubts(prices, PriceTable(table, RETURNS_TABLE))
-    # one that no doubt of these rows needs may be needed by another fold of a walk
-    if breaches := list(unconfirmed(doubts, own, silent={RETURNS_TABLE})):
-        raise BadInput(breaches)
 
 
 def check_doubts(draft: Draft) -> Iterator[Breach]:
@@ -75,3 +49,66 @@ def _used_prices(draft: Draft) -> pd.DataFrame:
     by_day = prices_by_day(draft.tables["prices"])
     until = by_day.loc[by_day.index <= pd.Timestamp(draft.settings.book.as_of)]
     return until.tail(int(draft.settings.risk.window_rows or 0) + 1)
+
+
+# A given covariance: a day's in the place of a year's, percent squared, a correlation.
+#
+APART = 3.0
+"""Volatilities of the covariance against those of exposures.csv, either way, by their median."""
+QUIET, WILD = 0.03, 2.0
+"""Annual: a median volatility outside is in doubt where exposures.csv says nothing of risk."""
+ROWS_A_YEAR = {"daily": 252.0, "weekly": 52.0, "monthly": 12.0, "quarterly": 4.0}
+
+
+def covariance_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Every doubt about covariance.csv, which is square, symmetric and of its contract."""
+    frame, where = draft.tables["covariance"], draft.name("covariance")
+    names = list(map(str, frame["instrument"]))
+    square: Matrix = frame.set_index("instrument").loc[names, names].to_numpy(dtype=float)
+    volatilities = np.sqrt(np.maximum(np.diag(square), 0.0))
+    if _is_correlation(square):
+        rule = "has 1 in each diagonal place and nothing beyond it elsewhere: a correlation, of volatilities of 100 %"
+        cure = "multiply by the volatilities of both names"
+        yield Doubt("covariance", "scale", None, None, where, None, None, None, rule, cure)
+        return
+    own = None
+    if "exposures" in draft.tables:
+        exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument").reindex(names)
+        own = own_volatilities(draft.settings, exposures)
+    told = _scale(volatilities, own)
+    if told is not None:
+        spread = f"volatilities from {volatilities.min():.2%} to {volatilities.max():.2%} a year"
+        yield Doubt("covariance", "scale", None, None, where, None, None, None, f"says {spread}{told[0]}", told[1])
+
+
+def _is_correlation(square: Matrix) -> bool:
+    apart = square - np.diag(np.diag(square))
+    return bool(len(square) > 1 and (np.abs(np.diag(square) - 1) < 1e-9).all() and np.abs(apart).max() <= 1)
+
+
+def _scale(volatilities: Vector, own: Vector | None) -> tuple[str, str] | None:
+    """What is odd about the volatilities, and what would mend it; None where nothing is."""
+    if own is None or not (np.isfinite(own) & (own > 0)).any():
+        middle = float(np.median(volatilities))
+        if QUIET <= middle <= WILD:
+            return None
+        likely = "daily" if middle < QUIET else "percent"
+        return "", _mended(likely)
+    told = np.isfinite(own) & (own > 0) & (volatilities > 0)
+    if not told.any():  # no risk at all where the book has some
+        return None
+    ratio = float(np.exp(np.median(np.log(volatilities[told] / own[told]))))
+    if 1 / APART <= ratio <= APART:
+        return None
+    said = f", where exposures.csv says {np.median(own[told]):.1%} for the median name"
+    candidates = {name: 1 / math.sqrt(rows) for name, rows in ROWS_A_YEAR.items()} | {"percent": 100.0}
+    likely = min(candidates, key=lambda name: abs(math.log(ratio / candidates[name])))
+    return said, _mended(likely if abs(math.log(ratio / candidates[likely])) < math.log(2.0) else None)
+
+
+def _mended(likely: str | None) -> str:
+    if likely == "percent":
+        return "is it in percent squared? divide by 10000"
+    if likely is None:
+        return "write an annual covariance of returns as fractions"
+    return f"is it {likely}? multiply by {ROWS_A_YEAR[likely]:g}"

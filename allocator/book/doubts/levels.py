@@ -11,8 +11,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from allocator.book.checks.draft import Draft
-from allocator.book.doubts.doubt import Doubt
+from allocator.book.checks.draft import Doubt, Draft
 from allocator.book.price_history import is_long
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from allocator.book.doubts.doubt import Doubt
+from allocator.book.checks.draft import Doubt
 from allocator.types import Vector
 
 LARGE_MOVE = 0.4
