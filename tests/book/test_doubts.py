@@ -13,7 +13,7 @@ from click.testing import Result
 
 from allocator import load
 from allocator.book.checks.draft import Doubt, unconfirmed
-from allocator.book.doubts.levels import MINOR_UNITS, plausible_rates, rate_doubts, rate_ranges
+from allocator.book.doubts.doubts import MINOR_UNITS, plausible_rates, rate_doubts, rate_ranges
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.errors import BadInput
 from allocator.settings.settings import Confirmation

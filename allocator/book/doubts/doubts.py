@@ -1,18 +1,23 @@
-"""Every doubt about a book: prices as they are used, levels, rates, a given covariance."""
+"""Every doubt about a book: its levels and rates, a given covariance, and prices as they are used (`prices.py`)."""
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from allocator.book.checks.draft import Doubt, Draft, unconfirmed
-from allocator.book.doubts.levels import level_doubts, own_volatilities, return_doubts
 from allocator.book.doubts.prices import PriceTable, price_doubts
-from allocator.book.price_history import prices_by_day
+from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import Breach
+from allocator.resources import sample_books_folder
+from allocator.settings.settings import Settings
 from allocator.types import Matrix, Vector
 
 RETURNS_TABLE = "returns"
@@ -49,6 +54,216 @@ def _used_prices(draft: Draft) -> pd.DataFrame:
     by_day = prices_by_day(draft.tables["prices"])
     until = by_day.loc[by_day.index <= pd.Timestamp(draft.settings.book.as_of)]
     return until.tail(int(draft.settings.risk.window_rows or 0) + 1)
+
+
+# Levels of holdings and rates: another unit or quotation, a rate the other way round.
+#
+LEVEL = 1.5
+"""A holding's price against the last one of its history, either way."""
+PAR_QUOTED = 100.0
+"""Bills and bonds are quoted per so much of their nominal value."""
+PAR_RANGE = (50.0, 150.0)
+"""Prices that may be per 100."""
+BOND_VOLATILITY = 0.05
+"""Annual: a name below it may be a bill or a bond."""
+ROUND_NOMINAL = 1000.0
+"""Nominal values are multiples of it."""
+MOSTLY = 0.5
+"""Of the account: what a position that is counted a hundredfold comes to."""
+VALUE_APART = 0.01
+"""Of a position: its market value may differ by this from quantity x price, as of another minute."""
+CENT = 0.01
+"""Of the currency: what a market value is rounded to."""
+FAR_RETURN = 8.0
+"""Of the median size of all typed returns: one beyond it and beyond 100 % may be percent."""
+RATE_FACTOR = 2.0
+"""A rate may lie beyond what its currencies were ever worth by this factor, either way."""
+MINOR_UNITS: Mapping[str, tuple[str, float]] = {
+    "GBX": ("GBP", 100.0),
+    "ILA": ("ILS", 100.0),
+    "ZAC": ("ZAR", 100.0),
+    "USX": ("USD", 100.0),
+    "KWF": ("KWD", 1000.0),
+}
+"""Codes of hundredths and thousandths that exchanges quote in: the currency, and how many make one."""
+
+
+def level_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Every doubt about the levels of holdings.csv and fx.csv."""
+    if "fx" in draft.tables:
+        yield from rate_doubts(draft.settings.book.currency, draft.tables["fx"], draft.name("fx"))
+    if "holdings" not in draft.tables:
+        return
+    if "prices" in draft.tables:
+        yield from _against_history(draft)
+    if "market_value" in draft.tables["holdings"]:
+        yield from _against_market_value(draft)
+    if "exposures" in draft.tables and draft.rates is not None:
+        yield from _per_hundred(draft, draft.rates)
+
+
+def return_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Typed scenario returns that stand far beyond the others: percent where a fraction belongs."""
+    returns, table = draft.tables["scenario_returns"], draft.name("scenario_returns")
+    scenarios = [name for name in draft.settings.scenarios if name in returns and name not in ("instrument", "source")]
+    usual = float(np.median(np.abs(returns[scenarios].to_numpy(dtype=np.float64)))) if scenarios else 0.0
+    risky = ~returns["instrument"].isin(draft.cash)
+    for scenario in scenarios:
+        if (returns[scenario].abs() > 1).mean() > 0.5:  # prices or percent throughout: said elsewhere
+            continue
+        far = risky & (returns[scenario].abs() > 1) & (returns[scenario].abs() > FAR_RETURN * usual)
+        for row in draft.rows("scenario_returns", far):
+            rule = f"of {row['instrument']} is {row[scenario]:+.0%}, where half of all returns are below {usual:.1%}"
+            cure = f"write {row[scenario]:g} % as {row[scenario] / 100:g}"
+            place = (table, row.line, scenario, f"{row[scenario]:g}")
+            yield Doubt("scenario_returns", "return", f"{row['instrument']}, {scenario}", None, *place, rule, cure)
+
+
+def _against_history(draft: Draft) -> Iterator[Doubt]:
+    """A holding's price against the last price row up to as_of."""
+    last = _last_prices(draft.tables["prices"], draft.settings.book.as_of, draft.settings.risk.max_age_days)
+    holdings = draft.tables["holdings"].drop_duplicates("instrument")
+    for row, name, price in zip(holdings.index, holdings["instrument"], holdings["price"], strict=True):
+        if name not in last or price == 0:
+            continue
+        day, quoted = last[name]
+        if 1 / LEVEL <= price / quoted <= LEVEL:
+            continue
+        rule = f"is {_times(price / quoted)} its last price in {draft.name('prices')}, {quoted:g} on {day:%Y-%m-%d}"
+        place = (draft.name("holdings"), int(row), "price", f"{price:g}")
+        yield Doubt("holdings", "level", name, None, *place, rule, "write both in one unit and currency")
+
+
+def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dict[str, tuple[pd.Timestamp, float]]:
+    """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
+    each = prices if is_long(prices) else prices.melt("date", var_name="instrument", value_name="price")
+    until, oldest = pd.Timestamp(as_of), pd.Timestamp(as_of) - pd.Timedelta(days=max(max_age_days, 1))
+    each = each.loc[each["price"].notna() & (each["date"] <= until) & (each["date"] >= oldest)]
+    last = each.sort_values("date", kind="stable").drop_duplicates("instrument", keep="last")
+    return {
+        str(name): (pd.Timestamp(day), float(price))
+        for name, day, price in zip(last["instrument"], last["date"], last["price"], strict=True)
+    }
+
+
+def _times(ratio: float) -> str:
+    """0.001 is a thousandth of, 1.6 is 1.6 times."""
+    powers = {10: "a tenth of", 100: "a hundredth of", 1000: "a thousandth of", 1_000_000: "a millionth of"}
+    for power, words in powers.items():
+        if abs(ratio * power - 1) < 0.1:
+            return words
+    return f"{ratio:.3g} times"
+
+
+def _against_market_value(draft: Draft) -> Iterator[Doubt]:
+    """quantity x price against the value that the same row states."""
+    holdings, table = draft.tables["holdings"], draft.name("holdings")
+    product = holdings["quantity"] * holdings["price"]
+    room = np.maximum(VALUE_APART * holdings["market_value"], CENT)
+    for row in holdings.index[(product - holdings["market_value"]).abs() > room]:  # blank ones compare false
+        name = str(holdings.at[row, "instrument"])
+        stated, price = float(holdings["market_value"][row]), float(holdings["price"][row])
+        cure = "correct quantity, price or market_value"
+        if abs(product[row] / PAR_QUOTED - stated) <= room[row]:
+            cure = f"the price is per {PAR_QUOTED:g} of nominal value: write {price / PAR_QUOTED:g}"
+        rule = f"is {stated:g}, and quantity x price is {product[row]:g}"
+        yield Doubt("holdings", "market_value", name, None, table, int(row), "market_value", f"{stated:g}", rule, cure)
+
+
+def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
+    """A quiet name with a round quantity and a price near 100 that is most of the account: a bill quoted per 100?"""
+    holdings = draft.tables["holdings"]
+    own = holdings if draft.account is None else holdings.loc[holdings["account"] == draft.account]
+    if own.empty or not (own["quantity"] > 0).any():
+        return
+    share = own["quantity"] * own["price"] * own["currency"].map(rates)
+    share = share / share.sum()
+    exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument")
+    quiet = exposures.index[
+        (own_volatilities(draft.settings, exposures) <= BOND_VOLATILITY) & (exposures["bucket"] != "cash")
+    ]
+    odd = own["instrument"].isin(quiet) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
+    odd &= (own["quantity"] >= ROUND_NOMINAL) & (own["quantity"] % ROUND_NOMINAL == 0)
+    for row in own.index[odd]:
+        name, price = str(own.at[row, "instrument"]), float(own["price"][row])
+        rule = f"makes {name} {share[row]:.0%} of the account; bills and bonds are quoted per 100"
+        cure = f"write the price of one unit, {price / PAR_QUOTED:g}, if the quantity is a nominal value"
+        place = (draft.name("holdings"), int(row), "price", f"{price:g}")
+        yield Doubt("holdings", "per_100", name, None, *place, rule, cure)
+
+
+USUAL_MARKET_VOLATILITY = 0.16
+"""Annual, where the book states none."""
+
+
+def own_volatilities(settings: Settings, exposures: pd.DataFrame) -> Vector:
+    """(rows,) annual volatility of each name by its beta and idiosyncratic volatility; NaN where neither is stated."""
+    market = settings.risk.market_volatility or USUAL_MARKET_VOLATILITY
+    nothing = pd.Series(np.nan, exposures.index)
+    beta = np.asarray(exposures.get("beta", nothing), dtype=np.float64)
+    idiosyncratic = np.asarray(exposures.get("idiosyncratic_volatility", nothing), dtype=np.float64)
+    result: Vector = np.hypot(beta * market, idiosyncratic)
+    return result
+
+
+# Rates: what a currency was ever worth in US dollars says what no rate can be.
+#
+
+
+@dataclass(frozen=True)
+class RateRange:
+    """The least and the most that one unit of a currency was worth in US dollars since 2000."""
+
+    lowest: float
+    highest: float
+
+
+@cache
+def rate_ranges() -> dict[str, RateRange]:
+    """`data/fx_ranges.csv`, and the minor units of its currencies."""
+    with (sample_books_folder() / "fx_ranges.csv").open(encoding="utf-8", newline="") as opened:
+        known = {
+            row["currency"]: RateRange(float(row["lowest_usd"]), float(row["highest_usd"]))
+            for row in csv.DictReader(opened)
+        }
+    minor = {
+        code: RateRange(known[major].lowest / count, known[major].highest / count)
+        for code, (major, count) in MINOR_UNITS.items()
+    }
+    return known | minor
+
+
+def plausible_rates(currency: str, home: str) -> RateRange | None:
+    """What one unit of `currency` may cost in `home`; None where one of them is not known."""
+    known = rate_ranges()
+    if currency not in known or home not in known:
+        return None
+    theirs, ours = known[currency], known[home]
+    return RateRange(theirs.lowest / ours.highest / RATE_FACTOR, theirs.highest / ours.lowest * RATE_FACTOR)
+
+
+def rate_doubts(home: str, fx: pd.DataFrame, table: str) -> Iterator[Doubt]:
+    """Rates (money in `home` for one unit) that no rate of these currencies since 2000 comes near."""
+    for row, (currency, rate) in enumerate(zip(fx["currency"], fx["rate"], strict=True)):
+        plausible = plausible_rates(str(currency), home)
+        if plausible is None or currency == home or plausible.lowest <= rate <= plausible.highest:
+            continue
+        rule = f"1 {currency} = {rate:g} {home} is not near any rate since 2000"
+        rule += f", which were {plausible.lowest * RATE_FACTOR:.3g} to {plausible.highest / RATE_FACTOR:.3g}"
+        place = (table, int(str(fx.index[row])), "rate", f"{rate:g}")
+        yield Doubt("fx", "rate", str(currency), None, *place, rule, _rate_cure(float(rate), plausible))
+
+
+def _rate_cure(rate: float, plausible: RateRange) -> str:
+    for factor, words in (
+        (1 / rate**2, "the other way round"),
+        (0.01, "per 100"),
+        (0.001, "per 1000"),
+        (100.0, "per 0.01"),
+    ):
+        if plausible.lowest * RATE_FACTOR / 1.1 <= rate * factor <= plausible.highest / RATE_FACTOR * 1.1:
+            return f"did you mean {rate * factor:.4g}? This one is {words}"
+    return "write what one unit costs in the book's currency"
 
 
 # A given covariance: a day's in the place of a year's, percent squared, a correlation.
