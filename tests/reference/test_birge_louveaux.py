@@ -53,6 +53,13 @@ class Land:
     per_acre: Vector
     acres: float
     tier: int = 0
+    in_money = False
+    untradable: tuple[int, ...] = ()
+
+    def rescaled(self, wealth_before: float) -> Land:
+        """Acres are no money."""
+        del wealth_before
+        return self
 
     def rows(self, instruments: int) -> RuleRows:
         """One row, whose limit is a part of the account before trading."""

@@ -22,7 +22,8 @@ DAYS = pd.bdate_range(end="2026-11-20", periods=300)
 
 def prices(seed: int = 8) -> pd.DataFrame:
     moves = np.random.default_rng(seed).normal(0, 0.02, (len(DAYS), len(NAMES)))
-    return pd.DataFrame(50 * np.exp(np.cumsum(moves, axis=0)), columns=list(NAMES), index=DAYS)
+    walked = np.cumsum(moves, axis=0)
+    return pd.DataFrame(100 * np.exp(walked - walked[-1]), columns=list(NAMES), index=DAYS)
 
 
 def held(frame: pd.DataFrame, **risk: Any) -> Book:

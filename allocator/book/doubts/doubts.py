@@ -58,6 +58,8 @@ def _used_prices(draft: Draft) -> pd.DataFrame:
 
 # Levels of holdings and rates: another unit or quotation, a rate the other way round.
 #
+OLDEST_LEVEL = 31
+"""Days: an older price says nothing of today's level."""
 LEVEL = 1.5
 """A holding's price against the last one of its history, either way."""
 PAR_QUOTED = 100.0
@@ -74,8 +76,8 @@ VALUE_APART = 0.01
 """Of a position: its market value may differ by this from quantity x price, as of another minute."""
 CENT = 0.01
 """Of the currency: what a market value is rounded to."""
-FAR_RETURN = 8.0
-"""Of the median size of all typed returns: one beyond it and beyond 100 % may be percent."""
+LARGE_RETURN, FAR_RETURN = 3.0, 8.0
+"""A typed return beyond 300 %, and beyond so many times the median size of all of them, may be percent."""
 RATE_FACTOR = 2.0
 """A rate may lie beyond what its currencies were ever worth by this factor, either way."""
 MINOR_UNITS: Mapping[str, tuple[str, float]] = {
@@ -111,7 +113,7 @@ def return_doubts(draft: Draft) -> Iterator[Doubt]:
     for scenario in scenarios:
         if (returns[scenario].abs() > 1).mean() > 0.5:  # prices or percent throughout: said elsewhere
             continue
-        far = risky & (returns[scenario].abs() > 1) & (returns[scenario].abs() > FAR_RETURN * usual)
+        far = risky & (returns[scenario].abs() > LARGE_RETURN) & (returns[scenario].abs() > FAR_RETURN * usual)
         for row in draft.rows("scenario_returns", far):
             rule = f"of {row['instrument']} is {row[scenario]:+.0%}, where half of all returns are below {usual:.1%}"
             cure = f"write {row[scenario]:g} % as {row[scenario] / 100:g}"
@@ -137,7 +139,8 @@ def _against_history(draft: Draft) -> Iterator[Doubt]:
 def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dict[str, tuple[pd.Timestamp, float]]:
     """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
     each = prices if is_long(prices) else prices.melt("date", var_name="instrument", value_name="price")
-    until, oldest = pd.Timestamp(as_of), pd.Timestamp(as_of) - pd.Timedelta(days=max(max_age_days, 1))
+    until = pd.Timestamp(as_of)
+    oldest = until - pd.Timedelta(days=min(max(max_age_days, 1), OLDEST_LEVEL))
     each = each.loc[each["price"].notna() & (each["date"] <= until) & (each["date"] >= oldest)]
     last = each.sort_values("date", kind="stable").drop_duplicates("instrument", keep="last")
     return {
