@@ -110,6 +110,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     settings = book.settings.model_dump(
         mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True}
     )
+    if settings["robust"]["return_error_names"] is None:  # as in plans that were written before there was this key
+        del settings["robust"]["return_error_names"]
     found = {name: _digest(section) for name, section in settings.items()}
     tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
         "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),

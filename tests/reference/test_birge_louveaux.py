@@ -47,7 +47,7 @@ UP, DOWN = (1.25, 1.14), (1.06, 1.12)
 
 
 @dataclass(frozen=True, eq=False)
-class Land:
+class Land(LinearRule):
     """Acres planted are at most so many: Σ h_i / (cost of an acre) ≤ acres, as a part of all of them."""
 
     per_acre: Vector
