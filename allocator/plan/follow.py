@@ -112,6 +112,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     )
     if settings["robust"]["return_error_names"] is None:  # as in plans that were written before there was this key
         del settings["robust"]["return_error_names"]
+    if not settings["confirm"]:
+        del settings["confirm"]
     found = {name: _digest(section) for name, section in settings.items()}
     tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
         "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),
