@@ -429,7 +429,7 @@ def _translate(
 
 MINOR_UNITS = {
     "GBp": ("GBP", 100, "GBX"), "GBx": ("GBP", 100, "GBX"), "ZAc": ("ZAR", 100, "ZAC"), "ILa": ("ILS", 100, "ILA"),
-    "USc": ("USD", 100, ""), "USd": ("USD", 100, ""), "EUc": ("EUR", 100, ""), "CAc": ("CAD", 100, ""),
+    "USc": ("USD", 100, "USX"), "USd": ("USD", 100, "USX"), "EUc": ("EUR", 100, ""), "CAc": ("CAD", 100, ""),
     "AUc": ("AUD", 100, ""), "NZc": ("NZD", 100, ""), "SGc": ("SGD", 100, ""), "HKc": ("HKD", 100, ""),
     "KWf": ("KWD", 1000, "KWF"),
 }  # fmt: skip

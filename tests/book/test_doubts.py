@@ -49,6 +49,16 @@ def test_a_split_that_is_not_adjusted_is_doubted_on_its_day(shares: int, reverse
     assert raised(prices) == [("jump", "N1", DAYS[150].date())]
 
 
+@pytest.mark.parametrize(("shares", "move"), [(15, 1.04), (15, 0.96), (100, 1.03), (20, 0.97), (2, 1.04)])
+def test_the_cure_of_a_split_is_its_own_ratio_and_not_the_one_of_that_day(shares: int, move: float) -> None:
+    prices = history()
+    prices.iloc[150:, 1] *= prices.iloc[149, 1] / prices.iloc[150, 1] * move / shares
+
+    (doubt,) = price_doubts(prices, TABLE)
+
+    assert doubt.cure == f"adjust for the split: multiply the earlier prices by {1 / shares:.6g}"
+
+
 def test_a_split_on_the_last_row_is_doubted_too() -> None:
     prices = history()
     prices.iloc[-1:, 1] /= 10
@@ -126,7 +136,7 @@ def test_random_clean_books_raise_no_doubt(tmp_path: Path) -> None:
     for seed in range(count(300, 10)):
         folder = tmp_path / str(seed)
         write_book(folder, seed)
-        load(folder)
+        assert load(folder).instruments
 
 
 def test_sample_books_raise_no_doubt(root: Path) -> None:

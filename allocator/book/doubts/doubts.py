@@ -18,6 +18,7 @@ from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import Breach
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
+from allocator.tables.validation import MINOR_UNITS as WRITTEN_MINOR_UNITS
 from allocator.types import Matrix, Vector
 
 RETURNS_TABLE = "returns"
@@ -81,11 +82,7 @@ LARGE_RETURN, FAR_RETURN = 3.0, 8.0
 RATE_FACTOR = 2.0
 """A rate may lie beyond what its currencies were ever worth by this factor, either way."""
 MINOR_UNITS: Mapping[str, tuple[str, float]] = {
-    "GBX": ("GBP", 100.0),
-    "ILA": ("ILS", 100.0),
-    "ZAC": ("ZAR", 100.0),
-    "USX": ("USD", 100.0),
-    "KWF": ("KWD", 1000.0),
+    code: (major, float(count)) for major, count, code in WRITTEN_MINOR_UNITS.values() if code
 }
 """Codes of hundredths and thousandths that exchanges quote in: the currency, and how many make one."""
 
@@ -262,7 +259,7 @@ def _rate_cure(rate: float, plausible: RateRange) -> str:
         (1 / rate**2, "the other way round"),
         (0.01, "per 100"),
         (0.001, "per 1000"),
-        (100.0, "per 0.01"),
+        (100.0, "of a hundredth of a unit"),
     ):
         if plausible.lowest * RATE_FACTOR / 1.1 <= rate * factor <= plausible.highest / RATE_FACTOR * 1.1:
             return f"did you mean {rate * factor:.4g}? This one is {words}"

@@ -81,8 +81,8 @@ def _moves(name: str, closes: pd.Series[float], where: PriceTable) -> Iterator[D
             yield where.doubt("spike", name, day, (told, rule, "correct the print"))
         elif (split := _split(float(ratios[before]))) is not None:
             change = f"{'falls' if ratios[before] < 1 else 'rises'} by {abs(ratios[before] - 1):.0%}"
-            rule = f"{change} from one row to the next on {day:%Y-%m-%d}, as in {split}"
-            cure = f"adjust for the split: multiply the earlier prices by {_factor(float(ratios[before])):.6g}"
+            rule = f"{change} from one row to the next on {day:%Y-%m-%d}, as in {split[0]}"
+            cure = f"adjust for the split: multiply the earlier prices by {split[1]:.6g}"
             yield where.doubt("jump", name, day, (told, rule, cure))
         elif not 1 / MOST_MOVE <= ratios[before] <= MOST_MOVE:
             rule = f"moves by a factor {ratios[before]:.4g} from one row to the next on {day:%Y-%m-%d}"
@@ -99,19 +99,14 @@ def _taken_back(values: Vector, before: int) -> int | None:
     return None
 
 
-def _split(ratio: float) -> str | None:
-    """The split that a ratio looks like, in words."""
+def _split(ratio: float) -> tuple[str, float] | None:
+    """The split that a ratio looks like, in words, and the ratio that it has exactly."""
     for count in SPLITS:
         if abs(ratio * count - 1) <= NEAR_SPLIT:
-            return f"a {count}:1 split"
+            return f"a {count}:1 split", 1 / count
         if abs(ratio / count - 1) <= NEAR_SPLIT:
-            return f"a 1:{count} split"
+            return f"a 1:{count} split", float(count)
     return None
-
-
-def _factor(ratio: float) -> float:
-    """The exact ratio of the split that one looks like."""
-    return 1 / round(1 / ratio) if ratio < 1 else float(round(ratio))
 
 
 def _equal_closes(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
