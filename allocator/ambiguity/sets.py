@@ -21,8 +21,8 @@ import numpy as np
 from allocator.book.book import Book
 from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import belief_path, generalizable_probability, posterior_bounds, settled_answer
-from allocator.outlook.question import Question, Signal
+from allocator.outlook.posterior import belief_path, posterior_bounds, settled_hypothesis
+from allocator.outlook.question import Signal
 from allocator.presentation import Keywords, Numbers, Table
 from allocator.settings.uncertainty import AMBIGUITY_SETS, RobustSection
 from allocator.types import Matrix, Vector
@@ -375,11 +375,11 @@ def _caution(book: Book, probabilities: Vector, signals: Sequence[Signal], day: 
     if question is None:
         likeliest = float(probabilities.max())
     else:
-        p = _generalizable(question, probabilities)
-        way = belief_path(question, signals, day).generalizable
-        if settled_answer(question, np.append(way[:-1], p)) is not None:  # today's belief is the outlook's
+        p = question.by_hypothesis(probabilities)
+        way = belief_path(question, signals, day).hypotheses
+        if settled_hypothesis(question, np.vstack([way[:-1], p])) is not None:  # today's belief is the outlook's
             return 0.0
-        likeliest = max(p, 1 - p)
+        likeliest = float(p.max())
     return float(book.settings.robust.caution or 0.0) * (1 - likeliest)
 
 
@@ -388,8 +388,4 @@ def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: 
     assert question is not None  # the agreement of schedule and question was checked on loading
     assert ranges is not None
     low, high = posterior_bounds(question, ranges, signals, day)
-    return set_class(book.settings.robust.set).radius_to(low, high, _generalizable(question, probabilities))
-
-
-def _generalizable(question: Question, probabilities: Vector) -> float:
-    return float(np.ravel(generalizable_probability(question, probabilities[None, :]))[0])
+    return set_class(book.settings.robust.set).radius_to(low, high, float(question.by_hypothesis(probabilities)[0]))

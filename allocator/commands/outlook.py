@@ -9,7 +9,7 @@ import click
 
 from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
-from allocator.presentation import ByName, Document, IsoDate, Keywords
+from allocator.presentation import ByName, Document, IsoDate, Keywords, Probability
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -30,39 +30,42 @@ class _ScenarioBelief(TypedDict):
     market: float | None
 
 
-_DatedBelief = TypedDict("_DatedBelief", {"date": IsoDate, "generalizable": float})
+_DatedBelief = TypedDict("_DatedBelief", {"date": IsoDate, "hypotheses": ByName})
 
 
 class _DatedSignal(TypedDict):
     date: IsoDate
     kind: str
-    lab: str
+    source: str
+    hypothesis: Annotated[str, "what it is about; empty of a usage figure"]
+    strength: Annotated[Probability, "the part of its weight that counts"]
+    log10_bayes_factor: Annotated[float | None, "of evidence; null for other kinds"]
     price_fall: Annotated[float | None, "log fall of the price, of a usage figure; null for other kinds"]
     usage_growth: Annotated[float | None, "log growth of usage, of a usage figure; null for other kinds"]
 
 
 class _NextSignalRow(TypedDict):
     signal: str
-    generalizable: float
-    jevons: Annotated[float | None, "P(Jevons) after it; null without [question.demand]"]
+    hypotheses: ByName
+    regimes: Annotated[ByName | None, "of each regime after it; null without [question.demand]"]
 
 
 _DueCard = TypedDict("_DueCard", {"scenario": str, "by": IsoDate, "observation": str, "contradicted": bool | None})
 
 
 class BeliefsDocument(TypedDict):
-    """Where the replicability question stands."""
+    """Where the open question stands."""
 
-    format: Literal["allocator.beliefs/1"]
+    format: Literal["allocator.beliefs/2"]
     as_of: IsoDate
-    generalizable: Annotated[float, "P(the technique is generalizable)"]
-    jevons: Annotated[float | None, "P(usage grows more than prices fall); null without [question.demand]"]
+    hypotheses: Annotated[ByName, "probability of each answer to the question"]
+    regimes: Annotated[ByName | None, "probability of each regime; null without [question.demand]"]
     bounds: Annotated[
         list[float] | None,
         Keywords(minItems=2, maxItems=2),
-        "lowest and highest over [question.ranges] and the belief itself",
+        "of the first hypothesis, lowest and highest over [question.ranges] and the belief itself",
     ]
-    settled: Annotated[str | None, Keywords(enum=["generalizable", "proprietary", None])]
+    settled: Annotated[str | None, "the hypothesis that it is settled on; null while it is open"]
     scenarios: list[_ScenarioBelief]
     path: list[_DatedBelief]
     signals: list[_DatedSignal]
@@ -85,20 +88,30 @@ def beliefs_document(found: BeliefReport, told: Sequence[DueObservation]) -> Bel
     market = [None] * len(found.scenarios) if found.market is None else map(float, found.market)
     beliefs = zip(found.scenarios, map(float, found.prior), map(float, found.belief), market, strict=True)
     return {
-        "format": "allocator.beliefs/1",
+        "format": "allocator.beliefs/2",
         "as_of": found.day.isoformat(),
-        "generalizable": found.generalizable,
-        "jevons": found.jevons,
+        "hypotheses": dict(zip(found.hypotheses, map(float, found.answers), strict=True)),
+        "regimes": found.regimes,
         "bounds": None if found.bounds is None else list(found.bounds),
         "settled": found.settled,
         "scenarios": [
             {"scenario": name, "prior": prior, "belief": belief, "market": price}
             for name, prior, belief, price in beliefs
         ],
-        "path": [{"date": found.days[i].isoformat(), "generalizable": float(found.path[i])} for i in found.months()],
+        "path": [
+            {
+                "date": found.days[i].isoformat(),
+                "hypotheses": dict(zip(found.hypotheses, map(float, found.path[i]), strict=True)),
+            }
+            for i in found.months()
+        ],
         "signals": list(map(_signal, found.signals)),
         "next": [
-            {"signal": possible.what, "generalizable": possible.probability, "jevons": possible.jevons}
+            {
+                "signal": possible.what,
+                "hypotheses": dict(zip(found.hypotheses, map(float, possible.hypotheses), strict=True)),
+                "regimes": possible.regimes,
+            }
             for possible in found.next_signals
         ],
         "settled_by_silence": None if found.settled_by_silence is None else found.settled_by_silence.isoformat(),
@@ -112,7 +125,10 @@ def _signal(signal: Signal) -> _DatedSignal:
     return {
         "date": signal.date.isoformat(),
         "kind": signal.kind,
-        "lab": signal.lab,
+        "source": signal.source,
+        "hypothesis": signal.hypothesis,
+        "strength": signal.strength,
+        "log10_bayes_factor": signal.log10_bayes_factor if signal.kind == "evidence" else None,
         "price_fall": signal.price_fall if usage else None,
         "usage_growth": signal.usage_growth if usage else None,
     }

@@ -24,6 +24,8 @@ from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infea
 from allocator.rules import PERCENT, RuleMeasurement
 
 Cells: TypeAlias = Iterable[str | float | None]
+_NARROW_NAME = 8
+"""Letters of a hypothesis that a narrow column has room for."""
 PIPE_CLOSED = 141
 """What a shell says of a program whose reader has gone, as `head` does: no defect, and nothing left to tell."""
 
@@ -165,6 +167,11 @@ def _without(made: Table, name: str) -> Table:
     for at, row in enumerate(made.rows):
         less.add_row(*(column[at] for column in cells), style=row.style)
     return less
+
+
+def answer_heading(hypothesis: str) -> str:
+    """The probability of a hypothesis as a narrow column is headed; the page says whose it is."""
+    return f"P({hypothesis if len(hypothesis) <= _NARROW_NAME else hypothesis[:3]})"
 
 
 def format_percent(value: float | None, digits: int = 1) -> str:

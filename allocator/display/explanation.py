@@ -22,7 +22,7 @@ from allocator.display.console import (
 from allocator.display.plan import LINES, describe_decision
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
-from allocator.plan.explanation import HYPOTHESIS, Explanation, NameExplanation
+from allocator.plan.explanation import Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
 
 _MARGIN_WORDS = dict(
@@ -134,8 +134,8 @@ def _break_even(found: Explanation) -> list[str]:
         "at no probability" if at is None else f"at {format_percent(at)}" for at in (flip.by_return, flip.by_objective)
     )
     told.append(
-        f"Break-even P({HYPOTHESIS}), today {format_percent(flip.probability)}: by expected return {by_return}; by the "
-        f"objective {by_objective}. What today's holdings breach is not counted in this."
+        f"Break-even P({flip.hypothesis}), today {format_percent(flip.probability)}: by expected return {by_return}; "
+        f"by the objective {by_objective}. What today's holdings breach is not counted in this."
     )
     return told
 

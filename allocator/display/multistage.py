@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from allocator.display.console import (
+    answer_heading,
     console,
     fit_table,
     format_money,
@@ -19,6 +20,8 @@ from allocator.plan.follow import PolicyDeviation
 
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
+_ANSWERS = 2
+"""Hypotheses with a column of their own; the last is what is left."""
 _OTHERS = 66
 """Columns that the table of caution takes besides the trades."""
 _LARGE = 0.005
@@ -31,7 +34,8 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
     if first_review_only:
         first = min((one.date for one in rows if one.kind != "now"), default=None)
         rows = tuple(one for one in rows if one.kind == "now" or one.date == first)
-    numbers = ("probability", "P(gen)", "radius", "robustness", "eff/cap")
+    answers = [answer_heading(name) for name in list(rows[0].hypotheses or {})[:-1][:_ANSWERS]]
+    numbers = ("probability", *answers, "radius", "robustness", "eff/cap")
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
     made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)
     shown = 2 if out.width < _WIDE else 5
@@ -43,7 +47,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         made.add_row(
             one.kind,
             format_percent(one.probability, 0),
-            "" if one.generalizable is None else format_percent(one.generalizable, 0),
+            *(format_percent(p, 0) for p in list((one.hypotheses or {}).values())[: len(answers)]),
             "" if one.radius is None else f"{one.radius:.3f}",
             "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:.0f}",
             f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",

@@ -15,6 +15,7 @@ from rich.tree import Tree as Branches
 from allocator.book.book import Book
 from allocator.display.console import (
     add_cells,
+    answer_heading,
     console,
     format_measurement,
     format_percent,
@@ -28,7 +29,7 @@ from allocator.outlook.calibration import build_question
 from allocator.outlook.claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
 from allocator.outlook.outlook import Outlook, ReturnAttribution
-from allocator.outlook.posterior import generalizable_probability
+from allocator.outlook.question import Signal
 from allocator.outlook.scenario_cards import DueObservation
 from allocator.outlook.scenario_tree import ReviewTree
 from allocator.plugins import GROUPS, Plugin
@@ -47,16 +48,21 @@ def show_beliefs(book: Book, found: BeliefReport, told: Sequence[DueObservation]
         if found.bounds is None
         else f", between {format_percent(found.bounds[0])} and {format_percent(found.bounds[1])}"
     )
-    demand = "" if found.jevons is None else f" Jevons with probability {format_percent(found.jevons)}."
-    out.print(
-        f"Generalizable with probability {format_percent(found.generalizable)}{reach}. "
-        f"The question is {answer}.{demand}"
-    )
+    named = zip(found.hypotheses, map(float, found.answers), strict=True)
+    first, *others = [f"{name} with probability {format_percent(p)}" for name, p in named]
+    believed = ", ".join([first + reach, *(others if len(others) > 1 else ())])
+    regimes = [f" {_capital(name)} with probability {format_percent(p)}." for name, p in (found.regimes or {}).items()]
+    out.print(f"{_capital(believed)}. The question is {answer}.{''.join(regimes[:1])}")
     _now(out, found)
     _through_time(out, found)
     _next(out, found)
     _when(out, found)
     _cards(out, told)
+
+
+def _capital(text: str) -> str:
+    """The beginning of a sentence; a name that follows keeps its capitals."""
+    return text[:1].upper() + text[1:]
 
 
 def _now(out: Console, found: BeliefReport) -> None:
@@ -67,24 +73,37 @@ def _now(out: Console, found: BeliefReport) -> None:
 
 
 def _through_time(out: Console, found: BeliefReport) -> None:
-    heading(out, "P(generalizable) through time")
+    shown = found.hypotheses if len(found.hypotheses) > 2 else found.hypotheses[:1]
+    heading(out, f"P({shown[0]}) through time" if len(shown) == 1 else "The hypotheses through time")
     told: dict[dt.date, list[str]] = {}
     for signal in found.signals:
-        told.setdefault(signal.date, []).append(f"{signal.kind} {signal.lab}".strip())
-    made = table("date", "", "", "signal")
+        told.setdefault(signal.date, []).append(_said(signal))
+    made = table("date", *(shown if len(shown) > 1 else ("",)), "", "signal", right=shown if len(shown) > 1 else ())
     for i in found.months():
-        p, said = float(found.path[i]), ", ".join(told.get(found.days[i], ()))
-        add_cells(made, (found.days[i].isoformat(), p, "█" * round(p * _WIDTH), said))
+        p, said = found.path[i][: len(shown)], ", ".join(told.get(found.days[i], ()))
+        add_cells(made, (found.days[i].isoformat(), *map(float, p), "█" * round(float(p[0]) * _WIDTH), said))
     out.print(made)
+
+
+def _said(signal: Signal) -> str:
+    """A signal in a few words."""
+    about = signal.hypothesis if signal.kind == "evidence" else signal.source
+    weaker = "" if signal.strength == 1 else f", strength {signal.strength:g}"
+    return f"{signal.kind} {about}".strip() + weaker
 
 
 def _next(out: Console, found: BeliefReport) -> None:
     if not found.next_signals:
         return
     heading(out, "What each possible next signal would do, today")
-    numbers = ("P(generalizable)", "P(Jevons)")[: 1 if found.jevons is None else 2]
-    rows = ((possible.what, possible.probability, possible.jevons) for possible in found.next_signals)
-    out.print(table("signal", *numbers, right=numbers, rows=(row[: 1 + len(numbers)] for row in rows)))
+    shown = found.hypotheses if len(found.hypotheses) > 2 else found.hypotheses[:1]
+    regimes = list(found.regimes or {})[:1]
+    numbers = tuple(f"P({name})" for name in (*shown, *regimes))
+    rows: list[Sequence[str | float | None]] = [
+        (one.what, *map(float, one.hypotheses[: len(shown)]), *((one.regimes or {})[name] for name in regimes))
+        for one in found.next_signals
+    ]
+    out.print(table("signal", *numbers, right=numbers, rows=rows))
 
 
 def _when(out: Console, found: BeliefReport) -> None:
@@ -131,10 +150,11 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
             )
         settled = False
         if question is not None:
-            p = float(generalizable_probability(question, tree.beliefs[node][None, :])[0])
-            settled = max(p, 1 - p) >= question.threshold
-            answer = "generalizable" if p >= question.threshold else "proprietary"
-            told += f"  P(gen) {format_percent(p)}{f', settled: {answer}' if settled else ''}"
+            named = question.answers_by_name(tree.beliefs[node])
+            answer, most = max(named.items(), key=lambda each: each[1])
+            settled = most >= question.threshold
+            said = "  ".join(f"{answer_heading(name)} {format_percent(p)}" for name, p in list(named.items())[:-1])
+            told += f"  {said}{f', settled: {answer}' if settled else ''}"
         label = Text(told, style="green" if settled else "")
         branches.append(Branches(label) if node == 0 else branches[parent].add(label))
     out.print(branches[0])
@@ -142,9 +162,10 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
     if tree.nodes == 1:
         out.print("No review lies ahead, or nothing can be learnt by one: state horizon.reviews in book.toml.")
         return
+    hypotheses = () if question is None else question.hypotheses[:-1]
+    meant = " and ".join(f"{answer_heading(name)}, that of {name}" for name in hypotheses)
     out.print(
-        "Each branch shows its probability given the node before it, its probability in all, and P(gen), the "
-        "probability that the technique is generalizable.\n"
+        f"Each branch shows its probability given the node before it, its probability in all, and {meant}.\n"
         f"{tree.nodes} decisions, {tree.leaves} outcomes on {until}. A verdict comes with the review after a claim; "
         "after it, and after the last review, nothing more is decided."
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 
 from allocator.book.book import Book
-from allocator.display.console import fit_table, format_percent, table
+from allocator.display.console import answer_heading, fit_table, format_percent, table
 from allocator.display.stress_screen import (
     ANSWER,
     DETAIL,
@@ -82,15 +82,17 @@ def format_signed(value: float) -> str:
 
 def _table(out: Console, stress: ShockStress, rows: int) -> None:
     now, later = ("current\nat once", "proposed\nat once"), ("current\nhorizon", "proposed\nhorizon")
-    numbers = ("P(gen)", *now, *later, "re-optimised\nhorizon")
+    first = next((name for effect in stress.effects for name in effect.hypotheses or ()), None)
+    answer = "" if first is None else answer_heading(first)
+    numbers = (answer, *now, *later, "re-optimised\nhorizon")
     grid = table("shock", *numbers, right=numbers)
     grid.padding = (0, 1, 0, 0)  # two spaces between columns: a third would cost the 80 columns one of them
     grid.add_row("none", *_cells(None, stress.current, stress.proposed, None), style="bold")
     effects = sorted(stress.effects, key=lambda effect: effect.proposed.expected_return)
     for effect in effects[:rows]:
         returns = (effect.current, effect.proposed, effect.reoptimized)
-        grid.add_row(shock_name(effect.name), *_cells(effect.generalizable, *returns))
-    out.print(fit_table(out, grid, "P(gen)", now[0], later[0]))
+        grid.add_row(shock_name(effect.name), *_cells(next(iter((effect.hypotheses or {}).values()), None), *returns))
+    out.print(fit_table(out, grid, answer, now[0], later[0]))
     if left := effects[rows:]:
         mildest = left[-1]
         out.print(
@@ -100,7 +102,7 @@ def _table(out: Console, stress: ShockStress, rows: int) -> None:
 
 
 def _cells(
-    generalizable: float | None, current: PortfolioEffect, proposed: PortfolioEffect, again: PortfolioEffect | None
+    answer: float | None, current: PortfolioEffect, proposed: PortfolioEffect, again: PortfolioEffect | None
 ) -> list[str]:
     returns = (
         current.immediate_return,
@@ -110,7 +112,7 @@ def _cells(
         None if again is None else again.expected_return,
     )
     return [
-        "" if generalizable is None else format_percent(generalizable, 0),
+        "" if answer is None else format_percent(answer, 0),
         *(format_percent(value).removesuffix("%") for value in returns),
     ]
 

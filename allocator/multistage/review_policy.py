@@ -20,7 +20,7 @@ from allocator.multistage.policy import Policy, policy_from_trades
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
 from allocator.outlook.calibration import build_question
-from allocator.outlook.posterior import belief_path, generalizable_probability
+from allocator.outlook.posterior import belief_path
 from allocator.outlook.scenario_tree import Beliefs, Evidence, NodeEvidence, Parent, Prices, build_review_tree
 from allocator.presentation import ByName, IsoDate, Keywords, NotNegative, Probability, Rounded
 from allocator.rules.builder import bucket_shares
@@ -36,7 +36,7 @@ _SHOWN = 0.0005
 
 @dataclass(frozen=True)
 class CautionScheduleRow:
-    """One node: the probability of coming there, P(generalizable), the radius, and what is decided.
+    """One node: the probability of coming there, P of each hypothesis, the radius, and what is decided.
 
     `cost_of_robustness_bps` is how much higher the certainty equivalent of the policy that trusts the belief is under
     it, from there on; None where that policy was not found.
@@ -46,8 +46,8 @@ class CautionScheduleRow:
     kind: Evidence
     date: dt.date
     probability: Annotated[Probability, Rounded(8), "of coming here at all"]
-    generalizable: Annotated[
-        Probability | None, Rounded(8), "P(the technique is generalizable) there; null without a question"
+    hypotheses: Annotated[
+        dict[str, Annotated[Probability, Rounded(8)]] | None, "probability of each there; null without a question"
     ]
     settled: Annotated[bool, "whether one answer is as probable as the threshold"]
     radius: Annotated[
@@ -85,13 +85,12 @@ def _schedule_row(
     moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
     order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
     price = cost_of_robustness(policy, node, limits)
-    believed = tree.beliefs[node][None, :]
     return CautionScheduleRow(
         node=tree.names[node],
         kind=tree.kinds[node],
         date=tree.dates[node],
         probability=float(tree.reach()[0][node]),
-        generalizable=None if question is None else float(generalizable_probability(question, believed)[0]),
+        hypotheses=None if question is None else question.answers_by_name(tree.beliefs[node]),
         # as everywhere: in at the threshold, out below the release, along the way that led here
         settled=question is not None and belief_path(question, state.signals, state.told).settled is not None,
         radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,

@@ -2,10 +2,10 @@
 
 Three ways lead there: silence until the posterior crosses the threshold; the verdict on a claim that is open today,
 `VERIFIED_AFTER` months after it (one that is overdue is taken to come in another `VERIFIED_AFTER` months); and the
-first further claim, by a lab that is silent today, which settles at once, with a verdict that is still to come, or with
-its own `VERIFIED_AFTER` months later. Every sequence of verdicts is followed, each with its joint probability.
+first further claim, by a source that is silent today, which settles at once, with a verdict that is still to come, or
+with its own `VERIFIED_AFTER` months later. Every sequence of verdicts is followed, each with its joint probability.
 
-What a second further claim would add is left out, and so is what the other labs keep silent about after the first: the
+What a second further claim would add is left out, and so is what the others keep silent about after the first: the
 probabilities are of being settled at least, and "never" is an upper bound. Densities are exact; the integral over the
 date of the claim is a trapezium rule by the day.
 """
@@ -22,33 +22,30 @@ from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 
 from allocator.book.book import Book
-from allocator.book.checks.question import ANY_LAB
+from allocator.book.checks.question import ANY_SOURCE
 from allocator.errors import BadInput, setting_breach
-from allocator.outlook.calibration import belief_ranges, build_question, calibrate, dated_signals
+from allocator.outlook.calibration import belief_ranges, build_question, dated_signals, market_probabilities
 from allocator.outlook.posterior import (
     BeliefPath,
     belief_path,
-    generalizable_on,
-    generalizable_probability,
-    jevons_probability,
+    hypothesis_probabilities,
+    node_log_likelihoods,
     posterior,
     posterior_bounds,
+    regime_probabilities,
     require_finite,
     settled_by_silence,
 )
 from allocator.outlook.question import (
     DAYS_A_MONTH,
-    Lab,
     Question,
     Signal,
     disclosure_density,
-    lab_likelihood,
     open_claims,
     pooled_claim,
-    pooled_likelihood,
-    says_any_lab,
-    silence_probability,
-    silent_labs,
+    says_any_source,
+    silent_sources,
+    source_log_likelihood,
 )
 from allocator.types import Matrix, Vector
 
@@ -80,119 +77,125 @@ def settlement_distribution(
         return Settlement(ahead, np.ones(len(ahead)))
     today = _today(question, signals, day, ahead)
     total = np.zeros(len(ahead))
-    for way in _quiet(today, _ClaimState(0, today.seen, 1.0), 0.0):
+    for way in _quiet(today, _ClaimState(0, today.joint), 0.0):
         total += way
     return Settlement(ahead, np.minimum(total, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
 class _OpenClaim:
-    """The verification of an open claim, `due` in so many months: how likely the claim is relative to P, given the
-    common multiplier (nodes,), if it is `genuine` and if it is `empty`.
-    """
+    """The verification of an open claim, `due` in so many months, and the `worlds` (W,) in which it is genuine."""
 
     due: float
-    genuine: Vector
-    empty: Vector
+    worlds: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class _SettlementStart:
-    """Where the story starts: P(G) `p`, the evidence under G (nodes,) but for the open claims, which `tests` judge.
+    """Where the story starts: `joint` (H, W, nodes), probabilities of each hypothesis, of the open claims being genuine
+    or empty (W worlds) and of the common multiplier.
 
-    `rest[i]` (nodes,) is what the claims say whose verdicts are not known after i of them.
+    `pairs` are those who may claim next, source and hypothesis, each with the worlds (W,) in which it has disclosed all
+    that it had to; in the others it is watched on by the `signals` without the open claims.
     """
 
     question: Question
+    signals: Sequence[Signal]
     now: float
     ahead: Vector
-    p: float
-    silent: tuple[Lab, ...]
-    seen: Vector
+    pairs: dict[tuple[str, str], NDArray[np.bool_]]
+    joint: Matrix
     tests: tuple[_OpenClaim, ...]
-    rest: tuple[Vector, ...]
-    known: dict[tuple[float, float], tuple[Matrix, list[Matrix]]] = field(default_factory=dict)
-
-    @property
-    def scale(self) -> float:
-        """What turns evidence under G into probability."""
-        return self.p / float(self.seen @ self.rest[0])
+    known: dict[tuple[float, float], tuple[list[Matrix], list[Matrix]]] = field(default_factory=dict)
 
     def grid(self, start: float, end: float) -> Vector:
         """(T,) both ends and the days between."""
         return np.concatenate([[start], self.ahead[(self.ahead > start) & (self.ahead < end)], [end]])
 
-    def silence(self, start: float, end: float) -> tuple[Matrix, list[Matrix]]:
-        """(T, nodes) P(nothing more is said, under G), and for each silent lab that times its genuine hazard."""
+    def silence(self, start: float, end: float) -> tuple[list[Matrix], list[Matrix]]:
+        """Of each hypothesis (T, W, nodes) P(nothing more is said, if it is true), and for each of those who may claim
+        next what it is about: that times its genuine hazard.
+        """
         if (start, end) not in self.known:
-            t, (z, _) = self.now + self.grid(start, end)[:, None], self.question.common
-            quiet = np.ones((len(t), len(z)))
-            for lab in self.silent:
-                quiet = quiet * silence_probability(lab, t, z) / silence_probability(lab, self.now, z)
-            quiet = quiet * self.unfounded(start, end)[:, None]
-            self.known[start, end] = (
-                quiet,
-                [quiet * disclosure_density(lab, t, z) / silence_probability(lab, t, z) for lab in self.silent],
-            )
+            ahead, z = self.grid(start, end), self.question.common[0]
+            t, now, rate = self.now + ahead, np.array([self.now]), sum(self.background(*pair) for pair in self.pairs)
+            quiet = [np.exp(-rate * ahead)[:, None, None] for _ in self.question.hypotheses]
+            hazards = []
+            for (source, name), told in self.pairs.items():
+                k, own = self.question.hypotheses.index(name), (self.question, source, name, self.signals)
+                survival = np.exp(source_log_likelihood(*own, t, z) - source_log_likelihood(*own, now, z))[:, None]
+                density = disclosure_density(self.question.sources[source][name], t[:, None], z)
+                density = density / np.exp(source_log_likelihood(*own, t, z))
+                quiet[k] = quiet[k] * np.where(told[:, None], 1.0, survival)
+                hazards.append(np.where(told[:, None], 0.0, density[:, None]))
+            genuine = [
+                quiet[self.question.hypotheses.index(name)] * hazard
+                for (_, name), hazard in zip(self.pairs, hazards, strict=True)
+            ]
+            self.known[start, end] = quiet, genuine
         return self.known[start, end]
 
-    def unfounded(self, start: float, end: float) -> Vector:
-        """(T,) P(nobody has claimed without substance since today)."""
-        result: Vector = np.exp(-self.grid(start, end) * sum(lab.background for lab in self.silent))
-        return result
+    def background(self, source: str, hypothesis: str) -> float:
+        """Rate a month of its claims without substance."""
+        return float(self.question.sources[source][hypothesis].background)
 
-    def settles(self, under_g: Vector, under_p: Vector) -> NDArray[np.bool_]:
-        """Whether these joint probabilities settle the question."""
-        most = np.maximum(under_g, under_p)
-        result: NDArray[np.bool_] = (most > 0) & (most >= self.question.threshold * (under_g + under_p))
+    def settles(self, joint: Matrix) -> NDArray[np.bool_]:
+        """(T,) whether these joint probabilities (T, H) settle the question."""
+        most = joint.max(axis=-1)
+        result: NDArray[np.bool_] = (most > 0) & (most >= self.question.threshold * joint.sum(axis=-1))
         return result
 
 
 @dataclass(frozen=True, eq=False)
 class _ClaimState:
-    """The first `verdicts` of the tests are known: what they and all that is seen make of G (nodes,), and of P."""
+    """The first `verdicts` of the tests are known: what they and all that is seen make of `joint` (H, W, nodes)."""
 
     verdicts: int
-    under_g: Vector
-    under_p: float
+    joint: Matrix
 
     def next(self, today: _SettlementStart) -> Iterator[tuple[float, _ClaimState]]:
         """When the next verdicts come, and what each outcome tells; those that come together speak together."""
         rest = today.tests[self.verdicts :]
         together = [test for test in rest if test.due == rest[0].due]
         for outcome in product((True, False), repeat=len(together)) if together else ():
-            g, of_p = self.under_g, self.under_p
+            joint = self.joint
             for test, yes in zip(together, outcome, strict=True):
-                genuine, empty = today.question.verdict(yes)
-                g = g * (test.genuine * genuine + test.empty * empty)
-                of_p *= empty
-            yield together[0].due, _ClaimState(self.verdicts + len(together), g, of_p)
+                joint = joint * np.where(test.worlds, *today.question.verdict(yes))[:, None]
+            yield together[0].due, _ClaimState(self.verdicts + len(together), joint)
 
 
 def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Vector) -> _SettlementStart:
-    """What is seen, what is open, and who is silent."""
-    now, (z, seen) = question.months(day), question.common
-    claims, pooled, tests = open_claims(signals), pooled_claim(question, signals), []
-    if pooled is not None and ANY_LAB in claims:
-        tests.append(_OpenClaim(_due(pooled.date, now), pooled.genuine, pooled.empty))
-    elif pooled is not None:
-        seen = seen * pooled_likelihood(question, pooled, signals, np.array([now]))[0]
-    for name, lab in question.labs.items():
-        if pooled is not None and name in pooled.silent:
-            seen = seen * silence_probability(lab, pooled.since, z)
-        elif name in claims:
-            at = question.months(claims[name].date)
-            genuine = disclosure_density(lab, at, z) / lab.background
-            tests.append(_OpenClaim(_due(at, now), genuine, silence_probability(lab, at, z)))
+    """What is seen, what is open, and who may claim next."""
+    now, weight, claims = question.months(day), question.common[1], list(open_claims(signals).values())
+    worlds = np.array([*product((True, False), repeat=len(claims))], dtype=bool).reshape(2 ** len(claims), len(claims))
+    pooled, anybody = pooled_claim(question, signals), says_any_source(signals)
+    known = [one for one in signals if one.source == ANY_SOURCE or one not in claims]
+    seen = _nodes(question, known, now)
+    factors = np.ones((len(seen), len(worlds), seen.shape[1]))
+    for c, claim in enumerate(claims):
+        if pooled is not None and claim.source == ANY_SOURCE:
+            genuine, empty = pooled.genuine[:, 0], pooled.empty[:, 0]
+            seen = seen - np.log(genuine + empty)
         else:
-            seen = seen * lab_likelihood(question, name, signals, np.array([now]), z)[0]
-    tests.sort(key=lambda test: test.due)
-    rest = [np.ones(len(z))]
-    for test in reversed(tests):
-        rest.insert(0, rest[0] * (test.genuine + test.empty))
-    silent = () if pooled is not None else tuple(question.labs[name] for name in silent_labs(question, signals))
-    p = generalizable_on(question, signals, day)
-    return _SettlementStart(question, now, ahead, p, silent, seen, tuple(tests), tuple(rest))
+            without = [one for one in signals if one is not claim]
+            genuine, empty = np.expm1(_nodes(question, signals, now) - _nodes(question, without, now)), np.ones(1)
+        factors = factors * np.where(worlds[None, :, c, None], genuine[:, None], np.atleast_2d(empty)[:, None])
+    joint = np.exp(seen - seen.max(axis=1, keepdims=True))[:, None] * factors * weight
+    joint = joint * (hypothesis_probabilities(question, signals, day) / joint.sum(axis=(1, 2)))[:, None, None]
+    tests = [_OpenClaim(_due(question.months(one.date), now), worlds[:, c]) for c, one in enumerate(claims)]
+    pairs = {
+        (source, name): np.any(worlds[:, [(one.source, one.hypothesis) == (source, name) for one in claims]], axis=1)
+        for source, models in question.sources.items()
+        for name in models
+    }
+    ordered = tuple(sorted(tests, key=lambda test: test.due))
+    return _SettlementStart(question, known, now, ahead, {} if anybody else pairs, joint, ordered)
+
+
+def _nodes(question: Question, signals: Sequence[Signal], month: float) -> Matrix:
+    """(H, nodes) log likelihoods at one month."""
+    result: Matrix = np.array([each[0] for each in node_log_likelihoods(question, signals, np.array([month]))])
+    return result
 
 
 def _due(claimed: float, now: float) -> float:
@@ -201,41 +204,51 @@ def _due(claimed: float, now: float) -> float:
 
 
 def _quiet(today: _SettlementStart, told: _ClaimState, start: float) -> Iterator[Vector]:
-    """Each way to be settled from `start` on where no lab has said anything more by then: (T,) by each day ahead."""
+    """Each way to be settled from `start` on where nobody has said anything more by then: (T,) by each day ahead."""
     last = float(today.ahead[-1])
     due = today.tests[told.verdicts].due if told.verdicts < len(today.tests) else np.inf
     end = min(due, last)
     t, (quiet, genuine) = today.grid(start, end), today.silence(start, end)
-    under_g = today.scale * (quiet @ (told.under_g * today.rest[told.verdicts]))
-    under_p = (1 - today.p) * told.under_p * today.unfounded(start, end)
-    crossed = np.flatnonzero(today.settles(under_g, under_p))
+    joint = _contracted(quiet, told.joint)
+    crossed = np.flatnonzero(today.settles(joint))
     until = int(crossed[0]) + 1 if len(crossed) else len(t)
     if len(crossed):
-        yield np.where(today.ahead >= t[until - 1], (under_g + under_p)[until - 1], 0.0)
-    unfounded = (1 - today.p) * today.unfounded(start, end)[:until]
-    for lab, hazard in zip(today.silent, genuine, strict=True):
-        real, empty = today.scale * hazard[:until], today.scale * lab.background * quiet[:until]
-        yield from _claimed(today, told, _FirstFurtherClaim(t[:until], real, empty, lab.background * unfounded))
+        yield np.where(today.ahead >= t[until - 1], joint[until - 1].sum(), 0.0)
+    still = [each[:until] for each in quiet]
+    for (source, name), hazard in zip(today.pairs, genuine, strict=True):
+        k, rate = today.question.hypotheses.index(name), today.background(source, name)
+        yield from _claimed(today, told, _FirstFurtherClaim(t[:until], k, hazard[:until], rate, still))
     if not len(crossed) and due <= last:
         for _, more in told.next(today):
             yield from _quiet(today, more, due)
 
 
+def _contracted(densities: Sequence[Matrix], joint: Matrix) -> Matrix:
+    """(T, H) what (T, W, nodes) of each hypothesis come to under the joint probabilities (H, W, nodes)."""
+    columns = [
+        each.reshape(len(each), -1) @ (own.ravel() if each.shape[1:] == own.shape else own.sum(keepdims=True).ravel())
+        for each, own in zip(densities, joint, strict=True)
+    ]
+    return np.column_stack(columns)
+
+
 @dataclass(frozen=True, eq=False)
 class _FirstFurtherClaim:
-    """The first further claim, on each day of `t` (T,): its density a month, (T, nodes) under G if it is `real` and if
-    it is `empty`, and (T,) under P.
+    """The first further claim, of the hypothesis at position `about`, on each day of `t` (T,): its density a month
+    (T, W, nodes) where it is `real`, and at the `rate` of empty ones where all was `quiet` (by hypothesis).
     """
 
     t: Vector
+    about: int
     real: Matrix
-    empty: Matrix
-    under_p: Vector
+    rate: float
+    quiet: Sequence[Matrix]
 
-    def told(self, told: _ClaimState, known: Vector, real: float = 1.0, empty: float = 1.0) -> tuple[Vector, Vector]:
-        """(T,) joint densities under G and P with what is told besides, `known` being what open claims say."""
-        weight = told.under_g * known
-        return real * (self.real @ weight) + empty * (self.empty @ weight), empty * told.under_p * self.under_p
+    def told(self, joint: Matrix, real: float = 1.0, empty: float = 1.0) -> Matrix:
+        """(T, H) joint densities with what is told besides: a verdict as likely as that if it is real or empty."""
+        result = empty * self.rate * _contracted(self.quiet, joint)
+        result[:, self.about] += real * (self.real.reshape(len(self.t), -1) @ joint[self.about].ravel())
+        return result
 
     def by_then(self, density: Vector) -> Vector:
         """(T,) the probability that has come together by each day of `t`."""
@@ -245,9 +258,9 @@ class _FirstFurtherClaim:
 
 def _claimed(today: _SettlementStart, told: _ClaimState, claim: _FirstFurtherClaim) -> Iterator[Vector]:
     """Each way to be settled after the first further claim: at once, by a verdict to come, or by its own."""
-    g, p = claim.told(told, today.rest[told.verdicts])
-    at_once = today.settles(g, p)
-    yield np.interp(today.ahead, claim.t, claim.by_then((g + p) * at_once), left=0.0)
+    joint = claim.told(told.joint)
+    at_once = today.settles(joint)
+    yield np.interp(today.ahead, claim.t, claim.by_then(joint.sum(axis=1) * at_once), left=0.0)
     yield from _judged(today, told, claim, ~at_once)
 
 
@@ -259,13 +272,13 @@ def _judged(
         return
     if told.verdicts == len(today.tests):
         for verified in (True, False):
-            g, p = claim.told(told, today.rest[-1], *today.question.verdict(verified))
-            settled = claim.by_then((g + p) * (still & today.settles(g, p)))
+            joint = claim.told(told.joint, *today.question.verdict(verified))
+            settled = claim.by_then(joint.sum(axis=1) * (still & today.settles(joint)))
             yield np.interp(today.ahead - VERIFIED_AFTER, claim.t, settled, left=0.0)
     for due, more in told.next(today):
-        g, p = claim.told(more, today.rest[more.verdicts])
-        settles = today.settles(g, p)
-        yield np.where(today.ahead >= due, claim.by_then((g + p) * (still & settles))[-1], 0.0)
+        joint = claim.told(more.joint)
+        settles = today.settles(joint)
+        yield np.where(today.ahead >= due, claim.by_then(joint.sum(axis=1) * (still & settles))[-1], 0.0)
         yield from _judged(today, more, claim, still & ~settles)
 
 
@@ -277,34 +290,38 @@ ELASTICITIES = (0.5, 1.0, 2.0)
 """The growth of usage that comes with it, as an elasticity: revenue falls, holds, grows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NextSignal:
-    """One thing that may be observed next: P(G) after it, and P(Jevons) where the question models demand."""
+    """One thing that may be observed next: the hypotheses' probabilities after it (H,), and by name those of the
+    regimes where the question models demand.
+    """
 
     what: str
-    probability: float
-    jevons: float | None = None
+    hypotheses: Vector
+    regimes: dict[str, float] | None = None
 
 
 def next_signals(question: Question, signals: Sequence[Signal], day: dt.date) -> list[NextSignal]:
-    """What each possible next signal, dated `day`, would do to P(G) and P(Jevons)."""
-    possible = (*_of_labs(question, signals, day), *_of_usage(question, day))
+    """What each possible next signal, dated `day`, would do to hypotheses and regimes."""
+    possible = (*_of_sources(question, signals, day), *_of_usage(question, day))
     after = [posterior(question, [*signals, signal], [day]) for _, signal in possible]
     return [
-        NextSignal(what, float(generalizable_probability(question, belief)[0]), jevons_probability(question, belief[0]))
+        NextSignal(what, question.by_hypothesis(belief[0]), regime_probabilities(question, belief[0]))
         for (what, _), belief in zip(possible, after, strict=True)
     ]
 
 
-def _of_labs(question: Question, signals: Sequence[Signal], day: dt.date) -> Iterator[tuple[str, Signal]]:
-    """A claim by each lab that is silent, the verification and refutation of each claim that is open."""
-    claims, pooled = open_claims(signals), says_any_lab(signals)
-    silent = () if pooled else silent_labs(question, signals)
-    for name in (*question.labs, *((ANY_LAB,) if pooled else ())):
-        if name in silent:
-            yield f"claim by {name}", Signal(day, "claim", name)
-        for kind in ("verification", "refutation") if name in claims else ():
-            yield f"{kind} of {name}", Signal(day, kind, name)
+def _of_sources(question: Question, signals: Sequence[Signal], day: dt.date) -> Iterator[tuple[str, Signal]]:
+    """A claim by each that may claim, the verification and refutation of each claim that is open."""
+    open_now, anybody = open_claims(signals), says_any_source(signals)
+    possible = () if anybody else silent_sources(question, signals)
+    pairs = [(source, name) for source, models in question.sources.items() for name in models]
+    for source, name in (*pairs, *(pair for pair in open_now if pair[0] == ANY_SOURCE)):
+        about = f" of {name}" if len(question.disclosed) > 1 else ""
+        if (source, name) in possible:
+            yield f"claim{about} by {source}", Signal(day, "claim", source, name)
+        for kind in ("verification", "refutation") if (source, name) in open_now else ():
+            yield f"{kind} of {source}{about and ': ' + name}", Signal(day, kind, source, name)
 
 
 def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
@@ -315,7 +332,7 @@ def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
     for elasticity in ELASTICITIES:
         grown = elasticity * fall
         what = f"usage {np.expm1(grown):+.0%} as prices fall {PRICE_FALL:.0%}"
-        yield what, Signal(day, "usage", "", fall, grown)
+        yield what, Signal(day, "usage", price_fall=fall, usage_growth=grown)
 
 
 # Where the question stands: beliefs now and through time, what would change them, and when it will be settled.
@@ -326,9 +343,10 @@ def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
 class BeliefReport:
     """What is believed on `day`.
 
-    `prior`, `belief`, `market` (K,) are scenario probabilities, the market's None where the book states none. `days`
-    (T,) run from the opening to `day`, with P(generalizable) `path` (T,) and scenario probabilities `paths` (T, K).
-    `jevons` is None where the question does not model demand. `settled_by_silence` is in the past where the question is
+    `prior`, `belief`, `market` (K,) are scenario probabilities, the market's None where the book states none; the
+    probabilities of `hypotheses` (H,) are `answers`, those of the regimes by name None where nothing is observed of
+    them. `bounds` are of the first hypothesis. `days` (T,) run from the opening to `day`, with probabilities of the
+    hypotheses `path` (T, H) and scenarios `paths` (T, K). `settled_by_silence` is in the past where the question is
     settled: the day on which that happened.
     """
 
@@ -337,13 +355,14 @@ class BeliefReport:
     prior: Vector
     belief: Vector
     market: Vector | None
-    generalizable: float
-    jevons: float | None
+    hypotheses: tuple[str, ...]
+    answers: Vector
+    regimes: dict[str, float] | None
     bounds: tuple[float, float] | None
     settled: str | None
     signals: tuple[Signal, ...]
     days: tuple[dt.date, ...]
-    path: Vector
+    path: Matrix
     paths: Matrix
     next_signals: tuple[NextSignal, ...]
     settled_by_silence: dt.date | None
@@ -365,25 +384,26 @@ def belief_report(book: Book) -> BeliefReport:
     """
     question = build_question(book)
     if question is None:
-        cure = "add [question] with labs and their hazards, and signals.csv"
+        cure = "add [question] with its sources and their hazards, and signals.csv"
         raise BadInput([setting_breach("question", None, "this book states its probabilities outright", cure)])
     day, signals = book.settings.book.as_of, dated_signals(book)
     past = belief_path(question, signals, day)
     require_finite(past.beliefs, "question", "what is believed")
-    ranges, model = belief_ranges(book), calibrate(book)
+    ranges = belief_ranges(book)
     return BeliefReport(
         scenarios=book.scenarios,
         day=day,
         prior=question.prior,
         belief=past.beliefs[-1],
-        market=None if model is None else model.market_now,
-        generalizable=float(past.generalizable[-1]),
-        jevons=jevons_probability(question, past.beliefs[-1]),
+        market=market_probabilities(book)[1],
+        hypotheses=question.hypotheses,
+        answers=past.hypotheses[-1],
+        regimes=regime_probabilities(question, past.beliefs[-1]),
         bounds=None if ranges is None else posterior_bounds(question, ranges, signals, day),
         settled=past.settled,
         signals=tuple(signals),
         days=past.days,
-        path=past.generalizable,
+        path=past.hypotheses,
         paths=past.beliefs,
         next_signals=tuple(next_signals(question, signals, day)),
         settled_by_silence=settled_by_silence(question, signals, day, past=past),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.book.checks.question import ALWAYS, APPLICATION
+from allocator.book.checks.question import ALWAYS, ANY_SOURCE, ANY_SOURCE_NAMES, APPLICATION, said_hypothesis
+from allocator.errors import BadInput, setting_breach
 from allocator.outlook.efficiency_model import (
     Loadings,
     Market,
@@ -24,8 +25,14 @@ from allocator.outlook.efficiency_model import (
     scenario_returns,
     value_multipliers,
 )
-from allocator.outlook.posterior import BeliefRanges, posterior, require_finite, update_market_probabilities
-from allocator.outlook.question import DemandElasticity, Lab, Question, Signal
+from allocator.outlook.posterior import (
+    BeliefRanges,
+    bayes_update,
+    posterior,
+    require_finite,
+    update_market_probabilities,
+)
+from allocator.outlook.question import DemandElasticity, DisclosureModel, Question, Signal
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
@@ -37,6 +44,8 @@ _NEUTRAL = {
     "application_elasticity": 0.0,
 }
 """What stands in for a parameter that multiplies a loading of zero."""
+_EXCLUDED = 500.0
+"""How far, in logs, a view takes a scenario that it excludes: as far as evidence may."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,25 +74,54 @@ class CalibratedModel:
 
 
 def build_question(book: Book) -> Question | None:
-    """The replicability question of `book.toml`; None where its probabilities are simply given."""
-    settings = book.settings.question
-    if settings is None:
+    """The open question of `book.toml`; None where its probabilities are simply given."""
+    settings, asked = book.settings, book.settings.question
+    if asked is None:
         return None
-    scenarios = book.settings.scenarios.values()
-    demand = settings.demand
-    return Question(
-        opened=settings.opened,
-        labs={name: Lab(**lab.model_dump()) for name, lab in settings.labs.items()},
+    scenarios, demand = settings.scenarios.values(), asked.demand
+    hypotheses, regimes = settings.hypotheses, settings.regimes
+    question = Question(
+        opened=asked.opened,
+        hypotheses=hypotheses,
+        sources={
+            source: {name: DisclosureModel(**model.model_dump()) for name, model in models.items()}
+            for source, models in settings.sources.items()
+        },
         prior=np.array([scenario.probability for scenario in scenarios]),
-        generalizable=np.array([scenario.hypothesis == "generalizable" for scenario in scenarios]),
-        jevons=np.array([scenario.demand == "jevons" for scenario in scenarios]),
-        sensitivity=settings.sensitivity,
-        false_positive=settings.false_positive,
-        frailty=settings.frailty,
+        answers=np.array([hypotheses.index(str(scenario.hypothesis)) for scenario in scenarios]),
+        regimes=regimes,
+        regime_of=np.array([regimes.index(str(each.regime)) for each in scenarios]) if regimes else None,
+        sensitivity=asked.sensitivity,
+        false_positive=asked.false_positive,
+        frailty=asked.frailty,
         demand=None if demand is None else DemandElasticity(*demand.model_dump().values()),
-        threshold=settings.threshold,
-        release=settings.release,
+        threshold=asked.threshold,
+        release=asked.release,
     )
+    if not settings.believe:
+        return question
+    today = settings.book.as_of
+    believed = posterior(question, dated_signals(book), [today])[0]
+    return replace(question, view=(today, _view(book, believed)))
+
+
+def _view(book: Book, believed: Vector) -> Vector:
+    """(K,) what `[believe]` adds to the log odds of the scenarios: the Bayes factors that turn what is `believed` into
+    the view, in which the others keep their proportions.
+    """
+    view, scenarios = book.settings.believe, book.settings.scenarios
+    stated = np.array([view.get(str(each.hypothesis), view.get(name, np.nan)) for name, each in scenarios.items()])
+    names = [each.hypothesis if each.hypothesis in view else name for name, each in scenarios.items()]
+    rest = np.isnan(stated)
+    groups = np.array([believed[[other == name for other in names]].sum() for name in names])
+    now = np.where(rest, believed[rest].sum(), groups)
+    then = np.where(rest, 1 - sum(view.values()), stated)
+    if ((now <= 0) & (then > 0)).any():
+        rule = "gives probability to what is impossible before it"
+        raise BadInput([setting_breach("believe", None, rule, "give it a prior above 0, or leave it out")])
+    with np.errstate(divide="ignore"):
+        result: Vector = np.where(now > 0, np.log(np.maximum(then, 0.0)) - np.log(np.where(now > 0, now, 1.0)), 0.0)
+    return np.maximum(result, -_EXCLUDED)
 
 
 def belief_ranges(book: Book) -> BeliefRanges | None:
@@ -91,7 +129,7 @@ def belief_ranges(book: Book) -> BeliefRanges | None:
     ranges = book.settings.question.ranges if book.settings.question is not None else None
     if ranges is None:
         return None
-    pairs = (ranges.prior_generalizable, ranges.disclosure, ranges.hazard, ranges.background)
+    pairs = (ranges.prior, ranges.disclosure, ranges.hazard, ranges.background)
     return BeliefRanges(*((low, high) for low, high in pairs))
 
 
@@ -99,21 +137,36 @@ def dated_signals(book: Book) -> list[Signal]:
     """The dated observations, in date order."""
     if book.signals is None:
         return []
-    return [_signal(row) for row in book.signals.to_dict("records")]
+    sources = book.settings.sources
+    return [_signal(row, said_hypothesis(sources, row) or "") for row in book.signals.to_dict("records")]
 
 
-def _signal(row: Mapping[Hashable, Any]) -> Signal:
-    day, kind, since = row["date"].date(), str(row["kind"]), row.get("since")
+def _signal(row: Mapping[Hashable, Any], hypothesis: str) -> Signal:
+    def cell(name: str, otherwise: Any) -> Any:
+        return otherwise if pd.isna(row.get(name)) else row[name]
+
+    day, kind, since = row["date"].date(), str(row["kind"]), cell("since", None)
     if kind == "usage":
-        return Signal(day, kind, "", float(row["price_fall"]), float(row["usage_growth"]))
-    return Signal(day, kind, str(row["source"]), since=since.date() if since is not None and pd.notna(since) else None)
+        return Signal(day, kind, price_fall=float(row["price_fall"]), usage_growth=float(row["usage_growth"]))
+    return Signal(
+        day,
+        kind,
+        ANY_SOURCE if row["source"] in ANY_SOURCE_NAMES else str(row["source"]),
+        hypothesis,
+        since=None if since is None else since.date(),
+        strength=float(cell("strength", 1.0)),
+        log10_bayes_factor=float(cell("log10_bayes_factor", 0.0)),
+    )
 
 
 def scenario_probabilities(book: Book, day: dt.date | None = None) -> Vector:
-    """(K,) scenario probabilities on `day` (as_of by default): the stated ones, updated by signals and silence."""
+    """(K,) scenario probabilities on `day` (as_of by default): the stated ones, updated by signals and silence, and by
+    the view of `[believe]`.
+    """
     question = build_question(book)
     if question is None:
-        return np.array([scenario.probability for scenario in book.settings.scenarios.values()])
+        stated = np.array([scenario.probability for scenario in book.settings.scenarios.values()])
+        return bayes_update(stated, _view(book, stated)[None, :])[0] if book.settings.believe else stated
     result: Vector = posterior(question, dated_signals(book), [day or book.settings.book.as_of])[0]
     return result
 

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from allocator.settings.efficiency_model import HYPOTHESES, REGIMES
 from allocator.types import Matrix, Vector
 
 Number: TypeAlias = float | Vector
@@ -246,3 +247,27 @@ def scenario_returns(values: Matrix, loadings: Loadings, anchor: Vector, years: 
     """
     result: Matrix = (1 + loadings.required_return) ** years * values / anchor - 1
     return result
+
+
+# How far the model's own numbers may be wrong where a book does not say.
+#
+TECHNIQUE_RANGES = {
+    "token_reduction": (2.07, 2.71),
+    "training_reduction": (3.0, 10.0),
+    "adoption_years": (0.5, 1.5),
+    "training_share": (0.3, 0.6),
+    "owner_share": (0.10, 0.25),
+    "share_sensitivity": (0.25, 1.0),
+    "rent_elasticity": (0.3, 0.9),
+    "salvage": (0.2, 0.6),
+}
+"""Illustrative, but for the token reduction: 120/58 and 157/58, against the two rivals that it was measured against.
+
+The training reduction was measured against a weaker model than those rivals are, so less than ten is looked at.
+"""
+_EXPANDING, _SHRINKING = REGIMES
+USAGE_RANGES = {_EXPANDING: (1.47, 3.32), _SHRINKING: (0.3, 0.9)}
+"""Usage elasticity by regime: five to ten times the usage at a price two to three times lower; illustrative."""
+_FOR_ALL, _FOR_ONE = HYPOTHESES
+PASS_THROUGH_RANGES = {_FOR_ALL: (0.7, 1.0), _FOR_ONE: (0.36, 0.70)}
+"""By hypothesis: a saving of 30 to 50 % reaches prices at .36 to .70; more where everybody has the technique."""

@@ -1,8 +1,8 @@
 """Beliefs: scenario probabilities given dated signals and silence.
 
-The replicability question has two answers, generalizable (G) and proprietary (P). What labs say and keep silent about
-(`question.py`) moves the odds between them, usage figures those between demand regimes: silence is evidence for P, a
-claim for G, and a verification weighs more than either.
+What sources say and keep silent about (`question.py`) moves the odds between the hypotheses, usage figures those
+between the regimes: silence is evidence against what could have been disclosed, a claim for it, and a verification
+weighs more than either.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -21,12 +22,11 @@ from allocator.outlook.question import (
     Number,
     Question,
     Signal,
-    lab_likelihood,
+    first_claim,
     pooled_claim,
-    pooled_likelihood,
-    says_any_lab,
-    silence_probability,
-    silent_labs,
+    pooled_log_likelihood,
+    says_any_source,
+    source_log_likelihood,
 )
 from allocator.types import Matrix, Vector
 
@@ -34,25 +34,44 @@ _LEAST = 500.0
 """How far evidence may tell scenarios apart, in logs."""
 
 
-def log_likelihood_ratio(question: Question, signals: Sequence[Signal], months: Vector) -> Vector:
-    """(T,) log of how much better G explains what was seen up to each of `months` than P does.
+def node_log_likelihoods(question: Question, signals: Sequence[Signal], months: Vector) -> list[Matrix]:
+    """For each hypothesis (T, nodes): log of how much better it explains what sources said up to each of `months`, and
+    did not say, than one that nobody can disclose, given the common multiplier. Given it, sources are independent.
 
-    Given the common multiplier z, the labs are independent: a silent lab contributes S, a claim S + g/ν, a verified one
-    S + (g/ν)·se/fp, a refuted one S + (g/ν)·(1−se)/(1−fp), with S and g at the date of the claim. (draws, T) where the
-    labs' numbers are draws. The log is finite also where the ratio itself would not be a number.
+    (draws, T, nodes) where the sources' numbers are draws.
     """
-    z, weight = question.common
-    t = np.asarray(months, dtype=float)
-    total, pooled = np.zeros((len(t), len(z))), pooled_claim(question, signals)
-    for name in question.labs:
-        # after a claim by any lab nobody asks who has been silent since
-        until = np.where(t >= pooled.date, pooled.since, t) if pooled is not None and name in pooled.silent else t
-        total = total + np.log(lab_likelihood(question, name, signals, until, z))
+    z, t = question.common[0], np.asarray(months, dtype=float)
+    pooled = pooled_claim(question, signals)
+    result = [np.zeros((len(t), len(z))) for _ in question.hypotheses]
+    for source, models in question.sources.items():
+        for hypothesis in models:
+            k = question.hypotheses.index(hypothesis)
+            # after a claim by any source nobody asks who has been silent since
+            until = t if pooled is None else np.where(t >= pooled.date, pooled.since, t)
+            result[k] = result[k] + source_log_likelihood(question, source, hypothesis, signals, until, z)
     if pooled is not None:
-        total = total + np.log(pooled_likelihood(question, pooled, signals, t))
-    top = total.max(axis=-1)
-    result: Vector = top + np.log(np.exp(total - top[..., None]) @ weight)
+        said = pooled_log_likelihood(question, pooled, signals, t)
+        result = [own + said[k] for k, own in enumerate(result)]
     return result
+
+
+def log_likelihoods(question: Question, signals: Sequence[Signal], months: Vector) -> Matrix:
+    """(T, H) log of how much better each hypothesis explains what was seen up to each of `months` than one of which
+    nothing was said and nothing could be. The log is finite also where the ratio itself would not be a number.
+
+    (draws, T, H) where the sources' numbers are draws.
+    """
+    weight, t = question.common[1], np.asarray(months, dtype=float)
+    ratios = []
+    for k, total in enumerate(node_log_likelihoods(question, signals, t)):
+        top = total.max(axis=-1)
+        ratio = top + np.log(np.exp(total - top[..., None]) @ weight) if total.any() else np.zeros(len(t))
+        for signal in signals:
+            if signal.kind == "evidence" and signal.hypothesis == question.hypotheses[k]:
+                told = signal.strength * signal.log10_bayes_factor * np.log(10)
+                ratio = ratio + np.where(t >= question.months(signal.date), told, 0.0)
+        ratios.append(ratio)
+    return np.stack(np.broadcast_arrays(*ratios), axis=-1)
 
 
 def elasticity(
@@ -71,11 +90,16 @@ def elasticity(
 
 
 def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
-    """(T, K) scenario probabilities on each of `days`, from the signals dated on or before it and the silence since.
+    """(T, K) scenario probabilities on each of `days`, from the signals dated on or before it and the silence since,
+    and from the question's view.
 
     The joint prior is updated on both axes at once.
     """
-    return bayes_update(question.prior, log_evidence(question, signals, days))
+    evidence = log_evidence(question, signals, days)
+    if question.view is not None:
+        since, told = question.view
+        evidence = evidence + np.where(np.array([day >= since for day in days])[:, None], told, 0.0)
+    return bayes_update(question.prior, evidence)
 
 
 def bayes_update(probabilities: Vector, log_evidence: Matrix) -> Matrix:
@@ -91,20 +115,20 @@ def bayes_update(probabilities: Vector, log_evidence: Matrix) -> Matrix:
 
 
 def log_evidence(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:
-    """(T, K) log of what the evidence of each day multiplies odds by: the likelihood ratio of G against P, and the
-    Bayes factor that the usage figures give the Jevons regime.
+    """(T, K) log of what the evidence of each day multiplies odds by: the likelihood of each hypothesis, and the Bayes
+    factor that the usage figures give the first regime.
 
     Raises:
         BadInput: hazards, noise or figures are so extreme that the evidence is no number.
     """
     months = np.array([question.months(day) for day in days])
     with np.errstate(all="ignore"):  # what comes of an overflow is refused below
-        ratio = log_likelihood_ratio(question, signals, months)[..., None]
+        ratios = log_likelihoods(question, signals, months)
         factor = _log_demand_factors(question, signals, days)[:, None]
-    require_finite(ratio, "question.labs", "what the labs' claims and silence say")
+    require_finite(ratios, "question", "what the sources' claims and silence say")
     require_finite(factor, "question.demand", "what the usage figures say")
-    result: Matrix = np.where(question.generalizable, ratio, 0.0) + np.where(question.jevons, factor, 0.0)
-    return result
+    result: Matrix = ratios[..., question.answers]
+    return result if question.regime_of is None else result + np.where(question.regime_of == 0, factor, 0.0)
 
 
 def require_finite(numbers: Matrix, key: str, what: str) -> Matrix:
@@ -151,37 +175,34 @@ def update_market_probabilities(
     return result
 
 
-def generalizable_probability(question: Question, probabilities: Matrix) -> Vector:
-    """(T,) or scalar: the probability of G."""
-    result: Vector = probabilities @ question.generalizable.astype(float)
+def hypothesis_probabilities(question: Question, signals: Sequence[Signal], day: dt.date) -> Vector:
+    """(H,) the probability of each hypothesis on one day, given what was seen until then."""
+    result: Vector = question.by_hypothesis(posterior(question, signals, [day]))[0]
     return result
 
 
-def generalizable_on(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
-    """P(G) on one day, given what was seen until then."""
-    return float(generalizable_probability(question, posterior(question, signals, [day]))[0])
+def regime_probabilities(question: Question, probabilities: Vector) -> dict[str, float] | None:
+    """Of each regime, under (K,) scenario probabilities; None where nothing is observed of them."""
+    if question.demand is None:
+        return None
+    return dict(zip(question.regimes, map(float, question.by_regime(probabilities)), strict=True))
 
 
-def jevons_probability(question: Question, probabilities: Vector) -> float | None:
-    """P(Jevons) under (K,) scenario probabilities; None where the question does not model demand."""
-    return None if question.demand is None else float(probabilities @ question.jevons.astype(float))
-
-
-def settled_answer(question: Question, path: Vector) -> str | None:
-    """Which answer a path of P(G), in date order, has settled on; None while open (in at τ, out below τ_off)."""
+def settled_hypothesis(question: Question, path: Matrix) -> str | None:
+    """Which hypothesis a path (T, H), in date order, has settled on; None while open (in at τ, out below τ_off)."""
     return settlement_in_path(question, path)[0]
 
 
-def settlement_in_path(question: Question, path: Vector) -> tuple[str | None, int | None]:
-    """The answer that a path of P(G), in date order, has settled on, and where in the path it did so last."""
-    answer: str | None = None
+def settlement_in_path(question: Question, path: Matrix) -> tuple[str | None, int | None]:
+    """The hypothesis that a path (T, H), in date order, has settled on, and where in the path it did so last."""
+    answer: int | None = None
     since: int | None = None
     for i, p in enumerate(path):
-        if answer is not None and (p if answer == "generalizable" else 1 - p) < question.release:
+        if answer is not None and p[answer] < question.release:
             answer, since = None, None
-        if answer is None and max(p, 1 - p) >= question.threshold:
-            answer, since = "generalizable" if p >= question.threshold else "proprietary", i
-    return answer, since
+        if answer is None and p.max() >= question.threshold:
+            answer, since = int(p.argmax()), i
+    return None if answer is None else question.hypotheses[answer], since
 
 
 # The way here: what was believed on each day from the opening to today, and whether that has settled the question.
@@ -194,14 +215,15 @@ _AT_ONCE = 4096
 
 @dataclass(frozen=True, eq=False)
 class BeliefPath:
-    """On each of `days` (T,) from the opening to today: scenario probabilities `beliefs` (T, K), P(G) `generalizable`.
+    """On each of `days` (T,) from the opening to today: `beliefs` (T, K) of the scenarios, `hypotheses` (T, H).
 
-    `settled` is the answer that this has settled on by today, `since` the day on which it last did; None while open.
+    `settled` is the hypothesis that this has settled on by today, `since` the day on which it last did; None while
+    open.
     """
 
     days: tuple[dt.date, ...]
     beliefs: Matrix
-    generalizable: Vector
+    hypotheses: Matrix
     settled: str | None
     since: dt.date | None
 
@@ -211,7 +233,7 @@ def belief_path(question: Question, signals: Sequence[Signal], day: dt.date) -> 
     days = [question.opened + dt.timedelta(days=n) for n in range((day - question.opened).days + 1)]
     blocks = [posterior(question, signals, days[i : i + _AT_ONCE]) for i in range(0, len(days), _AT_ONCE)]
     beliefs: Matrix = np.concatenate(blocks)
-    path = generalizable_probability(question, beliefs)
+    path = question.by_hypothesis(beliefs)
     answer, since = settlement_in_path(question, path)
     return BeliefPath(tuple(days), beliefs, path, answer, None if since is None else days[since])
 
@@ -231,11 +253,15 @@ def settled_by_silence(
     past = past or belief_path(question, signals, day)
     if past.settled is not None:
         return past.since
-    # From here on nothing is said: what was said counts the same every day, and each silent lab's survival can only
-    # fall, whatever the common multiplier. So P(G) never rises, only P can be settled on, and once past the threshold
-    # silence stays past it: the first month that ends beyond it holds the first day beyond it.
     told = [signal for signal in signals if signal.date <= day]
     last = 365 * years - 1
+    if len(question.disclosed) > 1:  # one answer may fall as another rises, and pass the threshold for a while
+        days = _crossed(question, told, day, range(last + 1))
+        return None if days is None else day + dt.timedelta(days=days)
+    # From here on nothing is said: what was said counts the same every day, and each source's survival can only fall,
+    # whatever the common multiplier. So the one hypothesis that may be disclosed never rises, the others keep their
+    # proportions, and once past the threshold silence stays past it: the first month that ends beyond it holds the
+    # first day beyond it.
     months = _crossed(question, told, day, [*range(0, last, _STEP), last])
     if months is None:
         return None
@@ -244,38 +270,37 @@ def settled_by_silence(
 
 
 def _crossed(question: Question, signals: Sequence[Signal], day: dt.date, ahead: Sequence[int]) -> int | None:
-    """The first of so many days ahead, in order, on which P(G) is beyond the threshold on either side."""
-    path = generalizable_probability(
-        question, posterior(question, signals, [day + dt.timedelta(days=n) for n in ahead])
+    """The first of so many days ahead, in order, on which some hypothesis is beyond the threshold."""
+    for i in range(0, len(ahead), _AT_ONCE):
+        block = ahead[i : i + _AT_ONCE]
+        path = question.by_hypothesis(posterior(question, signals, [day + dt.timedelta(days=n) for n in block]))
+        there = np.flatnonzero(path.max(axis=-1) >= question.threshold)
+        if len(there):
+            return block[int(there[0])]
+    return None
+
+
+def claim_probabilities(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> dict[str, float]:
+    """P(the first further claim, genuine or not, comes within `months` of `day` and is of each hypothesis), given what
+    was seen until then; of those that somebody may claim.
+    """
+    if says_any_source(signals):
+        return {}  # the first claim is there, and nobody is asked who else makes one
+    weight, t = question.common[1], question.months(day)
+    first = first_claim(question, signals, t, t + months)
+    seen = np.array(
+        [np.exp(each[0] - each[0].max()) * weight for each in node_log_likelihoods(question, signals, np.array([t]))]
     )
-    there = np.flatnonzero(np.maximum(path, 1 - path) >= question.threshold)
-    return ahead[int(there[0])] if len(there) else None
-
-
-def claim_probability(question: Question, signals: Sequence[Signal], day: dt.date, months: float) -> float:
-    """P(some silent lab claims, genuinely or not, within `months` of `day`), given what was seen until then."""
-    if says_any_lab(signals):
-        return 0.0  # the first claim is there, and nobody is asked who else makes one
-    (z, weight), t = question.common, question.months(day)
-    seen, quiet = np.ones((1, len(z))), np.ones(len(z))
-    for name in question.labs:
-        seen = seen * lab_likelihood(question, name, signals, np.array([t]), z)
-    silent = [question.labs[name] for name in silent_labs(question, signals)]
-    for lab in silent:
-        quiet = quiet * silence_probability(lab, t + months, z) / silence_probability(lab, t, z)
-    background = float(np.exp(-months * sum(lab.background for lab in silent)))
-    weights = seen[0] * weight
-    genuine_silence = float(weights @ quiet / weights.sum())
-    p = generalizable_on(question, signals, day)
-    return p * (1 - genuine_silence * background) + (1 - p) * (1 - background)
+    nodes = hypothesis_probabilities(question, signals, day)[:, None] * seen / seen.sum(axis=1, keepdims=True)
+    likely = {name: first.probability(question.hypotheses.index(name))[:, 0] for name in question.disclosed}
+    return {name: float((each * nodes).sum()) for name, each in likely.items()}
 
 
 # Robust Bayes: how low and how high P(G) may be, given what the book is unsure of.
 #
-_GRID = (33, 257)
-"""Disclosures and hazards of the first look; in ln(hazard) nothing is narrower than about 1, so no peak is lost."""
-_POOLED_GRID = (5, 17)
-"""Where a claim by any lab joins the labs and each point takes a quadrature."""
+_GRID = (17, 9.0)
+"""Disclosures of the first look, and hazards for each unit of ln(hazard): nothing is narrower than about 1 there."""
+_MOST_HAZARDS = 257
 _CLOSER = (9, 9)
 _LOOKS = 14
 """Each look spans two cells of the last one: 14 of them pin the place down to 1e-8 of a cell, its value to rounding."""
@@ -283,7 +308,9 @@ _LOOKS = 14
 
 @dataclass(frozen=True)
 class BeliefRanges:
-    """Lowest and highest prior of G, and disclosure, hazard and background: one unknown value, common to all labs."""
+    """Lowest and highest prior of the first hypothesis, and disclosure, hazard and background: one unknown value, the
+    same for all sources and hypotheses.
+    """
 
     prior: tuple[float, float]
     disclosure: tuple[float, float]
@@ -294,84 +321,62 @@ class BeliefRanges:
 def posterior_bounds(
     question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date
 ) -> tuple[float, float]:
-    """Lowest and highest P(G) over `ranges`, which replace each lab's own values by one that all labs share, and over
-    the belief itself: where labs differ, no common value need give it.
+    """Lowest and highest probability of the first hypothesis over `ranges`, which replace each source's own values by
+    one that all share, and over the belief itself: where sources differ, no common value need give it.
 
-    P(G) rises with the prior and, where there is a claim, falls with the background, so their ends suffice. Disclosure
-    and hazard are searched: a claim speaks loudest at a hazard near 1/(months since the lag), and one lab's claim
-    beside another's silence, or a refutation, may do so at a disclosure in between.
+    It rises with its prior. Disclosure and hazard are searched: a claim speaks loudest at a hazard near 1/(months since
+    the lag), and one source's claim beside another's silence, or a refutation, may do so at a disclosure in between.
+    Between two hypotheses of which claims are made, it is monotone in the background, so the ends of that suffice.
     """
-    reached = [generalizable_on(question, signals, day)]
+    reached = [float(hypothesis_probabilities(question, signals, day)[0])]
     for end, sign in ((0, -1.0), (1, 1.0)):
-        background = ranges.background[1 - end]
-        disclosure, hazard = _extreme(question, ranges, signals, day, background, sign)
-        extreme = _with_labs(question, disclosure=disclosure, hazard=hazard, background=background)
-        extreme = replace(extreme, prior=prior_with(question, ranges.prior[end]))
-        reached.append(generalizable_on(extreme, signals, day))
+        there = replace(question, prior=prior_with(question, ranges.prior[end]))
+        reached += [sign * _extreme(there, ranges, signals, day, each, sign) for each in set(ranges.background)]
     return min(reached), max(reached)
 
 
-def _with_labs(question: Question, **values: float) -> Question:
-    """The question if these numbers of all its labs were the same."""
-    return replace(question, labs={name: replace(lab, **values) for name, lab in question.labs.items()})
+def with_sources(question: Question, **values: Any) -> Question:
+    """The question if these numbers of all its sources were the same."""
+    sources = {
+        source: {name: replace(model, **values) for name, model in models.items()}
+        for source, models in question.sources.items()
+    }
+    return replace(question, sources=sources)
 
 
-def prior_with(question: Question, generalizable_prior: Number) -> Vector:
-    """(K,) the prior of the scenarios if G had this prior; within an answer their proportions stay.
+def prior_with(question: Question, first_prior: Number) -> Vector:
+    """(K,) the prior of the scenarios if the first hypothesis had this prior; within it, and among the others, their
+    proportions stay.
 
     (draws, 1, K) where it is drawn: an array (draws, 1, 1).
     """
-    share = question.prior[question.generalizable.astype(bool)].sum()
-    given = np.asarray(generalizable_prior, dtype=np.float64)
-    scale = np.where(question.generalizable, given / share, (1 - given) / (1 - share))
-    result: Vector = question.prior * scale
+    first = question.answers == 0
+    share = question.prior[first].sum()
+    given = np.asarray(first_prior, dtype=np.float64)
+    result: Vector = question.prior * np.where(first, given / share, (1 - given) / (1 - share))
     return result
 
 
 def _extreme(
     question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date, background: float, sign: float
-) -> tuple[float, float]:
-    """Disclosure and hazard where G explains what was seen best (`sign` 1) or worst (−1): a grid, then ever closer."""
-    pooled = says_any_lab(signals)
-    ratios, grid = (_pooled_ratios, _POOLED_GRID) if pooled else (_ratios, _GRID)
-    month, same = np.array([question.months(day)]), _with_labs(question, background=background)
-    disclosures, hazards = np.linspace(*ranges.disclosure, grid[0]), np.geomspace(*ranges.hazard, grid[1])
-    best = (-np.inf, ranges.disclosure[0], ranges.hazard[0])
+) -> float:
+    """The most of `sign` times the probability of the first hypothesis: over a grid, then ever closer."""
+    disclosures = np.linspace(*ranges.disclosure, _GRID[0])
+    width = np.log(ranges.hazard[1] / ranges.hazard[0])
+    hazards = np.geomspace(*ranges.hazard, int(min(_GRID[1] * (1 + np.ceil(width)), _MOST_HAZARDS)))
+    best = -np.inf
     for _ in range(_LOOKS):
-        seen = sign * ratios(same, signals, month, disclosures, hazards)
-        i, j = divmod(int(np.argmax(seen)), len(hazards))
-        if seen[i, j] > best[0]:
-            best = float(seen[i, j]), float(disclosures[i]), float(hazards[j])
+        first, second = (each.ravel()[:, None, None] for each in np.meshgrid(disclosures, hazards, indexing="ij"))
+        drawn = with_sources(question, disclosure=first, hazard=second, background=background)
+        belief = posterior(drawn, signals, [day])
+        seen = sign * question.by_hypothesis(belief)[..., 0].ravel()
+        at = int(np.argmax(seen))
+        best, (i, j) = max(best, float(seen[at])), divmod(at, len(hazards))
         disclosures = np.linspace(*_beside(disclosures, i), _CLOSER[0])
         hazards = np.geomspace(*_beside(hazards, j), _CLOSER[1])
-    return best[1:]
+    return best
 
 
 def _beside(places: Vector, i: int) -> tuple[float, float]:
     """The places before and after the i-th, where there are any."""
     return float(places[max(i - 1, 0)]), float(places[min(i + 1, len(places) - 1)])
-
-
-def _ratios(
-    question: Question, signals: Sequence[Signal], month: Vector, disclosures: Vector, hazards: Vector
-) -> Matrix:
-    """(D, H) likelihood ratio of G. A lab's factor is linear in its disclosure, and knows its hazard only times z."""
-    z, weight = question.common
-    rates, able = (hazards[:, None] * z).ravel(), _with_labs(question, disclosure=1.0, hazard=1.0)
-    product = np.ones((len(disclosures), len(hazards), len(z)))
-    for name in question.labs:
-        more = lab_likelihood(able, name, signals, month, rates)[0].reshape(len(hazards), len(z)) - 1
-        product *= 1 + disclosures[:, None, None] * more
-    result: Matrix = product @ weight
-    return result
-
-
-def _pooled_ratios(
-    question: Question, signals: Sequence[Signal], month: Vector, disclosures: Vector, hazards: Vector
-) -> Matrix:
-    """(D, H) the log of the same with a claim by any lab, which joins the labs: point by point."""
-    logs = np.zeros((len(disclosures), len(hazards)))
-    for i, j in np.ndindex(logs.shape):
-        joined = _with_labs(question, disclosure=float(disclosures[i]), hazard=float(hazards[j]))
-        logs[i, j] = log_likelihood_ratio(joined, signals, month)[0]
-    return logs

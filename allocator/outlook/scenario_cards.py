@@ -54,7 +54,7 @@ class SignalTie:
 
     def shown_by(self, signal: Signal) -> bool:
         """Whether one signal is such a signal."""
-        if signal.kind != self.kind or self.lab not in ("", signal.lab):
+        if signal.kind != self.kind or self.lab not in ("", signal.source):
             return False
         if self.kind != "usage":
             return True
@@ -216,7 +216,7 @@ def _tie(line: _Line, words: list[str], labs: Collection[str] | None) -> SignalT
         return SignalTie(kind, "", absent, **{rest[0]: float(rest[1])})
     lab = " ".join(rest)
     if lab and labs is not None and lab not in labs:
-        return line.breach(lab, "no such lab in [question.labs]", did_you_mean(lab, labs))
+        return line.breach(lab, "no such source in [question.sources] or [question.labs]", did_you_mean(lab, labs))
     return SignalTie(kind, lab, absent)
 
 
@@ -246,8 +246,8 @@ def load_with_cards(
 
 
 def _cards(folder: str | Path, settings: Settings) -> Cards:
-    question = settings.question
-    return cards_beside(folder, tuple(settings.scenarios), None if question is None else tuple(question.labs))
+    sources = None if settings.question is None else tuple(settings.sources)
+    return cards_beside(folder, tuple(settings.scenarios), sources)
 
 
 def _breaches_of_cards(folder: str | Path, overrides: Sequence[str], as_of: dt.date | None) -> tuple[Breach, ...]:

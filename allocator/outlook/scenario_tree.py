@@ -1,8 +1,9 @@
 """From a book to its tree: what may be known at each review date, how likely that is, and what prices then hold.
 
-While labs are silent a review finds either that the silence has lasted or that one of them has claimed since the last
-review; the claim is judged by the review after. After a verdict, and after the last review, the tree looks no further:
-what else may be learnt is left out, which understates what waiting is worth. Usage figures move no branch.
+While sources are silent a review finds either that the silence has lasted or that one of them has claimed a hypothesis
+since the last review; the claim is judged by the review after. After a verdict, and after the last review, the tree
+looks no further: what else may be learnt is left out, which understates what waiting is worth. Usage figures and other
+evidence move no branch.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 import numpy as np
 
 from allocator.book.book import Book
-from allocator.book.checks.question import ANY_LAB
-from allocator.outlook.calibration import build_question, calibrate, dated_signals
+from allocator.book.checks.question import ANY_SOURCE
+from allocator.outlook.calibration import build_question, dated_signals, market_probabilities
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import (
     bayes_update,
-    claim_probability,
-    generalizable_on,
+    claim_probabilities,
+    hypothesis_probabilities,
     log_evidence,
-    log_likelihood_ratio,
+    log_likelihoods,
 )
-from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, open_claims, says_any_lab, silent_labs
+from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, open_claims
 from allocator.presentation import AnnouncementShare, IsoDate, Keywords, NotNegative, Probability, Until
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
@@ -129,8 +130,7 @@ class ScenarioTree:
 class NodeEvidence:
     """The evidence at a node: `signals` seen by `day`; `told` is the day that its evidence is of.
 
-    `told` is earlier than `day` where a verdict on a lab's claim has come and nobody looks at the other labs' silence
-    since.
+    `told` is earlier than `day` where a verdict on a named claim has come and nobody looks at others' silence since.
     """
 
     name: str
@@ -214,44 +214,52 @@ def _next(question: Question, state: NodeEvidence, at: int, day: dt.date) -> Ite
     """What the review on `day` may find, coming from `state`."""
     if claims := list(open_claims(state.signals)):
         yield from _judged(question, state, at, day, claims)
-    elif silent_labs(question, state.signals) and not says_any_lab(state.signals):
-        claimed = claim_probability(question, state.signals, state.day, (day - state.day).days / DAYS_A_MONTH)
-        yield NodeEvidence(f"silent until {day}", "silent", day, day, state.signals, at, 1 - claimed)
-        said = (*state.signals, Signal(day, "claim", ANY_LAB, since=state.day))
-        yield NodeEvidence(f"claimed by {day}", "claimed", day, day, said, at, claimed)
+        return
+    claimed = claim_probabilities(question, state.signals, state.told, (day - state.told).days / DAYS_A_MONTH)
+    if claimed:
+        silent = 1 - sum(claimed.values())
+        yield NodeEvidence(f"silent until {day}", "silent", day, day, state.signals, at, silent)
+    for hypothesis, probability in claimed.items():
+        said = (*state.signals, Signal(day, "claim", ANY_SOURCE, hypothesis, since=state.told))
+        what = f"{hypothesis} claimed" if len(question.disclosed) > 1 else "claimed"
+        yield NodeEvidence(f"{what} by {day}", "claimed", day, day, said, at, probability)
 
 
 def _judged(
-    question: Question, state: NodeEvidence, at: int, day: dt.date, claims: Sequence[str]
+    question: Question, state: NodeEvidence, at: int, day: dt.date, claims: Sequence[tuple[str, str]]
 ) -> Iterator[NodeEvidence]:
     """Every outcome of the open claims, with its probability under today's belief."""
-    pooled = claims == [ANY_LAB]
+    pooled = [source for source, _ in claims] == [ANY_SOURCE]
     told = day if pooled else state.told
-    before = generalizable_on(question, state.signals, state.told)
+    before = hypothesis_probabilities(question, state.signals, state.told)
+    seen = _log_likelihoods(question, state.signals, state.told)
     for outcome in product((True, False), repeat=len(claims)):
         words = ["verified" if verified else "refuted" for verified in outcome]
         kinds = ["verification" if verified else "refutation" for verified in outcome]
-        said = (*state.signals, *(Signal(told, kind, lab) for kind, lab in zip(kinds, claims, strict=True)))
-        under_p = float(np.prod([question.verdict(verified)[1] for verified in outcome]))
-        # the verdict is as likely under G as it moves the odds, which logs can tell where probabilities round to 1
-        moved = _log_odds(question, said, told) - _log_odds(question, state.signals, state.told)
-        under_g = under_p * float(np.exp(moved))
+        verdicts = [Signal(told, kind, *claim) for kind, claim in zip(kinds, claims, strict=True)]
+        said = (*state.signals, *verdicts)
+        empty = float(np.prod([question.verdict(verified)[1] for verified in outcome]))
+        # a verdict is as much likelier under a hypothesis than of an empty claim as it moves its log likelihood, which
+        # can tell where probabilities round to 1
+        likely = before @ np.exp(_log_likelihoods(question, said, told) - seen) * empty
         kind = words[0] if len({*words}) == 1 else "mixed"
-        name = kind if pooled else ", ".join(f"{lab} {word}" for lab, word in zip(claims, words, strict=True))
-        yield NodeEvidence(f"{name} by {day}", kind, day, told, said, at, before * under_g + (1 - before) * under_p)
+        name = (
+            kind if pooled else ", ".join(f"{source} {word}" for (source, _), word in zip(claims, words, strict=True))
+        )
+        yield NodeEvidence(f"{name} by {day}", kind, day, told, said, at, float(likely))
 
 
-def _log_odds(question: Question, signals: Sequence[Signal], day: dt.date) -> float:
-    """What the evidence multiplies the odds of G by, in logs."""
-    return float(log_likelihood_ratio(question, signals, np.array([question.months(day)]))[0])
+def _log_likelihoods(question: Question, signals: Sequence[Signal], day: dt.date) -> Vector:
+    """(H,) of each hypothesis, in logs."""
+    result: Vector = log_likelihoods(question, signals, np.array([question.months(day)]))[0]
+    return result
 
 
 def _probabilities(
     book: Book, outlook: Outlook, states: Sequence[NodeEvidence]
 ) -> tuple[Matrix, Matrix | None, Matrix]:
     """(D, K) our beliefs and the market's at each node, both moved by the same evidence since now, and its logs."""
-    question, model = build_question(book), calibrate(book)
-    market = None if model is None else model.market_now
+    question, market = build_question(book), market_probabilities(book)[1]
     if question is None or len(states) == 1:
         nothing = np.zeros((1, len(outlook.scenarios)))
         return outlook.probabilities[None, :], None if market is None else market[None, :], nothing

@@ -45,17 +45,16 @@ from allocator.types import Vector
 
 _DISTANCES = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
 
-HYPOTHESIS = "generalizable"
-
 
 @dataclass(frozen=True)
 class HypothesisBreakEven:
-    """Where along the hypothesis holding today is as good as the orders; None where nowhere on the way from 0 to 1.
+    """Where along the first hypothesis holding today is as good as the orders; None where nowhere from 0 to 1.
 
     `by_return` compares expected returns after costs, `by_objective` what the plan maximises, at the same radius. The
     scenarios keep their probabilities given the hypothesis and given its contrary.
     """
 
+    hypothesis: str
     probability: float
     by_return: float | None
     by_objective: float | None
@@ -153,7 +152,8 @@ def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisBreakEven 
     sections, p = plan.book.settings.scenarios, plan.outlook.probabilities
     if any(sections[name].hypothesis is None for name in plan.outlook.scenarios):
         return None
-    true = np.array([sections[name].hypothesis == HYPOTHESIS for name in plan.outlook.scenarios])
+    hypothesis = plan.book.settings.hypotheses[0]
+    true = np.array([sections[name].hypothesis == hypothesis for name in plan.outlook.scenarios])
     stated = float(p[true].sum())
     if not 0 < stated < 1:
         return None
@@ -165,7 +165,8 @@ def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisBreakEven 
         return plan.mandate.loss(held, moved) - plan.mandate.loss(plan.weighed, moved)
 
     by_objective = crossing(ahead, stated) if plan.mandate.return_weight and plan.weighed_orders else None
-    return HypothesisBreakEven(stated, break_even_probability(then, today, if_true, if_false), by_objective)
+    by_return = break_even_probability(then, today, if_true, if_false)
+    return HypothesisBreakEven(hypothesis, stated, by_return, by_objective)
 
 
 def position_of(book: Book, instrument: str) -> int:

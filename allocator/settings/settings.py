@@ -6,11 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from allocator.settings.efficiency_model import HYPOTHESES, REGIMES, ModelSection
 from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, SettingsSection
 from allocator.settings.mandate import MandateSection
 from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here
 from allocator.settings.stress import ShockSection, StressSection
-from allocator.settings.uncertainty import MarketSection, ModelSection, QuestionSection, RobustSection, ScenarioSection
+from allocator.settings.uncertainty import (
+    DisclosureSection,
+    MarketSection,
+    QuestionSection,
+    RobustSection,
+    ScenarioSection,
+)
 
 Parameters = dict[str, Any]
 """What a plugin is given, as the book writes it; what it means is the plugin's to say."""
@@ -271,6 +278,10 @@ class Settings(SettingsSection):
     question: QuestionSection | None = Field(default=None, description="turns the probabilities into a prior")
     model: ModelSection | None = Field(default=None, description="the efficiency model, which makes scenario returns")
     market: MarketSection | None = Field(default=None, description="what prices imply; returns are anchored to it")
+    believe: dict[str, Fraction] = Field(
+        default_factory=dict,
+        description="a view of today: probability of a hypothesis or a scenario; the others keep their proportions",
+    )
     groups: dict[str, Group] = Field(
         default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
     )
@@ -291,6 +302,33 @@ class Settings(SettingsSection):
     def months(self) -> float:
         """The same in months."""
         return self.horizon.months if self.horizon.until is None else self.years * 12
+
+    @property
+    def hypotheses(self) -> tuple[str, ...]:
+        """The answers: those that [question] names, else the efficiency model's where every scenario stands for one;
+        without [question], what scenarios stand for where all of them say so.
+        """
+        return self._named("hypothesis", self.question.hypotheses if self.question else [], HYPOTHESES)
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """The names of the second axis, in the same way; none where scenarios have none."""
+        return self._named("regime", self.question.regimes if self.question else [], REGIMES)
+
+    def _named(self, key: str, stated: list[str], of_the_model: tuple[str, ...]) -> tuple[str, ...]:
+        said = dict.fromkeys(getattr(scenario, key) for scenario in self.scenarios.values())
+        if stated or {*said} <= {*of_the_model}:
+            return tuple(stated) or of_the_model
+        # with a question the order matters, and nobody guesses it
+        return () if None in said or (key == "hypothesis" and self.question is not None) else tuple(said)
+
+    @property
+    def sources(self) -> dict[str, dict[str, DisclosureSection]]:
+        """Who may disclose which hypothesis, by source; `labs` disclose the first."""
+        if self.question is None:
+            return {}
+        labs = {name: {first: lab} for first in self.hypotheses[:1] for name, lab in self.question.labs.items()}
+        return labs | self.question.sources
 
     @property
     def uses_tree(self) -> bool:

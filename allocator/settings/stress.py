@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, create_model, model_validator
 
-from allocator.settings.fields import NonNegative, Number, Positive, SettingsSection
+from allocator.settings.efficiency_model import ModelSection
+from allocator.settings.fields import Fraction, NonNegative, Number, Positive, SettingsSection
 from allocator.settings.mandate import Return
-from allocator.settings.uncertainty import Between, ModelSection, ScenarioSection
+from allocator.settings.uncertainty import Between, ScenarioSection
 
-EVERY_LAB = "every lab"
-"""The source of a shock's claim that each lab makes which has made none."""
+EVERY_SOURCE = ("every source", "every lab")
+"""The source of a shock's claim that each source makes of which nothing is claimed."""
 EVERY_SCENARIO = "every"
 """Stands for all scenarios where a shock says what changes in them."""
 Sign = Literal["gains", "falls", "stays"]
@@ -20,8 +21,13 @@ Sign = Literal["gains", "falls", "stays"]
 class ShockSignalSection(SettingsSection):
     """One observation that a shock brings, some months after as_of."""
 
-    kind: Literal["claim", "verification", "refutation", "usage"]
-    source: str = Field(min_length=1, description="a lab of the question, or 'every lab'; of a usage figure anything")
+    kind: Literal["claim", "verification", "refutation", "evidence", "usage"]
+    source: str = Field(
+        default="", description="a source of the question, or 'every source'; of evidence and usage figures anything"
+    )
+    hypothesis: str | None = Field(default=None, description="what is claimed, where its source may disclose several")
+    strength: Fraction = Field(default=1.0, description="part of its weight that counts")
+    log10_bayes_factor: float | None = Field(default=None, allow_inf_nan=False, description="of evidence")
     after_months: NonNegative = Field(default=0.0, le=240, description="0 is the day after as_of")
     price_fall: float | None = Field(default=None, allow_inf_nan=False, description="log fall, of a usage figure")
     usage_growth: float | None = Field(default=None, allow_inf_nan=False, description="log growth that came with it")
@@ -99,7 +105,7 @@ def _ranges(section: type[SettingsSection], *left_out: str) -> Any:
     return create_model("_Ranges", __base__=SettingsSection, **dict.fromkeys(names, (Between | None, None)))  # type: ignore[call-overload]
 
 
-class ScenarioRangesSection(_ranges(ScenarioSection, "probability", "hypothesis", "demand", "note")):  # type: ignore[misc]
+class ScenarioRangesSection(_ranges(ScenarioSection, "probability", "hypothesis", "regime", "note")):  # type: ignore[misc]
     """Parameters of one scenario, each as [lowest, highest]."""
 
 
@@ -107,10 +113,10 @@ class StressRangesSection(_ranges(ModelSection, "since")):  # type: ignore[misc]
     """Parameters of [model], of the question and of [scenarios.NAME], each as [lowest, highest]."""
 
     announcement_share: Between | None = Field(default=None, description="always varied; [0, 1] if not said")
-    prior_generalizable: Between | None = Field(default=None, description="of the day the question opened")
-    disclosure: Between | None = Field(default=None, description="one value that all labs share")
-    hazard: Between | None = Field(default=None, description="one value that all labs share, a month")
-    background: Between | None = Field(default=None, description="one value that all labs share, a month")
+    prior: Between | None = Field(default=None, description="of the first hypothesis, on the day the question opened")
+    disclosure: Between | None = Field(default=None, description="one value that all sources share")
+    hazard: Between | None = Field(default=None, description="one value that all sources share, a month")
+    background: Between | None = Field(default=None, description="one value that all sources share, a month")
     scenarios: dict[str, ScenarioRangesSection] = Field(default_factory=dict, description="by scenario")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from allocator.settings.fields import Day, Fraction, NonNegative, Number, Positive, SettingsSection
 
@@ -185,23 +185,24 @@ class RobustSection(SettingsSection):
 
 # The sections of `book.toml` that a belief is made from: the question, its labs, the efficiency model, the market.
 #
-Ratio = Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
 Interior = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Between = Annotated[list[float], Field(min_length=2, max_length=2)]
 """[lowest, highest]."""
 
 
-class LabSection(SettingsSection):
-    """How one lab discloses if the technique is generalizable, and how often it claims without substance."""
+class DisclosureSection(SettingsSection):
+    """How one source discloses a hypothesis if it is true, and how often it claims it without substance."""
 
-    disclosure: Interior = Field(description="probability that the lab ever discloses, if it can replicate")
+    disclosure: Interior = Field(description="probability that the source ever discloses it, if it is true")
     hazard: Positive = Field(le=10, description="rate a month at which it then discloses")
-    background: Positive = Field(le=10, description="rate a month of claims without substance, whatever the answer")
+    background: Positive = Field(le=10, description="rate a month of claims without substance, whatever is true")
     lag_months: NonNegative = Field(default=0.0, le=120, description="months after the opening before it can disclose")
 
 
 class DemandSection(SettingsSection):
-    """The usage elasticity as believed before any usage figure: tasks = price^-elasticity."""
+    """The usage elasticity as believed before any usage figure: tasks = price^-elasticity; above 1 is the first
+    regime.
+    """
 
     elasticity_mean: float = Field(ge=-2, le=10, allow_inf_nan=False)
     elasticity_deviation: Positive = Field(le=5)
@@ -209,18 +210,18 @@ class DemandSection(SettingsSection):
 
 
 class RangesSection(SettingsSection):
-    """What the book is unsure of, as [lowest, highest] of one value that all labs share and that replaces theirs."""
+    """What the book is unsure of, as [lowest, highest] of one value that all sources share and that replaces theirs."""
 
-    prior_generalizable: Between
+    prior: Between = Field(description="of the first of the hypotheses")
     disclosure: Between
     hazard: Between
     background: Between
 
     @model_validator(mode="after")
     def _are_ranges(self) -> RangesSection:
-        for name in ("prior_generalizable", "disclosure", "hazard", "background"):
+        for name in ("prior", "disclosure", "hazard", "background"):
             low, high = getattr(self, name)
-            top = 1 if name in ("prior_generalizable", "disclosure") else 10
+            top = 1 if name in ("prior", "disclosure") else 10
             said = f"{name} = [{low:g}, {high:g}]"
             if not (0 < low < top and 0 < high < top):
                 raise ValueError(f"{said} must be above 0 and below {top}; correct it")
@@ -230,10 +231,23 @@ class RangesSection(SettingsSection):
 
 
 class QuestionSection(SettingsSection):
-    """The replicability question. With it, the probabilities of [scenarios] are the prior of the day it opened."""
+    """The open question. With it, the probabilities of [scenarios] are the prior of the day it opened."""
 
     opened: Day = Field(description="the day from which silence counts")
-    labs: dict[str, LabSection] = Field(min_length=1, description="who may answer, by name")
+    hypotheses: list[str] = Field(
+        default_factory=list,
+        description="the answers, two or more, each that of some scenario; those of the efficiency model if not said",
+    )
+    regimes: list[str] = Field(
+        default_factory=list,
+        description="names of a second axis, where scenarios have a regime; those of the efficiency model if not said",
+    )
+    sources: dict[str, dict[str, DisclosureSection]] = Field(
+        default_factory=dict, description="who may disclose which hypothesis: [question.sources.NAME.HYPOTHESIS]"
+    )
+    labs: dict[str, DisclosureSection] = Field(
+        default_factory=dict, description="sources that may disclose the first hypothesis alone, by name"
+    )
     threshold: float = Field(default=0.95, gt=0.5, lt=1, description="settled when one answer is this probable")
     release: float = Field(default=0.85, gt=0.5, lt=1, description="unsettled again below this")
     sensitivity: Interior = Field(default=0.9, description="P(verification succeeds | the claim is genuine)")
@@ -242,51 +256,46 @@ class QuestionSection(SettingsSection):
         default=None,
         ge=0.05,
         le=1000,
-        description="shape of a gamma multiplier common to all labs' hazards; leave it out for independent labs",
+        description="shape of a gamma multiplier common to all hazards; leave it out for independent sources",
     )
     demand: DemandSection | None = None
     ranges: RangesSection | None = None
 
     @model_validator(mode="after")
-    def _thresholds_in_order(self) -> QuestionSection:
+    def _can_be_asked(self) -> QuestionSection:
         if self.release > self.threshold:
             raise ValueError(f"release = {self.release:g} is above threshold = {self.threshold:g}; lower it")
         if self.false_positive >= self.sensitivity:
             raise ValueError(
                 "false_positive must be below sensitivity; a test that errs more than it finds tells nothing"
             )
+        if len(self.hypotheses) == 1:
+            raise ValueError(f"hypotheses has one answer, {self.hypotheses[0]!r}; state all that are possible")
+        for name in (*self.hypotheses, *self.regimes):
+            if (*self.hypotheses, *self.regimes).count(name) > 1:
+                raise ValueError(f"{name!r} is named twice among hypotheses and regimes; give each a name of its own")
+        if not (self.sources or self.labs):
+            raise ValueError("has no sources; state who may disclose what in [question.sources.NAME.HYPOTHESIS]")
+        if both := sorted({*self.sources} & {*self.labs}):
+            raise ValueError(f"{both[0]!r} stands in sources and in labs; keep one of them")
         return self
-
-
-class ModelSection(SettingsSection):
-    """The efficiency model: what the technique does to the market, the same in all scenarios."""
-
-    training_reduction: Ratio = Field(default=10.0, description="times less training compute at equal capability")
-    token_reduction: Ratio = Field(default=2.7, description="times fewer tokens for a task")
-    since: Day | None = Field(
-        default=None, description="the day from which labs adopt, as_of if not said; say it where as_of moves on"
-    )
-    adoption_years: Positive = Field(default=0.75, le=50, description="mean time to adopt")
-    training_share: Fraction = Field(default=0.45, description="training's share of compute demand")
-    owner_share: Fraction = Field(default=0.15, description="the owner's share of the market")
-    share_sensitivity: NonNegative = Field(default=0.5, le=10, description="share gained for a log cost advantage")
-    rent_elasticity: NonNegative = Field(default=0.6, le=10, description="of compute rent to utilisation")
-    rent_low: Positive = Field(default=0.35, le=1, description="rent falls no lower, as a multiple of today's")
-    rent_high: float = Field(default=1.6, ge=1, le=100, allow_inf_nan=False, description="and rises no higher")
-    salvage: Fraction = Field(default=0.4, description="share of idle capex that finds other work")
-    least_value: Positive = Field(default=0.02, le=1, description="no value multiplier falls below this")
 
 
 class ScenarioSection(SettingsSection):
     """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
 
     probability: Fraction
-    hypothesis: str | None = Field(default=None, description="generalizable or proprietary, or your own word")
-    demand: str | None = Field(default=None, description="demand regime: jevons or compression, or your own word")
+    hypothesis: str | None = Field(default=None, min_length=1, description="which answer to the question it stands for")
+    regime: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias=AliasChoices("regime", "demand"),
+        description="where it stands on the second axis, if there is one",
+    )
     note: str | None = None
     replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
     pass_through: NonNegative | None = Field(
-        default=None, le=3, description="log share of the token saving that reaches prices; above 1 is a price war"
+        default=None, le=3, description="log share of the saving that reaches prices; above 1 is a price war"
     )
     usage_elasticity: NonNegative | None = Field(default=None, le=10, description="tasks = price^-elasticity")
     training_elasticity: float | None = Field(

@@ -14,8 +14,6 @@ from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Numbers, Probability, Row
 from allocator.stress_testing.belief_sweep import (
-    DEMAND,
-    HYPOTHESIS,
     FailedBelief,
     allocation_columns,
     refuse_impossible_axis,
@@ -107,7 +105,8 @@ class BeliefMap:
 
 
 def belief_map(plan: Plan, *, steps: int = STEPS, jobs: int = 1, say: Say = say_nothing) -> BeliefMap:
-    """What would be best over P(generalizable) x P(jevons | either answer), `steps` points a side.
+    """What would be best over the probabilities of the first hypothesis and, given either, of the first regime, `steps`
+    points a side.
 
     Where scenarios do not say both, over the triangle of the two most probable scenarios and the rest, which keeps its
     proportions. The ambiguity set keeps today's radius. Ctrl-C keeps what is finished.
@@ -135,23 +134,24 @@ def belief_map(plan: Plan, *, steps: int = STEPS, jobs: int = 1, say: Say = say_
 def belief_grid(book: Book, outlook: Outlook, steps: int) -> BeliefGrid:
     """The square of the two questions where every scenario answers both, else the triangle."""
     sections, p = [book.settings.scenarios[name] for name in outlook.scenarios], outlook.probabilities
-    if all(section.hypothesis is not None and section.demand is not None for section in sections):
-        generalizable = np.array([section.hypothesis == HYPOTHESIS for section in sections])
-        jevons = np.array([section.demand == DEMAND for section in sections])
-        pairs = (generalizable & jevons, generalizable & ~jevons, ~generalizable & jevons, ~generalizable & ~jevons)
+    names = book.settings.hypotheses[:1] + book.settings.regimes[:1]
+    if len(names) == 2 and all(section.hypothesis is not None and section.regime is not None for section in sections):
+        answer = np.array([section.hypothesis == names[0] for section in sections])
+        regime = np.array([section.regime == names[1] for section in sections])
+        pairs = (answer & regime, answer & ~regime, ~answer & regime, ~answer & ~regime)
         cells = np.array([np.where(pair, p, 0.0) for pair in pairs])
         if (cells.sum(axis=1) > 0).all():  # the belief given each pair of answers
-            stated = float(p[generalizable].sum()), float(p[jevons].sum())
-            return _square(np.array([cell / cell.sum() for cell in cells]), stated, steps)
+            stated = float(p[answer].sum()), float(p[regime].sum())
+            return _square(names, np.array([cell / cell.sum() for cell in cells]), stated, steps)
     return _triangle(outlook, steps)
 
 
-def _square(cells: Matrix, stated: tuple[float, float], steps: int) -> BeliefGrid:
+def _square(names: tuple[str, ...], cells: Matrix, stated: tuple[float, float], steps: int) -> BeliefGrid:
     """Both probabilities from 0 to 1, independent of each other; `cells` (4, K) the belief given both answers."""
     side = np.linspace(0, 1, steps)
     first, second = (each.ravel() for each in np.meshgrid(side, side, indexing="ij"))
     mixed = np.column_stack([first * second, first * (1 - second), (1 - first) * second, (1 - first) * (1 - second)])
-    return BeliefGrid((HYPOTHESIS, DEMAND), np.column_stack([first, second]), mixed @ cells, stated)
+    return BeliefGrid((names[0], names[1]), np.column_stack([first, second]), mixed @ cells, stated)
 
 
 def _triangle(outlook: Outlook, steps: int) -> BeliefGrid:

@@ -28,12 +28,9 @@ from allocator.stress_testing.reoptimization import (
 )
 from allocator.types import Matrix, Vector
 
+
 # Ways through the beliefs: one probability from 0 to 1, everything else kept in proportion.
 #
-HYPOTHESIS = "generalizable"
-DEMAND = "jevons"
-
-
 @dataclass(frozen=True, eq=False)
 class BeliefAxis:
     """The probability of `name`, `stated` today; `if_true` and `if_false` (K,) are the beliefs at 1 and at 0.
@@ -79,12 +76,14 @@ def refuse_impossible_axis(book: Book) -> None:
 
 
 def belief_axes(book: Book, outlook: Outlook) -> tuple[BeliefAxis, ...]:
-    """The hypothesis where scenarios say which answer they stand for, else each scenario's own probability."""
+    """The hypotheses where scenarios say which they stand for (of two, the first), else each scenario's probability."""
     answers = [book.settings.scenarios[name].hypothesis for name in outlook.scenarios]
     if None not in answers:
-        stands_for_it = np.array([answer == HYPOTHESIS for answer in answers])
-        if hypothesis := _axis(HYPOTHESIS, stands_for_it, outlook.probabilities, possible=True):
-            return (hypothesis,)
+        names = book.settings.hypotheses[: 1 if len(book.settings.hypotheses) == 2 else None]
+        events = {name: np.array([answer == name for answer in answers]) for name in names}
+        every = (_axis(name, true, outlook.probabilities, possible=True) for name, true in events.items())
+        if possible := tuple(axis for axis in every if axis is not None):
+            return possible
     alone = np.eye(len(outlook.scenarios), dtype=bool)
     axes = [_axis(name, alone[k], outlook.probabilities) for k, name in enumerate(outlook.scenarios)]
     return tuple(axis for axis in axes if axis is not None)

@@ -15,7 +15,6 @@ import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
-from allocator.book.checks.question import HYPOTHESES
 from allocator.errors import BadInput
 from allocator.outlook.calibration import (
     CalibratedModel,
@@ -35,7 +34,7 @@ from allocator.outlook.efficiency_model import (
     value_multipliers,
 )
 from allocator.outlook.outlook import Outlook, build_outlook, with_typed_returns
-from allocator.outlook.posterior import posterior, prior_with
+from allocator.outlook.posterior import posterior, prior_with, with_sources
 from allocator.outlook.question import Question, Signal
 from allocator.plan.plan import Plan
 from allocator.stress_testing.reoptimization import Say, say_nothing
@@ -156,12 +155,11 @@ def _beliefs(ground: StressBase, values: Mapping[str, Vector]) -> tuple[Matrix, 
 
 
 def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question:
-    """The question with the prior of G, and one value that all labs share, drawn: arrays (D, 1, 1)."""
+    """The question with the prior of its first hypothesis, and values that all sources share, drawn: (D, 1, 1)."""
     own = {name: values[:, None, None] for name, values in drawn.items()}
     shared: dict[str, Any] = {name: own[name] for name in ("disclosure", "hazard", "background") if name in own}
-    labs = {name: replace(lab, **shared) for name, lab in question.labs.items()}
-    prior = prior_with(question, own["prior_generalizable"]) if "prior_generalizable" in own else question.prior
-    return replace(question, labs=labs, prior=prior)
+    prior = prior_with(question, own["prior"]) if "prior" in own else question.prior
+    return replace(with_sources(question, **shared), prior=prior)
 
 
 def _modelled(ground: StressBase, values: Mapping[str, Vector], now: Matrix | None, share: Vector) -> Matrix | None:
@@ -241,9 +239,10 @@ class OutcomeMeter:
         """(K,) which scenarios each answer leaves; none where there is no news that the market could re-price by."""
         scenarios = self.ground.book.settings.scenarios.values()
         words, now = [scenario.hypothesis for scenario in scenarios], self.ground.market[1]
-        if now is None or any(word not in HYPOTHESES for word in words):
+        hypotheses = self.ground.book.settings.hypotheses
+        if now is None or any(word not in hypotheses for word in words):
             return {}
-        left = {answer: np.array([float(word == answer) for word in words]) for answer in HYPOTHESES}
+        left = {answer: np.array([float(word == answer) for word in words]) for answer in hypotheses}
         return {answer: own for answer, own in left.items() if 0 < float(now @ own) < 1}
 
     @property

@@ -14,28 +14,11 @@ from scipy.stats import qmc
 from allocator.book.book import Book
 from allocator.book.checks.stress import book_values, check_book_values_in_ranges, contract_range, stated_ranges
 from allocator.errors import BadInput
+from allocator.outlook.efficiency_model import PASS_THROUGH_RANGES, TECHNIQUE_RANGES, USAGE_RANGES
 from allocator.settings.uncertainty import ScenarioSection
 from allocator.types import Matrix
 
 SHARE = "horizon.announcement_share"
-MODEL = {
-    "model.token_reduction": (2.07, 2.71),
-    "model.training_reduction": (3.0, 10.0),
-    "model.adoption_years": (0.5, 1.5),
-    "model.training_share": (0.3, 0.6),
-    "model.owner_share": (0.10, 0.25),
-    "model.share_sensitivity": (0.25, 1.0),
-    "model.rent_elasticity": (0.3, 0.9),
-    "model.salvage": (0.2, 0.6),
-}
-"""Illustrative, but for the token reduction: 120/58 and 157/58, against the two rivals that it was measured against.
-
-The training reduction was measured against a weaker model than those rivals are, so less than ten is looked at.
-"""
-USAGE = {"jevons": (1.47, 3.32), "compression": (0.3, 0.9)}
-"""Usage elasticity by demand regime: five to ten times the usage at a price two to three times lower; illustrative."""
-PASS_THROUGH = {"generalizable": (0.7, 1.0), "proprietary": (0.36, 0.70)}
-"""By hypothesis: a saving of 30 to 50 % reaches prices at .36 to .70; more where everybody has the technique."""
 MULTIPLES, PRIOR = 0.1, 0.1
 """Illustrative: either way of the book's own log multiple compression, and of its prior of the answer."""
 _INSIDE = 1e-3
@@ -43,7 +26,7 @@ _INSIDE = 1e-3
 
 @dataclass(frozen=True)
 class ParameterRange:
-    """A parameter by its key in `book.toml`, what the book has (None: nothing, or a number a lab), and its range."""
+    """A parameter by its key in `book.toml`, what the book has (None: nothing, or a number a source), and its range."""
 
     key: str
     base_value: float | None
@@ -86,7 +69,7 @@ def _illustrative(book: Book) -> Iterator[tuple[str, tuple[float, float]]]:
     """The ranges of a book that states none."""
     settings = book.settings
     if settings.model is not None:
-        yield from MODEL.items()
+        yield from ((f"model.{name}", pair) for name, pair in TECHNIQUE_RANGES.items())
         for name, scenario in settings.scenarios.items():
             yield from _of_scenario(name, scenario)
     question = settings.question
@@ -94,16 +77,16 @@ def _illustrative(book: Book) -> Iterator[tuple[str, tuple[float, float]]]:
         for key, pair in question.ranges.model_dump().items():
             yield f"question.{key}", (pair[0], pair[1])
     elif question is not None:
-        (prior,) = book_values(settings, "question.prior_generalizable")
-        yield "question.prior_generalizable", (prior - PRIOR, prior + PRIOR)
+        (prior,) = book_values(settings, "question.prior")
+        yield "question.prior", (prior - PRIOR, prior + PRIOR)
 
 
 def _of_scenario(name: str, scenario: ScenarioSection) -> Iterator[tuple[str, tuple[float, float]]]:
     place = f"scenarios.{name}"
-    if scenario.demand in USAGE:
-        yield f"{place}.usage_elasticity", USAGE[scenario.demand]
-    if scenario.hypothesis in PASS_THROUGH:
-        yield f"{place}.pass_through", PASS_THROUGH[scenario.hypothesis]
+    if scenario.regime in USAGE_RANGES:
+        yield f"{place}.usage_elasticity", USAGE_RANGES[scenario.regime]
+    if scenario.hypothesis in PASS_THROUGH_RANGES:
+        yield f"{place}.pass_through", PASS_THROUGH_RANGES[scenario.hypothesis]
     middle = float(scenario.multiple_compression or 0.0)
     yield f"{place}.multiple_compression", (middle - MULTIPLES, middle + MULTIPLES)
 

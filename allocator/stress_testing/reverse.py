@@ -22,7 +22,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import least_shift_kl
 from allocator.plan.plan import Plan
 from allocator.presentation import ByName, Keywords, NotNegative, Numbers, Probability, Row
-from allocator.settings.uncertainty import ModelSection
+from allocator.settings.efficiency_model import ModelSection
 from allocator.stress_testing.outcomes import (
     StressBase,
     StressPortfolio,

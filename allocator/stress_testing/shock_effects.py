@@ -170,7 +170,9 @@ _Effect: TypeAlias = Annotated[Row, PortfolioEffect]
 class _ShockRow(TypedDict):
     shock: str
     claim: str | None
-    generalizable: Annotated[Probability | None, "P(generalizable) that it leaves; null without a question"]
+    hypotheses: Annotated[
+        dict[str, Probability] | None, "probability of each hypothesis that it leaves; null without a question"
+    ]
     current: _Effect
     proposed: _Effect
     reoptimized: Annotated[
@@ -197,7 +199,7 @@ class ShockEffect:
 
     name: str
     shock: ShockSection
-    generalizable: float | None
+    hypotheses: dict[str, float] | None
     current: PortfolioEffect
     proposed: PortfolioEffect
     limit_breaches: tuple[str, ...]
@@ -214,7 +216,7 @@ class ShockEffect:
         return {
             "shock": self.name,
             "claim": self.shock.claim,
-            "generalizable": self.generalizable,
+            "hypotheses": self.hypotheses,
             "current": self.current.document(),
             "proposed": self.proposed.document(),
             "reoptimized": None if self.reoptimized is None else self.reoptimized.document(),
@@ -271,7 +273,7 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
     effect = ShockEffect(
         name=after.name,
         shock=after.shock,
-        generalizable=after.generalizable,
+        hypotheses=after.hypotheses,
         current=paths.of(no_trade(plan.book)),
         proposed=paths.of(final),
         limit_breaches=tuple(reading.label for reading in readings if reading.excess > _BROKEN),

@@ -32,10 +32,10 @@ from allocator.book.checks.stress import (
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.outlook.calibration import build_question, calibrate, dated_signals
+from allocator.outlook.calibration import build_question, calibrate, dated_signals, market_probabilities
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import bayes_update, generalizable_probability, log_evidence, require_finite
+from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
 from allocator.resources import sample_books_folder
 from allocator.rules.builder import immediate_returns
 from allocator.settings.settings import Settings
@@ -65,7 +65,7 @@ class ShockedBook:
     at_once: Vector
     growth: Matrix
     cash_growth: Vector
-    generalizable: float | None
+    hypotheses: dict[str, float] | None
     signals: pd.DataFrame
     told: dt.date
     unmoved: tuple[str, ...]
@@ -103,18 +103,12 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
         at_once=at_once,
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
-        generalizable=_generalizable(book, beliefs),
+        hypotheses=None if (question := build_question(book)) is None else question.answers_by_name(beliefs),
         signals=shock_signals(book.settings, book.signals, shock),
         told=news.told,
         unmoved=unmoved if shock.changes_model else (),
         worthless=worthless,
     )
-
-
-def _generalizable(book: Book, beliefs: Vector) -> float | None:
-    """The probability of the question's answer; None without a question."""
-    question = build_question(book)
-    return None if question is None else float(np.ravel(generalizable_probability(question, beliefs[None, :]))[0])
 
 
 def _news(book: Book, shock: ShockSection) -> NewInformation:
@@ -147,12 +141,12 @@ def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, t
 
 def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
     """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by."""
-    model = calibrate(book)
-    if model is None or model.market_now is None:
+    market = market_probabilities(book)[1]
+    if market is None:
         return np.ones(len(book.instruments))
     share = float(book.settings.horizon.announcement_share or 0.0)
-    then = bayes_update(model.market_now, evidence[None, :])[0]
-    moved: Vector = (then @ growth / (model.market_now @ (1 + outlook.returns))) ** share
+    then = bayes_update(market, evidence[None, :])[0]
+    moved: Vector = (then @ growth / (market @ (1 + outlook.returns))) ** share
     return moved
 
 

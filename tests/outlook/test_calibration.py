@@ -23,14 +23,16 @@ from allocator.outlook.calibration import (
     scenario_probabilities,
 )
 from allocator.outlook.outlook import attribute_returns, build_outlook
-from allocator.outlook.posterior import (
-    elasticity,
-    generalizable_probability,
-    update_market_probabilities,
-)
+from allocator.outlook.posterior import elasticity, update_market_probabilities
 from allocator.outlook.question import Signal, disclosure_density, silence_probability
 from allocator.types import Vector
-from tests.outlook.questions import demand_expansion_probability, likelihood_ratio
+from tests.outlook.questions import (
+    demand_expansion_probability,
+    generalizable_probability,
+    labs_of,
+    likelihood_ratio,
+    said,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -60,7 +62,7 @@ def market_by_hand(book: Book) -> Vector:
     assert stated is not None
     assert question.demand is not None
     since, until = question.months(stated.date), question.months(book.settings.book.as_of)
-    silent = {t: np.prod([silence_probability(lab, t) for lab in question.labs.values()]) for t in (since, until)}
+    silent = {t: np.prod([silence_probability(lab, t) for lab in labs_of(question).values()]) for t in (since, until)}
     p = demand_expansion_probability(*elasticity(question.demand, signals))
     q = demand_expansion_probability(question.demand.mean, question.demand.deviation)
     factor = p / (1 - p) / (q / (1 - q))
@@ -256,8 +258,8 @@ def test_fully_announcing_prices_are_a_martingale_under_the_markets_probabilitie
     question, values = build_question(book), model_of(book).values
     assert question is not None
     day, then = FIRST, np.array([0.275, 0.225, 0.275, 0.225])
-    claim = [*dated_signals(book), Signal(day, "claim", "OpenAI")]
-    lab, t = question.labs["OpenAI"], question.months(day)
+    claim = [*dated_signals(book), said(day, "claim", "OpenAI")]
+    lab, t = labs_of(question)["OpenAI"], question.months(day)
     hazard = float(disclosure_density(lab, t) / silence_probability(lab, t))
     genuine = hazard / (hazard + lab.background)
 
@@ -267,8 +269,8 @@ def test_fully_announcing_prices_are_a_martingale_under_the_markets_probabilitie
     now = theirs()
     p = float(generalizable_probability(question, now))
     passes = p * (genuine * 0.9 + (1 - genuine) * 0.1) + (1 - p) * 0.1
-    after = passes * theirs(Signal(day, "verification", "OpenAI"))
-    after = after + (1 - passes) * theirs(Signal(day, "refutation", "OpenAI"))
+    after = passes * theirs(said(day, "verification", "OpenAI"))
+    after = after + (1 - passes) * theirs(said(day, "refutation", "OpenAI"))
 
     assert np.abs(after - now).max() < 4e-16
     assert np.abs((after @ values) / (now @ values) - 1).max() < 9e-16
@@ -284,7 +286,7 @@ def test_silence_and_claim_average_to_todays_price_under_the_markets_probabiliti
     t = np.array([question.months(FIRST), question.months(LATER)])
     ratio = likelihood_ratio(question, signals, t)
     quiet = np.exp(-(t[1] - t[0]) * 0.016)
-    silent = now * np.where(question.generalizable, ratio[1] / ratio[0], 1.0) * quiet
+    silent = now * np.where(question.answers == 0, ratio[1] / ratio[0], 1.0) * quiet
     claimed = now - silent
 
     price = (silent.sum() * later + claimed) @ model.values

@@ -12,7 +12,7 @@ import pytest
 from allocator.errors import BadInput
 from allocator.outlook.claims import FORMULAS, CheckedClaim, check_claims
 from allocator.outlook.efficiency_model import ModelScenarios, Technique, market_quantities
-from allocator.outlook.question import Lab, silence_probability
+from allocator.outlook.question import DisclosureModel, silence_probability
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -152,7 +152,7 @@ def test_the_formulas_agree_with_the_efficiency_model_where_both_speak() -> None
 
 
 def test_the_formulas_agree_with_the_beliefs_where_both_speak() -> None:
-    lab = Lab(0.85, 0.136, 0.008)
+    lab = DisclosureModel(0.85, 0.136, 0.008)
     silent = float(silence_probability(lab, 12.0)) ** 2
     (months, _) = FORMULAS["months_to_settle"](0.5, 2, 0.85, 0.136, 0.95)
     settled = float(silence_probability(lab, months)) ** 2

@@ -10,6 +10,7 @@ import pytest
 from allocator.errors import BadInput
 from allocator.outlook.question import Signal
 from allocator.outlook.scenario_cards import DueObservation, Observation, SignalTie, due_observations, read_cards
+from tests.outlook.questions import said, usage
 
 SCENARIOS = ("generalizable_jevons", "proprietary_jevons")
 LABS = ("OpenAI", "Google DeepMind")
@@ -35,8 +36,8 @@ def breaches(text: str, labs: tuple[str, ...] | None = LABS) -> list[str]:
     return [str(breach) for breach in caught.value.breaches]
 
 
-def usage(day: dt.date, elasticity: float) -> Signal:
-    return Signal(day, "usage", price_fall=0.25, usage_growth=0.25 * elasticity)
+def figure(day: dt.date, elasticity: float) -> Signal:
+    return usage(day, 0.25, 0.25 * elasticity)
 
 
 def contradictions(text: str, signals: list[Signal], as_of: dt.date) -> list[bool | None]:
@@ -143,7 +144,11 @@ def test_a_tie_is_read_in_any_case(word: str) -> None:
         ("(signal: no claim)", "(signl: claim)", "scenarios.md:4: ends in a bracket that is no signal"),
         ("(signal: no claim)", "[sgnal: no claim].", "scenarios.md:4: ends in a bracket that is no signal"),
         ("(signal: no claim)", "(see: no claim", "scenarios.md:4: ends in a bracket that is no signal"),
-        ("Google DeepMind)", "Googel DeepMind)", "no such lab in [question.labs] (got 'Googel DeepMind')"),
+        (
+            "Google DeepMind)",
+            "Googel DeepMind)",
+            "no such source in [question.sources] or [question.labs] (got 'Googel DeepMind')",
+        ),
         ("usage below 1", "usage", "scenarios.md:5: a usage figure needs a limit"),
         ("usage below 1", "usage below one", "scenarios.md:5: a usage figure needs a limit"),
     ],
@@ -180,22 +185,22 @@ def test_on_its_day_an_observation_is_due_earliest_first() -> None:
 
 def test_silence_contradicts_only_once_it_has_lasted() -> None:
     card = "## generalizable_jevons\n- by 2027-04-08: nobody claims (signal: no claim)\n"
-    claim = Signal(dt.date(2027, 1, 4), "claim", "OpenAI")
+    claim = said(dt.date(2027, 1, 4), "claim", "OpenAI")
 
     assert contradictions(card, [], DAY - dt.timedelta(1)) == []
     assert contradictions(card, [], DAY) == [True]
     assert contradictions(card, [claim], DAY) == [False]
-    assert contradictions(card, [Signal(DAY + dt.timedelta(1), "claim", "OpenAI")], dt.date(2027, 5, 1)) == [True]
+    assert contradictions(card, [said(DAY + dt.timedelta(1), "claim", "OpenAI")], dt.date(2027, 5, 1)) == [True]
 
 
 def test_a_signal_contradicts_from_the_day_it_is_seen() -> None:
     card = "## proprietary_jevons\n- by 2027-04-08: a claim of OpenAI (signal: claim OpenAI)\n"
-    early, late = (Signal(day, "claim", "OpenAI") for day in (dt.date(2026, 12, 1), DAY + dt.timedelta(1)))
+    early, late = (said(day, "claim", "OpenAI") for day in (dt.date(2026, 12, 1), DAY + dt.timedelta(1)))
 
     assert contradictions(card, [early], dt.date(2026, 11, 30)) == []
     assert contradictions(card, [early], dt.date(2026, 12, 1)) == [True]
     assert contradictions(card, [late], dt.date(2027, 5, 1)) == [False]
-    assert contradictions(card, [Signal(early.date, "claim", "Google DeepMind")], DAY) == [False]
+    assert contradictions(card, [said(early.date, "claim", "Google DeepMind")], DAY) == [False]
 
 
 def test_a_usage_figure_contradicts_on_its_own_side_of_the_limit_only() -> None:
@@ -203,10 +208,10 @@ def test_a_usage_figure_contradicts_on_its_own_side_of_the_limit_only() -> None:
     above = below.replace("below", "above")
     day = dt.date(2026, 12, 1)
 
-    assert contradictions(below, [usage(day, 0.8)], DAY) == [True]
-    assert contradictions(below, [usage(day, 1.4)], DAY) == [False]
-    assert contradictions(above, [usage(day, 1.4)], DAY) == [True]
-    assert contradictions(above, [usage(day, 0.8)], DAY) == [False]
+    assert contradictions(below, [figure(day, 0.8)], DAY) == [True]
+    assert contradictions(below, [figure(day, 1.4)], DAY) == [False]
+    assert contradictions(above, [figure(day, 1.4)], DAY) == [True]
+    assert contradictions(above, [figure(day, 0.8)], DAY) == [False]
 
 
 def test_an_untied_observation_that_is_due_wants_somebody_to_look() -> None:

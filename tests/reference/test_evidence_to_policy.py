@@ -15,12 +15,12 @@ import pytest
 
 from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.outlook.efficiency_model import market_quantities, scenario_returns, value_multipliers
-from allocator.outlook.question import Lab, silence_probability
+from allocator.outlook.question import DisclosureModel, silence_probability
 from allocator.types import Matrix, Vector
 from tests.outlook.test_efficiency_model import NAMES, NOTE, WORLDS
 
 CAP, CAUTION, JEVONS = 0.6, 0.5, 0.6
-LAB = Lab(disclosure=0.85, hazard=0.136, background=0.008)
+LAB = DisclosureModel(disclosure=0.85, hazard=0.136, background=0.008)
 
 
 @functools.cache

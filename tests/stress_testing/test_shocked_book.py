@@ -20,10 +20,10 @@ from allocator.book.loading import load
 from allocator.outlook.calibration import build_question, calibrate, dated_signals
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.posterior import posterior, update_market_probabilities
-from allocator.outlook.question import Signal
 from allocator.settings.stress import ShockSection
 from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, names_in_book
 from tests.books import book
+from tests.outlook.questions import said
 
 
 def shock(**given: Any) -> ShockSection:
@@ -88,11 +88,11 @@ def test_a_claim_is_believed_on_its_own_day_with_the_silence_of_the_others_until
     question = build_question(note)
     assert question is not None
     day = days_after(note.settings, 3)
-    said = [*dated_signals(note), Signal(day, "claim", "OpenAI")]
-    expected = posterior(question, said, [day])[0]
+    told = [*dated_signals(note), said(day, "claim", "OpenAI")]
+    expected = posterior(question, told, [day])[0]
     found = struck(note, signals=[{"kind": "claim", "source": "OpenAI", "after_months": 3.0}])
     assert found.outlook.probabilities == pytest.approx(expected, abs=1e-14)
-    assert found.generalizable == pytest.approx(float(expected[:2].sum()), abs=1e-14)
+    assert found.hypotheses["generalizable"] == pytest.approx(float(expected[:2].sum()), abs=1e-14)
 
 
 def test_every_lab_is_each_that_has_claimed_nothing(note: Book) -> None:
@@ -121,8 +121,8 @@ def test_at_a_whole_announcement_share_names_return_what_they_must_under_the_mar
     assert model.market_now is not None
     assert question is not None
     day = days_after(made.settings, 2)
-    said = [*dated_signals(made), Signal(day, "claim", "Google")]
-    market = update_market_probabilities(question, model.market_then, said, made.settings.market.date, day)  # type: ignore[union-attr, arg-type]
+    told = [*dated_signals(made), said(day, "claim", "Google")]
+    market = update_market_probabilities(question, model.market_then, told, made.settings.market.date, day)  # type: ignore[union-attr, arg-type]
     required = (1 + model.loadings.required_return) ** made.settings.years - 1
     assert market @ found.outlook.returns == pytest.approx(required, abs=1e-12)
 
@@ -173,12 +173,12 @@ def test_returns_that_are_typed_in_are_moved_by_news_and_by_no_parameter(root: P
 def test_the_set_is_as_wide_as_the_evidence_leaves_it(note: Book) -> None:
     """The radius is caution x (1 - the likelier answer's probability); settled by silence there is none."""
     claimed = struck(note, signals=[{"kind": "claim", "source": "OpenAI", "after_months": 3.0}])
-    assert claimed.generalizable is not None
+    assert claimed.hypotheses is not None
     assert isinstance(claimed.mandate.ambiguity, TotalVariation)
-    assert claimed.mandate.ambiguity.radius == pytest.approx(0.5 * (1 - claimed.generalizable), abs=1e-12)
+    assert claimed.mandate.ambiguity.radius == pytest.approx(0.5 * (1 - claimed.hypotheses["generalizable"]), abs=1e-12)
     silent = struck(note, silent_months=120.0)
-    assert silent.generalizable is not None
-    assert silent.generalizable < 0.05
+    assert silent.hypotheses is not None
+    assert silent.hypotheses["generalizable"] < 0.05
     assert getattr(silent.mandate.ambiguity, "radius", 0.0) == 0
 
 
@@ -197,5 +197,5 @@ def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     own = ShockSection.model_validate(tomllib.loads(text)["shocks"][name])
     assert not list(check_shock(names_in_book(made), name, own))
     found = apply_shock(made, build_outlook(made), name, own)
-    assert found.generalizable is not None
-    assert found.generalizable > 0.5
+    assert found.hypotheses is not None
+    assert found.hypotheses["generalizable"] > 0.5

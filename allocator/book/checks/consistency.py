@@ -202,7 +202,9 @@ CHECKS = (
     *looked_at(rules.check_limits, check_idle_keys, question.check_ambiguity_settings, check_horizon, check_reviews),
     *looked_at(check_growth, needs="exposures"),
     *looked_at(check_utility, check_draws, stress.check_stress_ranges, question.check_question),
-    *looked_at(question.check_belief_ranges, question.check_market, question.check_model_parameters),
+    *looked_at(
+        question.check_view, question.check_belief_ranges, question.check_market, question.check_model_parameters
+    ),
     *looked_at(question.check_returns_of_everyone, needs="exposures"),
     *looked_at(question.check_signals, needs="signals"),
     *looked_at(stress.check_shocks, check_plugins, rules.check_benchmark_rules),

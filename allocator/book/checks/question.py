@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,12 +13,19 @@ from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
 from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import Settings
-from allocator.settings.uncertainty import AMBIGUITY_SETS, LimitSection, ScenarioSection
+from allocator.settings.uncertainty import (
+    AMBIGUITY_SETS,
+    DisclosureSection,
+    LimitSection,
+    QuestionSection,
+    ScenarioSection,
+)
 
 # What the rows of `signals.csv` must agree on with the question and with each other: who may say what, and when.
 #
-ANY_LAB = "any lab"
+ANY_SOURCE = "any source"
 """The source of a claim of which it is known only that somebody silent made it, and since when."""
+ANY_SOURCE_NAMES = (ANY_SOURCE, "any lab")
 
 
 def check_signals(draft: Draft) -> Iterator[Breach]:
@@ -30,32 +38,63 @@ def check_signals(draft: Draft) -> Iterator[Breach]:
         return
     late = signals["date"] > pd.Timestamp(draft.settings.book.as_of)
     yield from _future(draft, late)
-    judged: dict[str, tuple[str, dt.date]] = {}
-    claimed: set[str] = set()
-    seen: set[tuple[object, ...]] = set()
+    told = _Told({}, {})
     # a day's claims come before what is said of them, wherever their rows stand
     everything = draft.rows("signals", late | True)
     for row in sorted(everything, key=lambda row: (row["date"], row["kind"] != "claim")):
-        kind, source, day = str(row["kind"]), str(row["source"]), row["date"].date()
-        if day < question.opened:
+        if row["date"].date() < question.opened:
             cure = "correct it; what was known by then belongs in the prior"
             yield row.breach("date", f"is before the question opened on {question.opened}", cure)
-        key = (kind, source, *([day] if kind == "usage" else []))
-        if key in seen:
-            yield row.breach("kind", "stands here twice", "keep one of them", f"{kind} {source}")
-            continue
-        seen.add(key)
+        kind = str(row["kind"])
+        yield from _cells_of(row, kind)
         if kind == "usage":
             yield from _usage(draft.settings, row)
-            continue
-        yield from _of_a_lab(question.opened, question.labs, row)
-        if kind == "claim":
-            if ANY_LAB in claimed and source != ANY_LAB:
-                rule = f"comes after a claim by {ANY_LAB}, which stands for the first of them"
-                yield row.breach("source", rule, f"name the lab in the row of {ANY_LAB}, without since")
-            claimed.add(source)
+        elif kind == "evidence":
+            yield from _known_hypothesis(draft.settings.hypotheses, row)
         else:
-            yield from _verdict(row, (kind, source, day), claimed, judged)
+            yield from _of_a_source(draft.settings, row)
+            yield from told.hear(row, kind, said_hypothesis(draft.settings.sources, row.cells))
+
+
+_CELLS = {
+    "price_fall": ("usage",),
+    "usage_growth": ("usage",),
+    "log10_bayes_factor": ("evidence",),
+    "hypothesis": ("claim", "verification", "refutation", "evidence"),
+    "since": ("claim",),
+    "strength": ("claim", "verification", "refutation", "evidence"),
+}
+"""The kinds that a cell belongs to."""
+_NEEDED = {
+    "usage": {"price_fall": "write a log change; a price that halves is 0.69", "usage_growth": "write a log change"},
+    "evidence": {
+        "log10_bayes_factor": "write the decimal logarithm; evidence of ten to one is 1",
+        "hypothesis": "add it",
+    },
+}
+
+
+def _cells_of(row: Row, kind: str) -> Iterator[Breach]:
+    """Cells that a row of this kind has not, or must have."""
+    for name, kinds in _CELLS.items():
+        if _there(row, name) and kind not in kinds and not (name == "strength" and row[name] == 1):
+            rule = f"belongs to {' or '.join(kinds)}, and this is {kind}"
+            yield row.breach(name, rule, f"clear the cell, or change the kind to {kinds[0]}")
+    for name, cure in _NEEDED.get(kind, {}).items():
+        if not _there(row, name):
+            yield row.breach(name, f"is needed for {kind}", cure)
+
+
+def said_hypothesis(sources: Mapping[str, Mapping[str, Any]], cells: Mapping[Any, Any]) -> str | None:
+    """Which hypothesis a claim or verdict is about: the one it names, else the one that its source may disclose, or all
+    of them together; None where that is not one.
+    """
+    said = cells.get("hypothesis")
+    if isinstance(said, str) and said:
+        return said
+    own = sources.get(str(cells["source"]), {})
+    possible = {*own} if own else {name for models in sources.values() for name in models}
+    return possible.pop() if len(possible) == 1 else None
 
 
 def _future(draft: Draft, late: pd.Series[bool]) -> Iterator[Breach]:
@@ -68,22 +107,40 @@ def _future(draft: Draft, late: pd.Series[bool]) -> Iterator[Breach]:
         yield row.breach("date", f"is after as_of = {draft.settings.book.as_of}", cure)
 
 
-def _of_a_lab(opened: dt.date, labs: Collection[str], row: Row) -> Iterator[Breach]:
-    """A claim or a verdict: it has no figures, is by a lab of the question, and only that by any lab has a `since`."""
-    for name in ("price_fall", "usage_growth"):
-        if _there(row, name):
-            rule = f"belongs to a usage figure, and this is a {row['kind']}"
-            yield row.breach(name, rule, "clear the cell, or change the kind to usage")
-    needed = row["kind"] == "claim" and row["source"] == ANY_LAB
+def _known_hypothesis(known: Collection[str], row: Row) -> Iterator[Breach]:
+    if _there(row, "hypothesis") and row["hypothesis"] not in known:
+        yield row.breach("hypothesis", "no such hypothesis in [question]", did_you_mean(row["hypothesis"], known))
+
+
+def _of_a_source(settings: Settings, row: Row) -> Iterator[Breach]:
+    """A claim or a verdict is by a source of the question, of what it may disclose; only that by any source has a
+    `since`.
+    """
+    sources, source, anybody = settings.sources, str(row["source"]), row["source"] in ANY_SOURCE_NAMES
+    needed = row["kind"] == "claim" and anybody
+    assert settings.question is not None  # asked before
+    opened = settings.question.opened
     if needed and not _there(row, "since"):
-        yield row.breach("since", f"is needed for a claim by {ANY_LAB}", "state the last day without a claim")
-    elif _there(row, "since") and not needed:
-        yield row.breach("since", f"belongs to a claim by {ANY_LAB}", "clear the cell")
+        yield row.breach("since", f"is needed for a claim by {source}", "state the last day without a claim")
+    elif _there(row, "since") and not needed and row["kind"] == "claim":
+        yield row.breach("since", f"belongs to a claim by {ANY_SOURCE}", "clear the cell")
     elif needed and not opened <= row["since"].date() < row["date"].date():
         rule = f"must be from the opening on {opened} to before the row's own date"
         yield row.breach("since", rule, "correct it")
-    if row["source"] != ANY_LAB and row["source"] not in labs:
-        yield row.breach("source", "no such lab in [question.labs]", did_you_mean(row["source"], labs))
+    if not anybody and source not in sources:
+        rule = "no such source in [question.sources] or [question.labs]"
+        yield row.breach("source", rule, did_you_mean(source, sources))
+        return
+    possible = [*sources.get(source, {})] or [*{name: 0 for models in sources.values() for name in models}]
+    about = said_hypothesis(sources, row.cells)
+    if about is None:
+        cure = f"say which: {' or '.join(possible)}"
+        yield row.breach("hypothesis", f"is needed, as {source} may disclose several", cure)
+    elif about not in settings.hypotheses:
+        yield from _known_hypothesis(settings.hypotheses, row)
+    elif about not in possible:
+        rule = f"{source} has no hazard of it in [question.sources], so it can claim no such thing"
+        yield row.breach("hypothesis", rule, f"add [{dotted_key('question', 'sources', source, about)}], or correct it")
 
 
 def _there(row: Row, column: str) -> bool:
@@ -94,32 +151,41 @@ def _usage(settings: Settings, row: Row) -> Iterator[Breach]:
     if settings.question is not None and settings.question.demand is None:
         cure = "add it: what you believe of the usage elasticity"
         yield row.breach("kind", "needs [question.demand]", cure)
-    for name in ("price_fall", "usage_growth"):
-        if not _there(row, name):
-            yield row.breach(name, "is needed for a usage figure", "write a log change; a price that halves is 0.69")
 
 
-def _verdict(
-    row: Row, said: tuple[str, str, dt.date], claimed: Collection[str], judged: dict[str, tuple[str, dt.date]]
-) -> Iterator[Breach]:
-    """A verification or refutation belongs to an earlier claim, and a claim is judged once."""
-    kind, source, day = said
-    if source not in claimed:
-        yield row.breach("kind", f"{source} has claimed nothing by {day}", "add the claim that it belongs to")
-    if source in judged:
-        before, then = judged[source]
-        rule = f"a claim is judged once, and this one's {before} is of {then}"
-        yield row.breach("kind", rule, "keep the row that holds, and remove the other", f"{kind} {source}")
-    judged.setdefault(source, (kind, day))
+@dataclass(frozen=True)
+class _Told:
+    """What rows before this one have said, by source and hypothesis: claims that are open, and verdicts with dates."""
+
+    open: dict[tuple[str, str | None], list[dt.date]]
+    judged: dict[tuple[str, str | None], tuple[str, dt.date]]
+
+    def hear(self, row: Row, kind: str, about: str | None) -> Iterator[Breach]:
+        """What cannot follow on the rows before: a verdict is of the first claim that is open."""
+        source, day = str(row["source"]), row["date"].date()
+        claims, said = self.open.setdefault((source, about), []), (source, about)
+        if kind == "claim":
+            if any(own in ANY_SOURCE_NAMES for own, _ in self.open if own != source):
+                rule = f"comes after a claim by {ANY_SOURCE}, which stands for the first of them"
+                yield row.breach("source", rule, f"name the source in the row of {ANY_SOURCE}, without since")
+            elif day in claims or (claims and source in ANY_SOURCE_NAMES):
+                yield row.breach("kind", "stands here twice", "keep one of them", f"{kind} {source}")
+            claims.append(day)
+        elif claims:
+            claims.pop(0)
+            self.judged[said] = (kind, day)
+        elif said in self.judged:
+            rule = f"a claim is judged once, and this one's {self.judged[said][0]} is of {self.judged[said][1]}"
+            yield row.breach("kind", rule, "keep the row that holds, and remove the other", f"{kind} {source}")
+        else:
+            yield row.breach("kind", f"{source} has claimed nothing by {day}", "add the claim that it belongs to")
 
 
 # What `book.toml` says of the question, the model and the market, and the returns that come of it.
 #
-HYPOTHESES = ("generalizable", "proprietary")
-REGIMES = ("jevons", "compression")
 LOADINGS = ("training", "inference", "capacity", "application", "other")
 ALWAYS = (*LOADINGS, "owner", "multiple_loading", "committed_capex", "required_return")
-_TEXTS = ("hypothesis", "demand", "note")
+_TEXTS = ("hypothesis", "regime", "note")
 COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in ("probability", *_TEXTS))
 """Parameters of a scenario, all numbers: shocks change them, and two scenarios have a distance in them."""
 APPLICATION = ("token_share", "passed_on", "application_margin", "application_elasticity")
@@ -133,37 +199,90 @@ def check_question(draft: Draft) -> Iterator[Breach]:
     if question.opened > settings.book.as_of:
         rule, cure = f"is after as_of = {settings.book.as_of}", "correct it, or move as_of forward"
         yield setting_breach("question.opened", question.opened, rule, cure)
-    words = (("hypothesis", HYPOTHESES), *((("demand", REGIMES),) if question.demand else ()))
-    for name, scenario in settings.scenarios.items():
-        for key, known in words:
+    if not settings.hypotheses:
+        said = [f'"{each.hypothesis}"' for each in settings.scenarios.values() if each.hypothesis]
+        listed = ", ".join(dict.fromkeys(said)) or '"yes", "no"'
+        cure = f"name the answers, the one that labs may disclose first: hypotheses = [{listed}]"
+        yield setting_breach("question.hypotheses", None, "is needed: the question's answers", cure)
+    words = (("hypothesis", settings.hypotheses), ("regime", settings.regimes))
+    for key, known in words:
+        for name, scenario in settings.scenarios.items() if known else ():
             said = getattr(scenario, key)
             if said not in known:
                 rule = f"must be {' or '.join(known)} for [question] to mean it"
                 cure = did_you_mean(said, known) if said else "add it"
                 yield setting_breach(f"scenarios.{name}.{key}", said, rule, cure)
-    for key, known in words:
         for word in known:
             if prior_of(settings, key, word) <= 0:
                 rule = "has no prior probability, so no signal could ever speak for it"
                 yield setting_breach(f"scenarios.*.{key}", word, rule, f"give a {word} scenario a probability above 0")
+    if question.demand is not None and len(settings.regimes) != 2:
+        rule = "moves the odds between two regimes, the first where the elasticity is above 1"
+        cure = "name two in question.regimes, and give each scenario one as its regime"
+        yield setting_breach("question.demand", None, rule, cure)
+    yield from _sources(settings)
+
+
+def _sources(settings: Settings) -> Iterator[Breach]:
+    """Sources disclose hypotheses of the question; names of these, scenarios and regimes are told apart in a view."""
+    disclosed = set()
+    for source, models in settings.sources.items():
+        place = ("question", "sources", source)
+        if source in ANY_SOURCE_NAMES:
+            rule = "stands in signals.csv for nobody in particular"
+            yield setting_breach(dotted_key(*place), source, rule, "give the source another name")
+        if not models:
+            rule = "may disclose nothing, so that its silence says nothing"
+            cure = f"add [{dotted_key(*place, (*settings.hypotheses, 'HYPOTHESIS')[0])}], or remove the source"
+            yield setting_breach(dotted_key(*place), None, rule, cure)
+        if settings.hypotheses:
+            yield from unknown_names(place, models, settings.hypotheses, "hypothesis")
+        disclosed |= {*models}
+    silent = [name for name in settings.hypotheses if name not in disclosed]
+    if len(silent) > 1 and settings.question is not None and settings.question.sources:
+        rule = f"cannot be disclosed by anybody, and neither can {silent[0]}: nothing tells them apart but evidence"
+        cure = f"add [question.sources.NAME.{silent[-1]}], or merge the two"
+        yield setting_breach("question.hypotheses", silent[-1], rule, cure)
+
+
+def check_view(draft: Draft) -> Iterator[Breach]:
+    """That `[believe]` speaks of hypotheses or of scenarios, and leaves something for the others."""
+    settings = draft.settings
+    answers = settings.hypotheses or {each.hypothesis for each in settings.scenarios.values() if each.hypothesis}
+    kinds = {name: {*answers} if name in answers else {*settings.scenarios} for name in settings.believe}
+    for name, known in kinds.items():
+        if name not in known:
+            cure = did_you_mean(name, [*answers, *settings.scenarios])
+            yield setting_breach(dotted_key("believe", name), name, "no such hypothesis or scenario", cure)
+        elif name in answers and name in settings.scenarios:
+            rule = "is the name of a hypothesis and of a scenario"
+            yield setting_breach(dotted_key("believe", name), name, rule, "rename one of them")
+    if len({frozenset(known) for known in kinds.values()}) > 1:
+        rule, cure = "speaks of hypotheses and of scenarios at once", "state it of one of them"
+        yield setting_breach("believe", None, rule, cure)
+    elif kinds:
+        total, whole = sum(settings.believe.values()), {*settings.believe} >= next(iter(kinds.values()))
+        if total > 1 + 1e-9 or (whole and abs(total - 1) > 1e-9):
+            yield from not_one("believe", settings.believe.values(), "must sum to 1")
 
 
 def prior_of(settings: Settings, key: str, word: str) -> float:
-    """The stated probability of all scenarios of an answer (`hypothesis`) or a regime (`demand`)."""
+    """The stated probability of all scenarios of a `hypothesis` or a `regime`."""
     return sum(scenario.probability for scenario in settings.scenarios.values() if getattr(scenario, key) == word)
 
 
 def check_belief_ranges(draft: Draft) -> Iterator[Breach]:
     """What we believe lies within what we are unsure of: else the belief may lie outside its own interval."""
     question = draft.settings.question
-    if question is None or question.ranges is None:
+    if question is None or question.ranges is None or not draft.settings.hypotheses:
         return
-    prior = prior_of(draft.settings, "hypothesis", "generalizable")
-    stated = [("scenarios.*.probability", "of the generalizable scenarios", prior, "prior_generalizable")]
+    first = draft.settings.hypotheses[0]
+    prior = prior_of(draft.settings, "hypothesis", first)
+    stated = [("scenarios.*.probability", f"of the {first} scenarios", prior, "prior")]
     stated = stated if prior > 0 else []  # refused by itself
     stated += [
-        (f"question.labs.{dotted_key(name)}.{key}", f"of {name}", float(getattr(lab, key)), key)
-        for name, lab in question.labs.items()
+        (f"{place}.{key}", f"of {source}", float(getattr(model, key)), key)
+        for place, source, model in _disclosure_models(question)
         for key in ("disclosure", "hazard", "background")
     ]
     for place, whose, value, key in stated:
@@ -173,14 +292,20 @@ def check_belief_ranges(draft: Draft) -> Iterator[Breach]:
             yield setting_breach(place, f"{value:.10g}", rule, "widen the range to hold it, or correct the value")
 
 
+def _disclosure_models(question: QuestionSection) -> Iterator[tuple[str, str, DisclosureSection]]:
+    """The key, source and numbers of each."""
+    for name, lab in question.labs.items():
+        yield dotted_key("question", "labs", name), name, lab
+    for name, models in question.sources.items():
+        for hypothesis, model in models.items():
+            yield dotted_key("question", "sources", name, hypothesis), name, model
+
+
 def check_market(draft: Draft) -> Iterator[Breach]:
     """That the market's probabilities are of every scenario, sum to one, and can be brought to as_of."""
     settings, market = draft.settings, draft.settings.market
     if market is None:
         return
-    if settings.model is None:
-        rule = "anchors the efficiency model's returns, and there is no [model]"
-        yield setting_breach("market", None, rule, "add [model], or remove [market]")
     yield from unknown_names((), market.probabilities, settings.scenarios, "scenario", at="market.probabilities")
     for name in settings.scenarios:
         if name not in market.probabilities:

@@ -1,4 +1,4 @@
-"""What the shocks of a book speak of must be there: names, labs, parameters, and claims before their verdicts.
+"""What the shocks of a book speak of must be there: names, sources, parameters, and claims before their verdicts.
 
 A shock is held to the same contracts as the book: its signals to those of `signals.csv`, its parameters to those of
 `[model]` and `[scenarios]`.
@@ -17,12 +17,14 @@ from pydantic import BaseModel
 from allocator.book.checks.draft import Draft, unknown_names
 from allocator.book.checks.question import COORDINATES, check_signals, prior_of
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
+from allocator.settings.efficiency_model import ModelSection
 from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
-from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
-from allocator.settings.uncertainty import ModelSection, ScenarioSection
+from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
+from allocator.settings.uncertainty import ScenarioSection
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
+_FIGURES = ("price_fall", "usage_growth", "log10_bayes_factor")
 _FIRST_ROW = 10_000_000
 """Where rows of a shock stand while they are looked at beside those of the table."""
 
@@ -129,7 +131,7 @@ def _told(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iter
     if own.empty:
         if shock.signals:
             cure = "name what they say next, or remove it"
-            yield setting_breach(dotted_key(*place, "signals"), EVERY_LAB, "every lab has claimed already", cure)
+            yield setting_breach(dotted_key(*place, "signals"), EVERY_SOURCE[0], "everybody has claimed already", cure)
         return
     own.index = pd.RangeIndex(_FIRST_ROW, _FIRST_ROW + len(own))
     both = own if there.signals is None or there.signals.empty else pd.concat([there.signals, own])
@@ -148,18 +150,24 @@ def days_after(settings: Settings, months: float) -> dt.date:
 
 
 def shock_signals(settings: Settings, signals: pd.DataFrame | None, shock: ShockSection) -> pd.DataFrame:
-    """The signals of a shock as rows of `signals.csv`, in date order; a claim by every lab is one by each that has
-    made none.
+    """The signals of a shock as rows of `signals.csv`, in date order; a claim by every source is one by each of
+    which nothing is claimed that is open or verified.
     """
-    labs = settings.question.labs if settings.question is not None else {}
-    claimed = set() if signals is None else set(signals.loc[signals["kind"] == "claim", "source"])
-    columns = ["date", "kind", "source", "price_fall", "usage_growth"]
+    known = [] if signals is None else signals.sort_values("date", kind="stable").to_dict("records")
+    spoken = ("claim", "verification", "refutation")
+    standing = {str(row["source"]): row["kind"] for row in known if row["kind"] in spoken}
+    silent = [source for source in settings.sources if standing.get(source, "refutation") == "refutation"]
     rows = [
-        (pd.Timestamp(days_after(settings, said.after_months)), said.kind, source, said.price_fall, said.usage_growth)
+        {
+            "date": pd.Timestamp(days_after(settings, said.after_months)),
+            "source": source,
+            **said.model_dump(include={"kind", "hypothesis", "strength", *_FIGURES}),
+        }
         for said in shock.signals
-        for source in ([lab for lab in labs if lab not in claimed] if said.source == EVERY_LAB else [said.source])
+        for source in (silent if said.source in EVERY_SOURCE else [said.source])
     ]
-    types = {"date": "datetime64[ns]", "price_fall": "float64", "usage_growth": "float64"}
+    types = {"date": "datetime64[ns]", "strength": "float64"} | dict.fromkeys(_FIGURES, "float64")
+    columns = ["date", "kind", "source", "hypothesis", "strength", *_FIGURES]
     return pd.DataFrame(rows, columns=columns).astype(types).sort_values("date", kind="stable").reset_index(drop=True)
 
 
@@ -208,10 +216,10 @@ def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
 # What `[stress.ranges]` must be: in order, lawful, of parameters that the book has, around the book's own values.
 #
 # A parameter is named by its key in `book.toml`, such as model.token_reduction or scenarios.NAME.usage_elasticity;
-# question.prior_generalizable, question.disclosure, question.hazard and question.background are those of
-# [question.ranges]: the prior of the answer, and one value that all labs share.
+# question.prior, question.disclosure, question.hazard and question.background are those of
+# [question.ranges]: the prior of the first hypothesis, and one value that all sources share.
 #
-_TOPS = {"prior_generalizable": 1.0, "disclosure": 1.0, "hazard": 10.0, "background": 10.0}
+_TOPS = {"prior": 1.0, "disclosure": 1.0, "hazard": 10.0, "background": 10.0}
 """Of the question's ranges, as [question.ranges] has them; they begin above 0."""
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSection,
@@ -262,14 +270,14 @@ def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
 
 
 def book_values(settings: Settings, key: str) -> tuple[float, ...]:
-    """What the book itself says of a parameter: one number, or one a lab; none where it says nothing."""
+    """What the book itself says of a parameter: one number, or one a source; none where it says nothing."""
     room, _, name = key.partition(".")
-    if key == "question.prior_generalizable":
-        prior = prior_of(settings, "hypothesis", "generalizable")
-        return (float(prior),) if settings.question is not None else ()
+    if key == "question.prior":
+        first = settings.hypotheses[:1] if settings.question is not None else ()
+        return tuple(float(prior_of(settings, "hypothesis", name)) for name in first)
     if room == "question":
-        labs = settings.question.labs.values() if settings.question is not None else ()
-        return tuple(float(getattr(lab, name)) for lab in labs)
+        models = [model for source in settings.sources.values() for model in source.values()]
+        return tuple(float(getattr(model, name)) for model in models)
     section: BaseModel | None = {"model": settings.model, "horizon": settings.horizon}.get(room)
     if room == "scenarios":
         scenario, _, name = name.rpartition(".")
