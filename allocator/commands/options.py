@@ -55,13 +55,18 @@ class BookChoice:
 
 
 def book_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The BOOK argument with --account, --set and --as-of, given to the command as one `BookChoice`."""
+    """The BOOK argument with --account, --set, --believe and --as-of, given to the command as one `BookChoice`."""
 
     @functools.wraps(command)
     def wrapped(
-        path: str, account: str | None, overrides: tuple[str, ...], as_of: dt.date | None, **others: Any
+        path: str,
+        account: str | None,
+        overrides: tuple[str, ...],
+        believe: tuple[str, ...],
+        as_of: dt.date | None,
+        **others: Any,
     ) -> None:
-        command(BookChoice(path, account, overrides, as_of), **others)
+        command(BookChoice(path, account, (*overrides, *believe), as_of), **others)
 
     for option in reversed(
         (
@@ -73,6 +78,14 @@ def book_options(command: Callable[..., None]) -> Callable[..., None]:
                 multiple=True,
                 metavar="KEY=VALUE",
                 help="What-if: replace a key of book.toml, such as mandate.max_weight=0.2. Repeatable.",
+            ),
+            click.option(
+                "--believe",
+                multiple=True,
+                metavar="NAME=P",
+                callback=_as_overrides,
+                help="A view of today: probability of a hypothesis or a scenario; the others keep their proportions. "
+                "Repeatable.",
             ),
             click.option(
                 "--as-of",
@@ -170,6 +183,17 @@ def error_document(error: AllocatorError | click.ClickException) -> ErrorDocumen
             "for_fractions": error.for_fractions,
         }
     return document
+
+
+def _as_overrides(_: click.Context, __: click.Parameter, views: tuple[str, ...]) -> tuple[str, ...]:
+    """Each view as the key of book.toml that it is a what-if of."""
+    from allocator.settings.reading import dotted_key
+
+    pairs = [view.rpartition("=") for view in views]
+    for view, (name, _equals, _p) in zip(views, pairs, strict=True):
+        if not name:
+            raise click.BadParameter(f"{view!r} is no view; write NAME=P, such as --believe approved=0.7")
+    return tuple(f"{dotted_key('believe', name.strip())}={p.strip()}" for name, _, p in pairs)
 
 
 def _as_date(_: click.Context, __: click.Parameter, value: dt.datetime | None) -> dt.date | None:
