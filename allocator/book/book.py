@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements
+from allocator.book.checks.rules import bucket_column_breaches
 from allocator.book.doubts.doubts import check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.presentation import BookHeading
 from allocator.settings.reading import settings_of_frames
-from allocator.settings.settings import Settings
-from allocator.tables import validate
+from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
+from allocator.tables import ContractOfBook, validate
 from allocator.tables.files import RawTable, from_frame
 from allocator.types import Vector
 
@@ -186,7 +187,7 @@ def assemble_book(
     breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the book's folder") for name in missing]
     strangers = [name for name in raw if name not in known]
     breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
-    tables, of_contracts = _validated(raw)
+    tables, of_contracts = _validated(raw, settings)
     draft = Draft(settings, tables, raw.keys(), account)
     breaches += [_debit(breach, raw) for breach in of_contracts]
     breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
@@ -197,7 +198,7 @@ def assemble_book(
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
     """Every error of each table's own contract, for when there is no book to hold them together."""
-    return [_debit(breach, raw) for breach in _validated(raw)[1]]
+    return [_debit(breach, raw) for breach in _validated(raw, None)[1]]
 
 
 def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
@@ -221,19 +222,34 @@ def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
     return replace(breach, rule="is a debit of cash", cure=cure)
 
 
-def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
+def _validated(raw: Mapping[str, RawTable], settings: Settings | None) -> tuple[dict[str, pd.DataFrame], list[Breach]]:
     """The tables that are of their contracts, indexed by file row, and the errors of the others."""
     tables: dict[str, pd.DataFrame] = {}
     breaches: list[Breach] = []
     for name in (name for name in REQUIRED + OPTIONAL if name in raw):
         contract = "prices_long" if name == "prices" and is_long(raw[name].frame) else name
-        frame, own = validate(contract, raw[name])
+        if name == "exposures":
+            frame, own = _validated_exposures(raw[name], settings)
+        else:
+            frame, own = validate(contract, raw[name])
         breaches += own
         if not own:
             frame.index = pd.Index(raw[name].rows)
             frame.attrs["name"] = raw[name].name
             tables[name] = frame
     return tables, breaches
+
+
+def _validated_exposures(raw: RawTable, settings: Settings | None) -> tuple[pd.DataFrame, list[Breach]]:
+    """The table held to the buckets of the settings; without these any label and shares of any bucket are of it."""
+    names = [] if settings is None else settings.buckets.names
+    shares = dict.fromkeys(column for column in raw.columns if column.startswith("share_"))
+    shares |= dict.fromkeys(share_columns(name)[0] for name in names)
+    of_book = () if settings is None else bucket_column_breaches(settings, raw.name, raw.columns)
+    labels, like = None if settings is None else (*names, "cash"), next(iter(EARLIER_SHARES.values()))
+    cure = "name it in [buckets] of book.toml, or write one of these"
+    frame, breaches = validate(ContractOfBook("exposures", "bucket", labels, cure, like, tuple(shares)), raw)
+    return frame, [*of_book, *breaches]
 
 
 def _aligned(draft: Draft) -> Book:

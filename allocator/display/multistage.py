@@ -35,7 +35,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         first = min((one.date for one in rows if one.kind != "now"), default=None)
         rows = tuple(one for one in rows if one.kind == "now" or one.date == first)
     answers = [answer_heading(name) for name in list(rows[0].hypotheses or {})[:-1][:_ANSWERS]]
-    numbers = ("probability", *answers, "radius", "robustness", "eff/cap")
+    numbers = ("probability", *answers, "radius", "robustness", _pair_header(policy))
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
     made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)
     shown = 2 if out.width < _WIDE else 5
@@ -50,11 +50,16 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             *(format_percent(p, 0) for p in list((one.hypotheses or {}).values())[: len(answers)]),
             "" if one.radius is None else f"{one.radius:.3f}",
             "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:.0f}",
-            f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
+            "/".join(f"{one.shares[name] * 100:.0f}" for name in policy.book.settings.buckets.shown) + "%",
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
-    return fit_table(out, made, "radius", "largest trades, %", "eff/cap")
+    return fit_table(out, made, "radius", "largest trades, %", _pair_header(policy))
+
+
+def _pair_header(policy: ReviewPolicy) -> str:
+    """The headline in short: its first letters."""
+    return "/".join(name[:3] for name in policy.book.settings.buckets.shown)
 
 
 def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
@@ -63,7 +68,8 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
     told = f" Settled: {'; '.join(settled)}." if settled else ""
     shown = [column.header for column in made.columns]
     radius = " Radius: how far probabilities may be wrong." if "radius" in shown else ""
-    shares = " Eff/cap: efficiency and capital intensity after the trades." if "eff/cap" in shown else ""
+    short, pair = _pair_header(policy), " and ".join(policy.book.settings.buckets.shown).replace("_", " ")
+    shares = f" {short[0].upper()}{short[1:]}: {pair} after the trades." if short in shown else ""
     return (
         f"Probability: of coming there.{radius} Robustness: its cost from there on if the belief is right, in bps of "
         f"{policy.mandate.utility.measure}.{shares}{told}"

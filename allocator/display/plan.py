@@ -30,7 +30,6 @@ from allocator.display.multistage import caution_table, describe_deviation
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
-from allocator.multistage.review_policy import HEADLINE
 from allocator.plan.follow import PolicyDeviation
 from allocator.plan.plan import FIGURES, Order, Plan, plain_decimal
 from allocator.plan.trade_decision import TradeValue, least_share
@@ -260,7 +259,7 @@ def figures_table(plan: Plan) -> Table:
     """Today's figures and those of the proposed lots, over the horizon, after costs."""
     held = ", if held to the horizon" if has_reviews(plan) else ""
     brief = [figure for figure in FIGURES if figure.brief]
-    rows = figure_rows(plan, (plan.before, plan.after), brief, (*HEADLINE, "cash"))
+    rows = figure_rows(plan, (plan.before, plan.after), brief, (*plan.book.settings.buckets.shown, "cash"))
     over, columns = f"over {plan.book.settings.months:.4g} months{held}", ("today", "proposed")
     return table(over, *columns, right=columns, rows=rows, compact=True)
 

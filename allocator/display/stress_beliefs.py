@@ -140,10 +140,15 @@ def _sweep(axis: AxisStress) -> Iterator[ScreenBlock]:
 
 def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) -> None:
     sweep = axis.sweep
-    columns = ("P", "objective", "shortfall", "adverse return", "efficiency", "capital", "cash")
-    grid, buckets = table(*columns, right=columns), bucket_weights(sweep.book, sweep.weights)
+    pair, buckets = sweep.book.settings.buckets.shown, bucket_weights(sweep.book, sweep.weights)
+    figures = ("P", "objective", "shortfall", "adverse return")
+    in_short = [name.partition("_")[0] for name in pair]
+    if len({*figures, *in_short, "cash"}) < len(figures) + 3:  # a header would be there twice
+        in_short = [f"in {name.replace('_', ' ')}" for name in pair]
+    columns = (*figures, *in_short, "cash")
+    grid = table(*columns, right=columns)
     for m in shown:
-        shares = (format_percent(float(buckets[m, k])) for k in (0, 1, -1))
+        shares = (format_percent(float(buckets[name][m])) for name in (*pair, "cash"))
         grid.add_row(
             format_percent(float(sweep.probabilities[m])),
             format_percent(float(sweep.objective[m]), 2),
@@ -152,7 +157,7 @@ def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) 
             *shares,
             style="bold" if m == stated else None,
         )
-    out.print(fit_table(out, grid, "adverse return", "capital", "efficiency"))
+    out.print(fit_table(out, grid, "adverse return", *reversed(in_short)))
 
 
 def _reversals(reversals: tuple[Reversal, ...]) -> Iterator[ScreenBlock]:

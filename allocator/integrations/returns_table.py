@@ -28,7 +28,7 @@ from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import estimate_risk
-from allocator.settings.settings import Confirmation, RiskSection
+from allocator.settings.settings import BucketsSection, Confirmation, RiskSection
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix
 
@@ -63,6 +63,9 @@ def book_from_returns(names: Sequence[str], settings: Mapping[str, Any] | None, 
     if mandate.get("min_worst_scenario_return") is not None:
         rule, cure = "would make a floor of every row", 'use robust.set = "worst" to look at the worst row'
         breaches.append(Breach.of(table, rule, cure, column="mandate.min_worst_scenario_return"))
+    if mandate.get("buckets"):
+        rule, cure = "counts labels of exposures.csv, and rows have none", "name a group in groups and limit that"
+        breaches.append(Breach.of(table, rule, cure, column="mandate.buckets"))
     for key in sorted(WEIGHED & {*trading}):
         rule, cure = "weighs whole lots against not trading, and a peer gets the targets", "leave it out"
         breaches.append(Breach.of(table, rule, cure, column=f"trading.{key}"))
@@ -127,12 +130,12 @@ def _made(names: tuple[str, ...], stated: str, peer: str) -> Book:
 
 def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """The tables that every book has, with nothing in them but the names."""
-    everyone, count = [*names, CASH], len(names)
+    everyone, count, bucket = [*names, CASH], len(names), BucketsSection().names[-1]
     holdings = {
         "account": "rows", "instrument": everyone, "quantity": [0.0] * count + [1e6], "price": 1.0, "currency": "USD"
     }  # fmt: skip
     exposures = {
-        "instrument": everyone, "name": everyone, "issuer": everyone, "bucket": ["neutral"] * count + ["cash"],
+        "instrument": everyone, "name": everyone, "issuer": everyone, "bucket": [bucket] * count + ["cash"],
         "beta": 0.0, "idiosyncratic_volatility": [1.0] * count + [0.0], "source": "the rows",
     }  # fmt: skip
     returns = {"instrument": everyone, "rows": 0.0}

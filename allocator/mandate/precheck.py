@@ -216,7 +216,7 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, float, WeightRange]]:
             )
         yield f"issuer {issuer}", np.asarray(issuers == issuer, dtype=np.float64), 0.0, limits
     for bucket, limits in wanted.buckets.items():
-        yield f"bucket {bucket}", bucket_shares(book, bucket), float(bucket == "cash"), limits
+        yield f"bucket {bucket}", bucket_shares(book, bucket), 0.0, limits
     for group, limits in wanted.groups.items():
         yield f"group {group}", *group_shares(book, group), limits
 

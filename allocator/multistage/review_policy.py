@@ -28,8 +28,6 @@ from allocator.types import Vector
 
 # How the cost of robustness falls: at each node, what is believed, the radius, and what robustness costs.
 #
-HEADLINE = ("efficiency", "capital_intensity")
-"""The buckets that the question divides."""
 _SHOWN = 0.0005
 """Of the account: smaller trades are no news."""
 
@@ -63,8 +61,7 @@ class CautionScheduleRow:
     ]
     shares: Annotated[
         dict[str, Annotated[float, Rounded(6)]],
-        (*HEADLINE, "cash"),
-        "after trades, as fractions of the account; a name may count in several",
+        "of the two headline buckets and of cash, after trades, as fractions of the account; a name may count in both",
     ]
     trades: Annotated[
         dict[str, Annotated[float, Rounded(6)]],
@@ -85,6 +82,7 @@ def _schedule_row(
     moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
     order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
     price = cost_of_robustness(policy, node, limits)
+    headline = book.settings.buckets.shown
     return CautionScheduleRow(
         node=tree.names[node],
         kind=tree.kinds[node],
@@ -95,7 +93,7 @@ def _schedule_row(
         settled=question is not None and belief_path(question, state.signals, state.told).settled is not None,
         radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,
         cost_of_robustness_bps=None if price is None else price * 1e4,
-        shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in HEADLINE}
+        shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in headline}
         | {"cash": float(policy.cash[node] / wealth)},
         trades={book.instruments[i]: float(moved[i]) for i in order},
     )

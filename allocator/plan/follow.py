@@ -25,6 +25,7 @@ from allocator.outlook.calibration import dated_signals
 from allocator.plan.plan import Plan
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.presentation import NotNegative, Rounded
+from allocator.settings.settings import BucketsSection
 from allocator.tables.files import read_regular_file
 from allocator.types import Vector
 
@@ -114,6 +115,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["robust"]["return_error_names"]
     if not settings["confirm"]:
         del settings["confirm"]
+    if book.settings.buckets == BucketsSection():
+        del settings["buckets"]
     found = {name: _digest(section) for name, section in settings.items()}
     tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
         "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),

@@ -220,10 +220,7 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
     before = trade.value_before
     holdings, cash = trade.values / before, trade.cash / before
     gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
-    buckets = {
-        name: float(bucket_shares(book, name) @ trade.weights)
-        for name in ("efficiency", "capital_intensity", "adopter", "neutral")
-    }
+    buckets = {name: float(bucket_shares(book, name) @ trade.weights) for name in book.settings.buckets.names}
     buckets["cash"] = trade.cash / trade.value
     active: dict[str, float] = {}
     if book.benchmark is not None:

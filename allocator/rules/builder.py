@@ -10,6 +10,7 @@ import pandas as pd
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
+from allocator.book.checks.rules import bucket_counts
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.rules.holdings import (
@@ -33,16 +34,8 @@ TRADING_DAYS = 252
 
 
 def bucket_shares(book: Book, bucket: str) -> Vector:
-    """(N,) how much of each instrument counts towards a bucket.
-
-    `efficiency` and `capital_intensity` read the numeric shares of exposures.csv where they are given; everything else
-    is the label.
-    """
-    label = (book.exposures["bucket"] == bucket).astype(float)
-    column = f"{bucket}_share"
-    if column in book.exposures:
-        return np.asarray(book.exposures[column].fillna(label), dtype=np.float64)
-    return np.asarray(label, dtype=np.float64)
+    """(N,) how much of each instrument counts towards a bucket."""
+    return np.asarray(bucket_counts(book.exposures, bucket), dtype=np.float64)
 
 
 def locked_names(book: Book) -> dict[str, date]:
@@ -57,7 +50,7 @@ def locked_names(book: Book) -> dict[str, date]:
 def group_shares(book: Book, name: str) -> tuple[Vector, float]:
     """(N,) how much of each instrument counts towards a bucket or a user group, and how much of cash."""
     if name not in book.settings.groups:
-        return bucket_shares(book, name), float(name == "cash")
+        return bucket_shares(book, name), 0.0
     members = book.members(name)
     shares = np.array([members.get(instrument, 0.0) for instrument in book.instruments])
     return shares, members.get(book.cash_instrument, 0.0)
@@ -115,8 +108,8 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
     yield from _instrument_ranges(book)
     yield from _issuer_ranges(book)
     for bucket, limits in wanted.buckets.items():
-        shares, cash = bucket_shares(book, bucket), float(bucket == "cash")
-        yield from _range(f"bucket {bucket}", shares, limits, cash, tiers.get(f"buckets.{bucket}", 0))
+        shares = bucket_shares(book, bucket)
+        yield from _range(f"bucket {bucket}", shares, limits, 0.0, tiers.get(f"buckets.{bucket}", 0))
     for group, limits in wanted.groups.items():
         shares, cash = group_shares(book, group)
         yield from _range(f"group {group}", shares, limits, cash, tiers.get(f"groups.{group}", 0))

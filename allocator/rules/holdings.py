@@ -129,7 +129,7 @@ class RatioLimit(OneLimit, LinearRule):
     """One group against another: Σ of_i·h_i ≤ limit·Σ to_i·h_i, or ≥ where not `at_most`; 0 ≤ 0 holds.
 
     `of` and `to` (N,) say how much of each instrument counts, `of_cash` and `to_cash` how much of cash. `pair` holds
-    the place of the limit: capital_intensity {} efficiency; `name` is what the book calls the ratio.
+    the place of the limit: chips {} power; `name` is what the book calls the ratio.
     """
 
     pair: str

@@ -225,7 +225,7 @@ class MandateSection(SettingsSection):
     issuers: dict[str, WeightRange] = Field(default_factory=dict, description="range by issuer")
     buckets: dict[str, WeightRange] = Field(
         default_factory=dict,
-        description="range by bucket; efficiency and capital_intensity count the numeric shares of exposures.csv",
+        description="range by bucket of [buckets]; counts its shares of exposures.csv, which default to the label",
     )
     groups: dict[str, WeightRange] = Field(default_factory=dict, description="range by user group of [groups]")
     ratios: dict[str, RatioRange] = Field(default_factory=dict, description="one bucket or group in terms of another")

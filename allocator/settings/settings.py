@@ -247,6 +247,48 @@ class TablesSection(SettingsSection):
     signals: Table = "signals.csv"
 
 
+EARLIER_SHARES = {"efficiency": "efficiency_share", "capital_intensity": "capital_intensity_share"}
+"""The headline of a book that states no `[buckets]`, and the columns that its shares may stand in as well."""
+
+
+def share_columns(bucket: str) -> tuple[str, ...]:
+    """The columns of exposures.csv that may hold the shares of a bucket; a table has one of them at most."""
+    earlier = EARLIER_SHARES.get(bucket)
+    return (f"share_{bucket}",) if earlier is None else (f"share_{bucket}", earlier)
+
+
+def _names_a_bucket(name: str) -> str:
+    if not (name.isprintable() and name == name.strip() and 0 < len(name) <= 40) or name.startswith("="):
+        raise ValueError("must be visible text of at most 40 characters; write for example late_stage")
+    return name
+
+
+def _at_least_two(names: list[str]) -> list[str]:
+    if len(names) < 2:
+        raise ValueError(f"must be two buckets or more, and is {len(names)}; name the others of the book too")
+    return names
+
+
+class BucketsSection(SettingsSection):
+    """What names are counted as: labels of exposures.csv beside cash, each with a column share_<bucket>, 0 to 1."""
+
+    names: Annotated[list[Annotated[str, AfterValidator(_names_a_bucket)]], AfterValidator(_at_least_two)] = Field(
+        default=[*EARLIER_SHARES, "adopter", "neutral"],
+        description="two or more; rules and shocks go by these names",
+        json_schema_extra={"minItems": 2, "uniqueItems": True},
+    )
+    headline: list[str] | None = Field(
+        default=None,
+        description="the two that first screens and reviews show beside cash; the first two if not stated",
+        json_schema_extra={"minItems": 2, "maxItems": 2, "uniqueItems": True},
+    )
+
+    @property
+    def shown(self) -> list[str]:
+        """The headline, stated or not."""
+        return self.names[:2] if self.headline is None else self.headline
+
+
 def _kind_of_group(given: object) -> str | None:
     return "list" if isinstance(given, list) else "shares" if isinstance(given, dict) else None
 
@@ -282,6 +324,7 @@ class Settings(SettingsSection):
         default_factory=dict,
         description="a view of today: probability of a hypothesis or a scenario; the others keep their proportions",
     )
+    buckets: BucketsSection = Field(default_factory=BucketsSection)
     groups: dict[str, Group] = Field(
         default_factory=dict, description="named groups: a list of instruments, or instrument = share in [0, 1]"
     )

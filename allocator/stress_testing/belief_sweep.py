@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.book.checks.stress import BUCKETS
 from allocator.errors import BadMandate, Breach
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
@@ -160,16 +159,15 @@ class AxisPoint:
         ]
 
 
-def bucket_weights(book: Book, weights: Matrix) -> Matrix:
-    """(M, 5) what of each of M allocations (M, N + 1) is in the buckets, cash last."""
-    shares = np.column_stack([bucket_shares(book, name) for name in BUCKETS])
-    return np.column_stack([weights[:, :-1] @ shares, weights[:, -1]])
+def bucket_weights(book: Book, weights: Matrix) -> dict[str, Vector]:
+    """What of each of M allocations (M, N + 1) is in each bucket (M,), and in cash."""
+    buckets = {name: weights[:, :-1] @ bucket_shares(book, name) for name in book.settings.buckets.names}
+    return buckets | {"cash": weights[:, -1]}
 
 
 def allocation_columns(book: Book, weights: Matrix) -> dict[str, Vector]:
     """The columns of a frame with M allocations (M, N + 1): buckets, then names, cash last in both."""
-    buckets = dict(zip((*BUCKETS, "cash"), bucket_weights(book, weights).T, strict=True))
-    return buckets | dict(zip((*book.instruments, book.cash_instrument), weights.T, strict=True))
+    return bucket_weights(book, weights) | dict(zip((*book.instruments, book.cash_instrument), weights.T, strict=True))
 
 
 class _SweepPoint(TypedDict):

@@ -203,10 +203,11 @@ def _readings(on: AxisPoint) -> Iterator[tuple[str, str, float, Reading]]:
         level = sign * float(plan.start.holdings[i])
         reading = _reading(on, sign * one_each[i], level, lambda best: best.holdings)
         yield "trade", f"{order.instrument} is no longer {verb}", NOTHING, reading
-    lean, pair = bucket_shares(book, "efficiency") - bucket_shares(book, "capital_intensity"), "efficiency and capital "
-    yield "tilt", f"{pair}intensity weigh the same", 0.0, _reading(on, lean, 0.0)
+    first, second = book.settings.buckets.shown
+    lean, pair = bucket_shares(book, first) - bucket_shares(book, second), f"{first} and {second}".replace("_", " ")
+    yield "tilt", f"{pair} weigh the same", 0.0, _reading(on, lean, 0.0)
     today = _reading(on, lean, float(lean @ book.weights))
-    yield "tilt", f"{pair}intensity are as far apart as in today's holdings", 0.0, today
+    yield "tilt", f"{pair} are as far apart as in today's holdings", 0.0, today
     if (best := on.at(on.axis.stated)) is None:
         return
     for i, j in islice(pairwise(np.argsort(-best.weights[:-1], kind="stable")), RANKED):

@@ -22,7 +22,6 @@ import pandas as pd
 from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set
 from allocator.book.book import Book
 from allocator.book.checks.stress import (
-    BUCKETS,
     BookNames,
     check_shock,
     days_after,
@@ -214,7 +213,7 @@ class ShockLibrary:
 def shock_library(book: Book) -> ShockLibrary:
     """Every shock that can be asked of a book."""
     there = names_in_book(book)
-    known = {*there.instruments, *BUCKETS, *there.settings.groups}
+    known = there.known
     shocks, left_out = dict(book.settings.shocks), dict[str, str]()
     for name, starter in starter_shocks().items():
         if name in book.settings.shocks:
@@ -245,5 +244,5 @@ def names_in_book(book: Book) -> BookNames:
 
 def _of_names(there: BookNames, shock: ShockSection) -> ShockSection:
     """A claim that speaks of many names says of this book's what it says of them."""
-    known = (*there.instruments, *BUCKETS, *there.settings.groups)
-    return shock.model_copy(update={"expect": {name: sign for name, sign in shock.expect.items() if name in known}})
+    expected = {name: sign for name, sign in shock.expect.items() if name in there.known}
+    return shock.model_copy(update={"expect": expected})

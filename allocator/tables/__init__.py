@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from allocator.tables.schema import ContractOfBook as ContractOfBook
 from allocator.tables.schema import contract_names as contract_names
 from allocator.tables.schema import contract_text as contract_text
 from allocator.tables.schema import read_contract as read_contract

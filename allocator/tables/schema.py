@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,37 @@ def contract_text(contract: str) -> str:
     return (schemas_folder() / f"{contract}.yaml").read_text(encoding="utf-8")
 
 
-def read_contract(contract: str) -> DataFrameSchema:
+@dataclass(frozen=True)
+class ContractOfBook:
+    """A contract and what only a book says: the texts of its column `choice`, any where they are not known, with the
+    cure of one that is like none of them; and `further` columns, each like the column `like`.
+    """
+
+    name: str
+    choice: str
+    allowed: tuple[str, ...] | None
+    cure: str
+    like: str
+    further: tuple[str, ...]
+
+
+def read_contract(contract: str | ContractOfBook) -> DataFrameSchema:
     """The pandera schema of a contract, of which the caller may change what he likes.
 
     Raises:
         ValueError: there is no contract of this name.
     """
-    return deepcopy(_read(contract_text(contract)))
+    if isinstance(contract, str):
+        return deepcopy(_read(contract_text(contract)))
+    from pandera.pandas import Check
+
+    schema = read_contract(contract.name)
+    allowed = contract.allowed or ()
+    said = f"must be one of {', '.join(allowed)}; {contract.cure}"
+    schema.columns[contract.choice].checks = [Check.isin(list(allowed), error=said)] if allowed else []
+    for name in contract.further:
+        schema.columns[name] = deepcopy(schema.columns[contract.like]).set_name(name)
+    return schema
 
 
 @cache

@@ -18,7 +18,7 @@ import pandas as pd
 
 from allocator.errors import Breach, did_you_mean
 from allocator.tables.files import RawTable, silence_libraries
-from allocator.tables.schema import read_contract
+from allocator.tables.schema import ContractOfBook, read_contract
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ Cells = set[tuple[str, int]]
 """Cells by column and position (from 0)."""
 
 
-def validate(contract: str, table: RawTable) -> tuple[pd.DataFrame, list[Breach]]:
+def validate(contract: str | ContractOfBook, table: RawTable) -> tuple[pd.DataFrame, list[Breach]]:
     """A typed copy of a table (float64, datetime64[ns] at midnight, text) and its errors of a contract.
 
     The copy is indexed from 0 and is only sound without errors: it lacks unknown columns, and a cell that could not be
@@ -347,7 +347,7 @@ def _renames(unknown: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
     for name in unknown:
         folded = name.casefold().replace("_", " ").strip()
         for column in missing:
-            alike = folded in (column.replace("_", " "), *_SYNONYMS.get(column, ()))
+            alike = sorted(folded.split()) == sorted(column.split("_")) or folded in _SYNONYMS.get(column, ())
             if alike and column not in found.values():
                 found[name] = column
                 break
@@ -445,7 +445,8 @@ def _rule_and_cure(check: Check, value: str) -> Fault:
         said = _RULES[str(check.name)].format(**limits)
     rule, _, cure = said.partition("; ")
     if check.name == "isin":
-        return rule, cure or did_you_mean(value, given["allowed_values"])
+        near = did_you_mean(value, given["allowed_values"])
+        return rule, cure if cure and not near.startswith("did you mean") else near
     if value in MINOR_UNITS:
         major, count, code = MINOR_UNITS[value]
         other = f", or write {code} and its rate in fx.csv" if code else ""

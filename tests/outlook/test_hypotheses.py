@@ -114,7 +114,9 @@ def test_three_hypotheses_and_sources_are_believed_as_enumeration_says(seed: int
     else:  # Gauss-Legendre in the quantiles' logarithms would do as well: here in z itself, in pieces
         ends = np.concatenate([[0.0], np.geomspace(1e-12, 60.0, 60)])
         places, weights = np.polynomial.legendre.leggauss(40)
-        zs = np.concatenate([low + (places + 1) / 2 * (high - low) for low, high in zip(ends[:-1], ends[1:], strict=True)])
+        zs = np.concatenate(
+            [low + (places + 1) / 2 * (high - low) for low, high in zip(ends[:-1], ends[1:], strict=True)]
+        )
         each = np.concatenate([weights * (high - low) / 2 for low, high in zip(ends[:-1], ends[1:], strict=True)])
         at_z = np.array([enumerated(question, signals, t, z) for z in zs])
         density = (each * gamma.pdf(zs, frailty, scale=1 / frailty)) @ at_z
@@ -127,13 +129,18 @@ def test_a_hypothesis_that_nobody_discloses_is_one_without_a_model() -> None:
     both = asked(sources={name: {"generalizable": LAB, "proprietary": never} for name in "ab"})
     signals = [said(at(3), "claim", "a"), said(at(5), "verification", "a")]
     for month in (0.0, 2.0, 4.0, 7.425, 30.0):
-        mine, plain = (posterior(one, signals[: int(month > 3) + int(month > 5)], [at(month)]) for one in (both, asked()))
+        mine, plain = (
+            posterior(one, signals[: int(month > 3) + int(month > 5)], [at(month)]) for one in (both, asked())
+        )
         assert np.abs(mine - plain).max() <= 1e-15
 
 
 @pytest.mark.parametrize("frailty", [None, 0.6])
 def test_the_belief_is_the_mean_of_those_after_silence_or_a_claim_of_any_hypothesis(frailty: float | None) -> None:
-    question, known = three(frailty=frailty), [Signal(at(1), "claim", "press", "no"), Signal(at(2), "refutation", "press", "no")]
+    question, known = (
+        three(frailty=frailty),
+        [Signal(at(1), "claim", "press", "no"), Signal(at(2), "refutation", "press", "no")],
+    )
     before = posterior(question, known, [at(3)])[0]
     claimed = claim_probabilities(question, known, at(3), 4.0)
     after = (1 - sum(claimed.values())) * posterior(question, known, [at(7)])[0]
@@ -202,7 +209,9 @@ def test_settlement_dates_of_three_hypotheses_are_those_of_simulated_worlds() ->
                     dates[mine & (passes == yes)] = first[mine & (passes == yes)] + VERIFIED_AFTER
     found = settlement_distribution(question, [], OPENED)
     for month in (1.0, 2.5, 3.5, 6.0, 9.0, 12.0):
-        assert found.within(month) == pytest.approx(float((dates <= month).mean()), abs=4 * 0.5 / np.sqrt(PATHS) + 0.004)
+        assert found.within(month) == pytest.approx(
+            float((dates <= month).mean()), abs=4 * 0.5 / np.sqrt(PATHS) + 0.004
+        )
 
 
 def test_silence_of_three_hypotheses_settles_on_the_first_day_beyond_the_threshold() -> None:
@@ -225,7 +234,9 @@ def test_a_strength_counts_that_part_of_the_log_and_nothing_is_silence() -> None
         told = [replace(claim, strength=s), replace(verdict, strength=v)]
         expected = np.log(silence) + s * np.log1p(x) + v * (np.log1p(x * 0.1 / 0.9) - np.log1p(x))
         assert log_likelihoods(question, told, t)[0, 0] == pytest.approx(expected, abs=1e-14)
-    assert log_likelihoods(question, [replace(claim, strength=0.0)], t)[0, 0] == pytest.approx(np.log(silence), abs=1e-15)
+    assert log_likelihoods(question, [replace(claim, strength=0.0)], t)[0, 0] == pytest.approx(
+        np.log(silence), abs=1e-15
+    )
 
 
 def test_evidence_multiplies_the_odds_of_its_hypothesis_by_its_bayes_factor() -> None:
@@ -253,7 +264,9 @@ def test_a_view_is_believed_exactly_and_silence_goes_on_from_it(root: Path) -> N
     expected = after * moved / (after @ moved)
     assert posterior(question, dated_signals(viewed), [later])[0] == pytest.approx(expected, rel=1e-12)
     yesterday = plain.settings.book.as_of - dt.timedelta(days=1)
-    assert scenario_probabilities(viewed, yesterday) == pytest.approx(scenario_probabilities(plain, yesterday), rel=1e-15)
+    assert scenario_probabilities(viewed, yesterday) == pytest.approx(
+        scenario_probabilities(plain, yesterday), rel=1e-15
+    )
     assert market_probabilities(viewed)[1] == pytest.approx(market_probabilities(plain)[1], rel=1e-15)
 
 

@@ -17,10 +17,12 @@ TRUE, FALSE = np.array([0.30, 0.06]), np.array([-0.10, 0.14])
 """Returns of AAA and BBB in the two scenarios; cash returns 2%."""
 
 
-def two_names(returns: Vector = TRUE, **settings: Any) -> Book:
+def two_names(
+    returns: Vector = TRUE, labels: tuple[str, str] = ("efficiency", "capital_intensity"), **settings: Any
+) -> Book:
     """Independent names, no costs, nothing that binds: weights are (mean − 2%) / (2·aversion·variance), linear in p.
 
-    `returns` (2,) are those of the first scenario.
+    `returns` (2,) are those of the first scenario, `labels` the buckets of the two names.
     """
     document: dict[str, Any] = {
         "mandate": {"risk_aversion": AVERSION},
@@ -41,7 +43,7 @@ def two_names(returns: Vector = TRUE, **settings: Any) -> Book:
         exposures_columns={
             "beta": [0.0, 0.0],
             "idiosyncratic_volatility": [VARIANCE**0.5] * 2,
-            "bucket": ["efficiency", "capital_intensity"],
+            "bucket": list(labels),
         },
     )
 

@@ -198,7 +198,8 @@ def tables_in_use(settings: Settings) -> dict[str, set[str]]:
 
 CHECKS = (
     *looked_at(check_scenarios),
-    *looked_at(rules.check_buckets_and_groups, rules.check_ratios, rules.check_tiers, rules.check_lists),
+    *looked_at(rules.check_bucket_names, rules.check_buckets_and_groups, rules.check_ratios),
+    *looked_at(rules.check_tiers, rules.check_lists),
     *looked_at(rules.check_limits, check_idle_keys, question.check_ambiguity_settings, check_horizon, check_reviews),
     *looked_at(check_growth, needs="exposures"),
     *looked_at(check_utility, check_draws, stress.check_stress_ranges, question.check_question),
@@ -217,7 +218,7 @@ CHECKS = (
         needs="holdings",
     ),
     *looked_at(tables.check_cash, rules.check_rule_names, rules.check_members, needs="exposures"),
-    *looked_at(rules.check_counted, rules.check_rule_columns, needs="exposures"),
+    *looked_at(rules.check_counted, rules.check_cash_shares, rules.check_rule_columns, needs="exposures"),
     *looked_at(tables.check_risk_tables),
     *looked_at(tables.check_risk_columns, tables.check_same_instruments, needs="exposures"),
     *looked_at(check_history, needs="prices"),

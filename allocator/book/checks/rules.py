@@ -5,7 +5,7 @@ Then what they are measured by: columns that are there, of numbers, without a bl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -13,18 +13,75 @@ from allocator.book.checks.draft import Draft, repeated_names, unknown_names
 from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, stated_rules
 from allocator.settings.reading import dotted_key
-from allocator.settings.settings import Settings
+from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.tables import read_contract
 
-BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
+
+
+def check_bucket_names(draft: Draft) -> Iterator[Breach]:
+    """That a bucket of `[buckets]` is no name of anything else, and that two of them are the headline."""
+    if "buckets" not in draft.settings.model_fields_set:
+        return
+    buckets, place = draft.settings.buckets, dotted_key("buckets", "names")
+    instruments = draft.instruments if "exposures" in draft.tables else ()
+    others = (("a group of [groups]", draft.settings.groups), ("an instrument of exposures.csv", instruments))
+    yield from repeated_names(place, buckets.names)
+    for name in dict.fromkeys(buckets.names):
+        if name.casefold() == "cash":
+            yield setting_breach(place, name, "is the label of cash in every book", "leave it out")
+        for what, known in others:
+            if name in known:
+                yield setting_breach(place, name, f"is the name of {what} too", "give one of the two another name")
+    if (headline := buckets.headline) is not None:
+        place = dotted_key("buckets", "headline")
+        yield from unknown_names((), dict.fromkeys(headline), buckets.names, "bucket in buckets.names", at=place)
+        yield from repeated_names(place, headline)
+        if len(headline) != 2:
+            cure = "name the two that screens show, or remove it"
+            yield setting_breach(place, len(headline), "must be two buckets", cure)
+
+
+def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str]) -> Iterator[Breach]:
+    """Columns of exposures.csv with the shares of no bucket of the book, or of one that has two."""
+    names, earlier = settings.buckets.names, {column: name for name, column in EARLIER_SHARES.items()}
+    for column in columns:
+        bucket = earlier.get(column, column.removeprefix("share_"))
+        own, *_ = both = share_columns(bucket)
+        if column not in both:
+            continue
+        if bucket == "cash":
+            yield Breach.of(table, "cash is no bucket: it counts as cash in full", "remove the column", column=column)
+        elif bucket not in names:
+            near = closest_name(bucket, names)
+            cure = f"did you mean 'share_{near}'?" if near else f"name {bucket!r} in [buckets], or remove the column"
+            yield Breach.of(table, "holds the shares of no bucket of this book", cure, column=column)
+        elif column != own and own in columns:
+            yield Breach.of(table, f"says what {own} says", "keep one of the two columns", column=column)
+
+
+def bucket_counts(exposures: pd.DataFrame, bucket: str) -> pd.Series[float]:
+    """How much of each row counts towards a bucket: its share where that is given, else all or nothing by the label."""
+    label = (exposures["bucket"] == bucket).astype(float)
+    column = next((column for column in share_columns(bucket) if column in exposures), None)
+    return label if column is None else exposures[column].fillna(label)
+
+
+def check_cash_shares(draft: Draft) -> Iterator[Breach]:
+    """Cash counts towards no bucket."""
+    everyone = draft.tables["exposures"]
+    for column in (column for name in draft.settings.buckets.names for column in share_columns(name)):
+        for row in draft.rows("exposures", everyone["instrument"].isin(draft.cash)) if column in everyone else ():
+            if row[column] > 0:
+                yield row.breach(column, "cash counts towards no bucket", "write 0, or leave it blank")
 
 
 def check_buckets_and_groups(draft: Draft) -> Iterator[Breach]:
     """That rules name buckets, and groups that `[groups]` has."""
     mandate, groups = draft.settings.mandate, draft.settings.groups
-    yield from unknown_names(("mandate", "buckets"), mandate.buckets, BUCKETS, "bucket")
+    stated = [name for name in mandate.buckets if name != "cash"]
+    yield from unknown_names(("mandate", "buckets"), stated, draft.settings.buckets.names, "bucket")
     if groups:
         yield from unknown_names(("mandate", "groups"), mandate.groups, groups, "group")
     for name in mandate.groups if not groups else ():
@@ -36,14 +93,14 @@ def check_buckets_and_groups(draft: Draft) -> Iterator[Breach]:
 
 def check_ratios(draft: Draft) -> Iterator[Breach]:
     """That a ratio compares two buckets or groups, neither of them cash."""
-    groups = draft.settings.groups
+    buckets, groups = draft.settings.buckets.names, draft.settings.groups
     for place, name in _compared(draft.settings):
-        if name in BUCKETS and name in groups:
+        if name in (*buckets, "cash") and name in groups:
             yield setting_breach(place, name, "is a bucket and a group of [groups]", "give the group another name")
         elif name == "cash":
             yield setting_breach(place, name, *_CASH_RULES)
         else:
-            yield from unknown_names((), [name], [*BUCKETS[:-1], *groups], "bucket or group", at=place)
+            yield from unknown_names((), [name], [*buckets, *groups], "bucket or group", at=place)
 
 
 def _compared(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -143,12 +200,9 @@ def _uncounted(draft: Draft, name: str, kind: str) -> str | None:
         members = draft.settings.groups.get(name)
         none = isinstance(members, dict) and bool(members) and not any(members.values())
         return "give a member a share above 0, or remove the rule" if none else None
-    if name not in BUCKETS[:-1]:
+    if name not in draft.settings.buckets.names or (bucket_counts(draft.risky, name) > 0).any():
         return None
-    label = (draft.risky["bucket"] == name).astype(float)
-    column = f"{name}_share"
-    shares = draft.risky[column].fillna(label) if column in draft.risky else label
-    return None if (shares > 0).any() else "correct the labels and shares of exposures.csv, or remove the rule"
+    return "correct the labels and shares of exposures.csv, or remove the rule"
 
 
 # The columns and tables that rules, shocks and costs are measured by: there, of numbers, and without a blank.
@@ -167,7 +221,7 @@ def check_benchmark_rules(draft: Draft) -> Iterator[Breach]:
 def check_rule_columns(draft: Draft) -> Iterator[Breach]:
     """What is wanted of exposures.csv and factors.csv by `[mandate]`, `[shocks]` and `[costs]`."""
     needs = _needs(draft.settings)
-    kinds = column_types() if draft.settings.mandate.exposures else {}
+    kinds = column_types(draft.settings) if draft.settings.mandate.exposures else {}
     known = [name for name, kind in kinds.items() if kind == "float64" and name in draft.tables["exposures"]]
     known += draft.factors
     for column in draft.settings.mandate.exposures:
@@ -184,9 +238,10 @@ def check_rule_columns(draft: Draft) -> Iterator[Breach]:
         yield from _filled(draft, column, reasons)
 
 
-def column_types() -> dict[str, str]:
+def column_types(settings: Settings) -> dict[str, str]:
     """What each column that exposures.csv may have holds: float64, datetime64[ns], or a kind of text."""
-    return {str(name): str(column.dtype) for name, column in read_contract("exposures").columns.items()}
+    kinds = {str(name): str(column.dtype) for name, column in read_contract("exposures").columns.items()}
+    return kinds | {share_columns(name)[0]: "float64" for name in settings.buckets.names}
 
 
 def _needs(settings: Settings) -> dict[str, list[str]]:
@@ -224,7 +279,7 @@ def _filled(draft: Draft, column: str, reasons: list[str]) -> Iterator[Breach]:
 
 def check_factor_names(draft: Draft) -> Iterator[Breach]:
     """A factor that an exposure is called like would leave open which of the two is meant; cash has no factor."""
-    columns = {name.casefold(): name for name in column_types()}
+    columns = {name.casefold(): name for name in column_types(draft.settings)}
     for name in draft.factors:
         if known := columns.get(name.casefold()):
             rule = f"is the name of a column of exposures.csv, '{known}'"

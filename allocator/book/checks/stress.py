@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from allocator.book.checks.draft import Draft, unknown_names
 from allocator.book.checks.question import COORDINATES, check_signals, prior_of
+from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.efficiency_model import ModelSection
 from allocator.settings.reading import dotted_key, settings_from
@@ -23,7 +24,6 @@ from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
 from allocator.settings.uncertainty import ScenarioSection
 
-BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 _FIGURES = ("price_fall", "usage_growth", "log10_bayes_factor")
 _FIRST_ROW = 10_000_000
 """Where rows of a shock stand while they are looked at beside those of the table."""
@@ -41,6 +41,11 @@ class BookNames:
     factors: tuple[str, ...]
     exposures: pd.DataFrame
     signals: pd.DataFrame | None
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What a claim may speak of: instruments, buckets and groups."""
+        return (*self.instruments, *self.settings.buckets.names, *self.settings.groups)
 
     @property
     def labels(self) -> frozenset[str]:
@@ -84,25 +89,27 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
     if shock.delay_months is not None and "tradable_from" not in there.columns:
         cure = "add the column to exposures.csv, or remove it"
         yield setting_breach(dotted_key(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
-    known = (*there.instruments, *BUCKETS, *there.settings.groups)
     for own in shock.expect:
-        yield from unknown_names((*place, "expect"), [own], known, "instrument, bucket or group")
-        if own in ("adopter", "neutral"):  # the other two may be counted by shares
-            yield from _without_label(there, dotted_key(*place, "expect", own), own)
+        yield from unknown_names((*place, "expect"), [own], there.known, "instrument, bucket or group")
+        is_bucket = own in there.settings.buckets.names and own not in (*there.instruments, *there.settings.groups)
+        if is_bucket and not (bucket_counts(there.exposures, own) > 0).any():
+            yield _nobody(there, dotted_key(*place, "expect", own), own)
 
 
-def _without_label(there: BookNames, at: str, bucket: str) -> Iterator[Breach]:
-    if bucket not in there.labels:
-        cure = "correct the labels of exposures.csv, or remove it"
-        yield setting_breach(at, bucket, "nothing in this book has this label", cure)
+def _nobody(there: BookNames, at: str, bucket: str) -> Breach:
+    rule = "nothing in this book " + ("counts towards it" if bucket in there.labels else "has this label")
+    return setting_breach(at, bucket, rule, "correct the labels of exposures.csv, or remove it")
 
 
 def _moved(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
+    buckets = there.settings.buckets.names
     for name in shock.buckets:
-        if name in BUCKETS:
-            yield from _without_label(there, dotted_key(*place, "buckets", name), name)
+        if name in there.labels:
+            continue
+        if name in buckets:
+            yield _nobody(there, dotted_key(*place, "buckets", name), name)
         else:
-            yield from _no_name((*place, "buckets"), name, ("cash",), BUCKETS, "bucket")
+            yield from _no_name((*place, "buckets"), name, ("cash",), buckets, "bucket")
     for name in shock.instruments:
         yield from _no_name((*place, "instruments"), name, there.cash, there.instruments, "instrument in exposures.csv")
     if there.factors:

@@ -138,7 +138,7 @@ def check_cash(draft: Draft) -> Iterator[Breach]:
     everyone, home = draft.tables["exposures"], draft.settings.book.currency
     cash = everyone.loc[everyone["bucket"] == "cash"]
     if len(cash) != 1:
-        cure = "exactly one instrument is the account's cash; money-market funds are 'neutral'"
+        cure = "exactly one instrument is the account's cash; money-market funds have another bucket"
         yield draft.column_breach("exposures", "bucket", f"{len(cash)} rows have bucket 'cash'", cure)
     if not len(draft.risky):
         yield draft.column_breach("exposures", "bucket", "there is nothing but cash", "add an instrument")
@@ -148,7 +148,7 @@ def check_cash(draft: Draft) -> Iterator[Breach]:
         if row["price"] != 1:
             yield row.breach("price", "cash has price 1", "put the amount into quantity")
         if row["currency"] != home:
-            cure = "convert it, or hold foreign cash as a 'neutral' instrument"
+            cure = f"convert it, or hold foreign cash as a {draft.settings.buckets.names[-1]!r} instrument"
             yield row.breach("currency", f"cash is in the book's currency {home}", cure)
 
 
