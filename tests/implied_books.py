@@ -58,7 +58,7 @@ def node_book(root: Path, place: Path, policy: Policy, state: NodeEvidence, node
         writer.writerows(kept)
         for signal in seen:
             since = "" if signal.since is None else signal.since.isoformat()
-            new = {"date": signal.date.isoformat(), "kind": signal.kind, "source": signal.lab, "since": since}
+            new = {"date": signal.date.isoformat(), "kind": signal.kind, "source": signal.source, "since": since}
             writer.writerow(new)
 
 

@@ -251,6 +251,24 @@ def market_probabilities(book: Book, question: Question | None = None) -> tuple[
     return then, update_market_probabilities(question, then, dated_signals(book), stated.date, as_of)
 
 
+def typed_values(book: Book) -> Matrix | None:
+    """(K, N) what the user's own returns make of today's prices, where they are to be anchored to [market]: in a book
+    without a model; None elsewhere. With a model, a typed return stands in place of an anchored one.
+    """
+    settings = book.settings
+    if settings.market is None or settings.model is not None or settings.plugins.models:
+        return None
+    typed: Matrix = 1 + book.scenario_returns.loc[list(book.instruments)].to_numpy(dtype=np.float64).T
+    return typed
+
+
+def required_growth(book: Book) -> Vector:
+    """(N,) what each name's required return makes of a unit over the horizon."""
+    required = np.asarray(book.exposures["required_return"], dtype=np.float64)
+    result: Vector = (1 + required) ** book.settings.years
+    return result
+
+
 def market_anchor(values: Matrix, then: Vector | None, now: Vector | None, share: Number) -> Vector:
     """(N,) what prices of as_of already hold: A(0)·(Σ p_t V / Σ p_0 V)^J, the part that came with the news.
 

@@ -12,7 +12,14 @@ import pandas as pd
 
 from allocator.book.book import Book, copy_for_plugins, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.outlook.calibration import calibrate, scenario_probabilities
+from allocator.outlook.calibration import (
+    calibrate,
+    market_anchor,
+    market_probabilities,
+    required_growth,
+    scenario_probabilities,
+    typed_values,
+)
 from allocator.outlook.risk_model import FactorRisk, build_risk_model
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.presentation import ByName, Keywords
@@ -107,7 +114,8 @@ def build_outlook(book: Book) -> Outlook:
 
     Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`. Returns: the
     efficiency model's where there is a `[model]`, or another package's of `[plugins.models]`, replaced name by name by
-    the user's `scenario_returns.csv`.
+    the user's `scenario_returns.csv`. Without either, typed returns are anchored to a `[market]`: under its
+    probabilities each name earns its required return.
 
     Raises:
         BadInput: the price history cannot give a covariance by the rules of `[risk]`, or a plugin's model no returns.
@@ -132,6 +140,11 @@ def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
     if plugged is not None:
         returns = plugged.to_numpy(dtype=float)[:-1].T
     returns = with_typed_returns(book, returns)
+    values = typed_values(book)
+    if values is not None:
+        then, now = market_probabilities(book)
+        anchor = market_anchor(values, then, now, float(book.settings.horizon.announcement_share or 0.0))
+        returns = required_growth(book) * values / anchor - 1
     if book.cash_instrument in given.index:
         cash = given.loc[book.cash_instrument].to_numpy(dtype=float)
     elif plugged is not None:
@@ -168,7 +181,7 @@ def returns_frame(book: Book, outlook: Outlook) -> pd.DataFrame:
 
 class _InstrumentReturns(TypedDict):
     instrument: str
-    origin: Annotated[str, Keywords(pattern="^(model|table|plugin .+)$")]
+    origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|plugin .+)$")]
     expected: float
     returns: ByName
 
@@ -187,7 +200,7 @@ class ReturnsDocument(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class ReturnAttribution:
-    """Scenario returns of a book: `origins` says model, table or `plugin NAME` for each instrument.
+    """Scenario returns of a book: `origins` says model, table, anchored table or `plugin NAME` for each instrument.
 
     With an `instrument`, `drivers` (K,) by name add up to its return in each scenario.
     """
@@ -234,11 +247,12 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
     outlook, model = build_outlook(book), calibrate(book)
     given = set(book.scenario_returns.index)
     maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
-    origins = tuple("table" if name in given else maker for name in book.instruments)
+    table = "table" if typed_values(book) is None else "table, anchored"
+    origins = tuple(table if name in given else maker for name in book.instruments)
     drivers = None
     if instrument is not None:
         i = _position(book, instrument)
-        if model is None or origins[i] == "table":
+        if model is None or origins[i] == table:
             rule = "its returns are your own, not the model's"
             cure = "remove its row from scenario_returns.csv to let [model] make them"
             if origins[i] == maker:

@@ -25,7 +25,9 @@ from allocator.outlook.calibration import (
     market_anchor,
     market_probabilities,
     model_scenarios,
+    required_growth,
     scenario_probabilities,
+    typed_values,
 )
 from allocator.outlook.efficiency_model import (
     ModelScenarios,
@@ -132,7 +134,9 @@ def outlook_at_draws(ground: StressBase, values: Mapping[str, Vector]) -> Outloo
     stated = float(ground.book.settings.horizon.announcement_share or 0.0)
     share = np.broadcast_to(values.get("horizon.announcement_share", np.array(stated)), (draws,))
     modelled_returns = _modelled(ground, values, now, share)
-    returns = ground.outlook.returns if modelled_returns is None else with_typed_returns(ground.book, modelled_returns)
+    returns = ground.outlook.returns if modelled_returns is None else modelled_returns
+    if ground.model is not None:
+        returns = with_typed_returns(ground.book, returns)
     return OutlookDraws(
         returns=np.broadcast_to(returns, (draws, scenarios, names)),
         probabilities=np.broadcast_to(probabilities, (draws, scenarios)),
@@ -165,7 +169,7 @@ def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question
 def _modelled(ground: StressBase, values: Mapping[str, Vector], now: Matrix | None, share: Vector) -> Matrix | None:
     """(D, K, N) the efficiency model's returns; None without it, or where nothing drawn reaches it."""
     if ground.model is None:
-        return None
+        return _anchored(ground, now, share)
     loadings, years = ground.model.loadings, ground.book.settings.years
     shared = {key.removeprefix("model."): at[:, None] for key, at in values.items() if key.startswith("model.")}
     technique = replace(ground.model.technique, **shared)
@@ -177,6 +181,17 @@ def _modelled(ground: StressBase, values: Mapping[str, Vector], now: Matrix | No
     moved = now if stated is None or now is None else stated if stated is then else now[:, None, :]
     anchor = market_anchor(worth, then, moved, share[:, None])
     return scenario_returns(worth, loadings, anchor[..., None, :], years)
+
+
+def _anchored(ground: StressBase, now: Matrix | None, share: Vector) -> Matrix | None:
+    """(D, K, N) typed returns as the market drawn anchors them; None where nothing does, or prices stay."""
+    typed, (then, stated) = typed_values(ground.book), ground.market
+    if typed is None or now is None or ground.prices == "stay":
+        return None
+    moved = stated if stated is then else now[:, None, :]
+    anchor = market_anchor(typed[None], then, moved, share[:, None])
+    result: Matrix = required_growth(ground.book) * typed / anchor[..., None, :] - 1
+    return result
 
 
 def _drawn_scenarios(book: Book, values: Mapping[str, Vector]) -> ModelScenarios:

@@ -277,7 +277,7 @@ def test_a_kl_set_by_corners_holds_the_farthest_belief_and_no_more(note: Folder)
 def test_a_kl_set_by_corners_that_allow_one_belief_only_is_that_belief(note: Folder) -> None:
     note.replace("book.toml", 'schedule = "caution"', 'schedule = "corners"')
     note.replace("book.toml", "caution = 0.5 ", "")
-    pairs = {"prior_generalizable": 0.5, "disclosure": 0.85, "hazard": 0.136, "background": 0.008}
+    pairs = {"prior": 0.5, "disclosure": 0.85, "hazard": 0.136, "background": 0.008}
     book = load(note.path, overrides=["robust.set=kl", *(f"question.ranges.{k}=[{v}, {v}]" for k, v in pairs.items())])
 
     assert current_radius(book, build_outlook(book)) == 0

@@ -84,7 +84,7 @@ def test_the_order_of_the_rows_does_not_matter(note: Folder) -> None:
         ),
         (
             [["2026-07-01", "claim", "OpenIA"]],
-            2, "source", "OpenIA", "no such lab in [question.labs]", "did you mean 'OpenAI'?",
+            2, "source", "OpenIA", "no such source in [question.sources] or [question.labs]", "did you mean 'OpenAI'?",
         ),
         (
             [["2026-07-01", "claim", "OpenAI"], ["2026-08-01", "claim", "OpenAI"]],
@@ -243,13 +243,13 @@ def test_a_parameter_outside_its_range_is_refused_by_its_key(root: Path, overrid
             "question.ranges.hazard=[0.2, 0.1]",
             "hazard = [0.2, 0.1] must be [lowest, highest]; write the lowest first: [0.1, 0.2]",
         ),
-        ("question.ranges.prior_generalizable=[0, 1]", "prior_generalizable = [0, 1] must be above 0 and below 1"),
+        ("question.ranges.prior=[0, 1]", "prior = [0, 1] must be above 0 and below 1"),
         ("question.labs.OpenAI.disclosure=1", "must be below 1 (got '1')"),
         ("question.ranges.disclosure=[0.7, 1.0]", "disclosure = [0.7, 1] must be above 0 and below 1"),
         (
-            "question.ranges.prior_generalizable=[0.6, 0.7]",
+            "question.ranges.prior=[0.6, 0.7]",
             "scenarios.*.probability: of the generalizable scenarios is "
-            "outside [question.ranges] prior_generalizable = [0.6, 0.7] (got '0.5')",
+            "outside [question.ranges] prior = [0.6, 0.7] (got '0.5')",
         ),
         (
             "question.labs.Google.hazard=0.3",

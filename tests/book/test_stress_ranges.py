@@ -79,7 +79,7 @@ def test_lawful_ends_are_those_of_the_contract() -> None:
     assert contract_range("model.adoption_years") == (0, 50, True, False)
     assert contract_range("scenarios.any.multiple_compression") == (-3, 3, False, False)
     assert contract_range("horizon.announcement_share") == (0, 1, False, False)
-    assert contract_range("question.prior_generalizable") == (0, 1, True, True)
+    assert contract_range("question.prior") == (0, 1, True, True)
 
 
 def test_own_values_are_one_number_or_one_a_lab() -> None:
@@ -87,5 +87,5 @@ def test_own_values_are_one_number_or_one_a_lab() -> None:
 
     assert book_values(settings, "model.token_reduction") == (2.7,)
     assert book_values(settings, "question.hazard") == (0.136, 0.136)
-    assert book_values(settings, "question.prior_generalizable") == pytest.approx((0.82,))
+    assert book_values(settings, "question.prior") == pytest.approx((0.82,))
     assert book_values(settings, "scenarios.proprietary_jevons.usage_elasticity") == (1.9,)

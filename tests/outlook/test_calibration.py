@@ -363,11 +363,12 @@ def test_a_book_says_what_its_question_is(root: Path) -> None:
 
     assert question is not None
     assert question.prior.tolist() == [0.32, 0.18, 0.28, 0.22]
-    assert question.generalizable.tolist() == [True, True, False, False]
-    assert question.jevons.tolist() == [True, False, True, False]
+    assert question.answers.tolist() == [0, 0, 1, 1]
+    assert question.regime_of is not None
+    assert question.regime_of.tolist() == [0, 1, 0, 1]
     assert ranges is not None
     assert (ranges.prior, ranges.background) == ((0.3, 0.7), (0.003, 0.02))
-    assert [(s.date.isoformat(), s.kind, s.lab, s.usage_growth) for s in dated_signals(book)] == [
+    assert [(s.date.isoformat(), s.kind, s.source, s.usage_growth) for s in dated_signals(book)] == [
         ("2026-07-31", "usage", "", 0.45), ("2026-10-30", "usage", "", 0.38),
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,9 @@ def test_three_hypotheses_and_sources_are_believed_as_enumeration_says(seed: int
     else:  # Gauss-Legendre in the quantiles' logarithms would do as well: here in z itself, in pieces
         ends = np.concatenate([[0.0], np.geomspace(1e-12, 60.0, 60)])
         places, weights = np.polynomial.legendre.leggauss(40)
-        zs = np.concatenate(
-            [low + (places + 1) / 2 * (high - low) for low, high in zip(ends[:-1], ends[1:], strict=True)]
-        )
-        each = np.concatenate([weights * (high - low) / 2 for low, high in zip(ends[:-1], ends[1:], strict=True)])
+        pieces = list(pairwise(ends))
+        zs = np.concatenate([low + (places + 1) / 2 * (high - low) for low, high in pieces])
+        each = np.concatenate([weights * (high - low) / 2 for low, high in pieces])
         at_z = np.array([enumerated(question, signals, t, z) for z in zs])
         density = (each * gamma.pdf(zs, frailty, scale=1 / frailty)) @ at_z
     expected = question.prior * density / (question.prior @ density)

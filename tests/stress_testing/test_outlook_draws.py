@@ -33,10 +33,10 @@ def drawn(own: Book, seed: int = 4) -> dict[str, Vector]:
 
 def as_overrides(own: Book, values: Mapping[str, float]) -> list[str]:
     """The same as --set would have it."""
-    settings, written = own.settings, ["question.ranges.prior_generalizable=[0.01,0.99]"]
+    settings, written = own.settings, ["question.ranges.prior=[0.01,0.99]"]
     for key, value in values.items():
         room, _, name = key.partition(".")
-        if key == "question.prior_generalizable":
+        if key == "question.prior":
             (prior,) = book_values(settings, key)
             for scenario, one in settings.scenarios.items():
                 scale = value / prior if one.hypothesis == "generalizable" else (1 - value) / (1 - prior)

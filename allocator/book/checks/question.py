@@ -358,11 +358,25 @@ def check_returns_of_everyone(draft: Draft) -> Iterator[Breach]:
         )
         yield Breach.of("scenario_returns", rule, cure)
     elif draft.settings.model is None:
-        for name in everyone.loc[rest, "instrument"]:
+        if draft.settings.market is not None:
+            yield from _unanchored(draft)
+        grows = (
+            everyone["required_return"].notna() if "required_return" in everyone else pd.Series(False, everyone.index)
+        )
+        for name in everyone.loc[rest & ~(grows & (everyone["bucket"] == "cash")), "instrument"]:
             yield draft.column_breach("scenario_returns", "instrument", "has no row here", "add its row", name)
     else:
         for row in draft.rows("exposures", rest):
             yield from _loadings(row)
+
+
+def _unanchored(draft: Draft) -> Iterator[Breach]:
+    """Names whose typed returns a market cannot anchor."""
+    risky = draft.tables["exposures"]["bucket"] != "cash"
+    for row in draft.rows("exposures", risky):
+        if not _there(row, "required_return"):
+            rule = f"is needed by [market] for {row['instrument']}, whose typed returns are anchored to it"
+            yield row.breach("required_return", rule, "fill it in, a year, or remove [market]")
 
 
 def _loadings(row: Row) -> Iterator[Breach]:
