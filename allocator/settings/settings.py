@@ -348,7 +348,7 @@ class Settings(SettingsSection):
 
     @property
     def hypotheses(self) -> tuple[str, ...]:
-        """The answers: those that [question] names, else the efficiency model's where every scenario stands for one;
+        """The answers: those that [question] names, else the efficiency model's where a scenario stands for one;
         without [question], what scenarios stand for where all of them say so.
         """
         return self._named("hypothesis", self.question.hypotheses if self.question else [], HYPOTHESES)
@@ -360,7 +360,7 @@ class Settings(SettingsSection):
 
     def _named(self, key: str, stated: list[str], of_the_model: tuple[str, ...]) -> tuple[str, ...]:
         said = dict.fromkeys(getattr(scenario, key) for scenario in self.scenarios.values())
-        if stated or {*said} <= {*of_the_model}:
+        if stated or self.model is not None or {*said} & {*of_the_model}:
             return tuple(stated) or of_the_model
         # with a question the order matters, and nobody guesses it
         return () if None in said or (key == "hypothesis" and self.question is not None) else tuple(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import AliasChoices, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from allocator.settings.fields import Day, Fraction, NonNegative, Number, Positive, SettingsSection
 
@@ -287,10 +287,7 @@ class ScenarioSection(SettingsSection):
     probability: Fraction
     hypothesis: str | None = Field(default=None, min_length=1, description="which answer to the question it stands for")
     regime: str | None = Field(
-        default=None,
-        min_length=1,
-        validation_alias=AliasChoices("regime", "demand"),
-        description="where it stands on the second axis, if there is one",
+        default=None, min_length=1, description="where it stands on the second axis, if there is one"
     )
     note: str | None = None
     replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
@@ -305,6 +302,15 @@ class ScenarioSection(SettingsSection):
         default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
     )
     capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_name_of_the_regime(cls, given: object) -> object:
+        if not isinstance(given, dict) or "demand" not in given:
+            return given
+        if "regime" in given:
+            raise ValueError("demand is the old name of regime, and both are stated; state regime alone")
+        return {"regime" if key == "demand" else key: value for key, value in given.items()}
 
 
 class MarketSection(SettingsSection):

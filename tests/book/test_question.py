@@ -87,7 +87,7 @@ def test_the_order_of_the_rows_does_not_matter(note: Folder) -> None:
             2, "source", "OpenIA", "no such source in [question.sources] or [question.labs]", "did you mean 'OpenAI'?",
         ),
         (
-            [["2026-07-01", "claim", "OpenAI"], ["2026-08-01", "claim", "OpenAI"]],
+            [["2026-07-01", "claim", "OpenAI"], ["2026-07-01", "claim", "OpenAI"]],
             3, "kind", "claim OpenAI", "stands here twice", "keep one of them",
         ),
         (
@@ -259,7 +259,7 @@ def test_a_parameter_outside_its_range_is_refused_by_its_key(root: Path, overrid
         ("question.ranges.disclosure=[0.9, 0.95]", "of OpenAI is outside [question.ranges] disclosure"),
         ("question.opened=2026-11-21", "is after as_of = 2026-11-20"),
         ("scenarios.proprietary_jevons.hypothesis=propietary", "must be generalizable or proprietary"),
-        ("scenarios.proprietary_jevons.demand=boom", "must be jevons or compression for [question] to mean it"),
+        ("scenarios.proprietary_jevons.regime=boom", "must be jevons or compression for [question] to mean it"),
         ("scenarios.proprietary_jevons.probability=0.29", "1.01"),
         ("market.probabilities.proprietary_jevons=0.3", "lower them by 0.025 in all"),
         ("market.probabilities.propietary_jevons=0", "did you mean 'proprietary_jevons'?"),
@@ -293,12 +293,11 @@ def test_the_model_needs_every_parameter_of_every_scenario(note: Folder, key: st
     assert (breach.column, breach.rule) == (f"scenarios.generalizable_jevons.{key}", "is needed by [model]")
 
 
-def test_a_market_without_a_model_anchors_nothing(note: Folder) -> None:
+def test_without_a_model_a_market_wants_typed_returns(note: Folder) -> None:
     cut(note, "[model]", "[market]")
 
     found = [(breach.table, breach.column, breach.rule) for breach in refused(note)]
 
-    assert ("book.toml", "market", "anchors the efficiency model's returns, and there is no [model]") in found
     assert ("scenario_returns", None, "this table is required, as there is no [model]") in found
 
 

@@ -38,7 +38,7 @@ def check_signals(draft: Draft) -> Iterator[Breach]:
         return
     late = signals["date"] > pd.Timestamp(draft.settings.book.as_of)
     yield from _future(draft, late)
-    told = _Told({}, {})
+    told = _Told({}, {}, set())
     # a day's claims come before what is said of them, wherever their rows stand
     everything = draft.rows("signals", late | True)
     for row in sorted(everything, key=lambda row: (row["date"], row["kind"] != "claim")):
@@ -47,6 +47,8 @@ def check_signals(draft: Draft) -> Iterator[Breach]:
             yield row.breach("date", f"is before the question opened on {question.opened}", cure)
         kind = str(row["kind"])
         yield from _cells_of(row, kind)
+        if kind in ("usage", "evidence"):
+            yield from told.again(row, kind)
         if kind == "usage":
             yield from _usage(draft.settings, row)
         elif kind == "evidence":
@@ -65,6 +67,13 @@ _CELLS = {
     "strength": ("claim", "verification", "refutation", "evidence"),
 }
 """The kinds that a cell belongs to."""
+_WORDS = {
+    "claim": "a claim",
+    "verification": "a verification",
+    "refutation": "a refutation",
+    "evidence": "evidence",
+    "usage": "a usage figure",
+}
 _NEEDED = {
     "usage": {"price_fall": "write a log change; a price that halves is 0.69", "usage_growth": "write a log change"},
     "evidence": {
@@ -78,11 +87,11 @@ def _cells_of(row: Row, kind: str) -> Iterator[Breach]:
     """Cells that a row of this kind has not, or must have."""
     for name, kinds in _CELLS.items():
         if _there(row, name) and kind not in kinds and not (name == "strength" and row[name] == 1):
-            rule = f"belongs to {' or '.join(kinds)}, and this is {kind}"
+            rule = f"belongs to {_WORDS[kinds[0]]}, and this is {_WORDS[kind]}"
             yield row.breach(name, rule, f"clear the cell, or change the kind to {kinds[0]}")
     for name, cure in _NEEDED.get(kind, {}).items():
         if not _there(row, name):
-            yield row.breach(name, f"is needed for {kind}", cure)
+            yield row.breach(name, f"is needed for {_WORDS[kind]}", cure)
 
 
 def said_hypothesis(sources: Mapping[str, Mapping[str, Any]], cells: Mapping[Any, Any]) -> str | None:
@@ -159,6 +168,14 @@ class _Told:
 
     open: dict[tuple[str, str | None], list[dt.date]]
     judged: dict[tuple[str, str | None], tuple[str, dt.date]]
+    observed: set[tuple[object, ...]]
+
+    def again(self, row: Row, kind: str) -> Iterator[Breach]:
+        """An observation by the same source, of the same day and hypothesis."""
+        key = (kind, row["source"], row["date"], row.cells.get("hypothesis") if kind == "evidence" else None)
+        if key in self.observed:
+            yield row.breach("kind", "stands here twice", "keep one of them", f"{kind} {row['source']}")
+        self.observed.add(key)
 
     def hear(self, row: Row, kind: str, about: str | None) -> Iterator[Breach]:
         """What cannot follow on the rows before: a verdict is of the first claim that is open."""

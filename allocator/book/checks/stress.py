@@ -138,7 +138,8 @@ def _told(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iter
     if own.empty:
         if shock.signals:
             cure = "name what they say next, or remove it"
-            yield setting_breach(dotted_key(*place, "signals"), EVERY_SOURCE[0], "everybody has claimed already", cure)
+            said = shock.signals[0].source
+            yield setting_breach(dotted_key(*place, "signals"), said, f"{said} has claimed already", cure)
         return
     own.index = pd.RangeIndex(_FIRST_ROW, _FIRST_ROW + len(own))
     both = own if there.signals is None or there.signals.empty else pd.concat([there.signals, own])
