@@ -45,7 +45,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
                 made.add_row(str(one.date), style="dim")
             day = one.date
         made.add_row(
-            one.kind,
+            f"{one.kind} {one.about}".rstrip(),
             format_percent(one.probability, 0),
             *(format_percent(p, 0) for p in list((one.hypotheses or {}).values())[: len(answers)]),
             "" if one.radius is None else f"{one.radius:.3f}",
@@ -64,7 +64,7 @@ def _pair_header(policy: ReviewPolicy) -> str:
 
 def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
     """What the columns of the table mean, those that it has."""
-    settled = [f"{one.kind} {one.date}" for one in policy.caution_schedule if one.settled and one.kind != "now"]
+    settled = [f"{one.kind} {one.about}".rstrip() + f" {one.date}" for one in policy.caution_schedule if one.settled and one.kind != "now"]
     told = f" Settled: {'; '.join(settled)}." if settled else ""
     shown = [column.header for column in made.columns]
     radius = " Radius: how far probabilities may be wrong." if "radius" in shown else ""

@@ -143,7 +143,7 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
     branches: list[Branches] = []
     for node in range(tree.nodes):
         day, parent = tree.dates[node], tree.parents[node]
-        told = f"{tree.kinds[node]} {day}"
+        told = f"{reviews.states[node].words} {day}"
         if node:
             told += (
                 f"  {format_percent(float(tree.probabilities[node]))}, in all {format_percent(float(reached[node]))}"

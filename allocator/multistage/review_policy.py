@@ -42,6 +42,7 @@ class CautionScheduleRow:
 
     node: str
     kind: Evidence
+    about: Annotated[str, "what was claimed, where it may be one of several hypotheses"]
     date: dt.date
     probability: Annotated[Probability, Rounded(8), "of coming here at all"]
     hypotheses: Annotated[
@@ -86,6 +87,7 @@ def _schedule_row(
     return CautionScheduleRow(
         node=tree.names[node],
         kind=tree.kinds[node],
+        about=state.about,
         date=tree.dates[node],
         probability=float(tree.reach()[0][node]),
         hypotheses=None if question is None else question.answers_by_name(tree.beliefs[node]),
@@ -126,6 +128,7 @@ class NodeRow(TypedDict):
 
     node: str
     kind: Evidence
+    about: Annotated[str, "what was claimed, where it may be one of several hypotheses"]
     date: IsoDate
     parent: Parent
     beliefs: Beliefs

@@ -140,6 +140,13 @@ class NodeEvidence:
     signals: tuple[Signal, ...]
     parent: int
     probability: float
+    about: str = ""
+    """What was claimed, where it may be one of several hypotheses."""
+
+    @property
+    def words(self) -> str:
+        """What is found there, in a word or two."""
+        return f"{self.kind} {self.about}".rstrip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,8 +228,9 @@ def _next(question: Question, state: NodeEvidence, at: int, day: dt.date) -> Ite
         yield NodeEvidence(f"silent until {day}", "silent", day, day, state.signals, at, silent)
     for hypothesis, probability in claimed.items():
         said = (*state.signals, Signal(day, "claim", ANY_SOURCE, hypothesis, since=state.told))
-        what = f"{hypothesis} claimed" if len(question.disclosed) > 1 else "claimed"
-        yield NodeEvidence(f"{what} by {day}", "claimed", day, day, said, at, probability)
+        about = hypothesis if len(question.disclosed) > 1 else ""
+        name = f"{hypothesis} claimed by {day}" if about else f"claimed by {day}"
+        yield NodeEvidence(name, "claimed", day, day, said, at, probability, about)
 
 
 def _judged(
