@@ -14,7 +14,7 @@ from allocator.presentation import ByName, Document, IsoDate, Keywords, Probabil
 if TYPE_CHECKING:
     from allocator.book.book import Book
     from allocator.outlook.belief_report import BeliefReport
-    from allocator.outlook.claims import CheckedClaim
+    from allocator.outlook.efficiency_model_claims import CheckedClaim
     from allocator.outlook.implied_probabilities import ImpliedProbabilities
     from allocator.outlook.question import Signal
     from allocator.outlook.scenario_cards import DueObservation
@@ -374,7 +374,7 @@ def claims(book: str, *, as_json: bool) -> Document:
     Example:
       allocator claims data/note
     """
-    from allocator.outlook.claims import check_claims
+    from allocator.outlook.efficiency_model_claims import check_claims
 
     checked = check_claims(book)
     if not as_json:

@@ -64,7 +64,8 @@ def _pair_header(policy: ReviewPolicy) -> str:
 
 def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
     """What the columns of the table mean, those that it has."""
-    settled = [f"{one.kind} {one.about}".rstrip() + f" {one.date}" for one in policy.caution_schedule if one.settled and one.kind != "now"]
+    later = [one for one in policy.caution_schedule if one.settled and one.kind != "now"]
+    settled = [" ".join(filter(None, (one.kind, one.about, str(one.date)))) for one in later]
     told = f" Settled: {'; '.join(settled)}." if settled else ""
     shown = [column.header for column in made.columns]
     radius = " Radius: how far probabilities may be wrong." if "radius" in shown else ""

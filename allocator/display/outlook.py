@@ -26,7 +26,7 @@ from allocator.display.console import (
 )
 from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question
-from allocator.outlook.claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
+from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
 from allocator.outlook.outlook import Outlook, ReturnAttribution
 from allocator.outlook.question import Signal

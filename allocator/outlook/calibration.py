@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.book.checks.question import ALWAYS, ANY_SOURCE, ANY_SOURCE_NAMES, APPLICATION, said_hypothesis
+from allocator.book.checks.question import ALWAYS, ANY_SOURCE, ANY_SOURCE_NAMES, said_hypothesis
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.efficiency_model import (
     Loadings,
@@ -33,17 +33,10 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DemandElasticity, DisclosureModel, Question, Signal
+from allocator.settings.efficiency_model import APPLICATION, NEUTRAL
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
-_NEUTRAL = {
-    "gross_margin": 1.0,
-    "token_share": 0.0,
-    "passed_on": 0.0,
-    "application_margin": 1.0,
-    "application_elasticity": 0.0,
-}
-"""What stands in for a parameter that multiplies a loading of zero."""
 _EXCLUDED = 500.0
 """How far, in logs, a view takes a scenario that it excludes: as far as evidence may."""
 
@@ -229,7 +222,7 @@ def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
     loadings = {}
     for name in (field.name for field in fields(Loadings)):
-        default = _NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
+        default = NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
         given = book.exposures.get(name, pd.Series(default, book.exposures.index))
         loadings[name] = np.asarray(given.fillna(default), dtype=np.float64)
     return Loadings(**loadings)

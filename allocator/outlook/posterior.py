@@ -145,7 +145,7 @@ def require_finite(numbers: Matrix, key: str, what: str) -> Matrix:
 
 
 def _log_demand_factors(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Vector:
-    """(T,) log of what the usage figures told by each of `days` multiply the odds of the Jevons regime by."""
+    """(T,) log of what the usage figures told by each of `days` multiply the odds of the first regime by."""
     demand = question.demand
     told = sorted(signal.date for signal in signals if signal.kind == "usage")
     if demand is None or not told:

@@ -12,6 +12,12 @@ HYPOTHESES = ("generalizable", "proprietary")
 """The answers to the model's question where a book names none of its own; labs may disclose the first."""
 REGIMES = ("jevons", "compression")
 """Its second axis: usage grows more than prices fall, or less."""
+APPLICATION = ("token_share", "passed_on", "application_margin", "application_elasticity")
+"""Columns of exposures.csv that a name with applications needs."""
+NEUTRAL = {"gross_margin": 1.0, "application_margin": 1.0} | dict.fromkeys(
+    ("token_share", "passed_on", "application_elasticity"), 0.0
+)
+"""What stands in for a parameter that multiplies a loading of zero."""
 Ratio = Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
 
 

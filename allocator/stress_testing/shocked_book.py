@@ -186,7 +186,7 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
 
 @dataclass(frozen=True, eq=False)
 class ShockLibrary:
-    """The shocks of a book by name, its own first; `left_out` says of every other starter shock why."""
+    """The shocks of a book by name, its own first; `left_out` says of the model's other starter shocks why."""
 
     shocks: dict[str, ShockSection]
     left_out: dict[str, str]
@@ -222,7 +222,8 @@ def shock_library(book: Book) -> ShockLibrary:
         expected = {expects: sign for expects, sign in starter.expect.items() if expects in known}
         shock = starter.model_copy(update={"expect": expected})
         if breach := next(iter(check_shock(there, name, shock)), None):
-            left_out[name] = f"{breach.value or breach.column}: {breach.rule}"
+            if book.settings.model is not None:  # else they are of another question
+                left_out[name] = f"{breach.value or breach.column}: {breach.rule}"
         elif shock.market is not None and "beta" not in there.columns:
             left_out[name] = "beta: is needed for every name"
         else:

@@ -29,7 +29,7 @@ def refused(root: Path, *overrides: str, book: str = "note") -> list[str]:
         ("factors={oil=-0.1}", "shocks.it.factors.oil: no such factor in factors.csv (got oil); add factors.csv"),
         (
             'signals=[{kind="claim",source="OpenAi"}]',
-            "shocks.it.signals.source: no such source in [question.sources] or [question.labs] (got OpenAi); did you mean 'OpenAI'?",
+            "shocks.it.signals.source: no such source in [question.sources] or [question.labs] (got OpenAi)",
         ),
         (
             'signals=[{kind="verification",source="OpenAI"}]',

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from allocator.errors import BadInput
-from allocator.outlook.claims import FORMULAS, CheckedClaim, check_claims
 from allocator.outlook.efficiency_model import ModelScenarios, Technique, market_quantities
+from allocator.outlook.efficiency_model_claims import FORMULAS, CheckedClaim, check_claims
 from allocator.outlook.question import DisclosureModel, silence_probability
 
 if TYPE_CHECKING:

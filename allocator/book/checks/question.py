@@ -11,6 +11,7 @@ import pandas as pd
 
 from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
 from allocator.errors import Breach, did_you_mean, setting_breach
+from allocator.settings.efficiency_model import APPLICATION
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import Settings
 from allocator.settings.uncertainty import (
@@ -205,7 +206,6 @@ ALWAYS = (*LOADINGS, "owner", "multiple_loading", "committed_capex", "required_r
 _TEXTS = ("hypothesis", "regime", "note")
 COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in ("probability", *_TEXTS))
 """Parameters of a scenario, all numbers: shocks change them, and two scenarios have a distance in them."""
-APPLICATION = ("token_share", "passed_on", "application_margin", "application_elasticity")
 
 
 def check_question(draft: Draft) -> Iterator[Breach]:

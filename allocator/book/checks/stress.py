@@ -223,7 +223,7 @@ def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
 
 # What `[stress.ranges]` must be: in order, lawful, of parameters that the book has, around the book's own values.
 #
-# A parameter is named by its key in `book.toml`, such as model.token_reduction or scenarios.NAME.usage_elasticity;
+# A parameter is named by its key in `book.toml`, such as model.adoption_years or scenarios.NAME.usage_elasticity;
 # question.prior, question.disclosure, question.hazard and question.background are those of
 # [question.ranges]: the prior of the first hypothesis, and one value that all sources share.
 #
@@ -262,7 +262,7 @@ def check_book_values_in_ranges(settings: Settings) -> Iterator[Breach]:
 
 
 def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
-    """What [stress.ranges] states, by the key of the parameter such as model.token_reduction."""
+    """What [stress.ranges] states, by the key of the parameter such as model.adoption_years."""
     ranges = settings.stress.ranges
     if ranges is None:
         return {}
