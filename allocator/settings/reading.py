@@ -21,6 +21,7 @@ from allocator.errors import BadInput, Breach, closest_name, did_you_mean, print
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
 from allocator.settings.settings import Settings
 from allocator.settings.uncertainty import AMBIGUITY_SETS
+from allocator.tables.validation import MINOR_UNITS
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
@@ -383,6 +384,10 @@ def _breach(item: Any, source: str) -> Breach:
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
         if place == ("risk", "periods_per_year"):
             cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
+    elif place[-1] == "why":
+        rule, cure = "must not be blank", "say why it is right"
+    elif place == ("book", "currency") and str(value) in MINOR_UNITS:
+        rule, cure = MINOR_UNITS[str(value)].fault("book")
     return Breach(source, None, dotted_key(*place), shown, rule, cure)
 
 

@@ -18,7 +18,7 @@ from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import Breach
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
-from allocator.tables.validation import MINOR_UNITS as WRITTEN_MINOR_UNITS
+from allocator.tables.validation import MINOR_UNITS
 from allocator.types import Matrix, Vector
 
 RETURNS_TABLE = "returns"
@@ -81,10 +81,6 @@ LARGE_RETURN, FAR_RETURN = 3.0, 8.0
 """A typed return beyond 300 %, and beyond so many times the median size of all of them, may be percent."""
 RATE_FACTOR = 2.0
 """A rate may lie beyond what its currencies were ever worth by this factor, either way."""
-MINOR_UNITS: Mapping[str, tuple[str, float]] = {
-    code: (major, float(count)) for major, count, code in WRITTEN_MINOR_UNITS.values() if code
-}
-"""Codes of hundredths and thousandths that exchanges quote in: the currency, and how many make one."""
 
 
 def level_doubts(draft: Draft) -> Iterator[Doubt]:
@@ -227,8 +223,9 @@ def rate_ranges() -> dict[str, RateRange]:
             for row in csv.DictReader(opened)
         }
     minor = {
-        code: RateRange(known[major].lowest / count, known[major].highest / count)
-        for code, (major, count) in MINOR_UNITS.items()
+        unit.code: RateRange(known[unit.major].lowest / unit.count, known[unit.major].highest / unit.count)
+        for unit in MINOR_UNITS.values()
+        if unit.code
     }
     return known | minor
 
