@@ -118,7 +118,7 @@ def killed_commands(book: Path, out: Path, seed: int, times: int) -> Iterator[tu
     whole = _seconds(rebalance(book, out))
     for number in range(times):
         if chance.random() < 0.2:
-            shutil.rmtree(out)  # so that the first pair is killed, too
+            shutil.rmtree(out, ignore_errors=True)  # so that the first pair is killed, too
         turnover = f"mandate.max_turnover={chance.uniform(0.30, 0.35):.4f}"  # another plan than the one before
         before = _in_the_making(out)
         command = _started(rebalance(book, out, "--set", turnover))
