@@ -49,21 +49,28 @@ def setting_breach(key: str, value: object, rule: str, cure: str) -> Breach:
 
 
 # Errors that differ in their place alone are told in one line for a column and all its rows, or for a row and all its
-# columns, whichever takes fewer lines. Programs get each by itself.
+# columns, whichever takes fewer lines. Where that takes more than three, one line names the first places; so it does of
+# errors of one rule in a column, or doubts of it, whatever their cures. Programs get each by itself.
 #
 _Placed = list[tuple[int, Breach]]
 
 
 def alike(breaches: Iterable[Breach]) -> list[list[Breach]]:
-    """The errors of each line, in the order of their first; each of its rows has an error in each of its columns."""
+    """The errors of each line, in the order of their first."""
     kinds: dict[tuple[str, ...], _Placed] = {}
     for at, breach in enumerate(breaches):
         kinds.setdefault((breach.table, breach.rule, breach.cure), []).append((at, breach))
     lines: list[_Placed] = []
     for kind in kinds.values():
         of_columns, of_rows = _together(kind, "column", "row"), _together(kind, "row", "column")
-        lines += of_columns if len(of_columns) <= len(of_rows) else of_rows
-    return [[breach for _, breach in line] for line in sorted(lines, key=lambda line: line[0][0])]
+        fewer = of_columns if len(of_columns) <= len(of_rows) else of_rows
+        lines += fewer if len(fewer) <= _NAMED else [kind]
+    places: dict[tuple[object, ...], list[_Placed]] = {}
+    for line in lines:
+        first, columns = line[0][1], frozenset(breach.column for _, breach in line)
+        places.setdefault((first.table, columns, None if first.confirm else first.rule), []).append(line)
+    few = [line for own in places.values() for line in ([sum(own, _Placed())] if len(own) > _NAMED else own)]
+    return [[breach for _, breach in line] for line in sorted(few, key=lambda line: line[0][0])]
 
 
 def _together(kind: _Placed, along: str, across: str) -> list[_Placed]:
@@ -77,28 +84,32 @@ def _together(kind: _Placed, along: str, across: str) -> list[_Placed]:
     return list(lines.values())
 
 
-def in_parts(line: Sequence[Breach]) -> tuple[str, str, str]:
-    """What one line says of errors that are alike: the file with its rows, the columns, and what is wrong there."""
-    table, rule = line[0].table, line[0].rule
-    rows, columns, names, values = (_first_few(line, key) for key in ("row", "column", "name", "value"))
-    if rows:
+def in_parts(line: Sequence[Breach]) -> tuple[str, str, str, str]:
+    """What one line says of errors that are alike: the file with its rows, the columns, what is wrong, and the cure."""
+    table, rule, cures = line[0].table, line[0].rule, {breach.cure for breach in line}
+    rows, columns, names = (_first_few([getattr(b, key) for b in line]) for key in ("row", "column", "name"))
+    values = _first_few([None if breach.value is None else repr(breach.value) for breach in line])
+    places = dict.fromkeys((breach.row, breach.column) for breach in line)
+    if len(places) < len({row for row, _ in places}) * len({column for _, column in places}):  # not each in each
+        table, columns = f"{table}:", _first_few([f"{row or ''} {column or ''}".strip() for row, column in places])
+    elif rows:
         table += f":{rows}" if rows.isdigit() else f": rows {rows}"
-    return table, columns, rule + f" for {names}" * bool(names) + f" (got {values})" * bool(values)
+    wrong = rule + f" for {names}" * bool(names) + f" (got {values})" * bool(values)
+    return table, columns, wrong, line[0].cure + "; the others likewise" * (len(cures) > 1)
 
 
 def _sentence(line: Sequence[Breach]) -> str:
-    place, columns, wrong = in_parts(line)
-    return f"{place} {columns}".rstrip() + f": {wrong}; {line[0].cure}"
+    place, columns, wrong, cure = in_parts(line)
+    return f"{place} {columns}".rstrip() + f": {wrong}; {cure}"
 
 
 _NAMED = 3
 """Rows, columns, names and values that one line tells."""
 
 
-def _first_few(line: Sequence[Breach], key: str) -> str:
-    """`2, 3, 4 and 2398 more`; values as Python writes them."""
-    items = [item for item in dict.fromkeys(getattr(breach, key) for breach in line) if item is not None]
-    texts = [repr(item) if key == "value" else str(item) for item in items]
+def _first_few(items: Sequence[object]) -> str:
+    """`2, 3, 4 and 2398 more`, each once."""
+    texts = [str(item) for item in dict.fromkeys(items) if item is not None]
     if len(texts) > _NAMED:
         texts[_NAMED:] = [f"{len(texts) - _NAMED} more"]
     return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))

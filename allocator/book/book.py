@@ -6,6 +6,7 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -171,19 +172,30 @@ def from_frames(
     if checked is None or breaches:
         known = {breach.table for breach in breaches}
         raise BadInput([*breaches, *(breach for breach in check_tables(raw) if breach.table not in known)])
-    return assemble_book(checked, raw, account=account, source="settings")
+    try:
+        return assemble_book(checked, raw, account=account)
+    except BadInput as error:
+        raise BadInput(map(_of_frames, error.breaches)) from None
 
 
-def assemble_book(
-    settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None, source: str = "book.toml"
-) -> Book:
-    """Hold every table to its contract and all of them to each other, then align; `source` is where settings are from.
+def _of_frames(breach: Breach) -> Breach:
+    """An error in the words of who has no files: `settings` for book.toml, `exposures` for exposures.csv."""
+    texts = (breach.table, breach.rule, breach.cure)
+    table, rule, cure = (_FILES.sub(r"\1", text).replace("book.toml", "settings") for text in texts)
+    return replace(breach, table=table.lstrip("-"), rule=rule, cure=cure)
+
+
+_FILES = re.compile(rf"\b({'|'.join((*REQUIRED, *OPTIONAL))})\.csv\b")
+
+
+def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
+    """Hold every table to its contract and all of them to each other, then align.
 
     Raises:
         BadInput: all errors of all tables at once.
     """
     known, missing = REQUIRED + OPTIONAL, [name for name in REQUIRED if name not in raw]
-    breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the book's folder") for name in missing]
+    breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the others") for name in missing]
     strangers = [name for name in raw if name not in known]
     breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
     tables, of_contracts = _validated(raw)
@@ -191,7 +203,7 @@ def assemble_book(
     breaches += [_debit(breach, raw) for breach in of_contracts]
     breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
     if breaches:
-        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
+        raise BadInput(breaches)
     return _aligned(draft)
 
 

@@ -274,6 +274,6 @@ def _others(out: Console, error: Infeasible) -> None:
 
 def _entry(line: Sequence[Breach]) -> Text:
     """`holdings.csv:7 price  must be above 0 (got '-3')`, and the cure on the next line."""
-    place, columns, wrong = in_parts(line)
+    place, columns, wrong, cure = in_parts(line)
     text = Text.assemble((place, "bold"), " ", (columns, "cyan"), "  " if columns else "", wrong)
-    return text.append(f"\n    {line[0].cure}", style="green")
+    return text.append(f"\n    {cure}", style="green")

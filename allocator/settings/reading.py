@@ -258,6 +258,9 @@ def settings_of_frames(
     else:
         rule, cure = f"must be a mapping, not a {type(given).__name__}", "write what book.toml would say, as a dict"
         raise BadInput([Breach("settings", None, None, None, rule, cure)])
+    if isinstance(confirm, str | Mapping) or not all(isinstance(entry, Mapping) for entry in confirm):
+        rule, cure = "must be a list of entries", 'write [{"table": …, "kind": …, "name": …, "why": …}]'
+        raise BadInput([Breach("confirm", None, None, printable(str(confirm))[:80], rule, cure)])
     if confirm:
         document["confirm"] = [*document.get("confirm", ()), *map(dict, confirm)]
     return settings_from(_with_days(document), source="settings")

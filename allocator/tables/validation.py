@@ -184,6 +184,8 @@ def _plain(text: str) -> str | None:
     plain = re.sub(r"[\s'’_]", "", text).replace("−", "-")
     if _AMBIGUOUS.fullmatch(plain):
         return None
+    if re.fullmatch(r"[+-]?[0-9]{1,3}(\.[0-9]{3}){2,}", plain):
+        return plain.replace(".", "")
     if plain.rfind(",") > plain.rfind(".") and plain.count(",") == 1:
         plain = plain.replace(".", "").replace(",", ".")
     elif re.fullmatch(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", plain):
@@ -489,20 +491,24 @@ def _repeats(columns: list[str], table: RawTable, typed: pd.DataFrame, unread: C
     for repeated in places.values():
         for position in repeated[1:]:
             shown = ", ".join(str(table.frame[column].iloc[position]) for column in columns)
-            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, _repeat_cure(table, repeated))
+            cure = _repeat_cure(table, repeated, unread)
+            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, cure)
 
 
-def _repeat_cure(table: RawTable, positions: list[int]) -> str:
+def _repeat_cure(table: RawTable, positions: list[int], unread: Cells) -> str:
     """Two lots are added up; of rows that say the same one is enough; else only the user knows which is right."""
     rows = [table.rows[position] for position in positions]
     others = f"row{'s' if len(rows) > 2 else ''} {', '.join(map(str, rows[1:]))}"
     same = table.frame.iloc[positions].astype(str).drop_duplicates()
     if "quantity" in table.frame:
         texts = [str(cell).strip() for cell in table.frame["quantity"].iloc[positions]]
-        if all(_NUMBER.fullmatch(text) for text in texts):
-            total = format(sum(map(Decimal, texts), Decimal(0)), "f")
-            cure = f"add the lots up: write quantity {total} in row {rows[0]} and remove {others}"
-            return cure if len(same) > 1 else f"{cure}, or only remove {others} if the same lot is there twice"
+        total = "their sum, once each of them can be read,"
+        if not any(("quantity", at) in unread for at in positions) and all(map(_NUMBER.fullmatch, texts)):
+            total = f"quantity {sum(map(Decimal, texts), Decimal(0)).normalize():f}"
+        cure = f"add the lots up: write {total} in row {rows[0]} and remove {others}"
+        if "price" in same and same["price"].nunique() > 1:
+            cure += ", with the price that is right"
+        return cure if len(same) > 1 else f"{cure}, or only remove {others} if the same lot is there twice"
     if len(same) == 1:
         return f"row {rows[0]} says the same: remove {others}"
     return f"also in row {rows[0]}, with other values: keep the one that is right"

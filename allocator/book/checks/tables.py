@@ -9,7 +9,7 @@ import pandas as pd
 
 from allocator.book.checks.draft import Draft
 from allocator.book.price_history import is_long
-from allocator.errors import Breach, did_you_mean, setting_breach
+from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
 from allocator.tables.validation import MINOR_UNITS
 from allocator.types import Matrix
 
@@ -30,8 +30,8 @@ def check_account(draft: Draft) -> Iterator[Breach]:
         cure = f"say which with --account: {', '.join(accounts)}"
         yield draft.column_breach("holdings", "account", f"holds {len(accounts)} accounts and none is chosen", cure)
     if draft.account is not None and draft.account not in accounts:
-        cure = did_you_mean(draft.account, accounts)
-        yield Breach.of("--account", "no such account in holdings.csv", cure, value=draft.account)
+        cure = did_you_mean(str(draft.account), accounts)
+        yield Breach.of("--account", "no such account in holdings.csv", cure, value=str(draft.account))
 
 
 def check_dates(draft: Draft) -> Iterator[Breach]:
@@ -103,7 +103,8 @@ def check_currencies(draft: Draft) -> Iterator[Breach]:
         cure = f"add {currency} to fx.csv, in {home} for one {currency}"
         if (unit := MINOR_UNITS.get(currency)) is not None:
             rule = f"is 1/{unit.count} {unit.major} and {rule}"
-            cure = f"divide the price by {unit.count} and write {unit.major}, or {cure}"
+            at = f" at {1 / unit.count:g}" if unit.major == home else f", in {home} for one {currency}"
+            cure = f"divide the price by {unit.count} and write {unit.major}, or add {currency} to fx.csv{at}"
         yield row.breach("currency", rule, cure)
     if "fx" in draft.tables:
         fx = draft.tables["fx"]
@@ -217,7 +218,9 @@ def check_same_instruments(draft: Draft) -> Iterator[Breach]:
         if table in draft.tables:
             own = draft.tables[table]["instrument"]
             for row in draft.rows(table, ~own.isin(known)):
-                yield row.breach("instrument", where, did_you_mean(row["instrument"], known))
+                near = closest_name(row["instrument"], known)
+                cure = f"did you mean {near!r}?" if near else f"add it to {draft.name('exposures')}, or remove the row"
+                yield row.breach("instrument", where, cure)
             wanted = {*known} - (set() if table == "holdings" else draft.cash) if table in _ADD_ROW else set()
             for name in sorted(wanted - {*own}):
                 yield draft.column_breach(table, "instrument", "has no row here", _ADD_ROW[table], name)
