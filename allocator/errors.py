@@ -49,8 +49,8 @@ def setting_breach(key: str, value: object, rule: str, cure: str) -> Breach:
 
 
 # Errors that differ in their place alone are told in one line for a column and all its rows, or for a row and all its
-# columns, whichever takes fewer lines. Where that takes more than three, one line names the first places; so it does of
-# errors of one rule in a column, or doubts of it, whatever their cures. Programs get each by itself.
+# columns, whichever takes fewer lines; so are more than three of one rule in a column, or doubts of it, whatever their
+# cures. Programs get each by itself.
 #
 _Placed = list[tuple[int, Breach]]
 
@@ -63,8 +63,7 @@ def alike(breaches: Iterable[Breach]) -> list[list[Breach]]:
     lines: list[_Placed] = []
     for kind in kinds.values():
         of_columns, of_rows = _together(kind, "column", "row"), _together(kind, "row", "column")
-        fewer = of_columns if len(of_columns) <= len(of_rows) else of_rows
-        lines += fewer if len(fewer) <= _NAMED else [kind]
+        lines += of_columns if len(of_columns) <= len(of_rows) else of_rows
     places: dict[tuple[object, ...], list[_Placed]] = {}
     for line in lines:
         first, columns = line[0][1], frozenset(breach.column for _, breach in line)
@@ -89,10 +88,7 @@ def in_parts(line: Sequence[Breach]) -> tuple[str, str, str, str]:
     table, rule, cures = line[0].table, line[0].rule, {breach.cure for breach in line}
     rows, columns, names = (_first_few([getattr(b, key) for b in line]) for key in ("row", "column", "name"))
     values = _first_few([None if breach.value is None else repr(breach.value) for breach in line])
-    places = dict.fromkeys((breach.row, breach.column) for breach in line)
-    if len(places) < len({row for row, _ in places}) * len({column for _, column in places}):  # not each in each
-        table, columns = f"{table}:", _first_few([f"{row or ''} {column or ''}".strip() for row, column in places])
-    elif rows:
+    if rows:
         table += f":{rows}" if rows.isdigit() else f": rows {rows}"
     wrong = rule + f" for {names}" * bool(names) + f" (got {values})" * bool(values)
     return table, columns, wrong, line[0].cure + "; the others likewise" * (len(cures) > 1)

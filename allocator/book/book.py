@@ -6,7 +6,6 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -179,13 +178,10 @@ def from_frames(
 
 
 def _of_frames(breach: Breach) -> Breach:
-    """An error in the words of who has no files: `settings` for book.toml, `exposures` for exposures.csv."""
-    texts = (breach.table, breach.rule, breach.cure)
-    table, rule, cure = (_FILES.sub(r"\1", text).replace("book.toml", "settings") for text in texts)
-    return replace(breach, table=table.lstrip("-"), rule=rule, cure=cure)
-
-
-_FILES = re.compile(rf"\b({'|'.join((*REQUIRED, *OPTIONAL))})\.csv\b")
+    """An error in the words of who has no book.toml and gives no option."""
+    texts = (breach.table.removeprefix("--"), breach.rule, breach.cure)
+    table, rule, cure = (text.replace("book.toml", "settings") for text in texts)
+    return replace(breach, table=table, rule=rule, cure=cure)
 
 
 def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
@@ -195,7 +191,7 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
         BadInput: all errors of all tables at once.
     """
     known, missing = REQUIRED + OPTIONAL, [name for name in REQUIRED if name not in raw]
-    breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the others") for name in missing]
+    breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the book's folder") for name in missing]
     strangers = [name for name in raw if name not in known]
     breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
     tables, of_contracts = _validated(raw)

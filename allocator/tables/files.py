@@ -176,11 +176,6 @@ def from_frame(name: str, table: object) -> RawTable:
     frame = _frame_of_plain_data(name, table)
     levels = [(level, label) for level, label in enumerate(frame.index.names) if label is not None]
     breaches = list(_header_breaches(name, None, [*(label for _, label in levels), *frame.columns]))
-    of_days = isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)
-    labelled = of_days or frame.index.dtype.kind in "OUST"
-    if not levels and labelled and not {"instrument", "date", "currency"} & {*frame.columns}:
-        cure = f'call .rename_axis("{"date" if of_days else "instrument"}")'
-        breaches.append(Breach(name, None, None, None, "rows have labels, and the index has no name", cure))
     if not len(frame) and not breaches:
         breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
     if breaches:
@@ -206,7 +201,7 @@ def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
             raise BadInput.of(name, f"is no table: {error}", "give all columns the same length") from None
     rule = f"must be a DataFrame, columns by name or a list of rows, not a {type(table).__name__}"
     cure = 'give columns by name, such as {"instrument": ["NVDA", "AVGO"], …}'
-    raise BadInput.of(name, rule, "call .to_frame(name)" if isinstance(table, pd.Series) else cure)
+    raise BadInput.of(name, rule, "for a Series call .to_frame(name)" if isinstance(table, pd.Series) else cure)
 
 
 _COLUMN = (list, tuple, np.ndarray, pd.Series, pd.Index)
@@ -504,7 +499,8 @@ def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
     rest = f"rows {below[0][0]} to {below[-1][0]}" if len(below) > 1 else f"row {below[0][0]}" if below else ""
     if not above:
         rule = f"{rest} after the table {'are' if len(below) > 1 else 'is'} no row of it"
-        return Breach(name, below[0][0], None, str(below[0][1][0])[:60], rule, f"remove {rest}")
+        said = next(str(cell) for cell in below[0][1] if cell not in (None, ""))
+        return Breach(name, below[0][0], None, said[:60], rule, f"remove {rest}")
     top = f"rows 1 to {filled[head][0] - 1}" if filled[head][0] > 2 else "row 1"
     rule = f"the header seems to stand in row {filled[head][0]}"
     cure = f"remove {top}" + (f", and {rest} below the table" if rest else "")

@@ -175,13 +175,17 @@ def check_cash(draft: Draft) -> Iterator[Breach]:
             yield row.breach("currency", f"cash is in the book's currency {home}", cure)
 
 
+def missing_risk_table(table: str) -> tuple[str, str]:
+    """What is wrong where risk comes from a table that is not there, and the cure."""
+    return f"needs {table}.csv", f'add {table}.csv, or set risk.source = "exposures"'
+
+
 def check_risk_tables(draft: Draft) -> Iterator[Breach]:
     """The table that risk comes from is there; a table that it could come from is not left aside in silence."""
     risk = draft.settings.risk
     for table in ("prices", "covariance"):
         if risk.source == table and table not in draft.given:
-            cure = f'add {table}.csv, or set risk.source = "exposures"'
-            yield setting_breach("risk.source", table, f"needs {table}.csv", cure)
+            yield setting_breach("risk.source", table, *missing_risk_table(table))
         if risk.source != table and table in draft.given and "source" not in risk.model_fields_set:
             named = draft.name(table) if table in draft.tables else f"{table}.csv"
             cure = f'write source = "{table}" to use it, or source = "exposures" to leave it aside'
