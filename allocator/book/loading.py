@@ -106,13 +106,15 @@ _SAME_HORIZON = 0.01
 
 def _refuse_another_horizon(book: Book, text: str, overrides: Sequence[str], as_of: dt.date | None) -> None:
     """Typed returns are over the horizon that book.toml states: a what-if of another has none."""
-    key = next((key for key in ("horizon.months", "horizon.until") if is_set(key, overrides)), None)
-    if key is None or book.scenario_returns.empty:
+    others = [
+        item for item in overrides if not is_set("horizon.months", [item]) and not is_set("horizon.until", [item])
+    ]
+    if len(others) == len(overrides) or book.scenario_returns.empty:
         return
-    stated = read_settings(text, as_of=as_of).years
-    if abs(book.settings.years / stated - 1) > _SAME_HORIZON:
+    stated = read_settings(text, overrides=others, as_of=as_of).years
+    if abs(book.settings.years - stated) > _SAME_HORIZON * abs(stated):
         rule = f"is another horizon than the {12 * stated:.4g} months that the returns of scenario_returns.csv are over"
-        raise BadInput.of("--set", rule, "state it in book.toml, and returns over it in the table", column=key)
+        raise BadInput.of("--set", rule, "state it in book.toml, and returns over it in the table", column="horizon")
 
 
 def _no_folder(place: Path) -> tuple[str, str] | None:
