@@ -435,8 +435,10 @@ def _key_cure(place: Sequence[str]) -> str:
         meant = closest_name(place[-1], {key for _, key in elsewhere})
         if places := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
             return f"did you mean {' or '.join(map(repr, places))}?"
-    points = f"; a name with a point stands in quotes: {dotted_key('.'.join(place[-2:]))}" if len(place) > 3 else ""
-    return did_you_mean(place[-1], siblings) + points
+    cure = did_you_mean(place[-1], siblings)
+    if len(place) > 3 and not cure.startswith("did you mean"):
+        cure += f"; a name with a point stands in quotes: {dotted_key('.'.join(place[-2:]))}"
+    return cure
 
 
 def _choice_cure(value: str, item: Any) -> str:
