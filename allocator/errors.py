@@ -31,11 +31,10 @@ class Breach:
     cure: str
     confirm: str | None = None
     """The entry of `book.toml` that lets it pass, where it is improbable and not impossible."""
+    name: Annotated[str | None, "the instrument that the row is about, where the rule is said of one"] = None
 
     def __str__(self) -> str:
-        place = self.table + ("" if self.row is None else f":{self.row}") + (f" {self.column}" if self.column else "")
-        found = "" if self.value is None else f" (got {self.value!r})"
-        return f"{place}: {self.rule}{found}; {self.cure}"
+        return _sentence([self])
 
     @classmethod
     def of(cls, table: str, rule: str, cure: str, *, row: int | None = None, column: str | None = None,
@@ -47,6 +46,69 @@ class Breach:
 def setting_breach(key: str, value: object, rule: str, cure: str) -> Breach:
     """An error of `book.toml`, by the key that it stands at."""
     return Breach("book.toml", None, key, None if value is None else str(value), rule, cure)
+
+
+# Errors that differ in their place alone are told in one line for a column and all its rows, or for a row and all its
+# columns, whichever takes fewer lines; so are more than three of one rule in a column, or doubts of it, whatever their
+# cures. Programs get each by itself.
+#
+_Placed = list[tuple[int, Breach]]
+
+
+def alike(breaches: Iterable[Breach]) -> list[list[Breach]]:
+    """The errors of each line, in the order of their first."""
+    kinds: dict[tuple[str, ...], _Placed] = {}
+    for at, breach in enumerate(breaches):
+        kinds.setdefault((breach.table, breach.rule, breach.cure), []).append((at, breach))
+    lines: list[_Placed] = []
+    for kind in kinds.values():
+        of_columns, of_rows = _together(kind, "column", "row"), _together(kind, "row", "column")
+        lines += of_columns if len(of_columns) <= len(of_rows) else of_rows
+    places: dict[tuple[object, ...], list[_Placed]] = {}
+    for line in lines:
+        first, columns = line[0][1], frozenset(breach.column for _, breach in line)
+        places.setdefault((first.table, columns, None if first.confirm else first.rule), []).append(line)
+    few = [line for own in places.values() for line in ([sum(own, _Placed())] if len(own) > _NAMED else own)]
+    return [[breach for _, breach in line] for line in sorted(few, key=lambda line: line[0][0])]
+
+
+def _together(kind: _Placed, along: str, across: str) -> list[_Placed]:
+    """Columns with errors in the same rows are one line; or rows with errors in the same columns."""
+    each: dict[object, _Placed] = {}
+    for at, breach in kind:
+        each.setdefault(getattr(breach, along), []).append((at, breach))
+    lines: dict[frozenset[object], _Placed] = {}
+    for one in each.values():
+        lines.setdefault(frozenset(getattr(breach, across) for _, breach in one), []).extend(one)
+    return list(lines.values())
+
+
+def in_parts(line: Sequence[Breach]) -> tuple[str, str, str, str]:
+    """What one line says of errors that are alike: the file with its rows, the columns, what is wrong, and the cure."""
+    table, rule, cures = line[0].table, line[0].rule, {breach.cure for breach in line}
+    rows, columns, names = (_first_few([getattr(b, key) for b in line]) for key in ("row", "column", "name"))
+    values = _first_few([None if breach.value is None else repr(breach.value) for breach in line])
+    if rows:
+        table += f":{rows}" if rows.isdigit() else f": rows {rows}"
+    wrong = rule + f" for {names}" * bool(names) + f" (got {values})" * bool(values)
+    return table, columns, wrong, line[0].cure + "; the others likewise" * (len(cures) > 1)
+
+
+def _sentence(line: Sequence[Breach]) -> str:
+    place, columns, wrong, cure = in_parts(line)
+    return f"{place} {columns}".rstrip() + f": {wrong}; {cure}"
+
+
+_NAMED = 3
+"""Rows, columns, names and values that one line tells."""
+
+
+def _first_few(items: Sequence[object]) -> str:
+    """`2, 3, 4 and 2398 more`, each once."""
+    texts = [str(item) for item in dict.fromkeys(items) if item is not None]
+    if len(texts) > _NAMED:
+        texts[_NAMED:] = [f"{len(texts) - _NAMED} more"]
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
 
 
 class AllocatorError(Exception):
@@ -74,7 +136,7 @@ _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u206
 
 
 _TOLD = 100
-"""Errors that an exception's own text lists; `.breaches` has them all."""
+"""Lines of an exception's own text; `.breaches` has every error."""
 
 
 class _Breached(AllocatorError):
@@ -84,9 +146,9 @@ class _Breached(AllocatorError):
 
     def __init__(self, breaches: Iterable[Breach]) -> None:
         self.breaches: tuple[Breach, ...] = tuple(breaches)
-        more = len(self.breaches) - _TOLD
-        told = [str(breach) for breach in self.breaches[:_TOLD]] + ([f"and {more} more"] if more > 0 else [])
-        super().__init__("\n".join(told))
+        lines = alike(self.breaches)
+        more = sum(map(len, lines[_TOLD:]))
+        super().__init__("\n".join([*map(_sentence, lines[:_TOLD]), *([f"and {more} more"] if more else [])]))
 
     @classmethod
     def of(cls, table: str, rule: str, cure: str, **place: Any) -> Self:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from allocator.book.checks.stress import ParameterKey
 from allocator.presentation import shown_fields
 
 DIALECT = GenerateJsonSchema.schema_dialect
@@ -32,6 +33,7 @@ PLAIN: dict[Any, dict[str, Any]] = {
     dt.date: {"type": "string", "format": "date"},
     Any: {},
     object: {},
+    ParameterKey: {"type": "string"},
 }
 
 

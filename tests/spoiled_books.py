@@ -17,7 +17,6 @@ def told(book: Folder, **options: Any) -> list[str]:
     """What loading a spoiled book says, a line each breach."""
     with pytest.raises(BadInput) as refused:
         load(book.path, **options)
-    assert str(refused.value) == "\n".join(map(str, refused.value.breaches))
     return [str(breach) for breach in refused.value.breaches]
 
 

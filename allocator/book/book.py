@@ -172,13 +172,21 @@ def from_frames(
     if checked is None or breaches:
         known = {breach.table for breach in breaches}
         raise BadInput([*breaches, *(breach for breach in check_tables(raw) if breach.table not in known)])
-    return assemble_book(checked, raw, account=account, source="settings")
+    try:
+        return assemble_book(checked, raw, account=account)
+    except BadInput as error:
+        raise BadInput(map(_of_frames, error.breaches)) from None
 
 
-def assemble_book(
-    settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None, source: str = "book.toml"
-) -> Book:
-    """Hold every table to its contract and all of them to each other, then align; `source` is where settings are from.
+def _of_frames(breach: Breach) -> Breach:
+    """An error in the words of who has no book.toml and gives no option."""
+    texts = (breach.table.removeprefix("--"), breach.rule, breach.cure)
+    table, rule, cure = (text.replace("book.toml", "settings") for text in texts)
+    return replace(breach, table=table, rule=rule, cure=cure)
+
+
+def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: str | None = None) -> Book:
+    """Hold every table to its contract and all of them to each other, then align.
 
     Raises:
         BadInput: all errors of all tables at once.
@@ -192,7 +200,7 @@ def assemble_book(
     breaches += [_debit(breach, raw) for breach in of_contracts]
     breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
     if breaches:
-        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
+        raise BadInput(breaches)
     return _aligned(draft)
 
 

@@ -12,9 +12,10 @@ from itertools import compress
 from pathlib import Path
 
 from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble_book, check_tables
-from allocator.errors import BadInput, Breach, did_you_mean, printable
+from allocator.book.checks.tables import missing_risk_table
+from allocator.errors import BadInput, Breach, did_you_mean, printable, setting_breach
 from allocator.plugins import call_plugin, load_plugin
-from allocator.settings.reading import read_settings, with_lines
+from allocator.settings.reading import is_set, read_settings, stated_risk_source, with_lines
 from allocator.settings.settings import Settings, SourceTable, TablesSection
 from allocator.tables.files import (
     SUFFIXES,
@@ -75,6 +76,7 @@ def load(
         raise BadInput([Breach(str(folder), None, None, None, *refusal)])
     breaches: list[Breach] = []
     settings: Settings | None = None
+    text = ""
     try:
         text = book_text(place)
         settings = read_settings(text, overrides=overrides, as_of=as_of)
@@ -87,12 +89,32 @@ def load(
     breaches += found + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
+        if settings is None and (source := stated_risk_source(text)) and source not in raw:
+            breaches.append(setting_breach("risk.source", source, *missing_risk_table(source)))
         breaches += [breach for breach in check_tables(raw) if breach.table not in known]
         raise BadInput(breaches)
     try:
-        return assemble_book(settings, raw, account=account)
+        book = assemble_book(settings, raw, account=account)
     except BadInput as error:
         raise BadInput(with_lines(error.breaches, text, overrides)) from None
+    _refuse_another_horizon(book, text, overrides, as_of)
+    return book
+
+
+_SAME_HORIZON = 0.01
+
+
+def _refuse_another_horizon(book: Book, text: str, overrides: Sequence[str], as_of: dt.date | None) -> None:
+    """Typed returns are over the horizon that book.toml states: a what-if of another has none."""
+    others = [
+        item for item in overrides if not is_set("horizon.months", [item]) and not is_set("horizon.until", [item])
+    ]
+    if len(others) == len(overrides) or book.scenario_returns.empty:
+        return
+    stated = read_settings(text, overrides=others, as_of=as_of).years
+    if abs(book.settings.years - stated) > _SAME_HORIZON * abs(stated):
+        rule = f"is another horizon than the {12 * stated:.4g} months that the returns of scenario_returns.csv are over"
+        raise BadInput.of("--set", rule, "state it in book.toml, and returns over it in the table", column="horizon")
 
 
 def _no_folder(place: Path) -> tuple[str, str] | None:

@@ -20,7 +20,17 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator.book.book import Book
-from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible, describe_conflict, printable
+from allocator.errors import (
+    AllocatorError,
+    BadInput,
+    BadMandate,
+    Breach,
+    Infeasible,
+    alike,
+    describe_conflict,
+    in_parts,
+    printable,
+)
 from allocator.rules import PERCENT, RuleMeasurement
 
 Cells: TypeAlias = Iterable[str | float | None]
@@ -228,8 +238,6 @@ CONFLICTS = 8
 """Further conflicts that are shown."""
 CONFIRMED = 4
 """Entries of `[[confirm]]` that are shown in full."""
-NAMED = 3
-"""Rows and values that an entry of several errors names."""
 
 
 def show_refusal(error: AllocatorError) -> None:
@@ -238,7 +246,7 @@ def show_refusal(error: AllocatorError) -> None:
     if isinstance(error, BadInput | BadMandate):
         count = len(error.breaches)
         out.print(Text(f"{count} error{'s' if count != 1 else ''}; nothing was written", style="bold red"))
-        entries = _alike(error.breaches)
+        entries = alike(error.breaches)
         for entry in entries[:SHOWN]:
             out.print(_entry(entry))
         if rest := sum(map(len, entries[SHOWN:])):
@@ -271,31 +279,8 @@ def _others(out: Console, error: Infeasible) -> None:
         out.print(Text("there may be more conflicts: the search was cut short"))
 
 
-def _alike(breaches: Iterable[Breach]) -> list[list[Breach]]:
-    """Breaches that differ in row and value only, together, where the first of them stands."""
-    found: dict[tuple[str | None, ...], list[Breach]] = {}
-    for breach in breaches:
-        found.setdefault((breach.table, breach.column, breach.rule, breach.cure), []).append(breach)
-    return list(found.values())
-
-
-def _entry(alike: Sequence[Breach]) -> Text:
-    """`holdings.csv:7 price  must be above 0 (got '-3')` and the cure on the next line; of several, all their rows."""
-    first, rows = alike[0], [str(breach.row) for breach in alike if breach.row is not None]
-    place = first.table
-    if rows:
-        place += f":{rows[0]}" if len(rows) == 1 else f": rows {_listed(rows)}"
-    text = Text.assemble((place, "bold"), " ", (first.column or "", "cyan"), "  " if first.column else "", first.rule)
-    if values := list(dict.fromkeys(repr(breach.value) for breach in alike if breach.value is not None)):
-        text.append(f" (got {_listed(values)})")
-    text.append(f"\n    {first.cure}", style="green")
-    return text
-
-
-def _listed(items: Sequence[str], most: int = NAMED) -> str:
-    """`2, 3, 4 and 2398 more`."""
-    if len(items) == 1:
-        return items[0]
-    if len(items) <= most:
-        return f"{', '.join(items[:-1])} and {items[-1]}"
-    return f"{', '.join(items[:most])} and {len(items) - most} more"
+def _entry(line: Sequence[Breach]) -> Text:
+    """`holdings.csv:7 price  must be above 0 (got '-3')`, and the cure on the next line."""
+    place, columns, wrong, cure = in_parts(line)
+    text = Text.assemble((place, "bold"), " ", (columns, "cyan"), "  " if columns else "", wrong)
+    return text.append(f"\n    {cure}", style="green")

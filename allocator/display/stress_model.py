@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from rich.console import Console
 
+from allocator.book.checks.stress import SHARE
 from allocator.display.console import format_percent, table
 from allocator.display.stress_screen import (
     DETAIL,
@@ -21,7 +22,6 @@ from allocator.display.stress_screen import (
     text_block,
 )
 from allocator.stress_testing.outcomes import ADVERSE, CURRENT
-from allocator.stress_testing.parameter_draws import SHARE
 from allocator.stress_testing.parameter_stress import ModelStress, most_important
 from allocator.stress_testing.reverse import ParameterRoot, ReverseShift, ReverseStress, ReverseStressOfPortfolio
 
@@ -32,15 +32,6 @@ _LEGEND = (
     "z-score: equivalent z-score, the standard deviations by which a normal mean would shift at the same relative "
     "entropy (KL); up to 1 is plausible, to 2 unlikely, to 3 very unlikely. exp(-KL): plausibility."
 )
-
-
-def parameter_label(key: str) -> str:
-    """A parameter's key as people say it: its name, and of which scenario."""
-    room, _, name = key.partition(".")
-    if room != "scenarios":
-        return name
-    scenario, _, name = name.rpartition(".")
-    return f"{name} ({scenario})"
 
 
 def reverse_section(stress: ReverseStress) -> ScreenSection:
@@ -121,11 +112,11 @@ def _roots(stress: ReverseStress, one: ReverseStressOfPortfolio, priority: int) 
         return
     if doing := sorted((root for root in one.roots if root.value is not None), key=_relative):
         columns = ("single parameter, prices of today", "now", "loss at", "rating")
-        rows = [(parameter_label(root.key), f"{root.base_value:g}", f"{root.value:.4g}", root.rating) for root in doing]
+        rows = [(root.key.label, f"{root.base_value:g}", f"{root.value:.4g}", root.rating) for root in doing]
         yield table_block(columns, rows, adds, priority, numbers=("now", "loss at"), wide=("rating",))
     if none := [root for root in one.roots if root.value is None]:
         worst = max(none, key=lambda root: root.largest_loss)
-        label, least = parameter_label(worst.key), f"expected return {format_percent(-worst.largest_loss)}"
+        label, least = worst.key.label, f"expected return {format_percent(-worst.largest_loss)}"
         yield text_block(
             f"No {'other ' if doing else ''}single parameter has an expected loss of {format_percent(stress.loss)} at "
             f"any allowed value ({len(none)} tried, one at a time); the worst is {label}, {least}.",
@@ -167,8 +158,12 @@ def model_summary(stress: ModelStress) -> str:
     )
     if stress.importance is not None:
         top = most_important(stress.importance, str(row["portfolio"]), ADVERSE).iloc[0]
-        summary += f"; {parameter_label(top['parameter'])} matters most (Sobol index {top['total']:.2f})"
+        summary += f"; {_labels(stress)[top['parameter']]} matters most (Sobol index {top['total']:.2f})"
     return f"{summary}."
+
+
+def _labels(stress: ModelStress) -> dict[str, str]:
+    return {str(doubt.key): doubt.key.label for doubt in stress.doubts}
 
 
 def _outcomes(stress: ModelStress) -> Iterator[ScreenBlock]:
@@ -206,13 +201,13 @@ def _importance(stress: ModelStress) -> Iterator[ScreenBlock]:
     largest = news.groupby("parameter")["total"].max()
     rows = [
         (
-            parameter_label(row["parameter"]),
+            _labels(stress)[row["parameter"]],
             f"{row['total']:.2f}",
             f"{row['total_low']:.2f}-{row['total_high']:.2f}",
             f"{max(row['first'], 0.0):.2f}",
             f"{largest[row['parameter']]:.2f}" if len(largest) else "",
         )
-        for row in own[(own.index < _MATTER) | (own["parameter"] == SHARE)].to_dict("records")
+        for row in own[(own.index < _MATTER) | (own["parameter"] == str(SHARE))].to_dict("records")
     ]
     numbers, title = ("total", "90% range", "first-order", "news"), "The most important parameters"
     yield table_block(

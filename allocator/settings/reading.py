@@ -19,8 +19,9 @@ from pydantic import BaseModel, ValidationError
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
-from allocator.settings.settings import Settings
+from allocator.settings.settings import RiskSection, Settings, risk_lacks
 from allocator.settings.uncertainty import AMBIGUITY_SETS
+from allocator.tables.validation import MINOR_UNITS
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
@@ -196,6 +197,8 @@ _TOML_CURES = {
         "Cannot declare", "Cannot overwrite", "Cannot redefine", "Cannot mutate", "Duplicate"
     ),
     "close the bracket, in this line or above": ("Unclosed", "Expected ']'", "Expected ']]'", "Expected '}'"),
+    "write it as key = value": ("Expected '=' after a key",),
+    "write a day that there is, such as 2026-11-20": ("Invalid date",),
     "close the quote, in this line or above": (
         "Unterminated", r"Illegal character '\n'", 'Expected "', "Expected '\"'"
     ),
@@ -207,6 +210,10 @@ def _toml_cure(message: str, line: str) -> str:
     value = line.partition("=")[2].partition("#")[0].strip()
     if meant := _meant(value):
         return f"write {meant}"
+    if value.casefold() in ("null", "none", "nil", "~"):
+        return "remove the line: what is not stated has its default"
+    if re.fullmatch(r"\d{1,5}[/-]\d{1,2}[/-]\d{1,4}", value):
+        return "write a date as 2026-11-20"
     known = (cure for cure, beginnings in _TOML_CURES.items() if message.startswith(beginnings))
     return next(known, 'correct the line; text needs "quotes"')
 
@@ -220,6 +227,11 @@ def with_lines(
     return [
         _placed(breach, lines, set_keys) if breach.table == source and breach.column else breach for breach in breaches
     ]
+
+
+def is_set(key: str, overrides: Sequence[str]) -> bool:
+    """Whether a --set replaces a key."""
+    return any(_key(item.partition("=")[0]) == _key(key) for item in overrides)
 
 
 def _placed(breach: Breach, lines: Mapping[tuple[str, ...], int], set_keys: Sequence[tuple[str, ...]]) -> Breach:
@@ -239,7 +251,23 @@ def settings_from(document: Mapping[str, Any], *, source: str = "book.toml") -> 
     try:
         return Settings.model_validate(dict(document))
     except ValidationError as error:
-        raise BadInput([_breach(item, source) for item in error.errors()]) from None
+        breaches = [_breach(item, source) for item in error.errors()]
+        risk = document.get("risk")
+        of_risk = any(item["loc"][0] == "risk" and len(item["loc"]) > 1 for item in error.errors())
+        if of_risk and isinstance(risk, Mapping):  # else told when those are mended
+            meant = dict.fromkeys(closest_name(str(key), RiskSection.model_fields) or "" for key in risk)
+            if fault := risk_lacks({**meant, **risk}):
+                breaches.append(Breach(source, None, "risk", None, *fault))
+        raise BadInput(breaches) from None
+
+
+def stated_risk_source(text: str) -> str | None:
+    """The table that risk comes from by a text with whatever else is wrong; None where it names none."""
+    with suppress(BadInput):
+        risk = _document(text, "book.toml").get("risk")
+        source = risk.get("source") if isinstance(risk, Mapping) else None
+        return source if source in ("prices", "covariance") else None
+    return None
 
 
 def settings_of_frames(
@@ -257,6 +285,9 @@ def settings_of_frames(
     else:
         rule, cure = f"must be a mapping, not a {type(given).__name__}", "write what book.toml would say, as a dict"
         raise BadInput([Breach("settings", None, None, None, rule, cure)])
+    if isinstance(confirm, str | Mapping) or not all(isinstance(entry, Mapping) for entry in confirm):
+        rule, cure = "must be a list of entries", 'write [{"table": …, "kind": …, "name": …, "why": …}]'
+        raise BadInput([Breach("confirm", None, None, printable(str(confirm))[:80], rule, cure)])
     if confirm:
         document["confirm"] = [*document.get("confirm", ()), *map(dict, confirm)]
     return settings_from(_with_days(document), source="settings")
@@ -383,6 +414,10 @@ def _breach(item: Any, source: str) -> Breach:
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
         if place == ("risk", "periods_per_year"):
             cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
+    elif place[-1] == "why":
+        rule, cure = "must not be blank", "say why it is right"
+    elif place == ("book", "currency") and str(value) in MINOR_UNITS:
+        rule, cure = MINOR_UNITS[str(value)].fault("book")
     return Breach(source, None, dotted_key(*place), shown, rule, cure)
 
 
@@ -400,7 +435,10 @@ def _key_cure(place: Sequence[str]) -> str:
         meant = closest_name(place[-1], {key for _, key in elsewhere})
         if places := sorted(f"{name}.{key}" for name, key in elsewhere if key == meant):
             return f"did you mean {' or '.join(map(repr, places))}?"
-    return did_you_mean(place[-1], siblings)
+    cure = did_you_mean(place[-1], siblings)
+    if len(place) > 3 and not cure.startswith("did you mean"):
+        cure += f"; a name with a point stands in quotes: {dotted_key('.'.join(place[-2:]))}"
+    return cure
 
 
 def _choice_cure(value: str, item: Any) -> str:

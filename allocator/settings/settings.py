@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -173,16 +174,20 @@ class RiskSection(SettingsSection):
 
     @model_validator(mode="after")
     def _states_what_its_source_needs(self) -> RiskSection:
-        needed: dict[str, tuple[str, ...]] = {
-            "exposures": ("market_volatility",),
-            "prices": ("window_rows", "periods_per_year"),
-        }
-        missing = [key for key in needed.get(self.source, ()) if getattr(self, key) is None]
-        if self.source == "prices" and self.late_listings == "beta" and self.market_volatility is None:
-            missing.append("market_volatility")
-        if missing:
-            raise ValueError(f"source = '{self.source}' also needs {' and '.join(missing)}; add it to [risk]")
+        if fault := risk_lacks({key: value for key, value in self if value is not None}):
+            raise ValueError("; ".join(fault))
         return self
+
+
+def risk_lacks(stated: Mapping[str, object]) -> tuple[str, str] | None:
+    """What [risk] does not say and its source needs, and the cure."""
+    source = stated.get("source", "exposures")
+    needed = ["market_volatility"] if source == "exposures" else []
+    if source == "prices":
+        by_beta = stated.get("late_listings") == "beta"
+        needed = ["window_rows", "periods_per_year", *(["market_volatility"] if by_beta else [])]
+    missing = " and ".join(key for key in needed if key not in stated)
+    return (f"source = '{source}' also needs {missing}", "add it to [risk]") if missing else None
 
 
 class Confirmation(SettingsSection):

@@ -1,6 +1,6 @@
 """Many draws of a book's parameters at once: what its outlook would be at each of them, by the outlook's own formulas.
 
-A parameter is named by its key in `book.toml`, as in `book/checks/stress.py`. With `prices` "follow", the market
+With `prices` "follow", the market
 is taken to know the parameter as we do, which is what a book with that parameter would say; with "stay", today's prices
 are those of the book's own parameters, and the parameter turns out to be another.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
+from allocator.book.checks.stress import SHARE, ParameterKey
 from allocator.errors import BadInput
 from allocator.outlook.calibration import (
     CalibratedModel,
@@ -126,13 +127,17 @@ def stress_base(book: Book, prices: Prices = "follow", outlook: Outlook | None =
     )
 
 
-def outlook_at_draws(ground: StressBase, values: Mapping[str, Vector]) -> OutlookDraws:
-    """The outlook at each of D draws: `values` (D,) by key; what is not named stays as the book has it."""
+Drawn: TypeAlias = Mapping[ParameterKey, Vector]
+"""(D,) what is drawn of each parameter."""
+
+
+def outlook_at_draws(ground: StressBase, values: Drawn) -> OutlookDraws:
+    """The outlook at each of D draws; what is not drawn stays as the book has it."""
     draws = len(next(iter(values.values())))
     names, scenarios = len(ground.book.instruments), len(ground.book.scenarios)
     probabilities, now = _beliefs(ground, values)
     stated = float(ground.book.settings.horizon.announcement_share or 0.0)
-    share = np.broadcast_to(values.get("horizon.announcement_share", np.array(stated)), (draws,))
+    share = np.broadcast_to(values.get(SHARE, np.array(stated)), (draws,))
     modelled_returns = _modelled(ground, values, now, share)
     returns = ground.outlook.returns if modelled_returns is None else modelled_returns
     if ground.model is not None:
@@ -145,9 +150,9 @@ def outlook_at_draws(ground: StressBase, values: Mapping[str, Vector]) -> Outloo
     )
 
 
-def _beliefs(ground: StressBase, values: Mapping[str, Vector]) -> tuple[Matrix, Matrix | None]:
+def _beliefs(ground: StressBase, values: Drawn) -> tuple[Matrix, Matrix | None]:
     """Our probabilities and the market's on as_of: (D, K) where the question's numbers are drawn, else (1, K)."""
-    drawn = {key.partition(".")[2]: values[key] for key in values if key.startswith("question.")}
+    drawn = {key.name: at for key, at in values.items() if key.section == "question"}
     if ground.question is None or not drawn:
         now = ground.market[1]
         return ground.probabilities[None, :], None if now is None else now[None, :]
@@ -166,12 +171,12 @@ def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question
     return replace(with_sources(question, **shared), prior=prior)
 
 
-def _modelled(ground: StressBase, values: Mapping[str, Vector], now: Matrix | None, share: Vector) -> Matrix | None:
+def _modelled(ground: StressBase, values: Drawn, now: Matrix | None, share: Vector) -> Matrix | None:
     """(D, K, N) the efficiency model's returns; None without it, or where nothing drawn reaches it."""
     if ground.model is None:
         return _anchored(ground, now, share)
     loadings, years = ground.model.loadings, ground.book.settings.years
-    shared = {key.removeprefix("model."): at[:, None] for key, at in values.items() if key.startswith("model.")}
+    shared = {key.name: at[:, None] for key, at in values.items() if key.section == "model"}
     technique = replace(ground.model.technique, **shared)
     state = market_quantities(_drawn_scenarios(ground.book, values), technique, years + adoption_years(ground.book))
     worth = value_multipliers(state, loadings, technique)
@@ -194,15 +199,13 @@ def _anchored(ground: StressBase, now: Matrix | None, share: Vector) -> Matrix |
     return result
 
 
-def _drawn_scenarios(book: Book, values: Mapping[str, Vector]) -> ModelScenarios:
+def _drawn_scenarios(book: Book, values: Drawn) -> ModelScenarios:
     """The scenarios' parameters, (D, K) where one of them is drawn."""
     stated, changed = model_scenarios(book), dict[str, Matrix]()
     for key, drawn in values.items():
-        if key.startswith("scenarios."):
-            scenario, _, name = key.removeprefix("scenarios.").rpartition(".")
-            if name not in changed:
-                changed[name] = np.tile(getattr(stated, name), (len(drawn), 1))
-            changed[name][:, book.scenarios.index(scenario)] = drawn
+        if key.scenario is not None:
+            changed.setdefault(key.name, np.tile(getattr(stated, key.name), (len(drawn), 1)))
+            changed[key.name][:, book.scenarios.index(key.scenario)] = drawn
     return replace(stated, **changed)
 
 
@@ -240,7 +243,7 @@ class OutcomeMeter:
     ground: StressBase
     ambiguity: Ambiguity
     portfolios: tuple[StressPortfolio, ...]
-    keys: tuple[str, ...]
+    keys: tuple[ParameterKey, ...]
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

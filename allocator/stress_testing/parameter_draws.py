@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.stats import qmc
 
 from allocator.book.book import Book
-from allocator.book.checks.stress import book_values, check_book_values_in_ranges, contract_range, stated_ranges
+from allocator.book.checks.stress import (
+    PRIOR_OF_ANSWER,
+    SHARE,
+    ParameterKey,
+    book_values,
+    check_book_values_in_ranges,
+    contract_range,
+    stated_ranges,
+)
 from allocator.errors import BadInput
 from allocator.outlook.efficiency_model import PASS_THROUGH_RANGES, TECHNIQUE_RANGES, USAGE_RANGES
 from allocator.settings.uncertainty import ScenarioSection
 from allocator.types import Matrix
 
-SHARE = "horizon.announcement_share"
 MULTIPLES, PRIOR = 0.1, 0.1
 """Illustrative: either way of the book's own log multiple compression, and of its prior of the answer."""
 _INSIDE = 1e-3
@@ -26,9 +34,9 @@ _INSIDE = 1e-3
 
 @dataclass(frozen=True)
 class ParameterRange:
-    """A parameter by its key in `book.toml`, what the book has (None: nothing, or a number a source), and its range."""
+    """A parameter, what the book has of it (None: nothing, or a number a source), and its range."""
 
-    key: str
+    key: ParameterKey
     base_value: float | None
     low: float
     high: float
@@ -55,7 +63,7 @@ def ranges_around(book: Book) -> tuple[ParameterRange, ...]:
     return tuple(_doubt(book, key, low, high, key in stated) for key, (low, high) in ranges.items())
 
 
-def _doubt(book: Book, key: str, low: float, high: float, stated: bool) -> ParameterRange:
+def _doubt(book: Book, key: ParameterKey, low: float, high: float, stated: bool) -> ParameterRange:
     """A range of ours is widened to hold the book's own values, and kept lawful."""
     own = book_values(book.settings, key)
     if not stated:
@@ -65,30 +73,30 @@ def _doubt(book: Book, key: str, low: float, high: float, stated: bool) -> Param
     return ParameterRange(key, own[0] if len(set(own)) == 1 else None, low, high, stated)
 
 
-def _illustrative(book: Book) -> Iterator[tuple[str, tuple[float, float]]]:
+def _illustrative(book: Book) -> Iterator[tuple[ParameterKey, tuple[float, float]]]:
     """The ranges of a book that states none."""
     settings = book.settings
     if settings.model is not None:
-        yield from ((f"model.{name}", pair) for name, pair in TECHNIQUE_RANGES.items())
+        yield from ((ParameterKey("model", name), ends) for name, ends in TECHNIQUE_RANGES.items())
         for name, scenario in settings.scenarios.items():
             yield from _of_scenario(name, scenario)
     question = settings.question
     if question is not None and question.ranges is not None:
         for key, pair in question.ranges.model_dump().items():
-            yield f"question.{key}", (pair[0], pair[1])
+            yield ParameterKey("question", key), (pair[0], pair[1])
     elif question is not None:
-        (prior,) = book_values(settings, "question.prior")
-        yield "question.prior", (prior - PRIOR, prior + PRIOR)
+        (prior,) = book_values(settings, PRIOR_OF_ANSWER)
+        yield PRIOR_OF_ANSWER, (prior - PRIOR, prior + PRIOR)
 
 
-def _of_scenario(name: str, scenario: ScenarioSection) -> Iterator[tuple[str, tuple[float, float]]]:
-    place = f"scenarios.{name}"
+def _of_scenario(name: str, scenario: ScenarioSection) -> Iterator[tuple[ParameterKey, tuple[float, float]]]:
+    key = partial(ParameterKey, "scenarios", scenario=name)
     if scenario.regime in USAGE_RANGES:
-        yield f"{place}.usage_elasticity", USAGE_RANGES[scenario.regime]
+        yield key("usage_elasticity"), USAGE_RANGES[scenario.regime]
     if scenario.hypothesis in PASS_THROUGH_RANGES:
-        yield f"{place}.pass_through", PASS_THROUGH_RANGES[scenario.hypothesis]
+        yield key("pass_through"), PASS_THROUGH_RANGES[scenario.hypothesis]
     middle = float(scenario.multiple_compression or 0.0)
-    yield f"{place}.multiple_compression", (middle - MULTIPLES, middle + MULTIPLES)
+    yield key("multiple_compression"), (middle - MULTIPLES, middle + MULTIPLES)
 
 
 # Draws of doubted parameters: even over their ranges, the same ones every time, and each known by its index.

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import sobol_indices
 
+from allocator.book.checks.stress import SHARE
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Keywords, Row
 from allocator.stress_testing.outcomes import (
@@ -26,7 +27,7 @@ from allocator.stress_testing.outcomes import (
     stress_base,
     stress_portfolios,
 )
-from allocator.stress_testing.parameter_draws import SHARE, ParameterRange, draw_parameters, parameter_ranges
+from allocator.stress_testing.parameter_draws import ParameterRange, draw_parameters, parameter_ranges
 from allocator.stress_testing.reoptimization import (
     PlanProblem,
     Reoptimizer,
@@ -144,7 +145,7 @@ class ModelStress:
         silent = np.flatnonzero(~np.isfinite(self.measures).all(axis=0))
         reasons = {i: ("re-optimised", why) for i, why in self.redone.failed.items()}
         reasons |= {int(i): ("evaluated", NO_NUMBERS) for i in silent}
-        keys = [doubt.key for doubt in self.doubts]
+        keys = [str(doubt.key) for doubt in self.doubts]
         return tuple(
             DrawFailure(i, stage, why, dict(zip(keys, map(float, self.values[i]), strict=True)))
             for i, (stage, why) in sorted(reasons.items())
@@ -152,10 +153,9 @@ class ModelStress:
 
     def draws(self) -> pd.DataFrame:
         """One row a finished draw: its parameters, then its outcomes; blank where it made no number."""
-        names = [f"{outcome.portfolio}: {outcome.measure}" for outcome in self.outcomes]
-        return pd.DataFrame(
-            np.column_stack([self.values, self.measures.T]), columns=[*(doubt.key for doubt in self.doubts), *names]
-        )
+        names = [str(doubt.key) for doubt in self.doubts]
+        names += [f"{outcome.portfolio}: {outcome.measure}" for outcome in self.outcomes]
+        return pd.DataFrame(np.column_stack([self.values, self.measures.T]), columns=names)
 
     def frame(self) -> pd.DataFrame:
         """One row an outcome: what it is today, its quantiles over the draws, the share of draws below 0."""
@@ -217,7 +217,7 @@ class ModelStress:
             "made": self.made,
             "finished": self.finished,
             "interrupted": self.interrupted,
-            "parameters": [vars(doubt) for doubt in self.doubts],
+            "parameters": [vars(doubt) | {"key": str(doubt.key)} for doubt in self.doubts],
             "outcomes": _records(self.frame()),
             "scenario_returns": _records(self.scenario_returns()),
             "importance": None if self.importance is None else _records(self.importance),
@@ -382,7 +382,7 @@ def parameter_importance(
     parts = np.zeros((len(INDICES), len(measured), count))
     if not constant.all():
         parts[:, ~constant] = _indices(measured.reshape(-1, count + 2, base)[~constant], seed)
-    rows = [(outcome.portfolio, outcome.measure, key) for outcome in meter.outcomes for key in meter.keys]
+    rows = [(outcome.portfolio, outcome.measure, str(key)) for outcome in meter.outcomes for key in meter.keys]
     indices = pd.DataFrame(parts.reshape(len(INDICES), -1).T, columns=list(INDICES))
     return pd.DataFrame(rows, columns=["portfolio", "measure", "parameter"]).join(indices).assign(
         constant=np.repeat(constant, count)

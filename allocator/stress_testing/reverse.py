@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 
 from allocator.book.book import Book
 from allocator.book.checks.question import COORDINATES
-from allocator.book.checks.stress import book_values, contract_range
+from allocator.book.checks.stress import ParameterKey, book_values, contract_range
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import least_shift_kl
 from allocator.plan.plan import Plan
@@ -95,7 +95,7 @@ class ParameterRoot:
     does not.
     """
 
-    key: str
+    key: ParameterKey
     base_value: float
     value: Annotated[float | None, "nearest value that loses so much; null where none does"]
     lowest: float
@@ -132,7 +132,7 @@ class ParameterRoot:
 
     def document(self) -> Row:
         """The root as plain data."""
-        return vars(self) | {"change": self.change, "reach": self.reach, "rating": self.rating}
+        return vars(self) | {"key": str(self.key), "change": self.change, "reach": self.reach, "rating": self.rating}
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,12 +353,12 @@ _OPEN = 1e-4
 """How near an end that is out of bounds itself is looked at, relative to the parameter's own value."""
 
 
-def model_parameters(book: Book) -> tuple[str, ...]:
-    """Every parameter of the efficiency model that is one number, by its key in `book.toml`; none without [model]."""
+def model_parameters(book: Book) -> tuple[ParameterKey, ...]:
+    """Every parameter of the efficiency model that is one number; none without [model]."""
     if book.settings.model is None:
         return ()
-    shared = [f"model.{name}" for name in ModelSection.model_fields if name != "since"]
-    return (*shared, *(f"scenarios.{k}.{name}" for k in book.scenarios for name in COORDINATES))
+    shared = [ParameterKey("model", name) for name in ModelSection.model_fields if name != "since"]
+    return (*shared, *(ParameterKey("scenarios", name, k) for k in book.scenarios for name in COORDINATES))
 
 
 def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float) -> Iterator[ParameterRoot]:
@@ -381,7 +381,7 @@ def parameter_roots(ground: StressBase, portfolio: StressPortfolio, loss: float)
         )
 
 
-def expected_losses(ground: StressBase, portfolio: StressPortfolio, key: str, at: Vector) -> Vector:
+def expected_losses(ground: StressBase, portfolio: StressPortfolio, key: ParameterKey, at: Vector) -> Vector:
     """(D,) expected loss of the portfolio with the parameter at each of D values; NaN where it is no number."""
     with np.errstate(all="ignore"):
         draws = outlook_at_draws(ground, {key: at})
@@ -390,7 +390,7 @@ def expected_losses(ground: StressBase, portfolio: StressPortfolio, key: str, at
     return np.asarray(np.where(np.isfinite(losses), losses, np.nan))
 
 
-def _places(key: str, own: float) -> Vector:
+def _places(key: ParameterKey, own: float) -> Vector:
     """Where a parameter is looked at: evenly over its lawful range, and evenly in logarithms where it has any."""
     low, high, above, below = contract_range(key)
     room = _OPEN * max(abs(own), _OPEN)
@@ -402,7 +402,7 @@ def _places(key: str, own: float) -> Vector:
 
 
 def _nearest_root(
-    ground: StressBase, portfolio: StressPortfolio, key: str, at: Vector, losses: Vector, loss: float
+    ground: StressBase, portfolio: StressPortfolio, key: ParameterKey, at: Vector, losses: Vector, loss: float
 ) -> float | None:
     """The crossing whose step of the scan lies nearest to the book's own value."""
     (own,) = book_values(ground.book.settings, key)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from allocator.errors import BadInput, Breach, did_you_mean, printable
@@ -191,7 +192,7 @@ def from_frame(name: str, table: object) -> RawTable:
 def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
-    by_column = isinstance(table, Mapping) and all(isinstance(cells, list | tuple) for cells in table.values())
+    by_column = isinstance(table, Mapping) and all(isinstance(cells, _COLUMN) for cells in table.values())
     by_row = isinstance(table, list | tuple) and all(isinstance(row, Mapping) for row in table)
     if by_column or by_row:
         try:
@@ -199,7 +200,11 @@ def _frame_of_plain_data(name: str, table: Any) -> pd.DataFrame:
         except ValueError as error:  # columns of different lengths
             raise BadInput.of(name, f"is no table: {error}", "give all columns the same length") from None
     rule = f"must be a DataFrame, columns by name or a list of rows, not a {type(table).__name__}"
-    raise BadInput.of(name, rule, "for a Series call .to_frame(name)")
+    cure = 'give columns by name, such as {"instrument": ["NVDA", "AVGO"], …}'
+    raise BadInput.of(name, rule, "for a Series call .to_frame(name)" if isinstance(table, pd.Series) else cure)
+
+
+_COLUMN = (list, tuple, np.ndarray, pd.Series, pd.Index)
 
 
 def utf8_text(content: bytes, name: str, cure: str) -> str:
@@ -280,6 +285,8 @@ class _NumberedLines(Sequence[Line]):
 def _refuse_other_encodings(content: bytes, name: str) -> None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInput.of(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
+    if content.lstrip()[:1] in (b"<", b"{", b"["):
+        raise BadInput.of(name, "is no table of cells but HTML, XML or JSON", "save it as 'CSV UTF-8'")
     if content.startswith(b"PK\x03\x04"):
         raise BadInput.of(name, "is not text but a spreadsheet or archive", "name it .xlsx, or save it as 'CSV UTF-8'")
     if b"\0" in content:
@@ -480,17 +487,20 @@ def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
         return None
     head, columns = heads[0], len(filled[heads[0]][1])
     outside = [
-        width <= 1 or (width <= usual / 2 and len(cells) != columns)
+        width <= 1
+        or (width <= usual / 2 and len(cells) != columns)
+        or (width < usual and str(cells[0]).casefold().rstrip(":") in _TOTALS)
         for width, (_, cells) in zip(widths, filled, strict=True)
     ]
     last = max(at for at, out in enumerate(outside) if not out)
     above, below = filled[:head], filled[last + 1 :]
-    if not all(outside[:head]) or (not above and not below):
+    if any(width >= usual for width in widths[:head]) or (not above and not below):
         return None
     rest = f"rows {below[0][0]} to {below[-1][0]}" if len(below) > 1 else f"row {below[0][0]}" if below else ""
     if not above:
         rule = f"{rest} after the table {'are' if len(below) > 1 else 'is'} no row of it"
-        return Breach(name, below[0][0], None, str(below[0][1][0])[:60], rule, f"remove {rest}")
+        said = next(str(cell) for cell in below[0][1] if cell not in (None, ""))
+        return Breach(name, below[0][0], None, said[:60], rule, f"remove {rest}")
     top = f"rows 1 to {filled[head][0] - 1}" if filled[head][0] > 2 else "row 1"
     rule = f"the header seems to stand in row {filled[head][0]}"
     cure = f"remove {top}" + (f", and {rest} below the table" if rest else "")
@@ -506,6 +516,8 @@ def _unwritable(name: str, lines: Iterable[Line]) -> Iterator[Breach]:
 
 
 _HALF = re.compile(r"[\ud800-\udfff]")
+_TOTALS = ("total", "totals", "sum", "subtotal", "grand total", "account total", "summe", "gesamt", "gesamtsumme")
+"""What the first cell of a row of sums says, where cells of it are blank."""
 _PREAMBLE = 60
 """Rows from the top in which a header is looked for."""
 
@@ -518,8 +530,8 @@ def _is_header(cells: Sequence[Any]) -> bool:
 
 def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> Iterator[Breach]:
     only = header[0] if len(header) == 1 else None
-    if isinstance(only, str) and (";" in only or "\t" in only):
-        mark = "semicolons" if ";" in only else "tabs"
+    marks = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    if isinstance(only, str) and (mark := next((words for sign, words in marks.items() if sign in only), None)):
         yield Breach(name, row, None, only, f"is separated by {mark}", "separate with commas, and write 1.5 for 1,5")
         return
     for position, column in enumerate(header, 1):

@@ -10,6 +10,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,8 @@ def _plain(text: str) -> str | None:
     plain = re.sub(r"[\s'’_]", "", text).replace("−", "-")
     if _AMBIGUOUS.fullmatch(plain):
         return None
+    if re.fullmatch(r"[+-]?[0-9]{1,3}(\.[0-9]{3}){2,}", plain):
+        return plain.replace(".", "")
     if plain.rfind(",") > plain.rfind(".") and plain.count(",") == 1:
         plain = plain.replace(".", "").replace(",", ".")
     elif re.fullmatch(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", plain):
@@ -421,22 +424,48 @@ def _translate(
             yield from _cell_breaches(table, column, dict.fromkeys(blank, ("must not be blank", "fill it in")))
         case "DATAFRAME_CHECK":
             cases = zip(error.failure_cases["index"], error.failure_cases["failure_case"], strict=True)
-            faults = {int(at): _rule_and_cure(error.check, str(case)) for at, case in cases}
+            faults = {int(at): _rule_and_cure(error.check, str(case), str(schema.name)) for at, case in cases}
             yield from _cell_breaches(table, column, faults)
         case reason:
             raise ValueError(f"the contract of '{table.name}' does not fit column '{column}': {reason}: {error}")
 
 
+@dataclass(frozen=True)
+class MinorUnit:
+    """A hundredth or thousandth of a currency that exchanges quote in, and the code of three capitals that it has."""
+
+    major: str
+    count: int
+    code: str = ""
+
+    def fault(self, table: str) -> Fault:
+        """What is wrong where it stands in the place of the currency, by what stands beside it there."""
+        rule = f"is 1/{self.count} {self.major}"
+        if table == "holdings":
+            other = f", or write {self.code} and its rate in fx.csv" if self.code else ""
+            return rule, f"divide the price by {self.count} and write {self.major}{other}"
+        if table == "fx":
+            other = f", or write {self.code} with this rate" if self.code else ""
+            return rule, f"multiply the rate by {self.count} and write {self.major}{other}, as holdings.csv has it"
+        other = f", or {self.code} if every amount is in it" if self.code else ""
+        return rule, f"write {self.major}, with cash, prices and rates in {self.major}{other}"
+
+
 MINOR_UNITS = {
-    "GBp": ("GBP", 100, "GBX"), "GBx": ("GBP", 100, "GBX"), "ZAc": ("ZAR", 100, "ZAC"), "ILa": ("ILS", 100, "ILA"),
-    "USc": ("USD", 100, "USX"), "USd": ("USD", 100, "USX"), "EUc": ("EUR", 100, ""), "CAc": ("CAD", 100, ""),
-    "AUc": ("AUD", 100, ""), "NZc": ("NZD", 100, ""), "SGc": ("SGD", 100, ""), "HKc": ("HKD", 100, ""),
-    "KWf": ("KWD", 1000, "KWF"),
+    written: unit
+    for forms, unit in {
+        "GBX GBp GBx p pence": MinorUnit("GBP", 100, "GBX"), "ZAC ZAc ZAr": MinorUnit("ZAR", 100, "ZAC"),
+        "ILA ILa ILs": MinorUnit("ILS", 100, "ILA"), "USX USx USc USd": MinorUnit("USD", 100, "USX"),
+        "KWF KWf KWd": MinorUnit("KWD", 1000, "KWF"), "EUc EUr": MinorUnit("EUR", 100),
+        "CAc CAd": MinorUnit("CAD", 100), "AUc AUd": MinorUnit("AUD", 100), "NZc NZd": MinorUnit("NZD", 100),
+        "SGc SGd": MinorUnit("SGD", 100), "HKc HKd": MinorUnit("HKD", 100),
+    }.items()
+    for written in forms.split()
 }  # fmt: skip
-"""What exchanges write for hundredths and thousandths: the currency, how many make one, a code of three capitals."""
+"""By every form that exchanges and their vendors write."""
 
 
-def _rule_and_cure(check: Check, value: str) -> Fault:
+def _rule_and_cure(check: Check, value: str, table: str) -> Fault:
     """What the contract says beside the rule, or what every rule of this kind says."""
     given = check.statistics or {}
     limits = {key: ", ".join(limit) if isinstance(limit, list) else limit for key, limit in given.items()}
@@ -445,12 +474,9 @@ def _rule_and_cure(check: Check, value: str) -> Fault:
         said = _RULES[str(check.name)].format(**limits)
     rule, _, cure = said.partition("; ")
     if check.name == "isin":
-        near = did_you_mean(value, given["allowed_values"])
-        return rule, cure if cure and not near.startswith("did you mean") else near
-    if value in MINOR_UNITS:
-        major, count, code = MINOR_UNITS[value]
-        other = f", or write {code} and its rate in fx.csv" if code else ""
-        return f"is 1/{count} {major}", f"divide the price by {count} and write {major}{other}"
+        return rule, cure or did_you_mean(value, given["allowed_values"])
+    if check.name == "str_matches" and value in MINOR_UNITS and table in ("holdings", "fx"):
+        return MINOR_UNITS[value].fault(table)
     return rule, cure or "correct it"
 
 
@@ -465,20 +491,24 @@ def _repeats(columns: list[str], table: RawTable, typed: pd.DataFrame, unread: C
     for repeated in places.values():
         for position in repeated[1:]:
             shown = ", ".join(str(table.frame[column].iloc[position]) for column in columns)
-            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, _repeat_cure(table, repeated))
+            cure = _repeat_cure(table, repeated, unread)
+            yield Breach(table.name, table.rows[position], columns[-1], shown, rule, cure)
 
 
-def _repeat_cure(table: RawTable, positions: list[int]) -> str:
+def _repeat_cure(table: RawTable, positions: list[int], unread: Cells) -> str:
     """Two lots are added up; of rows that say the same one is enough; else only the user knows which is right."""
     rows = [table.rows[position] for position in positions]
     others = f"row{'s' if len(rows) > 2 else ''} {', '.join(map(str, rows[1:]))}"
     same = table.frame.iloc[positions].astype(str).drop_duplicates()
     if "quantity" in table.frame:
         texts = [str(cell).strip() for cell in table.frame["quantity"].iloc[positions]]
-        if all(_NUMBER.fullmatch(text) for text in texts):
-            total = format(sum(map(Decimal, texts), Decimal(0)), "f")
-            cure = f"add the lots up: write quantity {total} in row {rows[0]} and remove {others}"
-            return cure if len(same) > 1 else f"{cure}, or only remove {others} if the same lot is there twice"
+        total = "their sum, once each of them can be read,"
+        if not any(("quantity", at) in unread for at in positions) and all(map(_NUMBER.fullmatch, texts)):
+            total = f"quantity {sum(map(Decimal, texts), Decimal(0)).normalize():f}"
+        cure = f"add the lots up: write {total} in row {rows[0]} and remove {others}"
+        if "price" in same and same["price"].nunique() > 1:
+            cure += ", with the price that is right"
+        return cure if len(same) > 1 else f"{cure}, or only remove {others} if the same lot is there twice"
     if len(same) == 1:
         return f"row {rows[0]} says the same: remove {others}"
     return f"also in row {rows[0]}, with other values: keep the one that is right"

@@ -324,7 +324,7 @@ def test_risk_from_exposures_needs_its_numbers(listed: Folder) -> None:
     line = listed.cell("exposures.csv", "TSM", "beta", "")
 
     assert told(listed) == [
-        f"exposures.csv:{line} beta: must not be blank (got ''); risk.source = 'exposures' needs it for TSM"
+        f"exposures.csv:{line} beta: must not be blank for TSM (got ''); risk.source = 'exposures' needs it"
     ]
 
 
@@ -446,16 +446,17 @@ def test_cash_that_returns_four_hundred_percent_is_recognised(listed: Folder) ->
     ]
 
 
-@pytest.mark.parametrize("shape", ["wide", "long"])
-def test_a_price_history_has_a_column_for_every_name(listed: Folder, shape: str) -> None:
+@pytest.mark.parametrize(("shape", "what"), [("wide", "column"), ("long", "rows")])
+def test_a_price_history_has_a_column_or_rows_for_every_name(listed: Folder, shape: str, what: str) -> None:
     history = from_prices(listed).rename(columns={"NVDA": "NVDIA"})
     if shape == "long":
         history = history.rename_axis(columns="instrument").stack().rename("price").to_frame()
     history.to_csv(listed.path / "prices.csv")
 
     assert told(listed) == [
-        "prices.csv NVDIA: is not in exposures.csv; did you mean 'NVDA'? Else remove the column",
-        "prices.csv NVDA: has no column here; add it",
+        "prices.csv NVDIA: is not in exposures.csv; did you mean 'NVDA'? Else remove "
+        + ("its rows" if shape == "long" else "the column"),
+        f"prices.csv NVDA: has no {what} here; add it",
     ]
 
 
@@ -481,7 +482,7 @@ def test_a_covariance_that_is_not_symmetric_is_refused_where_it_is_not(listed: F
     square(listed, change)
 
     assert told(listed, overrides=["risk.source=covariance"]) == [
-        "covariance.csv:3 NVDA: differs from its mirror image 0.01 (got '0.02'); a covariance is symmetric"
+        "covariance.csv:3 NVDA: differs from its mirror image (got '0.02 against 0.01'); a covariance is symmetric"
     ]
 
 
@@ -688,8 +689,7 @@ def test_a_rate_that_is_out_of_date_is_refused(listed: Folder) -> None:
     listed.write("fx.csv", rows)
 
     assert told(listed) == [
-        "fx.csv:2 date: is 32 days before as_of = 2026-11-20 (got '2026-10-19'); "
-        "bring the rate up to date: 31 days at most"
+        "fx.csv:2 date: is more than 31 days before as_of = 2026-11-20 (got '2026-10-19'); bring the rate up to date"
     ]
 
 
@@ -743,7 +743,7 @@ def test_tables_of_today_are_out_of_date_on_the_last_day_of_the_calendar(listed:
     (only,) = stale(listed, as_of=last)
     assert only.startswith(f"prices.csv date: the last row is of 2026-11-18, {old} days before as_of = 2999-12-31")
     listed.write("fx.csv", [["currency", "rate", "date"], ["TWD", "0.03", "2026-11-18"]])
-    assert any(f"is {old} days before as_of = 2999-12-31" in one for one in told(listed, as_of=last))
+    assert any("is more than 31 days before as_of = 2999-12-31" in one for one in told(listed, as_of=last))
 
 
 def test_risk_from_prices_says_that_currency_moves_are_not_in_it(listed: Folder) -> None:

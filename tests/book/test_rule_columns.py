@@ -43,12 +43,12 @@ def test_a_blank_volume_is_refused_where_it_is_limited_or_priced(listed: Folder)
     assert load(listed.path).account == "main"  # nothing reads it
     participate(listed)
 
-    place = f"exposures.csv:9 {VOLUME}: must not be blank (got '')"
-    assert told(listed) == [f"{place}; mandate.max_participation needs it for TSM"]
+    place = f"exposures.csv:9 {VOLUME}: must not be blank for TSM (got '')"
+    assert told(listed) == [f"{place}; mandate.max_participation needs it"]
     assert told(listed, overrides=["costs.impact=0.1"]) == [
-        f"{place}; mandate.max_participation and costs.impact need it for TSM",
-        f"exposures.csv:12 {VOLUME}: must be above 0 (got '0'); "
-        "costs.impact divides by it for VST: write the units traded on an average day",
+        f"{place}; mandate.max_participation and costs.impact need it",
+        f"exposures.csv:12 {VOLUME}: must be above 0 for VST (got '0'); "
+        "costs.impact divides by it: write the units traded on an average day",
     ]
 
 
@@ -107,7 +107,7 @@ def test_a_blank_in_a_limited_column_is_refused_for_every_name_but_cash(listed: 
     line = listed.cell("exposures.csv", "CRM", "spread_bps", "")
 
     assert told(listed) == [
-        f"exposures.csv:{line} spread_bps: must not be blank (got ''); mandate.exposures.spread_bps needs it for CRM"
+        f"exposures.csv:{line} spread_bps: must not be blank for CRM (got ''); mandate.exposures.spread_bps needs it"
     ]
 
 
@@ -121,10 +121,10 @@ def test_a_market_shock_wants_the_beta_of_every_name(listed: Folder) -> None:
 
     assert load(listed.path, overrides=[*risk, "shocks.x.buckets.adopter=-0.1"]).settings.shocks["x"].market is None
     assert told(listed, overrides=[*risk, "shocks.x.market=-0.2", "shocks.y.market=-0.1"]) == [
-        f"exposures.csv:{line} beta: must not be blank (got ''); shocks.x.market and shocks.y.market need it for NVDA"
+        f"exposures.csv:{line} beta: must not be blank for NVDA (got ''); shocks.x.market and shocks.y.market need it"
     ]
     assert told(listed, overrides=["shocks.x.market=-0.2"]) == [  # and says it once where the risk wants it too
-        f"exposures.csv:{line} beta: must not be blank (got ''); risk.source = 'exposures' needs it for NVDA"
+        f"exposures.csv:{line} beta: must not be blank for NVDA (got ''); risk.source = 'exposures' needs it"
     ]
 
 

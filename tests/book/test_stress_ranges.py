@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from allocator.book.checks.stress import book_values, check_book_values_in_ranges, contract_range, stated_ranges
+from allocator.book.checks.stress import (
+    PRIOR_OF_ANSWER,
+    SHARE,
+    ParameterKey,
+    book_values,
+    check_book_values_in_ranges,
+    contract_range,
+    stated_ranges,
+)
 from allocator.errors import BadInput
 from tests.stress_testing.sample_plans import sample
+
+TOKENS, HAZARD = ParameterKey("model", "token_reduction"), ParameterKey("question", "hazard")
 
 
 def refused(*overrides: str) -> list[str]:
@@ -66,7 +76,7 @@ def test_a_range_of_what_the_book_has_not_is_refused(listed: Any) -> None:
 def test_a_range_without_the_book_s_own_value_is_read_and_refused_when_it_is_used() -> None:
     settings = sample("listed", "stress.ranges.token_reduction=[2.0, 2.5]", "stress.ranges.hazard=[0.2, 0.3]").settings
 
-    assert stated_ranges(settings) == {"model.token_reduction": (2.0, 2.5), "question.hazard": (0.2, 0.3)}
+    assert stated_ranges(settings) == {TOKENS: (2.0, 2.5), HAZARD: (0.2, 0.3)}
     assert [str(breach) for breach in check_book_values_in_ranges(settings)] == [
         "book.toml stress.ranges.token_reduction: does not hold the book's own 2.7 (got '[2, 2.5]'); "
         "widen it to hold that, or correct the value",
@@ -76,16 +86,16 @@ def test_a_range_without_the_book_s_own_value_is_read_and_refused_when_it_is_use
 
 
 def test_lawful_ends_are_those_of_the_contract() -> None:
-    assert contract_range("model.adoption_years") == (0, 50, True, False)
-    assert contract_range("scenarios.any.multiple_compression") == (-3, 3, False, False)
-    assert contract_range("horizon.announcement_share") == (0, 1, False, False)
-    assert contract_range("question.prior") == (0, 1, True, True)
+    assert contract_range(ParameterKey("model", "adoption_years")) == (0, 50, True, False)
+    assert contract_range(ParameterKey("scenarios", "multiple_compression", "any")) == (-3, 3, False, False)
+    assert contract_range(SHARE) == (0, 1, False, False)
+    assert contract_range(PRIOR_OF_ANSWER) == (0, 1, True, True)
 
 
 def test_own_values_are_one_number_or_one_a_lab() -> None:
     settings = sample("listed").settings
 
-    assert book_values(settings, "model.token_reduction") == (2.7,)
-    assert book_values(settings, "question.hazard") == (0.136, 0.136)
-    assert book_values(settings, "question.prior") == pytest.approx((0.82,))
-    assert book_values(settings, "scenarios.proprietary_jevons.usage_elasticity") == (1.9,)
+    assert book_values(settings, TOKENS) == (2.7,)
+    assert book_values(settings, HAZARD) == (0.136, 0.136)
+    assert book_values(settings, PRIOR_OF_ANSWER) == pytest.approx((0.82,))
+    assert book_values(settings, ParameterKey("scenarios", "usage_elasticity", "proprietary_jevons")) == (1.9,)

@@ -84,3 +84,37 @@ def test_entries_beyond_the_last_one_shown_are_counted_by_breach(
     breaches = [Breach("t", row, f"c{row // 2}", None, "is wrong", "mend it") for row in range(100)]
 
     assert shown(breaches, capsys, monkeypatch)[-1] == "… and 20 more; --json lists them all"
+
+
+def lines_of(breaches: list[Breach]) -> list[str]:
+    return str(BadInput(breaches)).splitlines()
+
+
+def test_columns_that_the_same_rows_lack_are_one_line_and_programs_get_each() -> None:
+    columns = [f"c{column}" for column in range(20)]
+    breaches = [
+        Breach("exposures.csv", row, column, "", "is needed by [model]", "fill it in", name=name)
+        for row, name in ((7, "NVDA"), (9, "TSM"))
+        for column in columns
+    ]
+
+    assert lines_of(breaches) == [
+        "exposures.csv: rows 7 and 9 c0, c1, c2 and 17 more: is needed by [model] for NVDA and TSM (got ''); fill it in"
+    ]
+    assert len(BadInput(breaches).breaches) == 40
+
+
+def test_names_that_have_no_column_are_one_line_of_their_table() -> None:
+    breaches = [Breach("covariance.csv", None, name, None, "has no column here", "add it") for name in ("A", "B")]
+
+    assert lines_of(breaches) == ["covariance.csv A and B: has no column here; add it"]
+
+
+def test_errors_of_one_rule_in_a_column_are_one_line_whatever_their_cures() -> None:
+    breaches = [Breach("p.csv", row, "AAA", f"4{row},5", "must be a number", f"write 4{row}.5") for row in range(2, 9)]
+
+    assert lines_of(breaches) == [
+        "p.csv: rows 2, 3, 4 and 4 more AAA: must be a number (got '42,5', '43,5', '44,5' and 4 more); "
+        "write 42.5; the others likewise"
+    ]
+    assert len(lines_of(breaches[:3])) == 3

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allocator.book.checks.stress import ParameterKey
 from allocator.display.console import console
 from allocator.display.stress import show_stress
-from allocator.display.stress_model import model_sections, parameter_label, reverse_section
+from allocator.display.stress_model import model_sections, reverse_section
 from allocator.display.stress_screen import ScreenSection, show_sections
 from allocator.display.stress_shocks import replay_section, shock_sections
 from allocator.mandate.mandate import no_trade
@@ -138,9 +139,9 @@ def test_failures_interruptions_and_what_is_not_reoptimised_are_shown(
 
 
 def test_parameters_are_called_what_people_call_them() -> None:
-    assert parameter_label("model.token_reduction") == "token_reduction"
-    assert parameter_label("scenarios.a.b.usage_elasticity") == "usage_elasticity (a.b)"
-    assert parameter_label("horizon.announcement_share") == "announcement_share"
+    assert ParameterKey("model", "token_reduction").label == "token_reduction"
+    key = ParameterKey("scenarios", "usage_elasticity", "a.b")
+    assert (key.label, str(key)) == ("usage_elasticity (a.b)", 'scenarios."a.b".usage_elasticity')
 
 
 def test_what_is_not_in_the_table_of_shocks_is_said(capsys: pytest.CaptureFixture[str], width: int) -> None:

@@ -109,13 +109,41 @@ def _writer(pairs: Path, out: Path) -> subprocess.Popen[str]:
     return one
 
 
-def killed_command(book: Path, out: Path, seconds: float, *options: str) -> int:
-    """The real command, killed after so many seconds if it has not ended by then; its exit code, negative if killed."""
-    running = subprocess.Popen(
-        rebalance(book, out, *options), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        return running.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        running.kill()
-        return running.wait()
+def killed_commands(book: Path, out: Path, seed: int, times: int) -> Iterator[tuple[int, bool, list[str]]]:
+    """So many times: the real command, killed at a moment of chance; its exit code, whether it was writing, the faults.
+
+    Every other one is killed a moment after it has begun to write, which alone would seldom happen.
+    """
+    chance = random.Random(seed)
+    whole = _seconds(rebalance(book, out))
+    for number in range(times):
+        if chance.random() < 0.2:
+            shutil.rmtree(out, ignore_errors=True)  # so that the first pair is killed, too
+        turnover = f"mandate.max_turnover={chance.uniform(0.30, 0.35):.4f}"  # another plan than the one before
+        before = _in_the_making(out)
+        command = _started(rebalance(book, out, "--set", turnover))
+        ends = time.monotonic() + (1e9 if number % 2 else chance.uniform(0.0, 1.1 * whole))
+        while command.poll() is None and time.monotonic() < ends and not (number % 2 and _in_the_making(out) != before):
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0.0, 0.06) * (number % 2))
+        writing = _in_the_making(out) != before
+        command.kill()
+        there = out.is_dir() and os.path.lexists(out / "plan.json") and (out / "plan.json").exists()
+        yield command.wait(), writing, faults_of_pair(out) if there else []
+
+
+def _in_the_making(out: Path) -> set[str]:
+    """What a writer has made that is no plan yet, and the version that is shown."""
+    beside = {path.name for path in out.parent.glob(".writing-*")}
+    return beside | ({path.name for path in (out / ".plans").glob("*")} if out.is_dir() else set())
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _seconds(command: Sequence[str]) -> float:
+    """How long it takes here and now."""
+    begun = time.monotonic()
+    assert _started(command).wait() == 0
+    return time.monotonic() - begun

@@ -13,7 +13,6 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ import openpyxl  # noqa: F401  # before memory is bounded
 import pyarrow.parquet  # noqa: F401
 
 import allocator.book.book as book_module
-import allocator.book.checks.stress as stress_module
 from allocator.book.book import Book
 from allocator.commands.options import error_document
 from allocator.display.console import show_refusal
@@ -38,7 +36,7 @@ MEMORY, SECONDS = 1 << 30, 20
 def remember_validations() -> None:
     """Of a book one table is spoiled; the others are held to their contracts once, which is most of the time."""
     before: dict[Any, Any] = {}
-    validate, contract_range = book_module.validate, stress_module.contract_range
+    validate = book_module.validate
 
     def remembered(contract: str, raw: RawTable) -> Any:
         cells = repr(raw.frame.astype(object).to_numpy().tolist())
@@ -51,7 +49,6 @@ def remember_validations() -> None:
         return typed.copy(), list(breaches)
 
     book_module.validate = remembered
-    stress_module.contract_range = cache(contract_range)
 
 
 class TooSlow(BaseException):

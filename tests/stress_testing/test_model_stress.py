@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from allocator.book.checks.stress import SHARE, ParameterKey
 from allocator.errors import BadInput, Breach, NotSolved
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
@@ -28,13 +29,14 @@ from allocator.stress_testing.outcomes import (
     stress_base,
     stress_portfolios,
 )
-from allocator.stress_testing.parameter_draws import SHARE, ParameterRange, draw_parameters, parameter_ranges
+from allocator.stress_testing.parameter_draws import ParameterRange, draw_parameters, parameter_ranges
 from allocator.stress_testing.parameter_stress import ModelStress, Reoptimization, model_stress, most_important
 from allocator.stress_testing.reoptimization import Reoptimizer, UnsolvedProblem
 from allocator.stress_testing.stress import stress
 from tests.books import book
 from tests.stress_testing.sample_plans import planned, sample, staged
 
+TOKENS = ParameterKey("model", "token_reduction")
 NARROW = ("stress.ranges.token_reduction=[2.07,2.75]", "stress.ranges.hazard=[0.08,0.2]")
 
 
@@ -99,7 +101,7 @@ def test_sobol_points_are_rounded_up_and_the_first_do_not_hang_on_how_many_are_a
 
 
 def test_draws_fill_their_ranges_evenly() -> None:
-    doubts = (ParameterRange("a", None, 2.0, 4.0, True), ParameterRange("b", None, -1.0, -1.0, True))
+    doubts = (ParameterRange(TOKENS, None, 2.0, 4.0, True), ParameterRange(SHARE, None, -1.0, -1.0, True))
     points = draw_parameters(doubts, 64, 1)
 
     assert np.bincount(((points[:, 0] - 2) / 2 * 64).astype(int), minlength=64).tolist() == [1] * 64
@@ -112,8 +114,8 @@ def test_the_announcement_share_is_always_among_the_parameters() -> None:
     assert [
         (doubt.key, doubt.low, doubt.high, doubt.stated) for doubt in parameter_ranges(sample("listed", *NARROW))
     ] == [
-        ("model.token_reduction", 2.07, 2.75, True),
-        ("question.hazard", 0.08, 0.2, True),
+        (TOKENS, 2.07, 2.75, True),
+        (ParameterKey("question", "hazard"), 0.08, 0.2, True),
         (SHARE, 0.0, 1.0, False),
     ]
 
@@ -123,7 +125,7 @@ def test_ranges_of_our_own_hold_the_book_s_value_and_are_lawful() -> None:
     for doubt in parameter_ranges(own):
         assert doubt.low <= doubt.high
         assert doubt.base_value is None or doubt.low <= doubt.base_value <= doubt.high
-    token = next(doubt for doubt in parameter_ranges(own) if doubt.key == "model.token_reduction")
+    token = next(doubt for doubt in parameter_ranges(own) if doubt.key == TOKENS)
     assert (token.low, token.high) == (2.07, 5.0)
 
 
@@ -230,7 +232,7 @@ def test_a_draw_without_a_plan_is_reported_with_its_parameters(monkeypatch: pyte
     (failure,) = found.failures
 
     assert (failure.index, failure.stage, failure.why) == (2, "re-optimised", "no verified solution")
-    assert failure.parameters == dict(zip([doubt.key for doubt in found.doubts], found.values[2], strict=True))
+    assert failure.parameters == dict(zip([str(doubt.key) for doubt in found.doubts], found.values[2], strict=True))
     assert sorted(found.redone.weights) == [0, 1, 3]
     assert found.document()["failures"][0]["parameters"].keys() == failure.parameters.keys()
 
@@ -241,7 +243,7 @@ def test_a_draw_without_numbers_is_reported_and_leaves_the_others_alone(monkeypa
     def spoilt(ground: Any, values: Any) -> OutlookDraws:
         found = sound(ground, values)
         returns = found.returns.copy()
-        returns[values.get("model.token_reduction", np.zeros(len(returns))) > 2.74] = np.inf
+        returns[values.get(TOKENS, np.zeros(len(returns))) > 2.74] = np.inf
         return OutlookDraws(returns, found.probabilities, found.market, found.share)
 
     whole = stressed(*NARROW, draws=64, redo=0)
@@ -341,10 +343,10 @@ def test_a_plan_in_stages_is_evaluated_and_not_reoptimised() -> None:
     assert today[PROPOSED, ADVERSE] == pytest.approx(plan.after.adverse_expected_return, abs=1e-9)
 
 
-def total(found: ModelStress, words: str, key: str) -> float:
+def total(found: ModelStress, words: str, key: ParameterKey) -> float:
     assert found.importance is not None
     own = most_important(found.importance, PROPOSED, words).set_index("parameter")
-    return float(own.loc[key, "total"])
+    return float(own.loc[str(key), "total"])
 
 
 def test_the_announcement_share_matters_to_returns_only_where_news_came_since_the_market_s_date() -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from allocator.book.checks.stress import ParameterKey
 from allocator.stress_testing import parameter_stress as importance
 from allocator.stress_testing.outcomes import Outcome
 from allocator.stress_testing.parameter_draws import ParameterRange
 from allocator.stress_testing.parameter_stress import most_important, parameter_importance
 
-DOUBTS = [ParameterRange(key, None, 0.0, 1.0, True) for key in ("a", "b", "c")]
+DOUBTS = [ParameterRange(ParameterKey("model", name), None, 0.0, 1.0, True) for name in ("a", "b", "c")]
 OUTCOMES = (Outcome("plan", "sum"), Outcome("plan", "product"), Outcome("plan", "constant"))
 
 
@@ -28,7 +29,7 @@ def found(monkeypatch: pytest.MonkeyPatch, spoil: Any = None) -> pd.DataFrame | 
         return SimpleNamespace(values=values if spoil is None else spoil(values))
 
     monkeypatch.setattr(importance, "measure_outcomes", measured)
-    gauge: Any = SimpleNamespace(keys=("a", "b", "c"), outcomes=OUTCOMES)
+    gauge: Any = SimpleNamespace(keys=tuple(doubt.key for doubt in DOUBTS), outcomes=OUTCOMES)
     return parameter_importance(gauge, DOUBTS, seed=3)
 
 
@@ -75,7 +76,7 @@ def test_the_most_important_parameter_stands_first(monkeypatch: pytest.MonkeyPat
     own = found(monkeypatch)
 
     assert own is not None
-    assert list(most_important(own, "plan", "sum")["parameter"]) == ["a", "b", "c"]
+    assert list(most_important(own, "plan", "sum")["parameter"]) == ["model.a", "model.b", "model.c"]
 
 
 def test_a_point_that_makes_no_number_leaves_no_indices(monkeypatch: pytest.MonkeyPatch) -> None:

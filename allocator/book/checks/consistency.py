@@ -113,8 +113,8 @@ def check_growth(draft: Draft) -> Iterator[Breach]:
     everyone, column = draft.tables["exposures"], "required_return"
     blank = everyone[column].isna() if column in everyone else pd.Series(True, everyone.index)
     for row in draft.rows("exposures", blank):
-        rule = f"is needed with reviews for {row['instrument']}: what it is expected to have grown by then"
-        yield row.breach(column, rule, "fill it in, a year")
+        cure = "fill in what it is expected to grow by in a year"
+        yield row.breach(column, "is needed with reviews", cure, named=True)
     if "scenario_returns" in draft.tables:
         for row in draft.rows("scenario_returns", draft.tables["scenario_returns"]["instrument"].isin(draft.cash)):
             yield row.breach("instrument", "grows by its required_return where there are reviews", "remove the row")

@@ -32,10 +32,10 @@ class Row:
     def __getitem__(self, column: str) -> Any:
         return self.cells[column]
 
-    def breach(self, column: str, rule: str, cure: str, value: str | None = None) -> Breach:
-        """An error of this row, which shows what stands in the column unless a `value` is given."""
+    def breach(self, column: str, rule: str, cure: str, value: str | None = None, *, named: bool = False) -> Breach:
+        """An error of this row, which shows what stands in the column unless a `value` is given; `named`, of whom."""
         told = shown(self.cells.get(column)) if value is None else value
-        return Breach(self.table, self.line, column, told, rule, cure)
+        return Breach(self.table, self.line, column, told, rule, cure, name=self["instrument"] if named else None)
 
 
 def shown(cell: Any) -> str:
@@ -65,6 +65,8 @@ class Draft:
 
     def rows(self, table: str, which: pd.Series[bool]) -> Iterator[Row]:
         """The rows of a table that `which` is true of."""
+        if not which.any():
+            return
         frame, name = self.tables[table].loc[which], self.name(table)
         columns = list(frame.columns)
         for line, cells in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):

@@ -405,8 +405,8 @@ def _loadings(row: Row) -> Iterator[Breach]:
             wanted += parameters
     missing = [name for name in wanted if not _there(row, name)]
     for name in missing:
-        rule = f"is needed by [model] for {row['instrument']}"
-        yield row.breach(name, rule, "fill it in, or give the name's returns in scenario_returns.csv")
+        cure = "fill it in, or give the name's returns in scenario_returns.csv"
+        yield row.breach(name, "is needed by [model]", cure, named=True)
     total = sum(float(row[name]) for name in LOADINGS) if not cash and not missing else 1.0
     if abs(total - 1) > 1e-6:
         cure = f"the sum is {total:.6g}; what hangs on no driver goes into other"

@@ -271,10 +271,10 @@ def _filled(draft: Draft, column: str, reasons: list[str]) -> Iterator[Breach]:
         return
     for row in draft.rows("exposures", everyone["bucket"] != "cash"):
         if pd.isna(row[column]):
-            yield row.breach(column, "must not be blank", f"{because} for {row['instrument']}")
+            yield row.breach(column, "must not be blank", because, named=True)
         elif column == "average_daily_volume" and row[column] == 0 and "costs.impact" in reasons:
-            cure = f"costs.impact divides by it for {row['instrument']}: write the units traded on an average day"
-            yield row.breach(column, "must be above 0", cure)
+            cure = "costs.impact divides by it: write the units traded on an average day"
+            yield row.breach(column, "must be above 0", cure, named=True)
 
 
 def check_factor_names(draft: Draft) -> Iterator[Breach]:

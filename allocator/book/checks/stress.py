@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 
 import pandas as pd
@@ -223,10 +224,31 @@ def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
 
 # What `[stress.ranges]` must be: in order, lawful, of parameters that the book has, around the book's own values.
 #
-# A parameter is named by its key in `book.toml`, such as model.adoption_years or scenarios.NAME.usage_elasticity;
-# question.prior, question.disclosure, question.hazard and question.background are those of
-# [question.ranges]: the prior of the first hypothesis, and one value that all sources share.
+# The question's are those of [question.ranges]: the prior of the first hypothesis, and one value that all sources
+# share.
 #
+
+
+@dataclass(frozen=True)
+class ParameterKey:
+    """A parameter by where it stands in `book.toml`: model, horizon, question, or scenarios and which of them."""
+
+    section: str
+    name: str
+    scenario: str | None = None
+
+    def __str__(self) -> str:
+        place = (self.section,) if self.scenario is None else (self.section, self.scenario)
+        return dotted_key(*place, self.name)
+
+    @property
+    def label(self) -> str:
+        """As people say it: its name, and of which scenario."""
+        return self.name if self.scenario is None else f"{self.name} ({self.scenario})"
+
+
+PRIOR_OF_ANSWER = ParameterKey("question", "prior")
+SHARE = ParameterKey("horizon", "announcement_share")
 _TOPS = {"prior": 1.0, "disclosure": 1.0, "hazard": 10.0, "background": 10.0}
 """Of the question's ranges, as [question.ranges] has them; they begin above 0."""
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -261,48 +283,46 @@ def check_book_values_in_ranges(settings: Settings) -> Iterator[Breach]:
                 break
 
 
-def stated_ranges(settings: Settings) -> dict[str, tuple[float, float]]:
-    """What [stress.ranges] states, by the key of the parameter such as model.adoption_years."""
+def stated_ranges(settings: Settings) -> dict[ParameterKey, tuple[float, float]]:
+    """What [stress.ranges] states."""
     ranges = settings.stress.ranges
     if ranges is None:
         return {}
     stated = {}
     for name, pair in ranges.model_dump(exclude={"scenarios"}, exclude_none=True).items():
-        room = "model" if name in ModelSection.model_fields else "question" if name in _TOPS else "horizon"
-        stated[f"{room}.{name}"] = (pair[0], pair[1])
+        section = "model" if name in ModelSection.model_fields else "question" if name in _TOPS else "horizon"
+        stated[ParameterKey(section, name)] = (pair[0], pair[1])
     for scenario, own in ranges.scenarios.items():
         if scenario in settings.scenarios:  # a stranger is refused by itself
             for name, pair in own.model_dump(exclude_none=True).items():
-                stated[f"scenarios.{scenario}.{name}"] = (pair[0], pair[1])
+                stated[ParameterKey("scenarios", name, scenario)] = (pair[0], pair[1])
     return stated
 
 
-def book_values(settings: Settings, key: str) -> tuple[float, ...]:
+def book_values(settings: Settings, key: ParameterKey) -> tuple[float, ...]:
     """What the book itself says of a parameter: one number, or one a source; none where it says nothing."""
-    room, _, name = key.partition(".")
-    if key == "question.prior":
+    if key == PRIOR_OF_ANSWER:
         first = settings.hypotheses[:1] if settings.question is not None else ()
         return tuple(float(prior_of(settings, "hypothesis", name)) for name in first)
-    if room == "question":
+    if key.section == "question":
         models = [model for source in settings.sources.values() for model in source.values()]
-        return tuple(float(getattr(model, name)) for model in models)
-    section: BaseModel | None = {"model": settings.model, "horizon": settings.horizon}.get(room)
-    if room == "scenarios":
-        scenario, _, name = name.rpartition(".")
-        section = settings.scenarios[scenario]
-    value = None if section is None else getattr(section, name)
+        return tuple(float(getattr(model, key.name)) for model in models)
+    section = getattr(settings, key.section)
+    value = getattr(section if key.scenario is None else section[key.scenario], key.name, None)
     return () if value is None else (float(value),)
 
 
-def contract_range(key: str) -> tuple[float, float, bool, bool]:
+def contract_range(key: ParameterKey) -> tuple[float, float, bool, bool]:
     """Lowest and highest value that the contract allows, and whether each of these ends is itself out of bounds."""
-    room, _, name = key.partition(".")
-    if room == "question":
+    return _contract_range(key.section, key.name)
+
+
+@cache
+def _contract_range(section: str, name: str) -> tuple[float, float, bool, bool]:
+    if section == "question":
         return 0.0, _TOPS[name], True, True
-    model = _SECTIONS[room]
-    name = name.rpartition(".")[2]
     low, high, above, below = float("-inf"), float("inf"), False, False
-    schema = model.model_json_schema()["properties"][name]
+    schema = _SECTIONS[section].model_json_schema()["properties"][name]
     for part in (schema, *schema.get("anyOf", ())):
         low = part.get("minimum", part.get("exclusiveMinimum", low))
         high = part.get("maximum", part.get("exclusiveMaximum", high))
@@ -311,7 +331,7 @@ def contract_range(key: str) -> tuple[float, float, bool, bool]:
     return float(low), float(high), above, below
 
 
-def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, str] | None:
+def _fault(settings: Settings, key: ParameterKey, low: float, high: float) -> tuple[str, str] | None:
     """What is wrong with one range, and the cure; None where it is sound."""
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         return "must be two finite numbers", "write for example [0.4, 1.5]"
@@ -321,18 +341,14 @@ def _fault(settings: Settings, key: str, low: float, high: float) -> tuple[str, 
     if low < least or high > most or (above and low == least) or (below and high == most):
         words = (f"{'above' if above else 'at least'} {least:g}", f"{'below' if below else 'at most'} {most:g}")
         return f"must be {words[0]} and {words[1]}, at both ends", "bring it inside"
-    room = key.partition(".")[0]
-    if room == "question" and settings.question is None:
+    if key.section == "question" and settings.question is None:
         return "has no effect without [question]", "add [question], or remove the range"
-    if room in ("model", "scenarios") and settings.model is None:
+    if key.section in ("model", "scenarios") and settings.model is None:
         return "has no effect without [model]", "add [model], or remove the range"
     return None
 
 
-def _place(key: str) -> str:
+def _place(key: ParameterKey) -> str:
     """The key as [stress.ranges] writes it: its section is not said there, but of a scenario."""
-    room, _, name = key.partition(".")
-    if room != "scenarios":
-        return dotted_key("stress", "ranges", name)
-    scenario, _, name = name.rpartition(".")
-    return dotted_key("stress", "ranges", "scenarios", scenario, name)
+    place = () if key.scenario is None else ("scenarios", key.scenario)
+    return dotted_key("stress", "ranges", *place, key.name)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from allocator.book.checks.draft import Draft
-from allocator.errors import Breach, did_you_mean, setting_breach
+from allocator.book.price_history import is_long
+from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
+from allocator.tables.validation import MINOR_UNITS
 from allocator.types import Matrix
 
 OLDEST_RATE = 31
 """Days that a rate of fx.csv may be older than as_of."""
+RATES_APART = 0.05
+"""Between a currency and its hundredths, which may be quoted on different days."""
 LEAST_VALUE, MOST_VALUE = 0.01, 1e15
 """What an account may be worth; beyond, a cent is lost in the digits of a number."""
 NOT_SCENARIOS = ("instrument", "source")
@@ -26,8 +30,8 @@ def check_account(draft: Draft) -> Iterator[Breach]:
         cure = f"say which with --account: {', '.join(accounts)}"
         yield draft.column_breach("holdings", "account", f"holds {len(accounts)} accounts and none is chosen", cure)
     if draft.account is not None and draft.account not in accounts:
-        cure = did_you_mean(draft.account, accounts)
-        yield Breach.of("--account", "no such account in holdings.csv", cure, value=draft.account)
+        cure = did_you_mean(str(draft.account), accounts)
+        yield Breach.of("--account", "no such account in holdings.csv", cure, value=str(draft.account))
 
 
 def check_dates(draft: Draft) -> Iterator[Breach]:
@@ -40,8 +44,8 @@ def check_dates(draft: Draft) -> Iterator[Breach]:
                 yield row.breach(column, f"is after as_of = {as_of}", "correct the date, or move as_of forward")
     if "fx" in tables:
         for row in draft.rows("fx", tables["fx"]["date"] < today - pd.Timedelta(days=OLDEST_RATE)):
-            rule = f"is {(as_of - row['date'].date()).days} days before as_of = {as_of}"
-            yield row.breach("date", rule, f"bring the rate up to date: {OLDEST_RATE} days at most")
+            rule = f"is more than {OLDEST_RATE} days before as_of = {as_of}"
+            yield row.breach("date", rule, "bring the rate up to date")
     yield from _old_prices(draft)
     risk = draft.settings.risk
     if "prices" in tables and risk.source == "prices" and risk.after_as_of == "refuse":
@@ -61,8 +65,8 @@ def _old_prices(draft: Draft) -> Iterator[Breach]:
     for row in draft.rows("holdings", holdings["price_date"] > pd.Timestamp(today)):
         yield row.breach("price_date", f"is after as_of = {today}", "correct the date, or move as_of forward")
     for row in draft.rows("holdings", holdings["price_date"] < pd.Timestamp(today) - pd.Timedelta(days=days)):
-        rule = f"is {(today - row['price_date'].date()).days} days before as_of = {today}"
-        yield row.breach("price_date", rule, f"bring the price up to date, or raise risk.max_age_days above {days}")
+        rule = f"is more than {days} days before as_of = {today}"
+        yield row.breach("price_date", rule, "bring the price up to date, or raise risk.max_age_days", named=True)
 
 
 def check_one_price(draft: Draft) -> Iterator[Breach]:
@@ -95,12 +99,31 @@ def check_currencies(draft: Draft) -> Iterator[Breach]:
     if rates is None:
         return
     for row in draft.rows("holdings", ~draft.tables["holdings"]["currency"].isin(rates)):
-        cure = f"add {row['currency']} to fx.csv, in {home} for one {row['currency']}"
-        yield row.breach("currency", f"has no rate to {home}", cure)
+        currency, rule = row["currency"], f"has no rate to {home}"
+        cure = f"add {currency} to fx.csv, in {home} for one {currency}"
+        if (unit := MINOR_UNITS.get(currency)) is not None:
+            rule = f"is 1/{unit.count} {unit.major} and {rule}"
+            at = f" at {1 / unit.count:g}" if unit.major == home else f", in {home} for one {currency}"
+            cure = f"divide the price by {unit.count} and write {unit.major}, or add {currency} to fx.csv{at}"
+        yield row.breach("currency", rule, cure)
     if "fx" in draft.tables:
         fx = draft.tables["fx"]
         for row in draft.rows("fx", (fx["currency"] == home) & (fx["rate"] != 1)):
             yield row.breach("rate", f"one {home} is 1 {home}", "remove the row")
+        yield from _minor_rates(draft, rates)
+
+
+def _minor_rates(draft: Draft, rates: Mapping[str, float]) -> Iterator[Breach]:
+    """A hundredth costs a hundredth of its currency: to the digit where that is the book's, else as of another hour."""
+    home, fx = draft.settings.book.currency, draft.tables["fx"]
+    for code, unit in MINOR_UNITS.items():
+        if code == unit.code and {code, unit.major} <= {*rates}:
+            stated, due = (code, rates[unit.major] / unit.count)
+            if code == home:
+                stated, due = (unit.major, float(unit.count))
+            room = 1e-6 if home in (code, unit.major) else RATES_APART
+            for row in draft.rows("fx", (fx["currency"] == stated) & ((fx["rate"] / due - 1).abs() > room)):
+                yield row.breach("rate", f"one {code} is 1/{unit.count} {unit.major}", f"write {due:.10g}")
 
 
 def check_value(draft: Draft) -> Iterator[Breach]:
@@ -152,13 +175,17 @@ def check_cash(draft: Draft) -> Iterator[Breach]:
             yield row.breach("currency", f"cash is in the book's currency {home}", cure)
 
 
+def missing_risk_table(table: str) -> tuple[str, str]:
+    """What is wrong where risk comes from a table that is not there, and the cure."""
+    return f"needs {table}.csv", f'add {table}.csv, or set risk.source = "exposures"'
+
+
 def check_risk_tables(draft: Draft) -> Iterator[Breach]:
     """The table that risk comes from is there; a table that it could come from is not left aside in silence."""
     risk = draft.settings.risk
     for table in ("prices", "covariance"):
         if risk.source == table and table not in draft.given:
-            cure = f'add {table}.csv, or set risk.source = "exposures"'
-            yield setting_breach("risk.source", table, f"needs {table}.csv", cure)
+            yield setting_breach("risk.source", table, *missing_risk_table(table))
         if risk.source != table and table in draft.given and "source" not in risk.model_fields_set:
             named = draft.name(table) if table in draft.tables else f"{table}.csv"
             cure = f'write source = "{table}" to use it, or source = "exposures" to leave it aside'
@@ -177,8 +204,7 @@ def check_risk_columns(draft: Draft) -> Iterator[Breach]:
             yield draft.column_breach("exposures", column, f"risk.source = '{risk.source}' needs it", cure)
         elif risk.source == "exposures":
             for row in draft.rows("exposures", everyone[column].isna() & (everyone["bucket"] != "cash")):
-                cure = f"risk.source = 'exposures' needs it for {row['instrument']}"
-                yield row.breach(column, "must not be blank", cure)
+                yield row.breach(column, "must not be blank", "risk.source = 'exposures' needs it", named=True)
 
 
 _ADD_ROW = {
@@ -196,21 +222,22 @@ def check_same_instruments(draft: Draft) -> Iterator[Breach]:
         if table in draft.tables:
             own = draft.tables[table]["instrument"]
             for row in draft.rows(table, ~own.isin(known)):
-                yield row.breach("instrument", where, did_you_mean(row["instrument"], known))
+                near = closest_name(row["instrument"], known)
+                cure = f"did you mean {near!r}?" if near else f"add it to {draft.name('exposures')}, or remove the row"
+                yield row.breach("instrument", where, cure)
             wanted = {*known} - (set() if table == "holdings" else draft.cash) if table in _ADD_ROW else set()
             for name in sorted(wanted - {*own}):
                 yield draft.column_breach(table, "instrument", "has no row here", _ADD_ROW[table], name)
     for table in ("prices", "covariance"):
         if table in draft.tables:
             frame = draft.tables[table]
-            named = {*frame.columns} - {"date", "instrument"}
-            if table == "prices" and {*frame.columns} == {"date", "instrument", "price"}:
-                named = {*frame["instrument"]}
+            long = table == "prices" and is_long(frame)
+            named = {*frame["instrument"]} if long else {*frame.columns} - {"date", "instrument"}
             for name in sorted(named - {*known}):
-                cure = f"{did_you_mean(name, known)} Else remove the column"
+                cure = f"{did_you_mean(name, known)} Else remove {'its rows' if long else 'the column'}"
                 yield draft.column_breach(table, name, where, cure)
             for name in sorted({*known} - draft.cash - named):
-                yield draft.column_breach(table, name, "has no column here", "add it")
+                yield draft.column_breach(table, name, f"has no {'rows' if long else 'column'} here", "add it")
 
 
 def check_scenario_columns(draft: Draft) -> Iterator[Breach]:
@@ -264,8 +291,8 @@ def check_covariance(draft: Draft) -> Iterator[Breach]:
     scale = float(np.abs(square).max())
     skewed = np.argwhere(np.triu(np.abs(square - square.T) > 1e-9 * scale))
     for i, j in skewed[:10]:
-        rule = f"differs from its mirror image {square[j, i]:g}"
-        yield Breach(table, int(frame.index[i]), names[j], f"{square[i, j]:g}", rule, "a covariance is symmetric")
+        told, rule = f"{square[i, j]:g} against {square[j, i]:g}", "differs from its mirror image"
+        yield Breach(table, int(frame.index[i]), names[j], told, rule, "a covariance is symmetric")
     if len(skewed) == 0 and (least := float(np.linalg.eigvalsh(square)[0])) < -1e-8 * scale:
         rule = "has a negative eigenvalue: no portfolio has negative variance"
         yield Breach.of(table, rule, _indefinite_cure(square, least, 1e-8 * scale), value=f"{least:.3g}")

@@ -18,7 +18,7 @@ from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import Breach
 from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
-from allocator.tables.validation import MINOR_UNITS as WRITTEN_MINOR_UNITS
+from allocator.tables.validation import MINOR_UNITS
 from allocator.types import Matrix, Vector
 
 RETURNS_TABLE = "returns"
@@ -38,6 +38,8 @@ def check_doubts(draft: Draft) -> Iterator[Breach]:
 def _raised(draft: Draft) -> Iterator[Doubt]:
     risk, tables = draft.settings.risk, draft.tables
     yield from level_doubts(draft)
+    if "exposures" in tables and risk.source == "exposures":
+        yield from volatility_doubts(draft)
     if "scenario_returns" in tables:
         yield from return_doubts(draft)
     if "prices" in tables and risk.source == "prices":
@@ -52,7 +54,7 @@ def _is_square(covariance: pd.DataFrame) -> bool:
 
 def _used_prices(draft: Draft) -> pd.DataFrame:
     """Dates × names up to as_of, the rows that `[risk]` counts back from there."""
-    by_day = prices_by_day(draft.tables["prices"])
+    by_day = prices_by_day(draft.tables["prices"]).drop(columns=list(draft.cash), errors="ignore")
     until = by_day.loc[by_day.index <= pd.Timestamp(draft.settings.book.as_of)]
     return until.tail(int(draft.settings.risk.window_rows or 0) + 1)
 
@@ -67,7 +69,7 @@ PAR_QUOTED = 100.0
 """Bills and bonds are quoted per so much of their nominal value."""
 PAR_RANGE = (50.0, 150.0)
 """Prices that may be per 100."""
-BOND_VOLATILITY = 0.05
+BOND_VOLATILITY = 0.10
 """Annual: a name below it may be a bill or a bond."""
 ROUND_NOMINAL = 1000.0
 """Nominal values are multiples of it."""
@@ -81,10 +83,6 @@ LARGE_RETURN, FAR_RETURN = 3.0, 8.0
 """A typed return beyond 300 %, and beyond so many times the median size of all of them, may be percent."""
 RATE_FACTOR = 2.0
 """A rate may lie beyond what its currencies were ever worth by this factor, either way."""
-MINOR_UNITS: Mapping[str, tuple[str, float]] = {
-    code: (major, float(count)) for major, count, code in WRITTEN_MINOR_UNITS.values() if code
-}
-"""Codes of hundredths and thousandths that exchanges quote in: the currency, and how many make one."""
 
 
 def level_doubts(draft: Draft) -> Iterator[Doubt]:
@@ -178,11 +176,8 @@ def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
         return
     share = own["quantity"] * own["price"] * own["currency"].map(rates)
     share = share / share.sum()
-    exposures = draft.tables["exposures"].drop_duplicates("instrument").set_index("instrument")
-    quiet = exposures.index[
-        (own_volatilities(draft.settings, exposures) <= BOND_VOLATILITY) & (exposures["bucket"] != "cash")
-    ]
-    odd = own["instrument"].isin(quiet) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
+    volatilities = _volatilities(draft).drop(index=list(draft.cash))
+    odd = own["instrument"].map(volatilities).le(BOND_VOLATILITY) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
     odd &= (own["quantity"] >= ROUND_NOMINAL) & (own["quantity"] % ROUND_NOMINAL == 0)
     for row in own.index[odd]:
         name, price = str(own.at[row, "instrument"]), float(own["price"][row])
@@ -190,6 +185,20 @@ def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
         cure = f"write the price of one unit, {price / PAR_QUOTED:g}, if the quantity is a nominal value"
         place = (draft.name("holdings"), int(row), "price", f"{price:g}")
         yield Doubt("holdings", "per_100", name, None, *place, rule, cure)
+
+
+def _volatilities(draft: Draft) -> pd.Series[float]:
+    """Annual, by instrument: by beta and idiosyncratic volatility; where not stated, by what risk comes from."""
+    risk, tables = draft.settings.risk, draft.tables
+    exposures = tables["exposures"].drop_duplicates("instrument").set_index("instrument")
+    own = pd.Series(own_volatilities(draft.settings, exposures), exposures.index)
+    if risk.source == "covariance" and "covariance" in tables and _is_square(tables["covariance"]):
+        square = tables["covariance"].set_index("instrument").astype(float)
+        return own.fillna(pd.Series(np.diag(square.loc[:, square.index]), square.index).pow(0.5))
+    if risk.source == "prices" and "prices" in tables:
+        returns = _used_prices(draft).pct_change(fill_method=None)
+        return own.fillna(returns.std() * float(risk.periods_per_year or 0.0) ** 0.5)
+    return own
 
 
 USUAL_MARKET_VOLATILITY = 0.16
@@ -227,8 +236,9 @@ def rate_ranges() -> dict[str, RateRange]:
             for row in csv.DictReader(opened)
         }
     minor = {
-        code: RateRange(known[major].lowest / count, known[major].highest / count)
-        for code, (major, count) in MINOR_UNITS.items()
+        unit.code: RateRange(known[unit.major].lowest / unit.count, known[unit.major].highest / unit.count)
+        for unit in MINOR_UNITS.values()
+        if unit.code
     }
     return known | minor
 
@@ -266,13 +276,30 @@ def _rate_cure(rate: float, plausible: RateRange) -> str:
     return "write what one unit costs in the book's currency"
 
 
-# A given covariance: a day's in the place of a year's, percent squared, a correlation.
+# Risk as it is stated: a day's in the place of a year's, percent squared, a correlation.
 #
+CALM_MARKET, WILD_MARKET = 0.03, 1.0
+"""Annual: a market's volatility outside is in doubt."""
 APART = 3.0
 """Volatilities of the covariance against those of exposures.csv, either way, by their median."""
 QUIET, WILD = 0.03, 2.0
 """Annual: a median volatility outside is in doubt where exposures.csv says nothing of risk."""
 ROWS_A_YEAR = {"daily": 252.0, "weekly": 52.0, "monthly": 12.0, "quarterly": 4.0}
+
+
+def volatility_doubts(draft: Draft) -> Iterator[Doubt]:
+    """Whether the market's volatility, and those that exposures.csv gives, can be a year's."""
+    market, cure = draft.settings.risk.market_volatility, "write a year's as a fraction: 1 % a day is 0.16"
+    if market is not None and not CALM_MARKET <= market <= WILD_MARKET:
+        key = "market_volatility"
+        place = ("book.toml", None, f"risk.{key}", f"{market:g}", f"is {market:.1%} a year", cure)
+        yield Doubt("risk", "scale", key, None, *place)
+    own = own_volatilities(draft.settings, draft.risky)
+    own = own[np.isfinite(own) & (own > 0)]
+    if len(own) and not QUIET <= np.median(own) <= WILD:
+        rule = f"says volatilities from {own.min():.2%} to {own.max():.2%} a year"
+        column = "idiosyncratic_volatility"
+        yield Doubt("exposures", "scale", None, None, draft.name("exposures"), None, column, None, rule, cure)
 
 
 def covariance_doubts(draft: Draft) -> Iterator[Doubt]:
