@@ -128,7 +128,6 @@ class NodeRow(TypedDict):
 
     node: str
     kind: Evidence
-    about: Annotated[str, "what was claimed, where it may be one of several hypotheses"]
     date: IsoDate
     parent: Parent
     beliefs: Beliefs
