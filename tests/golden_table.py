@@ -64,6 +64,8 @@ _OF_EXPLAIN: dict[str, str | Gone] = {
     }.items()
 }
 _VERDICTS = {"must trade": "trade required", "trade": "recommended", "hold": "no trade"}
+_CONVEX = {"norm": "risk", "largest": "holdings"}
+"""What a proof says that a convex rule looks at; its set says the rest."""
 _ONE_PLAN = New("one document for plans with and without reviews")
 _NEW: dict[str, New] = {
     f"plan.{key}": _ONE_PLAN
@@ -239,6 +241,8 @@ TABLE = Table(
     },
     words={
         "plan.decision.verdict": _VERDICTS,
+        "plan.proof.convex.*.kind": _CONVEX,
+        "plan.policy.proof.nodes.*.convex.*.kind": _CONVEX,
         "explain.verdict": _VERDICTS,
         **{f"stress.{place}": _PORTFOLIO for place in _PORTFOLIO_NAMES},
     },

@@ -100,9 +100,9 @@ class Proof(TypedDict):
     multipliers: _Multipliers
     convex: Annotated[
         list[_Convex],
-        "rules that the largest u'x over a set must keep, each with the price and the u of its tangent; x is R (h - "
-        "against W) for norm and h for largest, at most limit W; the benchmark's gains less the portfolio's for "
-        "worst_case, at most W - 1 - limit",
+        "rules that the largest u'x over a set must keep, each with the price and the u of its tangent; x is h - "
+        "against W for holdings and R (h - against W) for risk, at most limit W; the benchmark's gains less the "
+        "portfolio's for worst_case, at most W - 1 - limit",
     ]
 
 
