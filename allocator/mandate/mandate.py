@@ -133,8 +133,7 @@ class Mandate:
         """
         if self.return_weight:
             return 1.0
-        variances = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
-        return 2 * self.risk_aversion * float(variances.max(initial=0.0))
+        return 2 * self.risk_aversion * float(outlook.risk.variances.max(initial=0.0))
 
     def costs(self, bought: Vector, sold: Vector, value_before: float = 1.0) -> Vector:
         """(N,) what trading costs, in the money that `bought`, `sold` and the account's value before are in."""

@@ -211,8 +211,7 @@ def no_trade_regions(
     value = value + mandate.cost_price(outlook) + float(rows.wealth @ priced)
     spent = prices.cash * (1 + mandate.cost_rates) + rows.buys.T @ shared + trading_price
     brought = prices.cash * (1 - mandate.cost_rates) - rows.sells.T @ shared - trading_price
-    risk = outlook.risk
-    curvature = 2 * mandate.risk_aversion * ((risk.loadings**2).sum(axis=1) + risk.specific)
+    curvature = 2 * mandate.risk_aversion * outlook.risk.variances
     holdings, wealth = target.values / before, target.value / before
     own = _own(rows, touched, alone, wealth)
     low = np.clip(holdings + _over(value - spent, curvature), own.low, own.high)

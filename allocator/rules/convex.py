@@ -215,9 +215,7 @@ class VolatilityLimit(ConvexRule):
 
     def cone(self, decision: DecisionVariables, outlook: Outlook, numbers: Mapping[str, Any]) -> RuleConstraints:
         """‖(y, √d∘h) − a·W‖ ≤ limit·W."""
-        import cvxpy as cp
-
-        parts = cp.hstack([decision.factors, cp.multiply(np.sqrt(outlook.risk.specific), decision.holdings)])
+        parts = outlook.risk.parts_expression(decision.holdings, decision.factors)
         if self.against is not None:
             parts = parts - numbers["benchmark's risk"] * decision.wealth
         within = self.directions.above(numbers["volatility limit"] * decision.wealth, parts, "volatility")

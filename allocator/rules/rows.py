@@ -370,9 +370,8 @@ class OneLimit(Rule):
 
 
 class LinearRule(Rule):
-    """A rule that is rows.
-
-    A rule of another package need not be one: it has `tier`, `rows`, `readings` and `with_limits`.
+    """A rule that is rows. Another package need not derive from it: of what has `tier`, `rows`, `readings` and
+    `with_limits`, `PluginRule` makes one.
     """
 
     in_money = False

@@ -45,7 +45,7 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
     try:
         if not owned.settings.uses_tree:
             start = Position(owned.weights, owned.cash / owned.value)
-            trade = solve_targets(owned, start, after.outlook, after.mandate, _limits(owned)).target
+            trade = solve_targets(owned, start, after.outlook, after.mandate, Limits.of(owned)).target
             return trade, _gains(trade, after.outlook)
         return _reoptimized_tree(owned, after)
     except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
@@ -54,7 +54,7 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
 
 def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] | str:
     """The same over a tree; its set is that which the shock leaves, at the radius of the day of all its news."""
-    horizon, then, outlook, limits = owned.settings.horizon, owned, after.outlook, _limits(owned)
+    horizon, then, outlook, limits = owned.settings.horizon, owned, after.outlook, Limits.of(owned)
     if after.shock.tells and horizon.reviews:
         if after.shock.changes_model or after.shock.moves_prices:
             return "with reviews, news and an immediate change of prices are two shocks; state them apart"
@@ -67,10 +67,6 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
     trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
     return trade, then.value / owned.value * (1 + _gains(trade, outlook)) - 1
-
-
-def _limits(book: Book) -> Limits:
-    return Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
 
 
 def _gains(trade: Trade, outlook: Outlook) -> Vector:
