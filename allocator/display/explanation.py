@@ -22,7 +22,8 @@ from allocator.display.console import (
 from allocator.display.plan import LINES, describe_decision
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
-from allocator.plan.explanation import HYPOTHESIS, Explanation, NameExplanation
+from allocator.plan.break_even import HYPOTHESIS
+from allocator.plan.explanation import Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
 
 _MARGIN_WORDS = dict(
@@ -82,7 +83,7 @@ def _contributions(out: Console, found: Explanation, count: int | None) -> list[
     numbers = ("weight", "expected", "adverse", "risk", "break-even")
     made = table("instrument", *numbers, right=numbers, compact=True)
     names = [*plan.book.instruments, plan.book.cash_instrument]
-    weights = np.append(plan.target.values, plan.target.cash) / plan.target.value
+    weights = plan.target.all_weights
     lacking = np.append(margins.to_more, 0.0)
     parts = np.column_stack([weights, split.expected, split.worst_case, split.within])
     told = [i for i in range(len(names)) if margins.held[i] or np.isfinite(lacking[i])]

@@ -19,7 +19,15 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree, build_review_tree
 from allocator.types import Vector
 
-OBJECTIVES: Mapping[str, type[Objective]] = {kind.name: kind for kind in Objective.kinds()}
+
+def _kinds(of: type[Objective]) -> Iterator[type[Objective]]:
+    """An objective, and all that are made of it in whatever file."""
+    yield of
+    for kind in of.__subclasses__():
+        yield from _kinds(kind)
+
+
+OBJECTIVES: Mapping[str, type[Objective]] = {kind.name: kind for kind in _kinds(Objective) if kind.name}
 """By the name in `book.toml`; what the rest of a book has to know of each is in `settings/mandate.py`."""
 
 # A mandate over a tree: the same rules at every decision node, each with the node's own outlook and ambiguity set.

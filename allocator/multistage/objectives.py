@@ -7,7 +7,7 @@ node, and what people read of it. The others, which have a measure of risk of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self, TypedDict
 
@@ -116,14 +116,6 @@ class Objective:
     over_leaves: ClassVar[bool] = False
     is_large: ClassVar[bool] = False
     is_proved: ClassVar[bool] = False
-
-    @classmethod
-    def kinds(cls) -> Iterator[type[Objective]]:
-        """All that are defined, by whatever file, and have a name."""
-        if cls.name:
-            yield cls
-        for kind in cls.__subclasses__():
-            yield from kind.kinds()
 
     @classmethod
     def from_book(cls, book: Book, reviews: ReviewTree) -> Self:

@@ -23,12 +23,12 @@ from allocator.plan.attribution import (
     round_bps,
 )
 from allocator.plan.break_even import (
+    LEAST_SHIFTS,
     LeastShift,
+    ShiftRow,
     break_even_probability,
     crossing,
-    least_shift_chi2,
-    least_shift_kl,
-    least_shift_tv,
+    hypothesis_axis,
 )
 from allocator.plan.marginal import (
     MARGINS,
@@ -39,13 +39,9 @@ from allocator.plan.marginal import (
 )
 from allocator.plan.plan import Plan, portfolio_figures
 from allocator.plan.trade_decision import Verdict
-from allocator.presentation import ByName, IsoDate, LimitKind, Row
+from allocator.presentation import ByName, LimitKind, OutlookHeading, Row
 from allocator.rules import RuleMeasurement
 from allocator.types import Vector
-
-_DISTANCES = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
-
-HYPOTHESIS = "generalizable"
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def explain(asked: Plan | Book) -> Explanation:
         contributions=risk_contributions(outlook, target, plan.adversary),
         ahead=ahead,
         hypothesis=_hypothesis(plan, today, then),
-        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in _DISTANCES.items()},
+        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in LEAST_SHIFTS.items()},
     )
 
 
@@ -150,22 +146,18 @@ def _duals(plan: Plan) -> DualCertificate:
 
 
 def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisBreakEven | None:
-    sections, p = plan.book.settings.scenarios, plan.outlook.probabilities
-    if any(sections[name].hypothesis is None for name in plan.outlook.scenarios):
+    axis = hypothesis_axis(plan.book, plan.outlook)
+    if axis is None:
         return None
-    true = np.array([sections[name].hypothesis == HYPOTHESIS for name in plan.outlook.scenarios])
-    stated = float(p[true].sum())
-    if not 0 < stated < 1:
-        return None
-    if_true, if_false = np.where(true, p, 0.0) / stated, np.where(true, 0.0, p) / (1 - stated)
     held = no_trade(plan.book)
 
     def ahead(probability: float) -> float:
-        moved = replace(plan.outlook, probabilities=probability * if_true + (1 - probability) * if_false)
+        moved = replace(plan.outlook, probabilities=axis.at(probability))
         return plan.mandate.loss(held, moved) - plan.mandate.loss(plan.weighed, moved)
 
-    by_objective = crossing(ahead, stated) if plan.mandate.return_weight and plan.weighed_orders else None
-    return HypothesisBreakEven(stated, break_even_probability(then, today, if_true, if_false), by_objective)
+    by_objective = crossing(ahead, axis.stated) if plan.mandate.return_weight and plan.weighed_orders else None
+    by_return = break_even_probability(then, today, axis.if_true, axis.if_false)
+    return HypothesisBreakEven(axis.stated, by_return, by_objective)
 
 
 def position_of(book: Book, instrument: str) -> int:
@@ -209,8 +201,6 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
 # An explanation as one stable document. What is in bps says so; infinite numbers are null.
 #
 
-_ExplainedBook = TypedDict("_ExplainedBook", {"name": str, "account": str, "as_of": IsoDate, "horizon_months": float})
-
 
 class _ExplainedPosition(TypedDict):
     instrument: str
@@ -234,9 +224,6 @@ class _ExplainedPosition(TypedDict):
     ]
 
 
-_Shift = TypedDict("_Shift", {"distance": float, "probabilities": ByName})
-
-
 class _BreakEvens(TypedDict):
     ahead_bps: Annotated[float, "bps of expected return of the orders over holding today, after costs"]
     hypothesis: Annotated[
@@ -244,8 +231,8 @@ class _BreakEvens(TypedDict):
         "where holding today is as good as the orders, on the way from the contrary to the hypothesis",
     ]
     shifts: Annotated[
-        dict[str, _Shift | None],
-        tuple(_DISTANCES),
+        dict[str, ShiftRow | None],
+        tuple(LEAST_SHIFTS),
         "the nearest belief at which the sign of ahead turns; null where there is none",
     ]
 
@@ -270,7 +257,7 @@ class ExplainDocument(TypedDict):
     """Why a plan trades what it trades, why not more, and how wrong the belief may be."""
 
     format: Literal["allocator.explain/2"]
-    book: _ExplainedBook
+    book: OutlookHeading
     verdict: Annotated[Verdict, "of rebalance; with no trade the attribution is that of the orders that are forgone"]
     attribution: AttributionDocument
     positions: list[_ExplainedPosition]
@@ -280,15 +267,10 @@ class ExplainDocument(TypedDict):
 
 def explanation_document(found: Explanation, one: NameExplanation | None = None) -> ExplainDocument:
     """The explanation as plain data, with one name's own page where it was asked for."""
-    plan, settings = found.plan, found.plan.book.settings
+    plan = found.plan
     return {
         "format": "allocator.explain/2",
-        "book": {
-            "name": settings.book.name,
-            "account": plan.book.account,
-            "as_of": settings.book.as_of.isoformat(),
-            "horizon_months": round(settings.months, 6),
-        },
+        "book": plan.book.outlook_heading(),
         "verdict": plan.decision.verdict,
         "attribution": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
@@ -318,19 +300,10 @@ def _position(found: Explanation, i: int) -> _ExplainedPosition:
 
 def _break_even(found: Explanation) -> _BreakEvens:
     names, flip = found.plan.outlook.scenarios, found.hypothesis
-
-    def shift(at: LeastShift | None) -> _Shift | None:
-        if at is None:
-            return None
-        return {
-            "distance": _number(at.distance),
-            "probabilities": dict(zip(names, map(_number, at.q), strict=True)),
-        }
-
     return {
         "ahead_bps": round_bps(found.ahead),
         "hypothesis": None if flip is None else vars(flip),
-        "shifts": {kind: shift(at) for kind, at in found.shifts.items()},
+        "shifts": {kind: None if at is None else at.document(names) for kind, at in found.shifts.items()},
     }
 
 

@@ -346,9 +346,7 @@ class WorstCaseFloor(ConvexRule):
         return outlook.portfolio_returns(self.against[:-1], float(self.against[-1]))
 
     def _gains(self, trade: Trade, outlook: Outlook) -> Vector:
-        before = trade.value_before
-        gains = outlook.portfolio_returns(trade.values / before, trade.cash / before) + trade.value / before - 1
-        return gains - self.benchmark_gains(outlook)
+        return trade.gains(outlook) - self.benchmark_gains(outlook)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Gain under adverse probabilities, over the benchmark's where there is one, of the account's value before."""

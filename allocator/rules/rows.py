@@ -221,6 +221,16 @@ class Trade:
         """(N,) fractions of the account's value after the trades."""
         return self.values / self.value
 
+    @property
+    def all_weights(self) -> Vector:
+        """(N + 1,) the same, cash last."""
+        return np.append(self.values, self.cash) / self.value
+
+    def gains(self, outlook: Outlook) -> Vector:
+        """(K,) what it brings by the horizon in each scenario, after costs, as fractions of the value before."""
+        before = self.value_before
+        return outlook.portfolio_returns(self.values / before, self.cash / before) + self.value / before - 1
+
 
 @dataclass(frozen=True)
 class RuleMeasurement:

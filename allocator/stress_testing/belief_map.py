@@ -11,11 +11,11 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
+from allocator.plan.break_even import HYPOTHESIS
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Numbers, Probability, Row
 from allocator.stress_testing.belief_sweep import (
     DEMAND,
-    HYPOTHESIS,
     FailedBelief,
     allocation_columns,
     refuse_impossible_axis,
@@ -119,7 +119,7 @@ def belief_map(plan: Plan, *, steps: int = STEPS, jobs: int = 1, say: Say = say_
     lattice = belief_grid(plan.book, plan.outlook, steps)
     make, beliefs = PlanProblem.of(plan).at_beliefs, list(lattice.beliefs)
     answers, interrupted = parallel_map(make, beliefs, jobs=jobs, say=say, what="beliefs on the map")
-    today = np.append(plan.target.weights, plan.target.cash / plan.target.value)
+    today = plan.target.all_weights
     weights, objective = np.full((len(beliefs), len(today)), np.nan), np.full(len(beliefs), np.nan)
     failed = []
     for m, answer in enumerate(answers):

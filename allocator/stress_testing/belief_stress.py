@@ -10,11 +10,10 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 import pandas as pd
 
-from allocator.plan.break_even import LeastShift, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.break_even import LEAST_SHIFTS, BeliefAxis, LeastShift, ShiftRow
 from allocator.plan.plan import Plan, portfolio_figures
-from allocator.presentation import Count, Probability, Row
+from allocator.presentation import Count, Row
 from allocator.stress_testing.belief_sweep import (
-    BeliefAxis,
     BeliefSweep,
     FailedBelief,
     SweepDocument,
@@ -39,12 +38,6 @@ _RATINGS = (
     (0.1, "very large change"),
 )
 """The least plausibility of each rating."""
-KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
-
-
-class _LeastShiftRow(TypedDict):
-    distance: float
-    probabilities: Annotated[dict[str, Probability], "by scenario"]
 
 
 class _ReversalRow(TypedDict):
@@ -53,7 +46,7 @@ class _ReversalRow(TypedDict):
     advantage: float
     plausibility: float | None
     rating: str
-    shifts: dict[str, _LeastShiftRow | None]
+    shifts: dict[str, ShiftRow | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +81,7 @@ class Reversal:
             "plausibility": None if self.plausibility is None else round(self.plausibility, 8),
             "rating": self.rating,
             "shifts": {
-                kind: None
-                if shift is None
-                else {
-                    "distance": round(shift.distance, 10),
-                    "probabilities": dict(zip(scenarios, (round(float(q), 10) for q in shift.q), strict=True)),
-                }
-                for kind, shift in self.shifts.items()
+                kind: None if shift is None else shift.document(scenarios) for kind, shift in self.shifts.items()
             },
         }
 
@@ -126,7 +113,7 @@ def find_reversal(first: str, its_returns: Vector, second: str, others: Vector, 
     ahead = -float(probabilities @ better)
     if ahead < 0:
         first, second, better, ahead = second, first, -better, -ahead
-    return Reversal(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in KINDS.items()})
+    return Reversal(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in LEAST_SHIFTS.items()})
 
 
 class _AxisRow(SweepDocument):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import sobol_indices
 
+from allocator.mandate.mandate import no_trade
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Keywords, Row
 from allocator.stress_testing.outcomes import (
@@ -180,9 +181,8 @@ class ModelStress:
 
         `bought`, `sold` and `unchanged` are shares of those plans; `same_side` of those that trade it as the plan does.
         """
-        book, target = self.plan.book, self.plan.target
-        current = np.append(book.weights, book.cash / book.value)
-        proposed = np.append(target.values, target.cash) / target.value
+        book = self.plan.book
+        current, proposed = no_trade(book).all_weights, self.plan.target.all_weights
         redone = np.array(list(self.redone.weights.values())).reshape(-1, len(current))
         sides, own = _sides(redone - current), _sides(proposed - current)
         rows = []
