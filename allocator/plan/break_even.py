@@ -5,7 +5,7 @@ the belief that makes the other one better (science §4.5, §4.6).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypedDict
 
 import numpy as np
@@ -152,7 +152,8 @@ def least_shift_kl(better: Vector, probabilities: Vector) -> LeastShift | None:
     `better` (K,) is by how much the other allocation returns more in each scenario. None where no belief that keeps
     impossible scenarios impossible makes it better.
     """
-    return tilt_and_shift(better, np.zeros(len(better)), probabilities, 0.0)
+    shift = tilt_and_shift(better, np.zeros(len(better)), probabilities, 0.0)
+    return None if shift is None else replace(shift, strength=0.0)  # markets stay where they are
 
 
 def least_shift_tv(better: Vector, probabilities: Vector) -> LeastShift | None:

@@ -13,7 +13,7 @@ from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import HYPOTHESIS
 from allocator.plan.plan import Plan
-from allocator.presentation import Count, Numbers, Probability, Row
+from allocator.presentation import Count, Numbers, Probability, Row, document_of
 from allocator.stress_testing.belief_sweep import (
     DEMAND,
     FailedBelief,
@@ -102,7 +102,7 @@ class BeliefMap:
                 }
                 for at, objective, weights in zip(self.lattice.at, self.objective, self.weights, strict=True)
             ],
-            "failed": [failure.document() for failure in self.failed],
+            "failed": list(map(document_of, self.failed)),
         }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from allocator.plan.break_even import LEAST_SHIFTS, BeliefAxis, LeastShift, ShiftRow
 from allocator.plan.plan import Plan, portfolio_figures
-from allocator.presentation import Count, Row
+from allocator.presentation import Count, Row, document_of
 from allocator.stress_testing.belief_sweep import (
     BeliefSweep,
     FailedBelief,
@@ -184,7 +184,7 @@ class BeliefStress:
             "interrupted": self.interrupted,
             "axes": [axis.document() for axis in self.axes],
             "reversals": [reversal.document(self.plan.outlook.scenarios) for reversal in self.reversals],
-            "failed": [failure.document() for failure in self.failed],
+            "failed": list(map(document_of, self.failed)),
         }
 
 

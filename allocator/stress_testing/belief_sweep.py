@@ -16,7 +16,7 @@ from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import BeliefAxis, belief_axis, hypothesis_axis
 from allocator.plan.plan import Plan
-from allocator.presentation import ByName, Probability, Row
+from allocator.presentation import ByName, Probability
 from allocator.rules.builder import bucket_shares
 from allocator.stress_testing.reoptimization import (
     Answer,
@@ -78,10 +78,6 @@ class FailedBelief:
         """A failure with the belief (K,) it belongs to."""
         probabilities = dict(zip(outlook.scenarios, map(float, belief), strict=True))
         return cls(probabilities, problem.error, problem.reason)
-
-    def document(self) -> Row:
-        """Plain data."""
-        return vars(self) | {"probabilities": dict(self.probabilities)}
 
 
 class AxisPoint:
