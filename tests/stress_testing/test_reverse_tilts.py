@@ -82,7 +82,6 @@ def test_the_shift_of_probabilities_is_the_convex_program_s(seed: int) -> None:
     tilt = found(least_shift_kl(one.losses - loss, one.p))
 
     assert tilt.strength == 0  # markets stay where they are
-
     assert tilt.distance == pytest.approx(float(program.value), abs=OBJECTIVE)
     assert tilt.q == pytest.approx(np.asarray(q.value), abs=2e-4)
 
