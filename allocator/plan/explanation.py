@@ -30,6 +30,7 @@ from allocator.plan.break_even import (
     crossing,
     hypothesis_axis,
 )
+from allocator.plan.document import RuleRow, rules_document
 from allocator.plan.marginal import (
     MARGINS,
     MarginalValues,
@@ -39,7 +40,7 @@ from allocator.plan.marginal import (
 )
 from allocator.plan.plan import Plan, portfolio_figures
 from allocator.plan.trade_decision import Verdict
-from allocator.presentation import ByName, LimitKind, OutlookHeading, Row
+from allocator.presentation import ByName, OutlookHeading, Row
 from allocator.rules import RuleMeasurement
 from allocator.types import Vector
 
@@ -237,11 +238,7 @@ class _BreakEvens(TypedDict):
     ]
 
 
-class _RuleOfName(TypedDict):
-    rule: str
-    measured: float | None
-    limit: float
-    kind: LimitKind
+class _RuleOfName(RuleRow):
     takes: Annotated[float, "bps per unit of the account put into the name, at the rule's price"]
 
 
@@ -319,20 +316,14 @@ def _about(found: Explanation, one: NameExplanation) -> _ExplainedName:
             name: {driver: float(parts[k]) for driver, parts in one.drivers.items()} for k, name in enumerate(scenarios)
         },
         "rules": [
-            {
-                "rule": rule.reading.label,
-                "measured": _finite(rule.reading.measured, scale=1.0),
-                "limit": rule.reading.limit,
-                "kind": rule.reading.kind,
-                "takes": round_bps(rule.takes),
-            }
-            for rule in one.rules
+            {**measured, "takes": round_bps(rule.takes)}
+            for rule, measured in zip(one.rules, rules_document([rule.reading for rule in one.rules]), strict=True)
         ],
     }
 
 
-def _finite(value: float, scale: float = 1e4) -> float | None:
-    return round(float(value) * scale, 6) + 0.0 if np.isfinite(value) else None
+def _finite(value: float) -> float | None:
+    return round_bps(value) if np.isfinite(value) else None
 
 
 def _number(value: float) -> float:
