@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Literal, NotRequired, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -58,13 +58,10 @@ class _PositionRow(TypedDict):
     no_trade_to: Annotated[float | None, "the highest such weight"]
 
 
-class _ScenarioRow(TypedDict):
-    scenario: str
-    probability: float
-    adverse_probability: Annotated[float, "at the targets"]
-    return_before: float
-    return_target: float
-    return_after: float
+_SCENARIO: tuple[tuple[Any, ...], ...] = (
+    ("scenario", str), ("probability", float), ("adverse_probability", float, "at the targets"),
+    *((f"return_{when}", float) for when in ("before", "target", "after")),
+)  # fmt: skip
 
 
 class RuleRow(TypedDict):
@@ -131,7 +128,7 @@ class PlanDocument(TypedDict):
     ]
     attribution: AttributionDocument | None
     figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
-    scenarios: list[_ScenarioRow]
+    scenarios: list[Annotated[Row, _SCENARIO]]
     rules: list[RuleRow]
     relaxed: Annotated[list[_RelaxedRow], "rules with a priority that could not be kept"]
     shadow_prices: list[_ShadowPrice]
@@ -271,26 +268,12 @@ def figures_document(figures: Figures) -> Row:
     return {**rounded, "buckets": {name: _weight(share) for name, share in figures.buckets.items()}}
 
 
-def _scenarios(plan: Plan) -> list[_ScenarioRow]:
-    return [
-        {
-            "scenario": name,
-            "probability": float(p),
-            "adverse_probability": _weight(q),
-            "return_before": _weight(before),
-            "return_target": _weight(target),
-            "return_after": _weight(after),
-        }
-        for name, p, q, before, target, after in zip(
-            plan.outlook.scenarios,
-            plan.outlook.probabilities,
-            plan.adversary,
-            plan.before.scenario_returns,
-            plan.targeted.scenario_returns,
-            plan.after.scenario_returns,
-            strict=True,
-        )
-    ]
+def _scenarios(plan: Plan) -> list[Row]:
+    returns = (one.scenario_returns for one in (plan.before, plan.targeted, plan.after))
+    columns: list[Sequence[float]] = [plan.adversary.tolist(), *returns]
+    rounded = [list(map(_weight, column)) for column in columns]
+    rows = zip(plan.outlook.scenarios, map(float, plan.outlook.probabilities), *rounded, strict=True)
+    return [dict(zip((key for key, *_ in _SCENARIO), row, strict=True)) for row in rows]
 
 
 def _policy(plan: Plan, policy: ReviewPolicy) -> _PolicyRows:
