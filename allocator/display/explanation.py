@@ -22,8 +22,7 @@ from allocator.display.console import (
 from allocator.display.plan import LINES, describe_decision
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
-from allocator.plan.break_even import HYPOTHESIS
-from allocator.plan.explanation import Explanation, NameExplanation
+from allocator.plan.explanation import HYPOTHESIS, Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
 
 _MARGIN_WORDS = dict(

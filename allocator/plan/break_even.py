@@ -1,5 +1,7 @@
 """How wrong we would have to be: the probability at which two allocations are worth the same, and the least shift of
 the belief that makes the other one better (science §4.5, §4.6).
+
+Pure functions of scenario returns (K,), probabilities (K,) and nothing else.
 """
 
 from __future__ import annotations
@@ -9,62 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from allocator.book.book import Book
-from allocator.outlook.outlook import Outlook
 from allocator.presentation import Probability
 from allocator.types import Vector
 
-# A way through the beliefs: one probability from 0 to 1, everything else kept in proportion.
-#
 _DOUBLINGS = 50
-HYPOTHESIS = "generalizable"
-STEPS = 40
-"""Pieces of an axis that are looked at; what turns twice within one is overlooked."""
-
-
-@dataclass(frozen=True, eq=False)
-class BeliefAxis:
-    """The probability of `name`, `stated` today; `if_true` and `if_false` (K,) are the beliefs at 1 and at 0.
-
-    Scenarios keep their probabilities given `name` and given its contrary.
-    """
-
-    name: str
-    stated: float
-    if_true: Vector
-    if_false: Vector
-
-    def at(self, probability: float) -> Vector:
-        """(K,) the belief in which `name` has this probability."""
-        belief: Vector = probability * self.if_true + (1 - probability) * self.if_false
-        return belief
-
-    def grid(self) -> list[float]:
-        """Points from 0 to 1, today's probability among them."""
-        return sorted({*(step / STEPS for step in range(STEPS + 1)), self.stated})
-
-
-def hypothesis_axis(book: Book, outlook: Outlook) -> BeliefAxis | None:
-    """That of the hypothesis; None where scenarios do not say which answer they stand for, or only one is possible."""
-    answers = [book.settings.scenarios[name].hypothesis for name in outlook.scenarios]
-    if None in answers:
-        return None
-    true = np.array([answer == HYPOTHESIS for answer in answers])
-    return belief_axis(HYPOTHESIS, true, outlook.probabilities) if outlook.probabilities[true].sum() > 0 else None
-
-
-def belief_axis(name: str, true: NDArray[np.bool_], p: Vector) -> BeliefAxis | None:
-    """The axis of an event that holds in some scenarios, or in one that is impossible today, which then has all of the
-    probability at 1; None where the belief leaves nothing to be in proportion.
-    """
-    stated = float(p[true].sum())
-    if stated >= 1:
-        return None
-    if_true = np.where(true, p, 0.0) / stated if stated > 0 else true.astype(np.float64)
-    return BeliefAxis(name, stated, if_true, np.where(true, 0.0, p) / (1 - stated))
 
 
 class ShiftRow(TypedDict):

@@ -28,7 +28,6 @@ from allocator.plan.break_even import (
     ShiftRow,
     break_even_probability,
     crossing,
-    hypothesis_axis,
 )
 from allocator.plan.document import RuleRow, rules_document
 from allocator.plan.marginal import (
@@ -43,6 +42,8 @@ from allocator.plan.trade_decision import Verdict
 from allocator.presentation import ByName, OutlookHeading, Row
 from allocator.rules import RuleMeasurement
 from allocator.types import Vector
+
+HYPOTHESIS = "generalizable"
 
 
 @dataclass(frozen=True)
@@ -147,18 +148,22 @@ def _duals(plan: Plan) -> DualCertificate:
 
 
 def _hypothesis(plan: Plan, today: Vector, then: Vector) -> HypothesisBreakEven | None:
-    axis = hypothesis_axis(plan.book, plan.outlook)
-    if axis is None:
+    sections, p = plan.book.settings.scenarios, plan.outlook.probabilities
+    if any(sections[name].hypothesis is None for name in plan.outlook.scenarios):
         return None
+    true = np.array([sections[name].hypothesis == HYPOTHESIS for name in plan.outlook.scenarios])
+    stated = float(p[true].sum())
+    if not 0 < stated < 1:
+        return None
+    if_true, if_false = np.where(true, p, 0.0) / stated, np.where(true, 0.0, p) / (1 - stated)
     held = no_trade(plan.book)
 
     def ahead(probability: float) -> float:
-        moved = replace(plan.outlook, probabilities=axis.at(probability))
+        moved = replace(plan.outlook, probabilities=probability * if_true + (1 - probability) * if_false)
         return plan.mandate.loss(held, moved) - plan.mandate.loss(plan.weighed, moved)
 
-    by_objective = crossing(ahead, axis.stated) if plan.mandate.return_weight and plan.weighed_orders else None
-    by_return = break_even_probability(then, today, axis.if_true, axis.if_false)
-    return HypothesisBreakEven(axis.stated, by_return, by_objective)
+    by_objective = crossing(ahead, stated) if plan.mandate.return_weight and plan.weighed_orders else None
+    return HypothesisBreakEven(stated, break_even_probability(then, today, if_true, if_false), by_objective)
 
 
 def position_of(book: Book, instrument: str) -> int:

@@ -218,7 +218,7 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
     """What a portfolio is worth under the outlook."""
     before = trade.value_before
     holdings, cash = trade.values / before, trade.cash / before
-    gains = trade.gains(outlook)
+    gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
     buckets = {
         name: float(bucket_shares(book, name) @ trade.weights)
         for name in ("efficiency", "capital_intensity", "adopter", "neutral")

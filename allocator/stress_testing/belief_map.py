@@ -11,11 +11,11 @@ import pandas as pd
 from allocator.book.book import Book
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
-from allocator.plan.break_even import HYPOTHESIS
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Numbers, Probability, Row, document_of
 from allocator.stress_testing.belief_sweep import (
     DEMAND,
+    HYPOTHESIS,
     FailedBelief,
     allocation_columns,
     refuse_impossible_axis,

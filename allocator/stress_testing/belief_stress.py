@@ -10,10 +10,11 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 import pandas as pd
 
-from allocator.plan.break_even import LEAST_SHIFTS, BeliefAxis, LeastShift, ShiftRow
+from allocator.plan.break_even import LEAST_SHIFTS, LeastShift, ShiftRow
 from allocator.plan.plan import Plan, portfolio_figures
 from allocator.presentation import Count, Row, document_of
 from allocator.stress_testing.belief_sweep import (
+    BeliefAxis,
     BeliefSweep,
     FailedBelief,
     SweepDocument,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from allocator.book.checks.stress import BUCKETS
 from allocator.errors import BadMandate, Breach
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
-from allocator.plan.break_even import BeliefAxis, belief_axis, hypothesis_axis
 from allocator.plan.plan import Plan
 from allocator.presentation import ByName, Probability, Row
 from allocator.rules.builder import bucket_shares
@@ -29,9 +28,32 @@ from allocator.stress_testing.reoptimization import (
 )
 from allocator.types import Matrix, Vector
 
+# Ways through the beliefs: one probability from 0 to 1, everything else kept in proportion.
+#
+HYPOTHESIS = "generalizable"
 DEMAND = "jevons"
-_BROKEN = 1e-8
-"""Of a rule's own unit: what is no breach of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class BeliefAxis:
+    """The probability of `name`, `stated` today; `if_true` and `if_false` (K,) are the beliefs at 1 and at 0.
+
+    Scenarios keep their probabilities given `name` and given its contrary.
+    """
+
+    name: str
+    stated: float
+    if_true: Vector
+    if_false: Vector
+
+    def at(self, probability: float) -> Vector:
+        """(K,) the belief in which `name` has this probability."""
+        belief: Vector = probability * self.if_true + (1 - probability) * self.if_false
+        return belief
+
+    def grid(self) -> list[float]:
+        """Points from 0 to 1, today's probability among them."""
+        return sorted({*(step / STEPS for step in range(STEPS + 1)), self.stated})
 
 
 def refuse_impossible_axis(book: Book) -> None:
@@ -58,11 +80,34 @@ def refuse_impossible_axis(book: Book) -> None:
 
 def belief_axes(book: Book, outlook: Outlook) -> tuple[BeliefAxis, ...]:
     """The hypothesis where scenarios say which answer they stand for, else each scenario's own probability."""
-    if hypothesis := hypothesis_axis(book, outlook):
-        return (hypothesis,)
+    answers = [book.settings.scenarios[name].hypothesis for name in outlook.scenarios]
+    if None not in answers:
+        stands_for_it = np.array([answer == HYPOTHESIS for answer in answers])
+        if hypothesis := _axis(HYPOTHESIS, stands_for_it, outlook.probabilities, possible=True):
+            return (hypothesis,)
     alone = np.eye(len(outlook.scenarios), dtype=bool)
-    axes = [belief_axis(name, alone[k], outlook.probabilities) for k, name in enumerate(outlook.scenarios)]
+    axes = [_axis(name, alone[k], outlook.probabilities) for k, name in enumerate(outlook.scenarios)]
     return tuple(axis for axis in axes if axis is not None)
+
+
+def _axis(
+    name: str, true: np.ndarray[Any, np.dtype[np.bool_]], p: Vector, *, possible: bool = False
+) -> BeliefAxis | None:
+    """The axis of an event that holds in some scenarios; None where the belief leaves nothing to be in proportion.
+
+    Unless it must be `possible`, it holds in one scenario alone, which has all of the probability at 1.
+    """
+    stated = float(p[true].sum())
+    if stated >= 1 or (stated <= 0 and possible):
+        return None
+    if_true = np.where(true, p, 0.0) / stated if stated > 0 else true.astype(np.float64)
+    return BeliefAxis(name, stated, if_true, np.where(true, 0.0, p) / (1 - stated))
+
+
+STEPS = 40
+"""Pieces of an axis that are looked at; what turns twice within one is overlooked."""
+_BROKEN = 1e-8
+"""Of a rule's own unit: what is no breach of it."""
 
 
 @dataclass(frozen=True)
