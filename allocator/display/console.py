@@ -182,8 +182,8 @@ def format_money(value: float) -> str:
 
 def format_signed_bps(fraction: float, digits: int = 1) -> str:
     """A fraction in bps with its sign; nothing is 0.0 and has none."""
-    text = f"{fraction * 1e4:+,.{digits}f}"
-    return text[1:] if float(text.replace(",", "")) == 0 else text
+    text = f"{fraction * 1e4:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
 
 
 # What is being done, on stderr, for people who wait; silent where nobody watches.

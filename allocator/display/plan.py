@@ -22,7 +22,6 @@ from allocator.display.console import (
     format_measurement,
     format_money,
     format_percent,
-    format_signed_bps,
     table,
     text_console,
     title_of,
@@ -186,16 +185,24 @@ def _objective_change(plan: Plan) -> str:
         return f"Objective (variance and costs): {-decision.gain_bps / 1e4:+.3g}."
     if plan.policy is not None:
         review = " until the first review" if plan.policy.mandate.tree.children(0)[0].size else ""
-        gain = f"{format_signed_bps(decision.gain_bps / 1e4)} bps against no trade{review}, after costs"
-        return f"Objective ({plan.policy.mandate.utility.measure}): {gain}."
+        return (
+            f"Objective ({plan.policy.mandate.utility.measure}): {_signed(decision.gain_bps)} bps against no "
+            f"trade{review}, after costs."
+        )
     robust = ", under adverse probabilities" if plan.mandate.ambiguity.guards else ""
-    told = f"Objective (certainty equivalent{robust}): {format_signed_bps(decision.gain_bps / 1e4)} bps after costs"
+    told = f"Objective (certainty equivalent{robust}): {_signed(decision.gain_bps)} bps after costs"
     if decision.median_bps is None or decision.lowest_bps is None or decision.highest_bps is None:
         return f"{told}."
-    sampled = (decision.lowest_bps, decision.highest_bps, decision.median_bps)
-    lowest, highest, median = (format_signed_bps(bps / 1e4) for bps in sampled)
-    share = f"positive for {_floor_percent(decision)} of them"
-    return f"{told}; over sampled inputs {lowest} to {highest}, median {median}, {share}."
+    return (
+        f"{told}; over sampled inputs {_signed(decision.lowest_bps)} to {_signed(decision.highest_bps)}, median "
+        f"{_signed(decision.median_bps)}, positive for {_floor_percent(decision)} of them."
+    )
+
+
+def _signed(bps: float) -> str:
+    """A tenth of a basis point is what is stable; nothing has no sign."""
+    text = f"{bps:+,.1f}"
+    return text[1:] if float(text.replace(",", "")) == 0 else text
 
 
 def _floor_percent(decision: TradeValue) -> str:

@@ -11,9 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from allocator.__main__ import main
-from allocator.book.loading import load
-from allocator.plan.follow import FOLLOWS, policy_deviation
-from allocator.plan.rebalance import rebalance
+from allocator.plan.follow import FOLLOWS
 from tests.implied_books import announced, node_book
 
 
@@ -174,6 +172,10 @@ def test_a_table_that_changed_is_a_cause(sample: Path, tmp_path: Path) -> None:
 def test_targets_follow_within_half_a_percent_of_the_account_and_no_further(
     sample: Path, plan: Path, tmp_path: Path
 ) -> None:
+    from allocator.book.loading import load
+    from allocator.plan.follow import policy_deviation
+    from allocator.plan.rebalance import rebalance
+
     today = rebalance(load(sample))
     document = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
     own = dict(zip(today.book.instruments, map(float, today.target.weights), strict=True))
