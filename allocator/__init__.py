@@ -44,33 +44,22 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOME = {
-    "Book": "allocator.book.book",
-    "from_frames": "allocator.book.book",
-    "load": "allocator.book.loading",
-    "AllocatorError": "allocator.errors",
-    "BadInput": "allocator.errors",
-    "BadMandate": "allocator.errors",
-    "Breach": "allocator.errors",
-    "Infeasible": "allocator.errors",
-    "NotSolved": "allocator.errors",
-    "OutOfTime": "allocator.errors",
-    "Check": "allocator.mandate.precheck",
-    "check": "allocator.mandate.precheck",
-    "ReviewPolicy": "allocator.multistage.review_policy",
-    "Outlook": "allocator.outlook.outlook",
-    "build_outlook": "allocator.outlook.outlook",
-    "returns_frame": "allocator.outlook.outlook",
-    "plan_document": "allocator.plan.document",
-    "Explanation": "allocator.plan.explanation",
-    "explain": "allocator.plan.explanation",
-    "orders_frame": "allocator.plan.output",
-    "weights_frame": "allocator.plan.output",
-    "Plan": "allocator.plan.plan",
-    "rebalance": "allocator.plan.rebalance",
-    "StressReport": "allocator.stress_testing.stress",
-    "stress": "allocator.stress_testing.stress",
+_NAMES = {
+    "book.book": "Book from_frames",
+    "book.loading": "load",
+    "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",
+    "mandate.precheck": "Check check",
+    "multistage.review_policy": "ReviewPolicy",
+    "outlook.outlook": "Outlook build_outlook returns_frame",
+    "plan.document": "plan_document",
+    "plan.explanation": "Explanation explain",
+    "plan.output": "orders_frame weights_frame",
+    "plan.plan": "Plan",
+    "plan.rebalance": "rebalance",
+    "stress_testing.stress": "StressReport stress",
 }
+"""By the file that they are in."""
+_HOME = {name: f"allocator.{home}" for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605  built from the one table above
 

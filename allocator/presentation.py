@@ -64,6 +64,14 @@ class BookHeading(TypedDict):
     value: Annotated[float, "account value in the book's currency"]
 
 
+class OutlookHeading(BookHeading):
+    """The same, and how far it looks."""
+
+    until: Until
+    horizon_months: float
+    announcement_share: AnnouncementShare
+
+
 def document_of(thing: Any) -> Row:
     """A dataclass as plain data: dates as text, tuples as lists, numbers rounded as their types say."""
     return {

@@ -22,14 +22,14 @@ for name, tolerance in (("target", 1e-6), ("after", 2e-9)):  # every rule, the a
     excess = [*zip(G["labels"], used - G["wealth"] * W - G["limit"], strict=True), ("short", max(-h.min(), -c))]
     for r in proof["convex"]:  # the largest u'x over a set: a deviation, the largest names, or a worst case
         a, room = np.array(r["against"]), W - 1 - r["limit"] if r["kind"] == "worst_case" else r["limit"] * W
-        x = {"norm": R @ (h - a[:-1] * W), "largest": h}.get(r["kind"], M @ a[:-1] + cash_return * a[-1] - gain)
+        x = {"risk": R @ (h - a[:-1] * W), "holdings": h - a[:-1] * W}
+        x = x.get(r["kind"], M @ a[:-1] + cash_return * a[-1] - gain)
         excess.append((r["label"], largest(x, *r["set"].values(), p) - room))
     claims += [(f"{name}: {label}", by <= tolerance) for label, by in excess]
     paid, worst = proof["cost_rates"] @ (b + s) + proof["impact"] @ (b + s) ** 1.5, largest(-gain, *among)
-    account = [*(h - np.array(h0) - b + s), c - c0 + b.sum() - s.sum() + paid]
-    claims.append((f"{name}: balance", np.abs(account).max() < 1e-9))
-    told = [*doc["figures"][name].values()][:2]  # expected and worst-case return
-    claims.append((f"{name}: figures", np.allclose(told, [p @ gain + W - 1, W - 1 - worst], 0, 1e-7)))
+    account = np.append(h - np.array(h0) - b + s, c - c0 + b.sum() - s.sum() + paid)
+    told, own = [*doc["figures"][name].values()][:2], [p @ gain + W - 1, W - 1 - worst]  # expected and adverse return
+    claims += [(f"{name}: balance", max(abs(account)) < 1e-9), (f"{name}: figures", np.allclose(told, own, 0, 1e-7))]
     charge = largest(spread @ h, *errors, (), p) + error["deviations"] @ h
     loss[name] = weight * worst + charge + price * (1 - W) + gamma * np.sum((R @ h) ** 2)
 net = {o["instrument"]: o["quantity"] * o["price"] * (-1) ** (o["side"] == "sell") for o in doc["orders"]}
@@ -46,7 +46,7 @@ for r in proof["convex"]:  # its price times its tangent: any lawful direction u
         in_gain, in_wealth = in_gain - v * u, in_wealth - v
         bound += v * (1 + r["limit"] + u @ (M @ a[:-1] + cash_return * a[-1]))
     else:
-        to_h = v * u @ R if r["kind"] == "norm" else v * u
+        to_h = v * u @ R if r["kind"] == "risk" else v * u
         in_h, in_wealth = in_h + to_h, in_wealth - v * r["limit"] - (to_h @ a[:-1])
 in_h, in_c = in_h + in_gain @ M, in_gain @ cash_return + m["rows"] @ G["cash"] + m["cash"] - m["wealth"]
 h = np.clip(np.where(gamma * D > 0, -in_h / np.maximum(2 * gamma * D, 1e-300), in_h < 0), 0, 1)

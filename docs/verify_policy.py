@@ -51,10 +51,7 @@ def verify(doc):
         claims.append(("probabilities", abs(p.sum() - 1) < 1e-9 and (n["likelihoods"] or np.allclose(of, p, 0, 1e-12))))
         value[i] = worst_case(x, *n["set"].values(), of) + n["risk_charge"] * n["deviation"] * deviation(proof, h[i])
     claims.append(("objective", abs(value[0] - proof["objective"]) < 1e-7 * max(1, abs(value[0]))))
-    told = -value[0] if proof["utility"] == "return" else np.expm1(-value[0])
-    if proof["utility"] == "crra":
-        less = proof["relative_risk_aversion"] - 1
-        told = (1 + less * value[0]) ** (-1 / less) - 1
+    told = utilities(proof["relative_risk_aversion"])[proof["utility"]][1](value[0])
     worth = "certainty_equivalent_" + ("of_holding" if doc["decision"]["verdict"] == "no trade" else "with_lots")
     claims.append(("certainty equivalent", abs(told - policy[worth]) < 2e-8 + 1e-7 * abs(told)))
     wrong = "; ".join(claim for claim, holds in claims if not holds)
@@ -74,7 +71,8 @@ def broken(proof, n, h, c, before):
         if r["kind"] == "worst_case":
             x = (gains @ a[:-1] + of_cash * a[-1]) * before - gains @ h - of_cash * c
         else:
-            x = h if r["kind"] == "largest" else n["deviation"] * among(proof) @ (h - a[:-1] * wealth)
+            x = h - a[:-1] * wealth
+            x = n["deviation"] * among(proof) @ x if r["kind"] == "risk" else x
             room = r["limit"] * wealth
         found.append((r["label"], largest(x, *r["set"].values(), np.array(n["beliefs"])) - room))
     return found
@@ -92,6 +90,16 @@ def loss(proof, leaves, h, c):
     """What each leaf loses: by the utility of what it ends with."""
     at = leaves["parents"]
     wealth = (leaves["growth"] * h[at]).sum(1) + leaves["cash_growth"] * c[at]
-    if proof["utility"] == "crra":
-        return (wealth ** -(less := proof["relative_risk_aversion"] - 1) - 1) / less
-    return -np.log(wealth) if proof["utility"] == "log" else 1 - wealth
+    return utilities(proof["relative_risk_aversion"])[proof["utility"]][0](wealth)
+
+
+def utilities(aversion):
+    """By name: what a final wealth loses, and the riskless return that is as good as a loss."""
+    return {
+        "return": (lambda wealth: 1 - wealth, lambda loss: -loss),
+        "log": (lambda wealth: -np.log(wealth), lambda loss: np.expm1(-loss)),
+        "crra": (
+            lambda wealth: (wealth ** (1 - aversion) - 1) / (aversion - 1),
+            lambda loss: (1 + (aversion - 1) * loss) ** (1 / (1 - aversion)) - 1,
+        ),
+    }

@@ -66,6 +66,8 @@ INTERNALS: Mapping[str, Ignored | Loose] = {
     "*.certificate.gap_bps": Loose(0.01, "anywhere within what the certificate allows"),
     "*.proof.multipliers": Ignored("one of many where a program is degenerate; the bound that they give is compared"),
     "run.outputs": Ignored("digests of files that are compared themselves"),
+    "plan.orders_sha256": Ignored("the same"),
+    "csv.orders.*.plan_sha256": Ignored("the same"),
 }
 """What may differ between two solutions of the same question once they are no longer the same bytes."""
 

@@ -64,6 +64,10 @@ _OF_EXPLAIN: dict[str, str | Gone] = {
     }.items()
 }
 _VERDICTS = {"must trade": "trade required", "trade": "recommended", "hold": "no trade"}
+_CONVEX = {"norm": "risk", "largest": "holdings"}
+"""What a proof says that a convex rule looks at; its set says the rest."""
+_HEADED = ("explain", "outlook", "plan", "stress", "waiting")
+_HEADING = ("account", "currency", "value", "until", "horizon_months", "announcement_share")
 _ONE_PLAN = New("one document for plans with and without reviews")
 _NEW: dict[str, New] = {
     f"plan.{key}": _ONE_PLAN
@@ -183,7 +187,8 @@ TABLE = Table(
     new_of={"stages": _NEW_OF_STAGES},
     new=_NEW
     | {
-        "run.inputs.plan format": New("a run of an older format is not given back as done")
+        **{f"{kind}.book.{key}": New("every document begins with one heading") for kind in _HEADED for key in _HEADING},
+        "run.inputs.plan format": New("a run of an older format is not given back as done"),
     },  # "plan.today": New("the screen showed it, the document did not")
     # "allocator.stages/1": "allocator.plan/2"
     formats={
@@ -239,6 +244,8 @@ TABLE = Table(
     },
     words={
         "plan.decision.verdict": _VERDICTS,
+        "plan.proof.convex.*.kind": _CONVEX,
+        "plan.policy.proof.nodes.*.convex.*.kind": _CONVEX,
         "explain.verdict": _VERDICTS,
         **{f"stress.{place}": _PORTFOLIO for place in _PORTFOLIO_NAMES},
     },

@@ -6,6 +6,7 @@ itself.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ _ROOM = 1e-9
 _NEWTON_STEPS = 80
 
 
-class Divergence(Ball):
+class Divergence(Ball, ABC):
     """A ball that never reaches a scenario that the belief excludes; below LEAST_RADIUS it is the belief itself."""
 
     curved = True
@@ -45,9 +46,9 @@ class Divergence(Ball):
     def _as_allowed(cls, radius: float) -> float:
         return min(max(radius, LEAST_RADIUS), AMBIGUITY_SETS[cls.name].most_radius or 0.0)
 
+    @abstractmethod
     def distance(self, q: Vector, p: Vector) -> float:
         """The divergence of `q` from `p`, which excludes nothing."""
-        raise NotImplementedError
 
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """The divergence less the radius; infinite where q sees what p excludes."""
@@ -73,8 +74,9 @@ class Divergence(Ball):
         inside = self._within(q[np.flatnonzero(probabilities > LEAST_PROBABILITY)], _possible(probabilities))
         return [inside, *([q[excluded] == 0] if len(excluded) else [])]
 
+    @abstractmethod
     def _within(self, q: cp.Expression, p: Vector) -> cp.Constraint:
-        raise NotImplementedError
+        """The distance is within the radius."""
 
     def ways(self, probabilities: Vector, draw: np.random.Generator, count: int) -> tuple[Matrix, int]:
         """As likely as the ellipsoid diag(p) − pp' is wide, which the set is when small: no tilt leads elsewhere."""

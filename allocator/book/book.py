@@ -20,7 +20,7 @@ from allocator.book.checks.rules import bucket_column_breaches
 from allocator.book.doubts.doubts import check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.presentation import BookHeading
+from allocator.presentation import BookHeading, OutlookHeading
 from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.tables import ContractOfBook, validate
@@ -126,6 +126,16 @@ class Book:
             "as_of": book.as_of.isoformat(),
             "currency": book.currency,
             "value": round(self.value, 2),
+        }
+
+    def outlook_heading(self) -> OutlookHeading:
+        """The same of documents that look ahead: until when, and how a re-pricing comes."""
+        horizon = self.settings.horizon
+        return {
+            **self.heading(),
+            "until": None if horizon.until is None else horizon.until.isoformat(),
+            "horizon_months": round(self.settings.months, 6),
+            "announcement_share": horizon.announcement_share,
         }
 
 

@@ -82,7 +82,7 @@ def _contributions(out: Console, found: Explanation, count: int | None) -> list[
     numbers = ("weight", "expected", "adverse", "risk", "break-even")
     made = table("instrument", *numbers, right=numbers, compact=True)
     names = [*plan.book.instruments, plan.book.cash_instrument]
-    weights = np.append(plan.target.values, plan.target.cash) / plan.target.value
+    weights = plan.target.all_weights
     lacking = np.append(margins.to_more, 0.0)
     parts = np.column_stack([weights, split.expected, split.worst_case, split.within])
     told = [i for i in range(len(names)) if margins.held[i] or np.isfinite(lacking[i])]

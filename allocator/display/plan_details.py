@@ -229,8 +229,7 @@ def _weights(out: Console, plan: Plan) -> None:
     numbers = ("today", "target", "final", *against, "expected", "adverse")
     made = table("instrument", *numbers, right=numbers)
     names = [*plan.book.instruments, plan.book.cash_instrument]
-    today, target = [*plan.book.weights, plan.book.cash / plan.book.value], plan.target
-    targets, final = [*target.weights, target.cash / target.value], plan.weights
+    today, targets, final = no_trade(plan.book).all_weights, plan.target.all_weights, plan.weights
     returns = np.column_stack([outlook.returns, outlook.cash_returns])
     expected, adverse = outlook.probabilities @ returns, plan.adversary @ returns
     for i, name in enumerate(names):

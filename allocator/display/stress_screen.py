@@ -134,13 +134,12 @@ class _Fit:
     def rows(self) -> dict[ScreenBlock, int]:
         """Row by row, the least important and longest first; what room is left is filled the other way round."""
         shown = self._shown
-        for measure in (self._estimate, self._block):  # the first only saves the printing of every length
-            while self._height(measure) > LINES and self._cut():
-                pass
+        while self._height() > LINES and self._cut():
+            pass
         for block in sorted(shown, key=lambda block: block.priority):
             while shown[block] < block.rows:
                 shown[block] += 1
-                if self._height(self._block) > LINES:
+                if self._height() > LINES:
                     shown[block] -= 1
                     break
         return shown
@@ -152,29 +151,22 @@ class _Fit:
             self._shown[max(reversed(spare), key=lambda block: (block.priority, self._shown[block]))] -= 1
         return bool(spare)
 
-    def _height(self, measure: Callable[[ScreenBlock], float]) -> float:
+    def _height(self) -> int:
         closing = _closing(self._sections, self._shown)
         shown = [section for section in self._sections if not _without_room(section, self._shown)]
-        return sum(self._lines(section, measure) for section in shown) + (1 + self._wrapped(closing) if closing else 0)
+        return sum(map(self._lines, shown)) + (1 + self._wrapped(closing) if closing else 0)
 
-    def _lines(self, section: ScreenSection, measure: Callable[[ScreenBlock], float]) -> float:
+    def _lines(self, section: ScreenSection) -> int:
         title = 1 + self._wrapped(section.title) if section.title else 0
         missing = _missing(section, self._shown)
-        blocks = sum(measure(block) for block in section.blocks if self._shown[block])
+        blocks = sum(self._block(block) for block in section.blocks if self._shown[block])
         return title + blocks + (self._wrapped(missing) if missing else 0)
 
     def _wrapped(self, text: str) -> int:
         return self._printed(text, lambda out: out.print(text))
 
-    def _estimate(self, block: ScreenBlock) -> float:
-        """Between the height of one row and that of all of them."""
-        one, every = self._exact(block, 1), self._exact(block, block.rows)
-        return one + (every - one) * (self._shown[block] - 1) / max(block.rows - 1, 1)
-
-    def _block(self, block: ScreenBlock) -> float:
-        return self._exact(block, self._shown[block])
-
-    def _exact(self, block: ScreenBlock, rows: int) -> int:
+    def _block(self, block: ScreenBlock) -> int:
+        rows = self._shown[block]
         return self._printed((block, rows), lambda out: block.show(out, rows))
 
     def _printed(self, what: tuple[ScreenBlock, int] | str, show: Callable[[Console], None]) -> int:

@@ -219,8 +219,7 @@ def host_targets(book: Book, outlook: Outlook | None = None) -> Targets:
     stated = build_mandate(book, outlook)
     check_obviously_infeasible(book, outlook)
     start = Position(book.weights, book.cash / book.value)
-    limits = Limits(settings.solver.tolerance, settings.solver.time_limit_seconds)
-    targets = solve_targets(book, start, outlook, stated, limits)
+    targets = solve_targets(book, start, outlook, stated, Limits.of(book))
     for rule in relaxed_rules(targets.given, targets.mandate.readings(targets.target, outlook)):
         told = f"from {format_limit(rule.stated, rule.unit)} to {format_limit(rule.kept, rule.unit)}"
         warnings.warn(f"{rule.label} was relaxed {told} (priority {rule.tier})", TranslationWarning, stacklevel=3)

@@ -126,8 +126,7 @@ def _return_error(book: Book, outlook: Outlook) -> ReturnError | None:
         return None
     if robust.return_error == "ellipsoid":
         return EllipsoidError(robust.return_error_size)
-    risk = outlook.risk
-    deviations = robust.return_error_size * np.sqrt((risk.loadings**2).sum(axis=1) + risk.specific)
+    deviations = robust.return_error_size * np.sqrt(outlook.risk.variances)
     if robust.return_error == "box":
         return BoxError(deviations)
     return BudgetError(float(robust.return_error_names or 0.0), deviations)

@@ -101,16 +101,17 @@ class Mandate:
         """The minimised objective on a trade, from the formulas: no solver, no coefficient of the program."""
         before = trade.value_before
         holdings, cash = trade.values / before, trade.cash / before
-        costs = 1 - trade.value / before
-        loss = self.risk_aversion * outlook.risk.variance(holdings) + self.cost_price(outlook) * costs
+        loss = self.held_charge(holdings, outlook.risk) + self.cost_price(outlook) * (1 - trade.value / before)
         if not self.return_weight:
             return loss
+        return loss + self.ambiguity.worst_case(-outlook.portfolio_returns(holdings, cash), outlook.probabilities)
+
+    def held_charge(self, holdings: Vector, risk: FactorRisk) -> float:
+        """What is charged for holding (N,), whatever it brings: its risk, what returns may be wrong by, `charges`."""
+        charge = self.risk_aversion * risk.variance(holdings)
         if self.return_error is not None:
-            loss += self.return_error.charge(holdings, outlook.risk)
-        if self.charges is not None:
-            loss += float(self.charges @ holdings)
-        gains = outlook.portfolio_returns(holdings, cash)
-        return loss + self.ambiguity.worst_case(-gains, outlook.probabilities)
+            charge += self.return_error.charge(holdings, risk)
+        return charge if self.charges is None else charge + float(self.charges @ holdings)
 
     @property
     def linear_charge(self) -> Vector | None:
@@ -133,8 +134,7 @@ class Mandate:
         """
         if self.return_weight:
             return 1.0
-        variances = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
-        return 2 * self.risk_aversion * float(variances.max(initial=0.0))
+        return 2 * self.risk_aversion * float(outlook.risk.variances.max(initial=0.0))
 
     def costs(self, bought: Vector, sold: Vector, value_before: float = 1.0) -> Vector:
         """(N,) what trading costs, in the money that `bought`, `sold` and the account's value before are in."""

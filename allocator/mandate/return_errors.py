@@ -162,11 +162,8 @@ class EllipsoidError(ReturnError):
 
     def above(self, shortfall: Any, holdings: Any, factors: Any, risk: FactorRisk, numbers: Any) -> Above:
         """shortfall ≥ ‖(y, √d∘h)‖."""
-        import cvxpy as cp
-
         del numbers
-        parts = cp.hstack([factors, cp.multiply(np.sqrt(risk.specific), holdings)])
-        return self.directions.above(shortfall, parts, "return error")
+        return self.directions.above(shortfall, risk.parts_expression(holdings, factors), "return error")
 
     def document(self, charged: ReturnErrorDocument, direction: Vector) -> ReturnErrorDocument:
         """κ, and the direction in which returns are wrong."""

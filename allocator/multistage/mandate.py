@@ -13,15 +13,21 @@ from allocator.ambiguity.sets import Ambiguity, NewInformation, ambiguity_set
 from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.objectives import LinearUtility, LogUtility, Objective, ObjectiveWords, PowerUtility
-from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret
+from allocator.multistage import risk_adjustment as _risk_adjustment  # noqa: F401  # its classes are objectives, too
+from allocator.multistage.objectives import Objective, ObjectiveWords
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree, build_review_tree
 from allocator.types import Vector
 
-OBJECTIVES: Mapping[str, type[Objective]] = {
-    kind.name: kind for kind in (LinearUtility, LogUtility, PowerUtility, MeanCVaR, MixtureVariance, Regret)
-}
+
+def _kinds(of: type[Objective]) -> Iterator[type[Objective]]:
+    """An objective, and all that are made of it in whatever file."""
+    yield of
+    for kind in of.__subclasses__():
+        yield from _kinds(kind)
+
+
+OBJECTIVES: Mapping[str, type[Objective]] = {kind.name: kind for kind in _kinds(Objective) if kind.name}
 """By the name in `book.toml`; what the rest of a book has to know of each is in `settings/mandate.py`."""
 
 # A mandate over a tree: the same rules at every decision node, each with the node's own outlook and ambiguity set.

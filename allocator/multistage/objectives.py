@@ -245,8 +245,7 @@ class LinearUtility(Utility):
             return plain
         charges = cp.Variable(v.tree.nodes, nonneg=True, name="charges")
         for node, (outlook, part) in enumerate(zip(v.outlooks, v.steps, strict=True)):
-            (own, _), risk = v.of(node), outlook.risk
-            parts = cp.hstack([risk.loadings.T @ own, cp.multiply(np.sqrt(risk.specific), own)])
+            parts = outlook.risk.parts_expression(v.of(node)[0])
             plain.constraints.append(cp.SOC(charges[node], self.charge(part) * parts))
         return replace(plain, charges=charges)
 

@@ -5,10 +5,9 @@ cost of robustness falls on the way.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -21,8 +20,8 @@ from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
 from allocator.outlook.calibration import build_question
 from allocator.outlook.posterior import belief_path
-from allocator.outlook.scenario_tree import Beliefs, Evidence, NodeEvidence, Parent, Prices, build_review_tree
-from allocator.presentation import ByName, IsoDate, Keywords, NotNegative, Probability, Rounded
+from allocator.outlook.scenario_tree import Evidence, NodeEvidence, NodeHeading, build_review_tree, node_headings
+from allocator.presentation import ByName, Keywords, NotNegative, Probability, Rounded
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
 
@@ -123,16 +122,10 @@ def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) 
 #
 
 
-class NodeRow(TypedDict):
+class NodeRow(NodeHeading):
     """A decision node as a plan's document says it."""
 
-    node: str
-    kind: Evidence
-    date: IsoDate
-    parent: Parent
-    beliefs: Beliefs
-    prices: Prices
-    cash_growth: Annotated[NotNegative, "the same for cash"]
+    cash_growth: Annotated[NotNegative, "value of cash per unit of today's"]
     account: Annotated[float, Keywords(exclusiveMinimum=0), "value before trades per unit of today's account"]
     before: Annotated[ByName, "holdings before trades, as fractions of the account there"]
     after: Annotated[ByName, "holdings after trades, as fractions of the account then"]
@@ -172,26 +165,21 @@ class ReviewPolicy:
             columns=pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument"),
         )
 
-    def nodes_document(self, scenarios: Sequence[str]) -> list[NodeRow]:
+    def nodes_document(self) -> list[NodeRow]:
         """Each decision node: (N,) by instrument, weights as fractions of the account there."""
         followed, tree = self.followed, self.mandate.tree
-        growth, cash_growth = tree.since_now()
+        _, cash_growth = tree.since_now()
 
         def by_name(values: Vector) -> dict[str, float]:
             return {name: round(float(value), 8) for name, value in zip(self.book.instruments, values, strict=True)}
 
         return [
             {
-                "node": tree.names[node],
-                "kind": tree.kinds[node],
-                "date": tree.dates[node].isoformat(),
-                "parent": int(tree.parents[node]),
-                "beliefs": dict(zip(scenarios, map(float, tree.beliefs[node]), strict=True)),
-                "prices": by_name(growth[node]),
+                **heading,
                 "cash_growth": round(float(cash_growth[node]), 8),
                 "account": round(float(followed.wealth_before[node]), 8),
                 "before": by_name(followed.before[node] / followed.wealth_before[node]),
                 "after": by_name(followed.holdings[node] / followed.wealth[node]),
             }
-            for node in range(tree.nodes)
+            for node, heading in enumerate(node_headings(self.book, tree))
         ]

@@ -233,8 +233,8 @@ class MixtureVariance(Objective):
         plain = super().rows(v)
         if self.aversion == 0:  # the centre would be free, and a solver has nothing to choose it by
             return plain
-        risk, within, centre = v.outlooks[0].risk, cp.Variable(name="variance within"), cp.Variable(name="centre")
-        parts = cp.hstack([risk.loadings.T @ v.holdings, cp.multiply(np.sqrt(risk.specific), v.holdings)])
+        within, centre = cp.Variable(name="variance within"), cp.Variable(name="centre")
+        parts = v.outlooks[0].risk.parts_expression(v.holdings)
         losses = plain.losses + self.aversion * (within + cp.square(v.wealth_at_end - 1 - centre))
         return replace(plain, losses=losses, constraints=[within >= cp.sum_squares(parts)])
 

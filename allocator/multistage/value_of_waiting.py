@@ -34,7 +34,7 @@ from allocator.multistage.solve import (
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import build_outlook
-from allocator.presentation import BookHeading, Keywords, Probability, Row
+from allocator.presentation import Keywords, OutlookHeading, Probability, Row
 from allocator.types import Vector
 
 _Solved = TypeVar("_Solved")
@@ -202,10 +202,6 @@ _KEYS = tuple(
 )
 
 
-class _WaitingBook(BookHeading):
-    announcement_share: Probability
-
-
 class _WaitingAtShare(TypedDict):
     announcement_share: Probability
     missing: Annotated[dict[str, str], "By policy that cannot be had: why."]
@@ -216,7 +212,7 @@ class WaitingDocument(TypedDict):
     waiting --json`."""
 
     format: Literal["allocator.waiting/2"]
-    book: _WaitingBook
+    book: OutlookHeading
     waiting: Annotated[list[Annotated[Row, _WaitingAtShare, _KEYS]], Keywords(minItems=1)]
 
 
@@ -237,7 +233,7 @@ class ValueOfWaitingByShare:
         """The figures as plain data."""
         return {
             "format": "allocator.waiting/2",
-            "book": {**self.book.heading(), "announcement_share": self.stated},
+            "book": self.book.outlook_heading(),
             "waiting": [
                 {"announcement_share": share, "missing": dict(worth.missing)}
                 | {f"{name}_bps": None if (bps := worth.bps(name)) is None else round(bps, 2) for name in MEASURES}

@@ -350,5 +350,5 @@ def _largest_return(outlook: Outlook) -> float:
 
 def _typical_variance(outlook: Outlook) -> float:
     """Median variance of an instrument, the unit that risk is measured in while solving."""
-    variance = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
-    return float(np.median(variance[variance > 0])) if (variance > 0).any() else 1.0
+    variances = outlook.risk.variances
+    return float(np.median(variances[variances > 0])) if (variances > 0).any() else 1.0

@@ -7,6 +7,7 @@ formed unless the user gave one or the history has more rows than names.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from allocator.book.price_history import historical_returns
 from allocator.errors import BadInput, Breach, setting_breach
 from allocator.settings.settings import RiskSection
 from allocator.types import Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,11 @@ class FactorRisk:
     specific: Vector
     source: str
 
+    @property
+    def variances(self) -> Vector:
+        """(N,) of each instrument, over the horizon."""
+        return np.asarray((self.loadings**2).sum(axis=1) + self.specific, dtype=np.float64)
+
     def variance(self, holdings: Vector) -> float:
         """h'Ωh over the horizon, for holdings as fractions of wealth."""
         factors = self.loadings.T @ holdings
@@ -43,6 +52,13 @@ class FactorRisk:
     def parts(self, holdings: Vector) -> Vector:
         """(F + N,) u with h'Ωh = u'u: the factors' share of a portfolio's risk, then each name's own."""
         return np.concatenate([self.loadings.T @ holdings, np.sqrt(self.specific) * holdings])
+
+    def parts_expression(self, holdings: cp.Expression, factors: cp.Expression | None = None) -> cp.Expression:
+        """The same in a program, which may have its `factors` L'h already."""
+        import cvxpy as cp
+
+        exposed = self.loadings.T @ holdings if factors is None else factors
+        return cp.hstack([exposed, cp.multiply(np.sqrt(self.specific), holdings)])
 
     def slope(self, direction: Vector) -> Vector:
         """(N,) s with s'h the part of `parts` along a direction (F + N,)."""

@@ -25,7 +25,7 @@ from allocator.errors import BadInput, Breach, closest_name, did_you_mean
 from allocator.outlook.question import Signal
 from allocator.settings.reading import read_settings
 from allocator.settings.settings import Settings
-from allocator.tables.files import read_regular_file
+from allocator.tables.files import read_regular_file, utf8_text
 
 _BULLET = re.compile(r"- by (\d{4}-\d{2}-\d{2}): *(.*)")
 _TIED = re.compile(r"(.*\S)\s*\(signal: *([^()]*)\)", re.IGNORECASE)
@@ -134,10 +134,8 @@ def cards_beside(
     path = Path(folder) / "scenarios.md"
     if not os.path.lexists(path):
         return {}
-    try:
-        return read_cards(read_regular_file(path, path.name).decode("utf-8-sig"), scenarios, labs)
-    except UnicodeDecodeError:
-        raise BadInput([Breach(path.name, None, None, None, "is not UTF-8 text", "save it as UTF-8 text")]) from None
+    text = utf8_text(read_regular_file(path, path.name), path.name, "save it as UTF-8 text")
+    return read_cards(text, scenarios, labs)
 
 
 def due_observations(

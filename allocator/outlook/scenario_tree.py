@@ -28,7 +28,7 @@ from allocator.outlook.posterior import (
     log_likelihoods,
 )
 from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, open_claims
-from allocator.presentation import AnnouncementShare, IsoDate, Keywords, NotNegative, Probability, Until
+from allocator.presentation import IsoDate, Keywords, NotNegative, OutlookHeading, Probability
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
@@ -303,29 +303,22 @@ Evidence: TypeAlias = Annotated[
     Keywords(enum=["now", "silent", "claimed", "verified", "refuted", "mixed"]),
     "what the review finds; mixed: of several claims some verified and some refuted",
 ]
-Parent: TypeAlias = Annotated[
-    int, Keywords(minimum=-1), "position in this list of the node before it; -1 for the first"
-]
-Beliefs: TypeAlias = Annotated[dict[str, Probability], "probability of each scenario, given what the node knows"]
-Prices: TypeAlias = Annotated[dict[str, NotNegative], "value of each instrument per unit of today's, before any trade"]
 
 
-class _TreeBook(TypedDict):
-    name: str
-    as_of: IsoDate
-    until: Until
-    announcement_share: AnnouncementShare
+class NodeHeading(TypedDict):
+    """What is known at a node, and what prices are then."""
 
-
-class _TreeNode(TypedDict):
     node: Annotated[str, "what is known there, in words; by it a later run finds the node again"]
     kind: Evidence
     date: IsoDate
-    parent: Parent
+    parent: Annotated[int, Keywords(minimum=-1), "position in this list of the node before it; -1 for the first"]
+    beliefs: Annotated[dict[str, Probability], "probability of each scenario, given what the node knows"]
+    prices: Annotated[dict[str, NotNegative], "value of each instrument per unit of today's, before any trade"]
+
+
+class _TreeNode(NodeHeading):
     probability: Annotated[Probability, "of coming here from the node before it"]
     reach: Annotated[Probability, "of coming here at all"]
-    beliefs: Beliefs
-    prices: Prices
 
 
 class OutlookDocument(TypedDict):
@@ -333,36 +326,39 @@ class OutlookDocument(TypedDict):
     hold."""
 
     format: Literal["allocator.outlook/1"]
-    book: _TreeBook
+    book: OutlookHeading
     nodes: Annotated[list[_TreeNode], Keywords(minItems=1), "today's first, each after the one that it follows"]
     outcomes: Annotated[int, Keywords(minimum=1), "scenarios at the horizon, once for each node that they may follow"]
 
 
+def node_headings(book: Book, tree: ScenarioTree) -> list[NodeHeading]:
+    """Of each decision node."""
+    return [
+        {
+            "node": tree.names[i],
+            "kind": tree.kinds[i],
+            "date": tree.dates[i].isoformat(),
+            "parent": int(tree.parents[i]),
+            "beliefs": dict(zip(book.scenarios, map(float, tree.beliefs[i]), strict=True)),
+            "prices": {name: round(float(x), 8) for name, x in zip(book.instruments, growth, strict=True)},
+        }
+        for i, growth in enumerate(tree.since_now()[0])
+    ]
+
+
 def tree_document(book: Book, reviews: ReviewTree) -> OutlookDocument:
     """The tree as plain data."""
-    tree, settings = reviews.tree, book.settings
-    reached, _ = tree.reach()
-    growth, _ = tree.since_now()
+    tree, (reached, _) = reviews.tree, reviews.tree.reach()
     return {
         "format": "allocator.outlook/1",
-        "book": {
-            "name": settings.book.name,
-            "as_of": settings.book.as_of.isoformat(),
-            "until": None if settings.horizon.until is None else settings.horizon.until.isoformat(),
-            "announcement_share": settings.horizon.announcement_share,
-        },
+        "book": book.outlook_heading(),
         "nodes": [
             {
-                "node": tree.names[i],
-                "kind": tree.kinds[i],
-                "date": tree.dates[i].isoformat(),
-                "parent": int(tree.parents[i]),
+                **heading,
                 "probability": float(tree.probabilities[i]),
                 "reach": float(reached[i]),
-                "beliefs": dict(zip(reviews.outlooks[i].scenarios, map(float, tree.beliefs[i]), strict=True)),
-                "prices": dict(zip(book.instruments, map(float, growth[i]), strict=True)),
             }
-            for i in range(tree.nodes)
+            for i, heading in enumerate(node_headings(book, tree))
         ],
         "outcomes": tree.leaves,
     }

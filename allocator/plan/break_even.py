@@ -6,21 +6,40 @@ Pure functions of scenario returns (K,), probabilities (K,) and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, TypedDict
 
 import numpy as np
 from scipy.optimize import brentq
 
+from allocator.presentation import Probability
 from allocator.types import Vector
+
+_DOUBLINGS = 50
+
+
+class ShiftRow(TypedDict):
+    """A least shift as documents say it."""
+
+    distance: float
+    probabilities: Annotated[dict[str, Probability], "by scenario"]
 
 
 @dataclass(frozen=True, eq=False)
 class LeastShift:
-    """The nearest probabilities `q` (K,) under which the other allocation is as good, `distance` from the belief."""
+    """The nearest probabilities `q` (K,) under which the other allocation is as good, or a loss is expected, `distance`
+    from the belief; `strength` is that of a shift of markets which goes with it.
+    """
 
     distance: float
     q: Vector
+    strength: float = 0.0
+
+    def document(self, scenarios: Sequence[str]) -> ShiftRow:
+        """Plain data."""
+        own = {name: round(float(p), 10) + 0.0 for name, p in zip(scenarios, self.q, strict=True)}
+        return {"distance": round(self.distance, 10) + 0.0, "probabilities": own}
 
 
 def break_even_probability(first: Vector, second: Vector, if_true: Vector, if_false: Vector) -> float | None:
@@ -50,35 +69,43 @@ def crossing(difference: Callable[[float], float], nearest_to: float, steps: int
     return min(found, key=lambda root: abs(root - nearest_to), default=None)
 
 
+def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, loss: float) -> LeastShift | None:
+    """Entropy pooling on scenario × normal: q_k ∝ p_k·exp(ϑℓ_k + ½ϑ²v_k), z_k = −ϑΩ_k x; None where no ϑ gives it.
+
+    The mean loss at ϑ is the slope of the cumulant function ln Σ p_k exp(ϑℓ_k + ½ϑ²v_k), which is convex, so it rises
+    with ϑ. `variances` (K,) may differ by scenario.
+    """
+    if float(probabilities @ losses) >= loss:
+        return LeastShift(0.0, probabilities.copy(), 0.0)
+    possible = probabilities > 0
+    p, own, v = probabilities[possible], losses[possible], variances[possible]
+
+    def tilted(strength: float) -> Vector:
+        exponent = strength * own + strength**2 * v / 2
+        weight = p * np.exp(exponent - exponent.max())
+        return np.asarray(weight / weight.sum())
+
+    def lacking(strength: float) -> float:
+        return float(tilted(strength) @ (own + strength * v)) - loss
+
+    high = next((2.0**k for k in range(_DOUBLINGS) if lacking(2.0**k) >= 0), None)
+    if high is None:
+        return None
+    strength = float(brentq(lacking, 0.0, high, xtol=1e-16))
+    tilt, q = tilted(strength), np.zeros_like(probabilities)
+    q[possible], seen = tilt, tilt > 0
+    entropy = float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen])))
+    return LeastShift(max(entropy, 0.0) + strength**2 * float(tilt @ v) / 2, q, strength)
+
+
 def least_shift_kl(better: Vector, probabilities: Vector) -> LeastShift | None:
-    """The least relative entropy Σ q ln(q/p) with q'better ≥ 0: q ∝ p·e^{ϑ·better}, ϑ by Brent's method.
+    """The least relative entropy Σ q ln(q/p) with q'better ≥ 0: q ∝ p·e^{ϑ·better}.
 
     `better` (K,) is by how much the other allocation returns more in each scenario. None where no belief that keeps
     impossible scenarios impossible makes it better.
     """
-    possible = probabilities > 0
-    d, p = better[possible], probabilities[possible]
-    if float(p @ d) >= 0:
-        return LeastShift(0.0, probabilities.copy())
-    if float(d.max()) < 0:
-        return None
-    scaled = d / float(np.abs(d).max())
-
-    def tilted(strength: float) -> Vector:
-        weight = p * np.exp(strength * (scaled - scaled.max()))
-        return np.asarray(weight / weight.sum())
-
-    def gain(strength: float) -> float:
-        return float(tilted(strength) @ scaled)
-
-    strongest = 1.0
-    while gain(strongest) < 0 and strongest < 1e12:
-        strongest *= 2
-    strength = strongest if gain(strongest) <= 0 else float(brentq(gain, 0.0, strongest, maxiter=500))
-    tilt, q = tilted(strength), np.zeros_like(probabilities)
-    q[possible] = tilt
-    seen = tilt > 0
-    return LeastShift(float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen]))), q)
+    shift = tilt_and_shift(better, np.zeros(len(better)), probabilities, 0.0)
+    return None if shift is None else replace(shift, strength=0.0)  # markets stay where they are
 
 
 def least_shift_tv(better: Vector, probabilities: Vector) -> LeastShift | None:
@@ -125,3 +152,9 @@ def least_shift_chi2(better: Vector, probabilities: Vector) -> LeastShift | None
             if best is None or distance < best.distance:
                 best = LeastShift(distance, np.maximum(q, 0.0))
     return best
+
+
+LEAST_SHIFTS: Mapping[str, Callable[[Vector, Vector], LeastShift | None]] = {
+    "total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2,
+}  # fmt: skip
+"""By their distance."""

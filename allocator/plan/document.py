@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Literal, NotRequired, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
 from allocator.errors import BadInput, Breach
+from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
 from allocator.plan.attribution import AttributionDocument, attribution_document
 from allocator.plan.certificate import CertificateRow
@@ -22,16 +23,10 @@ from allocator.plan.plan import FIGURES, Figures, Order, Plan
 from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.plan.trade_decision import TradeValue
-from allocator.presentation import AnnouncementShare, BookHeading, Keywords, LimitKind, Row, Until, document_of
+from allocator.presentation import Keywords, LimitKind, OutlookHeading, Row, document_of
 from allocator.rules import RuleMeasurement
 
 Weight: TypeAlias = Annotated[float, "fraction of the account's value"]
-
-
-class _PlanBook(BookHeading):
-    until: Until
-    horizon_months: float
-    announcement_share: AnnouncementShare
 
 
 class _PlanObjective(TypedDict):
@@ -63,13 +58,10 @@ class _PositionRow(TypedDict):
     no_trade_to: Annotated[float | None, "the highest such weight"]
 
 
-class _ScenarioRow(TypedDict):
-    scenario: str
-    probability: float
-    adverse_probability: Annotated[float, "at the targets"]
-    return_before: float
-    return_target: float
-    return_after: float
+_SCENARIO: tuple[tuple[Any, ...], ...] = (
+    ("scenario", str), ("probability", float), ("adverse_probability", float, "at the targets"),
+    *((f"return_{when}", float) for when in ("before", "target", "after")),
+)  # fmt: skip
 
 
 class RuleRow(TypedDict):
@@ -124,7 +116,7 @@ class PlanDocument(TypedDict):
     exact."""
 
     format: Literal["allocator.plan/2"]
-    book: _PlanBook
+    book: OutlookHeading
     objective: _PlanObjective
     positions: Annotated[list[_PositionRow], "every instrument and, last, cash"]
     orders: Annotated[list[Annotated[Row, Order]], "sells before buys"]
@@ -136,7 +128,7 @@ class PlanDocument(TypedDict):
     ]
     attribution: AttributionDocument | None
     figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
-    scenarios: list[_ScenarioRow]
+    scenarios: list[Annotated[Row, _SCENARIO]]
     rules: list[RuleRow]
     relaxed: Annotated[list[_RelaxedRow], "rules with a priority that could not be kept"]
     shadow_prices: list[_ShadowPrice]
@@ -173,7 +165,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
     return {
         "format": PLAN_FORMAT,
-        "book": _book(plan),
+        "book": plan.book.outlook_heading(),
         "objective": _objective(plan),
         "positions": _positions(plan),
         "orders": list(map(document_of, plan.orders)),
@@ -208,16 +200,6 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
     }
 
 
-def _book(plan: Plan) -> _PlanBook:
-    settings = plan.book.settings
-    return {
-        **plan.book.heading(),
-        "until": None if settings.horizon.until is None else settings.horizon.until.isoformat(),
-        "horizon_months": round(settings.months, 6),
-        "announcement_share": settings.horizon.announcement_share,
-    }
-
-
 def _objective(plan: Plan) -> _PlanObjective:
     """What is maximised; only `time_consistent` objectives have a policy that a later run can follow."""
     kind = plan.book.settings.mandate.objective
@@ -231,43 +213,27 @@ def _objective(plan: Plan) -> _PlanObjective:
 
 
 def _positions(plan: Plan) -> list[_PositionRow]:
-    book, target, final = plan.book, plan.target, plan.final
-    cash = (book.cash / book.value, target.cash / target.value, final.cash / final.value)
-    traded = {order.instrument: order for order in plan.orders}
-    held = [float(quantity) for quantity in book.quantities]
-    rows = [
-        _position(
-            plan, name, (held[i], _quantity_after(held[i], traded.get(name)), float(book.prices[i])),
-            (book.weights[i], target.weights[i], final.weights[i]),
-            None if plan.no_trade is None else (plan.no_trade.low[i], plan.no_trade.high[i]),
-        )
-        for i, name in enumerate(book.instruments)
-    ]  # fmt: skip
-    return [*rows, _position(plan, book.cash_instrument, (round(book.cash, 2), round(final.cash, 2), 1.0), cash, None)]
-
-
-def _position(
-    plan: Plan,
-    name: str,
-    quantities: tuple[float, float, float],
-    weights: tuple[float, float, float],
-    region: tuple[float, float] | None,
-) -> _PositionRow:
-    """One row: quantity before, after and price; weight before, of the target and after; where it would be left."""
-    (before, after, price), (held, target, final) = quantities, weights
-    benchmark = plan.book.benchmark
-    return {
-        "instrument": name,
-        "quantity_before": before,
-        "quantity_after": after,
-        "price": price,
-        "weight_before": _weight(held),
-        "weight_target": _weight(target),
-        "weight_after": _weight(final),
-        "active_weight_after": None if benchmark is None else _weight(float(final) - float(benchmark[name])),
-        "no_trade_from": None if region is None else _weight(region[0]),
-        "no_trade_to": None if region is None else _weight(region[1]),
-    }
+    book, benchmark, traded = plan.book, plan.book.benchmark, {order.instrument: order for order in plan.orders}
+    held, target, final = (trade.all_weights for trade in (no_trade(book), plan.target, plan.final))
+    region = None if plan.no_trade is None else (plan.no_trade.low, plan.no_trade.high)
+    rows: list[_PositionRow] = []
+    for i, name in enumerate((*book.instruments, book.cash_instrument)):
+        cash = i == len(book.instruments)
+        before = round(book.cash, 2) if cash else float(book.quantities[i])
+        low, high = (None, None) if cash or region is None else (_weight(region[0][i]), _weight(region[1][i]))
+        rows.append({
+            "instrument": name,
+            "quantity_before": before,
+            "quantity_after": round(plan.final.cash, 2) if cash else _quantity_after(before, traded.get(name)),
+            "price": 1.0 if cash else float(book.prices[i]),
+            "weight_before": _weight(held[i]),
+            "weight_target": _weight(target[i]),
+            "weight_after": _weight(final[i]),
+            "active_weight_after": None if benchmark is None else _weight(final[i] - float(benchmark[name])),
+            "no_trade_from": low,
+            "no_trade_to": high,
+        })  # fmt: skip
+    return rows
 
 
 def _quantity_after(held: float, order: Order | None) -> float:
@@ -302,26 +268,12 @@ def figures_document(figures: Figures) -> Row:
     return {**rounded, "buckets": {name: _weight(share) for name, share in figures.buckets.items()}}
 
 
-def _scenarios(plan: Plan) -> list[_ScenarioRow]:
-    return [
-        {
-            "scenario": name,
-            "probability": float(p),
-            "adverse_probability": _weight(q),
-            "return_before": _weight(before),
-            "return_target": _weight(target),
-            "return_after": _weight(after),
-        }
-        for name, p, q, before, target, after in zip(
-            plan.outlook.scenarios,
-            plan.outlook.probabilities,
-            plan.adversary,
-            plan.before.scenario_returns,
-            plan.targeted.scenario_returns,
-            plan.after.scenario_returns,
-            strict=True,
-        )
-    ]
+def _scenarios(plan: Plan) -> list[Row]:
+    returns = (one.scenario_returns for one in (plan.before, plan.targeted, plan.after))
+    columns: list[Sequence[float]] = [plan.adversary.tolist(), *returns]
+    rounded = [list(map(_weight, column)) for column in columns]
+    rows = zip(plan.outlook.scenarios, map(float, plan.outlook.probabilities), *rounded, strict=True)
+    return [dict(zip((key for key, *_ in _SCENARIO), row, strict=True)) for row in rows]
 
 
 def _policy(plan: Plan, policy: ReviewPolicy) -> _PolicyRows:
@@ -329,7 +281,7 @@ def _policy(plan: Plan, policy: ReviewPolicy) -> _PolicyRows:
     return {
         "certainty_equivalent_with_lots": round(policy.with_lots.equivalent, 8),
         "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.equivalent, 8),
-        "nodes": policy.nodes_document(plan.outlook.scenarios),
+        "nodes": policy.nodes_document(),
         "caution_schedule": list(map(document_of, policy.caution_schedule)),
         "proof": policy_proof_document(plan),
     }

@@ -23,13 +23,13 @@ from allocator.plan.attribution import (
     round_bps,
 )
 from allocator.plan.break_even import (
+    LEAST_SHIFTS,
     LeastShift,
+    ShiftRow,
     break_even_probability,
     crossing,
-    least_shift_chi2,
-    least_shift_kl,
-    least_shift_tv,
 )
+from allocator.plan.document import RuleRow, rules_document
 from allocator.plan.marginal import (
     MARGINS,
     MarginalValues,
@@ -39,11 +39,9 @@ from allocator.plan.marginal import (
 )
 from allocator.plan.plan import Plan, portfolio_figures
 from allocator.plan.trade_decision import Verdict
-from allocator.presentation import ByName, IsoDate, LimitKind, Row
+from allocator.presentation import ByName, OutlookHeading, Row
 from allocator.rules import RuleMeasurement
 from allocator.types import Vector
-
-_DISTANCES = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def explain(asked: Plan | Book) -> Explanation:
         contributions=risk_contributions(outlook, target, plan.adversary),
         ahead=ahead,
         hypothesis=_hypothesis(plan, today, then),
-        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in _DISTANCES.items()},
+        shifts={kind: shift(turned, outlook.probabilities) for kind, shift in LEAST_SHIFTS.items()},
     )
 
 
@@ -210,8 +208,6 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
 # An explanation as one stable document. What is in bps says so; infinite numbers are null.
 #
 
-_ExplainedBook = TypedDict("_ExplainedBook", {"name": str, "account": str, "as_of": IsoDate, "horizon_months": float})
-
 
 class _ExplainedPosition(TypedDict):
     instrument: str
@@ -235,9 +231,6 @@ class _ExplainedPosition(TypedDict):
     ]
 
 
-_Shift = TypedDict("_Shift", {"distance": float, "probabilities": ByName})
-
-
 class _BreakEvens(TypedDict):
     ahead_bps: Annotated[float, "bps of expected return of the orders over holding today, after costs"]
     hypothesis: Annotated[
@@ -245,17 +238,13 @@ class _BreakEvens(TypedDict):
         "where holding today is as good as the orders, on the way from the contrary to the hypothesis",
     ]
     shifts: Annotated[
-        dict[str, _Shift | None],
-        tuple(_DISTANCES),
+        dict[str, ShiftRow | None],
+        tuple(LEAST_SHIFTS),
         "the nearest belief at which the sign of ahead turns; null where there is none",
     ]
 
 
-class _RuleOfName(TypedDict):
-    rule: str
-    measured: float | None
-    limit: float
-    kind: LimitKind
+class _RuleOfName(RuleRow):
     takes: Annotated[float, "bps per unit of the account put into the name, at the rule's price"]
 
 
@@ -271,7 +260,7 @@ class ExplainDocument(TypedDict):
     """Why a plan trades what it trades, why not more, and how wrong the belief may be."""
 
     format: Literal["allocator.explain/2"]
-    book: _ExplainedBook
+    book: OutlookHeading
     verdict: Annotated[Verdict, "of rebalance; with no trade the attribution is that of the orders that are forgone"]
     attribution: AttributionDocument
     positions: list[_ExplainedPosition]
@@ -281,15 +270,10 @@ class ExplainDocument(TypedDict):
 
 def explanation_document(found: Explanation, one: NameExplanation | None = None) -> ExplainDocument:
     """The explanation as plain data, with one name's own page where it was asked for."""
-    plan, settings = found.plan, found.plan.book.settings
+    plan = found.plan
     return {
         "format": "allocator.explain/2",
-        "book": {
-            "name": settings.book.name,
-            "account": plan.book.account,
-            "as_of": settings.book.as_of.isoformat(),
-            "horizon_months": round(settings.months, 6),
-        },
+        "book": plan.book.outlook_heading(),
         "verdict": plan.decision.verdict,
         "attribution": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
@@ -319,19 +303,10 @@ def _position(found: Explanation, i: int) -> _ExplainedPosition:
 
 def _break_even(found: Explanation) -> _BreakEvens:
     names, flip = found.plan.outlook.scenarios, found.hypothesis
-
-    def shift(at: LeastShift | None) -> _Shift | None:
-        if at is None:
-            return None
-        return {
-            "distance": _number(at.distance),
-            "probabilities": dict(zip(names, map(_number, at.q), strict=True)),
-        }
-
     return {
         "ahead_bps": round_bps(found.ahead),
         "hypothesis": None if flip is None else vars(flip),
-        "shifts": {kind: shift(at) for kind, at in found.shifts.items()},
+        "shifts": {kind: None if at is None else at.document(names) for kind, at in found.shifts.items()},
     }
 
 
@@ -347,20 +322,14 @@ def _about(found: Explanation, one: NameExplanation) -> _ExplainedName:
             name: {driver: float(parts[k]) for driver, parts in one.drivers.items()} for k, name in enumerate(scenarios)
         },
         "rules": [
-            {
-                "rule": rule.reading.label,
-                "measured": _finite(rule.reading.measured, scale=1.0),
-                "limit": rule.reading.limit,
-                "kind": rule.reading.kind,
-                "takes": round_bps(rule.takes),
-            }
-            for rule in one.rules
+            {**measured, "takes": round_bps(rule.takes)}
+            for rule, measured in zip(one.rules, rules_document([rule.reading for rule in one.rules]), strict=True)
         ],
     }
 
 
-def _finite(value: float, scale: float = 1e4) -> float | None:
-    return round(float(value) * scale, 6) + 0.0 if np.isfinite(value) else None
+def _finite(value: float) -> float | None:
+    return round_bps(value) if np.isfinite(value) else None
 
 
 def _number(value: float) -> float:

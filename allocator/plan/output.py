@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from allocator.errors import BadInput, Breach
+from allocator.mandate.mandate import no_trade
 from allocator.plan.plan import Order, Plan, plain_decimal
 from allocator.plan.runs import digest
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
@@ -101,12 +102,8 @@ def weights_frame(plan: Plan) -> pd.DataFrame:
 
     `before` is of the account before trading, `target` and `after` of what is left after costs: each column sums to 1.
     """
-    book, target, final = plan.book, plan.target, plan.final
-    columns = {
-        "before": [*book.weights, book.cash / book.value],
-        "target": [*target.weights, target.cash / target.value],
-        "after": [*final.weights, final.cash / final.value],
-    }
+    book, trades = plan.book, {"before": no_trade(plan.book), "target": plan.target, "after": plan.final}
+    columns = {name: trade.all_weights for name, trade in trades.items()}
     return pd.DataFrame(columns, index=pd.Index([*book.instruments, book.cash_instrument], name="instrument"))
 
 

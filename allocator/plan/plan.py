@@ -178,9 +178,8 @@ class Plan:
         """(N + 1,) final weights by instrument and, last, cash: fractions after costs, which sum to 1."""
         import pandas as pd
 
-        held = np.append(self.final.values, self.final.cash) / self.final.value
         names = pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument")
-        return pd.Series(held, index=names, name="weight")
+        return pd.Series(self.final.all_weights, index=names, name="weight")
 
     def __str__(self) -> str:
         return text_of(self)

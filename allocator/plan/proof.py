@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.ambiguity.sets import NodeSetDocument, SetDocument
-from allocator.mandate.mandate import Mandate
 from allocator.mandate.return_errors import ReturnErrorDocument
 from allocator.multistage.mandate import OBJECTIVES
 from allocator.multistage.review_policy import ReviewPolicy
@@ -100,9 +99,9 @@ class Proof(TypedDict):
     multipliers: _Multipliers
     convex: Annotated[
         list[_Convex],
-        "rules that the largest u'x over a set must keep, each with the price and the u of its tangent; x is R (h - "
-        "against W) for norm and h for largest, at most limit W; the benchmark's gains less the portfolio's for "
-        "worst_case, at most W - 1 - limit",
+        "rules that the largest u'x over a set must keep, each with the price and the u of its tangent; x is h - "
+        "against W for holdings and R (h - against W) for risk, at most limit W; the benchmark's gains less the "
+        "portfolio's for worst_case, at most W - 1 - limit",
     ]
 
 
@@ -173,16 +172,10 @@ def proof_document(plan: Plan) -> Proof | None:
         "target": _trade(plan.target),
         "after": _trade(plan.final),
         "rows": {
-            "labels": list(rows.labels),
-            "holdings": matrix_entries(rows.holdings),
-            "cash": _list(rows.cash),
-            "buys": matrix_entries(rows.buys),
-            "sells": matrix_entries(rows.sells),
+            **_rows(rows),
             "gains": matrix_entries(
                 sp.csr_array(np.outer(rows.expected, outlook.probabilities) + _gains(rows, outlook))
             ),
-            "wealth": _list(rows.wealth),
-            "limit": _list(rows.limit),
         },
         "multipliers": {
             "rows": _list(duals.rows),
@@ -196,6 +189,18 @@ def proof_document(plan: Plan) -> Proof | None:
         "convex": [
             _convex(rule, slope, outlook) for rule, slope in zip(mandate.convex_rules, duals.slopes, strict=True)
         ],
+    }
+
+
+def _rows(rows: RuleRows) -> _Rows:
+    return {
+        "labels": list(rows.labels),
+        "holdings": matrix_entries(rows.holdings),
+        "cash": _list(rows.cash),
+        "buys": matrix_entries(rows.buys),
+        "sells": matrix_entries(rows.sells),
+        "wealth": _list(rows.wealth),
+        "limit": _list(rows.limit),
     }
 
 
@@ -288,26 +293,9 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
         "risk_charge": staged.utility.charge(staged.step(node)),
         **ambiguity.node_document(tree.child_probabilities(node)),
-        "rows": _node_rows(mandate, outlook),
+        "rows": {
+            **_rows(mandate.rows.on(outlook)),
+            "in_money": [rule.in_money for rule in mandate.linear_rules for _ in rule.labels],
+        },
         "convex": [rule.document(outlook) for rule in mandate.convex_rules],
-    }
-
-
-def _node_rows(mandate: Mandate, outlook: Outlook) -> _NodeRows:
-    """Linear rules: holdings·h + buys·b + sells·s + cash·c − wealth·W ≤ limit, of the account before or in money."""
-    names = len(mandate.cost_rates)
-    each: list[RuleRows] = [rule.rows(names).on(outlook) for rule in mandate.linear_rules]
-
-    def stacked(part: str) -> list[list[float]]:
-        return matrix_entries(sp.csr_array(sp.vstack([getattr(one, part) for one in each]))) if each else []
-
-    return {
-        "labels": [label for one in each for label in one.labels],
-        "holdings": stacked("holdings"),
-        "buys": stacked("buys"),
-        "sells": stacked("sells"),
-        "cash": [float(x) for one in each for x in one.cash],
-        "wealth": [float(x) for one in each for x in one.wealth],
-        "limit": [float(x) for one in each for x in one.limit],
-        "in_money": [rule.in_money for rule, one in zip(mandate.linear_rules, each, strict=True) for _ in one.labels],
     }

@@ -100,10 +100,8 @@ class _Trying:
         book, start, outlook = self.book, self.start, self.outlook
         if self.program is None or not self.program.fits(outlook, mandate):
             self.program = Program(outlook, mandate, warm=False, explains=False)
-        solver = book.settings.solver
-        limits = Limits(solver.tolerance, solver.time_limit_seconds)
         try:
-            target, _, _ = solve_certified(self.program, start, outlook, mandate, limits, book.value)
+            target, _, _ = solve_certified(self.program, start, outlook, mandate, Limits.of(book), book.value)
             whole_lots(book, outlook, mandate, start, target, quick=self.lots)
         except (Infeasible, NotSolved):
             return False
@@ -139,7 +137,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
     start = Position(book.weights, book.cash / book.value)
     check_obviously_infeasible(book, outlook)
     say("solving")
-    limits = Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
+    limits = Limits.of(book)
     try:
         found = solve_targets(book, start, outlook, stated, limits)
     except Infeasible as error:

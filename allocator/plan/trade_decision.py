@@ -152,12 +152,8 @@ def _parts(outlook: Outlook, mandate: Mandate, trade: Trade) -> tuple[Vector, fl
     """(K,) gains before costs in each scenario, and what is subtracted whatever happens but for the costs."""
     before = trade.value_before
     holdings = trade.values / before
-    charge = mandate.risk_aversion * outlook.risk.variance(holdings)
-    if mandate.return_error is not None:
-        charge += mandate.return_error.charge(holdings, outlook.risk)
-    if mandate.charges is not None:
-        charge += float(mandate.charges @ holdings)
-    return outlook.portfolio_returns(holdings, trade.cash / before), -charge
+    gains = outlook.portfolio_returns(holdings, trade.cash / before)
+    return gains, -mandate.held_charge(holdings, outlook.risk)
 
 
 # No-trade regions: for every name, the weights from which trading it alone is not worth its cost.
@@ -211,8 +207,7 @@ def no_trade_regions(
     value = value + mandate.cost_price(outlook) + float(rows.wealth @ priced)
     spent = prices.cash * (1 + mandate.cost_rates) + rows.buys.T @ shared + trading_price
     brought = prices.cash * (1 - mandate.cost_rates) - rows.sells.T @ shared - trading_price
-    risk = outlook.risk
-    curvature = 2 * mandate.risk_aversion * ((risk.loadings**2).sum(axis=1) + risk.specific)
+    curvature = 2 * mandate.risk_aversion * outlook.risk.variances
     holdings, wealth = target.values / before, target.value / before
     own = _own(rows, touched, alone, wealth)
     low = np.clip(holdings + _over(value - spent, curvature), own.low, own.high)

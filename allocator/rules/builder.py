@@ -70,8 +70,7 @@ def daily_volume_in_money(book: Book) -> Vector:
 
 def daily_volatility(outlook: Outlook) -> Vector:
     """(N,) volatility of a day, from the risk over the horizon."""
-    variance = (outlook.risk.loadings**2).sum(axis=1) + outlook.risk.specific
-    return np.asarray(np.sqrt(variance / outlook.years / TRADING_DAYS), dtype=np.float64)
+    return np.asarray(np.sqrt(outlook.risk.variances / outlook.years / TRADING_DAYS), dtype=np.float64)
 
 
 def shock_returns(book: Book, name: str) -> Vector:

@@ -42,7 +42,7 @@ class ConvexDocument(TypedDict):
     """The largest u'x over a set is at most a limit."""
 
     label: str
-    kind: Annotated[str, Keywords(enum=[*_KINDS, "worst_case"])]
+    kind: Annotated[str, Keywords(enum=["holdings", "risk", "worst_case"]), "what x is made of"]
     set: _Supremum
     against: Annotated[Numbers, "the benchmark's weights, cash last; zeros without one"]
     limit: Annotated[float, "over what is left of the horizon"]
@@ -92,6 +92,8 @@ class ConvexRule(OneLimit):
 
     directions: Directions | None
     """Which u are lawful; None where they are probabilities around the belief."""
+    looks_at = "holdings"
+    """What x is made of, as a proof says it: holdings, risk (factor exposures and names), or worst_case (losses)."""
     uses_factors = False
     """Whether its constraints speak of factor exposures."""
     looks_at_gains = False
@@ -155,9 +157,9 @@ class ConvexRule(OneLimit):
     def document(self, outlook: Outlook) -> ConvexDocument:
         """What a proof says of it: what x is (`kind`), which u, `against` what (N + 1,), cash last, and the limit."""
         directions, nobody = self.directions, [0.0] * (outlook.returns.shape[1] + 1)
-        kind, radius = ("worst_case", 0.0) if directions is None else (directions.kind, directions.radius)
+        kind, radius = ("none", 0.0) if directions is None else (directions.kind, directions.radius)
         supremum: _Supremum = {"set": kind, "radius": radius, "table": []}
-        return {"label": self.label, "kind": kind, "set": supremum, "against": nobody, "limit": self.limit}
+        return {"label": self.label, "kind": self.looks_at, "set": supremum, "against": nobody, "limit": self.limit}
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +175,7 @@ class VolatilityLimit(ConvexRule):
     tier: int = 0
     words = "{name} at most {limit}"
     directions = UnitBall()
+    looks_at = "risk"
     uses_factors = True
 
     @property
@@ -212,9 +215,7 @@ class VolatilityLimit(ConvexRule):
 
     def cone(self, decision: DecisionVariables, outlook: Outlook, numbers: Mapping[str, Any]) -> RuleConstraints:
         """‖(y, √d∘h) − a·W‖ ≤ limit·W."""
-        import cvxpy as cp
-
-        parts = cp.hstack([decision.factors, cp.multiply(np.sqrt(outlook.risk.specific), decision.holdings)])
+        parts = outlook.risk.parts_expression(decision.holdings, decision.factors)
         if self.against is not None:
             parts = parts - numbers["benchmark's risk"] * decision.wealth
         within = self.directions.above(numbers["volatility limit"] * decision.wealth, parts, "volatility")
@@ -316,6 +317,7 @@ class WorstCaseFloor(ConvexRule):
     words = "{name} at least {limit}"
     at_most = False
     directions = None
+    looks_at = "worst_case"
     looks_at_gains = True
 
     @property
@@ -344,9 +346,7 @@ class WorstCaseFloor(ConvexRule):
         return outlook.portfolio_returns(self.against[:-1], float(self.against[-1]))
 
     def _gains(self, trade: Trade, outlook: Outlook) -> Vector:
-        before = trade.value_before
-        gains = outlook.portfolio_returns(trade.values / before, trade.cash / before) + trade.value / before - 1
-        return gains - self.benchmark_gains(outlook)
+        return trade.gains(outlook) - self.benchmark_gains(outlook)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Gain under adverse probabilities, over the benchmark's where there is one, of the account's value before."""

@@ -33,8 +33,7 @@ class MinimumExpectedReturn(OneLimit, LinearRule):
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Expected gain over the account's value before."""
-        mean = float(outlook.probabilities @ outlook.portfolio_returns(trade.values, trade.cash))
-        return self._measured((mean + trade.value - trade.value_before) / trade.value_before)
+        return self._measured(float(outlook.probabilities @ trade.gains(outlook)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +54,7 @@ class ScenarioFloor(LinearRule):
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Gain in each scenario over the account's value before."""
-        gains = outlook.portfolio_returns(trade.values, trade.cash) + trade.value - trade.value_before
-        return self._measured(*(float(gain) / trade.value_before for gain in gains))
+        return self._measured(*map(float, trade.gains(outlook)))
 
 
 @dataclass(frozen=True, eq=False)

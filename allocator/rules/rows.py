@@ -221,6 +221,16 @@ class Trade:
         """(N,) fractions of the account's value after the trades."""
         return self.values / self.value
 
+    @property
+    def all_weights(self) -> Vector:
+        """(N + 1,) the same, cash last."""
+        return np.append(self.values, self.cash) / self.value
+
+    def gains(self, outlook: Outlook) -> Vector:
+        """(K,) what it brings by the horizon in each scenario, after costs, as fractions of the value before."""
+        before = self.value_before
+        return outlook.portfolio_returns(self.values / before, self.cash / before) + self.value / before - 1
+
 
 @dataclass(frozen=True)
 class RuleMeasurement:
@@ -370,9 +380,8 @@ class OneLimit(Rule):
 
 
 class LinearRule(Rule):
-    """A rule that is rows.
-
-    A rule of another package need not be one: it has `tier`, `rows`, `readings` and `with_limits`.
+    """A rule that is rows. Another package need not derive from it: of what has `tier`, `rows`, `readings` and
+    `with_limits`, `PluginRule` makes one.
     """
 
     in_money = False

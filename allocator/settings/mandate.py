@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -113,11 +113,6 @@ Tiers = Annotated[
 ]
 
 
-ObjectiveName = Literal[
-    "return_minus_risk", "minimum_variance", "log", "crra", "return", "mixture_variance", "mean_cvar", "regret"
-]
-
-
 @dataclass(frozen=True)
 class ObjectiveTraits:
     """What a book has to know of an objective: its own `keys` under [mandate]; what (section, key) it leaves `idle`;
@@ -139,7 +134,7 @@ _NO_RETURNS = (
     ("robust", "return_error_names"),
     ("trading", "min_gain_bps"),
 )
-OBJECTIVES: Mapping[ObjectiveName, ObjectiveTraits] = {
+OBJECTIVES: Mapping[str, ObjectiveTraits] = {
     "log": ObjectiveTraits(),
     "crra": ObjectiveTraits(("relative_risk_aversion",)),
     "return": ObjectiveTraits(("step_risk",)),
@@ -152,6 +147,10 @@ OBJECTIVES: Mapping[ObjectiveName, ObjectiveTraits] = {
     "return_minus_risk": _PLAIN,
     "minimum_variance": replace(_PLAIN, keys=(), idle=(*_NO_RETURNS, *ObjectiveTraits.idle), uses_returns=False),
 }
+if TYPE_CHECKING:
+    ObjectiveName: TypeAlias = str
+else:
+    ObjectiveName = Literal[tuple(OBJECTIVES)]
 OBJECTIVE_KEYS = tuple(dict.fromkeys(key for traits in OBJECTIVES.values() for key in traits.keys))
 """Keys under [mandate] that some objectives alone read."""
 

@@ -12,7 +12,7 @@ from allocator.book.book import Book
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.presentation import Count, Numbers, Probability, Row
+from allocator.presentation import Count, Numbers, Probability, Row, document_of
 from allocator.stress_testing.belief_sweep import (
     FailedBelief,
     allocation_columns,
@@ -100,7 +100,7 @@ class BeliefMap:
                 }
                 for at, objective, weights in zip(self.lattice.at, self.objective, self.weights, strict=True)
             ],
-            "failed": [failure.document() for failure in self.failed],
+            "failed": list(map(document_of, self.failed)),
         }
 
 
@@ -118,7 +118,7 @@ def belief_map(plan: Plan, *, steps: int = STEPS, jobs: int = 1, say: Say = say_
     lattice = belief_grid(plan.book, plan.outlook, steps)
     make, beliefs = PlanProblem.of(plan).at_beliefs, list(lattice.beliefs)
     answers, interrupted = parallel_map(make, beliefs, jobs=jobs, say=say, what="beliefs on the map")
-    today = np.append(plan.target.weights, plan.target.cash / plan.target.value)
+    today = plan.target.all_weights
     weights, objective = np.full((len(beliefs), len(today)), np.nan), np.full(len(beliefs), np.nan)
     failed = []
     for m, answer in enumerate(answers):

@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 import pandas as pd
 
-from allocator.plan.break_even import LeastShift, least_shift_chi2, least_shift_kl, least_shift_tv
+from allocator.plan.break_even import LEAST_SHIFTS, LeastShift, ShiftRow
 from allocator.plan.plan import Plan, portfolio_figures
-from allocator.presentation import Count, Probability, Row
+from allocator.presentation import Count, Row, document_of
 from allocator.stress_testing.belief_sweep import (
     BeliefAxis,
     BeliefSweep,
@@ -39,12 +39,6 @@ _RATINGS = (
     (0.1, "very large change"),
 )
 """The least plausibility of each rating."""
-KINDS = {"total_variation": least_shift_tv, "kl": least_shift_kl, "chi2": least_shift_chi2}
-
-
-class _LeastShiftRow(TypedDict):
-    distance: float
-    probabilities: Annotated[dict[str, Probability], "by scenario"]
 
 
 class _ReversalRow(TypedDict):
@@ -53,7 +47,7 @@ class _ReversalRow(TypedDict):
     advantage: float
     plausibility: float | None
     rating: str
-    shifts: dict[str, _LeastShiftRow | None]
+    shifts: dict[str, ShiftRow | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +82,7 @@ class Reversal:
             "plausibility": None if self.plausibility is None else round(self.plausibility, 8),
             "rating": self.rating,
             "shifts": {
-                kind: None
-                if shift is None
-                else {
-                    "distance": round(shift.distance, 10),
-                    "probabilities": dict(zip(scenarios, (round(float(q), 10) for q in shift.q), strict=True)),
-                }
-                for kind, shift in self.shifts.items()
+                kind: None if shift is None else shift.document(scenarios) for kind, shift in self.shifts.items()
             },
         }
 
@@ -126,7 +114,7 @@ def find_reversal(first: str, its_returns: Vector, second: str, others: Vector, 
     ahead = -float(probabilities @ better)
     if ahead < 0:
         first, second, better, ahead = second, first, -better, -ahead
-    return Reversal(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in KINDS.items()})
+    return Reversal(first, second, ahead, {kind: shift(better, probabilities) for kind, shift in LEAST_SHIFTS.items()})
 
 
 class _AxisRow(SweepDocument):
@@ -197,7 +185,7 @@ class BeliefStress:
             "interrupted": self.interrupted,
             "axes": [axis.document() for axis in self.axes],
             "reversals": [reversal.document(self.plan.outlook.scenarios) for reversal in self.reversals],
-            "failed": [failure.document() for failure in self.failed],
+            "failed": list(map(document_of, self.failed)),
         }
 
 

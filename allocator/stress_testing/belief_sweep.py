@@ -122,10 +122,6 @@ class FailedBelief:
         probabilities = dict(zip(outlook.scenarios, map(float, belief), strict=True))
         return cls(probabilities, problem.error, problem.reason)
 
-    def document(self) -> Row:
-        """Plain data."""
-        return vars(self) | {"probabilities": dict(self.probabilities)}
-
 
 class AxisPoint:
     """Verified answers along an axis, each solved for once; the ambiguity set's radius stays today's."""
@@ -170,16 +166,15 @@ def allocation_columns(book: Book, weights: Matrix) -> dict[str, Vector]:
     return bucket_weights(book, weights) | dict(zip((*book.instruments, book.cash_instrument), weights.T, strict=True))
 
 
-class _SweepPoint(TypedDict):
-    probability: Probability
-    objective: Annotated[float, "certainty equivalent of the optimum, of the account"]
-    adverse_expected_return: float
-    expected_return: float
-    plan_shortfall: Annotated[float, "by how much the objective of the plan's lots is below it, of the account"]
-    plan_limit_breach: Annotated[
-        bool, "whether the plan's lots breach a limit there, which plan_shortfall does not count"
-    ]
-    weights: ByName
+_POINT = (
+    ("probability", Probability),
+    ("objective", float, "certainty equivalent of the optimum, of the account"),
+    ("adverse_expected_return", float),
+    ("expected_return", float),
+    ("plan_shortfall", float, "by how much the objective of the plan's lots is below it, of the account"),
+    ("plan_limit_breach", bool, "whether the plan's lots breach a limit there, which plan_shortfall does not count"),
+    ("weights", ByName),
+)
 
 
 class SweepDocument(TypedDict):
@@ -187,7 +182,7 @@ class SweepDocument(TypedDict):
 
     axis: str
     stated: Probability
-    points: list[_SweepPoint]
+    points: list[Annotated[Row, _POINT]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,34 +205,29 @@ class BeliefSweep:
     shortfall: Vector
     limit_breach: tuple[bool, ...]
 
+    @property
+    def figures(self) -> dict[str, Vector]:
+        """(M,) each, by the name that documents give them."""
+        own = (self.probabilities, self.objective, self.adverse_expected_return, self.expected_return, self.shortfall)
+        return dict(zip((key for key, *_ in _POINT), own, strict=False))
+
     def frame(self) -> pd.DataFrame:
         """One row a probability."""
-        figures = {
-            "probability": self.probabilities,
-            "objective": self.objective,
-            "adverse_expected_return": self.adverse_expected_return,
-            "expected_return": self.expected_return,
-            "plan_shortfall": self.shortfall,
-        }
-        return pd.DataFrame(figures | allocation_columns(self.book, self.weights))
+        return pd.DataFrame(self.figures | allocation_columns(self.book, self.weights))
 
     def document(self) -> SweepDocument:
         """Plain data."""
-        names = (*self.book.instruments, self.book.cash_instrument)
+        names, figures = (*self.book.instruments, self.book.cash_instrument), self.figures
         return {
             "axis": self.axis.name,
             "stated": round(self.axis.stated, 8),
             "points": [
-                {
-                    "probability": round(float(at), 8),
-                    "objective": round(float(self.objective[m]), 10),
-                    "adverse_expected_return": round(float(self.adverse_expected_return[m]), 10),
-                    "expected_return": round(float(self.expected_return[m]), 10),
-                    "plan_shortfall": round(float(self.shortfall[m]), 10),
+                {name: round(float(values[m]), 10) for name, values in figures.items()}
+                | {
                     "plan_limit_breach": self.limit_breach[m],
                     "weights": dict(zip(names, (round(float(weight), 8) for weight in self.weights[m]), strict=True)),
                 }
-                for m, at in enumerate(self.probabilities)
+                for m in range(len(self.weights))
             ],
         }
 

@@ -17,8 +17,9 @@ import pandas as pd
 from scipy.stats import sobol_indices
 
 from allocator.book.checks.stress import SHARE
+from allocator.mandate.mandate import no_trade
 from allocator.plan.plan import Plan
-from allocator.presentation import Count, Keywords, Row
+from allocator.presentation import Count, Keywords, Row, document_of
 from allocator.stress_testing.outcomes import (
     Outcome,
     OutcomeMeter,
@@ -65,7 +66,8 @@ def _texts_then_numbers(texts: tuple[str, ...], numbers: tuple[str, ...]) -> tup
 
 _LEVELS = tuple(f"q{100 * level:02.0f}" for level in QUANTILES)
 _SIDES = ("bought", "sold", "unchanged", "same_side")
-_INDICES = ("first", "first_low", "first_high", "total", "total_low", "total_high")
+INDICES = ("first", "first_low", "first_high", "total", "total_low", "total_high")
+"""Sobol indices with the ends of their 90 % bootstrap intervals."""
 
 
 class _Reoptimized(TypedDict):
@@ -93,9 +95,7 @@ class ModelStressDocument(TypedDict):
     outcomes: list[Annotated[Row, _texts_then_numbers(("portfolio", "measure"), ("today", *_LEVELS, "below_0"))]]
     scenario_returns: list[Annotated[Row, _texts_then_numbers(("scenario", "instrument"), _LEVELS)]]
     importance: (
-        list[
-            Annotated[Row, (*_texts_then_numbers(("portfolio", "measure", "parameter"), _INDICES), ("constant", bool))]
-        ]
+        list[Annotated[Row, (*_texts_then_numbers(("portfolio", "measure", "parameter"), INDICES), ("constant", bool))]]
         | None
     )
     reoptimized: _Reoptimized
@@ -180,9 +180,8 @@ class ModelStress:
 
         `bought`, `sold` and `unchanged` are shares of those plans; `same_side` of those that trade it as the plan does.
         """
-        book, target = self.plan.book, self.plan.target
-        current = np.append(book.weights, book.cash / book.value)
-        proposed = np.append(target.values, target.cash) / target.value
+        book = self.plan.book
+        current, proposed = no_trade(book).all_weights, self.plan.target.all_weights
         redone = np.array(list(self.redone.weights.values())).reshape(-1, len(current))
         sides, own = _sides(redone - current), _sides(proposed - current)
         rows = []
@@ -191,7 +190,7 @@ class ModelStress:
             rows.append(
                 {"instrument": name, "current": current[i], "proposed": proposed[i]}
                 | _quantiles(redone[:, i])
-                | dict(zip(("bought", "sold", "unchanged", "same_side"), shares, strict=True))
+                | dict(zip(_SIDES, shares, strict=True))
             )
         return pd.DataFrame(rows)
 
@@ -227,14 +226,14 @@ class ModelStress:
                 "why_not": self.redone.why_not,
                 "weights": _records(self.weights()) if self.redone.weights else [],
             },
-            "failures": [vars(failure) | {"parameters": dict(failure.parameters)} for failure in self.failures],
+            "failures": list(map(document_of, self.failures)),
             "notes": list(self.share_notes()),
         }
 
 
 def _quantiles(values: Vector) -> dict[str, float]:
     levels = np.quantile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)
-    return {f"q{100 * level:02.0f}": float(value) for level, value in zip(QUANTILES, levels, strict=True)}
+    return dict(zip(_LEVELS, map(float, levels), strict=True))
 
 
 def _sides(moves: Vector) -> Vector:
@@ -356,8 +355,6 @@ BASE = 512
 _RESAMPLES, _CONFIDENCE = 200, 0.9
 _CONSTANT = 1e-12
 """An outcome is constant where it moves by less than this, of the account."""
-INDICES = ("first", "first_low", "first_high", "total", "total_low", "total_high")
-"""Indices with the ends of their 90 % bootstrap intervals."""
 
 
 def parameter_importance(

@@ -197,8 +197,7 @@ class PlanProblem:
     @classmethod
     def of(cls, plan: Plan) -> PlanProblem:
         """It can go to another process."""
-        section = plan.book.settings.solver
-        return cls(plan.start, plan.outlook, plan.mandate, Limits(section.tolerance, section.time_limit_seconds))
+        return cls(plan.start, plan.outlook, plan.mandate, Limits.of(plan.book))
 
     def at_beliefs(self) -> Work[Vector, Answer]:
         """What is best under other probabilities (K,), the radius of the ambiguity set staying as it is."""

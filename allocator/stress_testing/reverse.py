@@ -19,7 +19,7 @@ from allocator.book.book import Book
 from allocator.book.checks.question import COORDINATES
 from allocator.book.checks.stress import ParameterKey, book_values, contract_range
 from allocator.outlook.outlook import Outlook
-from allocator.plan.break_even import least_shift_kl
+from allocator.plan.break_even import LeastShift, least_shift_kl, tilt_and_shift
 from allocator.plan.plan import Plan
 from allocator.presentation import ByName, Keywords, NotNegative, Numbers, Probability, Row
 from allocator.settings.efficiency_model import ModelSection
@@ -237,63 +237,18 @@ class ReverseStress:
 # The least shift that makes a loss expected: of probabilities, of markets, of both.
 #
 # Losses are of scenario means; within scenario k the loss is normal with variance v_k = x'Ω_k x. Distance is relative
-# entropy in nats. Pure functions of arrays.
+# entropy in nats; where markets move, it is by −ϑ·Ω_k x with ϑ the `strength` of the shift.
 #
-_DOUBLINGS = 50
 
 
-@dataclass(frozen=True, eq=False)
-class ProbabilityTilt:
-    """`distance` from the belief, the probabilities `q` (K,), and `strength` ϑ: markets move by −ϑ·Ω_k x."""
-
-    distance: float
-    q: Vector
-    strength: float
-
-
-def tilt_probabilities(losses: Vector, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
-    """q ∝ p·e^{ϑ·loss}; None where no probabilities that keep impossible scenarios impossible give the loss."""
-    shift = least_shift_kl(losses - loss, probabilities)
-    return None if shift is None else ProbabilityTilt(shift.distance, shift.q, 0.0)
-
-
-def shift_markets(losses: Vector, variance: float, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
+def shift_markets(losses: Vector, variance: float, probabilities: Vector, loss: float) -> LeastShift | None:
     """z = −ϑΩx with ϑ = (L + μ'x) / x'Ωx, at a distance of (L + μ'x)² / (2·x'Ωx); None without any risk."""
     lacking = max(loss - float(probabilities @ losses), 0.0)
     if lacking == 0:
-        return ProbabilityTilt(0.0, probabilities.copy(), 0.0)
+        return LeastShift(0.0, probabilities.copy(), 0.0)
     if variance <= 0:
         return None
-    return ProbabilityTilt(lacking**2 / (2 * variance), probabilities.copy(), lacking / variance)
-
-
-def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, loss: float) -> ProbabilityTilt | None:
-    """Entropy pooling on scenario × normal: q_k ∝ p_k·exp(ϑℓ_k + ½ϑ²v_k), z_k = −ϑΩ_k x; None where no ϑ gives it.
-
-    The mean loss at ϑ is the slope of the cumulant function ln Σ p_k exp(ϑℓ_k + ½ϑ²v_k), which is convex, so it rises
-    with ϑ. `variances` (K,) may differ by scenario.
-    """
-    if float(probabilities @ losses) >= loss:
-        return ProbabilityTilt(0.0, probabilities.copy(), 0.0)
-    possible = probabilities > 0
-    p, own, v = probabilities[possible], losses[possible], variances[possible]
-
-    def tilted(strength: float) -> Vector:
-        exponent = strength * own + strength**2 * v / 2
-        weight = p * np.exp(exponent - exponent.max())
-        return np.asarray(weight / weight.sum())
-
-    def lacking(strength: float) -> float:
-        return float(tilted(strength) @ (own + strength * v)) - loss
-
-    high = next((2.0**k for k in range(_DOUBLINGS) if lacking(2.0**k) >= 0), None)
-    if high is None:
-        return None
-    strength = float(brentq(lacking, 0.0, high, xtol=1e-16))
-    tilt, q = tilted(strength), np.zeros_like(probabilities)
-    q[possible], seen = tilt, tilt > 0
-    entropy = float(np.sum(tilt[seen] * np.log(tilt[seen] / p[seen])))
-    return ProbabilityTilt(max(entropy, 0.0) + strength**2 * float(tilt @ v) / 2, q, strength)
+    return LeastShift(lacking**2 / (2 * variance), probabilities.copy(), lacking / variance)
 
 
 def reverse_stress(plan: Plan, loss: float = 0.10) -> ReverseStress:
@@ -317,7 +272,7 @@ def least_shifts(ground: StressBase, portfolio: StressPortfolio, loss: float) ->
     outlook, p = ground.outlook, ground.outlook.probabilities
     losses, variance = portfolio.losses(outlook), outlook.risk.variance(portfolio.holdings)
     none = f"no probabilities give this loss; the largest is {_largest(outlook, losses):.2%}"
-    alone, markets = tilt_probabilities(losses, p, loss), shift_markets(losses, variance, p, loss)
+    alone, markets = least_shift_kl(losses - loss, p), shift_markets(losses, variance, p, loss)
     both = tilt_and_shift(losses, np.full(len(p), variance), p, loss)
     return (
         _shift(ground, portfolio, "probabilities", alone, none),
@@ -327,7 +282,7 @@ def least_shifts(ground: StressBase, portfolio: StressPortfolio, loss: float) ->
 
 
 def _shift(
-    ground: StressBase, portfolio: StressPortfolio, way: Way, tilt: ProbabilityTilt | None, never: str
+    ground: StressBase, portfolio: StressPortfolio, way: Way, tilt: LeastShift | None, never: str
 ) -> ReverseShift:
     book, outlook, risk = ground.book, ground.outlook, ground.outlook.risk
     strength, q = (0.0, outlook.probabilities) if tilt is None else (tilt.strength, tilt.q)

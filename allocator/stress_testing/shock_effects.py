@@ -22,7 +22,7 @@ from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_targets
-from allocator.presentation import ByName, Count, NotNegative, Probability, Row
+from allocator.presentation import ByName, Count, NotNegative, Probability, Rounded, Row, document_of
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
 from allocator.settings.settings import DAYS_A_YEAR
@@ -45,8 +45,8 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
     try:
         if not owned.settings.uses_tree:
             start = Position(owned.weights, owned.cash / owned.value)
-            trade = solve_targets(owned, start, after.outlook, after.mandate, _limits(owned)).target
-            return trade, _gains(trade, after.outlook)
+            trade = solve_targets(owned, start, after.outlook, after.mandate, Limits.of(owned)).target
+            return trade, trade.gains(after.outlook)
         return _reoptimized_tree(owned, after)
     except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
         return str(error)
@@ -54,7 +54,7 @@ def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vec
 
 def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] | str:
     """The same over a tree; its set is that which the shock leaves, at the radius of the day of all its news."""
-    horizon, then, outlook, limits = owned.settings.horizon, owned, after.outlook, _limits(owned)
+    horizon, then, outlook, limits = owned.settings.horizon, owned, after.outlook, Limits.of(owned)
     if after.shock.tells and horizon.reviews:
         if after.shock.changes_model or after.shock.moves_prices:
             return "with reviews, news and an immediate change of prices are two shocks; state them apart"
@@ -66,18 +66,7 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
     staged = build_multistage_mandate(then, outlook, after.ambiguity)
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
     trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
-    return trade, then.value / owned.value * (1 + _gains(trade, outlook)) - 1
-
-
-def _limits(book: Book) -> Limits:
-    return Limits(book.settings.solver.tolerance, book.settings.solver.time_limit_seconds)
-
-
-def _gains(trade: Trade, outlook: Outlook) -> Vector:
-    """(K,) what a trade gains to the horizon, its costs included, as fractions of what was there before it."""
-    before = trade.value_before
-    gains = outlook.portfolio_returns(trade.values / before, trade.cash / before)
-    return gains + trade.value / before - 1
+    return trade, then.value / owned.value * (1 + trade.gains(outlook)) - 1
 
 
 def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:
@@ -130,15 +119,13 @@ class PortfolioEffect:
     shock to the horizon, under the belief that it leaves and under adverse probabilities around it.
     """
 
-    immediate_return: Annotated[float, "from prices at once"]
-    expected_return: Annotated[float, "expected from before the shock to the horizon, under the belief that it leaves"]
-    adverse_expected_return: Annotated[
-        float, "the same under adverse probabilities, of the ambiguity set around that belief"
+    immediate_return: Annotated[float, Rounded(8), "from prices at once"]
+    expected_return: Annotated[
+        float, Rounded(8), "expected from before the shock to the horizon, under the belief that it leaves"
     ]
-
-    def document(self) -> dict[str, float]:
-        """Plain data."""
-        return {name: round(value, 8) for name, value in vars(self).items()}
+    adverse_expected_return: Annotated[
+        float, Rounded(8), "the same under adverse probabilities, of the ambiguity set around that belief"
+    ]
 
 
 @dataclass(frozen=True)
@@ -158,10 +145,6 @@ class ClaimedEffect:
             return None
         sign = "stays" if abs(self.change) < NOTHING else "gains" if self.change > 0 else "falls"
         return sign == self.claimed
-
-    def document(self) -> Row:
-        """Plain data."""
-        return vars(self) | {"as_claimed": self.as_claimed}
 
 
 _Effect: TypeAlias = Annotated[Row, PortfolioEffect]
@@ -217,14 +200,14 @@ class ShockEffect:
             "shock": self.name,
             "claim": self.shock.claim,
             "hypotheses": self.hypotheses,
-            "current": self.current.document(),
-            "proposed": self.proposed.document(),
-            "reoptimized": None if self.reoptimized is None else self.reoptimized.document(),
+            "current": document_of(self.current),
+            "proposed": document_of(self.proposed),
+            "reoptimized": None if self.reoptimized is None else document_of(self.reoptimized),
             "why_not": self.why_not,
             "turnover": None if self.turnover is None else round(self.turnover, 8),
             "trades": {name: round(part, 8) for name, part in self.trades},
             "limit_breaches": list(self.limit_breaches),
-            "claimed_signs": [sign.document() for sign in self.claimed_signs],
+            "claimed_signs": [vars(sign) | {"as_claimed": sign.as_claimed} for sign in self.claimed_signs],
             "unlike": self.shock.unlike,
             "unmoved": list(self.unmoved),
             "worthless": list(self.worthless),
@@ -364,7 +347,7 @@ class ShockStress:
     def document(self) -> ShocksDocument:
         """The figures as plain data."""
         return {
-            "no_shock": {"current": self.current.document(), "proposed": self.proposed.document()},
+            "no_shock": {"current": document_of(self.current), "proposed": document_of(self.proposed)},
             "effects": [effect.document() for effect in self.effects],
             "refused": dict(self.refused),
             "left_out": dict(self.left_out),

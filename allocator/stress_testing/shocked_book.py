@@ -241,9 +241,3 @@ def names_in_book(book: Book) -> BookNames:
     """What a book has names for."""
     factors = () if book.factors is None else tuple(map(str, book.factors))
     return BookNames(book.settings, book.instruments, {book.cash_instrument}, factors, book.exposures, book.signals)
-
-
-def _of_names(there: BookNames, shock: ShockSection) -> ShockSection:
-    """A claim that speaks of many names says of this book's what it says of them."""
-    expected = {name: sign for name, sign in shock.expect.items() if name in there.known}
-    return shock.model_copy(update={"expect": expected})

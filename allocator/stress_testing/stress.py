@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.presentation import BookHeading, Probability
+from allocator.presentation import OutlookHeading
 from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, MapDocument, belief_map
 from allocator.stress_testing.belief_stress import BeliefStress, BeliefStressDocument, belief_stress
 from allocator.stress_testing.parameter_draws import parameter_ranges
@@ -29,16 +29,12 @@ EVERY_PART = (*PARTS, "map", "model")
 INTERRUPTED = "interrupted before it began"
 
 
-class _StressedBook(BookHeading):
-    announcement_share: Probability | None
-
-
 class StressDocument(TypedDict):
     """A plan under stress; written by `allocator stress --json`. Returns are fractions of the account before the shock,
     after costs. A part that was not asked is null."""
 
     format: Literal["allocator.stress/2"]
-    book: _StressedBook
+    book: OutlookHeading
     shocks: ShocksDocument | None
     reverse: ReverseDocument | None
     replay: ReplayDocument | None
@@ -87,20 +83,13 @@ class StressReport:
 
     def document(self) -> StressDocument:
         """The stress as plain data."""
-        book = self.plan.book
-        share = book.settings.horizon.announcement_share
-        return {
+        told: Any = {
             "format": "allocator.stress/2",
-            "book": {**book.heading(), "value": book.value, "announcement_share": share},
-            "shocks": None if self.shocks is None else self.shocks.document(),
-            "reverse": None if self.reverse is None else self.reverse.document(),
-            "replay": None if self.replay is None else self.replay.document(),
-            "beliefs": None if self.beliefs is None else self.beliefs.document(),
-            "map": None if self.map is None else self.map.document(),
-            "model": None if self.model is None else self.model.document(),
-            "why_not": self.why_not,
-            "interrupted": list(self.interrupted),
+            "book": self.plan.book.outlook_heading(),
+            **dict.fromkeys(EVERY_PART),
         }
+        told |= {name: part.document() for name, part in self.parts.items()}
+        return cast("StressDocument", told | {"why_not": self.why_not, "interrupted": list(self.interrupted)})
 
 
 def stress(

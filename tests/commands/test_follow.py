@@ -167,3 +167,25 @@ def test_a_table_that_changed_is_a_cause(sample: Path, tmp_path: Path) -> None:
     assert run("rebalance", place, "--out", tmp_path / "plan").exit_code == 0
     benchmark(0.4)
     assert held_against(tmp_path / "plan", place, "2026-11-20")["causes"] == ["the book: benchmark.csv changed"]
+
+
+def test_targets_follow_within_half_a_percent_of_the_account_and_no_further(
+    sample: Path, plan: Path, tmp_path: Path
+) -> None:
+    from allocator.book.loading import load
+    from allocator.plan.follow import policy_deviation
+    from allocator.plan.rebalance import rebalance
+
+    today = rebalance(load(sample))
+    document = json.loads((plan / "plan.json").read_text(encoding="utf-8"))
+    own = dict(zip(today.book.instruments, map(float, today.target.weights), strict=True))
+    first, second = sorted(own, key=lambda name: -own[name])[:2]
+    told = {}
+    for part in (0.0049, 0.0051):
+        document["policy"]["nodes"][0]["after"] = own | {first: own[first] - part, second: own[second] + part}
+        (tmp_path / "plan.json").write_text(json.dumps(document), encoding="utf-8")
+        deviation = policy_deviation(today, tmp_path / "plan.json")
+        assert deviation.distance == pytest.approx(part, abs=1e-12)
+        told[part] = deviation.follows
+
+    assert told == {0.0049: True, 0.0051: False}

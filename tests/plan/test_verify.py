@@ -138,12 +138,12 @@ def _of(plan: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _longer_direction(plan: dict[str, Any]) -> None:
-    rule = _of(plan, "norm")
+    rule = _of(plan, "risk")
     rule["direction"] = [2 * u for u in rule["direction"]]
 
 
 def _more_than_a_name(plan: dict[str, Any]) -> None:
-    _of(plan, "largest")["direction"][0] = 1.5
+    _of(plan, "holdings")["direction"][0] = 1.5
 
 
 def _impossible_probabilities(plan: dict[str, Any]) -> None:
@@ -153,11 +153,11 @@ def _impossible_probabilities(plan: dict[str, Any]) -> None:
 
 
 def _negative_price(plan: dict[str, Any]) -> None:
-    _of(plan, "norm")["price"] = -1e-3
+    _of(plan, "risk")["price"] = -1e-3
 
 
 def _dear_price(plan: dict[str, Any]) -> None:
-    _of(plan, "largest")["price"] += 0.01
+    _of(plan, "holdings")["price"] += 0.01
 
 
 def _tighter(kind: str) -> Callable[[dict[str, Any]], None]:
@@ -209,7 +209,7 @@ def test_the_document_of_many_rules_keeps_its_schema(rich: dict[str, Any], root:
     del lacking["proof"]["convex"][0]["direction"]
 
     assert not Draft202012Validator(schema).is_valid(lacking)
-    assert {rule["kind"] for rule in rich["proof"]["convex"]} == {"norm", "largest", "worst_case"}
+    assert {rule["kind"] for rule in rich["proof"]["convex"]} == {"holdings", "risk", "worst_case"}
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_the_document_of_many_rules_keeps_its_schema(rich: dict[str, Any], root:
         (_impossible_probabilities, "prices are lawful"),
         (_negative_price, "prices are lawful"),
         (_dear_price, "nothing is better"),
-        (_tighter("norm"), "after: volatility at most 20%"),
-        (_tighter("largest"), "after: the 2 largest names at most 60%"),
+        (_tighter("risk"), "after: volatility at most 20%"),
+        (_tighter("holdings"), "after: the 2 largest names at most 60%"),
         (_tighter("worst_case"), "after: adverse expected return at least -20%"),
         (_another_benchmark, "after: tracking error at most 20%"),
         (_no_impact, "after: balance"),

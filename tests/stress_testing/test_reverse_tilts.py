@@ -6,7 +6,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from allocator.stress_testing.reverse import ProbabilityTilt, shift_markets, tilt_and_shift, tilt_probabilities
+from allocator.plan.break_even import LeastShift, least_shift_kl, tilt_and_shift
+from allocator.stress_testing.reverse import shift_markets
 from allocator.types import Matrix, Vector
 from tests.agreement import OBJECTIVE
 
@@ -29,7 +30,7 @@ class Instance:
         self.loss = float(self.p @ self.losses) + draw.uniform(0.02, 0.15)
 
 
-def found(tilt: ProbabilityTilt | None) -> ProbabilityTilt:
+def found(tilt: LeastShift | None) -> LeastShift:
     assert tilt is not None
     return tilt
 
@@ -62,7 +63,7 @@ def test_the_shift_of_both_just_gives_the_loss_and_is_never_dearer_than_one_alon
     one = Instance(seed)
     same = np.full(one.scenarios, float(one.variances[0]))
     both = found(tilt_and_shift(one.losses, same, one.p, one.loss))
-    alone = tilt_probabilities(one.losses, one.p, one.loss)
+    alone = least_shift_kl(one.losses - one.loss, one.p)
     market = found(shift_markets(one.losses, float(same[0]), one.p, one.loss))
 
     assert both.q @ (one.losses + both.strength * same) == pytest.approx(one.loss, abs=1e-12)
@@ -78,8 +79,9 @@ def test_the_shift_of_probabilities_is_the_convex_program_s(seed: int) -> None:
     constraints = [cp.sum(q) == 1, q @ one.losses >= loss]
     program = cp.Problem(cp.Minimize(cp.sum(cp.kl_div(q, one.p))), constraints)
     program.solve(solver=cp.CLARABEL)
-    tilt = found(tilt_probabilities(one.losses, one.p, loss))
+    tilt = found(least_shift_kl(one.losses - loss, one.p))
 
+    assert tilt.strength == 0  # markets stay where they are
     assert tilt.distance == pytest.approx(float(program.value), abs=OBJECTIVE)
     assert tilt.q == pytest.approx(np.asarray(q.value), abs=2e-4)
 
@@ -119,13 +121,13 @@ def test_no_risk_within_scenarios_leaves_the_probabilities(seed: int) -> None:
     loss = (float(one.p @ one.losses) + largest) / 2
     both, alone = (
         found(tilt_and_shift(one.losses, nothing, one.p, loss)),
-        found(tilt_probabilities(one.losses, one.p, loss)),
+        found(least_shift_kl(one.losses - loss, one.p)),
     )
 
     assert both.distance == pytest.approx(alone.distance, rel=1e-9)
     assert both.q == pytest.approx(alone.q, abs=1e-9)
     assert tilt_and_shift(one.losses, nothing, one.p, largest + 0.01) is None
-    assert tilt_probabilities(one.losses, one.p, largest + 0.01) is None
+    assert least_shift_kl(one.losses - (largest + 0.01), one.p) is None
     assert shift_markets(one.losses, 0.0, one.p, loss) is None
 
 
@@ -133,7 +135,7 @@ def test_a_larger_loss_is_farther_away_on_every_way() -> None:
     one = Instance(3)
     losses = np.linspace(float(one.p @ one.losses) + 1e-3, float(one.losses.max()) - 1e-3, 20)
     for way in (
-        lambda loss: tilt_probabilities(one.losses, one.p, loss),
+        lambda loss: least_shift_kl(one.losses - loss, one.p),
         lambda loss: shift_markets(one.losses, 0.02, one.p, loss),
         lambda loss: tilt_and_shift(one.losses, one.variances, one.p, loss),
     ):
@@ -144,7 +146,7 @@ def test_a_larger_loss_is_farther_away_on_every_way() -> None:
 def test_what_is_lost_already_wants_no_shift() -> None:
     losses, p = np.array([0.2, 0.1]), np.array([0.5, 0.5])
     for tilt in (
-        tilt_probabilities(losses, p, 0.15),
+        least_shift_kl(losses - 0.15, p),
         shift_markets(losses, 0.02, p, 0.15),
         tilt_and_shift(losses, np.full(2, 0.02), p, 0.15),
     ):
@@ -178,7 +180,7 @@ def test_the_published_reverse_stress_fits_together() -> None:
     strength = (logs.max() - q @ logs) / (0.0467 - 0.03)
     losses = 0.0467 - (logs.max() - logs) / strength
     variance = (0.03 - float(p @ losses)) ** 2 / (2 * 0.241850)
-    alone = found(tilt_probabilities(losses, p, 0.03))
+    alone = found(least_shift_kl(losses - 0.03, p))
     both = found(tilt_and_shift(losses, np.full(4, variance), p, 0.03))
 
     assert alone.distance == pytest.approx(0.7027, abs=2e-3)  # q is printed to three digits
