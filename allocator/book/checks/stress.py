@@ -21,6 +21,7 @@ from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_LAB, EVERY_SCENARIO, ShockSection
 from allocator.settings.uncertainty import ModelSection, ScenarioSection
+from allocator.tables.validation import YEARS
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral")
 _FIRST_ROW = 10_000_000
@@ -84,7 +85,7 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
         yield setting_breach(dotted_key(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
     known = (*there.instruments, *BUCKETS, *there.settings.groups)
     for own in shock.expect:
-        yield from unknown_names((*place, "expect"), [own], known, "instrument, bucket or group")
+        yield from _no_name((*place, "expect"), own, there.cash, known, "instrument, bucket or group")
         if own in ("adopter", "neutral"):  # the other two may be counted by shares
             yield from _without_label(there, dotted_key(*place, "expect", own), own)
 
@@ -124,6 +125,11 @@ def _told(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iter
     if there.settings.question is None:
         rule = "tells something about a question, and there is no [question]"
         yield setting_breach(dotted_key(*place), None, rule, "add [question], or remove signals and silent_months")
+        return
+    days = [days_after(there.settings, said.after_months) for said in shock.signals]
+    if days and max(days).year not in YEARS:
+        rule, cure = f"must come before {YEARS.stop}, as every row of a table", "correct as_of, or remove the shock"
+        yield setting_breach(dotted_key(*place, "signals"), max(days), rule, cure)
         return
     own = shock_signals(there.settings, there.signals, shock)
     if own.empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import numpy as np
@@ -39,7 +40,7 @@ def check_dates(draft: Draft) -> Iterator[Breach]:
             for row in draft.rows(table, tables[table][column] > today):
                 yield row.breach(column, f"is after as_of = {as_of}", "correct the date, or move as_of forward")
     if "fx" in tables:
-        for row in draft.rows("fx", tables["fx"]["date"] < today - pd.Timedelta(days=OLDEST_RATE)):
+        for row in draft.rows("fx", tables["fx"]["date"] < pd.Timestamp(as_of - dt.timedelta(days=OLDEST_RATE))):
             rule = f"is {(as_of - row['date'].date()).days} days before as_of = {as_of}"
             yield row.breach("date", rule, f"bring the rate up to date: {OLDEST_RATE} days at most")
     yield from _old_prices(draft)
@@ -60,7 +61,7 @@ def _old_prices(draft: Draft) -> Iterator[Breach]:
         return
     for row in draft.rows("holdings", holdings["price_date"] > pd.Timestamp(today)):
         yield row.breach("price_date", f"is after as_of = {today}", "correct the date, or move as_of forward")
-    for row in draft.rows("holdings", holdings["price_date"] < pd.Timestamp(today) - pd.Timedelta(days=days)):
+    for row in draft.rows("holdings", holdings["price_date"] < pd.Timestamp(today - dt.timedelta(days=days))):
         rule = f"is {(today - row['price_date'].date()).days} days before as_of = {today}"
         yield row.breach("price_date", rule, f"bring the price up to date, or raise risk.max_age_days above {days}")
 
