@@ -7,9 +7,11 @@ from rich.table import Table
 
 from allocator.display.console import (
     console,
+    describe_columns,
     fit_table,
     format_money,
     format_percent,
+    format_signed_percent,
     heading,
     table,
 )
@@ -21,8 +23,6 @@ _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
 _OTHERS = 66
 """Columns that the table of caution takes besides the trades."""
-_LARGE = 0.005
-"""Of the account: smaller trades are not among the largest."""
 
 
 def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool = False) -> Table:
@@ -44,9 +44,9 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             one.kind,
             format_percent(one.probability, 0),
             "" if one.generalizable is None else format_percent(one.generalizable, 0),
-            "" if one.radius is None else f"{one.radius:.3f}",
-            "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:.0f}",
-            f"{one.shares['efficiency'] * 100:.0f}/{one.shares['capital_intensity'] * 100:.0f}%",
+            "" if one.radius is None else f"{one.radius:z.3f}",
+            "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:z.0f}",
+            f"{one.shares['efficiency'] * 100:z.0f}/{one.shares['capital_intensity'] * 100:z.0f}%",
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
@@ -57,27 +57,31 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
     """What the columns of the table mean, those that it has."""
     settled = [f"{one.kind} {one.date}" for one in policy.caution_schedule if one.settled and one.kind != "now"]
     told = f" Settled: {'; '.join(settled)}." if settled else ""
-    shown = [column.header for column in made.columns]
-    radius = " Radius: how far probabilities may be wrong." if "radius" in shown else ""
-    shares = " Eff/cap: efficiency and capital intensity after the trades." if "eff/cap" in shown else ""
-    return (
-        f"Probability: of coming there.{radius} Robustness: its cost from there on if the belief is right, in bps of "
-        f"{policy.mandate.utility.measure}.{shares}{told}"
+    measure = policy.mandate.utility.measure
+    legend = describe_columns(
+        made,
+        {
+            "probability": "Probability: of coming there.",
+            "radius": "Radius: how far probabilities may be wrong.",
+            "robustness": f"Robustness: its cost from there on if the belief is right, in bps of {measure}.",
+            "eff/cap": "Eff/cap: efficiency and capital intensity after the trades.",
+        },
     )
+    return legend + told
 
 
 def _moves(one: CautionScheduleRow, shown: int, width: int | None) -> str:
     """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
     # rounded first, so that a lot that makes exactly half a percent is shown alike everywhere
-    largest = list(one.trades.items())[:shown]
-    told = [f"{name} {round(part * 100, 6):+.0f}" for name, part in largest if abs(part) >= _LARGE]
+    parts = ((name, round(part * 100, 6)) for name, part in list(one.trades.items())[:shown])
+    told = [f"{name} {part:+.0f}" for name, part in parts if round(part)]
     line = ", ".join(told)
     return line if width is None or len(line) <= width else "\n".join(told)
 
 
 def describe_deviation(found: PolicyDeviation) -> list[str]:
     """Whether a plan follows what an earlier one announced, how far from it it is, and what has changed since."""
-    apart = ", ".join(f"{name} {part:+.1%}" for name, part in found.differences.items())
+    apart = ", ".join(f"{name} {format_signed_percent(part)}" for name, part in found.differences.items())
     decision = f"what '{found.node}' announced" + (", held since" if found.between_reviews else "")
     if found.follows:
         told = f"Follows {decision}: {format_percent(found.distance, 2)} of the account is elsewhere."
@@ -110,12 +114,12 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     out, settings = console(), found.book.settings.book
     out.print(f"{settings.name} · account {found.book.account} · {settings.as_of}", style="bold")
     heading(out, "What waiting is worth, in bps of the account, by announcement share")
-    columns = [f"{share:g}" for share in found.shares]
-    money = f"{settings.currency} at {found.stated:g}"
+    columns = [f"{share:zg}" for share in found.shares]
+    money = f"{settings.currency} at {found.stated:zg}"
     made = table("", *columns, money, right=(*columns, money))
     for name, measure in MEASURES.items():
         bps, own = [one.bps(name) for one in found.worth], found.at_stated().bps(name)
-        shown = ["none" if one is None else f"{one:.0f}" for one in bps]
+        shown = ["none" if one is None else f"{one:z.0f}" for one in bps]
         # a tenth of a basis point is what is stable from machine to machine, and so is the money that it makes
         made.add_row(measure.words, *shown, "" if own is None else format_money(round(own, 1) / 1e4 * found.book.value))
     out.print(made)
@@ -126,6 +130,6 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     told: dict[tuple[str, str], list[str]] = {}
     for share, one in zip(found.shares, found.worth, strict=True):
         for reason in one.missing.items():
-            told.setdefault(reason, []).append(f"{share:g}")
+            told.setdefault(reason, []).append(f"{share:zg}")
     for (name, why), shares in told.items():
         out.print(f"None at {', '.join(shares)}: there is no policy '{name.replace('_', ' ')}': {why}.")
