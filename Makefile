@@ -1,7 +1,8 @@
 # On a machine with only Python ≥ 3.11, make and git, two commands do everything:
 #   make rebalance   the plan of the sample book (BOOK=folder for another one)
 #   make test        linters, types, tests and the wheel in an empty environment; pytest's summary is the last line
-# Also: make thorough (every random case, every processor's kernels, a busy machine), make lint, make schemas, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
+# Also: make thorough (every random case, every processor's kernels, a busy machine, the lowest versions, later Pythons),
+# make lowest, make lint, make schemas, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
 
 BOOK ?= data/listed
 VENV := .venv
@@ -22,7 +23,15 @@ FIND_PYTHON = for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 p
 	  "($(or $(PYTHON),python3) here: $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1));" \
 	  "install python3.11 and python3.11-venv, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
-.PHONY: rebalance test thorough lint schemas bench constraints clean python
+# An environment in folder $(1) of the tests and what they need, in the versions of $(2), without the tools of lint.
+define MAKE_ENVIRONMENT
+	@python=$$($(FIND_PYTHON)) && echo "making $(1) with $$("$$python" --version)" >&2 && "$$python" -m venv --clear $(1)
+	@$(1)/bin/python $(PIP_INSTALL) --constraint $(2) hatchling
+	@$(1)/bin/python $(PIP_INSTALL) --constraint $(2) --no-build-isolation --editable '.[all,integrations,test]'
+	@touch $(1)/.made
+endef
+
+.PHONY: rebalance test thorough lowest lint schemas bench constraints clean python
 
 rebalance: $(VENV)/.installed
 	@$(RUN) cli.py rebalance $(BOOK)
@@ -32,9 +41,21 @@ test: lint
 	$(RUN) -m pytest -n auto --dist loadgroup
 
 # Everything that is random in full, then the numbers under each kernel that this processor has, then all of it with
-# every core kept busy: an hour and more.
+# every core kept busy, on the lowest versions, and on each later Python that is installed: two hours and more.
 thorough: lint
 	$(RUN) tests/anywhere.py
+
+# The quick tests on the lowest versions that pyproject.toml promises, of what is installed with the hosts.
+lowest: build/lowest/.made
+	build/lowest/bin/python -m pytest -n auto --dist loadgroup
+
+build/lowest/.made: pyproject.toml tests/lowest.py
+	@python=$$($(FIND_PYTHON)) && mkdir -p build && "$$python" tests/lowest.py > build/lowest.txt
+	$(call MAKE_ENVIRONMENT,build/lowest,build/lowest.txt)
+
+# What constraints.txt pins, on the interpreter that PYTHON names: make build/python3.13/.made PYTHON=python3.13
+build/python3.%/.made: pyproject.toml constraints.txt
+	$(call MAKE_ENVIRONMENT,$(@D),constraints.txt)
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

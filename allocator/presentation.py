@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
 
@@ -100,6 +101,18 @@ def _plain(value: Any, kind: Any) -> Any:
         return value.isoformat()
     places = [note.places for note in notes if isinstance(note, Rounded)]
     return round(value, places[0]) + 0.0 if places and value is not None else value
+
+
+def plain_decimal(number: float, *, grouped: bool = False) -> str:
+    """Every digit that a number has, and never an exponent."""
+    return format(Decimal(repr(float(number))).normalize() + 0, ",f" if grouped else "f")
+
+
+def plain_amount(amount: float, *, grouped: bool = False) -> str:
+    """To the cent, and less than a cent to the three digits that it has."""
+    if 0 < abs(amount) < 0.01:
+        return plain_decimal(float(f"{amount:.3g}"))
+    return f"{amount:z,.2f}" if grouped else f"{amount:z.2f}"
 
 
 def text_of(shown: object) -> str:

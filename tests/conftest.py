@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from jsonschema import Draft202012Validator
+
+from tests.command_line import runner
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -103,7 +105,7 @@ def run() -> Callable[..., Result]:
     from allocator.__main__ import main
 
     def invoke(*arguments: object) -> Result:
-        answer = CliRunner().invoke(main, list(map(str, arguments)), prog_name="allocator")
+        answer = runner().invoke(main, list(map(str, arguments)), prog_name="allocator")
         if answer.exception is not None and not isinstance(answer.exception, SystemExit):
             raise answer.exception
         return answer

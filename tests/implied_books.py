@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
-
 from allocator.__main__ import main
 from allocator.book.loading import load
 from allocator.multistage.mandate import build_multistage_mandate
@@ -18,6 +16,7 @@ from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
+from tests.command_line import runner
 
 
 def announced(place: Path, overrides: tuple[str, ...]) -> tuple[Policy, tuple[NodeEvidence, ...]]:
@@ -66,7 +65,7 @@ def decided(place: Path, day: str, overrides: tuple[str, ...]) -> dict[str, Any]
     arguments = ["rebalance", str(place), "--as-of", day, "--json"]
     for override in overrides:
         arguments += ["--set", override]
-    answer = CliRunner().invoke(main, arguments)
+    answer = runner().invoke(main, arguments)
     assert answer.exit_code == 0, answer.output
     document: dict[str, Any] = json.loads(answer.stdout)
     return document

@@ -201,6 +201,8 @@ def _strangers(place: Path, tables: TablesSection) -> list[Breach]:
 
 def _stranger_cure(path: Path, known: Collection[str]) -> str:
     name = path.stem.casefold()
+    if not is_plain_file(path):
+        return "it is no plain file: move it away"
     if name in REQUIRED + OPTIONAL and path.name.casefold() not in known:
         return f'say so with {name} = "{path.name}" in [tables], or move it away'
     return f"{did_you_mean(path.name, known, by_stem=True)} Else name it in [tables], or move it away"

@@ -5,6 +5,7 @@ Nothing is filled. What is left out is left out by a rule that `[risk]` names, a
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -131,7 +132,7 @@ def _stale(settings: Settings, prices: pd.DataFrame) -> Iterator[Breach]:
     def told(date: pd.Timestamp) -> str:
         return f"{date:%Y-%m-%d}, {(today - date.date()).days} days before as_of = {today}"
 
-    oldest = pd.Timestamp(today) - pd.Timedelta(days=days)
+    oldest = pd.Timestamp(today - dt.timedelta(days=days))  # a Timestamp of pandas 2 ends in 2262
     if prices.index[-1] < oldest:
         yield _breach("date", f"the last row is of {told(prices.index[-1])}", cure)
         return

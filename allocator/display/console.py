@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, TextIO, TypeAlias
@@ -31,6 +31,7 @@ from allocator.errors import (
     in_parts,
     printable,
 )
+from allocator.presentation import plain_amount
 from allocator.rules import PERCENT, RuleMeasurement
 
 Cells: TypeAlias = Iterable[str | float | None]
@@ -158,12 +159,23 @@ def count_lines(out: Console, parts: Iterable[RenderableType]) -> int:
 
 def fit_table(out: Console, made: Table, *spare: str) -> Table:
     """The table without as many of the `spare` columns, in their order, as it takes for no word to be broken."""
-    unbounded = out.options.update(max_width=10 * out.width + 1000)
     for name in spare:
-        if Measurement.get(out, unbounded, made).maximum <= out.width:
+        if fits(out, made):
             break
         made = _without(made, name)
     return made
+
+
+def fits(out: Console, made: Table) -> bool:
+    """Whether no word of it is broken on this terminal."""
+    unbounded = out.options.update(max_width=10 * out.width + 1000)
+    return Measurement.get(out, unbounded, made).maximum <= out.width
+
+
+def describe_columns(made: Table, said: Mapping[str, str]) -> str:
+    """What columns mean, by their heads: of those that the table has."""
+    heads = {column.header for column in made.columns}
+    return " ".join(text for head, text in said.items() if head in heads)
 
 
 def _without(made: Table, name: str) -> Table:
@@ -185,22 +197,29 @@ def answer_heading(hypothesis: str) -> str:
 
 
 def format_percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as people read it; never '-0.0%'."""
-    if value is None:
-        return ""
-    shown = f"{value * 100:.{digits}f}%"
-    return shown[1:] if shown.startswith("-") and float(shown[:-1]) == 0 else shown
+    """A fraction as people read it."""
+    return "" if value is None else f"{value * 100:z.{digits}f}%"
 
 
 def format_money(value: float) -> str:
-    """Money without cents, thousands apart."""
-    return f"{value:,.0f}"
+    """Money without cents, thousands apart; less than 10 with them, and little never as nothing."""
+    return plain_amount(value) if 0 < abs(value) < 10 else f"{value:z,.0f}"
+
+
+def format_signed(value: float, digits: int = 1, unit: str = "") -> str:
+    """A figure with its sign; nothing is 0.0 and has none."""
+    text = f"{value:+z,.{digits}f}"
+    return (text if float(text.replace(",", "")) else text[1:]) + unit
 
 
 def format_signed_bps(fraction: float, digits: int = 1) -> str:
-    """A fraction in bps with its sign; nothing is 0.0 and has none."""
-    text = f"{fraction * 1e4:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text
+    """A fraction in bps with its sign."""
+    return format_signed(fraction * 1e4, digits)
+
+
+def format_signed_percent(fraction: float, digits: int = 1) -> str:
+    """A change in percent: +3.0%, -3.0%, 0.0%."""
+    return format_signed(fraction * 100, digits, "%")
 
 
 # What is being done, on stderr, for people who wait; silent where nobody watches.
@@ -222,12 +241,14 @@ def progress_spinner() -> Iterator[Callable[[str], None]]:
 
 
 def format_measurement(reading: RuleMeasurement, digits: int = 1) -> str:
-    """18.9%, 1.18 or 2.4 x; a ratio to a group of which nothing is held is no number."""
-    if not math.isfinite(reading.measured):
+    """18.9%, 1.18 or 2.4 x; a ratio to a group of which nothing is held is no number, and a loss below 0 a gain."""
+    measured = reading.measured
+    if not math.isfinite(measured):
         return "none of the second"
-    return (
-        format_percent(reading.measured, digits) if reading.unit == PERCENT else f"{reading.measured:.4g}{reading.unit}"
-    )
+    if reading.unit != PERCENT:
+        return f"{measured:z.4g}{reading.unit}"
+    told = format_percent(measured, digits)
+    return f"{reading.below_zero}{told[1:]}" if reading.below_zero and told.startswith("-") else told
 
 
 # How a refusal looks: what, where, and the cure, on stderr.

@@ -10,6 +10,7 @@ from allocator.display.console import (
     add_cells,
     console,
     count_lines,
+    describe_columns,
     fit_table,
     format_measurement,
     format_percent,
@@ -24,6 +25,7 @@ from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
+from allocator.presentation import plain_decimal
 
 _MARGIN_WORDS = dict(
     zip(
@@ -73,7 +75,7 @@ def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType
 
 def _title(found: Explanation) -> Text:
     settings = found.plan.book.settings
-    return Text(f"{title_of(found.plan.book)} · over {settings.months:.4g} months", style="bold")
+    return Text(f"{title_of(found.plan.book)} · over {settings.months:z.4g} months", style="bold")
 
 
 def _contributions(out: Console, found: Explanation, count: int | None) -> list[RenderableType]:
@@ -88,15 +90,20 @@ def _contributions(out: Console, found: Explanation, count: int | None) -> list[
     told = [i for i in range(len(names)) if margins.held[i] or np.isfinite(lacking[i])]
     largest = sorted(told, key=lambda i: (-weights[i], lacking[i]))[:count]
     for i in sorted(largest):
-        add_cells(made, (names[i], *parts[i], "" if margins.held[i] else f"{lacking[i] * 1e4:,.0f} bps"))
+        add_cells(made, (names[i], *parts[i], "" if margins.held[i] else f"{lacking[i] * 1e4:z,.0f} bps"))
     if rest := [i for i in told if i not in largest]:
         add_cells(made, (f"and {len(rest)} more", *parts[rest].sum(axis=0), ""), "dim")
     add_cells(made, ("together", *parts.sum(axis=0), ""), "bold")
-    legend = (
-        "Expected, adverse: parts of the two expected returns, before costs. Risk: parts of volatility within "
-        "scenarios. Break-even: excess return that a name would need to be held."
+    made = fit_table(out, made, "risk")
+    legend = describe_columns(
+        made,
+        {
+            "expected": "Expected, adverse: parts of the two expected returns, before costs.",
+            "risk": "Risk: parts of volatility within scenarios.",
+            "break-even": "Break-even: excess return that a name would need to be held.",
+        },
     )
-    return [Text("What the targets consist of", style="bold"), fit_table(out, made, "risk"), Text(legend)]
+    return [Text("What the targets consist of", style="bold"), made, Text(legend)]
 
 
 def _regions(out: Console, found: Explanation) -> None:
@@ -119,7 +126,7 @@ def _standing(today: float, low: float, high: float) -> str:
 def _break_even(found: Explanation) -> list[str]:
     """At which probabilities today's holdings would be as good as the orders."""
     ahead, other = ("more than", "today's holdings") if found.ahead >= 0 else ("less than", "the orders")
-    bps = f"{abs(found.ahead) * 1e4:.1f} bps {ahead} today's holdings, after costs"
+    bps = f"{abs(found.ahead) * 1e4:z.1f} bps {ahead} today's holdings, after costs"
     told = [f"How wrong may we be: under the belief the orders are expected to return {bps}."]
     shift = found.shifts["total_variation"]
     if shift is None:
@@ -156,7 +163,7 @@ def _position(found: Explanation, one: NameExplanation) -> list[str]:
     if not cash:
         before, after = float(plan.book.weights[i]), float(plan.final.weights[i])
     order = next((order for order in plan.orders if order.instrument == one.instrument), None)
-    said = "no order" if order is None else f"{order.side} {order.quantity:,.10g}"
+    said = "no order" if order is None else f"{order.side} {plain_decimal(order.quantity, grouped=True)}"
     told = [
         f"{one.instrument}: {said}; {format_percent(before)} of the account today, {format_percent(after)} proposed."
     ]
@@ -198,13 +205,13 @@ def _verdict(found: Explanation, one: NameExplanation) -> str:
     if not margins.held[i]:
         if not np.isfinite(more):
             return "A rule of its own keeps it out, whatever it returns."
-        return f"To be held it would have to return {more * 1e4:.1f} bps more, in every scenario."
+        return f"To be held it would have to return {more * 1e4:z.1f} bps more, in every scenario."
     kept = []
     if more > 0:
-        lacking = f"its break-even excess return is {more * 1e4:.1f} bps"
+        lacking = f"its break-even excess return is {more * 1e4:z.1f} bps"
         kept.append(f"for more of it {lacking if np.isfinite(more) else 'a rule of its own stands in the way'}")
     if less > 0:
-        spare = f"{less * 1e4:.1f} bps of return less would do"
+        spare = f"{less * 1e4:z.1f} bps of return less would do"
         kept.append(f"for less of it {spare if np.isfinite(less) else 'a rule of its own stands in the way'}")
     return "At the margin, what it brings and what it takes cancel" + (f"; {'; '.join(kept)}." if kept else ".")
 
@@ -230,12 +237,12 @@ def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
     title = Text("Limits that it counts for", style="bold")
     if not one.rules:
         return [Text(), title, Text("none")]
-    made = table("limit", "measured", "takes", right=("measured", "takes"), compact=True)
+    made = table("limit", "measured", "brings", right=("measured", "brings"), compact=True)
     dearest = sorted(one.rules, key=lambda rule: -abs(rule.takes))
     for rule in dearest[:count]:
         reading = rule.reading
         made.add_row(reading.label, format_measurement(reading, 2), format_signed_bps(-rule.takes / 100, 2))
     if len(dearest) > len(made.rows):
         made.add_row(f"and {len(dearest) - len(made.rows)} more", "", "", style="dim")
-    legend = "Takes: bps for one more percent of the account in it, at the limit's shadow price."
+    legend = "Brings: bps for one more percent of the account in it, at the limit's shadow price."
     return [Text(), title, made, Text(legend)]

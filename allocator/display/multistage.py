@@ -8,9 +8,11 @@ from rich.table import Table
 from allocator.display.console import (
     answer_heading,
     console,
+    describe_columns,
     fit_table,
     format_money,
     format_percent,
+    format_signed_percent,
     heading,
     table,
 )
@@ -24,8 +26,6 @@ _ANSWERS = 2
 """Hypotheses with a column of their own; the last is what is left."""
 _OTHERS = 66
 """Columns that the table of caution takes besides the trades."""
-_LARGE = 0.005
-"""Of the account: smaller trades are not among the largest."""
 
 
 def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool = False) -> Table:
@@ -48,9 +48,9 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             f"{one.kind} {one.about}".rstrip(),
             format_percent(one.probability, 0),
             *(format_percent(p, 0) for p in list((one.hypotheses or {}).values())[: len(answers)]),
-            "" if one.radius is None else f"{one.radius:.3f}",
-            "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:.0f}",
-            "/".join(f"{one.shares[name] * 100:.0f}" for name in policy.book.settings.buckets.shown) + "%",
+            "" if one.radius is None else f"{one.radius:z.3f}",
+            "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:z.0f}",
+            "/".join(f"{one.shares[name] * 100:z.0f}" for name in policy.book.settings.buckets.shown) + "%",
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
@@ -67,28 +67,32 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
     later = [one for one in policy.caution_schedule if one.settled and one.kind != "now"]
     settled = [" ".join(filter(None, (one.kind, one.about, str(one.date)))) for one in later]
     told = f" Settled: {'; '.join(settled)}." if settled else ""
-    shown = [column.header for column in made.columns]
-    radius = " Radius: how far probabilities may be wrong." if "radius" in shown else ""
-    short, pair = _pair_header(policy), " and ".join(policy.book.settings.buckets.shown).replace("_", " ")
-    shares = f" {short[0].upper()}{short[1:]}: {pair} after the trades." if short in shown else ""
-    return (
-        f"Probability: of coming there.{radius} Robustness: its cost from there on if the belief is right, in bps of "
-        f"{policy.mandate.utility.measure}.{shares}{told}"
+    measure, short = policy.mandate.utility.measure, _pair_header(policy)
+    pair = " and ".join(policy.book.settings.buckets.shown).replace("_", " ")
+    legend = describe_columns(
+        made,
+        {
+            "probability": "Probability: of coming there.",
+            "radius": "Radius: how far probabilities may be wrong.",
+            "robustness": f"Robustness: its cost from there on if the belief is right, in bps of {measure}.",
+            short: f"{short[0].upper()}{short[1:]}: {pair} after the trades.",
+        },
     )
+    return legend + told
 
 
 def _moves(one: CautionScheduleRow, shown: int, width: int | None) -> str:
     """The largest trades in percent, on one line where they fit: a name is not parted from its number."""
     # rounded first, so that a lot that makes exactly half a percent is shown alike everywhere
-    largest = list(one.trades.items())[:shown]
-    told = [f"{name} {round(part * 100, 6):+.0f}" for name, part in largest if abs(part) >= _LARGE]
+    parts = ((name, round(part * 100, 6)) for name, part in list(one.trades.items())[:shown])
+    told = [f"{name} {part:+.0f}" for name, part in parts if round(part)]
     line = ", ".join(told)
     return line if width is None or len(line) <= width else "\n".join(told)
 
 
 def describe_deviation(found: PolicyDeviation) -> list[str]:
     """Whether a plan follows what an earlier one announced, how far from it it is, and what has changed since."""
-    apart = ", ".join(f"{name} {part:+.1%}" for name, part in found.differences.items())
+    apart = ", ".join(f"{name} {format_signed_percent(part)}" for name, part in found.differences.items())
     decision = f"what '{found.node}' announced" + (", held since" if found.between_reviews else "")
     if found.follows:
         told = f"Follows {decision}: {format_percent(found.distance, 2)} of the account is elsewhere."
@@ -121,12 +125,12 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     out, settings = console(), found.book.settings.book
     out.print(f"{settings.name} · account {found.book.account} · {settings.as_of}", style="bold")
     heading(out, "What waiting is worth, in bps of the account, by announcement share")
-    columns = [f"{share:g}" for share in found.shares]
-    money = f"{settings.currency} at {found.stated:g}"
+    columns = [f"{share:zg}" for share in found.shares]
+    money = f"{settings.currency} at {found.stated:zg}"
     made = table("", *columns, money, right=(*columns, money))
     for name, measure in MEASURES.items():
         bps, own = [one.bps(name) for one in found.worth], found.at_stated().bps(name)
-        shown = ["none" if one is None else f"{one:.0f}" for one in bps]
+        shown = ["none" if one is None else f"{one:z.0f}" for one in bps]
         # a tenth of a basis point is what is stable from machine to machine, and so is the money that it makes
         made.add_row(measure.words, *shown, "" if own is None else format_money(round(own, 1) / 1e4 * found.book.value))
     out.print(made)
@@ -137,6 +141,6 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     told: dict[tuple[str, str], list[str]] = {}
     for share, one in zip(found.shares, found.worth, strict=True):
         for reason in one.missing.items():
-            told.setdefault(reason, []).append(f"{share:g}")
+            told.setdefault(reason, []).append(f"{share:zg}")
     for (name, why), shares in told.items():
         out.print(f"None at {', '.join(shares)}: there is no policy '{name.replace('_', ' ')}': {why}.")

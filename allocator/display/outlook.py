@@ -180,7 +180,7 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
     out = console()
     outlook = found.outlook
     out.print(
-        f"{book.settings.book.name} · {book.settings.book.as_of} · over {book.settings.months:.4g} months",
+        f"{book.settings.book.name} · {book.settings.book.as_of} · over {book.settings.months:z.4g} months",
         style="bold",
     )
     heading(out, "Scenarios")
@@ -269,8 +269,8 @@ def format_interval(low: float | None, high: float | None) -> str:
 def format_figure(value: float) -> str:
     """Three digits that tell, none after the point from a hundred on; less where less says it all."""
     size = abs(value)
-    text = f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
-    return exact if size < 1000 and len(exact := f"{value:.9g}") < len(text) else text
+    text = f"{value:z,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+    return exact if size < 1000 and len(exact := f"{value:z.9g}") < len(text) else text
 
 
 # How a checked book looks: what it is, and which limits its holdings breach today.
@@ -280,7 +280,7 @@ def format_figure(value: float) -> str:
 def describe_rates(book: Book) -> str:
     """Rates as one reads them, so that one the other way round is seen."""
     home = book.settings.book.currency
-    return "rates: " + ", ".join(f"1 {currency} = {rate:.4g} {home}" for currency, rate in sorted(book.rates.items()))
+    return "rates: " + ", ".join(f"1 {currency} = {rate:z.4g} {home}" for currency, rate in sorted(book.rates.items()))
 
 
 def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]) -> None:
@@ -295,7 +295,8 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]
     rows = zip(outlook.scenarios, outlook.probabilities, strict=True)
     out.print(table("scenario", "belief", right=("belief",), rows=rows))
     breached = [reading for reading in readings if reading.excess > 1e-9]
-    heading(out, f"Today's holdings keep {len(readings) - len(breached)} of {len(readings)} rules")
+    kept = f"keep {len(readings) - len(breached)} of {len(readings)} rules" if readings else "have no rule to keep"
+    heading(out, f"Today's holdings {kept}")
     if breached:
         measured = ((reading.label, format_measurement(reading, 2)) for reading in breached)
         out.print(table("limit breach", "measured", right=("measured",), rows=measured))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -18,10 +18,13 @@ from allocator.display.console import (
     add_cells,
     console,
     count_lines,
+    describe_columns,
     fit_table,
+    fits,
     format_measurement,
     format_money,
     format_percent,
+    format_signed,
     table,
     text_console,
     title_of,
@@ -31,8 +34,9 @@ from allocator.display.plan_details import figure_rows, has_reviews, scenario_ta
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.plan.follow import PolicyDeviation
-from allocator.plan.plan import FIGURES, Order, Plan, plain_decimal
+from allocator.plan.plan import FIGURES, Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
+from allocator.presentation import plain_decimal
 from allocator.rules import format_limit
 
 LINES = 45
@@ -110,7 +114,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
 
 
 def order_cells(order: Order) -> tuple[str, ...]:
-    """Side, instrument, quantity, value, and the weights before and after."""
+    """Side, instrument, quantity with every digit, value, and the weights before and after."""
     return (
         order.side,
         order.instrument,
@@ -127,18 +131,39 @@ def order_style(order: Order) -> str:
 
 
 def orders_table(out: Console, plan: Plan, count: int) -> Table:
-    """The `count` largest orders, sales before purchases, and what the others come to."""
+    """The `count` largest orders, sales before purchases, and what the others come to.
+
+    Where they are too wide, last digits of quantities make room before a column does.
+    """
+    whole = _orders_table(plan, count, lambda quantity: quantity)
+    return (
+        whole if fits(out, whole) else fit_table(out, _orders_table(plan, count, _cut), "before", "quantity", "after")
+    )
+
+
+_CUT = 10
+"""Characters of a quantity that is too wide; what stands before its point always stays."""
+
+
+def _cut(quantity: str) -> str:
+    """1,234.567890123 as 1,234.567…"""
+    most = max(_CUT - 1, quantity.find("."))
+    return quantity if "." not in quantity or len(quantity) <= most + 1 else f"{quantity[:most].rstrip('.')}…"
+
+
+def _orders_table(plan: Plan, count: int, shorten: Callable[[str], str]) -> Table:
     numbers = ("quantity", plan.book.settings.book.currency, "before", "after")
     made = table("side", "instrument", *numbers, right=numbers, compact=True)
     shown = {one.instrument for one in sorted(plan.orders, key=lambda order: -order.value)[:count]}
     for order in plan.orders:
         if order.instrument in shown:
-            made.add_row(*order_cells(order), style=order_style(order))
+            side, name, quantity, *others = order_cells(order)
+            made.add_row(side, name, shorten(quantity), *others, style=order_style(order))
     if rest := [order for order in plan.orders if order.instrument not in shown]:
         before, after = (sum(getattr(order, name) for order in rest) for name in ("weight_before", "weight_after"))
         money = format_money(sum(order.value for order in rest))
         add_cells(made, ("and", f"{len(rest)} more", "", money, before, after), "dim")
-    return fit_table(out, made, "before", "quantity", "after")
+    return made
 
 
 def _summary(plan: Plan) -> list[str]:
@@ -151,7 +176,7 @@ def _summary(plan: Plan) -> list[str]:
     tickets = plan.decision.tickets
     return [
         f"{count}: turnover {format_percent(max(sold, bought) / value)}, costs {format_money(plan.final.costs)} "
-        f"{currency} ({plan.after.costs * 1e4:.1f} bps"
+        f"{currency} ({plan.after.costs * 1e4:z.1f} bps"
         + (f", tickets {format_money(tickets)} {currency}" if tickets else "")
         + f"), cash {format_money(plan.final.cash)} {currency}."
     ]
@@ -181,27 +206,28 @@ def _objective_change(plan: Plan) -> str:
     assert decision.gain_bps is not None
     if not plan.mandate.return_weight and plan.policy is None:
         # of minimum variance, whose objective is no return and has no basis points
-        return f"Objective (variance and costs): {-decision.gain_bps / 1e4:+.3g}."
+        return f"Objective (variance and costs): {-decision.gain_bps / 1e4:+z.3g}."
     if plan.policy is not None:
         review = " until the first review" if plan.policy.mandate.tree.children(0)[0].size else ""
         return (
-            f"Objective ({plan.policy.mandate.utility.measure}): {_signed(decision.gain_bps)} bps against no "
+            f"Objective ({plan.policy.mandate.utility.measure}): {format_signed(decision.gain_bps)} bps against no "
             f"trade{review}, after costs."
         )
-    robust = ", under adverse probabilities" if plan.mandate.ambiguity.guards else ""
-    told = f"Objective (certainty equivalent{robust}): {_signed(decision.gain_bps)} bps after costs"
-    if decision.median_bps is None or decision.lowest_bps is None or decision.highest_bps is None:
+    guarded = plan.mandate.ambiguity.guards and len(plan.outlook.scenarios) > 1
+    robust = ", under adverse probabilities" if guarded else ""
+    told = f"Objective (certainty equivalent{robust}): {format_signed(decision.gain_bps)} bps after costs"
+    lowest, median, highest = decision.lowest_bps, decision.median_bps, decision.highest_bps
+    if lowest is None or median is None or highest is None or lowest == highest:
         return f"{told}."
     return (
-        f"{told}; over sampled inputs {_signed(decision.lowest_bps)} to {_signed(decision.highest_bps)}, median "
-        f"{_signed(decision.median_bps)}, positive for {_floor_percent(decision)} of them."
+        f"{told}; over {_sampled(plan)} {format_signed(lowest)} to {format_signed(highest)}, median "
+        f"{format_signed(median)}, positive for {_floor_percent(decision)} of them."
     )
 
 
-def _signed(bps: float) -> str:
-    """A tenth of a basis point is what is stable; nothing has no sign."""
-    text = f"{bps:+,.1f}"
-    return text[1:] if float(text.replace(",", "")) == 0 else text
+def _sampled(plan: Plan) -> str:
+    """What is sampled: of one scenario there is one belief, and only costs vary."""
+    return "sampled inputs" if len(plan.outlook.scenarios) > 1 else "sampled costs"
 
 
 def _floor_percent(decision: TradeValue) -> str:
@@ -217,11 +243,11 @@ def _wanted(plan: Plan) -> list[str]:
         return ["It insures: it pays under adverse probabilities, and costs in most sampled inputs."]
     if decision.trades or decision.gain_bps is None:
         return []
-    told = f"Wanted: more than {trading.min_gain_bps:g} bps (trading.min_gain_bps)"
+    told = f"Wanted: more than {trading.min_gain_bps:zg} bps (trading.min_gain_bps)"
     if decision.positive_share is None:
         return [f"{told}."] if plan.policy is not None else []
     least = least_share(plan.mandate, trading)
-    told += f", positive for at least {least:.0%} of sampled inputs (trading.min_share)." if least else "."
+    told += f", positive for at least {least:z.0%} of {_sampled(plan)} (trading.min_share)." if least else "."
     if decision.gain_bps > trading.min_gain_bps and plan.mandate.ambiguity.guards:
         told += " It would insure against adverse probabilities: to take it, lower trading.min_share."
     return [told]
@@ -231,7 +257,7 @@ def _relaxed(plan: Plan, *, full: bool) -> list[Text]:
     """The rules that could not be kept: before anything else, so that nobody trades without having seen it."""
     shown = len(plan.relaxed) if full else _RELAXED
     told = [
-        f"Relaxed: '{one.label}' to {format_limit(float(f'{one.measured:.5g}'), one.unit)} (priority {one.tier})"
+        f"Relaxed: '{one.label}' to {format_limit(float(f'{one.measured:z.5g}'), one.unit)} (priority {one.tier})"
         for one in plan.relaxed[:shown]
     ]
     if len(plan.relaxed) > shown:
@@ -260,7 +286,7 @@ def figures_table(plan: Plan) -> Table:
     held = ", if held to the horizon" if has_reviews(plan) else ""
     brief = [figure for figure in FIGURES if figure.brief]
     rows = figure_rows(plan, (plan.before, plan.after), brief, (*plan.book.settings.buckets.shown, "cash"))
-    over, columns = f"over {plan.book.settings.months:.4g} months{held}", ("today", "proposed")
+    over, columns = f"over {plan.book.settings.months:z.4g} months{held}", ("today", "proposed")
     return table(over, *columns, right=columns, rows=rows, compact=True)
 
 
@@ -268,8 +294,10 @@ def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, ful
     """Returns by scenario; with reviews what is done now and at the first review, and an announced policy's fate."""
     told = [] if deviation is None else [Text(line) for line in describe_deviation(deviation)]
     if plan.policy is None or not has_reviews(plan):
-        legend = Text("Adverse: the probabilities of the set at which the targets return least.")
-        return [scenario_table(out, plan, None if full else _SCENARIOS), legend, *told]
+        made = scenario_table(out, plan, None if full else _SCENARIOS)
+        adverse = "Adverse: the probabilities of the set at which the targets return least."
+        legend = describe_columns(made, {"adverse": adverse})
+        return [made, *([Text(legend)] if legend else []), *told]
     return [caution_table(out, plan.policy, first_review_only=True), *told]
 
 
@@ -280,7 +308,7 @@ def _dearest_limits(plan: Plan) -> list[Text]:
     dearest = [rule for rule in loosened[:_SHADOW_PRICES] if rule.bps_per_point >= 0.005]  # not 0.00
     if not dearest:
         return []
-    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:.2f}" for rule in dearest)
+    told = ", ".join(f"'{rule.label}' {rule.bps_per_point:z.2f}" for rule in dearest)
     return [Text(f"Dearest limits, shadow price in bps per percentage point: {told}.")]
 
 
@@ -288,18 +316,26 @@ def _dearest_limits(plan: Plan) -> list[Text]:
 #
 
 
+def _keeping(rules: int) -> tuple[str, str]:
+    """What orders do with so many rules, and what a policy does; without a rule nothing is kept."""
+    if not rules:
+        return "", "is of"
+    return f"keep {f'all {rules} rules' if rules > 1 else 'the one rule'} and ", "keeps them at"
+
+
 def describe_proof(plan: Plan) -> Sequence[str]:
     """What is proved of the orders and of the targets, by whom."""
     certificate = plan.certificate
-    lots = f"the orders keep all {certificate.rules} rules and lose {max(plan.rounding_bps, 0):.2f} bps to rounding"
+    keep, keeps = _keeping(certificate.rules)
+    lots = f"the orders {keep}lose {max(plan.rounding_bps, 0):z.2f} bps to rounding"
     if not plan.orders:
-        lots = f"today's holdings keep all {certificate.rules} rules"
+        lots = f"today's holdings {keep.removesuffix(' and ')}" if keep else "there is no rule to keep"
     policy = ""
     if plan.policy is not None:
         decisions = f"{certificate.decisions} decision{'s' if certificate.decisions > 1 else ''}"
-        policy = f"; the policy keeps them at {decisions} over {certificate.outcomes} outcomes"
+        policy = f"; the policy {keeps} {decisions} over {certificate.outcomes} outcomes"
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
     return [
-        f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):.3f} bps of the best "
+        f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):z.3f} bps of the best "
         f"there is ({certificate.solver}{fallback}, checked outside the solver)."
     ]

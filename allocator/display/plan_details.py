@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from allocator.display.console import (
     add_cells,
+    describe_columns,
     fit_table,
     format_measurement,
     format_money,
@@ -81,8 +82,10 @@ def show_attribution(out: Console, plan: Plan, found: GainAttribution) -> None:
     if not plan.weighed_orders:
         return
     heading(out, attribution_title(plan))
-    out.print(attribution_table(out, plan, found))
-    _legend(out, plan, found.lines[[plan.book.instruments.index(one.instrument) for one in plan.weighed_orders]])
+    made = attribution_table(out, plan, found)
+    out.print(made)
+    ordered = [plan.book.instruments.index(one.instrument) for one in plan.weighed_orders]
+    out.print("\n".join(_legend(plan, made, found.lines[ordered])))
 
 
 def attribution_title(plan: Plan) -> str:
@@ -118,21 +121,30 @@ def attribution_table(out: Console, plan: Plan, found: GainAttribution, count: i
     return made
 
 
-def _legend(out: Console, plan: Plan, lines: Vector) -> None:
+def _legend(plan: Plan, made: Table, lines: Vector) -> Iterator[str]:
+    """What the columns mean that there is room for, and how they add up where all are."""
     risk = "its charge" if plan.mandate.return_error is None else "with what returns may be wrong by"
     if plan.mandate.charges is not None:
         risk += ", and what objectives of other packages charge"
-    out.print("Return: under the belief. Robustness: what adverse probabilities take from it, or spare.")
-    out.print(f"Risk: {risk}. Rules: room used, or limit breaches mended, at shadow prices.")
-    out.print("Funding: taken from the other orders, or given to them; it sums to zero.")
-    out.print("Return, robustness, risk, costs and rounding add up to the change of the objective.")
+    yield describe_columns(
+        made,
+        {
+            "return": "Return: under the belief.",
+            "robustness": "Robustness: what adverse probabilities take from it, or spare.",
+            "risk": f"Risk: {risk}.",
+            "rules": "Rules: room used, or limit breaches mended, at shadow prices.",
+            "funding": "Funding: taken from the other orders, or given to them; it sums to zero.",
+            "other": "Other: costs, rules and funding.",
+            "costs": "Return, robustness, risk, costs and rounding add up to the change of the objective.",
+        },
+    )
     if lines.min(initial=0.0) <= -_VISIBLE:
-        out.print("An order whose sum is below 0 pays only together with the others.")
+        yield "An order whose sum is below 0 pays only together with the others."
 
 
 def _figures(out: Console, plan: Plan) -> None:
     held = ", if held to the horizon" if has_reviews(plan) else ""
-    heading(out, f"Figures over {plan.book.settings.months:.4g} months, after costs{held}")
+    heading(out, f"Figures over {plan.book.settings.months:z.4g} months, after costs{held}")
     columns = (plan.before, plan.targeted, plan.after)
     rows: list[tuple[str | float | None, ...]] = []
     if plan.policy is None:
@@ -178,7 +190,7 @@ def _maximised(plan: Plan) -> str:
     charged = list(plan.book.settings.plugins.objectives)
     also = f", less what {' and '.join(charged)} charge{'s' * (len(charged) == 1)} for what is held" if charged else ""
     return (
-        f"The plan maximises adverse expected return less {plan.mandate.risk_aversion:g} x variance within "
+        f"The plan maximises adverse expected return less {plan.mandate.risk_aversion:zg} x variance within "
         f"scenarios{also}; adverse probabilities are of {plan.mandate.ambiguity.words(plan.book.settings.robust)}."
     )
 
@@ -213,7 +225,7 @@ def _rules(out: Console, plan: Plan) -> None:
             after.label,
             format_measurement(before),
             format_measurement(after),
-            *(() if plan.duals is None else ("" if price is None else f"{price:.2f}",)),
+            *(() if plan.duals is None else ("" if price is None else f"{price:z.2f}",)),
             style="red" if before.excess > 1e-9 else "",
         )
     out.print(fit_table(out, made, "today"))
@@ -236,11 +248,17 @@ def _weights(out: Console, plan: Plan) -> None:
         active = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
         row = (today[i], targets[i], final[name], *active, expected[i], adverse[i])
         add_cells(made, (name, *row))
-    out.print(fit_table(out, made, "adverse", "expected", "benchmark", "target"))
+    made = fit_table(out, made, "adverse", "expected", "benchmark", "target")
+    out.print(made)
     currency = plan.book.settings.book.currency
     sold, bought = (format_money(float(part.sum())) for part in (plan.final.sold, plan.final.bought))
     out.print(f"Sales {sold}, purchases {bought}, cash then {format_money(plan.final.cash)} {currency}.")
-    out.print("Expected, adverse: a name's own return under the belief and under adverse probabilities.")
+    said = {
+        "expected": "Expected: a name's own return under the belief.",
+        "adverse": "Adverse: the same under adverse probabilities.",
+    }
+    if legend := describe_columns(made, said):
+        out.print(legend)
 
 
 def _stability(out: Console, plan: Plan) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from allocator.display.console import console, format_percent, title_of
+from allocator.display.console import console, format_percent, format_signed_percent, title_of
 from allocator.display.stress_beliefs import belief_map_section, belief_sections
 from allocator.display.stress_model import model_sections, model_summary, reverse_section
 from allocator.display.stress_screen import ScreenBlock, ScreenSection, answer_block, show_sections
-from allocator.display.stress_shocks import format_signed, replay_section, replay_summary, shock_name, shock_sections
+from allocator.display.stress_shocks import replay_section, replay_summary, shock_name, shock_sections
 from allocator.stress_testing.belief_stress import BeliefStress
 from allocator.stress_testing.reverse import ReverseStress
 from allocator.stress_testing.shock_effects import ShockStress
@@ -68,10 +68,11 @@ def _worst_shock(stress: ShockStress) -> Iterator[str]:
     if (worst := stress.worst) is None:
         return
     name, plan, again = shock_name(worst.name), worst.proposed, worst.reoptimized
-    then = "" if again is None else f" ({format_signed(again.expected_return)} if re-optimised)"
+    then = "" if again is None else f" ({format_signed_percent(again.expected_return)} if re-optimised)"
     yield (
-        f"The worst shock by the horizon for the proposed portfolio is {name}: {format_signed(plan.immediate_return)} "
-        f"at once, an expected {format_signed(plan.expected_return)} by the horizon{then}."
+        f"The worst shock by the horizon for the proposed portfolio is {name}: "
+        f"{format_signed_percent(plan.immediate_return)} at once, an expected "
+        f"{format_signed_percent(plan.expected_return)} by the horizon{then}."
     )
 
 
@@ -85,10 +86,10 @@ def _nearest_loss(stress: ReverseStress) -> str:
     if alone.distance is None:
         also = "no shift of probabilities alone is enough"
     else:
-        also = f"of probabilities alone, a z-score of {alone.equivalent_z_score:.1f} ({alone.rating})"
+        also = f"of probabilities alone, a z-score of {alone.equivalent_z_score:z.1f} ({alone.rating})"
     return (
         f"{loss} needs a joint shift of probabilities and markets with an equivalent z-score of "
-        f"{both.equivalent_z_score:.1f} ({both.rating}); {also}."
+        f"{both.equivalent_z_score:z.1f} ({both.rating}); {also}."
     )
 
 
@@ -98,7 +99,7 @@ def _interval(stress: BeliefStress) -> str:
     today = f"P({name}), now {format_percent(axis.sweep.axis.stated)}"
     if interval is None:
         return f"How wrong {today}, may be is not known: no allocation is verified there."
-    within = f"{interval.within_bps:g} bps of the optimum"
+    within = f"{interval.within_bps:zg} bps of the optimum"
     if interval.low is None or interval.high is None:
         return f"The plan is not within {within} at {today}."
     if interval.low <= 0 and interval.high >= 1:

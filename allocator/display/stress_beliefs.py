@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
-from allocator.display.console import fit_table, format_percent, table
+from allocator.display.console import describe_columns, fit_table, format_percent, format_signed, table
 from allocator.display.stress_screen import (
     ANSWER,
     DETAIL,
     ESSENTIAL,
-    LEGEND,
     REST,
     ScreenBlock,
     ScreenSection,
     answer_block,
+    legend_block,
     table_block,
     text_block,
 )
@@ -30,10 +31,12 @@ _SWEPT = 11
 _FAILED_SHOWN = 3
 _MAP_SIDE = 17
 """Points a side of a map, at most; 80 columns hold no more."""
-_SWEEP_LEGEND = (
-    "The optimum at each probability, today's in bold. Objective: certainty equivalent. Shortfall: by how many bps the "
-    "plan's objective is below it. Adverse return: adverse expected return."
-)
+_SWEEP_LEGEND = {
+    "P": "The optimum at each probability, today's in bold.",
+    "objective": "Objective: certainty equivalent.",
+    "shortfall": "Shortfall: by how many bps the plan's objective is below it.",
+    "adverse return": "Adverse return: adverse expected return.",
+}
 _BREACH_LEGEND = "Breach: there the plan breaches a limit that the optimum keeps."
 _REVERSAL_LEGEND = (
     "By: difference of expected returns. Moved: probability moved to other scenarios. exp(-KL): plausibility, 1 for "
@@ -68,9 +71,9 @@ def _answers(axis: AxisStress, in_short: bool) -> Iterator[ScreenBlock]:
 def _say_interval(interval: OptimalityInterval | None) -> str:
     if interval is None:
         return "No allocation is verified at today's probability."
-    within = f"within {interval.within_bps:g} bps of the optimum"
+    within = f"within {interval.within_bps:zg} bps of the optimum"
     if interval.low is None or interval.high is None:
-        return f"The plan is {interval.shortfall_bps:.1f} bps from the optimum at today's probability, not {within}."
+        return f"The plan is {interval.shortfall_bps:z.1f} bps from the optimum at today's probability, not {within}."
     if interval.low <= 0 and interval.high >= 1:
         return f"The plan stays {within} at any probability."
     cut = ", beyond which nothing is verified" if interval.cut_short else ""
@@ -81,7 +84,7 @@ def _say_nearest(turns: tuple[BreakEven, ...]) -> str:
     acts = [turn for turn in turns if turn.kind in ("trade", "tilt")]
     if reached := [turn for turn in acts if turn.distance is not None]:
         nearest = min(reached, key=_how_far)
-        at = f"{format_percent(nearest.probability)} ({_points(nearest)} points)"
+        at = f"{format_percent(nearest.probability)} ({format_signed((nearest.distance or 0.0) * 100)} points)"
         return f"The nearest reversal of an order or tilt is at {at}: {nearest.what}."
     if any(turn.unverified for turn in acts):
         return "Whether an order or a tilt reverses is not known everywhere: some beliefs have no verified allocation."
@@ -92,15 +95,11 @@ def _how_far(turn: BreakEven) -> float:
     return abs(turn.distance or 0.0)
 
 
-def _points(turn: BreakEven) -> str:
-    distance = (turn.distance or 0.0) * 100
-    return f"{'+' if distance >= 0 else '-'}{abs(distance):.1f}"
-
-
 def _break_evens(axis: AxisStress) -> Iterator[ScreenBlock]:
     if turns := sorted((turn for turn in axis.break_evens if turn.distance is not None), key=_how_far):
         columns, numbers = ("reversal", "of", "at", "points from now"), ("at", "points from now")
-        yield table_block(columns, [_break_even_row(turn) for turn in turns], "all reversals", numbers=numbers)
+        made = table_block(columns, [_break_even_row(turn) for turn in turns], "all reversals", numbers=numbers)
+        yield made
     still = [turn for turn in axis.break_evens if turn.distance is None and turn.kind in ("trade", "tilt")]
     if never := [turn.what for turn in still if not turn.unverified]:
         yield text_block("Never, from 0 to 100%: " + "; ".join(never) + ".", "what never reverses", REST)
@@ -110,12 +109,12 @@ def _break_evens(axis: AxisStress) -> Iterator[ScreenBlock]:
         words = "Not known, as no allocation is verified there: " + "; ".join(unknown) + "."
         yield text_block(words, "what is not known", REST)
     if any(not turn.exact for turn in turns):
-        yield text_block("~: accurate to 0.01 points; the others are exact.", "legend", LEGEND, style="dim")
+        yield legend_block(made, "~: accurate to 0.01 points; the others are exact.", "dim")
 
 
 def _break_even_row(turn: BreakEven) -> tuple[str, ...]:
     at = format_percent(turn.probability, 2) if turn.exact else f"~{format_percent(turn.probability)}"
-    return (turn.what, turn.kind, at, _points(turn))
+    return (turn.what, turn.kind, at, format_signed((turn.distance or 0.0) * 100))
 
 
 def _sweep(axis: AxisStress) -> Iterator[ScreenBlock]:
@@ -129,16 +128,18 @@ def _sweep(axis: AxisStress) -> Iterator[ScreenBlock]:
     def show(out: Console, rows: int) -> None:
         if rows < len(shown):  # evenly over the axis, and today's among them
             kept = [shown[int(i)] for i in np.linspace(0, len(shown) - 1, rows)]
-            _sweep_table(out, axis, sorted({*kept[: rows - 1], stated}), stated)
+            out.print(_sweep_table(out, axis, sorted({*kept[: rows - 1], stated}), stated))
         else:
-            _sweep_table(out, axis, shown, stated)
+            out.print(_sweep_table(out, axis, shown, stated))
 
-    yield ScreenBlock(show, "optima along the axis", DETAIL, len(shown))
-    broken = any(sweep.limit_breach[m] for m in shown)
-    yield text_block(f"{_SWEEP_LEGEND} {_BREACH_LEGEND}" if broken else _SWEEP_LEGEND, "legend", LEGEND, style="dim")
+    said = _SWEEP_LEGEND
+    if any(sweep.limit_breach[m] for m in shown):
+        said = said | {"shortfall": f"{said['shortfall']} {_BREACH_LEGEND}"}
+    yield (made := ScreenBlock(show, "optima along the axis", DETAIL, len(shown)))
+    yield legend_block(made, lambda out: describe_columns(_sweep_table(out, axis, shown, stated), said), "dim")
 
 
-def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) -> None:
+def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) -> Table:
     sweep = axis.sweep
     pair, buckets = sweep.book.settings.buckets.shown, bucket_weights(sweep.book, sweep.weights)
     figures = ("P", "objective", "shortfall", "adverse return")
@@ -152,12 +153,12 @@ def _sweep_table(out: Console, axis: AxisStress, shown: list[int], stated: int) 
         grid.add_row(
             format_percent(float(sweep.probabilities[m])),
             format_percent(float(sweep.objective[m]), 2),
-            "breach" if sweep.limit_breach[m] else f"{sweep.shortfall[m] * 1e4:.1f}",
+            "breach" if sweep.limit_breach[m] else f"{sweep.shortfall[m] * 1e4:z.1f}",
             format_percent(float(sweep.adverse_expected_return[m])),
             *shares,
             style="bold" if m == stated else None,
         )
-    out.print(fit_table(out, grid, "adverse return", *reversed(in_short)))
+    return fit_table(out, grid, "adverse return", *reversed(in_short))
 
 
 def _reversals(reversals: tuple[Reversal, ...]) -> Iterator[ScreenBlock]:
@@ -166,11 +167,11 @@ def _reversals(reversals: tuple[Reversal, ...]) -> Iterator[ScreenBlock]:
     for one in reversals:
         shift, likely = one.shifts["total_variation"], one.plausibility
         moved = "never" if shift is None else format_percent(shift.distance)
-        plausibility = "" if likely is None else f"{likely:.3f}"
+        plausibility = "" if likely is None else f"{likely:z.3f}"
         rows.append((one.first, one.second, format_percent(one.advantage, 2), moved, plausibility, one.rating))
     title = "The smallest change of belief that reverses a preference"
-    yield table_block(columns, rows, "preferences", DETAIL, numbers=numbers, title=title)
-    yield text_block(_REVERSAL_LEGEND, "legend", LEGEND, style="dim")
+    yield (made := table_block(columns, rows, "preferences", DETAIL, numbers=numbers, title=title))
+    yield legend_block(made, _REVERSAL_LEGEND, "dim")
 
 
 def _failures(stress: BeliefStress) -> ScreenSection:
@@ -214,7 +215,7 @@ def _map(out: Console, belief_map: BeliefMap, rows: int) -> None:
     room = max(2, (out.width - 6) // 4)
     down, right = _spread(belief_map, 0), _spread(belief_map, 1, min(_MAP_SIDE, room))
     place = {(round(float(a), 12), round(float(b), 12)): m for m, (a, b) in enumerate(belief_map.lattice.at)}
-    out.print(" " * 6 + "".join(f"{b * 100:4.0f}" for b in right), style="dim")
+    out.print(" " * 6 + "".join(f"{b * 100:z4.0f}" for b in right), style="dim")
     for i in sorted({int(i) for i in np.linspace(0, len(down) - 1, rows)}):
         cells = "".join(f"{_cell(belief_map, place.get((down[i], b))):>4}" for b in right)
         out.print(f"{format_percent(down[i], 0):>5} {cells}")
@@ -223,4 +224,4 @@ def _map(out: Console, belief_map: BeliefMap, rows: int) -> None:
 def _cell(belief_map: BeliefMap, m: int | None) -> str:
     if m is None:
         return ""
-    return "·" if np.isnan(belief_map.apart[m]) else f"{belief_map.apart[m] * 100:.0f}"
+    return "·" if np.isnan(belief_map.apart[m]) else f"{belief_map.apart[m] * 100:z.0f}"

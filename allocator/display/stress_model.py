@@ -12,12 +12,12 @@ from allocator.display.console import format_percent, table
 from allocator.display.stress_screen import (
     DETAIL,
     ESSENTIAL,
-    LEGEND,
     REST,
     WIDE_ENOUGH,
     ScreenBlock,
     ScreenSection,
     answer_block,
+    legend_block,
     table_block,
     text_block,
 )
@@ -30,19 +30,22 @@ from allocator.stress_testing.reverse import ParameterRoot, ReverseShift, Revers
 _NAMES = 3
 _LEGEND = (
     "z-score: equivalent z-score, the standard deviations by which a normal mean would shift at the same relative "
-    "entropy (KL); up to 1 is plausible, to 2 unlikely, to 3 very unlikely. exp(-KL): plausibility."
+    "entropy (KL); up to 1 is plausible, to 2 unlikely, to 3 very unlikely."
 )
+_PLAUSIBILITY = " exp(-KL): plausibility."
+"""Of a column that only a wide terminal shows."""
 
 
 def reverse_section(stress: ReverseStress) -> ScreenSection:
     """The proposed portfolio, then the current one where it is another."""
     current, proposed = stress.portfolios
     blocks = [*_portfolio(stress, proposed, ESSENTIAL)]
+    shifts = blocks[0]
     if np.array_equal(current.portfolio.holdings, proposed.portfolio.holdings):
         blocks.append(text_block("The plan makes no trade: the current portfolio is the proposed one."))
     else:
         blocks += _portfolio(stress, current, REST)
-    blocks.append(text_block(_LEGEND, "legend", LEGEND))
+    blocks.append(legend_block(shifts, lambda out: _LEGEND + (_PLAUSIBILITY if out.width >= WIDE_ENOUGH else "")))
     loss = format_percent(stress.loss)
     return ScreenSection(f"Reverse stress: the least shifts with an expected loss of {loss}", blocks)
 
@@ -73,10 +76,10 @@ def _shifts(
     columns = ("shift of", "rating", "z-score", "exp(-KL)", "values") if wide else ("shift of", "z-score", "values")
     grid = table(*columns, right=("z-score", "exp(-KL)"))
     for shift in shifts:
-        score = "" if shift.equivalent_z_score is None else f"{shift.equivalent_z_score:.2f}"
+        score = "" if shift.equivalent_z_score is None else f"{shift.equivalent_z_score:z.2f}"
         takes = shift.why or _values(stress, one, shift)
         if wide:
-            grid.add_row(shift.way, shift.rating, score, f"{shift.plausibility:.2f}", takes)
+            grid.add_row(shift.way, shift.rating, score, f"{shift.plausibility:z.2f}", takes)
         else:
             grid.add_row(shift.way, score, f"{shift.rating}: {takes}")
     out.print(grid)
@@ -112,7 +115,7 @@ def _roots(stress: ReverseStress, one: ReverseStressOfPortfolio, priority: int) 
         return
     if doing := sorted((root for root in one.roots if root.value is not None), key=_relative):
         columns = ("single parameter, prices of today", "now", "loss at", "rating")
-        rows = [(root.key.label, f"{root.base_value:g}", f"{root.value:.4g}", root.rating) for root in doing]
+        rows = [(root.key.label, f"{root.base_value:zg}", f"{root.value:z.4g}", root.rating) for root in doing]
         yield table_block(columns, rows, adds, priority, numbers=("now", "loss at"), wide=("rating",))
     if none := [root for root in one.roots if root.value is None]:
         worst = max(none, key=lambda root: root.largest_loss)
@@ -158,7 +161,7 @@ def model_summary(stress: ModelStress) -> str:
     )
     if stress.importance is not None:
         top = most_important(stress.importance, str(row["portfolio"]), ADVERSE).iloc[0]
-        summary += f"; {_labels(stress)[top['parameter']]} matters most (Sobol index {top['total']:.2f})"
+        summary += f"; {_labels(stress)[top['parameter']]} matters most (Sobol index {top['total']:z.2f})"
     return f"{summary}."
 
 
@@ -202,23 +205,27 @@ def _importance(stress: ModelStress) -> Iterator[ScreenBlock]:
     rows = [
         (
             _labels(stress)[row["parameter"]],
-            f"{row['total']:.2f}",
-            f"{row['total_low']:.2f}-{row['total_high']:.2f}",
-            f"{max(row['first'], 0.0):.2f}",
-            f"{largest[row['parameter']]:.2f}" if len(largest) else "",
+            f"{row['total']:z.2f}",
+            f"{row['total_low']:z.2f}-{row['total_high']:z.2f}",
+            f"{max(row['first'], 0.0):z.2f}",
+            f"{largest[row['parameter']]:z.2f}" if len(largest) else "",
         )
         for row in own[(own.index < _MATTER) | (own["parameter"] == str(SHARE))].to_dict("records")
     ]
     numbers, title = ("total", "90% range", "first-order", "news"), "The most important parameters"
-    yield table_block(
+    made = table_block(
         ("parameter", *numbers), rows, "more parameters", numbers=numbers, wide=numbers[1:3], title=title, tight=True
     )
-    yield text_block(
-        f"Total and first-order Sobol indices: shares of the variance of the {portfolio} portfolio's {ADVERSE}. News: "
-        "the largest total index on a day that settles the question.",
-        "legend",
-        LEGEND,
-    )
+    yield made
+
+    def legend(out: Console) -> str:
+        indices = "Total and first-order" if out.width >= WIDE_ENOUGH else "Total"
+        return (
+            f"{indices} Sobol indices: shares of the variance of the {portfolio} portfolio's {ADVERSE}. News: the "
+            "largest total index on a day that settles the question."
+        )
+
+    yield legend_block(made, legend)
     for note in stress.share_notes():
         yield text_block(note, "notes", REST)
 
@@ -241,13 +248,13 @@ def _weights(stress: ModelStress) -> Iterator[ScreenBlock]:
         for row in weights
     ]
     numbers, title = ("current", "proposed", "5%", "95%", "same side"), "The plan, re-optimised at the draws"
-    yield table_block(
+    made = table_block(
         ("instrument", *numbers), rows, "all target weights", numbers=numbers, wide=("current",), title=title
     )
+    yield made
     cut = f" of {redone.asked:,} requested" if len(redone.weights) < redone.asked else ""
-    yield text_block(
+    yield legend_block(
+        made,
         f"Target weights at {len(redone.weights):,}{cut} draws, the largest trade first. Same side: the share of draws "
         "that trade an instrument on the plan's side.",
-        "legend",
-        LEGEND,
     )

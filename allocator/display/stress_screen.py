@@ -30,6 +30,8 @@ class ScreenBlock:
     priority: int = ESSENTIAL
     rows: int = 1
     least: int = 0
+    explains: ScreenBlock | None = None
+    """The table that a legend is of, without which it is not shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,15 @@ def text_block(
 ) -> ScreenBlock:
     """A block of words."""
     return ScreenBlock(lambda out, _: out.print(text, style=style), adds, priority, least=least)
+
+
+def legend_block(explains: ScreenBlock, said: str | Callable[[Console], str], style: str | None = None) -> ScreenBlock:
+    """What the columns of a table mean; `said` of a console where it has not room for all of them."""
+
+    def show(out: Console, _: int) -> None:
+        out.print(said if isinstance(said, str) else said(out), style=style)
+
+    return ScreenBlock(show, "legend", LEGEND, explains=explains)
 
 
 def answer_block(text: str, style: str | None = None) -> ScreenBlock:
@@ -137,7 +148,7 @@ class _Fit:
         while self._height() > LINES and self._cut():
             pass
         for block in sorted(shown, key=lambda block: block.priority):
-            while shown[block] < block.rows:
+            while shown[block] < block.rows and (block.explains is None or shown[block.explains]):
                 shown[block] += 1
                 if self._height() > LINES:
                     shown[block] -= 1

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 
 from allocator.book.book import Book
-from allocator.display.console import answer_heading, fit_table, format_percent, table
+from allocator.display.console import answer_heading, fit_table, format_percent, format_signed_percent, table
 from allocator.display.stress_screen import (
     ANSWER,
     DETAIL,
     ESSENTIAL,
-    LEGEND,
     REST,
     ScreenBlock,
     ScreenSection,
     answer_block,
+    legend_block,
     table_block,
     text_block,
 )
@@ -48,11 +48,11 @@ def shock_sections(stress: ShockStress, book: Book, *, among_others: bool = Fals
     few = len(stress.effects) <= _FEW
     alone = few and not among_others
     blocks = [
-        _side_by_side(stress, DETAIL if alone else ESSENTIAL),
+        made := _side_by_side(stress, DETAIL if alone else ESSENTIAL),
         *_not_computed(stress),
         *_claims(stress),
         *(text_block(line, "notes", REST) for line in _asides(stress, book)),
-        text_block(_LEGEND, "legend", LEGEND),
+        legend_block(made, _LEGEND),
     ]
     if stress.interrupted:
         words = f"Interrupted: {len(stress.effects)} of {stress.asked} shocks are done, and shown."
@@ -74,12 +74,6 @@ def shock_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def format_signed(value: float) -> str:
-    """+3.0%, -3.0%."""
-    shown = format_percent(value)
-    return shown if shown.startswith("-") else f"+{shown}"
-
-
 def _table(out: Console, stress: ShockStress, rows: int) -> None:
     now, later = ("current\nat once", "proposed\nat once"), ("current\nhorizon", "proposed\nhorizon")
     first = next((name for effect in stress.effects for name in effect.hypotheses or ()), None)
@@ -97,7 +91,7 @@ def _table(out: Console, stress: ShockStress, rows: int) -> None:
         mildest = left[-1]
         out.print(
             f"And {len(left)} more; the mildest is {shock_name(mildest.name)}, "
-            f"{format_signed(mildest.proposed.expected_return)} by the horizon."
+            f"{format_signed_percent(mildest.proposed.expected_return)} by the horizon."
         )
 
 
@@ -174,7 +168,7 @@ def _claims(stress: ShockStress) -> Iterator[ScreenBlock]:
 
 
 def _change(sign: ClaimedEffect) -> str:
-    return "no number" if sign.change is None else format_signed(sign.change)
+    return "no number" if sign.change is None else format_signed_percent(sign.change)
 
 
 def _detail(effect: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
@@ -185,13 +179,17 @@ def _detail(effect: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
         yield text_block(effect.shock.note, "a note", REST)
     columns = ("at once", "expected return", "adverse expected return")
     portfolios = (("current", effect.current), ("proposed", effect.proposed), ("re-optimised", effect.reoptimized))
-    rows = [(name, *map(format_signed, vars(returns).values())) for name, returns in portfolios if returns is not None]
+    rows = [
+        (name, *map(format_signed_percent, vars(returns).values()))
+        for name, returns in portfolios
+        if returns is not None
+    ]
     adds = "adverse expected returns"
     yield table_block(("portfolio", *columns), rows, adds, priority, numbers=columns, whole=True)
     if effect.limit_breaches:
         yield text_block(f"Limit breaches: {', '.join(effect.limit_breaches)}.", "limit breaches", priority)
     if effect.trades:
-        shown = ", ".join(f"{name} {format_signed(part)}" for name, part in effect.trades[:_TRADES])
+        shown = ", ".join(f"{name} {format_signed_percent(part)}" for name, part in effect.trades[:_TRADES])
         more = f" and {len(effect.trades) - _TRADES} more" if len(effect.trades) > _TRADES else ""
         words = f"{shown}{more}; turnover {format_percent(effect.turnover)}"
         yield text_block(f"Re-optimised trades, in % of the account: {words}.", "trades", priority)
@@ -205,8 +203,8 @@ def _detail(effect: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
 # Replay: the worst window of each length for each portfolio, and what was left out.
 #
 _REPLAY_LEGEND = (
-    "Holdings are kept from the beginning of a window to its end; cash does not change. Largest losses: instruments, "
-    "and what of the account each loses."
+    "Return: of the account; holdings are kept from the beginning of a window to its end, and cash does not change. "
+    "Largest losses: instruments, and what of the account each loses."
 )
 
 
@@ -218,18 +216,19 @@ def replay_section(replay: HistoricalReplay) -> ScreenSection:
         (
             str(window.rows),
             window.portfolio,
-            format_percent(window.loss),
+            format_signed_percent(-window.loss),
             window.start,
             window.end,
             ", ".join(map(_loser, window.losers)),
         )
         for window in sorted(replay.windows, key=lambda window: window.portfolio != PROPOSED)
     ]
-    columns, numbers = ("rows", "portfolio", "loss", "from", "to", "largest losses"), ("rows", "loss", "from", "to")
+    columns, numbers = ("rows", "portfolio", "return", "from", "to", "largest losses"), ("rows", "return", "from", "to")
+    made = table_block(columns, rows, "all windows", numbers=numbers, wide=("to",))
     blocks = [
-        table_block(columns, rows, "all windows", numbers=numbers, wide=("to",)),
+        made,
         *(text_block(f"{note[0].upper()}{note[1:]}.", "notes on the history", REST) for note in replay.notes),
-        text_block(_REPLAY_LEGEND, "legend", LEGEND),
+        legend_block(made, _REPLAY_LEGEND),
     ]
     return ScreenSection("Replay: the worst windows of the price history", blocks)
 
@@ -240,7 +239,7 @@ def replay_summary(replay: HistoricalReplay) -> Iterator[str]:
     if worst := max(proposed, key=lambda window: window.loss, default=None):
         yield (
             f"The worst window of the price history, {worst.rows} rows to {worst.end}, returns "
-            f"{format_percent(-worst.loss)} on the proposed portfolio."
+            f"{format_signed_percent(-worst.loss)} on the proposed portfolio."
         )
 
 

@@ -20,6 +20,7 @@ from allocator.optimization.conflicts import RelaxedLimits
 from allocator.optimization.highs import Block, IntegerProgram, IntegerSolution, TimeLimit, Work
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import plain_amount, plain_decimal
 from allocator.rules import (
     PERCENT,
     ConvexRule,
@@ -342,16 +343,11 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
             touched = np.abs((rows.holdings + rows.buys + rows.sells)[[rule]].toarray()[0]) > 0
     orders = np.where(touched, grid.values * grid.smallest, 0.0)
     worst = int(np.argmax(orders))
-    share = np.format_float_positional(float(f"{orders[worst] * 100:.3g}"), trim="-")
+    share = plain_decimal(float(f"{orders[worst] * 100:.3g}"))
     return (
-        f"the smallest order of {book.instruments[worst]} is {_money(orders[worst] * book.value)} "
+        f"the smallest order of {book.instruments[worst]} is {plain_amount(orders[worst] * book.value, grouped=True)} "
         f"{book.settings.book.currency}, {share}% of the account"
     )
-
-
-def _money(amount: float) -> str:
-    """To the cent, or to the digits that an amount of less has."""
-    return f"{amount:,.2f}" if amount >= 0.01 else np.format_float_positional(float(f"{amount:.3g}"), trim="-")
 
 
 # From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.

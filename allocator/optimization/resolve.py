@@ -215,11 +215,22 @@ class ParametricSolver:
     def solve_many(self, asked: Sequence[Problem]) -> list[CertifiedSolution | None]:
         """The same of many questions: all are written, then solved, then proved, which keeps caches warm."""
         written = [self._write(*question) for question in asked]
-        raws = [None if one is None else one.loop.solve(one.data) for one in written]
+        raws = [None if one is None else self._solved(one) for one in written]
         return [
             None if one is None or raw is None else self._proved(one, raw, *question)
             for one, raw, question in zip(written, raws, asked, strict=True)
         ]
+
+    def _solved(self, one: _ScaledProblem) -> RawSolution | None:
+        """What PIQP says.
+
+        Raises:
+            OutOfTime: it took longer than the user allows.
+        """
+        clock = self._limits.clock()
+        raw = one.loop.solve(one.data)
+        clock.refuse_late()
+        return raw
 
     def _write(self, start: Position, outlook: Outlook, mandate: Mandate) -> _ScaledProblem | None:
         wanted = problem_shape(outlook, mandate)

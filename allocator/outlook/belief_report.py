@@ -331,7 +331,7 @@ def _of_usage(question: Question, day: dt.date) -> Iterator[tuple[str, Signal]]:
     fall = -float(np.log(1 - PRICE_FALL))
     for elasticity in ELASTICITIES:
         grown = elasticity * fall
-        what = f"usage {np.expm1(grown):+.0%} as prices fall {PRICE_FALL:.0%}"
+        what = f"usage {np.expm1(grown):+z.0%} as prices fall {PRICE_FALL:z.0%}"
         yield what, Signal(day, "usage", price_fall=fall, usage_growth=grown)
 
 

@@ -20,7 +20,7 @@ from scipy.optimize import minimize, nnls
 
 from allocator.book.book import Book
 from allocator.book.checks.question import LOADINGS
-from allocator.errors import BadInput, Breach, did_you_mean, setting_breach
+from allocator.errors import BadInput, Breach, NotSolved, did_you_mean, setting_breach
 from allocator.outlook.calibration import CalibratedModel, calibrate, has_loadings
 from allocator.outlook.posterior import require_finite
 from allocator.outlook.question import DAYS_A_MONTH
@@ -197,6 +197,7 @@ def infer_probabilities(
     Raises:
         BadInput: there is no model or market to read moves against, a name is unknown or tells nothing, or no
             probability at all can explain a move; says the nearest that one could.
+        NotSolved: the least-squares fit to the moves was not found.
     """
     model, stated = calibrate(book), book.settings.market
     if model is None or stated is None or model.market_then is None or model.market_now is None:
@@ -265,7 +266,11 @@ def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:
         return prior  # no news; names that are nearly alike would make more of the rounding
     count = values.shape[0]
     rows = np.vstack([values.T, np.full(count, _HEAVY)])
-    fitted, _ = nnls(rows, np.append(multiples, _HEAVY))
+    try:
+        fitted, _ = nnls(rows, np.append(multiples, _HEAVY))
+    except RuntimeError as error:
+        said = f"no probabilities were found that prices imply ({error}); leave names out with --without"
+        raise NotSolved(said) from None
     fitted = fitted / fitted.sum()
     start = np.where(prior > 0, prior, 1e-12)
     directions = values - start @ values

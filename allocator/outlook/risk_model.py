@@ -135,13 +135,12 @@ def _statistical_factors(returns: Matrix, settings: RiskSection, words: str) -> 
 
 def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
     """Sample covariance shrunk towards a multiple of the identity (Ledoit and Wolf 2004); rows are its factors."""
-    del settings
     try:
         from sklearn.covariance import ledoit_wolf_shrinkage
     except ImportError:
         cure = "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\""
-        rule = "needs scikit-learn, which is not installed"
-        raise BadInput([setting_breach("risk.method", "ledoit_wolf", rule, cure)]) from None
+        rule, key = "needs scikit-learn, which is not installed", "source" if settings.method == "auto" else "method"
+        raise BadInput([setting_breach(f"risk.{key}", getattr(settings, key), rule, cure)]) from None
     rows, names = returns.shape
     centred = returns - returns.mean(axis=0)
     shrinkage = float(ledoit_wolf_shrinkage(centred, assume_centered=True))

@@ -236,7 +236,7 @@ def _causes(plan: Plan, document: Mapping[str, Any], node: Mapping[str, Any], be
     beliefs = np.array([node["beliefs"].get(name, 0.0) for name in plan.outlook.scenarios])
     shift = float(np.abs(beliefs - plan.outlook.probabilities).sum()) / 2
     if shift > _SAME:
-        found.append(f"the belief: {shift:.1%} of probability lies elsewhere than announced")
+        found.append(f"the belief: {shift:z.1%} of probability lies elsewhere than announced")
     priced = {row["instrument"]: row["price"] for row in document["positions"]}
     moved = np.array(
         [book.prices[i] / (priced[name] * node["prices"][name]) - 1 for i, name in enumerate(book.instruments)]
@@ -244,11 +244,11 @@ def _causes(plan: Plan, document: Mapping[str, Any], node: Mapping[str, Any], be
     worst = int(np.argmax(np.abs(moved)))
     if abs(moved[worst]) > _SAME:
         count = int((np.abs(moved) > _SAME).sum())
-        most = f"{book.instruments[worst]} by {moved[worst]:+.1%}"
+        most = f"{book.instruments[worst]} by {moved[worst]:+z.1%}"
         found.append(f"prices: {count} differ from the announced ones, most {most}")
     held = float(np.abs(book.weights - before).sum() + abs(float((book.weights - before).sum()))) / 2
     if held > _SAME:
-        found.append(f"holdings: {held:.1%} of the account is held otherwise than announced")
+        found.append(f"holdings: {held:z.1%} of the account is held otherwise than announced")
     here, there = input_fingerprints(book), document["fingerprints"]
     changed = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
     if changed:

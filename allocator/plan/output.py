@@ -17,9 +17,10 @@ import pandas as pd
 
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
-from allocator.plan.plan import Order, Plan, plain_decimal
+from allocator.plan.plan import Order, Plan
 from allocator.plan.runs import digest
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
+from allocator.presentation import plain_amount, plain_decimal
 
 COLUMNS = (
     "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
@@ -71,8 +72,8 @@ def orders_csv(plan: Plan, plan_digest: str) -> str:
             plain_decimal(order.quantity),
             plain_decimal(plan.book.quoted_prices[at[order.instrument]]),
             plan.book.currencies[at[order.instrument]],
-            f"{order.value:.2f}",
-            f"{order.cost:.2f}",
+            plain_amount(order.value),
+            plain_amount(order.cost),
             settings.currency,
             plan_digest,
         )

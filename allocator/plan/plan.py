@@ -300,8 +300,3 @@ def _units(lots: float, lot_size: float, held: float) -> float:
         return held
     units = float(abs(round(lots)) * Decimal(repr(lot_size)))
     return min(units, held) if lots < 0 else units
-
-
-def plain_decimal(number: float, *, grouped: bool = False) -> str:
-    """Every digit that a number has, and never an exponent."""
-    return format(Decimal(repr(float(number))).normalize() + 0, ",f" if grouped else "f")

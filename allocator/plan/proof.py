@@ -241,7 +241,7 @@ def _trade(trade: Trade) -> _TradeRow:
 
 
 def _list(values: Vector) -> list[float]:
-    return [float(value) for value in values]
+    return [float(value) + 0.0 for value in values]  # no negative zero
 
 
 def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:

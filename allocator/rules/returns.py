@@ -68,7 +68,7 @@ class StressFloor(OneLimit, LinearRule):
     shock: Vector
     limit: float
     tier: int = 0
-    kind, words = "loss under a shock", "loss under {name} at most {limit}"
+    kind, words, below_zero = "loss under a shock", "loss under {name} at most {limit}", "gain of "
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""

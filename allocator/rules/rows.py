@@ -103,12 +103,12 @@ class RuleRows:
 
 def format_limit_percent(fraction: float) -> str:
     """A limit as people write it: 0.125 is 12.5%."""
-    return f"{fraction * 100:.6g}%"
+    return f"{fraction * 100:z.6g}%"
 
 
 def format_limit(limit: float, unit: str = PERCENT) -> str:
     """A limit in its unit: 12.5%, 1.2 or 2 x."""
-    return format_limit_percent(limit) if unit == PERCENT else f"{limit:.12g}{unit}"
+    return format_limit_percent(limit) if unit == PERCENT else f"{limit:z.12g}{unit}"
 
 
 def format_loosened(limit: float, sense: float, unit: str = PERCENT) -> str:
@@ -244,6 +244,8 @@ class RuleMeasurement:
     of_account: float | None = None
     """How far the limit is missed as a part of the account, where its own unit may be a million times that."""
     id: RuleId = RuleId("other")
+    below_zero: str = ""
+    """What a measure below 0 is, turned round, where that has another name: of a loss "gain of"."""
 
     @property
     def missed(self) -> float:
@@ -283,6 +285,8 @@ class Rule(ABC):
     """As the user wrote them, row by row."""
     at_most = True
     unit = PERCENT
+    below_zero = ""
+    """What a measure below 0 is called, where that has another name."""
 
     @abstractmethod
     def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
@@ -329,13 +333,13 @@ class Rule(ABC):
         return self
 
     def _in_words(self, limit: float) -> str:
-        return format_limit_percent(limit) if self.unit == PERCENT else f"{limit:.6g}{self.unit}"
+        return format_limit_percent(limit) if self.unit == PERCENT else f"{limit:z.6g}{self.unit}"
 
     def _measured(self, *measured: float, beyond: Sequence[float | None] = ()) -> list[RuleMeasurement]:
         """Readings of the limits; `beyond` is how far each is missed as a part of the account, where that differs."""
         each = zip(self.labels, measured, self.limits, beyond or [None] * len(measured), self.ids, strict=True)
         return [
-            RuleMeasurement(label, value, limit, self.at_most, self.unit, missed, name)
+            RuleMeasurement(label, value, limit, self.at_most, self.unit, missed, name, self.below_zero)
             for label, value, limit, missed, name in each
         ]
 

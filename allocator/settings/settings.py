@@ -168,7 +168,8 @@ class RiskSection(SettingsSection):
     )
     method: Literal["auto", "ledoit_wolf", "statistical_factors"] = Field(
         default="auto",
-        description="auto: Ledoit-Wolf, or statistical factors when instruments exceed half the rows",
+        description="auto: Ledoit-Wolf (pip install 'portfolio-allocator[risk]'), or statistical factors when "
+        "instruments exceed half the rows",
     )
     factors: int = Field(default=10, ge=1, description="number of statistical factors")
 

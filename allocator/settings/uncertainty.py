@@ -67,7 +67,7 @@ else:
 class LimitSection(SettingsSection):
     """A stated limit on scenario probabilities: min ≤ Σ weight × probability ≤ max."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 2})  # weights, and a limit
 
     weights: dict[str, Number] = Field(min_length=1, description="coefficient by scenario; those left out count 0")
     max: Number | None = None

@@ -226,7 +226,8 @@ def _missing_file_cure(path: Path) -> str:
         return "it is a link to nothing: put the file there"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either"
-    there = (other for other in names_in(path.parent) if other.lower().endswith(SUFFIXES))
+    names = (other for other in names_in(path.parent) if other.lower().endswith(SUFFIXES))
+    there = (other for other in names if is_plain_file(path.parent / other))
     cure = did_you_mean(path.name, there, by_stem=True)
     return cure if cure.startswith("did you mean") else f"add {path.name} to the folder '{path.parent.name or '.'}'"
 

@@ -43,7 +43,7 @@ _AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,234 is a thousand
 _NOTHING = {"nan", "na", "n/a", "#n/a", "#n/a n/a", "-", "--", "null", "none", "?", "#value!", "#ref!", "#div/0!"}
 _INFINITE = {"inf", "infinity", "∞"}
 _UNREADABLE_DATE = dt.date.min
-_YEARS = range(1900, 2200)  # nanosecond dates end in 2262; a year outside is a slip of the hand
+YEARS = range(1900, 2200)  # nanosecond dates end in 2262; a year outside is a slip of the hand
 _DATE_CURE = "write dates as 2026-11-20"
 _TEXT_DTYPE: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
@@ -215,17 +215,17 @@ def _date(cell: object) -> dt.date | None:
         day = cell.date() if cell.tzinfo is None and cell == pd.Timestamp(cell.date()) else None
     elif isinstance(cell, dt.date):
         day = cell
-    return day if day is not None and day.year in _YEARS else _UNREADABLE_DATE
+    return day if day is not None and day.year in YEARS else _UNREADABLE_DATE
 
 
 def _date_fault(cell: object) -> Fault:
     timed = isinstance(cell, dt.datetime) or (isinstance(cell, str) and _TIMED.fullmatch(cell.strip()))
-    if timed and int(str(cell)[:4]) in _YEARS:
+    if timed and int(str(cell)[:4]) in YEARS:
         cure = "keep the day, such as 2026-11-20; of several rows a day the last (a history has one price a day)"
         return "must be a date without a time or time zone", cure
     if isinstance(cell, dt.date) or re.match(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", str(cell)):
         year = str(cell)[:4]
-        if not year.isdigit() or int(year) not in _YEARS:
+        if not year.isdigit() or int(year) not in YEARS:
             return "must be a date from 1900 to 2199", _DATE_CURE
     if isinstance(cell, int | float | np.number) or re.fullmatch(r"[0-9]{5}(\.0)?", str(cell).strip()):
         return "must be a date", f"{_DATE_CURE}; for the day number of a spreadsheet, format the column as a date"

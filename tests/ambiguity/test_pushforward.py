@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy.optimize import linprog
 
 from allocator.__main__ import main
@@ -18,6 +17,7 @@ from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
+from tests.command_line import runner
 
 EXPERT = {
     "generalizable_jevons": 0.6, "generalizable_compression": 0.1,
@@ -105,7 +105,7 @@ def test_limits_that_the_news_would_break_are_refused_with_the_review(root: Path
     for override in [*overrides("polytope")[:-2], "robust.limits.g.max=0.5", "robust.schedule='fixed'"]:
         arguments += ["--set", override]
 
-    answer = CliRunner().invoke(main, arguments)
+    answer = runner().invoke(main, arguments)
 
     assert answer.exit_code == 3
     (breach,) = json.loads(answer.stdout)["errors"]

@@ -81,7 +81,8 @@ def test_probabilities_above_one_in_all_are_to_be_lowered(listed: Folder) -> Non
         ("[mandate.buckets.efficency]\nmax = 0.4", "[mandate.buckets.efficency]",
          "mandate.buckets.efficency: no such bucket (got 'efficency'); did you mean 'efficiency'?"),
         ("[mandate.buckets.cash]\nmax = 0.4", "[mandate.buckets.cash]",
-         "mandate.buckets.cash: cash has rules of its own; use mandate.min_cash and mandate.max_cash"),
+         "mandate.buckets.cash: cash has rules of its own; remove it, and limit cash by mandate.min_cash and "
+         "mandate.max_cash"),
         ("[mandate.groups.chip]\nmax = 0.4", "[mandate.groups.chip]",
          "mandate.groups.chip: no such group (got 'chip'); did you mean 'chips'?"),
         ("[mandate.weights.NVDIA]\nmax = 0.4", "[mandate.weights.NVDIA]",

@@ -64,13 +64,6 @@ def test_what_is_no_plain_file_is_refused_and_never_opened(
         assert f"{file} {said}".split("; ")[0] in " ".join(answer.stderr.split())
 
 
-def test_pipes_beside_the_tables_are_not_opened_to_find_the_name_that_was_meant(listed: Folder) -> None:
-    (listed.path / "holdings.csv").rename(listed.path / "kept.txt")
-    os.mkfifo(listed.path / "holding.csv")
-
-    assert "holdings.csv: this file is missing; did you mean 'holding.csv'?" in refused(listed.path)
-
-
 def test_a_pipe_in_place_of_a_neighbouring_book_is_not_opened(listed: Folder) -> None:
     neighbour = listed.path.parent / "other"
     neighbour.mkdir()
@@ -127,3 +120,15 @@ def test_rows_of_other_accounts_change_nothing_and_broken_ones_are_refused(liste
         with pytest.raises(BadInput) as caught:
             load(listed.path, account="main")
         assert [b for b in caught.value.breaches if said in str(b) and b.row == len(rows) - 2], (column, value)
+
+
+def test_no_pipe_is_opened_or_suggested_for_a_table_that_is_missing(listed: Folder) -> None:
+    (listed.path / "holdings.csv").rename(listed.path / "kept.txt")
+    os.mkfifo(listed.path / "holdngs.csv")
+    (listed.path / "holdins.csv").mkdir()
+
+    told = refused(listed.path)
+    assert "holdings.csv: this file is missing; add holdings.csv to the folder 'listed'" in told
+    strangers = [one for one in told if one.startswith(("holdngs.csv", "holdins.csv"))]
+    assert len(strangers) == 2
+    assert all(one.endswith("no table of a book has this name; it is no plain file: move it away") for one in strangers)

@@ -376,6 +376,17 @@ def test_the_last_day_of_the_calendar_is_a_day_as_any_other(root: Path, run: Run
     assert answer.exit_code == 0
 
 
+def test_a_shock_that_tells_something_beyond_the_dates_of_tables_is_refused(note: Folder) -> None:
+    day = "as_of = 2199-06-01"
+    note.replace("book.toml", "as_of = 2026-11-20", day)
+    add_shock = '[shocks.late]\nsignals = [{ kind = "claim", source = "OpenAI", after_months = 12 }]\n'
+    text = (note.path / "book.toml").read_text(encoding="utf-8")
+    (note.path / "book.toml").write_text(f"{text}\n{add_shock}", encoding="utf-8")
+
+    (breach,) = [breach for breach in refused(note) if breach.column == "shocks.late.signals"]
+    assert (breach.value, breach.rule) == ("2200-06-02", "must come before 2200, as every row of a table")
+
+
 # Through the command line
 
 

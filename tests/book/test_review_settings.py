@@ -142,7 +142,7 @@ def test_an_end_day_from_a_what_if_sets_months_aside(listed: Folder, run: Run) -
     assert "months = " in text
     answer = run("check", listed.path, "--set", "horizon.until=2027-11-20")
     assert answer.exit_code == 0, answer.output
-    assert "horizon.months" not in answer.output
+    assert "horizon.months" not in answer.stdout + answer.stderr
 
 
 def test_an_end_day_beside_months_is_told_to_leave_one_unread(listed: Folder, run: Run) -> None:
@@ -150,5 +150,5 @@ def test_an_end_day_beside_months_is_told_to_leave_one_unread(listed: Folder, ru
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("months = ", "until = 2027-11-20\nmonths = "), encoding="utf-8")
     answer = run("check", listed.path)
-    assert "horizon.months" in " ".join(answer.output.split())
-    assert "until, the day that the horizon ends" in " ".join(answer.output.split())
+    assert "horizon.months" in " ".join(answer.stderr.split())
+    assert "until, the day that the horizon ends" in " ".join(answer.stderr.split())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.conftest import Folder
 
 CASH = "cash has rules of its own"
-INSTEAD = "use mandate.min_cash and mandate.max_cash"
+INSTEAD = "remove it, and limit cash by mandate.min_cash and mandate.max_cash"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,30 @@ def test_what_is_not_traded_or_not_held_must_be_there(listed: Folder, key: str, 
     listed.replace("book.toml", "[mandate]\n", f"[mandate]\n{key} = {value}\n")
 
     assert told(listed) == [f"book.toml:{with_line(listed, f'{key} =')} mandate.{key}: {rest}"]
+
+
+@pytest.mark.parametrize(
+    ("added", "written", "key"),
+    [
+        ("[groups.safe]\nUSD = 1.0\nNVDA = 0.5", "USD = 1.0", "groups.safe.USD"),
+        ("[mandate.weights.USD]\nmax = 0.1", "[mandate.weights.USD]", "mandate.weights.USD"),
+        ("[mandate.issuers.Treasury]\nmax = 0.1", "[mandate.issuers.Treasury]", "mandate.issuers.Treasury"),
+    ],
+)
+def test_cash_counts_in_no_rule_but_its_own(listed: Folder, added: str, written: str, key: str) -> None:
+    listed.cell("exposures.csv", "USD", "issuer", "Treasury")
+    add(listed, added)
+
+    value = key.rpartition(".")[2]
+    assert told(listed) == [f"book.toml:{with_line(listed, written)} {key}: {CASH} (got '{value}'); {INSTEAD}"]
+
+
+def test_a_group_that_lists_cash_is_told_so_and_works_without_it(listed: Folder) -> None:
+    listed.replace("book.toml", 'chips = ["NVDA", ', 'chips = ["USD", "NVDA", ')
+
+    assert told(listed) == [f"book.toml:{with_line(listed, 'chips =')} groups.chips: {CASH} (got 'USD'); {INSTEAD}"]
+    listed.replace("book.toml", '"USD", "NVDA", ', '"NVDA", ')
+    assert load(listed.path).settings.groups["chips"] == ["NVDA", "AVGO", "TSM"]
 
 
 def test_a_name_cannot_be_both_locked_and_forbidden(listed: Folder) -> None:

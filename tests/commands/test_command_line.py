@@ -95,7 +95,7 @@ def test_wrong_usage_is_exit_two_with_a_word_of_help(arguments: list[str], said:
 
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert said in answer.stderr
-    assert "--help" in answer.stderr
+    assert re.search(r"-h(elp)?' for help", answer.stderr)  # click before 8.2 names the short one
 
 
 def test_the_module_is_the_command(root: Path) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from allocator.__main__ import main
 from allocator.plan.follow import FOLLOWS
+from tests.command_line import runner
 from tests.implied_books import announced, node_book
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments])
+    return runner().invoke(main, [str(one) for one in arguments])
 
 
 def held_against(plan: Path, book: Path, day: object, *more: str) -> dict[str, Any]:

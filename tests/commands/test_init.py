@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,18 @@ def test_a_new_book_is_a_copy_of_the_sample_that_checks(run: Run, tmp_path: Path
     assert "book.toml" in answer.stdout
     assert f"`allocator check {tmp_path / 'mine'}`" in answer.stdout
     assert run("check", tmp_path / "mine").exit_code == 0
+
+
+@pytest.mark.parametrize("sample", ["listed", "note", "reviewed"])
+def test_what_the_comments_of_a_new_book_name_is_there(run: Run, tmp_path: Path, sample: str) -> None:
+    run("init", tmp_path / "mine", "--from", sample)
+    text = (tmp_path / "mine" / "book.toml").read_text(encoding="utf-8")
+    comments = " ".join(line.partition("#")[2] for line in text.splitlines())
+    named = {name for name in re.findall(r"[\w./-]+\.(?:md|csv|toml)", comments) if name != "scenario_returns.csv"}
+
+    assert "README.md" in named
+    assert [name for name in sorted(named) if not (tmp_path / "mine" / name).is_file()] == []
+    assert re.findall(r"\bdata/\w+", comments) == []
 
 
 def test_the_document_names_what_was_made(run: Run, valid: Valid, tmp_path: Path) -> None:

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from jsonschema import Draft202012Validator
 
 from allocator.__main__ import main
+from tests.command_line import runner
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
 
 
 def ran(*arguments: object) -> Result:
-    answer = CliRunner().invoke(main, [str(one) for one in arguments])
+    answer = runner().invoke(main, [str(one) for one in arguments])
     assert answer.exit_code == 0, answer.output
     return answer
 

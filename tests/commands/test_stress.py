@@ -8,13 +8,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from allocator.__main__ import main
+from tests.command_line import runner
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["stress", *map(str, arguments)])
+    return runner().invoke(main, ["stress", *map(str, arguments)])
 
 
 def said(answer: Result) -> str:

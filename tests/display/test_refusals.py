@@ -78,6 +78,21 @@ def test_breaches_that_differ_in_value_alone_name_the_first_values(
     ]
 
 
+def test_two_errors_of_one_row_name_it_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [Breach("book.toml", 12, "mandate.locked", name, "no such instrument", "known here: A") for name in "XY"]
+    rows = [
+        Breach("fx.csv", row, "rate", value, "must be above 0", "correct it")
+        for row, value in ((2, "0"), (2, "1"), (5, "0"))
+    ]
+
+    assert shown([*names, *rows], capsys, monkeypatch)[1::2] == [
+        "book.toml:12 mandate.locked  no such instrument (got 'X' and 'Y')",
+        "fx.csv: rows 2 and 5 rate  must be above 0 (got '0' and '1')",
+    ]
+
+
 def test_entries_beyond_the_last_one_shown_are_counted_by_breach(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

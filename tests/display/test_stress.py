@@ -102,7 +102,7 @@ def test_replay_shows_the_worst_window_of_each_length(capsys: pytest.CaptureFixt
     text = printed(capsys, width)
 
     for window in found.windows:
-        assert f"{window.rows} {window.portfolio} {window.loss:.1%} {window.start}" in text
+        assert f"{window.rows} {window.portfolio} {-window.loss:+.1%} {window.start}" in text
     show(replay_section(replay_history(plan)))
     assert "Replay: not available, as this book has no price history; add prices.csv." in printed(capsys, width)
 

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from allocator.__main__ import main
 from allocator.display.console import console
@@ -18,6 +17,7 @@ from allocator.display.stress_screen import ANSWER, LEGEND, ScreenBlock, ScreenS
 from allocator.stress_testing.outcomes import CURRENT, PROPOSED
 from allocator.stress_testing.replay import LENGTHS, HistoricalReplay, LosingPosition, ReplayWindow
 from allocator.stress_testing.stress import StressReport, stress
+from tests.command_line import runner
 from tests.stress_testing.sample_plans import planned, staged
 
 BOOKS = ("listed", "note", "reviewed")
@@ -137,9 +137,9 @@ def test_a_study_that_is_alone_has_the_room_of_the_others(
 def test_full_is_of_the_screen_and_changes_no_document(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     asked_for = ["stress", str(root / "data" / "note"), "--reverse", "10%"]
-    documents = [CliRunner().invoke(main, [*asked_for, "--json", *more]).stdout for more in ((), ("--full",))]
+    documents = [runner().invoke(main, [*asked_for, "--json", *more]).stdout for more in ((), ("--full",))]
     assert json.loads(documents[0]) == json.loads(documents[1])
-    screens = [CliRunner().invoke(main, [*asked_for, *more]).stdout for more in ((), ("--full",))]
+    screens = [runner().invoke(main, [*asked_for, *more]).stdout for more in ((), ("--full",))]
     assert len(screens[0].splitlines()) <= 45 < len(screens[1].splitlines())
 
 

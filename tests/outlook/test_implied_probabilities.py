@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 from allocator.book.book import Book
 from allocator.book.loading import load
-from allocator.errors import BadInput
+from allocator.errors import BadInput, NotSolved
 from allocator.outlook.calibration import CalibratedModel, calibrate
 from allocator.outlook.implied_probabilities import ImpliedProbabilities, _nearest, infer_probabilities
 from allocator.types import Vector
@@ -47,6 +47,15 @@ def moves(book: Book, probabilities: Vector, names: tuple[str, ...] | None = Non
     change = (probabilities @ model.values / (model.market_then @ model.values)) ** share
     after = (1 + model.loadings.required_return) ** years * change - 1
     return {name: float(after[book.instruments.index(name)]) for name in names or book.instruments}
+
+
+def test_a_fit_that_is_not_found_is_no_traceback(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tired(*_: object) -> None:
+        raise RuntimeError("Maximum number of iterations reached.")  # what nnls says
+
+    monkeypatch.setattr("allocator.outlook.implied_probabilities.nnls", tired)
+    with pytest.raises(NotSolved, match=r"Maximum number of iterations reached.*leave names out with --without"):
+        infer_probabilities(book, moves(book, OTHERS))
 
 
 def divergence(p: Vector, prior: Vector) -> float:

@@ -241,8 +241,10 @@ def test_without_scikit_learn_the_cure_is_said(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(BadInput) as refused:
         build_risk_model(priced(walk(251)))
 
-    assert "needs scikit-learn, which is not installed" in str(refused.value)
-    assert 'risk.method = "statistical_factors"' in str(refused.value)
+    assert str(refused.value) == (
+        "book.toml risk.source: needs scikit-learn, which is not installed (got 'prices'); "
+        "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\""
+    )
 
 
 def test_scikit_learn_is_imported_only_when_it_is_needed(root: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
@@ -136,3 +138,69 @@ def test_a_figure_of_ones_own_is_a_row_of_the_table(root: Path, monkeypatch: pyt
     assert labels == ["least of the scenarios", "in cash"]
     told = document.plan_document(plan)["figures"]["after"]["worst_scenario_return"]
     assert told == pytest.approx(min(plan.after.scenario_returns), abs=1e-8)
+
+
+# What validators refuse that are strict with the schema itself, as ajv is in its strict mode: words that mean nothing,
+# and words that mean nothing where they stand.
+#
+_OF_TYPE = {
+    "object": {"properties", "additionalProperties", "required", "minProperties", "maxProperties", "propertyNames",
+               "patternProperties"},
+    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"},
+    "string": {"minLength", "maxLength", "pattern", "format"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+}  # fmt: skip
+_OF_ANY = {"$schema", "$defs", "$ref", "title", "description", "default", "type", "enum", "const", "anyOf", "oneOf",
+           "allOf", "discriminator"}  # fmt: skip
+_FORMATS = {"date"}
+
+
+def complaints(schema: Any, place: str = "#", above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """What is unknown, of another type, required and not there, or a tuple without an end; `above` are known types."""
+    if isinstance(schema, bool):
+        return
+    stated = schema.get("type", [])
+    stated = [stated] if isinstance(stated, str) else stated
+    types = frozenset("number" if one == "integer" else one for one in stated) or above
+    if len({*stated} - {"null"}) > 1:
+        yield f"{place}: several types"
+    for word in schema:
+        needed = next((kind for kind, words in _OF_TYPE.items() if word in words), None)
+        if needed is None and word not in _OF_ANY:
+            yield f"{place}: unknown keyword {word}"
+        elif needed is not None and needed not in types:
+            yield f"{place}: {word} without type {needed}"
+    if schema.get("format", "date") not in _FORMATS:
+        yield f"{place}: unknown format {schema['format']}"
+    yield from (f"{place}: requires {name}" for name in schema.get("required", ()) if name not in schema["properties"])
+    if "prefixItems" in schema and not schema.get("minItems") == schema.get("maxItems") == len(schema["prefixItems"]):
+        yield f"{place}: an open tuple"
+    for word in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        for at, part in enumerate(schema.get(word, ())):
+            yield from complaints(part, f"{place}/{word}/{at}", frozenset() if word == "prefixItems" else types)
+    for word in ("properties", "patternProperties", "$defs"):
+        for name, part in schema.get(word, {}).items():
+            yield from complaints(part, f"{place}/{word}/{name}")
+    for word in ("items", "additionalProperties", "propertyNames", "contains"):
+        yield from complaints(schema.get(word, True), f"{place}/{word}")
+
+
+def test_validators_that_are_strict_with_schemas_take_ours(made: dict[str, str]) -> None:
+    said = {name: list(complaints(json.loads(text))) for name, text in made.items()}
+
+    assert {name: told for name, told in said.items() if told} == {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"type": "object", "properties": {}, "required": ["min"]}, "#: requires min"),
+        ({"type": "object", "anyOf": [{"minProperties": 1, "nullable": True}]}, "#/anyOf/0: unknown keyword nullable"),
+        ({"properties": {"a": {"minimum": 1}}, "type": "object"}, "#/properties/a: minimum without type number"),
+        ({"items": {"type": ["string", "number"]}, "type": "array"}, "#/items: several types"),
+        ({"type": "string", "format": "day"}, "#: unknown format day"),
+        ({"type": "array", "prefixItems": [{}], "minItems": 1}, "#: an open tuple"),
+    ],
+)
+def test_what_a_strict_validator_refuses_is_seen(schema: dict[str, Any], told: str) -> None:
+    assert list(complaints(schema)) == [told]

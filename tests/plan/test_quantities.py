@@ -12,7 +12,8 @@ from decimal import Decimal
 import pytest
 from click.testing import Result
 
-from allocator.plan.plan import _units, plain_decimal
+from allocator.plan.plan import _units
+from allocator.presentation import plain_decimal
 from tests.conftest import Folder
 
 

@@ -5,7 +5,7 @@ Then what they are measured by: columns that are there, of numbers, without a bl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from allocator.settings.reading import dotted_key
 from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.tables import read_contract
 
-_CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
+_CASH_RULES = ("cash has rules of its own", "remove it, and limit cash by mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
 
 
@@ -151,31 +151,40 @@ def check_limits(draft: Draft) -> Iterator[Breach]:
 
 def check_rule_names(draft: Draft) -> Iterator[Breach]:
     """That what rules name is in exposures.csv."""
-    mandate, instruments = draft.settings.mandate, list(draft.risky["instrument"])
-    issuers = {*draft.risky["issuer"]}
-    yield from unknown_names(("mandate", "weights"), mandate.weights, instruments, _UNKNOWN)
-    yield from unknown_names(("mandate", "issuers"), mandate.issuers, issuers, "issuer in exposures.csv")
+    mandate, issuers = draft.settings.mandate, {*draft.risky["issuer"]}
+    of_cash = {*draft.tables["exposures"]["issuer"]} - issuers
+    yield from _no_instruments(draft, ("mandate", "weights"), mandate.weights)
+    for name in mandate.issuers:
+        if name in of_cash:
+            yield setting_breach(dotted_key("mandate", "issuers", name), name, *_CASH_RULES)
+        else:
+            yield from unknown_names(("mandate", "issuers"), [name], issuers, "issuer in exposures.csv")
     for key in ("locked", "forbidden"):
-        place = dotted_key("mandate", key)
-        for name in dict.fromkeys(getattr(mandate, key)):
-            if name in draft.cash:
-                yield setting_breach(place, name, *_CASH_RULES)
-            else:
-                yield from unknown_names((), [name], instruments, _UNKNOWN, at=place)
+        yield from _no_instruments(draft, (), dict.fromkeys(getattr(mandate, key)), at=dotted_key("mandate", key))
+
+
+def _no_instruments(
+    draft: Draft, place: tuple[str, ...], names: Iterable[str], *, at: str | None = None
+) -> Iterator[Breach]:
+    """Names that are no instrument, and cash, which is one and yet counts in no rule but its own."""
+    for name in names:
+        if name in draft.cash:
+            yield setting_breach(at or dotted_key(*place, name), name, *_CASH_RULES)
+        else:
+            yield from unknown_names(place, [name], list(draft.risky["instrument"]), _UNKNOWN, at=at)
 
 
 def check_members(draft: Draft) -> Iterator[Breach]:
     """That groups have members, which are in exposures.csv."""
-    instruments = list(draft.risky["instrument"])
     for group, members in draft.settings.groups.items():
         place = dotted_key("groups", group)
         if not members:
             yield setting_breach(place, None, "is empty", "name its instruments or remove it")
         if isinstance(members, list):
-            yield from unknown_names((), members, instruments, _UNKNOWN, at=place)
+            yield from _no_instruments(draft, (), members, at=place)
             yield from repeated_names(place, members)
         else:
-            yield from unknown_names(("groups", group), members, instruments, _UNKNOWN)
+            yield from _no_instruments(draft, ("groups", group), members)
 
 
 def check_counted(draft: Draft) -> Iterator[Breach]:

@@ -24,6 +24,7 @@ from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
 from allocator.settings.uncertainty import ScenarioSection
+from allocator.tables.validation import YEARS
 
 _FIGURES = ("price_fall", "usage_growth", "log10_bayes_factor")
 _FIRST_ROW = 10_000_000
@@ -91,7 +92,7 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
         cure = "add the column to exposures.csv, or remove it"
         yield setting_breach(dotted_key(*place, "delay_months"), None, "nothing in this book has a tradable_from", cure)
     for own in shock.expect:
-        yield from unknown_names((*place, "expect"), [own], there.known, "instrument, bucket or group")
+        yield from _no_name((*place, "expect"), own, there.cash, there.known, "instrument, bucket or group")
         is_bucket = own in there.settings.buckets.names and own not in (*there.instruments, *there.settings.groups)
         if is_bucket and not (bucket_counts(there.exposures, own) > 0).any():
             yield _nobody(there, dotted_key(*place, "expect", own), own)
@@ -134,6 +135,11 @@ def _told(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iter
     if there.settings.question is None:
         rule = "tells something about a question, and there is no [question]"
         yield setting_breach(dotted_key(*place), None, rule, "add [question], or remove signals and silent_months")
+        return
+    days = [days_after(there.settings, said.after_months) for said in shock.signals]
+    if days and max(days).year not in YEARS:
+        rule, cure = f"must come before {YEARS.stop}, as every row of a table", "correct as_of, or remove the shock"
+        yield setting_breach(dotted_key(*place, "signals"), max(days), rule, cure)
         return
     own = shock_signals(there.settings, there.signals, shock)
     if own.empty:

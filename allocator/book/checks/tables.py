@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -43,7 +44,7 @@ def check_dates(draft: Draft) -> Iterator[Breach]:
             for row in draft.rows(table, tables[table][column] > today):
                 yield row.breach(column, f"is after as_of = {as_of}", "correct the date, or move as_of forward")
     if "fx" in tables:
-        for row in draft.rows("fx", tables["fx"]["date"] < today - pd.Timedelta(days=OLDEST_RATE)):
+        for row in draft.rows("fx", tables["fx"]["date"] < pd.Timestamp(as_of - dt.timedelta(days=OLDEST_RATE))):
             rule = f"is more than {OLDEST_RATE} days before as_of = {as_of}"
             yield row.breach("date", rule, "bring the rate up to date")
     yield from _old_prices(draft)
@@ -64,7 +65,7 @@ def _old_prices(draft: Draft) -> Iterator[Breach]:
         return
     for row in draft.rows("holdings", holdings["price_date"] > pd.Timestamp(today)):
         yield row.breach("price_date", f"is after as_of = {today}", "correct the date, or move as_of forward")
-    for row in draft.rows("holdings", holdings["price_date"] < pd.Timestamp(today) - pd.Timedelta(days=days)):
+    for row in draft.rows("holdings", holdings["price_date"] < pd.Timestamp(today - dt.timedelta(days=days))):
         rule = f"is more than {days} days before as_of = {today}"
         yield row.breach("price_date", rule, "bring the price up to date, or raise risk.max_age_days", named=True)
 

@@ -135,7 +135,7 @@ def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dic
     """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
     each = prices if is_long(prices) else prices.melt("date", var_name="instrument", value_name="price")
     until = pd.Timestamp(as_of)
-    oldest = until - pd.Timedelta(days=min(max(max_age_days, 1), OLDEST_LEVEL))
+    oldest = pd.Timestamp(as_of - dt.timedelta(days=min(max(max_age_days, 1), OLDEST_LEVEL)))
     each = each.loc[each["price"].notna() & (each["date"] <= until) & (each["date"] >= oldest)]
     last = each.sort_values("date", kind="stable").drop_duplicates("instrument", keep="last")
     return {
