@@ -171,6 +171,7 @@ class VolatilityLimit(ConvexRule):
     limit: float
     against: Vector | None = None
     tier: int = 0
+    key: str = ""
     words = "{name} at most {limit}"
     directions = UnitBall()
     uses_factors = True
@@ -253,6 +254,7 @@ class LargestWeights(ConvexRule):
     count: int
     limit: float
     tier: int = 0
+    key: str = ""
     kind, words = "largest", "the {name} largest names at most {limit}"
 
     @property
@@ -313,6 +315,7 @@ class WorstCaseFloor(ConvexRule):
     ambiguity: Ambiguity
     against: Vector | None = None
     tier: int = 0
+    key: str = ""
     words = "{name} at least {limit}"
     at_most = False
     directions = None
