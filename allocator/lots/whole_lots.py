@@ -40,7 +40,6 @@ RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
-_EASIER = "loosen a rule a little, or use smaller lots"
 _FLOAT_NOISE = 1e-13  # of the account: the last bits of its sums
 _DEAREST = 1e5
 """A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
@@ -113,7 +112,8 @@ def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
             raise NoLotsFound(view, proved=found.impossible)
         if not found.proved:
             raise NotSolved(
-                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); {_EASIER}"
+                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); "
+                f"{'loosen a rule a little, or ' if search.mandate.rules else ''}use smaller lots"
             )
         steps = view.steps(found.x)
         avoidable = grid.avoidable(steps)

@@ -196,9 +196,8 @@ class Program:
                 break
         if (conflict := explain_conflict(start, outlook, mandate)) is not None:
             raise conflict
-        raise NotSolved(
-            f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule"
-        )
+        rule = ", or a tight rule" if mandate.rules else ""
+        raise NotSolved(f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little{rule}")
 
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""

@@ -41,6 +41,8 @@ REVIEWED = 4
 """A try with reviews counts as so many."""
 _MORE = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
+_HALVINGS = 3
+"""Of the last of these steps, to come near to the smallest that is enough."""
 _TOGETHER = 4
 """Limits that are moved together, where what mends one conflict leads to the next."""
 _SMALLER = (0.1, 0.01, 0.001)
@@ -66,7 +68,8 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
         elif trying.late is not None:
             untried.append(move)
     every = [move for keys, move in found.items() if not any(other < keys for other in found)] + untried
-    fixes = [describe_fix(move, error.rules) for move in every]
+    told = error.rules if all(f"'{label}'" in error.message for label in error.rules) else ()
+    fixes = [describe_fix(move, told) for move in every]
     if error.of_lots:
         part = next((part for part in _SMALLER if trying.refusal((), part) is None), None)
         fixes += [] if part is None else [f"use smaller lots: {part:g} times each lot_size of holdings.csv"]
@@ -152,11 +155,9 @@ class _Trying:
         said = self.refusal(move, explains=True)
         if said is None:
             return move
-        if isinstance(said, NotSolved) or (isinstance(said, Infeasible) and said.of_lots):
-            steps = _MORE[:: 2 if self.book.settings.uses_tree else 1]
-            looser = (tuple(one.further(more) for one in move) for more in steps)
-            if (found := next((one for one in looser if self.refusal(one) is None), None)) is not None:
-                return found
+        of_lots = isinstance(said, NotSolved) or (isinstance(said, Infeasible) and said.of_lots)
+        if of_lots and (found := self.further(move)) is not None:
+            return found
         for following in self.following(said, move):
             for instead in (following, one_key_one_limit([*move, *following])):
                 if len(instead) > _TOGETHER or frozenset(overrides_of(instead, self.book)) in self.seen:
@@ -164,6 +165,23 @@ class _Trying:
                 if (mended := self.mended(instead)) is not None:
                     return mended
         return None
+
+    def further(self, move: Move) -> Move | None:
+        """The move as much further as whole lots are found to need; None where that is too far."""
+        kept, found, at = 0.0, None, 0.0
+        for more in _MORE[:: 2 if self.book.settings.uses_tree else 1]:
+            at, further = more, tuple(one.further(more) for one in move)
+            if self.refusal(further) is None:
+                found = further
+                break
+            kept = more
+        for _ in range(_HALVINGS if found else 0):
+            between = tuple(one.further((kept + at) / 2) for one in move)
+            if between != found and self.refusal(between) is None:
+                found, at = between, (kept + at) / 2
+            else:
+                kept = (kept + at) / 2
+        return found
 
     def following(self, said: AllocatorError | None, move: Move) -> Iterator[Move]:
         """What may mend what is still refused after a move, in the words of the book as it is."""
