@@ -183,12 +183,13 @@ SETS = 20_000
 """Sets of rules that it may look at."""
 
 
-def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
+def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate, *, quick: bool = False) -> Infeasible | None:
     """Every small conflict among the rules as an error to raise, or None where no limits conflict.
 
-    Where some rules have a priority, those that are never relaxed are asked first.
+    Where some rules have a priority, those that are never relaxed are asked first. One that is `quick` leaves round
+    trips that are hard to tell to whoever solves the program.
     """
-    feasibility = ElasticProgram(start, outlook, mandate)
+    feasibility = ElasticProgram(start, outlook, mandate, quick=quick)
     hard = [i for i, member in enumerate(feasibility.members) if member.tier == 0]
     return conflict_among(feasibility, hard) or conflict_among(feasibility, range(len(feasibility.members)))
 

@@ -156,7 +156,7 @@ class _ElasticQuery:
 class ElasticProgram:
     """Every question of which limits conflict about one start, outlook and mandate."""
 
-    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate) -> None:
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, *, quick: bool = False) -> None:
         self.iterations = 0
         """Of the simplex, so far: what the work of asking is counted in."""
         self._start, self._outlook, self._mandate = start, outlook, mandate
@@ -180,7 +180,7 @@ class ElasticProgram:
         self._first_slack = self._columns.total
         self._missed_by: list[Vector] = []
         self._cores: list[frozenset[int]] = []
-        self._round_trips_are_hard = False
+        self._round_trips_are_hard = quick
         self._build()
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:

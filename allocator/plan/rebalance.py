@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -60,16 +61,17 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
     found, untried = dict[frozenset[str], Move](), list[Move]()
     for place, move in enumerate(moves):
         trying.most = trying.left // (len(moves) - place)
-        if trying.spent:
+        if trying.spent or (book.settings.uses_tree and not all(one.id.key for one in move)):
             untried.append(move)
         elif (mended := trying.mended(move)) is not None:
             mended = trying.tightened(mended)
-            found.setdefault(frozenset(one.id.key for one in mended), mended)
+            found.setdefault(frozenset(one.id.key or one.id.name for one in mended), mended)
         elif trying.late is not None:
             untried.append(move)
     every = [move for keys, move in found.items() if not any(other < keys for other in found)] + untried
     told = error.rules if all(f"'{label}'" in error.message for label in error.rules) else ()
     fixes = [describe_fix(move, told) for move in every]
+    trying.most = trying.left
     if error.of_lots:
         part = next((part for part in _SMALLER if trying.refusal((), part) is None), None)
         fixes += [] if part is None else [f"use smaller lots: {part:g} times each lot_size of holdings.csv"]
@@ -89,16 +91,17 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
     )
 
 
-def _candidates(error: Infeasible, book: Book, outlook: Outlook) -> Sequence[Move]:
-    """What may mend it: what was told with it, else what mends the conflict of fractions, else any limit."""
+def _candidates(error: Infeasible, book: Book, outlook: Outlook, *, quick: bool = False) -> Sequence[Move]:
+    """What may mend it: what was told with it, else what mends the conflict of fractions; of lots a little of any."""
     if error.moves:
         return (*error.moves, *_smallest_trade(error, book))
     start, stated = Position(book.weights, book.cash / book.value), build_mandate(book, outlook)
-    if not error.of_lots and (conflict := explain_conflict(start, outlook, stated)) is not None:
-        return conflict.moves
+    if not error.of_lots:
+        conflict = explain_conflict(start, outlook, stated, quick=quick)
+        return () if conflict is None else conflict.moves
     members = RelaxedLimits.nothing(start, outlook, stated).members
-    limits = dict.fromkeys(one_key_one_limit([one.at(one.stated)]) for one in members if one.has_limit)
-    return (*limits, *_smallest_trade(error, book))
+    little = (one.at(one.stated).further(_MORE[0]) for one in members if one.has_limit)
+    return (*dict.fromkeys(one_key_one_limit([one]) for one in little), *_smallest_trade(error, book))
 
 
 def _smallest_trade(error: Infeasible, book: Book) -> tuple[Move, ...]:
@@ -109,16 +112,13 @@ def _smallest_trade(error: Infeasible, book: Book) -> tuple[Move, ...]:
 
 
 def overrides_of(move: Move, book: Book) -> list[str]:
-    """What --set takes to make a move; empty where a limit is not of book.toml."""
-    if not all(one.id.key for one in move):
-        return []
-    lists: dict[str, list[str]] = {}
-    for one in move:
-        if one.limit is None:
-            left = lists.get(one.id.key) or getattr(book.settings.mandate, one.id.key.rpartition(".")[2])
-            lists[one.id.key] = [name for name in left if name != one.id.name]
-    numbers = [f"{one.id.key}={one.printed:.12g}" for one in move if one.limit is not None]
-    return [*numbers, *(f"{key}={json.dumps(names)}" for key, names in lists.items())]
+    """What --set takes to make a move, as far as its limits are of book.toml."""
+    numbers = [f"{one.id.key}={one.printed:.12g}" for one in move if one.id.key and one.limit is not None]
+    out = [(one.id.key, one.id.name) for one in move if one.limit is None]
+    for key in dict.fromkeys(key for key, _ in out):
+        listed = getattr(book.settings.mandate, key.rpartition(".")[2])
+        numbers.append(f"{key}={json.dumps([name for name in listed if (key, name) not in out])}")
+    return numbers
 
 
 @dataclass(eq=False)
@@ -132,7 +132,7 @@ class _Trying:
     work: Work
     most: int = MOST
     """Of the tries that are left, what one fix may take."""
-    seen: set[frozenset[str]] = field(default_factory=set)
+    seen: set[frozenset[tuple[RuleId, float]]] = field(default_factory=set)
     program: Program | None = None
     late: OutOfTime | None = None
 
@@ -160,7 +160,7 @@ class _Trying:
             return found
         for following in self.following(said, move):
             for instead in (following, one_key_one_limit([*move, *following])):
-                if len(instead) > _TOGETHER or frozenset(overrides_of(instead, self.book)) in self.seen:
+                if len(instead) > _TOGETHER or self.known(instead):
                     continue
                 if (mended := self.mended(instead)) is not None:
                     return mended
@@ -177,17 +177,23 @@ class _Trying:
             kept = more
         for _ in range(_HALVINGS if found else 0):
             between = tuple(one.further((kept + at) / 2) for one in move)
-            if between != found and self.refusal(between) is None:
+            if not self.known(between) and self.refusal(between) is None:
                 found, at = between, (kept + at) / 2
             else:
                 kept = (kept + at) / 2
         return found
 
+    def known(self, move: Move) -> bool:
+        """Whether it was tried."""
+        return frozenset((one.id, one.printed) for one in move) in self.seen
+
     def following(self, said: AllocatorError | None, move: Move) -> Iterator[Move]:
         """What may mend what is still refused after a move, in the words of the book as it is."""
-        if isinstance(said, Infeasible) and not self.spent:
-            for other in said.moves or () if said.of_lots else _candidates(said, self.moved(move), self.outlook):
-                yield tuple(replace(one, label=self.labels.get(one.id, one.label)) for one in other)
+        if not isinstance(said, Infeasible) or self.spent:
+            return
+        moves = said.moves if said.of_lots else _candidates(said, self.moved(move), self.outlook, quick=True)
+        for other in moves:
+            yield tuple(replace(one, label=self.labels.get(one.id, one.label)) for one in other)
 
     def moved(self, move: Move, part: float = 1.0) -> Book:
         """The book after a move.
@@ -218,12 +224,13 @@ class _Trying:
         count = REVIEWED if self.book.settings.uses_tree else 1
         self.left, self.most = self.left - count, self.most - count
         try:
-            self.seen.add(frozenset(overrides_of(move, self.book)))
+            self.seen.add(frozenset((one.id, one.printed) for one in move))
             book = self.moved(move, part)
             if book.settings.uses_tree:
                 orders_with_reviews(book, self.outlook, _quietly, self.work, explains=explains)
             else:
-                _orders(book, self.outlook, _quietly, self, explains=explains)
+                further = {one.id: one.printed for one in move if not one.id.key}
+                _orders(book, self.outlook, _quietly, self, further, explains=explains)
         except (BadInput, BadMandate, Infeasible, NotSolved) as error:
             return error
         except OutOfTime as late:
@@ -235,7 +242,7 @@ class _Trying:
         """A program of this shape, the last one where it fits."""
         if self.program is None or not self.program.fits(outlook, mandate):
             self.program = Program(outlook, mandate, warm=False)
-        self.program.explains = explains
+        self.program.explains, self.program.quick = explains, True
         return self.program
 
 
@@ -271,10 +278,23 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
 
 
 def _orders(
-    book: Book, outlook: Outlook, say: Callable[[str], None], trying: _Trying | None = None, *, explains: bool = True
+    book: Book,
+    outlook: Outlook,
+    say: Callable[[str], None],
+    trying: _Trying | None = None,
+    further: Mapping[RuleId, float] = MappingProxyType({}),
+    *,
+    explains: bool = True,
 ) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector]:
-    """Targets, the mandate that whole lots keep, what of the stated one was given up for it, and the lots."""
+    """Targets, the mandate that whole lots keep, what of the stated one was given up for it, and the lots.
+
+    `further` are other limits of rules that are not of book.toml.
+    """
     stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
+    if further:
+        members = RelaxedLimits.nothing(start, outlook, stated).members
+        moved = {place: further[one.id] for place, one in enumerate(members) if one.id in further}
+        stated = RelaxedLimits(members, moved).with_limits(stated)
     check_obviously_infeasible(book, outlook)
     say("solving")
     compiled, work = (Program, None) if trying is None else (partial(trying.compiled, explains=explains), trying.work)

@@ -45,7 +45,7 @@ def round_trip_refusal(
     said = "no plan: the best on paper{} buys and sells one name at once, which only loses cash"
     if not program.explains:
         return Infeasible(f"{said.format('')}; `rebalance` with these numbers names the limits")
-    if (conflict := explain_conflict(start, outlook, mandate)) is not None:
+    if (conflict := explain_conflict(start, outlook, mandate, quick=program.quick)) is not None:
         return conflict
     asked = _Loosening(program, start, outlook, mandate, limits)
     wide, works = asked.wide_enough(solution)
