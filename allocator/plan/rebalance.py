@@ -12,7 +12,7 @@ import numpy as np
 
 from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
+from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
 from allocator.lots.whole_lots import relaxed_rules, whole_lots_with_soft_rules
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate, no_trade
@@ -69,7 +69,7 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
         elif trying.late is not None:
             untried.append(move)
     every = [move for keys, move in found.items() if not any(other < keys for other in found)] + untried
-    told = error.rules if all(f"'{label}'" in error.message for label in error.rules) else ()
+    told = error.rules if error.rules and error.message.startswith(describe_conflict(error.rules)) else ()
     fixes = [describe_fix(move, told) for move in every]
     trying.most = trying.left
     if error.of_lots:
