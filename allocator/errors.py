@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Self
@@ -171,8 +171,8 @@ class Infeasible(AllocatorError):
     """The limits conflict: loosen one. `rules` names the conflict, `fixes` the smallest ways out.
 
     `conflicts` are all that were found, `rules` among them; `cut_short` says that there may be more. `moves` are the
-    fixes as limits by the place of a rule, and `places` those of `rules`, where they are known; `for_fractions` says
-    that a fix was not tried on whole lots.
+    fixes as limits that are moved together, `overrides` as what --set takes, where they are known; `for_fractions` says
+    that a fix was not tried on the whole mandate and on whole lots; `of_lots` that fractions keep every rule.
     """
 
     exit_code = 4
@@ -185,20 +185,22 @@ class Infeasible(AllocatorError):
         conflicts: Sequence[Sequence[str]] = (),
         *,
         cut_short: bool = False,
-        moves: Sequence[Mapping[int, float]] = (),
-        places: Sequence[int] = (),
+        moves: Sequence[Any] = (),
+        overrides: Sequence[Sequence[str]] = (),
         for_fractions: bool = False,
+        of_lots: bool = False,
     ) -> None:
         self.message, self.rules, self.fixes = message, tuple(rules), tuple(fixes)
         self.conflicts: tuple[tuple[str, ...], ...] = tuple(map(tuple, conflicts)) or (
             (self.rules,) if self.rules else ()
         )
-        self.cut_short, self.for_fractions, self.moves, self.places = cut_short, for_fractions, tuple(moves), places
+        self.cut_short, self.for_fractions, self.moves = cut_short, for_fractions, tuple(moves)
+        self.overrides, self.of_lots = tuple(map(tuple, overrides)), of_lots
         super().__init__(message + (f"; smallest fix: {', or '.join(fixes)}" if fixes else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        again = partial(Infeasible, cut_short=self.cut_short, moves=self.moves, places=self.places)
-        again = partial(again, for_fractions=self.for_fractions)
+        again = partial(Infeasible, cut_short=self.cut_short, moves=self.moves, overrides=self.overrides)
+        again = partial(again, for_fractions=self.for_fractions, of_lots=self.of_lots)
         return again, (self.message, self.rules, self.fixes, self.conflicts)
 
 

@@ -18,12 +18,14 @@ import numpy as np
 
 from allocator.ambiguity.balls import AnyProbabilities
 from allocator.errors import Infeasible
+from allocator.optimization.conflicts import RelaxedLimits
 from allocator.rules import (
     ConvexRule,
     ExposureLimit,
     InstrumentFloors,
     LargestWeights,
     LinearRule,
+    LooserLimit,
     MinimumExpectedReturn,
     NoTrade,
     RatioLimit,
@@ -208,6 +210,14 @@ def hopeless(wanted: int, *, first: int = 0, cones: bool = False, impact: bool =
 
 
 _FIX = re.compile(r"(?:raise|lower) (?:the (first|second)|'([^']+)') to (-?[\d.]+(?:e-?\d+)?)(%?)")
+
+
+def loosened(asked: Question, move: Sequence[LooserLimit]) -> Question:
+    """The question after limits have moved, to the last digit."""
+    given = RelaxedLimits.nothing(asked.start, asked.outlook, asked.mandate)
+    places = {member.id: place for place, member in enumerate(given.members)}
+    limits = {places[one.id]: one.limit for one in move if one.limit is not None}
+    return replace(asked, mandate=replace(given, limits=limits).with_limits(asked.mandate))
 
 
 def mended(asked: Question, error: Infeasible, fix: str, part: float = 1.0) -> Question:

@@ -143,6 +143,9 @@ class ErrorDocument(TypedDict):
     errors: NotRequired[list[Annotated[Row, Breach]]]
     rules: NotRequired[Annotated[list[str], "the limits that conflict"]]
     fixes: NotRequired[Annotated[list[str], "each is one way out"]]
+    overrides: NotRequired[
+        Annotated[list[list[str]], "each fix as what --set takes, as far as it is one of book.toml's keys"]
+    ]
     conflicts: NotRequired[
         Annotated[
             list[list[str]],
@@ -153,7 +156,7 @@ class ErrorDocument(TypedDict):
         Annotated[bool, "whether there may be more conflicts than were found before the work was spent"]
     ]
     for_fractions: NotRequired[
-        Annotated[bool, "whether some fix was not found to leave room for whole lots too, which may take a little more"]
+        Annotated[bool, "whether some fix could not be tried on the whole mandate and on whole lots"]
     ]
 
 
@@ -178,6 +181,7 @@ def error_document(error: AllocatorError | click.ClickException) -> ErrorDocumen
         document |= {
             "rules": list(error.rules),
             "fixes": list(error.fixes),
+            "overrides": list(map(list, error.overrides)),
             "conflicts": [list(conflict) for conflict in error.conflicts],
             "cut_short": error.cut_short,
             "for_fractions": error.for_fractions,

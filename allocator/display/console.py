@@ -6,10 +6,12 @@ import io
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from itertools import zip_longest
 from typing import Any, TextIO, TypeAlias
 
 from rich.box import SIMPLE_HEAD
@@ -281,9 +283,13 @@ def show_refusal(error: AllocatorError) -> None:
     if isinstance(error, Infeasible):
         out.print(Text(error.message, style="bold red"))
         if error.fixes:
-            out.print(Text("smallest fix: " + "\n   or, instead: ".join(error.fixes)))
+            for place, (fix, keys) in enumerate(zip_longest(error.fixes, error.overrides, fillvalue=())):
+                out.print(Text(f"{'   or, instead' if place else 'smallest fix'}: {fix}"))
+                if keys:
+                    asked = " ".join(f"--set {shlex.quote(key)}" for key in keys)
+                    out.print(Text(f"      {asked}"), soft_wrap=True)
             if error.for_fractions:
-                out.print("Not every fix was tried on whole lots, which may take a little more.")
+                out.print("Not every fix was tried on the whole mandate and whole lots, which may take a little more.")
         _others(out, error)
         return
     out.print(Text(str(error), style="bold red"))

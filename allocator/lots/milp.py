@@ -178,8 +178,10 @@ class GridNeighbourhood:
         return np.split(self.upper, 6)[block]
 
     def _columns(self, *parts: Vector | float) -> sp.csr_array:
-        count = len(self.bought)
-        return sp.csr_array(sp.hstack([sp.diags_array(np.broadcast_to(part, count).astype(float)) for part in parts]))
+        names, blocks = len(self.bought), len(parts)
+        data = np.stack([np.broadcast_to(part, names).astype(float) for part in parts], axis=1).ravel()
+        at = (np.arange(names)[:, None] + names * np.arange(blocks)).ravel()
+        return sp.csr_array((data, at, np.arange(names + 1) * blocks), shape=(names, names * blocks))
 
     def structure(self) -> list[Block]:
         """What makes columns orders, and distance the distance."""

@@ -16,7 +16,7 @@ from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.lots.milp import GridNeighbourhood, OrderGrid, neighbourhood, neighbourhood_rules, order_grid
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.conflicts import RelaxedLimits
+from allocator.optimization.conflicts import RelaxedLimits, has_tiers
 from allocator.optimization.highs import Block, IntegerProgram, IntegerSolution, TimeLimit, Work
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
@@ -24,11 +24,12 @@ from allocator.presentation import plain_amount, plain_decimal
 from allocator.rules import (
     PERCENT,
     ConvexRule,
+    LooserLimit,
     RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
-    format_loosened,
+    one_key_one_limit,
     row_slack,
     stack_rows,
 )
@@ -40,7 +41,6 @@ RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
-_EASIER = "loosen a rule a little, or use smaller lots"
 _FLOAT_NOISE = 1e-13  # of the account: the last bits of its sums
 _DEAREST = 1e5
 """A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
@@ -113,7 +113,8 @@ def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
             raise NoLotsFound(view, proved=found.impossible)
         if not found.proved:
             raise NotSolved(
-                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); {_EASIER}"
+                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); "
+                f"{'loosen a rule a little, or ' if search.mandate.rules else ''}use smaller lots"
             )
         steps = view.steps(found.x)
         avoidable = grid.avoidable(steps)
@@ -186,7 +187,7 @@ def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFoun
     said = f"infeasible: no whole-lot portfolio {'keeps' if stuck.proved else 'was found that keeps'} every rule"
     readings = _nearest_to_rules(search, rows, stuck.view)
     if readings is None:
-        return Infeasible(said, fixes=[_SMALLER])
+        return Infeasible(said, fixes=[_SMALLER], of_lots=True)
     missed, what, joint = rules_broken(readings), "misses", " and "
     if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may be the one
         missed, what, joint = [_eased(one) for one in readings if _is_tight(one)], "only just keeps", " or "
@@ -195,13 +196,17 @@ def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFoun
     missed.sort(key=lambda reading: -reading.excess)
     furthest = {reading.id: reading for reading in reversed(missed)}  # purchases or sales, not both
     apart = [reading for reading in missed if furthest[reading.id] is reading]
-    together = joint.join(fix for reading in apart if (fix := _loosened(rows, reading)))
+    found = [move for reading in apart if (move := _loosened(rows, reading))]
+    moves = [(move,) for move in found] if joint == " or " else [one_key_one_limit(found)] if found else []
+    together = joint.join(move.in_words() for move in found)
     labels = [_limit_label(rows, reading) for reading in apart]
     return Infeasible(
         f"{said}; the nearest one {what} {' and '.join(map(repr, labels))}: "
         f"{_largest_order(search, rows, missed[0].id)}",
         labels,
         [together, _SMALLER] if together else [_SMALLER],
+        moves=moves,
+        of_lots=True,
     )
 
 
@@ -294,13 +299,12 @@ def _eased(reading: RuleMeasurement) -> RuleMeasurement:
     return replace(reading, measured=reading.limit + (1e-4 if reading.at_most else -1e-4))
 
 
-def _loosened(rows: RuleRows, reading: RuleMeasurement) -> str | None:
-    """The rule with the limit that was measured, as an instruction; None where it has no limit."""
+def _loosened(rows: RuleRows, reading: RuleMeasurement) -> LooserLimit | None:
+    """The rule with the limit that was measured; None where it has no limit."""
     if reading.id not in rows.ids or np.isnan(rows.stated[rows.ids.index(reading.id)]):
         return None
     sense = 1.0 if reading.at_most else -1.0
-    limit = format_loosened(reading.measured, sense, reading.unit)
-    return f"{'raise' if sense > 0 else 'lower'} '{_limit_label(rows, reading)}' to {limit}"
+    return LooserLimit(reading.id, _limit_label(rows, reading), reading.measured, sense, reading.unit)
 
 
 def _least_violation(
@@ -367,13 +371,20 @@ _FEWEST = 1_000
 
 
 def whole_lots(
-    book: Book, outlook: Outlook, mandate: Mandate, start: Position, target: Trade, *, quick: Work | None = None
+    book: Book,
+    outlook: Outlook,
+    mandate: Mandate,
+    start: Position,
+    target: Trade,
+    *,
+    work: Work | None = None,
+    explains: bool = True,
 ) -> Vector:
     """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
 
     Of all portfolios that keep every rule. Where a lot is worth less than arithmetic can tell from nothing
-    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded. A `quick` search
-    has so much work, and does not ask what stands in the way.
+    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded. A search that
+    does not explain does not ask what stands in the way.
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
@@ -381,7 +392,7 @@ def whole_lots(
         NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
         OutOfTime: the user's time limit passed first.
     """
-    search = LotSearch(book, outlook, mandate, order_grid(book, mandate, start, target), quick or _work(book))
+    search = LotSearch(book, outlook, mandate, order_grid(book, mandate, start, target), work or _work(book))
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
@@ -390,7 +401,7 @@ def whole_lots(
         try:
             steps = nearest_lots(search, rows)
         except NoLotsFound as stuck:
-            if quick is not None:
+            if not explains:
                 raise NotSolved("a quick search found no whole lots") from None
             refuse_or_relax(search, rows, NoLotsFound(stuck.view, proved=stuck.proved and mandate.impact is None))
             raise  # never: the line above always raises
@@ -476,6 +487,9 @@ def whole_lots_with_soft_rules(
     mandate: Mandate,
     start: Position,
     target: Trade,
+    *,
+    work: Work | None = None,
+    explains: bool = True,
 ) -> tuple[Vector, Mandate, RelaxedLimits | None]:
     """The nearest whole lots, the mandate that they keep, and what of the stated one was relaxed.
 
@@ -485,7 +499,8 @@ def whole_lots_with_soft_rules(
     """
     for _ in range(_RELAXATION_ROUNDS):
         try:
-            return whole_lots(book, outlook, mandate, start, target), mandate, given
+            lots = whole_lots(book, outlook, mandate, start, target, work=work, explains=explains or has_tiers(stated))
+            return lots, mandate, given
         except SoftRulesViolated as way:
             given = given or RelaxedLimits.nothing(start, outlook, stated)
             for row, measured in way.missed:

@@ -337,11 +337,14 @@ def check(book: Book) -> Check:
     Raises:
         BadInput: the price history cannot give a covariance, or a plugin of the book is not sound.
         BadMandate: a rule or a set of probabilities has no meaning.
-        Infeasible: arithmetic alone shows that limits conflict; names them and the smallest fix.
+        Infeasible: arithmetic alone shows that limits conflict; names them.
     """
     outlook = build_outlook(book)
     mandate = build_mandate(book, outlook)
-    check_obviously_infeasible(book, outlook)
+    try:
+        check_obviously_infeasible(book, outlook)
+    except Infeasible as error:  # no fix is tried here
+        raise Infeasible(f"{error.message}; `allocator rebalance` names fixes that it has tried", error.rules) from None
     return Check(book, outlook, tuple(mandate.readings(no_trade(book), outlook)))
 
 

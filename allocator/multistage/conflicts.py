@@ -19,9 +19,10 @@ from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.policy import policy_from_trades
 from allocator.multistage.solve import solve_policy
+from allocator.optimization.conflicts import Move, describe_fix
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
-from allocator.rules import Rule, RuleId, RuleMeasurement, format_loosened
+from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, one_key_one_limit
 
 _NATURAL = 0.01
 """What a limit of 0 is measured in; others are measured in themselves."""
@@ -67,16 +68,17 @@ def later_review_conflict(staged: MultistageMandate, start: Position, limits: Li
     """
     # what may be wrong, and what wealth is worth, do not decide whether rules can be kept
     plain = replace(without_ambiguity(staged), utility=LinearUtility())
-    labels, cures = [], []
+    labels, moves = list[str](), list[Move]()
     for place in _places(plain, start):
         today, *later = plain.mandates
         without = [place.changed(mandate, lambda _: None) for mandate in later]
         if not _can_be_kept(replace(plain, mandates=(today, *without)), start, limits):
             continue
         labels.append(place.label)
-        cures.append(_least(plain, start, limits, place) or f"loosen '{place.label}'")
+        if (move := _least(plain, start, limits, place)) is not None:
+            moves.append(move)
     told = "the rules hold together today, and cannot at every review"
-    return Infeasible(told, labels, cures or ["loosen a rule, or remove a review"], for_fractions=True)
+    return Infeasible(told, labels, [describe_fix(move, ()) for move in moves], moves=moves)
 
 
 def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePosition]:
@@ -94,10 +96,8 @@ def _can_be_kept(staged: MultistageMandate, start: Position, limits: Limits) -> 
         return False
 
 
-def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _RulePosition) -> str | None:
-    """The least loosening of one rule that lets every other hold, as an instruction; None where it has no limit, or
-    none would do.
-    """
+def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _RulePosition) -> Move | None:
+    """The least loosening of one rule that lets every other hold; None where it has no limit, or none would do."""
     if not place.rule.has_limits:
         return None
     every = list(dict.fromkeys(place.rule.ids))
@@ -114,18 +114,12 @@ def _least(staged: MultistageMandate, start: Position, limits: Limits, place: _R
     for limit in every:  # those that need not move stay
         if len(moved) > 1 and works(_SCALE[nearest], moved - {limit}):
             moved.remove(limit)
-    return _in_words(place, _SCALE[nearest], moved)
-
-
-def _in_words(place: _RulePosition, step: float, moved: Collection[RuleId]) -> str:
-    """The moved limits, rounded so that they work as printed; rows of one limit are told once."""
-    told = list[str]()
-    for label, reading in zip(place.rule.limit_labels, place.readings, strict=True):
-        if reading.id in moved:
-            sense = 1.0 if reading.at_most else -1.0
-            limit = format_loosened(_moved(reading, step), sense, reading.unit)
-            told.append(f"{'raise' if sense > 0 else 'lower'} '{label}' to {limit}")
-    return " and ".join(dict.fromkeys(told))
+    told = [
+        LooserLimit(one.id, label, _moved(one, _SCALE[nearest]), 1.0 if one.at_most else -1.0, one.unit)
+        for label, one in zip(place.rule.limit_labels, place.readings, strict=True)
+        if one.id in moved
+    ]
+    return one_key_one_limit(told)
 
 
 def _moved(reading: RuleMeasurement, step: float) -> float:

@@ -126,7 +126,7 @@ def solve_policy(
         return _decided(policy, limits) if trading else policy
     except NotSolved as error:
         attempts.append(f"by cuts: {error}")
-    cure = "loosen solver.tolerance a little, or a tight rule"
+    cure = "loosen solver.tolerance a little" + (", or a tight rule" if staged.mandates[0].rules else "")
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 

@@ -8,8 +8,10 @@ conflict, and irreducible, or can hold, and what it grows to leaves out another 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.optimization.elastic import HOLDS, ConflictRule, ElasticProgram, Violation
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import format_loosened
+from allocator.rules import LooserLimit, one_key_one_limit
 from allocator.rules.rows import round_loosened
 
 # The smallest way out of a conflict, one for each of its rules, in the rule's own unit.
@@ -27,35 +29,85 @@ from allocator.rules.rows import round_loosened
 # is of its wealth, a ratio of the second group), so the smallest limit is that of a ratio of two linear functions:
 # Dinkelbach's iteration (1967), each step one linear program, falls to it from the first portfolio that works.
 #
+Move = tuple[LooserLimit, ...]
+"""What is changed together."""
 _STEPS = 30
 _ENOUGH = 1e-9
 _NO_ROOM = 1e-9
-_PLACES = ("first", "second")
-Move = dict[int, float]
-"""Limits to move to, by the place of a member: one, or several together."""
 
 
-def fixes_for(feasibility: ElasticProgram, conflict: Sequence[int], asked: Sequence[int]) -> list[Move]:
-    """For each member of a conflict the smallest change that lets all of `asked` hold; else one of several together."""
+def fixes_for(
+    feasibility: ElasticProgram,
+    conflict: Sequence[int],
+    asked: Sequence[int],
+    corrections: Iterable[frozenset[int]] = (),
+) -> list[Move]:
+    """For each key of a conflict the smallest change that lets all of `asked` hold; else one of several together.
+
+    Of `corrections` each is known to be enough of them, if their limits move far enough.
+    """
     fixes = []
-    for i in conflict:
+    for together in _by_key(feasibility.members, conflict, asked):
         try:
-            limit = least_limit(feasibility, i, [j for j in asked if j != i])
+            limits = _least_limits(feasibility, together, [j for j in asked if j not in together])
         except NotSolved:  # one fix less must not cost the conflict
             continue
-        if limit is not None:
-            fixes.append({i: limit})
-    return fixes or _joint(feasibility, asked)
+        if limits is not None:
+            fixes.append(one_key_one_limit([feasibility.members[i].at(limit) for i, limit in limits.items()]))
+    if fixes:
+        return fixes
+    fewest = [one for one in sorted(set(corrections), key=_size_then_place) if one]
+    tried = (_joint(feasibility, asked, sorted(some)) for some in (*fewest[:LARGEST], asked))
+    return next(filter(None, tried), [])
 
 
-def describe_fix(members: Sequence[ConflictRule], move: Mapping[int, float], conflict: Sequence[int]) -> str:
-    """A move as an instruction; `conflict` are the places of the rules that clash."""
+def _by_key(members: Sequence[ConflictRule], conflict: Sequence[int], asked: Sequence[int]) -> list[list[int]]:
+    """The members of a conflict, those that one key states together, with all that it states."""
+    stated = [members[i].id.shared for i in conflict]
+    found: dict[object, list[int]] = {}
+    for i in conflict:
+        own = members[i].id
+        key = own.shared if stated.count(own.shared) > 1 else own.key
+        if not key or not members[i].has_limit:
+            found[i] = [i]
+        elif key not in found:
+            found[key] = [j for j in asked if key in (members[j].id.key, members[j].id.shared)]
+    return list(found.values())
+
+
+def describe_fix(move: Move, rules: Sequence[str]) -> str:
+    """A move as an instruction; `rules` are the labels of what clashes, of which two are told by their place."""
+    places = dict(zip(rules, ("the first", "the second"), strict=False)) if len(rules) == 2 == len(set(rules)) else {}
     if len(move) > 1:
-        changes = [describe_looser_limit(members[i], limit) for i, limit in move.items()]
-        return " and ".join(changes) + " (one alone is not enough)"
-    ((i, limit),) = move.items()
-    name = f"the {_PLACES[conflict.index(i)]}" if len(conflict) == 2 else None
-    return describe_looser_limit(members[i], limit, name)
+        return " and ".join(one.in_words() for one in move) + " (one alone is not enough)"
+    return move[0].in_words(places.get(move[0].label, ""))
+
+
+def _least_limits(
+    feasibility: ElasticProgram, together: Sequence[int], others: Sequence[int]
+) -> dict[int, float | None] | None:
+    """The smallest loosening of limits that are one key's with which `others` can hold; None where there is none."""
+    first, *more = together
+    if not feasibility.members[first].has_limit:
+        listed = feasibility.members[first].id.key and feasibility.holds(others)
+        return {first: None} if listed else None
+    if not more:
+        limit = least_limit(feasibility, first, others)
+        return None if limit is None else {first: limit}
+    found = feasibility.elastic(dict.fromkeys(together, 1.0), others)
+    limits = {} if found is None else measured_limits(feasibility, found, together)
+    if not limits or None in limits.values():
+        return None
+    one = feasibility.members[first]
+    furthest = max(one.sense * (limit - one.stated) for limit in limits.values() if limit is not None)
+
+    def can(points: int) -> bool:
+        moved = dict.fromkeys(together, one.stated + one.sense * points / 1e4)
+        missed = feasibility.elastic(dict.fromkeys([*others, *together], 1.0), limits=moved, enough=HOLDS)
+        return missed is not None and missed.total <= HOLDS
+
+    points = bisect_left(range(ceil(furthest * 1e4 - 1e-5)), True, key=can)
+    return dict.fromkeys(together, one.stated + one.sense * points / 1e4)
 
 
 def least_limit(feasibility: ElasticProgram, member: int, others: Sequence[int]) -> float | None:
@@ -93,19 +145,13 @@ def _with_room(feasibility: ElasticProgram, member: int, others: Sequence[int]) 
     return Violation(found.total, at_stated, found.prices, found.trade, found.point)
 
 
-def describe_looser_limit(member: ConflictRule, limit: float, name: str | None = None) -> str:
-    """A limit to move to, as an instruction, rounded so that it works as printed."""
-    name = f"'{member.label}'" if name is None else name
-    return f"{'raise' if member.sense > 0 else 'lower'} {name} to {format_loosened(limit, member.sense, member.unit)}"
-
-
-def _joint(feasibility: ElasticProgram, asked: Sequence[int]) -> list[Move]:
-    """Where no single rule suffices: the least changes in all, together, of the rules that have a limit to move.
+def _joint(feasibility: ElasticProgram, asked: Sequence[int], some: Sequence[int]) -> list[Move]:
+    """Where no single rule suffices: the least changes in all, together, of `some` rules that have a limit to move.
 
     A ratio to a group of which the least violation holds nothing has no limit that would do: it is kept instead, and
     where that cannot be, nothing is offered.
     """
-    movable = [i for i in asked if feasibility.members[i].has_limit]
+    movable = [i for i in some if feasibility.members[i].has_limit]
     while movable:
         found = feasibility.elastic(dict.fromkeys(movable, 1.0), [i for i in asked if i not in movable])
         if found is None:
@@ -113,7 +159,7 @@ def _joint(feasibility: ElasticProgram, asked: Sequence[int]) -> list[Move]:
         limits = measured_limits(feasibility, found, movable)
         hopeless = [i for i, limit in limits.items() if limit is None]
         if not hopeless:
-            return [{i: limit for i, limit in limits.items() if limit is not None}]
+            return [one_key_one_limit([feasibility.members[i].at(limit) for i, limit in limits.items()])]
         movable = [i for i in movable if i not in hopeless]
     return []
 
@@ -137,12 +183,13 @@ SETS = 20_000
 """Sets of rules that it may look at."""
 
 
-def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate) -> Infeasible | None:
+def explain_conflict(start: Position, outlook: Outlook, mandate: Mandate, *, quick: bool = False) -> Infeasible | None:
     """Every small conflict among the rules as an error to raise, or None where no limits conflict.
 
-    Where some rules have a priority, those that are never relaxed are asked first.
+    Where some rules have a priority, those that are never relaxed are asked first. One that is `quick` leaves round
+    trips that are hard to tell to whoever solves the program.
     """
-    feasibility = ElasticProgram(start, outlook, mandate)
+    feasibility = ElasticProgram(start, outlook, mandate, quick=quick)
     hard = [i for i, member in enumerate(feasibility.members) if member.tier == 0]
     return conflict_among(feasibility, hard) or conflict_among(feasibility, range(len(feasibility.members)))
 
@@ -165,16 +212,15 @@ def conflict_among(feasibility: ElasticProgram, asked: Sequence[int]) -> Infeasi
         search.cut_short = True
     found = sorted({frozenset(c) for c in search.conflicts}, key=_size_then_place)
     conflicts = [tuple(sorted(conflict)) for conflict in found]
-    moves, labels = fixes_for(feasibility, conflicts[0], asked), [members[i].label for i in conflicts[0]]
+    moves = fixes_for(feasibility, conflicts[0], asked, search.corrections)
+    labels = [members[i].label for i in conflicts[0]]
     return Infeasible(
         describe_conflict(labels),
         labels,
-        [describe_fix(members, move, conflicts[0]) for move in moves],
+        [describe_fix(move, labels) for move in moves],
         [[members[i].label for i in conflict] for conflict in conflicts],
         cut_short=search.cut_short,
         moves=moves,
-        places=conflicts[0],
-        for_fractions=True,
     )
 
 

@@ -31,7 +31,7 @@ from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.round_trips import least_violation_one_way
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
-from allocator.rules import RuleId, RuleRows, Trade, row_slack
+from allocator.rules import LooserLimit, RuleId, RuleRows, Trade, row_slack
 from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
 from allocator.types import Vector
 
@@ -55,11 +55,16 @@ class ConflictRule:
     unit: str
     tier: int
     size: float
+    id: RuleId
 
     @property
     def has_limit(self) -> bool:
         """Whether there is a limit to loosen."""
         return not np.isnan(self.stated)
+
+    def at(self, limit: float | None) -> LooserLimit:
+        """The same limit elsewhere; where there is none to move, its name leaves the list that has it."""
+        return LooserLimit(self.id, self.label, limit, self.sense, self.unit)
 
     @property
     def price(self) -> float:
@@ -90,6 +95,7 @@ def _member(rows: RuleRows, own: Sequence[int], at: int) -> ConflictRule:
         rows.unit[first],
         int(rows.tier[first]),
         float(rows.size[first]),
+        rows.ids[first],
     )
 
 
@@ -150,7 +156,7 @@ class _ElasticQuery:
 class ElasticProgram:
     """Every question of which limits conflict about one start, outlook and mandate."""
 
-    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate) -> None:
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, *, quick: bool = False) -> None:
         self.iterations = 0
         """Of the simplex, so far: what the work of asking is counted in."""
         self._start, self._outlook, self._mandate = start, outlook, mandate
@@ -174,7 +180,7 @@ class ElasticProgram:
         self._first_slack = self._columns.total
         self._missed_by: list[Vector] = []
         self._cores: list[frozenset[int]] = []
-        self._round_trips_are_hard = False
+        self._round_trips_are_hard = quick
         self._build()
 
     def _rooms(self) -> tuple[sp.csr_array, Vector]:

@@ -149,10 +149,10 @@ class Program:
         """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before.
 
         Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
-        hundred solves.
+        hundred solves; `quick` is set where it is taken apart as far as takes little work.
         """
         self._compiled = SinglePeriodProblem(outlook, mandate)
-        self._warm, self.explains = warm, explains
+        self._warm, self.explains, self.quick = warm, explains, False
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
@@ -190,11 +190,10 @@ class Program:
                 if not self.explains:
                     raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
                 break
-        if (conflict := explain_conflict(start, outlook, mandate)) is not None:
+        if (conflict := explain_conflict(start, outlook, mandate, quick=self.quick)) is not None:
             raise conflict
-        raise NotSolved(
-            f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little, or a tight rule"
-        )
+        rule = ", or a tight rule" if mandate.rules else ""
+        raise NotSolved(f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little{rule}")
 
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""

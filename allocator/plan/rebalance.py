@@ -2,113 +2,256 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
 from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import Infeasible, NotSolved, OutOfTime
-from allocator.lots.whole_lots import (
-    relaxed_rules,
-    whole_lots,
-    whole_lots_with_soft_rules,
-)
+from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
+from allocator.lots.whole_lots import relaxed_rules, whole_lots_with_soft_rules
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.mandate.precheck import check_obviously_infeasible
-from allocator.optimization.conflicts import RelaxedLimits, has_tiers
-from allocator.optimization.conflicts import describe_fix as in_words
-from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.conflicts import Move, RelaxedLimits, describe_fix, explain_conflict
 from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
-from allocator.plan.reviews import plan_with_reviews
-from allocator.plan.targets import recertify, solve_certified, solve_targets
+from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
+from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
 from allocator.plan.trade_decision import no_trade_regions, value_of_trading
-from allocator.rules import Trade
+from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
+from allocator.rules.rows import NUMBER
+from allocator.settings.reading import with_overrides
 from allocator.types import Vector
 
-# Fixes that whole lots keep too: a limit that fractions can just keep may be too tight for any lots.
+# Fixes that work: each is applied as --set would, and the whole mandate planned, down to whole lots.
 #
 TRIES = 1600
-"""Tries times names: what trying fixes on whole lots may take in all; a refusal says where it was not enough."""
+"""Tries times names: what trying fixes may take in all; a refusal says where it was not enough."""
 MOST, FEWEST = 64, 4
 """Tries, however few or many names."""
-_MORE = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
+REVIEWED = 4
+"""A try with reviews counts as so many."""
+_MORE = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
+_HALVINGS = 3
+"""Of the last of these steps, to come near to the smallest that is enough."""
+_TOGETHER = 4
+"""Limits that are moved together, where what mends one conflict leads to the next."""
+_SMALLER = (0.1, 0.01, 0.001)
 _NODES, _FEWEST_NODES = 40_000, 100
 """Nodes times names that all tries together may branch, and nodes however many names."""
 
 
-def fixes_on_whole_lots(
-    error: Infeasible, book: Book, start: Position, outlook: Outlook, stated: Mandate
-) -> Infeasible:
-    """The same refusal with each fix moved as far as whole lots need; those not tried or not found stay as they are."""
-    if not error.moves or has_tiers(stated):
-        return error
-    members = ElasticProgram(start, outlook, stated).members
-    trying, found = _Trying.of(book, start, outlook), []
-    for move in error.moves:
-        given = RelaxedLimits(members, move)
-        found.append(next((more for more in _MORE if trying.keeps(given.looser(more).with_limits(stated))), None))
-    moves = [
-        move if more is None else RelaxedLimits(members, move).looser(more).limits
-        for move, more in zip(error.moves, found, strict=True)
-    ]
+def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
+    """The same refusal with the fixes that lead to a plan, each moved as far as that needs.
+
+    Those that could not be tried stay as they are, and the refusal says so.
+    """
+    outlook = build_outlook(book)
+    trying, moves = _Trying.of(book, outlook), _candidates(error, book, outlook)
+    found, untried = dict[frozenset[str], Move](), list[Move]()
+    for place, move in enumerate(moves):
+        trying.most = trying.left // (len(moves) - place)
+        if trying.spent or (book.settings.uses_tree and not all(one.id.key for one in move)):
+            untried.append(move)
+        elif (mended := trying.mended(move)) is not None:
+            mended = trying.tightened(mended)
+            found.setdefault(frozenset(one.id.key or one.id.name for one in mended), mended)
+        elif trying.late is not None:
+            untried.append(move)
+    every = [move for keys, move in found.items() if not any(other < keys for other in found)] + untried
+    told = error.rules if error.rules and error.message.startswith(describe_conflict(error.rules)) else ()
+    fixes = [describe_fix(move, told) for move in every]
+    trying.most = trying.left
+    if error.of_lots:
+        part = next((part for part in _SMALLER if trying.refusal((), part) is None), None)
+        fixes += [] if part is None else [f"use smaller lots: {part:g} times each lot_size of holdings.csv"]
+    said = error.message if trying.late is None else f"{error.message} (fixes on whole lots: {trying.late})"
+    if not fixes:
+        said += f"; no change of one limit, or of {_TOGETHER} together, was found that leads to a plan"
     return Infeasible(
-        error.message if trying.late is None else f"{error.message} (fixes on whole lots: {trying.late})",
+        said,
         error.rules,
-        [in_words(members, move, error.places) for move in moves],
+        fixes,
         error.conflicts,
         cut_short=error.cut_short,
-        moves=moves,
-        places=error.places,
-        for_fractions=None in found,
+        moves=every,
+        overrides=[overrides_of(move, book) for move in every],
+        for_fractions=bool(untried),
+        of_lots=error.of_lots,
     )
+
+
+def _candidates(error: Infeasible, book: Book, outlook: Outlook, *, quick: bool = False) -> Sequence[Move]:
+    """What may mend it: what was told with it, else what mends the conflict of fractions; of lots a little of any."""
+    if error.moves:
+        return (*error.moves, *_smallest_trade(error, book))
+    start, stated = Position(book.weights, book.cash / book.value), build_mandate(book, outlook)
+    if not error.of_lots:
+        conflict = explain_conflict(start, outlook, stated, quick=quick)
+        return () if conflict is None else conflict.moves
+    members = RelaxedLimits.nothing(start, outlook, stated).members
+    little = (one.at(one.stated).further(_MORE[0]) for one in members if one.has_limit)
+    return (*dict.fromkeys(one_key_one_limit([one]) for one in little), *_smallest_trade(error, book))
+
+
+def _smallest_trade(error: Infeasible, book: Book) -> tuple[Move, ...]:
+    key = "lots.min_trade"
+    if not (error.of_lots and book.settings.lots.min_trade):
+        return ()
+    return ((LooserLimit(RuleId("smallest trade", key=key), key, 0.0, -1.0, NUMBER),),)
+
+
+def overrides_of(move: Move, book: Book) -> list[str]:
+    """What --set takes to make a move, as far as its limits are of book.toml."""
+    numbers = [f"{one.id.key}={one.printed:.12g}" for one in move if one.id.key and one.limit is not None]
+    out = [(one.id.key, one.id.name) for one in move if one.limit is None]
+    for key in dict.fromkeys(key for key, _ in out):
+        listed = getattr(book.settings.mandate, key.rpartition(".")[2])
+        numbers.append(f"{key}={json.dumps([name for name in listed if (key, name) not in out])}")
+    return numbers
 
 
 @dataclass(eq=False)
 class _Trying:
-    """Mandates tried on whole lots, while there are tries `left`; `late`: the user's time limit ended them."""
+    """Moves tried on the whole mandate, while there are tries `left`; `late`: the user's time limit ended them."""
 
     book: Book
-    start: Position
     outlook: Outlook
+    labels: Mapping[RuleId, str]
     left: int
-    lots: Work
+    work: Work
+    most: int = MOST
+    """Of the tries that are left, what one fix may take."""
+    seen: set[frozenset[tuple[RuleId, float]]] = field(default_factory=set)
     program: Program | None = None
     late: OutOfTime | None = None
 
     @staticmethod
-    def of(book: Book, start: Position, outlook: Outlook) -> _Trying:
+    def of(book: Book, outlook: Outlook) -> _Trying:
         """As many tries as a book of this size may take."""
         names = max(len(book.instruments), 1)
         limit = TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds)
-        lots = Work(max(_NODES // names, _FEWEST_NODES), limit)
-        return _Trying(book, start, outlook, min(max(TRIES // names, FEWEST), MOST), lots)
+        work = Work(max(_NODES // names, _FEWEST_NODES), limit)
+        labels = {rule_id: label for rule in build_mandate(book, outlook).rules for rule_id, label in _labels(rule)}
+        return _Trying(book, outlook, labels, min(max(TRIES // names, FEWEST), MOST), work)
 
-    def keeps(self, mandate: Mandate) -> bool:
-        """Whether whole lots that keep a mandate are found."""
-        if self.left <= 0 or self.lots.nodes <= 0:
-            return False
-        self.left -= 1
-        book, start, outlook = self.book, self.start, self.outlook
-        if self.program is None or not self.program.fits(outlook, mandate):
-            self.program = Program(outlook, mandate, warm=False, explains=False)
+    @property
+    def spent(self) -> bool:
+        """Whether nothing more can be tried of a fix."""
+        return self.most <= 0 or self.left <= 0 or self.work.nodes <= 0
+
+    def mended(self, move: Move) -> Move | None:
+        """The move, as far as whole lots need it, or with what else is needed; None where that leads to no plan."""
+        said = self.refusal(move, explains=True)
+        if said is None:
+            return move
+        of_lots = isinstance(said, NotSolved) or (isinstance(said, Infeasible) and said.of_lots)
+        if of_lots and (found := self.further(move)) is not None:
+            return found
+        for following in self.following(said, move):
+            for instead in (following, one_key_one_limit([*move, *following])):
+                if len(instead) > _TOGETHER or self.known(instead):
+                    continue
+                if (mended := self.mended(instead)) is not None:
+                    return mended
+        return None
+
+    def further(self, move: Move) -> Move | None:
+        """The move as much further as whole lots are found to need; None where that is too far."""
+        kept, found, at = 0.0, None, 0.0
+        for more in _MORE[:: 2 if self.book.settings.uses_tree else 1]:
+            at, further = more, tuple(one.further(more) for one in move)
+            if self.refusal(further) is None:
+                found = further
+                break
+            kept = more
+        for _ in range(_HALVINGS if found else 0):
+            between = tuple(one.further((kept + at) / 2) for one in move)
+            if not self.known(between) and self.refusal(between) is None:
+                found, at = between, (kept + at) / 2
+            else:
+                kept = (kept + at) / 2
+        return found
+
+    def known(self, move: Move) -> bool:
+        """Whether it was tried."""
+        return frozenset((one.id, one.printed) for one in move) in self.seen
+
+    def following(self, said: AllocatorError | None, move: Move) -> Iterator[Move]:
+        """What may mend what is still refused after a move, in the words of the book as it is."""
+        if not isinstance(said, Infeasible) or self.spent:
+            return
+        moves = said.moves if said.of_lots else _candidates(said, self.moved(move), self.outlook, quick=True)
+        for other in moves:
+            yield tuple(replace(one, label=self.labels.get(one.id, one.label)) for one in other)
+
+    def moved(self, move: Move, part: float = 1.0) -> Book:
+        """The book after a move.
+
+        Raises:
+            BadInput: a limit is out of its key's range.
+        """
+        settings = with_overrides(self.book.settings, overrides_of(move, self.book))
+        return replace(self.book, settings=settings, lot_sizes=self.book.lot_sizes * part)
+
+    def tightened(self, move: Move) -> Move:
+        """A move of several that leads to a plan, without what is not needed for that, or not so far."""
+        for one in move if len(move) > 1 else ():
+            rest = tuple(other for other in move if other.id != one.id)
+            said = self.refusal(rest, explains=True)
+            if said is None:
+                return self.tightened(rest)
+            for other in self.following(said, rest):
+                less = (*rest, *other)
+                if [limit.id for limit in other] == [one.id] and less != move and self.refusal(less) is None:
+                    return less
+        return move
+
+    def refusal(self, move: Move, part: float = 1.0, *, explains: bool = False) -> AllocatorError | None:
+        """Why there is no plan after a move, with lots of `part` of their size; None where there is one."""
+        if self.spent:
+            return NotSolved("not tried")
+        count = REVIEWED if self.book.settings.uses_tree else 1
+        self.left, self.most = self.left - count, self.most - count
         try:
-            target, _, _ = solve_certified(self.program, start, outlook, mandate, Limits.of(book), book.value)
-            whole_lots(book, outlook, mandate, start, target, quick=self.lots)
-        except (Infeasible, NotSolved):
-            return False
+            self.seen.add(frozenset((one.id, one.printed) for one in move))
+            book = self.moved(move, part)
+            if book.settings.uses_tree:
+                orders_with_reviews(book, self.outlook, _quietly, self.work, explains=explains)
+            else:
+                further = {one.id: one.printed for one in move if not one.id.key}
+                _orders(book, self.outlook, _quietly, self, further, explains=explains)
+        except (BadInput, BadMandate, Infeasible, NotSolved) as error:
+            return error
         except OutOfTime as late:
             self.left, self.late = 0, late
-            return False
-        return True
+            return late
+        return None
+
+    def compiled(self, outlook: Outlook, mandate: Mandate, *, explains: bool) -> Program:
+        """A program of this shape, the last one where it fits."""
+        if self.program is None or not self.program.fits(outlook, mandate):
+            self.program = Program(outlook, mandate, warm=False)
+        self.program.explains, self.program.quick = explains, True
+        return self.program
+
+
+def _quietly(_: str) -> None:
+    pass
+
+
+def _labels(rule: Rule) -> Iterator[tuple[RuleId, str]]:
+    return zip(rule.ids, rule.limit_labels, strict=True)
 
 
 def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
@@ -121,32 +264,52 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     Raises:
         BadInput: the price history cannot give a covariance.
         Infeasible: limits conflict, now or at a review, or no whole-lot portfolio keeps them; names them and the
-            smallest fix.
+            smallest fixes, each of which was tried.
         NotSolved: no solver gave an answer that passes our own checks.
         OutOfTime: a time limit of the user's own ended the search.
     """
     refuse_no_book(book)
-    say = progress or (lambda _: None)
-    return plan_with_reviews(book, say) if book.settings.uses_tree else _plan_of_one_period(book, say)
+    say = progress or _quietly
+    try:
+        return plan_with_reviews(book, say) if book.settings.uses_tree else _plan_of_one_period(book, say)
+    except Infeasible as error:
+        say("trying the fixes on the whole mandate")
+        raise with_tried_fixes(error, book) from None
+
+
+def _orders(
+    book: Book,
+    outlook: Outlook,
+    say: Callable[[str], None],
+    trying: _Trying | None = None,
+    further: Mapping[RuleId, float] = MappingProxyType({}),
+    *,
+    explains: bool = True,
+) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector]:
+    """Targets, the mandate that whole lots keep, what of the stated one was given up for it, and the lots.
+
+    `further` are other limits of rules that are not of book.toml.
+    """
+    stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
+    if further:
+        members = RelaxedLimits.nothing(start, outlook, stated).members
+        moved = {place: further[one.id] for place, one in enumerate(members) if one.id in further}
+        stated = RelaxedLimits(members, moved).with_limits(stated)
+    check_obviously_infeasible(book, outlook)
+    say("solving")
+    compiled, work = (Program, None) if trying is None else (partial(trying.compiled, explains=explains), trying.work)
+    found = solve_targets(book, start, outlook, stated, Limits.of(book), compiled)
+    say("finding whole lots")
+    lots, mandate, given = whole_lots_with_soft_rules(
+        book, outlook, stated, found.given, found.mandate, start, found.target, work=work, explains=explains
+    )
+    return found, mandate, given, lots
 
 
 def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
     say("reading the outlook")
-    outlook = build_outlook(book)
-    stated = build_mandate(book, outlook)
-    start = Position(book.weights, book.cash / book.value)
-    check_obviously_infeasible(book, outlook)
-    say("solving")
-    limits = Limits.of(book)
-    try:
-        found = solve_targets(book, start, outlook, stated, limits)
-    except Infeasible as error:
-        say("trying the fixes on whole lots")
-        raise fixes_on_whole_lots(error, book, start, outlook, stated) from None
-    say("finding whole lots")
-    lots, mandate, given = whole_lots_with_soft_rules(
-        book, outlook, stated, found.given, found.mandate, start, found.target
-    )
+    outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
+    found, mandate, given, lots = _orders(book, outlook, say)
     found = recertify(found, mandate, given, start, outlook, limits)
     weighed, held = verified_lots(book, outlook, mandate, lots), no_trade(book)
     listed = list_orders(book, mandate, weighed, lots)

@@ -19,6 +19,7 @@ from allocator.multistage.policy import Policy
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.solve import policy_after_first_trades, solve_policy, with_hindsight
 from allocator.optimization.conflicts import explain_conflict
+from allocator.optimization.highs import Work
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -39,6 +40,20 @@ def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
     """
     say("reading the outlook")
     outlook = build_outlook(book)
+    best, with_lots, target, weighed, lots = orders_with_reviews(book, outlook, say)
+    holding = _beginning_with(best.staged, best.start, 0 * best.start.holdings, Limits.of(book))
+    return _decided(book, outlook, best.staged, target, weighed, lots, (best, with_lots, holding))
+
+
+def orders_with_reviews(
+    book: Book, outlook: Outlook, say: Callable[[str], None], work: Work | None = None, *, explains: bool = True
+) -> tuple[Policy, Policy, Trade, Trade, Vector]:
+    """The best policy, the best that begins with whole lots, today's targets, and the lots as a trade and as lots.
+
+    Raises:
+        Infeasible: rules conflict, now or at a review, or no whole lots keep them.
+        NotSolved: no solver gave an answer that passes our own checks.
+    """
     check_obviously_infeasible(book, outlook)
     staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     limits = Limits.of(book)
@@ -48,15 +63,13 @@ def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
     mandate = staged.mandates[0]
     say("finding whole lots")
     target = trade_of_solution(start, mandate, best.holdings[0], book.value)
-    lots = whole_lots(book, outlook, mandate, start, target)
+    lots = whole_lots(book, outlook, mandate, start, target, work=work, explains=explains)
     weighed = verified_lots(book, outlook, mandate, lots)
     say("weighing the orders against no trade")
     with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
     if with_lots is None:
-        told = "the nearest whole lots leave no way to keep the rules at a later review"
-        raise Infeasible(told, fixes=["use smaller lots", "loosen a rule a little"])
-    holding = _beginning_with(staged, start, 0 * start.holdings, limits)
-    return _decided(book, outlook, staged, target, weighed, lots, (best, with_lots, holding))
+        raise Infeasible("the nearest whole lots leave no way to keep the rules at a later review", of_lots=True)
+    return best, with_lots, target, weighed, lots
 
 
 def _decided(

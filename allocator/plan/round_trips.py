@@ -13,11 +13,12 @@ import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.conflicts import Move, RelaxedLimits, describe_fix, explain_conflict
+from allocator.optimization.conflicts import RelaxedLimits, describe_fix, explain_conflict
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import certify_solution
+from allocator.rules import one_key_one_limit
 
 _LOST = 1e-7
 """Of the account: a solution that has this much less cash than its trades leave pays for trades that are none."""
@@ -44,7 +45,7 @@ def round_trip_refusal(
     said = "no plan: the best on paper{} buys and sells one name at once, which only loses cash"
     if not program.explains:
         return Infeasible(f"{said.format('')}; `rebalance` with these numbers names the limits")
-    if (conflict := explain_conflict(start, outlook, mandate)) is not None:
+    if (conflict := explain_conflict(start, outlook, mandate, quick=program.quick)) is not None:
         return conflict
     asked = _Loosening(program, start, outlook, mandate, limits)
     wide, works = asked.wide_enough(solution)
@@ -52,10 +53,9 @@ def round_trip_refusal(
     said = said.format(f" under {' and '.join(map(repr, rules))}" if rules else "")
     if not works:
         return Infeasible(said, rules, [_CURE])
-    move: Move = dict(asked.least(wide).limits)
-    places = list(wide.limits)
-    fix = describe_fix(wide.members, move, places)
-    return Infeasible(said, rules, [fix], moves=[move], places=places, for_fractions=True)
+    least = asked.least(wide).limits
+    move = one_key_one_limit([wide.members[place].at(limit) for place, limit in least.items()])
+    return Infeasible(said, rules, [describe_fix(move, rules)], moves=[move])
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,14 @@ class Targets:
         return self.restrained.certificate
 
 
-def solve_targets(book: Book, start: Position, outlook: Outlook, stated: Mandate, limits: Limits) -> Targets:
+def solve_targets(
+    book: Book,
+    start: Position,
+    outlook: Outlook,
+    stated: Mandate,
+    limits: Limits,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
+) -> Targets:
     """The targets of a book under its stated mandate, or under what holds of it where rules with a tier give way.
 
     Raises:
@@ -97,7 +104,7 @@ def solve_targets(book: Book, start: Position, outlook: Outlook, stated: Mandate
     for room in _ROOM if given is not None else _ROOM[:1]:
         looser = None if given is None else given.looser(room)
         mandate = stated if looser is None else looser.with_limits(stated)
-        program = Program(outlook, mandate)
+        program = compiled(outlook, mandate)
         try:
             best, prices, certificate = solve_certified(program, start, outlook, mandate, limits, book.value)
         except (Infeasible, NotSolved):

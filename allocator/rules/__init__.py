@@ -23,6 +23,7 @@ from allocator.rules.returns import ScenarioFloor as ScenarioFloor
 from allocator.rules.returns import StressFloor as StressFloor
 from allocator.rules.rows import PERCENT as PERCENT
 from allocator.rules.rows import LinearRule as LinearRule
+from allocator.rules.rows import LooserLimit as LooserLimit
 from allocator.rules.rows import Rule as Rule
 from allocator.rules.rows import RuleId as RuleId
 from allocator.rules.rows import RuleMeasurement as RuleMeasurement
@@ -32,6 +33,7 @@ from allocator.rules.rows import format_limit as format_limit
 from allocator.rules.rows import format_limit_percent as format_limit_percent
 from allocator.rules.rows import format_loosened as format_loosened
 from allocator.rules.rows import linear_rows as linear_rows
+from allocator.rules.rows import one_key_one_limit as one_key_one_limit
 from allocator.rules.rows import row_slack as row_slack
 from allocator.rules.rows import stack_rows as stack_rows
 from allocator.rules.trading import Forbidden as Forbidden

@@ -26,6 +26,7 @@ from allocator.rules.returns import MinimumExpectedReturn, ScenarioFloor, Stress
 from allocator.rules.rows import LinearRule
 from allocator.rules.trading import Forbidden, NoTrade, Participation, Turnover
 from allocator.settings.mandate import WeightRange
+from allocator.settings.reading import dotted_key
 from allocator.settings.stress import ShockSection
 from allocator.types import Vector
 
@@ -107,15 +108,14 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
     yield from _instrument_ranges(book)
     yield from _issuer_ranges(book)
     for bucket, limits in wanted.buckets.items():
-        shares = bucket_shares(book, bucket)
-        yield from _range(f"bucket {bucket}", shares, limits, 0.0, tiers.get(f"buckets.{bucket}", 0))
+        yield from _range(book, f"bucket {bucket}", bucket_shares(book, bucket), limits, 0.0, "buckets", bucket)
     for group, limits in wanted.groups.items():
         shares, cash = group_shares(book, group)
-        yield from _range(f"group {group}", shares, limits, cash, tiers.get(f"groups.{group}", 0))
+        yield from _range(book, f"group {group}", shares, limits, cash, "groups", group)
     if wanted.min_cash > 0:
-        yield WeightAtLeast("cash", nobody, wanted.min_cash, 1.0, tiers.get("min_cash", 0))
+        yield WeightAtLeast("cash", nobody, wanted.min_cash, 1.0, tiers.get("min_cash", 0), _key("min_cash"))
     if wanted.max_cash < 1:
-        yield WeightAtMost("cash", nobody, wanted.max_cash, 1.0, tiers.get("max_cash", 0))
+        yield WeightAtMost("cash", nobody, wanted.max_cash, 1.0, tiers.get("max_cash", 0), _key("max_cash"))
     yield from _ratios(book)
     yield from _exposure_limits(book)
     yield from _on_trades(book)
@@ -123,45 +123,54 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
     yield from locked_and_forbidden(book)
 
 
+def _key(*parts: str) -> str:
+    """Of a rule in book.toml."""
+    return dotted_key("mandate", *parts)
+
+
 def _instrument_ranges(book: Book) -> Iterator[LinearRule]:
     """Caps and floors, one rule a priority: a name's own range may have another than the general cap."""
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
-    caps: dict[int, dict[int, float]] = {}
-    floors: dict[int, dict[int, float]] = {}
+    caps: dict[int, dict[int, tuple[float, str]]] = {}
+    floors: dict[int, dict[int, tuple[float, str]]] = {}
     for i, name in enumerate(book.instruments):
         limits = wanted.weights.get(name, UNLIMITED)
         own = tiers.get(f"weights.{name}", 0)
         if limits.max is not None and limits.max < 1:
-            caps.setdefault(own, {})[i] = limits.max
+            caps.setdefault(own, {})[i] = limits.max, ""
         elif limits.max is None and wanted.max_weight is not None and wanted.max_weight < 1:
-            caps.setdefault(tiers.get("max_weight", 0), {})[i] = wanted.max_weight
+            caps.setdefault(tiers.get("max_weight", 0), {})[i] = wanted.max_weight, _key("max_weight")
         if limits.min:
-            floors.setdefault(own, {})[i] = limits.min
-    for tier, at in caps.items():
-        yield InstrumentCaps(tuple(book.instruments[i] for i in at), tuple(at), tuple(at.values()), tier)
-    for tier, at in floors.items():
-        yield InstrumentFloors(tuple(book.instruments[i] for i in at), tuple(at), tuple(at.values()), tier)
+            floors.setdefault(own, {})[i] = limits.min, ""
+    for rule, side, kept in ((InstrumentCaps, "max", caps), (InstrumentFloors, "min", floors)):
+        for tier, at in kept.items():
+            names = tuple(book.instruments[i] for i in at)
+            keys = ((_key("weights", name, side), shared) for name, (_, shared) in zip(names, at.values(), strict=True))
+            yield rule(names, tuple(at), tuple(limit for limit, _ in at.values()), tier, tuple(keys))
 
 
 def _issuer_ranges(book: Book) -> Iterator[LinearRule]:
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
     issuers = book.exposures["issuer"]
-    for issuer in dict.fromkeys(issuers):
-        limits = wanted.issuers.get(str(issuer), UNLIMITED)
+    for issuer in map(str, dict.fromkeys(issuers)):
+        limits = wanted.issuers.get(issuer, UNLIMITED)
         shares = np.asarray(issuers == issuer, dtype=np.float64)
-        own = tiers.get(f"issuers.{issuer}", 0)
         name = f"issuer {issuer}"
         if limits.max is None and wanted.max_issuer_weight is not None and wanted.max_issuer_weight < 1:
-            yield WeightAtMost(name, shares, wanted.max_issuer_weight, tier=tiers.get("max_issuer_weight", 0))
-        yield from _range(name, shares, limits, 0.0, own)
+            tier, keys = tiers.get("max_issuer_weight", 0), (_key("issuers", issuer, "max"), _key("max_issuer_weight"))
+            yield WeightAtMost(name, shares, wanted.max_issuer_weight, 0.0, tier, *keys)
+        yield from _range(book, name, shares, limits, 0.0, "issuers", issuer)
 
 
-def _range(name: str, shares: Vector, limits: WeightRange, cash: float, tier: int) -> Iterator[LinearRule]:
+def _range(
+    book: Book, name: str, shares: Vector, limits: WeightRange, cash: float, kind: str, of: str
+) -> Iterator[LinearRule]:
     """A cap and a floor, where they can bind."""
+    tier = book.settings.mandate.tiers.get(f"{kind}.{of}", 0)
     if limits.max is not None and limits.max < 1:
-        yield WeightAtMost(name, shares, limits.max, cash, tier)
+        yield WeightAtMost(name, shares, limits.max, cash, tier, _key(kind, of, "max"))
     if limits.min:
-        yield WeightAtLeast(name, shares, limits.min, cash, tier)
+        yield WeightAtLeast(name, shares, limits.min, cash, tier, _key(kind, of, "min"))
 
 
 def _ratios(book: Book) -> Iterator[LinearRule]:
@@ -170,40 +179,44 @@ def _ratios(book: Book) -> Iterator[LinearRule]:
         of, of_cash = group_shares(book, limits.group)
         to, to_cash = group_shares(book, limits.to)
         pair, tier = f"{limits.group} {{}} {limits.to}", wanted.tiers.get(f"ratios.{name}", 0)
-        for limit, at_most in ((limits.max, True), (limits.min or None, False)):
+        for limit, side in ((limits.max, "max"), (limits.min or None, "min")):
             if limit is not None:
-                yield RatioLimit(pair, of, to, limit, at_most, of_cash, to_cash, tier, name)
+                key = _key("ratios", name, side)
+                yield RatioLimit(pair, of, to, limit, side == "max", of_cash, to_cash, tier, name, key)
 
 
 def _exposure_limits(book: Book) -> Iterator[LinearRule]:
     wanted = book.settings.mandate
     for name, limits in wanted.exposures.items():
         exposures, tier = exposure_values(book, name), wanted.tiers.get(f"exposures.{name}", 0)
-        for limit, at_most in ((limits.max, True), (limits.min, False)):
+        for limit, side in ((limits.max, "max"), (limits.min, "min")):
             if limit is not None:
-                yield ExposureLimit(name, exposures, limit, at_most, tier)
+                yield ExposureLimit(name, exposures, limit, side == "max", tier, _key("exposures", name, side))
 
 
 def _on_trades(book: Book) -> Iterator[LinearRule]:
     wanted, everyone = book.settings.mandate, range(len(book.instruments))
     if wanted.max_turnover is not None:
-        yield Turnover(wanted.max_turnover, wanted.tiers.get("max_turnover", 0))
+        yield Turnover(wanted.max_turnover, wanted.tiers.get("max_turnover", 0), _key("max_turnover"))
     if wanted.max_participation is not None:
         limits = (wanted.max_participation,) * len(everyone)
         volumes = tuple(map(float, daily_volume_in_money(book) / book.value))
         tier = wanted.tiers.get("max_participation", 0)
-        yield Participation(book.instruments, tuple(everyone), limits, volumes, tier)
+        yield Participation(book.instruments, tuple(everyone), limits, volumes, tier, _key("max_participation"))
 
 
 def _on_returns(book: Book) -> Iterator[LinearRule]:
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
     if wanted.min_expected_return is not None:
-        yield MinimumExpectedReturn(wanted.min_expected_return, tiers.get("min_expected_return", 0))
+        tier = tiers.get("min_expected_return", 0)
+        yield MinimumExpectedReturn(wanted.min_expected_return, tier, _key("min_expected_return"))
     if wanted.min_worst_scenario_return is not None:
         limits = (wanted.min_worst_scenario_return,) * len(book.scenarios)
-        yield ScenarioFloor(book.scenarios, limits, tiers.get("min_worst_scenario_return", 0))
+        tier = tiers.get("min_worst_scenario_return", 0)
+        yield ScenarioFloor(book.scenarios, limits, tier, _key("min_worst_scenario_return"))
     for name, limit in wanted.max_stress_loss.items():
-        yield StressFloor(name, shock_returns(book, name), limit, tiers.get(f"max_stress_loss.{name}", 0))
+        tier = tiers.get(f"max_stress_loss.{name}", 0)
+        yield StressFloor(name, shock_returns(book, name), limit, tier, _key("max_stress_loss", name))
 
 
 def locked_and_forbidden(book: Book) -> Iterator[NoTrade | Forbidden]:
@@ -213,24 +226,28 @@ def locked_and_forbidden(book: Book) -> Iterator[NoTrade | Forbidden]:
     locked: dict[str, date | None] = {**days, **dict.fromkeys(name for name in wanted.locked if name not in days)}
     for until in sorted({*locked.values()}, key=lambda day: day or date.max):
         names = tuple(name for name in locked if locked[name] == until)
-        yield NoTrade(names, tuple(map(book.instruments.index, names)), until)
+        yield NoTrade(names, tuple(map(book.instruments.index, names)), until, key="" if until else _key("locked"))
     if wanted.forbidden:
-        yield Forbidden(tuple(wanted.forbidden), tuple(map(book.instruments.index, wanted.forbidden)))
+        at = tuple(map(book.instruments.index, wanted.forbidden))
+        yield Forbidden(tuple(wanted.forbidden), at, key=_key("forbidden"))
 
 
 def _convex_rules(book: Book, ambiguity: Ambiguity) -> Iterator[ConvexRule]:
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
     benchmark = None if book.benchmark is None else np.asarray(book.benchmark, dtype=np.float64)
+
+    def stated(name: str, *parts: str) -> tuple[int, str]:
+        return tiers.get(name, 0), _key(name, *parts)
+
     if wanted.max_volatility is not None:
-        yield VolatilityLimit(wanted.max_volatility, None, tiers.get("max_volatility", 0))
+        yield VolatilityLimit(wanted.max_volatility, None, *stated("max_volatility"))
     if wanted.max_tracking_error is not None and benchmark is not None:
-        yield VolatilityLimit(wanted.max_tracking_error, benchmark[:-1], tiers.get("max_tracking_error", 0))
+        yield VolatilityLimit(wanted.max_tracking_error, benchmark[:-1], *stated("max_tracking_error"))
     if wanted.largest is not None and wanted.largest.max < 1:
         count = min(wanted.largest.count, len(book.instruments))
-        yield LargestWeights(count, wanted.largest.max, tiers.get("largest", 0))
+        yield LargestWeights(count, wanted.largest.max, *stated("largest", "max"))
     if wanted.min_worst_case_return is not None:
-        tier = tiers.get("min_worst_case_return", 0)
-        yield WorstCaseFloor(wanted.min_worst_case_return, ambiguity, None, tier)
+        yield WorstCaseFloor(wanted.min_worst_case_return, ambiguity, None, *stated("min_worst_case_return"))
     if wanted.min_worst_case_active_return is not None and benchmark is not None:
-        tier = tiers.get("min_worst_case_active_return", 0)
-        yield WorstCaseFloor(wanted.min_worst_case_active_return, ambiguity, benchmark, tier)
+        floor = wanted.min_worst_case_active_return
+        yield WorstCaseFloor(floor, ambiguity, benchmark, *stated("min_worst_case_active_return"))

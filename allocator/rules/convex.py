@@ -173,6 +173,7 @@ class VolatilityLimit(ConvexRule):
     limit: float
     against: Vector | None = None
     tier: int = 0
+    key: str = ""
     words = "{name} at most {limit}"
     directions = UnitBall()
     looks_at = "risk"
@@ -254,6 +255,7 @@ class LargestWeights(ConvexRule):
     count: int
     limit: float
     tier: int = 0
+    key: str = ""
     kind, words = "largest", "the {name} largest names at most {limit}"
 
     @property
@@ -314,6 +316,7 @@ class WorstCaseFloor(ConvexRule):
     ambiguity: Ambiguity
     against: Vector | None = None
     tier: int = 0
+    key: str = ""
     words = "{name} at least {limit}"
     at_most = False
     directions = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,7 @@ from allocator.rules.rows import (
     TIMES,
     LinearRule,
     OneLimit,
+    RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
@@ -23,13 +25,23 @@ from allocator.types import Vector
 
 @dataclass(frozen=True, eq=False)
 class _InstrumentLimits(LinearRule):
-    """Each instrument's weight on its side of its limit; `limits` (n,) belong to the positions `at`."""
+    """Each instrument's weight on its side of its limit; `limits` (n,) belong to the positions `at`.
+
+    `keys` are each limit's own and the one that is `shared`, where that states it.
+    """
 
     names: tuple[str, ...]
     at: tuple[int, ...]
     limits: tuple[float, ...]
     tier: int = 0
+    keys: tuple[tuple[str, str], ...] = ()
     kind, words = "weight", "{name} {side} {limit}"
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """With each one's keys."""
+        keys = self.keys or (("", ""),) * len(self.names)
+        return [replace(one, key=own, shared=shared) for one, (own, shared) in zip(super().ids, keys, strict=True)]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
@@ -62,7 +74,14 @@ class _WeightLimit(OneLimit, LinearRule):
     limit: float
     cash_share: float = 0.0
     tier: int = 0
+    key: str = ""
+    shared: str = ""
     kind, words = "group", "{name} {side} {limit}"
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """With the key that is shared."""
+        return [replace(one, shared=self.shared) for one in super().ids]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
@@ -101,6 +120,7 @@ class ExposureLimit(OneLimit, LinearRule):
     limit: float
     at_most: bool = True
     tier: int = 0
+    key: str = ""
     kind, words = "exposure", "exposure {name} {side} {limit}"
     unit = NUMBER
 
@@ -141,6 +161,7 @@ class RatioLimit(OneLimit, LinearRule):
     to_cash: float = 0.0
     tier: int = 0
     name: str = ""
+    key: str = ""
     kind, unit = "ratio", TIMES
 
     @property

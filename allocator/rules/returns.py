@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +12,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
     LinearRule,
     OneLimit,
+    RuleId,
     RuleMeasurement,
     RuleRows,
     Trade,
@@ -24,6 +26,7 @@ class MinimumExpectedReturn(OneLimit, LinearRule):
 
     limit: float
     tier: int = 0
+    key: str = ""
     kind, words = "expected return", "expected return at least {limit}"
     at_most = False
 
@@ -43,8 +46,14 @@ class ScenarioFloor(LinearRule):
     names: tuple[str, ...]
     limits: tuple[float, ...]
     tier: int = 0
+    key: str = ""
     kind, words = "return in a scenario", "return in {name} at least {limit}"
     at_most = False
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One key states them all."""
+        return [replace(one, shared=self.key) for one in super().ids]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a scenario."""
@@ -68,6 +77,7 @@ class StressFloor(OneLimit, LinearRule):
     shock: Vector
     limit: float
     tier: int = 0
+    key: str = ""
     kind, words, below_zero = "loss under a shock", "loss under {name} at most {limit}", "gain of "
 
     def rows(self, instruments: int) -> RuleRows:

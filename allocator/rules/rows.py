@@ -23,10 +23,67 @@ PERCENT, NUMBER, TIMES = "%", "", " x"
 
 @dataclass(frozen=True)
 class RuleId:
-    """Which limit of a mandate: it stays where the limit moves and the label with it."""
+    """Which limit of a mandate: it stays where the limit moves and the label with it.
+
+    `key` of book.toml states it; where that is not written, `shared` is the one that states it of all alike.
+    """
 
     kind: str
     name: str = ""
+    key: str = ""
+    shared: str = ""
+
+
+@dataclass(frozen=True)
+class LooserLimit:
+    """A limit moved to where it is looser, as printed: what fixes are made of. Without a limit a name leaves a list.
+
+    `label` is what people call it, or its key where it is the limit of several.
+    """
+
+    id: RuleId
+    label: str
+    limit: float | None
+    sense: float = 1.0
+    unit: str = PERCENT
+
+    def in_words(self, name: str = "") -> str:
+        """An instruction, `name` being how the limit was spoken of before."""
+        if self.limit is None:
+            return f"take {self.id.name} out of {self.id.key}"
+        name = name or (self.label if self.label == self.id.key else f"'{self.label}'")
+        verb = "raise" if self.sense > 0 else "lower"
+        return f"{verb} {name} to {format_loosened(self.limit, self.sense, self.unit)}"
+
+    @property
+    def printed(self) -> float:
+        """The limit as it is printed, the number of the key."""
+        return round_loosened(self.limit or 0.0, self.sense)
+
+    def further(self, more: float) -> LooserLimit:
+        """The same limit so much looser, in its own unit."""
+        if self.limit is None or not more:
+            return self
+        return replace(self, limit=self.printed + self.sense * more * max(abs(self.printed), 1.0))
+
+
+def one_key_one_limit(moves: Sequence[LooserLimit]) -> tuple[LooserLimit, ...]:
+    """Limits that one key states are one, as loose as the loosest of them needs."""
+    several = [move.id.shared for move in moves if move.id.shared]
+    found: dict[tuple[str, str], list[LooserLimit]] = {}
+    for move in moves:
+        one = move
+        if several.count(move.id.shared) > 1 or (move.id.key and move.id.key == move.id.shared):
+            one = replace(move, id=RuleId(move.id.kind, "", move.id.shared, move.id.shared), label=move.id.shared)
+        name = one.id.name if one.limit is None or not one.id.key else ""
+        found.setdefault((one.id.key or one.id.kind, name), []).append(one)
+    return tuple(_loosest(limits[0], limits) for limits in found.values())
+
+
+def _loosest(first: LooserLimit, limits: Sequence[LooserLimit]) -> LooserLimit:
+    """The loosest, called by its key where the limits have several names."""
+    label = first.label if len({one.label for one in limits}) == 1 else first.id.key or first.label
+    return replace(max(limits, key=lambda one: one.sense * (one.limit or 0.0)), label=label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,6 +336,8 @@ class Rule(ABC):
     """A label, where {name}, {side} and {limit} stand for themselves."""
     tier: int
     """0 for a rule that is never relaxed, else 1 (relaxed last) to 9 (first)."""
+    key: str = ""
+    """Of book.toml, that states it; empty where none does."""
     names: tuple[str, ...]
     """What its limits are of, row by row."""
     limits: tuple[float, ...]
@@ -306,7 +365,7 @@ class Rule(ABC):
     @property
     def ids(self) -> Sequence[RuleId]:
         """Which limit each row is of."""
-        return [RuleId(f"{self.kind} {self.sense:+.0f}", name) for name in self.names]
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", name, self.key) for name in self.names]
 
     @property
     def has_limits(self) -> bool:

@@ -25,6 +25,7 @@ class Turnover(OneLimit, LinearRule):
 
     limit: float
     tier: int = 0
+    key: str = ""
     kind = "turnover"
     words = "turnover at most {limit}{name}"
     names = " (purchases)", " (sales)"
@@ -42,7 +43,7 @@ class Turnover(OneLimit, LinearRule):
     @property
     def ids(self) -> Sequence[RuleId]:
         """One and the same."""
-        return [RuleId(self.kind)] * 2
+        return [RuleId(self.kind, "", self.key)] * 2
 
     def rows(self, instruments: int) -> RuleRows:
         """One row for purchases, one for sales."""
@@ -72,9 +73,15 @@ class Participation(LinearRule):
     limits: tuple[float, ...]
     volumes: tuple[float, ...]
     tier: int = 0
+    key: str = ""
     kind = "participation"
     words = "{name} traded at most {limit} of its daily volume"
     in_money = True
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One key states them all."""
+        return [replace(one, shared=self.key) for one in super().ids]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
@@ -125,6 +132,7 @@ class NoTrade(_NothingOfEach):
     at: tuple[int, ...]
     until: date | None = None
     tier: int = 0
+    key: str = ""
     kind = "no trade"
 
     @property
@@ -160,6 +168,7 @@ class Forbidden(_NothingOfEach):
     names: tuple[str, ...]
     at: tuple[int, ...]
     tier: int = 0
+    key: str = ""
     kind = "forbidden"
     words = "{name} is forbidden"
 

@@ -120,6 +120,18 @@ def read_settings(
         raise BadInput(placed) from None
 
 
+def with_overrides(settings: Settings, overrides: Sequence[str]) -> Settings:
+    """Settings after --set `overrides`, held to the contract again.
+
+    Raises:
+        BadInput: a value is outside of its key's range, or against another key's; all errors at once.
+    """
+    document = settings.model_dump(exclude_unset=True)
+    if breaches := [breach for item in overrides if (breach := _override(document, item))]:
+        raise BadInput(breaches)
+    return settings_from(document, source="--set")
+
+
 def _document(text: str, source: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = tomllib.loads(text)

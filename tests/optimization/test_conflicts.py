@@ -17,7 +17,7 @@ from allocator.errors import Infeasible
 from allocator.mandate.builder import build_mandate
 from allocator.optimization import conflicts
 from allocator.optimization import elastic as feasibility
-from allocator.optimization.conflicts import RelaxedLimits, explain_conflict
+from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.elastic import ElasticProgram
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
@@ -33,7 +33,7 @@ from allocator.rules import (
     WeightAtLeast,
     WeightAtMost,
 )
-from tests.infeasible_books import demanding, hopeless, mended, possible
+from tests.infeasible_books import demanding, hopeless, loosened, mended, possible
 from tests.problems import Question, no_cash, question
 from tests.thoroughness import count
 
@@ -61,8 +61,7 @@ def planned(asked: Question) -> None:
         if not error.message.startswith("no plan"):
             raise
         (move,) = error.moves
-        given = replace(RelaxedLimits.nothing(asked.start, asked.outlook, asked.mandate), limits=move)
-        solve_certified(program, asked.start, asked.outlook, given.with_limits(asked.mandate))
+        solve_certified(program, asked.start, asked.outlook, loosened(asked, move).mandate)
 
 
 def refused(asked: Question) -> Infeasible:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from allocator.errors import Infeasible
-from allocator.optimization.conflicts import RelaxedLimits
 from allocator.optimization.solve import Program
 from allocator.plan.certificate import GAP_ALLOWED, Certificate
 from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solve_certified
 from allocator.rules import ExposureLimit, Trade, WeightAtLeast, WeightAtMost
+from tests.infeasible_books import loosened
 from tests.lots.test_whole_lots import small
 from tests.problems import Question, caps, question
 
@@ -58,25 +58,20 @@ def pressed(seed: int) -> Question:
     return replace(asked, mandate=mandate)
 
 
-def followed(asked: Question, limits: dict[int, float]) -> Question:
-    members = RelaxedLimits.nothing(asked.start, asked.outlook, asked.mandate).members
-    return replace(asked, mandate=RelaxedLimits(members, limits).with_limits(asked.mandate))
-
-
 @pytest.mark.parametrize("asked", [*map(crowded, (2, 4, 6)), *map(pressed, (1, 4))])
 def test_the_fix_that_is_told_gives_a_plan_and_half_of_it_does_not(asked: Question) -> None:
     with pytest.raises(Infeasible, match=r"no plan: the best on paper under 'cash at most .* only loses cash") as told:
         planned(asked)
     (move,) = told.value.moves
-    ((place, limit),) = move.items()
-    target, certificate = planned(followed(asked, dict(move)))
+    (one,) = move
+    target, certificate = planned(loosened(asked, move))
 
     assert not ((target.bought > 0) & (target.sold > 0)).any()
     assert certificate.gap <= GAP_ALLOWED
     stated = float(re.findall(r"'cash at most ([\d.]+)%'", told.value.message)[0]) / 100
-    assert limit > stated
+    assert one.limit > stated
     with pytest.raises(Infeasible, match="no plan"):
-        planned(followed(asked, {place: (limit + stated) / 2}))
+        planned(loosened(asked, [replace(one, limit=(one.limit + stated) / 2)]))
 
 
 def test_a_refusal_of_one_of_many_draws_asks_nothing_further() -> None:
@@ -94,7 +89,7 @@ def test_limits_that_ask_for_it_together_are_loosened_together() -> None:
         planned(asked)
     (move,) = told.value.moves
 
-    planned(followed(asked, dict(move)))
+    planned(loosened(asked, move))
 
 
 def test_of_a_book_the_fix_as_printed_gives_a_plan_of_whole_lots() -> None:
