@@ -14,7 +14,7 @@ from allocator.ambiguity.divergences import Divergence, KullbackLeibler, Modifie
 from allocator.types import Vector
 
 DECADES = [10.0**-power for power in range(6, 13)]
-RADII = (0.05, 0.2, 0.5, 1.0, 3.0)
+RADII = (0.5, 0.05, 3.0, 0.2, 1.0)
 DIVERGENCES: tuple[type[Divergence], ...] = (KullbackLeibler, ModifiedChiSquared)
 _DIGITS, _HALVINGS = 30, 70
 
