@@ -13,7 +13,7 @@ def worst_case(x, kind, rho, table, p):
         return min(t * rho + p @ (x - t * table).max(1) for t in prices[prices >= 0])
     if kind == "total_variation":  # take mass from the smallest losses, give it to the largest
         return p @ x + np.clip(rho - np.cumsum(p[up]) + p[up], 0, p[up]) @ (x.max() - x[up])
-    if kind in ("kl", "modified_chi2") and rho >= 1e-6 and np.ptp(x[seen := p > 1e-9]) > 0:
+    if kind in ("kl", "modified_chi2") and rho >= 1e-6 and np.ptp(x[seen := p > 0]) > 0:
         return (tilted if kind == "kl" else above)(x[seen], p[seen] / p[seen].sum(), rho)
     ranges = {"box": (np.maximum(p - rho, 0), np.minimum(p + rho, 1)), "worst": (0 * p, 0 * p + 1)}
     low, high = ranges.get(kind, ((1 - rho) * p, (1 - rho) * p + rho) if kind == "contamination" else (p, p))
@@ -30,9 +30,10 @@ def tilted(x, p, rho):  # the belief, until its entropy is the radius
 
 
 def above(x, p, rho):  # the least of eta + sqrt(1 + rho) |sqrt(p) (x - eta)+|, with some of the largest above eta
-    mass, first, second = (np.cumsum((p * (x - x.max()) ** n)[np.argsort(-x)]) for n in (0, 1, 2))
+    home = x[p.argmax()]  # sums are of what lies away from the likeliest, so that the unlikely keep their digits
+    mass, first, second = (np.cumsum((p * (x - home) ** n)[np.argsort(-x)]) for n in (0, 1, 2))
     below = np.sqrt(np.maximum(second / mass - (first / mass) ** 2, 0) / np.maximum((1 + rho) * mass - 1, 1e-9))
-    etas = x.max() + np.append(0, first / mass - below)
+    etas = np.append(x.max(), home + first / mass - below)
     return min(eta + np.sqrt((1 + rho) * p @ np.maximum(x - eta, 0) ** 2) for eta in etas)
 
 

@@ -1,7 +1,7 @@
 """Balls of a divergence from the belief: relative entropy and modified χ².
 
-No member gives a probability to a scenario that the belief excludes, and below LEAST_RADIUS such a set is the belief
-itself.
+No member gives a probability to a scenario that the belief excludes, which one of probability 0 is and no other: an
+adversary may raise one of a millionth to a hundredth. Below LEAST_RADIUS such a set is the belief itself.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from allocator.ambiguity.sets import Form
 
-LEAST_PROBABILITY = 1e-9
-"""A scenario below this is impossible in such a set (a distance relative to it is not computable)."""
 LEAST_RADIUS = 1e-6
 """Such a set below this is the belief itself (science F14)."""
 _ROOM = 1e-9
 """Of a way: how far sampled beliefs keep from where a divergence ends."""
-_NEWTON_STEPS = 80
+_NEWTON_STEPS = 200
+_LEAST_PULL, _PULLS = 1e-320, 60
+"""Of the way to the belief: how weakly a scenario's probability is pulled at first, and how often that is halved."""
 
 
 class Divergence(Ball, ABC):
@@ -52,38 +52,58 @@ class Divergence(Ball, ABC):
 
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """The divergence less the radius; infinite where q sees what p excludes."""
-        possible = probabilities > LEAST_PROBABILITY
+        possible = probabilities > 0
         if (q[~possible] > 0).any():
             return float("inf")
         return self.distance(q[possible], probabilities[possible]) - max(self.radius, 0.0)
 
     def project(self, q: Vector, probabilities: Vector) -> Vector:
         """Without what the belief excludes."""
-        possible = probabilities > LEAST_PROBABILITY
-        home = np.where(possible, probabilities, 0.0)
-        lost = (probabilities.sum() - home.sum()) / home.sum()  # of nothing the belief keeps its last digit
-        return super().project(np.where(possible, q, 0.0), home * (1 + lost))
+        return super().project(np.where(probabilities > 0, q, 0.0), probabilities)
+
+    def nearest(self, q: Vector, probabilities: Vector) -> Vector:
+        """Pulled to the belief, the unlikelier the more: noise that is nothing beside a likely scenario's probability
+        is all of a distance relative to an unlikely one's, and a straight way would end at its beginning.
+        """
+        member, (least, most) = probabilities.copy(), np.log([_LEAST_PULL, 1e6])
+        for _ in range(_PULLS):
+            middle = (least + most) / 2
+            kept = probabilities / (probabilities + np.exp(middle))
+            near = probabilities + (q - probabilities) * kept
+            near = near / near.sum()
+            inside = self.excess(near, probabilities) <= 0
+            member = near if inside else member
+            least, most = (least, middle) if inside else (middle, most)
+        return member
 
     def support(self, probabilities: Vector) -> tuple[bool | int, ...]:
         """What the belief does not exclude."""
-        return tuple(bool(p > LEAST_PROBABILITY) for p in probabilities)
+        return tuple(bool(p > 0) for p in probabilities)
 
     def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
         """The divergence ≤ radius, and nothing of what the belief excludes."""
-        excluded = np.flatnonzero(probabilities <= LEAST_PROBABILITY)
-        inside = self._within(q[np.flatnonzero(probabilities > LEAST_PROBABILITY)], _possible(probabilities))
-        return [inside, *([q[excluded] == 0] if len(excluded) else [])]
+        excluded = np.flatnonzero(probabilities <= 0)
+        inside = self._within(q[np.flatnonzero(probabilities > 0)], _possible(probabilities))
+        return [*inside, *([q[excluded] == 0] if len(excluded) else [])]
 
     @abstractmethod
-    def _within(self, q: cp.Expression, p: Vector) -> cp.Constraint:
+    def _within(self, q: cp.Expression, p: Vector) -> list[cp.Constraint]:
         """The distance is within the radius."""
 
+    @property
+    @abstractmethod
+    def width(self) -> float:
+        """Of the ellipsoid {Σ (q − p)²/p ≤ width²} that the set is when small."""
+
     def ways(self, probabilities: Vector, draw: np.random.Generator, count: int) -> tuple[Matrix, int]:
-        """As likely as the ellipsoid diag(p) − pp' is wide, which the set is when small: no tilt leads elsewhere."""
-        possible = np.where(probabilities > LEAST_PROBABILITY, probabilities, 0.0)
-        own = draw.normal(size=(count, len(probabilities))) * np.sqrt(possible)
-        ways = own - own.sum(axis=1, keepdims=True) * possible / possible.sum()
-        return ways, max(int((possible > 0).sum()) - 1, 1)
+        """As likely as the ellipsoid is wide: no tilt leads elsewhere. None goes below nothing before that ends, else
+        an unlikely scenario would end every other way of all of them at once.
+        """
+        own = draw.normal(size=(count, len(probabilities)))
+        least = -np.sqrt(probabilities) * np.linalg.norm(own, axis=1)[:, None] / self.width
+        own = np.maximum(own, least) * np.sqrt(probabilities)
+        ways = own - own.sum(axis=1, keepdims=True) * probabilities / probabilities.sum()
+        return ways, max(int((probabilities > 0).sum()) - 1, 1)
 
 
 class KullbackLeibler(Divergence):
@@ -117,9 +137,7 @@ class KullbackLeibler(Divergence):
         q = probabilities.copy()
         if self.is_singleton:
             return q
-        possible = probabilities > LEAST_PROBABILITY
-        p = np.where(possible, probabilities, 0.0)
-        p = p / p.sum(axis=1, keepdims=True)
+        possible, p = probabilities > 0, probabilities / probabilities.sum(axis=1, keepdims=True)
         top = np.where(possible, losses, -np.inf).max(axis=1, keepdims=True)
         spread = top - np.where(possible, losses, np.inf).min(axis=1, keepdims=True)
         scaled = np.where(possible, (losses - top) / np.where(spread > 0, spread, 1.0), -1.0)
@@ -131,18 +149,20 @@ class KullbackLeibler(Divergence):
 
     def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
         """Belief and radius: beyond the farthest scenario the ball is all, and more would only strain the solver."""
-        p = _possible(probabilities)
-        return {"probabilities": p, "radius": min(self.radius, -float(np.log(p.min())) + 0.1)}
+        logs = np.log(_possible(probabilities))
+        return {"one minus log of probabilities": 1 - logs, "radius": min(self.radius, 0.1 - float(logs.min()))}
 
     def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
-        """η + radius·price + price·(mean of e^{(loss − η)/price} − 1), an exponential cone a scenario."""
+        """η + radius·price + Σ weight with weight_k ≥ price·p_k·e^{(loss_k − η)/price − 1}, an exponential cone a
+        scenario: with the p_k in its exponent none is too small for a solver.
+        """
         import cvxpy as cp
 
-        (p, radius), possible = given, np.flatnonzero(probabilities > LEAST_PROBABILITY)
+        (rarity, radius), possible = given, np.flatnonzero(probabilities > 0)
         count = len(possible)
         eta, price, weight, shifted = cp.Variable(), cp.Variable(nonneg=True), cp.Variable(count), cp.Variable(count)
         cone = cp.ExpCone(shifted, price * np.ones(count), weight)
-        return eta + price * radius + p @ weight, [shifted >= losses[possible] - eta - price, cone]
+        return eta + price * radius + cp.sum(weight), [shifted >= losses[possible] - eta - rarity * price, cone]
 
     @classmethod
     def dual_forms(
@@ -151,24 +171,31 @@ class KullbackLeibler(Divergence):
         """The same of each node, its numbers compiled in."""
         import cvxpy as cp
 
-        possible = [places[p > LEAST_PROBABILITY] for places, p in zip(at, beliefs, strict=True)]
-        numbers = [one.dual_numbers(p) for one, p in zip(sets, beliefs, strict=True)]
+        possible = [places[p > 0] for places, p in zip(at, beliefs, strict=True)]
+        numbers = [[*one.dual_numbers(p).values()] for one, p in zip(sets, beliefs, strict=True)]
         below, owner = np.concatenate(possible), owners(possible)
         eta, price = cp.Variable(len(sets)), cp.Variable(len(sets), nonneg=True)
         weight, shifted = cp.Variable(len(below)), cp.Variable(len(below))
-        rows = [shifted >= losses[below] - eta[owner] - price[owner], cp.ExpCone(shifted, price[owner], weight)]
-        radii, weights = np.array([one["radius"] for one in numbers]), means([one["probabilities"] for one in numbers])
-        return eta + cp.multiply(radii, price) + weights @ weight, rows
+        rarity, radii = np.concatenate([own for own, _ in numbers]), np.array([radius for _, radius in numbers])
+        raised = losses[below] - eta[owner] - cp.multiply(rarity, price[owner])
+        sums = means([np.ones(len(places)) for places in possible])
+        rows = [shifted >= raised, cp.ExpCone(shifted, price[owner], weight)]
+        return eta + cp.multiply(radii, price) + sums @ weight, rows
 
-    def _within(self, q: cp.Expression, p: Vector) -> cp.Constraint:
+    @property
+    def width(self) -> float:
+        """To second order entropy is half of it."""
+        return float(np.sqrt(2 * self.radius))
+
+    def _within(self, q: cp.Expression, p: Vector) -> list[cp.Constraint]:
         import cvxpy as cp
 
-        return cp.sum(cp.kl_div(q, p)) <= self.radius
+        return [-cp.sum(cp.entr(q)) - np.log(p) @ q <= self.radius]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """By Newton's method: relative entropy is convex along a way, so steps that overshoot come back."""
-        p, most = np.where(probabilities > LEAST_PROBABILITY, probabilities, 1.0), edge * (1 - _ROOM)
-        at = np.minimum(np.nan_to_num(np.sqrt(2 * self.radius / (ways**2 / p).sum(axis=1))), most)
+        p, most = np.where(probabilities > 0, probabilities, 1.0), edge * (1 - _ROOM)
+        at = np.minimum(np.nan_to_num(self.width / np.sqrt((ways**2 / p).sum(axis=1))), most)
         for _ in range(8):
             beliefs = np.maximum(probabilities + at[:, None] * ways, 0.0)
             logs = np.log(np.where(beliefs > 0, beliefs / p, 1.0))
@@ -208,7 +235,7 @@ class ModifiedChiSquared(Divergence):
         Over the scenarios above η, of mass S, mean loss m and variance v, it lies √(v / ((1 + radius)·S − 1)) below m.
         The mildest are left out one after the other until none of the others lies below its own threshold.
         """
-        possible = probabilities > LEAST_PROBABILITY
+        possible = probabilities > 0
         p, loss = _possible(probabilities), losses[possible]
         spread = float(np.ptp(loss))
         if self.is_singleton or spread <= 1e-15:
@@ -220,54 +247,59 @@ class ModifiedChiSquared(Divergence):
     def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
         """Belief and radius: beyond the farthest scenario the ball is all, and more would only strain the solver."""
         p = _possible(probabilities)
-        radius = min(self.radius, 1 / float(p.min()) - 1 + 0.1)
-        return {"probabilities": p, "root of radius x probabilities": np.sqrt(radius * p)}
+        return {"roots of probabilities": np.sqrt(p), "root of radius": np.sqrt(min(self.radius, 1 / p.min() - 0.9))}
 
     def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
         """Mean + √radius·deviation of losses raised where a probability would fall below 0; the equal
-        η + √(1 + radius)·‖√p∘(ℓ − η)₊‖ left one solve in ten short of the tolerance.
+        η + √(1 + radius)·‖√p∘(ℓ − η)₊‖ left one solve in ten short of the tolerance. Raised losses stand times √p,
+        else the price of an unlikely scenario's would be lost below the tolerance.
         """
         import cvxpy as cp
 
-        (p, weight), possible = given, np.flatnonzero(probabilities > LEAST_PROBABILITY)
+        (roots, root), possible = given, np.flatnonzero(probabilities > 0)
         centre, raised, length = cp.Variable(), cp.Variable(len(possible)), cp.Variable()
-        rows = [raised >= losses[possible], cp.SOC(length, cp.multiply(weight, raised - centre))]
-        return p @ raised + length, rows
+        rows = [raised >= cp.multiply(roots, losses[possible]), cp.SOC(length, raised - roots * centre)]
+        return roots @ raised + root * length, rows
 
-    def _within(self, q: cp.Expression, p: Vector) -> cp.Constraint:
+    @property
+    def width(self) -> float:
+        """At any size, inside the simplex."""
+        return float(np.sqrt(self.radius))
+
+    def _within(self, q: cp.Expression, p: Vector) -> list[cp.Constraint]:
         import cvxpy as cp
 
-        return cp.norm2(cp.multiply(q - p, 1 / np.sqrt(p))) <= np.sqrt(self.radius)
+        away = cp.Variable(len(p))
+        return [q == p + cp.multiply(np.sqrt(p), away), cp.norm2(away) <= self.width]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """The root of the radius over the length of the way."""
-        p = np.where(probabilities > LEAST_PROBABILITY, probabilities, 1.0)
-        length = np.sqrt((ways**2 / p).sum(axis=1))
-        return np.where(length > 0, np.sqrt(self.radius) / length * (1 - _ROOM), edge)
+        length = np.sqrt((ways**2 / np.where(probabilities > 0, probabilities, 1.0)).sum(axis=1))
+        return np.where(length > 0, self.width / length * (1 - _ROOM), edge)
 
 
 def _possible(probabilities: Vector) -> Vector:
     """The belief in what it does not exclude."""
-    possible = probabilities[probabilities > LEAST_PROBABILITY]
+    possible = probabilities[probabilities > 0]
     return np.asarray(possible / possible.sum())
 
 
 def _tilts(scaled: Matrix, p: Matrix, radius: float) -> Matrix:
     """(D, K) the tilts of this entropy; `scaled` losses are from −1 to 0.
 
-    Entropy ϑ·mean − ln Σ p e^{ϑ·loss} rises with ϑ at ϑ·variance: Newton steps, halved or doubled where they leave
-    what is known to hold the root.
+    Entropy ϑ·mean − ln Σ p e^{ϑ·loss} rises with ϑ at ϑ·variance, which is at most a quarter: Newton steps, halved or
+    doubled, in logarithms, where they leave what is known to hold the root.
     """
-    low, high = np.zeros(len(p)), np.full(len(p), np.inf)
-    at = np.sqrt(2 * radius / _moments(scaled, p)[1])
+    low, high = np.full(len(p), np.sqrt(8 * radius)), np.full(len(p), np.inf)
+    at = np.maximum(np.sqrt(2 * radius / np.maximum(_moments(scaled, p)[1], 1e-300)), low)
     for _ in range(_NEWTON_STEPS):
         q, total = _tilted(scaled, p, at)
         mean, variance = _moments(scaled, q)
         lacking = radius - (at * mean - np.log(total))
         low, high = np.where(lacking > 0, at, low), np.where(lacking > 0, high, at)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             step = at + lacking / (at * variance)
-        beyond = np.where(np.isinf(high), 2 * at, (low + high) / 2)
+        beyond = np.where(np.isinf(high), 4 * at, np.sqrt(low) * np.sqrt(high))
         before, at = at, np.where((step > low) & (step < high), step, beyond)
         at = np.where(np.abs(lacking) <= 1e-15, before, at)
         if (np.abs(at - before) <= 1e-12 * before).all():
@@ -303,10 +335,11 @@ def _above_threshold(scaled: Vector, p: Vector, radius: float) -> Vector:
         mass = float(p[seen].sum())
         if lowest >= 0 or (1 + radius) * mass <= 1:  # no threshold: the largest losses are all that is left
             break
-        mean = float(p[seen] @ scaled[seen]) / mass
-        below = np.sqrt(float(p[seen] @ (scaled[seen] - mean) ** 2) / mass / ((1 + radius) * mass - 1))
-        if mean - below <= lowest:
-            q = np.where(seen, np.maximum(p * (scaled - mean + below), 0.0), 0.0)
+        away = scaled - scaled[np.argmax(np.where(seen, p, 0.0))]  # from the likeliest, which keeps the last digits
+        mean = float(p[seen] @ away[seen]) / mass
+        below = np.sqrt(float(p[seen] @ (away[seen] - mean) ** 2) / mass / ((1 + radius) * mass - 1))
+        if mean - below <= away[seen].min():
+            q = np.where(seen, np.maximum(p * (away - mean + below), 0.0), 0.0)
             return np.asarray(q / q.sum(), dtype=np.float64)
     worst = np.where(scaled >= 0, p, 0.0)
     return np.asarray(worst / worst.sum(), dtype=np.float64)

@@ -52,12 +52,13 @@ def tree_program(
     trading: bool = True,
     trade_unit: float = TRADE_UNITS[0],
     cuts: Sequence[Sequence[Vector]] | None = None,
+    room: float = 0.0,
 ) -> TreeProgram:
     """The program of a mandate over a tree from `start`.
 
     Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
     node's children, its adverse expectation is the largest of those: a bound from below on that of any set with all of
-    them.
+    them. With `room`, every limit is so much tighter than the mandate's.
     """
     tree = staged.tree
     nodes, names = tree.nodes, len(start.holdings)
@@ -96,7 +97,7 @@ def tree_program(
         *own.constraints,
         losses,
         *_worst_cases(staged, v.theta, own, cuts),
-        *_rules(staged, v, range(nodes if trading else 1)),
+        *_rules(staged, v, range(nodes if trading else 1), room),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(v.theta[0] + TIE_BREAK * traded), constraints)
@@ -203,13 +204,15 @@ def batched_worst_cases(
     yield theta[where] >= expression + charges[where]
 
 
-def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int]) -> Iterator[cp.Constraint]:
-    """Every rule at the decision nodes `at`."""
+def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room: float) -> Iterator[cp.Constraint]:
+    """Every rule at the decision nodes `at`, kept with `room` to spare."""
+    if room:  # else the variable says so itself
+        yield v.cash[list(at)] >= room
     blocks = [_linear(staged, node) for node in at]
     if any(block.shape[0] for block, _ in blocks):
         left, limits = sp.csr_array(sp.vstack([block for block, _ in blocks])), np.concatenate([b for _, b in blocks])
         every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
-        yield (left @ every <= limits).set_label("rules at every node")
+        yield (left @ every <= limits - room).set_label("rules at every node")
     for node in at:
         outlook, rules = staged.outlooks[node], staged.mandates[node].convex_rules
         if not rules:
@@ -218,7 +221,8 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int]) -> It
         before, gains = v.wealth_before[node], outlook.returns @ own + outlook.cash_returns * v.cash[node]
         factors = outlook.risk.loadings.T @ own
         decision = DecisionVariables(own, wealth, factors, gains, before - wealth, before)
-        for rule in rules:
+        for stated in rules:
+            rule = stated.with_limits([stated.limit - stated.sense * room])
             written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
             written.write(rule, outlook)
             yield from written.constraints

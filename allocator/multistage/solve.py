@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import product
 
 import cvxpy as cp
 import numpy as np
@@ -37,17 +38,17 @@ _of_thread = threading.local()
 
 
 def compiled_tree_program(
-    staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float
+    staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float, room: float = 0.0
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    question = (trading, trade_unit, start.holdings > 0, staged)
+    question = (trading, trade_unit, room, start.holdings > 0, staged)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
             kept.append(kept.pop(place))
             program.write(start)
             return program
-    program = tree_program(staged, start, trading=trading, trade_unit=trade_unit)
+    program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)
     if not staged.utility.is_large:
         kept.append((question, program))
         del kept[:-_KEPT]
@@ -82,6 +83,9 @@ _LADDER = (
     CLARABEL.at(100.0, "CLARABEL at 100 x tolerance", SMALL_STEPS),
 )
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
+_ROOMS = (1e-6, 4e-6)
+"""Of the account: where what a solver is sure of keeps the limits but for its last digits, how much tighter it is asked
+to keep them."""
 _MOST_CUTS = 60
 _CUT_ENOUGH = 1e-8
 """How near the adverse expectation of a policy is to that of the cuts when they are enough."""
@@ -104,7 +108,10 @@ def solve_policy(
     """
     attempts, limits = list[str](), limits or Limits()
     ruled = range(staged.tree.nodes if trading else 1)
-    for solver, program in _ladder(staged, start, trading=trading):
+    stated: Policy | None = None
+    for solver, program, room in _ladder(staged, start, trading=trading):
+        if room and stated is None:  # then limits are not what stands in the way
+            break
         status, residuals = solve_once(program.problem, solver, limits, warm=False)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
@@ -114,6 +121,9 @@ def solve_policy(
             continue
         try:
             policy = _followed(staged, start, program, str(solver), attempts, residuals)
+            if stated is not None and room:  # no policy is better than under the limits as they are stated
+                policy = replace(policy, canonical=stated.canonical, claimed=stated.claimed)
+            stated = stated or policy
             _refuse_unproved(policy, ruled)
             return _decided(policy, limits) if trading else policy
         except NotSolved as error:
@@ -130,14 +140,19 @@ def solve_policy(
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 
-def _ladder(staged: MultistageMandate, start: Position, *, trading: bool) -> Iterator[tuple[Solver, TreeProgram]]:
-    """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades."""
+def _ladder(
+    staged: MultistageMandate, start: Position, *, trading: bool
+) -> Iterator[tuple[Solver, TreeProgram, float]]:
+    """The solver at ever looser tolerances; where trades have impact, then once more in another unit of trades; then
+    with room to spare at every limit.
+    """
     units = TRADE_UNITS if staged.mandates[0].impact is not None else TRADE_UNITS[:1]
-    for unit in units:
+    for room, unit in product((0.0, *_ROOMS), units):
         other = "" if unit == TRADE_UNITS[0] else ", other units"
+        other += f", limits tighter by {room:.0e}" if room else ""
         for solver in _LADDER:  # written anew for each, whatever else was solved in between
-            program = compiled_tree_program(staged, start, trading=trading, trade_unit=unit)
-            yield replace(solver, label=f"{solver}{other}"), program
+            program = compiled_tree_program(staged, start, trading=trading, trade_unit=unit, room=room)
+            yield replace(solver, label=f"{solver}{other}"), program, room
 
 
 def _by_cuts(

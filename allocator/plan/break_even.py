@@ -142,10 +142,13 @@ def least_shift_chi2(better: Vector, probabilities: Vector) -> LeastShift | None
     for dropped in range(len(order)):
         kept = order[dropped:]
         p, d = probabilities[kept], better[kept]
-        moments = np.array([[p.sum(), p @ d], [p @ d, p @ d**2]])
-        level, slope = np.linalg.lstsq(moments, np.array([1.0, 0.0]), rcond=None)[0]
+        likeliest = float(d[np.argmax(p)])  # what the others differ from it keeps their digits, however unlikely
+        away = d - likeliest
+        unit = float(np.sqrt(p @ away**2)) or 1.0
+        moments = np.array([[p.sum(), p @ away / unit], [p @ away / unit, p @ (away / unit) ** 2]])
+        level, slope = np.linalg.lstsq(moments, np.array([1.0, -likeliest / unit]), rcond=None)[0]
         q = np.zeros_like(probabilities)
-        q[kept] = p * (level + slope * d)
+        q[kept] = p * (level + slope * away / unit)
         reached = abs(q.sum() - 1) < 1e-9 and abs(float(q @ better)) < 1e-9 * float(np.abs(better).max())
         if reached and (q >= -1e-15).all():
             distance = float(np.sum((q - probabilities)[possible] ** 2 / probabilities[possible]))
