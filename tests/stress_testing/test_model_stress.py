@@ -265,7 +265,7 @@ def test_a_draw_that_refuses_its_whole_chunk_is_reported_alone(monkeypatch: pyte
     sound = outcomes.outlook_at_draws
 
     def refusing(ground: Any, values: Any) -> OutlookDraws:
-        if (values.get("question.hazard", np.zeros(1)) > 0.195).any():
+        if (values.get(ParameterKey("question", "hazard"), np.zeros(1)) > 0.195).any():
             raise BadInput([Breach("book.toml", None, "question.labs", None, "cannot be computed", "look")])
         return sound(ground, values)
 
