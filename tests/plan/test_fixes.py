@@ -125,8 +125,8 @@ def _limits(draw: np.random.Generator, listed: list[str]) -> Iterator[tuple[str,
         "max_tracking_error": (0.2, limit(0.01, 0.1)),
         "largest": (0.2, {"count": 2, "max": limit(0.1, 0.6)}),
         "max_stress_loss": (0.2, {"crash": limit(0.02, 0.2)}),
-        "locked": (0.3, [str(draw.choice(listed))]),
-        "forbidden": (0.2, [str(draw.choice(listed))]),
+        "locked": (0.3, [str(draw.choice(listed[::2]))]),
+        "forbidden": (0.2, [str(draw.choice(listed[1::2]))]),
     }
     for key, (share, value) in every.items():
         if draw.random() < share:
