@@ -28,6 +28,8 @@ LEAST_RADIUS = 1e-6
 _ROOM = 1e-9
 """Of a way: how far sampled beliefs keep from where a divergence ends."""
 _NEWTON_STEPS = 200
+_UNLIKELY = 0.01
+"""Below this a scenario's row of a program is made as small as its probability is, relative to this."""
 _LEAST_PULL, _PULLS = 1e-320, 60
 """Of the way to the belief: how weakly a scenario's probability is pulled at first, and how often that is halved."""
 
@@ -247,19 +249,20 @@ class ModifiedChiSquared(Divergence):
     def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
         """Belief and radius: beyond the farthest scenario the ball is all, and more would only strain the solver."""
         p = _possible(probabilities)
-        return {"roots of probabilities": np.sqrt(p), "root of radius": np.sqrt(min(self.radius, 1 / p.min() - 0.9))}
+        size, weights = np.minimum(np.sqrt(p / _UNLIKELY), 1.0), np.sqrt(min(self.radius, 1 / p.min() - 0.9) * p)
+        return {"size": size, "probabilities / size": p / size, "weights / size": weights / size, "weights": weights}
 
     def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
         """Mean + √radius·deviation of losses raised where a probability would fall below 0; the equal
-        η + √(1 + radius)·‖√p∘(ℓ − η)₊‖ left one solve in ten short of the tolerance. Raised losses stand times √p,
-        else the price of an unlikely scenario's would be lost below the tolerance.
+        η + √(1 + radius)·‖√p∘(ℓ − η)₊‖ left one solve in ten short of the tolerance, and so did raised losses of
+        unlikely scenarios as they are, or of likely ones times √p.
         """
         import cvxpy as cp
 
-        (roots, root), possible = given, np.flatnonzero(probabilities > 0)
+        (size, mean, around, weights), possible = given, np.flatnonzero(probabilities > 0)
         centre, raised, length = cp.Variable(), cp.Variable(len(possible)), cp.Variable()
-        rows = [raised >= cp.multiply(roots, losses[possible]), cp.SOC(length, raised - roots * centre)]
-        return roots @ raised + root * length, rows
+        away = cp.multiply(around, raised) - weights * centre
+        return mean @ raised + length, [raised >= cp.multiply(size, losses[possible]), cp.SOC(length, away)]
 
     @property
     def width(self) -> float:
