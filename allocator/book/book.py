@@ -189,9 +189,23 @@ def assemble_book(
     tables, of_contracts = _validated(raw)
     draft = Draft(settings, tables, raw.keys(), account)
     breaches += [_debit(breach, raw) for breach in of_contracts]
-    breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
-    if breaches:
-        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
+    return _agreed(draft, breaches, source)
+
+
+def book_of_sound_tables(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Book:
+    """A Book of tables that are of their contracts by the way they were made, but for names that no file could have.
+
+    Raises:
+        BadInput: settings do not agree with the tables; all at once.
+    """
+    return _agreed(Draft(settings, tables, tables.keys()), [], "settings")
+
+
+def _agreed(draft: Draft, breaches: Sequence[Breach], source: str) -> Book:
+    """The book of tables that agree with each other and with the settings; `breaches` are known already."""
+    found = [*breaches, *disagreements(draft, CHECKS), *check_doubts(draft)]
+    if found:
+        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in found)
     return _aligned(draft)
 
 

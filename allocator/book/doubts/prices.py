@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.book.checks.draft import Doubt
 from allocator.types import Vector
@@ -156,14 +157,19 @@ def _seldom(prices: pd.DataFrame, where: PriceTable, told: Collection[str | None
             yield where.doubt("clock", str(name), None, (None, rule, cure))
 
 
+def row_gaps(days: pd.DatetimeIndex) -> tuple[Vector, NDArray[np.bool_]]:
+    """Days from each row to the next, and which of them are gaps in the rows."""
+    gaps = np.diff(days.tz_localize(None).to_numpy()) / np.timedelta64(1, "D")
+    return gaps, (gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps))
+
+
 def _uneven(days: pd.DatetimeIndex, where: PriceTable) -> Iterator[Doubt]:
     """Rows that are denser in one part than in another, and gaps."""
     if len(days) < LEAST_ROWS:
         return
-    gaps = np.diff(days.to_numpy()).astype("timedelta64[D]").astype(int)
-    long = (gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps))
+    gaps, long = row_gaps(days)
     for before in map(int, np.flatnonzero(long)):
-        rule = f"has no row for {gaps[before]} days before {days[before + 1]:%Y-%m-%d}"
+        rule = f"has no row for {gaps[before]:.0f} days before {days[before + 1]:%Y-%m-%d}"
         cure = "add the rows that are missing, or start the window after the gap"
         yield where.doubt("gap", None, days[before + 1], (None, rule, cure))
     even = np.where(long, np.median(gaps), gaps)
