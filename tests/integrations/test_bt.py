@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from allocator.errors import BadInput, Infeasible
 from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
+from allocator.settings.settings import Confirmation
 from tests.agreement import HOLDINGS
 from tests.books import AS_OF, CASH
 from tests.integrations.conftest import asked, ours, peer
@@ -235,6 +237,10 @@ def test_improbable_prices_are_refused_until_they_are_confirmed(bt: Any, adapter
         assert [f'kind = "{kind}"' in str(one.confirm) for one in found.value.breaches] == [True]
     with pytest.raises(BadInput, match="has no row for"):
         backtest(bt, adapter.WeighRobustly(book), prices.drop(prices.index[100:140]))
+    entries = [Confirmation.model_validate(entry)]
+    in_writing = replace(book, settings=book.settings.model_copy(update={"confirm": entries}))
+    backtest(bt, adapter.WeighRobustly(in_writing), split)  # of the book, for its own table and this one
+    backtest(bt, adapter.WeighRobustly(in_writing), prices)
     others = bt.algos.SelectThese([name for name in names if name != names[4]])
     backtest(bt, adapter.WeighRobustly(book, absent="sell"), split, others)  # which is never held
 

@@ -88,6 +88,14 @@ def test_a_weight_of_a_name_that_is_not_there_is_refused() -> None:
         weights_by_name({"AAAA": 1.0}, NAMES, peer="a peer")
 
 
+def test_labels_that_are_numbers_are_matched_as_texts_and_kept_as_they_are() -> None:
+    places = match_names(book(names=("1", "2", "30")), [30, "1", np.int64(2)], peer="a peer")
+    assert (places.labels, places.names, places.at) == ((30, "1", 2), ("30", "1", "2"), (2, 0, 1))
+    assert weights_by_name({30: 0.5, 1: 0.25}, places.names, peer="a peer") == pytest.approx([0.5, 0.25, 0.0])
+    with pytest.raises(BadInput, match="1: is there more than once"):
+        weights_by_name({1: 0.5, "1": 0.25}, places.names, peer="a peer")
+
+
 @pytest.mark.parametrize(
     ("column", "told"),
     [
