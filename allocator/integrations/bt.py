@@ -71,8 +71,8 @@ class WeighRobustly(bt.Algo):
         held, value = _held(target)
         everywhere = match_names(self.book, list(dict.fromkeys([*labels, *held])), peer=PEER, absent="sell")
         if everywhere.knows_cash:  # what bt has not invested is the account's cash as well
-            cash = everywhere.labels[everywhere.at.index(everywhere.instruments)]
-            held[cash] = held.get(cash, 0.0) + 1 - sum(held.values())
+            cash_label = everywhere.labels[everywhere.at.index(everywhere.instruments)]
+            held[cash_label] = held.get(cash_label, 0.0) + 1 - sum(held.values())
         holdings, cash = everywhere.taken([held.get(label, 0.0) for label in everywhere.labels])
         book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, value)
         weights = weights_bought(host_targets(book), places)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, book_of_sound_tables
-from allocator.book.checks.draft import Doubt, unconfirmed
+from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.doubts import RETURNS_TABLE
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import spacing_breach
@@ -182,16 +182,15 @@ def refuse_doubtful_returns(rows: pd.DataFrame, book: Book, own: Sequence[Confir
     Raises:
         BadInput: some are improbable and not confirmed, or an entry of `confirm` meets no doubt.
     """
-    all_of_them = _dated(_of_instruments(rows, book))
-    returns = all_of_them.loc[:, (all_of_them.fillna(0.0) != 0).any()]  # the others are cash, under any name
+    given = _dated(_of_instruments(rows, book))
+    returns = given.loc[:, (given.fillna(0.0) != 0).any()]  # the others are cash, under any name
     if (returns.abs() > 1).to_numpy().sum() > NO_RETURNS * returns.size:  # prices: that is said elsewhere
         return
     before = pd.DatetimeIndex(returns.index[:1]) - pd.Timedelta(days=1)
     growth = (1 + returns.clip(lower=-0.999999)).cumprod()
     prices = pd.concat([pd.DataFrame(1.0, index=before, columns=returns.columns), growth])
-    doubts = price_doubts(prices, PriceTable(f"returns from {peer}", RETURNS_TABLE))
-    of_rows = [doubt for doubt in doubts if doubt.kind != "gap"]  # folds leave days out, and no return spans them
-    if breaches := _unsettled(of_rows, _looked_at(own, all_of_them, book), book, f"returns from {peer}"):
+    where = PriceTable(f"returns from {peer}", RETURNS_TABLE)
+    if breaches := _unsettled(prices, where, _looked_at(own, given, book), book):
         raise BadInput(breaches)
 
 
@@ -205,14 +204,10 @@ def price_breaches(prices: pd.DataFrame, book: Book, own: Sequence[Confirmation]
     listed = there.cummax() & there[::-1].cummax()[::-1]
     share = ((quoted <= 0) & listed).sum() / listed.sum()
     no_prices = share[share > NO_PRICES]
-    rule, cure = (
-        "of its figures are 0 or less, no price of something one owns",
-        f"are they returns? {peer} wants prices",
-    )
+    rule, cure = "of its figures are 0 or less, which no price is", f"are they returns? {peer} wants prices"
     breaches = [Breach.of(file, f"{part:.0%} {rule}", cure, column=str(name)) for name, part in no_prices.items()]
     others = quoted.where(quoted > 0).drop(columns=no_prices.index)
-    doubts = price_doubts(_dated(others), PriceTable(file))
-    return [*breaches, *_unsettled(doubts, _looked_at(own, others, book), book, file)]
+    return [*breaches, *_unsettled(_dated(others), PriceTable(file), _looked_at(own, others, book), book)]
 
 
 def _looked_at(own: Sequence[Confirmation], table: pd.DataFrame, book: Book) -> list[Confirmation]:
@@ -220,14 +215,19 @@ def _looked_at(own: Sequence[Confirmation], table: pd.DataFrame, book: Book) -> 
     return [entry for entry in own if entry.name in table or entry.name not in book.instruments]
 
 
-def _unsettled(doubts: Iterable[Doubt], own: Sequence[Confirmation], book: Book, table: str) -> list[Breach]:
-    """Doubts that nothing confirms, and entries of `own` of which there is no doubt.
+def _unsettled(prices: pd.DataFrame, where: PriceTable, own: Sequence[Confirmation], book: Book) -> list[Breach]:
+    """Doubts about closes of days that nothing confirms, and entries of `own` of which there is no doubt.
 
     An entry of the book's confirms as well; it need not meet a doubt here, but in the book's own table or another fold.
     """
     settled = {entry.key for entry in book.settings.confirm} - {entry.key for entry in own}
-    found = unconfirmed([doubt for doubt in doubts if doubt.key not in settled], own)
-    return [replace(one, table=table) if one.table == "book.toml" else one for one in found]
+    doubts = [
+        doubt
+        for doubt in price_doubts(prices.groupby(pd.DatetimeIndex(prices.index).normalize()).last(), where)
+        if doubt.key not in settled
+        and (where.table, doubt.kind) != (RETURNS_TABLE, "gap")  # folds leave days out, and no return spans them
+    ]
+    return [replace(one, table=where.file) if one.table == "book.toml" else one for one in unconfirmed(doubts, own)]
 
 
 def _of_instruments(table: pd.DataFrame, book: Book) -> pd.DataFrame:

@@ -235,6 +235,10 @@ def test_improbable_prices_are_refused_until_they_are_confirmed(bt: Any, adapter
         with pytest.raises(BadInput) as found:
             backtest(bt, adapter.WeighRobustly(book), spoiled)
         assert [f'kind = "{kind}"' in str(one.confirm) for one in found.value.breaches] == [True]
+    bars = pd.date_range("2017-01-03 10:00", periods=8, freq="30min")  # half hours of forty days, most without a trade
+    hours = pd.DatetimeIndex([day + (bar - bars[0].normalize()) for day in prices.index[:40] for bar in bars])
+    within = pd.DataFrame(np.repeat(prices.iloc[:40].to_numpy(), 8, axis=0), index=hours, columns=names)
+    backtest(bt, adapter.WeighRobustly(book), within)
     with pytest.raises(BadInput, match="has no row for"):
         backtest(bt, adapter.WeighRobustly(book), prices.drop(prices.index[100:140]))
     entries = [Confirmation.model_validate(entry)]

@@ -284,7 +284,7 @@ def test_one_previous_weight_is_that_of_every_instrument_and_cash_the_rest(skfol
         alone = skfolio.RobustAllocation(book, previous_weights=given).fit(X)
         stated = skfolio.RobustAllocation(book, previous_weights=[*each, 0.4]).fit(X)
         assert alone.weights_ == pytest.approx(stated.weights_, abs=HOLDINGS)
-        assert np.maximum(alone.weights_[:-1] - 0.1, 0.0).sum() == pytest.approx(0.1, abs=KEPT)
+        assert np.abs(alone.weights_ - [*each, 0.4]).sum() > 0.1  # as far as the limit on turnover lets it go
     with pytest.raises(BadInput, match="weights held must not add up to more than 1"):
         skfolio.RobustAllocation(book, previous_weights=0.2).fit(returns)
 
