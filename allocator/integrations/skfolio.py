@@ -83,7 +83,7 @@ class ScenarioPrior(BasePrior):
         del y, fit_params
         validate_data(self, X, ensure_all_finite=False)  # a late listing leaves blanks that nobody reads here
         book = _needed(self.book)
-        places = match_names(book, _names(self), peer=PEER, absent="sell")
+        places = match_names(book, _names(self, X), peer=PEER, absent="sell")
         warn_of_hindsight(book, last_day(X))
         outlook = build_outlook(book)
         points, weights = scenario_points(outlook, places)
@@ -212,7 +212,7 @@ class RobustAllocation(BaseOptimization):
         return with_settings(book_from_returns(names, self.settings, peer=PEER), stated)
 
     def _weights(self, returns: Matrix, X: Any) -> Vector:
-        names = _names(self) if self.book is not None else _any_names(self, returns.shape[1])
+        names = _names(self, X, None if self.book is not None else returns.shape[1])
         sold = () if self.book is not None else self._dropped(names)
         book = self._book([*names, *sold])
         places = match_names(book, names, peer=PEER, absent="sell" if sold else self.absent)
@@ -263,13 +263,13 @@ def _needed(book: Book | None) -> Book:
     return book
 
 
-def _names(fitted: Any) -> Sequence[str]:
-    if not hasattr(fitted, "feature_names_in_"):
-        cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
-        raise BadInput.of(f"returns from {PEER}", "the columns have no names", cure)
-    return [str(name) for name in fitted.feature_names_in_]
-
-
-def _any_names(fitted: Any, count: int) -> Sequence[str]:
-    """The names of columns, or skfolio's own words for those that have none."""
-    return _names(fitted) if hasattr(fitted, "feature_names_in_") else [f"x{i}" for i in range(count)]
+def _names(fitted: Any, X: Any, count: int | None = None) -> Sequence[str]:
+    """The labels of columns as texts; of `count` that have none, skfolio's own words for them, or an error."""
+    if hasattr(fitted, "feature_names_in_"):
+        return [*map(str, fitted.feature_names_in_)]
+    if isinstance(X, pd.DataFrame):  # sklearn keeps no names that are numbers
+        return [*map(str, X.columns)]
+    if count is not None:
+        return [f"x{i}" for i in range(count)]
+    cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
+    raise BadInput.of(f"returns from {PEER}", "the columns have no names", cure)

@@ -309,8 +309,11 @@ def test_labels_of_a_table_need_not_look_like_tickers(skfolio: Any, returns: pd.
     odd = skfolio.RobustAllocation(settings=settings).fit(returns.set_axis(LABELS, axis=1))
     assert odd.weights_.sum() == pytest.approx(1.0, abs=KEPT)
     assert odd.weights_[[1, 3, 5]] == pytest.approx([0.1, 0.0, 0.0], abs=KEPT)
-    numbered = skfolio.RobustAllocation().fit(returns.set_axis(range(6), axis=1))
-    assert numbered.weights_ == pytest.approx(skfolio.RobustAllocation().fit(returns).weights_, abs=HOLDINGS)
+    numbered, plain = returns.set_axis(range(6), axis=1), skfolio.RobustAllocation().fit(returns)
+    assert skfolio.RobustAllocation().fit(numbered).weights_ == pytest.approx(plain.weights_, abs=HOLDINGS)
+    of_book = skfolio.RobustAllocation(asked(range(6), as_of=EARLY, **INVESTED)).fit(numbered[[3, 5, 0, 1, 2, 4]])
+    named = skfolio.RobustAllocation(asked(returns.columns, as_of=EARLY, **INVESTED)).fit(returns)
+    assert of_book.weights_ == pytest.approx(named.weights_[[3, 5, 0, 1, 2, 4]], abs=HOLDINGS)
     with pytest.raises(BadInput, match="did you mean '=GLD'"):
         skfolio.RobustAllocation(settings={"mandate": {"forbidden": ["=GL"]}}).fit(returns.set_axis(LABELS, axis=1))
 
