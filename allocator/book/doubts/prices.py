@@ -114,19 +114,14 @@ def _equal_closes(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
     """Runs of equal closes while at least half of the others move."""
     for name in prices:
         closes = prices[name].dropna()
-        same = (closes == closes.shift()).to_numpy()
-        run = 0
-        for row in range(1, len(closes) + 1):
-            if row < len(closes) and same[row]:
-                run += 1
-                continue
-            if run + 1 >= EQUAL_CLOSES:
-                first, last = closes.index[row - 1 - run], closes.index[row - 1]
-                if _others_move(prices.loc[first:last].drop(columns=[name])):
-                    rule = f"has {run + 1} equal closes from {first:%Y-%m-%d} to {last:%Y-%m-%d} while others move"
-                    cure = "leave blank what was not quoted"
-                    yield where.doubt("stale", str(name), first, (f"{closes.iloc[row - 1]:g}", rule, cure))
-            run = 0
+        starts = np.flatnonzero((closes != closes.shift()).to_numpy())
+        runs = np.diff(starts, append=len(closes))
+        for start, run in zip(starts[runs >= EQUAL_CLOSES], runs[runs >= EQUAL_CLOSES], strict=True):
+            first, last = closes.index[start], closes.index[start + run - 1]
+            if _others_move(prices.loc[first:last].drop(columns=[name])):
+                rule = f"has {run} equal closes from {first:%Y-%m-%d} to {last:%Y-%m-%d} while others move"
+                cure = "leave blank what was not quoted"
+                yield where.doubt("stale", str(name), first, (f"{closes.iloc[start]:g}", rule, cure))
 
 
 def _others_move(others: pd.DataFrame) -> bool:
