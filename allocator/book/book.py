@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
-from allocator.book.checks.draft import Draft, disagreements
-from allocator.book.doubts.doubts import check_doubts
+from allocator.book.checks.draft import Draft, disagreements, unconfirmed
+from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.presentation import BookHeading
@@ -189,23 +189,9 @@ def assemble_book(
     tables, of_contracts = _validated(raw)
     draft = Draft(settings, tables, raw.keys(), account)
     breaches += [_debit(breach, raw) for breach in of_contracts]
-    return _agreed(draft, breaches, source)
-
-
-def book_of_sound_tables(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Book:
-    """A Book of tables that are of their contracts by the way they were made, but for names that no file could have.
-
-    Raises:
-        BadInput: settings do not agree with the tables; all at once.
-    """
-    return _agreed(Draft(settings, tables, tables.keys()), [], "settings")
-
-
-def _agreed(draft: Draft, breaches: Sequence[Breach], source: str) -> Book:
-    """The book of tables that agree with each other and with the settings; `breaches` are known already."""
-    found = [*breaches, *disagreements(draft, CHECKS), *check_doubts(draft)]
-    if found:
-        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in found)
+    breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
+    if breaches:
+        raise BadInput(replace(one, table=source) if one.table == "book.toml" else one for one in breaches)
     return _aligned(draft)
 
 
@@ -248,6 +234,20 @@ def _validated(raw: Mapping[str, RawTable]) -> tuple[dict[str, pd.DataFrame], li
             frame.attrs["name"] = raw[name].name
             tables[name] = frame
     return tables, breaches
+
+
+def book_of_sound_tables(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Book:
+    """A Book of tables that are sound by the way they were made, but for names that no file could have: nothing in them
+    is data that might be doubted.
+
+    Raises:
+        BadInput: settings do not agree with the tables; all at once.
+    """
+    draft = Draft(settings, tables, tables.keys())
+    breaches = [*disagreements(draft, CHECKS), *unconfirmed((), settings.confirm, {RETURNS_TABLE})]
+    if breaches:
+        raise BadInput(replace(one, table="settings") for one in breaches)
+    return _aligned(draft)
 
 
 def _aligned(draft: Draft) -> Book:

@@ -128,8 +128,7 @@ def _made(names: tuple[str, ...], stated: str, peer: str) -> Book:
 
 def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """The tables that every book has, with nothing in them but the names."""
-    cash = next(name for name in (CASH + "_" * more for more in range(len(names) + 1)) if name not in names)
-    everyone, count = [*names, cash], len(names)
+    everyone, count = [*names, CASH + "_" * max(map(len, names), default=0) * (CASH in names)], len(names)
     holdings = {
         "account": "rows", "instrument": everyone, "quantity": [0.0] * count + [1e6], "price": 1.0, "currency": "USD"
     }  # fmt: skip
