@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
-from allocator.book.checks.draft import Draft, disagreements
+from allocator.book.checks.draft import Draft, disagreements, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches
-from allocator.book.doubts.doubts import check_doubts
+from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.presentation import BookHeading, OutlookHeading
@@ -268,6 +268,20 @@ def _validated_exposures(raw: RawTable, settings: Settings | None) -> tuple[pd.D
     cure = "name it in [buckets] of book.toml, or write one of these"
     frame, breaches = validate(ContractOfBook("exposures", "bucket", labels, cure, like, tuple(shares)), raw)
     return frame, [*of_book, *breaches]
+
+
+def book_of_sound_tables(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> Book:
+    """A Book of tables that are sound by the way they were made, but for names that no file could have: nothing in them
+    is data that might be doubted.
+
+    Raises:
+        BadInput: settings do not agree with the tables; all at once.
+    """
+    draft = Draft(settings, tables, tables.keys())
+    breaches = [*disagreements(draft, CHECKS), *unconfirmed((), settings.confirm, {RETURNS_TABLE})]
+    if breaches:
+        raise BadInput(replace(one, table="settings") for one in breaches)
+    return _aligned(draft)
 
 
 def _aligned(draft: Draft) -> Book:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.checks.draft import Draft
+from allocator.book.doubts.prices import row_gaps
 from allocator.errors import BadInput, Breach
 from allocator.settings.settings import Settings
 from allocator.types import Matrix
@@ -70,8 +71,9 @@ def spacing_breach(days: pd.DatetimeIndex, periods_per_year: float, table: str) 
     """What rows of these days cannot be where so many are a year: annualised, their risk would be another's."""
     if not days.is_monotonic_increasing:
         yield Breach.of(table, "rows are not in the order of their dates", "sort them: sort_index()", column="date")
-    elif len(days) > FEWEST_ROWS and (span := (days[-1] - days[0]).days) > 0:
-        a_year = (len(days) - 1) / span * 365.25
+    elif len(days) > FEWEST_ROWS and days[-1] > days[0]:
+        gaps, long = row_gaps(days)
+        a_year = 365.25 / float(np.where(long, np.median(gaps), gaps).mean())  # a gap is doubted, or is another fold
         if not 1 / _APART < a_year / periods_per_year < _APART:
             rule = f"there are about {a_year:.0f} rows a year by their dates, and risk.periods_per_year says "
             cure = "correct risk.periods_per_year, or give rows that are so many a year"

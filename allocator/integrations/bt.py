@@ -5,7 +5,7 @@ Written against bt 1.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from allocator.integrations.host import (
     with_forbidden_names,
     with_holdings,
 )
-from allocator.integrations.returns_table import warn_of_hindsight
+from allocator.integrations.returns_table import own_confirmations, price_breaches, warn_of_hindsight
 
 try:
     import bt
@@ -43,53 +43,72 @@ class WeighRobustly(bt.Algo):
     Args:
         book: what `allocator.load` or `allocator.from_frames` gives.
         absent: names of the book that are not selected are refused, or what is held of them is sold ("sell").
+        confirm: entries of `[[confirm]]` of the table "prices": improbable prices of the backtest that are right.
 
     Raises:
-        BadInput: names, prices or holdings that do not fit the book; all at once.
+        BadInput: names, prices or holdings that do not fit the book, prices of selected names that are improbable and
+            not confirmed, and an entry that meets no doubt; all at once.
         Infeasible: limits conflict on that date; the backtest stops there.
         NotSolved: no solver gave an answer that passes our own checks.
     """
 
-    def __init__(self, book: Book, *, absent: Absent = "refuse") -> None:
+    def __init__(self, book: Book, *, absent: Absent = "refuse", confirm: Sequence[Mapping[str, object]] = ()) -> None:
         super().__init__()
         refuse_no_book(book)
         self.book = book
         self.absent = absent
+        self.confirm = own_confirmations(book, confirm)
+        self._judged: Any = None
+        self._breaches: list[Breach] = []
 
     def __call__(self, target: Any) -> bool:
         """Read selection, holdings and value of a `bt.Strategy`; write weights; go on."""
-        names = list(target.temp.get("selected", target.universe.columns))
-        _refuse_returns(target)
-        places = match_names(self.book, names, peer=PEER, absent=self.absent)
+        labels = list(target.temp.get("selected", target.universe.columns))
+        self._refuse_doubtful(target, {*map(str, labels)})
+        places = match_names(self.book, labels, peer=PEER, absent=self.absent)
         warn_of_hindsight(self.book, target.now)
         _refuse_without_price(target, places)
-        held = {name: float(child.weight) for name, child in target.children.items() if child.weight != 0}
-        everywhere = match_names(self.book, list(dict.fromkeys([*names, *held])), peer=PEER, absent="sell")
+        held, value = _held(target)
+        everywhere = match_names(self.book, list(dict.fromkeys([*labels, *held])), peer=PEER, absent="sell")
         if everywhere.knows_cash:  # what bt has not invested is the account's cash as well
-            cash_name = self.book.cash_instrument
-            held[cash_name] = held.get(cash_name, 0.0) + 1 - sum(held.values())
-        holdings, cash = everywhere.taken([held.get(name, 0.0) for name in everywhere.names])
-        book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, float(target.value))
+            cash_label = everywhere.labels[everywhere.at.index(everywhere.instruments)]
+            held[cash_label] = held.get(cash_label, 0.0) + 1 - sum(held.values())
+        holdings, cash = everywhere.taken([held.get(label, 0.0) for label in everywhere.labels])
+        book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, value)
         weights = weights_bought(host_targets(book), places)
-        target.temp["weights"] = {name: float(w) for name, w in zip(places.names, weights, strict=True) if w > 0}
+        target.temp["weights"] = {label: float(w) for label, w in zip(places.labels, weights, strict=True) if w > 0}
         return True
+
+    def _refuse_doubtful(self, target: Any, selected: Collection[str]) -> None:
+        """Judge the backtest's whole table where it is first seen, and speak of the names that may be held."""
+        if self._judged is not target._universe:
+            self._judged = target._universe
+            self._breaches = price_breaches(target._universe, self.book, self.confirm, peer=PEER)
+        names = {*self.book.instruments}
+        left = names - {*selected} if self.absent == "sell" and names & {*selected} else set()
+        if wrong := [breach for breach in self._breaches if breach.column not in left]:
+            raise BadInput(wrong)
+
+
+def _held(target: Any) -> tuple[dict[Any, float], float]:
+    """Weights by label, and the value that they are fractions of: a fixed-income strategy's is its next notional."""
+    weights = {label: float(child.weight) for label, child in target.children.items() if child.weight != 0}
+    if not target.fixed_income:
+        return weights, float(target.value)
+    now = float(target.notional_value)
+    notional = float(target.temp.get("notional_value", now))
+    if not 0 < notional < np.inf:
+        cure = "set it before, as bt.algos.SetNotional does"
+        raise BadInput.of(f"account from {PEER}", "has no notional value above 0", cure, value=f"{notional:g}")
+    part = min(now / notional, 1.0)  # where the notional shrinks, every position shrinks with it
+    return {label: weight * part for label, weight in weights.items()}, notional
 
 
 def _refuse_without_price(target: Any, places: NamePositions) -> None:
-    prices = target.universe.loc[target.now, list(places.names)]
+    prices = target.universe.loc[target.now, list(places.labels)]
     rule, cure = f"must be above 0 on {target.now:%Y-%m-%d}", "select only names that have a price, as SelectAll does"
-    _refuse({str(name): price for name, price in prices.items() if not (np.isfinite(price) and price > 0)}, rule, cure)
-
-
-def _refuse_returns(target: Any) -> None:
-    """A universe with a figure of 0 or less has no prices: bt would trade it all the same."""
-    least = target.universe.loc[: target.now].min()
-    rule, cure = "is no price of something one owns", "are they returns? bt wants prices"
-    _refuse({str(name): price for name, price in least.items() if price <= 0}, rule, cure)
-
-
-def _refuse(prices: Mapping[str, float], rule: str, cure: str) -> None:
-    if prices:
+    wrong = [(label, price) for label, price in prices.items() if not (np.isfinite(price) and price > 0)]
+    if wrong:
         raise BadInput(
-            Breach(f"prices from {PEER}", None, name, f"{price:g}", rule, cure) for name, price in prices.items()
+            Breach(f"prices from {PEER}", None, str(name), f"{price:g}", rule, cure) for name, price in wrong
         )

@@ -6,6 +6,7 @@ have cash last, under a name of its own, and are fractions of the account before
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cvxpy as cp
@@ -19,11 +20,12 @@ from allocator.integrations.host import (
     NamePositions,
     host_targets,
     match_names,
+    refuse_prices,
     weights_bought,
     with_forbidden_names,
     with_holdings,
 )
-from allocator.integrations.returns_table import warn_of_hindsight
+from allocator.integrations.returns_table import own_confirmations, refuse_doubtful_returns, warn_of_hindsight
 from allocator.outlook.outlook import build_outlook
 
 try:
@@ -47,27 +49,42 @@ class RobustPolicy(Policy):
     Args:
         book: what `allocator.load` or `allocator.from_frames` gives.
         absent: names of the book that are not in the universe are refused, or sold ("sell").
+        confirm: entries of `[[confirm]]` of the table "returns": improbable returns of the market that are right.
 
     Raises:
-        BadInput: names or weights that do not fit the book: shorts, borrowed cash; all at once.
+        BadInput: names or weights that do not fit the book: shorts, borrowed cash; all at once. Past returns that are
+            improbable and not confirmed, where a run ends, and an entry that no run has needed.
         Infeasible: limits conflict on that date, with the smallest fix.
         NotSolved: no solver gave an answer that passes our own checks.
     """
 
-    def __init__(self, book: Book, *, absent: Absent = "refuse") -> None:
+    def __init__(self, book: Book, *, absent: Absent = "refuse", confirm: Sequence[Mapping[str, object]] = ()) -> None:
         refuse_no_book(book)
         self.book = book
         self.absent = absent
+        self.confirm = own_confirmations(book, confirm)
+        self._past: pd.DataFrame | None = None
 
     def values_in_time(
         self, current_weights: pd.Series[float], current_portfolio_value: float, **kwargs: Any
     ) -> pd.Series[float]:
         """Weights after the trades, cash last, from weights before them."""
         warn_of_hindsight(self.book, kwargs.get("t"))
+        past = kwargs.get("past_returns")
+        if self._past is None and past is not None:
+            refuse_prices(past.to_numpy(), [*map(str, past.columns)], peer=PEER)
+        self._past = past
         places = _placed(self.book, current_weights.index, self.absent)
         holdings, cash = places.taken(current_weights.to_list())
         book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, float(current_portfolio_value))
         return pd.Series(weights_bought(host_targets(book), places), index=current_weights.index)
+
+    def finalize_estimator(self, **kwargs: Any) -> None:
+        """Judge all the returns that the run has seen, once: where a backtest ends, and before `execute` answers."""
+        del kwargs
+        past, self._past = self._past, None
+        none = pd.DataFrame(columns=[*self.book.instruments])
+        refuse_doubtful_returns(none if past is None else past, self.book, self.confirm, peer=PEER)
 
 
 class _BookComponent:

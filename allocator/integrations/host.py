@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,11 +42,13 @@ class TranslationWarning(UserWarning):
 class NamePositions:
     """Where a peer's names stand in a book.
 
-    `at` (n,) are places among the book's instruments, with cash after the last of them; `absent` are the instruments
-    that the peer does not know.
+    `labels` (n,) are its names as it writes them, which need not be texts, and `names` the texts that they are matched
+    by; `at` (n,) are places among the book's instruments, with cash after the last of them; `absent` are the
+    instruments that the peer does not know.
     """
 
     peer: str
+    labels: tuple[Any, ...]
     names: tuple[str, ...]
     cash_instrument: str
     at: tuple[int, ...]
@@ -123,7 +125,7 @@ def match_names(
         raise ValueError(f"absent must be 'refuse' or 'sell', not {absent!r}")
     everyone = (*book.instruments, book.cash_instrument)
     place = {name: i for i, name in enumerate(everyone)}
-    given = [str(name) for name in names]
+    given = [*map(str, names)]
     unknown = [name for name in dict.fromkeys(given) if name not in place]
     twice = [name for name in dict.fromkeys(given) if given.count(name) > 1]
     missing = tuple(name for name in book.instruments if name not in given)
@@ -136,22 +138,29 @@ def match_names(
     if wrong:
         raise BadInput(Breach.of(f"names from {peer}", rule, cure, value=name) for name, rule, cure in wrong)
     at = tuple(place[name] for name in given)
-    return NamePositions(peer, tuple(given), book.cash_instrument, at, missing, len(book.instruments))
+    return NamePositions(peer, tuple(names), tuple(given), book.cash_instrument, at, missing, len(book.instruments))
 
 
-def weights_by_name(weights: Mapping[str, float], names: Sequence[str], *, peer: str) -> Vector:
-    """(n,) weights in the order of `names`, 0 for a name that is not mentioned.
+def weights_by_name(weights: Mapping[Any, float], names: Sequence[str], *, peer: str) -> Vector:
+    """(n,) weights in the order of `names`, 0 for a name that is not mentioned; labels that are no texts count as such.
 
     Raises:
-        BadInput: a weight of a name that is not among them.
+        BadInput: a weight of a name that is not among them, or two of one.
     """
-    if unknown := [str(name) for name in weights if str(name) not in names]:
-        rule, cure = "is not one of the names", "or say absent='sell', where a selection has dropped it"
-        raise BadInput(
-            Breach.of(f"weights from {peer}", rule, f"{did_you_mean(name, names)}; {cure}", column=name)
-            for name in unknown
-        )
-    return np.array([float(weights.get(name, 0.0)) for name in names])
+    given = [*map(str, weights)]
+    sold = "or say absent='sell', where a selection has dropped it"
+    wrong = [
+        *(
+            (name, "is not one of the names", f"{did_you_mean(name, names)}; {sold}")
+            for name in given
+            if name not in names
+        ),
+        *((name, "is there more than once", "keep one of them") for name in names if given.count(name) > 1),
+    ]
+    if wrong:
+        raise BadInput(Breach.of(f"weights from {peer}", rule, cure, column=name) for name, rule, cure in wrong)
+    by_name = dict(zip(given, weights.values(), strict=True))
+    return np.array([float(by_name.get(name, 0.0)) for name in names])
 
 
 def refuse_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:
@@ -162,7 +171,7 @@ def refuse_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:
     """
     table, breaches = f"returns from {peer}", []
     for name, column in zip(names, returns.T, strict=True):
-        least = float(column.min(initial=np.inf))
+        least = float(np.fmin.reduce(column, initial=np.inf))  # blanks of a late listing aside
         if len(column) and least > 0.5:
             rule, cure = (
                 "these are not returns: none is below 50 %",

@@ -6,6 +6,7 @@ Written against PyPortfolioOpt 1.6.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,25 +39,26 @@ class RobustOptimizer(base_optimizer.BaseOptimizer):
         weights = RobustOptimizer(allocator.load("data/listed")).optimize()
         DiscreteAllocation(weights, latest_prices, total_portfolio_value=1e6).lp_portfolio()
 
-    `tickers` may give the names an order of their own, and leave out cash. By default they are all instruments of the
-    book and its cash, which is then a ticker with the price 1. `expected_returns` (n,) and `cov_matrix` (n, n) are the
-    outlook's, a year, by ticker: the belief's mean and the covariance within and between scenarios.
+    `tickers` may give the names an order of their own, and leave out cash; weights are by ticker as it was given, a
+    number too. By default they are all instruments of the book and its cash, which is then a ticker with the price 1.
+    `expected_returns` (n,) and `cov_matrix` (n, n) are the outlook's, a year, by ticker: the belief's mean and the
+    covariance within and between scenarios. There is no table of its own to doubt: the book's were when it was made.
 
     Args:
         book: what `allocator.load` or `allocator.from_frames` gives.
-        tickers: names in the order that the weights are wanted in.
+        tickers: names in the order that the weights are wanted in, matched as texts.
         absent: names of the book that are no tickers are refused, or what is held of them is sold ("sell").
 
     Raises:
         BadInput: a ticker that the book does not know, or the other way round.
     """
 
-    def __init__(self, book: Book, tickers: Sequence[str] | None = None, *, absent: Absent = "refuse") -> None:
+    def __init__(self, book: Book, tickers: Sequence[Any] | None = None, *, absent: Absent = "refuse") -> None:
         refuse_no_book(book)
         names = [*book.instruments, book.cash_instrument] if tickers is None else list(tickers)
         self._places = match_names(book, names, peer=PEER, absent=absent)
         self._book = with_forbidden_names(book, self._places)
-        super().__init__(len(names), list(self._places.names))
+        super().__init__(len(names), names)  # as they were given: its own functions look them up
         self._outlook = build_outlook(self._book)
         mean, covariance = moments(self._outlook, self._places)
         years = self._outlook.years

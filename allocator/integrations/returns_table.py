@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book, from_frames
+from allocator.book.book import Book, book_of_sound_tables
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.doubts import RETURNS_TABLE
 from allocator.book.doubts.prices import PriceTable, price_doubts
@@ -28,6 +28,7 @@ from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import estimate_risk
+from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import BucketsSection, Confirmation, RiskSection
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix
@@ -119,18 +120,19 @@ def _plain(table: str) -> Callable[[Any], Any]:
 
 @lru_cache(maxsize=8)
 def _made(names: tuple[str, ...], stated: str, peer: str) -> Book:
-    """The same book for every fold of a walk and most points of a grid: its tables are held to their contracts once."""
+    """The same book for every fold of a walk and most points of a grid; labels of no file may be any texts."""
     document = {
         "book": {"name": f"rows from {peer}", "currency": "USD", "as_of": dt.date(2000, 1, 1)},  # nothing here is dated
         "scenarios": {"rows": {"probability": 1.0}},
         "risk": {"source": "exposures", "market_volatility": 1.0},
     }
-    return from_frames(document | json.loads(stated), _tables(names))
+    return book_of_sound_tables(settings_of_frames(document | json.loads(stated)), _tables(names))
 
 
 def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """The tables that every book has, with nothing in them but the names."""
-    everyone, count, bucket = [*names, CASH], len(names), BucketsSection().names[-1]
+    everyone, count = [*names, CASH + "_" * max(map(len, names), default=0) * (CASH in names)], len(names)
+    bucket = BucketsSection().names[-1]
     holdings = {
         "account": "rows", "instrument": everyone, "quantity": [0.0] * count + [1e6], "price": 1.0, "currency": "USD"
     }  # fmt: skip
@@ -143,60 +145,122 @@ def _tables(names: Sequence[str]) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(columns) for name, columns in tables.items()}
 
 
-def refuse_doubtful_returns(
-    returns: Matrix, names: Sequence[str], days: pd.DatetimeIndex, confirmed: Sequence[Confirmation], table: str
-) -> None:
-    """Doubt (T, n) simple returns on `days` like the prices that they make; `table` is what errors call them.
-
-    Raises:
-        BadInput: some are improbable, and no entry of `confirmed` says that they are right.
-    """
-    moving = [at for at, column in enumerate(returns.T) if column.any()]  # the others are cash, under any name
-    returns, names = returns[:, moving], [names[at] for at in moving]
-    if not moving or (np.abs(returns) > 1).mean() > NO_RETURNS:  # prices: that is said elsewhere
-        return
-    growth = np.cumprod(np.vstack([np.ones(returns.shape[1]), 1 + np.maximum(returns, -0.999999)]), axis=0)
-    index = days.insert(0, days[0] - pd.Timedelta(days=1))
-    prices = pd.DataFrame(growth, index=index, columns=list(names))
-    own = [entry for entry in confirmed if entry.table == RETURNS_TABLE]
-    doubts = price_doubts(prices, PriceTable(table, RETURNS_TABLE))
-    # one that no doubt of these rows needs may be needed by another fold of a walk
-    if breaches := list(unconfirmed(doubts, own, silent={RETURNS_TABLE})):
-        raise BadInput(breaches)
-
-
-def outlook_from_returns(book: Book, returns: Matrix, names: Sequence[str], days: Any, *, peer: str) -> Outlook:
+def outlook_from_returns(book: Book, rows: pd.DataFrame, *, peer: str) -> Outlook:
     """(T, N) simple returns as T equally probable scenarios over one row; their covariance as the risk within one.
 
     Raises:
-        BadInput: rows on `days` that are dates are improbable, and `confirm` of the settings does not say otherwise.
+        BadInput: rows of days are improbable, and `confirm` of the settings does not say that they are right.
     """
-    rows, _ = returns.shape
-    if isinstance(days, pd.DatetimeIndex) and days.is_monotonic_increasing and len(days) > 1:
-        refuse_doubtful_returns(returns, names, days, book.settings.confirm, f"returns from {peer}")
+    refuse_doubtful_returns(rows, book, peer=peer)
+    returns = np.ascontiguousarray(rows.to_numpy(dtype=np.float64))
     return Outlook(
-        scenarios=tuple(f"row {row}" for row in range(rows)),
-        probabilities=np.full(rows, 1 / rows),
-        returns=np.ascontiguousarray(returns),
-        cash_returns=np.zeros(rows),
-        risk=estimate_risk(returns, ESTIMATE, f"{rows} rows"),
+        scenarios=tuple(f"row {row}" for row in range(len(rows))),
+        probabilities=np.full(len(rows), 1 / len(rows)),
+        returns=returns,
+        cash_returns=np.zeros(len(rows)),
+        risk=estimate_risk(returns, ESTIMATE, f"{len(rows)} rows"),
         years=1.0,
     )
+
+
+# What is possible and improbable in a peer's table of rows that are days, as in the book's own: refused until it is
+# confirmed, by `[[confirm]]` of the book or by entries that the adapter is given, each of which must meet a doubt.
+#
+NO_PRICES = 0.1
+"""Where more than this part of a name's rows is 0 or less, between its first figure and its last, it has no prices."""
+
+
+def own_confirmations(book: Book, confirm: Sequence[Mapping[str, object]]) -> Sequence[Confirmation]:
+    """The entries that an adapter is given as `confirm`.
+
+    Raises:
+        BadInput: one is not of its contract.
+    """
+    return settings_of_frames(book.settings, confirm).confirm[len(book.settings.confirm) :] if confirm else ()
+
+
+def refuse_doubtful_returns(rows: pd.DataFrame, book: Book, own: Sequence[Confirmation] = (), *, peer: str) -> None:
+    """Doubt a peer's simple returns (days × labels) of the book's instruments like the prices that they make.
+
+    Raises:
+        BadInput: some are improbable and not confirmed, or an entry of `confirm` meets no doubt.
+    """
+    given = _dated(_of_instruments(rows, book))
+    returns = given.loc[:, (given.fillna(0.0) != 0).any()]  # the others are cash, under any name
+    if (returns.abs() > 1).to_numpy().sum() > NO_RETURNS * returns.size:  # prices: that is said elsewhere
+        return
+    before = pd.DatetimeIndex(returns.index[:1]) - pd.Timedelta(days=1)
+    growth = (1 + returns.clip(lower=-0.999999)).cumprod()
+    prices = pd.concat([pd.DataFrame(1.0, index=before, columns=returns.columns), growth])
+    where = PriceTable(f"returns from {peer}", RETURNS_TABLE)
+    if breaches := _unsettled(prices, where, _looked_at(own, given, book), book):
+        raise BadInput(breaches)
+
+
+def price_breaches(prices: pd.DataFrame, book: Book, own: Sequence[Confirmation] = (), *, peer: str) -> list[Breach]:
+    """What is wrong with a peer's prices (days × labels) of the book's instruments; a name is the column of its own.
+
+    Figures of 0 or less are no prices: a name that has many of them has returns, and few are looked over.
+    """
+    quoted, file = _of_instruments(prices, book), f"prices from {peer}"
+    there = quoted.notna() & (quoted != 0)
+    listed = there.cummax() & there[::-1].cummax()[::-1]
+    share = ((quoted <= 0) & listed).sum() / listed.sum()
+    no_prices = share[share > NO_PRICES]
+    rule, cure = "of its figures are 0 or less, which no price is", f"are they returns? {peer} wants prices"
+    breaches = [Breach.of(file, f"{part:.0%} {rule}", cure, column=str(name)) for name, part in no_prices.items()]
+    others = quoted.where(quoted > 0).drop(columns=no_prices.index)
+    return [*breaches, *_unsettled(_dated(others), PriceTable(file), _looked_at(own, others, book), book)]
+
+
+def _looked_at(own: Sequence[Confirmation], table: pd.DataFrame, book: Book) -> list[Confirmation]:
+    """All but entries of the book's names without a column, which another part of a walk may have."""
+    return [entry for entry in own if entry.name in table or entry.name not in book.instruments]
+
+
+def _unsettled(prices: pd.DataFrame, where: PriceTable, own: Sequence[Confirmation], book: Book) -> list[Breach]:
+    """Doubts about closes of days that nothing confirms, and entries of `own` of which there is no doubt.
+
+    An entry of the book's confirms as well; it need not meet a doubt here, but in the book's own table or another fold.
+    """
+    settled = {entry.key for entry in book.settings.confirm} - {entry.key for entry in own}
+    doubts = [
+        doubt
+        for doubt in price_doubts(prices.groupby(pd.DatetimeIndex(prices.index).normalize()).last(), where)
+        if doubt.key not in settled
+        and (where.table, doubt.kind) != (RETURNS_TABLE, "gap")  # folds leave days out, and no return spans them
+    ]
+    return [replace(one, table=where.file) if one.table == "book.toml" else one for one in unconfirmed(doubts, own)]
+
+
+def _of_instruments(table: pd.DataFrame, book: Book) -> pd.DataFrame:
+    """The columns of the book's instruments, by their names."""
+    at = {str(label): place for place, label in enumerate(table.columns)}
+    names = [name for name in book.instruments if name in at]
+    return table.iloc[:, [at[name] for name in names]].set_axis(names, axis=1).astype(float)
+
+
+def _dated(table: pd.DataFrame) -> pd.DataFrame:
+    """The same rows by their days; none where they are no days, or not in their order: nothing is told of those."""
+    days = table.index.to_timestamp() if isinstance(table.index, pd.PeriodIndex) else table.index
+    if not isinstance(days, pd.DatetimeIndex) or not days.is_monotonic_increasing:
+        return table.iloc[:0].set_axis(pd.DatetimeIndex([]))
+    return table.set_axis(days.tz_localize(None))
 
 
 # A peer's table of returns beside a book: the history that risk is estimated from, and what such a table cannot be.
 #
 
 
-def with_return_history(book: Book, places: NamePositions, returns: Matrix, days: Any, *, peer: str) -> Outlook:
+def with_return_history(book: Book, places: NamePositions, given: pd.DataFrame, *, peer: str) -> Outlook:
     """The book's outlook; where its risk is that of prices, estimated from the last rows of (T, n) returns instead.
 
-    `days` (T,) are the index of the rows, read where it holds dates.
+    The index is read where it holds dates.
     """
     risk = book.settings.risk
     if risk.source != "prices":
         return build_outlook(book)
-    rows, needed = len(returns), int(risk.window_rows or 0)
+    rows, needed, days = len(given), int(risk.window_rows or 0), given.index
     table = f"returns from {peer}"
     rule, cure = "has no history here, and risk is estimated from it", "add its column"
     breaches = [Breach.of(table, rule, cure, column=name) for name in places.absent]
@@ -209,10 +273,9 @@ def with_return_history(book: Book, places: NamePositions, returns: Matrix, days
         breaches += spacing_breach(days, float(risk.periods_per_year or 0.0), table)
     if breaches:
         raise BadInput(breaches)
-    if isinstance(days, pd.DatetimeIndex) and len(days) > 1:
-        refuse_doubtful_returns(returns[-needed:], places.names, days[-needed:], book.settings.confirm, table)
-    order = [places.at.index(i) for i in range(places.instruments)]
-    per_row = estimate_risk(returns[-needed:][:, order], risk, f"{needed} returns from {peer}")
+    window = given.tail(needed)
+    refuse_doubtful_returns(window, book, peer=peer)
+    per_row = estimate_risk(window[[*book.instruments]].to_numpy(), risk, f"{needed} returns from {peer}")
     yearly = per_row.over(float(risk.periods_per_year or 0.0))
     return replace(build_outlook(book), risk=yearly.over(book.settings.years))
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.integrations.host import (
     Absent,
+    NamePositions,
     TranslationWarning,
     depends_on_holdings,
     host_targets,
@@ -38,7 +40,7 @@ from allocator.integrations.returns_table import (
     with_return_history,
 )
 from allocator.mandate.builder import cost_rates
-from allocator.outlook.outlook import build_outlook
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.types import Matrix, Vector
 
 try:
@@ -51,21 +53,23 @@ except ImportError as error:
         "allocator.integrations.skfolio needs skfolio: pip install 'portfolio-allocator[integrations]'"
     ) from error
 PEER = "skfolio"
-TAIL = 0.05
-"""skfolio's measures of the tail look at the worst 5 % unless told otherwise."""
+PAIRS = 500
+"""Points of all scenarios, and as many reflected ones; a scenario has no fewer than there are directions of risk."""
+_SEED = 20_261_130
 
 
 class ScenarioPrior(BasePrior):
-    """Our outlook inside skfolio's optimizers: K scenarios with probabilities as their returns and sample weights.
+    """Our outlook inside skfolio's optimizers: weighted points of every scenario as their returns and sample weights.
 
         MeanRisk(objective_function=ObjectiveFunction.MAXIMIZE_UTILITY, risk_aversion=1.5,
                  prior_estimator=ScenarioPrior(allocator.load("data/listed")))
 
     `fit(X)` reads the names of X's columns, which may be some of the book's instruments and its cash, and no figure of
-    it. `return_distribution_` has `returns` (K, n), `mu` (n,) and `covariance` (n, n) (within scenarios and between
+    it. `return_distribution_` has `returns` (S, n), `mu` (n,) and `covariance` (n, n) (within scenarios and between
     them), all simple returns over the book's horizon and not over a row of X: constraints on returns mean that horizon.
-    Scenarios of probability 0 are left out. The covariance has the risk within scenarios; every other measure of
-    skfolio's is read from the scenarios alone, which is warned of.
+    Scenarios of probability 0 are left out. Each of the others is spread into points that carry the risk within it (see
+    `scenario_points`), so that views, which weigh points anew, keep it. Measures of a path mean nothing of points,
+    which have no order; that is warned of.
 
     Raises:
         BadInput: there is no book, or a column of X is not a name of it.
@@ -79,30 +83,42 @@ class ScenarioPrior(BasePrior):
         del y, fit_params
         validate_data(self, X, ensure_all_finite=False)  # a late listing leaves blanks that nobody reads here
         book = _needed(self.book)
-        places = match_names(book, _names(self), peer=PEER, absent="sell")
+        places = match_names(book, _names(self, X), peer=PEER, absent="sell")
         warn_of_hindsight(book, last_day(X))
         outlook = build_outlook(book)
-        possible = outlook.probabilities > 0
-        returns = np.column_stack([outlook.returns, outlook.cash_returns])[possible][:, list(places.at)]
-        probabilities = outlook.probabilities[possible] / outlook.probabilities[possible].sum()
-        self._warn_of_measures(probabilities)
+        points, weights = scenario_points(outlook, places)
+        told = "rows are points of scenarios and have no order: measures of a path, such as drawdowns, mean nothing"
+        warnings.warn(told, TranslationWarning, stacklevel=2)
         mean, covariance = moments(outlook, places)
         self.return_distribution_ = ReturnDistribution(
-            mu=mean, covariance=covariance, returns=returns, sample_weight=probabilities
+            mu=mean, covariance=covariance, returns=points, sample_weight=weights
         )
         return self
 
-    @staticmethod
-    def _warn_of_measures(probabilities: Vector) -> None:
-        told = (
-            "of these scenarios skfolio has the mean and the variance right; its other measures leave out the risk "
-            "within them, and those of a path, such as drawdowns, mean nothing, for they have no order"
-        )
-        if len(probabilities) * TAIL < 1:
-            large = int((probabilities >= TAIL).sum())
-            told += f"; there are {len(probabilities)} scenarios, {large} of them with a probability of {TAIL:.0%} or "
-            told += "more: where one of these is the worst, CVaR, EVaR and the worst realization are the same number"
-        warnings.warn(told, TranslationWarning, stacklevel=3)
+
+def scenario_points(outlook: Outlook, places: NamePositions) -> tuple[Matrix, Vector]:
+    """(S, n) points of the possible scenarios in a peer's order, and their weights (S,).
+
+    A scenario is pairs of points, normal draws around it and their reflections, whose own covariance is exactly the one
+    within scenarios; it has about as many of them as it is probable, for OpinionPooling forgets weights. What skfolio
+    makes of points, np.cov of `aweights`, is 1/(1 − Σw²) times their covariance: all of them stand that much nearer to
+    their mean, and it finds the outlook's.
+    """
+    at, probabilities = list(places.at), outlook.probabilities / outlook.probabilities.sum()
+    risk = np.column_stack([outlook.risk.loadings, np.diag(np.sqrt(outlook.risk.specific))])
+    risk = np.vstack([risk, np.zeros(risk.shape[1])])[at]  # cash has none
+    risk = risk[:, risk.any(axis=0)]
+    draw, points, weights = np.random.default_rng(_SEED), [], []
+    for mean, probability in zip(np.column_stack([outlook.returns, outlook.cash_returns]), probabilities, strict=True):
+        if probability > 0:
+            pairs = max(risk.shape[1], round(PAIRS * probability), 1)
+            q, r = np.linalg.qr(draw.standard_normal((pairs, risk.shape[1])))
+            apart = np.sqrt(pairs) * (q * np.sign(np.diag(r))) @ risk.T
+            points += [mean[at] + apart, mean[at] - apart]
+            weights += [np.full(2 * pairs, probability / (2 * pairs))]
+    spread, weight = np.vstack(points), np.concatenate(weights)
+    middle = weight @ spread
+    return middle + np.sqrt(1 - weight @ weight) * (spread - middle), weight
 
 
 class RobustAllocation(BaseOptimization):
@@ -196,19 +212,18 @@ class RobustAllocation(BaseOptimization):
         return with_settings(book_from_returns(names, self.settings, peer=PEER), stated)
 
     def _weights(self, returns: Matrix, X: Any) -> Vector:
-        names = _names(self) if self.book is not None else _any_names(self, returns.shape[1])
+        names = _names(self, X, None if self.book is not None else returns.shape[1])
         sold = () if self.book is not None else self._dropped(names)
         book = self._book([*names, *sold])
         places = match_names(book, names, peer=PEER, absent="sell" if sold else self.absent)
+        rows = pd.DataFrame(returns, index=X.index if isinstance(X, pd.DataFrame) else None, columns=[*names])
         if self.book is not None:
             refuse_prices(returns, names, peer=PEER)
-            outlook = with_return_history(book, places, returns, getattr(X, "index", None), peer=PEER)
+            outlook = with_return_history(book, places, rows, peer=PEER)
             warn_of_hindsight(book, last_day(X))
         else:
             warn_of_prices(returns, names, peer=PEER)
-            outlook = with_names_to_sell(
-                outlook_from_returns(book, returns, names, getattr(X, "index", None), peer=PEER), len(book.instruments)
-            )
+            outlook = with_names_to_sell(outlook_from_returns(book, rows, peer=PEER), len(book.instruments))
         self._warn_of_costs(book)
         if self.previous_weights is not None:
             book = self._holding(book, names)
@@ -234,9 +249,10 @@ class RobustAllocation(BaseOptimization):
             names = list(dict.fromkeys([*names, *map(str, held)]))
         if isinstance(held, Mapping):
             held = weights_by_name(held, names, peer=PEER)
-        elif np.ndim(held) == 0:
-            held = np.full(len(names), float(held))
-        return with_holdings(book, *match_names(book, names, peer=PEER, absent="sell").taken(held))
+        places = match_names(book, names, peer=PEER, absent="sell")
+        if np.ndim(held) == 0:  # of every instrument; where cash is a column, it is what they leave
+            held = places.given(np.full(places.instruments, float(held)), 1 - float(held) * (len(names) - 1))
+        return with_holdings(book, *places.taken(held))
 
 
 def _needed(book: Book | None) -> Book:
@@ -247,13 +263,13 @@ def _needed(book: Book | None) -> Book:
     return book
 
 
-def _names(fitted: Any) -> Sequence[str]:
-    if not hasattr(fitted, "feature_names_in_"):
-        cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
-        raise BadInput.of(f"returns from {PEER}", "the columns have no names", cure)
-    return [str(name) for name in fitted.feature_names_in_]
-
-
-def _any_names(fitted: Any, count: int) -> Sequence[str]:
-    """The names of columns, or skfolio's own words for those that have none."""
-    return _names(fitted) if hasattr(fitted, "feature_names_in_") else [f"x{i}" for i in range(count)]
+def _names(fitted: Any, X: Any, count: int | None = None) -> Sequence[str]:
+    """The labels of columns as texts; of `count` that have none, skfolio's own words for them, or an error."""
+    if hasattr(fitted, "feature_names_in_"):
+        return [*map(str, fitted.feature_names_in_)]
+    if isinstance(X, pd.DataFrame):  # sklearn keeps no names that are numbers
+        return [*map(str, X.columns)]
+    if count is not None:
+        return [f"x{i}" for i in range(count)]
+    cure = "give a DataFrame, and in a Pipeline call set_output(transform='pandas'): by position is a guess"
+    raise BadInput.of(f"returns from {PEER}", "the columns have no names", cure)

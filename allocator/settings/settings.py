@@ -200,6 +200,11 @@ class Confirmation(SettingsSection):
     date: Day | None = Field(default=None, description="the day, where the doubt is about one")
     why: str = Field(pattern=r"\S", description="why it is right")
 
+    @property
+    def key(self) -> tuple[str, str, str | None, Day | None]:
+        """What a doubt must be of to be meant."""
+        return self.table, self.kind, self.name, self.date
+
 
 class SolverSection(SettingsSection):
     """How exactly the program is solved."""

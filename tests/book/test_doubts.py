@@ -15,6 +15,7 @@ from allocator import load
 from allocator.book.checks.draft import Doubt, unconfirmed
 from allocator.book.doubts.doubts import MINOR_UNITS, plausible_rates, rate_doubts, rate_ranges
 from allocator.book.doubts.prices import PriceTable, price_doubts
+from allocator.book.price_history import spacing_breach
 from allocator.errors import BadInput
 from allocator.settings.settings import Confirmation
 from tests.conftest import Folder
@@ -105,6 +106,14 @@ def test_a_gap_of_weeks_in_daily_rows_is_doubted() -> None:
     prices = history()
     prices = prices.drop(prices.index[100:130])
     assert raised(prices) == [("gap", None, DAYS[130].date())]
+
+
+def test_a_gap_is_counted_out_of_the_rows_a_year() -> None:
+    """Else one that is confirmed would be refused as rows of another clock, and a host's fold as well."""
+    daily = DAYS.delete(range(60, 200))
+    assert not list(spacing_breach(daily, 252.0, "prices.csv"))
+    assert list(spacing_breach(daily[::5], 252.0, "prices.csv"))
+    assert not list(spacing_breach(DAYS[::5], 52.0, "prices.csv"))
 
 
 def test_daily_rows_after_weekly_rows_are_two_clocks() -> None:

@@ -245,3 +245,44 @@ def test_a_backtest_of_their_program_keeps_our_rules_at_every_step(
         assert after.max() <= 0.4 + 1e-5
         assert after.min() >= -1e-6
         assert traded.drop(DOLLARS).clip(lower=0).sum() / before.sum() <= 0.1 + 1e-5
+
+
+def test_improbable_past_returns_are_refused_until_they_are_confirmed(
+    cvx: Any, adapter: Any, returns: pd.DataFrame
+) -> None:
+    """At the end of a backtest, which then has no result, and before an execution answers; each of them once."""
+    book = asked(returns.columns)
+    held, name, day = account(book, list(returns.columns)), str(returns.columns[4]), returns.index[-100].date()
+    entry = {"table": "returns", "kind": "jump", "name": name, "date": day, "why": "a test"}
+
+    def market(rows: pd.DataFrame) -> Any:
+        return cvx.UserProvidedMarketData(
+            returns=rows.assign(**{DOLLARS: 0.0001}), cash_key=DOLLARS, min_history=pd.Timedelta("5D")
+        )
+
+    def run(rows: pd.DataFrame, policy: Any) -> Any:
+        return cvx.MarketSimulator(market_data=market(rows)).backtest(policy, start_time=rows.index[-4], h=held)
+
+    split = returns.copy()
+    split.iloc[-100, 4] = -0.75
+    with pytest.raises(BadInput, match=rf"returns from cvxportfolio {name}: falls by 75% .* on {day}, as in a 4:1"):
+        run(split, adapter.RobustPolicy(book))
+    with pytest.raises(BadInput, match="as in a 4:1 split"):
+        adapter.RobustPolicy(book).execute(held, market(split), returns.index[-1])
+    assert np.isfinite(run(split, adapter.RobustPolicy(book, confirm=[entry])).final_value)
+    late = returns.copy()
+    late.iloc[:50, 2] = np.nan
+    for rows in (returns.tz_localize("UTC"), late):
+        with pytest.raises(BadInput, match=r"returns from cvxportfolio confirm.0: confirms what is not in doubt"):
+            run(rows, adapter.RobustPolicy(book, confirm=[entry]))
+    with pytest.raises(BadInput, match="confirms what is not in doubt"):
+        adapter.RobustPolicy(book, confirm=[entry]).execute(held, None, returns.index[-1])
+
+
+def test_prices_in_the_place_of_past_returns_are_refused(cvx: Any, adapter: Any, prices: pd.DataFrame) -> None:
+    book = asked(prices.columns)
+    market = cvx.UserProvidedMarketData(
+        returns=prices.assign(**{DOLLARS: 0.0}), cash_key=DOLLARS, min_history=pd.Timedelta("5D")
+    )
+    with pytest.raises(BadInput, match=r"these are not returns.*are they prices"):
+        adapter.RobustPolicy(book).execute(account(book, list(prices.columns)), market, prices.index[-1])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from allocator.ambiguity.balls import AnyProbabilities, Box, Contamination, Singleton, TotalVariation
@@ -20,6 +23,7 @@ from allocator.integrations.host import (
     with_holdings,
     with_settings,
 )
+from allocator.integrations.returns_table import own_confirmations, price_breaches, refuse_doubtful_returns
 from allocator.outlook.outlook import build_outlook
 from tests.books import CASH, NAMES, book
 
@@ -88,6 +92,14 @@ def test_a_weight_of_a_name_that_is_not_there_is_refused() -> None:
         weights_by_name({"AAAA": 1.0}, NAMES, peer="a peer")
 
 
+def test_labels_that_are_numbers_are_matched_as_texts_and_kept_as_they_are() -> None:
+    places = match_names(book(names=("1", "2", "30")), [30, "1", np.int64(2)], peer="a peer")
+    assert (places.labels, places.names, places.at) == ((30, "1", 2), ("30", "1", "2"), (2, 0, 1))
+    assert weights_by_name({30: 0.5, 1: 0.25}, places.names, peer="a peer") == pytest.approx([0.5, 0.25, 0.0])
+    with pytest.raises(BadInput, match="1: is there more than once"):
+        weights_by_name({1: 0.5, "1": 0.25}, places.names, peer="a peer")
+
+
 @pytest.mark.parametrize(
     ("column", "told"),
     [
@@ -134,6 +146,24 @@ def test_moments_are_within_scenarios_and_between_them() -> None:
     assert mean @ weights == pytest.approx(outlook.probabilities @ outlook.portfolio_returns(holdings, cash))
     total = outlook.risk.variance(holdings) + outlook.variance_between(holdings, cash)
     assert weights @ covariance @ weights == pytest.approx(total)
+
+
+def test_real_histories_raise_the_same_doubt_as_prices_and_as_returns_of_a_host(reference: Path) -> None:
+    table = pd.read_csv(reference / "pypfopt" / "stock_prices.csv", index_col=0, parse_dates=True)
+    returns, asked = table.pct_change(fill_method=None).iloc[1:], book(names=tuple(map(str, table.columns)))
+    entry = {"kind": "jump", "name": "AAPL", "date": "2000-09-29", "why": "profit warning"}
+    as_prices, as_returns = (own_confirmations(asked, [{"table": name, **entry}]) for name in ("prices", "returns"))
+
+    (found,) = price_breaches(table, asked, peer="a peer")
+    with pytest.raises(BadInput) as error:
+        refuse_doubtful_returns(returns, asked, peer="a peer")
+    (same,) = error.value.breaches
+    assert (found.table, same.table) == ("prices from a peer", "returns from a peer")
+    assert found.rule == same.rule == "falls by 52% from one row to the next on 2000-09-29, as in a 2:1 split"
+    assert price_breaches(table, asked, as_prices, peer="a peer") == []
+    refuse_doubtful_returns(returns, asked, as_returns, peer="a peer")
+    with pytest.raises(BadInput, match="confirms what is not in doubt"):
+        refuse_doubtful_returns(returns, asked, as_prices, peer="a peer")
 
 
 SETS: tuple[Ambiguity, ...] = (

@@ -57,6 +57,9 @@ def test_the_lines_for_vectorbt_fill_a_table_of_weights_by_name(
     assert asked["size"].iloc[1:].isna().to_numpy().all()
     assert (asked["size_type"], asked["group_by"], asked["cash_sharing"]) == ("targetpercent", True, True)
     assert asked["init_cash"] == listed.value
+    split = pd.DataFrame({name: [100.0, 100.5, 33.4, 33.5] for name in listed.instruments}, index=days)
+    with pytest.raises(BadInput, match="as in a 3:1 split"):
+        lines_of("vectorbt", root, monkeypatch, {"vectorbt": module("vectorbt", Portfolio=Portfolio)}, close=split)
 
 
 def test_the_lines_for_zipline_order_the_targets_and_refuse_what_cannot_be_traded(
@@ -102,3 +105,7 @@ def test_the_lines_for_lean_answer_by_label_under_both_spellings(
         optimizer.optimize(returns.rename(columns={ids[0]: "WHO R735QTJ8XC9X"}))
     with pytest.raises(BadInput, match="are they prices"):
         optimizer.optimize(1 + returns)
+    dated = returns.set_axis(pd.bdate_range("2026-11-02", periods=len(returns)))
+    dated.iloc[2, 0] = -0.75
+    with pytest.raises(BadInput, match=f"returns from LEAN {listed.instruments[-1]}: falls by 75%"):
+        optimizer.optimize(dated)

@@ -111,3 +111,17 @@ def test_names_that_are_no_tickers_are_sold_where_that_is_asked(pypfopt: Any, pr
 
     assert sum(weights.values()) == pytest.approx(1)
     assert book.instruments[-1] not in weights
+
+
+def test_tickers_that_are_numbers_key_the_weights_as_they_were_given(pypfopt: Any, prices: pd.DataFrame) -> None:
+    from pypfopt import DiscreteAllocation
+
+    numbers = list(range(len(prices.columns)))
+    book = asked(numbers, mandate={"max_weight": 0.4, "max_cash": 0.0})
+    optimizer = pypfopt.RobustOptimizer(book, numbers)
+    weights = optimizer.optimize()
+    plan = rebalance(asked(prices.columns, mandate={"max_weight": 0.4, "max_cash": 0.0}))
+    assert [weights[number] for number in numbers] == pytest.approx(list(plan.target.weights), abs=HOLDINGS)
+    assert list(optimizer.expected_returns.index) == list(optimizer.cov_matrix.columns) == numbers
+    latest = pd.Series(prices.iloc[-1].to_numpy(), index=numbers)
+    assert set(DiscreteAllocation(weights, latest, total_portfolio_value=1e6).greedy_portfolio()[0]) <= set(numbers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from allocator.book.book import Book
+from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate
 from allocator.integrations.host import TranslationWarning, with_holdings
 from allocator.plan.rebalance import rebalance
@@ -275,6 +277,70 @@ def test_previous_weights_are_what_is_held_and_what_they_leave_is_cash(skfolio: 
         skfolio.RobustAllocation(book, previous_weights=[-0.1, *[0.1] * (len(names) - 1)]).fit(returns)
 
 
+def test_one_previous_weight_is_that_of_every_instrument_and_cash_the_rest(skfolio: Any, returns: pd.DataFrame) -> None:
+    book = asked(returns.columns, as_of=EARLY, mandate={"max_turnover": 0.1, "max_cash": 1.0})
+    each, X = [0.1] * len(returns.columns), with_cash(returns)
+    for given in (0.1, np.float64(0.1), np.array(0.1)):
+        alone = skfolio.RobustAllocation(book, previous_weights=given).fit(X)
+        stated = skfolio.RobustAllocation(book, previous_weights=[*each, 0.4]).fit(X)
+        assert alone.weights_ == pytest.approx(stated.weights_, abs=HOLDINGS)
+        assert np.abs(alone.weights_ - [*each, 0.4]).sum() > 0.1  # as far as the limit on turnover lets it go
+    with pytest.raises(BadInput, match="weights held must not add up to more than 1"):
+        skfolio.RobustAllocation(book, previous_weights=0.2).fit(returns)
+
+
+def test_previous_weights_by_numbers_are_those_of_the_columns_of_that_text(skfolio: Any, returns: pd.DataFrame) -> None:
+    X = returns.set_axis(["0", "1", "2", "3", "4", "5"], axis=1)
+    model = skfolio.RobustAllocation(settings={"mandate": {"max_turnover": 0.1, "max_cash": 1.0}})
+    by_text = model.set_params(previous_weights={"4": 0.5, "1": 0.5}).fit(X).weights_
+    by_number = model.set_params(previous_weights={4: 0.5, 1: 0.5}).fit(X).weights_
+    assert by_number == pytest.approx(by_text, abs=HOLDINGS)
+    assert by_text[[1, 4]].sum() > 0.9 - KEPT  # what a tenth of turnover leaves of it
+    with pytest.raises(BadInput, match="1: is there more than once"):
+        model.set_params(previous_weights={1: 0.5, "1": 0.2}).fit(X)
+
+
+LABELS = ("S&P 500 (TR)", "=GLD", " padded ", "", "x" * 150, "UNINVESTED")
+
+
+def test_labels_of_a_table_need_not_look_like_tickers(skfolio: Any, returns: pd.DataFrame) -> None:
+    wishes = {"weights": {"=GLD": {"min": 0.1, "max": 0.1}}, "forbidden": ["", "UNINVESTED"]}
+    settings = {"mandate": wishes, "groups": {"g": {"x" * 150: 1.0}}}
+    odd = skfolio.RobustAllocation(settings=settings).fit(returns.set_axis(LABELS, axis=1))
+    assert odd.weights_.sum() == pytest.approx(1.0, abs=KEPT)
+    assert odd.weights_[[1, 3, 5]] == pytest.approx([0.1, 0.0, 0.0], abs=KEPT)
+    numbered, plain = returns.set_axis(range(6), axis=1), skfolio.RobustAllocation().fit(returns)
+    assert skfolio.RobustAllocation().fit(numbered).weights_ == pytest.approx(plain.weights_, abs=HOLDINGS)
+    of_book = skfolio.RobustAllocation(asked(range(6), as_of=EARLY, **INVESTED)).fit(numbered[[3, 5, 0, 1, 2, 4]])
+    named = skfolio.RobustAllocation(asked(returns.columns, as_of=EARLY, **INVESTED)).fit(returns)
+    assert of_book.weights_ == pytest.approx(named.weights_[[3, 5, 0, 1, 2, 4]], abs=HOLDINGS)
+    with pytest.raises(BadInput, match="did you mean '=GLD'"):
+        skfolio.RobustAllocation(settings={"mandate": {"forbidden": ["=GL"]}}).fit(returns.set_axis(LABELS, axis=1))
+
+
+def test_folds_that_leave_out_days_have_no_gap_in_their_rows(
+    skfolio: Any, prices: pd.DataFrame, returns: pd.DataFrame
+) -> None:
+    from skfolio.model_selection import CombinatorialPurgedCV, cross_val_predict
+    from skfolio.optimization import StackingOptimization
+    from sklearn.model_selection import KFold
+
+    last = prices.index[-1].date()
+    risk = {"source": "prices", "window_rows": 200, "periods_per_year": 252.0}
+    table = prices.rename_axis("date").reset_index()
+    book = asked(prices.columns, as_of=last, risk=risk, prices=table, quoted=prices.iloc[-1], **INVESTED)
+    for model in (skfolio.RobustAllocation(), skfolio.RobustAllocation(book)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TranslationWarning)  # a book of the last day, asked before
+            predicted = cross_val_predict(model, returns, cv=KFold(3))
+        assert [float(one.weights.sum()) for one in predicted] == pytest.approx([1.0] * 3, abs=KEPT)
+    paths = cross_val_predict(skfolio.RobustAllocation(), returns, cv=CombinatorialPurgedCV(n_folds=4, n_test_folds=2))
+    assert [path.n_observations for path in paths] == [len(returns)] * len(paths)
+    of_two = [("calm", skfolio.RobustAllocation(risk_aversion=9.0)), ("bold", skfolio.RobustAllocation())]
+    stacked = StackingOptimization(of_two, final_estimator=skfolio.RobustAllocation(), cv=KFold(3)).fit(returns)
+    assert stacked.weights_.sum() == pytest.approx(1.0, abs=KEPT)
+
+
 def test_a_grid_search_chooses_the_radius_and_predicts(skfolio: Any, returns: pd.DataFrame) -> None:
     from skfolio.model_selection import WalkForward
     from sklearn.model_selection import GridSearchCV
@@ -410,16 +476,6 @@ def test_weekly_rows_and_rows_out_of_order_are_no_daily_history(skfolio: Any, pr
         skfolio.RobustAllocation(late).fit(daily.set_axis(daily.index.to_period("D")))
 
 
-def test_measures_that_a_prior_of_scenarios_cannot_say_are_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
-    from tests.books import book as plain
-
-    names = tuple(map(str, returns.columns))
-    scenarios = {f"s{k}": [0.01 * k + 0.001 * i for i in range(len(names))] for k in range(24)}
-    early = {"book": {"name": "early", "currency": "USD", "as_of": EARLY}}
-    with pytest.warns(TranslationWarning, match="leave out the risk within them, and those of a path"):
-        skfolio.ScenarioPrior(plain(early, names=names, returns=scenarios)).fit(returns)
-
-
 def test_a_rule_that_gives_way_is_warned_of(skfolio: Any, returns: pd.DataFrame) -> None:
     sections = {"mandate": {"max_weight": 0.1, "max_cash": 0.0, "tiers": {"max_weight": 1}}}
 
@@ -428,40 +484,125 @@ def test_a_rule_that_gives_way_is_warned_of(skfolio: Any, returns: pd.DataFrame)
     assert fitted.weights_.sum() == pytest.approx(1)
 
 
+def prior_of(skfolio: Any, book: Book, X: pd.DataFrame) -> Any:
+    """What skfolio is told of the book's outlook, and that its rows have no order."""
+    with pytest.warns(TranslationWarning, match="have no order: measures of a path, such as drawdowns, mean nothing"):
+        return skfolio.ScenarioPrior(book).fit(X).return_distribution_
+
+
 def test_the_prior_is_our_outlook_in_their_optimizers(skfolio: Any, returns: pd.DataFrame) -> None:
-    from skfolio import RiskMeasure
     from skfolio.optimization import MeanRisk, ObjectiveFunction
 
+    from allocator.integrations.host import match_names, moments
     from allocator.outlook.outlook import build_outlook
 
     book, X = asked(returns.columns, as_of=EARLY), with_cash(returns).iloc[:, 2:]
-    prior = skfolio.ScenarioPrior(book)
-    told = (
-        "3 scenarios, 3 of them with a probability of 5% or more: .*CVaR, EVaR and the worst realization are the same"
-    )
-    with pytest.warns(TranslationWarning, match=told):
-        found = prior.fit(X).return_distribution_
-    outlook = build_outlook(book)
-    at = [book.instruments.index(name) for name in X.columns[:-1]]
-    assert found.returns == pytest.approx(np.column_stack([outlook.returns[:, at], outlook.cash_returns]))
-    assert found.sample_weight == pytest.approx(outlook.probabilities)
-    assert found.mu == pytest.approx(outlook.probabilities @ found.returns)
+    found = prior_of(skfolio, book, X)
+    mean, covariance = moments(build_outlook(book), match_names(book, list(X), peer="skfolio", absent="sell"))
+    assert found.mu == pytest.approx(mean, abs=1e-15)
+    assert found.covariance == pytest.approx(covariance, abs=1e-15)
+    assert found.sample_weight @ found.returns == pytest.approx(mean, abs=1e-13)
+    assert np.cov(found.returns, rowvar=False, aweights=found.sample_weight) == pytest.approx(covariance, abs=1e-13)
+    assert found.returns[:, -1] == pytest.approx(0.02, abs=1e-15)  # cash has no risk within a scenario
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TranslationWarning)  # seen above
-        by_tail = {
-            measure: MeanRisk(
-                objective_function=ObjectiveFunction.MINIMIZE_RISK, risk_measure=measure, prior_estimator=prior,
-                max_weights=0.5,
-            ).fit(X).weights_
-            for measure in (RiskMeasure.CVAR, RiskMeasure.WORST_REALIZATION, RiskMeasure.VARIANCE)
-        }  # fmt: skip
         utility = MeanRisk(
-            objective_function=ObjectiveFunction.MAXIMIZE_UTILITY, risk_aversion=2.0, prior_estimator=prior
+            objective_function=ObjectiveFunction.MAXIMIZE_UTILITY,
+            risk_aversion=2.0,
+            prior_estimator=skfolio.ScenarioPrior(book),
         ).fit(X)
-    assert by_tail[RiskMeasure.CVAR] == pytest.approx(by_tail[RiskMeasure.WORST_REALIZATION], abs=1e-4)
-    assert np.abs(by_tail[RiskMeasure.CVAR] - by_tail[RiskMeasure.VARIANCE]).max() > 1e-2
+        only_cash = skfolio.ScenarioPrior(book).fit(X[[CASH]]).return_distribution_
     assert utility.predict(X).n_observations == len(X)
+    assert (only_cash.covariance == 0).all()
+
+
+def test_points_of_a_scenario_carry_the_risk_within_it_and_its_belief(skfolio: Any, returns: pd.DataFrame) -> None:
+    """Sorted apart by one name without risk of its own, whose return says which scenario a point is of."""
+    from allocator.outlook.outlook import build_outlook
+
+    names = list(map(str, returns.columns))
+    quiet = {"idiosyncratic_volatility": [0.0] + [0.3] * 5, "beta": [0.0] + [1.2] * 5}
+    book = asked(names, as_of=EARLY, exposures_columns=quiet)
+    outlook, found = build_outlook(book), prior_of(skfolio, asked(names, as_of=EARLY, exposures_columns=quiet), returns)
+    within = outlook.risk.loadings @ outlook.risk.loadings.T + np.diag(outlook.risk.specific)
+    near = 1 - (found.sample_weight**2).sum()  # what skfolio's covariance makes up for
+    for mean, belief in zip(outlook.returns, outlook.probabilities, strict=True):
+        own = np.abs(found.returns[:, 0] - mean[0]) < 1e-3
+        weights = found.sample_weight[own]
+        assert weights.sum() == pytest.approx(belief, abs=1e-12)
+        apart = found.returns[own] - weights @ found.returns[own] / weights.sum()
+        assert (apart.T * weights) @ apart / weights.sum() == pytest.approx(within * near, abs=1e-13)
+        assert weights @ found.returns[own] / weights.sum() == pytest.approx(mean, abs=1e-3)
+
+
+def test_their_tail_of_the_points_is_our_own_expected_shortfall(skfolio: Any, returns: pd.DataFrame) -> None:
+    """Ours is in closed form, of the same normal risk within scenarios; theirs of a thousand points."""
+    from skfolio.measures import cvar
+
+    from allocator.outlook.outlook import build_outlook
+    from allocator.plan.plan import expected_shortfall
+
+    book = asked(returns.columns, as_of=EARLY)
+    outlook, found = build_outlook(book), prior_of(skfolio, book, returns)
+    for held in (np.full(6, 1 / 6), np.eye(6)[2]):
+        deviation = float(np.sqrt(outlook.risk.variance(held)))
+        exact = expected_shortfall(outlook.returns @ held, outlook.probabilities, deviation)
+        assert cvar(found.returns @ held, sample_weight=found.sample_weight) == pytest.approx(
+            exact, abs=0.1 * deviation
+        )
+
+
+@pytest.mark.parametrize("view", ["{name} == prior({name})", "{name} == {mean!r}", "{name} >= prior({name})"])
+def test_a_view_that_says_nothing_new_changes_neither_risk_nor_weights(
+    skfolio: Any, root: Path, view: str, returns: pd.DataFrame
+) -> None:
+    from skfolio.optimization import MeanRisk, ObjectiveFunction
+    from skfolio.prior import EntropyPooling
+
+    listed = load(root / "data" / "listed")
+    for book, X in (
+        (listed, pd.DataFrame(0.0, index=range(2), columns=listed.instruments)),
+        (asked(returns.columns, as_of=EARLY), returns),
+    ):
+        known, name = prior_of(skfolio, book, X), str(X.columns[5])
+        views = [view.format(name=name, mean=float(known.mu[5]))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TranslationWarning)  # seen above
+            prior = EntropyPooling(prior_estimator=skfolio.ScenarioPrior(book), mean_views=views)
+            plain, viewed = (
+                MeanRisk(
+                    objective_function=ObjectiveFunction.MAXIMIZE_UTILITY, risk_aversion=1.5, prior_estimator=one
+                ).fit(X)
+                for one in (skfolio.ScenarioPrior(book), prior)
+            )
+        assert viewed.prior_estimator_.return_distribution_.covariance == pytest.approx(known.covariance, abs=1e-8)
+        assert viewed.weights_ == pytest.approx(plain.weights_, abs=1e-6)
+
+
+def test_a_view_that_moves_a_mean_keeps_the_risk_within_scenarios(skfolio: Any, returns: pd.DataFrame) -> None:
+    from skfolio.prior import EntropyPooling, OpinionPooling
+
+    from allocator.outlook.outlook import build_outlook
+
+    book = asked(returns.columns, as_of=EARLY)
+    risk, known = build_outlook(book).risk, prior_of(skfolio, book, returns)
+    within = np.diag(risk.loadings @ risk.loadings.T) + risk.specific
+    view = EntropyPooling(mean_views=[f"{returns.columns[0]} == {float(known.mu[0]) + 0.05!r}"])
+    nothing_new = EntropyPooling(mean_views=[f"{returns.columns[0]} == {float(known.mu[0])!r}"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TranslationWarning)  # seen above
+        prior = skfolio.ScenarioPrior(book)
+        moved = EntropyPooling(prior_estimator=prior, mean_views=view.mean_views).fit(returns).return_distribution_
+        pooled, same = (
+            OpinionPooling(estimators=[("one", one)], prior_estimator=prior).fit(returns).return_distribution_
+            for one in (view, nothing_new)
+        )
+    for one in (moved, pooled):
+        assert one.mu[0] == pytest.approx(known.mu[0] + 0.05, abs=1e-6)
+        assert (np.diag(one.covariance) > 0.97 * within).all()
+    # pooling begins from equal weights, and points are as many as their scenario is probable: here exactly
+    assert same.covariance == pytest.approx(known.covariance, abs=1e-8)
 
 
 def test_the_prior_leaves_out_the_impossible_and_refuses_the_unknown(skfolio: Any, returns: pd.DataFrame) -> None:
@@ -471,14 +612,13 @@ def test_the_prior_leaves_out_the_impossible_and_refuses_the_unknown(skfolio: An
     scenarios = {"likely": [0.1] * len(names), "never": [-0.9] * len(names)}
     early = {"book": {"name": "early", "currency": "USD", "as_of": EARLY}}
     one: Book = plain(early, names=names, returns=scenarios, probabilities={"likely": 1.0, "never": 0.0})
-    with pytest.warns(TranslationWarning, match="1 scenarios"):
-        assert skfolio.ScenarioPrior(one).fit(returns).return_distribution_.returns.min() == pytest.approx(0.1)
+    assert prior_of(skfolio, one, returns).mu == pytest.approx(0.1)
+    assert prior_of(skfolio, one, returns).returns.mean() == pytest.approx(0.1)
     with pytest.raises(BadInput, match="is not an instrument of the book"):
         skfolio.ScenarioPrior(one).fit(returns.rename(columns={names[0]: "WHO"}))
     late = returns.copy()
     late.iloc[:9, 0] = np.nan
-    with pytest.warns(TranslationWarning, match="1 scenarios"):
-        assert skfolio.ScenarioPrior(one).fit(late).return_distribution_.mu == pytest.approx(0.1)
+    assert prior_of(skfolio, one, late).mu == pytest.approx(0.1)
     with pytest.raises(BadInput, match="is required"):
         skfolio.ScenarioPrior().fit(returns)
 

@@ -209,23 +209,21 @@ def unconfirmed(
     Of `silent` tables doubts could not be raised, so that no confirmation of them is needless.
     """
     raised = list(doubts)
-    entries = {(entry.table, entry.kind, entry.name, entry.date): at for at, entry in reversed([*enumerate(confirmed)])}
+    entries = {entry.key: at for at, entry in reversed([*enumerate(confirmed)])}
     yield from (doubt.breach() for doubt in raised if doubt.key not in entries)
     needed = {doubt.key for doubt in raised}
     for at, entry in enumerate(confirmed):
-        key = (entry.table, entry.kind, entry.name, entry.date)
-        if key not in needed and entry.table in silent:
+        if entry.key not in needed and entry.table in silent:
             continue
-        if key not in needed:
+        if entry.key not in needed:
             yield _needless(at, entry, raised)
-        elif entries[key] != at:
-            rule, cure = f"says the same as entry {entries[key] + 1}", "remove one of the two"
+        elif entries[entry.key] != at:
+            rule, cure = f"says the same as entry {entries[entry.key] + 1}", "remove one of the two"
             yield Breach("book.toml", None, f"confirm.{at}", _said(entry), rule, cure)
 
 
 def _said(entry: Confirmation) -> str:
-    parts = (entry.table, entry.kind, entry.name, entry.date)
-    return ", ".join(str(part) for part in parts if part is not None)
+    return ", ".join(str(part) for part in entry.key if part is not None)
 
 
 def _needless(at: int, entry: Confirmation, raised: Sequence[Doubt]) -> Breach:

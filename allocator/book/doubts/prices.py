@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.book.checks.draft import Doubt
 from allocator.types import Vector
@@ -113,19 +114,14 @@ def _equal_closes(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
     """Runs of equal closes while at least half of the others move."""
     for name in prices:
         closes = prices[name].dropna()
-        same = (closes == closes.shift()).to_numpy()
-        run = 0
-        for row in range(1, len(closes) + 1):
-            if row < len(closes) and same[row]:
-                run += 1
-                continue
-            if run + 1 >= EQUAL_CLOSES:
-                first, last = closes.index[row - 1 - run], closes.index[row - 1]
-                if _others_move(prices.loc[first:last].drop(columns=[name])):
-                    rule = f"has {run + 1} equal closes from {first:%Y-%m-%d} to {last:%Y-%m-%d} while others move"
-                    cure = "leave blank what was not quoted"
-                    yield where.doubt("stale", str(name), first, (f"{closes.iloc[row - 1]:g}", rule, cure))
-            run = 0
+        starts = np.flatnonzero((closes != closes.shift()).to_numpy())
+        runs = np.diff(starts, append=len(closes))
+        for start, run in zip(starts[runs >= EQUAL_CLOSES], runs[runs >= EQUAL_CLOSES], strict=True):
+            first, last = closes.index[start], closes.index[start + run - 1]
+            if _others_move(prices.loc[first:last].drop(columns=[name])):
+                rule = f"has {run} equal closes from {first:%Y-%m-%d} to {last:%Y-%m-%d} while others move"
+                cure = "leave blank what was not quoted"
+                yield where.doubt("stale", str(name), first, (f"{closes.iloc[start]:g}", rule, cure))
 
 
 def _others_move(others: pd.DataFrame) -> bool:
@@ -156,14 +152,19 @@ def _seldom(prices: pd.DataFrame, where: PriceTable, told: Collection[str | None
             yield where.doubt("clock", str(name), None, (None, rule, cure))
 
 
+def row_gaps(days: pd.DatetimeIndex) -> tuple[Vector, NDArray[np.bool_]]:
+    """Days from each row to the next, and which of them are gaps in the rows."""
+    gaps = np.diff(days.tz_localize(None).to_numpy()) / np.timedelta64(1, "D")
+    return gaps, (gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps))
+
+
 def _uneven(days: pd.DatetimeIndex, where: PriceTable) -> Iterator[Doubt]:
     """Rows that are denser in one part than in another, and gaps."""
     if len(days) < LEAST_ROWS:
         return
-    gaps = np.diff(days.to_numpy()).astype("timedelta64[D]").astype(int)
-    long = (gaps > LONGEST_GAP_DAYS) & (gaps > LONGEST_GAP * np.median(gaps))
+    gaps, long = row_gaps(days)
     for before in map(int, np.flatnonzero(long)):
-        rule = f"has no row for {gaps[before]} days before {days[before + 1]:%Y-%m-%d}"
+        rule = f"has no row for {gaps[before]:.0f} days before {days[before + 1]:%Y-%m-%d}"
         cure = "add the rows that are missing, or start the window after the gap"
         yield where.doubt("gap", None, days[before + 1], (None, rule, cure))
     even = np.where(long, np.median(gaps), gaps)
