@@ -54,7 +54,7 @@ def shaken(root: Path, folder: Path, seed: int) -> list[str]:
     return [*changes, f"horizon.announcement_share={share!r}"]
 
 
-@pytest.mark.parametrize("i", range(count(200, 40)))
+@pytest.mark.parametrize("i", range(count(200, 100)))
 def test_a_shaken_book_is_planned_at_the_most_caution(root: Path, tmp_path: Path, i: int) -> None:
     changes = shaken(root, tmp_path, 2000 + i)
     for caution in (0.9, 1.0):
