@@ -17,13 +17,12 @@ from allocator.book.loading import load
 from allocator.errors import BadInput, BadMandate, NotSolved
 from allocator.optimization.resolve import CertifiedSolution, ParametricSolver, Problem
 from allocator.optimization.solve import Program
-from allocator.plan.break_even import BeliefAxis
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solve_certified
 from allocator.stress_testing import reoptimization as answers_module
 from allocator.stress_testing.belief_stress import BeliefStress, belief_stress, describe_plausibility, find_reversal
-from allocator.stress_testing.belief_sweep import belief_axes
+from allocator.stress_testing.belief_sweep import BeliefAxis, belief_axes
 from allocator.stress_testing.break_even import BreakEven
 from tests import books
 from tests.agreement import HOLDINGS, OBJECTIVE
