@@ -285,8 +285,8 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector]:
-    """Targets, the mandate that whole lots keep, what of the stated one was given up for it, and the lots.
+) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector, Trade]:
+    """Targets, the mandate that lots keep, what of the stated one was given up for it, the lots and their trade.
 
     `further` are other limits of rules that are not of book.toml.
     """
@@ -303,15 +303,15 @@ def _orders(
     lots, mandate, given = whole_lots_with_soft_rules(
         book, outlook, stated, found.given, found.mandate, start, found.target, work=work, explains=explains
     )
-    return found, mandate, given, lots
+    found = recertify(found, mandate, given, start, outlook, Limits.of(book))
+    return found, mandate, given, lots, verified_lots(book, outlook, mandate, lots)
 
 
 def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
     say("reading the outlook")
     outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
-    found, mandate, given, lots = _orders(book, outlook, say)
-    found = recertify(found, mandate, given, start, outlook, limits)
-    weighed, held = verified_lots(book, outlook, mandate, lots), no_trade(book)
+    found, mandate, given, lots, weighed = _orders(book, outlook, say)
+    held = no_trade(book)
     listed = list_orders(book, mandate, weighed, lots)
     decision = value_of_trading(
         outlook, mandate, held, weighed, book.settings.trading,
