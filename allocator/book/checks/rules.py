@@ -17,7 +17,7 @@ from allocator.settings.settings import Settings
 from allocator.tables import read_contract
 
 BUCKETS = ("efficiency", "capital_intensity", "adopter", "neutral", "cash")
-_CASH_RULES = ("cash has rules of its own", "remove it, and limit cash by mandate.min_cash and mandate.max_cash")
+_CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
 
 
