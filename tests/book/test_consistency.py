@@ -81,8 +81,7 @@ def test_probabilities_above_one_in_all_are_to_be_lowered(listed: Folder) -> Non
         ("[mandate.buckets.efficency]\nmax = 0.4", "[mandate.buckets.efficency]",
          "mandate.buckets.efficency: no such bucket (got 'efficency'); did you mean 'efficiency'?"),
         ("[mandate.buckets.cash]\nmax = 0.4", "[mandate.buckets.cash]",
-         "mandate.buckets.cash: cash has rules of its own; remove it, and limit cash by mandate.min_cash and "
-         "mandate.max_cash"),
+         "mandate.buckets.cash: cash has rules of its own; use mandate.min_cash and mandate.max_cash"),
         ("[mandate.groups.chip]\nmax = 0.4", "[mandate.groups.chip]",
          "mandate.groups.chip: no such group (got 'chip'); did you mean 'chips'?"),
         ("[mandate.weights.NVDIA]\nmax = 0.4", "[mandate.weights.NVDIA]",
@@ -90,7 +89,7 @@ def test_probabilities_above_one_in_all_are_to_be_lowered(listed: Folder) -> Non
         ('[mandate.weights."NVD.A"]\nmax = 0.4', '[mandate.weights."NVD.A"]',
          "mandate.weights.\"NVD.A\": no such instrument in exposures.csv (got 'NVD.A'); did you mean 'NVDA'?"),
         ("[mandate.weights.USD]\nmax = 0.4", "[mandate.weights.USD]",
-         "mandate.weights.USD: no such instrument in exposures.csv (got 'USD'); "),
+         "mandate.weights.USD: cash has rules of its own (got 'USD'); use mandate.min_cash and mandate.max_cash"),
         ("[mandate.issuers.Nvidia]\nmax = 0.4", "[mandate.issuers.Nvidia]",
          "mandate.issuers.Nvidia: no such issuer in exposures.csv (got 'Nvidia'); did you mean 'NVIDIA'?"),
         ('[groups.gpus]\nNVDIA = 1.0', "NVDIA = 1.0",

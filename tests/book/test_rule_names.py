@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.conftest import Folder
 
 CASH = "cash has rules of its own"
-INSTEAD = "remove it, and limit cash by mandate.min_cash and mandate.max_cash"
+INSTEAD = "use mandate.min_cash and mandate.max_cash"
 
 
 @pytest.mark.parametrize(

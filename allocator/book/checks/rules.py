@@ -16,7 +16,7 @@ from allocator.settings.reading import dotted_key
 from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.tables import read_contract
 
-_CASH_RULES = ("cash has rules of its own", "remove it, and limit cash by mandate.min_cash and mandate.max_cash")
+_CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
 
 
