@@ -474,7 +474,8 @@ def _rule_and_cure(check: Check, value: str, table: str) -> Fault:
         said = _RULES[str(check.name)].format(**limits)
     rule, _, cure = said.partition("; ")
     if check.name == "isin":
-        return rule, cure or did_you_mean(value, given["allowed_values"])
+        near = did_you_mean(value, given["allowed_values"])
+        return rule, cure if cure and not near.startswith("did you mean") else near
     if check.name == "str_matches" and value in MINOR_UNITS and table in ("holdings", "fx"):
         return MINOR_UNITS[value].fault(table)
     return rule, cure or "correct it"

@@ -318,7 +318,7 @@ CANNOT_ADD_UP = {
     "caps of names": (
         ["mandate.max_weight=0.05"],
         "infeasible: caps add up to 65% and cash is at most 10%: together less than 100%",
-        "raise caps by 25% in all",
+        "raise mandate.max_weight to 10.46%",
     ),
     "floors of names": (
         [
@@ -328,27 +328,27 @@ CANNOT_ADD_UP = {
             "mandate.weights.CRM.max=0.7",
         ],
         "infeasible: floors add up to 115% and cash is at least 2%: more than 100%",
-        "lower floors by 17% in all",
+        "lower 'CRM at least 50%' to",
     ),
     "the floor of a group above the caps of its members": (
         ["mandate.groups.power.min=0.5", "mandate.groups.power.max=0.6"],
         "'group power at least 50%' and 'its members' caps, 24% in all'",
-        "lower the first to 24%",
+        "lower the first to 19.11%",
     ),
     "the cap of a group below the floors of its members": (
         ["mandate.groups.chips.max=0.02"],
         "'group chips at most 2%' and 'its members' floors, 5% in all'",
-        "raise the first to 5%",
+        "raise the first to 7.89%",
     ),
     "the floor of a name above the general cap": (
         ["mandate.weights.NVDA.min=0.2"],
         "'NVDA at least 20%' and 'NVDA at most 12%'",
-        "lower the first to 12%",
+        "lower the first to 11.98%",
     ),
     "a return that no name has": (
         ["mandate.min_expected_return=0.5"],
         "infeasible: expected return at least 50% is above the best name's",
-        "lower it below",
+        "lower 'expected return at least 50%' to 11.71%",
     ),
 }
 

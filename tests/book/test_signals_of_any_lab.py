@@ -21,14 +21,14 @@ ORDER = "must be from the opening on 2026-04-08 to before the row's own date"
     ("rows", "column", "rule"),
     [
         ([[*ANY[:3], ""]], "since", "is needed for a claim by any lab"),
-        ([["2026-08-01", "claim", "OpenAI", "2026-07-01"]], "since", "belongs to a claim by any lab"),
-        ([ANY, ["2026-09-01", "verification", "any lab", "2026-07-01"]], "since", "belongs to a claim by any lab"),
+        ([["2026-08-01", "claim", "OpenAI", "2026-07-01"]], "since", "belongs to a claim by any source"),
+        ([ANY, ["2026-09-01", "verification", "any lab", "2026-07-01"]], "since", "belongs to a claim by any source"),
         ([[*ANY[:3], "2026-04-07"]], "since", ORDER),
         ([[*ANY[:3], "2026-08-01"]], "since", ORDER),
         (
             [ANY, ["2026-09-01", "claim", "OpenAI", ""]],
             "source",
-            "comes after a claim by any lab, which stands for the first of them",
+            "comes after a claim by any source, which stands for the first of them",
         ),
         ([["2026-09-01", "verification", "any lab", ""]], "kind", "any lab has claimed nothing by 2026-09-01"),
     ],

@@ -56,9 +56,9 @@ def test_programs_get_beliefs_path_signals_and_cards(root: Path, run: Run, valid
     for kind in ("prior", "belief", "market"):
         assert sum(row[kind] for row in document["scenarios"]) == pytest.approx(1, abs=1e-12)
     generalizable = sum(row["belief"] for row in document["scenarios"] if row["scenario"].startswith("generalizable"))
-    assert document["generalizable"] == pytest.approx(generalizable, abs=1e-12)
-    assert document["bounds"][0] < document["generalizable"] < document["bounds"][1]
-    assert document["path"][-1] == {"date": "2026-11-20", "generalizable": document["generalizable"]}
+    assert document["hypotheses"]["generalizable"] == pytest.approx(generalizable, abs=1e-12)
+    assert document["bounds"][0] < document["hypotheses"]["generalizable"] < document["bounds"][1]
+    assert document["path"][-1] == {"date": "2026-11-20", "hypotheses": document["hypotheses"]}
     within = list(document["settled_within"].values())
     assert within == sorted(within)
 
@@ -67,7 +67,7 @@ def test_another_day_has_other_beliefs(root: Path, run: Run, valid: Valid) -> No
     later = valid(run("beliefs", root / "data" / "note", "--as-of", "2027-04-08", "--json").stdout, "beliefs")
 
     assert later["as_of"] == later["path"][-1]["date"] == "2027-04-08"
-    assert later["generalizable"] == pytest.approx(0.0962, abs=1e-4)  # .0909 if the prior were a product
+    assert later["hypotheses"]["generalizable"] == pytest.approx(0.0962, abs=1e-4)  # .0909 if the prior were a product
     contradicted = {card["scenario"] for card in later["cards"] if card["contradicted"]}
     assert contradicted == {"generalizable_jevons", "generalizable_compression", "proprietary_compression"}
     assert {card["contradicted"] for card in later["cards"]} == {True, False, None}
@@ -88,7 +88,7 @@ def test_a_question_that_was_settled_says_when_and_not_when_it_will_be(note: Fol
     document = valid(run("beliefs", note.path, "--as-of", "2027-11-20", "--json").stdout, "beliefs")
     shown = " ".join(run("beliefs", note.path, "--as-of", "2027-11-20").stdout.split())
 
-    assert 0.85 < document["generalizable"] < 0.95
+    assert 0.85 < document["hypotheses"]["generalizable"] < 0.95
     assert (document["settled"], document["settled_by_silence"]) == ("generalizable", "2026-08-20")
     assert set(document["settled_within"].values()) == {1.0}
     assert "When it was settled It was settled on 2026-08-20." in shown
@@ -100,17 +100,18 @@ def test_usage_figures_speak_of_the_demand_regime(root: Path, run: Run, valid: V
 
     belief = {row["scenario"]: row["belief"] for row in document["scenarios"]}
     jevons = belief["generalizable_jevons"] + belief["proprietary_jevons"]
-    assert document["jevons"] == pytest.approx(jevons, abs=1e-12)
+    assert document["regimes"]["jevons"] == pytest.approx(jevons, abs=1e-12)
     assert document["signals"][0] == {
-        "date": "2026-07-31", "kind": "usage", "lab": "", "price_fall": 0.25, "usage_growth": 0.45,
+        "date": "2026-07-31", "kind": "usage", "source": "", "hypothesis": "", "strength": 1.0,
+        "log10_bayes_factor": None, "price_fall": 0.25, "usage_growth": 0.45,
     }  # fmt: skip
     figures = [one for one in document["next"] if one["signal"].startswith("usage")]
     assert [one["signal"] for one in figures] == [
         f"usage {growth} as prices fall 30%" for growth in ("+20%", "+43%", "+104%")
     ]
-    assert figures[0]["jevons"] < jevons < figures[2]["jevons"]
+    assert figures[0]["regimes"]["jevons"] < jevons < figures[2]["regimes"]["jevons"]
     assert len(figures) < len(document["next"])
-    assert all(one["jevons"] is not None for one in document["next"])
+    assert all(one["regimes"] is not None for one in document["next"])
 
 
 def test_a_question_without_demand_says_nothing_of_it(note: Folder, run: Run, valid: Valid) -> None:
@@ -121,8 +122,8 @@ def test_a_question_without_demand_says_nothing_of_it(note: Folder, run: Run, va
 
     document = valid(run("beliefs", note.path, "--json").stdout, "beliefs")
 
-    assert document["jevons"] is None
-    assert {one["jevons"] for one in document["next"]} == {None}
+    assert document["regimes"] is None
+    assert [one["regimes"] for one in document["next"]] == [None] * len(document["next"])
     assert "Jevons" not in run("beliefs", note.path).stdout
 
 
@@ -132,9 +133,10 @@ def test_a_claim_is_marked_and_its_test_is_what_may_come(note: Folder, run: Run,
 
     document = valid(run("beliefs", note.path, "--json").stdout, "beliefs")
 
-    assert document["signals"] == [
-        {"date": "2026-08-08", "kind": "claim", "lab": "OpenAI", "price_fall": None, "usage_growth": None}
-    ]
+    assert document["signals"] == [{
+        "date": "2026-08-08", "kind": "claim", "source": "OpenAI", "hypothesis": "generalizable", "strength": 1.0,
+        "log10_bayes_factor": None, "price_fall": None, "usage_growth": None,
+    }]  # fmt: skip
     assert [one["signal"] for one in document["next"]] == [
         "verification of OpenAI", "refutation of OpenAI", "claim by Google",
         *(f"usage {growth} as prices fall 30%" for growth in ("+20%", "+43%", "+104%")),
@@ -170,7 +172,7 @@ def test_cards_that_are_no_text_are_refused(note: Folder, run: Run) -> None:
     answer = run("beliefs", note.path)
 
     assert answer.exit_code == 3
-    assert "scenarios.md is not UTF-8 text save it as UTF-8 text" in " ".join(answer.stderr.split())
+    assert "scenarios.md:1 is not UTF-8 text (byte 0xff) save it as UTF-8 text" in " ".join(answer.stderr.split())
 
 
 def test_a_book_without_a_question_is_told_how_to_ask_one(listed: Folder, run: Run) -> None:
@@ -178,7 +180,7 @@ def test_a_book_without_a_question_is_told_how_to_ask_one(listed: Folder, run: R
 
     shown = " ".join(answer.stderr.split())
     assert (answer.exit_code, answer.stdout) == (3, "")
-    assert "this book states its probabilities outright add [question] with labs and their hazards" in shown
+    assert "this book states its probabilities outright add [question] with its sources and their hazards" in shown
 
 
 def test_the_beliefs_example_of_the_help_runs_as_written(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
