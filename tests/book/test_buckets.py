@@ -102,7 +102,7 @@ def test_a_label_that_is_no_bucket_is_told_with_the_nearest_or_with_how_to_name_
 
     assert refused(bucket=labels) == [
         f"exposures:1 {rule} (got 'late_stge'); did you mean 'late_stage'?",
-        f"exposures:3 {rule} (got 'efficiency'); name it in [buckets] of book.toml, or write one of these",
+        f"exposures:3 {rule} (got 'efficiency'); name it in [buckets] of settings, or write one of these",
     ]
 
 

@@ -22,7 +22,11 @@ ORDER = "must be from the opening on 2026-04-08 to before the row's own date"
     [
         ([[*ANY[:3], ""]], "since", "is needed for a claim by any lab"),
         ([["2026-08-01", "claim", "OpenAI", "2026-07-01"]], "since", "belongs to a claim by any source"),
-        ([ANY, ["2026-09-01", "verification", "any lab", "2026-07-01"]], "since", "belongs to a claim by any source"),
+        (
+            [ANY, ["2026-09-01", "verification", "any lab", "2026-07-01"]],
+            "since",
+            "belongs to a claim, and this is a verification",
+        ),
         ([[*ANY[:3], "2026-04-07"]], "since", ORDER),
         ([[*ANY[:3], "2026-08-01"]], "since", ORDER),
         (
