@@ -76,6 +76,7 @@ class _Schemas:
 
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
+        self.classes: dict[str, type] = {}
 
     def of(self, kind: Any) -> dict[str, Any]:
         """The schema of any type that stands in a document."""
@@ -124,6 +125,8 @@ class _Schemas:
 
     def _refer(self, kind: type) -> dict[str, Any]:
         name = kind.__name__.removeprefix("_")
+        if self.classes.setdefault(name, kind) is not kind:
+            raise TypeError(f"{kind.__module__} and {self.classes[name].__module__} have both a class {name}; rename one")
         if name not in self.definitions:
             self.definitions[name] = {}
             self.definitions[name] = self.members(kind)

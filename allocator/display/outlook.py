@@ -88,7 +88,7 @@ def _through_time(out: Console, found: BeliefReport) -> None:
 def _said(signal: Signal) -> str:
     """A signal in a few words."""
     about = signal.hypothesis if signal.kind == "evidence" else signal.source
-    weaker = "" if signal.strength == 1 else f", strength {signal.strength:g}"
+    weaker = "" if signal.strength == 1 else f", strength {signal.strength:zg}"
     return f"{signal.kind} {about}".strip() + weaker
 
 

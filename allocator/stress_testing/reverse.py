@@ -150,7 +150,7 @@ class ReverseStressOfPortfolio:
         return next(shift for shift in self.shifts if shift.way == way)
 
 
-class _ShiftRow(TypedDict):
+class _ReverseShiftRow(TypedDict):
     way: Way
     distance: Annotated[NotNegative | None, "relative entropy from the belief, in nats; null where nothing does it"]
     plausibility: Annotated[Probability, "exp(-KL): 1 where nothing has to change"]
@@ -170,7 +170,7 @@ class _ReversePortfolio(TypedDict):
     portfolio: Annotated[str, Keywords(enum=["current", "proposed"])]
     expected_loss: float
     worst_scenario_loss: Annotated[float, "mean loss of the worst possible scenario"]
-    shifts: list[_ShiftRow]
+    shifts: list[_ReverseShiftRow]
     parameters: list[Annotated[Row, ParameterRoot, ("change", "reach", "rating")]]
 
 
@@ -218,7 +218,7 @@ class ReverseStress:
             ],
         }
 
-    def _shift(self, shift: ReverseShift) -> _ShiftRow:
+    def _shift(self, shift: ReverseShift) -> _ReverseShiftRow:
         return {
             "way": shift.way,
             "distance": shift.distance,
