@@ -126,7 +126,8 @@ class _Schemas:
     def _refer(self, kind: type) -> dict[str, Any]:
         name = kind.__name__.removeprefix("_")
         if self.classes.setdefault(name, kind) is not kind:
-            raise TypeError(f"{kind.__module__} and {self.classes[name].__module__} have both a class {name}; rename one")
+            places = f"{kind.__module__} and {self.classes[name].__module__}"
+            raise TypeError(f"{places} have both a class {name}; rename one")
         if name not in self.definitions:
             self.definitions[name] = {}
             self.definitions[name] = self.members(kind)
