@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,17 @@ def workbook_of(rows: Sequence[Sequence[str]], odd: Odd) -> bytes:
         book.active.cell(odd[0] + 1, odd[1] + 1, "x" if value == "\x0b" else value)
     content = io.BytesIO()
     book.save(content)
-    return content.getvalue()
+    return _timeless(content)
+
+
+def _timeless(workbook: io.BytesIO) -> bytes:
+    """The same workbook, which says nothing of when it was made: a mutant is the same each time."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(workbook) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            text = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2026-01-01T00:00:00Z", old.read(name))
+            new.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
 
 
 def parquet_of(rows: Sequence[Sequence[str]], odd: Odd) -> bytes:
