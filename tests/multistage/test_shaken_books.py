@@ -31,7 +31,7 @@ def shaken(root: Path, folder: Path, seed: int) -> list[str]:
         f"question.labs.{name}.hazard={float(lab.hazard * np.exp(0.4 * z()))!r}"
         for name, lab in settings.question.labs.items()
     ]
-    changes += ["question.ranges.hazard=[0.001,5.0]", "question.ranges.prior_generalizable=[0.001,0.999]"]
+    changes += ["question.ranges.hazard=[0.001,5.0]", "question.ranges.prior=[0.001,0.999]"]
     ours = {name: float(one.probability or 0.0) for name, one in settings.scenarios.items()}
     odds = {
         name: p * (np.exp(shift) if settings.scenarios[name].hypothesis == "generalizable" else 1.0)

@@ -281,14 +281,15 @@ def test_simulated_labs_claim_as_often_as_the_formula_says() -> None:
     )
 
 
-def test_claims_of_others_leave_fewer_labs_to_claim() -> None:
+def test_who_has_claimed_may_claim_again_unless_the_claim_was_genuine() -> None:
     claim = [said(at(4), "claim", "a")]
     p = p_of(asked(), claim, at(4))
-    quiet = float(silence_probability(LAB, 7.0) / silence_probability(LAB, 4.0)) * np.exp(-3 * LAB.background)
+    then, later, real = *silence_probability(LAB, np.array([4.0, 7.0])), disclosure_density(LAB, 4.0) / 0.008
+    quiet = float(later / then * (later + real) / (then + real)) * np.exp(-3 * 2 * LAB.background)
 
     found = claim_probability(asked(), claim, at(4), 3.0)
 
-    assert found == pytest.approx(p * (1 - quiet) + (1 - p) * (1 - np.exp(-3 * LAB.background)), abs=1e-15)
+    assert found == pytest.approx(p * (1 - quiet) + (1 - p) * (1 - np.exp(-3 * 2 * LAB.background)), abs=1e-15)
 
 
 # Demand
