@@ -35,7 +35,8 @@ from allocator.outlook.scenario_tree import ReviewTree
 from allocator.plugins import GROUPS, Plugin
 from allocator.rules import RuleMeasurement
 
-_WIDTH = 30
+_WIDTH, _NARROW = 30, 10
+"""Of a bar, alone and beside several columns."""
 
 
 def show_beliefs(book: Book, found: BeliefReport, told: Sequence[DueObservation] = ()) -> None:
@@ -81,7 +82,15 @@ def _through_time(out: Console, found: BeliefReport) -> None:
     made = table("date", *(shown if len(shown) > 1 else ("",)), "", "signal", right=shown if len(shown) > 1 else ())
     for i in found.months():
         p, said = found.path[i][: len(shown)], ", ".join(told.get(found.days[i], ()))
-        add_cells(made, (found.days[i].isoformat(), *map(float, p), "█" * round(float(p[0]) * _WIDTH), said))
+        add_cells(
+            made,
+            (
+                found.days[i].isoformat(),
+                *map(float, p),
+                "█" * round(float(p[0]) * (_WIDTH if len(shown) == 1 else _NARROW)),
+                said,
+            ),
+        )
     out.print(made)
 
 
@@ -163,9 +172,10 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
         out.print("No review lies ahead, or nothing can be learnt by one: state horizon.reviews in book.toml.")
         return
     hypotheses = () if question is None else question.hypotheses[:-1]
-    meant = " and ".join(f"{answer_heading(name)}, that of {name}" for name in hypotheses)
+    headings = " and ".join(map(answer_heading, hypotheses))
+    meant = f"the probabilit{'y' if len(hypotheses) == 1 else 'ies'} of {' and '.join(hypotheses)}"
     out.print(
-        f"Each branch shows its probability given the node before it, its probability in all, and {meant}.\n"
+        f"Each branch shows its probability given the node before it, its probability in all, and {headings}, {meant}.\n"
         f"{tree.nodes} decisions, {tree.leaves} outcomes on {until}. A verdict comes with the review after a claim; "
         "after it, and after the last review, nothing more is decided."
     )
