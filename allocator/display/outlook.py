@@ -35,7 +35,7 @@ from allocator.outlook.scenario_tree import ReviewTree
 from allocator.plugins import GROUPS, Plugin
 from allocator.rules import RuleMeasurement
 
-_WIDTH, _NARROW = 30, 10
+_WIDTH, _NARROW = 30, 8
 """Of a bar, alone and beside several columns."""
 
 
@@ -175,7 +175,8 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
     headings = " and ".join(map(answer_heading, hypotheses))
     meant = f"the probabilit{'y' if len(hypotheses) == 1 else 'ies'} of {' and '.join(hypotheses)}"
     out.print(
-        f"Each branch shows its probability given the node before it, its probability in all, and {headings}, {meant}.\n"
+        "Each branch shows its probability given the node before it, its probability in all, and "
+        f"{headings}, {meant}.\n"
         f"{tree.nodes} decisions, {tree.leaves} outcomes on {until}. A verdict comes with the review after a claim; "
         "after it, and after the last review, nothing more is decided."
     )
