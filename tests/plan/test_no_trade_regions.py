@@ -31,10 +31,12 @@ def test_what_is_traded_goes_to_the_edge_and_what_is_not_stands_inside(ambiguity
 
     assert bought.any()
     assert sold.any()
-    assert target.weights[bought] == pytest.approx(found.low[bought], abs=1e-5)
-    assert target.weights[sold] == pytest.approx(found.high[sold], abs=1e-5)
-    assert (found.low - 1e-5 <= target.weights).all()
-    assert (target.weights <= found.high + 1e-5).all()
+    # a gap g of the certificate leaves weights free by about the root of g / curvature, which a curved set shows
+    apart = 1e-4 if ambiguity.curved else 1e-5
+    assert target.weights[bought] == pytest.approx(found.low[bought], abs=apart)
+    assert target.weights[sold] == pytest.approx(found.high[sold], abs=apart)
+    assert (found.low - apart <= target.weights).all()
+    assert (target.weights <= found.high + apart).all()
 
 
 def test_edges_coincide_to_a_millionth() -> None:
