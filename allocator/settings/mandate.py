@@ -135,6 +135,8 @@ _NO_RETURNS = (
     ("trading", "min_gain_bps"),
 )
 OBJECTIVES: Mapping[str, ObjectiveTraits] = {
+    "return_minus_risk": _PLAIN,
+    "minimum_variance": replace(_PLAIN, keys=(), idle=(*_NO_RETURNS, *ObjectiveTraits.idle), uses_returns=False),
     "log": ObjectiveTraits(),
     "crra": ObjectiveTraits(("relative_risk_aversion",)),
     "return": ObjectiveTraits(("step_risk",)),
@@ -144,8 +146,6 @@ OBJECTIVES: Mapping[str, ObjectiveTraits] = {
         ("risk_aversion",),
         not_reviewed=f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
     ),
-    "return_minus_risk": _PLAIN,
-    "minimum_variance": replace(_PLAIN, keys=(), idle=(*_NO_RETURNS, *ObjectiveTraits.idle), uses_returns=False),
 }
 if TYPE_CHECKING:
     ObjectiveName: TypeAlias = str

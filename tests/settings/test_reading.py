@@ -118,8 +118,8 @@ def test_settings_cannot_be_changed_after_reading() -> None:
             '[mandate]\nobjective = "max_return"',
             "book.toml:12 mandate.objective",
             "max_return",
-            "must be one of 'return_minus_risk', 'minimum_variance', 'log', 'crra', 'return', 'mixture_variance', "
-            "'mean_cvar' or 'regret'",
+            "must be one of 'return_minus_risk', 'minimum_variance', 'log', 'crra', 'return', 'mean_cvar', 'regret' or "
+            "'mixture_variance'",
             "did you mean 'return'?",
         ),
         (
