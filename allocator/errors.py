@@ -85,13 +85,20 @@ def _together(kind: _Placed, along: str, across: str) -> list[_Placed]:
 
 def in_parts(line: Sequence[Breach]) -> tuple[str, str, str, str]:
     """What one line says of errors that are alike: the file with its rows, the columns, what is wrong, and the cure."""
-    table, rule, cures = line[0].table, line[0].rule, {breach.cure for breach in line}
+    table, rule = line[0].table, _first_few([breach.rule for breach in line])
     rows, columns, names = (_first_few([getattr(b, key) for b in line]) for key in ("row", "column", "name"))
     values = _first_few([None if breach.value is None else repr(breach.value) for breach in line])
     if rows:
         table += f":{rows}" if rows.isdigit() else f": rows {rows}"
     wrong = rule + f" for {names}" * bool(names) + f" (got {values})" * bool(values)
-    return table, columns, wrong, line[0].cure + "; the others likewise" * (len(cures) > 1)
+    cures = list(dict.fromkeys(breach.cure for breach in line))
+    likewise = len({breach.rule for breach in line}) == 1 and not any(cure.startswith("did you mean") for cure in cures)
+    return (
+        table,
+        columns,
+        wrong,
+        cures[0] + "; the others likewise" * (len(cures) > 1) if likewise else _first_few(cures),
+    )
 
 
 def _sentence(line: Sequence[Breach]) -> str:

@@ -196,7 +196,7 @@ def _as_overrides(_: click.Context, __: click.Parameter, views: tuple[str, ...])
     pairs = [view.rpartition("=") for view in views]
     for view, (name, _equals, _p) in zip(views, pairs, strict=True):
         if not name:
-            raise click.BadParameter(f"{view!r} is no view; write NAME=P, such as --believe approved=0.7")
+            raise click.BadParameter(f"{view!r} is no view; write --believe NAME=0.7")
     return tuple(f"{dotted_key('believe', name.strip())}={p.strip()}" for name, _, p in pairs)
 
 

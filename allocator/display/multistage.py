@@ -23,7 +23,7 @@ from allocator.plan.follow import PolicyDeviation
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
 _ANSWERS = 2
-"""Hypotheses with a column of their own; the last is what is left."""
+"""Hypotheses with a column of their own; of two the first alone."""
 _OTHERS = 66
 """Columns that the table of caution takes besides the trades."""
 
@@ -34,7 +34,10 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
     if first_review_only:
         first = min((one.date for one in rows if one.kind != "now"), default=None)
         rows = tuple(one for one in rows if one.kind == "now" or one.date == first)
-    answers = [answer_heading(name) for name in list(rows[0].hypotheses or {})[:-1][:_ANSWERS]]
+    answers = [
+        answer_heading(name)
+        for name in list(rows[0].hypotheses or {})[: 1 if len(rows[0].hypotheses or {}) == 2 else _ANSWERS]
+    ]
     numbers = ("probability", *answers, "radius", "robustness", _pair_header(policy))
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
     made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)

@@ -55,7 +55,7 @@ def show_beliefs(book: Book, found: BeliefReport, told: Sequence[DueObservation]
     regimes = [f" {_capital(name)} with probability {format_percent(p)}." for name, p in (found.regimes or {}).items()]
     out.print(f"{_capital(believed)}. The question is {answer}.{''.join(regimes[:1])}")
     _now(out, found)
-    _through_time(out, found)
+    _through_time(out, found, viewed=bool(book.settings.believe))
     _next(out, found)
     _when(out, found)
     _cards(out, told)
@@ -73,24 +73,20 @@ def _now(out: Console, found: BeliefReport) -> None:
     out.print(table("scenario", *columns, right=[*columns], rows=zip(found.scenarios, *columns.values(), strict=True)))
 
 
-def _through_time(out: Console, found: BeliefReport) -> None:
+def _through_time(out: Console, found: BeliefReport, *, viewed: bool) -> None:
     shown = found.hypotheses if len(found.hypotheses) > 2 else found.hypotheses[:1]
     heading(out, f"P({shown[0]}) through time" if len(shown) == 1 else "The hypotheses through time")
     told: dict[dt.date, list[str]] = {}
     for signal in found.signals:
         told.setdefault(signal.date, []).append(_said(signal))
-    made = table("date", *(shown if len(shown) > 1 else ("",)), "", "signal", right=shown if len(shown) > 1 else ())
+    if viewed:
+        told.setdefault(found.day, []).append("a view of today")
+    alone = len(shown) == 1
+    bars, width = ("", _WIDTH) if alone else (f"P({shown[0]})", _NARROW)
+    made = table("date", *(("",) if alone else shown), bars, "signal", right=() if alone else shown)
     for i in found.months():
         p, said = found.path[i][: len(shown)], ", ".join(told.get(found.days[i], ()))
-        add_cells(
-            made,
-            (
-                found.days[i].isoformat(),
-                *map(float, p),
-                "█" * round(float(p[0]) * (_WIDTH if len(shown) == 1 else _NARROW)),
-                said,
-            ),
-        )
+        add_cells(made, (found.days[i].isoformat(), *map(float, p), "█" * round(float(p[0]) * width), said))
     out.print(made)
 
 
@@ -144,6 +140,11 @@ def _cards(out: Console, told: Sequence[DueObservation]) -> None:
 #
 
 
+def _shown(count: int) -> int:
+    """How many hypotheses a line tells: of two the first, which says the other."""
+    return 1 if count == 2 else count
+
+
 def show_tree(book: Book, reviews: ReviewTree) -> None:
     """Print the tree, and what each branch makes of the question."""
     out, tree, question = console(), reviews.tree, build_question(book)
@@ -162,7 +163,8 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
             named = question.answers_by_name(tree.beliefs[node])
             answer, most = max(named.items(), key=lambda each: each[1])
             settled = most >= question.threshold
-            said = "  ".join(f"{answer_heading(name)} {format_percent(p)}" for name, p in list(named.items())[:-1])
+            own = list(named.items())
+            said = "  ".join(f"{answer_heading(name)} {format_percent(p)}" for name, p in own[: _shown(len(own))])
             told += f"  {said}{f', settled: {answer}' if settled else ''}"
         label = Text(told, style="green" if settled else "")
         branches.append(Branches(label) if node == 0 else branches[parent].add(label))
@@ -171,7 +173,7 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
     if tree.nodes == 1:
         out.print("No review lies ahead, or nothing can be learnt by one: state horizon.reviews in book.toml.")
         return
-    hypotheses = () if question is None else question.hypotheses[:-1]
+    hypotheses = () if question is None else question.hypotheses[: _shown(len(question.hypotheses))]
     headings = " and ".join(map(answer_heading, hypotheses))
     meant = f"the probabilit{'y' if len(hypotheses) == 1 else 'ies'} of {' and '.join(hypotheses)}"
     out.print(

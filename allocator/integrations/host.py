@@ -172,12 +172,12 @@ def refuse_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:
     table, breaches = f"returns from {peer}", []
     for name, column in zip(names, returns.T, strict=True):
         least = float(np.fmin.reduce(column, initial=np.inf))  # blanks of a late listing aside
-        if len(column) and least > 0.5:
+        if 0.5 < least < np.inf:
             rule, cure = (
                 "these are not returns: none is below 50 %",
                 "are they prices? give simple returns: pct_change()",
             )
-            breaches.append(Breach(f"returns from {peer}", None, name, f"{float(column[0]):g}", rule, cure))
+            breaches.append(Breach(f"returns from {peer}", None, name, f"{least:g}", rule, cure))
         elif least < -1:
             cure = "are they in percent, or differences of prices? -5 % is -0.05"
             breaches.append(Breach(table, None, name, f"{least:g}", "must be -1 or more", cure))

@@ -46,8 +46,13 @@ def fixes_for(
 
     Of `corrections` each is known to be enough of them, if their limits move far enough.
     """
-    fixes = []
-    for together in _by_key(feasibility.members, conflict, asked):
+    fixes: list[Move] = []
+    members = feasibility.members
+    shared = dict.fromkeys(members[i].id.shared for i in conflict if members[i].has_limit and members[i].id.shared)
+    of_all = [[j for j in asked if members[j].id.shared == key] for key in shared]
+    for together in (*_by_key(members, conflict, asked), *of_all):
+        if together in of_all and fixes:
+            break  # a key that states several limits moves where no limit of its own suffices
         try:
             limits = _least_limits(feasibility, together, [j for j in asked if j not in together])
         except NotSolved:  # one fix less must not cost the conflict

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -170,16 +170,16 @@ def _today(question: Question, signals: Sequence[Signal], day: dt.date, ahead: V
     worlds = np.array([*product((True, False), repeat=len(claims))], dtype=bool).reshape(2 ** len(claims), len(claims))
     pooled, anybody = pooled_claim(question, signals), says_any_source(signals)
     known = [one for one in signals if one.source == ANY_SOURCE or one not in claims]
-    seen = _nodes(question, known, now)
+    # whether a claim is genuine is asked of the law, whatever part of its weight counts (science 2.5.1)
+    seen, sure = _nodes(question, signals, now), [replace(one, strength=1.0) for one in signals]
     factors = np.ones((len(seen), len(worlds), seen.shape[1]))
     for c, claim in enumerate(claims):
         if pooled is not None and claim.source == ANY_SOURCE:
-            genuine, empty = pooled.genuine[:, 0], pooled.empty[:, 0]
-            seen = seen - np.log(genuine + empty)
+            empty = (pooled.empty / (pooled.genuine + pooled.empty))[:, 0]
         else:
-            without = [one for one in signals if one is not claim]
-            genuine, empty = np.expm1(_nodes(question, signals, now) - _nodes(question, without, now)), np.ones(1)
-        factors = factors * np.where(worlds[None, :, c, None], genuine[:, None], np.atleast_2d(empty)[:, None])
+            without = [full for full, one in zip(sure, signals, strict=True) if one is not claim]
+            empty = np.exp(_nodes(question, without, now) - _nodes(question, sure, now))
+        factors = factors * np.where(worlds[None, :, c, None], 1 - empty[:, None], empty[:, None])
     joint = np.exp(seen - seen.max(axis=1, keepdims=True))[:, None] * factors * weight
     joint = joint * (hypothesis_probabilities(question, signals, day) / joint.sum(axis=(1, 2)))[:, None, None]
     tests = [_OpenClaim(_due(question.months(one.date), now), worlds[:, c]) for c, one in enumerate(claims)]

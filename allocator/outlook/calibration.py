@@ -37,6 +37,7 @@ from allocator.settings.efficiency_model import APPLICATION, NEUTRAL
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
 
+_ROUNDING = 1e-9
 _EXCLUDED = 500.0
 """How far, in logs, a view takes a scenario that it excludes: as far as evidence may."""
 
@@ -108,7 +109,8 @@ def _view(book: Book, believed: Vector) -> Vector:
     rest = np.isnan(stated)
     groups = np.array([believed[[other == name for other in names]].sum() for name in names])
     now = np.where(rest, believed[rest].sum(), groups)
-    then = np.where(rest, 1 - sum(view.values()), stated)
+    left = 1 - sum(view.values())
+    then = np.where(rest, left if left > _ROUNDING else 0.0, stated)
     if ((now <= 0) & (then > 0)).any():
         rule = "gives probability to what is impossible before it"
         raise BadInput([setting_breach("believe", None, rule, "give it a prior above 0, or leave it out")])

@@ -35,6 +35,7 @@ _ALIKE = 1e-9
 """Values that differ by less of themselves, scenario by scenario, are the same."""
 _NO_LOADINGS = "has no loadings, so the model says nothing of its price"
 _CONSTANT = "is worth the same in every scenario, so its price says nothing of them"
+_NO_MODEL = "use a book with a [model], such as data/note; typed returns say nothing of what moves them"
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,10 @@ def infer_probabilities(
     """
     model, stated = calibrate(book), book.settings.market
     if model is None or stated is None or model.market_then is None or model.market_now is None:
-        rule = "price moves mean nothing without [model] and [market]"
-        cure = "add both: [market] gives the probabilities to start from and their date"
-        raise BadInput([setting_breach("market", None, rule, cure)])
+        missing = "model" if model is None else "market"
+        rule = "price moves are read through the efficiency model and what prices held before: [model] and [market]"
+        cure = "add [market] with its date and probabilities" if stated is None and model is not None else _NO_MODEL
+        raise BadInput([setting_breach(missing, None, rule, cure)])
     given = book.settings.horizon.announcement_share
     share = 1.0 if given is None else given
     if share == 0:

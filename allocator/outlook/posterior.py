@@ -48,7 +48,7 @@ def node_log_likelihoods(question: Question, signals: Sequence[Signal], months: 
             k = question.hypotheses.index(hypothesis)
             # after a claim by any source nobody asks who has been silent since
             until = t if pooled is None else np.where(t >= pooled.date, pooled.since, t)
-            result[k] = result[k] + source_log_likelihood(question, source, hypothesis, signals, until, z)
+            result[k] = result[k] + source_log_likelihood(question, source, hypothesis, signals, until, z, t)
     if pooled is not None:
         said = pooled_log_likelihood(question, pooled, signals, t)
         result = [own + said[k] for k, own in enumerate(result)]
@@ -301,6 +301,7 @@ def claim_probabilities(question: Question, signals: Sequence[Signal], day: dt.d
 _GRID = (17, 9.0)
 """Disclosures of the first look, and hazards for each unit of ln(hazard): nothing is narrower than about 1 there."""
 _MOST_HAZARDS = 257
+_BACKGROUNDS = 17
 _CLOSER = (9, 9)
 _LOOKS = 14
 """Each look spans two cells of the last one: 14 of them pin the place down to 1e-8 of a cell, its value to rounding."""
@@ -326,12 +327,17 @@ def posterior_bounds(
 
     It rises with its prior. Disclosure and hazard are searched: a claim speaks loudest at a hazard near 1/(months since
     the lag), and one source's claim beside another's silence, or a refutation, may do so at a disclosure in between.
-    Between two hypotheses of which claims are made, it is monotone in the background, so the ends of that suffice.
+    It is monotone in the background where all claims are of one hypothesis and of full strength; else that is looked at
+    between its ends too.
     """
+    claimed = {one.hypothesis for one in signals if one.kind == "claim"}
+    lawful = all(one.strength == 1 for one in signals if one.kind != "evidence")
+    ends = [*{*ranges.background}]
+    backgrounds = ends if len(claimed) < 2 and lawful else np.geomspace(*ranges.background, _BACKGROUNDS).tolist()
     reached = [float(hypothesis_probabilities(question, signals, day)[0])]
     for end, sign in ((0, -1.0), (1, 1.0)):
         there = replace(question, prior=prior_with(question, ranges.prior[end]))
-        reached += [sign * _extreme(there, ranges, signals, day, each, sign) for each in set(ranges.background)]
+        reached += [sign * _extreme(there, ranges, signals, day, each, sign) for each in backgrounds]
     return min(reached), max(reached)
 
 

@@ -167,13 +167,20 @@ def disclosure_density(model: DisclosureModel, months: Vector | float, common: V
 
 
 def source_log_likelihood(
-    question: Question, source: str, hypothesis: str, signals: Sequence[Signal], t: Vector, z: Vector
+    question: Question,
+    source: str,
+    hypothesis: str,
+    signals: Sequence[Signal],
+    t: Vector,
+    z: Vector,
+    told: Vector | None = None,
 ) -> Matrix:
     """(T, nodes) log of how much better the hypothesis explains what the source said of it by `t` than one does of
     which it says nothing: ln[S(t) + Σ (g(t_c)/ν)·grade_c] over its claims c, graded by their verdicts.
 
     It is watched on after a claim, which may be empty. A row of a strength below 1 adds that part of what it would add
-    to the log (science §2.5.1).
+    to the log (science §2.5.1). Where nobody asks who is silent after a while, `told` (T,) are the months until which
+    rows are seen, and `t` those until which silence counts.
     """
     model = question.sources[source].get(hypothesis)
     if model is None:
@@ -191,13 +198,15 @@ def source_log_likelihood(
             genuine, empty = question.verdict(signal.kind == "verification")
             said = said + claims.pop(0) * (genuine / empty - 1)
         after = np.log1p(said)
-        result = result + np.where((t >= month)[:, None], signal.strength * (after - level), 0.0)
+        result = result + np.where(
+            ((t if told is None else told) >= month)[:, None], signal.strength * (after - level), 0.0
+        )
         level = after
     return result
 
 
 def open_claims(signals: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
-    """The claims that are neither verified nor refuted, by source and hypothesis; of several the first."""
+    """The claims that count and are neither verified nor refuted, by source and hypothesis; of several the first."""
     result: dict[tuple[str, str], list[Signal]] = {}
     for signal in sorted(signals, key=lambda one: (one.date, one.kind != "claim")):
         claims = result.setdefault((signal.source, signal.hypothesis), [])
@@ -205,7 +214,8 @@ def open_claims(signals: Sequence[Signal]) -> dict[tuple[str, str], Signal]:
             claims.append(signal)
         elif signal.kind in ("verification", "refutation"):
             claims.pop(0)
-    return {pair: claims[0] for pair, claims in result.items() if claims}
+    standing = {pair: [claim for claim in claims if claim.strength > 0] for pair, claims in result.items()}
+    return {pair: claims[0] for pair, claims in standing.items() if claims}
 
 
 def silent_sources(question: Question, signals: Sequence[Signal]) -> tuple[tuple[str, str], ...]:
@@ -305,7 +315,7 @@ def pooled_claim(question: Question, signals: Sequence[Signal]) -> PooledClaim |
 
 def says_any_source(signals: Sequence[Signal]) -> bool:
     """Whether somebody has claimed of whom nobody says who it was."""
-    return any(signal.source == ANY_SOURCE for signal in signals)
+    return any(signal.source == ANY_SOURCE and signal.kind == "claim" for signal in signals)
 
 
 def pooled_log_likelihood(question: Question, pooled: PooledClaim, signals: Sequence[Signal], t: Vector) -> Matrix:
@@ -313,7 +323,7 @@ def pooled_log_likelihood(question: Question, pooled: PooledClaim, signals: Sequ
     result = np.zeros((*pooled.empty.shape[:-2], len(t), pooled.empty.shape[-1]))
     grade, level = 1.0, np.zeros_like(pooled.empty)
     for signal in sorted(signals, key=lambda one: (one.date, one.kind != "claim")):
-        if signal.source == ANY_SOURCE:
+        if signal.source == ANY_SOURCE and signal.kind != "evidence":
             if signal.kind != "claim":
                 genuine, empty = question.verdict(signal.kind == "verification")
                 grade *= genuine / empty

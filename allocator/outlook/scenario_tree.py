@@ -224,7 +224,7 @@ def _next(question: Question, state: NodeEvidence, at: int, day: dt.date) -> Ite
         return
     claimed = claim_probabilities(question, state.signals, state.told, (day - state.told).days / DAYS_A_MONTH)
     if claimed:
-        silent = 1 - sum(claimed.values())
+        silent = max(1 - sum(claimed.values()), 0.0)
         yield NodeEvidence(f"silent until {day}", "silent", day, day, state.signals, at, silent)
     for hypothesis, probability in claimed.items():
         said = (*state.signals, Signal(day, "claim", ANY_SOURCE, hypothesis, since=state.told))
@@ -251,10 +251,14 @@ def _judged(
         # can tell where probabilities round to 1
         likely = before @ np.exp(_log_likelihoods(question, said, told) - seen) * empty
         kind = words[0] if len({*words}) == 1 else "mixed"
-        name = (
-            kind if pooled else ", ".join(f"{source} {word}" for (source, _), word in zip(claims, words, strict=True))
-        )
-        yield NodeEvidence(f"{name} by {day}", kind, day, told, said, at, float(likely))
+        several = len(question.disclosed) > 1
+        each = [
+            f"{source} {word}{f' of {hypothesis}' if several else ''}"
+            for (source, hypothesis), word in zip(claims, words, strict=True)
+        ]
+        name = kind if pooled else ", ".join(each)
+        about = "; ".join(each) if kind == "mixed" else claims[0][1] if several and len(claims) == 1 else ""
+        yield NodeEvidence(f"{name} by {day}", kind, day, told, said, at, float(likely), about)
 
 
 def _log_likelihoods(question: Question, signals: Sequence[Signal], day: dt.date) -> Vector:

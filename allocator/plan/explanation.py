@@ -136,7 +136,10 @@ def refuse_unexplained(book: Book) -> None:
     if book.settings.uses_tree:
         objective = book.settings.mandate.objective
         rule = "is solved on the tree of decisions, and explanations are of one period"
-        cure = "choose return_minus_risk, or look at `allocator rebalance --full` and `allocator waiting`"
+        cure = (
+            "choose mandate.objective = 'return_minus_risk' with horizon.reviews = [], or look at `allocator rebalance "
+            "--full` and `allocator waiting`"
+        )
         raise BadMandate([Breach("book.toml", None, "mandate.objective", objective, rule, cure)])
 
 

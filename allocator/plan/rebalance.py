@@ -58,7 +58,7 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
     """
     outlook = build_outlook(book)
     trying, moves = _Trying.of(book, outlook), _candidates(error, book, outlook)
-    found, untried = dict[frozenset[str], Move](), list[Move]()
+    found, untried, cut = dict[frozenset[str], Move](), list[Move](), False
     for place, move in enumerate(moves):
         trying.most = trying.left // (len(moves) - place)
         if trying.spent or (book.settings.uses_tree and not all(one.id.key for one in move)):
@@ -68,6 +68,8 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
             found.setdefault(frozenset(one.id.key or one.id.name for one in mended), mended)
         elif trying.late is not None:
             untried.append(move)
+        elif trying.spent:
+            cut = True
     every = [move for keys, move in found.items() if not any(other < keys for other in found)] + untried
     told = error.rules if error.rules and error.message.startswith(describe_conflict(error.rules)) else ()
     fixes = [describe_fix(move, told) for move in every]
@@ -78,6 +80,7 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
     said = error.message if trying.late is None else f"{error.message} (fixes on whole lots: {trying.late})"
     if not fixes:
         said += f"; no change of one limit, or of {_TOGETHER} together, was found that leads to a plan"
+        said += " in the work that the search may take; there may be one" if cut else ""
     return Infeasible(
         said,
         error.rules,
@@ -170,18 +173,29 @@ class _Trying:
         """The move as much further as whole lots are found to need; None where that is too far."""
         kept, found, at = 0.0, None, 0.0
         for more in _MORE[:: 2 if self.book.settings.uses_tree else 1]:
-            at, further = more, tuple(one.further(more) for one in move)
+            at, further = more, self.lawful(move, more)
             if self.refusal(further) is None:
                 found = further
                 break
             kept = more
         for _ in range(_HALVINGS if found else 0):
-            between = tuple(one.further((kept + at) / 2) for one in move)
+            between = self.lawful(move, (kept + at) / 2)
             if not self.known(between) and self.refusal(between) is None:
                 found, at = between, (kept + at) / 2
             else:
                 kept = (kept + at) / 2
         return found
+
+    def lawful(self, move: Move, more: float) -> Move:
+        """The limits so much looser, but those that would then leave their key's range."""
+        looser = []
+        for one in move:
+            try:
+                self.moved((one.further(more),))
+                looser.append(one.further(more))
+            except BadInput:
+                looser.append(one)
+        return tuple(looser)
 
     def known(self, move: Move) -> bool:
         """Whether it was tried."""
@@ -213,8 +227,8 @@ class _Trying:
                 return self.tightened(rest)
             for other in self.following(said, rest):
                 less = (*rest, *other)
-                if [limit.id for limit in other] == [one.id] and less != move and self.refusal(less) is None:
-                    return less
+                if [limit.id for limit in other] == [one.id] and {*less} != {*move} and self.refusal(less) is None:
+                    return self.tightened(less)
         return move
 
     def refusal(self, move: Move, part: float = 1.0, *, explains: bool = False) -> AllocatorError | None:

@@ -59,7 +59,7 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
         if after.shock.changes_model or after.shock.moves_prices:
             return "with reviews, news and an immediate change of prices are two shocks; state them apart"
         if horizon.until is None or after.told >= horizon.until:
-            return f"the horizon ends by {after.told}, when its news is known"
+            return f"the horizon ends before {after.told}, when its news is known"
         then = _by_the_day(owned, after)
         outlook = _from_the_day(owned, then, after.outlook)
     start = Position(then.weights, then.cash / then.value)

@@ -220,7 +220,10 @@ def shock_library(book: Book) -> ShockLibrary:
             continue
         # a claim that speaks of many names says of this book's what it says of them
         expected = {expects: sign for expects, sign in starter.expect.items() if expects in known}
-        shock = starter.model_copy(update={"expect": expected})
+        words = (
+            {} if book.settings.model is not None else {"claim": None, "unlike": None}
+        )  # the note is about the model
+        shock = starter.model_copy(update={"expect": expected, **words})
         if breach := next(iter(check_shock(there, name, shock)), None):
             if book.settings.model is not None:  # else they are of another question
                 left_out[name] = f"{breach.value or breach.column}: {breach.rule}"

@@ -93,6 +93,7 @@ def test_a_question_whose_answers_have_no_names_asks_for_them(approval: Path) ->
         ("2026-09-01,claim,agency,approved,1,0.5,x", "belongs to evidence, and this is a claim"),
         ("2026-09-01,verification,agency,approved,1,,x", "agency has claimed nothing by 2026-09-01"),
         ("2026-08-14,evidence,advisory committee,approved,1,0.3,x", "stands here twice"),
+        ("2026-10-20,claim,any source,approved,1,,x", "since: is needed for a claim by any source"),
     ],
 )
 def test_a_row_of_evidence_that_cannot_be_is_refused(approval: Path, row: str, told: str) -> None:

@@ -124,7 +124,7 @@ def test_explaining_a_book_of_a_utility_is_refused_with_the_cure(sample: Path, r
     assert (
         "mandate.objective is solved on the tree of decisions, and explanations are of one period (got 'log')" in told
     )
-    assert "choose return_minus_risk, or look at `allocator rebalance --full` and `allocator waiting`" in told
+    assert "choose mandate.objective = 'return_minus_risk' with horizon.reviews = [], or look at" in told
 
 
 def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_word(

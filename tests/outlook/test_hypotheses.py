@@ -19,7 +19,14 @@ from allocator.book.loading import load
 from allocator.outlook.belief_report import VERIFIED_AFTER, settlement_distribution
 from allocator.outlook.calibration import build_question, dated_signals, market_probabilities, scenario_probabilities
 from allocator.outlook.outlook import build_outlook
-from allocator.outlook.posterior import claim_probabilities, log_likelihoods, posterior, settled_by_silence
+from allocator.outlook.posterior import (
+    BeliefRanges,
+    claim_probabilities,
+    log_likelihoods,
+    posterior,
+    posterior_bounds,
+    settled_by_silence,
+)
 from allocator.outlook.question import DAYS_A_MONTH, DisclosureModel, Question, Signal
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.types import Vector
@@ -278,3 +285,47 @@ def test_a_view_of_a_scenario_or_of_every_hypothesis_is_believed_too(root: Path)
     every = ["believe.approved=0.2", "believe.restricted=0.3", "believe.rejected=0.5"]
     stated = scenario_probabilities(load(path, overrides=every))
     assert [stated[i : i + 2].sum() for i in (0, 2, 4)] == pytest.approx([0.2, 0.3, 0.5], abs=1e-14)
+
+
+# What a review of the code found
+
+
+def test_evidence_by_any_source_is_evidence_and_no_claim() -> None:
+    question, row = three(), Signal(at(4), "evidence", ANY_SOURCE, "yes", log10_bayes_factor=1.0)
+    named = replace(row, source="a wire")
+    claim = Signal(at(3), "claim", ANY_SOURCE, "yes", since=at(2))
+    assert claim_probabilities(question, [row], at(5), 3.0) == claim_probabilities(question, [named], at(5), 3.0)
+    for known in ([], [claim]):
+        mine, other = (posterior(question, [*known, one], [at(5)]) for one in (row, named))
+        assert np.array_equal(mine, other)
+
+
+def test_a_verdict_on_a_named_claim_counts_also_after_a_claim_by_anybody() -> None:
+    known = [Signal(at(1), "claim", "court", "yes"), Signal(at(4), "claim", ANY_SOURCE, "yes", since=at(2))]
+    before, after = (
+        posterior(three(), [*known, *more], [at(6)])[0, 0]
+        for more in ([], [Signal(at(5), "verification", "court", "yes")])
+    )
+    assert after > before + 0.001
+
+
+def test_the_first_verdict_is_as_likely_in_the_settlement_as_in_the_tree(approval: Book) -> None:
+    tree = build_review_tree(approval, build_outlook(approval)).tree
+    verified = float(tree.probabilities[tree.kinds.index("verified")])
+    question, signals, day = build_question(approval), dated_signals(approval), approval.settings.book.as_of
+    assert question is not None
+    found = settlement_distribution(question, signals, day, horizon=4.0)
+    due = VERIFIED_AFTER - (question.months(day) - question.months(signals[-1].date))  # 1.4 months: the claim's verdict
+    jump = found.within(due + 0.05) - found.within(due - 0.05)
+    # what settles by then is nearly all of it: some of that probability has gone to announcements before
+    assert 0.75 * verified < jump <= verified
+
+
+def test_a_range_of_backgrounds_is_searched_where_claims_are_weak() -> None:
+    question = asked(labs={"a": LAB})
+    told = [replace(said(at(2), "claim", "a"), strength=0.2), said(at(3), "refutation", "a")]
+    ranges = BeliefRanges((0.5, 0.5), (0.85, 0.85), (0.136, 0.136), (0.0005, 0.1))
+    low, _ = posterior_bounds(question, ranges, told, at(4))
+    models = (replace(LAB, background=float(b)) for b in np.geomspace(0.0005, 0.1, 400))
+    least = min(float(question.by_hypothesis(posterior(asked(labs={"a": one}), told, [at(4)]))[0, 0]) for one in models)
+    assert low == pytest.approx(least, abs=2e-3)

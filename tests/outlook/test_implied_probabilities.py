@@ -238,7 +238,7 @@ def test_without_news_in_prices_nothing_can_be_inferred(root: Path) -> None:
 
 
 def test_a_book_without_a_model_has_nothing_to_read_moves_against(listed: Folder) -> None:
-    with pytest.raises(BadInput, match=r"price moves mean nothing without \[model\] and \[market\]"):
+    with pytest.raises(BadInput, match=r"price moves are read through the efficiency model"):
         infer_probabilities(load(listed.path), {"NVDA": 0.1})
 
 

@@ -39,7 +39,7 @@ def check_signals(draft: Draft) -> Iterator[Breach]:
         return
     late = signals["date"] > pd.Timestamp(draft.settings.book.as_of)
     yield from _future(draft, late)
-    told = _Told({}, {}, set())
+    told = _Told({}, {}, {}, set())
     # a day's claims come before what is said of them, wherever their rows stand
     everything = draft.rows("signals", late | True)
     for row in sorted(everything, key=lambda row: (row["date"], row["kind"] != "claim")):
@@ -169,6 +169,7 @@ class _Told:
 
     open: dict[tuple[str, str | None], list[dt.date]]
     judged: dict[tuple[str, str | None], tuple[str, dt.date]]
+    last: dict[str, dt.date]
     observed: set[tuple[object, ...]]
 
     def again(self, row: Row, kind: str) -> Iterator[Breach]:
@@ -181,13 +182,20 @@ class _Told:
     def hear(self, row: Row, kind: str, about: str | None) -> Iterator[Breach]:
         """What cannot follow on the rows before: a verdict is of the first claim that is open."""
         source, day = str(row["source"]), row["date"].date()
-        claims, said = self.open.setdefault((source, about), []), (source, about)
+        anybody = any(own == ANY_SOURCE for own, _ in self.open)
+        said = (ANY_SOURCE if source in ANY_SOURCE_NAMES else source, about)
+        claims = self.open.setdefault(said, [])
         if kind == "claim":
-            if any(own in ANY_SOURCE_NAMES for own, _ in self.open if own != source):
+            last = max(self.last.values(), default=None)
+            if day in claims:
+                yield row.breach("kind", "stands here twice", "keep one of them", f"{kind} {source}")
+            elif anybody:
                 rule = f"comes after a claim by {ANY_SOURCE}, which stands for the first of them"
                 yield row.breach("source", rule, f"name the source in the row of {ANY_SOURCE}, without since")
-            elif day in claims or (claims and source in ANY_SOURCE_NAMES):
-                yield row.breach("kind", "stands here twice", "keep one of them", f"{kind} {source}")
+            elif said[0] == ANY_SOURCE and last is not None and _there(row, "since") and row["since"].date() < last:
+                rule = f"is before {last}, when somebody had claimed"
+                yield row.breach("since", rule, "state that day or a later one")
+            self.last[said[0]] = day
             claims.append(day)
         elif claims:
             claims.pop(0)
@@ -229,7 +237,8 @@ def check_question(draft: Draft) -> Iterator[Breach]:
                 rule = f"must be {' or '.join(known)} for [question] to mean it"
                 cure = did_you_mean(said, known) if said else "add it"
                 yield setting_breach(f"scenarios.{name}.{key}", said, rule, cure)
-        for word in known:
+        misspelt = any(getattr(scenario, key) not in known for scenario in settings.scenarios.values())
+        for word in () if misspelt else known:
             if prior_of(settings, key, word) <= 0:
                 rule = "has no prior probability, so no signal could ever speak for it"
                 yield setting_breach(f"scenarios.*.{key}", word, rule, f"give a {word} scenario a probability above 0")
@@ -270,16 +279,26 @@ def check_view(draft: Draft) -> Iterator[Breach]:
     for name, known in kinds.items():
         if name not in known:
             cure = did_you_mean(name, [*answers, *settings.scenarios])
-            yield setting_breach(dotted_key("believe", name), name, "no such hypothesis or scenario", cure)
+            rule = (
+                "is a regime, and a view is of a hypothesis or a scenario"
+                if name in settings.regimes
+                else ("no such hypothesis or scenario")
+            )
+            cure = f"known here: {', '.join([*answers, *settings.scenarios])}" if name in settings.regimes else cure
+            yield setting_breach(dotted_key("believe", name), name, rule, cure)
         elif name in answers and name in settings.scenarios:
             rule = "is the name of a hypothesis and of a scenario"
             yield setting_breach(dotted_key("believe", name), name, rule, "rename one of them")
+    kinds = {name: known for name, known in kinds.items() if name in known}
     if len({frozenset(known) for known in kinds.values()}) > 1:
         rule, cure = "speaks of hypotheses and of scenarios at once", "state it of one of them"
         yield setting_breach("believe", None, rule, cure)
     elif kinds:
-        total, whole = sum(settings.believe.values()), {*settings.believe} >= next(iter(kinds.values()))
-        if total > 1 + 1e-9 or (whole and abs(total - 1) > 1e-9):
+        total, left = sum(settings.believe.values()), sorted(next(iter(kinds.values())) - {*settings.believe})
+        if left and total > 1 + 1e-9:
+            cure = f"lower them by {total - 1:.4g} in all, or by more: '{left[0]}' has what is left"
+            yield setting_breach("believe", f"{total:.10g}", "must sum to at most 1", cure)
+        elif not left:
             yield from not_one("believe", settings.believe.values(), "must sum to 1")
 
 
@@ -393,7 +412,8 @@ def _unanchored(draft: Draft) -> Iterator[Breach]:
     for row in draft.rows("exposures", risky):
         if not _there(row, "required_return"):
             rule = f"is needed by [market] for {row['instrument']}, whose typed returns are anchored to it"
-            yield row.breach("required_return", rule, "fill it in, a year, or remove [market]")
+            reviews = "" if not draft.settings.horizon.reviews else " and [horizon] reviews"
+            yield row.breach("required_return", rule, f"fill in the return a year, or remove [market]{reviews}")
 
 
 def _loadings(row: Row) -> Iterator[Breach]:
