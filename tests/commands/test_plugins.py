@@ -180,7 +180,7 @@ def test_a_rule_that_is_not_sound_is_refused_by_name_before_anything_is_solved(
 
 WRITING = """
 def make(book, parameters):
-    print("hello")
+    print("hello", flush=True)
     book.exposures["spread_bps"] = 0.0
     book.settings.mandate.weights.clear()
     return pd.Series(0.0, index=book.instruments)
