@@ -80,7 +80,7 @@ def test_a_verdict_grades_the_claim_and_silence_no_longer_counts() -> None:
     assert pooled is not None
     silence = float(silence_probability(LAB, 3.0)) ** 2
     for kind, grade in (("verification", 9.0), ("refutation", 1 / 9)):
-        ratio = silence * (grade * pooled.genuine[0] + pooled.empty[0])
+        ratio = silence * float(grade * pooled.genuine[0, 0, 0] + pooled.empty[0, 0, 0])
         found = [p_of(question, [claim, said(at(9), kind, ANY_SOURCE)], month) for month in (9, 30)]
         assert found == pytest.approx([ratio / (1 + ratio)] * 2, abs=1e-14)
     assert p_of(question, [claim], 6) == p_of(question, [claim], 30)

@@ -20,11 +20,20 @@ def made() -> dict[str, str]:
     return schema_files()
 
 
+def meaning(text: str) -> Any:
+    """A schema without what earlier versions of pydantic write otherwise: 10.0 for 10, and no default that is said."""
+
+    def said(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return dict(pair for pair in pairs if pair != ("additionalProperties", True))
+
+    return json.loads(text, object_pairs_hook=said)
+
+
 def test_every_schema_says_what_its_class_says(made: dict[str, str], root: Path) -> None:
     shipped = {path.name: path.read_text(encoding="utf-8") for path in (root / "schemas").glob("*.schema.json")}
 
     assert sorted(shipped) == sorted(made), "a document needs its class in tests/make_schemas.py `document_classes`"
-    stale = [name for name, text in made.items() if shipped[name] != text]
+    stale = [name for name, text in made.items() if meaning(shipped[name]) != meaning(text)]
     assert stale == [], f"{', '.join(stale)} is not what its class says: run `make schemas`"
 
 
