@@ -18,6 +18,7 @@ from allocator import presentation
 if TYPE_CHECKING:
     from allocator.book.book import Book as Book
     from allocator.book.book import from_frames as from_frames
+    from allocator.book.book import from_weights as from_weights
     from allocator.book.loading import load as load
     from allocator.errors import AllocatorError as AllocatorError
     from allocator.errors import BadInput as BadInput
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
-    "book.book": "Book from_frames",
+    "book.book": "Book from_frames from_weights",
     "book.loading": "load",
     "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",
     "mandate.precheck": "Check check",

@@ -6,6 +6,7 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches
+from allocator.book.defaults import with_defaults
 from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
@@ -188,6 +190,55 @@ def from_frames(
         raise BadInput(map(_of_frames, error.breaches)) from None
 
 
+_CENT = 0.01
+
+
+def from_weights(
+    weights: Mapping[str, float] | pd.Series[float],
+    *,
+    buckets: Mapping[str, str] | pd.Series[str],
+    returns: pd.DataFrame | Mapping[str, Mapping[str, float]],
+    probabilities: Mapping[str, float] | pd.Series[float],
+    value: float = 1_000_000.0,
+    currency: str = "USD",
+    as_of: dt.date | None = None,
+    **sections: Mapping[str, object],
+) -> Book:
+    """A Book of nothing but weights: an account of `value`, what `weights` (fractions, at most 1) leave over is cash.
+
+    `buckets` label every name that may be held, also those without a weight; `returns` are simple returns over the
+    horizon, a row for each name or for a bucket and a column for each scenario; `probabilities` are the scenarios'.
+    `sections` are those of `book.toml`: `mandate={"max_weight": 0.7}`. Each name is traded in cents at a price of 1.
+    `as_of` is today by default, and decides nothing but what the book is dated.
+
+    Raises:
+        BadInput: labels do not fit each other, or a number is none that a table may hold; all errors at once.
+    """
+    stated = {str(name): float(weight) for name, weight in weights.items()}
+    total = sum(stated.values())
+    stated.pop(currency, None)  # cash is what is left
+    if total > 1 + 1e-9 or not all(0 <= weight <= 1 for weight in stated.values()):
+        rule, cure = f"must be fractions of at most 1 together, and come to {total:g}", "write 60 % as 0.6"
+        raise BadInput.of("weights", rule, cure)
+    names = dict.fromkeys([*stated, *map(str, buckets.keys())])
+    held = {name: round(stated.get(name, 0.0) * value, 2) for name in names}
+    held[currency] = round(value - sum(held.values()), 2)
+    rows = returns if isinstance(returns, pd.DataFrame) else pd.DataFrame.from_dict(dict(returns), orient="index")
+    labels = {str(name): bucket for name, bucket in buckets.items()}
+    document = {
+        "book": {"name": "weights", "currency": currency, "as_of": as_of or dt.date.today()},  # a date
+        "scenarios": {str(name): {"probability": float(each)} for name, each in probabilities.items()},
+    }
+    tables = {
+        "holdings": pd.DataFrame(
+            {"instrument": list(held), "quantity": held.values(), "price": 1.0, "lot_size": _CENT}
+        ),
+        "exposures": pd.DataFrame({"instrument": list(labels), "bucket": list(labels.values())}),
+        "scenario_returns": rows.rename_axis(index="instrument"),
+    }
+    return from_frames(document | sections, tables)
+
+
 def _of_frames(breach: Breach) -> Breach:
     """An error in the words of who has no book.toml and gives no option."""
     texts = (breach.table.removeprefix("--"), breach.rule, breach.cure)
@@ -206,8 +257,8 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     strangers = [name for name in raw if name not in known]
     breaches += [Breach.of(name, "this table is not known", did_you_mean(name, known)) for name in strangers]
     tables, of_contracts = _validated(raw, settings)
-    draft = Draft(settings, tables, raw.keys(), account)
-    breaches += [_debit(breach, raw) for breach in of_contracts]
+    draft = Draft(settings, with_defaults(settings, tables), raw.keys(), account)
+    breaches += [_debit(breach, raw, settings.book.currency) for breach in of_contracts]
     breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
     if breaches:
         raise BadInput(breaches)
@@ -216,10 +267,10 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
     """Every error of each table's own contract, for when there is no book to hold them together."""
-    return [_debit(breach, raw) for breach in _validated(raw, None)[1]]
+    return [_debit(breach, raw, None) for breach in _validated(raw, None)[1]]
 
 
-def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
+def _debit(breach: Breach, raw: Mapping[str, RawTable], currency: str | None) -> Breach:
     """A negative quantity of cash is a debit, which no contract of one table can tell from a short position."""
     holdings, exposures = raw.get("holdings"), raw.get("exposures")
     if holdings is None or exposures is None or (breach.table, breach.column) != (holdings.name, "quantity"):
@@ -231,6 +282,8 @@ def _debit(breach: Breach, raw: Mapping[str, RawTable]) -> Breach:
     ):
         return breach
     cash = set(exposures.frame.loc[exposures.frame["bucket"].astype(str).str.strip() == "cash", "instrument"].map(str))
+    if currency is not None and currency not in {*exposures.frame["instrument"].map(str)}:
+        cash.add(currency)
     name = (
         holdings.frame["instrument"].iloc[holdings.rows.index(breach.row)] if "instrument" in holdings.frame else None
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
@@ -17,8 +19,10 @@ from allocator.display.console import (
     table,
 )
 from allocator.multistage.review_policy import CautionScheduleRow, ReviewPolicy
-from allocator.multistage.value_of_waiting import MEASURES, ValueOfWaitingByShare
 from allocator.plan.follow import PolicyDeviation
+
+if TYPE_CHECKING:
+    from allocator.multistage.value_of_waiting import ValueOfWaitingByShare
 
 _WIDE = 100
 """Columns from which on more than the largest trades of a node are shown."""
@@ -125,6 +129,8 @@ def describe_tree_objective(policy: ReviewPolicy) -> str:
 
 def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     """Print what waiting is worth."""
+    from allocator.multistage.value_of_waiting import MEASURES
+
     out, settings = console(), found.book.settings.book
     out.print(f"{settings.name} · account {found.book.account} · {settings.as_of}", style="bold")
     heading(out, "What waiting is worth, in bps of the account, by announcement share")

@@ -302,6 +302,8 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]
     out.print(title_of(book), style="bold")
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
+    if not outlook.cash_returns.any():
+        out.print(f"cash: {book.cash_instrument} returns nothing, as no row of it and no required_return says more")
     if book.rates:
         out.print(describe_rates(book))
     heading(out, "Scenarios")

@@ -76,7 +76,9 @@ def build_risk_model(book: Book) -> FactorRisk:
     Raises:
         BadInput: the price history is too short, or has blanks or late listings that no rule allows.
     """
-    sources = {"prices": _from_prices, "covariance": _from_covariance, "exposures": _from_exposures}
+    sources = {
+        "prices": _from_prices, "covariance": _from_covariance, "exposures": _from_exposures, "none": _left_out
+    }  # fmt: skip
     return sources[book.settings.risk.source](book).over(book.settings.years)
 
 
@@ -87,6 +89,12 @@ def _from_exposures(book: Book) -> FactorRisk:
     volatility = float(book.settings.risk.market_volatility or 0.0)
     source = f"beta and idiosyncratic volatility of exposures.csv, market volatility {volatility:.1%} a year"
     return FactorRisk((beta * volatility)[:, None], idiosyncratic**2, source)
+
+
+def _left_out(book: Book) -> FactorRisk:
+    """No risk within a scenario: all that is known of it is how returns differ between scenarios."""
+    names = len(book.instruments)
+    return FactorRisk(np.zeros((names, 1)), np.zeros(names), "left out within scenarios, as the book has no [risk]")
 
 
 def _from_covariance(book: Book) -> FactorRisk:

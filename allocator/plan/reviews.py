@@ -13,7 +13,6 @@ from allocator.errors import Infeasible
 from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.mandate import no_trade
 from allocator.mandate.precheck import check_obviously_infeasible
-from allocator.multistage.conflicts import later_review_conflict
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.review_policy import ReviewPolicy
@@ -140,4 +139,6 @@ def _policy(staged: MultistageMandate, start: Position, outlook: Outlook, limits
         today = explain_conflict(start, outlook, staged.mandates[0])
         if today is not None:
             raise today from None
+        from allocator.multistage.conflicts import later_review_conflict
+
         raise later_review_conflict(staged, start, limits) from None

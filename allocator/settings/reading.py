@@ -39,10 +39,9 @@ def unused_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key
     late = risk.get("late_listings", "refuse")
     own = ("risk", "source")
     for key in risk:
-        if source in ("exposures", "covariance") and key in (*_PRICE_KEYS, "factors"):
+        of_prices = source in ("exposures", "covariance", "none") and key in (*_PRICE_KEYS, "factors")
+        if of_prices or (key == "market_volatility" and source in ("covariance", "none")):
             yield ("risk", key), [own], f"source = '{source}'"
-        elif key == "market_volatility" and source == "covariance":
-            yield ("risk", key), [own], "source = 'covariance'"
         elif key == "market_volatility" and source == "prices" and late in ("refuse", "shorten_window"):
             words = f"source = 'prices' and late_listings = '{late}'"
             yield ("risk", key), [own, ("risk", "late_listings")], words
@@ -410,8 +409,6 @@ def _breach(item: Any, source: str) -> Breach:
         rule, cure = "unknown key", _key_cure(place)
     elif item["type"] in ("dict_type", "model_type"):
         rule = "must be a section with keys"
-    elif place == ("risk",) and item["type"] == "missing":
-        rule, shown, cure = "is required", None, "add [risk] with source and market_volatility"
     elif item["type"] == "missing":
         rule, shown = "is required", None
     elif item["type"] == "value_error":

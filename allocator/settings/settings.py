@@ -137,10 +137,10 @@ class HorizonSection(SettingsSection):
 class RiskSection(SettingsSection):
     """Where the covariance within a scenario comes from, always kept as factors plus a diagonal."""
 
-    source: Literal["exposures", "prices", "covariance"] = Field(
+    source: Literal["exposures", "prices", "covariance", "none"] = Field(
         default="exposures",
         description="exposures: beta and idiosyncratic volatility; prices: price history, each in its own currency, so "
-        "that currency moves are not in it; covariance: covariance.csv",
+        "that currency moves are not in it; covariance: covariance.csv; none: returns by scenario are all the risk",
     )
     market_volatility: Positive | None = Field(
         default=None, le=3, description="annual volatility of the market factor; needed where beta is used"
@@ -321,7 +321,9 @@ class Settings(SettingsSection):
     book: BookSection
     scenarios: dict[str, ScenarioSection] = Field(min_length=1)
     horizon: HorizonSection = Field(default_factory=HorizonSection)
-    risk: RiskSection
+    risk: RiskSection = Field(
+        default_factory=lambda: RiskSection(source="none"), description="without it risk within a scenario is left out"
+    )
     mandate: MandateSection = Field(default_factory=MandateSection)
     robust: RobustSection = Field(default_factory=RobustSection)
     costs: CostsSection = Field(default_factory=CostsSection)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -387,8 +387,14 @@ def _named(schema: DataFrameSchema, rules: dict[str, Column]) -> DataFrameSchema
         else rule
         for name, rule in rules.items()
     }
-    unique = schema.unique if set(schema.unique or ()) <= set(columns) else None  # a column that is missing is said
-    return DataFrameSchema(columns, unique=unique, strict=False, name=schema.name)
+    return DataFrameSchema(columns, unique=_unique(schema, columns) or None, strict=False, name=schema.name)
+
+
+def _unique(schema: DataFrameSchema, columns: Collection[str]) -> list[str]:
+    """The columns that together name a row; none where one is missing that must be there, which is said of it."""
+    named = list(schema.unique or ())
+    there = [name for name in named if name in columns]
+    return there if all(name in there or not schema.columns[name].required for name in named) else []
 
 
 def _judge(schema: DataFrameSchema, typed: pd.DataFrame) -> Sequence[SchemaError]:
@@ -418,7 +424,7 @@ def _translate(
         case "SERIES_CONTAINS_DUPLICATES":
             yield from _repeats([column], table, typed, unread)
         case "DUPLICATES":
-            yield from _repeats(list(schema.unique), table, typed, unread)
+            yield from _repeats(_unique(schema, typed.columns), table, typed, unread)
         case "SERIES_CONTAINS_NULLS":
             blank = [at for at in map(int, error.failure_cases["index"]) if (column, at) not in unread]
             yield from _cell_breaches(table, column, dict.fromkeys(blank, ("must not be blank", "fill it in")))

@@ -371,7 +371,7 @@ def test_a_name_without_exposures_is_refused(listed: Folder, file: str, row: lis
     ("file", "cure"),
     [
         ("holdings.csv", "add a row with today's price, quantity 0 if it is not held"),
-        ("scenario_returns.csv", "add its row"),
+        ("scenario_returns.csv", "add its row, or one of its bucket capital_intensity"),
     ],
 )
 def test_a_name_that_is_missing_from_a_table_is_refused(listed: Folder, file: str, cure: str) -> None:

@@ -554,10 +554,8 @@ def test_a_value_where_a_section_belongs_is_refused_under_an_as_of_date(options:
     assert (breach.rule, breach.cure) == ("must be a section with keys", "write a [section] with keys")
 
 
-def test_a_book_without_risk_is_asked_for_it_and_nothing_is_guessed() -> None:
-    (breach,) = refused(LEAST.partition("[risk]")[0])
-
-    assert str(breach) == "book.toml risk: is required; add [risk] with source and market_volatility"
+def test_a_book_without_risk_has_none_and_no_source_of_it_is_guessed() -> None:
+    assert read_settings(LEAST.partition("[risk]")[0]).risk.source == "none"
 
 
 @pytest.mark.parametrize(

@@ -397,10 +397,12 @@ def check_returns_of_everyone(draft: Draft) -> Iterator[Breach]:
         if draft.settings.market is not None:
             yield from _unanchored(draft)
         grows = (
-            everyone["required_return"].notna() if "required_return" in everyone else pd.Series(False, everyone.index)
+            everyone["required_return"].notna() if "required_return" in everyone else pd.Series(True, everyone.index)
         )
-        for name in everyone.loc[rest & ~(grows & (everyone["bucket"] == "cash")), "instrument"]:
-            yield draft.column_breach("scenario_returns", "instrument", "has no row here", "add its row", name)
+        unsaid = everyone.loc[rest & ~(grows & (everyone["bucket"] == "cash")), ["instrument", "bucket"]]
+        for name, bucket in unsaid.itertuples(index=False):
+            cure = f"add its row, or one of its bucket {bucket}"
+            yield draft.column_breach("scenario_returns", "instrument", "has no row here", cure, name)
     else:
         for row in draft.rows("exposures", rest):
             yield from _loadings(row)

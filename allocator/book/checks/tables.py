@@ -191,6 +191,32 @@ def check_risk_tables(draft: Draft) -> Iterator[Breach]:
             named = draft.name(table) if table in draft.tables else f"{table}.csv"
             cure = f'write source = "{table}" to use it, or source = "exposures" to leave it aside'
             yield setting_breach("risk.source", None, f"must be stated, because {named} is there", cure)
+    if risk.source == "none":
+        yield from _left_out(draft)
+
+
+def _left_out(draft: Draft) -> Iterator[Breach]:
+    """What asks for risk within scenarios in a book that has none, and columns of it that nothing reads."""
+    settings, mandate = draft.settings, draft.settings.mandate
+    exposures, columns = draft.tables.get("exposures"), ("beta", "idiosyncratic_volatility")
+    stated = "risk" in settings.model_fields_set
+    if not stated and exposures is not None and all(name in exposures and exposures[name].any() for name in columns):
+        cure = 'add [risk] with source = "exposures" and market_volatility, or source = "none" to leave them aside'
+        rule = f"must be stated, because {draft.name('exposures')} has beta and idiosyncratic_volatility"
+        yield setting_breach("risk", None, rule, cure)
+        return
+    wanted = {
+        "max_volatility": mandate.max_volatility is not None,
+        "max_tracking_error": mandate.max_tracking_error is not None,
+        "step_risk": mandate.step_risk > 0,
+        "risk_aversion": "risk_aversion" in mandate.model_fields_set and mandate.risk_aversion > 0,
+        "objective": not mandate.traits.uses_returns,
+    }
+    for key, really in wanted.items():
+        if really:
+            rule, value = "asks for risk within scenarios, and the book has no [risk]", getattr(mandate, key)
+            cure = "add [risk] with the source that it comes from, or remove the key"
+            yield setting_breach(f"mandate.{key}", value, rule, cure)
 
 
 def check_risk_columns(draft: Draft) -> Iterator[Breach]:
@@ -222,8 +248,9 @@ def check_same_instruments(draft: Draft) -> Iterator[Breach]:
     for table in ("holdings", "scenario_returns", "benchmark", "covariance", "factors"):
         if table in draft.tables:
             own = draft.tables[table]["instrument"]
-            for row in draft.rows(table, ~own.isin(known)):
-                near = closest_name(row["instrument"], known)
+            buckets = [*draft.settings.buckets.names, "cash"] if table == "scenario_returns" else []
+            for row in draft.rows(table, ~own.isin([*known, *buckets])):
+                near = closest_name(row["instrument"], [*known, *buckets])
                 cure = f"did you mean {near!r}?" if near else f"add it to {draft.name('exposures')}, or remove the row"
                 yield row.breach("instrument", where, cure)
             wanted = {*known} - (set() if table == "holdings" else draft.cash) if table in _ADD_ROW else set()
