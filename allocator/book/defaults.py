@@ -42,7 +42,7 @@ def with_defaults(settings: Settings, tables: Mapping[str, pd.DataFrame]) -> dic
     return full
 
 
-def _with_columns(frame: pd.DataFrame, **columns: object) -> pd.DataFrame:
+def _with_columns(frame: pd.DataFrame, **columns: str | pd.Series[str]) -> pd.DataFrame:
     result = frame.assign(**{name: cells for name, cells in columns.items() if name not in frame})
     result.attrs = dict(frame.attrs)
     return result
