@@ -140,7 +140,7 @@ def test_each_nodes_belief_is_that_of_the_book_it_implies(tmp_path: Path) -> Non
 
 def test_a_verdict_that_all_but_proves_a_claim_is_still_a_branch() -> None:
     """Evidence so strong that the belief after it rounds to 1: its chance is told by logs."""
-    rates = [f"question.labs.{lab}.background=1e-9" for lab in ("OpenAI", "Google")]
+    rates = [f"question.labs.{lab}.background=1e-9" for lab in ("OpenAI", "Google", "Anthropic")]
     ranges = "question.ranges.background=[1e-10, 0.02]"
     tree = staged("question.sensitivity=0.999999999", "question.false_positive=1e-12", *rates, ranges).tree
 
