@@ -121,7 +121,7 @@ def test_an_open_claim_is_judged_at_the_first_review(tmp_path: Path) -> None:
 
 
 def test_labs_that_were_all_verified_may_claim_again(tmp_path: Path) -> None:
-    rows = [f"2026-{month},{kind},{lab},,," for lab in ("OpenAI", "Google")
+    rows = [f"2026-{month},{kind},{lab},,," for lab in ("OpenAI", "Google", "Anthropic")
             for month, kind in (("10-01", "claim"), ("11-01", "verification"))]  # fmt: skip
     tree = staged(root=copied(tmp_path / "book", *rows)).tree
     assert set(tree.kinds) == {"now", "silent", "claimed", "verified", "refuted"}
