@@ -102,7 +102,7 @@ def test_experts_have_seen_the_news_too(root: Path) -> None:
 
 def test_limits_that_the_news_would_break_are_refused_with_the_review(root: Path) -> None:
     arguments = ["rebalance", str(root / "data" / "reviewed"), "--json"]
-    for override in [*overrides("polytope")[:-2], "robust.limits.g.max=0.5", "robust.schedule='fixed'"]:
+    for override in [*overrides("polytope")[:-2], "robust.limits.g.max=0.25", "robust.schedule='fixed'"]:
         arguments += ["--set", override]
 
     answer = runner().invoke(main, arguments)

@@ -22,7 +22,7 @@ from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.outlook.posterior import posterior_bounds
+from allocator.outlook.posterior import posterior_bounds, settled_by_silence
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -212,8 +212,13 @@ def test_certainty_of_the_other_answer_leads_the_robust_plan_to_its_optimum(samp
 
 
 def test_the_longer_the_silence_the_less_the_radius_until_there_is_none(root: Path) -> None:
-    silent = [dt.date(2026, 11, 20), dt.date(2027, 4, 8), dt.date(2027, 10, 10)]
-    settled = [dt.date(2027, 10, 11), dt.date(2027, 10, 20), dt.date(2027, 11, 20), dt.date(2030, 4, 8)]
+    sample = load(root / "data" / "note")
+    question = build_question(sample)
+    assert question is not None
+    first = settled_by_silence(question, dated_signals(sample), sample.settings.book.as_of)
+    assert first is not None
+    silent = [dt.date(2026, 11, 20), dt.date(2027, 4, 8), first - dt.timedelta(days=1)]
+    settled = [first, first + dt.timedelta(days=9), dt.date(2027, 11, 20), dt.date(2030, 4, 8)]
     for kind in ("total_variation", "box", "kl", "contamination", "modified_chi2"):
         radii = []
         for day in (*silent, *settled):
@@ -234,7 +239,7 @@ def test_the_longer_the_silence_the_nearer_the_robust_plan_to_that_answers_optim
 
     assert left[0] > 0.1
     assert left[:3] == sorted(left[:3], reverse=True)
-    assert max(left[2:]) < 0.05  # settled, and optimal for the belief, which leaves the other answer 2 to 5 %
+    assert max(left[2:]) < 0.05  # settled, and optimal for the belief, which leaves the other answer 5 % at most
 
 
 def test_what_is_settled_is_so_until_the_belief_falls_below_the_release(note: Folder) -> None:
@@ -244,7 +249,7 @@ def test_what_is_settled_is_so_until_the_belief_falls_below_the_release(note: Fo
     book = load(note.path, as_of=later, overrides=["market.date=2026-11-20"])
     outlook = build_outlook(book)
 
-    assert 0.85 < likelier(outlook) < 0.95  # the other lab has been silent since
+    assert 0.85 < likelier(outlook) < 0.95  # the other labs have been silent since
     assert current_radius(book, outlook) == 0
     open_again = load(note.path, as_of=later, overrides=["market.date=2026-11-20", "question.release=0.949"])
     assert current_radius(open_again, outlook) == pytest.approx(0.5 * (1 - likelier(outlook)), abs=1e-15)
@@ -277,7 +282,8 @@ def test_a_kl_set_by_corners_holds_the_farthest_belief_and_no_more(note: Folder)
 def test_a_kl_set_by_corners_that_allow_one_belief_only_is_that_belief(note: Folder) -> None:
     note.replace("book.toml", 'schedule = "caution"', 'schedule = "corners"')
     note.replace("book.toml", "caution = 0.5 ", "")
-    pairs = {"prior": 0.5, "disclosure": 0.85, "hazard": 0.136, "background": 0.008}
+    (lab, *_) = load(note.path).settings.sources["OpenAI"].values()
+    pairs = {"prior": 0.5, **{name: getattr(lab, name) for name in ("disclosure", "hazard", "background")}}
     book = load(note.path, overrides=["robust.set=kl", *(f"question.ranges.{k}=[{v}, {v}]" for k, v in pairs.items())])
 
     assert current_radius(book, build_outlook(book)) == 0

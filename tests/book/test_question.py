@@ -238,7 +238,7 @@ def test_a_parameter_outside_its_range_is_refused_by_its_key(root: Path, overrid
     ("override", "said"),
     [
         ("question.release=0.96", "release = 0.96 is above threshold = 0.95; lower it"),
-        ("question.false_positive=0.9", "false_positive must be below sensitivity"),
+        ("question.sensitivity=0.005", "false_positive must be below sensitivity"),
         (
             "question.ranges.hazard=[0.2, 0.1]",
             "hazard = [0.2, 0.1] must be [lowest, highest]; write the lowest first: [0.1, 0.2]",
@@ -252,10 +252,10 @@ def test_a_parameter_outside_its_range_is_refused_by_its_key(root: Path, overrid
             "outside [question.ranges] prior = [0.6, 0.7] (got '0.5')",
         ),
         (
-            "question.labs.Google.hazard=0.3",
-            "question.labs.Google.hazard: of Google is outside [question.ranges] hazard = [0.08, 0.2] (got '0.3')",
+            "question.ranges.hazard=[0.01, 0.02]",
+            "question.labs.Google.hazard: of Google is outside [question.ranges] hazard = [0.01, 0.02]",
         ),
-        ("question.labs.Google.background=0.001", "of Google is outside [question.ranges] background = [0.003, 0.02]"),
+        ("question.ranges.background=[0.7, 0.8]", "of Google is outside [question.ranges] background = [0.7, 0.8]"),
         ("question.ranges.disclosure=[0.9, 0.95]", "of OpenAI is outside [question.ranges] disclosure"),
         ("question.opened=2026-11-21", "is after as_of = 2026-11-20"),
         ("scenarios.proprietary_jevons.hypothesis=propietary", "must be generalizable or proprietary"),

@@ -120,6 +120,8 @@ def test_a_claim_by_every_lab_where_every_lab_has_claimed_is_refused(root: Path,
     folder = tmp_path / "note"
     shutil.copytree(root / "data" / "note", folder)
     with (folder / "signals.csv").open("a", encoding="utf-8") as table:
-        table.write("2026-11-01,claim,OpenAI,,,a test\n2026-11-02,claim,Google,,,a test\n")
+        table.write(
+            "2026-11-01,claim,OpenAI,,,a test\n2026-11-02,claim,Google,,,a test\n2026-11-03,claim,Anthropic,,,a test\n"
+        )
     with pytest.raises(BadInput, match="every lab has claimed already"):
         load(folder, overrides=['shocks.it={signals=[{kind="claim",source="every lab"}]}'])

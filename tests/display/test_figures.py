@@ -143,7 +143,8 @@ def test_the_proof_of_no_rule_and_of_one_is_said_so(plan: Plan) -> None:
         proved = replace(plan, certificate=replace(plan.certificate, rules=rules), orders=plan.orders if orders else ())
         return describe_proof(proved)[0]
 
-    assert said(0, orders=True).startswith("Proof: the orders lose 0.20 bps to rounding; the targets")
+    lost = f"{plan.rounding_bps:.2f}"
+    assert said(0, orders=True).startswith(f"Proof: the orders lose {lost} bps to rounding; the targets")
     assert said(0, orders=False).startswith("Proof: there is no rule to keep; the targets")
     assert said(1, orders=True).startswith("Proof: the orders keep the one rule and lose")
     assert said(1, orders=False).startswith("Proof: today's holdings keep the one rule; the targets")

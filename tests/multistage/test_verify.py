@@ -71,7 +71,8 @@ def _bought(found: dict[str, Any]) -> None:
 
 
 def _cheap(found: dict[str, Any]) -> None:
-    found["policy"]["proof"]["nodes"][0]["cost_rates"][3] = 0.0
+    node = found["policy"]["proof"]["nodes"][0]
+    node["cost_rates"][node["sold"].index(max(node["sold"]))] = 0.0
 
 
 def _grown(found: dict[str, Any]) -> None:

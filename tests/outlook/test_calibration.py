@@ -56,7 +56,7 @@ def model_of(book: Book) -> CalibratedModel:
 
 
 def market_by_hand(book: Book) -> Vector:
-    """The stated probabilities, times the evidence since their date: silence of two labs and the usage figures."""
+    """The stated probabilities, times the evidence since their date: silence of the labs and the usage figures."""
     question, stated, signals = build_question(book), book.settings.market, dated_signals(book)
     assert question is not None
     assert stated is not None
@@ -268,7 +268,8 @@ def test_fully_announcing_prices_are_a_martingale_under_the_markets_probabilitie
 
     now = theirs()
     p = float(generalizable_probability(question, now))
-    passes = p * (genuine * 0.9 + (1 - genuine) * 0.1) + (1 - p) * 0.1
+    good, lucky = question.sensitivity, question.false_positive
+    passes = p * (genuine * good + (1 - genuine) * lucky) + (1 - p) * lucky
     after = passes * theirs(said(day, "verification", "OpenAI"))
     after = after + (1 - passes) * theirs(said(day, "refutation", "OpenAI"))
 
@@ -367,7 +368,7 @@ def test_a_book_says_what_its_question_is(root: Path) -> None:
     assert question.regime_of is not None
     assert question.regime_of.tolist() == [0, 1, 0, 1]
     assert ranges is not None
-    assert (ranges.prior, ranges.background) == ((0.3, 0.7), (0.003, 0.02))
+    assert (ranges.prior, ranges.background) == ((0.3, 0.7), (0.02, 0.1))
     assert [(s.date.isoformat(), s.kind, s.source, s.usage_growth) for s in dated_signals(book)] == [
         ("2026-07-31", "usage", "", 0.45), ("2026-10-30", "usage", "", 0.38),
     ]  # fmt: skip

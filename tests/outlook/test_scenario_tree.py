@@ -121,7 +121,7 @@ def test_an_open_claim_is_judged_at_the_first_review(tmp_path: Path) -> None:
 
 
 def test_labs_that_were_all_verified_may_claim_again(tmp_path: Path) -> None:
-    rows = [f"2026-{month},{kind},{lab},,," for lab in ("OpenAI", "Google")
+    rows = [f"2026-{month},{kind},{lab},,," for lab in ("OpenAI", "Google", "Anthropic")
             for month, kind in (("10-01", "claim"), ("11-01", "verification"))]  # fmt: skip
     tree = staged(root=copied(tmp_path / "book", *rows)).tree
     assert set(tree.kinds) == {"now", "silent", "claimed", "verified", "refuted"}
@@ -140,7 +140,7 @@ def test_each_nodes_belief_is_that_of_the_book_it_implies(tmp_path: Path) -> Non
 
 def test_a_verdict_that_all_but_proves_a_claim_is_still_a_branch() -> None:
     """Evidence so strong that the belief after it rounds to 1: its chance is told by logs."""
-    rates = [f"question.labs.{lab}.background=1e-9" for lab in ("OpenAI", "Google")]
+    rates = [f"question.labs.{lab}.background=1e-9" for lab in ("OpenAI", "Google", "Anthropic")]
     ranges = "question.ranges.background=[1e-10, 0.02]"
     tree = staged("question.sensitivity=0.999999999", "question.false_positive=1e-12", *rates, ranges).tree
 

@@ -355,7 +355,7 @@ def test_the_announcement_share_matters_to_returns_only_where_news_came_since_th
     assert total(fresh, ADVERSE, SHARE) == 0
     assert total(fresh, "news: proprietary", SHARE) > 0.2
     assert "so prices already reflect all news." in fresh.share_notes()[0]
-    assert total(old, ADVERSE, SHARE) > 0.3
+    assert total(old, ADVERSE, SHARE) > 0.1
     assert old.share_notes() == ()
 
 

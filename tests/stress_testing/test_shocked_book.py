@@ -97,9 +97,10 @@ def test_a_claim_is_believed_on_its_own_day_with_the_silence_of_the_others_until
 
 def test_every_lab_is_each_that_has_claimed_nothing(note: Book) -> None:
     every = struck(note, signals=[{"kind": "claim", "source": "every lab"}])
-    each = struck(note, signals=[{"kind": "claim", "source": name} for name in ("OpenAI", "Google")])
+    each = struck(note, signals=[{"kind": "claim", "source": name} for name in ("OpenAI", "Google", "Anthropic")])
+    one = struck(note, signals=[{"kind": "claim", "source": "OpenAI"}])
     assert every.outlook.probabilities == pytest.approx(each.outlook.probabilities, abs=1e-15)
-    assert every.outlook.probabilities[:2].sum() > 0.9
+    assert every.outlook.probabilities[:2].sum() > one.outlook.probabilities[:2].sum() + 0.1
 
 
 def test_the_announcement_share_parts_what_comes_at_once_from_what_comes_later_and_not_the_whole(root: Path) -> None:
@@ -175,7 +176,8 @@ def test_the_set_is_as_wide_as_the_evidence_leaves_it(note: Book) -> None:
     claimed = struck(note, signals=[{"kind": "claim", "source": "OpenAI", "after_months": 3.0}])
     assert claimed.hypotheses is not None
     assert isinstance(claimed.mandate.ambiguity, TotalVariation)
-    assert claimed.mandate.ambiguity.radius == pytest.approx(0.5 * (1 - claimed.hypotheses["generalizable"]), abs=1e-12)
+    likelier = max(claimed.hypotheses.values())
+    assert claimed.mandate.ambiguity.radius == pytest.approx(0.5 * (1 - likelier), abs=1e-12)
     silent = struck(note, silent_months=120.0)
     assert silent.hypotheses is not None
     assert silent.hypotheses["generalizable"] < 0.05
