@@ -245,8 +245,8 @@ def model_loadings(book: Book) -> Loadings:
 #
 #     ln A(t) = ln m(0) + Σ_u Δln m(u)·w(t − u),   w(age) = J + (1 − J)(1 − 2^(−age/half)) = 1 − (1 − J)·2^(−age/half),
 #
-# so that A(t) = m(t)·exp(−(1 − J)·U(t)) with U(t) = Σ_u Δln m(u)·2^(−(t − u)/half), the news still undigested. V is
-# that of as_of's horizon on every day.
+# so that A(t) = m(0)·(m(t)/m(0))^J·exp((1 − J)·Σ_u Δln m(u)·(1 − 2^(−(t − u)/half))) = m(t)·exp(−(1 − J)·U(t)), with
+# U(t) = Σ_u Δln m(u)·2^(−(t − u)/half) the news still undigested. V is that of as_of's horizon on every day.
 #
 _FORGOTTEN = 60.0
 """Half-lives after which less of a day's news is left than a number can hold."""
@@ -263,8 +263,8 @@ class MarketPath:
 
     @property
     def then(self) -> Vector:
-        """(…, K) on the market's own date."""
-        result: Vector = self.probabilities[..., 0, :]
+        """(K,) on the market's own date, the same in every draw."""
+        result: Vector = self.probabilities[(0,) * (self.probabilities.ndim - 1)]
         return result
 
     @property
@@ -287,7 +287,9 @@ def market_path(book: Book, question: Question | None = None) -> MarketPath | No
     if question is None or stated.date == as_of:
         return MarketPath(then[None, :], np.zeros(0))
     days, left = digestion_days(stated.date, as_of, digestion_months(book))
-    return MarketPath(update_market_probabilities(question, then, dated_signals(book), days), left)
+    moved = update_market_probabilities(question, then, dated_signals(book), days)
+    moved[..., 0, :] = then  # as it is stated, to the last digit
+    return MarketPath(moved, left)
 
 
 def announcement_share(book: Book) -> float:
@@ -320,23 +322,21 @@ def undigested_part(ages: NDArray[np.int64], half: float) -> Vector:
     return result
 
 
-def undigested_news(values: Matrix, path: MarketPath) -> Vector:
-    """(…, N) logs of the news of values (…, K, N) that a path leaves to be digested, apart from what came with it."""
-    result: Vector = path.left @ np.diff(np.log(path.probabilities @ values), axis=-2)
-    return result
-
-
 def market_anchor(values: Matrix, path: MarketPath | None, share: Number) -> tuple[Vector, Vector]:
-    """(…, N) what prices of as_of already hold of values (…, K, N), and the undigested news, in logs.
+    """(…, N) what prices of as_of hold of values (…, K, N), and the news that they have still to take in, in logs.
 
     Without a path prices are 1, and nothing is known of news. With draws, values (draws, K, N), `share` is (draws, 1).
     """
     if path is None:
         shape = (*values.shape[:-2], values.shape[-1])
         return np.ones(shape), np.full(shape, np.nan)
-    undigested = undigested_news(values, path)
-    sees: Vector = path.now @ values if path.now.ndim == 1 else (path.now[..., None, :] @ values)[..., 0, :]
-    return sees * np.exp((np.asarray(share) - 1) * undigested), undigested
+    seen, now = path.probabilities @ values, path.now
+    before = path.then @ values
+    after = now @ values if now.ndim == 1 else (now[..., None, :] @ values)[..., 0, :]
+    with np.errstate(all="ignore"):  # what is worth nothing has no price: refused where it is asked for
+        news = np.diff(np.log(seen), axis=-2)
+        anchor = before * (after / before) ** share * np.exp((1 - np.asarray(share)) * ((1 - path.left) @ news))
+    return anchor, path.left @ news
 
 
 def typed_values(book: Book) -> Matrix | None:

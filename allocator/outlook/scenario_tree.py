@@ -327,37 +327,39 @@ def _prices(
 ) -> tuple[Matrix, Vector, list[PricedIn | None]]:
     """(D, N) and (D,) prices and cash at each node per unit of today's, (1 + k)^t·A_n/A_0, and what prices hold there.
 
-    With g the growth to the horizon in each scenario and π the market's probabilities, A_n = Σ π g·exp(−(1 − J)·U): the
-    announcement share J of what moves the market's view comes with the news, and the rest U is digested (as until
-    today: `calibration.py`). Silence is news of every day, a claim or a verdict of the review that it comes to.
+    With g the growth to the horizon in each scenario, π the market's probabilities and D the news digested since now,
+    A_n/A_0 = (Σ π_n g / Σ π_0 g)^J·exp((1 − J)·D): the announcement share J of a re-pricing comes with the news, and
+    the rest as until today (`calibration.py`). Silence is news of every day, a claim or a verdict of the review that it
+    comes to.
     """
     path, question, known = market_path(book), build_question(book), outlook.priced
     if path is None or question is None or len(states) == 1:
         return np.ones((1, len(book.instruments))), np.ones(1), [known]
-    values, half, now = 1 + outlook.returns, digestion_months(book), path.now
+    values, half, share = 1 + outlook.returns, digestion_months(book), announcement_share(book)
     start = log_evidence(question, states[0].signals, [states[0].told])
-    seen = np.log(bayes_update(now, evidence) @ values)
+    implied = bayes_update(path.now, evidence) @ values
     anchored = np.zeros(values.shape[1]) if known is None else known.undigested
-    undigested = [np.nan_to_num(anchored)]  # where no market anchors a name nothing is known of older news
+    # where no market anchors a name nothing is known of older news
+    undigested, digested = [np.nan_to_num(anchored)], [np.zeros(values.shape[1])]
     silent: dict[tuple[int, dt.date, dt.date], Matrix] = {}
-    for news, state in zip(seen[1:], states[1:], strict=True):
+    for after, state in zip(implied[1:], states[1:], strict=True):
         before, at = states[state.parent], (state.parent, state.day, state.told)
         days, left = digestion_days(before.day, state.day, half)
         if at not in silent:  # what the market sees between the reviews, while nothing is said
             told = [min(day, state.told) for day in days[1:-1]] or [before.told]
-            quiet = bayes_update(now, log_evidence(question, before.signals, told) - start)
-            silent[at] = np.log(quiet[: len(days) - 2] @ values)
-        daily = np.diff(np.vstack([seen[state.parent], silent[at], news]), axis=0)
-        faded = undigested_part(np.array([(state.day - before.day).days]), half)
-        undigested.append(faded * undigested[state.parent] + left @ daily)
+            quiet = bayes_update(path.now, log_evidence(question, before.signals, told) - start)
+            silent[at] = quiet[: len(days) - 2] @ values
+        news = np.diff(np.log(np.vstack([implied[state.parent], silent[at], after])), axis=0)
+        faded, late = undigested_part(np.array([(state.day - before.day).days]), half), undigested[state.parent]
+        digested.append(digested[state.parent] + (1 - faded) * late + (1 - left) @ news)
+        undigested.append(faded * late + left @ news)
     years, required = np.array([_years(book, state.day) for state in states]), 1 + required_returns(book)
-    late = np.array(undigested)
-    moved = np.exp(seen - seen[0] + (announcement_share(book) - 1) * (late - late[0]))
+    growth = required ** years[:, None] * (implied / implied[0]) ** share * np.exp((1 - share) * np.array(digested))
     priced = [
         known and replace(known, required=required**left, undigested=np.where(np.isnan(anchored), np.nan, own))
-        for left, own in zip(outlook.years - years, late, strict=True)
+        for left, own in zip(outlook.years - years, undigested, strict=True)
     ]
-    return required ** years[:, None] * moved, (1 + float(book.cash_required_return or 0.0)) ** years, priced
+    return growth, (1 + float(book.cash_required_return or 0.0)) ** years, priced
 
 
 Evidence: TypeAlias = Annotated[
