@@ -318,7 +318,8 @@ def undigested_part(ages: NDArray[np.int64], half: float) -> Vector:
     """2^(−age/half), of ages in days; of a half-life of 0 all is digested by the next day."""
     if half == 0:
         return (ages == 0).astype(np.float64)
-    result: Vector = np.exp2(-ages / (half * DAYS_A_MONTH))
+    with np.errstate(over="ignore"):  # of a half-life of seconds
+        result: Vector = np.exp2(-ages / (half * DAYS_A_MONTH))
     return result
 
 

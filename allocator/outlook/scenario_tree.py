@@ -210,8 +210,8 @@ def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
     return ReviewTree(tree, outlooks, states, evidence)
 
 
-_LUNCH = 1e-9
-"""By how much of what is invested a portfolio must beat cash in every outcome: more than rounding."""
+_LUNCH = 1e-6
+"""By how much of what is invested a portfolio must beat cash in every outcome: more than a solver may be off."""
 
 
 def free_lunches(tree: ScenarioTree) -> int:
