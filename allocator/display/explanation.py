@@ -105,8 +105,8 @@ def _contributions(out: Console, found: Explanation, count: int | None) -> list[
         },
     )
     before = plan.target.value_before
-    parts = plan.outlook.portfolio_parts(plan.target.values / before, plan.target.cash / before)
-    said = [Text(f"Expected before costs: {describe_parts(parts)}.")] if "undigested_news" in parts else []
+    own = plan.outlook.portfolio_parts(plan.target.values / before, plan.target.cash / before)
+    said = [Text(f"Expected before costs: {describe_parts(own)}.")] if "undigested_news" in own else []
     return [Text("What the targets consist of", style="bold"), made, Text(legend), *said]
 
 

@@ -316,10 +316,8 @@ def digestion_days(since: dt.date, until: dt.date, half: float) -> tuple[list[dt
 
 def undigested_part(ages: NDArray[np.int64], half: float) -> Vector:
     """2^(−age/half), of ages in days; of a half-life of 0 all is digested by the next day."""
-    if half == 0:
-        return (ages == 0).astype(np.float64)
-    with np.errstate(over="ignore"):  # of a half-life of seconds
-        result: Vector = np.exp2(-ages / (half * DAYS_A_MONTH))
+    with np.errstate(all="ignore"):  # of a half-life of seconds, or of 0
+        result: Vector = np.where(ages == 0, 1.0, np.exp2(-ages / (half * DAYS_A_MONTH)))
     return result
 
 

@@ -162,8 +162,8 @@ class Outlook:
 
 def named_parts(parts: Matrix, amounts: Vector) -> dict[str, float]:
     """`amounts` (4,) by name, of those PARTS that some column of (4, …) has."""
-    there = ~np.isnan(parts.reshape(len(PARTS), -1)).all(axis=1)
-    return {name: float(amount) for name, amount, has in zip(PARTS, amounts, there, strict=True) if has}
+    there = [name for name, row in zip(PARTS, parts, strict=True) if not np.isnan(row).all()]
+    return {name: float(amount) for name, amount in zip(PARTS, amounts, strict=True) if name in there}
 
 
 def build_outlook(book: Book) -> Outlook:

@@ -92,7 +92,7 @@ class NameExplanation:
     instrument: str
     index: int
     returns: Vector
-    parts: Mapping[str, float]
+    parts: dict[str, float]
     drivers: Mapping[str, Vector] | None
     rules: tuple[BindingRuleOfName, ...]
 

@@ -266,7 +266,8 @@ class OutcomeMeter:
         scenarios, names = self.ground.outlook.returns.shape
         days = 0 if self.ground.path is None else len(self.ground.path.probabilities) - 2
         nodes = 1 if self.ground.question is None else len(self.ground.question.common[0])
-        return max(1, min(CELLS // max(scenarios * names, 1), _PATH_CELLS // max(days * max(names, nodes), 1)))
+        each = (CELLS // max(int(scenarios * names), 1), _PATH_CELLS // max(days * max(int(names), nodes), 1))
+        return max(1, min(each))
 
 
 def measure_outcomes(meter: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Say = say_nothing) -> MeasuredOutcomes:
