@@ -11,6 +11,7 @@ from allocator.display.console import (
     console,
     count_lines,
     describe_columns,
+    describe_parts,
     fit_table,
     format_measurement,
     format_percent,
@@ -20,7 +21,6 @@ from allocator.display.console import (
     table,
     title_of,
 )
-from allocator.display.outlook import describe_parts
 from allocator.display.plan import LINES, describe_decision
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES

@@ -21,6 +21,7 @@ from allocator.display.console import (
     format_measurement,
     format_percent,
     heading,
+    part_words,
     scenario_letters,
     table,
     title_of,
@@ -226,16 +227,6 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
     made = table("driver", *letters, right=letters, rows=driven)
     add_cells(made, ("return", *np.sum(list(found.drivers.values()), axis=0)), "bold")
     out.print(made)
-
-
-def part_words(name: str) -> str:
-    """A part of an expected return as people read it."""
-    return name.replace("_", " ")
-
-
-def describe_parts(parts: Mapping[str, float]) -> str:
-    """Parts of an expected return, of which every one is said that there is."""
-    return ", ".join(f"{part_words(name)} {format_percent(part)}" for name, part in parts.items())
 
 
 # How implied probabilities look, with what they leave unexplained.

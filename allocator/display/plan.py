@@ -19,6 +19,7 @@ from allocator.display.console import (
     console,
     count_lines,
     describe_columns,
+    describe_parts,
     fit_table,
     fits,
     format_measurement,
@@ -30,7 +31,6 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation
-from allocator.display.outlook import describe_parts
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
