@@ -71,6 +71,9 @@ class OutlookHeading(BookHeading):
     until: Until
     horizon_months: float
     announcement_share: AnnouncementShare
+    digestion_months: Annotated[
+        NotNegative | None, "half-life in which prices take in the rest; null where they do not, or none is stated"
+    ]
 
 
 def document_of(thing: Any) -> Row:

@@ -1,4 +1,4 @@
-"""The outlook's three claims: 500 instruments × 16 scenarios, beliefs by day through 36 months, implied probabilities.
+"""The outlook's claims: 500 instruments × 16 scenarios, beliefs by day, implied probabilities, digestion of news.
 
 python benchmarks/outlook.py
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from allocator.book.loading import load
 from allocator.outlook.belief_report import belief_report
-from allocator.outlook.calibration import build_question, dated_signals
+from allocator.outlook.calibration import build_question, dated_signals, market_anchor, market_path
 from allocator.outlook.efficiency_model import (
     Loadings,
     ModelScenarios,
@@ -26,6 +26,7 @@ from allocator.outlook.efficiency_model import (
 )
 from allocator.outlook.efficiency_model import value_multipliers as values_of
 from allocator.outlook.implied_probabilities import infer_probabilities
+from allocator.outlook.outlook import PricedIn
 from allocator.outlook.posterior import posterior
 
 REPEATS = 15
@@ -66,6 +67,14 @@ def main() -> None:
     measure("all that `beliefs` shows", "none", lambda: belief_report(book))
     moves = dict.fromkeys(book.instruments[:4], 0.01)
     measure("implied, four names", "200 ms", lambda: infer_probabilities(book, moves))
+    digested = load(BOOK, overrides=["horizon.digestion_months=1"])
+    values, expected = draw.uniform(0.3, 2.0, (len(book.scenarios), 500)), draw.uniform(0.0, 0.2, 500)
+
+    def digestion() -> None:
+        _, undigested = market_anchor(values, market_path(digested), 0.6)
+        PricedIn(1 + expected, undigested, 0.6).parts(expected)
+
+    measure("digestion and parts, 226 days, 500 names", "5 ms", digestion)
 
 
 if __name__ == "__main__":

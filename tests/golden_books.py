@@ -227,7 +227,10 @@ def _tree_settings(draw: Draw, seed: int) -> dict[str, Any]:
             "rent_low": 0.35, "rent_high": 1.6, "salvage": 0.4,
         },
         "market": {"date": dt.date(2026, 4, 8), "probabilities": dict(zip(scenarios, market, strict=True))},
-        "horizon": {"until": dt.date(2027, 11, 20), "reviews": reviews, "announcement_share": _uniform(draw, 0.2, 0.9)},
+        "horizon": {
+            "until": dt.date(2027, 11, 20), "reviews": reviews, "announcement_share": _uniform(draw, 0.2, 0.9),
+            "digestion_months": float("inf"),
+        },
         "risk": {"market_volatility": 0.18},
         "mandate": wanted,
         "robust": robust,

@@ -138,6 +138,7 @@ class Book:
             "until": None if horizon.until is None else horizon.until.isoformat(),
             "horizon_months": round(self.settings.months, 6),
             "announcement_share": horizon.announcement_share,
+            "digestion_months": None if horizon.digestion_months == np.inf else horizon.digestion_months,
         }
 
 

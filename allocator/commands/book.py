@@ -92,7 +92,7 @@ def check(choice: BookChoice, *, as_json: bool) -> Document:
     if not as_json:
         from allocator.display.outlook import show_check
 
-        show_check(loaded, found.outlook, found.readings)
+        show_check(found)
     return found.document()
 
 

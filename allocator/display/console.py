@@ -224,6 +224,16 @@ def format_signed_percent(fraction: float, digits: int = 1) -> str:
     return format_signed(fraction * 100, digits, "%")
 
 
+def part_words(name: str) -> str:
+    """A part of an expected return as people read it."""
+    return name.replace("_", " ")
+
+
+def describe_parts(parts: Mapping[str, float]) -> str:
+    """Parts of an expected return, of which every one is said that there is."""
+    return ", ".join(f"{part_words(name)} {format_percent(part)}" for name, part in parts.items())
+
+
 # What is being done, on stderr, for people who wait; silent where nobody watches.
 #
 

@@ -11,6 +11,7 @@ from allocator.display.console import (
     console,
     count_lines,
     describe_columns,
+    describe_parts,
     fit_table,
     format_measurement,
     format_percent,
@@ -103,7 +104,10 @@ def _contributions(out: Console, found: Explanation, count: int | None) -> list[
             "break-even": "Break-even: excess return that a name would need to be held.",
         },
     )
-    return [Text("What the targets consist of", style="bold"), made, Text(legend)]
+    before = plan.target.value_before
+    own = plan.outlook.portfolio_parts(plan.target.values / before, plan.target.cash / before)
+    said = [Text(f"Expected before costs: {describe_parts(own)}.")] if "undigested_news" in own else []
+    return [Text("What the targets consist of", style="bold"), made, Text(legend), *said]
 
 
 def _regions(out: Console, found: Explanation) -> None:
@@ -226,6 +230,8 @@ def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]
     for words, q in (("the belief", outlook.probabilities), ("adverse probabilities", adversary)):
         add_cells(made, (f"expected under {words}", "", "", float(q @ one.returns)), "bold")
     told: list[RenderableType] = [Text(), Text(f"What {one.instrument} returns", style="bold"), made]
+    if "undigested_news" in one.parts:
+        told.append(Text(f"Expected under the belief: {describe_parts(one.parts)}."))
     if one.drivers is None:
         return told
     parts = ((driver, *own) for driver, own in one.drivers.items())

@@ -6,6 +6,7 @@ import datetime as dt
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +21,7 @@ from allocator.display.console import (
     format_measurement,
     format_percent,
     heading,
+    part_words,
     scenario_letters,
     table,
     title_of,
@@ -28,12 +30,14 @@ from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question
 from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
-from allocator.outlook.outlook import Outlook, ReturnAttribution
+from allocator.outlook.outlook import PARTS, ReturnAttribution, named_parts
 from allocator.outlook.question import Signal
 from allocator.outlook.scenario_cards import DueObservation
 from allocator.outlook.scenario_tree import ReviewTree
 from allocator.plugins import GROUPS, Plugin
-from allocator.rules import RuleMeasurement
+
+if TYPE_CHECKING:
+    from allocator.mandate.precheck import Check
 
 _WIDTH, _NARROW = 30, 8
 """Of a bar, alone and beside several columns."""
@@ -206,6 +210,16 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
     for name, own, origin in zip((*found.instruments, book.cash_instrument), every, (*found.origins, ""), strict=True):
         add_cells(made, (name, *own, float(outlook.probabilities @ own), origin))
     out.print(made)
+    parts = outlook.expected_parts()
+    there = named_parts(parts, parts[:, 0])
+    if "undigested_news" in there:
+        heading(out, "Of the expected return (the parts add up)")
+        made = table("instrument", *map(part_words, there), "expected", right=(*map(part_words, there), "expected"))
+        shown = parts[[name in there for name in PARTS]]
+        expected = np.append(outlook.probabilities @ outlook.returns, outlook.probabilities @ outlook.cash_returns)
+        for name, own, whole in zip((*found.instruments, book.cash_instrument), shown.T, expected, strict=True):
+            add_cells(made, (name, *(None if np.isnan(part) else float(part) for part in own), float(whole)))
+        out.print(made)
     if found.drivers is None:
         return
     heading(out, f"Where {found.instrument}'s return comes from (the parts add up)")
@@ -296,9 +310,9 @@ def describe_rates(book: Book) -> str:
     return "rates: " + ", ".join(f"1 {currency} = {rate:z.4g} {home}" for currency, rate in sorted(book.rates.items()))
 
 
-def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]) -> None:
+def show_check(found: Check) -> None:
     """Print what `check` found."""
-    out = console()
+    out, book, outlook, readings = console(), found.book, found.outlook, found.readings
     out.print(title_of(book), style="bold")
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
@@ -315,6 +329,12 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]
     if breached:
         measured = ((reading.label, format_measurement(reading, 2)) for reading in breached)
         out.print(table("limit breach", "measured", right=("measured",), rows=measured))
+    if found.free_lunches:
+        heading(out, "Free lunches")
+        out.print(
+            f"At {found.free_lunches} of {found.decisions} decisions some portfolio beats cash whatever comes next, "
+            "before costs: the tree knows no risk within a scenario. Limits and a charge for risk keep a plan from it."
+        )
 
 
 # How plugins look: one row each, by what they are.

@@ -19,6 +19,7 @@ from allocator.display.console import (
     console,
     count_lines,
     describe_columns,
+    describe_parts,
     fit_table,
     fits,
     format_measurement,
@@ -33,6 +34,7 @@ from allocator.display.multistage import caution_table, describe_deviation
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
+from allocator.outlook.outlook import PARTS
 from allocator.plan.follow import PolicyDeviation
 from allocator.plan.plan import FIGURES, Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
@@ -97,6 +99,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *(Text(line, style="bold" if at == 0 else "") for at, line in enumerate(describe_decision(plan))),
         Text(),
         figures_table(plan),
+        *map(Text, _expected_parts(plan)),
         Text(),
         *_what_if(out, plan, deviation, full=full),
         Text(),
@@ -288,6 +291,14 @@ def figures_table(plan: Plan) -> Table:
     rows = figure_rows(plan, (plan.before, plan.after), brief, (*plan.book.settings.buckets.shown, "cash"))
     over, columns = f"over {plan.book.settings.months:z.4g} months{held}", ("today", "proposed")
     return table(over, *columns, right=columns, rows=rows, compact=True)
+
+
+def _expected_parts(plan: Plan) -> list[str]:
+    """Where the proposed lots' expected return comes from, where a market says what prices hold."""
+    parts = {name: part for name in PARTS if (part := getattr(plan.after, name)) is not None}
+    if "undigested_news" not in parts:
+        return []
+    return [f"Expected before costs: {describe_parts(parts)}."]
 
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:

@@ -19,6 +19,7 @@ from allocator.errors import Infeasible, describe_conflict
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.scenario_tree import build_review_tree, free_lunches
 from allocator.presentation import BookHeading, ByName, LimitKind
 from allocator.rules import RuleMeasurement, format_limit_percent, format_loosened
 from allocator.rules.builder import (
@@ -297,15 +298,24 @@ class CheckDocument(TypedDict):
     scenarios: ByName
     risk_source: str
     rules: list[_CheckedRule]
+    decisions: Annotated[int, "of the tree of reviews; 1 without reviews"]
+    free_lunches: Annotated[
+        int, "decisions of a tree with reviews at which some portfolio beats cash in all that may follow, before costs"
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """A sound book, what it believes, and every rule measured on what it holds today."""
+    """A sound book, what it believes, and every rule measured on what it holds today.
+
+    With reviews, `free_lunches` of its tree's `decisions` let a portfolio beat cash in all that may follow.
+    """
 
     book: Book
     outlook: Outlook
     readings: tuple[RuleMeasurement, ...]
+    decisions: int = 1
+    free_lunches: int = 0
 
     @property
     def limit_breaches(self) -> tuple[RuleMeasurement, ...]:
@@ -326,6 +336,8 @@ class Check:
             "scenarios": {name: float(p) for name, p in zip(outlook.scenarios, outlook.probabilities, strict=True)},
             "risk_source": outlook.risk.source,
             "rules": [_row(reading) for reading in self.readings],
+            "decisions": self.decisions,
+            "free_lunches": self.free_lunches,
         }
 
 
@@ -345,7 +357,11 @@ def check(book: Book) -> Check:
         check_obviously_infeasible(book, outlook)
     except Infeasible as error:  # no fix is tried here
         raise Infeasible(f"{error.message}; `allocator rebalance` names fixes that it has tried", error.rules) from None
-    return Check(book, outlook, tuple(mandate.readings(no_trade(book), outlook)))
+    readings = tuple(mandate.readings(no_trade(book), outlook))
+    if not book.settings.horizon.reviews:
+        return Check(book, outlook, readings)
+    tree = build_review_tree(book, outlook).tree
+    return Check(book, outlook, readings, tree.nodes, free_lunches(tree))
 
 
 def _row(reading: RuleMeasurement) -> _CheckedRule:

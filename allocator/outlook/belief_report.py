@@ -24,7 +24,7 @@ from scipy.integrate import cumulative_trapezoid
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_SOURCE
 from allocator.errors import BadInput, setting_breach
-from allocator.outlook.calibration import belief_ranges, build_question, dated_signals, market_probabilities
+from allocator.outlook.calibration import belief_ranges, build_question, dated_signals, market_path
 from allocator.outlook.posterior import (
     BeliefPath,
     belief_path,
@@ -389,13 +389,13 @@ def belief_report(book: Book) -> BeliefReport:
     day, signals = book.settings.book.as_of, dated_signals(book)
     past = belief_path(question, signals, day)
     require_finite(past.beliefs, "question", "what is believed")
-    ranges = belief_ranges(book)
+    ranges, path = belief_ranges(book), market_path(book)
     return BeliefReport(
         scenarios=book.scenarios,
         day=day,
         prior=question.prior,
         belief=past.beliefs[-1],
-        market=market_probabilities(book)[1],
+        market=None if path is None else path.now,
         hypotheses=question.hypotheses,
         answers=past.hypotheses[-1],
         regimes=regime_probabilities(question, past.beliefs[-1]),

@@ -32,7 +32,7 @@ from allocator.outlook.posterior import (
     require_finite,
     update_market_probabilities,
 )
-from allocator.outlook.question import DemandElasticity, DisclosureModel, Question, Signal
+from allocator.outlook.question import DAYS_A_MONTH, DemandElasticity, DisclosureModel, Question, Signal
 from allocator.settings.efficiency_model import APPLICATION, NEUTRAL
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
@@ -46,8 +46,8 @@ _EXCLUDED = 500.0
 class CalibratedModel:
     """The efficiency model's view of a book: returns and value multipliers (K, N), and the anchor of each name (N,).
 
-    `market_then` and `market_now` (K,) are the market's probabilities on its own date and on as_of; None without
-    `[market]`, when the anchor is today's value, 1.
+    `path` are the market's probabilities from its own date to as_of; None without `[market]`, when the anchor is
+    today's value, 1. `undigested` (N,) is the news of it that prices have not taken in yet, in logs.
     """
 
     market: Market
@@ -56,8 +56,18 @@ class CalibratedModel:
     values: Matrix
     anchor: Vector
     returns: Matrix
-    market_then: Vector | None
-    market_now: Vector | None
+    path: MarketPath | None
+    undigested: Vector
+
+    @property
+    def market_then(self) -> Vector | None:
+        """(K,) the market's probabilities on its own date."""
+        return None if self.path is None else self.path.then
+
+    @property
+    def market_now(self) -> Vector | None:
+        """(K,) the same on as_of."""
+        return None if self.path is None else self.path.now
 
     def drivers(self, years: float) -> dict[str, Matrix]:
         """(K, N) by driver, what it adds to the return; last the required return and anchor; all sum to it."""
@@ -178,11 +188,11 @@ def calibrate(book: Book) -> CalibratedModel | None:
     years, loadings = settings.years, model_loadings(book)
     state = market_quantities(model_scenarios(book), technique, years + adoption_years(book))
     values = require_finite(value_multipliers(state, loadings, technique), "model", "what the names are worth")
-    then, now = market_probabilities(book)
-    share = float(settings.horizon.announcement_share or 0.0)
-    anchor = require_finite(market_anchor(values, then, now, share), "market", "what prices already hold")
+    path = market_path(book)
+    anchor, undigested = market_anchor(values, path, announcement_share(book))
+    require_finite(anchor, "market", "what prices already hold")
     returns = require_finite(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
-    return CalibratedModel(state, loadings, technique, values, anchor, returns, then, now)
+    return CalibratedModel(state, loadings, technique, values, anchor, returns, path, undigested)
 
 
 def adoption_years(book: Book) -> float:
@@ -230,20 +240,102 @@ def model_loadings(book: Book) -> Loadings:
     return Loadings(**loadings)
 
 
-def market_probabilities(book: Book, question: Question | None = None) -> tuple[Vector | None, Vector | None]:
-    """(K,) the market's probabilities on its own date, and the same moved to as_of by signals and silence since.
+# What prices hold of the news so far: the announcement share J of a day's re-pricing came with the news, and the rest
+# is digested with a half-life. With m(t) = Σ p V the value that the market sees on day t, and the age of news:
+#
+#     ln A(t) = ln m(0) + Σ_u Δln m(u)·w(t − u),   w(age) = J + (1 − J)(1 − 2^(−age/half)) = 1 − (1 − J)·2^(−age/half),
+#
+# so that A(t) = m(0)·(m(t)/m(0))^J·exp((1 − J)·Σ_u Δln m(u)·(1 − 2^(−(t − u)/half))) = m(t)·exp(−(1 − J)·U(t)), with
+# U(t) = Σ_u Δln m(u)·2^(−(t − u)/half) the news still undigested. V is that of as_of's horizon on every day.
+#
+_FORGOTTEN = 60.0
+"""Half-lives after which less of a day's news is left than a number can hold."""
 
-    `question` stands for the book's own where its numbers are draws: then (draws, 1, K) on as_of. None without
-    `[market]`.
+
+@dataclass(frozen=True, eq=False)
+class MarketPath:
+    """The market's `probabilities` (…, T, K) from its own date to as_of, and of the news between one and the next what
+    is `left` (T − 1,) to be digested, apart from what came with it: 2^(−age/half).
+    """
+
+    probabilities: Matrix
+    left: Vector
+
+    @property
+    def then(self) -> Vector:
+        """(K,) on the market's own date, the same in every draw."""
+        result: Vector = self.probabilities[(0,) * (self.probabilities.ndim - 1)]
+        return result
+
+    @property
+    def now(self) -> Vector:
+        """(…, K) on as_of."""
+        result: Vector = self.probabilities[..., -1, :]
+        return result
+
+
+def market_path(book: Book, question: Question | None = None) -> MarketPath | None:
+    """The market's probabilities day by day, moved by signals and silence; None without `[market]`.
+
+    `question` stands for the book's own where its numbers are draws: then (draws, T, K).
     """
     stated = book.settings.market
     if stated is None:
-        return None, None
+        return None
     then = np.array([stated.probabilities[name] for name in book.scenarios])
     question, as_of = question or build_question(book), book.settings.book.as_of
     if question is None or stated.date == as_of:
-        return then, then
-    return then, update_market_probabilities(question, then, dated_signals(book), stated.date, as_of)
+        return MarketPath(then[None, :], np.zeros(0))
+    days, left = digestion_days(stated.date, as_of, digestion_months(book))
+    moved = update_market_probabilities(question, then, dated_signals(book), days)
+    moved[..., 0, :] = then  # as it is stated, to the last digit
+    return MarketPath(moved, left)
+
+
+def announcement_share(book: Book) -> float:
+    """The part of a re-pricing that comes with the news; 0 where none is stated, and no news is awaited."""
+    return float(book.settings.horizon.announcement_share or 0.0)
+
+
+def digestion_months(book: Book) -> float:
+    """The half-life of the rest; infinite where none is stated."""
+    stated = book.settings.horizon.digestion_months
+    return np.inf if stated is None else float(stated)
+
+
+def digestion_days(since: dt.date, until: dt.date, half: float) -> tuple[list[dt.date], Vector]:
+    """(T,) days from `since` to `until`, both too, and what is `left` (T − 1,) of the news of each but the first.
+
+    By the day, but for news so old, or digested so slowly, that the days make no difference.
+    """
+    total = (until - since).days
+    recent = 0 if np.isinf(half) else int(min(_FORGOTTEN * half * DAYS_A_MONTH + 1, total))
+    ages = np.unique([total, *range(recent + 1)])[::-1]
+    return [until - dt.timedelta(days=int(age)) for age in ages], undigested_part(ages[1:], half)
+
+
+def undigested_part(ages: NDArray[np.int64], half: float) -> Vector:
+    """2^(−age/half), of ages in days; of a half-life of 0 all is digested by the next day."""
+    with np.errstate(all="ignore"):  # of a half-life of seconds, or of 0
+        result: Vector = np.where(ages == 0, 1.0, np.exp2(-ages / (half * DAYS_A_MONTH)))
+    return result
+
+
+def market_anchor(values: Matrix, path: MarketPath | None, share: Number) -> tuple[Vector, Vector]:
+    """(…, N) what prices of as_of hold of values (…, K, N), and the news that they have still to take in, in logs.
+
+    Without a path prices are 1, and nothing is known of news. With draws, values (draws, K, N), `share` is (draws, 1).
+    """
+    if path is None:
+        shape = (*values.shape[:-2], values.shape[-1])
+        return np.ones(shape), np.full(shape, np.nan)
+    seen, now = path.probabilities @ values, path.now
+    before = path.then @ values
+    after = now @ values if now.ndim == 1 else (now[..., None, :] @ values)[..., 0, :]
+    with np.errstate(all="ignore"):  # what is worth nothing has no price: refused where it is asked for
+        news = np.diff(np.log(seen), axis=-2)
+        anchor = before * (after / before) ** share * np.exp((1 - np.asarray(share)) * ((1 - path.left) @ news))
+    return anchor, path.left @ news
 
 
 def typed_values(book: Book) -> Matrix | None:
@@ -257,24 +349,13 @@ def typed_values(book: Book) -> Matrix | None:
     return typed
 
 
+def required_returns(book: Book) -> Vector:
+    """(N,) a year; NaN where none is stated."""
+    stated = book.exposures.get("required_return", pd.Series(np.nan, book.exposures.index))
+    return np.asarray(stated, dtype=np.float64)
+
+
 def required_growth(book: Book) -> Vector:
     """(N,) what each name's required return makes of a unit over the horizon."""
-    required = np.asarray(book.exposures["required_return"], dtype=np.float64)
-    result: Vector = (1 + required) ** book.settings.years
-    return result
-
-
-def market_anchor(values: Matrix, then: Vector | None, now: Vector | None, share: Number) -> Vector:
-    """(N,) what prices of as_of already hold: A(0)·(Σ p_t V / Σ p_0 V)^J, the part that came with the news.
-
-    `then` p_0 are the market's probabilities of its own date, `now` p_t those of as_of; 1 without them. With values
-    (draws, K, N), `now` (draws, 1, K) and `share` (draws, 1): (draws, N).
-    """
-    if then is None or now is None:
-        return np.ones((*values.shape[:-2], values.shape[-1]))
-    before: Vector = then @ values
-    if now is then:
-        return before
-    after = now @ values if now.ndim == 1 else (now @ values)[..., 0, :]
-    result: Vector = before * (after / before) ** share
+    result: Vector = (1 + required_returns(book)) ** book.settings.years
     return result

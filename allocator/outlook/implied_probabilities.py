@@ -3,9 +3,11 @@
 Of all that do, those nearest in relative entropy to what the signals and the silence make of the market's own: a move
 that says no more than these is no news.
 
-A price that moved by m since the market's own date tells Σ_k p_k V_ki = A_i(0)·(m / (1 + k_i)^t)^(1/J): the share J of
-a re-pricing comes with the news. Several names over-determine the probabilities; then the nearest in least squares is
-taken, and each name's residual is either mispricing or a wrong exposure: the numbers cannot tell which.
+A price that moved by m since the market's own date tells Σ_k p_k V_ki = M_i·(m·A_i(0) / (A_i(t)·(1 + k_i)^t))^(1/s), M
+what the market should see by the signals and A what prices then hold: beyond these are other news, which came evenly
+since that date, and of which the mean share s has come into prices (J where nothing is digested). Several names
+over-determine the probabilities; then the nearest in least squares is taken, and each name's residual is either
+mispricing or a wrong exposure: the numbers cannot tell which.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from scipy.optimize import minimize, nnls
 from allocator.book.book import Book
 from allocator.book.checks.question import LOADINGS
 from allocator.errors import BadInput, Breach, NotSolved, did_you_mean, setting_breach
-from allocator.outlook.calibration import CalibratedModel, calibrate, has_loadings
+from allocator.outlook.calibration import CalibratedModel, calibrate, digestion_months, has_loadings, undigested_part
 from allocator.outlook.posterior import require_finite
 from allocator.outlook.question import DAYS_A_MONTH
 from allocator.types import Matrix, Vector
@@ -207,7 +209,9 @@ def infer_probabilities(
         cure = "add [market] with its date and probabilities" if stated is None and model is not None else _NO_MODEL
         raise BadInput([setting_breach(missing, None, rule, cure)])
     given = book.settings.horizon.announcement_share
-    share = 1.0 if given is None else given
+    days = np.arange(max((book.settings.book.as_of - stated.date).days, 1))
+    left = float(undigested_part(days, digestion_months(book)).mean())
+    share = 1.0 if given is None else given + (1 - given) * (1 - left)
     if share == 0:
         rule, cure = "at 0 no price moves on news, so none can be read", "state a share above 0"
         raise BadInput([setting_breach("horizon.announcement_share", "0", rule, cure)])
@@ -215,7 +219,8 @@ def infer_probabilities(
     names, moved = tuple(read.returns), np.array(list(read.returns.values()))
     at = [book.instruments.index(name) for name in names]
     years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
-    priced = _Priced(model.values[:, at], model.market_then, (1 + model.loadings.required_return[at]) ** years, share)
+    values, carry = model.values[:, at], (1 + model.loadings.required_return[at]) ** years
+    priced = _Priced(values, model.market_now, model.market_then @ values, model.anchor[at], carry, share)
     with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
         multiples = priced.multiples(moved)
     if breaches := list(_impossible(book, read.returns, priced, multiples)):
@@ -230,23 +235,28 @@ def infer_probabilities(
 
 @dataclass(frozen=True, eq=False)
 class _Priced:
-    """How n names are priced: `values` (K, n), the market's probabilities of its own date `then` (K,), what a name is
-    required to have grown by since, `carry` (n,), and the `share` of a re-pricing that comes with the news.
+    """How n names are priced: `values` (K, n), the market's probabilities `now` (K,) if it knows no more than we do,
+    what prices held on its own date, `then` (n,), and hold today by that, `anchor` (n,), what a name is required to
+    have grown by since, `carry` (n,), and the `share` of other news that has come into prices since it came.
     """
 
     values: Matrix
+    now: Vector
     then: Vector
+    anchor: Vector
     carry: Vector
     share: float
 
     def multiples(self, moves: Vector) -> Vector:
         """(n,) expected values that these moves tell."""
-        result: Vector = (self.then @ self.values) * ((1 + moves) / self.carry) ** (1 / self.share)
+        surprise = (1 + moves) / self.carry * self.then / self.anchor
+        result: Vector = (self.now @ self.values) * surprise ** (1 / self.share)
         return result
 
     def moves(self, multiples: Vector) -> Vector:
         """(n,) the moves that tell these expected values."""
-        result: Vector = self.carry * (multiples / (self.then @ self.values)) ** self.share - 1
+        surprise = (multiples / (self.now @ self.values)) ** self.share
+        result: Vector = self.carry * surprise * self.anchor / self.then - 1
         return result
 
 

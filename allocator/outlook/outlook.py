@@ -13,13 +13,15 @@ import pandas as pd
 from allocator.book.book import Book, copy_for_plugins, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.calibration import (
+    announcement_share,
     calibrate,
     market_anchor,
-    market_probabilities,
+    market_path,
     required_growth,
     scenario_probabilities,
     typed_values,
 )
+from allocator.outlook.posterior import require_finite
 from allocator.outlook.risk_model import FactorRisk, build_risk_model
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.presentation import ByName, Keywords
@@ -82,12 +84,45 @@ def _strangers(plugin: Plugin, what: str, given: Sequence[str], wanted: Sequence
             yield plugin_refusal(plugin, f"gives no returns for the {what}", "have it make them all", name)
 
 
+# Expected return in three parts, B our expected value of a name, M the market's, A what its price holds, k its required
+# return and H the horizon: (1 + k)^H B/A − 1 = required + disagreement + undigested news, by M and then A in its place.
+#
+PARTS = ("required", "disagreement", "undigested_news", "not_anchored")
+"""Of an expected return; the last is what no market says anything of. A part that there is not is left out."""
+EXPECTED_PARTS = (
+    "of the expected return, adding up to it: required; disagreement with the market; undigested_news, still to come "
+    "into prices; not_anchored, of which no market says anything. A part that there is not is left out"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PricedIn:
+    """What prices hold of N names: `required` growth over the horizon, NaN where it is not known; and, in logs,
+    `undigested` news that prices take in later but for the part that came with it, the announcement `share`.
+
+    That is NaN for names that no market anchors: those of a book without one, and those whose returns are typed in
+    place of a model's.
+    """
+
+    required: Vector
+    undigested: Vector
+    share: float
+
+    def parts(self, expected: Vector) -> Matrix:
+        """(4, N) PARTS of expected returns (N,), to which they add up; NaN where there is no such part."""
+        required = self.required - 1
+        # (1 + k)^H B/M: what would be expected were all news digested, A/M of which is in prices
+        digested = (1 + expected) * np.exp((self.share - 1) * self.undigested)
+        other = np.where(np.isnan(self.undigested), expected - np.nan_to_num(required), np.nan)
+        return np.array([required, digested - self.required, 1 + expected - digested, other])
+
+
 @dataclass(frozen=True, eq=False)
 class Outlook:
     """K scenarios for N instruments and cash, over one horizon.
 
     `returns` (K, N) and `cash_returns` (K,) are simple returns over `years`; `probabilities` (K,) sum to one; `risk`
-    is over the same horizon.
+    is over the same horizon. `priced` is what prices hold of the names, where that is known.
     """
 
     scenarios: tuple[str, ...]
@@ -96,17 +131,39 @@ class Outlook:
     cash_returns: Vector
     risk: FactorRisk
     years: float
+    priced: PricedIn | None = None
 
     def portfolio_returns(self, holdings: Vector, cash: float) -> Vector:
         """(K,) gains of holdings and cash in each scenario, as fractions of the wealth they are fractions of."""
         result: Vector = self.returns @ holdings + self.cash_returns * cash
         return result
 
+    def expected_parts(self) -> Matrix:
+        """(4, N + 1) PARTS of the expected return of each name and, last, of cash, of which all is required; NaN where
+        there is no such part.
+        """
+        nothing = np.full((len(PARTS), self.returns.shape[1] + 1), np.nan)
+        if self.priced is not None:
+            nothing[:, :-1] = self.priced.parts(self.probabilities @ self.returns)
+            nothing[0, -1] = self.probabilities @ self.cash_returns
+        return nothing
+
+    def portfolio_parts(self, holdings: Vector, cash: float) -> dict[str, float]:
+        """PARTS of the expected return of holdings and cash, those that there are."""
+        parts = self.expected_parts()
+        return named_parts(parts, np.nan_to_num(parts) @ np.append(holdings, cash))
+
     def variance_between(self, holdings: Vector, cash: float) -> float:
         """Variance over the horizon of the scenario means, under the stated probabilities."""
         gains = self.portfolio_returns(holdings, cash)
         mean = float(self.probabilities @ gains)
         return float(self.probabilities @ (gains - mean) ** 2)
+
+
+def named_parts(parts: Matrix, amounts: Vector) -> dict[str, float]:
+    """`amounts` (4,) by name, of those PARTS that some column of (4, …) has."""
+    there = [name for name, row in zip(PARTS, parts, strict=True) if not np.isnan(row).all()]
+    return {name: float(amount) for name, amount in zip(PARTS, amounts, strict=True) if name in there}
 
 
 def build_outlook(book: Book) -> Outlook:
@@ -122,7 +179,7 @@ def build_outlook(book: Book) -> Outlook:
     """
     refuse_no_book(book)
     years = book.settings.years
-    returns, cash_returns = _returns(book, years)
+    returns, cash_returns, priced = _returns(book, years)
     return Outlook(
         scenarios=book.scenarios,
         probabilities=scenario_probabilities(book),
@@ -130,28 +187,30 @@ def build_outlook(book: Book) -> Outlook:
         cash_returns=cash_returns,
         risk=build_risk_model(book),
         years=years,
+        priced=priced,
     )
 
 
-def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
-    """(K, N) and (K,): the model's, ours or a plugin's, then the user's own over them."""
+def _returns(book: Book, years: float) -> tuple[Matrix, Vector, PricedIn]:
+    """(K, N) and (K,): the model's, ours or a plugin's, then the user's own over them; and what prices hold of them."""
     model, given, plugged = calibrate(book), book.scenario_returns, plugin_returns(book)
-    returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns
+    nothing = np.full((len(book.scenarios), len(book.instruments)), np.nan)
+    returns, undigested = (nothing, nothing[0]) if model is None else (model.returns, model.undigested)
     if plugged is not None:
-        returns = plugged.to_numpy(dtype=float)[:-1].T
+        returns, undigested = plugged.to_numpy(dtype=float)[:-1].T, nothing[0]
     returns = with_typed_returns(book, returns)
-    values = typed_values(book)
+    undigested = np.where(np.isin(book.instruments, given.index), np.nan, undigested)
+    values, share = typed_values(book), announcement_share(book)
     if values is not None:
-        then, now = market_probabilities(book)
-        anchor = market_anchor(values, then, now, float(book.settings.horizon.announcement_share or 0.0))
-        returns = required_growth(book) * values / anchor - 1
+        anchor, undigested = market_anchor(values, market_path(book), share)
+        returns = required_growth(book) * values / require_finite(anchor, "market", "what prices already hold") - 1
     if book.cash_instrument in given.index:
         cash = given.loc[book.cash_instrument].to_numpy(dtype=float)
     elif plugged is not None:
         cash = plugged.loc[book.cash_instrument].to_numpy(dtype=float)
     else:
         cash = np.full(len(book.scenarios), (1 + float(book.cash_required_return or 0.0)) ** years - 1)
-    return np.ascontiguousarray(returns), cash
+    return np.ascontiguousarray(returns), cash, PricedIn(required_growth(book), undigested, share)
 
 
 def with_typed_returns(book: Book, returns: Matrix) -> Matrix:
@@ -183,6 +242,7 @@ class _InstrumentReturns(TypedDict):
     instrument: str
     origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|plugin .+)$")]
     expected: float
+    parts: Annotated[ByName, EXPECTED_PARTS]
     returns: ByName
 
 
@@ -213,7 +273,7 @@ class ReturnAttribution:
 
     def document(self) -> ReturnsDocument:
         """The account as plain data."""
-        scenarios, outlook = self.outlook.scenarios, self.outlook
+        scenarios, outlook, parts = self.outlook.scenarios, self.outlook, self.outlook.expected_parts()
         document: ReturnsDocument = {
             "format": "allocator.returns/1",
             "scenarios": dict(zip(scenarios, map(float, outlook.probabilities), strict=True)),
@@ -222,6 +282,7 @@ class ReturnAttribution:
                     "instrument": name,
                     "origin": self.origins[i],
                     "expected": float(outlook.probabilities @ outlook.returns[:, i]),
+                    "parts": named_parts(parts[:, i], parts[:, i]),
                     "returns": dict(zip(scenarios, map(float, outlook.returns[:, i]), strict=True)),
                 }
                 for i, name in enumerate(self.instruments)

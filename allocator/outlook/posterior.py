@@ -163,16 +163,14 @@ def _log_odds_of_expanding(mean: float, deviation: float) -> float:
 
 
 def update_market_probabilities(
-    question: Question, probabilities: Vector, signals: Sequence[Signal], since: dt.date, until: dt.date
-) -> Vector:
-    """(K,) somebody else's probabilities of `since`, moved to `until` by the same evidence (the market's).
+    question: Question, probabilities: Vector, signals: Sequence[Signal], days: Sequence[dt.date]
+) -> Matrix:
+    """(T, K) the probabilities of somebody else, the market, on the first of some days, and moved to each of them.
 
-    (draws, 1, K) where the question's numbers are draws.
+    (draws, T, K) where the question's numbers are draws.
     """
-    evidence = log_evidence(question, signals, [since, until])
-    moved = bayes_update(probabilities, evidence[..., 1:, :] - evidence[..., :1, :])
-    result: Vector = moved[0] if moved.ndim == 2 else moved
-    return result
+    evidence = log_evidence(question, signals, days)
+    return bayes_update(probabilities, evidence - evidence[..., :1, :])
 
 
 def hypothesis_probabilities(question: Question, signals: Sequence[Signal], day: dt.date) -> Vector:

@@ -18,8 +18,18 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_SOURCE
-from allocator.outlook.calibration import build_question, dated_signals, market_probabilities
-from allocator.outlook.outlook import Outlook
+from allocator.errors import NotSolved
+from allocator.outlook.calibration import (
+    announcement_share,
+    build_question,
+    dated_signals,
+    digestion_days,
+    digestion_months,
+    market_path,
+    required_returns,
+    undigested_part,
+)
+from allocator.outlook.outlook import Outlook, PricedIn
 from allocator.outlook.posterior import (
     bayes_update,
     claim_probabilities,
@@ -163,8 +173,8 @@ class ReviewTree:
 def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
     """The tree of a book's reviews; one decision node where it has none."""
     states = _states(book)
-    beliefs, market, evidence = _probabilities(book, outlook, states)
-    growth, cash = _growth_since_now(book, outlook, states, market)
+    beliefs, evidence = _probabilities(book, outlook, states)
+    growth, cash, priced = _prices(book, outlook, states, evidence)
     parents, count = np.array([state.parent for state in states]), len(outlook.scenarios)
     last, above = np.setdiff1d(np.arange(len(states)), parents), np.maximum(parents, 0)
     leaf_parents, leaf_scenarios = np.repeat(last, count), np.tile(np.arange(count), len(last))
@@ -193,10 +203,45 @@ def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
             cash_returns=cash_end / cash[i] - 1,
             risk=outlook.risk if i == 0 else outlook.risk.over(years[i] / outlook.years),
             years=years[i],
+            priced=priced[i],
         )
         for i in range(len(states))
     )
     return ReviewTree(tree, outlooks, states, evidence)
+
+
+_LUNCH = 1e-6
+"""By how much of what is invested a portfolio must beat cash in every outcome: more than a solver may be off."""
+
+
+def free_lunches(tree: ScenarioTree) -> int:
+    """At how many decisions some portfolio without short sales beats cash in all that may follow, before costs.
+
+    One linear program for all: at each, the most that a portfolio is ahead of cash where it is least ahead.
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_array, eye_array, hstack, kron
+
+    nodes, names = tree.growth.shape
+    ahead = np.vstack([
+        tree.growth[1:] - tree.cash_growth[1:, None], tree.leaf_growth - tree.leaf_cash_growth[:, None]
+    ])  # fmt: skip
+    above = np.concatenate([tree.parents[1:], tree.leaf_parents])
+    rows, at = np.repeat(np.arange(len(above)), names), (above[:, None] * names + np.arange(names)).ravel()
+    least = coo_array((np.ones(len(above)), (np.arange(len(above)), above)), shape=(len(above), nodes))
+    held = coo_array((-ahead.ravel(), (rows, at)), shape=(len(above), nodes * names))
+    found = linprog(
+        np.append(np.zeros(nodes * names), -np.ones(nodes)),
+        A_ub=hstack([held, least], format="csr"),
+        b_ub=np.zeros(len(above)),
+        A_eq=hstack([kron(eye_array(nodes), np.ones((1, names))), coo_array((nodes, nodes))], format="csr"),
+        b_eq=np.ones(nodes),
+        bounds=[(0, None)] * (nodes * names) + [(None, None)] * nodes,
+        method="highs",
+    )
+    if found.x is None:
+        raise NotSolved(f"no portfolio was found that beats cash, nor that none does ({found.message})")
+    return int((found.x[nodes * names :] > _LUNCH).sum())
 
 
 def _years(book: Book, day: dt.date) -> float:
@@ -267,39 +312,54 @@ def _log_likelihoods(question: Question, signals: Sequence[Signal], day: dt.date
     return result
 
 
-def _probabilities(
-    book: Book, outlook: Outlook, states: Sequence[NodeEvidence]
-) -> tuple[Matrix, Matrix | None, Matrix]:
-    """(D, K) our beliefs and the market's at each node, both moved by the same evidence since now, and its logs."""
-    question, market = build_question(book), market_probabilities(book)[1]
+def _probabilities(book: Book, outlook: Outlook, states: Sequence[NodeEvidence]) -> tuple[Matrix, Matrix]:
+    """(D, K) our beliefs at each node, and the logs of the evidence since now that moved them there."""
+    question = build_question(book)
     if question is None or len(states) == 1:
-        nothing = np.zeros((1, len(outlook.scenarios)))
-        return outlook.probabilities[None, :], None if market is None else market[None, :], nothing
+        return outlook.probabilities[None, :], np.zeros((1, len(outlook.scenarios)))
     evidence = np.array([log_evidence(question, state.signals, [state.told])[0] for state in states])
     moved = evidence - evidence[0]
-
-    def at_nodes(today: Vector) -> Matrix:
-        return np.concatenate([bayes_update(today, news[None, :]) for news in moved])
-
-    return at_nodes(outlook.probabilities), None if market is None else at_nodes(market), moved
+    return np.concatenate([bayes_update(outlook.probabilities, news[None, :]) for news in moved]), moved
 
 
-def _growth_since_now(
-    book: Book, outlook: Outlook, states: Sequence[NodeEvidence], market: Matrix | None
-) -> tuple[Matrix, Vector]:
-    """(D, N) and (D,) prices and cash at each node per unit of today's: (1 + k)^t·(Σ π_t g / Σ π_0 g)^J.
+def _prices(
+    book: Book, outlook: Outlook, states: Sequence[NodeEvidence], evidence: Matrix
+) -> tuple[Matrix, Vector, list[PricedIn | None]]:
+    """(D, N) and (D,) prices and cash at each node per unit of today's, (1 + k)^t·A_n/A_0, and what prices hold there.
 
-    g is the growth to the horizon in each scenario and π the market's probabilities: the announcement share J of the
-    re-pricing comes with the news, the rest on the way to the horizon (design §5).
+    With g the growth to the horizon in each scenario, π the market's probabilities and D the news digested since now,
+    A_n/A_0 = (Σ π_n g / Σ π_0 g)^J·exp((1 − J)·D): the announcement share J of a re-pricing comes with the news, and
+    the rest as until today (`calibration.py`). Silence is news of every day, a claim or a verdict of the review that it
+    comes to.
     """
-    if market is None or len(states) == 1:
-        return np.ones((1, len(book.instruments))), np.ones(1)
-    years = np.array([_years(book, state.day) for state in states])
-    required = np.asarray(book.exposures["required_return"], dtype=np.float64)
-    share = float(book.settings.horizon.announcement_share or 0.0)
-    implied = market @ (1 + outlook.returns)
-    growth = (1 + required) ** years[:, None] * (implied / implied[0]) ** share
-    return growth, (1 + float(book.cash_required_return or 0.0)) ** years
+    path, question, known = market_path(book), build_question(book), outlook.priced
+    if path is None or question is None or len(states) == 1:
+        return np.ones((1, len(book.instruments))), np.ones(1), [known]
+    values, half, share = 1 + outlook.returns, digestion_months(book), announcement_share(book)
+    start = log_evidence(question, states[0].signals, [states[0].told])
+    implied = bayes_update(path.now, evidence) @ values
+    anchored = np.zeros(values.shape[1]) if known is None else known.undigested
+    # where no market anchors a name nothing is known of older news
+    undigested, digested = [np.nan_to_num(anchored)], [np.zeros(values.shape[1])]
+    silent: dict[tuple[int, dt.date, dt.date], Matrix] = {}
+    for after, state in zip(implied[1:], states[1:], strict=True):
+        before, at = states[state.parent], (state.parent, state.day, state.told)
+        days, left = digestion_days(before.day, state.day, half)
+        if at not in silent:  # what the market sees between the reviews, while nothing is said
+            told = [min(day, state.told) for day in days[1:-1]] or [before.told]
+            quiet = bayes_update(path.now, log_evidence(question, before.signals, told) - start)
+            silent[at] = quiet[: len(days) - 2] @ values
+        news = np.diff(np.log(np.vstack([implied[state.parent], silent[at], after])), axis=0)
+        faded, late = undigested_part(np.array([(state.day - before.day).days]), half), undigested[state.parent]
+        digested.append(digested[state.parent] + (1 - faded) * late + (1 - left) @ news)
+        undigested.append(faded * late + left @ news)
+    years, required = np.array([_years(book, state.day) for state in states]), 1 + required_returns(book)
+    growth = required ** years[:, None] * (implied / implied[0]) ** share * np.exp((1 - share) * np.array(digested))
+    priced = [
+        known and replace(known, required=required**left, undigested=np.where(np.isnan(anchored), np.nan, own))
+        for left, own in zip(outlook.years - years, undigested, strict=True)
+    ]
+    return growth, (1 + float(book.cash_required_return or 0.0)) ** years, priced
 
 
 Evidence: TypeAlias = Annotated[

@@ -103,7 +103,7 @@ class _PolicyRows(TypedDict):
     proof: PolicyProof | None
 
 
-_KEYS = tuple((one.name, float | None if one.against_benchmark else float, one.note) for one in FIGURES if one.note)
+_KEYS = tuple((one.name, float | None if one.optional else float, one.note) for one in FIGURES if one.note)
 _BUCKETS = ("buckets", dict[str, Weight], "share of the account by bucket; a name may count in several")
 _Figures: TypeAlias = Annotated[Row, (*_KEYS, _BUCKETS)]
 

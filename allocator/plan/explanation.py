@@ -13,6 +13,7 @@ from allocator.errors import BadInput, BadMandate, Breach, did_you_mean
 from allocator.mandate.mandate import no_trade
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import calibrate
+from allocator.outlook.outlook import EXPECTED_PARTS, named_parts
 from allocator.plan.attribution import (
     AttributionDocument,
     GainAttribution,
@@ -84,11 +85,14 @@ class BindingRuleOfName:
 
 @dataclass(frozen=True, eq=False)
 class NameExplanation:
-    """One name: returns (K,), its drivers (K,) by name where the efficiency model makes them, the rules it meets."""
+    """One name: returns (K,), the parts of their expectation, its drivers (K,) by name where the efficiency model makes
+    them, the rules it meets.
+    """
 
     instrument: str
     index: int
     returns: Vector
+    parts: dict[str, float]
     drivers: Mapping[str, Vector] | None
     rules: tuple[BindingRuleOfName, ...]
 
@@ -194,6 +198,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
     rows, priced = _duals(plan).priced(outlook, plan.mandate)
     coefficients = rows.cash if cash else rows.holdings[:, [i]].toarray()[:, 0]
     trading = np.zeros(len(priced)) if cash else abs(rows.buys[:, [i]] + rows.sells[:, [i]]).toarray()[:, 0]
+    parts = outlook.expected_parts()[:, i]
     touching = np.flatnonzero((coefficients != 0) | (trading != 0))
     model = calibrate(book)
     drivers = None
@@ -203,6 +208,7 @@ def explain_name(plan: Plan, instrument: str) -> NameExplanation:
         instrument,
         i,
         outlook.cash_returns if cash else outlook.returns[:, i],
+        named_parts(parts, parts),
         drivers,
         tuple(BindingRuleOfName(plan.measurements[r], float(priced[r] * coefficients[r])) for r in touching),
     )
@@ -219,6 +225,7 @@ class _ExplainedPosition(TypedDict):
     mixture_within: Annotated[float, "its part within scenarios of the annual volatility of the mixture"]
     mixture_between: float
     expected_return: Annotated[float, "its part of the expected return before costs"]
+    expected_return_parts: Annotated[ByName, EXPECTED_PARTS]
     adverse_expected_return: Annotated[float, "its part of the adverse expected return before costs"]
     marginal_value: Annotated[ByName, MARGINS, "bps per unit of the account put into it; adds up to 0 where it is held"]
     reduced_cost: Annotated[
@@ -254,6 +261,7 @@ class _RuleOfName(RuleRow):
 class _ExplainedName(TypedDict):
     instrument: str
     attribution: Motives
+    expected_return_parts: Annotated[ByName, EXPECTED_PARTS]
     returns: ByName
     drivers: dict[str, ByName] | None
     rules: list[_RuleOfName]
@@ -289,6 +297,7 @@ def _position(found: Explanation, i: int) -> _ExplainedPosition:
     plan, split = found.plan, found.contributions
     cash = i == len(plan.book.instruments)
     target = plan.target.cash if cash else float(plan.target.values[i])
+    parts, weight = plan.outlook.expected_parts()[:, i], target / plan.target.value_before
     return {
         "instrument": plan.book.cash_instrument if cash else plan.book.instruments[i],
         "weight_target": round(target / plan.target.value, 8) + 0.0,
@@ -296,6 +305,7 @@ def _position(found: Explanation, i: int) -> _ExplainedPosition:
         "mixture_within": _number(split.mixture_within[i]),
         "mixture_between": _number(split.mixture_between[i]),
         "expected_return": _number(split.expected[i]),
+        "expected_return_parts": named_parts(parts, weight * parts),
         "adverse_expected_return": _number(split.worst_case[i]),
         "marginal_value": dict(zip(MARGINS, map(round_bps, found.margins.parts[i]), strict=True)),
         "reduced_cost": round_bps(found.margins.reduced_cost[i]),
@@ -318,6 +328,7 @@ def _about(found: Explanation, one: NameExplanation) -> _ExplainedName:
     return {
         "instrument": one.instrument,
         "attribution": motives_in_bps(found.reasons.parts[one.index]),
+        "expected_return_parts": one.parts,
         "returns": dict(zip(scenarios, map(float, one.returns), strict=True)),
         "drivers": None
         if one.drivers is None

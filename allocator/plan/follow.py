@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     )
     if settings["robust"]["return_error_names"] is None:  # as in plans that were written before there was this key
         del settings["robust"]["return_error_names"]
+    if settings["horizon"]["digestion_months"] in (None, math.inf):  # nor are they digested there
+        del settings["horizon"]["digestion_months"]
     if not settings["confirm"]:
         del settings["confirm"]
     if book.settings.buckets == BucketsSection():

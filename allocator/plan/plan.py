@@ -52,7 +52,9 @@ class Figures:
     `adverse_expected_return` is the expected return under the adverse probabilities of the ambiguity set. Volatilities
     are annual: `volatility_within` a scenario, `volatility_between` scenario means, `volatility` both together.
     `expected_shortfall` is the mean loss in the worst 5 % of the horizon's outcomes, those of a normal distribution in
-    each scenario. The `active_*` figures and `tracking_error` (annual, within) are against the benchmark, None without.
+    each scenario. `required`, `disagreement`, `undigested_news` and `not_anchored` are parts of the expected return and
+    with costs add up to it, None where there is no such part. The `active_*` figures and
+    `tracking_error` (annual, within) are against the benchmark, None without.
     """
 
     expected_return: float
@@ -63,6 +65,10 @@ class Figures:
     costs: float
     buckets: Mapping[str, float]
     scenario_returns: tuple[float, ...]
+    required: float | None = None
+    disagreement: float | None = None
+    undigested_news: float | None = None
+    not_anchored: float | None = None
     active_expected_return: float | None = None
     active_adverse_expected_return: float | None = None
     tracking_error: float | None = None
@@ -90,11 +96,15 @@ class Figure(NamedTuple):
     note: str
     brief: bool = False
     brief_only: bool = False
-    against_benchmark: bool = False
+    optional: bool = False
 
 
 FIGURES = (
     Figure("expected_return", "expected return", "over the horizon, after costs, under the stated probabilities", True),
+    Figure("required", "  of it required", "of the expected return before costs, what is required", optional=True),
+    Figure("disagreement", "  disagreement", "of it, disagreement with the market's probabilities", optional=True),
+    Figure("undigested_news", "  undigested news", "of it, news that prices have still to take in", optional=True),
+    Figure("not_anchored", "  anchored to no market", "of it, what no market says anything of", optional=True),
     Figure(
         "adverse_expected_return", "adverse expected return",
         "over the horizon, after costs, under the adverse probabilities of the ambiguity set", True,
@@ -108,12 +118,12 @@ FIGURES = (
         "mean loss in the worst 5% of outcomes at the horizon, normal within each scenario", True,
     ),
     Figure("costs", "", "fraction of the account before trading"),
-    Figure("active_expected_return", "expected return over benchmark", "over the benchmark's", against_benchmark=True),
+    Figure("active_expected_return", "expected return over benchmark", "over the benchmark's", optional=True),
     Figure(
         "active_adverse_expected_return", "adverse expected return over benchmark",
-        "adverse expected return over the benchmark's", against_benchmark=True,
+        "adverse expected return over the benchmark's", optional=True,
     ),
-    Figure("tracking_error", "tracking error, a year", "annual, inside a scenario", against_benchmark=True),
+    Figure("tracking_error", "tracking error, a year", "annual, inside a scenario", optional=True),
 )  # fmt: skip
 """In the order in which screens and documents have them; after them come the shares by bucket."""
 
@@ -241,6 +251,7 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         costs=trade.costs / before,
         buckets=buckets,
         scenario_returns=tuple(map(float, gains)),
+        **outlook.portfolio_parts(holdings, cash),
         **active,
     )
 

@@ -106,6 +106,13 @@ class BookSection(SettingsSection):
     as_of: Day = Field(description="the day on which the book speaks; no row of any table may be later")
 
 
+def _half_life(months: float) -> float:
+    if not months >= 0:
+        cure = "write 1 for a month, 0 for the next day, or inf for prices that never do before the horizon ends"
+        raise ValueError(f"must be a half-life of 0 or more months, and is {months:g}; {cure}")
+    return months
+
+
 class HorizonSection(SettingsSection):
     """How far the scenario returns look, and when it is re-optimised on the way."""
 
@@ -121,6 +128,12 @@ class HorizonSection(SettingsSection):
         default=None,
         description="part of the re-pricing that happens with the news, before anyone can trade; needed once the "
         "market's probabilities are older than as_of, and with reviews",
+    )
+    digestion_months: Annotated[float, AfterValidator(_half_life)] | None = Field(
+        default=None,
+        json_schema_extra={"minimum": 0},
+        description="half-life in months in which prices take in the rest of a re-pricing; inf: not before the "
+        "horizon ends; needed where announcement_share is",
     )
 
     @model_validator(mode="after")

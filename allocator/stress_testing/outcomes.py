@@ -19,12 +19,14 @@ from allocator.book.checks.stress import SHARE, ParameterKey
 from allocator.errors import BadInput
 from allocator.outlook.calibration import (
     CalibratedModel,
+    MarketPath,
     adoption_years,
+    announcement_share,
     build_question,
     calibrate,
     dated_signals,
     market_anchor,
-    market_probabilities,
+    market_path,
     model_scenarios,
     required_growth,
     scenario_probabilities,
@@ -93,7 +95,7 @@ class StressBase:
     signals: Sequence[Signal]
     model: CalibratedModel | None
     probabilities: Vector
-    market: tuple[Vector | None, Vector | None]
+    path: MarketPath | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +125,7 @@ def stress_base(book: Book, prices: Prices = "follow", outlook: Outlook | None =
         signals=dated_signals(book),
         model=calibrate(book),
         probabilities=scenario_probabilities(book),
-        market=market_probabilities(book),
+        path=market_path(book),
     )
 
 
@@ -135,32 +137,28 @@ def outlook_at_draws(ground: StressBase, values: Drawn) -> OutlookDraws:
     """The outlook at each of D draws; what is not drawn stays as the book has it."""
     draws = len(next(iter(values.values())))
     names, scenarios = len(ground.book.instruments), len(ground.book.scenarios)
-    probabilities, now = _beliefs(ground, values)
-    stated = float(ground.book.settings.horizon.announcement_share or 0.0)
-    share = np.broadcast_to(values.get(SHARE, np.array(stated)), (draws,))
-    modelled_returns = _modelled(ground, values, now, share)
+    probabilities, path = _beliefs(ground, values)
+    share = np.broadcast_to(values.get(SHARE, np.array(announcement_share(ground.book))), (draws,))
+    modelled_returns = _modelled(ground, values, path, share)
     returns = ground.outlook.returns if modelled_returns is None else modelled_returns
     if ground.model is not None:
         returns = with_typed_returns(ground.book, returns)
     return OutlookDraws(
         returns=np.broadcast_to(returns, (draws, scenarios, names)),
         probabilities=np.broadcast_to(probabilities, (draws, scenarios)),
-        market=None if now is None else np.broadcast_to(now, (draws, scenarios)),
+        market=None if path is None else np.broadcast_to(path.now, (draws, scenarios)),
         share=share,
     )
 
 
-def _beliefs(ground: StressBase, values: Drawn) -> tuple[Matrix, Matrix | None]:
-    """Our probabilities and the market's on as_of: (D, K) where the question's numbers are drawn, else (1, K)."""
+def _beliefs(ground: StressBase, values: Drawn) -> tuple[Matrix, MarketPath | None]:
+    """Our probabilities on as_of, (D, K) where the question's numbers are drawn, else (1, K), and the market's."""
     drawn = {key.name: at for key, at in values.items() if key.section == "question"}
     if ground.question is None or not drawn:
-        now = ground.market[1]
-        return ground.probabilities[None, :], None if now is None else now[None, :]
+        return ground.probabilities[None, :], ground.path
     question = _drawn_question(ground.question, drawn)
     belief = posterior(question, ground.signals, [ground.book.settings.book.as_of])
-    own = belief[:, 0] if belief.ndim == 3 else belief
-    now = market_probabilities(ground.book, question)[1]
-    return own, None if now is None else np.atleast_2d(now[:, 0] if now.ndim == 3 else now)
+    return belief[:, 0] if belief.ndim == 3 else belief, market_path(ground.book, question)
 
 
 def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question:
@@ -171,10 +169,10 @@ def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question
     return replace(with_sources(question, **shared), prior=prior)
 
 
-def _modelled(ground: StressBase, values: Drawn, now: Matrix | None, share: Vector) -> Matrix | None:
+def _modelled(ground: StressBase, values: Drawn, path: MarketPath | None, share: Vector) -> Matrix | None:
     """(D, K, N) the efficiency model's returns; None without it, or where nothing drawn reaches it."""
     if ground.model is None:
-        return _anchored(ground, now, share)
+        return _anchored(ground, path, share)
     loadings, years = ground.model.loadings, ground.book.settings.years
     shared = {key.name: at[:, None] for key, at in values.items() if key.section == "model"}
     technique = replace(ground.model.technique, **shared)
@@ -182,19 +180,16 @@ def _modelled(ground: StressBase, values: Drawn, now: Matrix | None, share: Vect
     worth = value_multipliers(state, loadings, technique)
     if ground.prices == "stay":
         return scenario_returns(worth, loadings, ground.model.anchor, years)
-    then, stated = ground.market
-    moved = now if stated is None or now is None else stated if stated is then else now[:, None, :]
-    anchor = market_anchor(worth, then, moved, share[:, None])
+    anchor, _ = market_anchor(worth, path, share[:, None])
     return scenario_returns(worth, loadings, anchor[..., None, :], years)
 
 
-def _anchored(ground: StressBase, now: Matrix | None, share: Vector) -> Matrix | None:
+def _anchored(ground: StressBase, path: MarketPath | None, share: Vector) -> Matrix | None:
     """(D, K, N) typed returns as the market drawn anchors them; None where nothing does, or prices stay."""
-    typed, (then, stated) = typed_values(ground.book), ground.market
-    if typed is None or now is None or ground.prices == "stay":
+    typed = typed_values(ground.book)
+    if typed is None or path is None or ground.prices == "stay":
         return None
-    moved = stated if stated is then else now[:, None, :]
-    anchor = market_anchor(typed[None], then, moved, share[:, None])
+    anchor, _ = market_anchor(typed[None], path, share[:, None])
     result: Matrix = required_growth(ground.book) * typed / anchor[..., None, :] - 1
     return result
 
@@ -218,6 +213,8 @@ def _drawn_scenarios(book: Book, values: Drawn) -> ModelScenarios:
 #
 CELLS = 65_536
 """Returns looked at together, draws × K × N: what a processor's cache holds."""
+_PATH_CELLS = 16 * CELLS
+"""The same of paths of digested news, draws × days × N."""
 
 
 @dataclass(frozen=True)
@@ -256,18 +253,21 @@ class OutcomeMeter:
     def answers(self) -> Mapping[str, Vector]:
         """(K,) which scenarios each answer leaves; none where there is no news that the market could re-price by."""
         scenarios = self.ground.book.settings.scenarios.values()
-        words, now = [scenario.hypothesis for scenario in scenarios], self.ground.market[1]
+        words, path = [scenario.hypothesis for scenario in scenarios], self.ground.path
         hypotheses = self.ground.book.settings.hypotheses
-        if now is None or any(word not in hypotheses for word in words):
+        if path is None or any(word not in hypotheses for word in words):
             return {}
         left = {answer: np.array([float(word == answer) for word in words]) for answer in hypotheses}
-        return {answer: own for answer, own in left.items() if 0 < float(now @ own) < 1}
+        return {answer: own for answer, own in left.items() if 0 < float(path.now @ own) < 1}
 
     @property
     def chunk(self) -> int:
         """Draws looked at together."""
         scenarios, names = self.ground.outlook.returns.shape
-        return max(1, CELLS // max(int(scenarios * names), 1))
+        days = 0 if self.ground.path is None else len(self.ground.path.probabilities) - 2
+        nodes = 1 if self.ground.question is None else len(self.ground.question.common[0])
+        each = (CELLS // max(int(scenarios * names), 1), _PATH_CELLS // max(days * max(int(names), nodes), 1))
+        return max(1, min(each))
 
 
 def measure_outcomes(meter: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Say = say_nothing) -> MeasuredOutcomes:
@@ -302,7 +302,7 @@ def evaluate_draws(meter: OutcomeMeter, drawn: Matrix) -> OutlookDraws:
         if len(drawn) == 1:
             outlook = meter.ground.outlook
             beliefs = np.full((1, len(outlook.scenarios)), np.nan)
-            market = None if meter.ground.market[1] is None else beliefs
+            market = None if meter.ground.path is None else beliefs
             return OutlookDraws(np.full((1, *outlook.returns.shape), np.nan), beliefs, market, np.full(1, np.nan))
     first, second = (evaluate_draws(meter, half) for half in np.split(drawn, [len(drawn) // 2]))
     return OutlookDraws(

@@ -18,6 +18,7 @@ from scipy.stats import sobol_indices
 
 from allocator.book.checks.stress import SHARE
 from allocator.mandate.mandate import no_trade
+from allocator.outlook.calibration import announcement_share
 from allocator.plan.plan import Plan
 from allocator.presentation import Count, Keywords, Row, document_of
 from allocator.stress_testing.outcomes import (
@@ -291,7 +292,7 @@ def model_stress(
 
 def _today(meter: OutcomeMeter) -> Matrix:
     """(outcomes,) what the book's own parameters make of them: a draw of one, in which nothing is moved."""
-    share = float(meter.ground.book.settings.horizon.announcement_share or 0.0)
+    share = announcement_share(meter.ground.book)
     return measure_outcomes(replace(meter, keys=(SHARE,)), np.array([[share]])).values[:, 0]
 
 

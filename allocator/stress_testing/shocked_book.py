@@ -31,7 +31,7 @@ from allocator.book.checks.stress import (
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.outlook.calibration import build_question, calibrate, dated_signals, market_probabilities
+from allocator.outlook.calibration import announcement_share, build_question, calibrate, dated_signals, market_path
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
@@ -87,7 +87,7 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     repriced = _repriced(book, outlook, growth, news.evidence)
     at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
-    from_there = replace(outlook, probabilities=beliefs, returns=returns)
+    from_there = replace(outlook, probabilities=beliefs, returns=returns, priced=None)
     later = _at_prices(book, _without(settings, worthless), shock, at_once)
     ambiguity = ambiguity_set(book, outlook)
     if shock.tells:
@@ -140,12 +140,11 @@ def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, t
 
 def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
     """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by."""
-    market = market_probabilities(book)[1]
-    if market is None:
+    path = market_path(book)
+    if path is None:
         return np.ones(len(book.instruments))
-    share = float(book.settings.horizon.announcement_share or 0.0)
-    then = bayes_update(market, evidence[None, :])[0]
-    moved: Vector = (then @ growth / (market @ (1 + outlook.returns))) ** share
+    then = bayes_update(path.now, evidence[None, :])[0]
+    moved: Vector = (then @ growth / (path.now @ (1 + outlook.returns))) ** announcement_share(book)
     return moved
 
 

@@ -21,6 +21,7 @@ SETS = {
     "none": ("robust.set='none'",),
     "nested CVaR": ("mandate.objective='mean_cvar'", "mandate.draws=20", "mandate.cvar_level=0.8"),
     "crra": ("mandate.objective='crra'", "mandate.relative_risk_aversion=3.0"),
+    "digested news": ("horizon.digestion_months=1",),
     "impact and volume": ("costs.impact=0.1", "mandate.max_participation=0.02"),  # binds at eight of eleven nodes
 }
 

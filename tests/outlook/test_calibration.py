@@ -264,7 +264,7 @@ def test_fully_announcing_prices_are_a_martingale_under_the_markets_probabilitie
     genuine = hazard / (hazard + lab.background)
 
     def theirs(*more: Signal) -> Vector:
-        return update_market_probabilities(question, then, [*claim, *more], question.opened, day)
+        return update_market_probabilities(question, then, [*claim, *more], [question.opened, day])[-1]
 
     now = theirs()
     p = float(generalizable_probability(question, now))
@@ -283,7 +283,7 @@ def test_silence_and_claim_average_to_todays_price_under_the_markets_probabiliti
     assert question is not None
     assert model.market_now is not None
     signals, now = dated_signals(book), model.market_now
-    later = update_market_probabilities(question, now, signals, FIRST, LATER)
+    later = update_market_probabilities(question, now, signals, [FIRST, LATER])[-1]
     t = np.array([question.months(FIRST), question.months(LATER)])
     ratio = likelihood_ratio(question, signals, t)
     quiet = np.exp(-(t[1] - t[0]) * 0.016)
@@ -403,7 +403,7 @@ def test_usage_figures_without_error_that_contradict_each_other_leave_every_retu
 
 def test_returns_that_are_no_numbers_are_refused(note: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     book = load(note.path, overrides=["market.date=2026-09-01"])
-    monkeypatch.setattr("allocator.outlook.calibration.update_market_probabilities", lambda *_: np.full(4, np.nan))
+    monkeypatch.setattr("allocator.outlook.calibration.update_market_probabilities", lambda *_: np.full((2, 4), np.nan))
 
     with pytest.raises(BadInput, match="what prices already hold"):
         calibrate(book)

@@ -17,7 +17,7 @@ from allocator.book.book import Book
 from allocator.book.checks.question import ANY_SOURCE
 from allocator.book.loading import load
 from allocator.outlook.belief_report import VERIFIED_AFTER, settlement_distribution
-from allocator.outlook.calibration import build_question, dated_signals, market_probabilities, scenario_probabilities
+from allocator.outlook.calibration import build_question, dated_signals, market_path, scenario_probabilities
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.posterior import (
     BeliefRanges,
@@ -273,7 +273,8 @@ def test_a_view_is_believed_exactly_and_silence_goes_on_from_it(root: Path) -> N
     assert scenario_probabilities(viewed, yesterday) == pytest.approx(
         scenario_probabilities(plain, yesterday), rel=1e-15
     )
-    assert market_probabilities(viewed)[1] == pytest.approx(market_probabilities(plain)[1], rel=1e-15)
+    theirs = [path.now for path in map(market_path, (viewed, plain)) if path is not None]
+    assert theirs[0] == pytest.approx(theirs[1], rel=1e-15)
 
 
 def test_a_view_of_a_scenario_or_of_every_hypothesis_is_believed_too(root: Path) -> None:

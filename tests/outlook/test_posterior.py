@@ -422,7 +422,7 @@ def test_the_market_moves_by_the_same_evidence_from_its_own_prior() -> None:
     signals = [*FIGURES, said(at(4), "claim", "a")]
     theirs = np.array([0.1, 0.2, 0.3, 0.4])
 
-    found = update_market_probabilities(question, theirs, signals, at(2), at(6))
+    found = update_market_probabilities(question, theirs, signals, [at(2), at(6)])[-1]
 
     ratio = likelihood_ratio(question, signals, np.array([2.0, 6.0]))
     r = float(ratio[1] / ratio[0])
@@ -431,7 +431,7 @@ def test_the_market_moves_by_the_same_evidence_from_its_own_prior() -> None:
     )
     by_hand = theirs * [r * f, r, f, 1]
     assert found == pytest.approx(by_hand / by_hand.sum(), abs=1e-14)
-    assert update_market_probabilities(question, question.prior, signals, OPENED, at(6)) == pytest.approx(
+    assert update_market_probabilities(question, question.prior, signals, [OPENED, at(6)])[-1] == pytest.approx(
         posterior(question, signals, [at(6)])[0], abs=1e-15
     )
 
@@ -440,7 +440,7 @@ def test_the_market_may_believe_in_a_scenario_that_we_exclude() -> None:
     question = asked(prior=np.array([0.5, 0.0, 0.3, 0.2]))
     theirs = np.array([0.0, 0.5, 0.5, 0.0])
 
-    found = update_market_probabilities(question, theirs, [], OPENED, at(12))
+    found = update_market_probabilities(question, theirs, [], [OPENED, at(12)])[-1]
 
     ratio = float(likelihood_ratio(question, [], np.array([12.0]))[0])
     assert found == pytest.approx([0, ratio / (1 + ratio), 1 / (1 + ratio), 0], abs=1e-15)
@@ -542,7 +542,7 @@ def test_figures_that_contradict_each_other_to_the_last_move_the_market_by_their
     ]
     market = np.array([0.1, 0.4, 0.3, 0.2])
 
-    moved = update_market_probabilities(question, market, told, at(2), at(4))
+    moved = update_market_probabilities(question, market, told, [at(2), at(4)])[-1]
     believed = posterior(question, told, [at(0), at(2), at(4)])
 
     assert np.isfinite(moved).all()
@@ -565,7 +565,7 @@ def test_claims_against_hardly_any_background_are_certain_and_finite() -> None:
     told = [said(at(1), "claim", name) for name in labs]
 
     assert p_of(question, told, at(2)) == pytest.approx(1, abs=1e-12)
-    assert np.isfinite(update_market_probabilities(question, question.prior, told, at(0.5), at(2))).all()
+    assert np.isfinite(update_market_probabilities(question, question.prior, told, [at(0.5), at(2)])[-1]).all()
 
 
 def test_the_silence_of_many_sure_labs_is_certain_and_finite() -> None:
@@ -579,7 +579,7 @@ def test_evidence_that_is_no_number_is_refused_and_never_believed() -> None:
     told = [usage(at(1), 0.25, 0.02)]
 
     for ask in (lambda: posterior(noiseless, told, [at(2)]),
-                lambda: update_market_probabilities(noiseless, noiseless.prior, told, at(0), at(2))):  # fmt: skip
+                lambda: update_market_probabilities(noiseless, noiseless.prior, told, [at(0), at(2)])[-1]):  # fmt: skip
         with pytest.raises(BadInput, match=r"question\.demand"):
             ask()
 

@@ -11,7 +11,8 @@ import pytest
 from allocator.book.loading import load
 from allocator.outlook.calibration import calibrate
 from allocator.outlook.outlook import build_outlook
-from allocator.outlook.scenario_tree import ReviewTree, _probabilities, build_review_tree
+from allocator.outlook.posterior import bayes_update
+from allocator.outlook.scenario_tree import ReviewTree, build_review_tree
 from allocator.settings.settings import DAYS_A_YEAR
 from tests.implied_books import announced, node_book
 
@@ -64,8 +65,8 @@ def test_prices_are_fair_to_the_market_where_all_is_announced() -> None:
     outlook = build_outlook(book)
     staging, model = build_review_tree(book, outlook), calibrate(book)
     assert model is not None
-    market = _probabilities(book, outlook, staging.states)[1]
-    assert market is not None
+    assert model.market_now is not None
+    market = bayes_update(model.market_now, staging.evidence)
     tree, required = staging.tree, np.asarray(book.exposures["required_return"], dtype=float)
     for node in range(tree.nodes):
         children = tree.children(node)[0]
@@ -84,9 +85,9 @@ def test_a_market_that_begins_where_we_do_believes_what_we_believe() -> None:
     book = load(REVIEWED)
     outlook, model = build_outlook(book), calibrate(book)
     assert model is not None
-    states = build_review_tree(book, outlook).states
-    ours, market, _ = _probabilities(book, replace(outlook, probabilities=model.market_now), states)
-    assert market is not None
+    assert model.market_now is not None
+    found = build_review_tree(book, replace(outlook, probabilities=model.market_now))
+    ours, market = found.tree.beliefs, bayes_update(model.market_now, found.evidence)
     np.testing.assert_array_equal(ours, market)
     assert np.ptp(ours, axis=0).min() > 0.01
 

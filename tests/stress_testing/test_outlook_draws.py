@@ -52,16 +52,19 @@ def as_overrides(own: Book, values: Mapping[ParameterKey, float]) -> list[str]:
     return written
 
 
-@pytest.mark.parametrize("name", ["listed", "note", "reviewed"])
-def test_every_draw_is_the_book_read_with_its_parameters(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"), [("listed", ()), ("note", ()), ("reviewed", ()), ("note", ("horizon.digestion_months=1",))]
+)
+def test_every_draw_is_the_book_read_with_its_parameters(name: str, more: tuple[str, ...]) -> None:
     from allocator.book.loading import load
 
-    own = sample(name)
+    own = sample(name, *more)
     values = drawn(own)
     found = outlook_at_draws(stress_base(own), values)
 
     for i in range(DRAWS):
-        read = load(ROOT / "data" / name, overrides=as_overrides(own, {key: v[i] for key, v in values.items()}))
+        written = as_overrides(own, {key: v[i] for key, v in values.items()})
+        read = load(ROOT / "data" / name, overrides=[*more, *written])
         outlook = build_outlook(read)
         model = calibrate(read)
         assert model is not None

@@ -123,7 +123,9 @@ def test_at_a_whole_announcement_share_names_return_what_they_must_under_the_mar
     assert question is not None
     day = days_after(made.settings, 2)
     told = [*dated_signals(made), said(day, "claim", "Google")]
-    market = update_market_probabilities(question, model.market_then, told, made.settings.market.date, day)  # type: ignore[union-attr, arg-type]
+    assert model.market_then is not None
+    assert made.settings.market is not None
+    market = update_market_probabilities(question, model.market_then, told, [made.settings.market.date, day])[-1]
     required = (1 + model.loadings.required_return) ** made.settings.years - 1
     assert market @ found.outlook.returns == pytest.approx(required, abs=1e-12)
 

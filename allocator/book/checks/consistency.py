@@ -91,10 +91,7 @@ def check_reviews(draft: Draft) -> Iterator[Breach]:
         return
     if (why := settings.mandate.traits.not_reviewed) is not None:
         yield setting_breach("mandate.objective", objective, why, f"with reviews choose {_CHOICES}")
-    if settings.horizon.announcement_share is None:
-        rule = "is needed with reviews: the value of deciding later depends on it"
-        cure = "say which part of a re-pricing happens with the news, from 0 to 1"
-        yield setting_breach("horizon.announcement_share", None, rule, cure)
+    yield from question.news_keys(settings, " with reviews: the value of deciding later depends on it")
     if settings.question is None:
         rule = "reviews wait for news, and there is no question"
         yield setting_breach("question", None, rule, "add [question], or remove reviews")

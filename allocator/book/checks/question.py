@@ -361,10 +361,20 @@ def _market_date(settings: Settings, day: dt.date) -> Iterator[Breach]:
     if question is not None and day < question.opened:
         cure = "state the probabilities of that day or later"
         yield setting_breach(key, day, f"is before the question opened on {question.opened}", cure)
-    if day < as_of and settings.horizon.announcement_share is None:
-        rule = f"is needed: the market's probabilities are of {day}"
-        cure = "say which part of a re-pricing happens with the news, from 0 to 1"
-        yield setting_breach("horizon.announcement_share", None, rule, cure)
+    if day < as_of and not settings.horizon.reviews:  # they need these anyway
+        yield from news_keys(settings, f": the market's probabilities are of {day}")
+
+
+def news_keys(settings: Settings, why: str) -> Iterator[Breach]:
+    """What is not said of how a re-pricing comes, where that is needed."""
+    cures = {
+        "announcement_share": "say which part of a re-pricing happens with the news, from 0 to 1",
+        "digestion_months": "say in which half-life prices take in the rest: 1 for a month, or inf for the old rule, "
+        "by which it stays to come until the horizon",
+    }
+    for key, cure in cures.items():
+        if getattr(settings.horizon, key) is None:
+            yield setting_breach(f"horizon.{key}", None, f"is needed{why}", cure)
 
 
 def check_model_parameters(draft: Draft) -> Iterator[Breach]:
