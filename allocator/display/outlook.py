@@ -25,7 +25,7 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.outlook.belief_report import BeliefReport
-from allocator.outlook.calibration import build_question
+from allocator.outlook.calibration import build_question, price_notes
 from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
 from allocator.outlook.outlook import Outlook, ReturnAttribution
@@ -206,6 +206,8 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
     for name, own, origin in zip((*found.instruments, book.cash_instrument), every, (*found.origins, ""), strict=True):
         add_cells(made, (name, *own, float(outlook.probabilities @ own), origin))
     out.print(made)
+    for note in found.notes:
+        out.print(note)
     if found.drivers is None:
         return
     heading(out, f"Where {found.instrument}'s return comes from (the parts add up)")
@@ -302,6 +304,8 @@ def show_check(book: Book, outlook: Outlook, readings: Sequence[RuleMeasurement]
     out.print(title_of(book), style="bold")
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
+    for note in price_notes(book):
+        out.print(note)
     if book.rates:
         out.print(describe_rates(book))
     heading(out, "Scenarios")

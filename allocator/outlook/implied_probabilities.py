@@ -88,7 +88,7 @@ def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
     """Names of which the model has nothing to say, with the reason."""
     reasons: dict[str, str] = {}
     loaded = has_loadings(book)
-    least, most = model.values.min(axis=0), model.values.max(axis=0)
+    least, most = model.market_values.min(axis=0), model.market_values.max(axis=0)
     for i, name in enumerate(book.instruments):
         total = sum(float(getattr(model.loadings, loading)[i]) for loading in LOADINGS)
         if not loaded[i]:
@@ -215,7 +215,9 @@ def infer_probabilities(
     names, moved = tuple(read.returns), np.array(list(read.returns.values()))
     at = [book.instruments.index(name) for name in names]
     years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
-    priced = _Priced(model.values[:, at], model.market_then, (1 + model.loadings.required_return[at]) ** years, share)
+    priced = _Priced(
+        model.market_values[:, at], model.market_then, (1 + model.loadings.required_return[at]) ** years, share
+    )
     with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
         multiples = priced.multiples(moved)
     if breaches := list(_impossible(book, read.returns, priced, multiples)):

@@ -16,6 +16,8 @@ from allocator.outlook.calibration import (
     calibrate,
     market_anchor,
     market_probabilities,
+    price_notes,
+    refuse_implausible,
     required_growth,
     scenario_probabilities,
     typed_values,
@@ -136,7 +138,10 @@ def build_outlook(book: Book) -> Outlook:
 def _returns(book: Book, years: float) -> tuple[Matrix, Vector]:
     """(K, N) and (K,): the model's, ours or a plugin's, then the user's own over them."""
     model, given, plugged = calibrate(book), book.scenario_returns, plugin_returns(book)
-    returns = np.full((len(book.scenarios), len(book.instruments)), np.nan) if model is None else model.returns
+    returns = np.full((len(book.scenarios), len(book.instruments)), np.nan)
+    if model is not None:
+        refuse_implausible(book, model)
+        returns = model.returns
     if plugged is not None:
         returns = plugged.to_numpy(dtype=float)[:-1].T
     returns = with_typed_returns(book, returns)
@@ -195,6 +200,7 @@ class ReturnsDocument(TypedDict):
     format: Literal["allocator.returns/1"]
     scenarios: ByName
     instruments: list[_InstrumentReturns]
+    notes: Annotated[list[str], "prices that pass-through asks for and sellers do not support"]
     drivers: NotRequired[_InstrumentDrivers]
 
 
@@ -202,7 +208,8 @@ class ReturnsDocument(TypedDict):
 class ReturnAttribution:
     """Scenario returns of a book: `origins` says model, table, anchored table or `plugin NAME` for each instrument.
 
-    With an `instrument`, `drivers` (K,) by name add up to its return in each scenario.
+    With an `instrument`, `drivers` (K,) by name add up to its return in each scenario. `notes` are of prices that
+    sellers do not support.
     """
 
     outlook: Outlook
@@ -210,6 +217,7 @@ class ReturnAttribution:
     origins: tuple[str, ...]
     instrument: str | None
     drivers: Mapping[str, Vector] | None
+    notes: tuple[str, ...]
 
     def document(self) -> ReturnsDocument:
         """The account as plain data."""
@@ -226,6 +234,7 @@ class ReturnAttribution:
                 }
                 for i, name in enumerate(self.instruments)
             ],
+            "notes": list(self.notes),
         }
         if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
@@ -259,7 +268,7 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
                 rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
             raise BadInput.of("--drivers", rule, cure, value=instrument)
         drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
-    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers)
+    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers, price_notes(book))
 
 
 def _position(book: Book, instrument: str) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_SOURCE
-from allocator.outlook.calibration import build_question, dated_signals, market_probabilities
+from allocator.outlook.calibration import build_question, dated_signals, market_growth, market_probabilities
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import (
     bayes_update,
@@ -297,7 +297,7 @@ def _growth_since_now(
     years = np.array([_years(book, state.day) for state in states])
     required = np.asarray(book.exposures["required_return"], dtype=np.float64)
     share = float(book.settings.horizon.announcement_share or 0.0)
-    implied = market @ (1 + outlook.returns)
+    implied = market @ market_growth(book, 1 + outlook.returns)
     growth = (1 + required) ** years[:, None] * (implied / implied[0]) ** share
     return growth, (1 + float(book.cash_required_return or 0.0)) ** years
 
