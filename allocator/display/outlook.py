@@ -26,7 +26,7 @@ from allocator.display.console import (
 )
 from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question, price_notes
-from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
+from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, NOT_SOLVED, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
 from allocator.outlook.outlook import Outlook, ReturnAttribution
 from allocator.outlook.question import Signal
@@ -248,6 +248,7 @@ _SHOWN = {
     IN_PART: ("hold on a condition", "yellow"),
     FAILS: ("do not hold", "red"),
     IMPLIES: ("state no figure", "cyan"),
+    NOT_SOLVED: ("need plans: add --advice", "dim"),
 }
 _INDENT = "   "
 
@@ -267,7 +268,17 @@ def show_claims(name: str, checked: Sequence[CheckedClaim]) -> None:
 def _lines(one: CheckedClaim) -> list[tuple[str, str]]:
     """What is said under a claim, and in which colour."""
     colour = _SHOWN[one.verdict][1]
+    if one.found is None:
+        return [(f"{one.formula.name}: needs plans, which --advice solves for", colour)]
     given = f"{format_interval(*one.found)} {one.formula.unit}"
+    if one.dates:
+        each = [(format_interval(*found), name) for name, found in one.dates.items()]
+        same = len({shown for shown, _ in each}) == 1
+        found = each[0][0] if same else ", ".join(f"{shown} ({name})" for shown, name in each)
+        given = f"{one.formula.name} = {found} {one.formula.unit}"
+        if (margin := one.margin(one.found)) is not None:
+            said = f"states {format_interval(one.low, one.high)}: {given}, a margin of {format_figure(margin)}"
+            return [(said, ""), (one.sentence, colour)]
     if one.verdict == IMPLIES:
         return [(f"implies {given}", colour), *([(one.remark, "")] if one.remark else [])]
     return [(f"states {format_interval(one.low, one.high)}, the figures give {given}", ""), (one.sentence, colour)]
@@ -285,6 +296,8 @@ def format_figure(value: float) -> str:
     """Three digits that tell, none after the point from a hundred on; less where less says it all."""
     size = abs(value)
     text = f"{value:z,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+    if value and not text.strip("-0."):
+        return f"{value:.2g}"
     return exact if size < 1000 and len(exact := f"{value:z.9g}") < len(text) else text
 
 
