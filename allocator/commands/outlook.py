@@ -340,14 +340,19 @@ def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
 #
 
 
+class _FoundInterval(TypedDict):
+    low: float
+    high: float
+
+
 class _ClaimVerdict(TypedDict):
     claim: Annotated[str, "in its author's words"]
     check: Annotated[str, "the formula's name, or the question to the book's outlook"]
     meaning: Annotated[str, "the formula in words"]
     unit: Annotated[str, "of both intervals"]
     stated: Annotated[dict[str, float | None], ("low", "high"), "what the claim states; null is unbounded"]
-    found: Annotated[dict[str, float] | None, ("low", "high"), "what the figures give; null where it was not solved"]
-    dates: Annotated[dict[str, ByName], "what the outlook gives, lowest and highest, by day; empty of figures"]
+    found: Annotated[_FoundInterval | None, "what the figures give; null where it was not solved"]
+    dates: Annotated[dict[str, _FoundInterval], "what the outlook gives, by day; empty of figures"]
     margin: Annotated[float | None, "how far found lies within stated, below 0 where it does not"]
     verdict: Annotated[
         str,
@@ -408,5 +413,5 @@ def _claim(one: CheckedClaim) -> _ClaimVerdict:
     }
 
 
-def _interval(found: tuple[float, float]) -> dict[str, float]:
+def _interval(found: tuple[float, float]) -> _FoundInterval:
     return {"low": found[0], "high": found[1]}

@@ -206,6 +206,10 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
     for name, own, origin in zip((*found.instruments, book.cash_instrument), every, (*found.origins, ""), strict=True):
         add_cells(made, (name, *own, float(outlook.probabilities @ own), origin))
     out.print(made)
+    for split, parts in found.splits.items():
+        named = sorted(zip(parts, found.instruments, strict=True), key=lambda each: -each[0])
+        told = ", ".join(f"{name} {format_percent(float(part), 0)}" for part, name in named if part > 0)
+        out.print(f"{_capital(split.replace('_', ' '))}, of a name's value: {told or 'by none'}.")
     for note in found.notes:
         out.print(note)
     if found.drivers is None:

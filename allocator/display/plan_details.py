@@ -165,6 +165,7 @@ def _figures(out: Console, plan: Plan) -> None:
         rows.append((label, *equivalents))
     shown = [figure for figure in FIGURES if not figure.brief_only]
     rows += figure_rows(plan, columns, shown, tuple(plan.after.buckets))
+    rows += [(name.replace("_", " "), *(one.splits[name] for one in columns)) for name in plan.after.splits]
     numbers = ("today", "target", "final" if plan.orders else "kept")
     out.print(table("", *numbers, right=numbers, rows=rows))
     out.print(_maximised(plan))

@@ -17,6 +17,7 @@ from allocator.book.checks.question import ALWAYS, ANY_SOURCE, ANY_SOURCE_NAMES,
 from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.efficiency_model import (
+    SPLITS,
     Loadings,
     Market,
     ModelScenarios,
@@ -308,6 +309,14 @@ def model_loadings(book: Book) -> Loadings:
         given = book.exposures.get(name, pd.Series(default, book.exposures.index))
         loadings[name] = np.asarray(given.fillna(default), dtype=np.float64)
     return Loadings(**loadings)
+
+
+def model_splits(book: Book) -> dict[str, Vector]:
+    """(N,) parts of each name's value by what the model tells apart beside the buckets; nothing without a model."""
+    if book.settings.model is None:
+        return {}
+    loadings = model_loadings(book)
+    return {name: part(loadings) for name, part in SPLITS.items()}
 
 
 def market_probabilities(book: Book, question: Question | None = None) -> tuple[Vector | None, Vector | None]:

@@ -316,6 +316,14 @@ def driver_attribution(m: Market, loadings: Loadings, technique: Technique) -> d
     return parts
 
 
+SPLITS: dict[str, Callable[[Loadings], Vector]] = {
+    "compute_bought": lambda e: np.maximum(-e.training, 0.0) + np.maximum(-e.capacity, 0.0),
+    "compute_sold": lambda e: np.maximum(e.training, 0.0) + np.maximum(e.capacity, 0.0),
+}
+"""(N,) parts of a name's value, beside the buckets: who buys compute gains where spending on it collapses, who sells it
+loses, and both are called capital-intensive."""
+
+
 def scenario_returns(values: Matrix, loadings: Loadings, anchor: Vector, years: float) -> Matrix:
     """(K, N) simple returns over the horizon: (1 + k)^years · V / anchor − 1, the anchor (N,) or (draws, 1, N).
 

@@ -16,6 +16,7 @@ from allocator.outlook.calibration import (
     calibrate,
     market_anchor,
     market_probabilities,
+    model_splits,
     price_notes,
     refuse_implausible,
     required_growth,
@@ -189,6 +190,7 @@ class _InstrumentReturns(TypedDict):
     origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|plugin .+)$")]
     expected: float
     returns: ByName
+    splits: Annotated[ByName, "parts of its value that the model tells apart beside the buckets; empty without a model"]
 
 
 _InstrumentDrivers = TypedDict("_InstrumentDrivers", {"instrument": str, "scenarios": dict[str, ByName]})
@@ -209,7 +211,7 @@ class ReturnAttribution:
     """Scenario returns of a book: `origins` says model, table, anchored table or `plugin NAME` for each instrument.
 
     With an `instrument`, `drivers` (K,) by name add up to its return in each scenario. `notes` are of prices that
-    sellers do not support.
+    sellers do not support, `splits` (N,) parts of values by name.
     """
 
     outlook: Outlook
@@ -218,6 +220,7 @@ class ReturnAttribution:
     instrument: str | None
     drivers: Mapping[str, Vector] | None
     notes: tuple[str, ...]
+    splits: Mapping[str, Vector]
 
     def document(self) -> ReturnsDocument:
         """The account as plain data."""
@@ -231,6 +234,7 @@ class ReturnAttribution:
                     "origin": self.origins[i],
                     "expected": float(outlook.probabilities @ outlook.returns[:, i]),
                     "returns": dict(zip(scenarios, map(float, outlook.returns[:, i]), strict=True)),
+                    "splits": {split: float(parts[i]) for split, parts in self.splits.items()},
                 }
                 for i, name in enumerate(self.instruments)
             ],
@@ -268,7 +272,8 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
                 rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
             raise BadInput.of("--drivers", rule, cure, value=instrument)
         drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
-    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers, price_notes(book))
+    notes, splits = price_notes(book), model_splits(book)
+    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers, notes, splits)
 
 
 def _position(book: Book, instrument: str) -> int:

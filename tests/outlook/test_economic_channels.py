@@ -18,7 +18,7 @@ from allocator.book.book import Book
 from allocator.book.checks.stress import ParameterKey
 from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.outlook.calibration import CalibratedModel, calibrate, price_notes
+from allocator.outlook.calibration import CalibratedModel, calibrate, model_splits, price_notes
 from allocator.outlook.efficiency_model import (
     Loadings,
     ModelScenarios,
@@ -514,3 +514,41 @@ def test_draws_with_an_implausible_return_are_counted_and_shown(root: Path) -> N
     none = model_stress(rebalance(before(root, wide, "model.max_return=1000.0")), 64, redo=0)
     assert none.implausible == 0
     assert not [note for note in none.notes() if "max_return" in note]
+
+
+def test_buyers_and_sellers_of_compute_are_told_apart_beside_the_buckets(root: Path, run: Any, valid: Any) -> None:
+    book = before(root)
+    splits, weights = model_splits(book), book.weights
+    training, capacity = (book.exposures[name].to_numpy() for name in ("training", "capacity"))
+
+    np.testing.assert_array_equal(splits["compute_sold"] - splits["compute_bought"], training + capacity)
+    assert splits["compute_bought"][book.instruments.index("OPENAI")] == 0.35
+    assert splits["compute_sold"][book.instruments.index("SPX_XAI")] == 0.45
+    plan = rebalance(book)
+    for name, part in splits.items():
+        assert plan.before.splits[name] == pytest.approx(float(part @ weights), abs=1e-12)
+    figures = valid(run("rebalance", root / "data" / "note", "--json").stdout, "plan")["figures"]
+    assert {*figures["target"]["splits"]} == {"compute_bought", "compute_sold"}
+    shown = run("rebalance", root / "data" / "note", "--full").stdout
+    rows = [line.split()[:2] for line in shown.splitlines() if line.startswith("compute ")]
+    assert rows == [["compute", "bought"], ["compute", "sold"]]
+    told = run("returns", root / "data" / "note").stdout
+    assert "Compute bought, of a name's value: OPENAI 35%, ANTHROPIC 30%" in " ".join(told.split())
+    rows = valid(run("returns", root / "data" / "note", "--json").stdout, "returns")["instruments"]
+    assert {row["instrument"]: row["splits"] for row in rows}["GPU"] == {"compute_bought": 0.0, "compute_sold": 0.9}
+
+
+def test_buyers_of_compute_gain_where_spending_on_it_collapses_and_sellers_lose(root: Path) -> None:
+    model = model_of(told(root))
+
+    parts = driver_attribution(model.market, model.loadings, model.technique)["training demand"][1]
+
+    assert (parts[(model.loadings.training < 0) & (model.loadings.capacity == 0)] > 0).all()
+    assert (parts[model.loadings.training > 0] < 0).all()
+
+
+def test_a_book_without_a_model_has_no_splits(root: Path) -> None:
+    book = load(root / "data" / "approval")
+
+    assert model_splits(book) == {}
+    assert rebalance(book).after.splits == {}

@@ -214,7 +214,7 @@ def test_claims_show_what_is_found_on_both_days_with_the_margin(
     shown = " ".join(run("claims", note.path, *overrides).stdout.split())
 
     assert "2 checks: 1 hold, 1 need plans: add --advice" in shown
-    assert "value_given(OPENAI, generalizable) = 0.783 (at the opening), 0.912 (today) times today's value, a" in shown
+    assert "value_given(OPENAI, generalizable) = 0.784 (at the opening), 0.912 (today) times today's value, a" in shown
     document = valid(run("claims", note.path, *overrides, "--json").stdout, "claims_report")
     stranded, advice = document["claims"]
     assert stranded["dates"]["today"]["low"] == pytest.approx(0.912, abs=1e-3)
