@@ -36,8 +36,8 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DemandElasticity, DisclosureModel, Question, Signal
-from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL, TILT
-from allocator.settings.settings import DAYS_A_YEAR
+from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL
+from allocator.settings.settings import DAYS_A_YEAR, EARLIER_SHARES
 from allocator.types import Matrix, Vector
 
 _ROUNDING = 1e-9
@@ -302,7 +302,7 @@ def has_loadings(book: Book) -> NDArray[np.bool_]:
 
 def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
-    gaining, losing = (bucket_counts(book.exposures, bucket).to_numpy(dtype=np.float64) for bucket in TILT)
+    gaining, losing = (bucket_counts(book.exposures, bucket).to_numpy(dtype=np.float64) for bucket in EARLIER_SHARES)
     loadings = {"efficiency_tilt": gaining - losing}
     for name in (field.name for field in fields(Loadings) if field.name not in loadings):
         default = NEUTRAL.get(name, 1.0 if name == "other" else 0.0)

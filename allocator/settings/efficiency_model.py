@@ -18,8 +18,6 @@ NEUTRAL = {"gross_margin": 1.0, "application_margin": 1.0} | dict.fromkeys(
     ("token_share", "passed_on", "application_elasticity"), 0.0
 )
 """What stands in for a parameter that multiplies a loading of zero."""
-TILT = ("efficiency", "capital_intensity")
-"""The buckets that a re-rating tells apart: the first gains by it."""
 CHANNELS = ("rerating", "entry")
 """Parameters of a scenario whose channel is off where it is 0 in all."""
 MOST_RETURN = 1e6

@@ -11,9 +11,9 @@ import pandas as pd
 
 from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
 from allocator.errors import Breach, did_you_mean, setting_breach
-from allocator.settings.efficiency_model import APPLICATION, TILT
+from allocator.settings.efficiency_model import APPLICATION
 from allocator.settings.reading import dotted_key
-from allocator.settings.settings import Settings
+from allocator.settings.settings import EARLIER_SHARES, Settings
 from allocator.settings.uncertainty import (
     AMBIGUITY_SETS,
     DisclosureSection,
@@ -385,7 +385,7 @@ def check_model_parameters(draft: Draft) -> Iterator[Breach]:
 
 def _rerating(settings: Settings) -> Iterator[Breach]:
     """A re-rating tells two buckets apart, which the book must have."""
-    missing = [name for name in TILT if name not in settings.buckets.names]
+    missing = [name for name in EARLIER_SHARES if name not in settings.buckets.names]
     stated: list[tuple[tuple[str, ...], ScenarioParameters]] = [
         (("scenarios", name), scenario) for name, scenario in settings.scenarios.items()
     ]
@@ -393,7 +393,7 @@ def _rerating(settings: Settings) -> Iterator[Breach]:
     stated += [(("market", "scenarios", name), scenario) for name, scenario in markets.items()]
     for place, scenario in stated if settings.model is not None and missing else ():
         if scenario.rerating:
-            rule = f"re-rates {' against '.join(TILT)}, and [buckets] names has no {' and no '.join(missing)}"
+            rule = f"re-rates {' against '.join(EARLIER_SHARES)}, and [buckets] names has no {' and no '.join(missing)}"
             cure = "add it there and to exposures.csv, or remove rerating"
             yield setting_breach(dotted_key(*place, "rerating"), f"{scenario.rerating:g}", rule, cure)
 
