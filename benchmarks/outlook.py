@@ -9,6 +9,7 @@ import datetime as dt
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def main() -> None:
     state = market_quantities(scenarios, technique, 1.0)
     measure("its drivers, for all of them", "none", lambda: driver_attribution(state, loadings, technique))
     many = ModelScenarios(*(draw.uniform(0.8, 1.0, (100_000, 4)) for _ in range(6)))
-    floor = Technique(rival_margin=0.1, rent_elasticity=0.3)
+    many, floor = replace(many, pass_through=2 * many.pass_through), Technique(rival_margin=0.1)
     measure("market, 100 000 draws of four scenarios", "none", lambda: market_quantities(many, technique, 1.0))
     bound = float(np.mean(market_quantities(many, floor, 1.0).price > market_quantities(many, floor, 1.0).passed_on))
     what = f"and the marginal seller's price, {bound:.0%} bound"

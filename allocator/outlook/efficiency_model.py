@@ -228,18 +228,20 @@ def _supported(asked: Vector, a: Vector, served: Vector, training: Vector, s: Mo
     answered = (1 - np.asarray(t.training_share)) / s.capacity * np.exp(-a * served * log_y)
     parts = np.broadcast_arrays(asked, cost, trained, answered, s.usage_elasticity, t.rent_elasticity,
                                 np.log(t.rent_low), np.log(t.rent_high))  # fmt: skip
-    flat = [np.ravel(part) for part in parts]
-    found = [_marginal_price(*(part[at : at + _CHUNK] for part in flat)) for at in range(0, parts[0].size, _CHUNK)]
-    return np.concatenate(found).reshape(parts[0].shape)
+    price = np.empty(parts[0].shape)
+    rows = max(1, _CHUNK * len(price) // price.size)
+    for at in range(0, len(price), rows):
+        price[at : at + rows] = _marginal_price(*(part[at : at + rows] for part in parts))
+    return price
 
 
 def _marginal_price(
     asked: Vector, cost: Vector, trained: Vector, answered: Vector, elasticity: Vector, rent: Vector, *clip: Vector
 ) -> Vector:
-    """(n,) the log price that sellers support, or what is asked for where that is more."""
+    """The log price that sellers support, or what is asked for where that is more; arrays of one shape."""
     lowest, highest = clip
     at_asked = rent * np.log(trained + answered * np.exp(-elasticity * asked))
-    below = np.flatnonzero(cost + np.clip(at_asked, lowest, highest) > asked)
+    below = cost + np.clip(at_asked, lowest, highest) > asked
     price = asked.copy()
     cost, trained, answered, elasticity, rent, lowest, highest = (
         part[below] for part in (cost, trained, answered, elasticity, rent, lowest, highest)
