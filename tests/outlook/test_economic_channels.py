@@ -471,7 +471,7 @@ def test_a_rerating_wants_the_two_buckets_that_it_tells_apart(note: Any) -> None
     )
 
     with pytest.raises(BadInput) as caught:
-        load(note.path, overrides=["scenarios.generalizable_jevons.rerating=0.1"])
+        load(note.path, overrides=[f"scenarios.{name}.rerating={0.1 * (i == 0)}" for i, name in enumerate(BEFORE)])
 
     assert [str(each) for each in caught.value.breaches] == [
         "--set scenarios.generalizable_jevons.rerating: re-rates efficiency against capital_intensity, and [buckets] "
