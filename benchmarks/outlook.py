@@ -1,4 +1,4 @@
-"""The outlook's claims: 500 instruments × 16 scenarios, beliefs by day, implied probabilities, digestion of news.
+"""The outlook's claims: 500 instruments × 16 scenarios, draws, beliefs by day, implied probabilities, digestion.
 
 python benchmarks/outlook.py
 """
@@ -9,6 +9,7 @@ import datetime as dt
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,12 @@ def main() -> None:
     measure("outlook, 500 instruments x 16 scenarios", "20 ms", outlook)
     state = market_quantities(scenarios, technique, 1.0)
     measure("its drivers, for all of them", "none", lambda: driver_attribution(state, loadings, technique))
+    many = ModelScenarios(*(draw.uniform(0.8, 1.0, (100_000, 4)) for _ in range(6)))
+    many, floor = replace(many, pass_through=2 * many.pass_through), Technique(rival_margin=0.1)
+    measure("market, 100 000 draws of four scenarios", "none", lambda: market_quantities(many, technique, 1.0))
+    bound = float(np.mean(market_quantities(many, floor, 1.0).price > market_quantities(many, floor, 1.0).passed_on))
+    what = f"and the marginal seller's price, {bound:.0%} bound"
+    measure(what, "50 ms more", lambda: market_quantities(many, floor, 1.0))
     book = load(BOOK)
     question, signals = build_question(book), dated_signals(book)
     assert question is not None

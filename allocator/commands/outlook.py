@@ -14,7 +14,7 @@ from allocator.presentation import ByName, Document, IsoDate, Keywords, Probabil
 if TYPE_CHECKING:
     from allocator.book.book import Book
     from allocator.outlook.belief_report import BeliefReport
-    from allocator.outlook.efficiency_model_claims import CheckedClaim
+    from allocator.outlook.efficiency_model_claims import CheckedClaim, Weights
     from allocator.outlook.implied_probabilities import ImpliedProbabilities
     from allocator.outlook.question import Signal
     from allocator.outlook.scenario_cards import DueObservation
@@ -340,17 +340,24 @@ def _numbers(moves: tuple[str, ...]) -> tuple[dict[str, float], list[Breach]]:
 #
 
 
+class _FoundInterval(TypedDict):
+    low: float
+    high: float
+
+
 class _ClaimVerdict(TypedDict):
     claim: Annotated[str, "in its author's words"]
-    check: Annotated[str, "the formula's name"]
+    check: Annotated[str, "the formula's name, or the question to the book's outlook"]
     meaning: Annotated[str, "the formula in words"]
     unit: Annotated[str, "of both intervals"]
     stated: Annotated[dict[str, float | None], ("low", "high"), "what the claim states; null is unbounded"]
-    found: Annotated[ByName, ("low", "high"), "what the figures give"]
+    found: Annotated[_FoundInterval | None, "what the figures give; null where it was not solved"]
+    dates: Annotated[dict[str, _FoundInterval], "what the outlook gives, by day; empty of figures"]
+    margin: Annotated[float | None, "how far found lies within stated, below 0 where it does not"]
     verdict: Annotated[
         str,
-        Keywords(enum=["holds", "holds only if", "does not hold", "implies"]),
-        "implies: nothing is stated, found is what the claim amounts to",
+        Keywords(enum=["holds", "holds only if", "does not hold", "implies", "not solved"]),
+        "implies: nothing is stated, found is what the claim amounts to; not solved: it needs plans, and --advice",
     ]
     sentence: Annotated[str, "the verdict with its reason"]
 
@@ -363,24 +370,31 @@ class ClaimsDocument(TypedDict):
 
 
 @click.command()
-@click.argument("book", metavar="BOOK", type=click.Path())
+@book_options
+@click.option("--advice", is_flag=True, help="Solve for what would be held, where a claim asks: some seconds.")
 @handle_errors_and_json
-def claims(book: str, *, as_json: bool) -> Document:
-    """Check every claim of BOOK's claims.csv with the figures of figures.csv.
+def claims(choice: BookChoice, advice: bool, *, as_json: bool) -> Document:
+    """Check every claim of BOOK's claims.csv with the figures of figures.csv, or with the book's own outlook.
 
-    Each claim is shown with what it states, what the figures give, and whether it holds.
+    Each claim is shown with what it states, what was found, and whether it holds.
 
     \b
-    Example:
+    Examples:
       allocator claims data/note
+      allocator claims data/note --advice
     """
     from allocator.outlook.efficiency_model_claims import check_claims
 
-    checked = check_claims(book)
+    weights: Weights | None = None
+    if advice:
+        from allocator.stress_testing.belief_sweep import weights_by_belief
+
+        weights = weights_by_belief
+    checked = check_claims(choice.path, choice.load, weights)
     if not as_json:
         from allocator.display.outlook import show_claims
 
-        show_claims(book, checked)
+        show_claims(choice.path, checked)
     return {"format": "allocator.claims/1", "claims": list(map(_claim, checked))}
 
 
@@ -391,7 +405,13 @@ def _claim(one: CheckedClaim) -> _ClaimVerdict:
         "meaning": one.formula.meaning,
         "unit": one.formula.unit,
         "stated": {"low": one.low, "high": one.high},
-        "found": {"low": one.found[0], "high": one.found[1]},
+        "found": None if one.found is None else _interval(one.found),
+        "dates": {name: _interval(found) for name, found in one.dates.items()},
+        "margin": one.margin(one.found),
         "verdict": one.verdict,
         "sentence": one.sentence,
     }
+
+
+def _interval(found: tuple[float, float]) -> _FoundInterval:
+    return {"low": found[0], "high": found[1]}

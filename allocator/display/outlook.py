@@ -27,8 +27,8 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.outlook.belief_report import BeliefReport
-from allocator.outlook.calibration import build_question
-from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, CheckedClaim
+from allocator.outlook.calibration import build_question, price_notes
+from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, NOT_SOLVED, CheckedClaim
 from allocator.outlook.implied_probabilities import ImpliedProbabilities
 from allocator.outlook.outlook import PARTS, ReturnAttribution, named_parts
 from allocator.outlook.question import Signal
@@ -220,6 +220,12 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
         for name, own, whole in zip((*found.instruments, book.cash_instrument), shown.T, expected, strict=True):
             add_cells(made, (name, *(None if np.isnan(part) else float(part) for part in own), float(whole)))
         out.print(made)
+    for split, parts in found.splits.items():
+        named = sorted(zip(parts, found.instruments, strict=True), key=lambda each: -each[0])
+        told = ", ".join(f"{name} {format_percent(float(part), 0)}" for part, name in named if part > 0)
+        out.print(f"{_capital(split.replace('_', ' '))}, of a name's value: {told or 'by none'}.")
+    for note in found.notes:
+        out.print(note)
     if found.drivers is None:
         return
     heading(out, f"Where {found.instrument}'s return comes from (the parts add up)")
@@ -260,6 +266,7 @@ _SHOWN = {
     IN_PART: ("hold on a condition", "yellow"),
     FAILS: ("do not hold", "red"),
     IMPLIES: ("state no figure", "cyan"),
+    NOT_SOLVED: ("need plans: add --advice", "dim"),
 }
 _INDENT = "   "
 
@@ -279,7 +286,17 @@ def show_claims(name: str, checked: Sequence[CheckedClaim]) -> None:
 def _lines(one: CheckedClaim) -> list[tuple[str, str]]:
     """What is said under a claim, and in which colour."""
     colour = _SHOWN[one.verdict][1]
+    if one.found is None:
+        return [(f"{one.formula.name}: needs plans, which --advice solves for", colour)]
     given = f"{format_interval(*one.found)} {one.formula.unit}"
+    if one.dates:
+        each = [(format_interval(*found), name) for name, found in one.dates.items()]
+        same = len({shown for shown, _ in each}) == 1
+        found = each[0][0] if same else ", ".join(f"{shown} ({name})" for shown, name in each)
+        given = f"{one.formula.name} = {found} {one.formula.unit}"
+        if (margin := one.margin(one.found)) is not None:
+            said = f"states {format_interval(one.low, one.high)}: {given}, a margin of {format_figure(margin)}"
+            return [(said, ""), (one.sentence, colour)]
     if one.verdict == IMPLIES:
         return [(f"implies {given}", colour), *([(one.remark, "")] if one.remark else [])]
     return [(f"states {format_interval(one.low, one.high)}, the figures give {given}", ""), (one.sentence, colour)]
@@ -297,6 +314,8 @@ def format_figure(value: float) -> str:
     """Three digits that tell, none after the point from a hundred on; less where less says it all."""
     size = abs(value)
     text = f"{value:z,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+    if value and not text.strip("-0."):
+        return f"{value:.2g}"
     return exact if size < 1000 and len(exact := f"{value:z.9g}") < len(text) else text
 
 
@@ -318,6 +337,8 @@ def show_check(found: Check) -> None:
     out.print(f"risk: {outlook.risk.source}")
     if not outlook.cash_returns.any():
         out.print(f"cash: {book.cash_instrument} returns nothing, as no row of it and no required_return says more")
+    for note in price_notes(book):
+        out.print(note)
     if book.rates:
         out.print(describe_rates(book))
     heading(out, "Scenarios")

@@ -26,6 +26,7 @@ from allocator.display.multistage import (
 )
 from allocator.display.outlook import describe_rates
 from allocator.mandate.mandate import no_trade
+from allocator.outlook.calibration import price_notes
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import FIGURES, Figure, Figures, Plan
 from allocator.types import Vector
@@ -37,6 +38,8 @@ def show_plan_details(out: Console, plan: Plan) -> None:
     out.print(f"Risk: {plan.outlook.risk.source}.")
     if plan.book.rates:
         out.print(f"R{describe_rates(plan.book)[1:]}.")
+    for note in price_notes(plan.book):
+        out.print(note)
     if plan.duals is not None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
@@ -162,6 +165,7 @@ def _figures(out: Console, plan: Plan) -> None:
         rows.append((label, *equivalents))
     shown = [figure for figure in FIGURES if not figure.brief_only]
     rows += figure_rows(plan, columns, shown, tuple(plan.after.buckets))
+    rows += [(name.replace("_", " "), *(one.splits[name] for one in columns)) for name in plan.after.splits]
     numbers = ("today", "target", "final" if plan.orders else "kept")
     out.print(table("", *numbers, right=numbers, rows=rows))
     out.print(_maximised(plan))

@@ -226,7 +226,7 @@ def _importance(stress: ModelStress) -> Iterator[ScreenBlock]:
         )
 
     yield legend_block(made, legend)
-    for note in stress.share_notes():
+    for note in stress.notes():
         yield text_block(note, "notes", REST)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ALWAYS, ANY_SOURCE, ANY_SOURCE_NAMES, said_hypothesis
+from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.efficiency_model import (
+    SPLITS,
     Loadings,
     Market,
     ModelScenarios,
@@ -33,8 +36,8 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DAYS_A_MONTH, DemandElasticity, DisclosureModel, Question, Signal
-from allocator.settings.efficiency_model import APPLICATION, NEUTRAL
-from allocator.settings.settings import DAYS_A_YEAR
+from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL
+from allocator.settings.settings import DAYS_A_YEAR, EARLIER_SHARES
 from allocator.types import Matrix, Vector
 
 _ROUNDING = 1e-9
@@ -46,14 +49,16 @@ _EXCLUDED = 500.0
 class CalibratedModel:
     """The efficiency model's view of a book: returns and value multipliers (K, N), and the anchor of each name (N,).
 
-    `path` are the market's probabilities from its own date to as_of; None without `[market]`, when the anchor is
-    today's value, 1. `undigested` (N,) is the news of it that prices have not taken in yet, in logs.
+    `market_values` (K, N) are the multipliers by the market's own parameters, which the anchor is of: `values`, where
+    it has none. `path` are the market's probabilities from its own date to as_of; None without `[market]`, when the
+    anchor is today's value, 1. `undigested` (N,) is the news of it that prices have not taken in yet, in logs.
     """
 
     market: Market
     loadings: Loadings
     technique: Technique
     values: Matrix
+    market_values: Matrix
     anchor: Vector
     returns: Matrix
     path: MarketPath | None
@@ -184,15 +189,79 @@ def calibrate(book: Book) -> CalibratedModel | None:
     settings = book.settings
     if settings.model is None:
         return None
-    technique = Technique(**settings.model.model_dump(exclude={"since"}))
-    years, loadings = settings.years, model_loadings(book)
-    state = market_quantities(model_scenarios(book), technique, years + adoption_years(book))
+    technique = Technique(**settings.model.technique)  # type: ignore[arg-type]  # None where a channel is off
+    years, loadings, scenarios = settings.years, model_loadings(book), model_scenarios(book)
+    adopted = years + adoption_years(book)
+    state = market_quantities(scenarios, technique, adopted)
     values = require_finite(value_multipliers(state, loadings, technique), "model", "what the names are worth")
+    own, implied = market_scenarios(book, scenarios), values
+    if own is not scenarios:
+        implied = value_multipliers(market_quantities(own, technique, adopted), loadings, technique)
+        implied = require_finite(implied, "market.scenarios", "what the names are worth to the market")
     path = market_path(book)
-    anchor, undigested = market_anchor(values, path, announcement_share(book))
+    anchor, undigested = market_anchor(implied, path, announcement_share(book))
     require_finite(anchor, "market", "what prices already hold")
     returns = require_finite(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
-    return CalibratedModel(state, loadings, technique, values, anchor, returns, path, undigested)
+    return CalibratedModel(state, loadings, technique, values, implied, anchor, returns, path, undigested)
+
+
+def market_growth(book: Book, growth: Matrix) -> Matrix:
+    """(K, N) growth to the horizon as the market believes it, from ours: other where [market.scenarios] has its own
+    parameters, and the name's returns are the model's.
+    """
+    if book.settings.market is None or not book.settings.market.scenarios:
+        return growth
+    model = calibrate(book)
+    assert model is not None  # the market's own parameters are held to a book with a model
+    typed = np.isin(book.instruments, book.scenario_returns.index)
+    return np.where(typed, growth, growth * model.market_values / model.values)
+
+
+def implausible(book: Book, returns: Matrix) -> NDArray[np.bool_]:
+    """(…, K, N) whether the model's returns are above `model.max_return` a year, or over a horizon that is shorter."""
+    assert book.settings.model is not None
+    most = (1 + book.settings.model.max_return) ** max(book.settings.years, 1.0) - 1
+    result: NDArray[np.bool_] = (returns > most) & ~np.isin(book.instruments, book.scenario_returns.index)
+    return result
+
+
+def refuse_implausible(book: Book, model: CalibratedModel) -> None:
+    """Hold the model's returns to `model.max_return`, name by name.
+
+    Raises:
+        BadInput: a return is above it; says of each in which scenario, of which name and what makes it.
+    """
+    settings = book.settings
+    assert settings.model is not None
+    most, annual = settings.model.max_return, (1 + model.returns) ** (1 / max(settings.years, 1.0)) - 1
+    beyond = np.argwhere(implausible(book, model.returns))
+    needed = max((ceil(float(annual[k, i]) * 10) / 10 for k, i in beyond), default=0.0)
+    other = f", or write max_return = {needed:g} if it is meant" if needed <= MOST_RETURN else ""
+    breaches = []
+    for k, i in beyond:
+        floors = np.flatnonzero(model.market_values[:, i] <= settings.model.least_value)
+        cause = f"its value there is {model.values[k, i]:.3g} of today's, and its price holds {model.anchor[i]:.3g}"
+        cure = f"correct the parameters of {book.scenarios[k]}"
+        if floors.size:
+            names = ", ".join(book.scenarios[j] for j in floors)
+            cause, cure = f"value floor reached in {names}", f"correct the parameters of {names}"
+        rule = f"{book.instruments[i]} returns {annual[k, i]:+.0%} a year in {book.scenarios[k]}: {cause}"
+        breaches.append(setting_breach("model.max_return", f"{most:g}", rule, cure + other))
+    if breaches:
+        raise BadInput(breaches)
+
+
+def price_notes(book: Book) -> tuple[str, ...]:
+    """A sentence for each scenario in which pass-through asks for a price that the marginal seller does not support."""
+    if (model := calibrate(book)) is None:
+        return ()
+    market = model.market
+    return tuple(
+        f"{name}: pass_through {market.scenarios.pass_through[k]:.2f} asks for a price of {market.passed_on[k]:.3f}; "
+        f"rivals need {market.price[k]:.3f}, which is used."
+        for k, name in enumerate(book.scenarios)
+        if market.price[k] > market.passed_on[k]
+    )
 
 
 def adoption_years(book: Book) -> float:
@@ -208,6 +277,17 @@ def model_scenarios(book: Book) -> ModelScenarios:
     return ModelScenarios(
         **{name: np.array([getattr(scenario, name) for scenario in scenarios], dtype=float) for name in named}
     )
+
+
+def market_scenarios(book: Book, ours: ModelScenarios) -> ModelScenarios:
+    """The same as the market believes them: its own of [market.scenarios], elsewhere ours, which may be draws."""
+    stated = {} if book.settings.market is None else book.settings.market.scenarios
+    changed: dict[str, Matrix] = {}
+    for scenario, parameters in stated.items():
+        for name, value in parameters.model_dump(exclude_unset=True, exclude_none=True).items():
+            changed.setdefault(name, getattr(ours, name).copy())
+            changed[name][..., book.scenarios.index(scenario)] = value
+    return replace(ours, **changed) if changed else ours
 
 
 def has_loadings(book: Book) -> NDArray[np.bool_]:
@@ -232,12 +312,21 @@ def has_loadings(book: Book) -> NDArray[np.bool_]:
 
 def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
-    loadings = {}
-    for name in (field.name for field in fields(Loadings)):
+    gaining, losing = (bucket_counts(book.exposures, bucket).to_numpy(dtype=np.float64) for bucket in EARLIER_SHARES)
+    loadings = {"efficiency_tilt": gaining - losing}
+    for name in (field.name for field in fields(Loadings) if field.name not in loadings):
         default = NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
         given = book.exposures.get(name, pd.Series(default, book.exposures.index))
         loadings[name] = np.asarray(given.fillna(default), dtype=np.float64)
     return Loadings(**loadings)
+
+
+def model_splits(book: Book) -> dict[str, Vector]:
+    """(N,) parts of each name's value by what the model tells apart beside the buckets; nothing without a model."""
+    if book.settings.model is None:
+        return {}
+    loadings = model_loadings(book)
+    return {name: part(loadings) for name, part in SPLITS.items()}
 
 
 # What prices hold of the news so far: the announcement share J of a day's re-pricing came with the news, and the rest

@@ -1,22 +1,33 @@
 """Claims held against arithmetic: `figures.csv` and `claims.csv` of a folder in, a verdict on each claim out.
 
-A claim states an interval; a formula gives the interval that the figures allow. The verdict compares the two.
+A claim states an interval; a formula gives the interval that the figures allow, or a function of the book's own outlook
+what it is today and was when the question opened. The verdict compares the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from math import exp, isfinite, log
+from dataclasses import dataclass, field, replace
+from math import exp, inf, isfinite, log
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
+from allocator.book.book import Book
+from allocator.book.checks.rules import bucket_counts
+from allocator.book.loading import load
 from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.outlook.calibration import model_loadings, model_scenarios, scenario_probabilities
+from allocator.outlook.efficiency_model import Loadings, Market, Technique, market_quantities, value_multipliers
+from allocator.settings.settings import DAYS_A_YEAR
 from allocator.tables import validate
 from allocator.tables.files import read_table
+from allocator.types import Matrix, Vector
 
 # Arithmetic that a claim is held against: costs, prices, usage and compute; then capital, valuations and rivals.
 #
@@ -183,23 +194,204 @@ FORMULAS: Mapping[str, Formula] = {
     name: Formula(name, meaning, unit, tuple(figures.split()), values) for name, unit, figures, meaning, values in _ROWS
 }
 """What a row of claims.csv may be checked with, by name."""
+
+# What a claim may ask of the book's own outlook: values as multiples of today's, against a world without the technique,
+# which is 1 (returns are anchored to prices, so that levels are not in them); the market; and what would be held.
+#
+# GIVEN is a hypothesis, whose scenarios count by their probabilities, or a scenario.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class Standpoint:
+    """A book's outlook on a day: (K,) probabilities, and the market and values (K, N) at the horizon from there."""
+
+    book: Book
+    probabilities: Vector
+    years: float
+    technique: Technique
+    loadings: Loadings
+    market: Market
+    values: Matrix
+
+    @staticmethod
+    def of(book: Book, day: dt.date) -> Standpoint:
+        """The outlook as it was on a day; labs adopt since then where `since` is not stated."""
+        settings = book.settings
+        assert settings.model is not None  # asked before
+        since = settings.model.since or day
+        adopted = max(0.0, (day - since).days / DAYS_A_YEAR) + settings.months / 12
+        if settings.horizon.until is not None:
+            adopted = (settings.horizon.until - since).days / DAYS_A_YEAR
+        technique = Technique(**settings.model.technique)  # type: ignore[arg-type]  # None where a channel is off
+        market, loadings = market_quantities(model_scenarios(book), technique, adopted), model_loadings(book)
+        values = value_multipliers(market, loadings, technique)
+        return Standpoint(book, scenario_probabilities(book, day), adopted, technique, loadings, market, values)
+
+    def scenarios(self, given: str) -> list[int]:
+        """Positions of a scenario, or of those of a hypothesis; of all where nothing is given."""
+        return [
+            k
+            for k, (name, one) in enumerate(self.book.settings.scenarios.items())
+            if given in (name, one.hypothesis, "")
+        ]
+
+    def value(self, name: str, given: str, values: Matrix | None = None) -> float:
+        """E[V of a name | given]."""
+        at, own = self.scenarios(given), self.values if values is None else values
+        weights = self.probabilities[at] if len(at) > 1 else np.ones(1)
+        return float(weights @ own[at, self.book.instruments.index(name)] / weights.sum())
+
+    def each(self, quantity: str, given: str) -> list[float]:
+        """A quantity of the market in each scenario."""
+        return [float(getattr(self.market, quantity)[k]) for k in self.scenarios(given)]
+
+    def multiples(self, name: str, given: str) -> list[float]:
+        """Log change of its multiple in each scenario."""
+        i, s, e = self.book.instruments.index(name), self.market.scenarios, self.loadings
+        return [
+            float(s.rerating[k] * e.efficiency_tilt[i] - s.multiple_compression[k] * e.multiple_loading[i])
+            for k in self.scenarios(given)
+        ]
+
+
+def _rival_margins(at: Standpoint, given: str) -> list[float]:
+    m, e, changes = at.market, at.loadings, []
+    for k in at.scenarios(given):
+        cost = m.rent[k] * at.technique.token_reduction ** (-m.diffusion[k] * m.scenarios.replicability[k])
+        for margin in e.gross_margin[(e.owner == 0) & (e.inference != 0)]:
+            changes.append(float((m.price[k] - (1 - margin) * cost) / m.price[k] - margin))
+    return changes
+
+
+def _retrained(at: Standpoint, name: str, reduction: float, given: str = "") -> list[float]:
+    technique = replace(at.technique, training_reduction=reduction)
+    market = market_quantities(at.market.scenarios, technique, at.years)
+    return [at.value(name, given, value_multipliers(market, at.loadings, technique)) - at.value(name, given)]
+
+
+def _once_adopted(at: Standpoint, given: str) -> list[float]:
+    market = market_quantities(at.market.scenarios, at.technique, inf)
+    return [float(market.usage[k]) for k in at.scenarios(given)]
+
+
+def _break_even(at: Standpoint, name: str, first: str, second: str) -> list[float]:
+    low = at.value(name, second)
+    return [(1 - low) / (at.value(name, first) - low)]
+
+
+def _share_of(at: Standpoint, first: str, second: str) -> float:
+    p = [float(at.probabilities[at.scenarios(given)].sum()) for given in (first, second)]
+    return p[0] / sum(p)
+
+
+_Asked: TypeAlias = Callable[..., Iterable[float]]
+_OUTLOOK_ROWS: tuple[tuple[str, str, str, str, _Asked], ...] = (
+    ("value_given", "NAME GIVEN", "times today's value", "Value of a name: E[V | given].",
+     lambda at, name, given: [at.value(name, given)]),
+    ("value_gap", "NAME GIVEN GIVEN", "of today's value", "Value of a name in one case less that in another.",
+     lambda at, name, first, second: [at.value(name, first) - at.value(name, second)]),
+    ("value_lead", "NAME NAME GIVEN", "of today's values", "Value of one name less that of another.",
+     lambda at, name, other, given: [at.value(name, given) - at.value(other, given)]),
+    ("break_even_probability", "NAME GIVEN GIVEN", "in probability",
+     "Probability of the first case, given either, at which the name is worth as much as without the technique.",
+     _break_even),
+    ("multiple_gap", "NAME NAME GIVEN", "in logs", "What a name's multiple rises by, less the other's.",
+     lambda at, name, other, given: np.subtract(at.multiples(name, given), at.multiples(other, given))),
+    ("with_training_reduction", "NAME RATIO [GIVEN]", "of today's value",
+     "Value of a name if training were that much cheaper only, less what it is worth.", _retrained),
+    ("margin_of_rivals", "GIVEN", "of the price",
+     "Change of the gross margin of rivals without the technique: (P − (1 − m)·κ·Y^(−a·g)) / P − m.", _rival_margins),
+    ("stranded", "GIVEN", "of committed capital", "Capital that stands idle and finds no other work: σ.",
+     lambda at, given: at.each("stranded", given)),
+    ("training_spend", "GIVEN", "times", "Spending on training: M_T.", lambda at, given: at.each("training", given)),
+    ("inference_demand", "GIVEN", "times", "Tokens asked for: M_C.", lambda at, given: at.each("tokens", given)),
+    ("compute_demand", "GIVEN", "times", "Demand for compute, training and inference: D.",
+     lambda at, given: at.each("demand", given)),
+    ("market_revenue", "GIVEN", "times", "Revenue of all who answer: P·Q.",
+     lambda at, given: at.each("revenue", given)),
+    ("price_cut", "GIVEN", "of the price", "Fall of the price of a task: 1 − P.",
+     lambda at, given: [1 - price for price in at.each("price", given)]),
+    ("price_gap", "GIVEN GIVEN", "of today's price", "Price in one case less that in another, scenario by scenario.",
+     lambda at, one, two: [p - q for p in at.each("price", one) for q in at.each("price", two)]),
+    ("usage_once_adopted", "GIVEN", "times", "Tasks once all who can have adopted.", _once_adopted),
+    ("weight_slope", "BUCKET [COSTS]", "of the account",
+     "Weight of a bucket where the first hypothesis is nearly certain, less that where it is nearly excluded.",
+     lambda weights: [weights[-1] - weights[0]]),
+    ("weight_step", "BUCKET [COSTS]", "of the account",
+     "Change of that weight from one step of the probability to the next.", np.diff),
+)  # fmt: skip
+"""Name, arguments, unit, meaning, values; those of weights want plans."""
+COSTS = "costs"
+"""Said where costs, turnover and caution are as the book has them; else there are none."""
+Weights: TypeAlias = Callable[[Book, bool], Mapping[str, Vector]]
+"""(M,) weights of each bucket as the first hypothesis becomes likelier, with costs or without."""
+_CALL = re.compile(r"\s*(\w+)\s*\(([^()]*)\)\s*")
+
+
+@dataclass(frozen=True)
+class OutlookFormula:
+    """A question to the book's outlook: its function, its arguments, and how it is put in claims.csv."""
+
+    name: str
+    takes: tuple[str, ...]
+    unit: str
+    meaning: str
+    values: _Asked
+
+    @property
+    def example(self) -> str:
+        """How it is put."""
+        return f"{self.name}({', '.join(self.takes)})"
+
+    @property
+    def wants_plans(self) -> bool:
+        """Whether it takes solving."""
+        return "BUCKET" in self.takes
+
+    def faults(self, book: Book, arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        """What is wrong with its arguments, and the cure."""
+        least = sum(not kind.startswith("[") for kind in self.takes)
+        if not least <= len(arguments) <= len(self.takes):
+            yield f"takes {', '.join(self.takes)}", f"write {self.example}"
+            return
+        given = tuple(dict.fromkeys((*book.settings.hypotheses, *book.scenarios)))
+        known = {"NAME": ("instrument", book.instruments), "GIVEN": ("hypothesis or scenario", given),
+                 "BUCKET": ("bucket", book.settings.buckets.names), "COSTS": ("choice", (COSTS,))}  # fmt: skip
+        for kind, said in zip((kind.strip("[]") for kind in self.takes), arguments, strict=False):
+            if kind == "RATIO":
+                number = float(said) if re.fullmatch(r"\d+(\.\d+)?", said) else 0.0
+                if not 1 <= number <= 1000:
+                    yield f"{said!r} is no ratio", "write a number from 1 to 1000"
+            elif said not in known[kind][1]:
+                yield f"no such {known[kind][0]}: {said!r}", did_you_mean(said, known[kind][1])
+
+
+OUTLOOK_FORMULAS: Mapping[str, OutlookFormula] = {
+    name: OutlookFormula(name, tuple(takes.split()), unit, meaning, values)
+    for name, takes, unit, meaning, values in _OUTLOOK_ROWS
+}
+"""What a row of claims.csv may ask of the book's outlook, by name."""
 HOLDS, IN_PART, FAILS, IMPLIES = "holds", "holds only if", "does not hold", "implies"
+NOT_SOLVED = "not solved"
 
 
 @dataclass(frozen=True)
 class CheckedClaim:
     """A claim in its author's words, what it states (None: unbounded on that side), and what the figures give.
 
-    `condition` is what would make it hold, as a clause; both intervals are in the formula's unit.
+    `condition` is what would make it hold, as a clause; both intervals are in the formula's unit. Of a question to the
+    book's outlook `dates` has what was found on each day, and `found` is all of it; None where it was not solved.
     """
 
     claim: str
     formula: Formula
     low: float | None
     high: float | None
-    found: Interval
+    found: Interval | None
     condition: str
     remark: str
+    dates: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -207,6 +399,8 @@ class CheckedClaim:
 
         `implies` where nothing is stated: the figure then is what the claim amounts to.
         """
+        if self.found is None:
+            return NOT_SOLVED
         if self.low is None and self.high is None:
             return IMPLIES
         (least, most), room = self.found, 1e-9 * max(1.0, *map(abs, self.found))
@@ -215,6 +409,12 @@ class CheckedClaim:
         if low <= least and most <= high:
             return HOLDS
         return FAILS if most < low or least > high else IN_PART
+
+    def margin(self, found: Interval | None) -> float | None:
+        """How far what is found lies within what is stated, below 0 where it does not; None where nothing is stated."""
+        if found is None or (self.low is None and self.high is None):
+            return None
+        return min(inf if self.low is None else found[0] - self.low, inf if self.high is None else self.high - found[1])
 
     @property
     def sentence(self) -> str:
@@ -227,8 +427,13 @@ class CheckedClaim:
         return "; ".join(filter(None, (verdict, self.remark)))
 
 
-def check_claims(folder: str | Path) -> tuple[CheckedClaim, ...]:
-    """Check every row of a folder's `claims.csv` with its `figures.csv`.
+def check_claims(
+    folder: str | Path, book: Callable[[], Book] | None = None, weights: Weights | None = None
+) -> tuple[CheckedClaim, ...]:
+    """Check every row of a folder's `claims.csv` with its `figures.csv`, or with the outlook of its book.
+
+    The `book` is read where a row asks for it; `weights` solve for what would be held, and without them what asks for
+    that is not solved.
 
     Raises:
         BadInput: a table is missing or not of its contract, a check or a figure is unknown; every error at once.
@@ -240,15 +445,65 @@ def check_claims(folder: str | Path) -> tuple[CheckedClaim, ...]:
     claims, of_claims = _table(place, "claims")
     breaches += of_claims
     known = None if figures is None else dict(zip(figures["name"], figures["value"], strict=True))
+    asking = claims is not None and claims["check"].str.contains("(", regex=False).any()
+    outlook = _BookOutlook(book() if book is not None else load(place), weights) if asking else None
     checked = []
     for line, row in claims.iterrows() if claims is not None else ():
         try:
-            checked.append(_checked(int(str(line)), row.to_dict(), known))
+            checked.append(_checked(int(str(line)), row.to_dict(), known, outlook))
         except BadInput as error:
             breaches += error.breaches
     if breaches:
         raise BadInput(breaches)
     return tuple(filter(None, checked))
+
+
+class _BookOutlook:
+    """A book's outlook today and when its question opened, asked at leisure."""
+
+    def __init__(self, book: Book, weights: Weights | None) -> None:
+        self.book, self._weights = book, weights
+        days = {} if book.settings.question is None else {"at the opening": book.settings.question.opened}
+        days |= {"today": book.settings.book.as_of}
+        modelled = book.settings.model is not None
+        self.days = {name: Standpoint.of(book, day) for name, day in days.items()} if modelled else {}
+        self._solved: dict[bool, Mapping[str, Vector]] = {}
+
+    def answer(self, formula: OutlookFormula, arguments: tuple[str, ...]) -> dict[str, Interval]:
+        """What is found on each day; nothing where nobody solves."""
+        if formula.wants_plans:
+            return {} if self._weights is None else {"today": _ends(formula.values(self._held(*arguments)))}
+        own = [float(said) if kind == "RATIO" else said for kind, said in zip(formula.takes, arguments, strict=False)]
+        return {name: _ends(formula.values(day, *own)) for name, day in self.days.items()}
+
+    def _held(self, bucket: str, costs: str = "") -> Vector:
+        assert self._weights is not None
+        whole = costs == COSTS
+        if whole not in self._solved:
+            self._solved[whole] = self._weights(self.book, whole)
+        return self._solved[whole][bucket]
+
+    def remark(self, formula: OutlookFormula, arguments: tuple[str, ...]) -> str:
+        """What should be known beside an answer."""
+        today, hypotheses = self.days["today"], self.book.settings.hypotheses
+        if formula.name == "break_even_probability":
+            _, first, second = arguments
+            return f"{first} has {_share_of(today, first, second):.3f} of the two today"
+        if not formula.wants_plans:
+            return ""
+        counted = zip(self.book.instruments, bucket_counts(self.book.exposures, arguments[0]), strict=True)
+        gaining = [
+            name
+            for name, part in counted
+            if part and today.value(name, hypotheses[0]) > today.value(name, hypotheses[1])
+        ]
+        names = " and ".join(filter(None, (", ".join(gaining[:-1]), *gaining[-1:]))) or "no name"
+        return f"{names} of {arguments[0].replace('_', ' ')} is worth more if {hypotheses[0]}"
+
+
+def _ends(values: Iterable[float]) -> Interval:
+    found = [float(value) for value in values]
+    return min(found), max(found)
 
 
 def _table(place: Path, name: str) -> tuple[pd.DataFrame | None, list[Breach]]:
@@ -261,30 +516,67 @@ def _table(place: Path, name: str) -> tuple[pd.DataFrame | None, list[Breach]]:
     return (None if breaches else typed.set_axis(list(raw.rows))), breaches
 
 
-def _checked(line: int, row: Mapping[Any, Any], figures: Mapping[str, float] | None) -> CheckedClaim | None:
+def _checked(
+    line: int, row: Mapping[Any, Any], figures: Mapping[str, float] | None, outlook: _BookOutlook | None
+) -> CheckedClaim | None:
     """One row's claim; None where there are no figures to check it with.
 
     Raises:
         BadInput: it cannot be checked; says all that is wrong with the row.
     """
     low, high = (None if pd.isna(cell := row.get(side)) else float(cell) for side in ("low", "high"))
-    formula, breaches = FORMULAS.get(row["check"]), []
+    condition, remark = (cell if isinstance(cell := row.get(name), str) else "" for name in ("condition", "remark"))
+    breaches = []
     if low is not None and high is not None and low > high:
         breaches.append(Breach("claims.csv", line, "low", f"{low:g}", f"is above high = {high:g}", "swap them"))
-    if formula is None:
-        cure = did_you_mean(row["check"], FORMULAS)
-        breaches.append(Breach("claims.csv", line, "check", row["check"], "no such check", cure))
+    call, check = _CALL.fullmatch(row["check"]), str(row["check"])
+    if call is not None and outlook is not None:
+        asked = OUTLOOK_FORMULAS.get(call[1])
+        arguments = tuple(filter(None, (said.strip() for said in call[2].split(","))))
+        faults = [("no such check", did_you_mean(call[1], OUTLOOK_FORMULAS))] if asked is None else []
+        if asked is not None and not outlook.days:
+            faults.append(("asks the efficiency model, and book.toml has no [model]", "add [model], or remove the row"))
+        elif asked is not None:
+            faults += asked.faults(outlook.book, arguments)
+        breaches += [Breach("claims.csv", line, "check", check, *fault) for fault in faults]
+        if breaches or asked is None:
+            raise BadInput(breaches)
+        dates = _answered(line, check, outlook, asked, arguments)
+        found = _ends(end for interval in dates.values() for end in interval) if dates else None
+        told = "; ".join(filter(None, (remark, outlook.remark(asked, arguments))))
+        formula = Formula(check, asked.meaning, asked.unit, (), lambda: ())
+        return CheckedClaim(row["claim"], formula, low, high, found, condition, told, dates)
+    named = FORMULAS.get(check)
+    if named is None:
+        near = OUTLOOK_FORMULAS.get(check)
+        cure = did_you_mean(check, (*FORMULAS, *OUTLOOK_FORMULAS)) if near is None else f"write {near.example}"
+        breaches.append(Breach("claims.csv", line, "check", check, "no such check", cure))
     elif figures is not None:
-        for name in (name for name in formula.figures if name not in figures):
+        for name in (name for name in named.figures if name not in figures):
             rule = f"needs the figure '{name}', which is not in figures.csv"
-            breaches.append(Breach("claims.csv", line, "check", formula.name, rule, did_you_mean(name, figures)))
+            breaches.append(Breach("claims.csv", line, "check", named.name, rule, did_you_mean(name, figures)))
     if breaches:
         raise BadInput(breaches)
-    if formula is None or figures is None:
+    if named is None or figures is None:
         return None
-    allowed = _allowed(line, formula, {name: figures[name] for name in formula.figures})
-    condition, remark = (cell if isinstance(cell := row.get(name), str) else "" for name in ("condition", "remark"))
-    return CheckedClaim(row["claim"], formula, low, high, allowed, condition, remark)
+    allowed = _allowed(line, named, {name: figures[name] for name in named.figures})
+    return CheckedClaim(row["claim"], named, low, high, allowed, condition, remark)
+
+
+def _answered(
+    line: int, check: str, outlook: _BookOutlook, formula: OutlookFormula, arguments: tuple[str, ...]
+) -> dict[str, Interval]:
+    """What the outlook answers, on each day.
+
+    Raises:
+        BadInput: it has no answer: a case that is impossible, a name that is worth the same in both.
+    """
+    with suppress(ArithmeticError, ValueError), np.errstate(all="ignore"):
+        dates = outlook.answer(formula, arguments)
+        if all(isfinite(end) for interval in dates.values() for end in interval):
+            return dates
+    rule, cure = "has no answer in this book", "ask of cases that are possible and differ, or remove the row"
+    raise BadInput.of("claims.csv", rule, cure, row=line, column="check", value=check)
 
 
 def _allowed(line: int, formula: Formula, figures: Mapping[str, float]) -> Interval:

@@ -90,7 +90,7 @@ def _silent(book: Book, model: CalibratedModel) -> dict[str, str]:
     """Names of which the model has nothing to say, with the reason."""
     reasons: dict[str, str] = {}
     loaded = has_loadings(book)
-    least, most = model.values.min(axis=0), model.values.max(axis=0)
+    least, most = model.market_values.min(axis=0), model.market_values.max(axis=0)
     for i, name in enumerate(book.instruments):
         total = sum(float(getattr(model.loadings, loading)[i]) for loading in LOADINGS)
         if not loaded[i]:
@@ -219,7 +219,7 @@ def infer_probabilities(
     names, moved = tuple(read.returns), np.array(list(read.returns.values()))
     at = [book.instruments.index(name) for name in names]
     years = (book.settings.book.as_of - stated.date).days / DAYS_A_MONTH / 12
-    values, carry = model.values[:, at], (1 + model.loadings.required_return[at]) ** years
+    values, carry = model.market_values[:, at], (1 + model.loadings.required_return[at]) ** years
     priced = _Priced(values, model.market_now, model.market_then @ values, model.anchor[at], carry, share)
     with np.errstate(over="ignore"):  # what overflows is beyond every scenario, and refused as such
         multiples = priced.multiples(moved)

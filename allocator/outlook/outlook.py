@@ -17,6 +17,9 @@ from allocator.outlook.calibration import (
     calibrate,
     market_anchor,
     market_path,
+    model_splits,
+    price_notes,
+    refuse_implausible,
     required_growth,
     scenario_probabilities,
     typed_values,
@@ -195,7 +198,10 @@ def _returns(book: Book, years: float) -> tuple[Matrix, Vector, PricedIn]:
     """(K, N) and (K,): the model's, ours or a plugin's, then the user's own over them; and what prices hold of them."""
     model, given, plugged = calibrate(book), book.scenario_returns, plugin_returns(book)
     nothing = np.full((len(book.scenarios), len(book.instruments)), np.nan)
-    returns, undigested = (nothing, nothing[0]) if model is None else (model.returns, model.undigested)
+    returns, undigested = nothing, nothing[0]
+    if model is not None:
+        refuse_implausible(book, model)
+        returns, undigested = model.returns, model.undigested
     if plugged is not None:
         returns, undigested = plugged.to_numpy(dtype=float)[:-1].T, nothing[0]
     returns = with_typed_returns(book, returns)
@@ -244,6 +250,7 @@ class _InstrumentReturns(TypedDict):
     expected: float
     parts: Annotated[ByName, EXPECTED_PARTS]
     returns: ByName
+    splits: Annotated[ByName, "parts of its value that the model tells apart beside the buckets; empty without a model"]
 
 
 _InstrumentDrivers = TypedDict("_InstrumentDrivers", {"instrument": str, "scenarios": dict[str, ByName]})
@@ -255,6 +262,7 @@ class ReturnsDocument(TypedDict):
     format: Literal["allocator.returns/1"]
     scenarios: ByName
     instruments: list[_InstrumentReturns]
+    notes: Annotated[list[str], "prices that pass-through asks for and sellers do not support"]
     drivers: NotRequired[_InstrumentDrivers]
 
 
@@ -262,7 +270,8 @@ class ReturnsDocument(TypedDict):
 class ReturnAttribution:
     """Scenario returns of a book: `origins` says model, table, anchored table or `plugin NAME` for each instrument.
 
-    With an `instrument`, `drivers` (K,) by name add up to its return in each scenario.
+    With an `instrument`, `drivers` (K,) by name add up to its return in each scenario. `notes` are of prices that
+    sellers do not support, `splits` (N,) parts of values by name.
     """
 
     outlook: Outlook
@@ -270,6 +279,8 @@ class ReturnAttribution:
     origins: tuple[str, ...]
     instrument: str | None
     drivers: Mapping[str, Vector] | None
+    notes: tuple[str, ...]
+    splits: Mapping[str, Vector]
 
     def document(self) -> ReturnsDocument:
         """The account as plain data."""
@@ -284,9 +295,11 @@ class ReturnAttribution:
                     "expected": float(outlook.probabilities @ outlook.returns[:, i]),
                     "parts": named_parts(parts[:, i], parts[:, i]),
                     "returns": dict(zip(scenarios, map(float, outlook.returns[:, i]), strict=True)),
+                    "splits": {split: float(parts[i]) for split, parts in self.splits.items()},
                 }
                 for i, name in enumerate(self.instruments)
             ],
+            "notes": list(self.notes),
         }
         if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
@@ -320,7 +333,8 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
                 rule, cure = f"its returns are those of {maker}, which tells no drivers", "leave --drivers out"
             raise BadInput.of("--drivers", rule, cure, value=instrument)
         drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
-    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers)
+    notes, splits = price_notes(book), model_splits(book)
+    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers, notes, splits)
 
 
 def _position(book: Book, instrument: str) -> int:

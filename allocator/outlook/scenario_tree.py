@@ -25,6 +25,7 @@ from allocator.outlook.calibration import (
     dated_signals,
     digestion_days,
     digestion_months,
+    market_growth,
     market_path,
     required_returns,
     undigested_part,
@@ -335,7 +336,7 @@ def _prices(
     path, question, known = market_path(book), build_question(book), outlook.priced
     if path is None or question is None or len(states) == 1:
         return np.ones((1, len(book.instruments))), np.ones(1), [known]
-    values, half, share = 1 + outlook.returns, digestion_months(book), announcement_share(book)
+    values, half, share = market_growth(book, 1 + outlook.returns), digestion_months(book), announcement_share(book)
     start = log_evidence(question, states[0].signals, [states[0].told])
     implied = bayes_update(path.now, evidence) @ values
     anchored = np.zeros(values.shape[1]) if known is None else known.undigested

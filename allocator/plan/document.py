@@ -105,7 +105,12 @@ class _PolicyRows(TypedDict):
 
 _KEYS = tuple((one.name, float | None if one.optional else float, one.note) for one in FIGURES if one.note)
 _BUCKETS = ("buckets", dict[str, Weight], "share of the account by bucket; a name may count in several")
-_Figures: TypeAlias = Annotated[Row, (*_KEYS, _BUCKETS)]
+_SPLITS = (
+    "splits",
+    dict[str, Weight],
+    "of the account by what the model tells apart beside the buckets, if there is one",
+)
+_Figures: TypeAlias = Annotated[Row, (*_KEYS, _BUCKETS, _SPLITS)]
 
 
 _Followed: TypeAlias = Annotated[Row, PolicyDeviation]
@@ -265,7 +270,9 @@ def figures_document(figures: Figures) -> Row:
     """One portfolio's figures, rounded to the decimals that are stable."""
     named = {one.name: getattr(figures, one.name) for one in FIGURES if one.note}
     rounded = {name: None if value is None else _weight(value) for name, value in named.items()}
-    return {**rounded, "buckets": {name: _weight(share) for name, share in figures.buckets.items()}}
+    shares = {"buckets": figures.buckets, "splits": figures.splits}
+    named = {key: {name: _weight(share) for name, share in parts.items()} for key, parts in shares.items()}
+    return {**rounded, **named}
 
 
 def _scenarios(plan: Plan) -> list[Row]:

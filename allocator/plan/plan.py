@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -16,6 +16,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
+from allocator.outlook.calibration import model_splits
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
@@ -53,8 +54,9 @@ class Figures:
     are annual: `volatility_within` a scenario, `volatility_between` scenario means, `volatility` both together.
     `expected_shortfall` is the mean loss in the worst 5 % of the horizon's outcomes, those of a normal distribution in
     each scenario. `required`, `disagreement`, `undigested_news` and `not_anchored` are parts of the expected return and
-    with costs add up to it, None where there is no such part. The `active_*` figures and
-    `tracking_error` (annual, within) are against the benchmark, None without.
+    with costs add up to it, None where there is no such part. The `active_*` figures and `tracking_error` (annual,
+    within) are against the benchmark, None without. `splits` are parts of the account that the model tells apart beside
+    the buckets.
     """
 
     expected_return: float
@@ -72,6 +74,7 @@ class Figures:
     active_expected_return: float | None = None
     active_adverse_expected_return: float | None = None
     tracking_error: float | None = None
+    splits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def volatility(self) -> float:
@@ -252,6 +255,7 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         buckets=buckets,
         scenario_returns=tuple(map(float, gains)),
         **outlook.portfolio_parts(holdings, cash),
+        splits={name: float(part @ trade.weights) for name, part in model_splits(book).items()},
         **active,
     )
 

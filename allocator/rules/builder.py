@@ -80,12 +80,17 @@ def shock_returns(book: Book, name: str) -> Vector:
 
 
 def immediate_returns(book: Book, shock: ShockSection) -> Vector:
-    """(N,) an instrument's own number, else its bucket's, else the market's times its beta and the factors'."""
+    """(N,) an instrument's own number, else its bucket's, else the market's times its beta and the factors', with what
+    its multiple falls by.
+    """
     moved = np.zeros(len(book.instruments))
     if shock.market is not None:
         moved = shock.market * np.asarray(book.exposures["beta"], dtype=np.float64)
     if shock.factors and book.factors is not None:
         moved = moved + book.factors[list(shock.factors)].to_numpy(dtype=float) @ np.array([*shock.factors.values()])
+    if shock.multiples is not None:
+        kept = np.exp(-shock.multiples * np.asarray(book.exposures["multiple_loading"], dtype=np.float64))
+        moved = (1 + np.maximum(moved, -1.0)) * kept - 1
     for i, (instrument, bucket) in enumerate(book.exposures["bucket"].items()):
         moved[i] = shock.instruments.get(str(instrument), shock.buckets.get(str(bucket), moved[i]))
     return np.maximum(moved, -1.0)

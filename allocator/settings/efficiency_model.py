@@ -18,6 +18,9 @@ NEUTRAL = {"gross_margin": 1.0, "application_margin": 1.0} | dict.fromkeys(
     ("token_share", "passed_on", "application_elasticity"), 0.0
 )
 """What stands in for a parameter that multiplies a loading of zero."""
+CHANNELS = ("rerating", "entry")
+"""Parameters of a scenario whose channel is off where it is 0 in all."""
+MOST_RETURN = 1e6
 Ratio = Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
 
 
@@ -38,3 +41,25 @@ class ModelSection(SettingsSection):
     rent_high: float = Field(default=1.6, ge=1, le=100, allow_inf_nan=False, description="and rises no higher")
     salvage: Fraction = Field(default=0.4, description="share of idle capex that finds other work")
     least_value: Positive = Field(default=0.02, le=1, description="no value multiplier falls below this")
+    rival_margin: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="gross margin that rivals give up before they stop selling: no price is below their cash cost; "
+        "without it they sell at any price",
+    )
+    max_return: Positive = Field(
+        default=3.0,
+        le=MOST_RETURN,
+        description="a year, or over a shorter horizon; a higher return in any scenario is refused",
+    )
+
+    @property
+    def technique(self) -> dict[str, float | None]:
+        """The parameters that enter a value, by name; None of a channel that is off."""
+        return self.model_dump(exclude=NOT_DRAWN)
+
+
+NOT_DRAWN = {"since", "max_return"}
+"""Keys of `[model]` that are no numbers of the market."""

@@ -272,7 +272,9 @@ class TablesSection(SettingsSection):
 
 
 EARLIER_SHARES = {"efficiency": "efficiency_share", "capital_intensity": "capital_intensity_share"}
-"""The headline of a book that states no `[buckets]`, and the columns that its shares may stand in as well."""
+"""The headline of a book that states no `[buckets]`, and the columns that its shares may stand in as well; a re-rating
+tells these two apart.
+"""
 
 
 def share_columns(bucket: str) -> tuple[str, ...]:

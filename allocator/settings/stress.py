@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, create_model, model_validator
 
-from allocator.settings.efficiency_model import ModelSection
+from allocator.settings.efficiency_model import NOT_DRAWN, ModelSection
 from allocator.settings.fields import Fraction, NonNegative, Number, Positive, SettingsSection
 from allocator.settings.mandate import Return
-from allocator.settings.uncertainty import Between, ScenarioSection
+from allocator.settings.uncertainty import Between, ScenarioParameters
 
 EVERY_SOURCE = ("every source", "every lab")
 """The source of a shock's claim that each source makes of which nothing is claimed."""
@@ -35,7 +35,8 @@ class ShockSignalSection(SettingsSection):
 
 class ShockSection(SettingsSection):
     """What might happen at a stroke. At once a name moves by its own number, else by its bucket's, else by
-    market x its beta and the factors; what is learnt and how the market works move prices through the model.
+    market x its beta, the factors and its multiple; what is learnt and how the market works move prices through the
+    model.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -58,7 +59,7 @@ class ShockSection(SettingsSection):
         default=None,
         ge=-3,
         le=3,
-        description="log fall of multiples in every scenario, beside its own; .77 is 54 to 25",
+        description="log fall of multiples at once: a price keeps exp(-multiples x multiple_loading); .77 is 54 to 25",
     )
     delay_months: Positive | None = Field(
         default=None, le=240, description="months by which every day of tradable_from is put off"
@@ -82,7 +83,11 @@ class ShockSection(SettingsSection):
     @property
     def moves_prices(self) -> bool:
         """Whether prices move by what is stated here."""
-        return self.market is not None or bool(self.factors or self.buckets or self.instruments)
+        return (
+            self.market is not None
+            or self.multiples is not None
+            or bool(self.factors or self.buckets or self.instruments)
+        )
 
     @property
     def tells(self) -> bool:
@@ -92,7 +97,7 @@ class ShockSection(SettingsSection):
     @property
     def changes_model(self) -> bool:
         """Whether the efficiency model has other parameters."""
-        return bool(self.model or self.scenarios) or self.multiples is not None
+        return bool(self.model or self.scenarios)
 
 
 # `[stress]`: what a stress test varies, as frozen pydantic models; `book/checks/stress.py` says what ranges must be.
@@ -105,11 +110,11 @@ def _ranges(section: type[SettingsSection], *left_out: str) -> Any:
     return create_model("_Ranges", __base__=SettingsSection, **dict.fromkeys(names, (Between | None, None)))  # type: ignore[call-overload]
 
 
-class ScenarioRangesSection(_ranges(ScenarioSection, "probability", "hypothesis", "regime", "note")):  # type: ignore[misc]
+class ScenarioRangesSection(_ranges(ScenarioParameters)):  # type: ignore[misc]
     """Parameters of one scenario, each as [lowest, highest]."""
 
 
-class StressRangesSection(_ranges(ModelSection, "since")):  # type: ignore[misc]
+class StressRangesSection(_ranges(ModelSection, *NOT_DRAWN)):  # type: ignore[misc]
     """Parameters of [model], of the question and of [scenarios.NAME], each as [lowest, highest]."""
 
     announcement_share: Between | None = Field(default=None, description="always varied; [0, 1] if not said")

@@ -281,15 +281,9 @@ class QuestionSection(SettingsSection):
         return self
 
 
-class ScenarioSection(SettingsSection):
-    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
+class ScenarioParameters(SettingsSection):
+    """The efficiency model's parameters of one scenario."""
 
-    probability: Fraction
-    hypothesis: str | None = Field(default=None, min_length=1, description="which answer to the question it stands for")
-    regime: str | None = Field(
-        default=None, min_length=1, description="where it stands on the second axis, if there is one"
-    )
-    note: str | None = None
     replicability: Fraction | None = Field(default=None, description="share of rivals' capacity able to adopt")
     pass_through: NonNegative | None = Field(
         default=None, le=3, description="log share of the saving that reaches prices; above 1 is a price war"
@@ -301,7 +295,28 @@ class ScenarioSection(SettingsSection):
     multiple_compression: float | None = Field(
         default=None, ge=-3, le=3, allow_inf_nan=False, description="log fall of multiples; from 54 to 25 times is 0.77"
     )
+    rerating: float = Field(
+        default=0.0,
+        ge=-3,
+        le=3,
+        allow_inf_nan=False,
+        description="log rise of the multiple of what is all efficiency, and fall of what is all capital-intensive",
+    )
+    entry: NonNegative = Field(
+        default=0.0, le=10, description="elasticity of laggards' share to cheaper training, which lets others in"
+    )
     capacity: Positive = Field(default=1.0, le=100, description="compute capacity at the horizon, relative to plan")
+
+
+class ScenarioSection(ScenarioParameters):
+    """One answer to the question: its probability, what it stands for, its parameters of the efficiency model."""
+
+    probability: Fraction
+    hypothesis: str | None = Field(default=None, min_length=1, description="which answer to the question it stands for")
+    regime: str | None = Field(
+        default=None, min_length=1, description="where it stands on the second axis, if there is one"
+    )
+    note: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -318,3 +333,6 @@ class MarketSection(SettingsSection):
 
     date: Day
     probabilities: dict[str, Fraction] = Field(description="by scenario, summing to 1")
+    scenarios: dict[str, ScenarioParameters] = Field(
+        default_factory=dict, description="the market's own parameters of a scenario; ours where it states none"
+    )

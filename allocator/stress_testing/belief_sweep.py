@@ -11,11 +11,18 @@ import pandas as pd
 
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach
+from allocator.mandate.builder import build_mandate
 from allocator.optimization.resolve import CertifiedSolution
-from allocator.outlook.outlook import Outlook
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
+from allocator.plan.targets import solve_targets
 from allocator.presentation import ByName, Probability, Row
 from allocator.rules.builder import bucket_shares
+from allocator.settings.settings import CostsSection
+from allocator.settings.uncertainty import RobustSection
 from allocator.stress_testing.reoptimization import (
     Answer,
     PlanProblem,
@@ -159,6 +166,37 @@ def bucket_weights(book: Book, weights: Matrix) -> dict[str, Vector]:
     """What of each of M allocations (M, N + 1) is in each bucket (M,), and in cash."""
     buckets = {name: weights[:, :-1] @ bucket_shares(book, name) for name in book.settings.buckets.names}
     return buckets | {"cash": weights[:, -1]}
+
+
+def weights_by_belief(book: Book, costs: bool) -> dict[str, Vector]:
+    """(M,) weights of each bucket in the targets as the first hypothesis becomes likelier, without rules on buckets.
+
+    Without `costs` there are no trading costs, no limit on turnover and no adverse probabilities either.
+
+    Raises:
+        BadMandate, Infeasible, NotSolved: there is no verified plan at one of them.
+    """
+    settings, exposures = book.settings, book.exposures
+    mandate, changes = settings.mandate.model_copy(update={"buckets": {}}), dict[str, Any]()
+    if not costs:
+        mandate = mandate.model_copy(update={"max_turnover": None})
+        changes = {"costs": CostsSection(), "robust": RobustSection()}
+        exposures = exposures.assign(spread_bps=0.0) if "spread_bps" in exposures else exposures
+    held = []
+    for probability in SLOPE:
+        changes |= {"mandate": mandate, "believe": {settings.hypotheses[0]: probability}}
+        own = replace(book, exposures=exposures, settings=settings.model_copy(update=changes))
+        if settings.uses_tree:
+            target = rebalance(own).target
+        else:
+            outlook, start = build_outlook(own), Position(own.weights, own.cash / own.value)
+            target = solve_targets(own, start, outlook, build_mandate(own, outlook), Limits.of(own)).target
+        held.append(target.all_weights)
+    return bucket_weights(book, np.array(held))
+
+
+SLOPE = tuple(round(0.05 + 0.09 * step, 2) for step in range(11))
+"""Probabilities of the first hypothesis."""
 
 
 def allocation_columns(book: Book, weights: Matrix) -> dict[str, Vector]:

@@ -25,8 +25,10 @@ from allocator.outlook.calibration import (
     build_question,
     calibrate,
     dated_signals,
+    implausible,
     market_anchor,
     market_path,
+    market_scenarios,
     model_scenarios,
     required_growth,
     scenario_probabilities,
@@ -102,13 +104,15 @@ class StressBase:
 class OutlookDraws:
     """The outlook at D draws: `returns` (D, K, N) over the horizon, `probabilities` (D, K) on as_of.
 
-    `market` (D, K) are the market's probabilities on as_of, None without [market]; `share` (D,) the announcement share.
+    `implied` (D, K, N) are the returns as the market believes them, None where it believes ours. `market` (D, K) are
+    the market's probabilities on as_of, None without [market]; `share` (D,) the announcement share.
     """
 
     returns: Matrix
     probabilities: Matrix
     market: Matrix | None
     share: Vector
+    implied: Matrix | None = None
 
 
 def stress_base(book: Book, prices: Prices = "follow", outlook: Outlook | None = None) -> StressBase:
@@ -139,15 +143,18 @@ def outlook_at_draws(ground: StressBase, values: Drawn) -> OutlookDraws:
     names, scenarios = len(ground.book.instruments), len(ground.book.scenarios)
     probabilities, path = _beliefs(ground, values)
     share = np.broadcast_to(values.get(SHARE, np.array(announcement_share(ground.book))), (draws,))
-    modelled_returns = _modelled(ground, values, path, share)
+    modelled_returns, implied = _modelled(ground, values, path, share)
     returns = ground.outlook.returns if modelled_returns is None else modelled_returns
     if ground.model is not None:
         returns = with_typed_returns(ground.book, returns)
+    if implied is not None:
+        implied = np.broadcast_to(with_typed_returns(ground.book, implied), (draws, scenarios, names))
     return OutlookDraws(
         returns=np.broadcast_to(returns, (draws, scenarios, names)),
         probabilities=np.broadcast_to(probabilities, (draws, scenarios)),
         market=None if path is None else np.broadcast_to(path.now, (draws, scenarios)),
         share=share,
+        implied=implied,
     )
 
 
@@ -169,19 +176,27 @@ def _drawn_question(question: Question, drawn: Mapping[str, Vector]) -> Question
     return replace(with_sources(question, **shared), prior=prior)
 
 
-def _modelled(ground: StressBase, values: Drawn, path: MarketPath | None, share: Vector) -> Matrix | None:
-    """(D, K, N) the efficiency model's returns; None without it, or where nothing drawn reaches it."""
+def _modelled(
+    ground: StressBase, values: Drawn, path: MarketPath | None, share: Vector
+) -> tuple[Matrix | None, Matrix | None]:
+    """(D, K, N) the efficiency model's returns, None without it or where nothing drawn reaches it; and the same as the
+    market believes them, where it has parameters of its own.
+    """
     if ground.model is None:
-        return _anchored(ground, path, share)
+        return _anchored(ground, path, share), None
     loadings, years = ground.model.loadings, ground.book.settings.years
     shared = {key.name: at[:, None] for key, at in values.items() if key.section == "model"}
     technique = replace(ground.model.technique, **shared)
-    state = market_quantities(_drawn_scenarios(ground.book, values), technique, years + adoption_years(ground.book))
-    worth = value_multipliers(state, loadings, technique)
-    if ground.prices == "stay":
-        return scenario_returns(worth, loadings, ground.model.anchor, years)
-    anchor, _ = market_anchor(worth, path, share[:, None])
-    return scenario_returns(worth, loadings, anchor[..., None, :], years)
+    scenarios, adopted = _drawn_scenarios(ground.book, values), years + adoption_years(ground.book)
+    worth = value_multipliers(market_quantities(scenarios, technique, adopted), loadings, technique)
+    own, implied = market_scenarios(ground.book, scenarios), worth
+    if own is not scenarios:
+        implied = value_multipliers(market_quantities(own, technique, adopted), loadings, technique)
+    anchor = ground.model.anchor
+    if ground.prices == "follow":
+        anchor = market_anchor(implied, path, share[:, None])[0][..., None, :]
+    returns = scenario_returns(worth, loadings, anchor, years)
+    return returns, None if own is scenarios else scenario_returns(implied, loadings, anchor, years)
 
 
 def _anchored(ground: StressBase, path: MarketPath | None, share: Vector) -> Matrix | None:
@@ -227,10 +242,15 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredOutcomes:
-    """The measures of D draws (outcomes, D), and the returns (S, K, N) of the first S."""
+    """The measures of D draws (outcomes, D), and the returns (S, K, N) of the first S.
+
+    `implausible` counts the draws in which some return is above `model.max_return`, `where` (K, N) which.
+    """
 
     values: Matrix
     returns: Matrix
+    implausible: int
+    where: Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,12 +297,17 @@ def measure_outcomes(meter: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Say
     that are finished: there are then fewer.
     """
     values, returns = [], []
+    implausible_draws, where = 0, np.zeros(meter.ground.outlook.returns.shape)
     try:
         for at in range(0, len(drawn), meter.chunk):
             some = drawn[at : at + meter.chunk]
             draws = evaluate_draws(meter, some)
             with np.errstate(all="ignore"):  # what is no number is reported as a draw that failed
                 values.append(_values(meter, draws))
+            if meter.ground.model is not None:
+                beyond = implausible(meter.ground.book, draws.returns)
+                implausible_draws += int(beyond.any(axis=(1, 2)).sum())
+                where += beyond.sum(axis=0)
             if at < kept:
                 returns.append(draws.returns[: kept - at].copy())
             say(f"evaluating draw {at + len(some):,} of {len(drawn):,}")
@@ -290,7 +315,8 @@ def measure_outcomes(meter: OutcomeMeter, drawn: Matrix, kept: int = 0, say: Say
         if not values:
             raise
     nothing = np.zeros((0, *meter.ground.outlook.returns.shape))
-    return MeasuredOutcomes(np.concatenate(values, axis=1), np.concatenate(returns) if returns else nothing)
+    kept_returns = np.concatenate(returns) if returns else nothing
+    return MeasuredOutcomes(np.concatenate(values, axis=1), kept_returns, implausible_draws, where)
 
 
 def evaluate_draws(meter: OutcomeMeter, drawn: Matrix) -> OutlookDraws:
@@ -310,6 +336,9 @@ def evaluate_draws(meter: OutcomeMeter, drawn: Matrix) -> OutlookDraws:
         probabilities=np.concatenate([first.probabilities, second.probabilities]),
         market=None if first.market is None or second.market is None else np.concatenate([first.market, second.market]),
         share=np.concatenate([first.share, second.share]),
+        implied=None
+        if first.implied is None or second.implied is None
+        else np.concatenate([first.implied, second.implied]),
     )
 
 
@@ -330,7 +359,7 @@ def _values(meter: OutcomeMeter, draws: OutlookDraws) -> Matrix:
 def _on_news(draws: OutlookDraws, portfolio: StressPortfolio, left: Vector) -> Vector:
     """(D,) what the portfolio gains on the day that one answer is certain, after the costs of getting there."""
     assert draws.market is not None
-    growth = 1 + draws.returns
+    growth = 1 + (draws.returns if draws.implied is None else draws.implied)
     given = draws.market * left
     given = given / given.sum(axis=1, keepdims=True)
     before = (draws.market[:, None, :] @ growth)[:, 0]

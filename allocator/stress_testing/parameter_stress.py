@@ -7,7 +7,7 @@ a parameter as we do, which is what this book would say with that parameter in i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, TypedDict
@@ -101,6 +101,7 @@ class ModelStressDocument(TypedDict):
     )
     reoptimized: _Reoptimized
     failures: list[Annotated[Row, DrawFailure, "a draw that failed, with its parameters"]]
+    implausible: Annotated[int, Keywords(minimum=0), "draws with a return above model.max_return, counted as others"]
     notes: list[str]
 
 
@@ -119,7 +120,8 @@ class ModelStress:
     """What `made` draws (`asked`, rounded up to a power of two) show; `values` (D, P) are those that are finished.
 
     `measures` (outcomes, D) and `today` (outcomes,), what the book's own parameters make, are parts of the account;
-    `returns` (S, K, N) of the first S draws. `importance` is None where a draw failed or it was interrupted.
+    `returns` (S, K, N) of the first S draws. `implausible` counts the draws in which some return is above
+    `model.max_return`, and `where` (K, N) says which. `importance` is None where a draw failed or it was interrupted.
     """
 
     plan: Plan
@@ -134,6 +136,8 @@ class ModelStress:
     today: Vector
     redone: Reoptimization
     importance: pd.DataFrame | None
+    implausible: int
+    where: Matrix
 
     @property
     def finished(self) -> int:
@@ -195,8 +199,20 @@ class ModelStress:
             )
         return pd.DataFrame(rows)
 
+    def notes(self) -> Iterator[str]:
+        """How many draws make a return that no plan would be made with, and what an index of 0 means in this book."""
+        settings = self.plan.book.settings
+        if self.implausible and settings.model is not None:
+            k, i = np.unravel_index(int(self.where.argmax()), self.where.shape)
+            most = f"{self.plan.book.instruments[i]} in {self.plan.book.scenarios[k]}"
+            yield (
+                f"{self.implausible:,} of {self.finished:,} draws make a return above model.max_return = "
+                f"{settings.model.max_return:.0%} a year, most often of {most}: they are counted with the others."
+            )
+        yield from self.share_notes()
+
     def share_notes(self) -> tuple[str, ...]:
-        """What an index of 0 of the announcement share means in this book; nothing where it moves returns."""
+        """What an index of 0 of the announcement share means; nothing where it moves returns."""
         settings = self.plan.book.settings
         if settings.market is None:
             return ("The announcement share changes no return here: without [market] no price responds to news.",)
@@ -228,7 +244,8 @@ class ModelStress:
                 "weights": _records(self.weights()) if self.redone.weights else [],
             },
             "failures": list(map(document_of, self.failures)),
-            "notes": list(self.share_notes()),
+            "implausible": self.implausible,
+            "notes": list(self.notes()),
         }
 
 
@@ -286,7 +303,7 @@ def model_stress(
             interrupted = True
     return ModelStress(
         plan, doubts, draws, made, interrupted, values[:finished], meter.outcomes, measured.values, measured.returns,
-        _today(meter), redone, importance,
+        _today(meter), redone, importance, measured.implausible, measured.where,
     )  # fmt: skip
 
 

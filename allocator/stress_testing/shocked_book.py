@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +32,14 @@ from allocator.book.checks.stress import (
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.outlook.calibration import announcement_share, build_question, calibrate, dated_signals, market_path
+from allocator.outlook.calibration import (
+    announcement_share,
+    build_question,
+    calibrate,
+    dated_signals,
+    market_growth,
+    market_path,
+)
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
@@ -84,7 +92,7 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     growth, unmoved = _growth(book, outlook, settings)
     stated = np.maximum(immediate_returns(book, shock), _WORTHLESS - 1)
     worthless = tuple(np.array(book.instruments)[stated <= _WORTHLESS - 1].tolist())
-    repriced = _repriced(book, outlook, growth, news.evidence)
+    repriced = _repriced(book, outlook, market_growth(replace(book, settings=settings), growth), news.evidence)
     at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
     from_there = replace(outlook, probabilities=beliefs, returns=returns, priced=None)
@@ -139,12 +147,15 @@ def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, t
 
 
 def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
-    """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by."""
+    """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by;
+    `growth` is as the market then believes it.
+    """
     path = market_path(book)
     if path is None:
         return np.ones(len(book.instruments))
     then = bayes_update(path.now, evidence[None, :])[0]
-    moved: Vector = (then @ growth / (path.now @ (1 + outlook.returns))) ** announcement_share(book)
+    before = path.now @ market_growth(book, 1 + outlook.returns)
+    moved: Vector = (then @ growth / before) ** announcement_share(book)
     return moved
 
 
@@ -226,11 +237,20 @@ def shock_library(book: Book) -> ShockLibrary:
         if breach := next(iter(check_shock(there, name, shock)), None):
             if book.settings.model is not None:  # else they are of another question
                 left_out[name] = f"{breach.value or breach.column}: {breach.rule}"
-        elif shock.market is not None and "beta" not in there.columns:
-            left_out[name] = "beta: is needed for every name"
+        elif missing := [name for name in _columns_of(shock) if name not in there.columns]:
+            if book.settings.model is not None or "beta" in missing:
+                left_out[name] = f"{missing[0]}: is needed for every name"
         else:
             shocks[name] = shock
     return ShockLibrary(shocks, left_out)
+
+
+def _columns_of(shock: ShockSection) -> Iterator[str]:
+    """Columns of exposures.csv that it moves names by."""
+    if shock.market is not None:
+        yield "beta"
+    if shock.multiples is not None:
+        yield "multiple_loading"
 
 
 def starter_shocks() -> dict[str, ShockSection]:

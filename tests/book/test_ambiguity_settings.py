@@ -65,7 +65,7 @@ def test_a_metric_of_what_no_scenario_states_is_refused(listed: Folder) -> None:
 def test_a_probability_is_no_coordinate(listed: Folder) -> None:
     (found,) = refused(listed, *METRIC, "robust.metric.probability=1.0")
 
-    assert "no such number of a scenario (got 'probability'); known here: capacity, multiple_compression" in found
+    assert "no such number of a scenario (got 'probability'); known here: capacity, entry, multiple" in found
 
 
 def test_limits_of_unknown_scenarios_or_that_nothing_keeps_are_refused(listed: Folder) -> None:

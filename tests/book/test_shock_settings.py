@@ -56,7 +56,7 @@ def refused(root: Path, *overrides: str, book: str = "note") -> list[str]:
             "scenarios={every={replicability=2}}",
             "shocks.it.scenarios.generalizable_jevons.replicability: must be at most 1",
         ),
-        ("multiples=2.9", "shocks.it.scenarios.generalizable_compression.multiple_compression: must be at most 3"),
+        ("multiples=3.1", "shocks.it.multiples: must be at most 3"),
         ('market=-0.1, expect={METAS="falls"}', "shocks.it.expect.METAS: no such instrument, bucket or group"),
         ('market=-0.1, expect={META="fall"}', "shocks.it.expect.META: must be one of 'gains', 'falls' or 'stays'"),
         ('market=-0.1, expect={neutral="falls"}', "shocks.it.expect.neutral: nothing in this book has this label"),
@@ -84,22 +84,32 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("moves", ["silent_months=12", "model={salvage=0.0}", "market=-0.1,multiples=0.1"])
+@pytest.mark.parametrize("moves", ["silent_months=12", "model={salvage=0.0}", "market=-0.1,model={salvage=0.1}"])
 def test_a_limit_on_stress_losses_stands_on_a_shock_of_prices_alone(root: Path, moves: str) -> None:
     told = refused(root, f"shocks.it={{{moves}}}", "mandate.max_stress_loss.it=0.2")
     assert told == [
         "mandate.max_stress_loss.it: is a limit on what prices lose at once, and this shock does not move prices only "
-        "(got it); state a shock of market, factors, buckets or instruments alone"
+        "(got it); state a shock of market, factors, multiples, buckets or instruments alone"
     ]
 
 
 def test_a_shock_of_what_is_learnt_wants_a_question_and_one_of_the_model_a_model() -> None:
     with pytest.raises(BadInput) as caught:
-        book({"shocks": {"a": {"silent_months": 3.0}, "b": {"multiples": 0.1}, "c": {"delay_months": 3.0}}})
+        book(
+            {
+                "shocks": {
+                    "a": {"silent_months": 3.0},
+                    "b": {"model": {"salvage": 0.1}},
+                    "c": {"delay_months": 3.0},
+                    "d": {"multiples": 0.1},
+                }
+            }
+        )
     assert [f"{one.column}: {one.rule}" for one in caught.value.breaches] == [
         "shocks.a: tells something about a question, and there is no [question]",
         "shocks.b: changes the efficiency model, and there is no [model]",
         "shocks.c.delay_months: nothing in this book has a tradable_from",
+        "multiple_loading: shocks.d.multiples needs it",
     ]
 
 

@@ -228,7 +228,8 @@ def test_a_rival_without_the_technique_earns_nothing_at_the_zero_profit_price(ma
 
     assert passed == pytest.approx(printed, abs=6e-4)
     assert profit(passed) == pytest.approx(0, abs=1e-12)
-    assert profit(passed - 0.01) > 0 > profit(passed + 0.01)
+    assert profit(passed - 0.01) > 0
+    assert profit(passed + 0.01) == pytest.approx(0, abs=1e-12)  # and stops selling rather than lose
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from allocator.outlook.calibration import build_question, calibrate, dated_signa
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.posterior import posterior, update_market_probabilities
 from allocator.settings.stress import ShockSection
-from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, names_in_book
+from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, names_in_book, shock_library
 from tests.books import book
 from tests.outlook.questions import said
 
@@ -145,10 +145,29 @@ def test_a_parameter_of_the_model_changes_worth_and_not_the_price_that_was_paid(
     assert found.outlook.probabilities == pytest.approx(build_outlook(made).probabilities, abs=0)
 
 
-def test_multiples_fall_in_every_scenario_beside_its_own_fall(note: Book) -> None:
-    found = struck(note, multiples=0.77)
-    own = note.settings.scenarios["generalizable_compression"].multiple_compression or 0.0
-    assert found.book.settings.scenarios["generalizable_compression"].multiple_compression == pytest.approx(own + 0.77)
+def test_a_fall_of_multiples_is_taken_as_it_is_stated_whatever_share_of_news_comes_at_once(root: Path) -> None:
+    for share in (0.0, 0.6, 1.0):
+        made = with_share(root, share)
+        own, loading = build_outlook(made), made.exposures["multiple_loading"].to_numpy()
+        found = struck(made, multiples=0.77)
+        assert found.at_once == pytest.approx(np.exp(-0.77 * loading) - 1, abs=1e-15)
+        assert found.outlook.returns == pytest.approx(own.returns, abs=1e-15)  # what it takes is lost for good
+        assert found.outlook.probabilities == pytest.approx(own.probabilities, abs=0)
+
+
+def test_a_fall_of_multiples_stands_beside_the_markets_and_not_beside_a_names_own_number(note: Book) -> None:
+    loading, beta = (note.exposures[name].to_numpy() for name in ("multiple_loading", "beta"))
+    found = struck(note, market=-0.08, multiples=0.2, instruments={"META": 0.1})
+    both = (1 - 0.08 * beta) * np.exp(-0.2 * loading) - 1
+    others = [i for i, name in enumerate(note.instruments) if name != "META"]
+    assert found.at_once[others] == pytest.approx(both[others], abs=1e-15)
+    assert found.at_once[note.instruments.index("META")] == pytest.approx(0.1, abs=1e-15)
+
+
+def test_multiples_from_54_to_25_take_from_the_notes_holdings_what_the_issue_says(note: Book) -> None:
+    library = shock_library(note)
+    found = apply_shock(note, build_outlook(note), "multiples_54_to_25", library.shocks["multiples_54_to_25"])
+    assert float(found.at_once @ note.weights) == pytest.approx(-0.287, abs=5e-4)
 
 
 def test_one_scenarios_own_number_goes_before_that_of_every(note: Book) -> None:

@@ -13,13 +13,13 @@ from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
 from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.settings.efficiency_model import APPLICATION
 from allocator.settings.reading import dotted_key
-from allocator.settings.settings import Settings
+from allocator.settings.settings import EARLIER_SHARES, Settings
 from allocator.settings.uncertainty import (
     AMBIGUITY_SETS,
     DisclosureSection,
     LimitSection,
     QuestionSection,
-    ScenarioSection,
+    ScenarioParameters,
 )
 
 # What the rows of `signals.csv` must agree on with the question and with each other: who may say what, and when.
@@ -211,8 +211,7 @@ class _Told:
 #
 LOADINGS = ("training", "inference", "capacity", "application", "other")
 ALWAYS = (*LOADINGS, "owner", "multiple_loading", "committed_capex", "required_return")
-_TEXTS = ("hypothesis", "regime", "note")
-COORDINATES = tuple(name for name in ScenarioSection.model_fields if name not in ("probability", *_TEXTS))
+COORDINATES = tuple(ScenarioParameters.model_fields)
 """Parameters of a scenario, all numbers: shocks change them, and two scenarios have a distance in them."""
 
 
@@ -348,6 +347,10 @@ def check_market(draft: Draft) -> Iterator[Breach]:
             cure = "add it; 0 says that prices exclude it"
             yield setting_breach(f"market.probabilities.{name}", None, "is missing", cure)
     yield from not_one("market.probabilities", market.probabilities.values(), "must sum to 1")
+    yield from unknown_names(("market", "scenarios"), market.scenarios, settings.scenarios, "scenario")
+    for name in market.scenarios if settings.model is None else ():
+        rule = "are parameters of the efficiency model, and there is no [model]"
+        yield setting_breach(dotted_key("market", "scenarios", name), None, rule, "add [model], or remove them")
     yield from _market_date(settings, market.date)
 
 
@@ -384,9 +387,25 @@ def check_model_parameters(draft: Draft) -> Iterator[Breach]:
         for key in COORDINATES:
             if getattr(scenario, key) is None:
                 yield setting_breach(f"scenarios.{name}.{key}", None, "is needed by [model]", "add it")
+    yield from _rerating(settings)
     if settings.robust.schedule == "corners" and (question is None or question.ranges is None):
         cure = 'add them, or use schedule = "caution"'
         yield setting_breach("robust.schedule", "corners", "needs [question.ranges]", cure)
+
+
+def _rerating(settings: Settings) -> Iterator[Breach]:
+    """A re-rating tells two buckets apart, which the book must have."""
+    missing = [name for name in EARLIER_SHARES if name not in settings.buckets.names]
+    stated: list[tuple[tuple[str, ...], ScenarioParameters]] = [
+        (("scenarios", name), scenario) for name, scenario in settings.scenarios.items()
+    ]
+    markets = {} if settings.market is None else settings.market.scenarios
+    stated += [(("market", "scenarios", name), scenario) for name, scenario in markets.items()]
+    for place, scenario in stated if settings.model is not None and missing else ():
+        if scenario.rerating:
+            rule = f"re-rates {' against '.join(EARLIER_SHARES)}, and [buckets] names has no {' and no '.join(missing)}"
+            cure = "add it there and to exposures.csv, or remove rerating"
+            yield setting_breach(dotted_key(*place, "rerating"), f"{scenario.rerating:g}", rule, cure)
 
 
 def check_returns_of_everyone(draft: Draft) -> Iterator[Breach]:

@@ -261,6 +261,7 @@ def _needs(settings: Settings) -> dict[str, list[str]]:
     ]
     for name, shock in settings.shocks.items():
         wanted.append(("beta", dotted_key("shocks", name, "market"), shock.market is not None))
+        wanted.append(("multiple_loading", dotted_key("shocks", name, "multiples"), shock.multiples is not None))
     needs: dict[str, list[str]] = {}
     for column, key, really in wanted:
         if really:

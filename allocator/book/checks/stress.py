@@ -19,7 +19,7 @@ from allocator.book.checks.draft import Draft, unknown_names
 from allocator.book.checks.question import COORDINATES, check_signals, prior_of
 from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
-from allocator.settings.efficiency_model import ModelSection
+from allocator.settings.efficiency_model import MOST_RETURN, ModelSection
 from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
@@ -27,6 +27,7 @@ from allocator.settings.uncertainty import ScenarioSection
 from allocator.tables.validation import YEARS
 
 _FIGURES = ("price_fall", "usage_growth", "log10_bayes_factor")
+_PRICES_ALONE = "state a shock of market, factors, multiples, buckets or instruments alone"
 _FIRST_ROW = 10_000_000
 """Where rows of a shock stand while they are looked at beside those of the table."""
 
@@ -72,7 +73,7 @@ def check_shocks(draft: Draft) -> Iterator[Breach]:
             yield setting_breach(place, name, "no such shock", cure)
         elif shock.tells or shock.changes_model or not shock.moves_prices:
             rule = "is a limit on what prices lose at once, and this shock does not move prices only"
-            yield setting_breach(place, name, rule, "state a shock of market, factors, buckets or instruments alone")
+            yield setting_breach(place, name, rule, _PRICES_ALONE)
     if "exposures" in draft.tables:
         names, signals = tuple(map(str, draft.risky["instrument"])), draft.tables.get("signals")
         there = BookNames(settings, names, draft.cash, tuple(draft.factors), draft.risky, signals)
@@ -189,7 +190,7 @@ def shock_signals(settings: Settings, signals: pd.DataFrame | None, shock: Shock
 def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
     settings = there.settings
     if settings.model is None:
-        cure = "add [model], or remove model, scenarios and multiples"
+        cure = "add [model], or remove model and scenarios"
         yield setting_breach(dotted_key(*place), None, "changes the efficiency model, and there is no [model]", cure)
         return
     unknown: list[Breach] = []
@@ -212,19 +213,21 @@ def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> I
 
 
 def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
-    """The settings with the model and scenario parameters that a shock states.
+    """The settings with the model and scenario parameters that a shock states, for us and for the market.
+
+    Prices stay those of before: returns of a book that had always had these parameters are nobody's, and have no limit.
 
     Raises:
         BadInput: a parameter is unknown or out of its range.
     """
     document = settings.model_dump(exclude_unset=True)
-    if shock.model:
-        document["model"] = document["model"] | shock.model
+    document["model"] = document["model"] | {"max_return": MOST_RETURN} | shock.model
+    markets = document.get("market", {}).get("scenarios", {})
     for name, scenario in document["scenarios"].items():
-        document["scenarios"][name] = scenario | shock.scenarios.get(EVERY_SCENARIO, {}) | shock.scenarios.get(name, {})
-        if shock.multiples is not None:
-            own = document["scenarios"][name]["multiple_compression"]
-            document["scenarios"][name]["multiple_compression"] = own + shock.multiples
+        changed = shock.scenarios.get(EVERY_SCENARIO, {}) | shock.scenarios.get(name, {})
+        document["scenarios"][name] = scenario | changed
+        if name in markets:  # the market sees it too
+            markets[name] = {key: value for key, value in markets[name].items() if key not in changed}
     return settings_from(document)
 
 

@@ -1,0 +1,42 @@
+"""The note's book as the note says (science §1.7): what it states otherwise than the sample book did before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from allocator.book.book import Book
+from allocator.book.loading import load
+
+PARAMETERS = ("pass_through", "usage_elasticity", "training_elasticity", "multiple_compression", "rerating", "entry")
+TOLD = {
+    "generalizable_jevons": (0.80, 2.40, 0.90, 0.05, 0.05, 0.35),
+    "generalizable_compression": (1.00, 0.65, 0.30, 0.45, 0.30, 0.30),
+    "proprietary_jevons": (0.25, 2.10, 0.75, 0.0, -0.15, 0.0),
+    "proprietary_compression": (0.40, 0.95, 0.65, 0.15, -0.15, 0.0),
+}
+BEFORE = {
+    "generalizable_jevons": (0.85, 1.9, 0.8, 0.05, 0.0, 0.0),
+    "generalizable_compression": (1.0, 0.6, 0.3, 0.45, 0.0, 0.0),
+    "proprietary_jevons": (0.35, 1.9, 0.9, 0.05, 0.0, 0.0),
+    "proprietary_compression": (0.6, 0.6, 0.7, 0.25, 0.0, 0.0),
+}
+
+
+def scenarios(table: dict[str, tuple[float, ...]], section: str = "scenarios") -> list[str]:
+    """The table as overrides."""
+    return [
+        f"{section}.{name}.{key}={value}"
+        for name, values in table.items()
+        for key, value in zip(PARAMETERS, values, strict=True)
+    ]
+
+
+def told(root: Path, *more: str) -> Book:
+    """`data/note` as the note says."""
+    overrides = [*scenarios(TOLD), "model.share_sensitivity=0.75", "model.rival_margin=0.5", *more]
+    return load(root / "data" / "note", overrides=overrides)
+
+
+def before(root: Path, *more: str) -> Book:
+    """`data/note` with none of the channels that this is about."""
+    return load(root / "data" / "note", overrides=[*scenarios(BEFORE), "model.share_sensitivity=0.5", *more])
