@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from allocator.ambiguity.sets import by_kind
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.single_period import TIE_BREAK, Position
@@ -166,42 +167,26 @@ def _costs(
 def _worst_cases(
     staged: MultistageMandate, theta: cp.Variable, own: ObjectiveRows, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is ahead of it (D + L,): nodes of a kind at once where that has a form,
-    others one by one.
-    """
-    tree, ahead, charges = staged.tree, own.ahead, own.charges
-    rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain, batches = list[int](), dict[type, list[NestedWorstCase]]()
+    """θ_n ≥ the adverse expectation of what is ahead of it (D + L,), or the largest of `cuts`."""
+    ahead, charges, solved = own.ahead, own.charges, [*staged.branchings()]
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
-        yield theta[1 : tree.nodes] == 0
-    for one in staged.branchings():
-        node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
-        if ambiguity.is_singleton:
-            rows[[node], at] = p
-            plain.append(node)
-        elif cuts is not None:
-            yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
-        elif ambiguity.batched:
-            batches.setdefault(type(ambiguity), []).append(one)
-        else:
-            worst = ambiguity.dual_form(ahead[at], p)
-            yield from worst.constraints
-            yield theta[node] >= worst.expression + charges[node]
-    if plain:
-        yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
-    for nodes in batches.values():
-        yield from batched_worst_cases(nodes, theta, ahead, charges)
+        yield theta[1 : staged.tree.nodes] == 0
+    if cuts is not None:
+        for one in (one for one in solved if not one.ambiguity.is_singleton):
+            yield theta[one.node] >= np.array(cuts[one.node]) @ ahead[one.at] + charges[one.node]
+        solved = [one for one in solved if one.ambiguity.is_singleton]
+    yield from nested_worst_cases(solved, theta, ahead, charges)
 
 
-def batched_worst_cases(
-    nodes: Sequence[NestedWorstCase], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+def nested_worst_cases(
+    solved: Sequence[NestedWorstCase], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are of one class."""
-    sets, beliefs, at = [one.ambiguity for one in nodes], [one.p for one in nodes], [one.at for one in nodes]
-    expression, constraints = sets[0].dual_forms(sets, beliefs, at, ahead)
-    yield from constraints
-    where = [one.node for one in nodes]
-    yield theta[where] >= expression + charges[where]
+    """θ_n ≥ the adverse expectation of what is `ahead` of it."""
+    sets, beliefs, at = ([getattr(one, name) for one in solved] for name in ("ambiguity", "p", "at"))
+    for where, expression, constraints in by_kind(sets, beliefs, at, ahead) if solved else ():
+        yield from constraints
+        nodes = [solved[i].node for i in where]
+        yield theta[nodes] >= expression + charges[nodes]
 
 
 def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room: float) -> Iterator[cp.Constraint]:
