@@ -10,7 +10,7 @@ and with them the news; regimes are where the leaves are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -74,6 +74,10 @@ class ProductSet(Ambiguity):
     def radius(self) -> float:
         """Of the answers."""
         return self.question.reach
+
+    def regime_reach(self, answers: Sequence[str]) -> dict[str, float]:
+        """Of each answer."""
+        return {name: own.reach for name, own in zip(answers, self.regimes, strict=True)}
 
     @classmethod
     def from_book(cls, book: Book, outlook: Outlook) -> Self:
@@ -321,7 +325,18 @@ def _compiled(one: Ambiguity) -> Ambiguity:
     return Singleton() if getattr(one, "radius", 1.0) == 0 else one.compiled
 
 
-def shapley(neither: float, answer: float, regime: float, both: float) -> tuple[float, float]:
-    """What of both − neither is about the answer, the mean of the two orders in which the axes come, and the rest."""
-    about = ((answer - neither) + (both - regime)) / 2
+def axis_shares(
+    sets: Sequence[Ambiguity], value: Callable[[tuple[Ambiguity, ...]], float], neither: float, both: float
+) -> tuple[float, float]:
+    """What of both − neither is about the answer, and about the regime: `value` is a figure under other sets, that
+    under the `sets` being `both` and that under the beliefs `neither`.
+
+    The mean of the two orders in which the axes may come (Shapley 1953), so that the two add up exactly.
+    """
+    answer, regime = (tuple(one.along(axis) for one in sets) for axis in AXES)
+    if all(one.is_singleton for one in regime):
+        return both - neither, 0.0
+    if all(one.is_singleton for one in answer):
+        return 0.0, both - neither
+    about = ((value(answer) - neither) + (both - value(regime))) / 2
     return about, both - neither - about

@@ -131,6 +131,11 @@ class Ambiguity:
         """The radius of the set of scenarios; 0 where it has none."""
         return float(getattr(self.of_scenarios, "radius", 0.0))
 
+    def regime_reach(self, answers: Sequence[str]) -> dict[str, float] | None:
+        """The radius of the regimes' set by answer; None where it has no axes."""
+        del answers
+        return None
+
     # How it comes from a book, and what it is later.
 
     @classmethod

@@ -20,7 +20,7 @@ from allocator.display.console import (
     table,
     title_of,
 )
-from allocator.display.plan import LINES, describe_decision
+from allocator.display.plan import LINES, describe_decision, describe_plan_axes
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.explanation import Explanation, NameExplanation
@@ -62,7 +62,7 @@ def show_explanation(found: Explanation, one: NameExplanation | None, *, full: b
 def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
     plan = found.plan
     above = [_title(found), *map(Text, describe_decision(plan)), Text()]
-    below = [Text(), *map(Text, _break_even(found)), Text(_PRICES)]
+    below = [Text(), *map(Text, [*_break_even(found), *describe_plan_axes(plan)]), Text(_PRICES)]
     room = LINES - count_lines(out, above) - count_lines(out, below)
     why: list[RenderableType] = []
     if plan.weighed_orders:

@@ -33,6 +33,7 @@ from allocator.display.multistage import caution_table, describe_deviation
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
+from allocator.plan.caution import describe_axes
 from allocator.plan.follow import PolicyDeviation
 from allocator.plan.plan import FIGURES, Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share
@@ -97,6 +98,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *(Text(line, style="bold" if at == 0 else "") for at, line in enumerate(describe_decision(plan))),
         Text(),
         figures_table(plan),
+        *map(Text, describe_plan_axes(plan)),
         Text(),
         *_what_if(out, plan, deviation, full=full),
         Text(),
@@ -288,6 +290,13 @@ def figures_table(plan: Plan) -> Table:
     rows = figure_rows(plan, (plan.before, plan.after), brief, (*plan.book.settings.buckets.shown, "cash"))
     over, columns = f"over {plan.book.settings.months:z.4g} months{held}", ("today", "proposed")
     return table(over, *columns, right=columns, rows=rows, compact=True)
+
+
+def describe_plan_axes(plan: Plan) -> list[str]:
+    """What of the adverse figure is about the answer, and what about the regime; with reviews their table says so."""
+    if not plan.axes or has_reviews(plan):
+        return []
+    return [describe_axes(plan.axes, "the expected return" if plan.policy is None else "the certainty equivalent")]
 
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:
