@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from functools import reduce
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -80,9 +81,12 @@ def _idle_reach(robust: Mapping[str, Any], place: Key) -> Iterator[tuple[Key, Se
     kind, schedule = str(robust.get("set", "none")), robust.get("schedule", "fixed")
     setting = AMBIGUITY_SETS.get(kind, AMBIGUITY_SETS["none"])
     of_set, of_schedule = [(*place, "set")], [(*place, "schedule")]
-    if len(place) > 1 and schedule == "corners":  # of an axis they are a set of their own
-        for key in ("set", *_REACH, "experts"):
-            if key != "schedule" and _stated(robust, key):
+    if len(place) > 1 and schedule == "corners":  # of an axis they are a set of their own, called hull
+        if robust.get("set", "hull") != "hull":
+            yield (*place, "schedule"), of_set, f"set = '{kind}'"
+            yield (*place, "set"), of_schedule, "schedule = 'corners'"
+        for key in ("radius", "caution", "experts"):
+            if _stated(robust, key):
                 yield (*place, key), of_schedule, "schedule = 'corners'"
         return
     unread = [key for key in _TABLES if key != setting.table and robust.get(key)]
@@ -202,10 +206,7 @@ def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) 
     for key, because, _ in list(unused_keys(document)):
         asked = any(one[: len(key)] == key for one in set_keys)
         if not asked and any(reason in set_keys for reason in because):
-            place = document
-            for part in key[:-1]:
-                place = place.get(part, {})
-            place.pop(key[-1], None)
+            reduce(lambda section, part: section.get(part, {}), key[:-1], document).pop(key[-1], None)
 
 
 def _not_toml(error: str, text: str, source: str) -> Breach:

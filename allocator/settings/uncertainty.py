@@ -176,7 +176,8 @@ class AxisSection(ReachSection):
                 f"set = '{self.set}' is over whole scenarios, and an axis has none; "
                 f"state it in [robust] without axes, or choose {', '.join(_ON_AXES[:-1])} or {_ON_AXES[-1]}"
             )
-        if self.makes_its_set and (self.set not in ("none", "hull") or self.radius or self.experts):
+        of_another = "set" in self.model_fields_set and self.set != "hull"
+        if self.makes_its_set and (of_another or self.radius or self.experts):
             raise ValueError(
                 "schedule = 'corners' is a set of its own, the beliefs that [question.ranges] allow; "
                 "remove set, radius and experts"
