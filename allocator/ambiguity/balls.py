@@ -106,6 +106,11 @@ class Ball(Ambiguity):
         del experts
         return cls(radius)
 
+    def at_caution(self, answer: float, regime: float = 0.0) -> Self:
+        """The radius of so much of the way."""
+        del regime
+        return replace(self, radius=self.radius * self.radius_for(answer) / self.radius_for(1.0))
+
     @classmethod
     def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """As far as the schedule makes it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from allocator.ambiguity.sets import (
 from allocator.book.book import Book
 from allocator.outlook.calibration import build_question, dated_signals
 from allocator.outlook.outlook import Outlook
+from allocator.presentation import Rounded
 from allocator.settings.uncertainty import RobustSection
 from allocator.types import Matrix, Vector
 
@@ -74,6 +75,11 @@ class ProductSet(Ambiguity):
     def radius(self) -> float:
         """Of the answers."""
         return self.question.reach
+
+    def at_caution(self, answer: float, regime: float) -> ProductSet:
+        """Each axis at its own."""
+        regimes = tuple(one.at_caution(regime, 0.0) for one in self.regimes)
+        return replace(self, question=self.question.at_caution(answer, 0.0), regimes=regimes)
 
     def regime_reach(self, answers: Sequence[str]) -> dict[str, float]:
         """Of each answer."""
@@ -219,7 +225,8 @@ class ProductSet(Ambiguity):
         for upper, pairs, places, lower in (
             (worst, regimes, below, losses), (value, [own[0] for own in each], answers, worst),
         ):  # fmt: skip
-            for where, expression, constraints in by_kind(*zip(*pairs, strict=True), places, lower):
+            own, around = [one for one, _ in pairs], [p for _, p in pairs]
+            for where, expression, constraints in by_kind(own, around, places, lower):
                 rows += [*constraints, upper[where] >= expression]
         return value, rows
 
@@ -299,6 +306,10 @@ class NewsOfAnswers(Pushforward):
         """Whether every branch keeps some probability."""
         return self.over.keeps_every_scenario
 
+    def at_caution(self, answer: float, regime: float) -> Ambiguity:
+        """The answers' own."""
+        return replace(self, over=self.over.at_caution(answer, regime), whole=self.whole.at_caution(answer, regime))
+
     def along(self, axis: str) -> Ambiguity:
         """News is of the answers."""
         return replace(self, over=self.over if axis == AXES[0] else Singleton(), whole=self.whole.along(axis))
@@ -340,3 +351,25 @@ def axis_shares(
         return 0.0, both - neither
     about = ((value(answer) - neither) + (both - value(regime))) / 2
     return about, both - neither - about
+
+
+@dataclass(frozen=True)
+class AxisShare:
+    """Of one axis, in bps of the account; over both they add up.
+
+    `adverse_bps` is what adverse probabilities of it take of the expected return (with reviews, of the certainty
+    equivalent), `cost_bps` what guarding against them costs in the objective if the belief is right; None where a plan
+    that it takes to know was not found.
+    """
+
+    adverse_bps: Annotated[float, Rounded(4)]
+    cost_bps: Annotated[float | None, Rounded(4)]
+
+
+def in_bps(taken: tuple[float, float], spent: tuple[float, float] | None) -> dict[str, AxisShare]:
+    """By axis, from parts of the account."""
+    costs = (None, None) if spent is None else spent
+    return {
+        name: AxisShare(round(one * 1e4, 4) + 0.0, None if cost is None else round(cost * 1e4, 4) + 0.0)
+        for name, one, cost in zip(AXES, taken, costs, strict=True)
+    }

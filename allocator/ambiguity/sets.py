@@ -131,6 +131,11 @@ class Ambiguity:
         """The radius of the set of scenarios; 0 where it has none."""
         return float(getattr(self.of_scenarios, "radius", 0.0))
 
+    def at_caution(self, answer: float, regime: float) -> Ambiguity:
+        """Of a set of axes at caution 1, the same at so much of it about each."""
+        del answer, regime
+        return self
+
     def regime_reach(self, answers: Sequence[str]) -> dict[str, float] | None:
         """The radius of the regimes' set by answer; None where it has no axes."""
         del answers
@@ -374,7 +379,8 @@ def by_kind(
     if plain:
         yield plain, sp.csr_array(rows)[plain] @ losses, []
     for kind, those in batches.items():
-        yield those, *kind.dual_forms(*([own[i] for i in those] for own in (sets, beliefs, at)), losses)
+        forms = kind.dual_forms([sets[i] for i in those], [beliefs[i] for i in those], [at[i] for i in those], losses)
+        yield those, *forms
 
 
 @cache

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
+from allocator.ambiguity.product import AxisShare
 from allocator.display.console import (
     answer_heading,
     console,
@@ -38,7 +41,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         answer_heading(name)
         for name in list(rows[0].hypotheses or {})[: 1 if len(rows[0].hypotheses or {}) == 2 else _ANSWERS]
     ]
-    axes = () if rows[0].adverse_bps is None else tuple(rows[0].adverse_bps)
+    axes = tuple(rows[0].axes or ())
     numbers = ("probability", *answers, "radius", *(axes or ("robustness",)), _pair_header(policy))
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
     made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)
@@ -53,7 +56,7 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             format_percent(one.probability, 0),
             *(format_percent(p, 0) for p in list((one.hypotheses or {}).values())[: len(answers)]),
             "" if one.radius is None else f"{one.radius:z.3f}",
-            *([_by_axis(one, axis) for axis in axes] or [_in_bps(one.cost_of_robustness_bps)]),
+            *(map(_of_axis, one.axes.values()) if one.axes else [_in_bps(one.cost_of_robustness_bps)]),
             "/".join(f"{one.shares[name] * 100:z.0f}" for name in policy.book.settings.buckets.shown) + "%",
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
@@ -62,10 +65,21 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
     return fit_table(out, made, "radius", *((pair, trades) if axes else (trades, pair)))
 
 
-def _by_axis(one: CautionScheduleRow, axis: str) -> str:
+def describe_axes(shares: Mapping[str, AxisShare], figure: str) -> str:
+    """In a sentence, what of an adverse `figure` is about which axis, and what guarding against it costs."""
+    parts, right = list[str](), " if the belief is right"
+    for name, one in shares.items():
+        cost = "" if one.cost_bps is None else f" (cost {one.cost_bps:z.0f}{right})"
+        parts.append(f"{one.adverse_bps:z.0f} about the {name}{cost}")
+        right = "" if cost else right
+    return f"Adverse probabilities take {sum(one.adverse_bps for one in shares.values()):z.0f} bps of {figure}: " + (
+        f"{', '.join(parts)}."
+    )
+
+
+def _of_axis(one: AxisShare) -> str:
     """What adverse probabilities of an axis take, and what guarding against them costs."""
-    taken, costs = one.adverse_bps or {}, one.cost_bps or {}
-    return f"{_in_bps(taken.get(axis))}/{_in_bps(costs.get(axis))}"
+    return f"{_in_bps(one.adverse_bps)}/{_in_bps(one.cost_bps)}"
 
 
 def _in_bps(bps: float | None) -> str:
@@ -156,6 +170,8 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
         "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. Compared are "
         "certainty equivalents. EVPI and VSS under the belief as it is; EVPI is mostly the spread of the scenarios."
     )
+    if axes := found.at_stated().axes:
+        out.print(f"At {found.stated:zg}: {describe_axes(axes, 'the certainty equivalent')}")
     told: dict[tuple[str, str], list[str]] = {}
     for share, one in zip(found.shares, found.worth, strict=True):
         for reason in one.missing.items():

@@ -29,11 +29,10 @@ from allocator.display.console import (
     text_console,
     title_of,
 )
-from allocator.display.multistage import caution_table, describe_deviation
+from allocator.display.multistage import caution_table, describe_axes, describe_deviation
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
-from allocator.plan.caution import describe_axes
 from allocator.plan.follow import PolicyDeviation
 from allocator.plan.plan import FIGURES, Order, Plan
 from allocator.plan.trade_decision import TradeValue, least_share

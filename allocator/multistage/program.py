@@ -11,6 +11,7 @@ numbers are compiled in: as parameters, which cvxpy multiplies out one by one, t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -193,9 +194,8 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room:
     """Every rule at the decision nodes `at`, kept with `room` to spare."""
     if room:  # else the variable says so itself
         yield v.cash[list(at)] >= room
-    blocks = [_linear(staged, node) for node in at]
-    if any(block.shape[0] for block, _ in blocks):
-        left, limits = sp.csr_array(sp.vstack([block for block, _ in blocks])), np.concatenate([b for _, b in blocks])
+    left, limits = _all_linear(staged, at)
+    if len(limits):
         every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
         yield (left @ every <= limits - room).set_label("rules at every node")
     for node in at:
@@ -211,6 +211,22 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room:
             written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
             written.write(rule, outlook)
             yield from written.constraints
+
+
+_of_thread = threading.local()
+"""The rows laid out last: the same tree under other sets, or another utility, has the same."""
+
+
+def _all_linear(staged: MultistageMandate, at: Sequence[int]) -> tuple[sp.csr_array, Vector]:
+    """The linear rules of the decision nodes `at`, one above the other."""
+    asked = (staged.mandates, staged.outlooks, len(at))
+    before: tuple[object, ...] = _of_thread.__dict__.get("asked", (None, None, 0))
+    if not all(one is other for one, other in zip(asked, before, strict=True)):
+        blocks = [_linear(staged, node) for node in at]
+        rows = sp.csr_array(sp.vstack([rows for rows, _ in blocks]))
+        _of_thread.asked, _of_thread.rows = asked, (rows, np.concatenate([limits for _, limits in blocks]))
+    found: tuple[sp.csr_array, Vector] = _of_thread.rows
+    return found
 
 
 def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]:

@@ -12,8 +12,8 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import pandas as pd
 
-from allocator.ambiguity.product import axis_shares
-from allocator.ambiguity.sets import AXES, Ambiguity
+from allocator.ambiguity.product import AxisShare, axis_shares, in_bps
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
@@ -66,14 +66,10 @@ class CautionScheduleRow:
         "where the set is of axes: how far the probabilities of regimes may be wrong, given each answer; radius is of "
         "the answers then",
     ]
-    adverse_bps: Annotated[
-        dict[str, Annotated[float, Rounded(2)]] | None,
-        "where the set is of axes: what adverse probabilities take of the certainty equivalent of the account here, in "
-        "bps, by what they are about: the answer, the regime",
-    ]
-    cost_bps: Annotated[
-        dict[str, Annotated[float, Rounded(2)]] | None,
-        "the same of cost_of_robustness_bps: the two add up to it",
+    axes: Annotated[
+        dict[str, AxisShare] | None,
+        "where the set is of axes: what adverse probabilities of the answer and of the regime take of the certainty "
+        "equivalent of the account here, and what guarding against them costs: together cost_of_robustness_bps",
     ]
     shares: Annotated[
         dict[str, Annotated[float, Rounded(6)]],
@@ -112,29 +108,20 @@ def _schedule_row(
         radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,
         cost_of_robustness_bps=None if price is None else price * 1e4,
         regime_radius=whole.regime_reach(book.settings.hypotheses),
-        adverse_bps=_in_bps(parts.adverse_shares),
-        cost_bps=_in_bps(parts.cost_shares),
+        axes=parts.axes,
         shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in headline}
         | {"cash": float(policy.cash[node] / wealth)},
         trades={book.instruments[i]: float(moved[i]) for i in order},
     )
 
 
-def _in_bps(shares: tuple[float, float] | None) -> dict[str, float] | None:
-    return (
-        None if shares is None else {name: round(part * 1e4, 4) + 0.0 for name, part in zip(AXES, shares, strict=True)}
-    )
-
-
 class RobustnessByAxis(NamedTuple):
-    """What robustness costs from a node on if the belief is right, as a part of the account there; and what of that,
-    and of what adverse probabilities take, is about the answer and about the regime. None where it is not found, or
-    where the set has no axes.
+    """What robustness costs from a node on if the belief is right, as a part of the account there, None where it is not
+    found; and what is about the answer and about the regime, None where the set has no axes.
     """
 
     cost: float | None
-    adverse_shares: tuple[float, float] | None = None
-    cost_shares: tuple[float, float] | None = None
+    axes: dict[str, AxisShare] | None = None
 
 
 def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) -> RobustnessByAxis:
@@ -146,7 +133,7 @@ def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) 
     start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
     sets, axes = below.ambiguities, below.ambiguities[0].axes
     if not below.guards:
-        return RobustnessByAxis(0.0, *(((0.0, 0.0),) * 2 if axes else ()))
+        return RobustnessByAxis(0.0, in_bps((0.0, 0.0), (0.0, 0.0)) if axes else None)
     moves = (policy.bought - policy.sold)[at] / unit
     ours = policy_from_trades(trusted, start, moves)
 
@@ -157,14 +144,14 @@ def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) 
         guarded = solve_policy(replace(below, ambiguities=others), start, limits)
         return -policy_from_trades(trusted, start, guarded.bought - guarded.sold).equivalent
 
-    shares = axis_shares(sets, adverse, -ours.equivalent, adverse(sets)) if axes else None
+    taken = axis_shares(sets, adverse, -ours.equivalent, adverse(sets)) if axes else None
     try:
         best = solve_policy(trusted, start, limits)
         cost = max(best.equivalent - ours.equivalent, 0.0)
-        split = axis_shares(sets, if_right, 0.0 - best.equivalent, cost - best.equivalent) if axes else None
+        spent = axis_shares(sets, if_right, -best.equivalent, cost - best.equivalent) if axes else None
     except (Infeasible, NotSolved):
-        return RobustnessByAxis(None, shares)
-    return RobustnessByAxis(cost, shares, split)
+        return RobustnessByAxis(None, None if taken is None else in_bps(taken, None))
+    return RobustnessByAxis(cost, None if taken is None else in_bps(taken, spent))
 
 
 # Today's decision and every later one.

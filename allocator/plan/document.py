@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
+from allocator.ambiguity.product import AxisShare
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
 from allocator.plan.attribution import AttributionDocument, attribution_document
-from allocator.plan.caution import AxisShare
 from allocator.plan.certificate import CertificateRow
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import FIGURES, Figures, Order, Plan

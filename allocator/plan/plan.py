@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
+from allocator.ambiguity.product import AxisShare
 from allocator.book.book import Book
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
@@ -27,8 +28,6 @@ from allocator.types import Vector
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from allocator.plan.caution import AxisShare
 
 BINDING = 1e-7
 """A shadow price below this (a hundred-thousandth of a basis point for a point of limit) is the solver's noise."""
