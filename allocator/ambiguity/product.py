@@ -149,8 +149,8 @@ class ProductSet(Ambiguity):
     def excess(self, q: Vector, probabilities: Vector) -> float:
         """The larger excess of the two axes, a regime's counted as far as its answer is probable."""
         (mass,), (given,) = self.parted(q[None, :])
-        (_, *regimes), told = self._each(probabilities), self.question
-        beyond = [told.excess(mass, self.parted(probabilities[None, :])[0][0])]
+        (question, answers), *regimes = self._each(probabilities)
+        beyond = [question.excess(mass, answers)]
         for (regime, around), at, part in zip(regimes, self.members_of, mass, strict=True):
             beyond += [part * regime.excess(given[at], around)] if part > 0 else []
         return max(beyond)
@@ -178,8 +178,8 @@ class ProductSet(Ambiguity):
 
     # In programs.
 
-    @property
-    def compiled(self) -> Ambiguity:
+    @cached_property
+    def compiled(self) -> Ambiguity:  # type: ignore[override]
         """Without an axis that holds its belief alone; the belief where both do."""
         question, *regimes = map(_compiled, (self.question, *self.regimes))
         regimes = [own if len(at) > 1 else Singleton() for own, at in zip(regimes, self.members_of, strict=True)]

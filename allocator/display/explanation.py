@@ -252,9 +252,9 @@ def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
 # How caution looks: a row a caution, what it costs and protects about each axis, and which plan all of it makes.
 #
 _SIDES = {
-    "before": "before the knee: more caution would still protect more than it costs",
+    "before": "before the knee: more caution would add more of the protection than of the cost",
     "at": "at the knee",
-    "beyond": "beyond the knee: less caution would save more than it protects",
+    "beyond": "beyond the knee: less caution would save more of the cost than it gives up of the protection",
 }
 
 

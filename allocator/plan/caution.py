@@ -125,6 +125,8 @@ class CautionCurve:
 
 _NOTHING = 0.005
 """Basis points: what rounds to 0.00."""
+_NEAR = 0.05
+"""Of the cost at the knee: a plan that costs as much but for this is at it."""
 _IN_STEP = 0.005
 """Of a curve's protection: no caution that buys less than this beyond its share of the cost is a knee."""
 
@@ -144,7 +146,7 @@ class CautionStudy:
         if curve.knee is None:
             return "none"
         at = curve.rows[GRID.index(curve.knee)].cost_bps
-        if abs(self.own.cost_bps - at) <= _NOTHING * max(1.0, 100 * abs(at)) / 10:
+        if abs(self.own.cost_bps - at) <= _NEAR * at + _NOTHING:
             return "at"
         return "before" if self.own.cost_bps < at else "beyond"
 
