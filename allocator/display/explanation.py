@@ -263,7 +263,7 @@ def show_caution(found: CautionStudy) -> None:
     out, last = console(), found.curves[-1]
     out.print(title_of(found.book), style="bold")
     axes = [one.axis for one in found.curves]
-    heading(out, "Caution: bps that it costs if the belief is right / protects if it is wrong")
+    heading(out, "Cost of robustness / protection, in bps of the account")
     numbers = (*axes, "worst scenario", "turnover", "apart")
     made = table("caution about", *numbers, right=numbers, compact=True)
     for at, c in enumerate(GRID):
@@ -277,8 +277,8 @@ def show_caution(found: CautionStudy) -> None:
         "apart": "Apart: from the plan at caution 1, of the account.",
     }
     out.print(
-        f"Costs: of the objective under the belief. Protects: of that under the set at caution 1. "
-        f"{describe_columns(made, said)}"
+        "Cost of robustness: objective lost if the belief is right. Protection: objective saved under the set at "
+        f"caution 1. {describe_columns(made, said)}"
     )
     out.print(" ".join(map(_knee, found.curves)))
     cost, protection = last.share(found.own)
@@ -300,7 +300,11 @@ def _of(curve: CautionCurve) -> str:
 def _knee(curve: CautionCurve) -> str:
     if curve.knee is None:
         protects = max(row.protection_bps for row in curve.rows) > 0.005
-        told = f"costs and protects in step, all of it from {curve.steady_from:g}" if protects else "protects nothing"
+        told = (
+            f"has its cost and its protection in step, all of both from {curve.steady_from:g}"
+            if protects
+            else "protects nothing"
+        )
         return f"Caution about {_of(curve)} {told}."
     cost, protection = curve.shares[GRID.index(curve.knee)]
     steady = f"; from {curve.steady_from:g} the plan no longer changes" if curve.steady_from < GRID[-1] else ""
