@@ -51,10 +51,10 @@ def corners(table):  # of {q >= 0, sum q = 1, a'q <= b}: where as many rows are 
 def axes(table, p, q):  # of the answers: a set, p and q; of each answer's regimes the same given it, and where they are
     places = [np.array(axis["scenarios"]) for axis in table[1:]]
     mass, own = (np.array([v[at].sum() for at in places]) for v in (p, q))
-    yield [*table[0].values()][1:], mass, own
+    yield [*table[0].values()][2:], mass, own
     for axis, at, a, b in zip(table[1:], places, mass, own, strict=True):
-        given = [v[at] / part if part > 0 else np.full(len(at), 1 / len(at)) for v, part in ((p, a), (q, b))]
-        yield [*axis.values()][1:], *given, at
+        given = [v[at] / part if part > 0 else np.array(axis["given"]) for v, part in ((p, a), (q, b))]
+        yield [*axis.values()][2:], *given, at
 
 
 def is_member(q, kind, rho, table, p, witness):

@@ -45,12 +45,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class ProductSet(Ambiguity):
     """A set `question` around the answers and `regimes` (H,) around what is believed given each of them; `answers` (K,)
-    say which answer each scenario is of.
+    say which answer each scenario is of. `given` (K,) is what is believed given an answer that a belief excludes: where
+    it is not stated, its scenarios are all alike.
     """
 
     answers: NDArray[np.int64]
     question: Ambiguity
     regimes: tuple[Ambiguity, ...]
+    given: Vector | None = None
 
     name = "product"
     batched = True
@@ -101,14 +103,15 @@ class ProductSet(Ambiguity):
         question = build_question(book)
         assert question is not None  # was checked on loading
         answers = np.asarray(question.answers, dtype=np.int64)
-        given = cls(answers, Singleton(), (Singleton(),) * len(question.hypotheses))
-        of, (mass,), (within,) = given.members_of, *given.parted(beliefs[None, :])
+        plain = cls(answers, Singleton(), (Singleton(),) * len(question.hypotheses))
+        of, (mass,), (within,) = plain.members_of, *plain.parted(beliefs[None, :])
         # what the news says of an answer is the mean of what it says of its scenarios, before it came
         heard = np.array([-np.log(within[at] @ np.exp(-news.evidence[at])) for at in of])
         return cls(
             answers,
             answer_set(book, question, mass, news, heard),
             tuple(regime_set(book, question, at, within[at], news) for at in of),
+            within,
         )
 
     # Scenarios by answer.
@@ -119,14 +122,18 @@ class ProductSet(Ambiguity):
         return tuple(np.flatnonzero(self.answers == h) for h in range(len(self.regimes)))
 
     @cached_property
+    def _otherwise(self) -> Vector:
+        return 1 / self._sums.sum(axis=1)[self.answers] if self.given is None else self.given
+
+    @cached_property
     def _sums(self) -> Matrix:
         return np.equal.outer(np.arange(len(self.regimes)), self.answers).astype(float)
 
     def parted(self, probabilities: Matrix) -> tuple[Matrix, Matrix]:
-        """(D, H) of the answers, and (D, K) of the scenarios given theirs; where an answer is excluded, all alike."""
+        """(D, H) of the answers, and (D, K) of the scenarios given theirs."""
         mass = probabilities @ self._sums.T
-        own, alike = mass[:, self.answers], 1 / self._sums.sum(axis=1)[self.answers]
-        return mass, np.where(own > 0, probabilities / np.where(own > 0, own, 1.0), alike)
+        own = mass[:, self.answers]
+        return mass, np.where(own > 0, probabilities / np.where(own > 0, own, 1.0), self._otherwise)
 
     def _each(self, probabilities: Vector) -> Iterator[tuple[Ambiguity, Vector]]:
         """Every set with what it is around: of the answers, then of each answer's regimes."""
@@ -270,9 +277,9 @@ class ProductSet(Ambiguity):
     def document(self, probabilities: Vector) -> SetDocument:
         """The set of the answers, and that of each answer's regimes with the scenarios that it is over."""
         (question, around), *regimes = self._each(probabilities)
-        own: list[Any] = [{"scenarios": [], **question.document(around)}]
+        own: list[Any] = [{"scenarios": [], "given": [], **question.document(around)}]
         for (regime, p), at in zip(regimes, self.members_of, strict=True):
-            own.append({"scenarios": at.tolist(), **regime.document(p)})
+            own.append({"scenarios": at.tolist(), "given": self._otherwise[at].tolist(), **regime.document(p)})
         return {"set": self.name, "radius": self.radius, "table": own}
 
     def words(self, robust: RobustSection) -> str:  # type: ignore[override]

@@ -54,6 +54,7 @@ class _AxisSetDocument(TypedDict):
     """The set of the answers, or of one answer's regimes given it"""
 
     scenarios: Annotated[list[int], "positions of the answer's scenarios; empty of the set of the answers"]
+    given: Annotated[Numbers, "what is believed given the answer where a belief excludes it"]
     set: Annotated[str, Keywords(enum=[*AMBIGUITY_SETS])]
     radius: float
     table: Table
