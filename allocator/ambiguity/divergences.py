@@ -192,7 +192,7 @@ class KullbackLeibler(Divergence):
     def _within(self, q: cp.Expression, p: Vector, mass: Any) -> list[cp.Constraint]:
         import cvxpy as cp
 
-        return [cp.sum(cp.rel_entr(q, mass * p)) <= self.radius * mass]
+        return [cp.sum(cp.rel_entr(q, mass * np.ones(len(p)))) - np.log(p) @ q <= self.radius * mass]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """By Newton's method: relative entropy is convex along a way, so steps that overshoot come back."""
