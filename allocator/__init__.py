@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from allocator.outlook.outlook import Outlook as Outlook
     from allocator.outlook.outlook import build_outlook as build_outlook
     from allocator.outlook.outlook import returns_frame as returns_frame
+    from allocator.plan.caution import caution_study as caution_study
     from allocator.plan.document import plan_document as plan_document
     from allocator.plan.explanation import Explanation as Explanation
     from allocator.plan.explanation import explain as explain
@@ -52,6 +53,7 @@ _NAMES = {
     "mandate.precheck": "Check check",
     "multistage.review_policy": "ReviewPolicy",
     "outlook.outlook": "Outlook build_outlook returns_frame",
+    "plan.caution": "caution_study",
     "plan.document": "plan_document",
     "plan.explanation": "Explanation explain",
     "plan.output": "orders_frame weights_frame",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
@@ -100,6 +100,8 @@ def _plain(value: Any, kind: Any) -> Any:
         return {name: _plain(part, own) for name, part in value.items()}
     if isinstance(value, tuple):
         return list(value)
+    if is_dataclass(value):
+        return document_of(value)
     if isinstance(value, dt.date):
         return value.isoformat()
     places = [note.places for note in notes if isinstance(note, Rounded)]

@@ -4,6 +4,9 @@ import numpy as np
 
 
 def worst_case(x, kind, rho, table, p):
+    if kind == "product":  # of each answer's regimes, then of the answers
+        (one, around, _), *regimes = axes(table, p, p)
+        return worst_case(np.array([worst_case(x[at], *own, b) for own, b, _, at in regimes]), *one, around)
     table, up = np.array(table), np.argsort(x)
     if kind in ("hull", "polytope"):
         return ((corners(table) if kind == "polytope" else table) @ x).max()
@@ -45,7 +48,22 @@ def corners(table):  # of {q >= 0, sum q = 1, a'q <= b}: where as many rows are 
     return points[(points @ rows[:, :-1].T <= rows[:, -1] + 1e-9).all(1) & (abs(points.sum(1) - 1) < 1e-9)]
 
 
+def axes(table, p, q):  # of the answers: a set, p and q; of each answer's regimes the same given it, and where they are
+    places = [np.array(axis["scenarios"]) for axis in table[1:]]
+    mass, own = (np.array([v[at].sum() for at in places]) for v in (p, q))
+    yield [*table[0].values()][2:], mass, own
+    for axis, at, a, b in zip(table[1:], places, mass, own, strict=True):
+        given = [v[at] / part if part > 0 else np.array(axis["given"]) for v, part in ((p, a), (q, b))]
+        yield [*axis.values()][2:], *given, at
+
+
 def is_member(q, kind, rho, table, p, witness):
+    if kind == "product":  # on each axis, with the part of the witness that belongs to it
+        told, witness = abs(q.sum() - 1) <= 1e-9, [*witness]
+        for own, around, b, *_ in axes(table, p, q):
+            weights = [witness.pop(0) for _ in own[2]] if own[0] == "hull" else ()
+            told = told and is_member(b, *own, around, weights)
+        return told
     table, told = np.array(table), min(q) >= 0 and abs(q.sum() - 1) <= 1e-9
     if kind in ("hull", "wasserstein"):
         w, moved = np.array(witness), kind == "wasserstein"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, NewInformation, current_radius, radius_after
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
-from allocator.settings.uncertainty import RobustSection
+from allocator.settings.uncertainty import ReachSection
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -45,11 +45,15 @@ class Singleton(Ambiguity):
         """p'losses."""
         return given[0] @ losses, []
 
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
+        """q = p."""
+        return [q == mass * probabilities]
+
     def widened(self) -> Ambiguity:
         """Everything within the shift."""
         return TotalVariation(PROBABILITY_SHIFT)
 
-    def words(self, robust: RobustSection) -> str:
+    def words(self, robust: ReachSection | None) -> str:
         """That there is no other."""
         return "the stated probabilities alone"
 
@@ -81,11 +85,11 @@ class AnyProbabilities(Ambiguity):
         largest = cp.Variable()
         return largest, [largest >= losses]
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """No constraint."""
         return []
 
-    def words(self, robust: RobustSection) -> str:
+    def words(self, robust: ReachSection | None) -> str:
         """That it is all."""
         return "any probabilities at all"
 
@@ -95,6 +99,17 @@ class Ball(Ambiguity):
     """All within a `radius` of the belief that a schedule of the book may tell."""
 
     radius: float
+
+    @classmethod
+    def on_axis(cls, radius: float, experts: Matrix) -> Self:
+        """At that radius."""
+        del experts
+        return cls(radius)
+
+    def at_caution(self, answer: float, regime: float = 0.0) -> Self:
+        """The radius of so much of the way."""
+        del regime
+        return replace(self, radius=self.radius * self.radius_for(answer) / self.radius_for(1.0))
 
     @classmethod
     def from_book(cls, book: Book, outlook: Outlook) -> Self:
@@ -109,9 +124,9 @@ class Ball(Ambiguity):
         """At least as wide as the shift."""
         return replace(self, radius=max(self.radius, self.radius_for(PROBABILITY_SHIFT)))
 
-    def words(self, robust: RobustSection) -> str:
+    def words(self, robust: ReachSection | None) -> str:
         """The distance, and how far."""
-        why = "" if robust.schedule == "fixed" else f", by schedule {robust.schedule}"
+        why = "" if robust is None or robust.schedule == "fixed" else f", by schedule {robust.schedule}"
         return f"{self.name.replace('_', ' ')} within {self.radius:.3g}{why}"
 
 
@@ -161,11 +176,11 @@ class TotalVariation(Ball):
         rows = [above >= losses[below] - eta[owner], largest[owner] >= losses[below], largest >= eta]
         return cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + means(beliefs) @ above, rows
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """‖q − p‖₁ ≤ 2·radius."""
         import cvxpy as cp
 
-        return [cp.norm1(q - probabilities) <= 2 * self.radius]
+        return [cp.norm1(q - mass * probabilities) <= 2 * self.radius * mass]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """The radius over the length of the way."""
@@ -204,11 +219,11 @@ class Box(Ball):
         eta, up, down = cp.Variable(), cp.Variable(count, nonneg=True), cp.Variable(count, nonneg=True)
         return eta + high @ up - low @ down, [losses <= eta + up - down]
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """|q − p| ≤ radius."""
         import cvxpy as cp
 
-        return [cp.abs(q - probabilities) <= self.radius]
+        return [cp.abs(q - mass * probabilities) <= self.radius * mass]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """The radius over the largest step of the way."""
@@ -255,9 +270,9 @@ class Contamination(Ball):
         (stays, moved), largest = given, cp.Variable()
         return stays @ losses + moved * largest, [largest >= losses]
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """q ≥ (1 − radius)·p."""
-        return [q >= (1 - self.radius) * probabilities]
+        return [q >= mass * ((1 - self.radius) * probabilities)]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """The simplex, drawn together around the belief."""

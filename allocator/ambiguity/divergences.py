@@ -82,14 +82,14 @@ class Divergence(Ball, ABC):
         """What the belief does not exclude."""
         return tuple(bool(p > 0) for p in probabilities)
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """The divergence ≤ radius, and nothing of what the belief excludes."""
         excluded = np.flatnonzero(probabilities <= 0)
-        inside = self._within(q[np.flatnonzero(probabilities > 0)], _possible(probabilities))
+        inside = self._within(q[np.flatnonzero(probabilities > 0)], _possible(probabilities), mass)
         return [*inside, *([q[excluded] == 0] if len(excluded) else [])]
 
     @abstractmethod
-    def _within(self, q: cp.Expression, p: Vector) -> list[cp.Constraint]:
+    def _within(self, q: cp.Expression, p: Vector, mass: Any) -> list[cp.Constraint]:
         """The distance is within the radius."""
 
     @property
@@ -189,10 +189,10 @@ class KullbackLeibler(Divergence):
         """To second order entropy is half of it."""
         return float(np.sqrt(2 * self.radius))
 
-    def _within(self, q: cp.Expression, p: Vector) -> list[cp.Constraint]:
+    def _within(self, q: cp.Expression, p: Vector, mass: Any) -> list[cp.Constraint]:
         import cvxpy as cp
 
-        return [-cp.sum(cp.entr(q)) - np.log(p) @ q <= self.radius]
+        return [cp.sum(cp.rel_entr(q, mass * np.ones(len(p)))) - np.log(p) @ q <= self.radius * mass]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """By Newton's method: relative entropy is convex along a way, so steps that overshoot come back."""
@@ -269,11 +269,11 @@ class ModifiedChiSquared(Divergence):
         """At any size, inside the simplex."""
         return float(np.sqrt(self.radius))
 
-    def _within(self, q: cp.Expression, p: Vector) -> list[cp.Constraint]:
+    def _within(self, q: cp.Expression, p: Vector, mass: Any) -> list[cp.Constraint]:
         import cvxpy as cp
 
         away = cp.Variable(len(p))
-        return [q == p + cp.multiply(np.sqrt(p), away), cp.norm2(away) <= self.width]
+        return [q == mass * p + cp.multiply(np.sqrt(p), away), cp.norm2(away) <= self.width * mass]
 
     def room_along(self, probabilities: Vector, ways: Matrix, edge: Vector) -> Vector:
         """The root of the radius over the length of the way."""

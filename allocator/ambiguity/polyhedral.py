@@ -25,7 +25,7 @@ from allocator.errors import BadMandate, Breach, NotSolved
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update
 from allocator.settings.reading import dotted_key
-from allocator.settings.uncertainty import RobustSection
+from allocator.settings.uncertainty import ReachSection, RobustSection
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -48,11 +48,8 @@ class ScenarioSet(Ambiguity):
     about_scenarios = True
 
     def after_news(self, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Ambiguity:
-        """Pushed forward, by Bayes: P(m | k) = P(m)·belief_m(k) / belief(k)."""
-        possible = beliefs > 0
-        joint = children[:, None] * child_beliefs
-        likelihoods = np.where(possible, joint / np.where(possible, beliefs, 1.0), children[:, None]).T
-        return Pushforward(self, likelihoods / likelihoods.sum(axis=1, keepdims=True), beliefs)
+        """Pushed forward."""
+        return Pushforward(self, news_likelihoods(beliefs, children, child_beliefs), beliefs)
 
     def sample(self, probabilities: Vector, draw: np.random.Generator, count: int) -> Matrix:
         """Mixtures of as many members as a point between corners takes; the set may be flat, and hold no other way."""
@@ -73,6 +70,14 @@ class ScenarioSet(Ambiguity):
         losses = draw.normal(size=(_LOSSES * len(probabilities), len(probabilities)))
         worst = [self.adversary(each, probabilities) for each in losses]
         return np.vstack([probabilities, np.unique(np.round(worst, 12), axis=0)])
+
+
+def news_likelihoods(beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Matrix:
+    """(K, M) how likely each of M `children` is in each scenario, by Bayes: P(m | k) = P(m)·belief_m(k) / belief(k)."""
+    possible, joint = beliefs > 0, children[:, None] * child_beliefs
+    likelihoods = np.where(possible, joint / np.where(possible, beliefs, 1.0), children[:, None]).T
+    result: Matrix = likelihoods / likelihoods.sum(axis=1, keepdims=True)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +130,12 @@ class ExpertHull(ScenarioSet):
         stated = np.array(experts)
         return cls(stated / stated.sum(axis=1, keepdims=True))
 
+    @classmethod
+    def on_axis(cls, radius: float, experts: Matrix) -> Self:
+        """Their hull."""
+        del radius
+        return cls(experts)
+
     def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
         """Experts have seen the news too: their probabilities move by the same evidence."""
         return type(self)(np.array([bayes_update(expert, news.evidence[None, :])[0] for expert in self.experts]))
@@ -166,19 +177,21 @@ class ExpertHull(ScenarioSet):
         largest = cp.Variable()
         return largest, [largest >= given[0] @ losses]
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """A mixture of the vertices."""
         import cvxpy as cp
 
         share = cp.Variable(len(self.experts) + 1, nonneg=True)
-        return [cp.sum(share) == 1, q == self.table(probabilities).T @ share]
+        return [cp.sum(share) == mass, q == self.table(probabilities).T @ share]
 
     def spread(self, probabilities: Vector, draw: np.random.Generator) -> Matrix:
         """The vertices."""
         return self.table(probabilities)
 
-    def words(self, robust: RobustSection) -> str:
+    def words(self, robust: ReachSection | None) -> str:
         """Who the experts are."""
+        if robust is None or not robust.experts:
+            return "all beliefs that [question.ranges] allow"
         return f"mixtures of the belief with expert{'s' * (len(robust.experts) > 1)} {', '.join(robust.experts)}"
 
 
@@ -308,9 +321,9 @@ class Polytope(ScenarioSet):
         rows = [matrix.T @ prices + eta >= losses]
         return eta + limits @ prices, rows + ([prices[signed] >= 0] if len(signed) else [])
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """matrix·q ≤ limits."""
-        return [self.matrix @ q <= self.limits]
+        return [self.matrix @ q <= mass * self.limits]
 
     def table(self, probabilities: Vector) -> Matrix:
         """(R, K + 1) the rows, their limits last."""
@@ -322,7 +335,7 @@ class Polytope(ScenarioSet):
             return super().spread(probabilities, draw)
         return np.vstack([probabilities, self.corners])
 
-    def words(self, robust: RobustSection) -> str:
+    def words(self, robust: RobustSection) -> str:  # type: ignore[override]
         """What the limits are called."""
         return f"all probabilities within limits {', '.join(robust.limits)}"
 

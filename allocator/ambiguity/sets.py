@@ -9,7 +9,7 @@ whose dual forms (science §3.2) it checks. A set is known by its `name`, by whi
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,14 +17,22 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
 from allocator.outlook.outlook import Outlook
-from allocator.outlook.posterior import belief_path, posterior_bounds, settled_hypothesis
-from allocator.outlook.question import Signal
+from allocator.outlook.posterior import (
+    bayes_update,
+    belief_path,
+    elasticity,
+    posterior_bounds,
+    posterior_corners,
+    settled_hypothesis,
+)
+from allocator.outlook.question import Question, Signal
 from allocator.presentation import Keywords, Numbers, Table
-from allocator.settings.uncertainty import AMBIGUITY_SETS, RobustSection
+from allocator.settings.uncertainty import AMBIGUITY_SETS, ReachSection
 from allocator.types import Matrix, Vector
 
 if TYPE_CHECKING:
@@ -37,18 +45,33 @@ PROBABILITY_SHIFT = 0.02
 """No belief is known better than this: the shift of one probability that stability is measured with."""
 
 
+AXES = ("answer", "regime")
+"""What a set of two axes is about."""
+SET_NAMES = [*AMBIGUITY_SETS, "product"]
+
+
+class _AxisSetDocument(TypedDict):
+    """The set of the answers, or of one answer's regimes given it"""
+
+    scenarios: Annotated[list[int], "positions of the answer's scenarios; empty of the set of the answers"]
+    given: Annotated[Numbers, "what is believed given the answer where a belief excludes it"]
+    set: Annotated[str, Keywords(enum=[*AMBIGUITY_SETS])]
+    radius: float
+    table: Table
+
+
 SetTable: TypeAlias = Annotated[
-    Table,
-    "metric of wasserstein; the belief and the experts of hull, a row each; rows (a, b) of a'q <= b of polytope; empty "
-    "for the others",
+    Table | list[_AxisSetDocument],
+    "metric of wasserstein; the belief and the experts of hull, a row each; rows (a, b) of a'q <= b of polytope; of "
+    "product the set of the answers, then that of each answer's regimes; empty for the others",
 ]
 
 
 class SetDocument(TypedDict):
-    """An ambiguity set by name."""
+    """An ambiguity set by name; product is of two axes, an answer's probability times a regime's given it."""
 
-    set: Annotated[str, Keywords(enum=[*AMBIGUITY_SETS])]
-    radius: float
+    set: Annotated[str, Keywords(enum=SET_NAMES)]
+    radius: Annotated[float, "of product that of the answers"]
     table: SetTable
 
 
@@ -101,11 +124,23 @@ class Ambiguity:
     """Whether it is about scenarios by name, so that over anything else it is pushed forward by news."""
     keeps_every_scenario: ClassVar[bool] = False
     """Whether the adversary leaves some probability to all that the belief holds possible."""
+    axes: ClassVar[tuple[str, ...]] = ()
+    """What it is about, where it is about more than one thing: each has a set of its own, `along` it."""
 
     @property
     def reach(self) -> float:
         """The radius of the set of scenarios; 0 where it has none."""
         return float(getattr(self.of_scenarios, "radius", 0.0))
+
+    def at_caution(self, answer: float, regime: float) -> Ambiguity:
+        """Of a set of axes at caution 1, the same at so much of it about each."""
+        del answer, regime
+        return self
+
+    def regime_reach(self, answers: Sequence[str]) -> dict[str, float] | None:
+        """The radius of the regimes' set by answer; None where it has no axes."""
+        del answers
+        return None
 
     # How it comes from a book, and what it is later.
 
@@ -125,6 +160,12 @@ class Ambiguity:
     def leaves_out(self, beliefs: Vector) -> bool:
         """Whether it cannot be around these `beliefs`: a book that holds them is refused."""
         return False
+
+    @classmethod
+    def on_axis(cls, radius: float, experts: Matrix) -> Ambiguity:
+        """The set of one axis, at a radius where it has one, with experts (M, n) where it asks them."""
+        del radius, experts
+        return cls()
 
     @classmethod
     def radius_for(cls, distance: float) -> float:
@@ -237,8 +278,10 @@ class Ambiguity:
         """
         raise NotImplementedError
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
-        """The set by its definition, for probabilities `q`: where a program takes a term and no constraint."""
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
+        """The set by its definition, for `mass` times probabilities `q`: where a program takes a term and no
+        constraint.
+        """
         raise NotImplementedError
 
     # Of scenarios, and of what news may be.
@@ -250,6 +293,15 @@ class Ambiguity:
 
     def after_news(self, beliefs: Vector, children: Vector, child_beliefs: Matrix) -> Ambiguity:
         """The set of what the news may be at a node of `beliefs`, whose M `children` have beliefs (M, K)."""
+        return self
+
+    def over_paths(self, beliefs: Vector, paths: Vector, scenarios: Matrix) -> Ambiguity:
+        """The set over all paths (M,) at once, each of which ends in one of the `scenarios` (M, K)."""
+        return self.after_news(beliefs, paths, scenarios)
+
+    def along(self, axis: str) -> Ambiguity:
+        """The set of one of its `axes` alone, the other being as believed."""
+        del axis
         return self
 
     # Members at random: a belief lies on a random way from the stated one to where the set or the simplex ends, at a
@@ -301,9 +353,35 @@ class Ambiguity:
         """The same at a node of a tree, with the belief that the set is around."""
         return {"set": self.document(probabilities), "of": probabilities.tolist(), "likelihoods": []}
 
-    def words(self, robust: RobustSection) -> str:
-        """What it guards against, as `robust` states it."""
+    def words(self, robust: ReachSection | None) -> str:
+        """What it guards against, as `robust` states it; nothing where it states no such set."""
         raise NotImplementedError
+
+
+def by_kind(
+    sets: Sequence[Ambiguity], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
+) -> Iterator[tuple[list[int], Any, list[cp.Constraint]]]:
+    """The adverse expectations of `losses` at each set's places, of a kind at once where that has a form and others one
+    by one: which sets, their expectations and the constraints that these need.
+    """
+    import scipy.sparse as sp
+
+    plain, batches = list[int](), dict[type[Ambiguity], list[int]]()
+    rows = sp.lil_array((len(sets), losses.size))
+    for i, (one, p, places) in enumerate(zip(sets, beliefs, at, strict=True)):
+        if one.is_singleton:
+            rows[[i], places] = p
+            plain.append(i)
+        elif one.batched:
+            batches.setdefault(type(one), []).append(i)
+        else:
+            worst = one.dual_form(losses[places], p)
+            yield [i], worst.expression, worst.constraints
+    if plain:
+        yield plain, sp.csr_array(rows)[plain] @ losses, []
+    for kind, those in batches.items():
+        forms = kind.dual_forms([sets[i] for i in those], [beliefs[i] for i in those], [at[i] for i in those], losses)
+        yield those, *forms
 
 
 @cache
@@ -327,12 +405,13 @@ def set_class(name: str) -> type[Ambiguity]:
 
 
 def ambiguity_set(book: Book, outlook: Outlook) -> Ambiguity:
-    """The set that `[robust]` states, as far as it reaches on the book's as_of date.
+    """The set that `[robust]` states, as far as it reaches on the book's as_of date: over all scenarios, or of axes.
 
     Raises:
         BadMandate: the belief breaks limits of a polytope, so that it would guard against everything but the belief.
     """
-    return set_class(book.settings.robust.set).from_book(book, outlook)
+    robust = book.settings.robust
+    return set_class(SET_NAMES[-1] if robust.axes else robust.set).from_book(book, outlook)
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,30 +441,78 @@ def current_radius(book: Book, outlook: Outlook) -> float:
 
 def radius_after(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
     """The same where other `signals` have been seen, by another `day`, and have made these `probabilities` (K,)."""
-    robust = book.settings.robust
+    robust, question = book.settings.robust, build_question(book)
     if robust.schedule == "fixed":
         return robust.radius
+    kind = set_class(robust.set)
     if robust.schedule == "corners":
-        return _corners(book, probabilities, signals, day)
-    return set_class(robust.set).radius_for(_caution(book, probabilities, signals, day))
+        ranges = belief_ranges(book)
+        assert question is not None  # the agreement of schedule and question was checked on loading
+        assert ranges is not None
+        low, high = posterior_bounds(question, ranges, signals, day)
+        return kind.radius_to(low, high, float(question.by_hypothesis(probabilities)[0]))
+    answers = probabilities if question is None else question.by_hypothesis(probabilities)
+    return kind.radius_for(_caution(question, robust, answers, signals, day))
 
 
-def _caution(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
-    question = build_question(book)
-    if question is None:
-        likeliest = float(probabilities.max())
-    else:
-        p = question.by_hypothesis(probabilities)
+def _caution(
+    question: Question | None, reach: ReachSection, answers: Vector, signals: Sequence[Signal], day: dt.date
+) -> float:
+    """c·(1 − the likelier of the answers), 0 once the question is settled."""
+    if question is not None:
         way = belief_path(question, signals, day).hypotheses
-        if settled_hypothesis(question, np.vstack([way[:-1], p])) is not None:  # today's belief is the outlook's
+        if settled_hypothesis(question, np.vstack([way[:-1], answers])) is not None:  # today's is the outlook's
             return 0.0
-        likeliest = float(p.max())
-    return float(book.settings.robust.caution or 0.0) * (1 - likeliest)
+    return float(reach.caution or 0.0) * (1 - float(answers.max()))
 
 
-def _corners(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
-    question, ranges = build_question(book), belief_ranges(book)
-    assert question is not None  # the agreement of schedule and question was checked on loading
-    assert ranges is not None
-    low, high = posterior_bounds(question, ranges, signals, day)
-    return set_class(book.settings.robust.set).radius_to(low, high, float(question.by_hypothesis(probabilities)[0]))
+# The sets of two axes: of the answers, and of the regimes given one of them.
+#
+
+
+def answer_set(book: Book, question: Question, answers: Vector, news: NewInformation, heard: Vector) -> Ambiguity:
+    """`[robust.question]` around the `answers` (H,), of which the news has said as much as `heard` (H,), in logs.
+
+    By corners it is the interval of beliefs that `[question.ranges]` allow, or of more than two answers their hull.
+    """
+    reach = book.settings.robust.question
+    if reach is None:
+        return set_class("none")()
+    if reach.makes_its_set:
+        ranges = belief_ranges(book)
+        assert ranges is not None  # was checked on loading
+        return set_class("hull").on_axis(0.0, posterior_corners(question, ranges, news.signals, news.told))
+    radius = reach.radius
+    if reach.schedule == "caution":
+        radius = set_class(reach.set).radius_for(_caution(question, reach, answers, news.signals, news.told))
+    stated = np.array([[expert[name] for name in question.hypotheses] for expert in reach.experts.values()])
+    return set_class(reach.set).on_axis(radius, _after(stated, heard))
+
+
+def regime_set(book: Book, question: Question, at: NDArray[np.int64], given: Vector, news: NewInformation) -> Ambiguity:
+    """`[robust.regime]` around the belief `given` an answer, in its scenarios `at`.
+
+    By caution the radius is c·(posterior deviation of the elasticity / prior deviation)·(1 − the likelier regime's
+    probability): usage figures release it, verdicts do not.
+    """
+    reach = book.settings.robust.regime
+    if reach is None or len(at) < 2:
+        return set_class("none")()
+    radius = reach.radius
+    if reach.schedule == "caution":
+        left, demand = 1.0, question.demand
+        if demand is not None:
+            left = elasticity(demand, news.signals, news.told)[1] / demand.deviation
+        radius = set_class(reach.set).radius_for(float(reach.caution or 0.0) * left * (1 - float(given.max())))
+    stated = np.zeros((0, len(at)))
+    if question.regime_of is not None and reach.experts:
+        own = question.regime_of[at]
+        shares = given / np.array([given[own == regime].sum() for regime in own])  # of scenarios of one regime
+        named = [question.regimes[regime] for regime in own]
+        stated = np.array([[expert[name] for name in named] for expert in reach.experts.values()]) * shares
+    return set_class(reach.set).on_axis(radius, _after(stated, news.evidence[at]))
+
+
+def _after(experts: Matrix, evidence: Vector) -> Matrix:
+    """Experts have heard the news too."""
+    return np.array([bayes_update(expert / expert.sum(), evidence[None, :])[0] for expert in experts])

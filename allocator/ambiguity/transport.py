@@ -110,19 +110,19 @@ class Wasserstein(ScenarioSet):
         rows = [worth[j] >= losses - cp.multiply(metric[j], price) for j in range(len(sources))]
         return price * radius + p @ worth, rows
 
-    def members(self, q: cp.Variable, probabilities: Vector) -> list[cp.Constraint]:
+    def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """A transport from p to q."""
         import cvxpy as cp
 
         moved = cp.Variable(self.metric.shape, nonneg=True)
-        sums = [cp.sum(moved, axis=1) == probabilities, cp.sum(moved, axis=0) == q]
-        return [*sums, cp.sum(cp.multiply(self.metric, moved)) <= self.radius]
+        sums = [cp.sum(moved, axis=1) == mass * probabilities, cp.sum(moved, axis=0) == q]
+        return [*sums, cp.sum(cp.multiply(self.metric, moved)) <= self.radius * mass]
 
     def table(self, probabilities: Vector) -> Matrix:
         """The metric."""
         return self.metric
 
-    def words(self, robust: RobustSection) -> str:
+    def words(self, robust: RobustSection) -> str:  # type: ignore[override]
         """What distances are of, and how far."""
         return f"wasserstein over {', '.join(robust.metric)} within {self.radius:.3g}"
 

@@ -104,3 +104,33 @@ def waiting(
 
         show_value_of_waiting(found)
     return found.document()
+
+
+# `allocator caution BOOK`: what caution costs, what it protects, and where more of it no longer pays.
+#
+
+
+@click.command()
+@book_options
+@handle_errors_and_json
+def caution(choice: BookChoice, *, as_json: bool) -> Document:
+    """Show what caution about the answer and about the regime costs, what it protects, and where BOOK's plan lies.
+
+    \b
+    Examples:
+      allocator caution data/note
+      allocator caution data/reviewed --as-of 2026-12-20
+    """
+    from allocator.display.console import progress_spinner
+
+    loaded = choice.load()
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.plan.caution import caution_study
+
+        found = caution_study(loaded, progress=say)
+    if not as_json:
+        from allocator.display.explanation import show_caution
+
+        show_caution(found)
+    return found.document()

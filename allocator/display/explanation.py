@@ -21,9 +21,10 @@ from allocator.display.console import (
     table,
     title_of,
 )
-from allocator.display.plan import LINES, describe_decision
+from allocator.display.plan import LINES, describe_decision, describe_plan_axes
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
+from allocator.plan.caution import GRID, CautionCurve, CautionRow, CautionStudy
 from allocator.plan.explanation import Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
 from allocator.presentation import plain_decimal
@@ -63,7 +64,7 @@ def show_explanation(found: Explanation, one: NameExplanation | None, *, full: b
 def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
     plan = found.plan
     above = [_title(found), *map(Text, describe_decision(plan)), Text()]
-    below = [Text(), *map(Text, _break_even(found)), Text(_PRICES)]
+    below = [Text(), *map(Text, [*_break_even(found), *describe_plan_axes(plan)]), Text(_PRICES)]
     room = LINES - count_lines(out, above) - count_lines(out, below)
     why: list[RenderableType] = []
     if plan.weighed_orders:
@@ -252,3 +253,68 @@ def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
         made.add_row(f"and {len(dearest) - len(made.rows)} more", "", "", style="dim")
     legend = "Brings: bps for one more percent of the account in it, at the limit's shadow price."
     return [Text(), title, made, Text(legend)]
+
+
+# How caution looks: a row a caution, what it costs and protects about each axis, and which plan all of it makes.
+#
+_SIDES = {
+    "before": "before the knee: more caution would add more of the protection than of the cost",
+    "at": "at the knee",
+    "beyond": "beyond the knee: less caution would save more of the cost than it gives up of the protection",
+}
+
+
+def show_caution(found: CautionStudy) -> None:
+    """Print the study."""
+    out, last = console(), found.curves[-1]
+    out.print(title_of(found.book), style="bold")
+    axes = [one.axis for one in found.curves]
+    heading(out, "Cost of robustness / protection, in bps of the account")
+    numbers = (*axes, "worst scenario", "turnover", "apart")
+    made = table("caution about", *numbers, right=numbers, compact=True)
+    for at, c in enumerate(GRID):
+        bps = [_both(one.rows[at]) for one in found.curves]
+        add_cells(made, (f"{c:g}", *bps, *last.rows[at][2:]), "bold" if c == last.knee else "")
+    add_cells(made, ("the book's plan", *[""] * (len(axes) - 1), _both(found.own), *found.own[2:]))
+    made = fit_table(out, made, "apart", "turnover")
+    out.print(made)
+    said = {
+        "worst scenario": f"Worst scenario, turnover, apart: with caution about {_of(last)}.",
+        "apart": "Apart: from the plan at caution 1, of the account.",
+    }
+    out.print(
+        "Cost of robustness: objective lost if the belief is right. Protection: objective saved under the set at "
+        f"caution 1. {describe_columns(made, said)}"
+    )
+    out.print(" ".join(map(_knee, found.curves)))
+    cost, protection = last.share(found.own)
+    if last.knee is not None:
+        out.print(
+            f"The book's plan has {format_percent(protection, 0)} of all protection at {format_percent(cost, 0)} of "
+            f"all cost: {_SIDES[found.side]}."
+        )
+
+
+def _both(row: CautionRow) -> str:
+    return f"{row.cost_bps:z.1f}/{row.protection_bps:z.1f}"
+
+
+def _of(curve: CautionCurve) -> str:
+    return curve.axis if curve.axis == "both" else f"the {curve.axis}"
+
+
+def _knee(curve: CautionCurve) -> str:
+    if curve.knee is None:
+        protects = max(row.protection_bps for row in curve.rows) > 0.005
+        told = (
+            f"has its cost and its protection in step, all of both from {curve.steady_from:g}"
+            if protects
+            else "protects nothing"
+        )
+        return f"Caution about {_of(curve)} {told}."
+    cost, protection = curve.shares[GRID.index(curve.knee)]
+    steady = f"; from {curve.steady_from:g} the plan no longer changes" if curve.steady_from < GRID[-1] else ""
+    return (
+        f"Knee of caution about {_of(curve)}: {curve.knee:g}, with {format_percent(protection, 0)} of its protection "
+        f"at {format_percent(cost, 0)} of its cost{steady}."
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from allocator.ambiguity.product import AxisShare
 from allocator.display.console import (
     answer_heading,
     console,
@@ -42,7 +44,8 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         answer_heading(name)
         for name in list(rows[0].hypotheses or {})[: 1 if len(rows[0].hypotheses or {}) == 2 else _ANSWERS]
     ]
-    numbers = ("probability", *answers, "radius", "robustness", _pair_header(policy))
+    axes = tuple(rows[0].axes or ())
+    numbers = ("probability", *answers, "radius", *(axes or ("robustness",)), _pair_header(policy))
     day = rows[-1].date if first_review_only and len(rows) > 1 else None
     made = table(f"by {day}" if day else "if", *numbers, "largest trades, %", right=numbers, compact=True)
     shown = 2 if out.width < _WIDE else 5
@@ -56,12 +59,34 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
             format_percent(one.probability, 0),
             *(format_percent(p, 0) for p in list((one.hypotheses or {}).values())[: len(answers)]),
             "" if one.radius is None else f"{one.radius:z.3f}",
-            "none" if one.cost_of_robustness_bps is None else f"{one.cost_of_robustness_bps:z.0f}",
+            *(map(_of_axis, one.axes.values()) if one.axes else [_in_bps(one.cost_of_robustness_bps)]),
             "/".join(f"{one.shares[name] * 100:z.0f}" for name in policy.book.settings.buckets.shown) + "%",
             _moves(one, shown, None if first_review_only else out.width - _OTHERS),
             style="bold" if one.kind == "now" else "green" if one.settled else "",
         )
-    return fit_table(out, made, "radius", "largest trades, %", _pair_header(policy))
+    pair, trades = _pair_header(policy), "largest trades, %"
+    return fit_table(out, made, "radius", *((pair, trades) if axes else (trades, pair)))
+
+
+def describe_axes(shares: Mapping[str, AxisShare], figure: str) -> str:
+    """In a sentence, what of an adverse `figure` is about which axis, and what guarding against it costs."""
+    parts, right = list[str](), " if the belief is right"
+    for name, one in shares.items():
+        cost = "" if one.cost_bps is None else f" (cost {one.cost_bps:z.0f}{right})"
+        parts.append(f"{one.adverse_bps:z.0f} about the {name}{cost}")
+        right = "" if cost else right
+    return f"Adverse probabilities take {sum(one.adverse_bps for one in shares.values()):z.0f} bps of {figure}: " + (
+        f"{', '.join(parts)}."
+    )
+
+
+def _of_axis(one: AxisShare) -> str:
+    """What adverse probabilities of an axis take, and what guarding against them costs."""
+    return f"{_in_bps(one.adverse_bps)}/{_in_bps(one.cost_bps)}"
+
+
+def _in_bps(bps: float | None) -> str:
+    return "none" if bps is None else f"{bps:z.0f}"
 
 
 def _pair_header(policy: ReviewPolicy) -> str:
@@ -81,6 +106,8 @@ def describe_caution_columns(policy: ReviewPolicy, made: Table) -> str:
         {
             "probability": "Probability: of coming there.",
             "radius": "Radius: how far probabilities may be wrong.",
+            "answer": f"Answer, regime: bps of {measure} that adverse probabilities of it take from there on / that "
+            "guarding against them costs if the belief is right.",
             "robustness": f"Robustness: its cost from there on if the belief is right, in bps of {measure}.",
             short: f"{short[0].upper()}{short[1:]}: {pair} after the trades.",
         },
@@ -114,7 +141,8 @@ def describe_tree_objective(policy: ReviewPolicy) -> str:
     staged, robust = policy.mandate, policy.book.settings.robust
     words, guarded = staged.words, "the beliefs as they are"
     if robust.guards:
-        guarded = f"the probabilities of the set '{robust.set.replace('_', ' ')}'"
+        kinds = [robust.set] if robust.set != "none" else [f"{name}: {axis.set}" for name, axis in robust.axes.items()]
+        guarded = f"the probabilities of the set '{', '.join(kinds).replace('_', ' ')}'"
         if staged.tree.nodes > 1:
             guarded += " over all paths and scenarios at once" if staged.at_leaves else " at every node"
     told = f"The plan {words.aim}, over {guarded}. {words.meaning}"
@@ -147,6 +175,8 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
         "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. Compared are "
         "certainty equivalents. EVPI and VSS under the belief as it is; EVPI is mostly the spread of the scenarios."
     )
+    if axes := found.at_stated().axes:
+        out.print(f"At {found.stated:zg}: {describe_axes(axes, 'the certainty equivalent')}")
     told: dict[tuple[str, str], list[str]] = {}
     for share, one in zip(found.shares, found.worth, strict=True):
         for reason in one.missing.items():

@@ -30,7 +30,7 @@ from allocator.display.console import (
     text_console,
     title_of,
 )
-from allocator.display.multistage import caution_table, describe_deviation
+from allocator.display.multistage import caution_table, describe_axes, describe_deviation
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
@@ -100,6 +100,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         Text(),
         figures_table(plan),
         *map(Text, _expected_parts(plan)),
+        *map(Text, describe_plan_axes(plan)),
         Text(),
         *_what_if(out, plan, deviation, full=full),
         Text(),
@@ -299,6 +300,13 @@ def _expected_parts(plan: Plan) -> list[str]:
     if "undigested_news" not in parts:
         return []
     return [f"Expected before costs: {describe_parts(parts)}."]
+
+
+def describe_plan_axes(plan: Plan) -> list[str]:
+    """What of the adverse figure is about the answer, and what about the regime; with reviews their table says so."""
+    if not plan.axes or has_reviews(plan):
+        return []
+    return [describe_axes(plan.axes, "the expected return" if plan.policy is None else "the certainty equivalent")]
 
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:

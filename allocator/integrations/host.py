@@ -289,10 +289,11 @@ def with_settings(book: Book, changes: Mapping[tuple[str, str], object]) -> Book
     for (section, key), value in changes.items():
         document.setdefault(section, {})[key] = value
     settings = settings_from(document)
-    if idle := [(place, reason) for place, _, reason in unused_keys(document) if place in changes]:
+    idle = {place: reason for place, _, reason in unused_keys(document)}
+    if unread := [(place, value) for place, value in changes.items() if place in idle]:
         raise BadInput(
-            setting_breach(dotted_key(*place), changes[place], f"has no effect with {reason}", "leave it out")
-            for place, reason in idle
+            setting_breach(dotted_key(*place), value, f"has no effect with {idle[place]}", "leave it out")
+            for place, value in unread
         )
     return replace(book, settings=settings)
 

@@ -88,7 +88,7 @@ class MultistageMandate:
         """The root's set over paths and scenarios; one about scenarios is pushed forward by all news at once."""
         tree = self.tree
         kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
-        return self.ambiguities[0].of_scenarios.after_news(tree.beliefs[0], tree.reach()[1], kinds)
+        return self.ambiguities[0].of_scenarios.over_paths(tree.beliefs[0], tree.reach()[1], kinds)
 
     def step(self, node: int) -> float:
         """The part of the years to the horizon that pass until the next date."""

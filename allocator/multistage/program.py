@@ -11,6 +11,7 @@ numbers are compiled in: as parameters, which cvxpy multiplies out one by one, t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from allocator.ambiguity.sets import by_kind
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.single_period import TIE_BREAK, Position
@@ -166,51 +168,34 @@ def _costs(
 def _worst_cases(
     staged: MultistageMandate, theta: cp.Variable, own: ObjectiveRows, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is ahead of it (D + L,): nodes of a kind at once where that has a form,
-    others one by one.
-    """
-    tree, ahead, charges = staged.tree, own.ahead, own.charges
-    rows = sp.lil_array((tree.nodes, tree.nodes + tree.leaves))
-    plain, batches = list[int](), dict[type, list[NestedWorstCase]]()
+    """θ_n ≥ the adverse expectation of what is ahead of it (D + L,), or the largest of `cuts`."""
+    ahead, charges, solved = own.ahead, own.charges, [*staged.branchings()]
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
-        yield theta[1 : tree.nodes] == 0
-    for one in staged.branchings():
-        node, at, p, ambiguity = one.node, one.at, one.p, one.ambiguity
-        if ambiguity.is_singleton:
-            rows[[node], at] = p
-            plain.append(node)
-        elif cuts is not None:
-            yield theta[node] >= np.array(cuts[node]) @ ahead[at] + charges[node]
-        elif ambiguity.batched:
-            batches.setdefault(type(ambiguity), []).append(one)
-        else:
-            worst = ambiguity.dual_form(ahead[at], p)
-            yield from worst.constraints
-            yield theta[node] >= worst.expression + charges[node]
-    if plain:
-        yield theta[plain] >= sp.csr_array(rows)[plain] @ ahead + charges[plain]
-    for nodes in batches.values():
-        yield from batched_worst_cases(nodes, theta, ahead, charges)
+        yield theta[1 : staged.tree.nodes] == 0
+    if cuts is not None:
+        for one in (one for one in solved if not one.ambiguity.is_singleton):
+            yield theta[one.node] >= np.array(cuts[one.node]) @ ahead[one.at] + charges[one.node]
+        solved = [one for one in solved if one.ambiguity.is_singleton]
+    yield from nested_worst_cases(solved, theta, ahead, charges)
 
 
-def batched_worst_cases(
-    nodes: Sequence[NestedWorstCase], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
+def nested_worst_cases(
+    solved: Sequence[NestedWorstCase], theta: cp.Variable, ahead: cp.Expression, charges: cp.Expression
 ) -> Iterator[cp.Constraint]:
-    """θ_n ≥ the adverse expectation of what is `ahead` of it, for nodes whose sets are of one class."""
-    sets, beliefs, at = [one.ambiguity for one in nodes], [one.p for one in nodes], [one.at for one in nodes]
-    expression, constraints = sets[0].dual_forms(sets, beliefs, at, ahead)
-    yield from constraints
-    where = [one.node for one in nodes]
-    yield theta[where] >= expression + charges[where]
+    """θ_n ≥ the adverse expectation of what is `ahead` of it."""
+    sets, beliefs, at = ([getattr(one, name) for one in solved] for name in ("ambiguity", "p", "at"))
+    for where, expression, constraints in by_kind(sets, beliefs, at, ahead) if solved else ():
+        yield from constraints
+        nodes = [solved[i].node for i in where]
+        yield theta[nodes] >= expression + charges[nodes]
 
 
 def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room: float) -> Iterator[cp.Constraint]:
     """Every rule at the decision nodes `at`, kept with `room` to spare."""
     if room:  # else the variable says so itself
         yield v.cash[list(at)] >= room
-    blocks = [_linear(staged, node) for node in at]
-    if any(block.shape[0] for block, _ in blocks):
-        left, limits = sp.csr_array(sp.vstack([block for block, _ in blocks])), np.concatenate([b for _, b in blocks])
+    left, limits = _all_linear(staged, at)
+    if len(limits):
         every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
         yield (left @ every <= limits - room).set_label("rules at every node")
     for node in at:
@@ -226,6 +211,22 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room:
             written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
             written.write(rule, outlook)
             yield from written.constraints
+
+
+_of_thread = threading.local()
+"""The rows laid out last: the same tree under other sets, or another utility, has the same."""
+
+
+def _all_linear(staged: MultistageMandate, at: Sequence[int]) -> tuple[sp.csr_array, Vector]:
+    """The linear rules of the decision nodes `at`, one above the other."""
+    asked = (staged.mandates, staged.outlooks, len(at))
+    before: tuple[object, ...] = _of_thread.__dict__.get("asked", (None, None, 0))
+    if not all(one is other for one, other in zip(asked, before, strict=True)):
+        blocks = [_linear(staged, node) for node in at]
+        rows = sp.csr_array(sp.vstack([rows for rows, _ in blocks]))
+        _of_thread.asked, _of_thread.rows = asked, (rows, np.concatenate([limits for _, limits in blocks]))
+    found: tuple[sp.csr_array, Vector] = _of_thread.rows
+    return found
 
 
 def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]:

@@ -5,13 +5,15 @@ cost of robustness falls on the way.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from allocator.ambiguity.product import AxisShare, axis_shares, in_bps
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
@@ -59,6 +61,16 @@ class CautionScheduleRow:
         Rounded(2),
         "what guarding costs from here on if the belief is right, in bps of certainty equivalent of the account here",
     ]
+    regime_radius: Annotated[
+        dict[str, Annotated[NotNegative, Rounded(8)]] | None,
+        "where the set is of axes: how far the probabilities of regimes may be wrong, given each answer; radius is of "
+        "the answers then",
+    ]
+    axes: Annotated[
+        dict[str, AxisShare] | None,
+        "where the set is of axes: what adverse probabilities of the answer and of the regime take of the certainty "
+        "equivalent of the account here, and what guarding against them costs: together cost_of_robustness_bps",
+    ]
     shares: Annotated[
         dict[str, Annotated[float, Rounded(6)]],
         "of the two headline buckets and of cash, after trades, as fractions of the account; a name may count in both",
@@ -81,7 +93,8 @@ def _schedule_row(
     staged, tree, question, wealth = policy.staged, policy.staged.tree, build_question(book), policy.wealth[node]
     moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
     order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
-    price = cost_of_robustness(policy, node, limits)
+    parts, whole = robustness_by_axis(policy, node, limits), staged.ambiguities[node].of_scenarios
+    price = parts.cost
     headline = book.settings.buckets.shown
     return CautionScheduleRow(
         node=tree.names[node],
@@ -94,28 +107,51 @@ def _schedule_row(
         settled=question is not None and belief_path(question, state.signals, state.told).settled is not None,
         radius=None if node and staged.at_leaves else staged.ambiguities[node].reach,
         cost_of_robustness_bps=None if price is None else price * 1e4,
+        regime_radius=whole.regime_reach(book.settings.hypotheses),
+        axes=parts.axes,
         shares={name: float(bucket_shares(book, name) @ policy.holdings[node] / wealth) for name in headline}
         | {"cash": float(policy.cash[node] / wealth)},
         trades={book.instruments[i]: float(moved[i]) for i in order},
     )
 
 
-def cost_of_robustness(policy: Policy, node: int, limits: Limits | None = None) -> float | None:
-    """What robustness costs from `node` on if the belief is right: certainty equivalent under it, of the policy that
-    trusts it, less that of ours (science §3.8). As a part of the account at the node; None where that policy
-    was not found: a verified plan is not lost for want of a figure beside it.
+class RobustnessByAxis(NamedTuple):
+    """What robustness costs from a node on if the belief is right, as a part of the account there, None where it is not
+    found; and what is about the answer and about the regime, None where the set has no axes.
+    """
+
+    cost: float | None
+    axes: dict[str, AxisShare] | None = None
+
+
+def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) -> RobustnessByAxis:
+    """The cost is the certainty equivalent under the belief of the policy that trusts it, less that of ours (science
+    §3.8). None where that policy was not found: a verified plan is not lost for want of a figure beside it.
     """
     unit = float(policy.wealth_before[node])
     below = policy.staged.below(node, unit)
-    if not below.guards:
-        return 0.0
     start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
-    ours = policy_from_trades(trusted, start, (policy.bought - policy.sold)[at] / unit)
+    sets, axes = below.ambiguities, below.ambiguities[0].axes
+    if not below.guards:
+        return RobustnessByAxis(0.0, in_bps((0.0, 0.0), (0.0, 0.0)) if axes else None)
+    moves = (policy.bought - policy.sold)[at] / unit
+    ours = policy_from_trades(trusted, start, moves)
+
+    def adverse(others: tuple[Ambiguity, ...]) -> float:
+        return -below.utility.equivalent(float(ours.under(others).losses[0]))
+
+    def if_right(others: tuple[Ambiguity, ...]) -> float:
+        guarded = solve_policy(replace(below, ambiguities=others), start, limits)
+        return -policy_from_trades(trusted, start, guarded.bought - guarded.sold).equivalent
+
+    taken = axis_shares(sets, adverse, -ours.equivalent, adverse(sets)) if axes else None
     try:
         best = solve_policy(trusted, start, limits)
+        cost = max(best.equivalent - ours.equivalent, 0.0)
+        spent = axis_shares(sets, if_right, -best.equivalent, cost - best.equivalent) if axes else None
     except (Infeasible, NotSolved):
-        return None
-    return max(best.equivalent - ours.equivalent, 0.0)
+        return RobustnessByAxis(None, None if taken is None else in_bps(taken, None))
+    return RobustnessByAxis(cost, None if taken is None else in_bps(taken, spent))
 
 
 # Today's decision and every later one.

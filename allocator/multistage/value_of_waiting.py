@@ -19,11 +19,13 @@ from typing import Annotated, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 
+from allocator.ambiguity.product import AxisShare
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.multistage.mandate import OBJECTIVES, MultistageMandate, build_multistage_mandate, without_ambiguity
 from allocator.multistage.policy import Policy, nested_value
+from allocator.multistage.review_policy import robustness_by_axis
 from allocator.multistage.solve import (
     buy_and_hold_policy,
     nothing_traded,
@@ -34,7 +36,7 @@ from allocator.multistage.solve import (
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import build_outlook
-from allocator.presentation import Keywords, OutlookHeading, Probability, Row
+from allocator.presentation import Keywords, OutlookHeading, Probability, Row, document_of
 from allocator.types import Vector
 
 _Solved = TypeVar("_Solved")
@@ -73,6 +75,8 @@ class ValueOfWaiting:
 
     equivalents: Mapping[str, float | None]
     missing: Mapping[str, str]
+    axes: Mapping[str, AxisShare] | None = None
+    """What of the flexible policy's adverse figure is about the answer and about the regime, and what each costs."""
 
     def bps(self, measure: str) -> float | None:
         """One of `MEASURES`; None where one of its policies cannot be had."""
@@ -124,7 +128,8 @@ def value_of_waiting(
     equivalents |= {"flexible": flexible.equivalent, "nominal": nominal.equivalent}
     equivalents["cautious_if_right"] = under(flexible, beliefs.ambiguities)
     equivalents["nominal_if_wrong"] = under(nominal, staged.ambiguities)
-    return ValueOfWaiting(equivalents, missing)
+    axes = robustness_by_axis(flexible, 0, limits).axes if staged.ambiguities[0].axes else None
+    return ValueOfWaiting(equivalents, missing, axes)
 
 
 # The policies that it compares, beside the best ones.
@@ -205,6 +210,10 @@ _KEYS = tuple(
 class _WaitingAtShare(TypedDict):
     announcement_share: Probability
     missing: Annotated[dict[str, str], "By policy that cannot be had: why."]
+    axes: Annotated[
+        dict[str, Annotated[Row, AxisShare]] | None,
+        "where the set is of axes: what is about the answer and about the regime; else null",
+    ]
 
 
 class WaitingDocument(TypedDict):
@@ -235,11 +244,15 @@ class ValueOfWaitingByShare:
             "format": "allocator.waiting/2",
             "book": self.book.outlook_heading(),
             "waiting": [
-                {"announcement_share": share, "missing": dict(worth.missing)}
+                {"announcement_share": share, "missing": dict(worth.missing), "axes": _axes(worth.axes)}
                 | {f"{name}_bps": None if (bps := worth.bps(name)) is None else round(bps, 2) for name in MEASURES}
                 for share, worth in zip(self.shares, self.worth, strict=True)
             ],
         }
+
+
+def _axes(axes: Mapping[str, AxisShare] | None) -> dict[str, Row] | None:
+    return None if axes is None else {name: document_of(one) for name, one in axes.items()}
 
 
 def value_of_waiting_by_share(

@@ -11,6 +11,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -337,6 +338,22 @@ def posterior_bounds(
         there = replace(question, prior=prior_with(question, ranges.prior[end]))
         reached += [sign * _extreme(there, ranges, signals, day, each, sign) for each in backgrounds]
     return min(reached), max(reached)
+
+
+def posterior_corners(question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date) -> Matrix:
+    """(M, H) beliefs in the answers whose hull is what `ranges` allow: of two answers the ends of the interval, of more
+    the posteriors at every corner of the ranges.
+    """
+    if len(question.hypotheses) == 2:
+        ends = np.array(posterior_bounds(question, ranges, signals, day))
+        return np.column_stack([ends, 1 - ends])
+    corners = [
+        with_sources(
+            replace(question, prior=prior_with(question, prior)), disclosure=disclosure, hazard=hazard, background=empty
+        )
+        for prior, disclosure, hazard, empty in product(*map(dict.fromkeys, vars(ranges).values()))
+    ]
+    return np.array([hypothesis_probabilities(corner, signals, day) for corner in corners])
 
 
 def with_sources(question: Question, **values: Any) -> Question:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
+from allocator.ambiguity.product import AxisShare
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
@@ -133,6 +134,12 @@ class PlanDocument(TypedDict):
     ]
     attribution: AttributionDocument | None
     figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
+    axes: Annotated[
+        dict[str, Annotated[Row, AxisShare]] | None,
+        "where the set is of two axes, answer and regime: what adverse probabilities of each take of the expected "
+        "return (with reviews, of the certainty equivalent), and what guarding against it costs if the belief is "
+        "right, in bps of the account; null where it is over all scenarios",
+    ]
     scenarios: list[Annotated[Row, _SCENARIO]]
     rules: list[RuleRow]
     relaxed: Annotated[list[_RelaxedRow], "rules with a priority that could not be kept"]
@@ -180,6 +187,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
             name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
+        "axes": {name: document_of(share) for name, share in plan.axes.items()} or None,
         "scenarios": _scenarios(plan),
         "rules": rules_document(plan.measurements),
         "relaxed": [

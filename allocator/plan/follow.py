@@ -27,6 +27,7 @@ from allocator.plan.plan import Plan
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.presentation import NotNegative, Rounded
 from allocator.settings.settings import BucketsSection
+from allocator.settings.uncertainty import AXES
 from allocator.tables.files import read_regular_file
 from allocator.types import Vector
 
@@ -112,8 +113,9 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     settings = book.settings.model_dump(
         mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True}
     )
-    if settings["robust"]["return_error_names"] is None:  # as in plans that were written before there was this key
-        del settings["robust"]["return_error_names"]
+    for key in ("return_error_names", *AXES):  # as in plans that were written before there were these keys
+        if settings["robust"][key] is None:
+            del settings["robust"][key]
     if settings["horizon"]["digestion_months"] in (None, math.inf):  # nor are they digested there
         del settings["horizon"]["digestion_months"]
     if not settings["confirm"]:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
+from allocator.ambiguity.product import AxisShare
 from allocator.book.book import Book
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
@@ -193,6 +195,15 @@ class Plan:
 
         names = pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument")
         return pd.Series(self.final.all_weights, index=names, name="weight")
+
+    @cached_property
+    def axes(self) -> Mapping[str, AxisShare]:
+        """What of the adverse figure is about the answer and about the regime, and what each costs; nothing where the
+        set has no axes. Further plans are solved for it, when first asked for.
+        """
+        from allocator.plan.caution import shares_of_plan  # which solves, as the certificate that a plan has does
+
+        return shares_of_plan(self)
 
     def __str__(self) -> str:
         return text_of(self)

@@ -15,13 +15,12 @@ from typing import Annotated, Any, TypeAlias, TypedDict
 import numpy as np
 import scipy.sparse as sp
 
-from allocator.ambiguity.sets import Ambiguity, SetTable
+from allocator.ambiguity.sets import SET_NAMES, Ambiguity, SetTable
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import Keywords, Numbers
 from allocator.rules.directions import Directions, LargestOf, Multiplier, UnitBall, flat_dual
 from allocator.rules.epigraphs import ColumnLayout, Epigraph, largest_epigraph, norm_epigraph, tangent_epigraph
 from allocator.rules.rows import OneLimit, RuleMeasurement, RuleRows, Trade
-from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Vector
 
 _KINDS = [directions.kind for directions in Directions.__subclasses__()]
@@ -33,7 +32,7 @@ Witness: TypeAlias = Annotated[
 
 
 class _Supremum(TypedDict):
-    set: Annotated[str, Keywords(enum=[*_KINDS, *AMBIGUITY_SETS])]
+    set: Annotated[str, Keywords(enum=[*_KINDS, *SET_NAMES])]
     radius: Annotated[float, "size of the set; of largest, how many names"]
     table: SetTable
 

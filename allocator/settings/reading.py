@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from functools import reduce
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -20,14 +21,14 @@ from pydantic import BaseModel, ValidationError
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
 from allocator.settings.settings import RiskSection, Settings, risk_lacks
-from allocator.settings.uncertainty import AMBIGUITY_SETS
+from allocator.settings.uncertainty import AMBIGUITY_SETS, AXES
 from allocator.tables.validation import MINOR_UNITS
 
 # Keys of `book.toml` that are written and that nobody reads: each is refused, or set aside by a what-if.
 #
 _PRICE_KEYS = ("window_rows", "periods_per_year", "after_as_of", "blanks", "late_listings", "method")
 _ERROR_KEYS, _NO_ERROR = ("return_error", "return_error_size", "return_error_names"), (None, "none", 0)
-Key = tuple[str, str]
+Key = tuple[str, ...]
 
 
 def unused_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
@@ -51,7 +52,8 @@ def unused_keys(document: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key
     if "months" in horizon and "until" in horizon:
         yield ("horizon", "months"), [("horizon", "until")], "until, the day that the horizon ends"
     yield from _idle_wishes(document, mandate, robust)
-    yield from _idle_reach(robust)
+    yield from _idle_reach(robust, ("robust",))
+    yield from _idle_ways(robust)
 
 
 def _idle_wishes(
@@ -73,24 +75,53 @@ def _idle_wishes(
                 yield ("robust", key), [("robust", "return_error")], f"return_error = '{error}'"
 
 
-def _idle_reach(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+def _idle_reach(robust: Mapping[str, Any], place: Key) -> Iterator[tuple[Key, Sequence[Key], str]]:
     """Of what says how far a set reaches, all that the set or the schedule leaves without a meaning."""
     kind, schedule = str(robust.get("set", "none")), robust.get("schedule", "fixed")
-    stated = [key for key, nothing in (("radius", 0), ("schedule", "fixed"), ("caution", None))
-              if robust.get(key, nothing) != nothing]  # fmt: skip
     setting = AMBIGUITY_SETS.get(kind, AMBIGUITY_SETS["none"])
-    tables = filter(None, (other.table for other in AMBIGUITY_SETS.values()))
-    unread = [key for key in tables if key != setting.table and robust.get(key)]
+    of_set, of_schedule = [(*place, "set")], [(*place, "schedule")]
+    if len(place) > 1 and schedule == "corners":  # of an axis they are a set of their own, called hull
+        if robust.get("set", "hull") != "hull":
+            yield (*place, "schedule"), of_set, f"set = '{kind}'"
+            yield (*place, "set"), of_schedule, "schedule = 'corners'"
+        for key in ("radius", "caution", "experts"):
+            if _stated(robust, key):
+                yield (*place, key), of_schedule, "schedule = 'corners'"
+        return
+    unread = [key for key in _TABLES if key != setting.table and robust.get(key)]
     if not setting.scheduled:
-        unread += [key for key in stated if key != "radius" or setting.most_radius is None]
+        unread += [key for key in _REACH if _stated(robust, key) and (key != "radius" or setting.most_radius is None)]
     for key in unread:
-        yield ("robust", key), [("robust", "set")], f"set = '{kind}'"
+        yield (*place, key), of_set, f"set = '{kind}'"
     if not setting.scheduled:
         return
-    if schedule != "caution" and "caution" in stated:
-        yield ("robust", "caution"), [("robust", "schedule")], f"schedule = '{schedule}'"
-    elif schedule in ("caution", "corners") and "radius" in stated:
-        yield ("robust", "radius"), [("robust", "schedule")], f"schedule = '{schedule}'"
+    if schedule != "caution" and _stated(robust, "caution"):
+        yield (*place, "caution"), of_schedule, f"schedule = '{schedule}'"
+    elif schedule in ("caution", "corners") and _stated(robust, "radius"):
+        yield (*place, "radius"), of_schedule, f"schedule = '{schedule}'"
+
+
+_REACH = {"radius": 0, "schedule": "fixed", "caution": None}
+_TABLES = [setting.table for setting in AMBIGUITY_SETS.values() if setting.table]
+
+
+def _stated(robust: Mapping[str, Any], key: str) -> bool:
+    """Whether a key says something."""
+    nothing = _REACH.get(key, "none" if key == "set" else {})
+    return bool(robust.get(key, nothing) != nothing)
+
+
+def _idle_ways(robust: Mapping[str, Any]) -> Iterator[tuple[Key, Sequence[Key], str]]:
+    """One set over all scenarios, or one an axis: each makes the other idle; and what is idle on an axis."""
+    axes = {name: axis for name in AXES if isinstance(axis := robust.get(name), Mapping) and axis}
+    single = [("robust", key) for key in ("set", *_REACH, *_TABLES) if _stated(robust, key)]
+    of_axes = [("robust", name, key) for name, axis in axes.items() for key in axis]
+    for key in single if axes else ():
+        yield key, of_axes, "sets of axes"
+    for name, axis in axes.items():
+        if single:
+            yield ("robust", name), single, "one set over all scenarios"
+        yield from _idle_reach(axis, ("robust", name))
 
 
 def read_settings(
@@ -172,8 +203,9 @@ def _let_pass(document: dict[str, Any], as_of: dt.date) -> None:
 def _set_aside(document: dict[str, Any], set_keys: Collection[tuple[str, ...]]) -> None:
     """Leave out what the file says and a what-if made idle: --set can replace a key, and not remove one."""
     for key, because, _ in list(unused_keys(document)):
-        if key not in set_keys and any(reason in set_keys for reason in because):
-            del document[key[0]][key[1]]
+        asked = any(one[: len(key)] == key for one in set_keys)
+        if not asked and any(reason in set_keys for reason in because):
+            reduce(lambda section, part: section.get(part, {}), key[:-1], document).pop(key[-1], None)
 
 
 def _not_toml(error: str, text: str, source: str) -> Breach:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -25,6 +25,8 @@ class AmbiguitySetting:
     example: str = ""
     unscheduled: str = ""
     """Why it cannot."""
+    whole: bool = False
+    """Whether it is over whole scenarios alone, and not over one axis of them."""
 
 
 AMBIGUITY_SETS = {
@@ -41,6 +43,7 @@ AMBIGUITY_SETS = {
         float("inf"),
         table="metric",
         example="write for example replicability = 1.0 there",
+        whole=True,
         unscheduled=", and that of 'wasserstein' is in the unit of its metric, which no belief tells",
     ),
     "hull": AmbiguitySetting(
@@ -53,11 +56,16 @@ AMBIGUITY_SETS = {
         "all probabilities within [robust.limits]",
         table="limits",
         example="write for example [robust.limits.glut] with weights = { SCENARIO = 1.0 } and max = 0.3",
+        whole=True,
         unscheduled=", and 'polytope' has none: it reaches as far as its limits",
     ),
 }
 """The sets by name, in the order in which they are told of; the classes are in `ambiguity/`."""
 _SCHEDULED = [name for name, setting in AMBIGUITY_SETS.items() if setting.scheduled]
+_ON_AXES = [name for name, setting in AMBIGUITY_SETS.items() if not setting.whole]
+_TABLES = [setting.table for setting in AMBIGUITY_SETS.values() if setting.table]
+AXES = ("question", "regime")
+"""The tables of `[robust]` that are of one axis of the scenarios."""
 if TYPE_CHECKING:
     SetName: TypeAlias = str
 else:
@@ -84,8 +92,8 @@ class LimitSection(SettingsSection):
         return self
 
 
-class RobustSection(SettingsSection):
-    """Which probabilities we guard against, and by how much the scenario returns may be wrong."""
+class ReachSection(SettingsSection):
+    """Which probabilities we guard against, of all scenarios or on one axis, and how far they reach."""
 
     set: SetName = Field(
         default="none",
@@ -94,7 +102,6 @@ class RobustSection(SettingsSection):
     radius: NonNegative = Field(
         default=0.0, description="how far the set reaches; not for none, worst, hull and polytope"
     )
-
     schedule: Literal["fixed", "caution", "corners"] = Field(
         default="fixed",
         description="fixed: radius as stated; caution: caution x (1 - the likelier answer's probability), and "
@@ -104,7 +111,96 @@ class RobustSection(SettingsSection):
     caution: Fraction | None = Field(default=None, description="how much of the way to being wrong we guard against")
     experts: dict[str, dict[str, Fraction]] = Field(
         default_factory=dict,
-        description="for hull: each expert's probability of every scenario, as of as_of; signals do not move them",
+        description="for hull: each expert's probability of every scenario (or answer, or regime), as of as_of; "
+        "signals do not move them",
+    )
+
+    @property
+    def guards(self) -> bool:
+        """Whether any other probabilities than the stated are guarded against."""
+        return self.set != "none"
+
+    @property
+    def makes_its_set(self) -> bool:
+        """Whether the schedule is the set itself, whatever `set` is called."""
+        return False
+
+    @model_validator(mode="after")
+    def _radius_fits_the_set(self) -> Self:
+        if (self.schedule == "caution") != (self.caution is not None):
+            raise ValueError("caution and schedule = 'caution' go together; state both or neither")
+        setting = AMBIGUITY_SETS[self.set]
+        if self.makes_its_set:
+            return self
+        if self.schedule != "fixed" and (self.radius != 0 or not setting.scheduled):
+            raise ValueError(
+                f"schedule = '{self.schedule}' makes the radius of a {', '.join(_SCHEDULED[:-1])} or {_SCHEDULED[-1]} "
+                f"set{setting.unscheduled}; remove radius, or choose such a set"
+            )
+        if setting.most_radius is None and self.radius != 0:
+            raise ValueError(
+                f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
+            )
+        if 0 < self.radius < setting.least_radius:
+            raise ValueError(
+                f"radius = {self.radius:g} of a '{self.set}' set is too small to be told from 0; "
+                "set it to 0, or to at least 0.000001"
+            )
+        if setting.most_radius is not None and self.radius > setting.most_radius:
+            if setting.most_radius == 1:
+                raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
+            raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
+        return self
+
+
+class AxisSection(ReachSection):
+    """Of one axis, the answer or, given it, the regime: which probabilities we guard against, and how far they reach.
+
+    On the answer, schedule = 'corners' is the set itself: the beliefs that [question.ranges] allow.
+    """
+
+    @property
+    def guards(self) -> bool:
+        """Whether any other probabilities than the stated are guarded against."""
+        return self.set != "none" or self.makes_its_set
+
+    @property
+    def makes_its_set(self) -> bool:
+        """Whether the schedule is the set itself."""
+        return self.schedule == "corners"
+
+    @model_validator(mode="after")
+    def _has_a_set_of_its_own(self) -> Self:
+        if AMBIGUITY_SETS[self.set].whole:
+            raise ValueError(
+                f"set = '{self.set}' is over whole scenarios, and an axis has none; "
+                f"state it in [robust] without axes, or choose {', '.join(_ON_AXES[:-1])} or {_ON_AXES[-1]}"
+            )
+        of_another = "set" in self.model_fields_set and self.set != "hull"
+        if self.makes_its_set and (of_another or self.radius or self.experts):
+            raise ValueError(
+                "schedule = 'corners' is a set of its own, the beliefs that [question.ranges] allow; "
+                "remove set, radius and experts"
+            )
+        if (self.set == "hull") == (not self.experts) and not self.makes_its_set:
+            raise ValueError(
+                "experts and set = 'hull' go together; state both or neither, the experts for example as "
+                "experts.optimist with a probability for every name on the axis"
+            )
+        return self
+
+
+class RobustSection(ReachSection):
+    """Which probabilities we guard against, and by how much the scenario returns may be wrong.
+
+    One set over all scenarios, or one over the answers to the question and one over the regimes given each answer.
+    """
+
+    question: AxisSection | None = Field(default=None, description="of the answers to the question; then no set here")
+    regime: AxisSection | None = Field(
+        default=None,
+        description="of the regimes given each answer; caution is of 1 - the likelier regime's probability, and falls "
+        "with the deviation of the elasticity as usage figures come in",
     )
     metric: dict[str, Positive] = Field(
         default_factory=dict,
@@ -127,44 +223,36 @@ class RobustSection(SettingsSection):
     )
 
     @property
+    def axes(self) -> dict[str, AxisSection]:
+        """The stated axes, by the name of their table."""
+        return {name: axis for name in AXES if (axis := getattr(self, name)) is not None}
+
+    @property
     def guards(self) -> bool:
         """Whether any other probabilities than the stated are guarded against."""
-        return self.set != "none"
+        return self.set != "none" or any(axis.guards for axis in self.axes.values())
 
     @model_validator(mode="after")
-    def _radius_fits_the_set(self) -> RobustSection:
-        if (self.schedule == "caution") != (self.caution is not None):
-            raise ValueError("caution and schedule = 'caution' go together; state both or neither")
-        setting = AMBIGUITY_SETS[self.set]
-        if self.schedule != "fixed" and (self.radius != 0 or not setting.scheduled):
+    def _is_stated_in_one_way(self) -> Self:
+        single = [key for key in ("set", "radius", "schedule", "caution", *_TABLES) if key in self.model_fields_set]
+        stated = [key for key in single if getattr(self, key) not in ("none", "fixed", 0, None, {})]
+        if self.axes and stated:
+            tables = " and ".join(f"[robust.{name}]" for name in self.axes)
             raise ValueError(
-                f"schedule = '{self.schedule}' makes the radius of a {', '.join(_SCHEDULED[:-1])} or {_SCHEDULED[-1]} "
-                f"set{setting.unscheduled}; remove radius, or choose such a set"
+                f"{', '.join(stated)} {'are' if len(stated) > 1 else 'is'} of one set over all scenarios, and {tables} "
+                f"{'are' if len(self.axes) > 1 else 'is'} of axes; remove the one or the other from [robust]"
             )
-        if setting.most_radius is None and self.radius != 0:
-            raise ValueError(
-                f"radius = {self.radius:g} has no meaning with set = '{self.set}'; remove it or set it to 0"
-            )
-        if 0 < self.radius < setting.least_radius:
-            raise ValueError(
-                f"radius = {self.radius:g} of a '{self.set}' set is too small to be told from 0; "
-                "set it to 0, or to at least 0.000001"
-            )
-        if setting.most_radius is not None and self.radius > setting.most_radius:
-            if setting.most_radius == 1:
-                raise ValueError(f"radius = {self.radius:g} of a '{self.set}' set must lie in [0, 1]; lower it")
-            raise ValueError(f"radius = {self.radius:g} is beyond any probability; use set = 'worst'")
         return self
 
     @model_validator(mode="after")
-    def _says_what_its_set_needs(self) -> RobustSection:
+    def _says_what_its_set_needs(self) -> Self:
         setting = AMBIGUITY_SETS[self.set]
         if setting.table and not getattr(self, setting.table):
             raise ValueError(f"set = '{self.set}' needs [robust.{setting.table}]; {setting.example}")
         return self
 
     @model_validator(mode="after")
-    def _size_fits_the_error(self) -> RobustSection:
+    def _size_fits_the_error(self) -> Self:
         if self.return_error == "none" and self.return_error_size > 0:
             raise ValueError(
                 f"return_error_size = {self.return_error_size:g} has no meaning with return_error = 'none'; "

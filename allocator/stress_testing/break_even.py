@@ -101,8 +101,9 @@ def _bracket(reading: Reading, low: float, high: float, nothing: float, jumps: G
         return RootBracket(None, low, high)  # nothing verified inside: no crossing is named
     if jumps is not None:
         for guess in straight_line_root(reading, low, high):
-            value = reading(guess)
-            if low - WIDTH <= guess <= high + WIDTH and value is not None and abs(value) <= 3 * nothing + STRAIGHT:
+            near = 0 <= guess <= 1 and low - WIDTH <= guess <= high + WIDTH
+            value = reading(guess) if near else None
+            if value is not None and abs(value) <= 3 * nothing + STRAIGHT:
                 return RootBracket(guess, min(low, guess), max(high, guess), exact=True)
         for guess in jumps(low, high):
             if low <= guess <= high:

@@ -12,7 +12,7 @@ from allocator.ambiguity.balls import TotalVariation
 from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.ambiguity.sets import Ambiguity
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
-from allocator.multistage.program import batched_worst_cases
+from allocator.multistage.program import nested_worst_cases
 from allocator.multistage.solve import solve_policy
 from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
@@ -45,7 +45,7 @@ def test_the_worst_cases_of_many_nodes_are_those_of_each(kind: str, seed: int) -
     every = [theta[6:] == losses]
     for class_ in {type(one.ambiguity) for one in nodes}:
         alike = [one for one in nodes if type(one.ambiguity) is class_]
-        every += batched_worst_cases(alike, theta, theta, cp.Constant(np.zeros(6)))
+        every += nested_worst_cases(alike, theta, theta, cp.Constant(np.zeros(6)))
 
     cp.Problem(cp.Minimize(cp.sum(theta[:6])), every).solve(solver="CLARABEL")
 

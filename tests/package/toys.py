@@ -156,9 +156,9 @@ class Capped(Ball):
         eta, above = cp.Variable(), cp.Variable(len(probabilities), nonneg=True)
         return eta + given[0] @ above, [above >= losses - eta]
 
-    def members(self, q, probabilities):
+    def members(self, q, probabilities, mass=1.0):
         """q ≤ p + radius."""
-        return [q <= probabilities + self.radius]
+        return [q <= mass * (probabilities + self.radius)]
 
     def room_along(self, probabilities, ways, edge):
         """The radius over the largest rise of the way."""

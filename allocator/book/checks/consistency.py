@@ -8,6 +8,7 @@ that already broke its own contract is given and yet absent here, and the checks
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import pandas as pd
 
@@ -39,22 +40,21 @@ def check_scenarios(draft: Draft) -> Iterator[Breach]:
 
 def check_idle_keys(draft: Draft) -> Iterator[Breach]:
     """That nothing is written that nobody reads."""
-    for (section, key), because, reason in unused_keys(draft.settings.model_dump(exclude_unset=True)):
-        value = getattr(getattr(draft.settings, section), key)
+    for key, because, reason in unused_keys(draft.settings.model_dump(exclude_unset=True)):
+        value = reduce(getattr, key, draft.settings)
         if value is not None:
             told = None if isinstance(value, dict) else f"{value:g}" if isinstance(value, float) else value
-            yield setting_breach(
-                dotted_key(section, key), told, f"has no effect with {reason}", _idle_cure(key, because)
-            )
+            cure = _idle_cure(key[-1], because)
+            yield setting_breach(dotted_key(*key), told, f"has no effect with {reason}", cure)
 
 
-def _idle_cure(key: str, because: Sequence[tuple[str, str]]) -> str:
+def _idle_cure(key: str, because: Sequence[tuple[str, ...]]) -> str:
     """Remove it; a radius that a schedule sets can also be the user's own."""
-    if key == "radius" and ("robust", "schedule") in because:
-        return "remove it, or set robust.schedule = 'fixed' to use it"
-    if key == "caution" and ("robust", "schedule") in because:
-        return "remove it, or set robust.schedule = 'caution' to use it"
-    return "remove it"
+    schedule = next((one for one in because if one[-1] == "schedule"), None)
+    other = {"radius": "fixed", "caution": "caution"}.get(key)
+    if schedule is None or other is None:
+        return "remove it"
+    return f"remove it, or set {dotted_key(*schedule)} = '{other}' to use it"
 
 
 # What a utility of the final wealth, and reviews on the way there, must agree on with the rest of the book.

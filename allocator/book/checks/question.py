@@ -388,9 +388,12 @@ def check_model_parameters(draft: Draft) -> Iterator[Breach]:
             if getattr(scenario, key) is None:
                 yield setting_breach(f"scenarios.{name}.{key}", None, "is needed by [model]", "add it")
     yield from _rerating(settings)
-    if settings.robust.schedule == "corners" and (question is None or question.ranges is None):
-        cure = 'add them, or use schedule = "caution"'
-        yield setting_breach("robust.schedule", "corners", "needs [question.ranges]", cure)
+    axis = settings.robust.question
+    for key, reach in (("robust", settings.robust), ("robust.question", axis)):
+        corners = reach is not None and reach.schedule == "corners"
+        if corners and (question is None or question.ranges is None):
+            cure = 'add them, or use schedule = "caution"'
+            yield setting_breach(f"{key}.schedule", "corners", "needs [question.ranges]", cure)
 
 
 def _rerating(settings: Settings) -> Iterator[Breach]:
@@ -472,20 +475,65 @@ def check_ambiguity_settings(draft: Draft) -> Iterator[Breach]:
     """What `[robust]` says of scenarios; sections that its set does not read are said to be idle elsewhere."""
     settings, robust = draft.settings, draft.settings.robust
     table = AMBIGUITY_SETS[robust.set].table
-    checks: Mapping[str, Any] = {"experts": _expert, "metric": _coordinate, "limits": _limit}
-    for name, stated in getattr(robust, table, {}).items():
+    if table == "experts":
+        yield from _experts(("robust",), robust.experts, settings.scenarios, "scenario")
+    checks: Mapping[str, Any] = {"metric": _coordinate, "limits": _limit}
+    for name, stated in getattr(robust, table, {}).items() if table in checks else ():
         yield from checks[table](settings, name, stated)
+    if robust.axes:
+        yield from _axes(settings)
 
 
-def _expert(settings: Settings, name: str, probabilities: Mapping[str, float]) -> Iterator[Breach]:
-    place = ("robust", "experts", name)
-    yield from unknown_names(place, probabilities, settings.scenarios, "scenario")
-    missing = [scenario for scenario in settings.scenarios if scenario not in probabilities]
-    for scenario in missing:
-        rule = "is required: an expert speaks of every scenario"
-        yield setting_breach(dotted_key(*place, scenario), None, rule, "add it; 0 is allowed")
-    if not missing:
-        yield from not_one(dotted_key(*place), probabilities.values(), "an expert's probabilities must sum to 1")
+def _axes(settings: Settings) -> Iterator[Breach]:
+    """That the book has the axes that sets are stated of, and experts speak of them."""
+    robust = settings.robust
+    if settings.question is None:
+        for name in robust.axes:
+            rule = "is of answers to a question, or of regimes given one, and there is no [question]"
+            yield setting_breach(f"robust.{name}", None, rule, "add [question], or state one set in [robust]")
+        return
+    if robust.question is not None:
+        place = ("robust", "question")
+        yield from _experts(place, robust.question.experts, settings.hypotheses, "answer")
+    if (regime := robust.regime) is None:
+        return
+    if regime.schedule == "corners":
+        rule, cure = "is of [question.ranges], which say nothing of regimes", "use schedule = 'caution', or 'fixed'"
+        yield setting_breach("robust.regime.schedule", "corners", rule, cure)
+    if regime.guards and not any(len(own) > 1 for own in _regimes_by_answer(settings).values()):
+        rule = "is of a second axis, which the book does not have: no answer has scenarios of two regimes"
+        yield setting_breach("robust.regime", regime.set, rule, "remove [robust.regime]")
+        return
+    place = ("robust", "regime")
+    yield from (unsound := [*_experts(place, regime.experts, settings.regimes, "regime")])
+    for name, expert in regime.experts.items() if not unsound else ():
+        for answer, own in _regimes_by_answer(settings).items():
+            if not any(expert[each] for each in own):
+                rule = f"gives no probability to any regime of '{answer}', so that it says nothing given that answer"
+                yield setting_breach(dotted_key(*place, "experts", name), None, rule, "raise one above 0")
+
+
+def _regimes_by_answer(settings: Settings) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for scenario in settings.scenarios.values():
+        if scenario.hypothesis in settings.hypotheses and scenario.regime in settings.regimes:
+            found.setdefault(str(scenario.hypothesis), set()).add(str(scenario.regime))
+    return found
+
+
+def _experts(
+    place: tuple[str, ...], experts: Mapping[str, Mapping[str, float]], known: Collection[str], kind: str
+) -> Iterator[Breach]:
+    """That each expert gives a probability to all that is known, and to nothing else."""
+    for name, probabilities in experts.items():
+        own = (*place, "experts", name)
+        yield from unknown_names(own, probabilities, known, kind)
+        missing = [each for each in known if each not in probabilities]
+        for each in missing:
+            rule = f"is required: an expert speaks of every {kind}"
+            yield setting_breach(dotted_key(*own, each), None, rule, "add it; 0 is allowed")
+        if not missing:
+            yield from not_one(dotted_key(*own), probabilities.values(), "an expert's probabilities must sum to 1")
 
 
 def _coordinate(settings: Settings, name: str, _: float) -> Iterator[Breach]:

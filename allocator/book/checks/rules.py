@@ -145,8 +145,11 @@ def check_limits(draft: Draft) -> Iterator[Breach]:
     floors = (mandate.min_worst_case_return, mandate.min_worst_case_active_return)
     if not mandate.traits.uses_returns and robust.guards and floors == (None, None):
         rule = f"has no meaning with objective = '{mandate.objective}', which looks at no return"
-        cure = 'set robust.set = "none" or objective = "return_minus_risk"'
-        yield setting_breach("robust.set", robust.set, rule, cure)
+        for key, reach in {"robust": robust, **{f"robust.{name}": axis for name, axis in robust.axes.items()}}.items():
+            if reach.set != "none" or reach.makes_its_set:
+                idle = f'set {key}.set = "none"' if reach.set != "none" else f"remove [{key}]"
+                cure = f'{idle} or objective = "return_minus_risk"'
+                yield setting_breach(f"{key}.set", reach.set, rule, cure)
 
 
 def check_rule_names(draft: Draft) -> Iterator[Breach]:
