@@ -162,6 +162,8 @@ def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, tradi
     except NotSolved as error:
         attempts.append(f"by cuts: {error}")
     cure = "loosen solver.tolerance a little" + (", or a tight rule" if staged.mandates[0].rules else "")
+    if staged.utility.path_aversion:  # more risk than all wealth could pay for leaves nothing of it to have a utility
+        cure += ", or set mandate.charge_risk = false if rules force too much risk for such an aversion"
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 
