@@ -113,8 +113,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     )
     if settings["robust"]["return_error_names"] is None:  # as in plans that were written before there was this key
         del settings["robust"]["return_error_names"]
-    if "charge_risk" not in book.settings.mandate.traits.keys:
-        del settings["mandate"]["charge_risk"]
+    if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
+        del settings["mandate"]["charge_risk"]  # as before there was this key
     if not settings["confirm"]:
         del settings["confirm"]
     if book.settings.buckets == BucketsSection():
