@@ -59,8 +59,8 @@ class PathWealth:
 
         W·exp(−Σ ρ) is not concave in what is held. Around W̄ and ρ̄ of an earlier policy it is
         exp(−Σ ρ̄)·(W − W̄·Σ (ρ_n − ρ̄_n)·W_n/W̄_n), equal in value and slope there, concave, and with one quadratic over
-        a wealth a node, ρ_n·W_n = γ/2·Δ·‖L'h‖²/W_n. Around itself it is the policy's own, and around `plain` it is
-        W − Σ ρ_n·W_n (science §3.14, whose ratios are W̄/W̄_n).
+        a wealth a node, ρ_n·W_n = γ/2·Δ·‖L'h‖²/W_n. Around itself it is the policy's own value; around a wealth that
+        stays at 1 and is charged nothing it is W − Σ ρ_n·W_n (science §3.14, whose ratios are W̄/W̄_n).
         """
         moved = tree.on_path((own.risks - self.risks) * own.nodes / self.nodes)
         result: Vector = np.exp(-tree.on_path(self.risks)) * (own.leaves - self.leaves * moved)

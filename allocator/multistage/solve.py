@@ -263,7 +263,8 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     staged, tree = policy.staged, policy.staged.tree
     if _looks_everywhere(staged):
         return policy
-    reached, (possible, _) = adverse_node_probabilities(policy)[0], tree.reach()
+    # of the program that was solved: by its own charges the adversary may just look where nothing was decided
+    reached, (possible, _) = adverse_node_probabilities(replace(policy, valued=policy.solved))[0], tree.reach()
     moves = policy.bought - policy.sold
     undecided = [
         node

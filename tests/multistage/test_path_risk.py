@@ -158,6 +158,18 @@ def test_a_re_solve_at_every_node_repeats_the_announced_policy(
         assert np.abs(again.holdings[0] - policy.holdings[node] / unit).max() <= 1e-3
 
 
+@pytest.mark.parametrize("seed", some(range(6), 6))
+def test_a_re_solve_repeats_what_was_planned_off_the_adversary_s_path_too(seed: int) -> None:
+    """Under a mixture of sets, some of which leave nodes no probability."""
+    staged, start = random_tree(seed)
+    policy = solve_policy(replace(staged, utility=charged(3.0 if seed % 2 else 1.0)), start)
+
+    for node in range(1, staged.tree.nodes):
+        unit = float(policy.wealth_before[node])
+        again = solve_policy(replace(policy.staged.below(node, unit), around=None), policy.start_of(node))
+        assert np.abs(again.holdings[0] - policy.holdings[node] / unit).max() <= 1e-3
+
+
 def simulated(policy: Policy, draws: int, seed: int = 7) -> np.ndarray:
     """(L, S) final wealth where every name moves lognormally around its scenario, and one trades to the planned weights
     at every node; draws come with their mirror images, one after the other.
