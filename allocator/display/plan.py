@@ -339,7 +339,7 @@ def describe_proof(plan: Plan) -> Sequence[str]:
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
     own = ""
     if certificate.fixed_point is not None:
-        own = f" The charge for risk is {max(abs(certificate.fixed_point) * 1e4, 0.001):.3f} bps from its fixed point."
+        own = f" The charge for risk is {max(abs(certificate.fixed_point) * 1e4, 0.001):z.3f} bps from its fixed point."
     return [
         f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):z.3f} bps of the best "
         f"there is ({certificate.solver}{fallback}, checked outside the solver).{own}"
