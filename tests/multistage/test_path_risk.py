@@ -143,7 +143,7 @@ def reviewed(root: Path, aversion: float, *overrides: str, on: bool = True) -> P
 
 
 @pytest.mark.parametrize(
-    ("aversion", "overrides"), some([(1.0, NESTED), (1.0, NOMINAL), (3.0, NESTED), (3.0, NOMINAL)], 2)
+    ("aversion", "overrides"), some([(3.0, NESTED), (1.0, NESTED), (3.0, NOMINAL), (1.0, NOMINAL)], 4)
 )
 def test_a_re_solve_at_every_node_repeats_the_announced_policy(
     root: Path, aversion: float, overrides: tuple[str, ...]
@@ -210,7 +210,7 @@ def test_the_own_value_is_that_of_simulated_paths(root: Path, aversion: float) -
     assert abs(utility.equivalent(loss) - policy.equivalent) <= 3 * error + 10e-4
 
 
-@pytest.mark.parametrize("aversion", [1.0, 3.0])
+@pytest.mark.parametrize("aversion", some([3.0, 1.0], 2))
 def test_who_charges_risk_does_better_on_the_paths_than_who_does_not(root: Path, aversion: float) -> None:
     """The same draws, under the beliefs as they are."""
     careful, careless = (reviewed(root, aversion, *NOMINAL, on=on) for on in (True, False))
@@ -263,5 +263,3 @@ def test_switched_off_the_risk_within_a_scenario_changes_no_digit_of_a_policy(ro
     assert off.holdings == pytest.approx(there.holdings, abs=1e-12)
     assert off.objective == pytest.approx(there.objective, abs=1e-12)
     assert off.solved is off.valued
-    with_risk = solve_policy(build_multistage_mandate(on, outlook), start)
-    assert with_risk.equivalent < off.equivalent - 1e-3
