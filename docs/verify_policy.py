@@ -38,9 +38,12 @@ def verify(doc):
     for row, held, cash, worth in zip(policy["nodes"], h, c, before, strict=True):
         told = [*row["after"].values(), row["account"]]
         claims.append((row["node"], np.allclose(told, [*(held / (held.sum() + cash)), worth], 0, 1e-7)))
-    ahead = loss(proof, leaves, np.array(h), np.array(c))
-    value = np.zeros(len(nodes))
+    value, risk = np.zeros((2, len(nodes)))
     parents = np.array([node["parent"] for node in nodes])
+    for i, n in enumerate(nodes):  # half the aversion times the variance on the way, until the next decision
+        variance = n["step"] * (n["deviation"] * deviation(proof, h[i]) / (h[i].sum() + c[i])) ** 2
+        risk[i] = proof["path_aversion"] / 2 * variance + (risk[parents[i]] if i else 0)
+    ahead = loss(proof, leaves, np.array(h), np.array(c), risk)
     for i in range(len(nodes))[::-1]:  # the worst case followed backward
         below, ends, n = np.flatnonzero(parents == i), np.flatnonzero(leaves["parents"] == i), nodes[i]
         p = np.append([nodes[m]["probability"] for m in below], leaves["probabilities"][ends])
@@ -86,10 +89,10 @@ def deviation(proof, h):
     return np.linalg.norm(among(proof) @ h)
 
 
-def loss(proof, leaves, h, c):
-    """What each leaf loses: by the utility of what it ends with."""
+def loss(proof, leaves, h, c, risk):
+    """What each leaf loses: by the utility of what it ends with, less what the risk on the way is charged."""
     at = leaves["parents"]
-    wealth = (leaves["growth"] * h[at]).sum(1) + leaves["cash_growth"] * c[at]
+    wealth = ((leaves["growth"] * h[at]).sum(1) + leaves["cash_growth"] * c[at]) * np.exp(-risk[at])
     return utilities(proof["relative_risk_aversion"])[proof["utility"]][0](wealth)
 
 

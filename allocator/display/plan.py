@@ -50,6 +50,7 @@ _RELAXED, _BREACHES = 4, 3
 _SCENARIOS = 6
 _SHADOW_PRICES = 3
 _WIDTH = 80
+_UNCHARGED = "The objective charges nothing for risk within a scenario; only limits see it."
 
 
 def show_plan(plan: Plan, deviation: PolicyDeviation | None = None, *, full: bool = False) -> None:
@@ -97,6 +98,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
     below = [
         *map(Text, _summary(plan)),
         *(Text(line, style="bold" if at == 0 else "") for at, line in enumerate(describe_decision(plan))),
+        *([] if plan.charges_risk else [Text(_UNCHARGED)]),
         Text(),
         figures_table(plan),
         *map(Text, _expected_parts(plan)),
@@ -354,7 +356,10 @@ def describe_proof(plan: Plan) -> Sequence[str]:
         decisions = f"{certificate.decisions} decision{'s' if certificate.decisions > 1 else ''}"
         policy = f"; the policy {keeps} {decisions} over {certificate.outcomes} outcomes"
     fallback = f" after {'; '.join(certificate.attempts)}" if certificate.attempts else ""
+    own = ""
+    if certificate.fixed_point is not None:
+        own = f" The charge for risk is {max(abs(certificate.fixed_point) * 1e4, 0.001):z.3f} bps from its fixed point."
     return [
         f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):z.3f} bps of the best "
-        f"there is ({certificate.solver}{fallback}, checked outside the solver)."
+        f"there is ({certificate.solver}{fallback}, checked outside the solver).{own}"
     ]

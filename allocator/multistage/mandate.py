@@ -45,11 +45,39 @@ class NestedWorstCase:
 
 
 @dataclass(frozen=True, eq=False)
+class PathWealth:
+    """What a policy is charged for risk by: (D,) wealth at its decision `nodes` after trades, (L,) at its `leaves`
+    before any charge, and `risks` (D,), γ/2·Δσ² of what is held from each node to the next.
+    """
+
+    nodes: Vector
+    leaves: Vector
+    risks: Vector
+
+    def counted(self, tree: ScenarioTree, own: PathWealth) -> Vector:
+        """(L,) what wealth at the end of a policy of `own` counts as, linearised around this one.
+
+        W·exp(−Σ ρ) is not concave in what is held. Around W̄ and ρ̄ of an earlier policy it is
+        exp(−Σ ρ̄)·(W − W̄·Σ (ρ_n − ρ̄_n)·W_n/W̄_n), equal in value and slope there, concave, and with one quadratic over
+        a wealth a node, ρ_n·W_n = γ/2·Δ·‖L'h‖²/W_n. Around itself it is the policy's own value; around a wealth that
+        stays at 1 and is charged nothing it is W − Σ ρ_n·W_n (science §3.14, whose ratios are W̄/W̄_n).
+        """
+        moved = tree.on_path((own.risks - self.risks) * own.nodes / self.nodes)
+        result: Vector = np.exp(-tree.on_path(self.risks)) * (own.leaves - self.leaves * moved)
+        return result
+
+    def part(self, at: Sequence[int], leaves: Sequence[int], account: float) -> PathWealth:
+        """Of some nodes and leaves, in units of an account worth so much of today's."""
+        return PathWealth(self.nodes[list(at)] / account, self.leaves[list(leaves)] / account, self.risks[list(at)])
+
+
+@dataclass(frozen=True, eq=False)
 class MultistageMandate:
     """What is compiled and solved; one entry a decision node (D,) of `mandates`, `outlooks` and `ambiguities`.
 
     A node's mandate holds its rules and costs: its money (impact, daily volumes) is in units of today's account. Its
     outlook is from the node to the horizon. `ambiguities` are sets over the node's children, decision nodes first.
+    `around` is the policy that the charge for risk is linearised around; None before there is one.
     """
 
     tree: ScenarioTree
@@ -57,6 +85,7 @@ class MultistageMandate:
     outlooks: tuple[Outlook, ...]
     ambiguities: tuple[Ambiguity, ...]
     utility: Objective
+    around: PathWealth | None = None
 
     @property
     def guards(self) -> bool:
@@ -111,7 +140,14 @@ class MultistageMandate:
             outlooks=tuple(self.outlooks[i] for i in at),
             ambiguities=tuple(self.ambiguities[i] for i in at),
             utility=self.utility.restated(leaves, account),
+            around=None if self.around is None else self.around.part(at, leaves, account),
         )
+
+    @property
+    def first_around(self) -> PathWealth:
+        """What the charge for risk is linearised around: the stated policy, at first a wealth that stays as it is."""
+        nodes, leaves = self.tree.nodes, self.tree.leaves
+        return self.around or PathWealth(np.ones(nodes), np.ones(leaves), np.zeros(nodes))
 
 
 def without_ambiguity(staged: MultistageMandate) -> MultistageMandate:

@@ -21,6 +21,7 @@ from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree
 from allocator.types import Matrix, Vector
 
 OUTSIDE = "The risk within a scenario is in rules alone, not in this objective."
+CHARGED = "The risk within a scenario is charged from each decision to the next: {:g} x its variance."
 
 
 class ObjectiveWords(NamedTuple):
@@ -42,7 +43,7 @@ class UtilityProof(TypedDict):
 class TreeVariables:
     """What every row of a tree's program speaks of: (D·N,) `holdings` after trades, `buys`, `sells`; (D,) `cash` and
     `wealth` after trades, `wealth_before`; (L,) `wealth_at_end`; the values `theta` (D + L,) of nodes and leaves.
-    `steps` (D,) are `ScenarioStep.part`.
+    `steps` (D,) are `ScenarioStep.part`. Wealth at the end is less what the objective charges for risk on the way.
     """
 
     tree: ScenarioTree
@@ -109,6 +110,9 @@ class Objective:
 
     `over_leaves`: with reviews there is one adverse expectation over all leaves, which is not time-consistent. A
     program that `is_large` is not kept for another question. What `is_proved` a stranger can recompute.
+
+    `path_aversion` γ: wealth at the end counts as W·exp(−Σ γ/2·Δσ²), the sum over the decisions on the path, each with
+    the variance of its holdings until the next (`PathWealth` in `mandate.py`).
     """
 
     name: ClassVar[str] = ""
@@ -173,6 +177,16 @@ class Objective:
         """Whether each outcome counts that the adversary leaves a probability."""
         return True
 
+    @property
+    def path_aversion(self) -> float:
+        """γ of what is charged for the risk within a scenario along the path; 0 where that is nothing."""
+        return 0.0
+
+    @property
+    def charges_risk(self) -> bool:
+        """Whether the risk within a scenario costs anything by it."""
+        return self.path_aversion > 0
+
     def charge(self, part: float) -> float:
         """What a unit of volatility to the horizon costs a node at which `part` of the years pass."""
         del part
@@ -212,7 +226,8 @@ class Utility(Objective):
         """What is expected, under which probabilities."""
         del reviewed
         aim = f"maximises the expected {self.expected} under adverse probabilities"
-        return ObjectiveWords(self.label, aim, f"Compared is the certainty equivalent. {OUTSIDE}")
+        within = CHARGED.format(self.path_aversion / 2) if self.path_aversion else OUTSIDE
+        return ObjectiveWords(self.label, aim, f"Compared is the certainty equivalent. {within}")
 
 
 @dataclass(frozen=True)
@@ -233,6 +248,11 @@ class LinearUtility(Utility):
         """With the charge of `step_risk`."""
         del reviews
         return cls(book.settings.mandate.step_risk)
+
+    @property
+    def charges_risk(self) -> bool:
+        """Where it states a charge."""
+        return self.risk_charge > 0
 
     def charge(self, part: float) -> float:
         """κ·√part, for a risk that is stated to the horizon."""
@@ -256,13 +276,29 @@ class LinearUtility(Utility):
         return replace(value, loss=value.loss + float(charged))
 
 
+def _is_charged(book: Book, reviews: ReviewTree) -> bool:
+    return book.settings.mandate.charge_risk and bool(reviews.outlooks[0].risk.variances.any())
+
+
 @dataclass(frozen=True)
 class LogUtility(Utility):
-    """Logarithmic utility: loss −ln W, infinite where nothing is left."""
+    """Logarithmic utility: loss −ln W, infinite where nothing is left; relative risk aversion 1."""
+
+    charged: bool = False
 
     name: ClassVar[str] = "log"
     label: ClassVar[str] = "log utility"
     expected: ClassVar[str] = "log of the final wealth"
+
+    @classmethod
+    def from_book(cls, book: Book, reviews: ReviewTree) -> LogUtility:
+        """With a charge for risk, where the book does not leave it out and there is any."""
+        return cls(charged=_is_charged(book, reviews))
+
+    @property
+    def path_aversion(self) -> float:
+        """1."""
+        return 1.0 if self.charged else 0.0
 
     def loss(self, wealth: Vector) -> Vector:
         """−ln W."""
@@ -284,15 +320,20 @@ class PowerUtility(Utility):
     """Constant relative risk aversion γ > 0, γ ≠ 1: loss (W^(1−γ) − 1) / (γ − 1), infinite without wealth if γ > 1."""
 
     aversion: float
+    charged: bool = False
 
     name: ClassVar[str] = "crra"
     label: ClassVar[str] = "power utility"
 
     @classmethod
     def from_book(cls, book: Book, reviews: ReviewTree) -> PowerUtility:
-        """With the book's aversion, which was checked when it was loaded."""
-        del reviews
-        return cls(float(book.settings.mandate.relative_risk_aversion or 0.0))
+        """With the book's aversion, which was checked when it was loaded, and a charge for risk as of a log."""
+        return cls(float(book.settings.mandate.relative_risk_aversion or 0.0), _is_charged(book, reviews))
+
+    @property
+    def path_aversion(self) -> float:
+        """γ."""
+        return self.aversion if self.charged else 0.0
 
     def loss(self, wealth: Vector) -> Vector:
         """(W^(1−γ) − 1) / (γ − 1)."""

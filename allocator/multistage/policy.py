@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
-from allocator.multistage.mandate import MultistageMandate, rescale_mandate
+from allocator.multistage.mandate import MultistageMandate, PathWealth, rescale_mandate
 from allocator.multistage.objectives import ScenarioStep
 from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck
@@ -47,7 +48,8 @@ class PolicyValue:
 class Policy:
     """What to hold at every node, in units of today's account: (D, N) `before` trades, `bought`, `sold`, `holdings`
     after; (D,) `cash` after, `wealth_before` and `wealth` after trades. `valued` is its worth under the sets that it
-    guards against; `claimed` what the solver said of it, NaN where none was asked for the whole of it.
+    guards against; `claimed` what the solver said of it, NaN where none was asked for the whole of it. Risk on the way
+    is charged on its own wealth; the solver was asked with that of the policy before it, `solved` (science §3.14).
     """
 
     staged: MultistageMandate
@@ -75,10 +77,29 @@ class Policy:
         """The certainty equivalent: the riskless return to the horizon that is as good."""
         return self.staged.utility.equivalent(self.objective)
 
+    @cached_property
+    def own_path(self) -> PathWealth:
+        """What it is charged for risk by."""
+        return path_wealth(self.staged, self.holdings, self.cash)
+
+    @cached_property
+    def solved(self) -> PolicyValue:
+        """Its worth by the program that was solved: of charges linearised around the policy before it."""
+        staged = self.staged
+        if not staged.utility.path_aversion:
+            return self.valued
+        return policy_value(staged, staged.ambiguities, self.holdings, self.cash, staged.first_around)
+
+    @property
+    def residual(self) -> float:
+        """How far the charges are from their fixed point: what they move the certainty equivalent by."""
+        return self.equivalent - self.staged.utility.equivalent(float(self.solved.losses[0]))
+
     @property
     def apart(self) -> float:
         """How far the formulas are above what the solver says, relative to max(1, |objective|); never below 0."""
-        return max(self.objective - self.claimed, 0.0) / max(1.0, abs(self.objective))
+        loss = float(self.solved.losses[0])
+        return max(loss - self.claimed, 0.0) / max(1.0, abs(loss))
 
     @property
     def gap(self) -> float:
@@ -141,13 +162,33 @@ def policy_from_trades(staged: MultistageMandate, start: Position, moves: Matrix
     )
 
 
+def path_wealth(staged: MultistageMandate, holdings: Matrix, cash: Vector) -> PathWealth:
+    """What holdings (D, N) and cash (D,) are charged for risk by."""
+    tree, nodes = staged.tree, holdings.sum(axis=1) + cash
+    held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
+    variances = [staged.step(node) * staged.outlooks[node].risk.variance(own) for node, own in enumerate(holdings)]
+    risks = staged.utility.path_aversion / 2 * np.array(variances) / np.maximum(nodes, _DUST) ** 2
+    leaves = (tree.leaf_growth * held).sum(axis=1) + tree.leaf_cash_growth * in_cash
+    return PathWealth(np.maximum(nodes, _DUST), leaves, risks)
+
+
 def policy_value(
-    staged: MultistageMandate, ambiguities: tuple[Ambiguity, ...], holdings: Matrix, cash: Vector
+    staged: MultistageMandate,
+    ambiguities: tuple[Ambiguity, ...],
+    holdings: Matrix,
+    cash: Vector,
+    around: PathWealth | None = None,
 ) -> PolicyValue:
-    """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser."""
+    """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser;
+    charges for risk are its own, or linearised `around` another one.
+    """
     tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
-    at_leaves = utility.leaf_losses(tree.leaf_growth * held, tree.leaf_cash_growth * in_cash)
+    values, left = tree.leaf_growth * held, tree.leaf_cash_growth * in_cash
+    if utility.path_aversion:  # a charge is paid in cash at the end
+        own = path_wealth(staged, holdings, cash)
+        left = left - (own.leaves - (around or own).counted(tree, own))
+    at_leaves = utility.leaf_losses(values, left)
     if staged.at_leaves:
         return _over_leaves(staged, at_leaves)
     return nested_value(staged, at_leaves, utility.drawn_losses(at_leaves, held, in_cash), holdings)

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import by_kind
-from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
+from allocator.multistage.mandate import MultistageMandate, NestedWorstCase, PathWealth
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.rules.convex import DecisionVariables
@@ -41,10 +41,18 @@ class TreeProgram:
     variables: TreeVariables
     losses: cp.Constraint
     start: tuple[cp.Parameter, cp.Parameter]
+    around: tuple[cp.Parameter, ...]
 
-    def write(self, start: Position) -> None:
-        """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable."""
+    def write(self, start: Position, around: PathWealth) -> None:
+        """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable.
+        Charges for risk are linearised `around` another policy.
+        """
         self.start[0].value, self.start[1].value = start.holdings, start.cash
+        if self.around:
+            charged = self.variables.tree.on_path(around.risks)
+            told = (1 / around.nodes, around.risks / around.nodes, around.leaves, np.exp(charged))
+            for parameter, value in zip(self.around, told, strict=True):
+                parameter.value = value
 
 
 def tree_program(
@@ -89,13 +97,15 @@ def tree_program(
     cash_at_end = _grown(tree.leaf_cash_growth[:, None], tree.leaf_parents, nodes)
     own = staged.utility.rows(v)
     losses = v.theta[nodes:] >= own.losses
+    at_end = ends @ v.holdings + cash_at_end @ v.cash
+    charged, around = _wealth_at_end(staged, v, at_end)
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
         v.wealth == each @ v.holdings + v.cash,
         v.wealth_before == each @ before + cash_before,
         v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
-        v.wealth_at_end == ends @ v.holdings + cash_at_end @ v.cash,
+        *charged,
         *own.constraints,
         losses,
         *_worst_cases(staged, v.theta, own, cuts),
@@ -103,9 +113,37 @@ def tree_program(
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(v.theta[0] + TIE_BREAK * traded), constraints)
-    program = TreeProgram(problem, v, losses, (held, in_cash))
-    program.write(start)
+    program = TreeProgram(problem, v, losses, (held, in_cash), around)
+    program.write(start, staged.first_around)
     return program
+
+
+def _wealth_at_end(
+    staged: MultistageMandate, v: TreeVariables, at_end: cp.Expression
+) -> tuple[list[cp.Constraint], tuple[cp.Parameter, ...]]:
+    """Wealth at the end as it counts, `PathWealth.counted` in rows with a rotated cone a node; and the parameters of
+    the policy that charges for risk are linearised around, in the order of `TreeProgram.write`.
+    """
+    tree, aversion = staged.tree, staged.utility.path_aversion
+    if not aversion:
+        return [v.wealth_at_end == at_end], ()
+    nodes, per_wealth, wealth_slope = tree.nodes, *(cp.Parameter(tree.nodes, nonneg=True) for _ in range(2))
+    ended, raised = (cp.Parameter(tree.leaves, nonneg=True) for _ in range(2))
+    risks, moved = cp.Variable(nodes, nonneg=True, name="risks"), cp.Variable(nodes, name="risks moved")
+    deviations = cp.Variable(nodes, name="deviations")  # in a cone of their own: one of all names has worse angles
+    roots = [
+        np.sqrt(aversion / 2 * part) * np.vstack([outlook.risk.loadings.T, np.diag(np.sqrt(outlook.risk.specific))])
+        for outlook, part in zip(staged.outlooks, v.steps, strict=True)
+    ]
+    parts = sp.csr_array(sp.block_diag(roots)) @ v.holdings
+    above = sp.csr_array((np.ones(nodes - 1), (np.arange(1, nodes), tree.parents[1:])), shape=(nodes, nodes))
+    rows = [
+        cp.SOC(deviations, cp.reshape(parts, (len(roots[0]), nodes), order="F"), axis=0),
+        cp.SOC(v.wealth + risks, cp.vstack([2 * deviations, v.wealth - risks]), axis=0),
+        moved == above @ moved + cp.multiply(per_wealth, risks) - cp.multiply(wealth_slope, v.wealth),
+        cp.multiply(raised, v.wealth_at_end) == at_end - cp.multiply(ended, moved[tree.leaf_parents]),
+    ]
+    return rows, (per_wealth, wealth_slope, ended, raised)
 
 
 def tradable_names(

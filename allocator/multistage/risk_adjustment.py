@@ -170,6 +170,11 @@ class MeanCVaR(Objective):
         del account
         return replace(self, growth=self.growth[list(leaves)], cash_growth=self.cash_growth[list(leaves)])
 
+    @property
+    def charges_risk(self) -> bool:
+        """Its tail on draws does."""
+        return self.weight > 0
+
     def of_means(self) -> LinearUtility:
         """What brings its mean has no tail."""
         return LinearUtility()
@@ -227,6 +232,11 @@ class MixtureVariance(Objective):
         """With the book's aversion to risk."""
         del reviews
         return cls(book.settings.mandate.risk_aversion)
+
+    @property
+    def charges_risk(self) -> bool:
+        """With an aversion to it."""
+        return self.aversion > 0
 
     def rows(self, v: TreeVariables) -> ObjectiveRows:
         """One centre, and one variance within scenarios."""

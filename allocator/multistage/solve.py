@@ -42,11 +42,11 @@ def compiled_tree_program(
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    question = (trading, trade_unit, room, start.holdings > 0, staged)
+    question = (trading, trade_unit, room, start.holdings > 0, replace(staged, around=None))
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
             kept.append(kept.pop(place))
-            program.write(start)
+            program.write(start, staged.first_around)
             return program
     program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)
     if not staged.utility.is_large:
@@ -89,6 +89,13 @@ to keep them."""
 _MOST_CUTS = 60
 _CUT_ENOUGH = 1e-8
 """How near the adverse expectation of a policy is to that of the cuts when they are enough."""
+_REPEATS, _AT_REST = 4, 1e-9
+"""How often a tree is solved again around what was found at most, and the change of certainty equivalent by which that
+is found again. Each repeat leaves about a thousandth of it."""
+_LESS = 1e-4
+"""What expected wealth counts where the least trades are wanted: nothing brings ten thousand times what is traded."""
+_NO_TRADE = 1e-8
+"""Of the account: a smaller trade is what a solver makes of none."""
 _OFF_PATH = 1e-6
 """A node to which the adversary gives less than this probability has not been decided by the program (science F11)."""
 
@@ -102,11 +109,30 @@ def solve_policy(
 ) -> Policy:
     """The best policy over a tree, checked outside the solver; without `trading` nothing is traded after its root.
 
+    Where the risk on the way is charged, it is solved again with the charge linearised around what was found, until
+    that stays where it is (science §3.14).
+
     Raises:
         Infeasible: limits conflict at some node.
         NotSolved: no solver's answer passes the checks.
     """
-    attempts, limits = list[str](), limits or Limits()
+    limits = limits or Limits()
+    policy = _solved(staged, start, limits, trading=trading)
+    for _ in range(_REPEATS if staged.utility.path_aversion else 0):
+        policy = _solved(replace(staged, around=policy.own_path), start, limits, trading=trading)
+        if abs(policy.residual) <= _AT_REST:
+            break
+    return _decided(policy, limits) if trading else policy
+
+
+def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, trading: bool) -> Policy:
+    """The best policy by one program, before nodes are decided that the adversary rules out.
+
+    Raises:
+        Infeasible: limits conflict at some node.
+        NotSolved: no solver's answer passes the checks.
+    """
+    attempts = list[str]()
     ruled = range(staged.tree.nodes if trading else 1)
     stated: Policy | None = None
     for solver, program, room in _ladder(staged, start, trading=trading):
@@ -125,18 +151,19 @@ def solve_policy(
                 policy = replace(policy, canonical=stated.canonical, claimed=stated.claimed)
             stated = stated or policy
             _refuse_unproved(policy, ruled)
-            return _decided(policy, limits) if trading else policy
+            return policy
         except NotSolved as error:
             attempts.append(f"{solver}: {error}")
     refuse_infeasible_tree(staged, start, limits, trading=trading)
     try:
         if staged.at_leaves:
             raise NotSolved("are for adverse expectations node by node")
-        policy = _by_cuts(staged, start, limits, attempts, ruled, trading=trading)
-        return _decided(policy, limits) if trading else policy
+        return _by_cuts(staged, start, limits, attempts, ruled, trading=trading)
     except NotSolved as error:
         attempts.append(f"by cuts: {error}")
     cure = "loosen solver.tolerance a little" + (", or a tight rule" if staged.mandates[0].rules else "")
+    if staged.utility.path_aversion:  # more risk than all wealth could pay for leaves nothing of it to have a utility
+        cure += ", or set mandate.charge_risk = false if rules force too much risk for such an aversion"
     raise NotSolved(f"no verified policy ({'; '.join(attempts)}); {cure}")
 
 
@@ -184,7 +211,7 @@ def _by_cuts(
         if policy.apart <= _CUT_ENOUGH:
             _refuse_unproved(policy, ruled)  # nor may it be worth more than the bound
             return policy
-        for own, q in zip(cuts, policy.valued.adversaries, strict=True):
+        for own, q in zip(cuts, policy.solved.adversaries, strict=True):
             own.append(q)
     raise NotSolved(f"the adverse expectation is still {policy.apart:.1e} away after {_MOST_CUTS} cuts")
 
@@ -222,8 +249,9 @@ def _refuse_unproved(policy: Policy, ruled: Sequence[int]) -> None:
     Raises:
         NotSolved: says both figures, or the rule.
     """
-    if not abs(policy.objective - policy.claimed) <= _DISAGREES * max(1.0, abs(policy.claimed)):
-        raise NotSolved(f"the formulas give {policy.objective:.9g} where the solver says {policy.claimed:.9g}")
+    loss = float(policy.solved.losses[0])
+    if not abs(loss - policy.claimed) <= _DISAGREES * max(1.0, abs(policy.claimed)):
+        raise NotSolved(f"the formulas give {loss:.9g} where the solver says {policy.claimed:.9g}")
     refuse_broken_policy(policy, ruled)
 
 
@@ -235,7 +263,8 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
     staged, tree = policy.staged, policy.staged.tree
     if _looks_everywhere(staged):
         return policy
-    reached, (possible, _) = adverse_node_probabilities(policy)[0], tree.reach()
+    # of the program that was solved: by its own charges the adversary may just look where nothing was decided
+    reached, (possible, _) = adverse_node_probabilities(replace(policy, valued=policy.solved))[0], tree.reach()
     moves = policy.bought - policy.sold
     undecided = [
         node
@@ -285,6 +314,28 @@ def buy_and_hold_policy(staged: MultistageMandate, start: Position, moves: Vecto
     if ruled:
         refuse_broken_policy(policy, range(1))
     return policy
+
+
+def least_trades(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Vector:
+    """(N,) the trades of today that the rules demand: the least money for which every rule can be kept, today and at
+    every review; of several such trades those that leave the highest expected wealth.
+
+    Raises:
+        Infeasible: limits conflict at some node.
+        NotSolved: no solver's answer passes the checks.
+    """
+    plain, names, status = replace(without_ambiguity(staged), utility=LinearUtility()), len(start.holdings), ""
+    program = tree_program(plain, start)
+    v = program.variables
+    traded = cp.sum(v.buys[:names]) + cp.sum(v.sells[:names])
+    problem = cp.Problem(cp.Minimize(traded + _LESS * v.theta[0]), program.problem.constraints)
+    for solver in _LADDER:
+        status, residuals = solve_once(problem, solver, limits or Limits(), warm=False)
+        if residuals is not None and residuals.worst <= RESIDUAL_ALLOWED:
+            moves: Vector = np.asarray(v.buys.value - v.sells.value)[:names]
+            return np.where(np.abs(moves) < _NO_TRADE, 0.0, moves)
+    refuse_infeasible_tree(staged, start, limits or Limits())
+    raise NotSolved(f"the trades that the rules demand are not found: {status}")
 
 
 def policy_after_first_trades(

@@ -24,11 +24,11 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.multistage.mandate import OBJECTIVES, MultistageMandate, build_multistage_mandate, without_ambiguity
-from allocator.multistage.policy import Policy, nested_value
+from allocator.multistage.policy import Policy, nested_value, policy_from_trades
 from allocator.multistage.review_policy import robustness_by_axis
 from allocator.multistage.solve import (
     buy_and_hold_policy,
-    nothing_traded,
+    least_trades,
     path_loss,
     policy_after_first_trades,
     solve_policy,
@@ -52,7 +52,7 @@ class WaitingMeasure(NamedTuple):
 
 MEASURES: Mapping[str, WaitingMeasure] = {
     "recourse": WaitingMeasure("re-optimising at reviews (recourse)", "flexible", "static"),
-    "idling": WaitingMeasure("cost of no trade until there is news", "flexible", "idle"),
+    "idling": WaitingMeasure("cost of only required trades until news", "flexible", "idle"),
     "perfect_information": WaitingMeasure("knowing all in advance (EVPI)", "foresight", "nominal"),
     "vss_root": WaitingMeasure("now, over averages (VSS, root)", "nominal", "averages_once"),
     "vss_all": WaitingMeasure("throughout, over averages (VSS, all)", "nominal", "averages_kept"),
@@ -66,8 +66,8 @@ class ValueOfWaiting:
     """Certainty equivalents of policies by name, as fractions of today's account; `missing` says of one that cannot be
     had why not.
 
-    Under the sets: `flexible` re-optimises at every review; `static` trades today and never again; `idle` holds
-    today's holdings until the first news and is flexible from there; `nominal_if_wrong` is the best policy for the
+    Under the sets: `flexible` re-optimises at every review; `static` trades today and never again; `idle` trades
+    what the rules demand until the first news and is flexible from there; `nominal_if_wrong` is the best policy for the
     beliefs. Under the beliefs: `nominal` that policy again; `cautious_if_right` the flexible one; `foresight` knows its
     path and its scenario; `averages_once` holds after today what is best if every name brought its mean, and decides
     well later; `averages_kept` holds it to the horizon.
@@ -139,24 +139,21 @@ QUIET = "silent"
 
 
 def wait_then_trade_policy(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Policy:
-    """The best policy that holds today's holdings until the first news: nothing is traded at the root, nor at a silent
-    node that only silence led to. Today's holdings must keep the rules of the root; where nothing may be traded later,
-    no rule is asked.
+    """The policy that trades what the rules demand and no more, today and at every silent node that only silence led
+    to, and is the best from the first news on.
 
     Raises:
-        NotSolved: today's holdings break a rule, or a subtree has no verified policy.
-        Infeasible: limits conflict after the news.
+        NotSolved: a part of it has no verified policy.
+        Infeasible: limits conflict at some node.
     """
-    tree, quiet = staged.tree, {0}
-    for node in range(1, tree.nodes):
-        if tree.kinds[node] == QUIET and tree.parents[node] in quiet:
-            quiet.add(node)
-    names, still = tree.growth.shape[1], nothing_traded(staged)
-    mandates = tuple(
-        replace(mandate, linear_rules=(still,), convex_rules=()) if node in quiet - {0} else mandate
-        for node, mandate in enumerate(staged.mandates)
-    )
-    return policy_after_first_trades(replace(staged, mandates=mandates), start, np.zeros(names), limits)
+    tree, first = staged.tree, buy_and_hold_policy(staged, start, least_trades(staged, start, limits))
+    every = first.bought - first.sold
+    for child in tree.children(0)[0].tolist():
+        best = wait_then_trade_policy if tree.kinds[child] == QUIET else solve_policy
+        unit = float(first.wealth_before[child])
+        below = best(staged.below(child, unit), first.start_of(child), limits)
+        every[tree.below(child)[0]] = (below.bought - below.sold) * unit
+    return policy_from_trades(staged, start, every)
 
 
 def mean_value_trades(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> Vector:

@@ -101,6 +101,13 @@ class ScenarioTree:
             reached[node] = reached[self.parents[node]] * self.probabilities[node]
         return reached, reached[self.leaf_parents] * self.leaf_probabilities
 
+    def on_path(self, values: Vector) -> Vector:
+        """(L,) sums of `values` (D,) over the decision nodes on the way to each leaf."""
+        sums = values.copy()
+        for node in range(1, self.nodes):
+            sums[node] += sums[self.parents[node]]
+        return sums[self.leaf_parents]
+
     def since_now(self) -> tuple[Matrix, Vector]:
         """(D, N) and (D,) values at each node per unit of today's."""
         growth, cash = self.growth.copy(), self.cash_growth.copy()

@@ -41,6 +41,11 @@ class CertificateRow(TypedDict):
     objective: Annotated[float, "minimised loss of the targets, from the formulas"]
     bound: Annotated[float, "no plan of this mandate can be below it"]
     gap_bps: float
+    fixed_point_bps: Annotated[
+        float,
+        "where risk is charged on a path: what charging it on the plan's own wealth moves the certainty equivalent by, "
+        "against the wealth of the solve before, at which the bound is proved; else 0",
+    ]
     allowed_bps: Annotated[float, "how large the gap may be: the tolerance and trading.indifference_bps"]
     decisions: Annotated[int, Keywords(minimum=1)]
     outcomes: Annotated[Count, "leaves of the tree; 0 without reviews"]
@@ -72,6 +77,9 @@ class Certificate:
     decisions: int = 1
     outcomes: int = 0
     """Leaves of the tree; 0 without reviews, where scenarios are all that can come."""
+    fixed_point: float | None = None
+    """What charging risk on the policy's own wealth moves its certainty equivalent by, the proof being of charges
+    linearised around the solve before; None where no risk is charged on a path."""
 
     @property
     def gap(self) -> float:
@@ -87,6 +95,7 @@ class Certificate:
             "objective": self.objective,
             "bound": self.bound,
             "gap_bps": self.gap * 1e4,
+            "fixed_point_bps": (self.fixed_point or 0.0) * 1e4,
             "allowed_bps": self.allowed * 1e4,
             "decisions": self.decisions,
             "outcomes": self.outcomes,
@@ -103,17 +112,19 @@ def certificate_of_policy(best: Policy, measurements: Sequence[RuleMeasurement])
 
     `measurements` are the rules of today's node, on the targets.
     """
+    objective = float(best.solved.losses[0])
     return Certificate(
         solver=best.solver,
         attempts=best.attempts,
         canonical=best.canonical,
-        objective=best.objective,
-        bound=best.objective - best.gap * max(1.0, abs(best.objective)),
+        objective=objective,
+        bound=objective - best.gap * max(1.0, abs(objective)),
         duals=None,
         rules=len(measurements),
         largest_violation=max((one.missed for one in measurements), default=-1.0),
         decisions=best.staged.tree.nodes,
         outcomes=best.staged.tree.leaves,
+        fixed_point=best.residual if best.staged.utility.path_aversion else None,
     )
 
 

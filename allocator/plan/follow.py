@@ -118,6 +118,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
             del settings["robust"][key]
     if settings["horizon"]["digestion_months"] in (None, math.inf):  # nor are they digested there
         del settings["horizon"]["digestion_months"]
+    if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
+        del settings["mandate"]["charge_risk"]
     if not settings["confirm"]:
         del settings["confirm"]
     if book.settings.buckets == BucketsSection():

@@ -189,6 +189,13 @@ class Plan:
     policy: ReviewPolicy | None = None
 
     @property
+    def charges_risk(self) -> bool:
+        """Whether the objective charges for the risk within a scenario, or there is none to charge for."""
+        if not self.outlook.risk.variances.any():
+            return True
+        return self.mandate.risk_aversion > 0 if self.policy is None else self.policy.mandate.utility.charges_risk
+
+    @property
     def weights(self) -> pd.Series[float]:
         """(N + 1,) final weights by instrument and, last, cash: fractions after costs, which sum to 1."""
         import pandas as pd

@@ -20,7 +20,7 @@ from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
-from allocator.presentation import Keywords, Numbers, Table
+from allocator.presentation import Keywords, NotNegative, Numbers, Table
 from allocator.rules import ConvexRule, RuleRows, Trade
 from allocator.rules.convex import ConvexDocument, ConvexRuleDual, Witness
 from allocator.types import Matrix, Vector
@@ -120,6 +120,7 @@ class _NodeProof(NodeSetDocument):
     returns: Table
     cash_returns: Numbers
     deviation: Annotated[float, "of what is left of the horizon, over that of all of it"]
+    step: Annotated[float, "part of what is left of the horizon until the next decision"]
     risk_charge: float
     rows: _NodeRows
     convex: Annotated[
@@ -140,6 +141,11 @@ class PolicyProof(TypedDict):
 
     utility: Annotated[str, Keywords(enum=[*_PROVED])]
     relative_risk_aversion: float | None
+    path_aversion: Annotated[
+        NotNegative,
+        "wealth W at the end counts as W exp(-sum of path_aversion/2 x variance of what is held, as a part of wealth, "
+        "from each decision on the way to the next)",
+    ]
     before: _Holdings
     loadings: Table
     specific: Numbers
@@ -258,6 +264,7 @@ def policy_proof_document(plan: Plan) -> PolicyProof | None:
     policy, tree, risk = plan.policy.followed, plan.policy.mandate.tree, plan.outlook.risk
     return {
         **objective,
+        "path_aversion": plan.policy.mandate.utility.path_aversion,
         "before": {"holdings": _list(plan.start.holdings), "cash": plan.start.cash},
         "loadings": risk.loadings.tolist(),
         "specific": _list(risk.specific),
@@ -291,6 +298,7 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
         "returns": outlook.returns.tolist(),
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
+        "step": staged.step(node),
         "risk_charge": staged.utility.charge(staged.step(node)),
         **ambiguity.node_document(tree.child_probabilities(node)),
         "rows": {

@@ -137,8 +137,8 @@ _NO_RETURNS = (
 OBJECTIVES: Mapping[str, ObjectiveTraits] = {
     "return_minus_risk": _PLAIN,
     "minimum_variance": replace(_PLAIN, keys=(), idle=(*_NO_RETURNS, *ObjectiveTraits.idle), uses_returns=False),
-    "log": ObjectiveTraits(),
-    "crra": ObjectiveTraits(("relative_risk_aversion",)),
+    "log": ObjectiveTraits(("charge_risk",)),
+    "crra": ObjectiveTraits(("relative_risk_aversion", "charge_risk")),
     "return": ObjectiveTraits(("step_risk",)),
     "mean_cvar": ObjectiveTraits(("cvar_level", "cvar_weight", "draws")),
     "regret": ObjectiveTraits(),
@@ -179,6 +179,11 @@ class MandateSection(SettingsSection):
     )
     draws: int = Field(
         default=500, ge=2, multiple_of=2, description="of objective mean_cvar: by scenario, each with its mirror image"
+    )
+    charge_risk: bool = Field(
+        default=True,
+        description="of objectives log and crra: charge half the relative risk aversion x the variance within a "
+        "scenario from each decision to the next; false looks at the spread of the scenarios alone",
     )
     step_risk: NonNegative = Field(
         default=0.0, le=10, description="of objective return: charge per unit of volatility between decisions"

@@ -60,6 +60,11 @@ def test_a_relative_risk_aversion_of_one_is_called_a_log(reviewed: Folder, run: 
     assert "for 1 use objective = 'log'" in refused(run, reviewed, *what_if)
 
 
+def test_a_charge_along_a_path_is_known_to_log_and_crra_alone(listed: Folder, run: Run) -> None:
+    what_if = ("--set", "mandate.charge_risk=true")
+    assert "mandate.charge_risk has no effect with objective = 'return_minus_risk'" in refused(run, listed, *what_if)
+
+
 def test_an_error_of_returns_is_not_known_to_a_utility(reviewed: Folder, run: Run) -> None:
     what_if = ("--set", "robust.return_error=box", "--set", "robust.return_error_size=0.2")
     assert "robust.return_error is not known with objective = 'log'" in refused(run, reviewed, *what_if)

@@ -7,13 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from allocator.errors import Infeasible
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.value_of_waiting import MEASURES, ValueOfWaiting, value_of_waiting
+from allocator.multistage.solve import least_trades
+from allocator.multistage.value_of_waiting import (
+    MEASURES,
+    ValueOfWaiting,
+    value_of_waiting,
+    wait_then_trade_policy,
+)
 from allocator.optimization.single_period import Position
-from allocator.rules import Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
-from tests.trees import CASH_ONLY, FREE, OPENAI, box, kl, tv, worked
+from allocator.rules import ExposureLimit, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
+from tests.agreement import KEPT
+from tests.trees import CASH_ONLY, FREE, GPU, NAMES, OPENAI, box, kl, tv, worked
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +93,53 @@ def ruled(staged: MultistageMandate, *rules: object, at: Sequence[int]) -> Multi
     return replace(staged, mandates=mandates)
 
 
-def test_who_may_not_hold_what_he_has_cannot_idle_and_is_told_which_rule_forbids_it() -> None:
+def test_who_may_not_hold_what_he_has_idles_by_selling_that_and_nothing_else() -> None:
     held = np.zeros(7)
-    held[OPENAI] = 0.5
-    found = value_of_waiting(ruled(worked(), Forbidden(("OPENAI",), (OPENAI,)), at=[0]), Position(held, 0.5))
+    held[OPENAI], held[GPU] = 0.5, 0.2
+    start, staged = Position(held, 0.3), ruled(worked(), Forbidden(("OPENAI",), (OPENAI,)), at=[0])
+    idle = wait_then_trade_policy(staged, start)
 
-    assert found.equivalents.get("idle") is None
-    assert found.bps("idling") is None
-    assert "OPENAI is forbidden" in found.missing["idle"]
-    assert found.bps("recourse") is not None
+    assert idle.sold[0] == pytest.approx(0.5 * (np.arange(7) == OPENAI), abs=KEPT)
+    assert idle.bought[0] == pytest.approx(np.zeros(7), abs=KEPT)
+    found = value_of_waiting(staged, start)
+    assert found.equivalents["idle"] == pytest.approx(idle.equivalent, abs=1e-9)
+    assert all(found.bps(measure) is not None for measure in MEASURES)
+
+
+def test_who_idles_trades_down_to_a_cap_that_prices_have_broken_at_a_silent_review() -> None:
+    """Nothing is asked of him before, and of the silent reviews nothing but the cap."""
+    staged, held = worked(), np.zeros(7)
+    held[GPU] = 0.55
+    quiet = [node for node in range(staged.tree.nodes) if staged.tree.kinds[node] in ("now", "silent")]
+    capped = ruled(staged, InstrumentCaps(("GPU",), (GPU,), (0.4,)), at=quiet[1:])
+    idle = wait_then_trade_policy(capped, Position(held, 0.45))
+
+    assert np.abs(idle.bought[0] - idle.sold[0]).max() == 0
+    weights = idle.holdings[quiet, GPU] / idle.wealth[quiet]
+    assert weights[1] == pytest.approx(0.4, abs=KEPT)
+    assert weights[1:].max() <= 0.4 + KEPT
+    others = [node for node in quiet if node]
+    assert np.delete(idle.bought[others], GPU, axis=1).max() == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_least_trades_are_the_least_that_another_solver_finds(seed: int) -> None:
+    """Today alone is ruled, at no cost: a linear program of today's trades."""
+    rng = np.random.default_rng(seed)
+    held = rng.dirichlet(np.ones(8))
+    start, staged = Position(held[:7], float(held[7])), worked(costs=FREE, cap=1.0)
+    loadings, cap = rng.uniform(0, 1, 7), float(rng.uniform(0.1, 0.2))
+    limit = 0.6 * float(loadings @ held[:7])
+    rules = (ExposureLimit("load", loadings, limit), InstrumentCaps(NAMES, tuple(range(7)), (cap,) * 7))
+    moves = least_trades(ruled(staged, *rules, at=[0]), start)
+    found = linprog(
+        np.ones(14),
+        A_ub=np.vstack([np.r_[loadings, -loadings], np.c_[np.eye(7), -np.eye(7)], np.r_[np.ones(7), -np.ones(7)]]),
+        b_ub=np.concatenate([[limit - loadings @ held[:7]], cap - held[:7], [held[7]]]),
+        bounds=[(0, None)] * 7 + [(0, most) for most in held[:7]],
+    )
+
+    assert np.abs(moves).sum() == pytest.approx(found.fun, abs=1e-6)
 
 
 def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() -> None:

@@ -27,6 +27,11 @@ WHAT_IFS: dict[str, tuple[str, ...]] = {
     "crra, total variation": (
         "mandate.objective='crra'", "mandate.relative_risk_aversion=3.0", "robust.set='total_variation'",
     ),
+    "log, charged for risk": ("mandate.charge_risk=true",),
+    "crra, charged for risk": (
+        "mandate.objective='crra'", "mandate.relative_risk_aversion=3.0", "mandate.charge_risk=true",
+        "robust.set='total_variation'",
+    ),
     "return, risk by step, box": ("mandate.objective='return'", "mandate.step_risk=0.3", "robust.set='box'"),
     "wasserstein": (
         "robust.set='wasserstein'", "robust.schedule='fixed'", "robust.radius=0.05", "robust.metric.replicability=1.0",
