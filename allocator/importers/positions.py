@@ -364,11 +364,14 @@ def find_disagreements(contents: Contents, held: Sequence[Entry]) -> list[Disagr
             said = "quantity" if is_money(entry) else "quantity x price"
             rule = f"the value is {entry.value:,f} and {said} is {_cents(product)}"
             found.append(Disagreement(entry.row, entry.label, rule))
-    return [*found, *_totals(contents), *_weights(contents)]
+    return [*found, *_totals(contents, {entry.row for entry in held}), *_weights(contents)]
 
 
-def _totals(contents: Contents) -> Iterator[Disagreement]:
-    """Of two totals of one thing, as in two currencies, one that agrees is enough."""
+def _totals(contents: Contents, held: set[int]) -> Iterator[Disagreement]:
+    """A total is of values, or of quantity x price where a row's value is another.
+
+    Of two totals of one thing, as in two currencies, one that agrees is enough.
+    """
     scopes: dict[tuple[str, str, str], list[tuple[Total, str]]] = {}
     for total in contents.totals:
         own = [
@@ -378,8 +381,8 @@ def _totals(contents: Contents) -> Iterator[Disagreement]:
         ]
         room = (len(own) + 1) * Decimal("0.01") + _last_digit(total.stated)
         by_value = sum((entry.amount or Decimal(0) for entry in own), Decimal(0))
-        products = (entry.product if entry.product is not None else entry.value for entry in own)
-        by_price = sum((one or Decimal(0) for one in products), Decimal(0))
+        products = (entry.product if entry.row in held and not is_money(entry) else None for entry in own)
+        by_price = sum((p or entry.amount or Decimal(0) for p, entry in zip(products, own, strict=True)), Decimal(0))
         agrees = min(abs(by_value - total.stated), abs(by_price - total.stated)) <= room
         rule = f"the total is {total.stated:,f} and the values of its rows sum to {_cents(by_value)}"
         scopes.setdefault((total.account, total.section, total.currency), []).append((total, "" if agrees else rule))
