@@ -28,7 +28,7 @@ from allocator.importers.positions import (
     Holding,
     Positions,
     find_disagreements,
-    is_money,
+    is_cash,
     plain,
     reason,
 )
@@ -337,16 +337,16 @@ def _assemble(
     if apart and accept is None:
         cure = "correct the file, or say --accept-values price or --accept-values value"
         raise BadInput(Breach(name, one.row, None, None, f"{one.label}: {one.rule}", cure) for one in apart)
-    named = {entry.row: known.find(entry, name) for entry in held if not is_money(entry)}
+    named = {entry.row: known.find(entry, name) for entry in held if not is_cash(entry)}
     breaches = [breach for _, breach in named.values() if breach is not None]
     holdings = []
-    for (instrument, money), entries in _groups(held, {row: one for row, (one, _) in named.items()}).items():
-        if fault := _two_things(instrument, entries, money):
+    for (instrument, cash), entries in _groups(held, {row: one for row, (one, _) in named.items()}).items():
+        if fault := _two_things(instrument, entries, cash):
             breaches.append(Breach.of(name, *fault, row=entries[-1].row))
         else:
-            holdings.append(_holding(instrument, entries, account, _Accepted(accept, apart, found.format), money))
+            holdings.append(_holding(instrument, entries, account, _Accepted(accept, apart, found.format), cash))
     overall = [f"{one.label}: {one.rule}" for one in apart if one.row not in {entry.row for entry in held}]
-    if overall and holdings:  # said in the last row, which is the account's money where it has any
+    if overall and holdings:  # said in the last row, which is the account's cash where it has any
         holdings[-1] = replace(
             holdings[-1], source=f"{holdings[-1].source}; {accept} accepted although {'; '.join(overall)}"
         )
@@ -373,28 +373,28 @@ class _Accepted:
 
 
 def _groups(held: Sequence[Entry], named: Mapping[int, str]) -> dict[tuple[str, bool], list[Entry]]:
-    """The rows of each instrument in the order of the file, and then of each currency's money."""
+    """The rows of each instrument in the order of the file, and then of each currency's cash."""
     groups: dict[tuple[str, bool], list[Entry]] = {}
-    for entry in sorted(held, key=is_money):
+    for entry in sorted(held, key=is_cash):
         key = named.get(entry.row, entry.currency or "CASH"), entry.row not in named
         groups.setdefault(key, []).append(entry)
     return groups
 
 
-def _holding(instrument: str, entries: Sequence[Entry], account: str, accepted: _Accepted, money: bool) -> Holding:
-    """One row: lots and money are added up."""
+def _holding(instrument: str, entries: Sequence[Entry], account: str, accepted: _Accepted, cash: bool) -> Holding:
+    """One row: lots and cash are added up."""
     rows = tuple(one.row for one in entries)
     said = [one.rule for one in accepted.apart if one.row in rows]
-    quantity, price = _sums(entries, accepted.accept if said else None, money)
+    quantity, price = _sums(entries, accepted.accept if said else None, cash)
     source = f"{FORMATS[accepted.format]}, row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
     source += f"; {accepted.accept} accepted where {'; '.join(said)}" if said else ""
-    name = "" if money else entries[0].name
+    name = "" if cash else entries[0].name
     return Holding(account, instrument, quantity, price, entries[0].currency, name, rows, source)
 
 
-def _two_things(instrument: str, entries: Sequence[Entry], money: bool) -> tuple[str, str] | None:
+def _two_things(instrument: str, entries: Sequence[Entry], cash: bool) -> tuple[str, str] | None:
     """Why rows of one name are not one position."""
-    if money:
+    if cash:
         return None
     if len({one.currency for one in entries}) > 1:
         return f"{instrument} is in two currencies", "name them apart with --identifiers"
@@ -406,13 +406,13 @@ def _two_things(instrument: str, entries: Sequence[Entry], money: bool) -> tuple
     if len(prices) > 1:
         return f"{instrument} has several prices: {', '.join(map(str, sorted(prices)))}", "keep the one that is right"
     if instrument in (one.currency for one in entries):
-        return f"{instrument} is the name of money here", "name the security otherwise with --identifiers"
+        return f"{instrument} is the name of cash here", "name the security otherwise with --identifiers"
     return None
 
 
-def _sums(entries: Sequence[Entry], accept: Accept | None, money: bool) -> tuple[Decimal, Decimal]:
+def _sums(entries: Sequence[Entry], accept: Accept | None, cash: bool) -> tuple[Decimal, Decimal]:
     """Quantity and price of one instrument."""
-    if money:
+    if cash:
         by = [one.quantity if accept == "price" and one.quantity is not None else one.amount for one in entries]
         return sum((one for one in by if one is not None), Decimal(0)), Decimal(1)
     quantity = sum((one.quantity for one in entries if one.quantity is not None), Decimal(0))

@@ -225,7 +225,7 @@ class Walk:
         """A line of several cells below a header."""
         cells = record.cells
         if self.section == "core account" and len(cells) > 1 and is_amount(cells[columns["name"]]):
-            cells = (*cells[: columns["name"]], "", *cells[columns["name"] :])  # money has no description there
+            cells = (*cells[: columns["name"]], "", *cells[columns["name"] :])  # cash has no description there
         if any(cells[self.width :]):
             rule = f"the row has {len(cells)} cells and the header {self.width}"
             self._fault(record, None, None, rule, "quote text that contains a comma")

@@ -154,7 +154,7 @@ class ImportDocument(TypedDict):
 
 @dataclass(frozen=True)
 class Holding:
-    """A row of holdings.csv: money of one currency has price 1 and the currency's code as its name."""
+    """A row of holdings.csv: cash of one currency has price 1 and the currency's code as its name."""
 
     account: str
     instrument: str
@@ -257,7 +257,7 @@ def plain(number: Decimal) -> str:
     return format(number.normalize() + 0, "f")
 
 
-# What a position is: money, something that this house holds, or why not. A file's own word goes before its symbol's
+# What a position is: cash, something that this house holds, or why not. A file's own word goes before its symbol's
 # form; a word that is not known here is a reason not to hold it, never a guess.
 #
 _REASONS = (
@@ -266,7 +266,7 @@ _REASONS = (
     (re.compile(r"future|forward|swap|\bFUT\b|\bCFDs?\b|\bFX\b|forex|derivative", re.I), "future or other derivative"),
     (re.compile(r"fixed income|bond|treasur|\bbills?\b|\bnotes?\b|\bCDs?\b|certificate|debt|mortgage", re.I), "bond"),
 )
-_MONEY = re.compile(r"^(?:cash|currency|core)\b|money market|cash and |cash & |sweep", re.I)
+_CASH_KIND = re.compile(r"^(?:cash|currency|core)\b|money market|cash and |cash & |sweep", re.I)
 _SHARE = re.compile(r"stock|equit|\bshares?\b|\bADRs?\b|REIT|\btrust|\bSTK\b|\bunits?\b|preferred", re.I)
 _FUND = re.compile(r"\bET[FN]s?\b|\bfunds?\b", re.I)
 _OPTION_SYMBOL = re.compile(r"-?\.?[A-Z]{1,6}[0-9]?\s*[0-9]{6}[CP][0-9]+(\.[0-9]+)?")
@@ -278,20 +278,20 @@ _BOND_NAME = re.compile(
     r"|\bDUE [0-9]{1,2}/|[0-9.]+ ?% ?[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}|\bT-BILLS?\b",
     re.I,
 )
-_MONEY_FUND = re.compile(r"[A-Z]{3}XX|FCASH|CORE|CASH|USD999997|QPCTQ|QPIKQ")
+_CASH_FUND = re.compile(r"[A-Z]{3}XX|FCASH|CORE|CASH|USD999997|QPCTQ|QPIKQ")
 """Five letters that end in XX are a money-market fund's by Nasdaq's convention; the rest are core accounts."""
-_MONEY_NAME = re.compile(r"\bMONEY (?:MARKET|MKT)\b|\bCASH (?:MAN|MGMT|MANAGEMENT|INVESTMENTS?|SWEEP)\b|^CASH$", re.I)
+_CASH_NAME = re.compile(r"\bMONEY (?:MARKET|MKT)\b|\bCASH (?:MAN|MGMT|MANAGEMENT|INVESTMENTS?|SWEEP)\b|^CASH$", re.I)
 _CUSIP = re.compile(r"[0-9A-Z*@#]{8}[0-9]")
 PAR = 100
 """Bills and bonds are quoted per so much of their nominal value."""
 
 
-def is_money(entry: Entry) -> bool:
-    """Whether a row is money or a money-market fund that is as good as money."""
+def is_cash(entry: Entry) -> bool:
+    """Whether a row is cash, or a money-market fund that is as good as cash."""
     if entry.kind:
-        return _MONEY.search(entry.kind) is not None and not unhandled_kind(entry.kind)
-    named = _MONEY_FUND.fullmatch(entry.symbol) or (entry.symbol and entry.symbol == entry.currency)
-    if not named and (entry.symbol or not _MONEY_NAME.search(entry.name)):
+        return _CASH_KIND.search(entry.kind) is not None and not unhandled_kind(entry.kind)
+    named = _CASH_FUND.fullmatch(entry.symbol) or (entry.symbol and entry.symbol == entry.currency)
+    if not named and (entry.symbol or not _CASH_NAME.search(entry.name)):
         return False
     if entry.price is not None:
         return entry.price == 1  # CASH and CORE are shares, too
@@ -305,15 +305,15 @@ def unhandled_kind(kind: str) -> str:
     for pattern, why in _REASONS:
         if pattern.search(kind):
             return why
-    return "" if not kind or _SHARE.search(kind) or _MONEY.search(kind) else f"a kind that is not known: {kind}"
+    return "" if not kind or _SHARE.search(kind) or _CASH_KIND.search(kind) else f"a kind that is not known: {kind}"
 
 
 def reason(entry: Entry) -> str:
-    """Why a row is no holding; empty where it is one, or money."""
+    """Why a row is no holding; empty where it is one, or cash."""
     said = entry.unhandled or unhandled_kind(entry.kind)
-    if said or is_money(entry):
+    if said or is_cash(entry):
         owed = entry.amount is not None and entry.amount < 0
-        return said or ("borrowed money" if owed else "" if entry.amount is not None else "no amount is stated")
+        return said or ("borrowed cash" if owed else "" if entry.amount is not None else "no amount is stated")
     if re.fullmatch(r"pending activity", entry.symbol or entry.name, re.I):
         return "pending, not settled"
     if _OPTION_SYMBOL.fullmatch(entry.symbol) or (not entry.kind and _OPTION_NAME.search(entry.name)):
@@ -356,12 +356,12 @@ def find_disagreements(contents: Contents, held: Sequence[Entry]) -> list[Disagr
     """Every row whose value is not quantity x price, and every total that is not the sum of its rows."""
     found = []
     for entry in held:
-        product = entry.quantity if is_money(entry) else entry.product
+        product = entry.quantity if is_cash(entry) else entry.product
         if product is None or entry.value is None:
             continue
-        agrees = abs(product - entry.value) <= 1 if is_money(entry) else close_to(entry, product)
+        agrees = abs(product - entry.value) <= 1 if is_cash(entry) else close_to(entry, product)
         if not agrees:
-            said = "quantity" if is_money(entry) else "quantity x price"
+            said = "quantity" if is_cash(entry) else "quantity x price"
             rule = f"the value is {entry.value:,f} and {said} is {_cents(product)}"
             found.append(Disagreement(entry.row, entry.label, rule))
     return [*found, *_totals(contents, {entry.row for entry in held}), *_weights(contents)]
@@ -381,7 +381,7 @@ def _totals(contents: Contents, held: set[int]) -> Iterator[Disagreement]:
         ]
         room = (len(own) + 1) * Decimal("0.01") + _last_digit(total.stated)
         by_value = sum((entry.amount or Decimal(0) for entry in own), Decimal(0))
-        products = (entry.product if entry.row in held and not is_money(entry) else None for entry in own)
+        products = (entry.product if entry.row in held and not is_cash(entry) else None for entry in own)
         by_price = sum((p or entry.amount or Decimal(0) for p, entry in zip(products, own, strict=True)), Decimal(0))
         agrees = min(abs(by_value - total.stated), abs(by_price - total.stated)) <= room
         rule = f"the total is {total.stated:,f} and the values of its rows sum to {_cents(by_value)}"

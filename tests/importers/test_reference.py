@@ -75,8 +75,8 @@ def test_a_flex_file_without_positions_says_what_it_holds_instead(reference: Pat
 def test_an_activity_statement_keeps_each_currency_apart(reference: Path) -> None:
     found = import_positions(reference / "brokers" / "ib_activity_form_invented.csv")
 
-    money = {one.instrument: one.value for one in found.holdings if one.price == 1}
-    assert money == {"USD": Decimal("10000.00"), "CAD": Decimal("3200.00")}
+    cash = {one.instrument: one.value for one in found.holdings if one.price == 1}
+    assert cash == {"USD": Decimal("10000.00"), "CAD": Decimal("3200.00")}
     assert [(one.symbol, str(one.amount)) for one in found.not_handled] == [("ALPH 19JUN26 55 C", "-240")]
     assert accounted(found)
 

@@ -40,7 +40,7 @@ EXPECTED: dict[str, tuple[str, str, dt.date | None, list[str], list[tuple[int, s
     "activity.csv": (
         "ibkr-activity", "U1000001", DAY,
         ["META 1010 700.5 USD", "ASML 20 810.2 EUR", "USD 8700 1 USD"],
-        [(15, "future or other derivative", "345000"), (20, "borrowed money", "-250.5")], 18,
+        [(15, "future or other derivative", "345000"), (20, "borrowed cash", "-250.5")], 18,
     ),
     "flex.xml": (
         "ibkr-flex", "U1000001", DAY, ["META 10 700.5 USD", "USD 8700 1 USD"], [(12, "option or warrant", "620")], 2,
