@@ -121,7 +121,7 @@ def _told(records: Sequence[Record], name: str, *, grouped: bool, generic: bool)
     if any(is_activity(record) for record in records):
         yield "ibkr-activity", read_activity(records, name)
         return
-    fitting = [layout for layout in LAYOUTS if any(layout.header(record) for record in records)]
+    fitting = [layout for layout in LAYOUTS if layout.fits(records)]
     for layout in fitting:
         yield layout.format, _with_days(layout, read_layout(layout, records, name), records, name)
     if (generic or not fitting) and (head := next((one for one in records if _is_generic(one)), None)) is not None:
@@ -132,7 +132,7 @@ def _with_days(layout: Layout, contents: Contents, records: Sequence[Record], na
     """Account and day that a fund's file says in its own way."""
     if layout.format == "ishares":
         first = records[0].texts
-        title = first[0] if len(first) == 1 and not layout.preamble[0].search(first[0]) else ""
+        title = first[0] if len(first) == 1 and not layout.said(records[0]) else ""
         contents.entries = [replace(one, account=title) for one in contents.entries]
     if layout.format == "ark":
         days = dict.fromkeys(one.section for one in contents.entries)

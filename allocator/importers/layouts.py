@@ -15,7 +15,7 @@ from typing import Any
 
 from allocator.errors import Breach
 from allocator.importers.cells import Record, amount, day, is_amount, is_blank_mark
-from allocator.importers.positions import Contents, Entry, Total
+from allocator.importers.positions import PENDING, Contents, Entry, Total
 from allocator.tables.validation import SYNONYMS, number_fault
 
 NUMBERS = ("quantity", "price", "value", "weight", "multiplier")
@@ -27,9 +27,10 @@ TOTALS = re.compile(r"(?:account |positions |portfolio |grand )?totals?|sub-?tot
 class Layout:
     """A table of positions: the names that its columns have, by field of an `Entry`, and what else is in such a file.
 
-    `required` fields tell the header. `preamble` finds account and day in texts above it; `titled` says that a text
-    right above a header names its account; `sections` are texts within the table, with the kind that they stand for;
-    `others` are columns of a header of which the rows are no positions, with what they are.
+    `required` fields tell the header, and where others have these columns too, one of the columns `marks` or a text of
+    `preamble`, which also finds account and day. `titled` says that a text right above a header names its account;
+    `sections` are texts within the table, with the kind that they stand for; `others` are columns of a header of which
+    the rows are no positions, with what they are; `amend` knows the issuer's own habits.
     """
 
     format: str
@@ -40,7 +41,22 @@ class Layout:
     titled: bool = False
     sections: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    amend: Callable[[Entry, Mapping[str, str]], Entry] = lambda entry, _: entry
+    marks: tuple[str, ...] = ()
+    amend: Callable[[Entry, Sequence[str]], Entry] = lambda entry, _: entry
+
+    def fits(self, records: Sequence[Record]) -> bool:
+        """Whether a file is of this format."""
+        heads = [record for record in records if self.header(record) is not None]
+        if not heads or not self.marks:
+            return bool(heads)
+        marked = any(mark in _forms(cell) for record in heads for cell in record.cells for mark in self.marks)
+        return marked or any(self.said(record) for record in records)
+
+    def said(self, record: Record) -> dict[str, str]:
+        """What a text of the preamble says of account and day."""
+        text = ", ".join(record.texts)
+        found = (pattern.search(text) for pattern in self.preamble)
+        return next((match.groupdict() for match in found if match), {})
 
     def header(self, record: Record) -> dict[str, int] | None:
         """The place of each field, if the record is a header of this table."""
@@ -59,10 +75,10 @@ def folded(text: str) -> str:
 
 
 def _forms(cell: str) -> set[str]:
-    """`Mkt Val (Market Value)` is `market value`, too, and `Market Value($)` is `market value`."""
+    """`Mkt Val (Market Value)` is `market value`, too, and so are `Market Value($)` and `Market Value $`."""
     name = folded(cell)
     found = re.fullmatch(r"(.*?) ?\((.*)\)", name)
-    return {name, *(found.groups() if found else ())} - {""}
+    return {name, name.removesuffix(" $"), *(found.groups() if found else ())} - {""}
 
 
 _AS_OF = re.compile(
@@ -71,17 +87,25 @@ _AS_OF = re.compile(
 _LOADED = re.compile(r"Date downloaded (?P<day>[0-9A-Za-z]{2,3}[-/][0-9]{1,2}[-/][0-9]{4})", re.I)
 
 
-def _of_fidelity(entry: Entry, _: Mapping[str, str]) -> Entry:
-    """Stars mark the core account; `-` before a symbol an option."""
+def _of_fidelity(entry: Entry, cells: Sequence[str]) -> Entry:
+    """Stars mark the core account; what is pending has its amount in the column of one thing or another."""
     core = entry.symbol.endswith("**") and not entry.kind
     named = replace(entry, symbol=entry.symbol.rstrip("*"), name=html.unescape(entry.name))
+    if PENDING.fullmatch(entry.symbol) and entry.value is None:
+        amounts = [cell for cell in cells if is_amount(cell) and "$" in cell]
+        return replace(named, value=amount(amounts[0]) if len(amounts) == 1 else None)
     return replace(named, kind="core") if core else named
 
 
-def _of_ark(entry: Entry, said: Mapping[str, str]) -> Entry:
+def _of_schwab(entry: Entry, _: Sequence[str]) -> Entry:
+    """Cash has a name in place of a symbol, whether there is a column of kinds or not."""
+    return replace(entry, kind=entry.kind or "cash") if re.match(r"cash &|cash$", entry.symbol, re.I) else entry
+
+
+def _of_ark(entry: Entry, cells: Sequence[str]) -> Entry:
     """Cash funds have no ticker there, and a unit of them is worth 1."""
     at_par = entry.quantity is not None and entry.value is not None and abs(entry.quantity - entry.value) <= 1
-    return replace(entry, kind="money market" if at_par and not entry.symbol else "", section=said["day"])
+    return replace(entry, kind="money market" if at_par and not entry.symbol else "", section=cells[0])
 
 
 SCHWAB = Layout(
@@ -89,10 +113,9 @@ SCHWAB = Layout(
     {
         "symbol": ("symbol",), "name": ("description",), "quantity": ("quantity",), "price": ("price",),
         "value": ("market value",), "kind": ("security type", "asset type"),
-        "share": ("% of account", "% of acct"),
     },
-    ("symbol", "name", "quantity", "price", "value", "share"),
-    "USD", (_AS_OF,), titled=True,
+    ("symbol", "name", "quantity", "value"),
+    "USD", (_AS_OF,), titled=True, marks=("% of account", "% of acct", "mkt val"), amend=_of_schwab,
 )  # fmt: skip
 FIDELITY = Layout(
     "fidelity",
@@ -134,8 +157,8 @@ ISHARES = Layout(
         "weight": ("weight",), "quantity": ("quantity", "shares", "nominal", "par value"), "price": ("price",),
         "currency": ("currency", "market currency"), "cusip": ("cusip",), "isin": ("isin",),
     },
-    ("name", "kind", "value", "weight", "quantity"),
-    preamble=(re.compile(r"holdings as of,? *(?P<day>[^,]*(?:, *[0-9]{4})?)$", re.I),),
+    ("name", "kind", "value", "quantity"), marks=("weight",),
+    preamble=(re.compile(r"fund holdings as of,? *(?P<day>[^,]*(?:, *[0-9]{4})?)$", re.I),),
 )  # fmt: skip
 ARK = Layout(
     "ark",
@@ -146,6 +169,8 @@ ARK = Layout(
     ("day", "account", "name", "symbol", "cusip", "quantity", "value", "weight"),
     "USD", amend=_of_ark,
 )  # fmt: skip
+_TWO_THINGS = ("amount", "number", "position", "nominal")
+"""Units here, and their value or their name there: a name to suggest, and none to go by."""
 GENERIC = Layout(
     "generic",
     {
@@ -156,9 +181,12 @@ GENERIC = Layout(
         "kind": ("asset class", "asset type", "security type", "instrument type", "asset category"),
         "multiplier": ("multiplier", "contract size"),
     } | {
-        key: (column.replace("_", " "), *SYNONYMS[column])
-        for key, column in {"quantity": "quantity", "price": "price", "value": "market_value",
-                            "currency": "currency", "account": "account"}.items()
+        key: tuple(name for name in (column.replace("_", " "), *SYNONYMS[column], *more) if name not in _TWO_THINGS)
+        for key, column, more in (
+            ("quantity", "quantity", ("shares held", "number of shares", "no. of shares", "units held", "share count")),
+            ("price", "price", ("current price", "closing price")), ("value", "market_value", ()),
+            ("currency", "currency", ()), ("account", "account", ("account #", "account no.")),
+        )
     },
     ("quantity",),
 )  # fmt: skip
@@ -210,12 +238,10 @@ class Walk:
     def _text(self, record: Record) -> None:
         text = ", ".join(record.texts)
         self.title = text if self.layout.titled else ""
-        for pattern in self.layout.preamble:
-            if said := pattern.search(text):
-                self.title, known = "", said.groupdict()
-                self.account = " ".join(known.get("account", self.account).split())
-                self.account = "" if folded(self.account) in ("all-accounts", "all accounts") else self.account
-                self.found.as_of = day(known["day"]) or self.found.as_of
+        if known := self.layout.said(record):
+            self.title, self.account = "", " ".join(known.get("account", self.account).split())
+            self.account = "" if folded(self.account) in ("all-accounts", "all accounts") else self.account
+            self.found.as_of = day(known["day"]) or self.found.as_of
         if self.columns is not None and self.layout.sections:
             is_account = re.fullmatch(r"(?=.*[0-9])[A-Z0-9-]{5,20}", text) is not None
             self.account, self.section = (text, "") if is_account else (self.account, folded(text))
@@ -237,7 +263,7 @@ class Walk:
         elif not any(is_amount(cell) for cell in cells) and len(cells) != self.width:
             self.found.outside["texts"] += 1
         else:
-            self.position(record, said)
+            self.position(Record(record.row, cells), said)
 
     def _total(self, record: Record, said: Mapping[str, str], label: str) -> None:
         self.found.outside["totals"] += 1
@@ -260,7 +286,7 @@ class Walk:
             del numbers["multiplier"]
         made: dict[str, Any] = texts | numbers
         entry = Entry(record.row, section=self.section, **made)
-        self.found.entries.append(self.layout.amend(entry, said))
+        self.found.entries.append(self.layout.amend(entry, record.cells))
 
     def _number(self, record: Record, key: str, said: Mapping[str, str]) -> Decimal | None:
         try:

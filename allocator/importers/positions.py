@@ -267,11 +267,14 @@ _REASONS = (
     (re.compile(r"fixed income|bond|treasur|\bbills?\b|\bnotes?\b|\bCDs?\b|certificate|debt|mortgage", re.I), "bond"),
 )
 _CASH_KIND = re.compile(r"^(?:cash|currency|core)\b|money market|cash and |cash & |sweep", re.I)
-_SHARE = re.compile(r"stock|equit|\bshares?\b|\bADRs?\b|REIT|\btrust|\bSTK\b|\bunits?\b|preferred", re.I)
-_FUND = re.compile(r"\bET[FN]s?\b|\bfunds?\b", re.I)
+_SHARE = re.compile(
+    r"stock|equit|\bshares?\b|\bADRs?\b|depositary|REIT|\btrust|\bSTK\b|\bunits?\b|preferred|partnership", re.I
+)
+_FUND = re.compile(r"\bET[FNP]s?\b|\bfunds?\b|exchange.traded", re.I)
 _OPTION_SYMBOL = re.compile(r"-?\.?[A-Z]{1,6}[0-9]?\s*[0-9]{6}[CP][0-9]+(\.[0-9]+)?")
 _OPTION_NAME = re.compile(
-    r"^(?:CALL|PUT)\b.*\$\s*[0-9]|\b[0-9]+(?:\.[0-9]+)? (?:CALL|PUT)\b|\b[0-9]+\.[0-9]+ [CP]$", re.I
+    r"^(?:CALL|PUT)\b.*\$\s*[0-9]|\b[0-9]+(?:\.[0-9]+)? (?:CALL|PUT)\b|\b[0-9]+\.[0-9]+ [CP]$|\bWTS\b|\bWARRANTS?\b",
+    re.I,
 )
 _BOND_NAME = re.compile(
     r"\bTREAS(?:URY|\.)?\s*(?:SEC(?:URITIES)? )?(?:BILLS?|NOTES?|BONDS?|STRIPS?)\b|\bCPN\b|ZERO COUPON|\bMTD [0-9]"
@@ -282,6 +285,7 @@ _CASH_FUND = re.compile(r"[A-Z]{3}XX|FCASH|CORE|CASH|USD999997|QPCTQ|QPIKQ")
 """Five letters that end in XX are a money-market fund's by Nasdaq's convention; the rest are core accounts."""
 _CASH_NAME = re.compile(r"\bMONEY (?:MARKET|MKT)\b|\bCASH (?:MAN|MGMT|MANAGEMENT|INVESTMENTS?|SWEEP)\b|^CASH$", re.I)
 _CUSIP = re.compile(r"[0-9A-Z*@#]{8}[0-9]")
+PENDING = re.compile(r"pending activity", re.I)
 PAR = 100
 """Bills and bonds are quoted per so much of their nominal value."""
 
@@ -312,11 +316,11 @@ def reason(entry: Entry) -> str:
     """Why a row is no holding; empty where it is one, or cash."""
     said = entry.unhandled or unhandled_kind(entry.kind)
     if said or is_cash(entry):
-        owed = entry.amount is not None and entry.amount < 0
-        return said or ("borrowed cash" if owed else "" if entry.amount is not None else "no amount is stated")
-    if re.fullmatch(r"pending activity", entry.symbol or entry.name, re.I):
+        return said or _unheld_cash(entry)
+    if PENDING.fullmatch(entry.symbol or entry.name):
         return "pending, not settled"
-    if _OPTION_SYMBOL.fullmatch(entry.symbol) or (not entry.kind and _OPTION_NAME.search(entry.name)):
+    named = () if entry.kind else (entry.symbol, entry.name)
+    if _OPTION_SYMBOL.fullmatch(entry.symbol) or any(map(_OPTION_NAME.search, named)):
         return "option or warrant"
     untraded = not entry.symbol or _CUSIP.fullmatch(entry.symbol)  # a bond has no ticker, and a fund of bonds has one
     if not entry.kind and untraded and (_BOND_NAME.search(entry.name) or _per_hundred(entry)):
@@ -327,6 +331,12 @@ def reason(entry: Entry) -> str:
 def _per_hundred(entry: Entry) -> bool:
     product = entry.product
     return product is not None and entry.value is not None and close_to(entry, product / PAR)
+
+
+def _unheld_cash(entry: Entry) -> str:
+    if entry.amount is None:
+        return "no amount is stated"
+    return "borrowed cash" if entry.amount < 0 else "" if entry.amount else "nothing is held"
 
 
 def _unheld(entry: Entry) -> str:
@@ -379,6 +389,8 @@ def _totals(contents: Contents, held: set[int]) -> Iterator[Disagreement]:
             for entry in contents.entries
             if all(getattr(total, key) in ("", getattr(entry, key)) for key in ("account", "section", "currency"))
         ]
+        if total.currency and not own:
+            continue
         room = (len(own) + 1) * Decimal("0.01") + _last_digit(total.stated)
         by_value = sum((entry.amount or Decimal(0) for entry in own), Decimal(0))
         products = (entry.product if entry.row in held and not is_cash(entry) else None for entry in own)
@@ -386,7 +398,7 @@ def _totals(contents: Contents, held: set[int]) -> Iterator[Disagreement]:
         agrees = min(abs(by_value - total.stated), abs(by_price - total.stated)) <= room
         rule = f"the total is {total.stated:,f} and the values of its rows sum to {_cents(by_value)}"
         scopes.setdefault((total.account, total.section, total.currency), []).append((total, "" if agrees else rule))
-    for found in scopes.values():
+    for found in scopes.values():  # of positions of a currency that the file has none of, it is a conversion
         if all(rule for _, rule in found):
             yield from (Disagreement(total.row, total.label, rule) for total, rule in found)
 

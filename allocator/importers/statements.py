@@ -27,7 +27,8 @@ _POSITIONS = Layout(
     "ibkr-activity",
     {
         "detail": ("datadiscriminator",), "kind": ("asset category",), "currency": ("currency",),
-        "symbol": ("symbol",), "quantity": ("quantity",), "multiplier": ("mult",), "price": ("close price",),
+        "symbol": ("symbol",), "quantity": ("quantity",), "multiplier": ("mult", "multiplier"),
+        "price": ("close price",),
         "value": ("value",), "account": ("account",), "name": ("description",),
     },
     ("detail", "kind", "currency", "symbol", "quantity", "price", "value"),
@@ -38,37 +39,63 @@ _CASH = Layout(
 )  # fmt: skip
 
 
+_OPEN = ("open positions", "long open positions", "short open positions")
+_BASE = "base currency summary"
+
+
 def is_activity(record: Record) -> bool:
     """Whether a line heads a section of an activity statement that holds positions or cash."""
-    head = tuple(map(folded, record.cells[:2]))
-    return head in (("open positions", "header"), ("cash report", "header"))
+    section, role = (*map(folded, record.cells), "", "")[:2]
+    return role == "header" and section in (*_OPEN, "cash report")
 
 
 def read_activity(records: Sequence[Record], name: str) -> Contents:
     """The sections Open Positions and Cash Report; others hold no positions."""
-    walks = {"open positions": Walk(_POSITIONS, name), "cash report": Walk(_CASH, name)}
     found = Contents()
+    positions, cash = Walk(_POSITIONS, name), Walk(_CASH, name)
+    walks = dict.fromkeys(_OPEN, positions) | {"cash report": cash}
+    base, of_base = "", list[tuple[Record, str]]()
     for record in records:
         section, role = (*map(folded, record.cells), "", "")[:2]
         rest = Record(record.row, record.cells[2:])
-        if section == "account information" and len(rest.cells) > 1 and folded(rest.cells[0]) == "account":
-            for walk in walks.values():
-                walk.account = rest.cells[1]
-        if section == "statement" and len(rest.cells) > 1 and folded(rest.cells[0]) == "period":
-            found.as_of = day(rest.cells[1].rpartition(" - ")[2])
+        key, value = (*rest.cells, "", "")[:2]
+        if section == "account information" and folded(key) == "account":
+            positions.account = cash.account = value
+        elif section == "account information" and folded(key) == "base currency":
+            base = value
+        elif section == "statement" and folded(key) == "period":
+            found.as_of = day(value.rpartition(" - ")[2])
         if section not in walks or role not in ("header", "data", "total", "subtotal"):
             found.outside["headings" if role == "header" else "other sections"] += 1
         elif role == "header":
             _take_header(walks[section], rest, found)
+        elif section == "cash report" and folded(key) == "ending cash" and folded(value) == _BASE:
+            of_base.append((rest, cash.account))
         else:
             _take_activity(walks[section], rest, role, found)
-    for walk in walks.values():
+    for rest, account in of_base:  # the sum of the currencies, where these are stated
+        if base and cash.columns and account not in {entry.account for entry in cash.found.entries}:
+            said = {key: rest.cells[at] for key, at in cash.columns.items() if at < len(rest.cells)}
+            cash.position(rest, {**said, "kind": "Cash", "symbol": base, "currency": base, "account": account})
+        else:
+            found.outside["totals"] += 1
+    for walk in (positions, cash):
         found.entries += walk.found.entries
         found.totals += walk.found.totals
         found.breaches += walk.found.breaches
         found.outside += walk.found.outside
+    found.breaches += _twice(found, name)
     found.breaches.sort(key=lambda breach: breach.row or 0)
     return found
+
+
+def _twice(found: Contents, name: str) -> Iterator[Breach]:
+    """Positions that are there a second time: of two statements in one file, they would be added up."""
+    first: dict[tuple[str, ...], int] = {}
+    for entry in found.entries:
+        row = first.setdefault((entry.account, entry.kind, entry.symbol, entry.currency), entry.row)
+        if row != entry.row:
+            yield Breach.of(name, f"{entry.label} is there twice, first in row {row}", "keep one day", row=entry.row)
 
 
 def _take_header(walk: Walk, rest: Record, found: Contents) -> None:
@@ -91,18 +118,18 @@ def _take_activity(walk: Walk, rest: Record, role: str, found: Contents) -> None
     if role != "data":
         found.outside["totals"] += 1
         if role == "total" and is_amount(said.get("value", "")) and not is_blank_mark(said["currency"]):
-            stated = amount(said["value"]) or Decimal(0)
-            scope = f"{said['kind']}, {said['currency']}"
-            walk.found.totals.append(Total(rest.row, f"total of {scope}", stated, walk.account, scope))
+            stated, currency = amount(said["value"]) or Decimal(0), said["currency"]
+            label = f"total of {said['kind']}, {currency}"
+            walk.found.totals.append(Total(rest.row, label, stated, walk.account, said["kind"], currency))
     elif "what" in columns:
-        if folded(said["what"]) == "ending cash" and folded(said["currency"]) != "base currency summary":
+        if folded(said["what"]) == "ending cash":
             walk.position(rest, {**said, "kind": "Cash", "symbol": said["currency"]})
         else:
             found.outside["other sections"] += 1
     elif folded(said["detail"]) == "lot":
         found.outside["tax lots"] += 1
     else:
-        walk.section = f"{said['kind']}, {said['currency']}"
+        walk.section = said["kind"]
         walk.row(rest, columns)
 
 
@@ -120,8 +147,8 @@ def read_flex(root: Element, name: str) -> Contents:
     statements = list(root.all("FlexStatement"))
     stated = next((element.attributes.get("count", "") for element in root.all("FlexStatements")), "")
     faults = []
-    if stated != str(len(statements)):
-        rule = f"holds {len(statements)} statements and says {stated or 'nothing'} of their count"
+    if stated not in ("", str(len(statements))):
+        rule = f"holds {len(statements)} statements and says {stated}"
         faults.append(Breach.of(name, rule, "export it again: it was cut short", row=root.row))
     accounts = [statement.attributes.get("accountId", "") for statement in statements]
     for account in dict.fromkeys(accounts):
@@ -137,9 +164,10 @@ def read_flex(root: Element, name: str) -> Contents:
                 _take_flex(element, statement, name, found)
             elif element.attributes and element is not statement:
                 found.outside[element.tag] += 1
+    found.breaches += _twice(found, name)
     if not found.entries:
         there = ", ".join(f"{count} {tag}" for tag, count in found.outside.items()) or "nothing"
-        rule = f"holds no open positions and no cash, only {there}"
+        rule = f"holds no open positions and no cash but {there}"
         raise BadInput.of(name, rule, "add the sections Open Positions and Cash Report to the Flex query", row=root.row)
     return found
 

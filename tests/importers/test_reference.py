@@ -66,7 +66,7 @@ def test_vanguard_is_refused_for_one_row_and_its_transactions_are_no_positions(r
 
 
 def test_a_flex_file_without_positions_says_what_it_holds_instead(reference: Path) -> None:
-    said = "no open positions and no cash, only 3 InterestAccrualsCurrency, 1 SLBFee, 5 ChangeInDividendAccrual"
+    said = "no open positions and no cash but 3 InterestAccrualsCurrency, 1 SLBFee, 5 ChangeInDividendAccrual"
 
     with pytest.raises(BadInput, match=said):
         import_positions(reference / "brokers" / "bankroll_ibkr_activity.xml")

@@ -67,7 +67,7 @@ def refusal(content: str | bytes, folder: Path, name: str = "f.csv", **asked: st
         (sample("flex.xml")[:-40], "is not well-formed XML"),
         (sample("flex.xml").replace('markPrice="700.5"', 'markPrice="NaN"'), "f.csv:10 markPrice: must be a number"),
         (sample("flex.xml").replace('position="10"', 'position="1,2,3"'), "position: must be a number (got '1,2,3')"),
-        (sample("flex.xml").replace('count="1"', 'count="2"'), "holds 1 statements and says 2 of their count"),
+        (sample("flex.xml").replace('count="1"', 'count="2"'), "holds 1 statements and says 2; export it again"),
         (sample("infotable.xml").replace(">300<", "><"), "f.csv:3 sshPrnamt: must be a number"),
         (sample("infotable.xml").replace("infoTable>", "row>"), "is XML of no known format: <informationTable>"),
         ("<a>" * 100 + "</a>" * 100, "holds more than an export does"),
