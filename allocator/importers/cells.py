@@ -22,7 +22,7 @@ from allocator.tables.files import read_regular_file, read_table, refuse_other_e
 
 MOST_BYTES = 50_000_000
 """Of an export: the largest 13F tables come to half of it."""
-MOST_ELEMENTS, MOST_DEPTH, MOST_TEXT = 2_000_000, 64, 100_000
+MOST_CELLS, MOST_ELEMENTS, MOST_DEPTH, MOST_TEXT = 4_000_000, 2_000_000, 64, 100_000
 DELIMITERS = ",;\t|"
 
 
@@ -77,6 +77,8 @@ def read_export(path: Path) -> Export:
         return Export(name, path.stem, table=tuple(_typed(workbook_lines(content, name, path.stem))))
     if content.startswith(b"\xd0\xcf\x11\xe0"):
         raise BadInput.of(name, "is an Excel workbook of before 2007", "save it as .xlsx")
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype )?html", content, re.I):
+        raise BadInput.of(name, "is a web page and no export", "download it once more, signed in")
     if re.match(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*(<|-----BEGIN PRIVACY)", content):
         return Export(name, path.stem, xml=content)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -94,9 +96,14 @@ def read_export(path: Path) -> Export:
 
 def _records(text: str, delimiter: str, name: str) -> Iterator[Record]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    start = 1
+    start, read = 1, 0
     try:
         for cells in reader:
+            read += len(cells)
+            if read > MOST_CELLS:
+                raise BadInput.of(
+                    name, f"holds more than {MOST_CELLS:,} cells", "export the positions alone", row=start
+                )
             stripped = tuple(cell.replace("\xa0", " ").strip() for cell in cells)
             if any(stripped):
                 yield Record(start, stripped)

@@ -17,13 +17,12 @@ from typing import Literal
 
 import pandas as pd
 
-from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
+from allocator.errors import BadInput, Breach, did_you_mean, printable
 from allocator.importers import FORMATS
 from allocator.importers.cells import DELIMITERS, Element, Export, Record, as_text, count_records, day, read_export
 from allocator.importers.layouts import GENERIC, LAYOUTS, Layout, folded, read_layout
 from allocator.importers.positions import (
     Contents,
-    Disagreement,
     Entry,
     Holding,
     Positions,
@@ -257,10 +256,10 @@ def _of_account(contents: Contents, name: str, asked: str | None) -> tuple[str, 
 
 @dataclass(frozen=True)
 class _Identifiers:
-    """Instruments by (kind of identifier, identifier), and by the names that suggestions are made from."""
+    """Instruments by (kind of identifier, identifier), and by what may be alike: letters, or a name's first word."""
 
     by: Mapping[tuple[str, str], str]
-    names: Mapping[str, str]
+    names: Mapping[str, Sequence[str]]
 
     @staticmethod
     def read(path: Path) -> _Identifiers:
@@ -277,20 +276,23 @@ class _Identifiers:
             rule = "must have a column instrument, and cusip, isin, symbol or name"
             raise BadInput.of(raw.name, rule, "add what is missing")
         by: dict[tuple[str, str], str] = {}
-        names: dict[str, str] = {}
+        names: dict[str, list[str]] = {}
         breaches = []
         for at, row in enumerate(raw.rows):
             instrument = as_text(raw.frame[columns["instrument"]].iloc[at])
             if not instrument:
                 breaches.append(Breach.of(raw.name, "must not be blank", "fill it in", row=row, column="instrument"))
-            names[instrument.casefold()] = instrument
+            by["instrument", instrument] = instrument
+            alike = {_letters(instrument)}
             for key, column in using.items():
                 given = folded(as_text(raw.frame[column].iloc[at]))
                 if given and by.setdefault((key, given), instrument) != instrument:
                     rule = f"is of {by[key, given]} and of {instrument}"
                     breaches.append(Breach(raw.name, row, column, given, rule, "an identifier means one instrument"))
                 if given and key == "name":
-                    names[given] = instrument
+                    alike.add(given.partition(" ")[0])
+            for text in alike:
+                names.setdefault(text, []).append(instrument)
         if breaches:
             raise BadInput(breaches)
         return _Identifiers(by, names)
@@ -308,14 +310,18 @@ class _Identifiers:
 
     def suggestion(self, entry: Entry, instrument: str) -> str | None:
         """What the map may have meant, where it has nothing for an entry."""
-        if not self.names or instrument in self.by.values():
+        if ("instrument", instrument) in self.by or instrument in self.by.values():
             return None
-        plainly = {re.sub(r"\W", "", name): one for name, one in self.names.items()}
-        alike = plainly.get(re.sub(r"\W", "", instrument.casefold()))
-        if alike is None and entry.name:
-            near = closest_name(folded(entry.name), self.names)
-            alike = None if near is None else self.names[near]
-        return None if alike in (None, instrument) else f"{alike}?"
+        alike = self.names.get(_letters(instrument)) or self.names.get(folded(entry.name).partition(" ")[0], ())
+        return f"{' or '.join(alike)}?" if 0 < len(alike) <= _FEW else None
+
+
+_FEW = 3
+"""Names that a suggestion tells; more of them share a word that says little."""
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W", "", name.casefold())
 
 
 # What becomes of it: rows of holdings.csv, held to their contract.
@@ -337,15 +343,16 @@ def _assemble(
     if apart and accept is None:
         cure = "correct the file, or say --accept-values price or --accept-values value"
         raise BadInput(Breach(name, one.row, None, None, f"{one.label}: {one.rule}", cure) for one in apart)
-    named = {entry.row: known.find(entry, name) for entry in held if not is_cash(entry)}
+    named = {entry: known.find(entry, name) for entry in held if not is_cash(entry)}
     breaches = [breach for _, breach in named.values() if breach is not None]
+    accepted = _Accepted(accept, {one.entry: one.rule for one in apart}, found.format)
     holdings = []
-    for (instrument, cash), entries in _groups(held, {row: one for row, (one, _) in named.items()}).items():
+    for (instrument, cash), entries in _groups(held, {entry: one for entry, (one, _) in named.items()}).items():
         if fault := _two_things(instrument, entries, cash):
             breaches.append(Breach.of(name, *fault, row=entries[-1].row))
         else:
-            holdings.append(_holding(instrument, entries, account, _Accepted(accept, apart, found.format), cash))
-    overall = [f"{one.label}: {one.rule}" for one in apart if one.row not in {entry.row for entry in held}]
+            holdings.append(_holding(instrument, entries, account, accepted, cash))
+    overall = [f"{one.label}: {one.rule}" for one in apart if one.entry is None]
     if overall and holdings:  # said in the last row, which is the account's cash where it has any
         holdings[-1] = replace(
             holdings[-1], source=f"{holdings[-1].source}; {accept} accepted although {'; '.join(overall)}"
@@ -353,7 +360,7 @@ def _assemble(
     breaches = breaches or _against_contract(holdings, name)
     if breaches:
         raise BadInput(breaches)
-    near = [(entry, known.suggestion(entry, named[entry.row][0])) for entry in held if entry.row in named]
+    near = [(entry, known.suggestion(entry, instrument)) for entry, (instrument, _) in named.items()]
     return Positions(
         file=name, format=found.format, account=account, as_of=contents.as_of, holdings=tuple(holdings),
         not_handled=tuple(replace(entry, unhandled=why) for entry, why in judged if why), disagreements=tuple(apart),
@@ -368,15 +375,15 @@ class _Accepted:
     """What is taken for right where the file contradicts itself, and where it does."""
 
     accept: Accept | None
-    apart: Sequence[Disagreement]
+    apart: Mapping[Entry | None, str]
     format: str
 
 
-def _groups(held: Sequence[Entry], named: Mapping[int, str]) -> dict[tuple[str, bool], list[Entry]]:
+def _groups(held: Sequence[Entry], named: Mapping[Entry, str]) -> dict[tuple[str, bool], list[Entry]]:
     """The rows of each instrument in the order of the file, and then of each currency's cash."""
     groups: dict[tuple[str, bool], list[Entry]] = {}
     for entry in sorted(held, key=is_cash):
-        key = named.get(entry.row, entry.currency or "CASH"), entry.row not in named
+        key = named.get(entry, entry.currency or "CASH"), entry not in named
         groups.setdefault(key, []).append(entry)
     return groups
 
@@ -384,7 +391,7 @@ def _groups(held: Sequence[Entry], named: Mapping[int, str]) -> dict[tuple[str, 
 def _holding(instrument: str, entries: Sequence[Entry], account: str, accepted: _Accepted, cash: bool) -> Holding:
     """One row: lots and cash are added up."""
     rows = tuple(one.row for one in entries)
-    said = [one.rule for one in accepted.apart if one.row in rows]
+    said = [accepted.apart[one] for one in entries if one in accepted.apart]
     quantity, price = _sums(entries, accepted.accept if said else None, cash)
     source = f"{FORMATS[accepted.format]}, row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
     source += f"; {accepted.accept} accepted where {'; '.join(said)}" if said else ""
@@ -404,7 +411,8 @@ def _two_things(instrument: str, entries: Sequence[Entry], cash: bool) -> tuple[
             return f"{instrument} would be two securities: {key.upper()} {' and '.join(numbers)}", f"map them by {key}"
     prices = {one.price for one in entries if one.price is not None}
     if len(prices) > 1:
-        return f"{instrument} has several prices: {', '.join(map(str, sorted(prices)))}", "keep the one that is right"
+        cure = "keep the one that is right; name two securities apart with --identifiers"
+        return f"{instrument} has several prices: {', '.join(map(str, sorted(prices)))}", cure
     if instrument in (one.currency for one in entries):
         return f"{instrument} is the name of cash here", "name the security otherwise with --identifiers"
     return None
@@ -413,7 +421,7 @@ def _two_things(instrument: str, entries: Sequence[Entry], cash: bool) -> tuple[
 def _sums(entries: Sequence[Entry], accept: Accept | None, cash: bool) -> tuple[Decimal, Decimal]:
     """Quantity and price of one instrument."""
     if cash:
-        by = [one.quantity if accept == "price" and one.quantity is not None else one.amount for one in entries]
+        by = [one.quantity if accept == "price" and one.price in (None, 1) else one.amount for one in entries]
         return sum((one for one in by if one is not None), Decimal(0)), Decimal(1)
     quantity = sum((one.quantity for one in entries if one.quantity is not None), Decimal(0))
     price = next((one.price for one in entries if one.price is not None), None)

@@ -290,7 +290,7 @@ class Walk:
 
     def _number(self, record: Record, key: str, said: Mapping[str, str]) -> Decimal | None:
         try:
-            if "," in said[key] and not self.grouped:
+            if ("," in said[key] and not self.grouped) or ("%" in said[key] and key != "weight"):
                 raise ValueError(said[key])
             return amount(said[key])
         except ValueError:

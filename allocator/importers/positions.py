@@ -20,9 +20,9 @@ from allocator.errors import Breach
 from allocator.presentation import Count, IsoDate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
-    """A line of an export that is about a position, as it stands there.
+    """A line of an export that is about a position, as it stands there; itself, as two may say the same on one line.
 
     `kind` is what the file calls it; `unhandled` why it is no holding of a long-only account, where the line says so.
     """
@@ -178,6 +178,8 @@ class Disagreement:
     row: int | None
     label: str
     rule: str
+    entry: Entry | None = None
+    """The position that it is about; none of a total."""
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,7 @@ def _unheld_cash(entry: Entry) -> str:
 def _unheld(entry: Entry) -> str:
     if entry.quantity is not None and entry.quantity < 0:
         return "short position"
-    if entry.quantity is None or (entry.price is None and (entry.value is None or entry.quantity == 0)):
+    if entry.quantity is None or (entry.price is None and (not entry.value or not entry.quantity)):
         return "no quantity is stated" if entry.quantity is None else "neither price nor value is stated"
     return "negative price or value" if min(entry.price or 0, entry.value or 0) < 0 else ""
 
@@ -367,17 +369,23 @@ def find_disagreements(contents: Contents, held: Sequence[Entry]) -> list[Disagr
     found = []
     for entry in held:
         product = entry.quantity if is_cash(entry) else entry.product
-        if product is None or entry.value is None:
+        if product is None or entry.value is None or _agrees(entry, product):
             continue
-        agrees = abs(product - entry.value) <= 1 if is_cash(entry) else close_to(entry, product)
-        if not agrees:
-            said = "quantity" if is_cash(entry) else "quantity x price"
-            rule = f"the value is {entry.value:,f} and {said} is {_cents(product)}"
-            found.append(Disagreement(entry.row, entry.label, rule))
-    return [*found, *_totals(contents, {entry.row for entry in held}), *_weights(contents)]
+        said = "quantity" if is_cash(entry) else "quantity x price"
+        rule = f"the value is {entry.value:,f} and {said} is {_cents(product)}"
+        found.append(Disagreement(entry.row, entry.label, rule, entry))
+    return [*found, *_totals(contents, set(held)), *_weights(contents)]
 
 
-def _totals(contents: Contents, held: set[int]) -> Iterator[Disagreement]:
+def _agrees(entry: Entry, product: Decimal) -> bool:
+    """Cash is its own value, or has the price of a unit or of a hundred of its own currency."""
+    if not is_cash(entry):
+        return close_to(entry, product)
+    at_rate = entry.product is not None and (close_to(entry, entry.product) or close_to(entry, entry.product / PAR))
+    return abs(product - (entry.value or 0)) <= 1 or at_rate
+
+
+def _totals(contents: Contents, held: set[Entry]) -> Iterator[Disagreement]:
     """A total is of values, or of quantity x price where a row's value is another.
 
     Of two totals of one thing, as in two currencies, one that agrees is enough.
@@ -393,7 +401,7 @@ def _totals(contents: Contents, held: set[int]) -> Iterator[Disagreement]:
             continue
         room = (len(own) + 1) * Decimal("0.01") + _last_digit(total.stated)
         by_value = sum((entry.amount or Decimal(0) for entry in own), Decimal(0))
-        products = (entry.product if entry.row in held and not is_cash(entry) else None for entry in own)
+        products = (entry.product if entry in held and not is_cash(entry) else None for entry in own)
         by_price = sum((p or entry.amount or Decimal(0) for p, entry in zip(products, own, strict=True)), Decimal(0))
         agrees = min(abs(by_value - total.stated), abs(by_price - total.stated)) <= room
         rule = f"the total is {total.stated:,f} and the values of its rows sum to {_cents(by_value)}"

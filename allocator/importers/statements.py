@@ -91,11 +91,12 @@ def read_activity(records: Sequence[Record], name: str) -> Contents:
 
 def _twice(found: Contents, name: str) -> Iterator[Breach]:
     """Positions that are there a second time: of two statements in one file, they would be added up."""
-    first: dict[tuple[str, ...], int] = {}
+    before: dict[tuple[str, ...], Entry] = {}
     for entry in found.entries:
-        row = first.setdefault((entry.account, entry.kind, entry.symbol, entry.currency), entry.row)
-        if row != entry.row:
-            yield Breach.of(name, f"{entry.label} is there twice, first in row {row}", "keep one day", row=entry.row)
+        first = before.setdefault((entry.account, entry.kind, entry.symbol, entry.currency), entry)
+        if first is not entry:
+            rule = f"{entry.label} is there twice, first in row {first.row}"
+            yield Breach.of(name, rule, "keep one day", row=entry.row)
 
 
 def _take_header(walk: Walk, rest: Record, found: Contents) -> None:
