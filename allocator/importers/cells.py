@@ -145,6 +145,8 @@ def count_records(export: Export, delimiter: str) -> int:
 # Amounts as people and their brokers write them.
 #
 BLANKS = {"", "-", "--", "---", "—", "n/a", "na", "none", "null"}
+MOST_AMOUNT = Decimal(10) ** 30
+"""What nothing comes to, so that sums and floats are numbers."""
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 _AMOUNT = re.compile(rf"(?:([+-]?)\$?|\$([+-]?))({_DIGITS})%?")
 
@@ -168,6 +170,8 @@ def amount(text: str) -> Decimal | None:
     if found is None or (bracketed and (found[1] or found[2])):
         raise ValueError(text)
     number = Decimal(found[3].replace(",", ""))
+    if number >= MOST_AMOUNT:
+        raise ValueError(text)
     return -number if bracketed or "-" in (found[1] or "", found[2] or "") else number
 
 

@@ -289,12 +289,13 @@ class Walk:
         self.found.entries.append(self.layout.amend(entry, record.cells))
 
     def _number(self, record: Record, key: str, said: Mapping[str, str]) -> Decimal | None:
+        text = said.get(key, "")
         try:
-            if ("," in said[key] and not self.grouped) or ("%" in said[key] and key != "weight"):
-                raise ValueError(said[key])
-            return amount(said[key])
+            if ("," in text and not self.grouped) or ("%" in text and key != "weight"):
+                raise ValueError(text)
+            return amount(text)
         except ValueError:
-            self._fault(record, key, said[key], *number_fault(said[key], nullable=True))
+            self._fault(record, key, text, *number_fault(text, nullable=True))
             return None
 
     def _fault(self, record: Record, column: str | None, value: str | None, rule: str, cure: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from allocator.errors import BadInput
 from allocator.importers import cells
 from allocator.importers.formats import import_positions
+from tests.thoroughness import count
 
 SAMPLES = Path(__file__).parent / "samples"
 HEAD = "Ticker,Shares,Price,Currency\n"
@@ -49,7 +52,8 @@ def refusal(content: str | bytes, folder: Path, name: str = "f.csv", **asked: st
         (HEAD + "AAA,1,2,USD,9\n", "f.csv:2: the row has 5 cells and the header 4"),
         (HEAD + "AAA,1.234.5,12O,USD\n", "f.csv:2 quantity and price: must be a number (got '1.234.5' and '12O')"),
         (HEAD + "AAA,#VALUE!,1,USD\n", "f.csv:2 quantity: must be a number (got '#VALUE!')"),
-        (HEAD + "AAA,1e99,1,USD\n", "f.csv:2 quantity: must be at most 1e15"),
+        (HEAD + "AAA,1e20,1,USD\n", "f.csv:2 quantity: must be at most 1e15"),
+        (HEAD + "AAA,1e99,1,USD\n", "f.csv:2 quantity: must be finite"),
         (HEAD + "=cmd(),1,1,USD\n", "does not begin with = (got '=cmd()')"),
         (HEAD + "@A,1,1,USD\n", "must not begin with a sign that a spreadsheet would run (got '@A')"),
         ("Account,Symbol,Shares,Price,Currency\n=a(),AAA,1,1,USD\n", "that no spreadsheet would run (got '=a()')"),
@@ -81,6 +85,34 @@ def refusal(content: str | bytes, folder: Path, name: str = "f.csv", **asked: st
 )  # fmt: skip
 def test_what_is_no_export_is_refused_with_what_is_wrong(content: str | bytes, said: str, tmp_path: Path) -> None:
     assert said in refusal(content, tmp_path)
+
+
+PIECES = [
+    b"", b'"', b",", b"\n", b"\r", b"\0", b"$", b"-", b"(", b"%", b"1e99", b"NaN", b"--", b"<", b">", b"&", b"Total", b";",
+    b"<!DOCTYPE a>", b"\xff", b"\xfe\xff", b"\xc2\xa0", b"infoTable", b"9" * 400, b"USD", b"0", b"=", b"Cash", b"-1", b"\t",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(count(400, 10)))
+def test_a_spoiled_file_is_refused_or_every_line_of_it_accounted_for(seed: int, tmp_path: Path) -> None:
+    """Ten mutants a seed: cut, doubled, overwritten; never anything but a refusal or an answer that adds up."""
+    rng = random.Random(seed)
+    for _ in range(10):
+        path = rng.choice(sorted(SAMPLES.iterdir()))
+        content = bytearray(path.read_bytes())
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.randrange(len(content) + 1)
+            other = rng.randrange(len(content) + 1)
+            piece = rng.choice([rng.choice(PIECES), bytes(content[other : other + 100]), bytes([rng.randrange(256)])])
+            content[at : at + rng.choice([0, 1, 10, 200])] = piece
+        (tmp_path / path.name).write_bytes(content)
+        try:
+            found = import_positions(tmp_path / path.name, accept_values=rng.choice([None, "price", "value"]))
+        except BadInput:
+            continue
+        assert found.rows + sum(found.outside.values()) == found.counted_again
+        assert sum(len(one.rows) for one in found.holdings) == found.imported
+        json.dumps(found.document(), allow_nan=False)
 
 
 def test_every_error_of_a_file_is_told_at_once(tmp_path: Path) -> None:
