@@ -68,13 +68,20 @@ def import_positions(
     contents = found.contents
     if currency is not None:
         contents.entries = [replace(one, currency=one.currency or currency) for one in contents.entries]
-    if contents.breaches:
-        raise BadInput(contents.breaches)
-    if not contents.entries:
+    faults = list(contents.breaches)
+    if not contents.entries and not faults:
         rule = f"holds no positions: {_lines(contents.outside)}"
         raise BadInput.of(export.name, rule, "export the positions again; a disclaimer alone is no book")
+    if period is not None and found.format != "sec-13f":
+        rule = f"is of 13F tables alone, and this is {FORMATS[found.format]}"
+        faults.append(Breach.of("--period", rule, "leave it out"))
+    try:
+        chosen, own = _of_account(contents, export.name, account)
+    except BadInput as error:
+        faults += error.breaches
+    if faults:
+        raise BadInput(faults)
     _hold_to_count(export, found)
-    chosen, own = _of_account(contents, export.name, account)
     return _assemble(found, own, chosen, known, accept_values, export.name)
 
 
@@ -340,11 +347,11 @@ def _assemble(
         rule = f"holds nothing that can be held here: {_lines(why)}"
         raise BadInput.of(name, rule, "options, bonds, futures and short positions are not handled")
     apart = find_disagreements(contents, held)
-    if apart and accept is None:
-        cure = "correct the file, or say --accept-values price or --accept-values value"
-        raise BadInput(Breach(name, one.row, None, None, f"{one.label}: {one.rule}", cure) for one in apart)
+    cure = "correct the file, or say --accept-values price or --accept-values value"
+    refused = apart if accept is None else []
+    breaches = [Breach(name, one.row, None, None, f"{one.label}: {one.rule}", cure) for one in refused]
     named = {entry: known.find(entry, name) for entry in held if not is_cash(entry)}
-    breaches = [breach for _, breach in named.values() if breach is not None]
+    breaches += [breach for _, breach in named.values() if breach is not None]
     accepted = _Accepted(accept, {one.entry: one.rule for one in apart}, found.format)
     holdings = []
     for (instrument, cash), entries in _groups(held, {entry: one for entry, (one, _) in named.items()}).items():

@@ -226,7 +226,9 @@ class Walk:
             self.found.outside["headings"] += 1
         elif self.other:
             self.found.outside[self.other] += 1
-        elif self.columns is None or len(record.texts) == 1:
+        elif self.columns is None and sum(map(is_amount, record.cells)) > 1:
+            self.found.outside["lines of other tables"] += 1
+        elif self.columns is None or (len(record.texts) == 1 and not is_amount(record.texts[0])):
             self._text(record)
         else:
             self.row(record, self.columns)

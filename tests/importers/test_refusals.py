@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import random
 import zipfile
@@ -88,8 +89,9 @@ def test_what_is_no_export_is_refused_with_what_is_wrong(content: str | bytes, s
 
 
 PIECES = [
-    b"", b'"', b",", b"\n", b"\r", b"\0", b"$", b"-", b"(", b"%", b"1e99", b"NaN", b"--", b"<", b">", b"&", b"Total", b";",
-    b"<!DOCTYPE a>", b"\xff", b"\xfe\xff", b"\xc2\xa0", b"infoTable", b"9" * 400, b"USD", b"0", b"=", b"Cash", b"-1", b"\t",
+    b"", b'"', b",", b"\n", b"\r", b"\0", b"$", b"-", b"(", b"%", b"1e99", b"NaN", b"--", b"<", b">", b"&", b"Total",
+    b";", b"<!DOCTYPE a>", b"\xff", b"\xfe\xff", b"\xc2\xa0", b"infoTable", b"9" * 400, b"USD", b"0", b"=", b"Cash",
+    b"-1", b"\t",
 ]  # fmt: skip
 
 
@@ -135,6 +137,23 @@ def test_an_unknown_format_account_or_map_is_refused_with_what_there_is(tmp_path
     told = refusal(text, tmp_path, identifiers=str(tmp_path / "two.csv"))
     assert "two.csv:3 cusip: is of A and of B" in told
     assert "two.csv:4 instrument: must not be blank" in told
+
+
+def test_errors_of_cells_accounts_values_and_names_are_told_together(tmp_path: Path) -> None:
+    two = sample("vanguard.csv").replace("40000001,Van", "40000002,Van").replace("61.25,", "6l.25,")
+    apart = HEAD.replace("Currency", "Value,Currency") + "AAA,1,2,3,USD\nAAA,1,4,4,USD\nBBB,1,2,4,USD\n"
+
+    told = refusal(two, tmp_path).splitlines()
+    assert [line.partition(":")[0] for line in told] == ["f.csv", "f.csv account"]
+    told = refusal(apart, tmp_path).splitlines()
+    assert [line.split(": ")[1] for line in told] == ["AAA", "BBB", "AAA has several prices"]
+
+
+def test_a_period_is_of_13f_tables_alone(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text(sample("ark.csv"), encoding="utf-8")
+
+    with pytest.raises(BadInput, match="--period: is of 13F tables alone, and this is ARK holdings; leave it out"):
+        import_positions(tmp_path / "f.csv", period=dt.date(2026, 9, 30))
 
 
 def test_a_file_that_is_larger_than_an_export_is_not_read(tmp_path: Path) -> None:
