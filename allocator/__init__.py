@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from allocator.errors import Infeasible as Infeasible
     from allocator.errors import NotSolved as NotSolved
     from allocator.errors import OutOfTime as OutOfTime
+    from allocator.importers.formats import import_positions as import_positions
+    from allocator.importers.positions import Positions as Positions
     from allocator.mandate.precheck import Check as Check
     from allocator.mandate.precheck import check as check
     from allocator.multistage.review_policy import ReviewPolicy as ReviewPolicy
@@ -50,6 +52,8 @@ _NAMES = {
     "book.book": "Book from_frames from_weights",
     "book.loading": "load",
     "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",
+    "importers.formats": "import_positions",
+    "importers.positions": "Positions",
     "mandate.precheck": "Check check",
     "multistage.review_policy": "ReviewPolicy",
     "outlook.outlook": "Outlook build_outlook returns_frame",

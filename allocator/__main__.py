@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from allocator.commands.book import check, init, plugins, schema
+from allocator.commands.book import check, import_file, init, plugins, schema
 from allocator.commands.explain import caution, explain, waiting
 from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
@@ -29,7 +29,8 @@ def main() -> None:
 
 
 for command in (
-    init, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, waiting, stress, schema,
+    init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, waiting, stress,
+    schema,
     plugins,
 ):  # fmt: skip
     main.add_command(command)

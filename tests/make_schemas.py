@@ -42,6 +42,7 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.book import InitDocument, SchemaDocument
     from allocator.commands.options import ErrorDocument
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
+    from allocator.importers.positions import ImportDocument
     from allocator.mandate.precheck import CheckDocument
     from allocator.multistage.value_of_waiting import WaitingDocument
     from allocator.outlook.outlook import ReturnsDocument
@@ -61,6 +62,7 @@ def document_classes() -> dict[str, type]:
         "error": ErrorDocument,
         "explain": ExplainDocument,
         "implied": ImpliedDocument,
+        "import": ImportDocument,
         "init": InitDocument,
         "outlook": OutlookDocument,
         "plan": PlanDocument,

@@ -1,7 +1,8 @@
-"""`allocator init`, `check`, `schema` and `plugins`: a book to start from, whether it is in order, what it may say."""
+"""`allocator init`, `import`, `check`, `schema` and `plugins`: a book to start from, and whether it is in order."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import tempfile
@@ -11,7 +12,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 import click
 
 from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, printable
+from allocator.importers import FORMATS
 from allocator.presentation import Document, Row
 from allocator.resources import sample_books_folder, schemas_folder
 
@@ -67,6 +69,83 @@ def _copy(sample: Path, place: Path) -> None:
         if place.exists():
             place.rmdir()
         made.rename(place)
+
+
+# `allocator import FILE`: what a broker, a filing or a fund says is held, as a table of a book.
+#
+
+
+@click.command("import")
+@click.argument("file", type=click.Path())
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False), help="Write holdings.csv here, in place of one before it."
+)
+@click.option("--format", "asked", type=click.Choice([*FORMATS]), help="Where the header alone does not tell it.")
+@click.option("--account", help="Which account, where the file has several.")
+@click.option(
+    "--accept-values",
+    "accept",
+    type=click.Choice(["price", "value"]),
+    help="What is right where a value is not quantity x price, or a total not the sum of its rows.",
+)
+@click.option(
+    "--identifiers",
+    type=click.Path(),
+    metavar="TABLE",
+    help="instrument by cusip, isin, symbol or name; a book's exposures.csv will do.",
+)
+@click.option("--currency", metavar="CODE", help="Of rows that state none, such as USD.")
+@click.option(
+    "--period",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="Of a 13F table: the end of its quarter, which says whether values are dollars or thousands.",
+)
+@handle_errors_and_json
+def import_file(
+    file: str, out: str | None, asked: str | None, account: str | None, accept: Literal["price", "value"] | None,
+    identifiers: str | None, currency: str | None, period: dt.datetime | None, *, as_json: bool,
+) -> Document:  # fmt: skip
+    """Read the positions of FILE, a broker's export, a 13F filing or a fund's holdings, as rows of holdings.csv.
+
+    The format is told by the header. What is not held here (options, bonds, futures, short positions) is listed with
+    its amount, and every line of the file is accounted for. Without -o nothing is written.
+
+    \b
+    Examples:
+      allocator import data/listed/holdings.csv
+      allocator import data/listed/holdings.csv -o holdings.csv
+    """
+    from allocator.importers.formats import import_positions
+
+    if out is not None and Path(out).resolve() == Path(file).resolve():
+        raise BadInput.of("--out", "is the file that is read", "name another file", value=printable(out))
+    found = import_positions(
+        file, format=asked, account=account, accept_values=accept, identifiers=identifiers, currency=currency,
+        period=None if period is None else period.date(),
+    )  # fmt: skip
+    if out is not None:
+        _replace_file(Path(out), found.csv())
+    if not as_json:
+        from allocator.display.outlook import show_positions
+
+        show_positions(found, out)
+    return found.document(out)
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it: what was there stays, or the new one is there, whole."""
+    place = path.resolve()
+    try:
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".import-") as temporary:
+            made = Path(temporary) / place.name
+            made.write_text(text, encoding="utf-8", newline="")
+            if place.exists():
+                shutil.copymode(place, made)
+            made.replace(place)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        rule = f"cannot be written: {getattr(error, 'strerror', None) or error}; what was there is as it was"
+        raise BadInput.of("--out", rule, "make room, or name another file", value=printable(str(path))) from None
 
 
 # `allocator check BOOK`: hold a book to its contracts, without solving anything.

@@ -24,8 +24,11 @@ from allocator.display.console import (
     part_words,
     scenario_letters,
     table,
+    tell,
     title_of,
 )
+from allocator.importers import FORMATS
+from allocator.importers.positions import Positions
 from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question, price_notes
 from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, NOT_SOLVED, CheckedClaim
@@ -373,3 +376,42 @@ def show_plugins(found: Sequence[Plugin], used: Mapping[str, set[str]] | None) -
     named = {} if used is None else used
     rows = ((*map(vars(one).get, columns[:4]), "yes" if one.name in named.get(one.kind, ()) else "") for one in found)
     out.print(table(*columns, rows=(row[: len(columns)] for row in rows)))
+
+
+def show_positions(found: Positions, written: str | None) -> None:
+    """Print what `import` read, what it did not handle, and how the lines of the file were accounted for."""
+    out = console()
+    when = "" if found.as_of is None else f" · {found.as_of}"
+    out.print(f"{found.file} · {FORMATS[found.format]} · account {found.account}{when}", style="bold")
+    rows = [
+        (one.instrument, f"{one.quantity.normalize():,f}", f"{one.price:.6g}", f"{one.value:,.2f}", one.currency)
+        for one in found.holdings
+    ]
+    out.print(table("instrument", "quantity", "price", "value", "currency", right=_AMOUNTS, rows=rows[:_MOST_ROWS]))
+    if len(rows) > _MOST_ROWS:
+        out.print(f"… and {len(rows) - _MOST_ROWS} more; --json lists them all")
+    if found.not_handled:
+        heading(out, "Not handled")
+        odd = [
+            (str(one.row), one.label, one.unhandled, "" if one.amount is None else f"{one.amount:,.2f}", one.currency)
+            for one in found.not_handled
+        ]
+        out.print(table("row", "position", "why", "value", "currency", right=("value",), rows=odd[:_MOST_ROWS]))
+        if len(odd) > _MOST_ROWS:
+            out.print(f"… and {len(odd) - _MOST_ROWS} more; --json lists them all")
+    out.print()
+    for one in found.disagreements:
+        out.print(f"{found.accepted} accepted: {one.label}: {one.rule}.")
+    for entry, said in found.suggestions:
+        out.print(f"{entry.label} of row {entry.row} is not in the map: {said}")
+    for note in found.notes:
+        out.print(f"{note[0].upper()}{note[1:]}.")
+    outside = ", ".join(f"{what} {count}" for what, count in found.outside.items())
+    counted = f"{found.rows} positions: {found.imported} imported, {len(found.not_handled)} not handled"
+    out.print(f"{counted}. Other lines: {outside or 'none'}. {found.counted_again} lines, counted twice.")
+    if written is not None:
+        tell(f"wrote {written}", err=True)
+
+
+_AMOUNTS = ("quantity", "price", "value")
+_MOST_ROWS = 30

@@ -111,8 +111,8 @@ MOST_FILE_BYTES = 500_000_000
 """What a file of a book may come to."""
 
 
-def read_regular_file(path: Path, name: str) -> bytes:
-    """All of a plain file. What is none, such as a pipe that would never end or a device, is not even opened.
+def read_regular_file(path: Path, name: str, most: int = MOST_FILE_BYTES) -> bytes:
+    """All of a plain file of at most so many bytes. What is none, such as an endless pipe or a device, is not opened.
 
     Raises:
         BadInput: it is missing, no plain file, too large, or cannot be read.
@@ -125,10 +125,10 @@ def read_regular_file(path: Path, name: str) -> bytes:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BadInput.of(name, "is no plain file", "put a plain file there")
-            if found.st_size > MOST_FILE_BYTES:
-                rule = f"is {found.st_size / 1e6:,.0f} MB, and {MOST_FILE_BYTES / 1e6:,.0f} MB are the most"
+            if found.st_size > most:
+                rule = f"is {found.st_size / 1e6:,.0f} MB, and {most / 1e6:,.0f} MB are the most"
                 raise BadInput.of(name, rule, "leave out what is not used")
-            return file.read(MOST_FILE_BYTES + 1)
+            return file.read(most + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise BadInput.of(name, "this file is missing", _missing_file_cure(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -233,7 +233,7 @@ def _missing_file_cure(path: Path) -> str:
 
 
 def _read_csv(content: bytes, name: str, _: str) -> RawTable:
-    _refuse_other_encodings(content, name)
+    refuse_other_encodings(content, name)
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
     lines = _NumberedLines()
     stripped = _Stripped().__getitem__
@@ -283,7 +283,12 @@ class _NumberedLines(Sequence[Line]):
         return self.numbers[at], self.cells[at]
 
 
-def _refuse_other_encodings(content: bytes, name: str) -> None:
+def refuse_other_encodings(content: bytes, name: str) -> None:
+    """What is no UTF-8 text, by what it is instead.
+
+    Raises:
+        BadInput: it is another encoding, a binary file, or not a table of cells.
+    """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInput.of(name, "is UTF-16, not UTF-8 text", "save it as 'CSV UTF-8'")
     if content.lstrip()[:1] in (b"<", b"{", b"["):
@@ -301,6 +306,17 @@ def _refuse_other_encodings(content: bytes, name: str) -> None:
 
 
 def _read_xlsx(content: bytes, name: str, stem: str) -> RawTable:
+    lines = workbook_lines(content, name, stem)
+    width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
+    return _table(name, _NumberedLines((number, cells + [None] * (width - len(cells))) for number, cells in lines))
+
+
+def workbook_lines(content: bytes, name: str, stem: str) -> list[tuple[int, list[Any]]]:
+    """The rows of the one sheet, or of that named `stem`, by their numbers; each up to its last cell.
+
+    Raises:
+        BadInput: it is no workbook, or more than a table can be.
+    """
     try:
         import openpyxl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
@@ -315,11 +331,9 @@ def _read_xlsx(content: bytes, name: str, stem: str) -> RawTable:
         except Exception:  # whatever a foreign reader stumbles over is a file that it cannot read
             raise _not_a_workbook(name) from None
     lines = [(number, _with_formulas(cells, formulas.get(number, []))) for number, cells in values]
-    width = next((len(cells) for _, cells in lines if cells), 0)  # the header's: shorter rows end in blanks
-    full = _NumberedLines((number, cells + [None] * (width - len(cells))) for number, cells in lines)
-    if odd := list(_unwritable(name, full)):
+    if odd := list(_unwritable(name, lines)):
         raise BadInput(odd)
-    return _table(name, full)
+    return lines
 
 
 MOST_BYTES, MOST_RATIO, MOST_PARTS = 200_000_000, 200, 10_000

@@ -122,7 +122,7 @@ def _read_numbers(
         values = np.array([_number(cell) for cell in cells.tolist()], dtype=np.float64)
     bad = np.flatnonzero(np.isinf(values))
     values[bad] = np.nan
-    faults = {int(at): _number_fault(cell, nullable) for at, cell in zip(bad, cells.iloc[bad].tolist(), strict=True)}
+    faults = {int(at): number_fault(cell, nullable) for at, cell in zip(bad, cells.iloc[bad].tolist(), strict=True)}
     faults |= _grouped_points(cells.tolist(), decimal_comma)
     return pd.Series(values), faults
 
@@ -142,7 +142,8 @@ def _number(cell: object) -> float:
         return math.inf
 
 
-def _number_fault(cell: object, nullable: bool) -> Fault:
+def number_fault(cell: object, nullable: bool) -> Fault:
+    """Why a cell is no number, and how to write it."""
     text = str(cell).strip()
     if isinstance(cell, bool | np.bool_):
         return "must be a number", "write a number instead of true or false"
@@ -330,13 +331,13 @@ def _column_breaches(schema: DataFrameSchema, rules: dict[str, Column], table: R
                 yield Breach.of(table.name, "this column is missing", f"add it: {column.description}", column=name)
 
 
-_SYNONYMS = {
+SYNONYMS = {
     "instrument": ("symbol", "ticker", "isin", "cusip", "sedol", "security", "asset", "name", "stock", "fund"),
     "quantity": ("shares", "qty", "units", "amount", "position", "number", "nominal"),
-    "price": ("last price", "close", "last", "quote", "share price", "unit price", "market price"),
+    "price": ("last price", "close", "last", "quote", "share price", "unit price", "market price", "close price"),
     "currency": ("ccy", "cur", "curr"),
     "account": ("portfolio", "depot", "account number", "account id"),
-    "market_value": ("value", "market value", "current value"),
+    "market_value": ("value", "market value", "current value", "position value", "total value"),
     "date": ("day", "time", "timestamp", "datetime"),
     "weight": ("weight (%)", "share", "percentage"),
     "rate": ("fx", "exchange rate", "fx rate"),
@@ -350,7 +351,7 @@ def _renames(unknown: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
     for name in unknown:
         folded = name.casefold().replace("_", " ").strip()
         for column in missing:
-            alike = sorted(folded.split()) == sorted(column.split("_")) or folded in _SYNONYMS.get(column, ())
+            alike = sorted(folded.split()) == sorted(column.split("_")) or folded in SYNONYMS.get(column, ())
             if alike and column not in found.values():
                 found[name] = column
                 break

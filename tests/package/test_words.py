@@ -65,6 +65,7 @@ WORDS = {
 # Texts that keep a word, and why.
 KEPT = {
     "post-money": "a claim of the note, in its own words",
+    "money market": "a kind of fund, as brokers write it",
 }
 
 
