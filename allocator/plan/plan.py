@@ -106,14 +106,15 @@ class Figure(NamedTuple):
 
 FIGURES = (
     Figure("expected_return", "expected return", "over the horizon, after costs, under the stated probabilities", True),
-    Figure("required", "  of it required", "of the expected return before costs, what is required", optional=True),
-    Figure("disagreement", "  disagreement", "of it, disagreement with the market's probabilities", optional=True),
-    Figure("undigested_news", "  undigested news", "of it, news that prices have still to take in", optional=True),
-    Figure("not_anchored", "  anchored to no market", "of it, what no market says anything of", optional=True),
     Figure(
         "adverse_expected_return", "adverse expected return",
         "over the horizon, after costs, under the adverse probabilities of the ambiguity set", True,
     ),
+    # after these two, which `docs/verify_plan.py` reads by their places
+    Figure("required", "expected: required", "of the expected return before costs, what is required", optional=True),
+    Figure("disagreement", "expected: disagreement", "of it, disagreement with the market's belief", optional=True),
+    Figure("undigested_news", "expected: undigested news", "of it, what prices have still to take in", optional=True),
+    Figure("not_anchored", "expected: no market's", "of it, that of which no market says anything", optional=True),
     Figure("worst_scenario_return", "worst scenario ({worst})", "", True, brief_only=True),
     Figure("volatility", "volatility, a year (total)", "annual, in all", True),
     Figure("volatility_within", "volatility within scenarios, a year", "annual, inside a scenario"),

@@ -60,9 +60,12 @@ SAID = r"required -?[\d.]+%, disagreement -?[\d.]+%, undigested news -?[\d.]+%\.
     ("command", "told"),
     [
         (["rebalance"], f"Expected before costs: {SAID}"),
-        (["rebalance", "--full"], r"of it required( +-?[\d.]+%){3} disagreement( +-?[\d.]+%){3} undigested news"),
+        (
+            ["rebalance", "--full"],
+            r"expected: required( -?[\d.]+%){3} expected: disagreement( -?[\d.]+%){3} expected: undigested",
+        ),
         (["explain"], f"Expected before costs: {SAID}"),
-        (["explain", "GPU"], f"Expected under the belief: {SAID}"),
+        (["explain", "GPU"], f"Expected: {SAID}"),
         (["returns"], r"instrument required disagreement undigested news expected .* GPU 11\.0% 0\.8% 1\.3% 13\.0%"),
     ],
 )
