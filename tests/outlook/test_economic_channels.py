@@ -577,3 +577,10 @@ def test_a_book_without_a_model_has_no_splits(root: Path) -> None:
 
     assert model_splits(book) == {}
     assert rebalance(book).after.splits == {}
+
+
+def test_a_shock_that_no_price_supports_is_told_with_the_lowest_that_one_does(root: Path, run: Any) -> None:
+    shown = run("stress", root / "data" / "note", "--shock", "usage_times_10", "--set", "model.rival_margin=0.5").stdout
+
+    told = " ".join(shown.split())
+    assert "usage times 10, proprietary_jevons: pass_through 1.00 asks for a price of 0.370; rivals need 0." in told
