@@ -135,6 +135,7 @@ def _asides(stress: ShockStress, book: Book) -> Iterator[str]:
     if unmoved := {name for effect in effects for name in effect.unmoved}:
         typed = ", ".join(name for name in book.instruments if name in unmoved)
         yield f"Typed returns do not respond to parameters of the model: {typed}."
+    yield from (f"{shock_name(effect.name)}, {note}" for effect in effects for note in effect.notes)
     if stress.left_out:
         yield f"Starter shocks that this book cannot carry: {', '.join(map(shock_name, stress.left_out))}."
 

@@ -19,6 +19,7 @@ from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
+from allocator.outlook.calibration import price_notes
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_targets
@@ -169,6 +170,7 @@ class _ShockRow(TypedDict):
     unlike: str | None
     unmoved: Annotated[list[str], "names whose returns are typed in, which no parameter of the model moves"]
     worthless: Annotated[list[str], "names that lose everything, and are not bought back"]
+    notes: Annotated[list[str], "prices that it asks for and sellers do not support"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,7 @@ class ShockEffect:
 
     `trades` are what the re-optimised plan trades after the shock, as fractions of the account then, largest first.
     `limit_breaches` are those that the plan breaks once the shock has moved its weights; `worthless` are the names that
-    lose everything, which are not bought back.
+    lose everything, which are not bought back, and `notes` of prices that it asks for and sellers do not support.
     """
 
     name: str
@@ -189,6 +191,7 @@ class ShockEffect:
     claimed_signs: tuple[ClaimedEffect, ...]
     unmoved: tuple[str, ...]
     worthless: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     reoptimized: PortfolioEffect | None = None
     why_not: str | None = None
     trades: tuple[tuple[str, float], ...] = ()
@@ -211,6 +214,7 @@ class ShockEffect:
             "unlike": self.shock.unlike,
             "unmoved": list(self.unmoved),
             "worthless": list(self.worthless),
+            "notes": list(self.notes),
         }
 
 
@@ -263,6 +267,7 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
         claimed_signs=tuple(_claimed_signs(plan.book, outlook, after)),
         unmoved=after.unmoved,
         worthless=after.worthless,
+        notes=price_notes(after.book) if after.shock.changes_model else (),
     )
     reoptimized = reoptimized_after_shock(owned, after)
     if isinstance(reoptimized, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from allocator.book.book import Book
@@ -37,6 +38,12 @@ def told(root: Path, *more: str) -> Book:
     return load(root / "data" / "note", overrides=overrides)
 
 
-def before(root: Path, *more: str) -> Book:
-    """`data/note` with none of the channels that this is about."""
-    return load(root / "data" / "note", overrides=[*scenarios(BEFORE), "model.share_sensitivity=0.5", *more])
+def before(root: Path, *more: str, name: str = "note") -> Book:
+    """A sample book with none of the channels that this is about, but those that `more` states."""
+    overrides = [*scenarios(BEFORE), "model.share_sensitivity=0.5", *more]
+    book = load(root / "data" / name, overrides=overrides)
+    model = book.settings.model
+    if model is None or any(each.startswith("model.rival_margin") for each in more):
+        return book
+    plain = book.settings.model_copy(update={"model": model.model_copy(update={"rival_margin": None})})
+    return replace(book, settings=plain)

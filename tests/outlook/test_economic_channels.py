@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from allocator.book.book import Book
-from allocator.book.checks.stress import ParameterKey
+from allocator.book.checks.stress import ParameterKey, settings_after_shock
 from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.outlook.calibration import CalibratedModel, calibrate, model_splits, price_notes
@@ -32,6 +32,7 @@ from allocator.outlook.outlook import build_outlook
 from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.outcomes import outlook_at_draws, stress_base
 from allocator.stress_testing.parameter_stress import model_stress
+from allocator.stress_testing.shocked_book import shock_library
 from tests.outlook.note_as_told import BEFORE, TOLD, before, scenarios, told
 from tests.outlook.test_efficiency_model import EVERYWHERE, NAMES, NOTE, WORLDS, instruments, one, years
 from tests.thoroughness import count
@@ -270,13 +271,37 @@ def test_with_every_channel_off_a_value_is_the_plain_formulas_to_the_last_bit_or
 
 @pytest.mark.parametrize("book", ["listed", "note", "reviewed"])
 def test_no_seller_of_the_sample_books_shuts_down_so_that_the_rule_changes_none_of_them(book: str, root: Path) -> None:
-    model = model_of(load(root / "data" / book))
+    assert least_margin(model_of(load(root / "data" / book))) > 0
+
+
+def least_margin(model: CalibratedModel) -> float:
+    """Price less unit cost of who sells inference at least, over names and scenarios."""
     m, e = model.market, model.loadings
     owned = e.owner + (1 - e.owner) * m.scenarios.replicability[:, None]
     saving = float(model.technique.token_reduction) ** (-m.diffusion[:, None] * owned)
     margin = m.price[:, None] - (1 - e.gross_margin) * m.rent[:, None] * saving
+    return float(margin[:, e.inference != 0].min())
 
-    assert margin[:, e.inference != 0].min() > 0
+
+PRICE_WARS = {
+    "saving_passed_on", "token_price_halves", "usage_times_5", "usage_times_10", "demand_beats_saving",
+    "revenue_stagnates",
+}  # fmt: skip
+"""Starter shocks that pass so much on that laggards would sell below cost, and now stop: their numbers moved."""
+
+
+@pytest.mark.parametrize("name", ["listed", "note", "reviewed"])
+def test_the_shocks_whose_numbers_shut_down_moves_are_those_of_price_wars(name: str, root: Path) -> None:
+    book = before(root, name=name)
+
+    moved = {
+        shock
+        for shock, stated in shock_library(book).shocks.items()
+        if stated.changes_model
+        if least_margin(model_of(replace(book, settings=settings_after_shock(book.settings, stated)))) < 0
+    }
+
+    assert moved == PRICE_WARS
 
 
 @EVERYWHERE
@@ -552,3 +577,10 @@ def test_a_book_without_a_model_has_no_splits(root: Path) -> None:
 
     assert model_splits(book) == {}
     assert rebalance(book).after.splits == {}
+
+
+def test_a_shock_that_no_price_supports_is_told_with_the_lowest_that_one_does(root: Path, run: Any) -> None:
+    shown = run("stress", root / "data" / "note", "--shock", "usage_times_10", "--set", "model.rival_margin=0.5").stdout
+
+    told = " ".join(shown.split())
+    assert "usage times 10, proprietary_jevons: pass_through 1.00 asks for a price of 0.370; rivals need 0." in told
