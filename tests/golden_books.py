@@ -229,7 +229,7 @@ def _tree_settings(draw: Draw, seed: int) -> dict[str, Any]:
         "market": {"date": dt.date(2026, 4, 8), "probabilities": dict(zip(scenarios, market, strict=True))},
         "horizon": {
             "until": dt.date(2027, 11, 20), "reviews": reviews, "announcement_share": _uniform(draw, 0.2, 0.9),
-            "digestion_months": float("inf"),
+            "digestion_months": 1.0,
         },
         "risk": {"market_volatility": 0.18},
         "mandate": wanted,

@@ -67,7 +67,8 @@ _VERDICTS = {"must trade": "trade required", "trade": "recommended", "hold": "no
 _CONVEX = {"norm": "risk", "largest": "holdings"}
 """What a proof says that a convex rule looks at; its set says the rest."""
 _HEADED = ("explain", "outlook", "plan", "stress", "waiting")
-_HEADING = ("account", "currency", "value", "until", "horizon_months", "announcement_share")
+_HEADING = ("account", "currency", "value", "until", "horizon_months", "announcement_share", "digestion_months")
+_PARTS = New("an expected return has its parts")
 _ONE_PLAN = New("one document for plans with and without reviews")
 _NEW: dict[str, New] = {
     f"plan.{key}": _ONE_PLAN
@@ -188,6 +189,14 @@ TABLE = Table(
     new=_NEW
     | {
         **{f"{kind}.book.{key}": New("every document begins with one heading") for kind in _HEADED for key in _HEADING},
+        **{
+            f"plan.figures.*.{name}": _PARTS for name in ("required", "disagreement", "undigested_news", "not_anchored")
+        },
+        "explain.positions.*.expected_return_parts": _PARTS,
+        "explain.instrument.expected_return_parts": _PARTS,
+        "returns.instruments.*.parts": _PARTS,
+        "check.decisions": New("free lunches are counted"),
+        "check.free_lunches": New("free lunches are counted"),
         "run.inputs.plan format": New("a run of an older format is not given back as done"),
     },  # "plan.today": New("the screen showed it, the document did not")
     # "allocator.stages/1": "allocator.plan/2"

@@ -155,7 +155,7 @@ def _break_even(found: Explanation) -> list[str]:
 def _one(out: Console, found: Explanation, one: NameExplanation, *, full: bool) -> list[RenderableType]:
     parts = [_title(found), *map(Text, _position(found, one)), *_margin(found, one), *_scenarios(found, one)]
     count = len(one.rules)
-    while not full and count > 0 and count_lines(out, (*parts, *_rules(one, count), Text(_PRICES))) > LINES:
+    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), Text(_PRICES))) > LINES:
         count -= 1
     return [*parts, *_rules(one, count), Text(_PRICES)]
 
@@ -231,12 +231,12 @@ def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]
     for words, q in (("the belief", outlook.probabilities), ("adverse probabilities", adversary)):
         add_cells(made, (f"expected under {words}", "", "", float(q @ one.returns)), "bold")
     told: list[RenderableType] = [Text(), Text(f"What {one.instrument} returns", style="bold"), made]
-    if "undigested_news" in one.parts:
-        told.append(Text(f"Expected: {describe_parts(one.parts)}."))
+    said = f"Expected: {describe_parts(one.parts)}." if "undigested_news" in one.parts else ""
+    told.append(Text(said))
     if one.drivers is None:
-        return told
+        return told if said else told[:-1]
     parts = ((driver, *own) for driver, own in one.drivers.items())
-    return [*told, Text(), table("driver (the parts add up)", *letters, right=letters, rows=parts, compact=True)]
+    return [*told, table("driver (the parts add up)", *letters, right=letters, rows=parts, compact=True)]
 
 
 def _rules(one: NameExplanation, count: int | None) -> list[RenderableType]:
