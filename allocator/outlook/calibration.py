@@ -36,7 +36,7 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DemandElasticity, DisclosureModel, Question, Signal
-from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL
+from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL, NOT_DRAWN, ModelSection
 from allocator.settings.settings import DAYS_A_YEAR, EARLIER_SHARES
 from allocator.types import Matrix, Vector
 
@@ -179,7 +179,7 @@ def calibrate(book: Book) -> CalibratedModel | None:
     settings = book.settings
     if settings.model is None:
         return None
-    technique = Technique(**settings.model.technique)  # type: ignore[arg-type]  # None where a channel is off
+    technique = model_technique(settings.model)
     years, loadings, scenarios = settings.years, model_loadings(book), model_scenarios(book)
     adopted = years + adoption_years(book)
     state = market_quantities(scenarios, technique, adopted)
@@ -193,6 +193,11 @@ def calibrate(book: Book) -> CalibratedModel | None:
     anchor = require_finite(market_anchor(implied, then, now, share), "market", "what prices already hold")
     returns = require_finite(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
     return CalibratedModel(state, loadings, technique, values, implied, anchor, returns, then, now)
+
+
+def model_technique(stated: ModelSection) -> Technique:
+    """What `[model]` states of the market."""
+    return Technique(**stated.model_dump(exclude=NOT_DRAWN))
 
 
 def market_growth(book: Book, growth: Matrix) -> Matrix:

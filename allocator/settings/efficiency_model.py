@@ -55,11 +55,6 @@ class ModelSection(SettingsSection):
         description="a year, or over a shorter horizon; a higher return in any scenario is refused",
     )
 
-    @property
-    def technique(self) -> dict[str, float | None]:
-        """The parameters that enter a value, by name; None of a channel that is off."""
-        return self.model_dump(exclude=NOT_DRAWN)
-
 
 NOT_DRAWN = {"since", "max_return"}
 """Keys of `[model]` that are no numbers of the market."""
