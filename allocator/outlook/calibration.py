@@ -221,7 +221,9 @@ def implausible(book: Book, returns: Matrix) -> NDArray[np.bool_]:
 
 
 def refuse_implausible(book: Book, model: CalibratedModel) -> None:
-    """Hold the model's returns to `model.max_return`, name by name.
+    """Hold the model's returns to `model.max_return`, by name; if it is not stated, those that a value floor makes.
+
+    Evidence alone can carry a price far from what one scenario says: its return is then high, and unlikely.
 
     Raises:
         BadInput: a return is above it; says of each in which scenario, of which name and what makes it.
@@ -229,12 +231,13 @@ def refuse_implausible(book: Book, model: CalibratedModel) -> None:
     settings = book.settings
     assert settings.model is not None
     most, annual = settings.model.max_return, (1 + model.returns) ** (1 / max(settings.years, 1.0)) - 1
-    beyond = np.argwhere(implausible(book, model.returns))
+    floored, stated = model.market_values <= settings.model.least_value, "max_return" in settings.model.model_fields_set
+    beyond = np.argwhere(implausible(book, model.returns) & (stated | floored.any(axis=0)))
     needed = max((ceil(float(annual[k, i]) * 10) / 10 for k, i in beyond), default=0.0)
     other = f", or write max_return = {needed:g} if it is meant" if needed <= MOST_RETURN else ""
     breaches = []
     for k, i in beyond:
-        floors = np.flatnonzero(model.market_values[:, i] <= settings.model.least_value)
+        floors = np.flatnonzero(floored[:, i])
         cause = f"its value there is {model.values[k, i]:.3g} of today's, and its price holds {model.anchor[i]:.3g}"
         cure = f"correct the parameters of {book.scenarios[k]}"
         if floors.size:
