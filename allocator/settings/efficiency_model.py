@@ -52,7 +52,7 @@ class ModelSection(SettingsSection):
     max_return: Positive = Field(
         default=3.0,
         le=MOST_RETURN,
-        description="a year, or over a shorter horizon; higher ones are refused, by default if a value floor makes them",
+        description="a year, or over a shorter horizon; higher is refused, by default where a value floor makes it",
     )
 
 

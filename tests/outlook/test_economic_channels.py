@@ -465,7 +465,7 @@ def test_evidence_alone_may_carry_a_price_far_from_one_unlikely_scenario(root: P
     assert outlook.probabilities[:2].sum() < 0.1
 
 
-LATE = ("model.share_sensitivity=0.5", "horizon.announcement_share=1.0")
+LATE = ("model.share_sensitivity=0.5", "model.since=2026-04-08", "horizon.announcement_share=1.0")
 """Nineteen months of silence, all of it in prices."""
 
 
