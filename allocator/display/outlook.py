@@ -318,7 +318,7 @@ def format_figure(value: float) -> str:
     size = abs(value)
     text = f"{value:z,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
     if value and not text.strip("-0."):
-        return f"{value:.2g}"
+        return f"{value:z.2g}"
     return exact if size < 1000 and len(exact := f"{value:z.9g}") < len(text) else text
 
 

@@ -36,7 +36,7 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DAYS_A_MONTH, DemandElasticity, DisclosureModel, Question, Signal
-from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL
+from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL, NOT_DRAWN, ModelSection
 from allocator.settings.settings import DAYS_A_YEAR, EARLIER_SHARES
 from allocator.types import Matrix, Vector
 
@@ -189,7 +189,7 @@ def calibrate(book: Book) -> CalibratedModel | None:
     settings = book.settings
     if settings.model is None:
         return None
-    technique = Technique(**settings.model.technique)  # type: ignore[arg-type]  # None where a channel is off
+    technique = model_technique(settings.model)
     years, loadings, scenarios = settings.years, model_loadings(book), model_scenarios(book)
     adopted = years + adoption_years(book)
     state = market_quantities(scenarios, technique, adopted)
@@ -203,6 +203,11 @@ def calibrate(book: Book) -> CalibratedModel | None:
     require_finite(anchor, "market", "what prices already hold")
     returns = require_finite(scenario_returns(values, loadings, anchor, years), "model", "what the names return")
     return CalibratedModel(state, loadings, technique, values, implied, anchor, returns, path, undigested)
+
+
+def model_technique(stated: ModelSection) -> Technique:
+    """What `[model]` states of the market."""
+    return Technique(**stated.model_dump(exclude=NOT_DRAWN))
 
 
 def market_growth(book: Book, growth: Matrix) -> Matrix:
@@ -226,7 +231,9 @@ def implausible(book: Book, returns: Matrix) -> NDArray[np.bool_]:
 
 
 def refuse_implausible(book: Book, model: CalibratedModel) -> None:
-    """Hold the model's returns to `model.max_return`, name by name.
+    """Hold the model's returns to `model.max_return`, by name; if it is not stated, those that a value floor makes.
+
+    Evidence alone can carry a price far from what one scenario says: its return is then high, and unlikely.
 
     Raises:
         BadInput: a return is above it; says of each in which scenario, of which name and what makes it.
@@ -234,12 +241,13 @@ def refuse_implausible(book: Book, model: CalibratedModel) -> None:
     settings = book.settings
     assert settings.model is not None
     most, annual = settings.model.max_return, (1 + model.returns) ** (1 / max(settings.years, 1.0)) - 1
-    beyond = np.argwhere(implausible(book, model.returns))
+    floored, stated = model.market_values <= settings.model.least_value, "max_return" in settings.model.model_fields_set
+    beyond = np.argwhere(implausible(book, model.returns) & (stated | floored.any(axis=0)))
     needed = max((ceil(float(annual[k, i]) * 10) / 10 for k, i in beyond), default=0.0)
     other = f", or write max_return = {needed:g} if it is meant" if needed <= MOST_RETURN else ""
     breaches = []
     for k, i in beyond:
-        floors = np.flatnonzero(model.market_values[:, i] <= settings.model.least_value)
+        floors = np.flatnonzero(floored[:, i])
         cause = f"its value there is {model.values[k, i]:.3g} of today's, and its price holds {model.anchor[i]:.3g}"
         cure = f"correct the parameters of {book.scenarios[k]}"
         if floors.size:

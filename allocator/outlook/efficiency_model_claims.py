@@ -22,7 +22,7 @@ from allocator.book.book import Book
 from allocator.book.checks.rules import bucket_counts
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.outlook.calibration import model_loadings, model_scenarios, scenario_probabilities
+from allocator.outlook.calibration import model_loadings, model_scenarios, model_technique, scenario_probabilities
 from allocator.outlook.efficiency_model import Loadings, Market, Technique, market_quantities, value_multipliers
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.tables import validate
@@ -223,8 +223,8 @@ class Standpoint:
         adopted = max(0.0, (day - since).days / DAYS_A_YEAR) + settings.months / 12
         if settings.horizon.until is not None:
             adopted = (settings.horizon.until - since).days / DAYS_A_YEAR
-        technique = Technique(**settings.model.technique)  # type: ignore[arg-type]  # None where a channel is off
-        market, loadings = market_quantities(model_scenarios(book), technique, adopted), model_loadings(book)
+        technique, loadings = model_technique(settings.model), model_loadings(book)
+        market = market_quantities(model_scenarios(book), technique, adopted)
         values = value_multipliers(market, loadings, technique)
         return Standpoint(book, scenario_probabilities(book, day), adopted, technique, loadings, market, values)
 

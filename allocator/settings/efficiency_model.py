@@ -52,13 +52,8 @@ class ModelSection(SettingsSection):
     max_return: Positive = Field(
         default=3.0,
         le=MOST_RETURN,
-        description="a year, or over a shorter horizon; a higher return in any scenario is refused",
+        description="a year, or over a shorter horizon; higher is refused, by default where a value floor makes it",
     )
-
-    @property
-    def technique(self) -> dict[str, float | None]:
-        """The parameters that enter a value, by name; None of a channel that is off."""
-        return self.model_dump(exclude=NOT_DRAWN)
 
 
 NOT_DRAWN = {"since", "max_return"}

@@ -22,7 +22,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import LeastShift, least_shift_kl, tilt_and_shift
 from allocator.plan.plan import Plan
 from allocator.presentation import ByName, Keywords, NotNegative, Numbers, Probability, Row
-from allocator.settings.efficiency_model import CHANNELS
+from allocator.settings.efficiency_model import CHANNELS, NOT_DRAWN
 from allocator.stress_testing.outcomes import (
     StressBase,
     StressPortfolio,
@@ -312,7 +312,7 @@ def model_parameters(book: Book) -> tuple[ParameterKey, ...]:
     """Every parameter of the efficiency model that is one number; none without [model]."""
     if book.settings.model is None:
         return ()
-    stated = book.settings.model.technique
+    stated = book.settings.model.model_dump(exclude=NOT_DRAWN)
     shared = [ParameterKey("model", name) for name, value in stated.items() if value is not None]
     scenarios = book.settings.scenarios
     off = [name for name in CHANNELS if not any(getattr(one, name) for one in scenarios.values())]

@@ -45,6 +45,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
 from allocator.resources import sample_books_folder
 from allocator.rules.builder import immediate_returns
+from allocator.settings.efficiency_model import MOST_RETURN
 from allocator.settings.settings import Settings
 from allocator.settings.stress import ShockSection
 from allocator.types import Matrix, Vector
@@ -172,6 +173,9 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
     move with them.
     """
     exposures, benchmark = book.exposures, book.benchmark
+    if settings.model is not None:  # what a shock makes is no fault of the book's parameters
+        unlimited = settings.model.model_copy(update={"max_return": MOST_RETURN})
+        settings = settings.model_copy(update={"model": unlimited})
     if benchmark is not None:
         benchmark = benchmark * np.append(1 + at_once, 1.0)
         benchmark = benchmark / float(benchmark.sum())

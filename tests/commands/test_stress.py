@@ -71,7 +71,7 @@ def test_one_shock_is_shown_with_its_words_its_trades_and_its_limit_breaches(roo
     told = said(run(root / "data" / "note", "--shock", "revenue_stagnates"))
     assert "Even if usage expands 5-10x, total revenue may stagnate”" in told
     assert "Limit breaches: CLOUD at most 18%, bucket efficiency at least 15%," in told
-    assert "Re-optimised trades, in % of the account: CLOUD -" in told
+    assert "Re-optimised trades, in % of the account: META +" in told
     assert "At a glance" not in told  # one part has no summary beside it
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import fields, replace
 from functools import partial
 from math import exp, log
@@ -453,6 +454,19 @@ def test_a_return_beyond_the_limit_without_any_floor_says_what_the_price_holds(r
 
     assert found[0].startswith("book.toml model.max_return: OPENAI returns +")
     assert "in generalizable_jevons: its value there is 1.93 of today's, and its price holds 0." in found[0]
+
+
+def test_evidence_alone_may_carry_a_price_far_from_one_unlikely_scenario(root: Path) -> None:
+    book = load(root / "data" / "note", as_of=dt.date(2027, 11, 20), overrides=[*scenarios(BEFORE), *LATE])
+
+    outlook = build_outlook(book)
+
+    assert outlook.returns.max() > 3
+    assert outlook.probabilities[:2].sum() < 0.1
+
+
+LATE = ("model.share_sensitivity=0.5", "model.since=2026-04-08", "horizon.announcement_share=1.0")
+"""Nineteen months of silence, all of it in prices."""
 
 
 def test_a_return_that_the_user_types_in_is_not_held_to_the_models_limit(note: Any) -> None:

@@ -19,7 +19,7 @@ from allocator.book.checks.draft import Draft, unknown_names
 from allocator.book.checks.question import COORDINATES, check_signals, prior_of
 from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
-from allocator.settings.efficiency_model import MOST_RETURN, ModelSection
+from allocator.settings.efficiency_model import ModelSection
 from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
@@ -215,13 +215,12 @@ def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> I
 def settings_after_shock(settings: Settings, shock: ShockSection) -> Settings:
     """The settings with the model and scenario parameters that a shock states, for us and for the market.
 
-    Prices stay those of before: returns of a book that had always had these parameters are nobody's, and have no limit.
-
     Raises:
         BadInput: a parameter is unknown or out of its range.
     """
     document = settings.model_dump(exclude_unset=True)
-    document["model"] = document["model"] | {"max_return": MOST_RETURN} | shock.model
+    if shock.model:
+        document["model"] = document["model"] | shock.model
     markets = document.get("market", {}).get("scenarios", {})
     for name, scenario in document["scenarios"].items():
         changed = shock.scenarios.get(EVERY_SCENARIO, {}) | shock.scenarios.get(name, {})
