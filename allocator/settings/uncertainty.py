@@ -125,6 +125,11 @@ class ReachSection(SettingsSection):
         """Whether the schedule is the set itself, whatever `set` is called."""
         return False
 
+    @property
+    def name_of_set(self) -> str:
+        """What people call it."""
+        return self.schedule if self.makes_its_set else self.set
+
     @model_validator(mode="after")
     def _radius_fits_the_set(self) -> Self:
         if (self.schedule == "caution") != (self.caution is not None):
