@@ -186,7 +186,7 @@ class ProductSet(Ambiguity):
     # In programs.
 
     @cached_property
-    def compiled(self) -> Ambiguity:  # type: ignore[override]
+    def compiled(self) -> Ambiguity:
         """Without an axis that holds its belief alone; the belief where both do."""
         question, *regimes = map(_compiled, (self.question, *self.regimes))
         regimes = [own if len(at) > 1 else Singleton() for own, at in zip(regimes, self.members_of, strict=True)]
