@@ -177,7 +177,7 @@ def test_a_set_over_all_scenarios_has_no_axes(note: Path) -> None:
 
 REFUSED = {
     "robust.set=kl robust.radius=0.1 robust.schedule=fixed robust.question.set=kl robust.question.radius=0.1":
-        "set, radius are of one set over all scenarios, and [robust.question] is of axes; remove the one or the other",
+        "[robust.question] is of axes; remove set and radius, or remove [robust.question]",
     "robust.question.set=wasserstein": "over whole scenarios, and an axis has none",
     "robust.regime.set=polytope": "over whole scenarios, and an axis has none",
     "robust.regime.schedule=corners robust.regime.set=hull": "which say nothing of regimes",
