@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
-from allocator.ambiguity.sets import AXES, Ambiguity, ambiguity_set
+from allocator.ambiguity.sets import ABOUT, Ambiguity, ambiguity_set
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, setting_breach
 from allocator.mandate.builder import build_mandate
@@ -151,7 +151,7 @@ class _StatedPlan(_CautionPlan):
 
 
 class _CautionCurveRows(TypedDict):
-    axis: Annotated[str, Keywords(enum=[*AXES, "both"])]
+    axis: Annotated[str, Keywords(enum=[*ABOUT, "both"])]
     knee: Annotated[Probability | None, "the caution with the largest protection share less cost share"]
     steady_from: Annotated[Probability, "the caution from which on the plan no longer changes"]
     plans: Annotated[list[Annotated[Row, _PlanAtCaution]], Keywords(minItems=11, maxItems=11)]
@@ -199,7 +199,7 @@ def caution_study(book: Book, *, progress: Callable[[str], None] | None = None) 
         _Reviewed(book, cautious, outlook) if book.settings.uses_tree else _Period(book, cautious, outlook)
     )
     has_regimes = any(reach > 0 for reach in (solver.whole.regime_reach(book.settings.hypotheses) or {}).values())
-    axes = {AXES[0]: (1.0, 0.0), **({AXES[1]: (0.0, 1.0), "both": (1.0, 1.0)} if has_regimes else {})}
+    axes = {ABOUT[0]: (1.0, 0.0), **({ABOUT[1]: (0.0, 1.0), "both": (1.0, 1.0)} if has_regimes else {})}
     curves, own, trusting = list[CautionCurve](), solver.own(), solver.at(0.0, 0.0)
     for axis, (answer, regime) in axes.items():
         plans = [trusting]
