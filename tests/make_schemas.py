@@ -47,7 +47,7 @@ def document_classes() -> dict[str, type]:
     from allocator.multistage.value_of_waiting import WaitingDocument
     from allocator.outlook.outlook import ReturnsDocument
     from allocator.outlook.scenario_tree import OutlookDocument
-    from allocator.plan.caution import CautionDocument
+    from allocator.plan.caution import CautionStudyDocument
     from allocator.plan.document import PlanDocument
     from allocator.plan.explanation import ExplainDocument
     from allocator.plan.runs import RunDocument
@@ -56,7 +56,7 @@ def document_classes() -> dict[str, type]:
 
     return {
         "beliefs": BeliefsDocument,
-        "caution": CautionDocument,
+        "caution": CautionStudyDocument,
         "check": CheckDocument,
         "claims_report": ClaimsDocument,
         "error": ErrorDocument,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.polyhedral import Pushforward, news_likelihoods
 from allocator.ambiguity.sets import (
-    AXES,
+    ABOUT,
     Ambiguity,
     NewInformation,
     SetDocument,
@@ -56,7 +56,7 @@ class ProductSet(Ambiguity):
 
     name = "product"
     batched = True
-    axes = AXES
+    axes = ABOUT
 
     @property
     def guards(self) -> bool:  # type: ignore[override]
@@ -260,7 +260,7 @@ class ProductSet(Ambiguity):
 
     def along(self, axis: str) -> ProductSet:
         """That axis alone."""
-        if axis == AXES[0]:
+        if axis == ABOUT[0]:
             return replace(self, regimes=(Singleton(),) * len(self.regimes))
         return replace(self, question=Singleton())
 
@@ -296,7 +296,7 @@ class NewsOfAnswers(Pushforward):
     whole: ProductSet
 
     batched = True
-    axes = AXES
+    axes = ABOUT
 
     @property
     def of_scenarios(self) -> Ambiguity:
@@ -319,7 +319,7 @@ class NewsOfAnswers(Pushforward):
 
     def along(self, axis: str) -> Ambiguity:
         """News is of the answers."""
-        return replace(self, over=self.over if axis == AXES[0] else Singleton(), whole=self.whole.along(axis))
+        return replace(self, over=self.over if axis == ABOUT[0] else Singleton(), whole=self.whole.along(axis))
 
     @classmethod
     def dual_forms(
@@ -351,7 +351,7 @@ def axis_shares(
 
     The mean of the two orders in which the axes may come (Shapley 1953), so that the two add up exactly.
     """
-    answer, regime = (tuple(one.along(axis) for one in sets) for axis in AXES)
+    answer, regime = (tuple(one.along(axis) for one in sets) for axis in ABOUT)
     if all(one.is_singleton for one in regime):
         return both - neither, 0.0
     if all(one.is_singleton for one in answer):
@@ -378,5 +378,5 @@ def in_bps(taken: tuple[float, float], spent: tuple[float, float] | None) -> dic
     costs = (None, None) if spent is None else spent
     return {
         name: AxisShare(round(one * 1e4, 4) + 0.0, None if cost is None else round(cost * 1e4, 4) + 0.0)
-        for name, one, cost in zip(AXES, taken, costs, strict=True)
+        for name, one, cost in zip(ABOUT, taken, costs, strict=True)
     }

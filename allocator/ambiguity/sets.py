@@ -45,7 +45,7 @@ PROBABILITY_SHIFT = 0.02
 """No belief is known better than this: the shift of one probability that stability is measured with."""
 
 
-AXES = ("answer", "regime")
+ABOUT = ("answer", "regime")
 """What a set of two axes is about."""
 SET_NAMES = [*AMBIGUITY_SETS, "product"]
 

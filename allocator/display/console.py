@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from itertools import zip_longest
-from typing import Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -35,6 +35,9 @@ from allocator.errors import (
 )
 from allocator.presentation import plain_amount
 from allocator.rules import PERCENT, RuleMeasurement
+
+if TYPE_CHECKING:
+    from allocator.ambiguity.product import AxisShare
 
 Cells: TypeAlias = Iterable[str | float | None]
 _NARROW_NAME = 8
@@ -321,3 +324,15 @@ def _entry(line: Sequence[Breach]) -> Text:
     place, columns, wrong, cure = in_parts(line)
     text = Text.assemble((place, "bold"), " ", (columns, "cyan"), "  " if columns else "", wrong)
     return text.append(f"\n    {cure}", style="green")
+
+
+def describe_axes(shares: Mapping[str, AxisShare], figure: str) -> str:
+    """In a sentence, what of an adverse `figure` is about which axis, and what guarding against it costs."""
+    parts, right = list[str](), " if the belief is right"
+    for name, one in shares.items():
+        cost = "" if one.cost_bps is None else f" (cost {one.cost_bps:z.0f}{right})"
+        parts.append(f"{one.adverse_bps:z.0f} about the {name}{cost}")
+        right = "" if cost else right
+    return f"Adverse probabilities take {sum(one.adverse_bps for one in shares.values()):z.0f} bps of {figure}: " + (
+        f"{', '.join(parts)}."
+    )

@@ -274,7 +274,7 @@ def show_caution(found: CautionStudy) -> None:
     made = table("caution about", *numbers, right=numbers, compact=True)
     for at, c in enumerate(GRID):
         bps = [_both(one.rows[at]) for one in found.curves]
-        add_cells(made, (f"{c:g}", *bps, *last.rows[at][2:]), "bold" if c == last.knee else "")
+        add_cells(made, (f"{c:zg}", *bps, *last.rows[at][2:]), "bold" if c == last.knee else "")
     add_cells(made, ("the book's plan", *[""] * (len(axes) - 1), _both(found.own), *found.own[2:]))
     made = fit_table(out, made, "apart", "turnover")
     out.print(made)
@@ -307,14 +307,14 @@ def _knee(curve: CautionCurve) -> str:
     if curve.knee is None:
         protects = max(row.protection_bps for row in curve.rows) > 0.005
         told = (
-            f"has its cost and its protection in step, all of both from {curve.steady_from:g}"
+            f"has its cost and its protection in step, all of both from {curve.steady_from:zg}"
             if protects
             else "protects nothing"
         )
         return f"Caution about {_of(curve)} {told}."
     cost, protection = curve.shares[GRID.index(curve.knee)]
-    steady = f"; from {curve.steady_from:g} the plan no longer changes" if curve.steady_from < GRID[-1] else ""
+    steady = f"; from {curve.steady_from:zg} the plan no longer changes" if curve.steady_from < GRID[-1] else ""
     return (
-        f"Knee of caution about {_of(curve)}: {curve.knee:g}, with {format_percent(protection, 0)} of its protection "
+        f"Knee of caution about {_of(curve)}: {curve.knee:zg}, with {format_percent(protection, 0)} of its protection "
         f"at {format_percent(cost, 0)} of its cost{steady}."
     )

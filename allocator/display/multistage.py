@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from allocator.ambiguity.product import AxisShare
 from allocator.display.console import (
     answer_heading,
     console,
+    describe_axes,
     describe_columns,
     fit_table,
     format_money,
@@ -66,18 +66,6 @@ def caution_table(out: Console, policy: ReviewPolicy, *, first_review_only: bool
         )
     pair, trades = _pair_header(policy), "largest trades, %"
     return fit_table(out, made, "radius", *((pair, trades) if axes else (trades, pair)))
-
-
-def describe_axes(shares: Mapping[str, AxisShare], figure: str) -> str:
-    """In a sentence, what of an adverse `figure` is about which axis, and what guarding against it costs."""
-    parts, right = list[str](), " if the belief is right"
-    for name, one in shares.items():
-        cost = "" if one.cost_bps is None else f" (cost {one.cost_bps:z.0f}{right})"
-        parts.append(f"{one.adverse_bps:z.0f} about the {name}{cost}")
-        right = "" if cost else right
-    return f"Adverse probabilities take {sum(one.adverse_bps for one in shares.values()):z.0f} bps of {figure}: " + (
-        f"{', '.join(parts)}."
-    )
 
 
 def _of_axis(one: AxisShare) -> str:
@@ -141,7 +129,8 @@ def describe_tree_objective(policy: ReviewPolicy) -> str:
     staged, robust = policy.mandate, policy.book.settings.robust
     words, guarded = staged.words, "the beliefs as they are"
     if robust.guards:
-        kinds = [robust.set] if robust.set != "none" else [f"{name}: {axis.set}" for name, axis in robust.axes.items()]
+        axes = [f"{name}: {axis.name_of_set}" for name, axis in robust.axes.items()]
+        kinds = axes or [robust.name_of_set]
         guarded = f"the probabilities of the set '{', '.join(kinds).replace('_', ' ')}'"
         if staged.tree.nodes > 1:
             guarded += " over all paths and scenarios at once" if staged.at_leaves else " at every node"

@@ -18,6 +18,7 @@ from allocator.display.console import (
     add_cells,
     console,
     count_lines,
+    describe_axes,
     describe_columns,
     describe_parts,
     fit_table,
@@ -30,7 +31,7 @@ from allocator.display.console import (
     text_console,
     title_of,
 )
-from allocator.display.multistage import caution_table, describe_axes, describe_deviation
+from allocator.display.multistage import caution_table, describe_deviation
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade

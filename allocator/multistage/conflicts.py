@@ -28,9 +28,9 @@ _NATURAL = 0.01
 """What a limit of 0 is measured in; others are measured in themselves."""
 _OVER = 1e-7
 _FIRST, _DOUBLINGS, _PARTS = 1e-3, 11, 1024
-_SCALE = [_FIRST * part / _PARTS for part in range(1, _PARTS + 1)] + [
-    _FIRST * 2**doubling * (1 + part / _PARTS) for doubling in range(_DOUBLINGS) for part in range(1, _PARTS + 1)
-]
+_EACH = np.arange(1, _PARTS + 1)
+_DOUBLED = np.outer(_FIRST * 2.0 ** np.arange(_DOUBLINGS), 1 + _EACH / _PARTS)
+_SCALE: list[float] = [*(_FIRST * _EACH / _PARTS).tolist(), *_DOUBLED.ravel().tolist()]
 """Steps by which a limit may move: to the first of them and between doublings in as many parts."""
 R = TypeVar("R", bound=Rule)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 
@@ -199,9 +199,9 @@ def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: L
 
 # The value of waiting in a book, and how it depends on one number: the announcement share.
 #
-_KEYS = tuple(
-    (f"{name}_bps", float | None, f"{one.words}, in bps of today's account") for name, one in MEASURES.items()
-)
+_KEYS: tuple[tuple[str, Any, str], ...] = ()
+for _name, _measure in MEASURES.items():
+    _KEYS += ((f"{_name}_bps", float | None, f"{_measure.words}, in bps of today's account"),)
 
 
 class _WaitingAtShare(TypedDict):

@@ -1,4 +1,4 @@
-"""What caution about each axis takes, and costs: of a plan, and at every caution from none to all.
+"""What caution about each axis costs and protects, from none to all.
 
 Every plan of the study is optimal at its own caution, solved again by the same program and certified, without lots. Its
 cost is what it has less than the plan that trusts the belief if the belief is right; its protection is what it has more
@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
-from allocator.ambiguity.balls import Singleton
-from allocator.ambiguity.product import AxisShare, axis_shares, in_bps
-from allocator.ambiguity.sets import AXES, Ambiguity, ambiguity_set
+from allocator.ambiguity.sets import ABOUT, Ambiguity, ambiguity_set
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, Infeasible, NotSolved, setting_breach
+from allocator.errors import BadInput, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import build_multistage_mandate
@@ -32,44 +30,6 @@ from allocator.plan.targets import solve_certified
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
 from allocator.settings.uncertainty import AMBIGUITY_SETS, AxisSection, RobustSection
-
-if TYPE_CHECKING:
-    from allocator.plan.plan import Plan
-
-
-def shares_of_plan(plan: Plan) -> dict[str, AxisShare]:
-    """Of the answer and of the regime; nothing where the set has no axes."""
-    ambiguity = plan.mandate.ambiguity
-    if not ambiguity.axes:
-        return {}
-    if plan.policy is not None:
-        return plan.policy.caution_schedule[0].axes or {}
-    outlook, p = plan.outlook, plan.outlook.probabilities
-    before = plan.final.value_before
-    losses = -outlook.portfolio_returns(plan.final.values / before, plan.final.cash / before)
-    taken = axis_shares(
-        (ambiguity,), lambda sets: sets[0].worst_case(losses, p), float(p @ losses), ambiguity.worst_case(losses, p)
-    )
-    try:
-        spent = _cost_shares(plan.start, outlook, plan.mandate, plan.target, Limits.of(plan.book))
-    except (Infeasible, NotSolved):
-        return in_bps(taken, None)
-    return in_bps(taken, spent)
-
-
-def _cost_shares(
-    start: Position, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
-) -> tuple[float, float]:
-    """What each axis costs if the belief is right: the nominal objective of plans that are guarded against it."""
-    nominal = replace(mandate, ambiguity=Singleton())
-
-    def if_right(sets: tuple[Ambiguity, ...]) -> float:
-        guarded = replace(mandate, ambiguity=sets[0])
-        found, _, _ = solve_certified(Program(outlook, guarded), start, outlook, guarded, limits)
-        return nominal.loss(found, outlook)
-
-    return axis_shares((mandate.ambiguity,), if_right, if_right((Singleton(),)), nominal.loss(target, outlook))
-
 
 # The study: caution from 0 to 1 about the answer, about the regime, and about both.
 #
@@ -150,7 +110,7 @@ class CautionStudy:
             return "at"
         return "before" if self.own.cost_bps < at else "beyond"
 
-    def document(self) -> CautionDocument:
+    def document(self) -> CautionStudyDocument:
         """The figures as plain data."""
         return {
             "format": "allocator.caution/1",
@@ -191,13 +151,13 @@ class _StatedPlan(_CautionPlan):
 
 
 class _CautionCurveRows(TypedDict):
-    axis: Annotated[str, Keywords(enum=[*AXES, "both"])]
+    axis: Annotated[str, Keywords(enum=[*ABOUT, "both"])]
     knee: Annotated[Probability | None, "the caution with the largest protection share less cost share"]
     steady_from: Annotated[Probability, "the caution from which on the plan no longer changes"]
     plans: Annotated[list[Annotated[Row, _PlanAtCaution]], Keywords(minItems=11, maxItems=11)]
 
 
-class CautionDocument(TypedDict):
+class CautionStudyDocument(TypedDict):
     """What caution about the answer, the regime and both costs if the belief is right, and what it protects if it is
     wrong; written by `allocator caution --json`."""
 
@@ -239,7 +199,7 @@ def caution_study(book: Book, *, progress: Callable[[str], None] | None = None) 
         _Reviewed(book, cautious, outlook) if book.settings.uses_tree else _Period(book, cautious, outlook)
     )
     has_regimes = any(reach > 0 for reach in (solver.whole.regime_reach(book.settings.hypotheses) or {}).values())
-    axes = {AXES[0]: (1.0, 0.0), **({AXES[1]: (0.0, 1.0), "both": (1.0, 1.0)} if has_regimes else {})}
+    axes = {ABOUT[0]: (1.0, 0.0), **({ABOUT[1]: (0.0, 1.0), "both": (1.0, 1.0)} if has_regimes else {})}
     curves, own, trusting = list[CautionCurve](), solver.own(), solver.at(0.0, 0.0)
     for axis, (answer, regime) in axes.items():
         plans = [trusting]

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
-from allocator.ambiguity.product import AxisShare
+from allocator.ambiguity.product import AxisShare, axis_shares, in_bps
 from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import model_splits
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
+from allocator.plan.targets import cost_shares
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
@@ -209,9 +212,20 @@ class Plan:
         """What of the adverse figure is about the answer and about the regime, and what each costs; nothing where the
         set has no axes. Further plans are solved for it, when first asked for.
         """
-        from allocator.plan.caution import shares_of_plan  # which solves, as the certificate that a plan has does
-
-        return shares_of_plan(self)
+        ambiguity, outlook, p = self.mandate.ambiguity, self.outlook, self.outlook.probabilities
+        if not ambiguity.axes:
+            return {}
+        if self.policy is not None:
+            return self.policy.caution_schedule[0].axes or {}
+        before = self.final.value_before
+        losses = -outlook.portfolio_returns(self.final.values / before, self.final.cash / before)
+        adverse = ambiguity.worst_case(losses, p)
+        taken = axis_shares((ambiguity,), lambda sets: sets[0].worst_case(losses, p), float(p @ losses), adverse)
+        try:
+            spent = cost_shares(self.start, outlook, self.mandate, self.target, Limits.of(self.book))
+        except (Infeasible, NotSolved):  # a verified plan is not lost for want of a figure beside it
+            return in_bps(taken, None)
+        return in_bps(taken, spent)
 
     def __str__(self) -> str:
         return text_of(self)

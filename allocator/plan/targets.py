@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.product import axis_shares
+from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
@@ -188,3 +191,17 @@ def solve_certified(
                 raise round_trip_refusal(program, start, outlook, mandate, limits, solution) from None
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
+
+
+def cost_shares(
+    start: Position, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
+) -> tuple[float, float]:
+    """What each axis costs if the belief is right: the nominal objective of plans that are guarded against it."""
+    nominal = replace(mandate, ambiguity=Singleton())
+
+    def if_right(sets: tuple[Ambiguity, ...]) -> float:
+        guarded = replace(mandate, ambiguity=sets[0])
+        found, _, _ = solve_certified(Program(outlook, guarded), start, outlook, guarded, limits)
+        return nominal.loss(found, outlook)
+
+    return axis_shares((mandate.ambiguity,), if_right, if_right((Singleton(),)), nominal.loss(target, outlook))

@@ -125,6 +125,11 @@ class ReachSection(SettingsSection):
         """Whether the schedule is the set itself, whatever `set` is called."""
         return False
 
+    @property
+    def name_of_set(self) -> str:
+        """What people call it."""
+        return self.schedule if self.makes_its_set else self.set
+
     @model_validator(mode="after")
     def _radius_fits_the_set(self) -> Self:
         if (self.schedule == "caution") != (self.caution is not None):
@@ -238,9 +243,10 @@ class RobustSection(ReachSection):
         stated = [key for key in single if getattr(self, key) not in ("none", "fixed", 0, None, {})]
         if self.axes and stated:
             tables = " and ".join(f"[robust.{name}]" for name in self.axes)
+            verb, other = ("are", "is")[len(stated) < 2], ("are", "is")[len(self.axes) < 2]
             raise ValueError(
-                f"{', '.join(stated)} {'are' if len(stated) > 1 else 'is'} of one set over all scenarios, and {tables} "
-                f"{'are' if len(self.axes) > 1 else 'is'} of axes; remove the one or the other from [robust]"
+                f"{', '.join(stated)} {verb} of one set over all scenarios, and {tables} {other} of axes; "
+                f"remove {' and '.join(stated)}, or remove {tables}"
             )
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from allocator.ambiguity.balls import Singleton
+from allocator.ambiguity.polyhedral import ExpertHull
 from allocator.ambiguity.product import ProductSet
 from allocator.ambiguity.sets import ambiguity_set
 from allocator.book.book import Book
@@ -23,8 +25,9 @@ from allocator.errors import BadInput
 from allocator.mandate.builder import build_mandate
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
+from allocator.outlook.calibration import build_question, dated_signals
 from allocator.outlook.outlook import build_outlook
-from allocator.outlook.posterior import elasticity
+from allocator.outlook.posterior import elasticity, hypothesis_probabilities, prior_with, with_sources
 from allocator.outlook.question import DemandElasticity, Signal
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance
@@ -174,7 +177,7 @@ def test_a_set_over_all_scenarios_has_no_axes(note: Path) -> None:
 
 REFUSED = {
     "robust.set=kl robust.radius=0.1 robust.schedule=fixed robust.question.set=kl robust.question.radius=0.1":
-        "set, radius are of one set over all scenarios, and [robust.question] is of axes; remove the one or the other",
+        "[robust.question] is of axes; remove set and radius, or remove [robust.question]",
     "robust.question.set=wasserstein": "over whole scenarios, and an axis has none",
     "robust.regime.set=polytope": "over whole scenarios, and an axis has none",
     "robust.regime.schedule=corners robust.regime.set=hull": "which say nothing of regimes",
@@ -227,3 +230,25 @@ def test_a_fixed_radius_and_experts_are_taken_as_they_are_stated(note: Path) -> 
     assert q[:2].sum() == pytest.approx(0.9, abs=1e-12)
     assert q[0] / q[:2].sum() == pytest.approx(min(p[0] / p[:2].sum() + 0.15, 1), abs=1e-12)
     assert math.isclose(q.sum(), 1, abs_tol=1e-12)
+
+
+def test_corners_of_more_than_two_answers_are_the_hull_of_the_posteriors_at_all_of_them(
+    root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "approval"
+    shutil.copytree(root / "data" / "approval", folder)
+    ranges = "prior = [0.3, 0.6]\ndisclosure = [0.5, 0.97]\nhazard = [0.08, 0.2]\nbackground = [0.002, 0.05]\n"
+    toml = (folder / "book.toml").read_text(encoding="utf-8")
+    (folder / "book.toml").write_text(f"{toml}\n[question.ranges]\n{ranges}", encoding="utf-8")
+    book = load(folder, overrides=["robust.question.schedule=corners"])
+    question, day = build_question(book), book.settings.book.as_of
+    assert question is not None
+    hull = product_of(book).question
+    assert isinstance(hull, ExpertHull)
+
+    assert hull.experts.shape == (16, 3)
+    corner = replace(question, prior=prior_with(question, 0.6))
+    corner = with_sources(corner, disclosure=0.5, hazard=0.2, background=0.002)
+    wanted = hypothesis_probabilities(corner, dated_signals(book), day)
+    assert np.abs(hull.experts - wanted).sum(axis=1).min() == pytest.approx(0, abs=1e-12)
+    assert hull.excess(wanted, question.by_hypothesis(build_outlook(book).probabilities)) <= 1e-9

@@ -83,3 +83,19 @@ def test_no_turn_is_named_where_an_answer_failed_inside() -> None:
     assert inside.at is None
     assert 0.5 <= inside.low < inside.high <= 0.525
     assert nearest_crossing(failing(0.2, 0.3), POINTS, 0.4) is not None
+
+
+def test_a_line_that_meets_nothing_beyond_certainty_is_no_probability() -> None:
+    """A jump at certainty itself: the line through what stands clear of it leads out of [0, 1]."""
+    asked = list[float]()
+
+    def jumping(x: float) -> float:
+        asked.append(x)
+        return -1.0 if x == 0 else 0.2 + 3 * x
+
+    found = nearest_crossing(jumping, POINTS, 0.5, nothing=1e-5, jumps=lambda *_: [])
+
+    assert found is not None
+    assert found.low == 0
+    assert min(asked) >= 0
+    assert max(asked) <= 1

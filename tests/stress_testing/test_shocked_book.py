@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from allocator.ambiguity.balls import TotalVariation
+from allocator.ambiguity.sets import ambiguity_set
 from allocator.book.book import Book
 from allocator.book.checks.stress import check_shock, days_after
 from allocator.book.loading import load
@@ -222,3 +223,25 @@ def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     found = apply_shock(made, build_outlook(made), name, own)
     assert found.hypotheses is not None
     assert found.hypotheses["generalizable"] > 0.5
+
+
+def test_a_verdict_leaves_the_radius_of_regimes_and_a_usage_figure_releases_it(root: Path) -> None:
+    overrides = [
+        f"robust.{axis}.{key}"
+        for axis in ("question", "regime")
+        for key in ("set=total_variation", "schedule=caution", "caution=0.5")
+    ]
+    made = load(root / "data" / "note", overrides=overrides)
+    before = ambiguity_set(made, build_outlook(made))
+    rows = [{"kind": "claim", "source": "OpenAI", "after_months": 0}]
+    verdict = [*rows, {"kind": "verification", "source": "OpenAI", "after_months": 0}]
+    figures = [{"kind": "usage", "price_fall": 0.3, "usage_growth": 0.6, "after_months": 1}]
+    verified, told = (struck(made, signals=signals).ambiguity for signals in (verdict, figures))
+
+    answers = ["generalizable", "proprietary"]
+    assert verified.reach < before.reach
+    assert verified.regime_reach(answers) == pytest.approx(before.regime_reach(answers), abs=1e-12)
+    released, stated = told.regime_reach(answers), before.regime_reach(answers)
+    assert released is not None
+    assert stated is not None
+    assert sum(released.values()) < sum(stated.values())
