@@ -23,14 +23,14 @@ WORKED = {
     "score_gap": (1, 5, 0),
     "training_cost_after": (50, 100, 0),
     "burn_after": (9.656, 12.35, 5e-3),
-    "volume_to_hold_revenue": (2**0.35, 3, 1e-12),
+    "volume_to_hold_revenue": (2**0.25, 3, 1e-12),
     "volume_at_price_cut": (2, 2, 0),
     "revenue_multiplier": (5 / 3, 5, 1e-12),
     "price_cut_that_stagnates": (0.8, 0.9, 1e-12),
     "usage_elasticity": (1.465, 3.322, 5e-4),
     "elasticity_for_revenue": (2.62, 3.32, 5e-3),
     "token_demand": (1.85, 3.70, 5e-3),
-    "bill_saving": (0.294, 0.630, 5e-4),
+    "bill_saving": (0.220, 0.630, 5e-4),
     "pass_through_of_saving": (0.359, 0.698, 5e-4),
     "implied_sales": (15.8, 17.0, 5e-2),
     "value_over_target": (3.04, 3.04, 5e-3),
@@ -46,7 +46,7 @@ WORKED = {
     "orbital_saving": (0.148, 0.148, 5e-4),
     "rival_margin_at_todays_price": (1, 1, 1e-12),
     "price_cut_without_profit": (0.5, 0.5, 0),
-    "rival_share": (0.945, 0.945, 5e-4),
+    "rival_share": (0.913, 0.913, 5e-4),
     "answered_within": (0.488, 0.724, 6e-4),
     "generalizable_after_silence": (0.0909, 0.0909, 5e-5),
     "months_to_settle": (17.430, 17.430, 5e-4),
@@ -75,7 +75,8 @@ VERDICTS = {
 
 @pytest.fixture(scope="module")
 def checked(root: Path) -> tuple[CheckedClaim, ...]:
-    return check_claims(root / "data" / "note")
+    every = check_claims(root / "data" / "note")
+    return tuple(one for one in every if not one.dates and one.found is not None)  # what asks the outlook: elsewhere
 
 
 def breaches(folder: Path) -> list[str]:

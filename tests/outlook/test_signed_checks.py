@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from allocator.book.loading import load
 from allocator.errors import BadInput
+from allocator.outlook.calibration import adoption_years
 from allocator.outlook.efficiency_model_claims import OUTLOOK_FORMULAS, CheckedClaim, check_claims
 from allocator.stress_testing.belief_sweep import weights_by_belief
 from tests.conftest import Folder
-from tests.outlook.note_as_told import BEFORE, TOLD, before, scenarios, told
+from tests.outlook.note_as_told import BEFORE, PARAMETERS, TOLD, before, scenarios, told
 from tests.outlook.signed_checks import ADVICE, SignedCheck, signed_check
 
 HEADER = ["claim", "check", "low", "high"]
@@ -139,8 +141,6 @@ def test_a_book_without_an_efficient_lab_is_told_why_the_advice_may_fail(note: F
 
 
 def _loaded(folder: Folder) -> Any:
-    from allocator.book.loading import load
-
     return load(folder.path, overrides=[*scenarios(TOLD), *SETTINGS])
 
 
@@ -231,3 +231,30 @@ def test_a_book_moved_by_set_is_asked_as_it_is_moved(note: Folder, run: Callable
 
     assert usage(*scenarios(BEFORE)) == pytest.approx(2.7 ** (0.85 * 1.9), abs=1e-12)
     assert usage(*scenarios(TOLD)) == pytest.approx(2.7 ** (0.8 * 2.4), abs=1e-12)
+
+
+def test_the_notes_own_book_asks_every_signed_check_and_the_advice_and_all_that_is_not_solved_for_holds(
+    root: Path, printed: list[tuple[SignedCheck, float]]
+) -> None:
+    checked = [one for one in check_claims(root / "data" / "note") if one.dates or one.found is None]
+    rows = {(one.formula.name, one.low, one.high) for one in checked}
+
+    assert rows >= {(one.check, one.low, one.high) for one, _ in printed} | set(ADVICE)
+    assert {one.verdict for one in checked} == {"holds", "implies", "not solved"}
+    for check, margin in printed:
+        (one,) = [one for one in checked if one.formula.name == check.check]
+        close = 3e-4 if check.days == ("today",) else 2e-9
+        assert one.margin(one.dates[check.days[0]]) == pytest.approx(margin, abs=close), check
+
+
+def test_note_and_reviewed_have_one_table_and_one_day_from_which_labs_adopt(root: Path) -> None:
+    note, reviewed = (load(root / "data" / name) for name in ("note", "reviewed"))
+
+    for name in PARAMETERS:
+        assert [getattr(one, name) for one in note.settings.scenarios.values()] == [
+            getattr(one, name) for one in reviewed.settings.scenarios.values()
+        ]
+    assert {*(tuple(row) for row in TOLD.values())} == {
+        tuple(getattr(one, name) for name in PARAMETERS) for one in note.settings.scenarios.values()
+    }
+    assert adoption_years(note) == adoption_years(reviewed) == 0
