@@ -158,7 +158,7 @@ def later(version: str, python: str, further: Sequence[str]) -> tuple[bool, str]
 
 def sample_books() -> list[str]:
     """The books of `data/`."""
-    return sorted(place.parent.name for place in (ROOT / "data").glob("*/book.toml"))
+    return sorted(place.parent.name for place in (ROOT / "tests" / "plain_books").glob("*/book.toml"))
 
 
 def plan_on(python: str, book: str) -> bytes:

@@ -95,7 +95,7 @@ def listed(tmp_path: Path) -> Folder:
 @pytest.fixture
 def note(tmp_path: Path) -> Folder:
     """A copy of the sample book that runs from signals, with figures and claims, to be spoiled."""
-    shutil.copytree(ROOT / "data" / "note", tmp_path / "note")
+    shutil.copytree(ROOT / "tests" / "plain_books" / "note", tmp_path / "note")
     return Folder(tmp_path / "note")
 
 

@@ -60,7 +60,7 @@ def rebalance(
     \b
     Examples:
       allocator rebalance data/listed
-      allocator rebalance data/listed --set robust.caution=0.5 --out plans/today
+      allocator rebalance data/listed --set robust.regime.caution=0.8 --out plans/today
       allocator rebalance data/listed --run-id 2026-11-20 --out plans
       allocator rebalance data/reviewed --out plans/policy
       allocator rebalance data/reviewed --as-of 2027-02-20 --follow plans/policy/plan.json

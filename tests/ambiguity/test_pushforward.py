@@ -68,14 +68,14 @@ def test_the_worst_news_is_that_of_the_worst_scenarios(seed: int) -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_of_scenarios_guards_every_review(root: Path, name: str) -> None:
-    book = load(root / "data" / "reviewed", overrides=overrides(name))
+    book = load(root / "tests" / "plain_books" / "reviewed", overrides=overrides(name))
     staged = build_multistage_mandate(book, build_outlook(book))
     start = Position(book.weights, book.cash / book.value)
     kinds = {"hull": ExpertHull, "wasserstein": Wasserstein, "polytope": Polytope}
 
     policy = solve_policy(staged, start)
 
-    trusting = load(root / "data" / "reviewed", overrides=["robust.set='none'"])
+    trusting = load(root / "tests" / "plain_books" / "reviewed", overrides=["robust.set='none'"])
     nominal = solve_policy(build_multistage_mandate(trusting, build_outlook(trusting)), start)
     for node, ambiguity in enumerate(staged.ambiguities):
         below = staged.tree.children(node)[0]
@@ -87,7 +87,7 @@ def test_a_set_of_scenarios_guards_every_review(root: Path, name: str) -> None:
 
 
 def test_experts_have_seen_the_news_too(root: Path) -> None:
-    book = load(root / "data" / "reviewed", overrides=overrides("hull"))
+    book = load(root / "tests" / "plain_books" / "reviewed", overrides=overrides("hull"))
     staged = build_multistage_mandate(book, build_outlook(book))
     claimed = staged.tree.kinds.index("claimed")
     ambiguity = staged.ambiguities[claimed]
@@ -101,7 +101,7 @@ def test_experts_have_seen_the_news_too(root: Path) -> None:
 
 
 def test_limits_that_the_news_would_break_are_refused_with_the_review(root: Path) -> None:
-    arguments = ["rebalance", str(root / "data" / "reviewed"), "--json"]
+    arguments = ["rebalance", str(root / "tests" / "plain_books" / "reviewed"), "--json"]
     for override in [*overrides("polytope")[:-2], "robust.limits.g.max=0.25", "robust.schedule='fixed'"]:
         arguments += ["--set", override]
 

@@ -36,7 +36,7 @@ CLAIMS = [
 
 @pytest.fixture(scope="module")
 def sample(root: Path) -> Book:
-    return load(root / "data" / "note")
+    return load(root / "tests" / "plain_books" / "note")
 
 
 def likelier(outlook: Outlook) -> float:
@@ -79,8 +79,8 @@ def test_caution_is_a_part_of_the_way_to_being_wrong_about_the_answer(sample: Bo
 def test_a_box_reaches_as_far_as_total_variation_and_kl_by_pinsker(root: Path, sample: Book) -> None:
     outlook = build_outlook(sample)
     distance = current_radius(sample, outlook)
-    box = load(root / "data" / "note", overrides=["robust.set=box"])
-    kl = load(root / "data" / "note", overrides=["robust.set=kl"])
+    box = load(root / "tests" / "plain_books" / "note", overrides=["robust.set=box"])
+    kl = load(root / "tests" / "plain_books" / "note", overrides=["robust.set=kl"])
 
     assert build_mandate(box, outlook).ambiguity == Box(distance)
     assert build_mandate(kl, outlook).ambiguity == KullbackLeibler(2 * distance**2)
@@ -91,8 +91,8 @@ def test_chi_squared_reaches_as_far_by_cauchy_and_schwarz_and_contamination_take
 ) -> None:
     outlook = build_outlook(sample)
     distance = current_radius(sample, outlook)
-    chi2 = load(root / "data" / "note", overrides=["robust.set=modified_chi2"])
-    part = load(root / "data" / "note", overrides=["robust.set=contamination"])
+    chi2 = load(root / "tests" / "plain_books" / "note", overrides=["robust.set=modified_chi2"])
+    part = load(root / "tests" / "plain_books" / "note", overrides=["robust.set=contamination"])
 
     assert build_mandate(chi2, outlook).ambiguity == ModifiedChiSquared(4 * distance**2)
     assert build_mandate(part, outlook).ambiguity == Contamination(distance)
@@ -212,7 +212,7 @@ def test_certainty_of_the_other_answer_leads_the_robust_plan_to_its_optimum(samp
 
 
 def test_the_longer_the_silence_the_less_the_radius_until_there_is_none(root: Path) -> None:
-    sample = load(root / "data" / "note")
+    sample = load(root / "tests" / "plain_books" / "note")
     question = build_question(sample)
     assert question is not None
     first = settled_by_silence(question, dated_signals(sample), sample.settings.book.as_of)
@@ -222,7 +222,7 @@ def test_the_longer_the_silence_the_less_the_radius_until_there_is_none(root: Pa
     for kind in ("total_variation", "box", "kl", "contamination", "modified_chi2"):
         radii = []
         for day in (*silent, *settled):
-            book = load(root / "data" / "note", as_of=day, overrides=[f"robust.set={kind}"])
+            book = load(root / "tests" / "plain_books" / "note", as_of=day, overrides=[f"robust.set={kind}"])
             radii.append(current_radius(book, build_outlook(book)))
         assert radii == sorted(radii, reverse=True)
         assert min(radii[:3]) > 0
@@ -232,7 +232,7 @@ def test_the_longer_the_silence_the_less_the_radius_until_there_is_none(root: Pa
 def test_the_longer_the_silence_the_nearer_the_robust_plan_to_that_answers_optimum(root: Path) -> None:
     left = []
     for day in (dt.date(2026, 11, 20), dt.date(2027, 4, 8), dt.date(2027, 11, 20), dt.date(2030, 4, 8)):
-        book = load(root / "data" / "note", as_of=day, overrides=["market.date=2026-11-20"])
+        book = load(root / "tests" / "plain_books" / "note", as_of=day, overrides=["market.date=2026-11-20"])
         outlook = build_outlook(book)
         best = planned(book, with_belief(outlook, 0.0))
         left.append(float(np.abs(planned(book, outlook) - best).sum()))

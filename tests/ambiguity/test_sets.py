@@ -156,7 +156,7 @@ def test_a_relative_entropy_ball_below_a_millionth_is_the_belief_itself() -> Non
 )
 def test_each_name_of_the_settings_means_its_set(root: Path, name: str, set_: Ambiguity) -> None:
     radius = 0.2 if AMBIGUITY_SETS[name].most_radius else 0.0
-    book = load(root / "data" / "listed", overrides=[f"robust={{set='{name}',radius={radius}}}"])
+    book = load(root / "tests" / "plain_books" / "listed", overrides=[f"robust={{set='{name}',radius={radius}}}"])
 
     assert set_class(name) is type(set_)
     assert ambiguity_set(book, build_outlook(book)) == set_

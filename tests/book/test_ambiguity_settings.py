@@ -103,7 +103,7 @@ def test_a_belief_outside_the_limits_is_refused_with_the_rows_that_it_breaks(
 
 
 def test_the_sets_of_a_book_speak_of_its_scenarios_in_its_order(root: Path) -> None:
-    where = root / "data" / "listed"
+    where = root / "tests" / "plain_books" / "listed"
     transport = load(where, overrides=[
         "robust.set=wasserstein", "robust.radius=0.2", "robust.metric={replicability=2.0,usage_elasticity=0.5}",
     ])  # fmt: skip

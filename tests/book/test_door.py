@@ -227,7 +227,9 @@ def test_a_what_if_of_another_horizon_has_no_typed_returns(root: Path) -> None:
     assert load(typed, overrides=["horizon.months=12"]).instruments
     with pytest.raises(BadInput, match=r"is another horizon than the 12 months that the returns .* are over"):
         load(typed, overrides=["horizon.months=3"])
-    assert load(root / "data" / "note", overrides=["horizon.months=3"]).instruments  # the model makes its returns
+    assert load(
+        root / "tests" / "plain_books" / "note", overrides=["horizon.months=3"]
+    ).instruments  # the model makes its returns
 
 
 @pytest.mark.parametrize("confirm", ["prices", ["prices"], {"table": "prices", "kind": "jump", "why": "x"}])

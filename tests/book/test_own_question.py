@@ -27,7 +27,7 @@ def refused(folder: Path, *overrides: str) -> list[str]:
 @pytest.fixture
 def approval(root: Path, tmp_path: Path) -> Path:
     """A copy of the sample book that may be spoiled."""
-    return Path(shutil.copytree(root / "data" / "approval", tmp_path / "approval"))
+    return Path(shutil.copytree(root / "tests" / "plain_books" / "approval", tmp_path / "approval"))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_typed_returns_and_reviews_want_a_market_and_keep_it(approval: Path) -> 
     ids=lambda command: str(command[0]),
 )  # fmt: skip
 def test_no_screen_of_an_own_question_has_the_words_of_the_note(root: Path, command: list[str]) -> None:
-    book = str(root / "data" / "approval")
+    book = str(root / "tests" / "plain_books" / "approval")
     for form in ([], ["--json"]):
         told = CliRunner().invoke(main, [command[0], book, *(form or command[1:])])
         assert told.exit_code == 0, told.output

@@ -225,7 +225,7 @@ def test_every_breach_of_all_signals_is_told_at_once(note: Folder) -> None:
     ],
 )
 def test_a_parameter_outside_its_range_is_refused_by_its_key(root: Path, override: str, key: str) -> None:
-    text = (root / "data" / "note" / "book.toml").read_text(encoding="utf-8")
+    text = (root / "tests" / "plain_books" / "note" / "book.toml").read_text(encoding="utf-8")
 
     with pytest.raises(BadInput) as caught:
         read_settings(text, overrides=[override])
@@ -361,7 +361,7 @@ def test_a_day_beyond_the_calendar_is_refused(note: Folder, override: str, key: 
 def test_an_as_of_beyond_the_calendar_is_refused_as_what_it_is(
     root: Path, run: Run, valid: Valid, command: str, day: str
 ) -> None:
-    answer = run(command, root / "data" / "note", "--as-of", day, "--json")
+    answer = run(command, root / "tests" / "plain_books" / "note", "--as-of", day, "--json")
 
     (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
@@ -371,7 +371,7 @@ def test_an_as_of_beyond_the_calendar_is_refused_as_what_it_is(
 
 @pytest.mark.parametrize("command", ["beliefs", "returns", "check"])
 def test_the_last_day_of_the_calendar_is_a_day_as_any_other(root: Path, run: Run, command: str) -> None:
-    answer = run(command, root / "data" / "note", "--as-of", "2999-12-31", "--json")
+    answer = run(command, root / "tests" / "plain_books" / "note", "--as-of", "2999-12-31", "--json")
 
     assert answer.exit_code == 0
 

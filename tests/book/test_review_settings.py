@@ -18,7 +18,7 @@ REVIEWS = "reviews = [2027-02-20, 2027-05-20, 2027-08-20]"
 @pytest.fixture
 def reviewed(tmp_path: Path, root: Path) -> Folder:
     """A copy of the sample book with reviews, to be spoiled."""
-    shutil.copytree(root / "data" / "reviewed", tmp_path / "reviewed")
+    shutil.copytree(root / "tests" / "plain_books" / "reviewed", tmp_path / "reviewed")
     return Folder(tmp_path / "reviewed")
 
 

@@ -14,7 +14,7 @@ from tests.books import book
 
 def refused(root: Path, *overrides: str, book: str = "note") -> list[str]:
     with pytest.raises(BadInput) as caught:
-        load(root / "data" / book, overrides=list(overrides))
+        load(root / "tests" / "plain_books" / book, overrides=list(overrides))
     return [f"{one.column}: {one.rule} (got {one.value}); {one.cure}" for one in caught.value.breaches]
 
 
@@ -115,7 +115,7 @@ def test_a_shock_of_what_is_learnt_wants_a_question_and_one_of_the_model_a_model
 
 def test_a_lawful_shock_of_every_kind_is_read(root: Path) -> None:
     made = load(
-        root / "data" / "note",
+        root / "tests" / "plain_books" / "note",
         overrides=[
             "shocks.it={market=-0.1,buckets={adopter=-0.2},instruments={META=0.1},silent_months=6,"
             'signals=[{kind="claim",source="OpenAI",after_months=1},{kind="refutation",source="OpenAI",after_months=2}],'
@@ -128,7 +128,7 @@ def test_a_lawful_shock_of_every_kind_is_read(root: Path) -> None:
 
 def test_a_claim_by_every_lab_where_every_lab_has_claimed_is_refused(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "note"
-    shutil.copytree(root / "data" / "note", folder)
+    shutil.copytree(root / "tests" / "plain_books" / "note", folder)
     with (folder / "signals.csv").open("a", encoding="utf-8") as table:
         table.write(
             "2026-11-01,claim,OpenAI,,,a test\n2026-11-02,claim,Google,,,a test\n2026-11-03,claim,Anthropic,,,a test\n"

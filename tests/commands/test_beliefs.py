@@ -18,8 +18,8 @@ Valid = Callable[[str, str], dict[str, Any]]
 
 
 def test_people_see_now_the_way_here_what_may_come_and_when(root: Path, run: Run, valid: Valid) -> None:
-    answer = run("beliefs", root / "data" / "note")
-    document = valid(run("beliefs", root / "data" / "note", "--json").stdout, "beliefs")
+    answer = run("beliefs", root / "tests" / "plain_books" / "note")
+    document = valid(run("beliefs", root / "tests" / "plain_books" / "note", "--json").stdout, "beliefs")
     p, (low, high) = document["hypotheses"]["generalizable"], document["bounds"]
     third, usage = document["scenarios"][2], next(day for day in document["path"] if day["date"] == "2026-10-30")
     within = " ".join(f"{one:.1%}" for one in document["settled_within"].values())
@@ -47,7 +47,7 @@ def test_people_see_now_the_way_here_what_may_come_and_when(root: Path, run: Run
 
 @pytest.mark.parametrize("book", ["note", "listed"])
 def test_no_line_of_the_beliefs_is_longer_than_80_columns(root: Path, run: Run, book: str) -> None:
-    lines = run("beliefs", root / "data" / book).stdout.splitlines()
+    lines = run("beliefs", root / "tests" / "plain_books" / book).stdout.splitlines()
 
     assert max(map(len, lines)) <= 80
     assert [line for line in lines if line.strip() == "y"] == []  # no label broken within a word
@@ -55,7 +55,7 @@ def test_no_line_of_the_beliefs_is_longer_than_80_columns(root: Path, run: Run, 
 
 @pytest.mark.parametrize("book", ["note", "listed"])
 def test_programs_get_beliefs_path_signals_and_cards(root: Path, run: Run, valid: Valid, book: str) -> None:
-    document = valid(run("beliefs", root / "data" / book, "--json").stdout, "beliefs")
+    document = valid(run("beliefs", root / "tests" / "plain_books" / book, "--json").stdout, "beliefs")
 
     for kind in ("prior", "belief", "market"):
         assert sum(row[kind] for row in document["scenarios"]) == pytest.approx(1, abs=1e-12)
@@ -68,7 +68,9 @@ def test_programs_get_beliefs_path_signals_and_cards(root: Path, run: Run, valid
 
 
 def test_another_day_has_other_beliefs(root: Path, run: Run, valid: Valid) -> None:
-    later = valid(run("beliefs", root / "data" / "note", "--as-of", "2027-04-08", "--json").stdout, "beliefs")
+    later = valid(
+        run("beliefs", root / "tests" / "plain_books" / "note", "--as-of", "2027-04-08", "--json").stdout, "beliefs"
+    )
 
     assert later["as_of"] == later["path"][-1]["date"] == "2027-04-08"
     assert later["hypotheses"]["generalizable"] == pytest.approx(0.0963, abs=1e-4)  # .0909 if the prior were a product
@@ -78,8 +80,10 @@ def test_another_day_has_other_beliefs(root: Path, run: Run, valid: Valid) -> No
 
 
 def test_a_settled_question_says_which_answer(root: Path, run: Run, valid: Valid) -> None:
-    day = valid(run("beliefs", root / "data" / "note", "--json").stdout, "beliefs")["settled_by_silence"]
-    settled = valid(run("beliefs", root / "data" / "note", "--as-of", day, "--json").stdout, "beliefs")
+    day = valid(run("beliefs", root / "tests" / "plain_books" / "note", "--json").stdout, "beliefs")[
+        "settled_by_silence"
+    ]
+    settled = valid(run("beliefs", root / "tests" / "plain_books" / "note", "--as-of", day, "--json").stdout, "beliefs")
 
     assert settled["settled"] == "proprietary"
     assert settled["settled_by_silence"] == day
@@ -101,7 +105,7 @@ def test_a_question_that_was_settled_says_when_and_not_when_it_will_be(note: Fol
 
 
 def test_usage_figures_speak_of_the_demand_regime(root: Path, run: Run, valid: Valid) -> None:
-    document = valid(run("beliefs", root / "data" / "note", "--json").stdout, "beliefs")
+    document = valid(run("beliefs", root / "tests" / "plain_books" / "note", "--json").stdout, "beliefs")
 
     belief = {row["scenario"]: row["belief"] for row in document["scenarios"]}
     jevons = belief["generalizable_jevons"] + belief["proprietary_jevons"]
@@ -218,7 +222,7 @@ def test_a_card_that_asks_for_silence_reads_well_where_somebody_spoke(note: Fold
 
 
 def test_a_settled_question_is_called_settled(root: Path, run: Run) -> None:
-    shown = " ".join(run("beliefs", root / "data" / "note", "--as-of", "2028-01-01").stdout.split())
+    shown = " ".join(run("beliefs", root / "tests" / "plain_books" / "note", "--as-of", "2028-01-01").stdout.split())
 
     assert "The question is settled: proprietary." in shown
 

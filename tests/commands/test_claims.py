@@ -16,7 +16,7 @@ Valid = Callable[[str, str], dict[str, Any]]
 
 
 def test_every_claim_is_shown_with_its_figure_and_its_verdict(root: Path, run: Run) -> None:
-    answer = run("claims", root / "data" / "note")
+    answer = run("claims", root / "tests" / "plain_books" / "note")
 
     shown = " ".join(answer.stdout.split())
     assert (answer.exit_code, answer.stderr) == (0, "")
@@ -29,14 +29,14 @@ def test_every_claim_is_shown_with_its_figure_and_its_verdict(root: Path, run: R
 
 
 def test_no_line_of_the_claims_is_longer_than_80_columns(root: Path, run: Run) -> None:
-    lines = run("claims", root / "data" / "note").stdout.splitlines()
+    lines = run("claims", root / "tests" / "plain_books" / "note").stdout.splitlines()
 
     assert max(map(len, lines)) <= 80
     assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_programs_get_both_intervals_and_the_verdict(root: Path, run: Run, valid: Valid) -> None:
-    answer = run("claims", root / "data" / "note", "--json")
+    answer = run("claims", root / "tests" / "plain_books" / "note", "--json")
 
     document = valid(answer.stdout, "claims_report")
     first, *rest = document["claims"]

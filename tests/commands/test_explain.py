@@ -25,7 +25,7 @@ Valid = Callable[[str, str], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def found(root: Path) -> Explanation:
-    return allocator.explain(allocator.load(root / "data" / "note"))
+    return allocator.explain(allocator.load(root / "tests" / "plain_books" / "note"))
 
 
 def test_an_explanation_says_why_what_and_how_wrong(listed: Folder, run: Run) -> None:
@@ -47,7 +47,7 @@ def test_an_explanation_says_why_what_and_how_wrong(listed: Folder, run: Run) ->
 
 @pytest.mark.parametrize("name", ["note", "listed"])
 def test_lines_and_columns_of_the_document_add_up(name: str, root: Path, run: Run, valid: Valid) -> None:
-    document = valid(run("explain", root / "data" / name, "--json").stdout, "explain")
+    document = valid(run("explain", root / "tests" / "plain_books" / name, "--json").stdout, "explain")
     reasons = document["attribution"]
     lines = [*reasons["orders"], reasons["others"], reasons["cash"]]
 
@@ -61,8 +61,8 @@ def test_lines_and_columns_of_the_document_add_up(name: str, root: Path, run: Ru
 
 
 def test_the_plan_gives_the_same_reasons(root: Path, run: Run, valid: Valid) -> None:
-    plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
-    explained = valid(run("explain", root / "data" / "listed", "--json").stdout, "explain")
+    plan = json.loads(run("rebalance", root / "tests" / "plain_books" / "listed", "--json").stdout)
+    explained = valid(run("explain", root / "tests" / "plain_books" / "listed", "--json").stdout, "explain")
 
     assert plan["attribution"] == explained["attribution"]
     ordered = [row["instrument"] for row in plan["orders"]]
@@ -71,8 +71,8 @@ def test_the_plan_gives_the_same_reasons(root: Path, run: Run, valid: Valid) -> 
 
 
 def test_a_rebalance_has_a_line_of_why_for_each_order(root: Path, run: Run) -> None:
-    answer = run("rebalance", root / "data" / "listed", "--full")
-    plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
+    answer = run("rebalance", root / "tests" / "plain_books" / "listed", "--full")
+    plan = json.loads(run("rebalance", root / "tests" / "plain_books" / "listed", "--json").stdout)
     why = answer.stdout.split("Why each order")[1].split("Return: under")[0]
 
     for line in plan["attribution"]["orders"]:
@@ -86,7 +86,7 @@ def test_a_rebalance_has_a_line_of_why_for_each_order(root: Path, run: Run) -> N
 
 @pytest.mark.parametrize("arguments", [("note",), ("note", "GOOGL"), ("note", "OPENAI"), ("note", "USD"), ("listed",)])
 def test_nothing_is_wider_than_eighty_columns(arguments: tuple[str, ...], root: Path, run: Run) -> None:
-    answer = run("explain", root / "data" / arguments[0], *arguments[1:])
+    answer = run("explain", root / "tests" / "plain_books" / arguments[0], *arguments[1:])
 
     assert answer.exit_code == 0
     assert max(map(len, answer.stdout.splitlines())) <= 80
@@ -97,8 +97,8 @@ def test_every_number_of_the_reasons_stands_whole_on_any_terminal(
     width: str, root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", width)
-    shown = run("explain", root / "data" / "note").stdout
-    document = json.loads(run("explain", root / "data" / "note", "--json").stdout)
+    shown = run("explain", root / "tests" / "plain_books" / "note").stdout
+    document = json.loads(run("explain", root / "tests" / "plain_books" / "note", "--json").stdout)
 
     for line in document["attribution"]["orders"]:
         (row,) = [
@@ -113,8 +113,8 @@ def test_every_number_of_the_reasons_stands_whole_on_any_terminal(
 
 
 def test_a_name_has_a_page_of_its_own(root: Path, run: Run, valid: Valid) -> None:
-    shown = run("explain", root / "data" / "note", "OPENAI").stdout
-    document = valid(run("explain", root / "data" / "note", "OPENAI", "--json").stdout, "explain")
+    shown = run("explain", root / "tests" / "plain_books" / "note", "OPENAI").stdout
+    document = valid(run("explain", root / "tests" / "plain_books" / "note", "OPENAI", "--json").stdout, "explain")
     one = document["instrument"]
     (position,) = [row for row in document["positions"] if row["instrument"] == "OPENAI"]
 
@@ -207,8 +207,8 @@ def test_nothing_to_trade_is_explained_too(listed: Folder, run: Run) -> None:
 
 
 def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Path, run: Run) -> None:
-    shown = run("explain", root / "data" / "listed", "--full").stdout
-    plan = json.loads(run("rebalance", root / "data" / "listed", "--json").stdout)
+    shown = run("explain", root / "tests" / "plain_books" / "listed", "--full").stdout
+    plan = json.loads(run("rebalance", root / "tests" / "plain_books" / "listed", "--json").stdout)
     table = shown.partition("No-trade regions, all else at the targets")[2]
     orders = {order["instrument"]: order["side"] for order in plan["orders"]}
 
@@ -228,7 +228,7 @@ def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Pat
         assert today == f"{position['weight_before']:.1%}"
         # what stands right is left alone, and what does not is traded towards its region
         assert orders.get(name) == {"too little": "buy", "too much": "sell", "right": None}[standing]
-    page = " ".join(run("explain", root / "data" / "listed", "MSFT").stdout.split())
+    page = " ".join(run("explain", root / "tests" / "plain_books" / "listed", "MSFT").stdout.split())
     region = f"from {rows['MSFT'][2]} to {rows['MSFT'][3]} of the account"
     assert f"No-trade region, all else at the targets: {region}; today it is right." in page
 
@@ -238,7 +238,14 @@ def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Pat
 
 
 @pytest.mark.parametrize(
-    "arguments", [("data/listed",), ("data/note",), ("tests/typed",), ("data/note", "OPENAI"), ("data/note", "USD")]
+    "arguments",
+    [
+        ("tests/plain_books/listed",),
+        ("tests/plain_books/note",),
+        ("tests/typed",),
+        ("tests/plain_books/note", "OPENAI"),
+        ("tests/plain_books/note", "USD"),
+    ],
 )
 def test_each_explanation_has_45_lines_of_80_columns_at_most(
     arguments: tuple[str, ...], root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -287,8 +294,8 @@ def test_of_84_names_the_largest_are_explained_and_the_others_as_sums(tmp_path: 
 
 
 def test_the_break_even_sentences_agree_with_the_document(root: Path, run: Run) -> None:
-    said = " ".join(run("explain", root / "data" / "listed").stdout.split())
-    found = json.loads(run("explain", root / "data" / "listed", "--json").stdout)["break_even"]
+    said = " ".join(run("explain", root / "tests" / "plain_books" / "listed").stdout.split())
+    found = json.loads(run("explain", root / "tests" / "plain_books" / "listed", "--json").stdout)["break_even"]
 
     assert found["ahead_bps"] < 0
     assert f"the orders are expected to return {-found['ahead_bps']:.1f} bps less than today's holdings" in said

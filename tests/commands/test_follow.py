@@ -36,7 +36,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The sample book with smallest orders and lots of nearly nothing, so that they hardly move it off the policy."""
     place = tmp_path_factory.mktemp("follow") / "book"
     place.mkdir()
-    for path in (root / "data" / "reviewed").iterdir():
+    for path in (root / "tests" / "plain_books" / "reviewed").iterdir():
         (place / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     book = place / "book.toml"
     book.write_text(book.read_text(encoding="utf-8").replace("min_trade = 50000", "min_trade = 0"), encoding="utf-8")
@@ -154,7 +154,7 @@ def test_a_later_plan_another_account_and_other_instruments_are_refused(
 
 
 def test_a_book_that_announces_no_policy_has_nothing_to_follow(root: Path, plan: Path) -> None:
-    answer = run("rebalance", root / "data" / "listed", "--follow", plan / "plan.json")
+    answer = run("rebalance", root / "tests" / "plain_books" / "listed", "--follow", plan / "plan.json")
     assert answer.exit_code == 3
     assert "it announces no policy" in " ".join(answer.stderr.split())
 

@@ -18,7 +18,7 @@ MOVES = ("--move", "GPU=0.1", "--move", "META=0.08")
 
 
 def test_people_see_what_prices_imply_and_what_they_leave_over(root: Path, run: Run) -> None:
-    answer = run("implied", root / "data" / "note", *MOVES)
+    answer = run("implied", root / "tests" / "plain_books" / "note", *MOVES)
 
     assert (answer.exit_code, answer.stderr) == (0, "")
     for said in (
@@ -32,11 +32,11 @@ def test_people_see_what_prices_imply_and_what_they_leave_over(root: Path, run: 
 
 
 def test_programs_get_probabilities_and_residuals(root: Path, run: Run, valid: Valid) -> None:
-    document = valid(run("implied", root / "data" / "note", *MOVES, "--json").stdout, "implied")
+    document = valid(run("implied", root / "tests" / "plain_books" / "note", *MOVES, "--json").stdout, "implied")
 
     assert sum(row["implied"] for row in document["scenarios"]) == pytest.approx(1, abs=1e-12)
     assert [row["stated"] for row in document["scenarios"]] == pytest.approx([0.275, 0.225, 0.275, 0.225])
-    beliefs = valid(run("beliefs", root / "data" / "note", "--json").stdout, "beliefs")
+    beliefs = valid(run("beliefs", root / "tests" / "plain_books" / "note", "--json").stdout, "beliefs")
     market = [row["market"] for row in beliefs["scenarios"]]
     assert [row["moved"] for row in document["scenarios"]] == pytest.approx(market, abs=1e-15)
     assert document["not_read"] == []
@@ -49,7 +49,10 @@ def test_programs_get_probabilities_and_residuals(root: Path, run: Run, valid: V
 def test_the_same_move_over_a_longer_time_implies_less(root: Path, run: Run, valid: Valid) -> None:
     """Of a later day more of a rise is required return, so that less of it is news."""
     now, later = (
-        valid(run("implied", root / "data" / "note", *day, "--move", "GPU=0.1", "--json").stdout, "implied")
+        valid(
+            run("implied", root / "tests" / "plain_books" / "note", *day, "--move", "GPU=0.1", "--json").stdout,
+            "implied",
+        )
         for day in ((), ("--as-of", "2027-04-08"))
     )
     sunny = [document["scenarios"][2]["implied"] for document in (now, later)]
@@ -59,7 +62,7 @@ def test_the_same_move_over_a_longer_time_implies_less(root: Path, run: Run, val
 
 
 def test_a_move_that_no_probability_explains_names_the_nearest(root: Path, run: Run, valid: Valid) -> None:
-    answer = run("implied", root / "data" / "note", "--move", "META=-0.5", "--json")
+    answer = run("implied", root / "tests" / "plain_books" / "note", "--move", "META=-0.5", "--json")
 
     (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
@@ -69,7 +72,7 @@ def test_a_move_that_no_probability_explains_names_the_nearest(root: Path, run: 
 
 @pytest.mark.parametrize("move", ["GPU", "GPU=up", "GPU=12%", "=0.1", "GPUS=0.1"])
 def test_a_move_that_cannot_be_read_is_refused(root: Path, run: Run, valid: Valid, move: str) -> None:
-    answer = run("implied", root / "data" / "note", "--move", move, "--json")
+    answer = run("implied", root / "tests" / "plain_books" / "note", "--move", move, "--json")
 
     (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
@@ -77,7 +80,7 @@ def test_a_move_that_cannot_be_read_is_refused(root: Path, run: Run, valid: Vali
 
 
 def test_people_see_the_market_as_stated_and_as_the_signals_moved_it(root: Path, run: Run) -> None:
-    shown = run("implied", root / "data" / "note", *MOVES).stdout
+    shown = run("implied", root / "tests" / "plain_books" / "note", *MOVES).stdout
 
     assert "stated" in shown
     assert "moved by signals" in shown
@@ -85,7 +88,7 @@ def test_people_see_the_market_as_stated_and_as_the_signals_moved_it(root: Path,
 
 
 def test_a_name_left_out_is_listed_for_people_and_programs(root: Path, run: Run, valid: Valid) -> None:
-    asked = ("implied", root / "data" / "note", *MOVES, "--move", "CLOUD=-0.9", "--without", "CLOUD")
+    asked = ("implied", root / "tests" / "plain_books" / "note", *MOVES, "--move", "CLOUD=-0.9", "--without", "CLOUD")
 
     shown, document = run(*asked).stdout, valid(run(*asked, "--json").stdout, "implied")
 
@@ -121,7 +124,7 @@ def test_prices_that_no_probability_explains_name_the_option_that_goes_on(note: 
 def test_cash_has_no_move_and_nobody_cannot_be_left_out(
     root: Path, run: Run, valid: Valid, options: tuple[str, ...], said: str
 ) -> None:
-    answer = run("implied", root / "data" / "note", *options, "--json")
+    answer = run("implied", root / "tests" / "plain_books" / "note", *options, "--json")
 
     assert answer.exit_code == 3
     assert said in valid(answer.stdout, "error")["message"]
@@ -144,7 +147,12 @@ def test_the_implied_example_of_the_help_runs_as_written(root: Path, run: Run, m
 
 def test_moves_that_are_wrong_in_several_ways_are_told_all_at_once(root: Path, run: Run, valid: Valid) -> None:
     typed = ["NVDA=-0.05", "NVDA=0.1", "NVIDA=0.1", "META=-2", "AVGO"]
-    answer = run("implied", root / "data" / "listed", *(part for move in typed for part in ("--move", move)), "--json")
+    answer = run(
+        "implied",
+        root / "tests" / "plain_books" / "listed",
+        *(part for move in typed for part in ("--move", move)),
+        "--json",
+    )
 
     rules = [breach["rule"] for breach in valid(answer.stdout, "error")["errors"]]
     assert answer.exit_code == 3

@@ -94,9 +94,14 @@ def test_a_charge_is_no_money_and_no_figure_of_return_counts_it() -> None:
 
 def test_charging_what_a_box_of_return_errors_charges_is_the_same_plan(root: Path) -> None:
     box = rebalance(
-        load(root / "data" / "listed", overrides=["robust.return_error=box", "robust.return_error_size=0.1"])
+        load(
+            root / "tests" / "plain_books" / "listed",
+            overrides=["robust.return_error=box", "robust.return_error_size=0.1"],
+        )
     )
-    plugged = rebalance(load(root / "data" / "listed", overrides=["plugins.objectives.doubt.size=0.1"]))
+    plugged = rebalance(
+        load(root / "tests" / "plain_books" / "listed", overrides=["plugins.objectives.doubt.size=0.1"])
+    )
     assert by_name(plugged) == pytest.approx(by_name(box), abs=HOLDINGS)
     assert plugged.certificate.objective == pytest.approx(box.certificate.objective, abs=OBJECTIVE)
 
@@ -104,9 +109,9 @@ def test_charging_what_a_box_of_return_errors_charges_is_the_same_plan(root: Pat
 def test_charges_of_several_objectives_and_a_box_add_up(root: Path) -> None:
     both = ["plugins.objectives.doubt.size=0.04", "plugins.objectives.carry.every=0.01"]
     error = ["robust.return_error=box", "robust.return_error_size=0.06"]
-    added = rebalance(load(root / "data" / "listed", overrides=both + error))
+    added = rebalance(load(root / "tests" / "plain_books" / "listed", overrides=both + error))
     one = ["plugins.objectives.doubt.size=0.1", "plugins.objectives.carry.every=0.01"]
-    alone = rebalance(load(root / "data" / "listed", overrides=one))
+    alone = rebalance(load(root / "tests" / "plain_books" / "listed", overrides=one))
     assert by_name(added) == pytest.approx(by_name(alone), abs=HOLDINGS)
 
 
@@ -115,7 +120,7 @@ def test_the_plan_is_verified_without_allocator(root: Path, run: Run, valid: Val
     given = ["--set", "plugins.objectives.carry.every=0.02", "--set", "plugins.objectives.carry.own.META=-0.05"]
     if error != "none":
         given += ["--set", f"robust.return_error={error}", "--set", "robust.return_error_size=0.1"]
-    answer = run("rebalance", root / "data" / "listed", *given, "--json")
+    answer = run("rebalance", root / "tests" / "plain_books" / "listed", *given, "--json")
     assert answer.exit_code == 0, answer.stderr
     valid(answer.stdout, "plan")
     script = [sys.executable, str(root / "docs" / "verify_plan.py")]
@@ -124,7 +129,11 @@ def test_the_plan_is_verified_without_allocator(root: Path, run: Run, valid: Val
 
 
 def test_reasons_have_a_column_of_charges_and_still_add_up(root: Path) -> None:
-    plan = rebalance(load(root / "data" / "listed", overrides=["plugins.objectives.carry.own={NVDA=0.2, META=-0.02}"]))
+    plan = rebalance(
+        load(
+            root / "tests" / "plain_books" / "listed", overrides=["plugins.objectives.carry.own={NVDA=0.2, META=-0.02}"]
+        )
+    )
     found = attribute_gain(plan)
     column = found.parts[:, MOTIVES.index("objectives")]
     before, after = plan.start.holdings, plan.target.values / plan.target.value_before
@@ -135,7 +144,9 @@ def test_reasons_have_a_column_of_charges_and_still_add_up(root: Path) -> None:
 
 
 def test_the_command_says_that_it_is_charged(root: Path, run: Run) -> None:
-    text = run("rebalance", root / "data" / "listed", "--set", "plugins.objectives.carry.every=0.02", "--full").stdout
+    text = run(
+        "rebalance", root / "tests" / "plain_books" / "listed", "--set", "plugins.objectives.carry.every=0.02", "--full"
+    ).stdout
     words = " ".join(text.split())
     assert "less what carry charges for what is held" in words
     assert "and what objectives of other packages charge" in words
@@ -189,7 +200,7 @@ def test_it_stands_beside_the_worst_case_return_alone(
     root: Path, run: Run, valid: Valid, where: str, given: str, said: str
 ) -> None:
     wanted = ["--set", "plugins.objectives.carry.every=0.02", "--set", given]
-    found = breaches(run("check", root / "data" / where, *wanted, "--json"), valid)
+    found = breaches(run("check", root / "tests" / "plain_books" / where, *wanted, "--json"), valid)
     assert any(said in one for one in found), found
 
 

@@ -45,7 +45,7 @@ def asked(objective: str, *settings: str) -> list[str]:
 def test_the_plan_says_what_it_minimises_and_that_its_figure_is_minus_that(
     objective: str, said: str, root: Path, run: Run
 ) -> None:
-    answer = run("rebalance", root / "data" / "listed", *asked(objective), "--full")
+    answer = run("rebalance", root / "tests" / "plain_books" / "listed", *asked(objective), "--full")
 
     words = one_line(answer.stdout)
     assert answer.exit_code == 0
@@ -64,7 +64,10 @@ def test_the_plan_says_what_it_minimises_and_that_its_figure_is_minus_that(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: str, root: Path, run: Run) -> None:
-    first, second = (run("rebalance", root / "data" / "listed", *asked(objective), "--json").stdout for _ in range(2))
+    first, second = (
+        run("rebalance", root / "tests" / "plain_books" / "listed", *asked(objective), "--json").stdout
+        for _ in range(2)
+    )
 
     document = json.loads(first)
     assert first == second
@@ -83,7 +86,7 @@ def test_the_same_book_gives_the_same_plan_and_nobody_gains_by_lots(objective: s
 def test_with_reviews_what_cannot_be_nested_is_refused_with_its_reason(
     objective: str, reason: str, root: Path, run: Run
 ) -> None:
-    answer = run("rebalance", root / "data" / "listed", *asked(objective), *REVIEWED)
+    answer = run("rebalance", root / "tests" / "plain_books" / "listed", *asked(objective), *REVIEWED)
 
     assert answer.exit_code == 3
     assert reason in one_line(answer.stderr)
@@ -92,7 +95,7 @@ def test_with_reviews_what_cannot_be_nested_is_refused_with_its_reason(
 
 
 def test_more_draws_than_memory_allows_are_refused_with_how_many_fit(root: Path, run: Run) -> None:
-    answer = run("check", root / "data" / "listed", *asked("mean_cvar", "mandate.draws=3000000"))
+    answer = run("check", root / "tests" / "plain_books" / "listed", *asked("mean_cvar", "mandate.draws=3000000"))
 
     assert answer.exit_code == 3
     said = one_line(answer.stdout + answer.stderr)
@@ -101,7 +104,7 @@ def test_more_draws_than_memory_allows_are_refused_with_how_many_fit(root: Path,
 
 
 def test_regret_of_not_knowing_the_probabilities_is_refused_with_what_to_use_instead(root: Path, run: Run) -> None:
-    answer = run("check", root / "data" / "listed", *asked("regret_ex_ante"))
+    answer = run("check", root / "tests" / "plain_books" / "listed", *asked("regret_ex_ante"))
 
     assert answer.exit_code == 3
     assert "use 'regret', or 'return_minus_risk' with a set of [robust]" in one_line(answer.stdout + answer.stderr)
@@ -112,7 +115,7 @@ def test_regret_of_not_knowing_the_probabilities_is_refused_with_what_to_use_ins
     [("regret", "cvar_level=0.9"), ("log", "draws=100"), ("mean_cvar", "risk_aversion=2.0"), ("log", "cvar_weight=1")],
 )
 def test_a_key_of_another_objective_is_refused(objective: str, key: str, root: Path, run: Run) -> None:
-    answer = run("check", root / "data" / "listed", *asked(objective, f"mandate.{key}"))
+    answer = run("check", root / "tests" / "plain_books" / "listed", *asked(objective, f"mandate.{key}"))
 
     assert answer.exit_code == 3
     assert f"has no effect with objective = '{objective}'" in one_line(answer.stdout + answer.stderr)
@@ -120,7 +123,7 @@ def test_a_key_of_another_objective_is_refused(objective: str, key: str, root: P
 
 def test_an_explanation_of_another_objective_than_the_stated_one_is_not_given(root: Path, run: Run) -> None:
     for objective in ("regret", "log"):
-        answer = run("explain", root / "data" / "listed", *asked(objective))
+        answer = run("explain", root / "tests" / "plain_books" / "listed", *asked(objective))
 
         assert answer.exit_code == 3
         assert "is solved on the tree of decisions, and explanations are of one period" in one_line(answer.stderr)

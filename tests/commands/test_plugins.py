@@ -296,9 +296,12 @@ def test_a_plugged_model_stands_neither_beside_ours_nor_beside_another_nor_befor
     package(packages, "acme_model", MODEL, {"models": {"mine": "make", "second": "make"}})
     one = ["--set", "plugins.models.mine={}"]
 
-    beside = breaches(run("check", root / "data" / "listed", *one, "--json"), valid)
-    two = breaches(run("check", root / "data" / "listed", *one, "--set", "plugins.models.second={}", "--json"), valid)
-    reviews = breaches(run("check", root / "data" / "reviewed", *one, "--json"), valid)
+    beside = breaches(run("check", root / "tests" / "plain_books" / "listed", *one, "--json"), valid)
+    two = breaches(
+        run("check", root / "tests" / "plain_books" / "listed", *one, "--set", "plugins.models.second={}", "--json"),
+        valid,
+    )
+    reviews = breaches(run("check", root / "tests" / "plain_books" / "reviewed", *one, "--json"), valid)
 
     assert any("and so does [model]" in one for one in beside)
     assert any("2 models" in one for one in two)

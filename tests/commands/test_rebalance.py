@@ -84,10 +84,10 @@ def test_every_further_set_is_a_what_if_away_and_its_plan_is_verified_by_the_scr
     root: Path, tmp_path: Path, run: Run, valid: Valid, overrides: list[str], words: str
 ) -> None:
     what_if = [part for one in overrides for part in ("--set", one)]
-    answer = run("rebalance", root / "data" / "listed", *what_if, "--full", "--out", tmp_path / "plan")
+    answer = run("rebalance", root / "tests" / "plain_books" / "listed", *what_if, "--full", "--out", tmp_path / "plan")
 
     assert answer.exit_code == 0, answer.stderr
-    generalizable = build_outlook(load(root / "data" / "listed")).probabilities[:2].sum()
+    generalizable = build_outlook(load(root / "tests" / "plain_books" / "listed")).probabilities[:2].sum()
     distance = 0.3 * min(generalizable, 1 - generalizable)  # caution x (1 - probability of the likelier answer)
     assert words.format(d=distance, c=4 * distance**2) in " ".join(answer.stdout.split())
     plan = (tmp_path / "plan" / "plan.json").read_text(encoding="utf-8")
@@ -446,7 +446,7 @@ def test_a_narrow_terminal_is_shown_fewer_columns_and_whole_names_and_numbers(
 ) -> None:
     def orders(columns: int) -> list[list[str]]:
         monkeypatch.setenv("COLUMNS", str(columns))
-        answer = run("rebalance", root / "data" / name, "--full")
+        answer = run("rebalance", root / "tests" / "plain_books" / name, "--full")
         assert answer.exit_code == 0
         rows = answer.stdout.partition(" orders: turnover")[0].splitlines()
         return [row.split() for row in rows if row.startswith(("sell", "buy"))]
@@ -460,7 +460,7 @@ def test_a_narrow_terminal_is_shown_fewer_columns_and_whole_names_and_numbers(
 
 # The first screen, and what --full adds: at most 45 lines of 80 columns, of any book.
 #
-BOOKS = ("data/listed", "data/note", "data/reviewed", "tests/typed")
+BOOKS = ("tests/plain_books/listed", "tests/plain_books/note", "tests/plain_books/reviewed", "tests/typed")
 
 
 @pytest.fixture
@@ -548,7 +548,7 @@ def test_the_worst_scenario_is_that_of_each_portfolio(listed: Folder, run: Run) 
     assert f"worst scenario ({least[0]['scenario']}, {' '.join(numbers)} {least[1]['scenario']}) " in said
 
 
-@pytest.mark.parametrize("name", ["data/listed", "data/reviewed"])
+@pytest.mark.parametrize("name", ["tests/plain_books/listed", "tests/plain_books/reviewed"])
 def test_full_shows_every_order_limit_weight_and_scenario(name: str, root: Path, run: Run) -> None:
     shown = run("rebalance", root / name, "--full").stdout
     document = json.loads(run("rebalance", root / name, "--json").stdout)

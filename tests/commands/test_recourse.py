@@ -31,7 +31,7 @@ def test_solving_again_at_each_node_through_the_command_gives_the_announced_deci
     root: Path, tmp_path: Path, case: str
 ) -> None:
     sample = tmp_path / "today"
-    shutil.copytree(root / "data" / "reviewed", sample)
+    shutil.copytree(root / "tests" / "plain_books" / "reviewed", sample)
     if case == "impact and volume":
         with_volumes(sample)
     policy, states = announced(sample, SETS[case])

@@ -21,7 +21,7 @@ PARTS = [*(driver.name for driver in DRIVERS), "required return and anchor"]
 
 
 def test_people_see_every_name_in_every_scenario(root: Path, run: Run) -> None:
-    answer = run("returns", root / "data" / "note")
+    answer = run("returns", root / "tests" / "plain_books" / "note")
 
     shown = answer.stdout
     assert (answer.exit_code, answer.stderr) == (0, "")
@@ -32,7 +32,7 @@ def test_people_see_every_name_in_every_scenario(root: Path, run: Run) -> None:
 
 
 def test_people_see_where_a_return_comes_from(root: Path, run: Run) -> None:
-    shown = run("returns", root / "data" / "note", "--drivers", "OPENAI").stdout
+    shown = run("returns", root / "tests" / "plain_books" / "note", "--drivers", "OPENAI").stdout
 
     assert "Where OPENAI's return comes from (the parts add up)" in shown
     for driver in (*PARTS, "return"):
@@ -43,11 +43,13 @@ def test_a_driver_of_ones_own_is_a_row_of_the_table(
     root: Path, run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Driver("levy", column="owner", scale=lambda m, owner: 1 - 0.1 * owner * m.scenarios.replicability)
-    before = valid(run("returns", root / "data" / "note", "--json").stdout, "returns")["instruments"]
+    before = valid(run("returns", root / "tests" / "plain_books" / "note", "--json").stdout, "returns")["instruments"]
     monkeypatch.setattr(efficiency_model, "DRIVERS", (*DRIVERS, own))
 
-    shown = run("returns", root / "data" / "note", "--drivers", "META").stdout
-    document = valid(run("returns", root / "data" / "note", "--drivers", "META", "--json").stdout, "returns")
+    shown = run("returns", root / "tests" / "plain_books" / "note", "--drivers", "META").stdout
+    document = valid(
+        run("returns", root / "tests" / "plain_books" / "note", "--drivers", "META", "--json").stdout, "returns"
+    )
 
     assert any(line.startswith("levy") for line in shown.splitlines())
     assert [row for row in document["instruments"] if row["instrument"] == "META"] != [
@@ -61,14 +63,16 @@ def test_a_driver_of_ones_own_is_a_row_of_the_table(
 
 @pytest.mark.parametrize("book", ["note", "listed"])
 def test_no_line_of_the_returns_is_longer_than_80_columns(root: Path, run: Run, book: str) -> None:
-    lines = run("returns", root / "data" / book, "--drivers", "META").stdout.splitlines()
+    lines = run("returns", root / "tests" / "plain_books" / book, "--drivers", "META").stdout.splitlines()
 
     assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("book", ["note", "listed"])
 def test_programs_get_returns_and_drivers_that_add_up(root: Path, run: Run, valid: Valid, book: str) -> None:
-    document = valid(run("returns", root / "data" / book, "--drivers", "META", "--json").stdout, "returns")
+    document = valid(
+        run("returns", root / "tests" / "plain_books" / book, "--drivers", "META", "--json").stdout, "returns"
+    )
 
     p = document["scenarios"]
     assert sum(p.values()) == pytest.approx(1, abs=1e-12)
@@ -84,7 +88,7 @@ def test_programs_get_returns_and_drivers_that_add_up(root: Path, run: Run, vali
 
 def test_returns_of_another_day_are_anchored_to_that_days_prices(root: Path, run: Run, valid: Valid) -> None:
     today, later = (
-        valid(run("returns", root / "data" / "note", *day, "--json").stdout, "returns")
+        valid(run("returns", root / "tests" / "plain_books" / "note", *day, "--json").stdout, "returns")
         for day in ((), ("--as-of", "2027-04-08"))
     )
 
@@ -102,7 +106,7 @@ def test_returns_of_ones_own_are_marked_and_have_no_drivers(listed: Folder, run:
 
 
 def test_drivers_of_nobody_are_refused_with_the_nearest_name(root: Path, run: Run, valid: Valid) -> None:
-    answer = run("returns", root / "data" / "note", "--drivers", "OPENIA", "--json")
+    answer = run("returns", root / "tests" / "plain_books" / "note", "--drivers", "OPENIA", "--json")
 
     (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3
@@ -110,7 +114,7 @@ def test_drivers_of_nobody_are_refused_with_the_nearest_name(root: Path, run: Ru
 
 
 def test_drivers_of_cash_are_refused_as_of_cash(root: Path, run: Run, valid: Valid) -> None:
-    answer = run("returns", root / "data" / "note", "--drivers", "USD", "--json")
+    answer = run("returns", root / "tests" / "plain_books" / "note", "--drivers", "USD", "--json")
 
     (breach,) = valid(answer.stdout, "error")["errors"]
     assert answer.exit_code == 3

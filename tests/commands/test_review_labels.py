@@ -26,7 +26,7 @@ def one_line(text: str) -> str:
 
 @pytest.fixture
 def sample(root: Path) -> Path:
-    return root / "data" / "reviewed"
+    return root / "tests" / "plain_books" / "reviewed"
 
 
 def test_cvar_with_reviews_is_called_nested(sample: Path, run: Run) -> None:
@@ -94,7 +94,9 @@ def test_the_document_says_what_is_minimised_and_whether_a_review_keeps_to_it(
 
 def test_one_decision_is_called_what_it_was(root: Path, run: Run) -> None:
     for objective, label in (("mean_cvar", "mean and CVaR"), ("regret", "regret")):
-        answer = run("rebalance", root / "data" / "listed", "--set", f"mandate.objective={objective}", "--json")
+        answer = run(
+            "rebalance", root / "tests" / "plain_books" / "listed", "--set", f"mandate.objective={objective}", "--json"
+        )
 
         assert json.loads(answer.stdout)["objective"] == {
             "kind": objective,

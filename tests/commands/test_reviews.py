@@ -28,7 +28,7 @@ def ran(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def sample(root: Path) -> Path:
-    return root / "data" / "reviewed"
+    return root / "tests" / "plain_books" / "reviewed"
 
 
 @pytest.fixture(scope="module")

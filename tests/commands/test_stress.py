@@ -26,12 +26,12 @@ def said(answer: Result) -> str:
 
 @pytest.fixture(scope="module")
 def whole(root: Path) -> Result:
-    return run(root / "data" / "note", "--full")
+    return run(root / "tests" / "plain_books" / "note", "--full")
 
 
 @pytest.mark.parametrize("name", ["note", "listed", "reviewed"])
 def test_the_document_keeps_its_schema(root: Path, name: str) -> None:
-    answer = run(root / "data" / name, "--json", "--shock", "usage_lags", "--shock", "rates up")
+    answer = run(root / "tests" / "plain_books" / name, "--json", "--shock", "usage_lags", "--shock", "rates up")
     assert answer.exit_code == 0, answer.output
     document: dict[str, Any] = json.loads(answer.stdout)
     schema = json.loads((root / "schemas" / "stress.schema.json").read_text(encoding="utf-8"))
@@ -62,13 +62,13 @@ def test_claims_that_do_not_come_true_are_named_with_the_reason(whole: Result) -
 def test_every_line_fits_the_terminal(root: Path, whole: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, whole.stdout.splitlines())) <= 80
     monkeypatch.setenv("COLUMNS", "50")
-    narrow = run(root / "data" / "note", "--shock", "rates_up", "--shock", "multiples_54_to_25")
+    narrow = run(root / "tests" / "plain_books" / "note", "--shock", "rates_up", "--shock", "multiples_54_to_25")
     assert max(map(len, narrow.stdout.splitlines())) <= 50
     assert "multiples 54 to 25" in narrow.stdout
 
 
 def test_one_shock_is_shown_with_its_words_its_trades_and_its_limit_breaches(root: Path) -> None:
-    told = said(run(root / "data" / "note", "--shock", "revenue_stagnates"))
+    told = said(run(root / "tests" / "plain_books" / "note", "--shock", "revenue_stagnates"))
     assert "Even if usage expands 5-10x, total revenue may stagnate”" in told
     assert "Limit breaches: CLOUD at most 18%, bucket efficiency at least 15%," in told
     assert "Re-optimised trades, in % of the account: META +" in told
@@ -76,7 +76,7 @@ def test_one_shock_is_shown_with_its_words_its_trades_and_its_limit_breaches(roo
 
 
 def test_an_unknown_shock_is_refused_with_the_nearest_name(root: Path) -> None:
-    answer = run(root / "data" / "note", "--shock", "ipo_slip")
+    answer = run(root / "tests" / "plain_books" / "note", "--shock", "ipo_slip")
     assert answer.exit_code == 3
     assert "did you mean 'ipo_slips'?" in answer.stderr
     assert answer.stdout == ""
@@ -85,11 +85,11 @@ def test_an_unknown_shock_is_refused_with_the_nearest_name(root: Path) -> None:
 def test_a_shock_is_asked_as_it_is_written_and_as_it_is_shown(root: Path) -> None:
     own = ("--set", "shocks={'my crash'={market=-0.3}, mine_too={market=-0.2}}")
     for name in ("my crash", "mine_too", "mine too"):
-        assert run(root / "data" / "note", *own, "--shock", name).exit_code == 0, name
+        assert run(root / "tests" / "plain_books" / "note", *own, "--shock", name).exit_code == 0, name
 
 
 def test_an_option_of_a_part_that_is_not_asked_is_wrong_usage(root: Path) -> None:
-    answer = run(root / "data" / "note", "--reverse", "10%", "--within", "5")
+    answer = run(root / "tests" / "plain_books" / "note", "--reverse", "10%", "--within", "5")
     assert answer.exit_code == 2
     assert "add --beliefs" in answer.stderr
 
@@ -99,23 +99,25 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_solved(root: Path, m
         raise AssertionError("solved")
 
     monkeypatch.setattr("allocator.stress_testing.stress.rebalance", never)
-    answer = run(root / "data" / "note", "--shock", "rates_upp", "--model", "2000000")
+    answer = run(root / "tests" / "plain_books" / "note", "--shock", "rates_upp", "--model", "2000000")
     assert answer.exit_code == 3
     words = " ".join(answer.stderr.split())
     assert "did you mean 'rates_up'?" in words
     assert "draws must be a whole number from 2 to 1000000" in words
-    doubted = run(root / "data" / "note", "--set", "model.salvage=0.95", "--shock", "rates_up", "--model", "16")
+    doubted = run(
+        root / "tests" / "plain_books" / "note", "--set", "model.salvage=0.95", "--shock", "rates_up", "--model", "16"
+    )
     assert doubted.exit_code == 3
     assert "does not hold the book's own 0.95" in " ".join(doubted.stderr.split())
 
 
 def test_starter_shocks_that_the_book_cannot_carry_are_named(root: Path) -> None:
-    told = said(run(root / "data" / "listed", "--full", "--set", "mandate.risk_aversion=3.0"))
+    told = said(run(root / "tests" / "plain_books" / "listed", "--full", "--set", "mandate.risk_aversion=3.0"))
     assert "Starter shocks that this book cannot carry: half the revenue, raise undone, ipo slips, orbital" in told
 
 
 def test_each_study_s_answer_stands_at_a_glance(whole: Result, root: Path) -> None:
-    generalizable = build_outlook(load(root / "data" / "note")).probabilities[:2].sum()
+    generalizable = build_outlook(load(root / "tests" / "plain_books" / "note")).probabilities[:2].sum()
     glance = " ".join(whole.stdout.partition("At a glance")[2].partition("Shocks: return")[0].split())
     assert "The worst shock by the horizon for the proposed portfolio is market down 20: -2" in glance
     assert "An expected loss of 10.0% needs a joint shift" in glance
@@ -126,7 +128,7 @@ def test_each_study_s_answer_stands_at_a_glance(whole: Result, root: Path) -> No
 
 
 def test_naming_a_part_shows_that_part_alone(root: Path) -> None:
-    told = said(run(root / "data" / "note", "--reverse", "15%"))
+    told = said(run(root / "tests" / "plain_books" / "note", "--reverse", "15%"))
     assert "the least shifts with an expected loss of 15.0%" in told
     assert "market down 20" not in told
     assert "How wrong may" not in told
@@ -134,22 +136,22 @@ def test_naming_a_part_shows_that_part_alone(root: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["ten", "0", "-5%", "150%", "10%%"])
 def test_a_loss_that_is_no_part_of_the_account_is_wrong_usage(root: Path, wrong: str) -> None:
-    answer = run(root / "data" / "note", f"--reverse={wrong}")
+    answer = run(root / "tests" / "plain_books" / "note", f"--reverse={wrong}")
     assert answer.exit_code == 2
     assert "write 10% or 0.1" in " ".join(answer.stderr.split())
 
 
 def test_beliefs_under_a_tree_of_decisions_are_refused_alone_and_said_among_others(root: Path) -> None:
-    alone = run(root / "data" / "reviewed", "--beliefs")
+    alone = run(root / "tests" / "plain_books" / "reviewed", "--beliefs")
     assert alone.exit_code == 3
-    among = run(root / "data" / "reviewed", "--beliefs", "--reverse", "10%")
+    among = run(root / "tests" / "plain_books" / "reviewed", "--beliefs", "--reverse", "10%")
     assert among.exit_code == 0
     assert "Beliefs: " in said(among)
 
 
 def test_every_part_keeps_the_schema(root: Path) -> None:
-    answer = run(root / "data" / "listed", "--shock", "glut", "--reverse", "0.1", "--replay", "--beliefs", "--map",
-                 "5", "--model", "16", "--json")  # fmt: skip
+    wanted = ("--shock", "glut", "--reverse", "0.1", "--replay", "--beliefs", "--map", "5", "--model", "16", "--json")
+    answer = run(root / "tests" / "plain_books" / "listed", *wanted)
     document: dict[str, Any] = json.loads(answer.stdout)
     schema = json.loads((root / "schemas" / "stress.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, schema)
@@ -174,7 +176,7 @@ def test_after_ctrl_c_what_is_finished_is_shown_and_what_is_not_is_named(
         return real(*given)
 
     monkeypatch.setattr(room, "shock_effect", twice)
-    answer = run(root / "data" / "note")
+    answer = run(root / "tests" / "plain_books" / "note")
     assert answer.exit_code == 130
     assert "Interrupted: 2 of " in said(answer)
     assert "Interrupted before the end: shocks, reverse, replay, beliefs." in said(answer)

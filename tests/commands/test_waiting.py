@@ -20,7 +20,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def document(root: Path) -> dict[str, Any]:
-    answer = run(root / "data" / "reviewed", "--json")
+    answer = run(root / "tests" / "plain_books" / "reviewed", "--json")
     assert answer.exit_code == 0, answer.output
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
@@ -37,7 +37,7 @@ def test_the_document_keeps_its_schema(root: Path, document: dict[str, Any]) -> 
 
 
 def test_the_less_comes_with_the_news_the_more_it_is_worth_to_decide_again(root: Path) -> None:
-    answer = run(root / "data" / "reviewed", "--json", "--share", "0", "--share", "1")
+    answer = run(root / "tests" / "plain_books" / "reviewed", "--json", "--share", "0", "--share", "1")
     found = {one["announcement_share"]: one for one in json.loads(answer.stdout)["waiting"]}
     assert list(found) == [0.0, 0.6, 1.0]
     assert found[0.0]["recourse_bps"] > found[0.6]["recourse_bps"] > found[1.0]["recourse_bps"] > 0
@@ -56,7 +56,7 @@ def test_no_row_is_empty_although_today_s_holdings_break_rules(document: dict[st
 
 
 def test_the_table_fits_eighty_columns_and_says_what_idling_is(root: Path) -> None:
-    answer = run(root / "data" / "reviewed", "--share", "0.6")
+    answer = run(root / "tests" / "plain_books" / "reviewed", "--share", "0.6")
     assert answer.exit_code == 0
     assert max(map(len, answer.stdout.splitlines())) <= 80
     assert "cost of only required trades until news" in answer.stdout
@@ -64,6 +64,6 @@ def test_the_table_fits_eighty_columns_and_says_what_idling_is(root: Path) -> No
 
 
 def test_a_book_without_reviews_has_nothing_to_wait_for(root: Path) -> None:
-    answer = run(root / "data" / "listed")
+    answer = run(root / "tests" / "plain_books" / "listed")
     assert answer.exit_code == 3
     assert "states no review, so there is nothing to wait for" in " ".join(answer.stderr.split())

@@ -136,7 +136,7 @@ def test_a_study_that_is_alone_has_the_room_of_the_others(
 
 def test_full_is_of_the_screen_and_changes_no_document(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    asked_for = ["stress", str(root / "data" / "note"), "--reverse", "10%"]
+    asked_for = ["stress", str(root / "tests" / "plain_books" / "note"), "--reverse", "10%"]
     documents = [runner().invoke(main, [*asked_for, "--json", *more]).stdout for more in ((), ("--full",))]
     assert json.loads(documents[0]) == json.loads(documents[1])
     screens = [runner().invoke(main, [*asked_for, *more]).stdout for more in ((), ("--full",))]

@@ -368,7 +368,7 @@ def test_43_the_same_bytes_come_of_other_threads_hash_seeds_and_zones(root: Path
         {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "12345"},
         {"LC_ALL": "C", "TZ": "Asia/Tokyo"},
     )
-    command = [sys.executable, "cli.py", "rebalance", "data/listed", "--json"]
+    command = [sys.executable, "cli.py", "rebalance", "tests/plain_books/listed", "--json"]
     documents = {
         subprocess.run(command, cwd=root, env={**os.environ, **extra}, capture_output=True, check=True).stdout
         for extra in surroundings

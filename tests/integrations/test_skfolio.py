@@ -560,7 +560,7 @@ def test_a_view_that_says_nothing_new_changes_neither_risk_nor_weights(
     from skfolio.optimization import MeanRisk, ObjectiveFunction
     from skfolio.prior import EntropyPooling
 
-    listed = load(root / "data" / "listed")
+    listed = load(root / "tests" / "plain_books" / "listed")
     for book, X in (
         (listed, pd.DataFrame(0.0, index=range(2), columns=listed.instruments)),
         (asked(returns.columns, as_of=EARLY), returns),

@@ -137,7 +137,7 @@ AVERSIONS = {1.0: ("mandate.objective='log'",), 3.0: ("mandate.objective='crra'"
 @cache
 def reviewed(root: Path, aversion: float, *overrides: str, on: bool = True) -> Policy:
     asked = (*AVERSIONS[aversion], f"mandate.charge_risk={str(on).lower()}", *overrides)
-    book = load(root / "data" / "reviewed", overrides=asked)
+    book = load(root / "tests" / "plain_books" / "reviewed", overrides=asked)
     staged = build_multistage_mandate(book, build_outlook(book))
     return solve_policy(staged, Position(book.weights, book.cash / book.value))
 
@@ -253,10 +253,10 @@ BOOKS = {
 def test_switched_off_the_risk_within_a_scenario_changes_no_digit_of_a_policy(root: Path, case: str) -> None:
     """What is decided without the charge is what is decided where there is no risk to charge."""
     name, *overrides = BOOKS[case]
-    book = load(root / "data" / name, overrides=[*overrides, "mandate.charge_risk=false"])
+    book = load(root / "tests" / "plain_books" / name, overrides=[*overrides, "mandate.charge_risk=false"])
     outlook, start = build_outlook(book), Position(book.weights, book.cash / book.value)
     off = solve_policy(build_multistage_mandate(book, outlook), start)
-    on = load(root / "data" / name, overrides=[*overrides, "mandate.charge_risk=true"])
+    on = load(root / "tests" / "plain_books" / name, overrides=[*overrides, "mandate.charge_risk=true"])
     riskless = replace(outlook, risk=FactorRisk(0 * outlook.risk.loadings, 0 * outlook.risk.specific, "none"))
     there = solve_policy(build_multistage_mandate(on, riskless), start)
 

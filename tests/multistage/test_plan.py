@@ -29,7 +29,7 @@ FREE = (
 
 
 def sample(root: Path, *overrides: str) -> Book:
-    return load(root / "data" / "reviewed", overrides=overrides)
+    return load(root / "tests" / "plain_books" / "reviewed", overrides=overrides)
 
 
 @pytest.fixture(scope="module")

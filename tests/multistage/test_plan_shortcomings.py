@@ -30,7 +30,7 @@ NARROW = "mandate.max_turnover=0.1625"
 
 @pytest.fixture(scope="module")
 def narrow(root: Path) -> Plan:
-    return rebalance(load(root / "data" / "reviewed", overrides=[NARROW]))
+    return rebalance(load(root / "tests" / "plain_books" / "reviewed", overrides=[NARROW]))
 
 
 def test_a_plan_is_not_refused_because_holding_could_not_keep_the_rules_later(
@@ -52,7 +52,7 @@ def test_a_plan_is_not_refused_because_holding_could_not_keep_the_rules_later(
 def test_lots_that_leave_no_later_way_are_refused_as_lots(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator.plan.reviews, "_beginning_with", lambda *_: None)
     with pytest.raises(Infeasible, match="the nearest whole lots leave no way to keep the rules at a later review"):
-        rebalance(load(root / "data" / "reviewed"))
+        rebalance(load(root / "tests" / "plain_books" / "reviewed"))
 
 
 def test_a_verified_plan_is_not_lost_for_want_of_the_price_of_caution(

@@ -24,7 +24,7 @@ DRIVERS = ["training", "inference", "capacity", "application"]
 def shaken(root: Path, folder: Path, seed: int) -> list[str]:
     """Write its exposures to a folder; what else changes, as overrides."""
     z = np.random.default_rng(seed).standard_normal
-    shutil.copytree(root / "data" / "reviewed", folder, dirs_exist_ok=True)
+    shutil.copytree(root / "tests" / "plain_books" / "reviewed", folder, dirs_exist_ok=True)
     settings = load(folder).settings
     assert settings.question is not None
     changes = [

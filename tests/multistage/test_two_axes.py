@@ -39,7 +39,7 @@ CASES = [
 
 
 def book_of(root: Path, name: str, overrides: list[str]) -> Book:
-    return load(root / "data" / name, overrides=overrides)
+    return load(root / "tests" / "plain_books" / name, overrides=overrides)
 
 
 def asked(book: Book) -> tuple[MultistageMandate, Position]:
@@ -180,7 +180,7 @@ def _by_corners(root: Path) -> list[Book]:
 
 
 def test_an_axis_that_the_book_does_not_have_is_refused_with_the_cure(root: Path, tmp_path: Path) -> None:
-    for file in (root / "data" / "approval").iterdir():
+    for file in (root / "tests" / "plain_books" / "approval").iterdir():
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith("regime")]
         (tmp_path / file.name).write_text("".join(kept), encoding="utf-8")

@@ -44,7 +44,7 @@ WHAT_IFS: dict[str, tuple[str, ...]] = {
 
 
 def document(root: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
-    plan = rebalance(load(root / "data" / "reviewed", overrides=overrides))
+    plan = rebalance(load(root / "tests" / "plain_books" / "reviewed", overrides=overrides))
     made: dict[str, Any] = json.loads(json.dumps(plan_document(plan), allow_nan=False))
     return made
 

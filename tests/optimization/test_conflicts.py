@@ -304,7 +304,7 @@ def test_people_and_programs_are_told_of_every_conflict_and_of_a_search_cut_shor
     ],
 )
 def test_a_conflict_is_named_where_a_warm_simplex_gets_lost(root: Path, overrides: tuple[str, ...]) -> None:
-    book = load(root / "data" / "listed", overrides=overrides)
+    book = load(root / "tests" / "plain_books" / "listed", overrides=overrides)
     outlook = build_outlook(book)
 
     error = explain_conflict(Position(book.weights, book.cash / book.value), outlook, build_mandate(book, outlook))

@@ -16,7 +16,7 @@ host.run()
 import allocator
 for rule in ("mandate.max_turnover=0.01", "mandate.max_turnover=0.35"):
     try:
-        book = allocator.load("data/listed", overrides=[rule, "mandate.min_cash=0.09"])
+        book = allocator.load("tests/plain_books/listed", overrides=[rule, "mandate.min_cash=0.09"])
         print(len(allocator.rebalance(book).orders) > 0)
     except allocator.Infeasible as error:
         print(sorted(error.rules))

@@ -46,7 +46,7 @@ SCENARIOS = [
 
 @functools.cache
 def note_book(root: Path, *overrides: str, as_of: dt.date | None = None) -> Book:
-    return load(root / "data" / "note", overrides=overrides, as_of=as_of)
+    return load(root / "tests" / "plain_books" / "note", overrides=overrides, as_of=as_of)
 
 
 def model_of(book: Book) -> CalibratedModel:
@@ -147,7 +147,9 @@ def test_a_parameter_that_counts_may_not_be_blank(note: Folder, instrument: str,
 @pytest.mark.parametrize("capacity", [0.7, 1.0, 1.3])
 @pytest.mark.parametrize("book", ["note", "listed"])
 def test_the_drivers_of_a_return_add_up_to_it(root: Path, book: str, capacity: float) -> None:
-    loaded = load(root / "data" / book, overrides=[f"scenarios.generalizable_jevons.capacity={capacity}"])
+    loaded = load(
+        root / "tests" / "plain_books" / book, overrides=[f"scenarios.generalizable_jevons.capacity={capacity}"]
+    )
     model = model_of(loaded)
 
     parts = model.drivers(loaded.settings.horizon.months / 12)
@@ -244,7 +246,7 @@ def test_where_all_is_announced_every_name_is_always_fairly_priced(root: Path, a
 
 
 def test_on_its_own_date_the_market_prices_every_name_fairly_at_any_share(root: Path) -> None:
-    model = model_of(load(root / "data" / "listed"))
+    model = model_of(load(root / "tests" / "plain_books" / "listed"))
     assert model.market_now is not None
 
     required = 1 + model.loadings.required_return

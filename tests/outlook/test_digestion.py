@@ -33,7 +33,7 @@ from allocator.outlook.scenario_tree import ReviewTree, build_review_tree, free_
 from allocator.types import Matrix, Vector
 from tests.thoroughness import some
 
-HERE, DATA = Path(__file__).parent, Path(__file__).parents[2] / "data"
+HERE, DATA = Path(__file__).parent, Path(__file__).parents[2] / "tests" / "plain_books"
 TWO_LABS, APPROVAL = HERE / "two_labs", DATA / "approval"
 REVIEWED = (
     "horizon.until=2027-11-20", "model.since=2026-04-08", "horizon.reviews=[2027-02-20, 2027-05-20, 2027-08-20]",

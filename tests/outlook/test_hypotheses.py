@@ -48,7 +48,7 @@ MODELS = {
 @pytest.fixture
 def approval(root: Path) -> Book:
     """The sample book of three answers."""
-    return load(root / "data" / "approval")
+    return load(root / "tests" / "plain_books" / "approval")
 
 
 def three(**given: Any) -> Hundredths:
@@ -256,7 +256,7 @@ def test_evidence_multiplies_the_odds_of_its_hypothesis_by_its_bayes_factor() ->
 
 
 def test_a_view_is_believed_exactly_and_silence_goes_on_from_it(root: Path) -> None:
-    path = root / "data" / "approval"
+    path = root / "tests" / "plain_books" / "approval"
     plain, viewed = load(path), load(path, overrides=["believe.approved=0.7"])
     before, after = scenario_probabilities(plain), scenario_probabilities(viewed)
     assert after[:2].sum() == pytest.approx(0.7, abs=1e-14)
@@ -278,7 +278,7 @@ def test_a_view_is_believed_exactly_and_silence_goes_on_from_it(root: Path) -> N
 
 
 def test_a_view_of_a_scenario_or_of_every_hypothesis_is_believed_too(root: Path) -> None:
-    path = root / "data" / "approval"
+    path = root / "tests" / "plain_books" / "approval"
     before = scenario_probabilities(load(path))
     one = scenario_probabilities(load(path, overrides=["believe.rejected_covered=0.5"]))
     assert one[4] == pytest.approx(0.5, abs=1e-14)

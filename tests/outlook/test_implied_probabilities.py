@@ -27,7 +27,7 @@ OTHERS = np.array([0.45, 0.15, 0.3, 0.1])
 
 @pytest.fixture(scope="module")
 def book(root: Path) -> Book:
-    return load(root / "data" / "note")
+    return load(root / "tests" / "plain_books" / "note")
 
 
 def model_of(book: Book) -> CalibratedModel:
@@ -73,7 +73,7 @@ def test_the_probabilities_that_made_the_moves_are_recovered(book: Book, p: Vect
 
 @pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
 def test_the_probabilities_are_recovered_for_any_announcement_share(root: Path, share: float) -> None:
-    book = load(root / "data" / "note", overrides=[f"horizon.announcement_share={share}"])
+    book = load(root / "tests" / "plain_books" / "note", overrides=[f"horizon.announcement_share={share}"])
 
     assert np.abs(infer_probabilities(book, moves(book, OTHERS)).probabilities - OTHERS).max() < 1e-6
 
@@ -124,7 +124,7 @@ def test_the_market_is_shown_as_stated_and_as_the_signals_moved_it(book: Book) -
 def test_the_move_that_the_model_itself_predicts_is_no_news(
     root: Path, names: tuple[str, ...] | None, share: float
 ) -> None:
-    book = load(root / "data" / "note", overrides=[f"horizon.announcement_share={share}"])
+    book = load(root / "tests" / "plain_books" / "note", overrides=[f"horizon.announcement_share={share}"])
     now = model_of(book).market_now
     assert now is not None
 
@@ -136,7 +136,7 @@ def test_the_move_that_the_model_itself_predicts_is_no_news(
 
 @pytest.mark.parametrize("day", [dt.date(2026, 12, 20), dt.date(2027, 4, 8), dt.date(2028, 4, 8)])
 def test_on_any_day_one_name_that_moves_as_predicted_leaves_the_markets_probabilities(root: Path, day: dt.date) -> None:
-    book = load(root / "data" / "note", as_of=day)
+    book = load(root / "tests" / "plain_books" / "note", as_of=day)
     now = model_of(book).market_now
     assert now is not None
 
@@ -234,7 +234,9 @@ def test_moves_that_are_no_moves_are_refused(book: Book, told: dict[str, float],
 
 def test_without_news_in_prices_nothing_can_be_inferred(root: Path) -> None:
     with pytest.raises(BadInput, match="at 0 no price moves on news"):
-        infer_probabilities(load(root / "data" / "note", overrides=["horizon.announcement_share=0"]), {"GPU": 0.1})
+        infer_probabilities(
+            load(root / "tests" / "plain_books" / "note", overrides=["horizon.announcement_share=0"]), {"GPU": 0.1}
+        )
 
 
 def test_a_book_without_a_model_has_nothing_to_read_moves_against(listed: Folder) -> None:

@@ -222,7 +222,7 @@ def test_an_untied_observation_that_is_due_wants_somebody_to_look() -> None:
 def test_the_cards_of_the_sample_books_can_be_read(book: str, root: Path) -> None:
     import tomllib
 
-    folder = root / "data" / book
+    folder = root / "tests" / "plain_books" / book
     settings = tomllib.loads((folder / "book.toml").read_text(encoding="utf-8"))
 
     found = read_cards(

@@ -16,7 +16,7 @@ from allocator.outlook.scenario_tree import ReviewTree, build_review_tree
 from allocator.settings.settings import DAYS_A_YEAR
 from tests.implied_books import announced, node_book
 
-REVIEWED = Path(__file__).parents[2] / "data" / "reviewed"
+REVIEWED = Path(__file__).parents[2] / "tests" / "plain_books" / "reviewed"
 DAYS = ("2027-02-20", "2027-05-20", "2027-08-20")
 
 

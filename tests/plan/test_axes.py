@@ -70,7 +70,7 @@ def targets(book: Book) -> tuple[float, Vector]:
 
 @pytest.fixture(scope="module")
 def note(root: Path) -> Path:
-    return root / "data" / "note"
+    return root / "tests" / "plain_books" / "note"
 
 
 def test_the_regime_s_caution_is_released_by_usage_figures() -> None:
@@ -236,7 +236,7 @@ def test_corners_of_more_than_two_answers_are_the_hull_of_the_posteriors_at_all_
     root: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "approval"
-    shutil.copytree(root / "data" / "approval", folder)
+    shutil.copytree(root / "tests" / "plain_books" / "approval", folder)
     ranges = "prior = [0.3, 0.6]\ndisclosure = [0.5, 0.97]\nhazard = [0.08, 0.2]\nbackground = [0.002, 0.05]\n"
     toml = (folder / "book.toml").read_text(encoding="utf-8")
     (folder / "book.toml").write_text(f"{toml}\n[question.ranges]\n{ranges}", encoding="utf-8")

@@ -29,7 +29,7 @@ from tests.thoroughness import THOROUGH
 
 @pytest.fixture(scope="module")
 def study(root: Path) -> CautionStudy:
-    return caution_study(load(root / "data" / "note", overrides=stated(0.5, 0.5)))
+    return caution_study(load(root / "tests" / "plain_books" / "note", overrides=stated(0.5, 0.5)))
 
 
 def curve(costs: list[float], protections: list[float]) -> CautionCurve:
@@ -62,7 +62,7 @@ def test_a_plan_of_the_study_is_the_book_s_own_at_that_caution(study: CautionStu
     both, at = study.curves[-1], GRID.index(0.5)
 
     assert study.own == pytest.approx(both.rows[at], abs=2e-4)
-    book = load(root / "data" / "note", overrides=stated(1.0, 0.0))
+    book = load(root / "tests" / "plain_books" / "note", overrides=stated(1.0, 0.0))
     outlook, start = build_outlook(book), Position(book.weights, book.cash / book.value)
     mandate = build_mandate(book, outlook)
     nominal = replace(mandate, ambiguity=Singleton())
@@ -76,7 +76,7 @@ def test_a_plan_of_the_study_is_the_book_s_own_at_that_caution(study: CautionStu
 
 @pytest.mark.parametrize(("caution", "side"), [(0.0, "before"), (1.0, "beyond")])
 def test_the_study_says_on_which_side_of_the_knee_a_book_lies(root: Path, caution: float, side: str) -> None:
-    found = caution_study(load(root / "data" / "listed", overrides=stated(caution, caution)))
+    found = caution_study(load(root / "tests" / "plain_books" / "listed", overrides=stated(caution, caution)))
 
     assert found.side == side
     assert found.own.cost_bps == pytest.approx(found.curves[-1].rows[GRID.index(caution)].cost_bps, abs=0.01)
@@ -84,7 +84,7 @@ def test_the_study_says_on_which_side_of_the_knee_a_book_lies(root: Path, cautio
 
 def test_the_document_is_as_its_schema_says_and_the_screen_fits(root: Path) -> None:
     schema = json.loads((root / "schemas" / "caution.schema.json").read_text(encoding="utf-8"))
-    note = str(root / "data" / "note")
+    note = str(root / "tests" / "plain_books" / "note")
     document = json.loads(CliRunner().invoke(main, ["caution", note, "--json"]).stdout)
     jsonschema.validate(document, schema)
     screen = CliRunner().invoke(main, ["caution", note]).stdout
@@ -98,14 +98,14 @@ def test_the_document_is_as_its_schema_says_and_the_screen_fits(root: Path) -> N
 def test_a_book_without_a_question_or_without_returns_has_no_caution(root: Path) -> None:
     least = ["mandate.objective=minimum_variance", "robust.set=none"]
     with pytest.raises(BadInput, match=r"looks at no return.*choose return_minus_risk"):
-        caution_study(load(root / "data" / "listed", overrides=least))
+        caution_study(load(root / "tests" / "plain_books" / "listed", overrides=least))
     with pytest.raises(BadInput, match=r"caution is of the answers to a question.*add \[question\]"):
         caution_study(books.book(returns={"up": [0.1] * 4, "down": [-0.1] * 4}))
 
 
 @pytest.mark.skipif(not THOROUGH, reason="thirty trees are solved")
 def test_caution_of_a_book_with_reviews_is_of_its_policies(root: Path) -> None:
-    found = caution_study(load(root / "data" / "reviewed", overrides=stated(0.3, 0.3, "kl", "kl")))
+    found = caution_study(load(root / "tests" / "plain_books" / "reviewed", overrides=stated(0.3, 0.3, "kl", "kl")))
 
     assert found.own.cost_bps == pytest.approx(found.curves[-1].rows[GRID.index(0.3)].cost_bps, abs=0.05)
     assert found.own.protection_bps == pytest.approx(found.curves[-1].rows[3].protection_bps, abs=0.05)

@@ -143,7 +143,10 @@ def reviewed_book(root: Path, seed: int) -> Book:
         "buckets.capital_intensity.max": draw.uniform(0.4, 0.7), "groups.private.max": draw.uniform(0.2, 0.5),
     }  # fmt: skip
     limits = [f"mandate.{key}={limit:.3f}" for key, limit in narrow.items()]
-    return load(root / "data" / "reviewed", overrides=["horizon.reviews=[2027-05-20]", "robust.set=none", *limits])
+    return load(
+        root / "tests" / "plain_books" / "reviewed",
+        overrides=["horizon.reviews=[2027-05-20]", "robust.set=none", *limits],
+    )
 
 
 def first_refused(books: Iterator[tuple[int, Book]], wanted: int) -> Iterator[tuple[int, Book, Infeasible]]:

@@ -331,11 +331,11 @@ def test_the_public_verb_is_this_one(root: Path) -> None:
     public: Callable[..., Plan] = allocator.rebalance
 
     assert public is rebalance
-    assert allocator.load(root / "data" / "listed").account == "main"
+    assert allocator.load(root / "tests" / "plain_books" / "listed").account == "main"
 
 
 def test_active_weights_are_over_the_benchmark_and_cancel_out(root: Path) -> None:
-    made = load(root / "data" / "listed")
+    made = load(root / "tests" / "plain_books" / "listed")
     positions = plan_document(rebalance(made))["positions"]
     assert made.benchmark is not None
 

@@ -25,7 +25,7 @@ MORE = (
 
 @pytest.fixture(scope="module")
 def listed() -> tuple[Book, Outlook]:
-    book = load(Path(__file__).resolve().parents[2] / "data" / "listed", overrides=MORE)
+    book = load(Path(__file__).resolve().parents[2] / "tests" / "plain_books" / "listed", overrides=MORE)
     return book, build_outlook(book)
 
 

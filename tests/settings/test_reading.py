@@ -485,7 +485,9 @@ def dates_as_text(document: Any) -> Any:
 
 
 def test_the_schema_accepts_the_sample_book(root: Path) -> None:
-    document = dates_as_text(tomllib.loads((root / "data" / "listed" / "book.toml").read_text(encoding="utf-8")))
+    document = dates_as_text(
+        tomllib.loads((root / "tests" / "plain_books" / "listed" / "book.toml").read_text(encoding="utf-8"))
+    )
 
     Draft202012Validator(settings_schema()).validate(document)
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @functools.cache
 def sample(name: str, *overrides: str) -> Book:
     """A sample book under what-ifs."""
-    return load(ROOT / "data" / name, overrides=overrides)
+    return load(ROOT / "tests" / "plain_books" / name, overrides=overrides)
 
 
 @functools.cache

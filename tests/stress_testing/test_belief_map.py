@@ -26,7 +26,7 @@ from tests.stress_testing.known_books import best, two_names
 @cache
 def listed() -> Plan:
     """The plan of the sample book."""
-    return rebalance(load("data/listed"))
+    return rebalance(load("tests/plain_books/listed"))
 
 
 @cache

@@ -38,7 +38,7 @@ def by_hand() -> BeliefStress:
 @cache
 def listed(*overrides: str) -> Plan:
     """The plan of the sample book."""
-    return rebalance(load("data/listed", overrides=overrides))
+    return rebalance(load("tests/plain_books/listed", overrides=overrides))
 
 
 def turn(stress: BeliefStress, what: str) -> BreakEven:
@@ -405,7 +405,7 @@ def test_a_belief_that_limits_leave_out_is_a_failure_and_no_proof_that_nothing_t
 
 def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief(root: Path) -> None:
     """Breaking it would look better than the best that keeps it."""
-    made = load(root / "data" / "listed", overrides=["mandate.min_worst_case_return=0.07"])
+    made = load(root / "tests" / "plain_books" / "listed", overrides=["mandate.min_worst_case_return=0.07"])
     (axis,) = belief_stress(rebalance(made)).axes
     interval, plan = axis.interval, rebalance(made)
     assert interval is not None

@@ -64,7 +64,7 @@ def test_every_draw_is_the_book_read_with_its_parameters(name: str, more: tuple[
 
     for i in range(DRAWS):
         written = as_overrides(own, {key: v[i] for key, v in values.items()})
-        read = load(ROOT / "data" / name, overrides=[*more, *written])
+        read = load(ROOT / "tests" / "plain_books" / name, overrides=[*more, *written])
         outlook = build_outlook(read)
         model = calibrate(read)
         assert model is not None
@@ -81,7 +81,7 @@ def test_one_parameter_alone_is_the_book_read_with_it(key: ParameterKey) -> None
     own = sample("note")
     at = drawn(own)[key]
     found = outlook_at_draws(stress_base(own), {key: at})
-    read = load(ROOT / "data" / "note", overrides=as_overrides(own, {key: float(at[2])}))
+    read = load(ROOT / "tests" / "plain_books" / "note", overrides=as_overrides(own, {key: float(at[2])}))
 
     np.testing.assert_allclose(found.returns[2], build_outlook(read).returns, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.probabilities[2], build_outlook(read).probabilities, rtol=0, atol=1e-12)
@@ -95,7 +95,7 @@ def test_with_frailty_a_draw_of_labs_is_still_the_book_read_with_it() -> None:
     found = outlook_at_draws(stress_base(own), values)
     for i in range(DRAWS):
         written = [*as_overrides(own, {key: v[i] for key, v in values.items()}), "question.frailty=2.0"]
-        outlook = build_outlook(load(ROOT / "data" / "note", overrides=written))
+        outlook = build_outlook(load(ROOT / "tests" / "plain_books" / "note", overrides=written))
         np.testing.assert_allclose(found.probabilities[i], outlook.probabilities, rtol=0, atol=1e-12)
         np.testing.assert_allclose(found.returns[i], outlook.returns, rtol=0, atol=1e-12)
 

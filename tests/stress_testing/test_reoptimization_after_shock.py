@@ -39,13 +39,13 @@ def struck(plan: Plan | Plan, **given: Any) -> ShockEffect:
 
 @pytest.fixture(scope="module")
 def reviewed(root: Path) -> Book:
-    return load(root / "data" / "reviewed")
+    return load(root / "tests" / "plain_books" / "reviewed")
 
 
 def test_returns_that_are_typed_in_move_once_with_reviews_too(root: Path, tmp_path: Path, reviewed: Book) -> None:
     """The model's own returns, typed in for some names, are shock_effects on as the model's are."""
     typed = tmp_path / "typed"
-    shutil.copytree(root / "data" / "reviewed", typed)
+    shutil.copytree(root / "tests" / "plain_books" / "reviewed", typed)
     outlook = build_outlook(reviewed)
     rows = {name: outlook.returns[:, reviewed.instruments.index(name)] for name in ("META", "OPENAI", "GPU")}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(reviewed.scenarios)).rename_axis("instrument")
@@ -62,7 +62,7 @@ def test_returns_that_are_typed_in_move_once_with_reviews_too(root: Path, tmp_pa
 def near(root: Path) -> Book:
     """The reviewed book around a metric that a shock of the model would move."""
     wanted = ["robust.set=wasserstein", "robust.metric={pass_through=1.0}", "robust.radius=0.1"]
-    return load(root / "data" / "reviewed", overrides=wanted)
+    return load(root / "tests" / "plain_books" / "reviewed", overrides=wanted)
 
 
 def metric_of(book: Book) -> Matrix:
@@ -92,7 +92,7 @@ def test_experts_have_heard_the_news_when_a_tree_is_reoptimised(root: Path) -> N
     )
     second = first.replace("0.4", "x").replace("0.1", "0.4").replace("x", "0.1")
     wanted = ["robust={set='hull'}", f"robust.experts.one={first}", f"robust.experts.two={second}"]
-    made = load(root / "data" / "reviewed", overrides=wanted)
+    made = load(root / "tests" / "plain_books" / "reviewed", overrides=wanted)
     told = ShockSection.model_validate({"signals": [{"kind": "claim", "source": "OpenAI", "after_months": 3.0}]})
     after = apply_shock(made, build_outlook(made), "it", told)
     then = shock_effects._by_the_day(after.book, after)
@@ -173,7 +173,7 @@ def fenced(root: Path) -> Plan:
     """A book whose limits hold today and leave out what a proof would make it believe."""
     weights = "{generalizable_jevons=1.0, generalizable_compression=1.0}"
     wanted = ["robust={set='polytope'}", f"robust.limits.answer={{weights={weights}, max=0.75, min=0.1}}"]
-    return rebalance(load(root / "data" / "note", overrides=wanted))
+    return rebalance(load(root / "tests" / "plain_books" / "note", overrides=wanted))
 
 
 def test_a_shock_beyond_the_limits_is_said_and_the_others_are_kept(fenced: Plan) -> None:

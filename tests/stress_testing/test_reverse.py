@@ -292,7 +292,7 @@ def test_without_market_risk_probabilities_alone_can_do_it() -> None:
 
 @pytest.mark.parametrize("tiny", ["model.adoption_years=1e-9", "model.least_value=1e-9", "model.rent_low=1e-12"])
 def test_a_lawful_parameter_next_to_an_open_end_is_looked_at_too(root: Path, tiny: str) -> None:
-    made = load(root / "data" / "note", overrides=[tiny])
+    made = load(root / "tests" / "plain_books" / "note", overrides=[tiny])
     found = reverse_stress(rebalance(made))
     key = tiny.partition("=")[0]
     assert key in [str(one.key) for one in found.portfolios[0].roots]

@@ -35,7 +35,7 @@ BOOKS = ("note", "listed", "reviewed")
 
 @pytest.fixture(scope="module")
 def note(root: Path) -> Book:
-    return load(root / "data" / "note")
+    return load(root / "tests" / "plain_books" / "note")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_plan_that_cannot_be_is_said_and_never_left_out(plan: Plan, monkeypatc
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_each_starter_shock_has_the_sign_that_its_claim_says_or_a_reason_why_not(root: Path, name: str) -> None:
-    made = load(root / "data" / name)
+    made = load(root / "tests" / "plain_books" / name)
     outlook, known = build_outlook(made), shock_library(made)
     told: dict[str, list[ClaimedEffect]] = {
         one: list(room._claimed_signs(made, outlook, apply_shock(made, outlook, one, shock)))
@@ -119,7 +119,7 @@ def test_each_starter_shock_has_the_sign_that_its_claim_says_or_a_reason_why_not
 def test_no_reason_is_given_for_what_is_as_claimed_everywhere(root: Path) -> None:
     unlike = set()
     for name in BOOKS:
-        made = load(root / "data" / name)
+        made = load(root / "tests" / "plain_books" / name)
         outlook = build_outlook(made)
         for one, shock in shock_library(made).shocks.items():
             signs = room._claimed_signs(made, outlook, apply_shock(made, outlook, one, shock))
@@ -137,12 +137,12 @@ def test_the_starter_set_speaks_of_every_kind_of_thing_that_a_shock_moves() -> N
 
 
 def test_a_shock_of_the_books_own_replaces_the_starter_one(root: Path) -> None:
-    made = load(root / "data" / "note", overrides=["shocks.market_down_20.market=-0.3"])
+    made = load(root / "tests" / "plain_books" / "note", overrides=["shocks.market_down_20.market=-0.3"])
     assert shock_library(made).shocks["market_down_20"].market == -0.3
 
 
 def test_starter_shocks_of_names_that_the_book_has_not_are_left_out_with_the_reason(root: Path) -> None:
-    known = shock_library(load(root / "data" / "listed"))
+    known = shock_library(load(root / "tests" / "plain_books" / "listed"))
     assert "ipo_slips" not in known.shocks
     assert known.left_out["ipo_slips"] == "SPX_XAI: no such instrument in exposures.csv"
 
@@ -219,7 +219,7 @@ SHOCK_OF_A_CLAIM = {
 
 
 def test_every_claim_of_the_note_is_a_starter_shock(root: Path) -> None:
-    claims = set(pd.read_csv(root / "data" / "note" / "claims.csv")["claim"])
+    claims = set(pd.read_csv(root / "tests" / "plain_books" / "note" / "claims.csv")["claim"])
     known = starter_shocks()
     for claim in claims:
         found = [shock for words, shock in SHOCK_OF_A_CLAIM.items() if claim.startswith(words)]

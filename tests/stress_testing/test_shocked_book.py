@@ -37,11 +37,11 @@ def struck(made: Book, **given: Any) -> ShockedBook:
 
 @pytest.fixture(scope="module")
 def note(root: Path) -> Book:
-    return load(root / "data" / "note")
+    return load(root / "tests" / "plain_books" / "note")
 
 
 def with_share(root: Path, share: float) -> Book:
-    return load(root / "data" / "note", overrides=[f"horizon.announcement_share={share}"])
+    return load(root / "tests" / "plain_books" / "note", overrides=[f"horizon.announcement_share={share}"])
 
 
 def test_a_name_falls_by_its_own_number_else_its_buckets_else_by_the_market_times_its_beta(note: Book) -> None:
@@ -133,10 +133,10 @@ def test_at_a_whole_announcement_share_names_return_what_they_must_under_the_mar
 
 def test_a_parameter_of_the_model_changes_worth_and_not_the_price_that_was_paid(root: Path) -> None:
     """Against a book whose own model has that parameter: there the anchor moved too, as prices knew it all along."""
-    made = load(root / "data" / "listed")
+    made = load(root / "tests" / "plain_books" / "listed")
     found = struck(made, model={"token_reduction": 2.0}, scenarios={"every": {"usage_elasticity": 1.2}})
     elasticities = [f"scenarios.{name}.usage_elasticity=1.2" for name in made.scenarios]
-    other = load(root / "data" / "listed", overrides=["model.token_reduction=2.0", *elasticities])
+    other = load(root / "tests" / "plain_books" / "listed", overrides=["model.token_reduction=2.0", *elasticities])
     own, knew = calibrate(made), calibrate(other)
     assert own is not None
     assert knew is not None
@@ -179,7 +179,7 @@ def test_one_scenarios_own_number_goes_before_that_of_every(note: Book) -> None:
 
 def test_returns_that_are_typed_in_are_moved_by_news_and_by_no_parameter(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "note"
-    shutil.copytree(root / "data" / "note", folder)
+    shutil.copytree(root / "tests" / "plain_books" / "note", folder)
     (folder / "scenario_returns.csv").write_text(
         "instrument,generalizable_jevons,generalizable_compression,proprietary_jevons,proprietary_compression\n"
         "META,0.2,0.1,0.3,-0.1\n"
@@ -216,7 +216,7 @@ def test_lock_ups_are_put_off(note: Book) -> None:
 def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```$", (root / "docs" / "stress.md").read_text("utf-8"), re.M | re.S)
     (text,) = [block for block in blocks if "[shocks." in block]
-    made = load(root / "data" / "note")
+    made = load(root / "tests" / "plain_books" / "note")
     (name,) = tomllib.loads(text)["shocks"]
     own = ShockSection.model_validate(tomllib.loads(text)["shocks"][name])
     assert not list(check_shock(names_in_book(made), name, own))
@@ -231,7 +231,7 @@ def test_a_verdict_leaves_the_radius_of_regimes_and_a_usage_figure_releases_it(r
         for axis in ("question", "regime")
         for key in ("set=total_variation", "schedule=caution", "caution=0.5")
     ]
-    made = load(root / "data" / "note", overrides=overrides)
+    made = load(root / "tests" / "plain_books" / "note", overrides=overrides)
     before = ambiguity_set(made, build_outlook(made))
     rows = [{"kind": "claim", "source": "OpenAI", "after_months": 0}]
     verdict = [*rows, {"kind": "verification", "source": "OpenAI", "after_months": 0}]
