@@ -9,13 +9,13 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 
 PARAMETERS = ("pass_through", "usage_elasticity", "training_elasticity", "multiple_compression", "rerating", "entry")
-TOLD = {
+TOLD: dict[str, tuple[float, ...]] = {
     "generalizable_jevons": (0.80, 2.40, 0.90, 0.05, 0.05, 0.35),
     "generalizable_compression": (1.00, 0.65, 0.30, 0.45, 0.30, 0.30),
     "proprietary_jevons": (0.25, 2.10, 0.75, 0.0, -0.15, 0.0),
     "proprietary_compression": (0.40, 0.95, 0.65, 0.15, -0.15, 0.0),
 }
-BEFORE = {
+BEFORE: dict[str, tuple[float, ...]] = {
     "generalizable_jevons": (0.85, 1.9, 0.8, 0.05, 0.0, 0.0),
     "generalizable_compression": (1.0, 0.6, 0.3, 0.45, 0.0, 0.0),
     "proprietary_jevons": (0.35, 1.9, 0.9, 0.05, 0.0, 0.0),
