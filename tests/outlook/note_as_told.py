@@ -1,4 +1,4 @@
-"""The note's book as the note says (science §1.7): what it states otherwise than the sample book did before."""
+"""The note's book as the note says (science §1.7), and what it stated before: tables, evidence."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ BEFORE: dict[str, tuple[float, ...]] = {
     "proprietary_compression": (0.6, 0.6, 0.7, 0.25, 0.0, 0.0),
 }
 
+_LAB = "{disclosure=0.85,hazard=0.136,background=0.008}"
+TWO_LABS = (
+    f"question.labs={{OpenAI={_LAB},Google={_LAB}}}",
+    "question.sensitivity=0.9",
+    "question.false_positive=0.1",
+    "question.ranges.hazard=[0.08,0.2]",
+    "question.ranges.background=[0.003,0.02]",
+)
+"""The evidence before: two labs that seldom claim without substance, and verdicts that tell less."""
+
 
 def scenarios(table: dict[str, tuple[float, ...]], section: str = "scenarios") -> list[str]:
     """The table as overrides."""
@@ -33,9 +43,8 @@ def scenarios(table: dict[str, tuple[float, ...]], section: str = "scenarios") -
 
 
 def told(root: Path, *more: str) -> Book:
-    """`data/note` as the note says."""
-    overrides = [*scenarios(TOLD), "model.share_sensitivity=0.75", "model.rival_margin=0.5", *more]
-    return load(root / "data" / "note", overrides=overrides)
+    """`data/note`, which says what the note says."""
+    return load(root / "data" / "note", overrides=more)
 
 
 def before(root: Path, *more: str, name: str = "note") -> Book:

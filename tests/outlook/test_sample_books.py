@@ -18,6 +18,7 @@ from allocator.book.loading import load
 from allocator.outlook.calibration import build_question, calibrate
 from allocator.outlook.posterior import log_likelihoods, settled_by_silence
 from allocator.outlook.question import Question, Signal
+from tests.outlook.note_as_told import BEFORE, PARAMETERS, TOLD
 
 BOOKS = ("listed", "note")
 LOADINGS = ("training", "inference", "capacity", "application", "other")
@@ -125,6 +126,34 @@ def test_the_model_makes_the_returns_that_were_typed_in_before_looking_through(r
     assert model is not None
     names = list(book.instruments)
     assert np.abs(model.returns.T - typed.loc[names, list(book.scenarios)].to_numpy()).max() < 5.1e-5
+
+
+def of_page(page: str, row: str) -> list[list[float]]:
+    """The numbers in each cell of the row that begins so: what was and, where it moved, what is."""
+    (line,) = [one for one in page.splitlines() if one.startswith(f"| {row}")]
+    cells = [cell.replace("−", "-").split("→") for cell in line.strip("| ").split("|")[1:]]
+    return [[float(number) for number in cell] for cell in cells]
+
+
+def test_the_page_lists_each_parameter_that_was_moved_for_the_notes_sake_old_and_new(root: Path) -> None:
+    page = (root / "data" / "README.md").read_text(encoding="utf-8")
+    for place, name in enumerate(PARAMETERS):
+        pairs = [[BEFORE[scenario][place], TOLD[scenario][place]] for scenario in TOLD]
+        assert of_page(page, f"{name} ") == pairs
+    assert "`share_sensitivity` 0.5 → 0.75; `rival_margin` not stated → 0.5; `since` of `reviewed/` 2026-04-08 →" in page
+    note = settings(root / "data" / "note")["model"]
+    assert (note["share_sensitivity"], note["rival_margin"]) == (0.75, 0.5)
+
+
+def test_no_parameter_of_listed_was_moved_for_the_notes_sake(root: Path) -> None:
+    listed, page = load(root / "data" / "listed").settings, (root / "data" / "README.md").read_text(encoding="utf-8")
+
+    assert listed.model is not None
+    assert (listed.model.share_sensitivity, listed.model.rival_margin, listed.model.since) == (0.5, None, None)
+    for name, scenario in listed.scenarios.items():
+        table = tuple(getattr(scenario, parameter) for parameter in PARAMETERS)
+        assert table == BEFORE[name]
+        assert of_page(page, f"{name} |") == [[scenario.replicability], *([value] for value in table[:4])]
 
 
 # The evidence of the books of the note's question: three labs, by the law of science §2.5.1.

@@ -21,7 +21,7 @@ from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.types import Matrix
-from tests.outlook.note_as_told import BEFORE, scenarios
+from tests.outlook.note_as_told import BEFORE, TWO_LABS, scenarios
 
 DATA = Path(__file__).parents[2] / "data"
 pytestmark = pytest.mark.xdist_group("changed sample books")  # plans are made once
@@ -40,15 +40,6 @@ class Change:
     orders: dict[str, int]
 
 
-_LAB = "{disclosure=0.85,hazard=0.136,background=0.008}"
-EVIDENCE = (
-    f"question.labs={{OpenAI={_LAB},Google={_LAB}}}",
-    "question.sensitivity=0.9",
-    "question.false_positive=0.1",
-    "question.ranges.hazard=[0.08,0.2]",
-    "question.ranges.background=[0.003,0.02]",
-)
-"""Two labs that seldom claim without substance, and verdicts that tell less."""
 _MODEL = (
     "training_reduction=10.0,token_reduction=2.7,adoption_years=0.75,training_share=0.45,owner_share=0.15,"
     "share_sensitivity=0.5,rent_elasticity=0.6,rent_low=0.35,rent_high=1.6,salvage=0.4"
@@ -88,7 +79,7 @@ FIRST = {
 
 CHANGES = {
     "listed": (
-        Change("evidence", EVIDENCE,
+        Change("evidence", TWO_LABS,
             "Generalizable is .507 likely and was .490, so that ORCL is expected to return 13.9 % and not 14.2.", {
             "NVDA": -1065, "AVGO": -449, "CRWV": -1298, "ORCL": -163, "VST": -12, "ADBE": 500, "META": 129,
             "GOOGL": 283, "EQIX": 59, "CRM": 116,
@@ -105,7 +96,7 @@ CHANGES = {
         }),
     ),
     "note": (
-        Change("evidence", EVIDENCE,
+        Change("evidence", TWO_LABS,
             "Generalizable is .194 likely and was .183, and the radius is half of that: EFFLAB gets less.", {
             "OPENAI": -9000, "GPU": -23839, "ANTHROPIC": -12000, "ORBITAL": -4688, "GOOGL": 19881, "APPS": 14881,
             "META": 4408, "CLOUD": 21494, "EFFLAB": 5000,
@@ -129,7 +120,7 @@ CHANGES = {
         }),
     ),
     "reviewed": (
-        Change("evidence", EVIDENCE,
+        Change("evidence", TWO_LABS,
             "An empty claim before the first review is .36 likely and was .05: news comes oftener and tells less.", {
             "CLOUD": -54912, "OPENAI": -7000, "META": -5000, "EFFLAB": 130000, "GOOGL": 19281, "APPS": 22271,
             "ORBITAL": 46380,
