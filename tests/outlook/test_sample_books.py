@@ -140,7 +140,7 @@ def test_the_page_lists_each_parameter_that_was_moved_for_the_notes_sake_old_and
     for place, name in enumerate(PARAMETERS):
         pairs = [[BEFORE[scenario][place], TOLD[scenario][place]] for scenario in TOLD]
         assert of_page(page, f"{name} ") == pairs
-    assert "`share_sensitivity` 0.5 → 0.75; `rival_margin` not stated → 0.5; `since` of `reviewed/` 2026-04-08 →" in page
+    assert "`share_sensitivity` 0.5 → 0.75; `rival_margin` not stated → 0.5; `since` of `reviewed/` 2026-04-08" in page
     note = settings(root / "data" / "note")["model"]
     assert (note["share_sensitivity"], note["rival_margin"]) == (0.75, 0.5)
 

@@ -21,6 +21,8 @@ from tests.outlook.note_as_told import BEFORE, PARAMETERS, TOLD, TWO_LABS, befor
 from tests.outlook.signed_checks import ADVICE, SignedCheck, signed_check
 
 HEADER = ["claim", "check", "low", "high"]
+AS_TOLD = [*scenarios(TOLD), "model.share_sensitivity=0.75", "model.rival_margin=0.5"]
+"""Of a book that was before."""
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +148,9 @@ def test_a_book_without_an_efficient_lab_is_told_why_the_advice_may_fail(note: F
     note.cell("exposures.csv", "EFFLAB", "efficiency_share", "0")
     note.write("claims.csv", [HEADER, ["advice", "weight_slope(efficiency)", 0.1, ""]])
 
-    (one,) = check_claims(note.path, lambda: _loaded(note))
+    (one,) = check_claims(note.path, lambda: load(note.path, overrides=AS_TOLD))
 
     assert one.sentence == "not solved; no name of efficiency is worth more if generalizable"
-
-
-def _loaded(folder: Folder) -> Any:
-    return load(folder.path)
 
 
 @pytest.mark.parametrize(("check", "said"), [
@@ -220,12 +218,13 @@ def test_claims_show_what_is_found_on_both_days_with_the_margin(
     note.write("claims.csv", [HEADER, ["stranded", "value_given(OPENAI, generalizable)", "", 1], *(
         ["advice", check, "" if low is None else low, "" if high is None else high] for check, low, high in ADVICE[:1]
     )])  # fmt: skip
+    overrides = [f"--set={each}" for each in AS_TOLD]
 
-    shown = " ".join(run("claims", note.path).stdout.split())
+    shown = " ".join(run("claims", note.path, *overrides).stdout.split())
 
     assert "2 checks: 1 hold, 1 need plans: add --advice" in shown
     assert "value_given(OPENAI, generalizable) = 0.784 (at the opening), 0.912 (today) times today's value, a" in shown
-    document = valid(run("claims", note.path, "--json").stdout, "claims_report")
+    document = valid(run("claims", note.path, *overrides, "--json").stdout, "claims_report")
     stranded, advice = document["claims"]
     assert stranded["dates"]["today"]["low"] == pytest.approx(0.912, abs=1e-3)
     assert stranded["margin"] == pytest.approx(0.0877, abs=3e-4)
