@@ -28,6 +28,7 @@ from allocator.outlook.efficiency_model import (
     scenario_returns,
     value_multipliers,
 )
+from allocator.outlook.efficiency_model_settings import APPLICATION, MOST_RETURN, NEUTRAL, NOT_DRAWN, ModelSection
 from allocator.outlook.posterior import (
     BeliefRanges,
     bayes_update,
@@ -36,7 +37,6 @@ from allocator.outlook.posterior import (
     update_market_probabilities,
 )
 from allocator.outlook.question import DAYS_A_MONTH, DemandElasticity, DisclosureModel, Question, Signal
-from allocator.settings.efficiency_model import APPLICATION, MOST_RETURN, NEUTRAL, NOT_DRAWN, ModelSection
 from allocator.settings.settings import DAYS_A_YEAR, EARLIER_SHARES
 from allocator.types import Matrix, Vector
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from allocator.settings.efficiency_model import HYPOTHESES, REGIMES
+from allocator.outlook.efficiency_model_settings import HYPOTHESES, REGIMES
 from allocator.types import Matrix, Vector
 
 Number: TypeAlias = float | Vector

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from allocator.settings.efficiency_model import HYPOTHESES, REGIMES, ModelSection
+from allocator.outlook.efficiency_model_settings import HYPOTHESES, REGIMES, ModelSection
 from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, SettingsSection
 from allocator.settings.mandate import MandateSection
 from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here

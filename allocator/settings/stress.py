@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, create_model, model_validator
 
-from allocator.settings.efficiency_model import NOT_DRAWN, ModelSection
+from allocator.outlook.efficiency_model_settings import NOT_DRAWN, ModelSection
 from allocator.settings.fields import Fraction, NonNegative, Number, Positive, SettingsSection
 from allocator.settings.mandate import Return
 from allocator.settings.uncertainty import Between, ScenarioParameters

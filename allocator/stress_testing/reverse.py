@@ -18,11 +18,11 @@ from scipy.optimize import brentq
 from allocator.book.book import Book
 from allocator.book.checks.question import COORDINATES
 from allocator.book.checks.stress import ParameterKey, book_values, contract_range
+from allocator.outlook.efficiency_model_settings import CHANNELS, NOT_DRAWN
 from allocator.outlook.outlook import Outlook
 from allocator.plan.break_even import LeastShift, least_shift_kl, tilt_and_shift
 from allocator.plan.plan import Plan
 from allocator.presentation import ByName, Keywords, NotNegative, Numbers, Probability, Row
-from allocator.settings.efficiency_model import CHANNELS, NOT_DRAWN
 from allocator.stress_testing.outcomes import (
     StressBase,
     StressPortfolio,

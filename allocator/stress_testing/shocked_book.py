@@ -41,10 +41,10 @@ from allocator.outlook.calibration import (
     market_path,
 )
 from allocator.outlook.efficiency_model import scenario_returns
+from allocator.outlook.efficiency_model_settings import MOST_RETURN
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
 from allocator.rules.builder import immediate_returns
-from allocator.settings.efficiency_model import MOST_RETURN
 from allocator.settings.settings import Settings
 from allocator.settings.stress import ShockSection
 from allocator.tables.schema import sample_books_folder

@@ -11,7 +11,7 @@ import pandas as pd
 
 from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
 from allocator.errors import Breach, did_you_mean, setting_breach
-from allocator.settings.efficiency_model import APPLICATION
+from allocator.outlook.efficiency_model_settings import APPLICATION
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import EARLIER_SHARES, Settings
 from allocator.settings.uncertainty import (

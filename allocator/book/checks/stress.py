@@ -19,7 +19,7 @@ from allocator.book.checks.draft import Draft, unknown_names
 from allocator.book.checks.question import COORDINATES, check_signals, prior_of
 from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
-from allocator.settings.efficiency_model import ModelSection
+from allocator.outlook.efficiency_model_settings import ModelSection
 from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
 from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
