@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import re
 import tomllib
 from dataclasses import replace
 from decimal import Decimal
@@ -204,3 +205,24 @@ def test_a_book_without_any_claim_is_called_as_unlikely_as_it_is(book: str, root
     assert said in (root / "data" / book / "book.toml").read_text(encoding="utf-8")
     page = (root / "data" / "README.md").read_text(encoding="utf-8")
     assert f"probability {without:.2f} if none can replicate, and {quiet:.2f} if all can" in page
+
+
+@pytest.mark.parametrize("book", ["note", "reviewed"])
+def test_the_page_of_samples_says_of_each_parameter_that_was_moved_for_the_note_what_it_was(
+    book: str, root: Path
+) -> None:
+    page = (root / "data" / "README.md").read_text(encoding="utf-8").replace("−", "-")
+    before, now = ({name: one.model_dump() for name, one in load(place).settings.scenarios.items()}
+                   for place in (root / "tests" / "plain_books" / book, root / "data" / book))  # fmt: skip
+    moved = {(key, name) for name in now for key in now[name] if now[name][key] != before[name][key]}
+
+    said, keys = set(), {"replicability"}
+    for key, cells in re.findall(r"^\| `(\w+)` \S+ \|(.*)\|$", page, re.MULTILINE):
+        keys.add(key)
+        for name, cell in zip(now, cells.split("|"), strict=True):
+            ends = [float(end) for end in cell.split("→")]
+            assert (ends[0], ends[-1]) == (before[name][key], now[name][key]), (key, name)
+            said |= {(key, name)} if len(ends) == 2 else set()
+    assert said == moved
+    listed = load(root / "data" / "listed").settings.scenarios
+    assert all(getattr(listed[name], key) == before[name][key] for key in keys for name in now)

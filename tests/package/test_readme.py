@@ -1,8 +1,9 @@
 """What the pages show is what happens: every console and python block of README.md and docs/ is run, in order.
 
 console: what follows `$ ` is run (a line that ends in a backslash goes on after `> `, and <<'EOF' reads on to the line
-EOF), the rest must be what it prints, where `...` stands for anything. python: is run; a block of language `result` after it must be what it printed.
-Both must succeed: to show a refusal, end the command with `; echo "exit $?"`. Other languages, sh say, are only read.
+EOF), the rest must be what it prints, where `...` stands for anything. python: is run; a block of language `result`
+after it must be what it printed. Both must succeed: to show a refusal, end the command with `; echo "exit $?"`. Other
+languages, sh say, are only read.
 The examples of a page share one copy of the checkout, so that a later one may use what an earlier one made.
 """
 
@@ -30,7 +31,7 @@ def examples(page: str) -> list[tuple[list[str], str | None]]:
     for language, body in BLOCK.findall(page):
         if language == "console":
             for shown in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
-                command = COMMAND.match(joined := re.sub(r"\\\n> ", "", shown))[0]  # type: ignore[index]
+                command = COMMAND.match(joined := re.sub(r"\\\n> ", "", shown))[0]
                 found.append((["bash", "-c", command], joined[len(command) + 1 :]))
         elif language == "python":
             found.append(([sys.executable, "-W", "error", "-c", body], None))
