@@ -15,7 +15,6 @@ from allocator.commands.options import BookChoice, book_options, handle_errors_a
 from allocator.errors import BadInput, Breach, did_you_mean, printable
 from allocator.importers import FORMATS
 from allocator.presentation import Document, Row
-from allocator.resources import sample_books_folder, schemas_folder
 
 
 class InitDocument(TypedDict):
@@ -38,6 +37,8 @@ def init(folder: str, sample: str, *, as_json: bool) -> InitDocument:
     Example:
       allocator init my-book
     """
+    from allocator.tables.schema import sample_books_folder
+
     samples = sorted(child.name for child in sample_books_folder().iterdir() if (child / "book.toml").is_file())
     if sample not in samples:
         raise BadInput([Breach("--from", None, None, sample, "no such sample book", did_you_mean(sample, samples))])
@@ -200,6 +201,8 @@ def schema(name: str | None, *, as_json: bool) -> SchemaDocument | None:
       allocator schema holdings
       allocator schema book
     """
+    from allocator.tables.schema import schemas_folder
+
     files = {
         path.name.split(".")[0]: path
         for path in sorted(schemas_folder().iterdir())

@@ -384,7 +384,7 @@ def show_positions(found: Positions, written: str | None) -> None:
     when = "" if found.as_of is None else f" · {found.as_of}"
     out.print(f"{found.file} · {FORMATS[found.format]} · account {found.account}{when}", style="bold")
     rows = [
-        (one.instrument, f"{one.quantity.normalize():,f}", f"{one.price:.6g}", f"{one.value:,.2f}", one.currency)
+        (one.instrument, f"{one.quantity.normalize():z,f}", f"{one.price:z.6g}", f"{one.value:z,.2f}", one.currency)
         for one in found.holdings
     ]
     out.print(table("instrument", "quantity", "price", "value", "currency", right=_AMOUNTS, rows=rows[:_MOST_ROWS]))
@@ -393,7 +393,7 @@ def show_positions(found: Positions, written: str | None) -> None:
     if found.not_handled:
         heading(out, "Not handled")
         odd = [
-            (str(one.row), one.label, one.unhandled, "" if one.amount is None else f"{one.amount:,.2f}", one.currency)
+            (str(one.row), one.label, one.unhandled, "" if one.amount is None else f"{one.amount:z,.2f}", one.currency)
             for one in found.not_handled
         ]
         out.print(table("row", "position", "why", "value", "currency", right=("value",), rows=odd[:_MOST_ROWS]))

@@ -33,7 +33,6 @@ from allocator.importers.positions import (
 )
 from allocator.importers.statements import is_activity, read_13f, read_activity, read_flex, submission_parts
 from allocator.tables.files import RawTable, read_table
-from allocator.tables.schema import read_contract
 from allocator.tables.validation import validate
 
 Accept = Literal["price", "value"]
@@ -446,7 +445,7 @@ def _against_contract(holdings: Sequence[Holding], name: str) -> list[Breach]:
         "quantity": [plain(one.quantity) for one in holdings], "price": [plain(one.price) for one in holdings],
         "source": [one.source for one in holdings],
     } | ({"currency": stated} if any(stated) else {})  # fmt: skip
-    if not any(stated) and read_contract("holdings").columns["currency"].required:
+    if not any(stated):  # which the account is in, nobody guesses
         return [Breach.of(name, "states no currency", "say it, such as --currency USD", column="currency")]
     frame = pd.DataFrame(columns, dtype=object)
     lines = tuple(one.rows[0] for one in holdings)

@@ -43,11 +43,11 @@ from allocator.outlook.calibration import (
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
-from allocator.resources import sample_books_folder
 from allocator.rules.builder import immediate_returns
 from allocator.settings.efficiency_model import MOST_RETURN
 from allocator.settings.settings import Settings
 from allocator.settings.stress import ShockSection
+from allocator.tables.schema import sample_books_folder
 from allocator.types import Matrix, Vector
 
 _WORTHLESS = 1e-9

@@ -1,7 +1,7 @@
-"""Contracts as written: YAML text in, pandera schema out.
+"""What ships with the package: contracts as written, YAML text in and pandera schema out; and where the samples are.
 
-They are ours and ship with the package: `tests/tables` hold each to what pandera reads, for it skips a key that it does
-not know, so that `greater_then: 0` would be no check at all.
+Contracts are ours: `tests/tables` hold each to what pandera reads, for it skips a key that it does not know, so that
+`greater_then: 0` would be no check at all.
 """
 
 from __future__ import annotations
@@ -10,15 +10,36 @@ import json
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from allocator.errors import did_you_mean
-from allocator.resources import schemas_folder
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _shipped(name: str) -> Path:
+    """A folder beside the package in a checkout, inside it in an installed wheel."""
+    for root in (_PACKAGE, _PACKAGE.parent):
+        if (root / name).is_dir():
+            return root / name
+    raise FileNotFoundError(f"'{name}' is neither inside nor beside {_PACKAGE}; reinstall portfolio-allocator")
+
+
+def schemas_folder() -> Path:
+    """The folder of data contracts."""
+    return _shipped("schemas")
+
+
+def sample_books_folder() -> Path:
+    """The folder of sample books."""
+    return _shipped("data")
 
 
 def contract_names() -> list[str]:

@@ -185,7 +185,7 @@ def test_a_rate_in_another_form_is_refused_with_the_rate_that_was_meant(
 
 
 def test_the_ranges_of_rates_are_of_every_major_currency_and_say_where_they_are_from(root: Path) -> None:
-    table = pd.read_csv(root / "tests" / "plain_books" / "fx_ranges.csv", keep_default_na=False)
+    table = pd.read_csv(root / "data" / "fx_ranges.csv", keep_default_na=False)
     assert {"USD", "EUR", "JPY", "GBP", "CHF", "CNY", "INR", "KRW", "BRL", "ZAR", "AUD", "ILS"} <= set(
         table["currency"]
     )

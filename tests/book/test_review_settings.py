@@ -93,8 +93,8 @@ def test_a_utility_knows_no_priorities_of_rules(reviewed: Folder, run: Run) -> N
     ("old", "told"),
     [
         ("announcement_share = 0.6", "horizon.announcement_share is needed with reviews"),
-        ("digestion_months = 1", "horizon.digestion_months is needed with reviews"),
-        ("since = 2026-11-20", "is needed with horizon.until: else labs would begin to adopt anew each day"),
+        ("digestion_months = inf", "horizon.digestion_months is needed with reviews"),
+        ("since = 2026-04-08", "is needed with horizon.until: else labs would begin to adopt anew each day"),
         ("until = 2027-11-20", "reviews need a horizon that stays where it is write until = the day it ends"),
     ],
 )

@@ -51,7 +51,7 @@ def test_the_less_comes_with_the_news_the_more_it_is_worth_to_decide_again(root:
 def test_no_row_is_empty_although_today_s_holdings_break_rules(document: dict[str, Any]) -> None:
     for one in document["waiting"]:
         assert one["missing"] == {}
-        assert all(value is not None for value in one.values())
+        assert all(value is not None for name, value in one.items() if name != "axes")  # of books with two axes
         assert one["idling_bps"] > 0
 
 

@@ -1,4 +1,4 @@
-"""The note's book as the note says (science §1.7): what it states otherwise than the sample book did before."""
+"""The note's book as the note says (science §1.7), and what it stated before: tables, evidence."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 
 PARAMETERS = ("pass_through", "usage_elasticity", "training_elasticity", "multiple_compression", "rerating", "entry")
-TOLD = {
+TOLD: dict[str, tuple[float, ...]] = {
     "generalizable_jevons": (0.80, 2.40, 0.90, 0.05, 0.05, 0.35),
     "generalizable_compression": (1.00, 0.65, 0.30, 0.45, 0.30, 0.30),
     "proprietary_jevons": (0.25, 2.10, 0.75, 0.0, -0.15, 0.0),
     "proprietary_compression": (0.40, 0.95, 0.65, 0.15, -0.15, 0.0),
 }
-BEFORE = {
+BEFORE: dict[str, tuple[float, ...]] = {
     "generalizable_jevons": (0.85, 1.9, 0.8, 0.05, 0.0, 0.0),
     "generalizable_compression": (1.0, 0.6, 0.3, 0.45, 0.0, 0.0),
     "proprietary_jevons": (0.35, 1.9, 0.9, 0.05, 0.0, 0.0),
     "proprietary_compression": (0.6, 0.6, 0.7, 0.25, 0.0, 0.0),
 }
+
+_LAB = "{disclosure=0.85,hazard=0.136,background=0.008}"
+TWO_LABS = (
+    f"question.labs={{OpenAI={_LAB},Google={_LAB}}}",
+    "question.sensitivity=0.9",
+    "question.false_positive=0.1",
+    "question.ranges.hazard=[0.08,0.2]",
+    "question.ranges.background=[0.003,0.02]",
+)
+"""The evidence before: two labs that seldom claim without substance, and verdicts that tell less."""
 
 
 def scenarios(table: dict[str, tuple[float, ...]], section: str = "scenarios") -> list[str]:
@@ -33,9 +43,8 @@ def scenarios(table: dict[str, tuple[float, ...]], section: str = "scenarios") -
 
 
 def told(root: Path, *more: str) -> Book:
-    """`data/note` as the note says."""
-    overrides = [*scenarios(TOLD), "model.share_sensitivity=0.75", "model.rival_margin=0.5", *more]
-    return load(root / "data" / "note", overrides=overrides)
+    """`data/note`, which says what the note says."""
+    return load(root / "data" / "note", overrides=more)
 
 
 def before(root: Path, *more: str, name: str = "note") -> Book:

@@ -34,7 +34,7 @@ from allocator.plan.rebalance import rebalance
 from allocator.stress_testing.outcomes import outlook_at_draws, stress_base
 from allocator.stress_testing.parameter_stress import model_stress
 from allocator.stress_testing.shocked_book import shock_library
-from tests.outlook.note_as_told import BEFORE, TOLD, before, scenarios, told
+from tests.outlook.note_as_told import BEFORE, TOLD, TWO_LABS, before, scenarios, told
 from tests.outlook.test_efficiency_model import EVERYWHERE, NAMES, NOTE, WORLDS, instruments, one, years
 from tests.thoroughness import count
 
@@ -78,6 +78,17 @@ def test_the_values_of_the_note_as_told_are_those_printed(root: Path) -> None:
         [1.032, 0.869, 0.301, 0.371, 0.245, 0.995, 0.230, 0.384, 0.145, 1.087],
         [1.328, 1.112, 1.069, 1.039, 1.160, 1.576, 1.146, 1.145, 1.198, 1.050],
         [1.200, 1.027, 0.641, 0.641, 0.894, 1.132, 1.001, 1.058, 0.988, 1.058],
+    ])  # fmt: skip
+
+
+def test_the_returns_of_the_note_as_told_are_those_printed_for_the_evidence_of_two_labs(root: Path) -> None:
+    outlook = build_outlook(told(root, *TWO_LABS))
+
+    np.testing.assert_array_equal(np.round(100 * outlook.returns, 1), [
+        [10.2, 12.5, 33.6, 36.9, 16.7, 36.7, 12.1, 9.1, 15.3, 15.6],
+        [-12.1, -11.9, -61.9, -52.4, -72.9, -19.8, -75.8, -60.6, -84.4, 12.5],
+        [13.1, 12.8, 35.3, 33.3, 28.6, 26.9, 20.8, 17.3, 29.0, 8.6],
+        [2.3, 4.1, -18.8, -17.8, -0.9, -8.8, 5.5, 8.4, 6.4, 9.5],
     ])  # fmt: skip
 
 
@@ -371,8 +382,7 @@ def test_a_market_with_parameters_of_its_own_expects_what_every_name_requires(ro
     assert model.market_now is not None
     required = (1 + model.loadings.required_return) ** book.settings.years
     assert np.abs((model.market_now @ implied + 1) / required - 1).max() < 1e-14
-    plain = model_of(load(root / "data" / "note", overrides=[*scenarios(BEFORE), "model.share_sensitivity=0.75",
-                                                             "model.rival_margin=0.5"]))  # fmt: skip
+    plain = model_of(told(root, *scenarios(BEFORE)))
     np.testing.assert_array_equal(model.market_values, plain.values)
     assert np.abs(model.market_values - model.values).max() > 0.5
 

@@ -14,7 +14,7 @@ import pytest
 
 # Design §3, lowest first (types only names array shapes): a room may import itself and the rooms before it.
 ROOMS = (
-    "errors", "types", "resources", "presentation", "plugins", "cvxpy_parameters", "tables", "importers", "settings",
+    "errors", "types", "presentation", "plugins", "cvxpy_parameters", "tables", "importers", "settings",
     "book", "outlook", "ambiguity", "rules", "mandate", "optimization", "lots", "multistage", "plan", "stress_testing",
     "ledger", "display", "integrations", "commands", "__main__",
 )  # fmt: skip

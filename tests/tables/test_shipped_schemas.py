@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from allocator.resources import schemas_folder
 from allocator.tables import contract_names, contract_text, read_contract
-from allocator.tables.schema import _read
+from allocator.tables.schema import _read, schemas_folder
 from tests.tables.contracts import contract_faults
 
 EXPECTED = [

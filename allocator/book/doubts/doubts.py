@@ -16,8 +16,8 @@ from allocator.book.checks.draft import Doubt, Draft, unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import Breach
-from allocator.resources import sample_books_folder
 from allocator.settings.settings import Settings
+from allocator.tables.schema import sample_books_folder
 from allocator.tables.validation import MINOR_UNITS
 from allocator.types import Matrix, Vector
 
