@@ -1,8 +1,9 @@
 """What the pages show is what happens: every console and python block of README.md and docs/ is run, in order.
 
-console: what follows `$ ` is run (a line that ends in a backslash goes on after `> `), the rest must be what it
-prints, where `...` stands for anything. python: is run; a block of language `result` after it must be what it printed.
-Both must succeed: to show a refusal, end the command with `; echo "exit $?"`. Other languages, sh say, are only read.
+console: what follows `$ ` is run (a line that ends in a backslash goes on after `> `, and <<'EOF' reads on to the line
+EOF), the rest must be what it prints, where `...` stands for anything. python: is run; a block of language `result`
+after it must be what it printed. Both must succeed: to show a refusal, end the command with `; echo "exit $?"`. Other
+languages, sh say, are only read.
 The examples of a page share one copy of the checkout, so that a later one may use what an earlier one made.
 """
 
@@ -21,6 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("**/*.md")))]
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"[^\n]*<<'EOF'\n.*?^EOF$|[^\n]*", re.MULTILINE | re.DOTALL)
 
 
 def examples(page: str) -> list[tuple[list[str], str | None]]:
@@ -29,8 +31,8 @@ def examples(page: str) -> list[tuple[list[str], str | None]]:
     for language, body in BLOCK.findall(page):
         if language == "console":
             for shown in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
-                command, *output = re.sub(r"\\\n> ", "", shown).split("\n", 1)
-                found.append((["bash", "-c", command], "".join(output)))
+                command = COMMAND.match(joined := re.sub(r"\\\n> ", "", shown))[0]
+                found.append((["bash", "-c", command], joined[len(command) + 1 :]))
         elif language == "python":
             found.append(([sys.executable, "-W", "error", "-c", body], None))
         elif language == "result":
@@ -90,6 +92,10 @@ one
 $ echo two\\
 > three
 ...
+$ cat <<'EOF'
+four
+EOF
+four
 ```
 
 ```python
@@ -102,9 +108,10 @@ print(4)
 not run
 ```
 """
-    (first, one), (second, rest), (third, five) = examples(page)
+    (first, one), (second, rest), (document, four), (third, five) = examples(page)
 
     assert (first[-1], second[-1], third[-1]) == ("echo one", "echo twothree", "print(4)\n")
+    assert (document[-1], four) == ("cat <<'EOF'\nfour\nEOF", "four\n")
     assert not difference(str(one), "one  \n")
     assert difference(str(one), "two\n")
     assert not difference(str(rest), "any\nthing\n")
