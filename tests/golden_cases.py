@@ -27,7 +27,7 @@ ON_EVERY_SAMPLE: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 MORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "listed": (
-        ("waiting",), ("rebalance", "--set", "mandate.max_turnover=0.25"),
+        ("waiting",), ("caution",), ("rebalance", "--set", "mandate.max_turnover=0.25"),
         ("rebalance", "--set", "mandate.max_turnover=0.25", "--set", "mandate.tiers={max_turnover=3}"),
         ("rebalance", "--set", "robust.return_error=box", "--set", "robust.return_error_size=0.2"),
         ("rebalance", "--set", "trading.indifference_bps=5"), ("rebalance", "--set", "trading.min_gain_bps=900"),
@@ -54,7 +54,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
 """Of the sample book of that name; a book that is not named here has the cases of every sample."""
 OF_NONE: tuple[tuple[str, ...], ...] = (
     ("plugins",), ("schema",), ("schema", "nothing"), ("check", "books/nowhere"), ("rebalance",),
-    ("check", "--nonsense"), ("init", "made/listed", "--from", "lsited"),
+    ("check", "--nonsense"), ("import", "books/nowhere.csv"), ("init", "made/listed", "--from", "lsited"),
 )  # fmt: skip
 
 
