@@ -56,7 +56,7 @@ def test_shocks_are_listed_with_the_worst_for_the_proposed_portfolio_first(whole
 
 def test_claims_that_do_not_come_true_are_named_with_the_reason(whole: Result) -> None:
     assert "usage times 10: OPENAI -" in said(whole)
-    assert "not a gain: at a full pass-through whoever cannot replicate sells below cost" in said(whole)
+    assert "not a gain: at a full pass-through whoever cannot replicate earns nothing" in said(whole)
 
 
 def test_every_line_fits_the_terminal(root: Path, whole: Result, monkeypatch: pytest.MonkeyPatch) -> None:
