@@ -24,7 +24,7 @@ from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.presentation import BookHeading, OutlookHeading
 from allocator.settings.reading import settings_of_frames
-from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
+from allocator.settings.settings import EARLIER_SHARES, BucketsSection, Settings, share_columns
 from allocator.tables import ContractOfBook, validate
 from allocator.tables.files import RawTable, from_frame
 from allocator.types import Vector
@@ -215,21 +215,44 @@ def from_weights(
     Raises:
         BadInput: labels do not fit each other, or a number is none that a table may hold; all errors at once.
     """
-    stated = {str(name): float(weight) for name, weight in weights.items()}
-    total = sum(stated.values())
-    stated.pop(currency, None)  # cash is what is left
-    if total > 1 + 1e-9 or not all(0 <= weight <= 1 for weight in stated.values()):
-        rule, cure = f"must be fractions of at most 1 together, and come to {total:g}", "write 60 % as 0.6"
-        raise BadInput.of("weights", rule, cure)
-    names = dict.fromkeys([*stated, *map(str, buckets.keys())])
-    held = {name: round(stated.get(name, 0.0) * value, 2) for name in names}
-    held[currency] = round(value - sum(held.values()), 2)
+    given, breaches = dict[str, dict[str, Any]](), list[Breach]()
+    for argument, labelled, numbers in (
+        ("weights", weights, True), ("buckets", buckets, False), ("probabilities", probabilities, True),
+    ):  # fmt: skip
+        try:
+            given[argument] = _by_label(argument, labelled, numbers=numbers)
+        except BadInput as error:
+            breaches += error.breaches
+    if not isinstance(returns, pd.DataFrame | Mapping):
+        rule = f"are a {type(returns).__name__}, and no frame or mapping by name"
+        breaches.append(Breach.of("returns", rule, "give a row for each name or bucket, a column for each scenario"))
+    if not 0 < value < np.inf:
+        breaches.append(Breach.of("value", f"must be an amount above 0, and is {value:g}", "write what is held in all"))
+    held = given.get("weights", {})
+    odd, total = [name for name, weight in held.items() if not 0 <= weight <= 1], sum(held.values())
+    if odd or total > 1 + 1e-9:
+        rule = f"must be fractions of at most 1 together, and come to {total:g}"
+        cure = f"correct {', '.join(odd)}, and write 60 % as 0.6" if odd else "write 60 % as 0.6"
+        breaches.append(Breach.of("weights", rule, cure))
+    if breaches:
+        raise BadInput(breaches)
+    labels = given["buckets"]
+    cash = next((name for name, bucket in labels.items() if bucket == "cash"), currency)
+    names = [name for name in dict.fromkeys([*held, *labels]) if name != cash]
+    held = {name: round(held.get(name, 0.0) * value, 2) for name in names}
+    left = round(value - sum(held.values()), 2)
+    if left < 0:  # cents that rounding spent
+        largest = max(held, key=held.__getitem__)
+        held[largest] = round(held[largest] + left, 2)
+    held[cash] = max(left, 0.0)
     rows = returns if isinstance(returns, pd.DataFrame) else pd.DataFrame.from_dict(dict(returns), orient="index")
-    labels = {str(name): bucket for name, bucket in buckets.items()}
     document = {
         "book": {"name": "weights", "currency": currency, "as_of": as_of or dt.date.today()},  # a date
-        "scenarios": {str(name): {"probability": float(each)} for name, each in probabilities.items()},
+        "scenarios": {name: {"probability": each} for name, each in given["probabilities"].items()},
     }
+    own = list(dict.fromkeys(label for label in labels.values() if isinstance(label, str) and label != "cash"))
+    if own and not {*own} & {*BucketsSection().names}:  # else one that is not among those is an error of typing
+        document["buckets"] = {"names": own}
     tables = {
         "holdings": pd.DataFrame(
             {"instrument": list(held), "quantity": held.values(), "price": 1.0, "lot_size": _CENT}
@@ -238,6 +261,27 @@ def from_weights(
         "scenario_returns": rows.rename_axis(index="instrument"),
     }
     return from_frames(document | sections, tables)
+
+
+def _by_label(argument: str, given: Any, *, numbers: bool) -> dict[str, Any]:
+    """Values by label, each once.
+
+    Raises:
+        BadInput: it is no mapping, says something twice, or holds what is no number.
+    """
+    if not isinstance(given, Mapping | pd.Series):
+        rule = f"are a {type(given).__name__}, and no mapping or Series"
+        raise BadInput.of(argument, rule, "give one value by name")
+    found = dict[str, Any]()
+    for label, value in given.items():
+        if str(label) in found:
+            raise BadInput.of(argument, "names this twice", "keep one of them", value=str(label))
+        try:
+            found[str(label)] = float(value) if numbers else value
+        except (TypeError, ValueError):
+            rule = f"must be a number for each name, and is {value!r} for {label}"
+            raise BadInput.of(argument, rule, "write a number") from None
+    return found
 
 
 def _of_frames(breach: Breach) -> Breach:

@@ -132,7 +132,7 @@ def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) 
     below = policy.staged.below(node, unit)
     start, at, trusted = policy.start_of(node), policy.staged.tree.below(node)[0], without_ambiguity(below)
     sets, axes = below.ambiguities, below.ambiguities[0].axes
-    if not below.guards:
+    if all(one.is_singleton for one in sets):
         return RobustnessByAxis(0.0, in_bps((0.0, 0.0), (0.0, 0.0)) if axes else None)
     moves = (policy.bought - policy.sold)[at] / unit
     ours = policy_from_trades(trusted, start, moves)

@@ -102,11 +102,11 @@ def _axis(
 
     Unless it must be `possible`, it holds in one scenario alone, which has all of the probability at 1.
     """
-    stated = float(p[true].sum())
-    if stated >= 1 or (stated <= 0 and possible):
+    stated, other = float(p[true].sum()), float(p[~true].sum())  # a view may have left 1e-217: still in proportion
+    if other <= 0 or (stated <= 0 and possible):
         return None
     if_true = np.where(true, p, 0.0) / stated if stated > 0 else true.astype(np.float64)
-    return BeliefAxis(name, stated, if_true, np.where(true, 0.0, p) / (1 - stated))
+    return BeliefAxis(name, round(stated, 15), if_true, np.where(true, 0.0, p) / other)
 
 
 STEPS = 40

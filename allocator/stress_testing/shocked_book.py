@@ -42,7 +42,7 @@ from allocator.outlook.calibration import (
 )
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.efficiency_model_settings import MOST_RETURN
-from allocator.outlook.outlook import Outlook
+from allocator.outlook.outlook import Outlook, PricedIn
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
 from allocator.rules.builder import immediate_returns
 from allocator.settings.settings import Settings
@@ -93,10 +93,11 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     growth, unmoved = _growth(book, outlook, settings)
     stated = np.maximum(immediate_returns(book, shock), _WORTHLESS - 1)
     worthless = tuple(np.array(book.instruments)[stated <= _WORTHLESS - 1].tolist())
-    repriced = _repriced(book, outlook, market_growth(replace(book, settings=settings), growth), news.evidence)
+    moved = _market_moves(book, outlook, market_growth(replace(book, settings=settings), growth), news.evidence)
+    repriced = moved ** announcement_share(book)
     at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
-    from_there = replace(outlook, probabilities=beliefs, returns=returns, priced=None)
+    from_there = replace(outlook, probabilities=beliefs, returns=returns, priced=_priced(outlook.priced, moved))
     later = _at_prices(book, _without(settings, worthless), shock, at_once)
     ambiguity = ambiguity_set(book, outlook)
     if shock.tells:
@@ -147,17 +148,22 @@ def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, t
     return np.where(given, before, moved), tuple(np.array(book.instruments)[given])
 
 
-def _repriced(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
-    """(N,) what prices are multiplied by at once: the announcement share of what the market's own view moves by;
+def _market_moves(book: Book, outlook: Outlook, growth: Matrix, evidence: Vector) -> Vector:
+    """(N,) what the market's own view of each name is multiplied by, of which the announcement share comes at once;
     `growth` is as the market then believes it.
     """
     path = market_path(book)
     if path is None:
         return np.ones(len(book.instruments))
     then = bayes_update(path.now, evidence[None, :])[0]
-    before = path.now @ market_growth(book, 1 + outlook.returns)
-    moved: Vector = (then @ growth / before) ** announcement_share(book)
+    moved: Vector = then @ growth / (path.now @ market_growth(book, 1 + outlook.returns))
     return moved
+
+
+def _priced(before: PricedIn | None, moved: Vector) -> PricedIn | None:
+    """What prices then hold: older news is digested as it would have been, and that of the shock is of today."""
+    with np.errstate(all="ignore"):  # what is no number is refused as a price
+        return before and replace(before, undigested=before.undigested + np.log(moved))
 
 
 def _without(settings: Settings, worthless: tuple[str, ...]) -> Settings:

@@ -186,7 +186,15 @@ def test_weights_leave_the_rest_in_cash_and_may_be_of_names_not_held() -> None:
     ("changed", "words"),
     [
         ({"weights": {"VTI": 60, "BND": 40}}, "weights: must be fractions of at most 1 together, and come to 100"),
-        ({"weights": {"VTI": 0.5, "BND": -0.1}}, "must be fractions of at most 1 together"),
+        ({"weights": {"VTI": 0.5, "BND": -0.1}}, "correct BND, and write 60 % as 0.6"),
+        ({"weights": {"VTI": np.nan, "BND": 0.1}}, "correct VTI"),
+        ({"weights": {"VTI": "six"}}, "weights: must be a number for each name, and is 'six' for VTI"),
+        ({"weights": pd.DataFrame({"weight": [0.6]}, index=["VTI"])}, "weights: are a DataFrame, and no mapping"),
+        ({"weights": pd.Series([0.5, 0.2], index=["VTI", "VTI"])}, "weights: names this twice (got 'VTI')"),
+        ({"probabilities": {"growth": None, "slump": 0.3}}, "probabilities: must be a number for each name"),
+        ({"returns": [0.1, 0.2]}, "returns: are a list"),
+        ({"value": 0.0}, "value: must be an amount above 0, and is 0"),
+        ({"value": np.inf}, "value: must be an amount above 0, and is inf"),
         ({"weights": {"VTI": 0.6, "BDN": 0.4}}, "is not in exposures (got 'BDN'); did you mean 'BND'?"),
         ({"buckets": {"VTI": "neutral"}}, "is not in exposures (got 'BND')"),
         ({"buckets": {"VTI": "neutral", "BND": "bonds"}}, "must be one of"),
@@ -200,3 +208,26 @@ def test_weights_that_do_not_fit_are_refused_in_words(changed: dict[str, Any], w
         sixty_forty(**changed)
 
     assert words in str(caught.value)
+
+
+def test_cents_that_rounding_spends_are_no_debit() -> None:
+    own = {"AAA": 2 / 3, "BBB": 1 / 6, "CCC": 1 / 6}  # 666,666.67 and twice 166,666.67
+    book = sixty_forty(
+        weights=own, buckets=dict.fromkeys(own, "neutral"), returns={"neutral": {"growth": 0.1, "slump": -0.1}}
+    )
+
+    assert (book.cash, book.value) == (0.0, pytest.approx(1_000_000.0))
+    np.testing.assert_allclose(book.weights, list(own.values()), atol=1e-7)
+
+
+def test_labels_of_ones_own_are_the_buckets_of_a_book_of_weights() -> None:
+    book = sixty_forty(buckets={"VTI": "equity", "BND": "bonds"}, mandate={"buckets": {"bonds": {"max": 0.2}}})
+
+    assert book.settings.buckets.names == ["equity", "bonds"]
+    assert allocator.rebalance(book).after.buckets["bonds"] == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_name_that_is_labelled_cash_is_the_cash_of_a_book_of_weights() -> None:
+    book = sixty_forty(weights={"VTI": 0.25, "SHV": 0.5}, buckets={"VTI": "neutral", "BND": "neutral", "SHV": "cash"})
+
+    assert (book.cash_instrument, book.cash) == ("SHV", 750_000.0)

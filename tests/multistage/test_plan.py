@@ -92,6 +92,14 @@ def test_caution_has_a_price_that_is_never_negative_and_none_without_a_set(root:
     assert {one.cost_of_robustness_bps for one in trusting.policy.caution_schedule} == {0.0}
 
 
+def test_a_set_of_radius_0_costs_nothing_and_not_what_lots_do(root: Path) -> None:
+    none = "{set='total_variation',schedule='caution',caution=0}"
+    made = rebalance(sample(root, f"robust={{question={none},regime={none}}}"))
+    assert made.policy is not None
+    assert {one.cost_of_robustness_bps for one in made.policy.caution_schedule} == {0.0}
+    assert {share.cost_bps for share in made.axes.values()} == {0.0}
+
+
 def test_rules_that_conflict_today_are_named(root: Path) -> None:
     with pytest.raises(Infeasible) as caught:
         rebalance(sample(root, "robust.set=none", "mandate.max_turnover=0.05"))

@@ -419,3 +419,14 @@ def test_the_interval_ends_where_the_plan_breaks_a_rule_that_hangs_on_the_belief
     assert sweep.limit_breach == tuple(bool(at > interval.high) for at in sweep.probabilities)
     assert interval.shortfall_high_bps is not None
     assert 0 <= interval.shortfall_high_bps <= interval.within_bps
+
+
+def test_where_a_view_excludes_an_answer_beliefs_on_the_way_still_sum_to_one(root: Path) -> None:
+    made = load(root / "data" / "note", overrides=["believe.generalizable=1"])
+    (axis,) = belief_axes(made, allocator.build_outlook(made))
+
+    assert axis.stated == 1
+    for probability in (0.0, 0.3, 1.0):
+        belief = axis.at(probability)
+        assert (belief.sum(), belief[:2].sum()) == pytest.approx((1, probability), abs=1e-12)
+    assert (axis.at(0.0)[2:] > 0.1).all()  # in proportion, as far from it as they are

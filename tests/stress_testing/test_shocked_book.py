@@ -21,6 +21,7 @@ from allocator.book.loading import load
 from allocator.outlook.calibration import build_question, calibrate, dated_signals
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.posterior import posterior, update_market_probabilities
+from allocator.outlook.scenario_tree import build_review_tree
 from allocator.settings.stress import ShockSection
 from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, names_in_book, shock_library
 from tests.books import book
@@ -245,3 +246,28 @@ def test_a_verdict_leaves_the_radius_of_regimes_and_a_usage_figure_releases_it(r
     assert released is not None
     assert stated is not None
     assert sum(released.values()) < sum(stated.values())
+
+
+def test_news_of_before_a_shock_is_digested_by_the_next_review_as_without_it(root: Path) -> None:
+    made = load(root / "data" / "reviewed")
+    after = struck(made, market=-0.1)
+    plain, shocked = (
+        build_review_tree(*each).tree for each in ((made, build_outlook(made)), (after.book, after.outlook))
+    )
+
+    np.testing.assert_allclose(shocked.growth, plain.growth, rtol=1e-12)
+
+
+def test_what_a_shock_tells_is_undigested_news_of_its_day(root: Path) -> None:
+    made = load(root / "data" / "note")
+    after = struck(made, model={"token_reduction": 3.0})
+    parts = after.outlook.expected_parts()[:, :-1]
+    came = np.log(1 + after.at_once) / 0.6  # of which the announcement share came at once
+
+    assert after.outlook.priced is not None
+    before = build_outlook(made).priced
+    assert before is not None
+    np.testing.assert_allclose(after.outlook.priced.undigested, before.undigested + came, atol=1e-12)
+    np.testing.assert_allclose(
+        np.nansum(parts, axis=0), after.outlook.probabilities @ after.outlook.returns, atol=1e-12
+    )
