@@ -4,9 +4,10 @@ import numpy as np
 
 
 def worst_case(x, kind, rho, table, p):
-    if kind == "product":  # of each answer's regimes, then of the answers
-        (one, around, _), *regimes = axes(table, p, p)
-        return worst_case(np.array([worst_case(x[at], *own, b) for own, b, _, at in regimes]), *one, around)
+    if kind == "product":  # of each answer's regimes given it, then of the answers
+        (_, _, *one), *regimes = map(dict.values, table)
+        each = [worst_case(x[at], *own, p[at] / p[at].sum() if any(p[at]) else np.array(b)) for at, b, *own in regimes]
+        return worst_case(np.array(each), *one, np.array([p[at].sum() for at, *_ in regimes]))
     table, up = np.array(table), np.argsort(x)
     if kind in ("hull", "polytope"):
         return ((corners(table) if kind == "polytope" else table) @ x).max()
@@ -23,14 +24,12 @@ def worst_case(x, kind, rho, table, p):
     room = (high - low)[up[::-1]]  # everything at its lowest, then the largest losses filled up
     return low @ x + np.clip(1 - low.sum() - np.cumsum(room) + room, 0, room) @ x[up[::-1]]
 
-
 def tilted(x, p, rho):  # the belief, until its entropy is the radius
     a, b = 0.0, 1e9 / np.ptp(x)
     for _ in range(200):
         q = (w := p * np.exp((t := (a + b) / 2) * (x - x.max()))) / w.sum()
         a, b = (t, b) if q @ np.log((q + 1e-300) / p) < rho else (a, t)
     return q @ x
-
 
 def above(x, p, rho):  # the least of eta + sqrt(1 + rho) |sqrt(p) (x - eta)+|, with some of the largest above eta
     home = x[p.argmax()]  # sums are of what lies away from the likeliest, so that the unlikely keep their digits
@@ -39,7 +38,6 @@ def above(x, p, rho):  # the least of eta + sqrt(1 + rho) |sqrt(p) (x - eta)+|, 
     etas = np.append(x.max(), home + first / mass - below)
     return min(eta + np.sqrt((1 + rho) * p @ np.maximum(x - eta, 0) ** 2) for eta in etas)
 
-
 def corners(table):  # of {q >= 0, sum q = 1, a'q <= b}: where as many rows are equal as q has freedoms
     rows = np.vstack([table, np.eye(n := table.shape[1] - 1, n + 1) * -1])
     few = [[*f"{pick:0{len(rows)}b}"] for pick in range(2 ** len(rows)) if pick.bit_count() == n - 1]
@@ -47,23 +45,7 @@ def corners(table):  # of {q >= 0, sum q = 1, a'q <= b}: where as many rows are 
     points = np.array([np.linalg.pinv(way[:, :-1]) @ way[:, -1] for way in ways])
     return points[(points @ rows[:, :-1].T <= rows[:, -1] + 1e-9).all(1) & (abs(points.sum(1) - 1) < 1e-9)]
 
-
-def axes(table, p, q):  # of the answers: a set, p and q; of each answer's regimes the same given it, and where they are
-    places = [np.array(axis["scenarios"]) for axis in table[1:]]
-    mass, own = (np.array([v[at].sum() for at in places]) for v in (p, q))
-    yield [*table[0].values()][2:], mass, own
-    for axis, at, a, b in zip(table[1:], places, mass, own, strict=True):
-        given = [v[at] / part if part > 0 else np.array(axis["given"]) for v, part in ((p, a), (q, b))]
-        yield [*axis.values()][2:], *given, at
-
-
 def is_member(q, kind, rho, table, p, witness):
-    if kind == "product":  # on each axis, with the part of the witness that belongs to it
-        told, witness = abs(q.sum() - 1) <= 1e-9, [*witness]
-        for own, around, b, *_ in axes(table, p, q):
-            weights = [witness.pop(0) for _ in own[2]] if own[0] == "hull" else ()
-            told = told and is_member(b, *own, around, weights)
-        return told
     table, told = np.array(table), min(q) >= 0 and abs(q.sum() - 1) <= 1e-9
     if kind in ("hull", "wasserstein"):
         w, moved = np.array(witness), kind == "wasserstein"
