@@ -99,6 +99,14 @@ def test_a_row_of_a_name_goes_before_that_of_its_bucket(tmp_path: Path) -> None:
     np.testing.assert_array_equal(returns.loc[["NVDA", "META", "USD"]], [[0.5, -0.5], [0.2, -0.1], [0.02, 0.02]])
 
 
+def test_cash_by_default_returns_nothing_beside_names_that_state_what_they_require(tmp_path: Path) -> None:
+    exposures = "instrument,bucket,required_return\nNVDA,capital_intensity,0.13\nMETA,efficiency,0.1\n"
+    book = allocator.load(written(tmp_path, TABLES | {"exposures.csv": exposures}))
+
+    assert book.cash_required_return == 0.0
+    assert not allocator.build_outlook(book).cash_returns.any()
+
+
 def test_an_instrument_that_is_called_like_a_bucket_is_the_instrument(tmp_path: Path) -> None:
     tables = {name: text.replace("META", "efficiency") for name, text in TABLES.items()}
     tables["exposures.csv"] += "GOOGL,efficiency\n"
