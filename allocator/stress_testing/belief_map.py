@@ -23,6 +23,9 @@ from allocator.types import Matrix, Vector
 
 STEPS = 66
 MOST_STEPS = 200
+_BARELY = 1e-9
+"""Of an excluded answer on a map of two axes: a belief that excludes it cannot say what regimes it would bring, and the
+adversary may bring the answer back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,16 +145,23 @@ def belief_grid(book: Book, outlook: Outlook, steps: int) -> BeliefGrid:
         cells = np.array([np.where(pair, p, 0.0) for pair in pairs])
         if (cells.sum(axis=1) > 0).all():  # the belief given each pair of answers
             stated = float(p[answer].sum()), float(p[regime].sum())
-            return _square(names, np.array([cell / cell.sum() for cell in cells]), stated, steps)
+            least = _BARELY if book.settings.robust.axes else 0.0
+            return _square(names, np.array([cell / cell.sum() for cell in cells]), stated, steps, least)
     return _triangle(outlook, steps)
 
 
-def _square(names: tuple[str, ...], cells: Matrix, stated: tuple[float, float], steps: int) -> BeliefGrid:
-    """Both probabilities from 0 to 1, independent of each other; `cells` (4, K) the belief given both answers."""
+def _square(
+    names: tuple[str, ...], cells: Matrix, stated: tuple[float, float], steps: int, least: float
+) -> BeliefGrid:
+    """Both probabilities from 0 to 1, independent of each other; `cells` (4, K) the belief given both answers.
+
+    The beliefs give either answer no less than `least`.
+    """
     side = np.linspace(0, 1, steps)
-    first, second = (each.ravel() for each in np.meshgrid(side, side, indexing="ij"))
+    at = np.column_stack([each.ravel() for each in np.meshgrid(side, side, indexing="ij")])
+    first, second = np.clip(at[:, 0], least, 1 - least), at[:, 1]
     mixed = np.column_stack([first * second, first * (1 - second), (1 - first) * second, (1 - first) * (1 - second)])
-    return BeliefGrid((names[0], names[1]), np.column_stack([first, second]), mixed @ cells, stated)
+    return BeliefGrid((names[0], names[1]), at, mixed @ cells, stated)
 
 
 def _triangle(outlook: Outlook, steps: int) -> BeliefGrid:

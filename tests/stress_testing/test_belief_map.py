@@ -46,6 +46,18 @@ def test_the_square_has_the_probabilities_it_says() -> None:
     assert lattice.beliefs[:, 0] == pytest.approx(lattice.at[:, 0] * lattice.at[:, 1])
 
 
+def test_an_excluded_answer_brings_the_regimes_of_its_own_place_on_the_map() -> None:
+    """With two axes the adversary may bring it back: at probability 0 the row is the limit of those beside it."""
+    book = load("data/listed")
+    edge = belief_map(rebalance(book), steps=3)
+    rows = edge.weights.reshape(3, 3, -1)
+
+    assert book.settings.robust.axes
+    assert (edge.lattice.at[:3, 0] == 0).all()
+    assert np.abs(rows[0, 0] - rows[0, 2]).sum() > 0.1  # what demand does matters where the answer is excluded, too
+    assert rows[0] == pytest.approx(rows[1], abs=1e-4)  # every answer in the stated range: the belief moves nothing
+
+
 def test_every_point_is_the_optimum_of_the_long_way() -> None:
     plan, found = listed(), small()
     for m in range(0, 36, 5):
