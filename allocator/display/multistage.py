@@ -146,9 +146,11 @@ def describe_tree_objective(policy: ReviewPolicy) -> str:
 
 def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     """Print what waiting is worth."""
+    from allocator.multistage.mandate import OBJECTIVES
     from allocator.multistage.value_of_waiting import MEASURES
 
     out, settings = console(), found.book.settings.book
+    compared = OBJECTIVES[found.book.settings.mandate.objective].measure
     out.print(f"{settings.name} · account {found.book.account} · {settings.as_of}", style="bold")
     heading(out, "What waiting is worth, in bps of the account, by announcement share")
     columns = [f"{share:zg}" for share in found.shares]
@@ -162,10 +164,10 @@ def show_value_of_waiting(found: ValueOfWaitingByShare) -> None:
     out.print(made)
     out.print(
         "Announcement share: the part of a re-pricing that comes with the news, before anyone can trade. Compared are "
-        "certainty equivalents. EVPI and VSS under the belief as it is; EVPI is mostly the spread of the scenarios."
+        f"{compared}s. EVPI and VSS under the belief as it is; EVPI is mostly the spread of the scenarios."
     )
     if axes := found.at_stated().axes:
-        out.print(f"At {found.stated:zg}: {describe_axes(axes, 'the certainty equivalent')}")
+        out.print(f"At {found.stated:zg}: {describe_axes(axes, f'the {compared}')}")
     told: dict[tuple[str, str], list[str]] = {}
     for share, one in zip(found.shares, found.worth, strict=True):
         for reason in one.missing.items():

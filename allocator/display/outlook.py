@@ -338,6 +338,8 @@ def show_check(found: Check) -> None:
     out.print(title_of(book), style="bold")
     out.print(f"{len(book.instruments)} instruments and cash, all tables in order")
     out.print(f"risk: {outlook.risk.source}")
+    if not book.cash:
+        out.print(f"cash: none is held; a row of {book.cash_instrument} in holdings.csv would say how much")
     if not outlook.cash_returns.any():
         out.print(f"cash: {book.cash_instrument} returns nothing, as no row of it and no required_return says more")
     for note in price_notes(book):

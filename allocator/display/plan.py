@@ -309,7 +309,8 @@ def describe_plan_axes(plan: Plan) -> list[str]:
     """What of the adverse figure is about the answer, and what about the regime; with reviews their table says so."""
     if not plan.axes or has_reviews(plan):
         return []
-    return [describe_axes(plan.axes, "the expected return" if plan.policy is None else "the certainty equivalent")]
+    measure = "expected return" if plan.policy is None else plan.policy.mandate.utility.measure
+    return [describe_axes(plan.axes, f"the {measure}")]
 
 
 def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full: bool) -> list[RenderableType]:

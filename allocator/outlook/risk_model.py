@@ -94,7 +94,8 @@ def _from_exposures(book: Book) -> FactorRisk:
 def _left_out(book: Book) -> FactorRisk:
     """No risk within a scenario: all that is known of it is how returns differ between scenarios."""
     names = len(book.instruments)
-    return FactorRisk(np.zeros((names, 1)), np.zeros(names), "left out within scenarios, as the book has no [risk]")
+    why = "risk.source is none" if "risk" in book.settings.model_fields_set else "the book has no [risk]"
+    return FactorRisk(np.zeros((names, 1)), np.zeros(names), f"left out within scenarios, as {why}")
 
 
 def _from_covariance(book: Book) -> FactorRisk:

@@ -150,9 +150,7 @@ def belief_grid(book: Book, outlook: Outlook, steps: int) -> BeliefGrid:
     return _triangle(outlook, steps)
 
 
-def _square(
-    names: tuple[str, ...], cells: Matrix, stated: tuple[float, float], steps: int, least: float
-) -> BeliefGrid:
+def _square(names: tuple[str, ...], cells: Matrix, stated: tuple[float, float], steps: int, least: float) -> BeliefGrid:
     """Both probabilities from 0 to 1, independent of each other; `cells` (4, K) the belief given both answers.
 
     The beliefs give either answer no less than `least`.

@@ -91,6 +91,19 @@ def test_check_says_in_a_line_each_what_was_left_out(tmp_path: Path) -> None:
     assert "cash: USD returns nothing, as no row of it and no required_return says more" in shown
 
 
+def test_an_account_without_a_row_of_cash_has_none_and_check_says_so(tmp_path: Path) -> None:
+    folder = written(tmp_path, TABLES | {"holdings.csv": TABLES["holdings.csv"].replace("USD,10000,1\n", "")})
+
+    assert allocator.load(folder).cash == 0
+    assert "cash: none is held; a row of USD in holdings.csv would say how much" in run("check", str(folder)).stdout
+
+
+def test_cash_by_default_is_not_asked_what_it_requires(tmp_path: Path) -> None:
+    said = refused(tmp_path, toml=f"{TOML}\n[horizon]\nuntil = 2027-11-20\nreviews = [2027-02-20]\n")
+
+    assert "exposures.csv: rows 2 and 3 required_return: is needed with reviews for NVDA and META" in said
+
+
 def test_a_row_of_a_name_goes_before_that_of_its_bucket(tmp_path: Path) -> None:
     more = "NVDA,0.5,-0.5\ncash,0.02,0.02\n"
     changed = {"scenario_returns.csv": TABLES["scenario_returns.csv"] + more}
@@ -151,6 +164,9 @@ def test_what_asks_for_risk_within_scenarios_wants_a_source_of_it(tmp_path: Path
 
     assert "asks for risk within scenarios, and the book has no [risk]" in said
     assert "add [risk] with the source that it comes from, or remove the key" in said
+    none = refused(tmp_path, toml=f'{TOML}{key}\n[risk]\nsource = "none"\n')
+    assert "asks for risk within scenarios, and risk.source is none" in none
+    assert "choose another risk.source, or remove the key" in none
 
 
 def test_columns_of_risk_are_not_left_aside_in_silence(tmp_path: Path) -> None:

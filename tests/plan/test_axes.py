@@ -21,6 +21,7 @@ from allocator.ambiguity.product import ProductSet
 from allocator.ambiguity.sets import ambiguity_set
 from allocator.book.book import Book
 from allocator.book.loading import load
+from allocator.display.plan import describe_plan_axes
 from allocator.errors import BadInput
 from allocator.mandate.builder import build_mandate
 from allocator.optimization.single_period import Position
@@ -252,3 +253,11 @@ def test_corners_of_more_than_two_answers_are_the_hull_of_the_posteriors_at_all_
     wanted = hypothesis_probabilities(corner, dated_signals(book), day)
     assert np.abs(hull.experts - wanted).sum(axis=1).min() == pytest.approx(0, abs=1e-12)
     assert hull.excess(wanted, question.by_hypothesis(build_outlook(book).probabilities)) <= 1e-9
+
+
+def test_what_the_axes_take_is_of_the_objective_s_own_figure(root: Path) -> None:
+    """CVaR and regret are no certainty equivalents."""
+    book = load(root / "data" / "note", overrides=["mandate.objective=mean_cvar"])
+    told = " ".join(describe_plan_axes(rebalance(book)))
+
+    assert "bps of the risk-adjusted return: " in told

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
-import pandas as pd
-
 from allocator.book.checks import question, rules, stress, tables
 from allocator.book.checks.draft import Draft, looked_at, not_one
 from allocator.book.price_history import check_history
@@ -108,7 +106,7 @@ def check_growth(draft: Draft) -> Iterator[Breach]:
     if not draft.settings.horizon.reviews:
         return
     everyone, column = draft.tables["exposures"], "required_return"
-    blank = everyone[column].isna() if column in everyone else pd.Series(True, everyone.index)
+    blank = everyone[column].isna() if column in everyone else ~everyone["instrument"].isin(draft.cash)
     for row in draft.rows("exposures", blank):
         cure = "fill in what it is expected to grow by in a year"
         yield row.breach(column, "is needed with reviews", cure, named=True)

@@ -214,9 +214,10 @@ def _left_out(draft: Draft) -> Iterator[Breach]:
     }
     for key, really in wanted.items():
         if really:
-            rule, value = "asks for risk within scenarios, and the book has no [risk]", getattr(mandate, key)
-            cure = "add [risk] with the source that it comes from, or remove the key"
-            yield setting_breach(f"mandate.{key}", value, rule, cure)
+            missing = "risk.source is none" if stated else "the book has no [risk]"
+            cure = "choose another risk.source" if stated else "add [risk] with the source that it comes from"
+            rule, cure = f"asks for risk within scenarios, and {missing}", f"{cure}, or remove the key"
+            yield setting_breach(f"mandate.{key}", getattr(mandate, key), rule, cure)
 
 
 def check_risk_columns(draft: Draft) -> Iterator[Breach]:
@@ -239,7 +240,7 @@ _ADD_ROW = {
     "covariance": "add its row",
     "factors": "add its row",
 }
-"""Tables that want a row for every instrument, and the cure where one is missing."""
+"""Tables that want a row for every instrument but cash, and the cure where one is missing."""
 
 
 def check_same_instruments(draft: Draft) -> Iterator[Breach]:
@@ -253,8 +254,7 @@ def check_same_instruments(draft: Draft) -> Iterator[Breach]:
                 near = closest_name(row["instrument"], [*known, *buckets])
                 cure = f"did you mean {near!r}?" if near else f"add it to {draft.name('exposures')}, or remove the row"
                 yield row.breach("instrument", where, cure)
-            wanted = {*known} - (set() if table == "holdings" else draft.cash) if table in _ADD_ROW else set()
-            for name in sorted(wanted - {*own}):
+            for name in sorted({*known} - draft.cash - {*own} if table in _ADD_ROW else ()):
                 yield draft.column_breach(table, "instrument", "has no row here", _ADD_ROW[table], name)
     for table in ("prices", "covariance"):
         if table in draft.tables:
