@@ -9,6 +9,7 @@ from allocator.commands.explain import caution, explain, waiting
 from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
+from allocator.commands.report import report
 from allocator.commands.stress import stress
 
 
@@ -30,7 +31,7 @@ def main() -> None:
 
 for command in (
     init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, waiting, stress,
-    schema,
+    report, schema,
     plugins,
 ):  # fmt: skip
     main.add_command(command)

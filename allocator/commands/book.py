@@ -126,27 +126,14 @@ def import_file(
         period=None if period is None else period.date(),
     )  # fmt: skip
     if out is not None:
-        _replace_file(Path(out), found.csv())
+        from allocator.tables.files import replace_file
+
+        replace_file(Path(out), found.csv().encode())
     if not as_json:
         from allocator.display.outlook import show_positions
 
         show_positions(found, out)
     return found.document(out)
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it: what was there stays, or the new one is there, whole."""
-    place = path.resolve()
-    try:
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".import-") as temporary:
-            made = Path(temporary) / place.name
-            made.write_text(text, encoding="utf-8", newline="")
-            if place.exists():
-                shutil.copymode(place, made)
-            made.replace(place)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        rule = f"cannot be written: {getattr(error, 'strerror', None) or error}; what was there is as it was"
-        raise BadInput.of("--out", rule, "make room, or name another file", value=printable(str(path))) from None
 
 
 # `allocator check BOOK`: hold a book to its contracts, without solving anything.

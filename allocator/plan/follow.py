@@ -143,22 +143,28 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    def refused(rule: str, cure: str) -> BadInput:
-        return BadInput([Breach("--follow", None, None, str(path), rule, cure)])
+def read_plan(path: Path, where: str) -> Mapping[str, Any]:
+    """A plan.json; `where` it was named is said of errors.
 
+    Raises:
+        BadInput: it is none.
+    """
+    cure = "name the plan.json that `rebalance --out` wrote"
     try:
         document = json.loads(read_regular_file(path, str(path)))
     except (BadInput, ValueError, RecursionError) as error:
         why = error.breaches[0].rule.removeprefix("cannot be read: ") if isinstance(error, BadInput) else error
-        raise refused(f"cannot be read: {why}", "name the plan.json that `rebalance --out` wrote") from None
+        raise BadInput.of(where, f"cannot be read: {why}", cure, value=str(path)) from None
     if not isinstance(document, dict) or document.get("format") != PLAN_FORMAT:
-        raise refused(
-            f"is no plan of format {PLAN_FORMAT}",
-            "name the plan.json that `rebalance --out` wrote for a book with reviews",
-        )
+        raise BadInput.of(where, f"is no plan of format {PLAN_FORMAT}", cure, value=str(path))
+    return document
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    document = read_plan(path, "--follow")
     if document.get("policy") is None:
-        raise refused("has no policy to follow", "name the plan.json of a book with reviews")
+        rule, cure = "has no policy to follow", "name the plan.json of a book with reviews"
+        raise BadInput.of("--follow", rule, cure, value=str(path))
     return document
 
 

@@ -10,7 +10,9 @@ import csv
 import io
 import os
 import re
+import shutil
 import stat
+import tempfile
 import threading
 import warnings
 from array import array
@@ -147,6 +149,25 @@ def _no_plain_file(path: Path) -> tuple[str, str]:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def replace_file(path: Path, content: bytes, key: str = "--out") -> None:
+    """Write a file beside its place and rename it: what was there stays, or the new one is there, whole.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    place = path.resolve()
+    try:
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".writing-") as temporary:
+            made = Path(temporary) / place.name
+            made.write_bytes(content)
+            if place.exists():
+                shutil.copymode(place, made)
+            made.replace(place)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        rule = f"cannot be written: {getattr(error, 'strerror', None) or error}; what was there is as it was"
+        raise BadInput.of(key, rule, "make room, or name another file", value=printable(str(path))) from None
 
 
 def names_in(folder: Path) -> list[str]:

@@ -1,0 +1,127 @@
+"""`allocator report BOOK|plan.json -o report.html`: one page to present, and one to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import click
+
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book
+    from allocator.reporting.page import Documents
+
+
+class ReportDocument(TypedDict):
+    """What was written where."""
+
+    format: str
+    written: str
+    bytes: int
+    sections: list[str]
+
+
+@click.command()
+@book_options
+@click.option("-o", "--out", default="report.html", show_default=True, metavar="FILE", help="The page to write.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
+@handle_errors_and_json
+def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportDocument:
+    """Write one page of what BOOK's plan trades, why, what if it is wrong, and when to look again.
+
+    BOOK may be a plan.json, of which the page shows what it holds. The file needs nothing beside it: send it, print it.
+
+    \b
+    Examples:
+      allocator report data/note -o report.html
+      allocator report plans/today/plan.json -o today.html
+    """
+    from allocator.display.console import progress_spinner, tell
+    from allocator.errors import BadInput
+    from allocator.tables.files import replace_file
+
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadInput.of("--out", "is no page", "name a file that ends in .html", value=out)
+    with progress_spinner() as say:
+        documents = of_plan(choice) if choice.path.endswith(".json") else of_book(choice, jobs, say)
+        say("drawing the page")
+        from allocator.reporting.page import report as page
+        from allocator.reporting.page import sections
+
+        content = page(documents).encode()
+    replace_file(path, content)
+    tell(f"wrote {out}", err=as_json)
+    return {
+        "format": "allocator.report/1",
+        "written": out,
+        "bytes": len(content),
+        "sections": [section.id for section in sections(documents)],
+    }
+
+
+def of_plan(choice: BookChoice) -> Documents:
+    """What a plan.json holds.
+
+    Raises:
+        BadInput: it is none, or options ask for what only a book has.
+    """
+    from allocator.errors import BadInput
+    from allocator.plan.follow import read_plan
+
+    if choice.overrides or choice.account or choice.as_of:
+        raise BadInput.of("BOOK", "is a plan.json, of which nothing can be changed", "name the book's folder")
+    return {"plan": read_plan(Path(choice.path), "BOOK")}
+
+
+def of_book(choice: BookChoice, jobs: int, say: Callable[[str], None]) -> Documents:
+    """Everything that is computed of a book: its plan, beliefs, returns and stress.
+
+    Raises:
+        BadInput, BadMandate, Infeasible, NotSolved: as `rebalance`.
+    """
+    say("reading the book")
+    loaded, observations = choice.load_with_cards()
+    say("loading the solvers")
+    from allocator.commands.outlook import beliefs_document
+    from allocator.outlook.belief_report import belief_report
+    from allocator.outlook.outlook import attribute_returns
+    from allocator.outlook.scenario_cards import due_observations
+    from allocator.plan.document import plan_document
+    from allocator.plan.rebalance import rebalance
+    from allocator.stress_testing.stress import PARTS, stress
+
+    plan = rebalance(loaded, progress=say)
+    documents: dict[str, Any] = {"plan": plan_document(plan), "sources": sources(loaded)}
+    if loaded.settings.question is not None:
+        found = belief_report(loaded)
+        documents["beliefs"] = beliefs_document(found, due_observations(observations, found.signals, found.day))
+    documents["returns"] = attribute_returns(loaded, None).document()
+    tree = loaded.settings.uses_tree
+    parts = tuple(part for part in PARTS if not (tree and part == "beliefs"))
+    documents["stress"] = stress(
+        loaded, parts=parts, map_steps=0 if tree else _STEPS, jobs=jobs, plan=plan, progress=say
+    ).document()
+    return documents  # type: ignore[return-value]  # built by name
+
+
+_STEPS = 9
+"""Points a side of the map of beliefs: as many as are read on a phone."""
+
+
+def sources(book: Book) -> list[dict[str, str]]:
+    """Where the numbers of each row come from, as far as tables say."""
+    rows = [
+        {"file": "exposures.csv", "of": str(name), "source": str(text)}
+        for name, text in (book.exposures["source"].items() if "source" in book.exposures else ())
+    ]
+    signals = book.signals
+    if signals is not None and "note" in signals:
+        rows += [
+            {"file": "signals.csv", "of": f"{row.date:%Y-%m-%d} {row.kind}", "source": str(row.note)}
+            for row in signals.itertuples()
+        ]
+    return [row for row in rows if row["source"] not in ("", "nan")]

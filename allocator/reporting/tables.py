@@ -1,0 +1,355 @@
+"""The tables behind what people look at, made from the documents that `--json` writes: numbers unrounded, each column
+with its unit. The page shows them, the workbook writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Unit: TypeAlias = Literal["", "word", "fraction", "bps", "money", "number", "date"]
+"""What a column holds: text, an identifier whose underscores are spaces, a fraction of 1, basis points, an amount in the book's currency, a number, a day."""
+Cell: TypeAlias = str | float | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, and the unit of what stands in it."""
+
+    name: str
+    unit: Unit = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows (R,) of cells (C,) below `columns` (C,); `note` says what its words mean."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+Tables: TypeAlias = dict[str, Table]
+_Row: TypeAlias = Mapping[str, Any]
+_Keys: TypeAlias = Sequence[tuple[str, str, Unit]]
+
+
+def _table(title: str, keys: _Keys, rows: Iterable[_Row], note: str = "") -> Table:
+    """A table of some keys of each row: (key, name, unit)."""
+    cells = tuple(tuple(row.get(key) for key, _, _ in keys) for row in rows)
+    return Table(title, tuple(Column(name, unit) for _, name, unit in keys), cells, note)
+
+
+def _wide(rows: Sequence[_Row], key: str, unit: Unit) -> tuple[list[tuple[str, str, Unit]], list[dict[str, Any]]]:
+    """What each row has by name under `key`, as columns of their own: their keys, and the rows with them."""
+    names = list(dict.fromkeys(name for row in rows for name in row.get(key) or ()))
+    return [(f"{key}: {name}", name, unit) for name in names], [
+        {**row, **{f"{key}: {name}": part for name, part in (row.get(key) or {}).items()}} for row in rows
+    ]
+
+
+def _present(tables: Mapping[str, Table]) -> Tables:
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+# Of a plan.
+#
+def plan_tables(plan: _Row) -> Tables:
+    """What `rebalance --json` holds; a table without rows is left out."""
+    figures, verdict = plan["figures"], plan["attribution"]
+    when = ("before", "target", "after")
+    keys = [key for key in figures["after"] if key not in ("buckets", "splits")]
+    buckets = [
+        {"bucket": name, **{one: figures[one][key].get(name) for one in when}}
+        for key in ("buckets", "splits")
+        for name in figures["after"][key]
+    ]
+    weights: _Keys = [
+        ("before", "today", "fraction"),
+        ("target", "target", "fraction"),
+        ("after", "proposed", "fraction"),
+    ]
+    return _present({
+        "orders": _table("Orders", _ORDERS, plan["orders"], "Quantities in units of the instrument."),
+        "positions": _table("Weights by name", _POSITIONS, plan["positions"], _NO_TRADE),
+        "buckets": _table("Weights by bucket", [("bucket", "bucket", ""), *weights], buckets),
+        "figures": _table(
+            "Figures",
+            [("figure", "figure", "word"), *weights],
+            [
+                {"figure": key, **{one: figures[one][key] for one in when}}
+                for key in keys
+                if figures["after"][key] is not None
+            ],
+            "Fractions of the account over the horizon; volatilities a year.",
+        ),
+        "scenarios": _table("Return by scenario", _SCENARIOS, plan["scenarios"], _ADVERSE),
+        "axes": _table("What adverse probabilities take", _AXES, _named(plan["axes"], "axis")),
+        "limits": limits(plan),
+        "shadow_prices": _table("Shadow prices of limits", _PRICES, plan["shadow_prices"]),
+        "relaxed": _table("Rules that could not be kept", _RELAXED, plan["relaxed"]),
+        "reasons": _table("Reasons for each order", _REASONS, _reasons(verdict) if verdict else (), _GAIN),
+        **_policy_tables(plan["policy"] or {"nodes": (), "caution_schedule": ()}),
+        "certificate": _certificate(plan["certificate"]),
+    })  # fmt: skip
+
+
+_ORDERS: _Keys = [
+    ("side", "side", ""), ("instrument", "instrument", ""), ("quantity", "quantity", "number"),
+    ("price", "price", "money"), ("value", "value", "money"), ("cost", "cost", "money"),
+]  # fmt: skip
+_POSITIONS: _Keys = [
+    ("instrument", "instrument", ""), ("quantity_before", "quantity today", "number"),
+    ("quantity_after", "quantity proposed", "number"), ("price", "price", "money"),
+    ("weight_before", "today", "fraction"), ("weight_target", "target", "fraction"),
+    ("weight_after", "proposed", "fraction"), ("active_weight_after", "active", "fraction"),
+    ("no_trade_from", "no trade from", "fraction"), ("no_trade_to", "no trade to", "fraction"),
+]  # fmt: skip
+_NO_TRADE = "Between the last two, trading this name alone is not worth its cost."
+_SCENARIOS: _Keys = [
+    ("scenario", "scenario", "word"), ("probability", "belief", "fraction"),
+    ("adverse_probability", "adverse", "fraction"), ("return_before", "today", "fraction"),
+    ("return_target", "target", "fraction"), ("return_after", "proposed", "fraction"),
+]  # fmt: skip
+_ADVERSE = "Adverse: the probabilities of the set at which the targets return least."
+_AXES: _Keys = [
+    ("axis", "about", "word"),
+    ("adverse_bps", "taken", "bps"),
+    ("cost_bps", "cost if the belief is right", "bps"),
+]
+_PRICES: _Keys = [("rule", "limit", ""), ("bps_per_point", "one percentage point more earns", "bps")]
+_RELAXED: _Keys = [
+    ("rule", "rule", ""), ("stated", "stated", "number"), ("kept", "kept instead", "number"),
+    ("measured", "measured", "number"), ("priority", "priority", "number"),
+]  # fmt: skip
+_PARTS = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "funding", "sum")
+_REASONS: _Keys = [("instrument", "instrument", ""), *((part, part.replace("_", " "), "bps") for part in _PARTS)]
+_GAIN = "What each order changes the objective by, in basis points of the account, by cause."
+
+
+def _named(parts: Mapping[str, _Row] | None, key: str) -> list[_Row]:
+    return [{key: name, **part} for name, part in (parts or {}).items()]
+
+
+def _reasons(attribution: _Row) -> list[_Row]:
+    others = [{"instrument": name, **attribution[name]} for name in ("others", "cash")]
+    return [*attribution["orders"], *(row for row in others if any(row[part] for part in _PARTS))]
+
+
+def limits(plan: _Row) -> Table:
+    """Every rule as measured on the final lots, and how much of it is used where it is a limit from above."""
+    rows = [
+        {**rule, "used": rule["measured"] / rule["limit"]}
+        if rule["kind"] == "at most" and rule["limit"] > 0 and rule["measured"] is not None
+        else rule
+        for rule in plan["rules"]
+    ]
+    keys: _Keys = [
+        ("rule", "rule", ""), ("kind", "kind", "word"), ("measured", "measured", "number"), ("limit", "limit", "number"),
+        ("used", "used", "fraction"),
+    ]  # fmt: skip
+    return _table("Limits", keys, rows)
+
+
+def _policy_tables(policy: _Row) -> Tables:
+    """With reviews: what is believed, guarded against and done at each node."""
+    answers, schedule = _wide(policy["caution_schedule"], "hypotheses", "fraction")
+    shares, schedule = _wide(schedule, "shares", "fraction")
+    trades, schedule = _wide(schedule, "trades", "fraction")
+    nodes: _Keys = [
+        ("node", "node", ""), ("kind", "news", "word"), ("about", "about", ""), ("date", "date", "date"),
+        ("probability", "probability", "fraction"),
+    ]  # fmt: skip
+    guarded: _Keys = [
+        ("settled", "settled", ""),
+        ("radius", "radius", "number"),
+        ("cost_of_robustness_bps", "cost of robustness", "bps"),
+    ]
+    held, rows = _wide(policy["nodes"], "after", "fraction")
+    return {
+        "reviews": _table("Reviews", [*nodes, *answers, *guarded, *shares], schedule),
+        "review_trades": _table("Trades at reviews", [*nodes, *trades], schedule, "Parts of the account then."),
+        "review_weights": _table("Weights after each review", [*nodes[:2], nodes[3], *held], rows),
+    }
+
+
+def _certificate(certificate: _Row) -> Table:
+    rows = [
+        {"what": name, "value": value}
+        for name, value in {**certificate, **certificate["canonical"]}.items()
+        if not isinstance(value, dict | list)
+    ]
+    return _table("Certificate", [("what", "what", "word"), ("value", "value", "number")], rows)
+
+
+# Of an outlook.
+#
+def belief_tables(beliefs: _Row) -> Tables:
+    """What `beliefs --json` holds."""
+    path_keys, path = _wide(beliefs["path"], "hypotheses", "fraction")
+    next_keys, following = _wide(beliefs["next"], "hypotheses", "fraction")
+    within = [{"within": key, "p": p} for key, p in (beliefs["settled_within"] or {}).items()]
+    return _present({
+        "beliefs": _table("Belief by scenario", _BELIEFS, beliefs["scenarios"]),
+        "belief_path": _table("Beliefs through time", [("date", "date", "date"), *path_keys], path),
+        "signals": _table("Signals", _SIGNALS, beliefs["signals"], "Every signal that is called illustrative is one."),
+        "next_signals": _table("What the next signal would do", [("signal", "signal", ""), *next_keys], following),
+        "settled_within": _table(
+            "How soon the question is settled", [("within", "within", "word"), ("p", "probability", "fraction")], within
+        ),
+        "observations": _table("What would contradict each scenario", _CARDS, beliefs["cards"] or ()),
+    })  # fmt: skip
+
+
+_BELIEFS: _Keys = [
+    ("scenario", "scenario", "word"), ("prior", "prior", "fraction"), ("belief", "belief", "fraction"),
+    ("market", "market", "fraction"),
+]  # fmt: skip
+_SIGNALS: _Keys = [
+    ("date", "date", "date"), ("kind", "kind", "word"), ("source", "source", ""), ("hypothesis", "about", ""),
+    ("strength", "strength", "fraction"), ("log10_bayes_factor", "log10 Bayes factor", "number"),
+    ("price_fall", "log fall of price", "number"), ("usage_growth", "log growth of usage", "number"),
+]  # fmt: skip
+_CARDS: _Keys = [
+    ("scenario", "scenario", "word"), ("by", "by", "date"), ("observation", "observation", ""),
+    ("contradicted", "contradicted", ""),
+]  # fmt: skip
+
+
+def return_tables(returns: _Row) -> Tables:
+    """What `returns --json` holds."""
+    names, rows = _wide(returns["instruments"], "returns", "fraction")
+    parts, rows = _wide(rows, "parts", "fraction")
+    keys: _Keys = [
+        ("instrument", "instrument", ""),
+        ("origin", "from", "word"),
+        *names,
+        ("expected", "expected", "fraction"),
+        *parts,
+    ]
+    scenarios = [{"scenario": name, "p": p} for name, p in returns["scenarios"].items()]
+    return _present({
+        "returns": _table("Return by name and scenario", keys, rows, "Over the horizon; expected under the belief."),
+        "scenario_beliefs": _table("Belief", [("scenario", "scenario", "word"), ("p", "belief", "fraction")], scenarios),
+    })  # fmt: skip
+
+
+def outlook_tables(outlook: _Row) -> Tables:
+    """What `outlook --json` holds."""
+    beliefs, nodes = _wide(outlook["nodes"], "beliefs", "fraction")
+    prices, nodes = _wide(nodes, "prices", "number")
+    keys: _Keys = [
+        ("node", "node", ""), ("kind", "news", "word"), ("date", "date", "date"),
+        ("probability", "probability", "fraction"), ("reach", "reached with", "fraction"),
+    ]  # fmt: skip
+    return _present({
+        "node_beliefs": _table("Belief at each node", [*keys, *beliefs], nodes),
+        "node_prices": _table("Prices at each node", [*keys[:3], *prices], nodes, "Today's is 1."),
+    })  # fmt: skip
+
+
+# Of a stress report.
+#
+def stress_tables(stress: _Row) -> Tables:
+    """What `stress --json` holds, as far as it was asked for."""
+    made: Tables = {}
+    if shocks := stress["shocks"]:
+        rows = [{**effect, **_effects(effect)} for effect in shocks["effects"]]
+        trades, rows = _wide(rows, "trades", "fraction")
+        made["shocks"] = _table("Shocks", _SHOCKS, rows, "Immediate: what the account changes by at once.")
+        made["shock_trades"] = _table("Trades after each shock", [("shock", "shock", "word"), *trades], rows)
+    if reverse := stress["reverse"]:
+        rows = [{"portfolio": one["portfolio"], **shift} for one in reverse["portfolios"] for shift in one["shifts"]]
+        shifted, rows = _wide(rows, "probabilities", "fraction")
+        title = f"What loses {reverse['loss']:.0%} of the account"
+        made["reverse"] = _table(title, [*_SHIFTS, *shifted], rows)
+    if windows := (stress["replay"] or {}).get("windows"):
+        made["replay"] = _table("Worst windows of the price history", _WINDOWS, windows)
+    if beliefs := stress["beliefs"]:
+        points = [{"axis": axis["axis"], **point} for axis in beliefs["axes"] for point in axis["points"]]
+        weights, points = _wide(points, "weights", "fraction")
+        made["belief_sweep"] = _table("Best at each belief", [*_SWEEP, *weights], points)
+        turns = [turn for axis in beliefs["axes"] for turn in axis["break_evens"] if turn["probability"] is not None]
+        made["break_evens"] = _table("What reverses where", _TURNS, turns)
+    if grid := stress["map"]:
+        names = grid["probabilities"]
+        rows = [
+            dict(
+                zip(
+                    (*names, "objective", *grid["instruments"]),
+                    (*at["at"], at["objective"], *(at["weights"] or ())),
+                    strict=False,
+                )
+            )
+            for at in grid["points"]
+        ]
+        keys = [(name, f"P({name})", "fraction") for name in names]
+        held = [(name, name, "fraction") for name in grid["instruments"]]
+        made["belief_map"] = _table(
+            "Best over both probabilities", [*keys, ("objective", "objective", "fraction"), *held], rows
+        )
+    if model := stress["model"]:
+        made["model_outcomes"] = _table(
+            "Draws of the model's parameters",
+            [("portfolio", "portfolio", ""), ("measure", "measure", "word"), *_rest(model["outcomes"])],
+            model["outcomes"],
+        )
+        made["importance"] = _table(
+            "Which parameters matter",
+            [
+                ("portfolio", "portfolio", ""),
+                ("measure", "measure", "word"),
+                ("parameter", "parameter", "word"),
+                *_rest(model["importance"] or ()),
+            ],
+            model["importance"] or (),
+        )
+    return _present(made)
+
+
+def _rest(rows: Sequence[_Row]) -> list[tuple[str, str, Unit]]:
+    texts = ("portfolio", "measure", "parameter", "constant")
+    return [(key, key.replace("_", " "), "number") for key in (rows[0] if rows else ()) if key not in texts]
+
+
+_SHOCKED = ("current", "proposed", "reoptimized")
+_EFFECTS = ("immediate_return", "expected_return", "adverse_expected_return")
+_WORDS = {"current": "today's", "proposed": "proposed", "reoptimized": "re-optimised"}
+_SHOCKS: _Keys = [
+    ("shock", "shock", "word"), ("claim", "claim", ""),
+    *((f"{one} {key}", f"{_WORDS[one]}: {key.replace('_', ' ')}", "fraction") for key in _EFFECTS for one in _SHOCKED),
+    ("turnover", "turnover", "fraction"), ("why_not", "why not re-optimised", ""),
+]  # fmt: skip
+_SHIFTS: _Keys = [
+    ("portfolio", "portfolio", ""), ("way", "what moves", "word"), ("distance", "relative entropy, nats", "number"),
+    ("plausibility", "plausibility", "fraction"), ("rating", "rating", ""), ("market", "market's return", "fraction"),
+]  # fmt: skip
+_WINDOWS: _Keys = [
+    ("portfolio", "portfolio", ""), ("rows", "rows", "number"), ("start", "from", "date"), ("end", "to", "date"),
+    ("loss", "loss", "fraction"),
+]  # fmt: skip
+_SWEEP: _Keys = [
+    ("axis", "probability of", "word"), ("probability", "probability", "fraction"), ("objective", "objective", "fraction"),
+    ("expected_return", "expected return", "fraction"), ("adverse_expected_return", "adverse return", "fraction"),
+    ("plan_shortfall", "shortfall of the plan", "fraction"),
+]  # fmt: skip
+_TURNS: _Keys = [
+    ("what", "reversal", ""), ("kind", "of", "word"), ("axis", "probability of", "word"), ("probability", "at", "fraction"),
+    ("distance", "from now", "fraction"),
+]  # fmt: skip
+
+
+def _effects(effect: _Row) -> dict[str, Any]:
+    return {f"{one} {key}": effect[one][key] for one in _SHOCKED if effect[one] is not None for key in _EFFECTS}
+
+
+OF_FORMAT = {
+    "allocator.plan/2": plan_tables,
+    "allocator.beliefs/2": belief_tables,
+    "allocator.returns/1": return_tables,
+    "allocator.outlook/1": outlook_tables,
+    "allocator.stress/2": stress_tables,
+}
+"""The tables of each document, by its format."""
