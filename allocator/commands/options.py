@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, ParamSpec, TypedDict
 
 import click
@@ -127,6 +128,26 @@ def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P,
             click.echo(json.dumps(document, indent=2, allow_nan=False))
         if document is not None and document.get("interrupted"):
             sys.exit(INTERRUPTED)  # what is finished was shown, and is not all
+
+    return wrapped
+
+
+def workbook_option(command: Callable[P, Document]) -> Callable[P, Document]:
+    """Add --xlsx, which writes the document's tables as a workbook once the command has answered."""
+
+    @click.option("--xlsx", metavar="FILE", help="Also write the tables as a workbook, a sheet a table.")
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Document:
+        path = kwargs.pop("xlsx", None)
+        if path is not None and not str(path).lower().endswith(".xlsx"):
+            raise BadInput.of("--xlsx", "is no workbook", "name a file that ends in .xlsx", value=str(path))
+        document = command(*args, **kwargs)
+        if path is not None:
+            from allocator.reporting.workbook import write_workbook
+
+            write_workbook(document, Path(str(path)))
+            click.echo(f"wrote {path}", err=True)
+        return document
 
     return wrapped
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
-from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json, workbook_option
 from allocator.errors import BadInput, Breach
 from allocator.presentation import ByName, Document, IsoDate, Keywords, Probability
 
@@ -147,6 +147,7 @@ def _card(one: DueObservation) -> _DueCard:
 @click.command()
 @book_options
 @handle_errors_and_json
+@workbook_option
 def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
     """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
 
@@ -170,6 +171,7 @@ def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
 @click.command()
 @book_options
 @handle_errors_and_json
+@workbook_option
 def outlook(choice: BookChoice, *, as_json: bool) -> Document:
     """Draw the tree of what may be known at each review of BOOK, with the probability of each branch and its belief.
 
@@ -198,6 +200,7 @@ def outlook(choice: BookChoice, *, as_json: bool) -> Document:
 @book_options
 @click.option("--drivers", "instrument", metavar="INSTRUMENT", help="Split one instrument's returns into drivers.")
 @handle_errors_and_json
+@workbook_option
 def returns(
     choice: BookChoice,
     instrument: str | None,

@@ -1,3 +1,7 @@
 """stub"""
+
 PAGE = {}
-def svg(spec, colours): return ""
+
+
+def svg(spec, colours):
+    return ""

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Unit: TypeAlias = Literal["", "word", "fraction", "bps", "money", "number", "date"]
-"""What a column holds: text, an identifier whose underscores are spaces, a fraction of 1, basis points, an amount in the book's currency, a number, a day."""
+"""What a column holds: text, an identifier whose underscores are spaces to people, a fraction of 1, basis points, an
+amount in the book's currency, a number, a day.
+"""
 Cell: TypeAlias = str | float | bool | None
 
 
@@ -147,8 +149,8 @@ def limits(plan: _Row) -> Table:
         for rule in plan["rules"]
     ]
     keys: _Keys = [
-        ("rule", "rule", ""), ("kind", "kind", "word"), ("measured", "measured", "number"), ("limit", "limit", "number"),
-        ("used", "used", "fraction"),
+        ("rule", "rule", ""), ("kind", "kind", "word"), ("measured", "measured", "number"),
+        ("limit", "limit", "number"), ("used", "used", "fraction"),
     ]  # fmt: skip
     return _table("Limits", keys, rows)
 
@@ -230,9 +232,10 @@ def return_tables(returns: _Row) -> Tables:
         *parts,
     ]
     scenarios = [{"scenario": name, "p": p} for name, p in returns["scenarios"].items()]
+    believed: _Keys = [("scenario", "scenario", "word"), ("p", "belief", "fraction")]
     return _present({
         "returns": _table("Return by name and scenario", keys, rows, "Over the horizon; expected under the belief."),
-        "scenario_beliefs": _table("Belief", [("scenario", "scenario", "word"), ("p", "belief", "fraction")], scenarios),
+        "scenario_beliefs": _table("Belief", believed, scenarios),
     })  # fmt: skip
 
 
@@ -274,22 +277,14 @@ def stress_tables(stress: _Row) -> Tables:
         turns = [turn for axis in beliefs["axes"] for turn in axis["break_evens"] if turn["probability"] is not None]
         made["break_evens"] = _table("What reverses where", _TURNS, turns)
     if grid := stress["map"]:
-        names = grid["probabilities"]
+        at: _Keys = [*((f"P: {name}", f"P({name})", "fraction") for name in grid["probabilities"])]
+        held: _Keys = [*((f"weight: {name}", name, "fraction") for name in grid["instruments"])]
+        keys = [*at, ("objective", "objective", "fraction"), *held]
         rows = [
-            dict(
-                zip(
-                    (*names, "objective", *grid["instruments"]),
-                    (*at["at"], at["objective"], *(at["weights"] or ())),
-                    strict=False,
-                )
-            )
-            for at in grid["points"]
+            dict(zip((key for key, *_ in keys), (*one["at"], one["objective"], *(one["weights"] or ())), strict=False))
+            for one in grid["points"]
         ]
-        keys = [(name, f"P({name})", "fraction") for name in names]
-        held = [(name, name, "fraction") for name in grid["instruments"]]
-        made["belief_map"] = _table(
-            "Best over both probabilities", [*keys, ("objective", "objective", "fraction"), *held], rows
-        )
+        made["belief_map"] = _table("Best over both probabilities", keys, rows)
     if model := stress["model"]:
         made["model_outcomes"] = _table(
             "Draws of the model's parameters",
@@ -331,13 +326,14 @@ _WINDOWS: _Keys = [
     ("loss", "loss", "fraction"),
 ]  # fmt: skip
 _SWEEP: _Keys = [
-    ("axis", "probability of", "word"), ("probability", "probability", "fraction"), ("objective", "objective", "fraction"),
+    ("axis", "probability of", "word"), ("probability", "probability", "fraction"),
+    ("objective", "objective", "fraction"),
     ("expected_return", "expected return", "fraction"), ("adverse_expected_return", "adverse return", "fraction"),
     ("plan_shortfall", "shortfall of the plan", "fraction"),
 ]  # fmt: skip
 _TURNS: _Keys = [
-    ("what", "reversal", ""), ("kind", "of", "word"), ("axis", "probability of", "word"), ("probability", "at", "fraction"),
-    ("distance", "from now", "fraction"),
+    ("what", "reversal", ""), ("kind", "of", "word"), ("axis", "probability of", "word"),
+    ("probability", "at", "fraction"), ("distance", "from now", "fraction"),
 ]  # fmt: skip
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from allocator.reporting.tables import Cell, Table, Unit
+from allocator.errors import BadInput
+from allocator.reporting.tables import OF_FORMAT, Cell, Table, Unit
+from allocator.tables.files import replace_file
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format
@@ -21,9 +24,26 @@ LONGEST = 32_767
 """Characters that a cell of a workbook holds."""
 
 
+def write_workbook(document: Mapping[str, Any], path: Path) -> None:
+    """The tables of what `--json` writes as a file, in place of what was there.
+
+    Raises:
+        BadInput: the extra `report` is not installed, or the file cannot be written.
+    """
+    currency = document["book"]["currency"] if "book" in document else ""
+    replace_file(path, workbook(OF_FORMAT[document["format"]](document), currency), "--xlsx")
+
+
 def workbook(tables: Mapping[str, Table], currency: str) -> bytes:
-    """The file: a sheet for each table, called like it; amounts are in `currency`."""
-    import xlsxwriter
+    """The file: a sheet for each table, called like it; amounts are in `currency`.
+
+    Raises:
+        BadInput: the extra `report` is not installed.
+    """
+    try:
+        import xlsxwriter
+    except ImportError as error:
+        raise BadInput.of("--xlsx", "needs XlsxWriter", "pip install 'portfolio-allocator[report]'") from error
 
     written = io.BytesIO()
     options = {

@@ -19,7 +19,9 @@ def documents(root: Path) -> dict[str, Any]:
     book = str(root / "data" / "listed")
     asked = {
         "rebalance": (), "beliefs": (), "returns": (), "outlook": (),
-        "stress": ("--shock", "rates_up", "--shock", "multiples_54_to_25", "--reverse", "10%", "--beliefs", "--map", "3"),
+        "stress": (
+            "--shock", "rates_up", "--shock", "multiples_54_to_25", "--reverse", "10%", "--beliefs", "--map", "3",
+        ),
     }  # fmt: skip
     answers = {name: runner().invoke(main, [name, book, *more, "--json"]) for name, more in asked.items()}
     return {name: json.loads(answer.stdout) for name, answer in answers.items()}
