@@ -92,6 +92,7 @@ def of_book(choice: BookChoice, jobs: int, say: Callable[[str], None]) -> Docume
     from allocator.outlook.scenario_cards import due_observations
     from allocator.plan.document import plan_document
     from allocator.plan.rebalance import rebalance
+    from allocator.stress_testing.belief_sweep import reviewed_sweep
     from allocator.stress_testing.stress import PARTS, stress
 
     plan = rebalance(loaded, progress=say)
@@ -101,6 +102,8 @@ def of_book(choice: BookChoice, jobs: int, say: Callable[[str], None]) -> Docume
         documents["beliefs"] = beliefs_document(found, due_observations(observations, found.signals, found.day))
     documents["returns"] = attribute_returns(loaded, None).document()
     tree = loaded.settings.uses_tree
+    if tree:
+        documents["sweep"] = reviewed_sweep(loaded, say)
     parts = tuple(part for part in PARTS if not (tree and part == "beliefs"))
     documents["stress"] = stress(
         loaded, parts=parts, map_steps=0 if tree else _STEPS, jobs=jobs, plan=plan, progress=say

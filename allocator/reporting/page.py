@@ -35,6 +35,7 @@ class Documents(TypedDict, total=False):
     beliefs: Mapping[str, Any]
     returns: Mapping[str, Any]
     stress: Mapping[str, Any]
+    sweep: Mapping[str, Any] | None
     sources: Sequence[Mapping[str, Any]]
 
 
@@ -122,7 +123,7 @@ def sections(documents: Documents) -> list[Section]:
             tuple(_pictures(name, documents, tables)),
             tuple(tables[key] for key in above if key in tables),
             tuple(tables[key] for key in folded if key in tables),
-            _slider(documents.get("stress")) if name == "slider" else None,
+            _slider(_sweep(documents)) if name == "slider" else None,
         )
         for name, title, above, folded in _SECTIONS
     )
@@ -212,12 +213,16 @@ def _lines(documents: Documents) -> dict[str, tuple[str, ...]]:
     return lines
 
 
-def _slider(stress: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The allocations along the first axis of beliefs: names by their largest weight, and weights in that order."""
-    axes = ((stress or {}).get("beliefs") or {"axes": ()})["axes"]
-    if not axes or not axes[0]["points"]:
+def _sweep(documents: Documents) -> Mapping[str, Any] | None:
+    """The allocations along the first axis of beliefs."""
+    beliefs = (documents.get("stress") or {}).get("beliefs")
+    return documents.get("sweep") or (beliefs["axes"][0] if beliefs and beliefs["axes"] else None)
+
+
+def _slider(axis: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What the slider shows: names by their largest weight, and weights in that order."""
+    if axis is None or not axis["points"]:
         return None
-    axis = axes[0]
     points = axis["points"]
     names = sorted(points[0]["weights"], key=lambda name: -max(point["weights"][name] for point in points))
     shown_names = names[:_MOST_BARS]

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
-from allocator.errors import BadMandate, Breach
+from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
 from allocator.mandate.builder import build_mandate
+from allocator.multistage.mandate import build_multistage_mandate
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
@@ -195,6 +197,35 @@ def weights_by_belief(book: Book, costs: bool) -> dict[str, Vector]:
     return bucket_weights(book, np.array(held))
 
 
+def reviewed_sweep(book: Book, say: Say = say_nothing) -> Row | None:
+    """The same as a `SweepDocument` for a book on a tree of decisions: what is best to hold today, and the figure that
+    it is best by, as a view makes the first hypothesis likelier. None where no answer can be made likelier.
+
+    A probability without a verified policy is left out; at the ends an answer keeps what a view may leave it.
+    """
+    if book.settings.question is None:
+        return None
+    name = book.settings.hypotheses[0]
+    of_name = [section.hypothesis == name for section in book.settings.scenarios.values()]
+    stated = round(float(build_outlook(book).probabilities[of_name].sum()), 15)
+    start, limits, points = Position(book.weights, book.cash / book.value), Limits.of(book), list[Row]()
+    for at in sorted({*(step / STEPS for step in range(STEPS + 1)), stated}):
+        say(f"beliefs in {name}: {at:.1%}")
+        view = {name: min(max(at, _LEFT), 1 - _LEFT)} if at != stated else book.settings.believe
+        own = replace(book, settings=book.settings.model_copy(update={"believe": view}))
+        try:
+            staged = with_hindsight(build_multistage_mandate(own, build_outlook(own)), start, limits)
+            policy = solve_policy(staged, start, limits)
+        except (Infeasible, NotSolved):
+            continue
+        held = map(float, policy.trade(0).all_weights.round(8))
+        weights = dict(zip((*book.instruments, book.cash_instrument), held, strict=True))
+        points.append({"probability": at, "objective": round(policy.equivalent, 10), "weights": weights})
+    return {"axis": name, "stated": round(stated, 8), "points": points}
+
+
+_LEFT = 1e-3
+"""Of an answer that a view all but excludes."""
 SLOPE = tuple(round(0.05 + 0.09 * step, 2) for step in range(11))
 """Probabilities of the first hypothesis."""
 
