@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from allocator.commands.book import check, import_file, init, plugins, schema
+from allocator.commands.desk import desk
 from allocator.commands.explain import caution, explain, waiting
 from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
@@ -31,7 +32,7 @@ def main() -> None:
 
 for command in (
     init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, waiting, stress,
-    report, schema,
+    report, desk, schema,
     plugins,
 ):  # fmt: skip
     main.add_command(command)

@@ -47,7 +47,7 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
     if path.suffix.lower() not in (".html", ".htm"):
         raise BadInput.of("--out", "is no page", "name a file that ends in .html", value=out)
     with progress_spinner() as say:
-        documents = of_plan(choice) if choice.path.endswith(".json") else of_book(choice, jobs, say)
+        documents = of_plan(choice) if choice.path.endswith(".json") else of_book(choice, jobs, say)[0]
         say("drawing the page")
         from allocator.reporting.page import report as page
         from allocator.reporting.page import sections
@@ -77,8 +77,10 @@ def of_plan(choice: BookChoice) -> Documents:
     return {"plan": read_plan(Path(choice.path), "BOOK")}
 
 
-def of_book(choice: BookChoice, jobs: int, say: Callable[[str], None]) -> Documents:
-    """Everything that is computed of a book: its plan, beliefs, returns and stress.
+def of_book(
+    choice: BookChoice, jobs: int, say: Callable[[str], None], *, stressed: bool = True
+) -> tuple[Documents, Book]:
+    """Everything that is computed of a book, and the book: its plan, beliefs, returns and, where `stressed`, stress.
 
     Raises:
         BadInput, BadMandate, Infeasible, NotSolved: as `rebalance`.
@@ -101,6 +103,8 @@ def of_book(choice: BookChoice, jobs: int, say: Callable[[str], None]) -> Docume
         found = belief_report(loaded)
         documents["beliefs"] = beliefs_document(found, due_observations(observations, found.signals, found.day))
     documents["returns"] = attribute_returns(loaded, None).document()
+    if not stressed:
+        return documents, loaded  # type: ignore[return-value]  # built by name
     tree = loaded.settings.uses_tree
     if tree:
         documents["sweep"] = reviewed_sweep(loaded, say)
@@ -108,7 +112,7 @@ def of_book(choice: BookChoice, jobs: int, say: Callable[[str], None]) -> Docume
     documents["stress"] = stress(
         loaded, parts=parts, map_steps=0 if tree else _STEPS, jobs=jobs, plan=plan, progress=say
     ).document()
-    return documents  # type: ignore[return-value]  # built by name
+    return documents, loaded  # type: ignore[return-value]  # built by name
 
 
 _STEPS = 9

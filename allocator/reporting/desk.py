@@ -103,10 +103,11 @@ def robust_axis(key: str) -> str:
 
 
 class Fix(TypedDict):
-    """A way out of a conflict: in words, and what --set takes."""
+    """A way out of a conflict: in words, how far it turns which knobs, and what else --set takes."""
 
     text: str
-    overrides: list[str]
+    turned: dict[str, float]
+    more: list[str]
 
 
 class Answer(TypedDict, total=False):
@@ -171,11 +172,17 @@ class Desk:
         except Infeasible as error:
             tried = with_tried_fixes(error, own)
             ways = zip(tried.fixes, tried.overrides, strict=False)
-            fixes: list[Fix] = [{"text": text, "overrides": list(sets)} for text, sets in ways if sets]
-            self._fixes.update(one for fix in fixes for one in fix["overrides"])
+            fixes = [self._fix(text, sets) for text, sets in ways if sets]
+            self._fixes.update(one for fix in fixes for one in fix["more"])
             return {"overrides": overrides, "conflict": tried.message, "fixes": fixes}
         except AllocatorError as error:
             return {"overrides": overrides, "conflict": str(error), "fixes": []}
+
+    def _fix(self, text: str, overrides: Sequence[str]) -> Fix:
+        by_key = {key: knob for knob in self.knobs for key in knob.keys}
+        pairs = {one: one.partition("=") for one in overrides}
+        turned = {by_key[key].id: float(value) for key, _, value in pairs.values() if key in by_key}
+        return {"text": text, "turned": turned, "more": [one for one, (key, *_) in pairs.items() if key not in by_key]}
 
     def _solved(self, book: Book) -> Answer:
         outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
@@ -184,7 +191,7 @@ class Desk:
             policy = solve_policy(staged, start, limits)
             mandate, told = (
                 build_mandate(book, outlook),
-                f"certainty equivalent {policy.equivalent:.2%} ({policy.solver})",
+                f"Certainty equivalent {policy.equivalent:z.2%} ({policy.solver}).",
             )
             return {**_shown(book, outlook, mandate, policy.trade(0)), "binding": [], "certificate": told}
         stated = build_mandate(book, outlook)
@@ -201,7 +208,8 @@ class Desk:
                 f"{one.label} ({one.bps_per_point:z.2f} bps a point)"
                 for one in binding_rules(outlook, mandate, target, prices)
             ],
-            "certificate": f"within {max(abs(proof.gap) * 1e4, 0.001):z.3f} bps of the best there is ({proof.solver}, checked outside the solver)",
+            "certificate": f"Within {max(abs(proof.gap) * 1e4, 0.001):z.3f} bps of the best there is ({proof.solver}, "
+            "checked outside the solver).",
         }
 
 

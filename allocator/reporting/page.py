@@ -85,8 +85,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 """Id, title, tables that are shown and tables that are folded, in the order of the page."""
 
 
-def report(documents: Documents, *, connect: str = "", script: str = "") -> str:
-    """The page as HTML. `script` is further JavaScript, and `connect` what it may speak to.
+def report(documents: Documents, desk: Mapping[str, Any] | None = None) -> str:
+    """The page as HTML; with what `desk_page` says, that of a desk.
 
     Raises:
         BadInput: the extra `report` is not installed.
@@ -102,10 +102,11 @@ def report(documents: Documents, *, connect: str = "", script: str = "") -> str:
             verdict=_verdict(plan),
             tiles=_tiles(plan),
             sections=shown_sections,
-            computed=_json({"slider": sliders[0] if sliders else None}),
+            computed=_json({"slider": sliders[0] if sliders else None, "desk": desk}),
             style=_file("page.css"),
-            script=_file("page.js") + script,
-            connect=connect,
+            script=_file("page.js") + (_file("desk.js") if desk else ""),
+            desk=desk is not None,
+            connect="; connect-src 'self'" if desk else "",
             footer="Computed and checked when this file was written; nothing in it is computed anew or fetched. "
             "What is called illustrative is no observation.",
         )

@@ -1,0 +1,145 @@
+"""The desk's server: one page, and two questions that carry its token. It answers this machine alone.
+
+A page of elsewhere that a browser has open may send requests here, too. So the Host must be ours (against DNS
+rebinding), every request carries a token that only the printed address has, GET changes nothing, and a
+question is JSON, which no form of another page can send unasked.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from allocator.book.book import Book
+from allocator.errors import AllocatorError
+from allocator.reporting.desk import Desk
+from allocator.reporting.page import Documents, report
+
+Write: TypeAlias = Callable[[Book], Sequence[Path]]
+_MOST_BYTES = 100_000
+"""Of a question: knobs and fixes are a few hundred."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class DeskServer:
+    """What a desk answers. `write` plans a book down to whole lots and writes its files; `is_changed` says whether the
+    book on disk is another than when the desk was started.
+    """
+
+    def __init__(
+        self, desk: Desk, documents: Documents, address: str, write: Write, is_changed: Callable[[], bool]
+    ) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self._desk, self._write, self._is_changed, self._one = desk, write, is_changed, Lock()
+        self._host = urlsplit(address).netloc
+        self._hosts = {self._host, self._host.replace("127.0.0.1", "localhost")}
+        self._page = report(documents, desk_page(desk))
+
+    @property
+    def app(self) -> Starlette:
+        """The application."""
+        routes = [
+            Route("/", self._show, methods=["GET"]),
+            Route("/solve", self._solve, methods=["POST"]),
+            Route("/orders", self._orders, methods=["POST"]),
+        ]
+        return Starlette(routes=routes)
+
+    def _refusal(self, request: Request, token: object) -> Response | None:
+        if request.headers.get("host") not in self._hosts:
+            return PlainTextResponse("This desk answers at its own address alone.", 421, _HEADERS)
+        if not isinstance(token, str) or not secrets.compare_digest(token.encode(), self.token.encode()):
+            told = "The desk wants the token of the address that it printed: open that address."
+            return PlainTextResponse(told, 403, _HEADERS)
+        return None
+
+    async def _show(self, request: Request) -> Response:
+        refusal = self._refusal(request, request.query_params.get("token"))
+        return refusal or HTMLResponse(self._page, headers=_HEADERS)
+
+    async def _question(self, request: Request) -> Mapping[str, Any] | Response:
+        """What is asked, or why it is not answered."""
+        if request.headers.get("host") not in self._hosts:
+            return self._refusal(request, None) or Response()
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _MOST_BYTES:
+                return JSONResponse({"error": "The question is too long."}, 413, _HEADERS)
+        try:
+            asked = json.loads(body)
+        except (ValueError, RecursionError):
+            asked = None
+        if not isinstance(asked, dict) or request.headers.get("content-type", "").split(";")[0] != "application/json":
+            return JSONResponse({"error": "A question is a JSON object."}, 400, _HEADERS)
+        if (refusal := self._refusal(request, asked.get("token"))) is not None:
+            return refusal
+        turned, more = asked.get("turned", {}), asked.get("more", [])
+        if not isinstance(turned, dict) or not isinstance(more, list) or not all(isinstance(one, str) for one in more):
+            return JSONResponse({"error": "turned is an object of knobs, more a list of fixes."}, 400, _HEADERS)
+        return asked
+
+    async def _solve(self, request: Request) -> Response:
+        asked = await self._question(request)
+        if isinstance(asked, Response):
+            return asked
+        sequence = asked.get("sequence", 0)
+        answer, status = await run_in_threadpool(self._answered, lambda: self._desk.answer(*_setting(asked)))
+        return JSONResponse({"sequence": sequence, **answer}, status, _HEADERS)
+
+    async def _orders(self, request: Request) -> Response:
+        asked = await self._question(request)
+        if isinstance(asked, Response):
+            return asked
+        answer, status = await run_in_threadpool(self._answered, lambda: self._written(asked))
+        return JSONResponse(answer, status, _HEADERS)
+
+    def _written(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        turned, more = _setting(asked)
+        return {"written": list(map(str, self._write(self._desk.at(self._desk.overrides(turned, more)))))}
+
+    def _answered(self, work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any], int]:
+        """One question at a time: programs are kept, and no two may write to one."""
+        with self._one:
+            if self._is_changed():
+                return {"error": "The book on disk has changed: nothing was written; start the desk again."}, 409
+            try:
+                return work(), 200
+            except AllocatorError as error:
+                return {"error": str(error)}, 400
+
+
+def _setting(asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:
+    return asked.get("turned", {}), asked.get("more", [])
+
+
+def desk_page(desk: Desk) -> dict[str, Any]:
+    """What the page knows of the desk: its knobs, and what is best as the book stands."""
+    first = desk.answer({})
+    weights = first.get("weights", {})
+    return {
+        "knobs": [{key: value for key, value in vars(knob).items() if key != "keys"} for knob in desk.knobs],
+        "names": sorted(weights, key=lambda name: -weights[name])[:MOST_NAMES],
+        "currency": desk.book.settings.book.currency,
+        "first": first,
+    }
+
+
+MOST_NAMES = 40
+"""Names whose weights are drawn, the largest as the book stands."""

@@ -1,0 +1,248 @@
+"""The desk: what it shows is what `rebalance` decides, and what it refuses it refuses in words."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from allocator.book.book import Book
+from allocator.book.loading import load
+from allocator.errors import BadInput
+from allocator.plan.document import plan_document
+from allocator.plan.output import plan_files
+from allocator.plan.rebalance import rebalance
+from allocator.plan.runs import write_files
+from allocator.reporting import desk as desk_module
+from allocator.reporting.desk import Desk, knobs_of
+from allocator.reporting.server import DeskServer, desk_page
+
+ADDRESS = "http://127.0.0.1:8765"
+
+
+@pytest.fixture(scope="module")
+def book(root: Path) -> Book:
+    return load(root / "data" / "listed")
+
+
+@pytest.fixture(scope="module")
+def at_desk(book: Book) -> Desk:
+    return Desk(book)
+
+
+@pytest.mark.parametrize(
+    ("turned", "overrides"),
+    [
+        ({}, []),
+        ({"belief": 0.3}, ["believe.generalizable=0.3"]),
+        ({"risk": 4.0, "turnover": 0.3}, ["mandate.risk_aversion=4.0", "mandate.max_turnover=0.3"]),
+        ({"robust.regime": 0.1}, ["robust.regime.caution=0.1"]),
+        ({"cap capital_intensity": 0.5}, ["mandate.buckets.capital_intensity.max=0.5"]),
+    ],
+)
+def test_a_setting_has_the_targets_that_rebalance_has_there(
+    root: Path, at_desk: Desk, turned: dict[str, float], overrides: list[str]
+) -> None:
+    answer = at_desk.answer(turned)
+    plan = rebalance(load(root / "data" / "listed", overrides=overrides))
+
+    assert answer["overrides"] == overrides
+    assert [*answer["weights"].values()] == pytest.approx(plan.target.all_weights, abs=1e-6)
+    assert answer["figures"]["adverse_expected_return"] == pytest.approx(
+        plan.targeted.adverse_expected_return, abs=2e-6
+    )
+    assert [*answer["scenarios"].values()] == pytest.approx(plan.targeted.scenario_returns, abs=2e-6)
+
+
+def test_with_reviews_today_s_targets_are_those_of_the_policy(root: Path) -> None:
+    at = Desk(load(root / "data" / "reviewed"))
+    plan = rebalance(load(root / "data" / "reviewed", overrides=["horizon.reviews=[]"]))
+
+    assert [*at.answer({"reviews": 0}).get("weights", {}).values()] == pytest.approx(plan.target.all_weights, abs=1e-5)
+
+
+def test_a_program_of_a_shape_is_compiled_once(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[object]()
+
+    class Counted(desk_module.Program):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            made.append(given)
+            super().__init__(*given, **more)
+
+    monkeypatch.setattr(desk_module, "Program", Counted)
+    at = Desk(book)
+    for p in np.linspace(0.1, 0.9, 5):
+        at.answer({"belief": float(p), "risk": 1.0 + float(p)})
+
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("turned", "more", "words"),
+    [
+        ({"belief": 1.5}, [], "P(generalizable): does not go to 1.5; choose from 0.01 to 0.99"),
+        ({"beleif": 0.5}, [], "this book has no such knob (got 'beleif'); did you mean 'belief'?"),
+        ({"belief": "0.5"}, [], "P(generalizable): is no number; choose from 0.01 to 0.99"),
+        ({"belief": float("nan")}, [], "is no number"),
+        ({"belief": True}, [], "is no number"),
+        ({}, ["mandate.max_weight=1"], "was not offered as a fix (got 'mandate.max_weight=1')"),
+    ],
+)
+def test_what_a_desk_does_not_take_is_refused_in_words(
+    at_desk: Desk, turned: dict[str, Any], more: list[str], words: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        at_desk.answer(turned, more)
+
+    assert words in str(caught.value)
+
+
+def test_a_conflict_is_told_with_fixes_that_lead_out_of_it(at_desk: Desk) -> None:
+    turned = {"cap capital_intensity": 0.0, "turnover": 0.0}
+    answer = at_desk.answer(turned)
+
+    assert answer["conflict"].startswith("infeasible: these limits conflict")
+    assert "weights" not in answer
+    (fix, *_) = answer["fixes"]
+    assert "weights" in at_desk.answer(turned | fix["turned"], fix["more"])
+
+
+def test_a_book_without_a_question_or_caps_has_the_knobs_that_it_has(root: Path) -> None:
+    approval = {knob.id for knob in knobs_of(load(root / "data" / "approval"))}
+    typed = {knob.id for knob in knobs_of(load(root / "tests" / "typed"))}
+
+    assert {"belief", "reviews"} <= approval
+    assert {"belief", "reviews"}.isdisjoint(typed)
+
+
+# The server.
+#
+@pytest.fixture
+def served(book: Book, tmp_path: Path) -> tuple[DeskServer, TestClient, list[bool]]:
+    """A desk that is not listening, a client of it, and whether the book on disk has changed."""
+    changed = [False]
+
+    def write(own: Book) -> tuple[Path, ...]:
+        plan = rebalance(own)
+        return write_files(plan_files(plan, plan_document(plan)), tmp_path / "out")
+
+    documents: Any = {"plan": plan_document(rebalance(book))}
+    server = DeskServer(Desk(book), documents, ADDRESS, write, lambda: changed[0])
+    return server, TestClient(server.app, base_url=ADDRESS), changed
+
+
+def test_only_the_address_that_was_printed_is_answered(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
+    server, client, _ = served
+    asked = {"token": server.token, "sequence": 1, "turned": {}}
+
+    assert client.get(f"/?token={server.token}").status_code == 200
+    assert client.get("/").status_code == 403
+    assert client.get("/?token=guess").status_code == 403
+    assert client.get(f"/?token={server.token}", headers={"Host": "evil.example"}).status_code == 421
+    assert client.post("/solve", json=asked, headers={"Host": "evil.example:8765"}).status_code == 421
+    assert client.post("/solve", json=asked | {"token": "guess"}).status_code == 403
+    assert client.post("/solve", json=asked | {"token": None}).status_code == 403
+    assert client.post("/solve", content=b'{"token": "' + server.token.encode() + b'"}').status_code == 400
+    assert client.post("/solve", json=[1]).status_code == 400
+    assert client.post("/solve", json=asked | {"turned": [1]}).status_code == 400
+    assert client.post("/solve", json=asked | {"more": "x" * 200_000}).status_code == 413
+    assert client.get("/solve").status_code == client.get("/orders").status_code == 405
+    assert client.post("/solve", json=asked, headers={"Host": "localhost:8765"}).json()["sequence"] == 1
+
+
+def test_a_knob_beyond_its_range_is_answered_in_words(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
+    server, client, _ = served
+    answer = client.post("/solve", json={"token": server.token, "sequence": 3, "turned": {"belief": 2}})
+
+    assert (answer.status_code, answer.json()["sequence"]) == (400, 3)
+    assert "does not go to 2; choose from 0.01 to 0.99" in answer.json()["error"]
+
+
+def test_orders_are_those_of_rebalance_and_none_where_the_book_has_changed(
+    served: tuple[DeskServer, TestClient, list[bool]], root: Path, tmp_path: Path
+) -> None:
+    server, client, changed = served
+    asked = {"token": server.token, "turned": {"belief": 0.3}}
+    changed[0] = True
+    refused = client.post("/orders", json=asked)
+
+    assert refused.status_code == 409
+    assert "has changed: nothing was written" in refused.json()["error"]
+    assert not (tmp_path / "out").exists()
+
+    changed[0] = False
+    assert client.post("/orders", json=asked).json() == {
+        "written": [str(tmp_path / "out" / name) for name in ("orders.csv", "plan.json")]
+    }
+    plan = rebalance(load(root / "data" / "listed", overrides=["believe.generalizable=0.3"]))
+    wanted = plan_files(plan, plan_document(plan))
+    assert (tmp_path / "out" / "orders.csv").read_bytes().splitlines()[1].split(b",")[:9] == wanted[
+        "orders.csv"
+    ].splitlines()[1].split(b",")[:9]
+
+
+def test_the_page_says_what_is_best_as_the_book_stands(at_desk: Desk) -> None:
+    told = desk_page(at_desk)
+
+    assert [knob["id"] for knob in told["knobs"]] == [knob.id for knob in at_desk.knobs]
+    assert told["first"]["weights"].keys() == {*told["names"]}
+
+
+def test_a_port_that_is_taken_is_refused_with_the_cure(root: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "cli.py", "desk", "data/listed", "--port", port]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 3
+    assert "--port 0 takes any that is free" in " ".join(done.stderr.split())
+
+
+def test_a_knob_turned_in_the_browser_shows_new_weights_and_ctrl_c_ends_the_desk(
+    root: Path, browser: Any, tmp_path: Path
+) -> None:
+    command = [sys.executable, "cli.py", "desk", "data/listed", "--port", "0", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        address = running.stdout.readline().split()[4]
+        page = browser.new_page()
+        complaints = list[str]()
+        page.on("console", lambda said: complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        before = page.inner_text("#desk-weights")
+        turn = (
+            "value => { const knob = document.getElementById('knob-0'); knob.value = value; "
+            "knob.dispatchEvent(new Event('input')); }"
+        )
+        for p in (0.05, 0.9, 0.3, 0.95):
+            page.evaluate(turn, p)
+        page.wait_for_function("before => document.getElementById('desk-weights').innerText !== before", arg=before)
+        wanted = Desk(load(root / "data" / "listed")).answer({"belief": 0.95})
+        name, weight = max(wanted["weights"].items(), key=lambda one: one[1])
+        page.wait_for_function(
+            "told => document.getElementById('desk-weights').innerText.includes(told)", arg=f"{weight:.1%} ("
+        )
+        assert name in page.inner_text("#desk-weights")
+        page.click("#desk-keep")
+        assert "believe.generalizable=0.95" in page.inner_text("#desk-kept")
+        page.click("#desk-write")
+        page.wait_for_function("() => document.getElementById('desk-state').innerText.startsWith('wrote')")
+        assert (tmp_path / "out" / "orders.csv").exists()
+        assert complaints == []
+        page.close()
+        time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+        assert running.stderr is not None
+        assert "the desk is closed" in running.stderr.read()
