@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import re
+import shutil
 import tomllib
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import allocator
 from allocator.book.loading import load
 from allocator.outlook.calibration import build_question, calibrate
 from allocator.outlook.posterior import log_likelihoods, settled_by_silence
 from allocator.outlook.question import Question, Signal
+from tests.conftest import Folder
 from tests.outlook.note_as_told import BEFORE, PARAMETERS, TOLD
 
 BOOKS = ("listed", "note")
@@ -63,6 +67,46 @@ def test_every_row_of_the_sample_books_says_where_it_is_from(book: str, root: Pa
 
     assert all(row["source"] for row in rows(folder, "exposures"))
     assert all(row["note"].startswith("illustrative, not an observation") for row in rows(folder, "signals"))
+
+
+FILED = re.compile(r"twice capex/revenue of FY\d{4}(?: and at most 1)? \((.*?) bn USD; 10-K (\d{10}-\d\d-\d{6})")
+
+
+def twice(filed: str) -> Decimal:
+    """Twice capital expenditure over revenue, to the cent: of "capex/revenue", or of "percent % of revenue"."""
+    capex, percent, revenue = re.fullmatch(r"([\d.]+)( % of |\s*/\s*)([\d.]+)", filed).groups()
+    ratio = Decimal(capex) / (100 if "%" in percent else Decimal(revenue))
+    return (2 * ratio).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def test_capital_intensity_is_what_the_filing_it_cites_says(root: Path) -> None:
+    exposures = {row["instrument"]: row for row in rows(root / "data" / "listed", "exposures")}
+    cited = {name: filing for name, row in exposures.items() if (filing := FILED.search(row["source"]))}
+
+    assert set(cited) == {"META", "GOOGL", "AMZN", "CRWV", "CRM", "ADBE"}
+    held = {name: Decimal(exposures[name]["capital_intensity_share"]) for name in cited}
+    assert held == {name: min(twice(filing[1]), Decimal(1)) for name, filing in cited.items()}
+
+
+def test_the_last_filings_are_told_beside_what_the_book_holds_and_would_break_its_limits(
+    root: Path, tmp_path: Path
+) -> None:
+    page = (root / "data" / "listed" / "README.md").read_text(encoding="utf-8")
+    table = re.findall(
+        r"^\| (\w+) \| \d{4}-\d\d \| (.*?) \| ([\d.]+) \| ([\d.]+)(, .*?)? \| 10-K (.*?) \|$", page, re.M
+    )
+    exposures = {row["instrument"]: row for row in rows(root / "data" / "listed", "exposures")}
+
+    assert len(table) == 10
+    for name, filed, said, held, from_elsewhere, accession in table:
+        assert (Decimal(said), Decimal(held)) == (twice(filed), Decimal(exposures[name]["capital_intensity_share"]))
+        assert (accession in exposures[name]["source"]) is not bool(from_elsewhere)
+
+    book = Folder(shutil.copytree(root / "data" / "listed", tmp_path / "listed"))
+    for name, _, said, *_ in table:
+        book.cell("exposures.csv", name, "capital_intensity_share", str(min(Decimal(said), Decimal(1))))
+    with pytest.raises(allocator.Infeasible, match=r"raise 'bucket capital_intensity at most 40%' to 41\.08%"):
+        allocator.rebalance(load(book.path))
 
 
 def test_every_actor_of_the_note_has_a_row(root: Path) -> None:
