@@ -19,7 +19,8 @@ weigh c1 − c2, those that meet the ones of c2 too c2 − c3, and so on, and th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import floor, inf, log10, sqrt
 from typing import Annotated, TypedDict
 
@@ -43,7 +44,7 @@ _EXCLUDED = 1e-100
 """Of a probability: less is none, as [believe] leaves what it excludes."""
 _NO_ODDS = 500.0
 """How far, in logs, what a view excludes is taken, as by [believe]."""
-_STEPS, _HALVINGS, _ENOUGH = 5000, 60, 1e-14
+_FEW_STEPS, _STEPS, _HALVINGS, _ENOUGH = 100, 5000, 60, 1e-14
 _PROVED = 1e-9
 """Of a bound, in parts of the reach of its figure, and of the relative entropy: what a proof may miss."""
 _EXACT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
@@ -75,28 +76,37 @@ def pool_entropy(prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.
     own = prior[there] / prior[there].sum()
     middle, scale = _scale(rows[:, there])
     scaled, bounds = (rows[:, there] - middle[:, None]) / scale[:, None], (limits - middle) / scale
-    missed = _least_missed(scaled, bounds, equal)
-    if missed.sum() > _PROVED:
-        return None
-    bounds = bounds + np.where(equal, missed, np.maximum(missed, 0.0))  # by rounding alone
-    possible = _possible(scaled, bounds, equal)
-    weights = _nearest(np.log(own[possible]), scaled[:, possible], bounds, equal)
-    nearest = np.zeros(len(own))
-    logs = np.log(own[possible]) - weights @ scaled[:, possible]
-    nearest[possible] = np.exp(logs - logs.max())
-    nearest /= nearest.sum()
-    left = bounds - scaled @ nearest
-    lowest = -float(np.log(np.exp(logs - logs.max()).sum()) + logs.max() + weights @ bounds)
-    entropy = _relative_entropy(nearest, own)
-    residual = max(np.abs(left[equal]).max(initial=0.0), (-left[~equal]).max(initial=0.0))
-    if residual > _PROVED or abs(entropy - lowest) > _PROVED or (weights[~equal] < 0).any():
-        raise NotSolved(
-            f"the probabilities that meet [views] were not proved to be the nearest: bounds are missed by "
-            f"{residual:.1g} of their reach, and the relative entropy is {entropy - lowest:.1g} from its bound"
-        )
-    found = np.zeros(len(prior))
-    found[there] = nearest
-    return EntropyPooling(found, weights / scale, max(entropy, 0.0), float(residual), float(abs(entropy - lowest)))
+    weights, found = _proved(own, scaled, bounds, equal, np.ones(len(own), dtype=bool), _FEW_STEPS)
+    if found is None:
+        missed = _least_missed(scaled, bounds, equal)
+        if missed.sum() > _PROVED:
+            return None
+        bounds = bounds + np.where(equal, 0.0, missed)  # by rounding alone
+        weights, found = _proved(own, scaled, bounds, equal, _possible(scaled, bounds, equal), _STEPS)
+    if found is None:
+        raise NotSolved("the probabilities that meet [views] were not proved to be the nearest to the belief")
+    nearest = np.zeros(len(prior))
+    nearest[there] = found.probabilities
+    return replace(found, probabilities=nearest, multipliers=weights / scale)
+
+
+def _proved(
+    prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.bool_], possible: NDArray[np.bool_], steps: int
+) -> tuple[Vector, EntropyPooling | None]:
+    """The multipliers and what they give, of the `possible` scenarios (K,), where that is proved to be the nearest."""
+    weights = _nearest(np.log(prior[possible]), rows[:, possible], limits, equal, steps)
+    logs = np.log(prior[possible]) - weights @ rows[:, possible]
+    nearest, top = np.zeros(len(prior)), logs.max()
+    nearest[possible] = np.exp(logs - top)
+    total = nearest.sum()
+    nearest /= total
+    left = limits - rows @ nearest
+    entropy = _relative_entropy(nearest, prior)
+    missed = float(max(np.abs(left[equal]).max(initial=0.0), (-left[~equal]).max(initial=0.0)))
+    gap = abs(entropy + float(top + np.log(total) + weights @ limits))
+    if missed > _PROVED or not gap <= _PROVED or (weights[~equal] < 0).any():
+        return weights, None
+    return weights, EntropyPooling(nearest, weights, max(entropy, 0.0), missed, gap)
 
 
 def _scale(rows: Matrix) -> tuple[Vector, Vector]:
@@ -158,7 +168,7 @@ def _possible(rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> NDArray
     return found[count : 2 * count] > 0.5
 
 
-def _nearest(log_prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> Vector:
+def _nearest(log_prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.bool_], steps: int) -> Vector:
     """(M,) the multipliers, by the projected Newton method (Bertsekas 1982) with the exact Hessian, Cov_q(rows)."""
 
     def dual(weights: Vector) -> tuple[float, Vector]:
@@ -170,7 +180,7 @@ def _nearest(log_prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.
 
     weights = np.zeros(len(limits))
     value, q = dual(weights)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         slope = limits - rows @ q
         apart = np.where(equal, np.abs(slope), np.abs(weights - np.maximum(weights - slope, 0.0)))
         if apart.max(initial=0.0) <= _ENOUGH:
@@ -252,7 +262,8 @@ class VolatilityFigure:
 
     def reach(self, ends: tuple[float, float]) -> tuple[float, float]:
         """The least and most that it can be, from those of the row's mean."""
-        return sqrt(max(ends[0], 0.0)), sqrt(max(ends[1], 0.0))
+        # near the most there is no step towards it tells how far: what is told as reached is a little less
+        return sqrt(max(ends[0], 0.0)), sqrt(max(ends[1], 0.0)) * (1 - 1e-3)
 
     def slope(self, limit: float) -> float:
         """Of `bound`."""
@@ -315,7 +326,7 @@ class Kept:
 
 # All views of a book at once, layer by layer of confidence.
 #
-_ROUNDS = 500
+_ROUNDS, _FULL_ROUNDS = 240, 40
 
 
 @dataclass(frozen=True)
@@ -412,12 +423,12 @@ def pool_views(views: Sequence[View], kept: Sequence[Kept], scenarios: Sequence[
         NotSolved: the nearest were not proved to be so.
     """
     counted = [view for view in views if view.confidence > 0]
-    if counted and (breaches := list(_conflicts(counted, kept, scenarios, prior))):
-        raise BadInput(breaches)
+    if counted and (breaches := dict(_conflicts(counted, kept, scenarios, prior))):
+        raise BadInput([breaches[view.name] for view in counted if view.name in breaches])
     levels = sorted({view.confidence for view in counted}, reverse=True)
     pooled, met, multipliers = prior * (1 - max(levels, default=0.0)), prior, dict[str, float]()
     residual = gap = 0.0
-    for level, lower in zip(levels, [*levels[1:], 0.0], strict=True):
+    for level, lower in pairwise([*levels, 0.0]):
         own = [view for view in counted if view.confidence >= level]
         found, multipliers = _met(own, kept, prior)
         met, residual, gap = found.probabilities, max(residual, found.residual), max(gap, found.gap)
@@ -466,15 +477,16 @@ def _met(views: Sequence[View], kept: Sequence[Kept], prior: Vector) -> tuple[En
     """The nearest probabilities that meet views, and each one's multiplier."""
     means = _means(views, prior)
     of = {view.name: view.figure for view in views if isinstance(view.figure, VolatilityFigure)}
-    for _ in range(_ROUNDS if means else 1):
+    for at in range(_ROUNDS if means else 1):
         rows, limits, equal, names = _stacked([*views, *kept], means)
-        found = pool_entropy(prior, rows, limits, equal)
+        found = _around(prior, rows, limits, equal, strict=not means)
         if found is None:
             break
         moved = {name: float(found.probabilities @ figure.gains) for name, figure in of.items()}
-        if all(abs(moved[name] - mean) <= 1e-13 * np.ptp(of[name].gains) for name, mean in means.items()):
+        if all(abs(moved[name] - mean) <= 1e-10 * np.ptp(of[name].gains) for name, mean in means.items()):
             break
-        means = moved
+        part = 0.5 ** (at // _FULL_ROUNDS)  # of the way, where whole steps go back and forth
+        means = {name: mean + part * (moved[name] - mean) for name, mean in means.items()}
     if found is None:
         raise BadInput(list(_beyond(views, kept, prior)) or [_unsettled(views)])
     for view in views:
@@ -487,6 +499,18 @@ def _met(views: Sequence[View], kept: Sequence[Kept], prior: Vector) -> tuple[En
         if name in sums:
             sums[name] += each
     return found, {name: abs(each) * unit[name] for name, each in sums.items()}
+
+
+def _around(
+    prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.bool_], *, strict: bool
+) -> EntropyPooling | None:
+    """What is nearest around some means; None where it is not there, or not proved and others may be tried."""
+    try:
+        return pool_entropy(prior, rows, limits, equal)
+    except NotSolved:
+        if strict:
+            raise
+        return None
 
 
 def _unsettled(views: Sequence[View]) -> Breach:
@@ -513,8 +537,8 @@ def _meets(views: Sequence[View | Kept], means: Mapping[str, float], support: Ve
 
 def _conflicts(
     views: Sequence[View], kept: Sequence[Kept], scenarios: Sequence[str], prior: Vector
-) -> Iterator[Breach]:
-    """Each view of every conflict that was found, with its reach beside the others and what it may be."""
+) -> Iterator[tuple[str, Breach]]:
+    """Each view of every conflict that was found, by name, with its reach beside the others and what it may be."""
     everyone: list[View | Kept] = [*views, *kept]
     means, left = _means(views, prior), list(everyone)
     while not _meets(left, means, prior):
@@ -528,9 +552,8 @@ def _conflicts(
             if not _meets(beside, means, prior):
                 beside = [one for one in core if one is not view]
             named = [one.key for one in core if one is not view]
-            yield _refusal(
-                view, named, _reach(view, beside, means, prior), _missing(view, core, means, scenarios, prior)
-            )
+            ends, missing = _reach(view, beside, means, prior), _missing(view, core, means, scenarios, prior)
+            yield view.name, _refusal(view, named, ends, missing)
         left.remove(own[-1])
 
 
@@ -541,8 +564,8 @@ def _reach(view: View, beside: Sequence[View | Kept], means: Mapping[str, float]
     if beside:
         rows, limits, equal, _ = _stacked(beside, means)
         rows = np.vstack([rows[:, there], np.ones(int(there.sum()))])
-        middle, scale = np.append(np.zeros(len(limits)), 0.0), np.append(_scale(rows[:-1])[1], 1.0)
-        program = _parted(rows / scale[:, None], (np.append(limits, 1.0) - middle) / scale, np.append(equal, True))
+        scale = np.append(_scale(rows[:-1])[1], 1.0)
+        program = _parted(rows / scale[:, None], np.append(limits, 1.0) / scale, np.append(equal, True))
 
     def end(mean: float, sign: float) -> float:
         row = view.figure.row(mean)[there]
@@ -582,7 +605,7 @@ def _refusal(view: View, others: Sequence[str], ends: tuple[float, float], missi
     low, high = _inward(ends[0], 1), _inward(ends[1], -1)
     same = ends[1] - ends[0] <= 1e-9
     reach = f"{ends[0]:.10g}" if same else f"from {low:.6g} to {high:.6g}"
-    beside = f" beside {' and '.join(others)}, where" if others else ":"
+    beside = f" beside {' and '.join(others)}: with all others" if others else ":"
     around = ", around the mean that is believed or stated" if isinstance(view.figure, VolatilityFigure) else ""
     rule = f"is met by no probabilities{beside} the {view.figure.words} is {reach}{around}"
     if view.low == view.high:
@@ -604,7 +627,7 @@ def _inward(number: float, sign: int) -> float:
     if number == 0:
         return 0.0
     unit = 10.0 ** (floor(log10(abs(number))) - 5)
-    return -sign * floor(-sign * number / unit) * unit
+    return -sign * floor(-sign * number / unit + 1e-6) * unit
 
 
 # From `[views]` and `[believe]` to figures of this book's outlook.
