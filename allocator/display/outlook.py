@@ -361,10 +361,11 @@ def show_views(out: Console, views: PooledViews) -> None:
     out.print(table("scenario", "before", "after", right=("before", "after"), rows=shifts))
     out.print()
     numbers = ("before", "after", "nats a point")
-    made = table("view", "figure", "bound", "confidence", *numbers, right=("confidence", *numbers))
+    made = table("view", "is held to be", *numbers, right=numbers)
     for one in views.effects:
         price = f"{one.multiplier / 100:.3g}" if one.multiplier > _SLACK else "–"
-        add_cells(made, (one.view, one.figure, one.bounds, f"{one.confidence:.0%}", one.before, one.after, price))
+        part = "" if one.confidence == 1 else f", confidence {one.confidence:g}"
+        add_cells(made, (one.view, f"{one.figure}, {one.bounds}{part}", one.before, one.after, price))
     out.print(made)
     out.print(describe_views(views))
     out.print("Nats a point: what one point of its bound takes from the relative entropy, where all views are met.")
