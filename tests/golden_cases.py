@@ -42,6 +42,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("waiting",), ("stress", "--model", "50"), ("stress", "--reverse", "15%"),
         ("stress", "--beliefs", "--within", "5"), ("stress", "--reverse", "5%", "--within", "5"),
         ("stress", "--shock", "all_silent_12_months", "--shock", "ipo_slips"), ("rebalance", "--set", "costs.impact=1"),
+        ("rebalance", "--set", 'views.cloud={expected_return={instrument="CLOUD"},at_least=0.115}'),
         ("rebalance", "--set", "robust.caution=0"), ("rebalance", "--set", "mandate.min_expected_return=0.5"),
         ("rebalance", "--set", "mandate.objective=crra", "--set", "mandate.relative_risk_aversion=3"),
     ),

@@ -30,8 +30,8 @@ from allocator.ambiguity.sets import (
     regime_set,
 )
 from allocator.book.book import Book
-from allocator.outlook.calibration import build_question, dated_signals
-from allocator.outlook.outlook import Outlook
+from allocator.outlook.calibration import dated_signals
+from allocator.outlook.outlook import Outlook, believed_question
 from allocator.presentation import Rounded
 from allocator.settings.uncertainty import RobustSection
 from allocator.types import Matrix, Vector
@@ -100,7 +100,7 @@ class ProductSet(Ambiguity):
 
     @classmethod
     def _around(cls, book: Book, beliefs: Vector, news: NewInformation) -> Self:
-        question = build_question(book)
+        question = believed_question(book)
         assert question is not None  # was checked on loading
         answers = np.asarray(question.answers, dtype=np.int64)
         plain = cls(answers, Singleton(), (Singleton(),) * len(question.hypotheses))

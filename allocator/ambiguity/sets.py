@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
-from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
-from allocator.outlook.outlook import Outlook
+from allocator.outlook.calibration import belief_ranges, dated_signals
+from allocator.outlook.outlook import Outlook, believed_question
 from allocator.outlook.posterior import (
     bayes_update,
     belief_path,
@@ -441,7 +441,7 @@ def current_radius(book: Book, outlook: Outlook) -> float:
 
 def radius_after(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
     """The same where other `signals` have been seen, by another `day`, and have made these `probabilities` (K,)."""
-    robust, question = book.settings.robust, build_question(book)
+    robust, question = book.settings.robust, believed_question(book)
     if robust.schedule == "fixed":
         return robust.radius
     kind = set_class(robust.set)

@@ -21,12 +21,14 @@ from allocator.display.console import (
     table,
     title_of,
 )
+from allocator.display.outlook import describe_views
 from allocator.display.plan import LINES, describe_decision, describe_plan_axes
 from allocator.display.plan_details import attribution_table, attribution_title
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.caution import GRID, CautionCurve, CautionRow, CautionStudy
 from allocator.plan.explanation import Explanation, NameExplanation
 from allocator.plan.marginal import MARGINS
+from allocator.plan.plan import Plan
 from allocator.presentation import plain_decimal
 
 _MARGIN_WORDS = dict(
@@ -64,7 +66,7 @@ def show_explanation(found: Explanation, one: NameExplanation | None, *, full: b
 def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
     plan = found.plan
     above = [_title(found), *map(Text, describe_decision(plan)), Text()]
-    below = [Text(), *map(Text, [*_break_even(found), *describe_plan_axes(plan)]), Text(_PRICES)]
+    below = [Text(), *map(Text, [*_break_even(found), *describe_plan_axes(plan), *_views(plan)]), Text(_PRICES)]
     room = LINES - count_lines(out, above) - count_lines(out, below)
     why: list[RenderableType] = []
     if plan.weighed_orders:
@@ -73,6 +75,10 @@ def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType
         why = [Text(attribution_title(plan), style="bold"), made, Text()]
     left = None if full else max(room - count_lines(out, why) - 8, _FEWEST)
     return [*above, *why, *_contributions(out, found, left), *below]
+
+
+def _views(plan: Plan) -> list[str]:
+    return [] if plan.outlook.views is None else [describe_views(plan.outlook.views)]
 
 
 def _title(found: Explanation) -> Text:

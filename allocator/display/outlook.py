@@ -37,6 +37,7 @@ from allocator.outlook.outlook import PARTS, ReturnAttribution, named_parts
 from allocator.outlook.question import Signal
 from allocator.outlook.scenario_cards import DueObservation
 from allocator.outlook.scenario_tree import ReviewTree
+from allocator.outlook.views import PooledViews
 from allocator.plugins import GROUPS, Plugin
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def show_beliefs(book: Book, found: BeliefReport, told: Sequence[DueObservation]
     regimes = [f" {_capital(name)} with probability {format_percent(p)}." for name, p in (found.regimes or {}).items()]
     out.print(f"{_capital(believed)}. The question is {answer}.{''.join(regimes[:1])}")
     _now(out, found)
-    _through_time(out, found, viewed=bool(book.settings.believe))
+    _through_time(out, found, viewed=bool(book.settings.believe or book.settings.views))
     _next(out, found)
     _when(out, found)
     _cards(out, told)
@@ -176,9 +177,11 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
         label = Text(told, style="green" if settled else "")
         branches.append(Branches(label) if node == 0 else branches[parent].add(label))
     out.print(branches[0])
-    until = book.settings.horizon.until
+    until, views = book.settings.horizon.until, reviews.outlooks[0].views
     if tree.nodes == 1:
         out.print("No review lies ahead, or nothing can be learnt by one: state horizon.reviews in book.toml.")
+        if views is not None:
+            show_views(out, views)
         return
     hypotheses = () if question is None else question.hypotheses[: _shown(len(question.hypotheses))]
     headings = " and ".join(map(answer_heading, hypotheses))
@@ -189,6 +192,8 @@ def show_tree(book: Book, reviews: ReviewTree) -> None:
         f"{tree.nodes} decisions, {tree.leaves} outcomes on {until}. A verdict comes with the review after a claim; "
         "after it, and after the last review, nothing more is decided."
     )
+    if views is not None:
+        show_views(out, views)
 
 
 # How scenario returns look: one row an instrument, or one instrument's drivers.
@@ -207,6 +212,8 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
     letters = scenario_letters(len(outlook.scenarios))
     rows = zip(letters, outlook.scenarios, outlook.probabilities, strict=True)
     out.print(table("", "scenario", "belief", right=("belief",), rows=rows))
+    if outlook.views is not None:
+        out.print(describe_views(outlook.views))
     heading(out, "Return in each scenario")
     made = table("instrument", *letters, "expected", "from", right=(*letters, "expected"))
     every = np.column_stack([outlook.returns, outlook.cash_returns]).T
@@ -332,6 +339,38 @@ def describe_rates(book: Book) -> str:
     return "rates: " + ", ".join(f"1 {currency} = {rate:z.4g} {home}" for currency, rate in sorted(book.rates.items()))
 
 
+def describe_views(views: PooledViews) -> str:
+    """What views did to the probabilities, in a sentence, and which of them bind."""
+    before, after = views.effective
+    told = f"Views: {after:.2f} effective scenarios, {before:.2f} before; relative entropy "
+    told += f"{views.relative_entropy:.3f} nats"
+    binding = sorted((one for one in views.effects if one.multiplier > _SLACK), key=lambda one: -one.multiplier)
+    named = [one.view for one in binding[:_BINDING]] + [f"{len(binding) - _BINDING} more"] * (len(binding) > _BINDING)
+    return f"{told}; binding: {', '.join(named)}." if named else f"{told}; none binds."
+
+
+_SLACK = 1e-6
+"""Nats for one unit of a bound: what moves nothing."""
+_BINDING = 3
+
+
+def show_views(out: Console, views: PooledViews) -> None:
+    """Print what became of the probabilities and of each view."""
+    heading(out, "What the views did")
+    shifts = zip(views.scenarios, views.prior, views.probabilities, strict=True)
+    out.print(table("scenario", "before", "after", right=("before", "after"), rows=shifts))
+    out.print()
+    numbers = ("before", "after", "nats a point")
+    made = table("view", "is held to be", *numbers, right=numbers)
+    for one in views.effects:
+        price = f"{one.multiplier / 100:.3g}" if one.multiplier > _SLACK else "–"
+        part = "" if one.confidence == 1 else f", confidence {one.confidence:g}"
+        add_cells(made, (one.view, f"{one.figure}, {one.bounds}{part}", one.before, one.after, price))
+    out.print(made)
+    out.print(describe_views(views))
+    out.print("Nats a point: what one point of its bound takes from the relative entropy, where all views are met.")
+
+
 def show_check(found: Check) -> None:
     """Print what `check` found."""
     out, book, outlook, readings = console(), found.book, found.outlook, found.readings
@@ -349,6 +388,8 @@ def show_check(found: Check) -> None:
     heading(out, "Scenarios")
     rows = zip(outlook.scenarios, outlook.probabilities, strict=True)
     out.print(table("scenario", "belief", right=("belief",), rows=rows))
+    if outlook.views is not None:
+        show_views(out, outlook.views)
     breached = [reading for reading in readings if reading.excess > 1e-9]
     kept = f"keep {len(readings) - len(breached)} of {len(readings)} rules" if readings else "have no rule to keep"
     heading(out, f"Today's holdings {kept}")

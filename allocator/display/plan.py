@@ -32,6 +32,7 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.display.multistage import caution_table, describe_deviation
+from allocator.display.outlook import describe_views
 from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
@@ -103,6 +104,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         Text(),
         figures_table(plan),
         *map(Text, _expected_parts(plan)),
+        *([] if plan.outlook.views is None else [Text(describe_views(plan.outlook.views))]),
         *map(Text, describe_plan_axes(plan)),
         Text(),
         *_what_if(out, plan, deviation, full=full),

@@ -24,7 +24,7 @@ from allocator.display.multistage import (
     describe_caution_columns,
     describe_tree_objective,
 )
-from allocator.display.outlook import describe_rates
+from allocator.display.outlook import describe_rates, show_views
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.calibration import price_notes
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
@@ -40,6 +40,8 @@ def show_plan_details(out: Console, plan: Plan) -> None:
         out.print(f"R{describe_rates(plan.book)[1:]}.")
     for note in price_notes(plan.book):
         out.print(note)
+    if plan.outlook.views is not None:
+        show_views(out, plan.outlook.views)
     if plan.duals is not None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)

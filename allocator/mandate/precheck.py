@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree, free_lunches
+from allocator.outlook.views import ViewsDocument
 from allocator.presentation import BookHeading, ByName, LimitKind
 from allocator.rules import RuleMeasurement, format_limit_percent, format_loosened
 from allocator.rules.builder import (
@@ -302,6 +303,7 @@ class CheckDocument(TypedDict):
     free_lunches: Annotated[
         int, "decisions of a tree with reviews at which some portfolio beats cash in all that may follow, before costs"
     ]
+    views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +331,7 @@ class Check:
     def document(self) -> CheckDocument:
         """The check as plain data."""
         outlook = self.outlook
-        return {
+        document: CheckDocument = {
             "format": "allocator.check/1",
             "book": self.book.heading(),
             "instruments": len(self.book.instruments),
@@ -339,6 +341,9 @@ class Check:
             "decisions": self.decisions,
             "free_lunches": self.free_lunches,
         }
+        if outlook.views is not None:
+            document["views"] = outlook.views.document()
+        return document
 
 
 def check(book: Book) -> Check:

@@ -20,7 +20,7 @@ from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.policy import Policy, policy_from_trades
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
-from allocator.outlook.calibration import build_question
+from allocator.outlook.outlook import believed_question
 from allocator.outlook.posterior import belief_path
 from allocator.outlook.scenario_tree import Evidence, NodeEvidence, NodeHeading, build_review_tree, node_headings
 from allocator.presentation import ByName, Keywords, NotNegative, Probability, Rounded
@@ -90,7 +90,7 @@ def caution_schedule(book: Book, policy: Policy, limits: Limits | None = None) -
 def _schedule_row(
     book: Book, policy: Policy, node: int, state: NodeEvidence, limits: Limits | None
 ) -> CautionScheduleRow:
-    staged, tree, question, wealth = policy.staged, policy.staged.tree, build_question(book), policy.wealth[node]
+    staged, tree, question, wealth = policy.staged, policy.staged.tree, believed_question(book), policy.wealth[node]
     moved = (policy.bought[node] - policy.sold[node]) / policy.wealth_before[node]
     order = [i for i in np.argsort(-np.abs(moved), kind="stable") if abs(moved[i]) > _SHOWN]
     parts, whole = robustness_by_axis(policy, node, limits), staged.ambiguities[node].of_scenarios

@@ -24,7 +24,8 @@ from scipy.integrate import cumulative_trapezoid
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_SOURCE
 from allocator.errors import BadInput, setting_breach
-from allocator.outlook.calibration import belief_ranges, build_question, dated_signals, market_path
+from allocator.outlook.calibration import belief_ranges, dated_signals, market_path
+from allocator.outlook.outlook import believed_question
 from allocator.outlook.posterior import (
     BeliefPath,
     belief_path,
@@ -382,7 +383,7 @@ def belief_report(book: Book) -> BeliefReport:
     Raises:
         BadInput: the book asks no question.
     """
-    question = build_question(book)
+    question = believed_question(book)
     if question is None:
         cure = "add [question] with its sources and their hazards, and signals.csv"
         raise BadInput([setting_breach("question", None, "this book states its probabilities outright", cure)])

@@ -22,8 +22,9 @@ from allocator.book.book import Book
 from allocator.book.checks.rules import bucket_counts
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.outlook.calibration import model_loadings, model_scenarios, model_technique, scenario_probabilities
+from allocator.outlook.calibration import model_loadings, model_scenarios, model_technique
 from allocator.outlook.efficiency_model import Loadings, Market, Technique, market_quantities, value_multipliers
+from allocator.outlook.outlook import believed_probabilities
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.tables import validate
 from allocator.tables.files import read_table
@@ -226,7 +227,7 @@ class Standpoint:
         technique, loadings = model_technique(settings.model), model_loadings(book)
         market = market_quantities(model_scenarios(book), technique, adopted)
         values = value_multipliers(market, loadings, technique)
-        return Standpoint(book, scenario_probabilities(book, day), adopted, technique, loadings, market, values)
+        return Standpoint(book, believed_probabilities(book, day), adopted, technique, loadings, market, values)
 
     def scenarios(self, given: str) -> list[int]:
         """Positions of a scenario, or of those of a hypothesis; of all where nothing is given."""

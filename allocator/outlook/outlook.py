@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
@@ -14,7 +16,9 @@ from allocator.book.book import Book, copy_for_plugins, refuse_no_book
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.calibration import (
     announcement_share,
+    build_question,
     calibrate,
+    dated_signals,
     market_anchor,
     market_path,
     model_splits,
@@ -24,10 +28,13 @@ from allocator.outlook.calibration import (
     scenario_probabilities,
     typed_values,
 )
-from allocator.outlook.posterior import require_finite
+from allocator.outlook.posterior import bayes_update, posterior, require_finite
+from allocator.outlook.question import Question
 from allocator.outlook.risk_model import FactorRisk, build_risk_model
+from allocator.outlook.views import PooledViews, book_views
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.presentation import ByName, Keywords
+from allocator.settings.settings import Settings
 from allocator.tables import validate
 from allocator.tables.files import from_frame
 from allocator.types import Matrix, Vector
@@ -125,7 +132,8 @@ class Outlook:
     """K scenarios for N instruments and cash, over one horizon.
 
     `returns` (K, N) and `cash_returns` (K,) are simple returns over `years`; `probabilities` (K,) sum to one; `risk`
-    is over the same horizon. `priced` is what prices hold of the names, where that is known.
+    is over the same horizon. `priced` is what prices hold of the names, where that is known; `views` what `[views]` did
+    to the probabilities, None without any.
     """
 
     scenarios: tuple[str, ...]
@@ -135,6 +143,7 @@ class Outlook:
     risk: FactorRisk
     years: float
     priced: PricedIn | None = None
+    views: PooledViews | None = None
 
     def portfolio_returns(self, holdings: Vector, cash: float) -> Vector:
         """(K,) gains of holdings and cash in each scenario, as fractions of the wealth they are fractions of."""
@@ -172,15 +181,20 @@ def named_parts(parts: Matrix, amounts: Vector) -> dict[str, float]:
 def build_outlook(book: Book) -> Outlook:
     """The outlook of a book on its as_of date: (K,) probabilities, (K, N) simple returns over the horizon, and risk.
 
-    Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`. Returns: the
-    efficiency model's where there is a `[model]`, or another package's of `[plugins.models]`, replaced name by name by
-    the user's `scenario_returns.csv`. Without either, typed returns are anchored to a `[market]`: under its
-    probabilities each name earns its required return.
+    Probabilities: those of `book.toml`, updated by signals and silence where there is a `[question]`, by `[believe]`
+    and by `[views]`. Returns: the efficiency model's where there is a `[model]`, or another package's of
+    `[plugins.models]`, replaced name by name by the user's `scenario_returns.csv`. Without either, typed returns are
+    anchored to a `[market]`: under its probabilities each name earns its required return.
 
     Raises:
-        BadInput: the price history cannot give a covariance by the rules of `[risk]`, or a plugin's model no returns.
+        BadInput: the price history cannot give a covariance by the rules of `[risk]`, a plugin's model no returns, or
+            no probabilities meet the views.
     """
     refuse_no_book(book)
+    return _with_views(book) if book.settings.views else _before_views(book)
+
+
+def _before_views(book: Book) -> Outlook:
     years = book.settings.years
     returns, cash_returns, priced = _returns(book, years)
     return Outlook(
@@ -192,6 +206,55 @@ def build_outlook(book: Book) -> Outlook:
         years=years,
         priced=priced,
     )
+
+
+# Views are of what the outlook says, and move its probabilities as evidence of as_of does, of exactly the Bayes factors
+# that give what they are pooled to: reviews, silence and settlement go on from there. The market does not share them.
+#
+
+
+@lru_cache(maxsize=4)
+def _with_views(book: Book) -> Outlook:
+    """The outlook with `[views]`; of the same book the same one, as every node of a tree asks for its question."""
+    before = _before_views(book)
+    pooled = book_views(book, before.probabilities, before.returns, before.cash_returns, before.risk, before.years)
+    moved = bayes_update(before.probabilities, pooled.log_odds[None, :])[0]
+    return replace(before, probabilities=moved, views=pooled)
+
+
+def believed_question(book: Book) -> Question | None:
+    """The open question of a book, with what `[believe]` and `[views]` add to the odds from as_of on."""
+    question = build_question(book)
+    if question is None or not book.settings.views:
+        return question
+    views, stated = _with_views(book).views, question.view
+    assert views is not None
+    return replace(question, view=(book.settings.book.as_of, views.log_odds + (0.0 if stated is None else stated[1])))
+
+
+def with_belief_as_prior(settings: Settings, book: Book) -> Settings:
+    """Settings whose prior is what `[believe]` and `[views]` of a book make of its own, so that news goes on from there
+    on later days and at other prices, where a belief stated anew would take the news back.
+    """
+    if not (book.settings.believe or book.settings.views):
+        return settings
+    question = believed_question(book)
+    if question is None or question.view is None:
+        prior = build_outlook(book).probabilities
+    else:
+        prior = bayes_update(question.prior, question.view[1][None, :])[0]
+    believed = zip(settings.scenarios.items(), prior, strict=True)
+    scenarios = {name: one.model_copy(update={"probability": float(p)}) for (name, one), p in believed}
+    return settings.model_copy(update={"scenarios": scenarios, "believe": {}, "views": {}})
+
+
+def believed_probabilities(book: Book, day: dt.date) -> Vector:
+    """(K,) scenario probabilities on another day, by the signals until then and, from as_of on, what is believed."""
+    question = believed_question(book)
+    if question is None:
+        return build_outlook(book).probabilities if book.settings.views else scenario_probabilities(book, day)
+    result: Vector = posterior(question, dated_signals(book), [day])[0]
+    return result
 
 
 def _returns(book: Book, years: float) -> tuple[Matrix, Vector, PricedIn]:

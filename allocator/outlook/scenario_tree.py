@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from allocator.outlook.calibration import (
     required_returns,
     undigested_part,
 )
-from allocator.outlook.outlook import Outlook, PricedIn
+from allocator.outlook.outlook import Outlook, PricedIn, believed_question
 from allocator.outlook.posterior import (
     bayes_update,
     claim_probabilities,
@@ -39,6 +39,7 @@ from allocator.outlook.posterior import (
     log_likelihoods,
 )
 from allocator.outlook.question import DAYS_A_MONTH, Question, Signal, open_claims
+from allocator.outlook.views import ViewsDocument
 from allocator.presentation import IsoDate, Keywords, NotNegative, OutlookHeading, Probability
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.types import Matrix, Vector
@@ -258,7 +259,7 @@ def _years(book: Book, day: dt.date) -> float:
 
 def _states(book: Book) -> tuple[NodeEvidence, ...]:
     """The nodes, parents before children: each review's, then the next one's."""
-    as_of, question = book.settings.book.as_of, build_question(book)
+    as_of, question = book.settings.book.as_of, believed_question(book)
     states = [NodeEvidence("now", "now", as_of, as_of, tuple(dated_signals(book)), -1, 1.0)]
     if question is None:
         return tuple(states)
@@ -401,6 +402,7 @@ class OutlookDocument(TypedDict):
     book: OutlookHeading
     nodes: Annotated[list[_TreeNode], Keywords(minItems=1), "today's first, each after the one that it follows"]
     outcomes: Annotated[int, Keywords(minimum=1), "scenarios at the horizon, once for each node that they may follow"]
+    views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
 
 
 def node_headings(book: Book, tree: ScenarioTree) -> list[NodeHeading]:
@@ -420,8 +422,8 @@ def node_headings(book: Book, tree: ScenarioTree) -> list[NodeHeading]:
 
 def tree_document(book: Book, reviews: ReviewTree) -> OutlookDocument:
     """The tree as plain data."""
-    tree, (reached, _) = reviews.tree, reviews.tree.reach()
-    return {
+    tree, (reached, _), views = reviews.tree, reviews.tree.reach(), reviews.outlooks[0].views
+    document: OutlookDocument = {
         "format": "allocator.outlook/1",
         "book": book.outlook_heading(),
         "nodes": [
@@ -434,3 +436,6 @@ def tree_document(book: Book, reviews: ReviewTree) -> OutlookDocument:
         ],
         "outcomes": tree.leaves,
     }
+    if views is not None:
+        document["views"] = views.document()
+    return document

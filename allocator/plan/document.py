@@ -17,6 +17,7 @@ from allocator.ambiguity.product import AxisShare
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
+from allocator.outlook.views import ViewsDocument
 from allocator.plan.attribution import AttributionDocument, attribution_document
 from allocator.plan.certificate import CertificateRow
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
@@ -160,6 +161,7 @@ class PlanDocument(TypedDict):
     ]
     certificate: CertificateRow
     proof: Proof | None
+    views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
     orders_sha256: NotRequired[
         Annotated[
             str,
@@ -175,7 +177,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
     if not isinstance(plan, Plan):
         rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
-    return {
+    document: PlanDocument = {
         "format": PLAN_FORMAT,
         "book": plan.book.outlook_heading(),
         "objective": _objective(plan),
@@ -211,6 +213,9 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "certificate": plan.certificate.document(plan.measurements),
         "proof": proof_document(plan),
     }
+    if plan.outlook.views is not None:
+        document["views"] = plan.outlook.views.document()
+    return document
 
 
 def _objective(plan: Plan) -> _PlanObjective:

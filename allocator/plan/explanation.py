@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from allocator.mandate.mandate import no_trade
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import calibrate
 from allocator.outlook.outlook import EXPECTED_PARTS, named_parts
+from allocator.outlook.views import ViewsDocument
 from allocator.plan.attribution import (
     AttributionDocument,
     GainAttribution,
@@ -277,12 +278,13 @@ class ExplainDocument(TypedDict):
     positions: list[_ExplainedPosition]
     break_even: _BreakEvens
     instrument: _ExplainedName | None
+    views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
 
 
 def explanation_document(found: Explanation, one: NameExplanation | None = None) -> ExplainDocument:
     """The explanation as plain data, with one name's own page where it was asked for."""
-    plan = found.plan
-    return {
+    plan, views = found.plan, found.plan.outlook.views
+    document: ExplainDocument = {
         "format": "allocator.explain/2",
         "book": plan.book.outlook_heading(),
         "verdict": plan.decision.verdict,
@@ -291,6 +293,9 @@ def explanation_document(found: Explanation, one: NameExplanation | None = None)
         "break_even": _break_even(found),
         "instrument": None if one is None else _about(found, one),
     }
+    if views is not None:
+        document["views"] = views.document()
+    return document
 
 
 def _position(found: Explanation, i: int) -> _ExplainedPosition:

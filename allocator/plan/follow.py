@@ -120,8 +120,9 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["horizon"]["digestion_months"]
     if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
         del settings["mandate"]["charge_risk"]
-    if not settings["confirm"]:
-        del settings["confirm"]
+    for key in ("confirm", "views"):
+        if not settings[key]:
+            del settings[key]
     if book.settings.buckets == BucketsSection():
         del settings["buckets"]
     found = {name: _digest(section) for name, section in settings.items()}

@@ -18,6 +18,7 @@ from allocator.settings.uncertainty import (
     QuestionSection,
     RobustSection,
     ScenarioSection,
+    ViewSection,
 )
 
 Parameters = dict[str, Any]
@@ -351,6 +352,10 @@ class Settings(SettingsSection):
     believe: dict[str, Fraction] = Field(
         default_factory=dict,
         description="a view of today: probability of a hypothesis or a scenario; the others keep their proportions",
+    )
+    views: dict[str, ViewSection] = Field(
+        default_factory=dict,
+        description="what figures of the outlook are held to be, by name: probabilities move as little as that takes",
     )
     buckets: BucketsSection = Field(default_factory=BucketsSection)
     groups: dict[str, Group] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
@@ -430,3 +431,115 @@ class MarketSection(SettingsSection):
     scenarios: dict[str, ScenarioParameters] = Field(
         default_factory=dict, description="the market's own parameters of a scenario; ours where it states none"
     )
+
+
+# What an investor holds of figures of the outlook, beside its probabilities: `[views.NAME]`.
+#
+_EVENT_BOUNDS = ("below", "above")
+VIEW_FIGURES = {"expected_return": (-1.0, inf), "volatility": (0.0, inf), "probability": (0.0, 1.0)}
+"""What a view may be of, and the range of each."""
+
+
+class ViewSubject(SettingsSection):
+    """Whose return a view is about: one of these."""
+
+    instrument: str | None = None
+    bucket: str | None = Field(
+        default=None, description="its names by their shares of it, whatever is held of them: no trade changes a view"
+    )
+    group: str | None = Field(default=None, description="of [groups]: its names by their shares of it")
+    portfolio: Literal["held", "benchmark"] | None = Field(
+        default=None, description="what the account holds today, or benchmark.csv"
+    )
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """What it names, each with its key: one thing where it is sound."""
+        return [(key, str(value)) for key, value in self if key not in _EVENT_BOUNDS and value is not None]
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Self:
+        if len(self.named) != 1:
+            keys = ", ".join(key for key in type(self).model_fields if key not in _EVENT_BOUNDS)
+            said = " and ".join(key for key, _ in self.named) or "nothing"
+            raise ValueError(f"must name one thing, and names {said}; write one of {keys}")
+        return self
+
+
+class ViewEvent(ViewSubject):
+    """What a view gives a probability to: some scenarios, or a return over the horizon below or above a number."""
+
+    scenario: str | None = None
+    hypothesis: str | None = None
+    regime: str | None = None
+    below: Number | None = Field(default=None, description="of a return over the horizon")
+    above: Number | None = Field(default=None, description="of a return over the horizon")
+
+    @model_validator(mode="after")
+    def _is_an_event(self) -> Self:
+        key, bounds = self.named[0][0], [bound for bound in _EVENT_BOUNDS if getattr(self, bound) is not None]
+        if key not in ViewSubject.model_fields and bounds:
+            raise ValueError(f"a {key} is neither below nor above a number; remove {' and '.join(bounds)}")
+        if key in ViewSubject.model_fields and len(bounds) != 1:
+            said = " and ".join(bounds) or "neither"
+            raise ValueError(
+                f"a return has a probability to be below or above a number, and {said} is stated; keep one"
+            )
+        return self
+
+
+class ViewSection(SettingsSection):
+    """A view: a figure of the outlook, the bounds that it is held to lie in, and with how much confidence.
+
+    Of all probabilities that meet the views those nearest to the belief are taken, by relative entropy (Meucci 2008).
+    """
+
+    expected_return: ViewSubject | None = Field(default=None, description="over the horizon, before costs")
+    over: ViewSubject | None = Field(default=None, description="what the expected return is in excess of: a ranking")
+    volatility: ViewSubject | None = Field(
+        default=None, description="a year, in all: within scenarios and between them"
+    )
+    probability: ViewEvent | None = None
+    at_least: Number | None = Field(default=None, description="of the figure")
+    at_most: Number | None = Field(default=None, description="of the figure")
+    equals: Number | None = Field(default=None, description="of the figure, in the place of both")
+    confidence: Fraction = Field(
+        default=1.0, description="the weight of the probabilities that meet it; 0 sets it aside"
+    )
+
+    @property
+    def figure(self) -> str:
+        """What it is of."""
+        return next(figure for figure in VIEW_FIGURES if getattr(self, figure) is not None)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the most that the figure may be; infinite where it may be anything."""
+        if self.equals is not None:
+            return self.equals, self.equals
+        return -inf if self.at_least is None else self.at_least, inf if self.at_most is None else self.at_most
+
+    @model_validator(mode="after")
+    def _is_of_one_figure(self) -> Self:
+        figures = [figure for figure in VIEW_FIGURES if getattr(self, figure) is not None]
+        if len(figures) != 1:
+            said = " and ".join(figures) or "none"
+            raise ValueError(f"must be of one figure, and is of {said}; write one of {', '.join(VIEW_FIGURES)}")
+        if self.over is not None and self.expected_return is None:
+            raise ValueError("over ranks expected returns; remove it, or write expected_return")
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_what_it_is_of(self) -> Self:
+        (low, high), (least, most) = self.bounds, VIEW_FIGURES[self.figure]
+        if self.equals is not None and (self.at_least, self.at_most) != (None, None):
+            raise ValueError("equals leaves nothing to at_least and at_most; keep it, or them")
+        if low == -inf and high == inf:
+            raise ValueError("has no bound; write at_least, at_most or equals")
+        if low > high:
+            raise ValueError(f"at_least = {low:g} is above at_most = {high:g}; write them the other way round")
+        least = -inf if self.over is not None else least
+        if any(not least <= bound <= most for bound in (low, high) if abs(bound) < inf):
+            reach = f"from {least:g} to {most:g}" if most < inf else f"{least:g} or more"
+            raise ValueError(f"a bound on {self.figure} must be {reach}; write 12 % as 0.12")
+        return self

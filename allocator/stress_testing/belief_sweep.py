@@ -171,7 +171,8 @@ def bucket_weights(book: Book, weights: Matrix) -> dict[str, Vector]:
 
 
 def weights_by_belief(book: Book, costs: bool) -> dict[str, Vector]:
-    """(M,) weights of each bucket in the targets as the first hypothesis becomes likelier, without rules on buckets.
+    """(M,) weights of each bucket in the targets as the first hypothesis becomes likelier, without rules on buckets,
+    and without views: the sweep states the belief.
 
     Without `costs` there are no trading costs, no limit on turnover and no adverse probabilities either.
 
@@ -186,7 +187,7 @@ def weights_by_belief(book: Book, costs: bool) -> dict[str, Vector]:
         exposures = exposures.assign(spread_bps=0.0) if "spread_bps" in exposures else exposures
     held = []
     for probability in SLOPE:
-        changes |= {"mandate": mandate, "believe": {settings.hypotheses[0]: probability}}
+        changes |= {"mandate": mandate, "believe": {settings.hypotheses[0]: probability}, "views": {}}
         own = replace(book, exposures=exposures, settings=settings.model_copy(update=changes))
         if settings.uses_tree:
             target = rebalance(own).target

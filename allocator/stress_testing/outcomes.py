@@ -22,7 +22,6 @@ from allocator.outlook.calibration import (
     MarketPath,
     adoption_years,
     announcement_share,
-    build_question,
     calibrate,
     dated_signals,
     implausible,
@@ -31,7 +30,6 @@ from allocator.outlook.calibration import (
     market_scenarios,
     model_scenarios,
     required_growth,
-    scenario_probabilities,
     typed_values,
 )
 from allocator.outlook.efficiency_model import (
@@ -40,7 +38,7 @@ from allocator.outlook.efficiency_model import (
     scenario_returns,
     value_multipliers,
 )
-from allocator.outlook.outlook import Outlook, build_outlook, with_typed_returns
+from allocator.outlook.outlook import Outlook, believed_question, build_outlook, with_typed_returns
 from allocator.outlook.posterior import posterior, prior_with, with_sources
 from allocator.outlook.question import Question, Signal
 from allocator.plan.plan import Plan
@@ -121,14 +119,15 @@ def stress_base(book: Book, prices: Prices = "follow", outlook: Outlook | None =
     Raises:
         BadInput: the price history cannot give a covariance.
     """
+    outlook = outlook or build_outlook(book)
     return StressBase(
         book,
-        outlook or build_outlook(book),
+        outlook,
         prices,
-        question=build_question(book),
+        question=believed_question(book),
         signals=dated_signals(book),
         model=calibrate(book),
-        probabilities=scenario_probabilities(book),
+        probabilities=outlook.probabilities,
         path=market_path(book),
     )
 

@@ -42,7 +42,7 @@ from allocator.outlook.calibration import (
 )
 from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.efficiency_model_settings import MOST_RETURN
-from allocator.outlook.outlook import Outlook, PricedIn
+from allocator.outlook.outlook import Outlook, PricedIn, with_belief_as_prior
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
 from allocator.rules.builder import immediate_returns
 from allocator.settings.settings import Settings
@@ -98,7 +98,7 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
     from_there = replace(outlook, probabilities=beliefs, returns=returns, priced=_priced(outlook.priced, moved))
-    later = _at_prices(book, _without(settings, worthless), shock, at_once)
+    later = _at_prices(book, _without(with_belief_as_prior(settings, book), worthless), shock, at_once)
     ambiguity = ambiguity_set(book, outlook)
     if shock.tells:
         ambiguity = ambiguity.at_node(book, beliefs, news)

@@ -199,7 +199,11 @@ CHECKS = (
     *looked_at(check_growth, needs="exposures"),
     *looked_at(check_utility, check_draws, stress.check_stress_ranges, question.check_question),
     *looked_at(
-        question.check_view, question.check_belief_ranges, question.check_market, question.check_model_parameters
+        question.check_view,
+        question.check_views,
+        question.check_belief_ranges,
+        question.check_market,
+        question.check_model_parameters,
     ),
     *looked_at(question.check_returns_of_everyone, needs="exposures"),
     *looked_at(question.check_signals, needs="signals"),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
+from allocator.book.checks.rules import bucket_counts
 from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.outlook.efficiency_model_settings import APPLICATION
 from allocator.settings.reading import dotted_key
@@ -299,6 +300,39 @@ def check_view(draft: Draft) -> Iterator[Breach]:
             yield setting_breach("believe", f"{total:.10g}", "must sum to at most 1", cure)
         elif not left:
             yield from not_one("believe", settings.believe.values(), "must sum to 1")
+
+
+def check_views(draft: Draft) -> Iterator[Breach]:
+    """That `[views]` name what the book has."""
+    settings, everyone = draft.settings, draft.tables.get("exposures")
+    known: dict[str, Collection[str]] = {
+        "bucket": [*settings.buckets.names, "cash"],
+        "group": settings.groups,
+        "scenario": settings.scenarios,
+        "hypothesis": settings.hypotheses,
+        "regime": settings.regimes,
+    }
+    if everyone is not None:
+        known["instrument"] = list(map(str, everyone["instrument"]))
+    for name, view in settings.views.items():
+        for figure, subject in ((view.figure, getattr(view, view.figure)), ("over", view.over)):
+            if subject is None:
+                continue
+            ((key, value),) = subject.named
+            place = dotted_key("views", name, figure, key)
+            if key in known:
+                yield from unknown_names((), [value], known[key], key, at=place)
+            if key == "bucket" and everyone is not None and value in known[key]:
+                if not bucket_counts(everyone, value).any():
+                    yield setting_breach(place, value, "has no names in exposures.csv", "name one that has some")
+            elif key == "group" and isinstance(shares := settings.groups.get(value), dict) and not any(shares.values()):
+                yield setting_breach(place, value, "has no member with a share above 0", "give it one")
+            elif value == "benchmark" and "benchmark" not in draft.given:
+                cure = "add benchmark.csv, or name something else"
+                yield setting_breach(place, value, "there is no benchmark", cure)
+        if view.over is not None and view.over == view.expected_return:
+            cure = "rank it over something else"
+            yield setting_breach(dotted_key("views", name, "over"), None, "is what it is ranked over itself", cure)
 
 
 def prior_of(settings: Settings, key: str, word: str) -> float:
