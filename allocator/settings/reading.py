@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
-from allocator.settings.settings import RiskSection, Settings, risk_lacks
+from allocator.settings.settings import RiskSection, Settings, TablesSection, risk_lacks
 from allocator.settings.uncertainty import AMBIGUITY_SETS, AXES
 from allocator.tables.validation import MINOR_UNITS
 
@@ -311,6 +311,13 @@ def stated_risk_source(text: str) -> str | None:
         source = risk.get("source") if isinstance(risk, Mapping) else None
         return source if source in ("prices", "covariance") else None
     return None
+
+
+def stated_tables(text: str) -> TablesSection | None:
+    """Where the tables are by a text with whatever else is wrong; None where nobody can read what it says of them."""
+    with suppress(BadInput, ValidationError):
+        return TablesSection.model_validate(_document(text, "book.toml").get("tables", {}))
+    return None if "tables" in text else TablesSection()
 
 
 def settings_of_frames(
